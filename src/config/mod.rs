@@ -1,0 +1,309 @@
+//! The configuration: what the daemon may be told, with its defaults.
+//!
+//! [`Config`] holds only valid values: addresses, URLs and durations, never the strings of the
+//! file. [`load`] turns a file into it and reports every mistake at once; [`diff`] says what a
+//! reload can apply.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::header::HeaderName;
+use url::Url;
+
+/// The port of the original `hermes proxy`, which apps are configured for.
+pub const DEFAULT_PORT: u16 = 8645;
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The provider that `/v1` means on a listener that names none.
+    pub default_provider: ProviderName,
+    /// Hermes Agent's home, where the credential store lies; `None` is `$HERMES_HOME`, else
+    /// the platform's default.
+    pub hermes_home: Option<PathBuf>,
+    /// Where clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Which hosts and origins may ask.
+    pub guard: Guard,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Durations after which a wait ends.
+    pub timeouts: Timeouts,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The providers that are served, by name; holds `default_provider`.
+    pub providers: BTreeMap<ProviderName, Provider>,
+}
+
+/// A provider's name as it stands in paths, on the command line and in the file: lower-case
+/// letters, digits, `-` and `_`, starting with a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProviderName(String);
+
+/// One address that clients connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The address and port to bind; port 0 lets the system choose one.
+    pub address: SocketAddr,
+    /// The provider that `/v1` means here, when it is not the default one.
+    pub provider: Option<ProviderName>,
+    /// The operator's word that everyone who can reach a non-loopback address may use it.
+    pub allow_unauthenticated: bool,
+}
+
+/// Which `Host` and `Origin` values are let in beside loopback's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// Host names without a port, compared case-insensitively.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages (`https://app.example`), compared exactly.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Sizes in bytes, and counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A request's body.
+    pub body: u64,
+    /// A request's header block.
+    pub headers: usize,
+    /// Client connections open at once, over all listeners.
+    pub connections: usize,
+    /// How much of one request's body is kept for the one replay after an upstream 401.
+    pub replay_body: usize,
+    /// How much is kept for replays by all requests together.
+    pub replay_total: usize,
+}
+
+/// When a wait ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A client's header block must have come within this time.
+    pub headers: Duration,
+    /// The longest silence while a client sends its body.
+    pub body: Duration,
+    /// Name look-up, TCP and TLS to the provider together.
+    pub connect: Duration,
+    /// From the request's last byte to the provider's response head.
+    pub response_head: Duration,
+    /// The longest silence between two pieces of the provider's answer.
+    pub idle: Duration,
+    /// How long a request waits for a token that is being refreshed after it has expired.
+    pub credential: Duration,
+    /// How long a shutdown lets running requests finish.
+    pub drain: Duration,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written, or a filter in the syntax of `tracing`'s
+    /// `EnvFilter` (`info,hermes_proxy::credentials=debug`).
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// journald when systemd started us, else pretty.
+    Auto,
+    /// Fields to the journal.
+    Journald,
+    /// For a person at a terminal.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Which protocol it speaks.
+    pub kind: ProviderKind,
+    /// Where requests go instead of the provider's own base URL. The operator's word: not
+    /// checked against the provider's hosts.
+    pub base_url: Option<Url>,
+    /// Paths that are forwarded beside the provider's own.
+    pub extra_paths: Vec<AllowedPath>,
+    /// Request headers that are forwarded beside the standard ones.
+    pub forward_headers: Vec<HeaderName>,
+    /// Which `User-Agent` the provider sees.
+    pub user_agent: UserAgent,
+    /// PEM certificates that are trusted for this provider beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The limit for one request to the token endpoint.
+    pub token_timeout: Duration,
+    /// How long before its expiry a token is refreshed, at most; a short-lived token is
+    /// refreshed after 80 % of its life.
+    pub refresh_lead: Duration,
+}
+
+/// The protocol of a provider, with the settings that only it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// Nous Portal, with the login of Hermes Agent's store.
+    Nous {
+        /// Where tokens are refreshed instead of the portal's own URL. The operator's word.
+        portal_url: Option<Url>,
+    },
+    /// A fixed API key, never refreshed.
+    Static {
+        /// Where the key is read from.
+        api_key: KeySource,
+    },
+}
+
+/// Where a static API key lies; the key itself is never in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file that holds the key on its first line.
+    File(PathBuf),
+    /// An environment variable's name.
+    Env(String),
+}
+
+/// A path below `/v1` and the methods it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedPath {
+    /// Starts with a slash; ASCII letters, digits, `-`, `_`, `.` and `/` only.
+    pub path: String,
+    /// At least one.
+    pub methods: Vec<Method>,
+}
+
+/// Which `User-Agent` the provider sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserAgent {
+    /// `hermes-proxyd/<version>`.
+    Own,
+    /// The client's, unchanged.
+    Client,
+}
+
+impl ProviderName {
+    /// The name as it is compared everywhere: trimmed and in lower case. `None` when a
+    /// character is not allowed.
+    pub fn new(name: &str) -> Option<Self> {
+        let name = name.trim().to_ascii_lowercase();
+        let mut bytes = name.bytes();
+        let first = bytes.next()?;
+        let rest = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        let valid = first.is_ascii_lowercase() || first.is_ascii_digit();
+        (valid && bytes.all(rest)).then_some(Self(name))
+    }
+
+    /// The name `nous`.
+    pub fn nous() -> Self {
+        Self("nous".to_owned())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_provider: ProviderName::nous(),
+            hermes_home: None,
+            listeners: vec![Listener::default()],
+            guard: Guard::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            log: Log::default(),
+            providers: BTreeMap::from([(ProviderName::nous(), Provider::nous())]),
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            provider: None,
+            allow_unauthenticated: false,
+        }
+    }
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: vec![
+                "host.docker.internal".into(),
+                "host.containers.internal".into(),
+            ],
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 64 * 1024 * 1024,
+            headers: 64 * 1024,
+            connections: 1024,
+            replay_body: 1024 * 1024,
+            replay_total: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            headers: Duration::from_secs(10),
+            body: Duration::from_mins(1),
+            connect: Duration::from_secs(10),
+            response_head: Duration::from_mins(15),
+            idle: Duration::from_mins(10),
+            credential: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".into(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+impl Provider {
+    /// Nous Portal with every setting at its default.
+    pub fn nous() -> Self {
+        Self::of_kind(ProviderKind::Nous { portal_url: None })
+    }
+
+    /// A provider of this kind with every other setting at its default.
+    pub fn of_kind(kind: ProviderKind) -> Self {
+        Self {
+            kind,
+            base_url: None,
+            extra_paths: Vec::new(),
+            forward_headers: Vec::new(),
+            user_agent: UserAgent::Own,
+            ca_file: None,
+            token_timeout: Duration::from_secs(15),
+            refresh_lead: Duration::from_mins(5),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! hermes-proxyd: the local service that lets every app use the AI subscription you already pay for.
+//!
+//! In reading order, from what knows nothing of ours to the programs:
+//!
+//! - [`secret`], [`paths`]: token types that never print; where files lie.
+//! - [`config`]: the file, validated into values that are always valid.
+
+pub mod config;
+pub mod paths;
+pub mod secret;

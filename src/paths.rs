@@ -1,0 +1,196 @@
+//! Where things lie: configuration, control socket and Hermes Agent's home, per platform.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The folder of ours below the configuration and runtime folders.
+const NAME: &str = "hermes-proxyd";
+
+/// The values of the environment that decide where things lie.
+///
+/// A value of its own so that tests need not change the process's environment.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    home: Option<PathBuf>,
+    hermes_home: Option<PathBuf>,
+    shared_auth_dir: Option<PathBuf>,
+    config_home: Option<PathBuf>,
+    state_home: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the process's environment.
+    pub fn from_process() -> Self {
+        Self::from_lookup(|name| std::env::var_os(name))
+    }
+
+    /// Reads the values from `lookup`; empty ones count as absent.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        let path = |name: &str| lookup(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let absolute = |name: &str| path(name).filter(|p| p.is_absolute());
+        let (home, config_home, state_home) = if cfg!(windows) {
+            let local = path("LOCALAPPDATA")
+                .or_else(|| path("USERPROFILE").map(|home| home.join("AppData").join("Local")));
+            (path("USERPROFILE"), path("APPDATA"), local)
+        } else {
+            (
+                path("HOME"),
+                absolute("XDG_CONFIG_HOME"),
+                absolute("XDG_STATE_HOME"),
+            )
+        };
+        Self {
+            home,
+            hermes_home: path("HERMES_HOME"),
+            shared_auth_dir: path("HERMES_SHARED_AUTH_DIR"),
+            config_home,
+            state_home,
+            runtime_dir: absolute("XDG_RUNTIME_DIR"),
+        }
+    }
+
+    /// `$XDG_CONFIG_HOME/hermes-proxyd/config.toml` (`~/.config` by default; Windows:
+    /// `%APPDATA%`). `None` without a home.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let base = self
+            .config_home
+            .clone()
+            .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        Some(base.join(NAME).join("config.toml"))
+    }
+
+    /// The folder of the control socket and its lock: `$XDG_RUNTIME_DIR/hermes-proxyd`, else
+    /// `/run/user/<uid>/hermes-proxyd` where that exists (a shell without a session, such as
+    /// cron's, lacks the variable but must find the daemon), else the state folder
+    /// `~/.local/state/hermes-proxyd`. `None` without any of them.
+    pub fn runtime_dir(&self) -> Option<PathBuf> {
+        let base = self.runtime_dir.clone().or_else(default_runtime_dir);
+        let state = || {
+            let home = || Some(self.home.as_ref()?.join(".local").join("state"));
+            self.state_home.clone().or_else(home)
+        };
+        Some(base.or_else(state)?.join(NAME))
+    }
+
+    /// Hermes Agent's home: `$HERMES_HOME`, else `~/.hermes` (Windows: `%LOCALAPPDATA%\hermes`).
+    pub fn hermes_home(&self) -> Option<PathBuf> {
+        self.hermes_home
+            .clone()
+            .or_else(|| self.hermes_default_home())
+    }
+
+    /// The root that all profiles share, as Hermes Agent's `get_default_hermes_root` finds it:
+    /// the platform's default when `home` lies in it; the grandparent of
+    /// `<root>/profiles/<name>`; else `home` itself.
+    pub fn hermes_root(&self, home: &Path) -> PathBuf {
+        if let Some(native) = self.hermes_default_home()
+            && resolve(home).starts_with(resolve(&native))
+        {
+            return native;
+        }
+        match home.parent() {
+            Some(parent) if parent.file_name().is_some_and(|name| name == "profiles") => parent
+                .parent()
+                .map_or_else(|| home.to_path_buf(), Path::to_path_buf),
+            _ => home.to_path_buf(),
+        }
+    }
+
+    /// The folder of the Nous tokens that all profiles share: `$HERMES_SHARED_AUTH_DIR`, else
+    /// `<root>/shared`.
+    pub fn hermes_shared_dir(&self, home: &Path) -> PathBuf {
+        match &self.shared_auth_dir {
+            Some(dir) => self.expand_home(dir),
+            None => self.hermes_root(home).join("shared"),
+        }
+    }
+
+    /// Replaces a leading `~` by the home folder.
+    pub fn expand_home(&self, path: &Path) -> PathBuf {
+        match (path.strip_prefix("~"), &self.home) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path.to_path_buf(),
+        }
+    }
+
+    fn hermes_default_home(&self) -> Option<PathBuf> {
+        if cfg!(windows) {
+            Some(self.state_home.as_ref()?.join("hermes"))
+        } else {
+            Some(self.home.as_ref()?.join(".hermes"))
+        }
+    }
+}
+
+/// The path without links and dots where it exists, else as it is.
+fn resolve(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(target_os = "linux")]
+fn default_runtime_dir() -> Option<PathBuf> {
+    let dir = PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+    dir.is_dir().then_some(dir)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn default_runtime_dir() -> Option<PathBuf> {
+    None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn environment(values: &'static [(&'static str, &'static str)]) -> Environment {
+        Environment::from_lookup(|name| {
+            values
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_defaults_lie_below_the_home() {
+        let env = environment(&[("HOME", "/home/u")]);
+        assert_eq!(
+            env.config_file().unwrap(),
+            Path::new("/home/u/.config/hermes-proxyd/config.toml")
+        );
+        assert_eq!(env.hermes_home().unwrap(), Path::new("/home/u/.hermes"));
+        assert_eq!(
+            env.hermes_shared_dir(Path::new("/home/u/.hermes")),
+            Path::new("/home/u/.hermes/shared")
+        );
+    }
+
+    #[test]
+    fn a_profile_shares_the_tokens_of_its_root() {
+        let env = environment(&[("HOME", "/home/u")]);
+        let profile = Path::new("/home/u/.hermes/profiles/work");
+        assert_eq!(env.hermes_root(profile), Path::new("/home/u/.hermes"));
+        assert_eq!(
+            env.hermes_root(Path::new("/data/profiles/work")),
+            Path::new("/data")
+        );
+        assert_eq!(env.hermes_root(Path::new("/data")), Path::new("/data"));
+    }
+
+    #[test]
+    fn xdg_values_win_and_relative_ones_are_ignored() {
+        let env = environment(&[
+            ("HOME", "/home/u"),
+            ("XDG_CONFIG_HOME", "relative"),
+            ("XDG_RUNTIME_DIR", "/run/mine"),
+            ("HERMES_HOME", ""),
+        ]);
+        assert!(env.config_file().unwrap().starts_with("/home/u/.config"));
+        assert_eq!(
+            env.runtime_dir().unwrap(),
+            Path::new("/run/mine/hermes-proxyd")
+        );
+        assert_eq!(env.hermes_home().unwrap(), Path::new("/home/u/.hermes"));
+    }
+}

@@ -1,0 +1,1 @@
+//! A portal and an inference API for tests, benches and the demo.
