@@ -28,11 +28,13 @@ impl Secret {
     /// giving it away; the same form as Hermes Agent's.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.0.as_bytes());
-        digest
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let mut text = String::with_capacity(12);
+        for byte in digest.iter().take(6) {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(nibble.into(), 16).unwrap_or('?'));
+            }
+        }
+        text
     }
 
     /// The value of an `Authorization` header with this scheme, marked sensitive so that
