@@ -2,9 +2,20 @@
 //!
 //! In reading order, from what knows nothing of ours to the programs:
 //!
-//! - [`secret`], [`paths`]: token types that never print; where files lie.
+//! - [`clock`], [`backoff`], [`secret`], [`paths`]: wall time, delays, token types that never
+//!   print, where files lie.
 //! - [`config`]: the file, validated into values that are always valid.
+//! - [`provider`]: the adapter contract and the providers.
+//! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
+//!   tokens.
 
+pub mod backoff;
+pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod paths;
+pub mod provider;
 pub mod secret;
+
+/// How this program names itself to providers.
+pub const USER_AGENT: &str = concat!("hermes-proxyd/", env!("CARGO_PKG_VERSION"));

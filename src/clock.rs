@@ -1,0 +1,119 @@
+//! Wall time behind a trait, and waits that notice a suspended machine.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// A wait against the wall clock is a loop of naps no longer than this, because a timer stands
+/// still while the machine is suspended and the wall clock does not.
+pub const LONGEST_NAP: Duration = Duration::from_secs(15);
+
+/// The wall clock. A value, so that a test can set it.
+pub trait Clock: Debug + Send + Sync {
+    /// The time now, in UTC.
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// The machine's own clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}
+
+/// The time from `now` to `deadline`; zero when it has passed.
+pub fn until(deadline: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+    (deadline - now).to_std().unwrap_or_default()
+}
+
+/// `time` moved by `duration`, or the last time that can be told.
+pub fn after(time: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {
+    chrono::Duration::from_std(duration)
+        .ok()
+        .and_then(|duration| time.checked_add_signed(duration))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// `time` moved back by `duration`, or the first time that can be told.
+pub fn before(time: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {
+    chrono::Duration::from_std(duration)
+        .ok()
+        .and_then(|duration| time.checked_sub_signed(duration))
+        .unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+/// One nap of a wait that ends at `deadline`: sleeps until then or for `longest`, whichever is
+/// sooner. Returns whether the deadline has come by the wall clock.
+pub async fn nap(clock: &dyn Clock, deadline: DateTime<Utc>, longest: Duration) -> bool {
+    let left = until(deadline, clock.now());
+    // A timer counts whole milliseconds; one more keeps the wake-up behind the deadline.
+    tokio::time::sleep((left + Duration::from_millis(1)).min(longest)).await;
+    clock.now() >= deadline
+}
+
+/// Clocks for tests.
+#[cfg(test)]
+pub mod fake {
+    use std::sync::Mutex;
+
+    use super::{Clock, DateTime, Duration, Utc};
+
+    /// A clock that stands still until it is told to jump.
+    #[derive(Debug)]
+    pub struct JumpingClock(Mutex<DateTime<Utc>>);
+
+    impl JumpingClock {
+        /// Stands at `start`.
+        pub fn at(start: &str) -> Self {
+            Self(Mutex::new(start.parse().unwrap()))
+        }
+
+        /// Jumps ahead.
+        pub fn jump(&self, by: Duration) {
+            let mut now = self.0.lock().unwrap();
+            *now = super::after(*now, by);
+        }
+    }
+
+    impl Clock for JumpingClock {
+        fn now(&self) -> DateTime<Utc> {
+            *self.0.lock().unwrap()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspended_machine_is_noticed_within_one_nap() {
+        let clock = Arc::new(fake::JumpingClock::at("2026-11-23T12:00:00Z"));
+        let deadline = after(clock.now(), Duration::from_hours(1));
+        let started = tokio::time::Instant::now();
+        assert!(!nap(&*clock, deadline, LONGEST_NAP).await);
+        clock.jump(Duration::from_hours(8));
+        while !nap(&*clock, deadline, LONGEST_NAP).await {}
+        assert!(started.elapsed() <= LONGEST_NAP + Duration::from_millis(2));
+    }
+
+    #[test]
+    fn times_that_can_not_be_told_end_at_the_last_one() {
+        let now = fake::JumpingClock::at("2026-11-23T12:00:00Z").now();
+        assert_eq!(after(now, Duration::MAX), DateTime::<Utc>::MAX_UTC);
+        assert_eq!(
+            until(now, after(now, Duration::from_secs(1))),
+            Duration::ZERO
+        );
+    }
+}

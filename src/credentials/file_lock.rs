@@ -1,0 +1,80 @@
+//! Hermes Agent's lock files: an exclusive `flock(2)`, acquired by polling.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::StoreError;
+
+/// How often a held lock is tried again; Hermes Agent's own interval.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A held lock; dropping it releases it. The file stays.
+#[derive(Debug)]
+pub(super) struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Waits up to `limit` for the lock on `path`, which is created when absent.
+    ///
+    /// Dropping the future before it is ready leaves nothing locked.
+    ///
+    /// # Errors
+    /// When the file can't be opened, or another process holds it for longer than `limit`.
+    pub(super) async fn acquire(path: &Path, limit: Duration) -> Result<Self, StoreError> {
+        let fault = |source| StoreError::Lock {
+            file: path.to_owned(),
+            source,
+        };
+        let file = open(path).map_err(fault)?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::Error(error)) => return Err(fault(error)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(StoreError::LockHeld {
+                        file: path.to_owned(),
+                        limit,
+                    });
+                }
+                Err(TryLockError::WouldBlock) => sleep(POLL).await,
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The lock file beside a store: `auth.json` has `auth.lock`.
+pub(super) fn beside(store: &Path) -> PathBuf {
+    store.with_extension("lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_holder_waits_and_then_gives_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth.lock");
+        let held = FileLock::acquire(&path, Duration::ZERO).await.unwrap();
+        let error = FileLock::acquire(&path, Duration::from_millis(60))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::LockHeld { .. }), "{error}");
+        drop(held);
+        FileLock::acquire(&path, Duration::ZERO).await.unwrap();
+        assert!(path.exists());
+    }
+}

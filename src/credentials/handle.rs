@@ -1,0 +1,262 @@
+//! What requests hold: the last published snapshot, and a way to wait for the next.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::status::{StandingKind, Status};
+use crate::clock::{self, Clock};
+use crate::provider::Credential;
+
+/// What the keeper last published. Immutable but for the proof.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// Counts credentials: a 401 names the generation that it is about.
+    pub(super) generation: u64,
+    pub(super) standing: Standing,
+    /// No attempt is made before this time.
+    pub(super) retry_at: Option<DateTime<Utc>>,
+    /// Whether the provider has taken this credential at least once.
+    pub(super) proven: AtomicBool,
+    /// When it was granted, if it was granted to this process.
+    pub(super) granted_at: Option<DateTime<Utc>>,
+}
+
+/// Whether there is something to send upstream.
+#[derive(Debug, Clone)]
+pub(super) enum Standing {
+    Starting,
+    /// Valid until its `expires_at`, which the reader compares with the clock.
+    Credential(Arc<Credential>),
+    /// There is a login, but no bearer yet.
+    Pending,
+    LoginNeeded(Arc<str>),
+    Unreadable(Arc<str>),
+}
+
+/// What requests ask of the keeper.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A request found the credential expired: look at the clock now.
+    Nudge,
+    /// The provider answered 401 to the credential of this generation.
+    Rejected {
+        generation: u64,
+        done: oneshot::Sender<()>,
+    },
+    /// Read the store again.
+    Reread,
+}
+
+/// What the keeper and its handles share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) snapshot: ArcSwap<Snapshot>,
+    pub(super) changed: watch::Sender<()>,
+    pub(super) status: Mutex<Status>,
+}
+
+/// A provider's credentials, as requests see them. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limit: Duration,
+    pub(super) login_command: Arc<str>,
+}
+
+/// A credential that was valid when it was handed out, with its generation.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    credential: Arc<Credential>,
+    snapshot: Arc<Snapshot>,
+}
+
+/// Why there is no credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Only the user can mend it; the message names the command.
+    #[error("{message}")]
+    LoginNeeded {
+        /// For the client's error.
+        message: String,
+    },
+    /// It may mend itself.
+    #[error("{message}")]
+    Unavailable {
+        /// For the client's error.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+impl Lease {
+    /// What goes upstream.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The provider took this credential: an answer other than 401 came.
+    pub fn prove(&self) {
+        if !self.snapshot.proven.load(Ordering::Relaxed) {
+            self.snapshot.proven.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Handle {
+    /// The credential, at once when a valid one is there: one atomic load and a look at the
+    /// clock. Otherwise waits for the keeper, up to the configured limit, unless only the user
+    /// can help or the next attempt lies beyond that limit.
+    ///
+    /// # Errors
+    /// [`Refusal`] tells the client what to do.
+    pub async fn credential(&self) -> Result<Lease, Refusal> {
+        match self.now() {
+            Now::Lease(lease) => Ok(lease),
+            Now::Refused(refusal) => Err(refusal),
+            Now::Wait => self.wait().await,
+        }
+    }
+
+    /// After the provider's 401: another credential, if the keeper has one or can get one. At
+    /// most one refresh happens for all requests that were refused with the same credential.
+    pub async fn replacement(&self, refused: &Lease) -> Option<Lease> {
+        let generation = refused.snapshot.generation;
+        let (done, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Rejected { generation, done })
+            .await
+            .ok()?;
+        answer.await.ok()?;
+        match self.now() {
+            Now::Lease(lease) if !lease.credential.bearer.same(&refused.credential.bearer) => {
+                Some(lease)
+            }
+            Now::Lease(_) | Now::Refused(_) | Now::Wait => None,
+        }
+    }
+
+    /// Has the store read again, as after a login.
+    pub async fn reread(&self) {
+        drop(self.commands.send(Command::Reread).await);
+    }
+
+    /// Whether a login is there, as far as is known. No lock, no file.
+    pub fn is_authenticated(&self) -> bool {
+        match self.shared.snapshot.load().standing {
+            Standing::Credential(_) | Standing::Pending => true,
+            Standing::Starting | Standing::LoginNeeded(_) | Standing::Unreadable(_) => false,
+        }
+    }
+
+    /// For `proxy status`.
+    pub fn status(&self) -> Status {
+        let mut status = self
+            .shared
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if status.standing == StandingKind::Ready
+            && status.expires_at.is_some_and(|end| end <= self.clock.now())
+        {
+            status.standing = StandingKind::Expired;
+        }
+        status
+    }
+
+    /// Waits until the keeper has read the store for the first time.
+    pub async fn started(&self) {
+        let mut changed = self.shared.changed.subscribe();
+        while matches!(self.shared.snapshot.load().standing, Standing::Starting) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        let snapshot = self.shared.snapshot.load();
+        let now = self.clock.now();
+        match &snapshot.standing {
+            Standing::Credential(credential)
+                if credential.expires_at.is_none_or(|end| end > now) =>
+            {
+                Now::Lease(Lease {
+                    credential: credential.clone(),
+                    snapshot: arc_swap::Guard::into_inner(snapshot),
+                })
+            }
+            Standing::LoginNeeded(reason) => Now::Refused(self.login_needed(reason)),
+            Standing::Unreadable(reason) => Now::Refused(Refusal::Unavailable {
+                message: format!("the credential store can't be read: {reason}"),
+                retry_after: self.limit,
+            }),
+            Standing::Credential(_) | Standing::Pending | Standing::Starting => {
+                match snapshot.retry_at {
+                    Some(at) if clock::until(at, now) > self.limit => {
+                        Now::Refused(unavailable(clock::until(at, now)))
+                    }
+                    _ => Now::Wait,
+                }
+            }
+        }
+    }
+
+    async fn wait(&self) -> Result<Lease, Refusal> {
+        let mut changed = self.shared.changed.subscribe();
+        // A full queue holds a nudge already.
+        drop(self.commands.try_send(Command::Nudge));
+        let deadline = tokio::time::Instant::now() + self.limit;
+        loop {
+            match self.now() {
+                Now::Lease(lease) => return Ok(lease),
+                Now::Refused(refusal) => return Err(refusal),
+                Now::Wait => {}
+            }
+            match tokio::time::timeout_at(deadline, changed.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(unavailable(Duration::from_secs(1))),
+            }
+        }
+    }
+
+    fn login_needed(&self, reason: &str) -> Refusal {
+        let command = &self.login_command;
+        Refusal::LoginNeeded {
+            message: format!("hermes-proxyd: {reason}; run: {command}"),
+        }
+    }
+}
+
+enum Now {
+    Lease(Lease),
+    Refused(Refusal),
+    Wait,
+}
+
+fn unavailable(retry_after: Duration) -> Refusal {
+    let message = "hermes-proxyd: the token has expired and the token endpoint gives no new one; \
+                   `hermesctl proxy status` tells why"
+        .to_owned();
+    Refusal::Unavailable {
+        message,
+        retry_after: retry_after.max(Duration::from_secs(1)),
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

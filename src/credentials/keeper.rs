@@ -1,0 +1,466 @@
+//! The one task that owns a provider's tokens.
+//!
+//! It sleeps until a renewal is due, a request was refused, or someone else wrote the store; a
+//! renewal itself (see `renewal`) runs to its end whatever happens around it, because it may
+//! have spent a token.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{Command, Handle, Shared, Snapshot, Standing};
+use super::schedule::Window;
+use super::status::{Event, StandingKind, Status};
+use super::store::{Found, Store, StoreError};
+use crate::backoff::Backoff;
+use crate::clock::{self, Clock};
+use crate::provider::{Adapter, Assessment, Credential, Login, LoginSource, Renewal};
+use crate::secret::Secret;
+
+/// How often the store's files are looked at for someone else's writing: three `stat` calls.
+const WATCH: Duration = Duration::from_secs(3);
+/// A credential just granted that was refused before it was ever taken is not replaced within
+/// this time: the provider refuses for another reason, and each refresh would spend a token.
+const UNPROVEN: Duration = Duration::from_secs(30);
+/// Commands that may wait; more than the connections a daemon takes by default.
+const QUEUE: usize = 2048;
+
+/// What a keeper is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long before its end a credential is renewed, at most.
+    pub refresh_lead: Duration,
+    /// The limit of one request to the token endpoint; a lock is waited for longer than that,
+    /// because its holder may be in the middle of one.
+    pub token_timeout: Duration,
+    /// How long a request waits for a credential.
+    pub wait: Duration,
+}
+
+/// The task that owns a provider's tokens.
+#[derive(Debug)]
+pub struct Keeper {
+    pub(super) adapter: Arc<dyn Adapter>,
+    pub(super) store: Option<Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: Settings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) backoff: Backoff,
+    /// No attempt before this time.
+    pub(super) retry_at: Option<DateTime<Utc>>,
+    /// The next renewal.
+    pub(super) due: Option<DateTime<Utc>>,
+    /// The end of the credential that was last granted, by the clock of its receipt.
+    pub(super) receipt: Option<Receipt>,
+    pub(super) unsaved: Option<Unsaved>,
+    commands: mpsc::Receiver<Command>,
+    stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
+}
+
+/// When a credential was received and when it ends by that.
+#[derive(Debug, Clone)]
+pub(super) struct Receipt {
+    pub(super) bearer: Secret,
+    pub(super) at: DateTime<Utc>,
+    pub(super) expires_at: Option<DateTime<Utc>>,
+}
+
+/// A rotated login that is not on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Unsaved {
+    pub(super) login: Login,
+    /// The token that it replaces; when another one stands in the store, someone logged in.
+    pub(super) spent: Option<String>,
+}
+
+impl Keeper {
+    /// A keeper and its handle. `files` is where the store lies; nothing is read before
+    /// [`Keeper::run`].
+    pub fn new(
+        adapter: Arc<dyn Adapter>,
+        files: super::StoreFiles,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Handle) {
+        let store = match adapter.login_source() {
+            LoginSource::Store { key, mirror } => Some(Store::new(files, key, mirror)),
+            LoginSource::Own => None,
+        };
+        let (sender, commands) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(Snapshot {
+                generation: 0,
+                standing: Standing::Starting,
+                retry_at: None,
+                proven: AtomicBool::new(false),
+                granted_at: None,
+            }),
+            changed: watch::Sender::new(()),
+            status: Mutex::new(Status {
+                standing: StandingKind::Starting,
+                renewing: false,
+                base_url: None,
+                kind: None,
+                expires_at: None,
+                next_renewal: None,
+                last_renewal: None,
+                last_error: None,
+                unsaved: false,
+            }),
+        });
+        let handle = Handle {
+            shared: shared.clone(),
+            commands: sender,
+            clock: clock.clone(),
+            limit: settings.wait,
+            login_command: adapter.login_command().into(),
+        };
+        let keeper = Self {
+            adapter,
+            store,
+            clock,
+            settings,
+            shared,
+            backoff: Backoff::default(),
+            retry_at: None,
+            due: None,
+            receipt: None,
+            unsaved: None,
+            commands,
+            stamps: Vec::new(),
+        };
+        (keeper, handle)
+    }
+
+    /// Runs until `stop`. A renewal under way is finished and persisted first.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.look().await;
+        while !stop.is_cancelled() {
+            if self.is_due() {
+                self.renew(None).await;
+            }
+            let clock = self.clock.clone();
+            let (wake, longest) = self.next_look();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => break,
+                },
+                _ = clock::nap(&*clock, wake, longest) => {}
+            }
+            self.notice_others().await;
+        }
+        if self.unsaved.is_some() {
+            self.renew(None).await;
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            // The loop looks at the clock after every command.
+            Command::Nudge => {}
+            Command::Reread => self.look().await,
+            Command::Rejected { generation, done } => self.rejected(generation, done).await,
+        }
+    }
+
+    /// The provider answered 401 to the credential of `generation`. If that is still the
+    /// current one, someone else's newer one is adopted or a refresh is sent, once.
+    async fn rejected(&mut self, generation: u64, done: oneshot::Sender<()>) {
+        let snapshot = self.shared.snapshot.load_full();
+        let now = self.clock.now();
+        let superseded = snapshot.generation != generation;
+        let waiting = self.retry_at.is_some_and(|at| at > now);
+        let proven = snapshot.proven.load(std::sync::atomic::Ordering::Relaxed);
+        let unproven = !proven
+            && snapshot
+                .granted_at
+                .is_some_and(|at| now < clock::after(at, UNPROVEN) && now >= at);
+        if let Standing::Credential(credential) = &snapshot.standing
+            && !superseded
+            && !waiting
+        {
+            if unproven {
+                let provider = self.adapter.name().as_str();
+                tracing::warn!(
+                    provider,
+                    "a token just granted is refused; it is not replaced"
+                );
+            } else {
+                self.renew(Some(&credential.bearer)).await;
+            }
+        }
+        // The request may be gone.
+        done.send(()).ok();
+    }
+
+    /// Reads the store without a lock and takes what it holds.
+    async fn look(&mut self) {
+        self.note_stamps();
+        let Some(store) = self.store.clone() else {
+            return self.take(&Login::default());
+        };
+        match blocking(move || store.peek()).await {
+            Ok(found) => self.take_found(found),
+            Err(error) => self.unreadable(&error),
+        }
+    }
+
+    /// Looks again when someone else wrote the store.
+    async fn notice_others(&mut self) {
+        if self
+            .store
+            .as_ref()
+            .is_some_and(|store| store.stamps() != self.stamps)
+        {
+            let provider = self.adapter.name().as_str();
+            tracing::debug!(provider, "the credential store was changed");
+            self.look().await;
+        }
+    }
+
+    /// From here on, only further changes count as someone else's.
+    pub(super) fn note_stamps(&mut self) {
+        self.stamps = self.store.as_ref().map(Store::stamps).unwrap_or_default();
+    }
+
+    fn take_found(&mut self, found: Option<Found>) {
+        let Some(Found {
+            mut login, mirror, ..
+        }) = found
+        else {
+            return self.no_login("there is no login");
+        };
+        if let Some(unsaved) = &self.unsaved {
+            // What stands on disk is the token that was spent; ours is still to be written.
+            if login.text("refresh_token").map(str::to_owned) == unsaved.spent {
+                return;
+            }
+            self.unsaved = None;
+        }
+        if let Some(mirror) = mirror {
+            self.adapter.merge_mirror(&mut login, &mirror);
+        }
+        self.take(&login);
+    }
+
+    /// Takes a login as it stands: publishes its credential and plans the next renewal.
+    pub(super) fn take(&mut self, login: &Login) {
+        let now = self.clock.now();
+        match self.adapter.assess(login, now) {
+            Assessment::NoLogin { reason } => self.no_login(&reason),
+            Assessment::Login {
+                credential,
+                renewal,
+            } => {
+                let credential = credential.map(|credential| self.dated(credential));
+                self.publish_login(credential, renewal);
+            }
+        }
+    }
+
+    /// The credential with its times as its receipt has them, when it came to this process.
+    pub(super) fn dated(&self, mut credential: Credential) -> Credential {
+        if let Some(receipt) = &self.receipt
+            && receipt.bearer.same(&credential.bearer)
+        {
+            credential.issued_at = Some(receipt.at);
+            credential.expires_at = receipt.expires_at.or(credential.expires_at);
+        }
+        credential
+    }
+
+    /// When this credential is to be renewed; `None` never.
+    pub(super) fn window(&self, credential: &Credential) -> Option<Window> {
+        let expires = credential.expires_at?;
+        Some(Window::new(
+            credential.issued_at,
+            expires,
+            self.settings.refresh_lead,
+        ))
+    }
+
+    pub(super) fn publish_login(&mut self, credential: Option<Credential>, renewal: Renewal) {
+        let now = self.clock.now();
+        let window = credential
+            .as_ref()
+            .map(|credential| self.window(credential));
+        self.due = match (renewal, window) {
+            (Renewal::Never, Some(_)) => credential.as_ref().and_then(|c| c.expires_at),
+            (Renewal::Refresh | Renewal::Mint, Some(window)) => {
+                window.map(|window| window.draw(fastrand::f64()))
+            }
+            (_, None) => Some(now),
+        };
+        let expired = credential
+            .as_ref()
+            .is_none_or(|c| c.expires_at.is_some_and(|end| end <= now));
+        if renewal == Renewal::Never && expired {
+            return self.no_login("the token has expired and the login can't be refreshed");
+        }
+        match credential {
+            Some(credential) => self.publish(Standing::Credential(Arc::new(credential))),
+            None => self.publish(Standing::Pending),
+        }
+    }
+
+    pub(super) fn no_login(&mut self, reason: &str) {
+        self.due = None;
+        self.retry_at = None;
+        let old = self.shared.snapshot.load();
+        let known = matches!(&old.standing, Standing::LoginNeeded(known) if **known == *reason);
+        if !known {
+            let provider = self.adapter.name().as_str();
+            let command = self.adapter.login_command();
+            tracing::error!(provider, reason, command, "a login is needed");
+        }
+        self.publish(Standing::LoginNeeded(reason.into()));
+    }
+
+    fn unreadable(&mut self, error: &StoreError) {
+        self.failed("store_unreadable", &error.to_string());
+        let now = self.clock.now();
+        let served = matches!(
+            &self.shared.snapshot.load().standing,
+            Standing::Credential(credential) if credential.expires_at.is_none_or(|end| end > now)
+        );
+        if !served {
+            self.publish(Standing::Unreadable(error.to_string().into()));
+        }
+    }
+
+    /// Publishes a standing to all requests. Another credential is another generation.
+    pub(super) fn publish(&mut self, standing: Standing) {
+        let old = self.shared.snapshot.load();
+        let same = match (&old.standing, &standing) {
+            (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
+            _ => false,
+        };
+        let proven = same && old.proven.load(std::sync::atomic::Ordering::Relaxed);
+        let granted_at = match (&standing, &self.receipt) {
+            (Standing::Credential(new), Some(receipt)) if receipt.bearer.same(&new.bearer) => {
+                Some(receipt.at)
+            }
+            _ => None,
+        };
+        let generation = if same {
+            old.generation
+        } else {
+            old.generation + 1
+        };
+        self.describe(&standing);
+        self.shared.snapshot.store(Arc::new(Snapshot {
+            generation,
+            standing,
+            retry_at: self.retry_at,
+            proven: AtomicBool::new(proven),
+            granted_at,
+        }));
+        self.shared.changed.send_replace(());
+    }
+
+    fn describe(&self, standing: &Standing) {
+        let credential = match standing {
+            Standing::Credential(credential) => Some(credential),
+            Standing::Starting
+            | Standing::Pending
+            | Standing::LoginNeeded(_)
+            | Standing::Unreadable(_) => None,
+        };
+        let kind = match standing {
+            Standing::Starting => StandingKind::Starting,
+            Standing::Credential(_) => StandingKind::Ready,
+            Standing::Pending => StandingKind::Expired,
+            Standing::LoginNeeded(_) => StandingKind::LoginNeeded,
+            Standing::Unreadable(_) => StandingKind::Unreadable,
+        };
+        let next = [self.due, self.retry_at].into_iter().flatten().max();
+        self.status(|status| {
+            status.standing = kind;
+            status.base_url = credential.map(|credential| credential.base_url.to_string());
+            status.kind = credential.map(|credential| credential.kind);
+            status.expires_at = credential.and_then(|credential| credential.expires_at);
+            status.next_renewal = next.filter(|_| kind != StandingKind::LoginNeeded);
+            status.unsaved = self.unsaved.is_some();
+            if kind == StandingKind::LoginNeeded {
+                status.last_error = status
+                    .last_error
+                    .take()
+                    .filter(|e| !e.what.starts_with("store"));
+            }
+        });
+    }
+
+    /// Notes what went wrong, for the log and `proxy status`.
+    pub(super) fn failed(&self, code: &str, message: &str) {
+        let provider = self.adapter.name().as_str();
+        tracing::error!(
+            provider,
+            code,
+            error = message,
+            "a login can't be kept fresh right now"
+        );
+        let what = format!("{code}: {message}");
+        self.status(|status| {
+            status.last_error = Some(Event {
+                at: self.clock.now(),
+                what,
+            })
+        });
+    }
+
+    pub(super) fn status(&self, change: impl FnOnce(&mut Status)) {
+        change(
+            &mut self
+                .shared
+                .status
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    fn is_due(&self) -> bool {
+        let now = self.clock.now();
+        let waiting = self.retry_at.is_some_and(|at| at > now);
+        let due = self.unsaved.is_some() || self.due.is_some_and(|due| due <= now);
+        due && !waiting
+    }
+
+    /// When to wake up at the latest, and how long one nap may be.
+    fn next_look(&self) -> (DateTime<Utc>, Duration) {
+        let due = if self.unsaved.is_some() {
+            Some(self.clock.now())
+        } else {
+            self.due
+        };
+        let wake = match (due, self.retry_at) {
+            (Some(due), Some(retry)) => due.max(retry),
+            (Some(due), None) => due,
+            (None, _) => DateTime::<Utc>::MAX_UTC,
+        };
+        (
+            wake,
+            if self.store.is_some() {
+                WATCH
+            } else {
+                clock::LONGEST_NAP
+            },
+        )
+    }
+}
+
+/// Runs file work off the thread that serves requests.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        // The runtime never cancels blocking work, so this is the work's own panic.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

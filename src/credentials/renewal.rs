@@ -1,0 +1,385 @@
+//! One renewal: lock, read again, adopt what someone else renewed, or spend the token, persist
+//! the answer durably, and only then publish it.
+
+use std::time::Duration;
+
+use super::handle::Standing;
+use super::keeper::{Keeper, Receipt, Unsaved, blocking};
+use super::status::{Event, RefreshResult};
+use super::store::{Change, StoreError, Transaction};
+use crate::clock;
+use crate::provider::{Assessment, Credential, Grant, Login, Renewal, TokenError};
+use crate::secret::Secret;
+
+/// A lock is waited for at least this long, as Hermes Agent does.
+const LOCK_WAIT: Duration = Duration::from_secs(15);
+/// A holder may keep the lock across one request; this much longer we wait.
+const LOCK_MARGIN: Duration = Duration::from_secs(5);
+/// A renewal takes at most so many steps: a refresh, then a key minted, and each once more when
+/// what it started from turned out to be spent.
+const STEPS: usize = 4;
+
+/// Why a renewal came to nothing for now.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{what}")]
+    Endpoint {
+        what: String,
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What a renewal is about, while the locks are held.
+struct Attempt<'a> {
+    store: Transaction,
+    /// The login as it is now, and as it stood in the store.
+    login: Login,
+    refused: Option<&'a Secret>,
+    /// The access token was refused when a key was to be minted.
+    access_token_refused: bool,
+    granted: bool,
+}
+
+/// What the next step of a renewal is.
+enum Step {
+    Ask(Renewal),
+    Done,
+}
+
+impl Keeper {
+    /// Renews the login if it is due, or if `refused` is its current bearer. Never cancelled
+    /// half-way: its caller is the keeper's own loop, and each wait has its own limit.
+    pub(super) async fn renew(&mut self, refused: Option<&Secret>) {
+        self.status(|status| status.renewing = true);
+        let result = self.attempt(refused).await;
+        self.note_stamps();
+        self.status(|status| status.renewing = false);
+        let provider = self.adapter.name().as_str();
+        match result {
+            Ok(Some(result)) => {
+                tracing::info!(provider, ?result, "the login was renewed");
+                self.finished(result);
+            }
+            Ok(None) => {}
+            Err(trouble) => self.troubled(&trouble),
+        }
+    }
+
+    fn finished(&mut self, result: RefreshResult) {
+        let at = self.clock.now();
+        self.status(|status| {
+            status.last_renewal = Some(Event { at, what: result });
+            status.last_error = status.last_error.take().filter(|_| status.unsaved);
+        });
+    }
+
+    fn troubled(&mut self, trouble: &Trouble) {
+        let (code, asked) = match trouble {
+            Trouble::Store(_) => ("store", None),
+            Trouble::Endpoint { retry_after, .. } => ("token_endpoint", *retry_after),
+        };
+        let now = self.clock.now();
+        let delay = self.backoff.failed(asked);
+        self.retry_at = Some(clock::after(now, delay));
+        self.failed(code, &trouble.to_string());
+        self.status(|status| {
+            status.last_renewal = Some(Event {
+                at: now,
+                what: RefreshResult::Failed,
+            });
+        });
+        let standing = self.shared.snapshot.load().standing.clone();
+        self.publish(standing);
+    }
+
+    async fn attempt(
+        &mut self,
+        refused: Option<&Secret>,
+    ) -> Result<Option<RefreshResult>, Trouble> {
+        let Some(store) = self.store.clone() else {
+            self.take(&Login::default());
+            return Ok(None);
+        };
+        let limit = LOCK_WAIT.max(self.settings.token_timeout + LOCK_MARGIN);
+        let transaction = store.open(limit).await?;
+        let Some(found) = transaction.found() else {
+            self.no_login("there is no login");
+            return Ok(None);
+        };
+        let mut login = found.login.clone();
+        if let Some(mirror) = &found.mirror {
+            self.adapter.merge_mirror(&mut login, mirror);
+        }
+        let mut attempt = Attempt {
+            store: transaction,
+            login,
+            refused,
+            access_token_refused: false,
+            granted: false,
+        };
+        self.bring_in_unsaved(&mut attempt).await?;
+        for _ in 0..STEPS {
+            match self.next_step(&mut attempt).await? {
+                Step::Done => return Ok(self.conclude(&attempt)),
+                Step::Ask(renewal) => {
+                    if let Some(end) = self.ask(&mut attempt, renewal).await? {
+                        return Ok(Some(end));
+                    }
+                }
+            }
+        }
+        let what = "the portal grants tokens that it does not take itself".to_owned();
+        Err(Trouble::Endpoint {
+            what,
+            retry_after: None,
+        })
+    }
+
+    /// A rotated login that could not be written is written now, unless someone logged in anew.
+    async fn bring_in_unsaved(&mut self, attempt: &mut Attempt<'_>) -> Result<(), Trouble> {
+        let Some(unsaved) = self.unsaved.clone() else {
+            return Ok(());
+        };
+        let stored = attempt
+            .store
+            .found()
+            .and_then(|f| f.login.text("refresh_token").map(str::to_owned));
+        if stored == unsaved.spent {
+            attempt.login = unsaved.login;
+            self.persist(attempt, Change::Rotated).await?;
+        }
+        self.unsaved = None;
+        Ok(())
+    }
+
+    /// Decides from the login as it is: use it, renew it, or give up. A usable credential that
+    /// is not due, and not the refused one, was put there by someone else or just now by us.
+    async fn next_step(&mut self, attempt: &mut Attempt<'_>) -> Result<Step, Trouble> {
+        let now = self.clock.now();
+        let (credential, mut renewal) = match self.adapter.assess(&attempt.login, now) {
+            Assessment::Login {
+                credential,
+                renewal,
+            } => (credential, renewal),
+            Assessment::NoLogin { .. } => return Ok(Step::Done),
+        };
+        let credential = credential.map(|credential| self.dated(credential));
+        let fresh = credential.as_ref().is_some_and(|credential| {
+            let due = self
+                .window(credential)
+                .is_some_and(|window| window.is_open(now));
+            let lives = credential.expires_at.is_none_or(|end| end > now);
+            let refused = attempt
+                .refused
+                .is_some_and(|bearer| bearer.same(&credential.bearer));
+            lives && !refused && (!due || attempt.granted)
+        });
+        if fresh || renewal == Renewal::Never {
+            let merged = attempt
+                .store
+                .found()
+                .is_some_and(|f| attempt.login.differs_from(&f.login));
+            if merged {
+                self.persist(attempt, Change::Rotated).await?;
+            }
+            return Ok(Step::Done);
+        }
+        let refreshable = attempt.login.text("refresh_token").is_some();
+        if renewal == Renewal::Mint && attempt.access_token_refused && refreshable {
+            renewal = Renewal::Refresh;
+        }
+        Ok(Step::Ask(renewal))
+    }
+
+    /// Asks the token endpoint once. `Some` ends the renewal.
+    async fn ask(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+        renewal: Renewal,
+    ) -> Result<Option<RefreshResult>, Trouble> {
+        self.prepare(attempt).await?;
+        match self.adapter.renew(&attempt.login, renewal).await {
+            Ok(grant) => {
+                self.granted(attempt, grant).await;
+                Ok(None)
+            }
+            Err(TokenError::AccessTokenRefused) if !attempt.access_token_refused => {
+                attempt.access_token_refused = true;
+                Ok(None)
+            }
+            Err(TokenError::AccessTokenRefused) => {
+                let what =
+                    "the portal mints no key for a token that it has just granted".to_owned();
+                Err(Trouble::Endpoint {
+                    what,
+                    retry_after: None,
+                })
+            }
+            Err(TokenError::Transient { what, retry_after }) => {
+                Err(Trouble::Endpoint { what, retry_after })
+            }
+            Err(TokenError::Rejected { code, description }) => {
+                self.grant_refused(attempt, &code, &description).await
+            }
+        }
+    }
+
+    /// Persists what was granted before anything else is done with it. When that fails, it is
+    /// kept and used all the same: the old token is spent.
+    async fn granted(&mut self, attempt: &mut Attempt<'_>, grant: Grant) {
+        let now = self.clock.now();
+        let lifetime = grant.lifetime();
+        let spent = attempt.login.text("refresh_token").map(str::to_owned);
+        self.adapter.apply(&mut attempt.login, grant, now);
+        attempt.granted = true;
+        if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
+            self.failed(
+                "store",
+                &format!("{trouble}; the renewed login is kept in memory only"),
+            );
+            let delay = self.backoff.failed(None);
+            self.retry_at = Some(clock::after(now, delay));
+            self.unsaved = Some(Unsaved {
+                login: attempt.login.clone(),
+                spent,
+            });
+        }
+        if let Some(credential) = self.bearer_of(&attempt.login) {
+            self.receipt = Some(Receipt {
+                bearer: credential.bearer,
+                at: now,
+                expires_at: lifetime.map(|lifetime| clock::after(now, lifetime)),
+            });
+        }
+    }
+
+    fn bearer_of(&self, login: &Login) -> Option<Credential> {
+        match self.adapter.assess(login, self.clock.now()) {
+            Assessment::Login { credential, .. } => credential,
+            Assessment::NoLogin { .. } => None,
+        }
+    }
+
+    /// The endpoint calls the grant dead. That is believed only when the store still holds it:
+    /// a program without the lock may have renewed it meanwhile.
+    async fn grant_refused(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+        code: &str,
+        description: &str,
+    ) -> Result<Option<RefreshResult>, Trouble> {
+        let sent = attempt.login.text("refresh_token").map(str::to_owned);
+        attempt.store.read_again()?;
+        let mut stored = attempt
+            .store
+            .found()
+            .map(|found| found.login.clone())
+            .unwrap_or_default();
+        if let Some(mirror) = attempt
+            .store
+            .found()
+            .and_then(|found| found.mirror.as_ref())
+        {
+            self.adapter.merge_mirror(&mut stored, mirror);
+        }
+        if stored
+            .text("refresh_token")
+            .is_some_and(|token| Some(token) != sent.as_deref())
+        {
+            attempt.login = stored;
+            return Ok(None);
+        }
+        self.quarantine(&mut attempt.login, code, description);
+        self.persist(attempt, Change::Quarantined).await?;
+        self.failed("login_rejected", &format!("{code}: {description}"));
+        self.no_login(&format!("the login has ended ({code})"));
+        self.finished(RefreshResult::Rejected);
+        Ok(Some(RefreshResult::Rejected))
+    }
+
+    /// Takes the dead tokens out and notes why, in Hermes Agent's form; the routing fields stay.
+    fn quarantine(&self, login: &mut Login, code: &str, description: &str) {
+        const DEAD: [&str; 11] = [
+            "access_token",
+            "refresh_token",
+            "expires_at",
+            "expires_in",
+            "obtained_at",
+            "agent_key",
+            "agent_key_id",
+            "agent_key_expires_at",
+            "agent_key_expires_in",
+            "agent_key_reused",
+            "agent_key_obtained_at",
+        ];
+        for key in DEAD {
+            login.remove(key);
+        }
+        let error = serde_json::json!({
+            "provider": self.adapter.name().as_str(),
+            "code": code,
+            "message": description,
+            "reason": "hermes_proxyd_refresh_failure",
+            "relogin_required": true,
+            "at": self.clock.now().to_rfc3339(),
+        });
+        login.set("last_auth_error", error);
+    }
+
+    /// Publishes what the renewal came to. The locks are still held.
+    fn conclude(&mut self, attempt: &Attempt<'_>) -> Option<RefreshResult> {
+        let old = match &self.shared.snapshot.load().standing {
+            Standing::Credential(credential) => Some(credential.bearer.clone()),
+            Standing::Starting
+            | Standing::Pending
+            | Standing::LoginNeeded(_)
+            | Standing::Unreadable(_) => None,
+        };
+        if self.unsaved.is_none() {
+            self.backoff.succeeded();
+            self.retry_at = None;
+        }
+        self.take(&attempt.login);
+        if attempt.granted {
+            return Some(RefreshResult::Refreshed);
+        }
+        let new = self
+            .bearer_of(&attempt.login)
+            .map(|credential| credential.bearer);
+        let adopted = new.is_some_and(|new| !old.is_some_and(|old| old.same(&new)));
+        adopted.then_some(RefreshResult::Adopted)
+    }
+
+    async fn prepare(&self, attempt: &mut Attempt<'_>) -> Result<(), Trouble> {
+        // The file work blocks for a few milliseconds: it runs elsewhere, the transaction with it.
+        let result = run(&mut attempt.store, Transaction::prepare).await;
+        Ok(result?)
+    }
+
+    async fn persist(&self, attempt: &mut Attempt<'_>, change: Change) -> Result<(), Trouble> {
+        let now = self.clock.now();
+        let mirror = self.adapter.mirror(&attempt.login, now);
+        let login = attempt.login.clone();
+        let result = run(&mut attempt.store, move |store| {
+            store.commit(&login, mirror, change, now)
+        });
+        Ok(result.await?)
+    }
+}
+
+/// Runs file work on a transaction off the thread that serves requests.
+async fn run<T: Send + 'static>(
+    store: &mut Transaction,
+    work: impl FnOnce(&mut Transaction) -> T + Send + 'static,
+) -> T {
+    let mut taken = store.take();
+    let (taken, value) = blocking(move || {
+        let value = work(&mut taken);
+        (taken, value)
+    })
+    .await;
+    *store = taken;
+    value
+}

@@ -1,0 +1,65 @@
+//! What a keeper tells of itself.
+
+use chrono::{DateTime, Utc};
+
+use crate::provider::CredentialKind;
+
+/// A provider's login at a moment, for `proxy status`. Holds no secret.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Whether requests can be served.
+    pub standing: StandingKind,
+    /// Whether a renewal is under way.
+    pub renewing: bool,
+    /// Where requests go.
+    pub base_url: Option<String>,
+    /// The kind of bearer.
+    pub kind: Option<CredentialKind>,
+    /// When the bearer ends.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When the next renewal is due.
+    pub next_renewal: Option<DateTime<Utc>>,
+    /// The last renewal and its result.
+    pub last_renewal: Option<Event<RefreshResult>>,
+    /// The last thing that went wrong and has not been mended since.
+    pub last_error: Option<Event<String>>,
+    /// A rotated token is only in memory, because the store can't be written.
+    pub unsaved: bool,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Event<T> {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    pub what: T,
+}
+
+/// How a renewal ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshResult {
+    /// The token endpoint granted a new credential.
+    Refreshed,
+    /// Another program had renewed the login; its tokens are used.
+    Adopted,
+    /// The token endpoint could not answer; it is tried again.
+    Failed,
+    /// The login is dead.
+    Rejected,
+}
+
+/// Whether requests can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandingKind {
+    /// The store has not been read yet.
+    Starting,
+    /// A valid credential is there.
+    Ready,
+    /// The credential has expired and can't be renewed right now.
+    Expired,
+    /// The user must log in.
+    LoginNeeded,
+    /// The store can't be read.
+    Unreadable,
+}

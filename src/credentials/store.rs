@@ -1,0 +1,433 @@
+//! Hermes Agent's credential store: where it lies, how it is read, and what a rotation changes.
+//!
+//! One login can lie in several files: the profile's `auth.json`, the global one that a profile
+//! without a block of its own reads, and the mirror of the Nous tokens that all profiles share.
+//! A [`Transaction`] holds the locks of all of them, in Hermes Agent's order, from the reading to
+//! the last write.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value};
+
+use super::file_lock::{self, FileLock};
+use super::write::{self, Prepared};
+use crate::paths::Environment;
+use crate::provider::Login;
+
+/// No store is larger; a larger file is none.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// What is wrong with the store. In each case it has not been written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is there, but it can't be read: never the same as empty.
+    #[error("{file} can't be read ({source}); it is left untouched")]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is there, but it is no JSON object.
+    #[error("{file} is not a credential store ({reason}); it is left untouched")]
+    Parse {
+        /// The file.
+        file: PathBuf,
+        /// Why, without any of its content.
+        reason: String,
+    },
+    /// The lock file can't be used.
+    #[error("the lock file {file} can't be used ({source})")]
+    Lock {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process holds the lock.
+    #[error("another process has held {file} for over {} s", limit.as_secs())]
+    LockHeld {
+        /// The file.
+        file: PathBuf,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// A new version can't be written beside it.
+    #[error("{file} can't be written ({source})")]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Where Hermes Agent's files lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreFiles {
+    /// The store of the profile in use.
+    pub active: PathBuf,
+    /// The store that a profile without a block of its own reads; the same as `active` when no
+    /// profile is in use.
+    pub global: PathBuf,
+    /// The folder of the mirrors.
+    pub shared: PathBuf,
+}
+
+/// A provider's place in the store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    files: StoreFiles,
+    key: &'static str,
+    mirror: Option<PathBuf>,
+}
+
+/// What the files held when they were read.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// The provider's block.
+    pub(super) login: Login,
+    /// The mirror's tokens.
+    pub(super) mirror: Option<Login>,
+    /// The file that the block stands in.
+    source: PathBuf,
+}
+
+/// A file's identity and time, to notice that someone wrote it.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+/// The locks on every file of a login, and what they held.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    store: Store,
+    found: Option<Found>,
+    prepared: Option<(Prepared, Option<Prepared>)>,
+    locks: Vec<FileLock>,
+}
+
+/// What a commit does beside writing the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Pool entries with the old tokens get the new ones.
+    Rotated,
+    /// Pool entries and mirrors with the dead tokens are removed.
+    Quarantined,
+}
+
+impl StoreFiles {
+    /// The files of the Hermes home `home`.
+    pub fn locate(environment: &Environment, home: &Path) -> Self {
+        Self {
+            active: home.join("auth.json"),
+            global: environment.hermes_root(home).join("auth.json"),
+            shared: environment.hermes_shared_dir(home),
+        }
+    }
+}
+
+impl Store {
+    /// The block `key` in these files, with a mirror of this name in the shared folder.
+    pub fn new(files: StoreFiles, key: &'static str, mirror: Option<&str>) -> Self {
+        let mirror = mirror.map(|name| files.shared.join(name));
+        Self { files, key, mirror }
+    }
+
+    /// Reads without any lock, for a look that writes nothing. `None` without a login.
+    pub(super) fn peek(&self) -> Result<Option<Found>, StoreError> {
+        let mut found = None;
+        for file in self.sources() {
+            let login = read_object(file)?.and_then(|mut document| block(&mut document, self.key));
+            if let Some(login) = login {
+                found = Some((login, file.clone()));
+                break;
+            }
+        }
+        let Some((login, source)) = found else {
+            return Ok(None);
+        };
+        // An unreadable mirror is no login lost: the block itself is the source of truth.
+        let mirror = match &self.mirror {
+            Some(file) => read_object(file).unwrap_or_default().map(Login::new),
+            None => None,
+        };
+        Ok(Some(Found {
+            login,
+            mirror,
+            source,
+        }))
+    }
+
+    /// Takes the locks in Hermes Agent's order (profile, global, shared), each for up to
+    /// `limit`, and reads.
+    pub(super) async fn open(&self, limit: Duration) -> Result<Transaction, StoreError> {
+        let mut locks = Vec::new();
+        locks.push(FileLock::acquire(&file_lock::beside(&self.files.active), limit).await?);
+        let found = self.peek()?;
+        if let Some(found) = &found
+            && found.source != self.files.active
+        {
+            locks.push(FileLock::acquire(&file_lock::beside(&found.source), limit).await?);
+        }
+        if let Some(mirror) = &self.mirror
+            && mirror
+                .parent()
+                .is_some_and(|folder| write::make_folder(folder).is_ok())
+        {
+            locks.push(FileLock::acquire(&file_lock::beside(mirror), limit).await?);
+        }
+        // What was read before the last lock was held may be old.
+        let found = if found.is_some() { self.peek()? } else { None };
+        Ok(Transaction {
+            store: self.clone(),
+            found,
+            prepared: None,
+            locks,
+        })
+    }
+
+    /// Changes whenever any of the files is written, replaced or removed.
+    pub(super) fn stamps(&self) -> Vec<Stamp> {
+        self.sources()
+            .chain(&self.mirror)
+            .map(|file| stamp(file))
+            .collect()
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &PathBuf> {
+        let global = (self.files.global != self.files.active).then_some(&self.files.global);
+        std::iter::once(&self.files.active).chain(global)
+    }
+}
+
+impl Transaction {
+    /// The transaction itself with its locks, leaving an empty one, so that file work can run on
+    /// another thread.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            store: self.store.clone(),
+            found: self.found.take(),
+            prepared: self.prepared.take(),
+            locks: std::mem::take(&mut self.locks),
+        }
+    }
+
+    /// What the files held.
+    pub(super) fn found(&self) -> Option<&Found> {
+        self.found.as_ref()
+    }
+
+    /// Reads the files once more, as when a grant that they hold turned out to be spent.
+    pub(super) fn read_again(&mut self) -> Result<(), StoreError> {
+        self.found = self.store.peek()?;
+        Ok(())
+    }
+
+    /// Makes the new versions' files with room for their content, on disk, before a token is
+    /// spent: a full disk or a read-only folder is noticed while nothing is lost yet.
+    pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
+        let Some(found) = &self.found else {
+            return Ok(());
+        };
+        if self.prepared.is_none() {
+            let mirror = self
+                .store
+                .mirror
+                .as_deref()
+                .map(Prepared::beside)
+                .transpose()?;
+            self.prepared = Some((Prepared::beside(&found.source)?, mirror));
+        }
+        Ok(())
+    }
+
+    /// Writes the login back to the file that it came from, with the pool entries that share its
+    /// tokens, and the mirror. The mirror goes first: when only one of the two gets written,
+    /// Hermes Agent takes the mirror's token, which must then be the one that is not spent.
+    ///
+    /// # Errors
+    /// When either file is not durably written; the other one may be.
+    pub(super) fn commit(
+        &mut self,
+        login: &Login,
+        mirror: Option<Login>,
+        change: Change,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let Some(found) = self.found.clone() else {
+            return Ok(());
+        };
+        let (prepared, prepared_mirror) = self.prepared.take().unzip();
+        let mirrored = match (&self.store.mirror, mirror) {
+            (Some(file), Some(content)) if self.mirror_is_old(&content) => {
+                write::replace(file, prepared_mirror.flatten(), content.into_fields())
+            }
+            _ => Ok(()),
+        };
+        if change == Change::Quarantined {
+            self.remove_dead_mirror(&found);
+        }
+        let written = if login.differs_from(&found.login) {
+            let document = read_object(&found.source)?.unwrap_or_default();
+            let document = rewritten(document, self.store.key, login, &found.login, (change, now));
+            write::replace(&found.source, prepared, document)
+        } else {
+            Ok(())
+        };
+        if written.is_ok() {
+            self.found = Some(Found {
+                login: login.clone(),
+                ..found
+            });
+        }
+        mirrored.and(written)
+    }
+
+    fn mirror_is_old(&self, content: &Login) -> bool {
+        let stored = self.found.as_ref().and_then(|found| found.mirror.as_ref());
+        stored.is_none_or(|stored| {
+            content
+                .fields()
+                .iter()
+                .any(|(key, value)| key != "updated_at" && stored.fields().get(key) != Some(value))
+        })
+    }
+
+    /// Removes the mirror if it holds the same dead token, as Hermes Agent does.
+    fn remove_dead_mirror(&self, found: &Found) {
+        let Some(file) = &self.store.mirror else {
+            return;
+        };
+        let token = |login: &Login| login.text("refresh_token").map(str::to_owned);
+        let same = found
+            .mirror
+            .as_ref()
+            .is_some_and(|mirror| token(mirror) == token(&found.login));
+        if same && let Err(error) = fs::remove_file(file) {
+            tracing::warn!(file = %file.display(), %error, "a dead mirror of the login is left");
+        }
+    }
+}
+
+/// The store with the provider's block replaced, and its pool entries.
+fn rewritten(
+    mut document: Map<String, Value>,
+    key: &str,
+    login: &Login,
+    before: &Login,
+    (change, now): (Change, DateTime<Utc>),
+) -> Map<String, Value> {
+    document.insert("version".to_owned(), 1.into());
+    let time = now.to_rfc3339_opts(SecondsFormat::Micros, false);
+    document.insert("updated_at".to_owned(), time.into());
+    let providers = document
+        .entry("providers")
+        .or_insert_with(|| Map::new().into());
+    if let Some(providers) = providers.as_object_mut() {
+        providers.insert(key.to_owned(), login.clone().into_fields().into());
+    }
+    let pool = document
+        .get_mut("credential_pool")
+        .and_then(|pool| pool.get_mut(key));
+    if let Some(entries) = pool.and_then(Value::as_array_mut) {
+        match change {
+            Change::Rotated => {
+                let same = entries.iter_mut().filter_map(Value::as_object_mut);
+                for entry in same.filter(|entry| shares_tokens(entry, before)) {
+                    rotate_entry(entry, login);
+                }
+            }
+            Change::Quarantined => entries.retain(|entry| {
+                !entry
+                    .as_object()
+                    .is_some_and(|entry| shares_tokens(entry, before))
+            }),
+        }
+    }
+    document
+}
+
+fn shares_tokens(entry: &Map<String, Value>, login: &Login) -> bool {
+    ["refresh_token", "access_token"].iter().any(|key| {
+        let text = entry
+            .get(*key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty());
+        text.is_some() && text == login.text(key)
+    })
+}
+
+/// Gives a pool entry the login's values for the fields that it has, and forgets its last error:
+/// that was about the old token.
+fn rotate_entry(entry: &mut Map<String, Value>, login: &Login) {
+    const NOT_THE_LOGINS: [&str; 6] =
+        ["id", "label", "auth_type", "priority", "source", "base_url"];
+    for (key, value) in entry.iter_mut() {
+        if key.starts_with("last_error_") || key == "last_status" || key == "last_status_at" {
+            *value = Value::Null;
+        } else if let Some(new) = login.fields().get(key)
+            && !NOT_THE_LOGINS.contains(&key.as_str())
+        {
+            *value = new.clone();
+        }
+    }
+}
+
+fn block(document: &mut Map<String, Value>, key: &str) -> Option<Login> {
+    match document.get_mut("providers")?.get_mut(key)?.take() {
+        Value::Object(fields) => Some(Login::new(fields)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            None
+        }
+    }
+}
+
+/// Reads a JSON object. `None` only when there is no file.
+fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, StoreError> {
+    let fault = |source| StoreError::Read {
+        file: file.to_owned(),
+        source,
+    };
+    let handle = match fs::File::open(file) {
+        Ok(handle) => handle,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault(error)),
+    };
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    handle
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(fault)?;
+    let broken = |reason: String| StoreError::Parse {
+        file: file.to_owned(),
+        reason,
+    };
+    if bytes.len() as u64 > LARGEST {
+        return Err(broken(format!("it is larger than {LARGEST} bytes")));
+    }
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(document)) => Ok(Some(document)),
+        Ok(_) => Err(broken("it is not a JSON object".to_owned())),
+        Err(error) => {
+            let at = format!(
+                "not JSON at line {} column {}",
+                error.line(),
+                error.column()
+            );
+            Err(broken(at))
+        }
+    }
+}
+
+fn stamp(file: &Path) -> Stamp {
+    let metadata = fs::metadata(file).ok()?;
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let inode = 0;
+    Some((metadata.modified().ok()?, metadata.len(), inode))
+}

@@ -1,0 +1,164 @@
+//! Replacing a file durably: a private temporary file in the same folder, synced, renamed over
+//! the old one, then the folder synced. The old content is there until the new one is.
+
+use std::fs;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+use super::StoreError;
+
+/// A new version may be this much larger than the old one.
+const GROWTH: u64 = 16 * 1024;
+
+/// A temporary file beside a store with room for its next version, on disk.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Prepared {
+    /// Makes the file, filled to the old version's size and some, and syncs it.
+    pub(super) fn beside(store: &Path) -> Result<Self, StoreError> {
+        let fault = |source| StoreError::Write {
+            file: store.to_owned(),
+            source,
+        };
+        let mut prepared = Self::empty(store).map_err(fault)?;
+        let size = fs::metadata(&prepared.target).map_or(0, |metadata| metadata.len()) + GROWTH;
+        prepared.fill(size).map_err(fault)?;
+        Ok(prepared)
+    }
+
+    /// Follows a link to the real file, so that the link stays one.
+    fn empty(store: &Path) -> io::Result<Self> {
+        let target = store.canonicalize().unwrap_or_else(|_| store.to_owned());
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "it has no folder");
+        let folder = target.parent().ok_or_else(missing)?;
+        make_folder(folder)?;
+        let mut prefix = target.file_name().ok_or_else(missing)?.to_owned();
+        prefix.push(".tmp.");
+        // Made with mode 0600, under a name that nobody had.
+        let file = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempfile_in(folder)?;
+        Ok(Self { file, target })
+    }
+
+    fn fill(&mut self, size: u64) -> io::Result<()> {
+        let zeros = io::Read::take(io::repeat(0), size);
+        io::copy(&mut { zeros }, self.file.as_file_mut())?;
+        self.file.as_file().sync_all()
+    }
+
+    fn persist(mut self, content: &[u8]) -> io::Result<()> {
+        let file = self.file.as_file_mut();
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(content)?;
+        file.set_len(content.len() as u64)?;
+        file.sync_all()?;
+        self.file
+            .persist(&self.target)
+            .map_err(|error| error.error)?;
+        match self.target.parent() {
+            Some(folder) => sync_folder(folder),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Replaces `store` by this object, indented as Hermes Agent does.
+pub(super) fn replace(
+    store: &Path,
+    prepared: Option<Prepared>,
+    document: Map<String, Value>,
+) -> Result<(), StoreError> {
+    let write = || {
+        let mut content = Zeroizing::new(serde_json::to_vec_pretty(&Value::Object(document))?);
+        content.push(b'\n');
+        let prepared = match prepared {
+            Some(prepared) => prepared,
+            None => Prepared::empty(store)?,
+        };
+        prepared.persist(&content)
+    };
+    write().map_err(|source| StoreError::Write {
+        file: store.to_owned(),
+        source,
+    })
+}
+
+/// Makes a private folder when it is missing.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: &Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_replaced_store_is_private_whole_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("auth.json");
+        let prepared = Prepared::beside(&store).unwrap();
+        replace(&store, Some(prepared), object(&json!({"b": 1, "a": [2]}))).unwrap();
+        let text = fs::read_to_string(&store).unwrap();
+        assert_eq!(text, "{\n  \"b\": 1,\n  \"a\": [\n    2\n  ]\n}\n");
+        assert_eq!(
+            fs::metadata(&store).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real.json");
+        fs::write(&real, "{}").unwrap();
+        let link = dir.path().join("auth.json");
+        symlink(&real, &link).unwrap();
+        replace(&link, None, object(&json!({"a": 1}))).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::read_to_string(&real).unwrap().contains("\"a\": 1"));
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_written_is_noticed_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let not_a_folder = dir.path().join("file");
+        fs::write(&not_a_folder, "").unwrap();
+        let error = Prepared::beside(&not_a_folder.join("auth.json")).unwrap_err();
+        assert!(matches!(error, StoreError::Write { .. }), "{error}");
+    }
+}

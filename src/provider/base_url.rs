@@ -1,0 +1,137 @@
+//! Where a provider's requests go: a parsed constant that no client can change.
+
+use std::fmt;
+
+use hyper::Uri;
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use url::Url;
+
+/// A provider's base URL: scheme, host and port, and the path that every request starts with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    scheme: Scheme,
+    authority: Authority,
+    /// Starts with a slash unless empty; never ends with one.
+    prefix: String,
+}
+
+/// A URL that can't be a base URL.
+#[derive(Debug, thiserror::Error)]
+#[error("{url} is not an http or https URL with a host and nothing behind its path")]
+pub struct BaseUrlError {
+    url: String,
+}
+
+impl BaseUrl {
+    /// Takes scheme, host, port and path of a URL.
+    ///
+    /// # Errors
+    /// When it is not http or https, has no host, or has user information, a query or a fragment.
+    pub fn new(url: &Url) -> Result<Self, BaseUrlError> {
+        Self::split(url).ok_or_else(|| BaseUrlError { url: redacted(url) })
+    }
+
+    fn split(url: &Url) -> Option<Self> {
+        let scheme = match url.scheme() {
+            "https" => Scheme::HTTPS,
+            "http" => Scheme::HTTP,
+            _ => return None,
+        };
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        let host = url.host_str().filter(|_| plain)?;
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let authority = Authority::try_from(authority).ok()?;
+        Some(Self {
+            scheme,
+            authority,
+            prefix: url.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The URI of `path`, a constant of ours that starts with a slash, with the client's query
+    /// as it came. `None` when the query holds what a URI can't carry.
+    pub fn join(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+        let target = match query {
+            Some(query) => [&self.prefix, path, "?", query].concat(),
+            None => [&self.prefix, path].concat(),
+        };
+        let mut parts = hyper::http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(target).ok()?);
+        Uri::from_parts(parts).ok()
+    }
+
+    /// Host and port, as they stand in the URL.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Whether requests go over TLS.
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+}
+
+/// The URL without what could be a password or token.
+fn redacted(url: &Url) -> String {
+    format!(
+        "{}://{}{}",
+        url.scheme(),
+        url.host_str().unwrap_or_default(),
+        url.path()
+    )
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix)
+    }
+}
+
+impl fmt::Debug for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(url: &str) -> Result<BaseUrl, BaseUrlError> {
+        BaseUrl::new(&url.parse().unwrap())
+    }
+
+    #[test]
+    fn a_path_is_put_behind_the_base_and_the_query_is_kept_as_it_came() {
+        let base = base("https://api.example:8443/v1/").unwrap();
+        assert_eq!(base.to_string(), "https://api.example:8443/v1");
+        let uri = base.join("/models", Some("a=%2e%2E&b=[]+c")).unwrap();
+        assert_eq!(
+            uri.to_string(),
+            "https://api.example:8443/v1/models?a=%2e%2E&b=[]+c"
+        );
+        assert_eq!(base.join("/models", None).unwrap().path(), "/v1/models");
+    }
+
+    #[test]
+    fn what_could_send_a_bearer_astray_is_no_base_url() {
+        for url in [
+            "ftp://h/v1",
+            "https://user@h/v1",
+            "https://u:p@h/",
+            "https://h/?q",
+            "https://h/#f",
+        ] {
+            let error = base(url).unwrap_err().to_string();
+            assert!(!error.contains("u:p"), "{error}");
+        }
+    }
+}

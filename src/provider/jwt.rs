@@ -1,0 +1,98 @@
+//! Reading a JWT's claims (RFC 7519) without verifying it: the provider verifies, we only look
+//! when it expires and what it is for.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+/// The claims of a token.
+#[derive(Debug)]
+pub(super) struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Decodes the second of a token's three parts. `None` when it is no JWT or has no claims.
+    pub(super) fn decode(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+        let claims: Map<String, Value> = serde_json::from_slice(&bytes).ok()?;
+        (!claims.is_empty()).then_some(Self(claims))
+    }
+
+    /// `exp`: when the token expires.
+    pub(super) fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.time("exp")
+    }
+
+    /// `iat`: when it was issued.
+    pub(super) fn issued_at(&self) -> Option<DateTime<Utc>> {
+        self.time("iat")
+    }
+
+    /// Whether `scope` or `scp` holds this scope.
+    pub(super) fn has_scope(&self, scope: &str) -> bool {
+        ["scope", "scp"]
+            .iter()
+            .any(|claim| self.0.get(*claim).is_some_and(|v| holds(v, scope)))
+    }
+
+    fn time(&self, claim: &str) -> Option<DateTime<Utc>> {
+        let seconds = self
+            .0
+            .get(claim)?
+            .as_f64()
+            .filter(|seconds| seconds.is_finite())?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float casts to the nearest i64"
+        )]
+        DateTime::from_timestamp(seconds as i64, 0)
+    }
+}
+
+/// Whether a scope value, a text or a list of texts, holds `scope`.
+pub(super) fn holds(value: &Value, scope: &str) -> bool {
+    match value {
+        Value::String(text) => text
+            .split([' ', ',', '\t', '\n'])
+            .any(|part| part.trim() == scope),
+        Value::Array(values) => values.iter().any(|value| holds(value, scope)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn token(claims: &Value) -> String {
+        format!(
+            "eyJhbGciOiJub25lIn0.{}.sig",
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        )
+    }
+
+    #[test]
+    fn claims_are_read_with_and_without_padding() {
+        let claims = json!({"exp": 1_778_820_201, "scp": ["a", "inference:invoke"]});
+        for token in [token(&claims), token(&claims).replace(".sig", "=.sig")] {
+            let claims = Claims::decode(&token).unwrap();
+            assert_eq!(claims.expires_at().unwrap().timestamp(), 1_778_820_201);
+            assert!(claims.has_scope("inference:invoke"));
+            assert!(!claims.has_scope("inference"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_jwt_has_no_claims() {
+        for text in ["", "sk-opaque", "a.b", "a.b.c", "a.e30.c", "a.b.c.d"] {
+            assert!(Claims::decode(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A provider's block of the credential store.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use crate::secret::Secret;
+
+/// A provider's block as it stands in the store, with every field that we do not know, in its
+/// order. `Debug` shows the fields' names only.
+#[derive(Clone, Default, PartialEq)]
+pub struct Login(Map<String, Value>);
+
+impl Login {
+    /// Takes a block over.
+    pub fn new(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
+    /// The block, to be written.
+    pub fn into_fields(self) -> Map<String, Value> {
+        self.0
+    }
+
+    /// All fields.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// A text that is not blank, without the space around it.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        let text = self.0.get(key)?.as_str()?.trim();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// A token.
+    pub fn secret(&self, key: &str) -> Option<Secret> {
+        self.text(key).map(|text| Secret::new(text.to_owned()))
+    }
+
+    /// A time: ISO-8601 with an offset, or epoch seconds or milliseconds (a number above 10^12
+    /// is milliseconds). What can't be read counts as absent.
+    pub fn time(&self, key: &str) -> Option<DateTime<Utc>> {
+        time_of(self.0.get(key)?)
+    }
+
+    /// Sets a field, at its place when it is there already.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+
+    /// Removes a field; the others keep their order.
+    pub fn remove(&mut self, key: &str) {
+        self.0.shift_remove(key);
+    }
+
+    /// Whether two logins differ in more than their countdowns, which tick down between reads
+    /// and are not worth a write that others would notice.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        const COUNTDOWNS: [&str; 2] = ["expires_in", "agent_key_expires_in"];
+        let relevant = |login: &Self| {
+            let mut fields = login.0.clone();
+            fields.retain(|key, _| !COUNTDOWNS.contains(&key.as_str()));
+            fields
+        };
+        relevant(self) != relevant(other)
+    }
+}
+
+fn time_of(value: &Value) -> Option<DateTime<Utc>> {
+    if let Some(text) = value.as_str() {
+        return DateTime::parse_from_rfc3339(text.trim())
+            .ok()
+            .map(|time| time.to_utc());
+    }
+    let number = value.as_f64().filter(|number| number.is_finite())?;
+    let millis = if number > 1e12 { number } else { number * 1e3 };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float casts to the nearest i64"
+    )]
+    DateTime::from_timestamp_millis(millis as i64)
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn login(value: Value) -> Login {
+        let Value::Object(fields) = value else {
+            panic!("not an object")
+        };
+        Login::new(fields)
+    }
+
+    #[test]
+    fn times_are_read_in_every_form_that_is_seen_in_stores() {
+        let expected: DateTime<Utc> = "2026-05-15T04:43:21Z".parse().unwrap();
+        for value in [
+            json!("2026-05-15T04:43:21+00:00"),
+            json!("2026-05-15T06:43:21.000000+02:00"),
+            json!(" 2026-05-15T04:43:21Z "),
+            json!(1_778_820_201),
+            json!(1_778_820_201_000_i64),
+            json!(1_778_820_201.0),
+        ] {
+            assert_eq!(
+                login(json!({"at": value})).time("at"),
+                Some(expected),
+                "{value}"
+            );
+        }
+        for value in [
+            json!(null),
+            json!("soon"),
+            json!(""),
+            json!({}),
+            json!(1e300),
+        ] {
+            assert_eq!(login(json!({"at": value})).time("at"), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let text = format!("{:?}", login(json!({"access_token": "secret-token"})));
+        assert!(text.contains("access_token") && !text.contains("secret-token"));
+    }
+
+    #[test]
+    fn countdowns_alone_are_no_difference() {
+        let old = login(json!({"a": 1, "expires_in": 10}));
+        assert!(!login(json!({"a": 1, "expires_in": 9})).differs_from(&old));
+        assert!(login(json!({"a": 2, "expires_in": 10})).differs_from(&old));
+    }
+}

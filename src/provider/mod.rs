@@ -1,0 +1,197 @@
+//! The adapter contract: all that the rest of the daemon knows of a provider.
+//!
+//! An [`Adapter`] reads a login from its block of the credential store, spends its tokens at the
+//! provider's token endpoint, and turns the result into a [`Credential`] that requests carry. It
+//! never touches the store itself: [`crate::credentials`] locks, reads, calls the adapter,
+//! persists and publishes, the same for every provider.
+
+mod base_url;
+mod jwt;
+mod login;
+pub mod nous;
+mod registry;
+mod static_key;
+mod tls;
+mod token_client;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use hyper::header::HeaderValue;
+use serde_json::{Map, Value};
+
+pub use self::base_url::BaseUrl;
+pub use self::login::Login;
+pub use self::registry::{BuildError, build};
+pub use self::tls::{TlsError, client_config};
+use crate::config::{AllowedPath, ProviderName};
+use crate::secret::Secret;
+
+/// What goes upstream with a request.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The bearer itself, to compare credentials with.
+    pub bearer: Secret,
+    /// The ready `Authorization` value, marked sensitive.
+    pub authorization: HeaderValue,
+    /// Where it may go, and nowhere else.
+    pub base_url: BaseUrl,
+    /// Which kind of bearer it is, for `proxy status`.
+    pub kind: CredentialKind,
+    /// When it was issued, as far as that is known.
+    pub issued_at: Option<DateTime<Utc>>,
+    /// When the provider stops taking it; `None` never.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The kinds of bearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// The OAuth access token itself, a JWT that may call the inference API.
+    InvokeJwt,
+    /// A key that the portal minted for an access token.
+    AgentKey,
+    /// A fixed API key.
+    ApiKey,
+}
+
+impl CredentialKind {
+    /// The name as it stands in `proxy status --json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvokeJwt => "invoke_jwt",
+            Self::AgentKey => "agent_key",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+/// What a stored login allows at some moment.
+#[derive(Debug, Clone)]
+pub enum Assessment {
+    /// There is a login.
+    Login {
+        /// What can go upstream right now.
+        credential: Option<Credential>,
+        /// How to get the next one.
+        renewal: Renewal,
+    },
+    /// There is none, or it is dead: the user must log in.
+    NoLogin {
+        /// Why, as a short clause.
+        reason: String,
+    },
+}
+
+/// How the next credential is got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Spend the refresh token.
+    Refresh,
+    /// Have a key minted for the access token, which is still good.
+    Mint,
+    /// Not at all.
+    Never,
+}
+
+/// Where a provider's login is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginSource {
+    /// In Hermes Agent's credential store.
+    Store {
+        /// The block's name below `providers` and `credential_pool`.
+        key: &'static str,
+        /// The file in the shared folder that mirrors the tokens for all profiles.
+        mirror: Option<&'static str>,
+    },
+    /// Outside; the adapter alone knows it.
+    Own,
+}
+
+/// What the token endpoint granted. Its fields are merged into the login by
+/// [`Adapter::apply`].
+#[derive(Debug)]
+pub struct Grant {
+    answer: Map<String, Value>,
+    renewal: Renewal,
+}
+
+impl Grant {
+    /// How long the bearer lives from its receipt, when the endpoint says so (`expires_in`, RFC
+    /// 6749 §5.1). By the receiver's clock, so a clock that is wrong does no harm.
+    pub fn lifetime(&self) -> Option<Duration> {
+        let seconds = token_client::seconds(self.answer.get("expires_in"));
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+}
+
+/// Why the token endpoint granted nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The grant is dead (RFC 6749 §5.2 `invalid_grant` and the like): only a new login helps.
+    #[error("the token endpoint refused the grant ({code}): {description}")]
+    Rejected {
+        /// The OAuth error code.
+        code: String,
+        /// The provider's words, shortened, without any token.
+        description: String,
+    },
+    /// The access token was refused while a key was to be minted; a refresh may help.
+    #[error("the portal refused the access token")]
+    AccessTokenRefused,
+    /// The answer says nothing about the grant: try again later.
+    #[error("{what}")]
+    Transient {
+        /// What happened, without any token.
+        what: String,
+        /// The server's wish.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// The contract between a provider and the daemon.
+///
+/// Every method but [`Adapter::renew`] is pure: no I/O, no clock.
+#[async_trait]
+pub trait Adapter: Debug + Send + Sync {
+    /// The name in paths and on the command line.
+    fn name(&self) -> &ProviderName;
+
+    /// The name for people.
+    fn display_name(&self) -> &str;
+
+    /// What is forwarded, relative to `/v1`.
+    fn allowed_paths(&self) -> &[AllowedPath];
+
+    /// The command that logs the user in; it exists.
+    fn login_command(&self) -> &str;
+
+    /// Where the login is kept.
+    fn login_source(&self) -> LoginSource;
+
+    /// What `login` allows at `now`. Cheap, no network.
+    fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment;
+
+    /// Asks the token endpoint once. Spends the login's refresh token when `renewal` is
+    /// [`Renewal::Refresh`], so the caller must hold the store's locks and persist the answer.
+    ///
+    /// # Errors
+    /// [`TokenError`] says whether the grant is dead or the endpoint out of order.
+    async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError>;
+
+    /// Merges what was granted into the login, received at `now`.
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>);
+
+    /// Copies the tokens of the shared mirror into `login` when they are fresher. Returns
+    /// whether anything changed.
+    fn merge_mirror(&self, _login: &mut Login, _mirror: &Login) -> bool {
+        false
+    }
+
+    /// What the shared mirror should hold for `login`; `None` when there is nothing to share.
+    fn mirror(&self, _login: &Login, _now: DateTime<Utc>) -> Option<Login> {
+        None
+    }
+}

@@ -1,0 +1,463 @@
+//! Nous Portal: the login that Hermes Agent made, and the portal's token endpoint.
+//!
+//! The bearer is the access token itself when it is a JWT with the scope `inference:invoke` (the
+//! invoke JWT), else an agent key that the portal mints for it. Refresh tokens are single-use.
+
+use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
+use hyper::Method;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::jwt::{Claims, holds};
+use super::token_client::{TokenClient, seconds};
+use super::{
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
+    TokenError,
+};
+use crate::clock;
+use crate::config::{AllowedPath, ProviderName};
+use crate::secret::Secret;
+
+const PORTAL: &str = "https://portal.nousresearch.com";
+const INFERENCE: &str = "https://inference-api.nousresearch.com/v1";
+/// Hosts that an inference URL from the network or the store may name, always over https.
+const INFERENCE_HOSTS: [&str; 2] = [
+    "inference-api.nousresearch.com",
+    "welcome-api.nousresearch.com",
+];
+/// Hosts that a stored portal URL may name; http is accepted for loopback only.
+const PORTAL_HOSTS: [&str; 3] = ["portal.nousresearch.com", "localhost", "127.0.0.1"];
+const CLIENT_ID: &str = "hermes-cli";
+const SCOPE: &str = "inference:invoke";
+/// A minted key should live this long at least, in seconds.
+const MINT_TTL: u64 = 1800;
+/// The fields that all profiles share, in the mirror's file and in a login.
+const SHARED: [&str; 9] = [
+    "access_token",
+    "refresh_token",
+    "token_type",
+    "scope",
+    "client_id",
+    "portal_base_url",
+    "inference_base_url",
+    "obtained_at",
+    "expires_at",
+];
+
+/// Nous Portal.
+#[derive(Debug)]
+pub struct Nous {
+    name: ProviderName,
+    client: TokenClient,
+    paths: Vec<AllowedPath>,
+    /// The operator's word, not checked against the hosts above, never written to the store.
+    portal: Option<String>,
+    inference: Option<BaseUrl>,
+}
+
+impl Nous {
+    pub(super) fn new(name: ProviderName, client: TokenClient, extra: &[AllowedPath]) -> Self {
+        let path = |path: &str, method| AllowedPath {
+            path: path.to_owned(),
+            methods: vec![method],
+        };
+        let mut paths = vec![
+            path("/chat/completions", Method::POST),
+            path("/completions", Method::POST),
+            path("/embeddings", Method::POST),
+            path("/models", Method::GET),
+        ];
+        super::registry::add_paths(&mut paths, extra);
+        Self {
+            name,
+            client,
+            paths,
+            portal: None,
+            inference: None,
+        }
+    }
+
+    /// Takes the operator's URLs: the configuration's, else those of the environment variables
+    /// that Hermes Agent honours.
+    pub(super) fn override_urls(
+        &mut self,
+        portal: Option<&Url>,
+        inference: Option<BaseUrl>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) {
+        let from_env = |variable: &str| {
+            let url = Url::parse(env(variable)?.trim());
+            url.inspect_err(|_| tracing::warn!(variable, "ignoring a value that is no URL"))
+                .ok()
+        };
+        let portal = portal
+            .cloned()
+            .or_else(|| from_env("HERMES_PORTAL_BASE_URL"))
+            .or_else(|| from_env("NOUS_PORTAL_BASE_URL"));
+        self.portal = portal.map(|url| url.as_str().trim_end_matches('/').to_owned());
+        self.inference =
+            inference.or_else(|| BaseUrl::new(&from_env("NOUS_INFERENCE_BASE_URL")?).ok());
+    }
+
+    fn portal(&self, login: &Login) -> String {
+        let stored = || login.text("portal_base_url").and_then(trusted_portal);
+        self.portal
+            .clone()
+            .or_else(stored)
+            .unwrap_or_else(|| PORTAL.to_owned())
+    }
+
+    fn inference(&self, login: &Login) -> Option<BaseUrl> {
+        if let Some(base) = &self.inference {
+            return Some(base.clone());
+        }
+        let stored = login.text("inference_base_url").and_then(trusted_inference);
+        BaseUrl::new(&Url::parse(&stored.unwrap_or_else(|| INFERENCE.to_owned())).ok()?).ok()
+    }
+
+    fn invoke_jwt(&self, login: &Login) -> Option<Credential> {
+        let token = login.secret("access_token")?;
+        let claims = invoke_claims(&token, login)?;
+        let expires_at = claims.expires_at().or_else(|| login.time("expires_at"));
+        let issued_at = login.time("obtained_at").or_else(|| claims.issued_at());
+        self.credential(
+            token,
+            login,
+            CredentialKind::InvokeJwt,
+            (issued_at, expires_at),
+        )
+    }
+
+    fn agent_key(&self, login: &Login) -> Option<Credential> {
+        let key = login.secret("agent_key")?;
+        let expires_at = login.time("agent_key_expires_at");
+        let times = (login.time("agent_key_obtained_at"), expires_at);
+        self.credential(key, login, CredentialKind::AgentKey, times)
+    }
+
+    /// A missing or unreadable expiry counts as expired.
+    fn credential(
+        &self,
+        bearer: Secret,
+        login: &Login,
+        kind: CredentialKind,
+        (issued_at, expires_at): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    ) -> Option<Credential> {
+        let scheme = login.text("token_type").unwrap_or("Bearer");
+        let scheme = if scheme.eq_ignore_ascii_case("bearer") {
+            "Bearer"
+        } else {
+            scheme
+        };
+        let authorization = bearer.authorization(scheme).ok()?;
+        let base_url = self.inference(login)?;
+        let expires_at = Some(expires_at.unwrap_or(DateTime::UNIX_EPOCH));
+        Some(Credential {
+            bearer,
+            authorization,
+            base_url,
+            kind,
+            issued_at,
+            expires_at,
+        })
+    }
+
+    async fn refresh(&self, login: &Login) -> Result<Map<String, Value>, TokenError> {
+        let unusable = |what: &str| TokenError::Transient {
+            what: what.to_owned(),
+            retry_after: None,
+        };
+        let token = login
+            .secret("refresh_token")
+            .ok_or_else(|| unusable("the login has no refresh token"))?;
+        let header = token
+            .header_value()
+            .map_err(|_| unusable("the refresh token holds characters that no header carries"))?;
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", login.text("client_id").unwrap_or(CLIENT_ID)),
+        ];
+        let request = self
+            .client
+            .post(&format!("{}/api/oauth/token", self.portal(login)))
+            .header("x-nous-refresh-token", header)
+            .form(&form);
+        TokenClient::send(request).await?.granted("access_token")
+    }
+
+    async fn mint(&self, login: &Login) -> Result<Map<String, Value>, TokenError> {
+        let header = login
+            .secret("access_token")
+            .and_then(|token| token.authorization("Bearer").ok());
+        let header = header.ok_or(TokenError::AccessTokenRefused)?;
+        let request = self
+            .client
+            .post(&format!("{}/api/oauth/agent-key", self.portal(login)))
+            .header(hyper::header::AUTHORIZATION, header)
+            .json(&json!({ "min_ttl_seconds": MINT_TTL }));
+        let answer = TokenClient::send(request).await?;
+        if answer.is_unauthorized() {
+            return Err(TokenError::AccessTokenRefused);
+        }
+        answer.granted("api_key")
+    }
+}
+
+#[async_trait]
+impl Adapter for Nous {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    fn display_name(&self) -> &'static str {
+        "Nous Portal"
+    }
+
+    fn allowed_paths(&self) -> &[AllowedPath] {
+        &self.paths
+    }
+
+    fn login_command(&self) -> &'static str {
+        "hermes auth add nous"
+    }
+
+    fn login_source(&self) -> LoginSource {
+        LoginSource::Store {
+            key: "nous",
+            mirror: Some("nous_auth.json"),
+        }
+    }
+
+    fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
+        let has = |key: &str| login.text(key).is_some();
+        if !has("access_token") && !has("refresh_token") && !has("agent_key") {
+            return Assessment::NoLogin {
+                reason: no_login_reason(login),
+            };
+        }
+        let refreshable = if has("refresh_token") {
+            Renewal::Refresh
+        } else {
+            Renewal::Never
+        };
+        if let Some(credential) = self.invoke_jwt(login) {
+            return Assessment::Login {
+                credential: Some(credential),
+                renewal: refreshable,
+            };
+        }
+        let access_token_lives =
+            has("access_token") && login.time("expires_at").is_some_and(|end| end > now);
+        let renewal = if access_token_lives {
+            Renewal::Mint
+        } else {
+            refreshable
+        };
+        Assessment::Login {
+            credential: self.agent_key(login),
+            renewal,
+        }
+    }
+
+    async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {
+        let answer = match renewal {
+            Renewal::Mint => self.mint(login).await?,
+            Renewal::Refresh | Renewal::Never => self.refresh(login).await?,
+        };
+        Ok(Grant { answer, renewal })
+    }
+
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
+        let answer = Login::new(grant.answer);
+        match grant.renewal {
+            Renewal::Mint => apply_agent_key(login, &answer, now),
+            Renewal::Refresh | Renewal::Never => apply_refresh(login, &answer, now),
+        }
+    }
+
+    fn merge_mirror(&self, login: &mut Login, mirror: &Login) -> bool {
+        if mirror.text("refresh_token").is_none() || mirror.text("access_token").is_none() {
+            return false;
+        }
+        let same = login.text("refresh_token") == mirror.text("refresh_token")
+            && login.text("access_token") == mirror.text("access_token");
+        // Hermes Agent takes the mirror's tokens whenever they differ. We take them when they
+        // were obtained later, so that a mirror that was left behind can't bring back a spent
+        // token.
+        let age = |login: &Login| {
+            login
+                .time("obtained_at")
+                .or_else(|| login.time("expires_at"))
+        };
+        let fresher = login.text("refresh_token").is_none() || age(mirror) > age(login);
+        if same || !fresher {
+            return false;
+        }
+        for key in SHARED {
+            if let Some(text) = mirror.text(key) {
+                login.set(key, text.to_owned());
+            }
+        }
+        mirror_invoke_jwt(login, clock_free_obtained_at(login));
+        true
+    }
+
+    fn mirror(&self, login: &Login, now: DateTime<Utc>) -> Option<Login> {
+        login.text("refresh_token")?;
+        login.text("access_token")?;
+        let mut mirror = Login::default();
+        mirror.set("_schema", 1);
+        for key in SHARED {
+            let fallback = match key {
+                "token_type" => "Bearer",
+                "scope" => SCOPE,
+                "client_id" => CLIENT_ID,
+                "portal_base_url" => PORTAL,
+                "inference_base_url" => INFERENCE,
+                _ => "",
+            };
+            mirror.set(key, login.text(key).unwrap_or(fallback).to_owned());
+        }
+        mirror.set("updated_at", iso(now));
+        Some(mirror)
+    }
+}
+
+fn apply_refresh(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
+    for key in ["access_token", "refresh_token", "token_type", "scope"] {
+        if let Some(text) = answer.text(key) {
+            login.set(key, text.to_owned());
+        }
+    }
+    let inference = answer
+        .text("inference_base_url")
+        .and_then(trusted_inference);
+    login.set(
+        "inference_base_url",
+        inference.unwrap_or_else(|| INFERENCE.to_owned()),
+    );
+    let lifetime = seconds(answer.fields().get("expires_in"));
+    login.set("obtained_at", iso(now));
+    login.set("expires_in", lifetime);
+    login.set(
+        "expires_at",
+        iso(clock::after(now, std::time::Duration::from_secs(lifetime))),
+    );
+    login.remove("last_auth_error");
+    mirror_invoke_jwt(login, now);
+}
+
+fn apply_agent_key(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
+    let lifetime = seconds(answer.fields().get("expires_in"));
+    let end = answer.time("expires_at");
+    let end = end.unwrap_or_else(|| clock::after(now, std::time::Duration::from_secs(lifetime)));
+    if let Some(key) = answer.text("api_key") {
+        login.set("agent_key", key.to_owned());
+    }
+    login.set(
+        "agent_key_id",
+        answer.fields().get("key_id").cloned().unwrap_or_default(),
+    );
+    login.set("agent_key_expires_at", iso(end));
+    login.set("agent_key_expires_in", lifetime);
+    let reused = answer
+        .fields()
+        .get("reused")
+        .and_then(Value::as_bool)
+        .unwrap_or_default();
+    login.set("agent_key_reused", reused);
+    login.set("agent_key_obtained_at", iso(now));
+    if let Some(url) = answer
+        .text("inference_base_url")
+        .and_then(trusted_inference)
+    {
+        login.set("inference_base_url", url);
+    }
+}
+
+/// Hermes Agent reads the bearer at `agent_key`: an invoke JWT is put there too, and its own
+/// expiry becomes the login's.
+fn mirror_invoke_jwt(login: &mut Login, now: DateTime<Utc>) {
+    let Some(token) = login.secret("access_token") else {
+        return;
+    };
+    let Some(claims) = invoke_claims(&token, login) else {
+        return;
+    };
+    let end = claims.expires_at().or_else(|| login.time("expires_at"));
+    let left = end.map_or(0, |end| clock::until(end, now).as_secs());
+    if let Some(end) = claims.expires_at() {
+        login.set("expires_at", iso(end));
+        login.set("expires_in", left);
+    }
+    login.set("agent_key", token.expose().to_owned());
+    login.set("agent_key_id", Value::Null);
+    login.set("agent_key_expires_at", end.map(iso));
+    login.set("agent_key_expires_in", left);
+    login.set("agent_key_reused", false);
+    login.set("agent_key_obtained_at", iso(now));
+}
+
+fn clock_free_obtained_at(login: &Login) -> DateTime<Utc> {
+    login.time("obtained_at").unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+/// The claims of an access token that may call the inference API.
+fn invoke_claims(token: &Secret, login: &Login) -> Option<Claims> {
+    let claims = Claims::decode(token.expose())?;
+    let granted = login
+        .fields()
+        .get("scope")
+        .is_some_and(|scope| holds(scope, SCOPE));
+    (granted || claims.has_scope(SCOPE)).then_some(claims)
+}
+
+fn no_login_reason(login: &Login) -> String {
+    let error = login
+        .fields()
+        .get("last_auth_error")
+        .and_then(|error| error.get("code"));
+    match error.and_then(Value::as_str) {
+        Some(code) => format!("the login has ended ({code})"),
+        None => "there is no login".to_owned(),
+    }
+}
+
+/// A stored portal URL without its trailing slash, if it is one that a refresh token may be
+/// sent to.
+fn trusted_portal(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let host = url.host_str()?;
+    if host == "api.nousresearch.com" {
+        return None;
+    }
+    let loopback = host == "localhost" || host == "127.0.0.1";
+    let scheme = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    if !scheme || !PORTAL_HOSTS.contains(&host) || !url.username().is_empty() {
+        tracing::warn!(
+            host,
+            "ignoring a stored portal URL that is not the provider's"
+        );
+        return None;
+    }
+    Some(text.trim_end_matches('/').to_owned())
+}
+
+/// An inference URL from the network or the store without its trailing slash, if it is one that
+/// a bearer may be sent to.
+fn trusted_inference(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let host = url.host_str()?;
+    let plain = url.port().is_none() && url.username().is_empty() && url.query().is_none();
+    if url.scheme() != "https" || !INFERENCE_HOSTS.contains(&host) || !plain {
+        tracing::warn!(host, "ignoring an inference URL that is not the provider's");
+        return None;
+    }
+    Some(text.trim_end_matches('/').to_owned())
+}
+
+/// A time as Python's `isoformat` writes it.
+fn iso(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, false)
+}

@@ -1,0 +1,101 @@
+//! From the configuration's settings to adapters.
+
+use std::sync::Arc;
+
+use super::base_url::BaseUrlError;
+use super::nous::Nous;
+use super::static_key::StaticKey;
+use super::token_client::TokenClient;
+use super::{Adapter, BaseUrl};
+use crate::config::{AllowedPath, Provider, ProviderKind, ProviderName};
+
+/// A provider that can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Its base URL is none.
+    #[error("the base URL of provider {provider} can't be used: {source}")]
+    BaseUrl {
+        /// The provider.
+        provider: ProviderName,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It needs a base URL and has none.
+    #[error("provider {provider} has no base URL; set `providers.{provider}.base_url`")]
+    NoBaseUrl {
+        /// The provider.
+        provider: ProviderName,
+    },
+    /// The HTTP client for its token endpoint can't be built.
+    #[error("the HTTP client for provider {provider}'s token endpoint can't be built")]
+    Client {
+        /// The provider.
+        provider: ProviderName,
+        /// Why.
+        source: reqwest::Error,
+    },
+}
+
+/// The adapter for a provider's settings. `env` looks up the environment variables that a
+/// provider honours; `tls` is the trust store for its token endpoint.
+///
+/// # Errors
+/// [`BuildError`] names the setting to correct.
+pub fn build(
+    name: &ProviderName,
+    settings: &Provider,
+    tls: rustls::ClientConfig,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Arc<dyn Adapter>, BuildError> {
+    let base_error = |source: BaseUrlError| BuildError::BaseUrl {
+        provider: name.clone(),
+        source: Box::new(source),
+    };
+    let base_url = settings
+        .base_url
+        .as_ref()
+        .map(BaseUrl::new)
+        .transpose()
+        .map_err(base_error)?;
+    match &settings.kind {
+        ProviderKind::Nous { portal_url } => {
+            let client = TokenClient::new(tls, settings.token_timeout).map_err(|source| {
+                BuildError::Client {
+                    provider: name.clone(),
+                    source,
+                }
+            })?;
+            let mut adapter = Nous::new(name.clone(), client, &settings.extra_paths);
+            adapter.override_urls(portal_url.as_ref(), base_url, env);
+            Ok(Arc::new(adapter))
+        }
+        ProviderKind::Static { api_key } => {
+            let base_url = base_url.ok_or_else(|| BuildError::NoBaseUrl {
+                provider: name.clone(),
+            })?;
+            let paths = &settings.extra_paths;
+            Ok(Arc::new(StaticKey::new(
+                name.clone(),
+                base_url,
+                api_key.clone(),
+                paths,
+            )))
+        }
+    }
+}
+
+/// Adds the configuration's paths to a provider's own; a path that is there gets the methods
+/// that it lacks.
+pub(super) fn add_paths(paths: &mut Vec<AllowedPath>, extra: &[AllowedPath]) {
+    for addition in extra {
+        let Some(known) = paths.iter_mut().find(|known| known.path == addition.path) else {
+            paths.push(addition.clone());
+            continue;
+        };
+        for method in &addition.methods {
+            if !known.methods.contains(method) {
+                known.methods.push(method.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The OAuth wire that providers share: one POST, bounded in time and size, and what its answer
+//! means (RFC 6749 §5).
+
+use std::error::Error;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
+use reqwest::RequestBuilder;
+use serde_json::{Map, Value};
+
+use super::TokenError;
+
+/// No token answer is larger; a larger one is no token answer.
+const LARGEST_ANSWER: usize = 256 * 1024;
+/// A provider's description is cut to this many characters.
+const LONGEST_DESCRIPTION: usize = 200;
+/// The codes that mean a dead grant; any other error may pass.
+const DEAD: [&str; 3] = ["invalid_grant", "invalid_token", "refresh_token_reused"];
+
+/// A client for token endpoints: no redirect is followed, nothing is decompressed, no connection
+/// is kept.
+#[derive(Debug, Clone)]
+pub(super) struct TokenClient {
+    http: reqwest::Client,
+}
+
+/// An answer of a token endpoint, whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: Option<Map<String, Value>>,
+}
+
+impl TokenClient {
+    /// A client with this trust store, and this limit for one whole request.
+    pub(super) fn new(
+        tls: rustls::ClientConfig,
+        timeout: Duration,
+    ) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(crate::USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .timeout(timeout)
+            .pool_max_idle_per_host(0)
+            .build()?;
+        Ok(Self { http })
+    }
+
+    /// The client's request builder for a POST.
+    pub(super) fn post(&self, url: &str) -> RequestBuilder {
+        self.http
+            .post(url)
+            .header(hyper::header::ACCEPT, "application/json")
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Errors
+    /// [`TokenError::Transient`] when no whole answer came.
+    pub(super) async fn send(request: RequestBuilder) -> Result<Answer, TokenError> {
+        let mut response = request
+            .send()
+            .await
+            .map_err(|error| unreachable(error, None))?;
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let mut body = Vec::new();
+        while let Some(part) = response
+            .chunk()
+            .await
+            .map_err(|error| unreachable(error, retry_after))?
+        {
+            if body.len() + part.len() > LARGEST_ANSWER {
+                let what =
+                    format!("the token endpoint's answer is larger than {LARGEST_ANSWER} bytes");
+                return Err(TokenError::Transient { what, retry_after });
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Answer {
+            status,
+            retry_after,
+            body: serde_json::from_slice(&body).ok(),
+        })
+    }
+}
+
+impl Answer {
+    /// Whether the endpoint refused the bearer that the request carried.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        )
+    }
+
+    /// The granted fields, if the answer is a 200 with a text at `required`.
+    ///
+    /// # Errors
+    /// [`TokenError::Rejected`] for 400, 401 and 403 with a code that means a dead grant, else
+    /// [`TokenError::Transient`].
+    pub(super) fn granted(self, required: &str) -> Result<Map<String, Value>, TokenError> {
+        let Self {
+            status,
+            retry_after,
+            body,
+        } = self;
+        let transient = |what: String| Err(TokenError::Transient { what, retry_after });
+        let Some(body) = body else {
+            return transient(format!(
+                "the token endpoint answered {status} without a JSON object"
+            ));
+        };
+        if status == StatusCode::OK {
+            let text = body
+                .get(required)
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            if text.trim().is_empty() {
+                return transient(format!(
+                    "the token endpoint answered 200 without `{required}`"
+                ));
+            }
+            return Ok(body);
+        }
+        let (code, description) = oauth_error(&body);
+        let refused = matches!(status.as_u16(), 400 | 401 | 403);
+        if refused && DEAD.contains(&code.as_str()) {
+            return Err(TokenError::Rejected { code, description });
+        }
+        transient(format!(
+            "the token endpoint answered {status} ({code}): {description}"
+        ))
+    }
+}
+
+/// Code and description of an error answer: `{"error": "…", "error_description": "…"}`, or
+/// `{"error": {"code": "…", "message": "…"}}`.
+fn oauth_error(body: &Map<String, Value>) -> (String, String) {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(shortened);
+    let error = body.get("error");
+    let inner = error.and_then(Value::as_object);
+    let code = text(error).or_else(|| text(inner?.get("code")));
+    let description = text(body.get("error_description")).or_else(|| text(inner?.get("message")));
+    (
+        code.unwrap_or_else(|| "no error code".to_owned()),
+        description.unwrap_or_else(|| "no description".to_owned()),
+    )
+}
+
+/// One line of at most 200 characters, without anything that looks like a token.
+fn shortened(text: &str) -> String {
+    let words = text
+        .split_whitespace()
+        .map(|word| if word.len() > 40 { "[redacted]" } else { word });
+    let line: String = words.collect::<Vec<_>>().join(" ");
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST_DESCRIPTION)
+        .collect()
+}
+
+/// A lifetime in whole seconds: a number or a text of one. Anything else, and what is negative,
+/// is zero; what is longer than ten years is ten years.
+pub(super) fn seconds(value: Option<&Value>) -> u64 {
+    const TEN_YEARS: f64 = 315_360_000.0;
+    let number = match value {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
+        _ => None,
+    };
+    let number = number
+        .filter(|number| number.is_finite())
+        .unwrap_or_default();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped"
+    )]
+    {
+        number.clamp(0.0, TEN_YEARS) as u64
+    }
+}
+
+/// The chain of causes, without the URL.
+fn unreachable(error: reqwest::Error, retry_after: Option<Duration>) -> TokenError {
+    let error = error.without_url();
+    let mut what = format!("the token endpoint can't be reached: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        what.push_str(": ");
+        what.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    TokenError::Transient { what, retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: u16, body: &Value) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: Some(Duration::from_secs(7)),
+            body: body.as_object().cloned(),
+        }
+    }
+
+    #[test]
+    fn only_the_dead_codes_of_a_refusal_mean_a_dead_grant() {
+        for code in DEAD {
+            for status in [400, 401, 403] {
+                let error = answer(status, &json!({"error": code})).granted("access_token");
+                assert!(
+                    matches!(error, Err(TokenError::Rejected { .. })),
+                    "{status} {code}"
+                );
+            }
+        }
+        let nested = json!({"error": {"code": "refresh_token_reused", "message": "spent"}});
+        let error = answer(401, &nested).granted("access_token").unwrap_err();
+        assert!(
+            matches!(error, TokenError::Rejected { .. }) && error.to_string().contains("spent")
+        );
+    }
+
+    #[test]
+    fn everything_else_may_pass() {
+        for (status, body) in [
+            (200, json!({})),
+            (200, json!({"access_token": " "})),
+            (200, json!("captive portal")),
+            (302, json!(null)),
+            (400, json!({"error": "invalid_client"})),
+            (403, json!({"message": "edge"})),
+            (429, json!({"error": "invalid_grant"})),
+            (500, json!({"error": "invalid_grant"})),
+        ] {
+            let error = answer(status, &body).granted("access_token").unwrap_err();
+            let TokenError::Transient { retry_after, .. } = error else {
+                panic!("{status} {body}")
+            };
+            assert_eq!(retry_after, Some(Duration::from_secs(7)));
+        }
+    }
+
+    #[test]
+    fn a_description_is_short_and_holds_no_token() {
+        let token = "t".repeat(60);
+        let body = json!({"error": "invalid_grant", "error_description": format!("{token} {}", "x ".repeat(500))});
+        let (_, description) = oauth_error(body.as_object().unwrap());
+        assert!(
+            !description.contains(&token) && description.len() <= 200,
+            "{description}"
+        );
+    }
+}
