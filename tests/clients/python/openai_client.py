@@ -1,0 +1,159 @@
+"""Drives an OpenAI-compatible port with the official Python SDK.
+
+    openai_client.py BASE_URL [--model NAME] [--expect-login-needed]
+
+BASE_URL ends in /v1. Prints a line for every check, `ok NAME` or `FAILED NAME: …`; exits with 1 when one
+failed. The upstream is the mock cloud: it answers "Hello from the mock cloud: <last user message>".
+"""
+
+import argparse
+import sys
+
+import openai
+
+QUESTION = "is anybody there? ☕"
+ANSWER = "Hello from the mock cloud: " + QUESTION
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
+ALLOWED_PATHS = ["/chat/completions", "/completions", "/embeddings", "/models"]
+LOGIN_COMMAND = "hermesctl login nous"
+
+
+def expect(what, got, wanted):
+    if got != wanted:
+        raise AssertionError(f"{what}: expected {wanted!r}, got {got!r}")
+
+
+def expect_in(what, part, whole):
+    if part not in whole:
+        raise AssertionError(f"{what}: expected {part!r} in {whole!r}")
+
+
+def raised(error, call):
+    """The error of the given type that `call` raises."""
+    try:
+        answer = call()
+    except error as exc:
+        return exc
+    raise AssertionError(f"expected {error.__name__}, got the answer {answer!r}")
+
+
+def chat(client, model):
+    answer = client.chat.completions.create(model=model, messages=MESSAGES)
+    expect("content", answer.choices[0].message.content, ANSWER)
+    expect("finish_reason", answer.choices[0].finish_reason, "stop")
+
+
+def streaming_chat(client, model):
+    parts, reasons = [], []
+    with client.chat.completions.create(model=model, messages=MESSAGES, stream=True) as stream:
+        for chunk in stream:
+            for choice in chunk.choices:
+                if choice.delta.content:
+                    parts.append(choice.delta.content)
+                if choice.finish_reason:
+                    reasons.append(choice.finish_reason)
+    expect("joined chunks", "".join(parts), ANSWER)
+    expect("finish reasons", reasons, ["stop"])
+    if len(parts) < 2:
+        raise AssertionError(f"expected several chunks, got {parts!r}")
+
+
+def completions(client, model):
+    answer = client.completions.create(model=model, prompt=QUESTION)
+    expect("object", answer.object, "text_completion")
+    if not answer.choices[0].text:
+        raise AssertionError(f"expected a text, got {answer!r}")
+
+
+def expect_vector(vector, length):
+    if length is None and len(vector) < 8 or length is not None and len(vector) != length:
+        raise AssertionError(f"expected {length or 'at least 8'} numbers, got {len(vector)}")
+    if not all(isinstance(number, float) for number in vector):
+        raise AssertionError(f"expected floats, got {vector!r}")
+
+
+def embeddings_base64(client, model):
+    """The SDK asks for base64 by itself and decodes it."""
+    answer = client.embeddings.create(model=model, input=QUESTION)
+    expect_vector(answer.data[0].embedding, None)
+
+
+def embeddings_float(client, model):
+    answer = client.embeddings.create(
+        model=model, input=QUESTION, encoding_format="float", dimensions=12
+    )
+    expect_vector(answer.data[0].embedding, 12)
+
+
+def models(client, _model):
+    found = list(client.models.list())
+    if not found or not all(entry.id and entry.object == "model" for entry in found):
+        raise AssertionError(f"expected at least one model, got {found!r}")
+
+
+def path_not_allowed(client, model):
+    error = raised(
+        openai.NotFoundError, lambda: client.images.generate(model=model, prompt=QUESTION)
+    )
+    expect("status", error.status_code, 404)
+    expect("code", error.code, "path_not_allowed")
+    for path in ALLOWED_PATHS:
+        expect_in("message", path, error.message)
+
+
+def login_needed(client, model):
+    error = raised(
+        openai.AuthenticationError,
+        lambda: client.chat.completions.create(model=model, messages=MESSAGES),
+    )
+    expect("status", error.status_code, 401)
+    expect("code", error.code, "upstream_auth_failed")
+    expect_in("message", LOGIN_COMMAND, error.message)
+
+
+def login_needed_streaming(client, model):
+    error = raised(
+        openai.AuthenticationError,
+        lambda: client.chat.completions.create(model=model, messages=MESSAGES, stream=True),
+    )
+    expect("code", error.code, "upstream_auth_failed")
+    expect_in("message", LOGIN_COMMAND, error.message)
+
+
+WORKING = [
+    chat,
+    streaming_chat,
+    completions,
+    embeddings_base64,
+    embeddings_float,
+    models,
+    path_not_allowed,
+]
+LOGIN_NEEDED = [login_needed, login_needed_streaming]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base_url")
+    parser.add_argument("--model", default="Hermes-4-405B")
+    parser.add_argument("--expect-login-needed", action="store_true")
+    arguments = parser.parse_args()
+
+    # The SDK's own retries would hide a failure that comes and goes.
+    client = openai.OpenAI(
+        base_url=arguments.base_url, api_key="nonsense", max_retries=0, timeout=30
+    )
+    failed = False
+    for check in LOGIN_NEEDED if arguments.expect_login_needed else WORKING:
+        try:
+            check(client, arguments.model)
+        except Exception as exc:
+            failed = True
+            print(f"FAILED {check.__name__}: {type(exc).__name__}: {exc}", flush=True)
+        else:
+            print(f"ok {check.__name__}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
