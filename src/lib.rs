@@ -8,6 +8,7 @@
 //! - [`provider`]: the adapter contract and the providers.
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
+//! - [`proxy`]: the port, from a client's connection to the provider and back.
 
 pub mod backoff;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod credentials;
 pub mod paths;
 pub mod provider;
+pub mod proxy;
 pub mod secret;
 
 /// How this program names itself to providers.

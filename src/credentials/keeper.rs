@@ -408,12 +408,11 @@ impl Keeper {
             "a login can't be kept fresh right now"
         );
         let what = format!("{code}: {message}");
-        self.status(|status| {
-            status.last_error = Some(Event {
-                at: self.clock.now(),
-                what,
-            })
-        });
+        let event = Event {
+            at: self.clock.now(),
+            what,
+        };
+        self.status(|status| status.last_error = Some(event));
     }
 
     pub(super) fn status(&self, change: impl FnOnce(&mut Status)) {

@@ -1,0 +1,212 @@
+//! The one place that turns errors of ours into HTTP.
+//!
+//! Every answer that we make ourselves has the shape of OpenAI's errors and names its code in
+//! `x-hermes-error`, so that a user can tell our errors from the provider's, which pass
+//! unchanged.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+/// On every answer: the request's id, as it stands in the log.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-hermes-request-id");
+/// On answers that we made: the error's code.
+pub const ERROR_CODE: HeaderName = HeaderName::from_static("x-hermes-error");
+/// OpenAI's SDKs obey it.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// A wish that we invent is never longer: clients hang on long ones.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// An error that we tell a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyError {
+    /// What kind it is; decides status and code.
+    pub kind: ErrorKind,
+    /// For people: what happened, and what mends it.
+    pub message: String,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+    /// The methods that a path takes.
+    pub allow: Option<String>,
+}
+
+/// The kinds of error, each with its own code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Not a request that we can make sense of.
+    BadRequest,
+    /// The user must log in at the provider.
+    UpstreamAuthFailed,
+    /// The `Host` is none of ours.
+    HostNotAllowed,
+    /// A web page asks that is not on the list.
+    OriginNotAllowed,
+    /// The path is on no list.
+    PathNotAllowed,
+    /// The path names a provider that is not configured.
+    UnknownProvider,
+    /// The path is known, its method is not.
+    MethodNotAllowed,
+    /// The client sent too slowly.
+    RequestTimeout,
+    /// The body is too large.
+    RequestTooLarge,
+    /// The body is not JSON.
+    UnsupportedMediaType,
+    /// The provider can't be reached, or does not speak HTTP.
+    UpstreamUnreachable,
+    /// There is no valid token right now.
+    CredentialsUnavailable,
+    /// The provider is too slow.
+    UpstreamTimeout,
+    /// A defect of ours.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Every kind, for the tests that keep the README's table true.
+    pub const ALL: [Self; 14] = [
+        Self::BadRequest,
+        Self::UpstreamAuthFailed,
+        Self::HostNotAllowed,
+        Self::OriginNotAllowed,
+        Self::PathNotAllowed,
+        Self::UnknownProvider,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::RequestTooLarge,
+        Self::UnsupportedMediaType,
+        Self::UpstreamUnreachable,
+        Self::CredentialsUnavailable,
+        Self::UpstreamTimeout,
+        Self::Internal,
+    ];
+
+    /// The code in `error.code`, `error.type` and `x-hermes-error`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::UpstreamAuthFailed => "upstream_auth_failed",
+            Self::HostNotAllowed => "host_not_allowed",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::PathNotAllowed => "path_not_allowed",
+            Self::UnknownProvider => "unknown_provider",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::RequestTooLarge => "request_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::CredentialsUnavailable => "credentials_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::UpstreamAuthFailed => StatusCode::UNAUTHORIZED,
+            Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::PathNotAllowed | Self::UnknownProvider => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
+            Self::CredentialsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl ProxyError {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// With the time after which the client should try again.
+    #[must_use]
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time.min(LONGEST_RETRY_AFTER));
+        self
+    }
+
+    /// The JSON of the error, as OpenAI's SDKs read it.
+    pub fn body(&self) -> Bytes {
+        let code = self.kind.code();
+        let error = json!({"message": self.message, "type": code, "code": code, "param": null});
+        Bytes::from(json!({ "error": error }).to_string())
+    }
+
+    /// One event of a stream, for an answer that has begun.
+    pub fn event(&self) -> Bytes {
+        Bytes::from([b"data: ", &*self.body(), b"\n\n"].concat())
+    }
+
+    /// The answer's head and JSON body.
+    pub fn response(&self) -> Response<Bytes> {
+        let mut response = Response::new(self.body());
+        *response.status_mut() = self.kind.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ERROR_CODE, HeaderValue::from_static(self.kind.code()));
+        if let Some(time) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
+        }
+        // What only the user can mend is not mended by asking again.
+        if self.kind == ErrorKind::UpstreamAuthFailed {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
+            headers.insert(ALLOW, methods);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_shape_that_sdks_read() {
+        let error = ProxyError::new(ErrorKind::UpstreamAuthFailed, "say \"x\"\n");
+        let response = error.response();
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()[ERROR_CODE], "upstream_auth_failed");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(
+            body,
+            json!({"error": {"message": "say \"x\"\n", "type": "upstream_auth_failed",
+                             "code": "upstream_auth_failed", "param": null}})
+        );
+    }
+
+    #[test]
+    fn a_wish_for_a_retry_is_between_one_second_and_one_minute() {
+        let error = ProxyError::new(ErrorKind::CredentialsUnavailable, "");
+        let seconds =
+            |time| error.clone().retry_after(time).response().headers()[RETRY_AFTER].clone();
+        assert_eq!(seconds(Duration::from_hours(2)), "60");
+        assert_eq!(seconds(Duration::ZERO), "1");
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        let event = ProxyError::new(ErrorKind::UpstreamTimeout, "a\nb").event();
+        let text = std::str::from_utf8(&event).unwrap();
+        assert!(text.starts_with("data: {") && text.ends_with("}\n\n"));
+        assert_eq!(text.matches('\n').count(), 2);
+    }
+}

@@ -1,0 +1,101 @@
+//! What all connections share: the rules in force, which a reload swaps as one.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwap;
+use hyper::header::HeaderName;
+
+use super::outcome::Counters;
+use super::route::Serves;
+use super::upstream::Client;
+use crate::config::{AllowedPath, Guard, Limits, ProviderName, Timeouts, UserAgent};
+use crate::credentials::Handle;
+
+/// A provider as requests need it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: ProviderName,
+    /// Its name in the log.
+    pub label: Arc<str>,
+    /// Its name for people.
+    pub display_name: String,
+    /// What is forwarded.
+    pub paths: Vec<AllowedPath>,
+    /// The same paths as they stand in the log.
+    pub labels: Vec<Arc<str>>,
+    /// Where the bearer comes from.
+    pub credentials: Handle,
+    /// The connections.
+    pub client: Client,
+    /// Request fields that pass beside the usual ones.
+    pub forward_headers: Vec<HeaderName>,
+    /// Whose `User-Agent` the provider sees.
+    pub user_agent: UserAgent,
+    /// Its requests.
+    pub counters: Arc<Counters>,
+}
+
+impl Serves for Arc<Upstream> {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn paths(&self) -> &[AllowedPath] {
+        &self.paths
+    }
+}
+
+/// The rules in force. A request keeps those that it began with.
+#[derive(Debug)]
+pub struct Rules {
+    /// Who may ask.
+    pub guard: Guard,
+    /// Sizes.
+    pub limits: Limits,
+    /// Durations.
+    pub timeouts: Timeouts,
+    /// The providers.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// What `/v1` means on a listener that names no provider.
+    pub default_provider: ProviderName,
+}
+
+impl Rules {
+    /// The place of the provider that `/v1` means on a listener with this setting.
+    pub(super) fn default_for(&self, listener: Option<&ProviderName>) -> usize {
+        let name = listener.unwrap_or(&self.default_provider);
+        self.upstreams
+            .iter()
+            .position(|upstream| upstream.name == *name)
+            .unwrap_or_default()
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Gateway {
+    rules: ArcSwap<Rules>,
+    pub(super) replay_used: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    /// A gateway with these rules.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules: ArcSwap::from_pointee(rules),
+            replay_used: Arc::default(),
+        }
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Puts other rules in force, for requests that come from now on.
+    pub fn replace(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+}

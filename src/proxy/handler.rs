@@ -1,0 +1,379 @@
+//! One request, step by step.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_ENCODING,
+    CONTENT_TYPE, EXPECT, HeaderValue, UPGRADE,
+};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+
+use super::download::{AnswerBody, Download, Refusal, Rest};
+use super::error::{ErrorKind, ProxyError, REQUEST_ID};
+use super::gateway::{Gateway, Rules, Upstream};
+use super::outcome::{End, Outcome};
+use super::route::{self, Local, Route};
+use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
+use super::upstream::SendError;
+use super::{guard, headers, local};
+use crate::config::ProviderName;
+use crate::credentials::{Lease, Refusal as NoCredential};
+
+/// Where a client connected.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// The address of ours that it reached.
+    pub(super) local: IpAddr,
+    /// The provider that `/v1` means there.
+    pub(super) provider: Option<ProviderName>,
+}
+
+/// What a request is to be done with, decided from its head alone.
+enum Decision<'r> {
+    Answer(Response<Bytes>),
+    Local(Local, Option<&'r Arc<Upstream>>),
+    Forward(&'r Arc<Upstream>, usize),
+}
+
+/// One request to one provider, ready to be sent as often as needed.
+struct Exchange<'r> {
+    upstream: &'r Upstream,
+    path: &'r str,
+    head: &'r Parts,
+    fields: HeaderMap,
+    upload: Option<Upload>,
+}
+
+/// Answers a request. Every way out has one log line and says truthfully how it ended.
+pub(super) async fn handle(
+    gateway: Arc<Gateway>,
+    entry: Arc<Entry>,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let rules = gateway.rules();
+    let (head, body) = request.into_parts();
+    let mut outcome = Outcome::new(head.method.clone(), label(&head.uri));
+    let (origin, decision) = decide(&rules, &entry, &head, &body);
+    let mut answer = match decision {
+        Err(error) => refuse(&error, outcome, &head, Rest::Body(body)),
+        Ok(Decision::Answer(response)) => whole(response, outcome, End::Complete),
+        Ok(Decision::Local(path, upstream)) => {
+            let response = local::answer(path, &rules, upstream.map(|upstream| &**upstream));
+            whole(response, outcome, End::Complete)
+        }
+        Ok(Decision::Forward(upstream, path)) => {
+            if let Some(label) = upstream.labels.get(path) {
+                outcome.routed(&upstream.label, label, &upstream.counters);
+            }
+            forward(&gateway, &rules, (upstream, path), (head, body), outcome).await
+        }
+    };
+    if let Some(origin) = origin {
+        headers::allow_origin(answer.headers_mut(), &origin);
+    }
+    answer
+}
+
+/// Guard and route, and what the head alone gives away. Pure.
+fn decide<'r>(
+    rules: &'r Rules,
+    entry: &Entry,
+    head: &Parts,
+    body: &Incoming,
+) -> (Option<HeaderValue>, Result<Decision<'r>, ProxyError>) {
+    let origin = match guard::admit(&head.headers, entry.local, &rules.guard) {
+        Ok(origin) => origin.cloned(),
+        Err(error) => return (None, Err(error)),
+    };
+    if origin.is_some()
+        && head.method == Method::OPTIONS
+        && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    {
+        return (origin, Ok(Decision::Answer(preflight(&head.headers))));
+    }
+    let default = rules.default_for(entry.provider.as_ref());
+    let decision = well_formed(head).and_then(|()| {
+        match route::find(&head.method, head.uri.path(), &rules.upstreams, default)? {
+            Route::Local(local) => Ok(Decision::Local(local, rules.upstreams.get(default))),
+            Route::Forward { provider, path } => {
+                acceptable_body(head, body, rules.limits.body)?;
+                let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
+                Ok(Decision::Forward(upstream, path))
+            }
+        }
+    });
+    (origin, decision)
+}
+
+fn well_formed(head: &Parts) -> Result<(), ProxyError> {
+    let refused = |message: &str| Err(ProxyError::new(ErrorKind::BadRequest, message));
+    if head.uri.authority().is_some() || head.method == Method::CONNECT {
+        return refused("the request target must be a path; this service is no forward proxy");
+    }
+    // Java's client asks for h2c with every request and goes on without it (RFC 9110 §7.8).
+    let foreign = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
+    if head.headers.get_all(UPGRADE).iter().any(foreign) {
+        return refused("this service does not switch protocols");
+    }
+    Ok(())
+}
+
+fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), ProxyError> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    if body.size_hint().lower() > limit {
+        return Err(too_large(limit));
+    }
+    let Some(kind) = head.headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let kind = kind.to_str().unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = "hermes-proxyd: a request body must have the content type application/json";
+    Err(ProxyError::new(ErrorKind::UnsupportedMediaType, message))
+}
+
+fn too_large(limit: u64) -> ProxyError {
+    let message =
+        format!("hermes-proxyd: the request body is larger than {limit} bytes (`limits.body`)");
+    ProxyError::new(ErrorKind::RequestTooLarge, message)
+}
+
+fn defect() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::Internal,
+        "hermes-proxyd: a request could not be built",
+    )
+}
+
+/// Tells a listed page's browser that it may send what it asked for (Fetch standard).
+fn preflight(client: &HeaderMap) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let fields = response.headers_mut();
+    fields.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, OPTIONS"),
+    );
+    fields.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    if let Some(wanted) = client.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}
+
+async fn forward(
+    gateway: &Gateway,
+    rules: &Rules,
+    (upstream, path): (&Arc<Upstream>, usize),
+    (head, body): (Parts, Incoming),
+    mut outcome: Outcome,
+) -> Response<AnswerBody> {
+    let lease = match upstream.credentials.credential().await {
+        Ok(lease) => lease,
+        Err(refusal) => {
+            return refuse(&no_credential(refusal), outcome, &head, Rest::Body(body));
+        }
+    };
+    let limits = &rules.limits;
+    let upload = (!body.is_end_stream()).then(|| {
+        Upload::new(
+            body,
+            UploadLimits {
+                size: limits.body,
+                silence: rules.timeouts.body,
+                replay: limits.replay_body,
+                replay_total: limits.replay_total,
+                replay_used: gateway.replay_used.clone(),
+            },
+        )
+    });
+    if let Some(upload) = &upload {
+        outcome.uploads(upload);
+    }
+    let fields = headers::to_upstream(
+        &head.headers,
+        &upstream.forward_headers,
+        upstream.user_agent,
+    );
+    let path = upstream
+        .paths
+        .get(path)
+        .map(|allowed| allowed.path.as_str())
+        .unwrap_or_default();
+    let exchange = Exchange {
+        upstream,
+        path,
+        head: &head,
+        fields,
+        upload,
+    };
+    match exchange.run(lease).await {
+        Ok(answer) => pass(answer, outcome, rules),
+        Err(error) => match exchange.upload {
+            Some(upload) => refuse(&error, outcome, &head, Rest::Upload(upload)),
+            None => whole(error.response(), outcome, End::Refused(error.kind.code())),
+        },
+    }
+}
+
+impl Exchange<'_> {
+    /// Sends the request, and once more with another credential when the provider refused this
+    /// one, nothing of the answer went out and the body can be sent again. When the replay comes
+    /// to nothing, the first answer stands.
+    async fn run(&self, lease: Lease) -> Result<Response<Incoming>, ProxyError> {
+        let first = self.send(&lease).await?;
+        if first.status() != StatusCode::UNAUTHORIZED {
+            lease.prove();
+            self.forget();
+            return Ok(first);
+        }
+        // The refresh happens whether or not this request can be replayed.
+        let replacement = self.upstream.credentials.replacement(&lease).await;
+        let replayable = self.upload.as_ref().is_none_or(Upload::can_replay);
+        let (Some(lease), true) = (replacement, replayable) else {
+            return Ok(first);
+        };
+        let second = self.send(&lease).await;
+        self.forget();
+        match second {
+            Ok(second) => {
+                if second.status() != StatusCode::UNAUTHORIZED {
+                    lease.prove();
+                }
+                Ok(second)
+            }
+            Err(_) => Ok(first),
+        }
+    }
+
+    async fn send(&self, lease: &Lease) -> Result<Response<Incoming>, ProxyError> {
+        let credential = lease.credential();
+        let target = credential
+            .base_url
+            .join(self.path, self.head.uri.query())
+            .ok_or_else(defect)?;
+        let body = self
+            .upload
+            .as_ref()
+            .map_or_else(UploadBody::empty, Upload::body);
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = target;
+        *request.headers_mut() = self.fields.clone();
+        headers::authorize(request.headers_mut(), credential);
+        self.upstream
+            .client
+            .send(request, self.upload.as_ref())
+            .await
+            .map_err(|error| match error {
+                SendError::Upstream(error) => error,
+                SendError::Upload(error) => self.upload_error(error),
+            })
+    }
+
+    fn upload_error(&self, error: UploadError) -> ProxyError {
+        match error {
+            UploadError::TooLarge => {
+                let limit = self.upload.as_ref().map_or(0, Upload::limit);
+                too_large(limit)
+            }
+            UploadError::TooSlow => ProxyError::new(
+                ErrorKind::RequestTimeout,
+                "hermes-proxyd: the request body came too slowly (`timeouts.body`)",
+            ),
+            UploadError::Broken | UploadError::Superseded => ProxyError::new(
+                ErrorKind::BadRequest,
+                "hermes-proxyd: the request body broke off",
+            ),
+        }
+    }
+
+    fn forget(&self) {
+        if let Some(upload) = &self.upload {
+            upload.forget();
+        }
+    }
+}
+
+fn no_credential(refusal: NoCredential) -> ProxyError {
+    match refusal {
+        NoCredential::LoginNeeded { message } => {
+            ProxyError::new(ErrorKind::UpstreamAuthFailed, message)
+        }
+        NoCredential::Unavailable {
+            message,
+            retry_after,
+        } => ProxyError::new(ErrorKind::CredentialsUnavailable, message).retry_after(retry_after),
+    }
+}
+
+/// The provider's answer, its bytes untouched.
+fn pass(answer: Response<Incoming>, mut outcome: Outcome, rules: &Rules) -> Response<AnswerBody> {
+    let (mut head, body) = answer.into_parts();
+    headers::to_client(&mut head.headers);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    outcome.answered(head.status);
+    identify(&mut head.headers, &outcome);
+    let is_events = !head.headers.contains_key(CONTENT_ENCODING)
+        && head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+            let kind = kind.as_bytes();
+            kind.get(..17)
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+        });
+    if body.is_end_stream() {
+        outcome.ended(End::Complete);
+    }
+    let download = Download::new(body, outcome, rules.timeouts.idle, is_events);
+    Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
+}
+
+/// An error of ours. When the client may still be sending its body, the connection ends with
+/// this answer, so that nothing of the body becomes the next request.
+fn refuse(error: &ProxyError, outcome: Outcome, head: &Parts, rest: Rest) -> Response<AnswerBody> {
+    let end = End::Refused(error.kind.code());
+    if rest.is_over() {
+        return whole(error.response(), outcome, end);
+    }
+    let (parts, text) = error.response().into_parts();
+    let mut response = whole(Response::from_parts(parts, text.clone()), outcome, end);
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    // A client that waits for 100 Continue sends nothing that would have to be thrown away.
+    if !head.headers.contains_key(EXPECT) {
+        *response.body_mut() = AnswerBody::Refusal(Box::new(Refusal::new(text, rest)));
+    }
+    response
+}
+
+fn whole(response: Response<Bytes>, mut outcome: Outcome, end: End) -> Response<AnswerBody> {
+    let (mut head, body) = response.into_parts();
+    outcome.answered(head.status);
+    outcome.sent(body.len(), tokio::time::Instant::now());
+    outcome.ended(end);
+    identify(&mut head.headers, &outcome);
+    Response::from_parts(head, AnswerBody::Whole((!body.is_empty()).then_some(body)))
+}
+
+fn identify(fields: &mut HeaderMap, outcome: &Outcome) {
+    if let Ok(id) = HeaderValue::from_bytes(&outcome.id.digits()) {
+        fields.insert(REQUEST_ID, id);
+    }
+}
+
+/// A path that no table has, for the log.
+fn label(uri: &Uri) -> Arc<str> {
+    let path = uri.path();
+    path.get(..200).unwrap_or(path).into()
+}

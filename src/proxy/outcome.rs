@@ -1,0 +1,181 @@
+//! How a request ended: one log line and the counters, when its last byte went or it died.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::upload::Upload;
+
+/// A provider's requests.
+#[derive(Debug, Default)]
+pub struct Counters {
+    in_flight: AtomicU64,
+    served: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// A provider's requests at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Under way.
+    pub in_flight: u64,
+    /// Ended with the provider's whole answer, whatever its status.
+    pub served: u64,
+    /// Ended with an error of ours, a broken answer, or the client's leaving.
+    pub failed: u64,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The whole answer went out.
+    Complete,
+    /// The answer was an error of ours, with this code.
+    Refused(&'static str),
+    /// The provider's answer broke off.
+    UpstreamBroke,
+    /// The client left first.
+    ClientLeft,
+}
+
+/// A request under way. Dropping it counts and logs its end.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) id: RequestId,
+    provider: Arc<str>,
+    counters: Option<Arc<Counters>>,
+    method: Method,
+    path: Arc<str>,
+    started: Instant,
+    first_byte: Option<Instant>,
+    status: Option<StatusCode>,
+    upload: Option<Upload>,
+    bytes_out: u64,
+    end: End,
+}
+
+/// A request's number: in the log, and in the answer's `x-hermes-request-id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestId(u64);
+
+impl RequestId {
+    pub(super) fn draw() -> Self {
+        Self(fastrand::u64(..))
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub(super) fn digits(self) -> [u8; 16] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 16];
+        for (index, digit) in digits.iter_mut().enumerate() {
+            let nibble = usize::try_from(self.0 >> (60 - 4 * index) & 15).unwrap_or_default();
+            *digit = HEX.get(nibble).copied().unwrap_or(b'0');
+        }
+        digits
+    }
+}
+
+impl Counters {
+    /// The counts now.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            in_flight: read(&self.in_flight),
+            served: read(&self.served),
+            failed: read(&self.failed),
+        }
+    }
+}
+
+impl Outcome {
+    /// A request that has just come. Until told otherwise, its end is that the client left.
+    pub(super) fn new(method: Method, path: Arc<str>) -> Self {
+        Self {
+            id: RequestId::draw(),
+            provider: Arc::from(""),
+            counters: None,
+            method,
+            path,
+            started: Instant::now(),
+            first_byte: None,
+            status: None,
+            upload: None,
+            bytes_out: 0,
+            end: End::ClientLeft,
+        }
+    }
+
+    /// It is for this provider.
+    pub(super) fn routed(
+        &mut self,
+        provider: &Arc<str>,
+        path: &Arc<str>,
+        counters: &Arc<Counters>,
+    ) {
+        self.provider = provider.clone();
+        self.path = path.clone();
+        counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.counters = Some(counters.clone());
+    }
+
+    /// Its body.
+    pub(super) fn uploads(&mut self, upload: &Upload) {
+        self.upload = Some(upload.clone());
+    }
+
+    /// The answer's head.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// A piece of the answer.
+    pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
+        self.first_byte.get_or_insert(now);
+        self.bytes_out += bytes as u64;
+    }
+
+    /// How it ended.
+    pub(super) fn ended(&mut self, end: End) {
+        self.end = end;
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        if let Some(counters) = &self.counters {
+            counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+            let counter = if self.end == End::Complete {
+                &counters.served
+            } else {
+                &counters.failed
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let micros = |time: Instant| {
+            u64::try_from(time.duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
+        };
+        let digits = self.id.digits();
+        let (end, code) = match self.end {
+            End::Complete => ("complete", ""),
+            End::Refused(code) => ("refused", code),
+            End::UpstreamBroke => ("upstream broke", ""),
+            End::ClientLeft => ("client left", ""),
+        };
+        tracing::info!(
+            id = std::str::from_utf8(&digits).unwrap_or_default(),
+            provider = &*self.provider,
+            method = self.method.as_str(),
+            path = &*self.path,
+            status = self.status.map_or(0, |status| status.as_u16()),
+            first_byte_us = self.first_byte.map(micros),
+            duration_us = micros(Instant::now()),
+            bytes_in = self.upload.as_ref().map_or(0, Upload::received),
+            bytes_out = self.bytes_out,
+            end,
+            code,
+            "request"
+        );
+    }
+}

@@ -1,0 +1,294 @@
+//! The client's body on its way to the provider.
+//!
+//! Its first part is kept while it passes, so that one replay is possible after the provider
+//! refused the credential; once the provider has answered anything else, what was kept is given
+//! back. The body is shared between the attempts: a replay sends what was kept and then goes on
+//! reading from the client.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What limits an upload.
+#[derive(Debug, Clone)]
+pub(super) struct UploadLimits {
+    /// Bytes in all.
+    pub(super) size: u64,
+    /// The longest silence.
+    pub(super) silence: Duration,
+    /// Bytes kept for a replay.
+    pub(super) replay: usize,
+    /// Bytes kept for replays by all requests, with those that are kept now.
+    pub(super) replay_total: usize,
+    pub(super) replay_used: Arc<AtomicUsize>,
+}
+
+/// Why a client's body ended too soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UploadError {
+    #[error("the request body is larger than the limit")]
+    TooLarge,
+    #[error("the client was silent for too long in its body")]
+    TooSlow,
+    #[error("the client's body broke off")]
+    Broken,
+    #[error("the body was taken over by a replay")]
+    Superseded,
+}
+
+/// A client's body, shared by the attempts to send it.
+#[derive(Debug, Clone)]
+pub(super) struct Upload(Arc<Mutex<Source>>);
+
+#[derive(Debug)]
+struct Source {
+    incoming: Incoming,
+    limits: UploadLimits,
+    kept: VecDeque<Bytes>,
+    kept_bytes: usize,
+    /// Whether everything that passed is kept.
+    replayable: bool,
+    received: u64,
+    last: Instant,
+    failure: Option<UploadError>,
+    finished: bool,
+    attempt: usize,
+}
+
+/// One attempt's view of the body.
+#[derive(Debug)]
+pub(super) struct UploadBody {
+    upload: Option<Upload>,
+    attempt: usize,
+    /// How many of the kept pieces have been sent.
+    sent: usize,
+    hint: SizeHint,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Upload {
+    pub(super) fn new(incoming: Incoming, limits: UploadLimits) -> Self {
+        let finished = incoming.is_end_stream();
+        Self(Arc::new(Mutex::new(Source {
+            incoming,
+            replayable: limits.replay > 0,
+            limits,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            received: 0,
+            last: Instant::now(),
+            failure: None,
+            finished,
+            attempt: 0,
+        })))
+    }
+
+    /// The body for one more attempt; earlier ones get nothing more.
+    pub(super) fn body(&self) -> UploadBody {
+        let mut source = self.source();
+        source.attempt += 1;
+        let hint = source.incoming.size_hint();
+        let kept = source.kept_bytes as u64;
+        // What has been read already comes on top of what is still to come.
+        let hint = match hint.exact() {
+            Some(left) => SizeHint::with_exact(left + kept),
+            None => SizeHint::default(),
+        };
+        UploadBody {
+            upload: Some(self.clone()),
+            attempt: source.attempt,
+            sent: 0,
+            hint,
+            sleep: None,
+        }
+    }
+
+    /// Whether everything that was sent so far can be sent again.
+    pub(super) fn can_replay(&self) -> bool {
+        let source = self.source();
+        source.replayable && source.failure.is_none()
+    }
+
+    /// No replay will happen: gives back what was kept.
+    pub(super) fn forget(&self) {
+        self.source().forget();
+    }
+
+    /// What went wrong on the client's side.
+    pub(super) fn failure(&self) -> Option<UploadError> {
+        self.source().failure
+    }
+
+    /// Bytes received from the client.
+    pub(super) fn received(&self) -> u64 {
+        self.source().received
+    }
+
+    /// Whether the whole body has been read.
+    pub(super) fn is_finished(&self) -> bool {
+        self.source().finished
+    }
+
+    /// The most bytes that a client may send.
+    pub(super) fn limit(&self) -> u64 {
+        self.source().limits.size
+    }
+
+    /// When the client sent something last.
+    pub(super) fn last_progress(&self) -> Instant {
+        self.source().last
+    }
+
+    /// Reads on and throws away, whatever the limits say. `None` at the end.
+    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        let mut source = self.source();
+        Pin::new(&mut source.incoming).poll_frame(cx).map(|frame| {
+            let frame = frame?.ok()?;
+            Some(frame.data_ref().map_or(0, Bytes::len))
+        })
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
+        loop {
+            let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                None => {
+                    self.finished = true;
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(UploadError::Broken)))),
+                Some(Ok(frame)) => frame,
+            };
+            // Trailers of a request go no further.
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            self.last = Instant::now();
+            self.received += data.len() as u64;
+            self.finished = self.incoming.is_end_stream();
+            if self.received > self.limits.size {
+                return Poll::Ready(Some(Err(self.fail(UploadError::TooLarge))));
+            }
+            self.keep(&data);
+            return Poll::Ready(Some(Ok(data)));
+        }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if !self.replayable {
+            return;
+        }
+        let kept = self.kept_bytes + data.len();
+        let total = self
+            .limits
+            .replay_used
+            .fetch_add(data.len(), Ordering::Relaxed)
+            + data.len();
+        self.kept_bytes = kept;
+        self.kept.push_back(data.clone());
+        if kept > self.limits.replay || total > self.limits.replay_total {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.replayable = false;
+        self.limits
+            .replay_used
+            .fetch_sub(self.kept_bytes, Ordering::Relaxed);
+        self.kept_bytes = 0;
+        self.kept = VecDeque::new();
+    }
+
+    fn fail(&mut self, error: UploadError) -> UploadError {
+        self.failure = Some(error);
+        error
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl UploadBody {
+    /// No body at all.
+    pub(super) fn empty() -> Self {
+        Self {
+            upload: None,
+            attempt: 0,
+            sent: 0,
+            hint: SizeHint::with_exact(0),
+            sleep: None,
+        }
+    }
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let this = self.get_mut();
+        let Some(upload) = &this.upload else {
+            return Poll::Ready(None);
+        };
+        let mut source = upload.source();
+        if source.attempt != this.attempt {
+            return Poll::Ready(Some(Err(UploadError::Superseded)));
+        }
+        if let Some(failure) = source.failure {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        if let Some(piece) = source.kept.get(this.sent).cloned() {
+            this.sent += 1;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if let Poll::Ready(result) = source.poll(cx) {
+            this.sent = source.kept.len();
+            return Poll::Ready(result.map(|result| result.map(Frame::data)));
+        }
+        // The timer is set once and looks, when it fires, whether there was progress since.
+        let silence = source.limits.silence;
+        let sleep = this
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(source.last + silence)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            let deadline = source.last + silence;
+            if deadline <= Instant::now() {
+                return Poll::Ready(Some(Err(source.fail(UploadError::TooSlow))));
+            }
+            sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let Some(upload) = &self.upload else {
+            return true;
+        };
+        let source = upload.source();
+        source.finished && self.sent >= source.kept.len() && source.failure.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.hint
+    }
+}
