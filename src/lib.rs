@@ -4,7 +4,9 @@
 //!
 //! - [`secret`], [`paths`]: token types that never print; where files lie.
 //! - [`config`]: the file, validated into values that are always valid.
+//! - [`control`]: the protocol between hermesctl and the daemon.
 
 pub mod config;
+pub mod control;
 pub mod paths;
 pub mod secret;
