@@ -1,6 +1,6 @@
 //! hermesctl: one file per noun, one small function per verb.
 //!
-//! Data goes to stdout, talk to stderr. Exit codes: see [`Exit`].
+//! Data goes to stdout, talk to stderr. `hermesctl --help` lists the exit codes.
 
 mod args;
 mod human;
