@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::output::Exit;
+
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
 #[command(name = "hermesctl", version, arg_required_else_help = true)]
@@ -65,6 +67,17 @@ pub(super) struct StartFlags {
     /// Read this configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Reads the command line. Help and complaints are shown here, and end hermesctl.
+    pub(super) fn understand(line: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(line).map_err(|message| {
+            // Nobody is left to tell when this can't be written.
+            let _shown = message.print();
+            u8::try_from(message.exit_code()).map_or(Exit::Failed, Exit::Passed)
+        })
+    }
 }
 
 impl StartFlags {

@@ -13,8 +13,6 @@ mod version;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
 use crate::paths::Environment;
@@ -27,9 +25,9 @@ const NAME: &str = concat!("hermesctl ", env!("CARGO_PKG_VERSION"));
 
 /// Runs hermesctl with the process's arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match Arguments::understand(arguments) {
         Ok(arguments) => arguments,
-        Err(message) => return output::show_usage(&message),
+        Err(exit) => return exit.into(),
     };
     let mut output = Output::of_process(arguments.json);
     let result = run(arguments.noun, &mut output);

@@ -24,7 +24,7 @@ pub(super) enum Exit {
     LoginNeeded,
     /// The configuration is invalid.
     InvalidConfig,
-    /// As the program did that hermesctl ran in its place.
+    /// As somebody else decided: the program run in hermesctl's place, or the argument parser.
     Passed(u8),
 }
 
@@ -215,13 +215,6 @@ impl Output {
         }
         failure.exit
     }
-}
-
-/// Shows clap's help or its complaint about the command line.
-pub(super) fn show_usage(message: &clap::Error) -> ExitCode {
-    // Nobody is left to tell when this can't be written.
-    let _shown = message.print();
-    u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn write_out(text: &str) -> io::Result<()> {
