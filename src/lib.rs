@@ -6,13 +6,18 @@
 //!   print, where files lie.
 //! - [`config`]: the file, validated into values that are always valid.
 //! - [`provider`]: the adapter contract and the providers.
+//! - [`control`]: the protocol between hermesctl and the daemon.
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
+//! - [`daemon`]: hermes-proxyd, put together from all of these.
+//! - [`cli`]: hermesctl, the command line.
 
 pub mod backoff;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod credentials;
 pub mod paths;
 pub mod provider;

@@ -1,0 +1,132 @@
+//! The command line's shape.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::output::Exit;
+
+/// See and steer hermes-proxyd, the local service for the AI subscription you pay for
+#[derive(Debug, Parser)]
+#[command(name = "hermesctl", version, arg_required_else_help = true)]
+#[command(after_help = "\
+Exit codes:
+  0   it worked
+  1   it failed
+  2   the command line is wrong
+  3   hermes-proxyd is not running
+  4   the default provider needs a login
+  78  the configuration is invalid")]
+pub(super) struct Arguments {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Noun {
+    /// See and steer the proxy
+    #[command(subcommand)]
+    Proxy(ProxyVerb),
+    /// Show the versions of hermesctl and of the running hermes-proxyd
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProxyVerb {
+    /// Show whether the proxy runs, where it listens and how its logins are
+    Status,
+    /// List the providers with the paths that are forwarded
+    Providers,
+    /// Read the configuration and the logins again, without dropping requests
+    Reload,
+    /// Run hermes-proxyd in the foreground
+    Start(StartFlags),
+}
+
+/// What hermes-proxyd is started with.
+#[derive(Debug, Default, Args)]
+pub(super) struct StartFlags {
+    /// Serve this provider at /v1
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+
+    /// Listen on this address
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<IpAddr>,
+
+    /// Listen on this port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// Read this configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Reads the command line. Help and complaints are shown here, and end hermesctl.
+    pub(super) fn understand(line: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(line).map_err(|message| {
+            // Nobody is left to tell when this can't be written.
+            let _shown = message.print();
+            u8::try_from(message.exit_code()).map_or(Exit::Failed, Exit::Passed)
+        })
+    }
+}
+
+impl StartFlags {
+    /// The same flags for hermes-proxyd.
+    pub(super) fn to_arguments(&self) -> Vec<OsString> {
+        let flags = [
+            ("--provider", self.provider.as_ref().map(OsString::from)),
+            ("--host", self.host.map(|host| host.to_string().into())),
+            ("--port", self.port.map(|port| port.to_string().into())),
+            ("--config", self.config.as_ref().map(OsString::from)),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, value)| {
+            let mut argument = OsString::from(flag);
+            argument.push("=");
+            argument.push(value?);
+            Some(argument)
+        });
+        given.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_shape_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_daemon_gets_the_flags_that_were_given() {
+        let line = "hermesctl proxy start --port 1 --config=-x.toml --host ::1";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        let Noun::Proxy(ProxyVerb::Start(flags)) = arguments.noun else {
+            panic!("{arguments:?}");
+        };
+        assert_eq!(
+            flags.to_arguments(),
+            ["--host=::1", "--port=1", "--config=-x.toml"]
+        );
+    }
+
+    #[test]
+    fn json_is_understood_anywhere() {
+        for line in ["hermesctl --json version", "hermesctl proxy status --json"] {
+            assert!(Arguments::try_parse_from(line.split(' ')).unwrap().json);
+        }
+    }
+}

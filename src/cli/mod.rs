@@ -1,0 +1,65 @@
+//! hermesctl: one file per noun, one small function per verb.
+//!
+//! Data goes to stdout, talk to stderr. `hermesctl --help` lists the exit codes.
+
+mod args;
+mod human;
+mod output;
+mod proxy;
+mod render;
+mod start;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::control::client::{Client, ClientError};
+use crate::control::endpoint::Endpoint;
+use crate::paths::Environment;
+
+use args::{Arguments, Noun, ProxyVerb};
+use output::{Exit, Failure, Output};
+
+/// Who we are, for the daemon's log.
+const NAME: &str = concat!("hermesctl ", env!("CARGO_PKG_VERSION"));
+
+/// Runs hermesctl with the process's arguments, the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::understand(arguments) {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
+    let mut output = Output::of_process(arguments.json);
+    let result = run(arguments.noun, &mut output);
+    output.finish(result).into()
+}
+
+fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
+    match noun {
+        Noun::Proxy(ProxyVerb::Start(flags)) => start::start(&flags),
+        Noun::Proxy(ProxyVerb::Status) => block_on(proxy::status(output)),
+        Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
+        Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
+        Noun::Version => block_on(version::version(output)),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(format!("The asynchronous runtime didn't start: {error}."))
+        })?;
+    runtime.block_on(work)
+}
+
+/// A connection to this user's daemon.
+async fn connect() -> Result<Client, Failure> {
+    let folder = Environment::from_process().runtime_dir().ok_or_else(|| {
+        Failure::new("There is no folder to look for the control socket in.")
+            .with_hint("Set XDG_RUNTIME_DIR or HOME.")
+    })?;
+    let client = Client::connect(&Endpoint::new(folder), NAME).await;
+    client.map_err(|error: ClientError| Failure::from(error))
+}

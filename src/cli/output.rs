@@ -1,0 +1,233 @@
+//! What hermesctl says and how it ends.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::control::client::ClientError;
+use crate::control::protocol::{ControlError, ErrorCode};
+
+use super::render::{Style, printable};
+
+/// How hermesctl ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// It worked.
+    Ok,
+    /// It failed.
+    Failed,
+    /// hermes-proxyd is not running.
+    NotRunning,
+    /// The default provider needs a login.
+    LoginNeeded,
+    /// The configuration is invalid.
+    InvalidConfig,
+    /// As somebody else decided: the program run in hermesctl's place, or the argument parser.
+    Passed(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            // As `systemctl status` has it.
+            Exit::NotRunning => 3,
+            // As `gh` has it.
+            Exit::LoginNeeded => 4,
+            // EX_CONFIG of `sysexits.h`.
+            Exit::InvalidConfig => 78,
+            Exit::Passed(code) => code,
+        })
+    }
+}
+
+/// Why a command did not work, for people and for programs.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What hermesctl ends with.
+    pub(super) exit: Exit,
+    code: String,
+    message: String,
+    hint: Option<String>,
+    /// The JSON form where it is not the usual one.
+    json: Option<Box<Value>>,
+    /// Whether stdout is gone, so that nobody waits for the rest.
+    reader_left: bool,
+}
+
+impl Failure {
+    /// A failure that no program needs to tell from others.
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            code: "failed".into(),
+            message: message.into(),
+            hint: None,
+            json: None,
+            reader_left: false,
+        }
+    }
+
+    /// The same with what mends it.
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// The same with another JSON form.
+    pub(super) fn with_json(self, json: Value) -> Self {
+        Self {
+            json: Some(Box::new(json)),
+            ..self
+        }
+    }
+
+    fn with_code(self, exit: Exit, code: &str) -> Self {
+        Self {
+            exit,
+            code: code.into(),
+            ..self
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        if let Some(json) = &self.json {
+            return Value::clone(json);
+        }
+        json!({"error": {"code": self.code, "message": self.message, "hint": self.hint}})
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self {
+            reader_left: error.kind() == ErrorKind::BrokenPipe,
+            ..Self::new(format!("The output can't be written: {error}."))
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let failure = Self::new(sentence(&error));
+        match error {
+            ClientError::NotRunning { .. } => failure
+                .with_code(Exit::NotRunning, "not_running")
+                .with_hint(
+                    "Start it with `hermesctl proxy start`, or `systemctl --user start \
+                     hermes-proxyd` where it is installed as a service.",
+                ),
+            ClientError::NoPermission { .. } => failure
+                .with_code(Exit::Failed, "no_permission")
+                .with_hint("Run hermesctl as the user that runs hermes-proxyd."),
+            ClientError::ProtocolMismatch { .. } => failure
+                .with_code(Exit::Failed, "protocol_mismatch")
+                .with_hint("Restart hermes-proxyd if it was updated, else update it."),
+            ClientError::Daemon(error) => refused(error),
+            ClientError::Timeout => failure
+                .with_code(Exit::Failed, "timeout")
+                .with_hint("Try again; if it stays silent, restart hermes-proxyd."),
+            ClientError::Broken(_) | ClientError::Confused(_) => failure
+                .with_code(Exit::Failed, "broken")
+                .with_hint("Try again; if it happens again, look into the log of hermes-proxyd."),
+        }
+    }
+}
+
+fn refused(error: ControlError) -> Failure {
+    let exit = if error.code == ErrorCode::ConfigInvalid {
+        Exit::InvalidConfig
+    } else {
+        Exit::Failed
+    };
+    let code = serde_json::to_value(&error.code).ok();
+    let code = code.as_ref().and_then(Value::as_str).unwrap_or("failed");
+    Failure {
+        hint: error.hint,
+        ..Failure::new(error.message).with_code(exit, code)
+    }
+}
+
+/// The error and its causes as one sentence.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    if text.ends_with('.') {
+        text
+    } else {
+        text + "."
+    }
+}
+
+/// Where a command's answer goes.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    style: Style,
+}
+
+impl Output {
+    /// The process's stdout: coloured where a person looks and does not mind.
+    pub(super) fn of_process(json: bool) -> Self {
+        let minds = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let style = if io::stdout().is_terminal() && !minds {
+            Style::Coloured
+        } else {
+            Style::Plain
+        };
+        Self { json, style }
+    }
+
+    /// Writes the answer: as JSON, or as the text that `render` makes of it.
+    pub(super) fn answer<T: Serialize>(
+        &mut self,
+        data: &T,
+        render: impl FnOnce(&T, Style) -> String,
+    ) -> io::Result<()> {
+        if self.json {
+            let text = serde_json::to_string_pretty(data).map_err(io::Error::from)?;
+            write_out(&(text + "\n"))
+        } else {
+            write_out(&render(data, self.style))
+        }
+    }
+
+    /// Tells why the command failed, if it did, and how hermesctl ends.
+    pub(super) fn finish(&mut self, result: Result<Exit, Failure>) -> Exit {
+        let failure = match result {
+            Ok(exit) => return exit,
+            Err(failure) if failure.reader_left => return Exit::Ok,
+            Err(failure) => failure,
+        };
+        complain(&failure);
+        if self.json {
+            // The exit code tells the failure to those who don't read.
+            let _written = write_out(&format!("{:#}\n", failure.to_json()));
+        }
+        failure.exit
+    }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+fn complain(failure: &Failure) {
+    let mut text = format!("hermesctl: {}\n", printable(&failure.message));
+    if let Some(hint) = &failure.hint {
+        text = text + &printable(hint) + "\n";
+    }
+    // Nobody is left to tell when this can't be written.
+    let _said = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,53 @@
+//! `hermesctl proxy start`: becomes hermes-proxyd.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::args::StartFlags;
+use super::output::{Exit, Failure};
+
+/// Runs the hermes-proxyd that lies beside hermesctl, else the one in `PATH`, with these flags.
+pub(super) fn start(flags: &StartFlags) -> Result<Exit, Failure> {
+    let program = program();
+    let mut command = Command::new(&program);
+    command.args(flags.to_arguments());
+    let ended = platform::become_command(&mut command);
+    ended.map(Exit::Passed).map_err(|error| {
+        Failure::new(format!("{} can't be started: {error}.", program.display()))
+            .with_hint("Install hermes-proxyd beside hermesctl, or in a folder of PATH.")
+    })
+}
+
+fn program() -> PathBuf {
+    let name = format!("hermes-proxyd{}", std::env::consts::EXE_SUFFIX);
+    let beside = std::env::current_exe().ok();
+    let beside = beside.map(|ours| ours.with_file_name(&name));
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from(name))
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::io;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    /// Replaces this process, so that signals and the service manager reach the daemon.
+    pub(super) fn become_command(command: &mut Command) -> io::Result<u8> {
+        Err(command.exec())
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::io;
+    use std::process::Command;
+
+    /// Waits for the command and ends as it does.
+    pub(super) fn become_command(command: &mut Command) -> io::Result<u8> {
+        let status = command.status()?;
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        Ok(code.unwrap_or(1))
+    }
+}

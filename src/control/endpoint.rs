@@ -1,0 +1,343 @@
+//! Where the two sides meet: a Unix socket or a Windows named pipe, and the lock beside it.
+//!
+//! A locked file decides which daemon lives, not the socket: a socket's file outlives a crash,
+//! and binding can't tell a dead one from a living one. Only the lock's holder replaces it.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use interprocess::local_socket::tokio::Listener as LocalListener;
+use interprocess::local_socket::tokio::prelude::*;
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name, ToFsName};
+
+pub use interprocess::local_socket::tokio::Stream;
+
+/// The file whose lock the living daemon holds; it stays when the daemon ends.
+const LOCK: &str = "control.lock";
+
+/// The place where a user's daemon and its clients meet.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    folder: PathBuf,
+}
+
+/// The daemon's side of the endpoint: holds the lock, and removes its socket when dropped.
+#[derive(Debug)]
+pub struct Listener {
+    inner: LocalListener,
+    address: PathBuf,
+    identity: platform::Identity,
+    /// Released last, so that no other daemon binds before our socket is gone.
+    _lock: File,
+}
+
+/// Why a daemon can't listen for clients.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another daemon of this user lives.
+    #[error(
+        "hermes-proxyd already runs{}{}; `hermesctl proxy status` shows it",
+        pid.map(|pid| format!(" as process {pid}")).unwrap_or_default(),
+        version.as_ref().map(|version| format!(" (version {version})")).unwrap_or_default()
+    )]
+    AlreadyRunning {
+        /// Its process, where that is known.
+        pid: Option<u32>,
+        /// Its version, where it answered.
+        version: Option<String>,
+    },
+    /// The folder could be changed by somebody else.
+    #[error("the folder {} can't be used for the control socket: {reason}", folder.display())]
+    UnsafeFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The folder or the lock in it can't be made.
+    #[error("the folder {} for the control socket can't be prepared", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The socket or pipe can't be made.
+    #[error("the control socket {} can't be opened", address.display())]
+    Socket {
+        /// The socket or pipe.
+        address: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl Endpoint {
+    /// The endpoint in this folder, usually
+    /// [`Environment::runtime_dir`](crate::paths::Environment::runtime_dir). Touches nothing.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        Self { folder }
+    }
+
+    /// The socket's path or the pipe's name.
+    pub fn address(&self) -> PathBuf {
+        platform::address(&self.folder)
+    }
+
+    /// Becomes the one daemon of this folder. Must be called within a tokio runtime.
+    ///
+    /// The folder is made if need be, and closed to other users. A socket that a crashed daemon
+    /// left is replaced.
+    pub fn bind(&self) -> Result<Listener, BindError> {
+        let mut lock = platform::open_lock(&self.folder)?;
+        let folder = |source| BindError::Folder {
+            folder: self.folder.clone(),
+            source,
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(BindError::AlreadyRunning {
+                    pid: holder(&mut lock),
+                    version: None,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(folder(source)),
+        }
+        sign(&mut lock).map_err(folder)?;
+
+        let address = self.address();
+        let socket = |source| BindError::Socket {
+            address: address.clone(),
+            source,
+        };
+        let options = ListenerOptions::new()
+            .name(name(&address).map_err(socket)?)
+            .try_overwrite(true);
+        let inner = platform::close_to_others(options)
+            .and_then(ListenerOptions::create_tokio)
+            .map_err(socket)?;
+        let identity = platform::identity(&address).map_err(socket)?;
+        Ok(Listener {
+            inner,
+            address,
+            identity,
+            _lock: lock,
+        })
+    }
+
+    /// Connects to the daemon, and makes sure that it is this user's.
+    pub async fn connect(&self) -> std::io::Result<Stream> {
+        let stream = Stream::connect(name(&self.address())?).await?;
+        platform::check_server(&stream)?;
+        Ok(stream)
+    }
+}
+
+impl Listener {
+    /// The next client, unless it is another user's: then an error of kind `PermissionDenied`.
+    pub async fn accept(&self) -> std::io::Result<Stream> {
+        let stream = self.inner.accept().await?;
+        platform::check_client(&stream)?;
+        Ok(stream)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = platform::identity(&self.address).is_ok_and(|now| now == self.identity);
+        if !ours {
+            self.inner.do_not_reclaim_name_on_drop();
+        }
+    }
+}
+
+fn name(address: &Path) -> std::io::Result<Name<'_>> {
+    address.to_fs_name::<GenericFilePath>()
+}
+
+/// Writes our process into the lock's file, for those who find it locked.
+fn sign(lock: &mut File) -> std::io::Result<()> {
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+fn holder(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.rewind().ok()?;
+    lock.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::{DirBuilder, File};
+    use std::io;
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    use std::path::{Path, PathBuf};
+
+    use interprocess::local_socket::ListenerOptions;
+    use interprocess::local_socket::tokio::{Stream, prelude::*};
+    use interprocess::os::unix::local_socket::ListenerOptionsExt;
+    use rustix::fs::{Mode, OFlags};
+    use rustix::io::Errno;
+    use rustix::process::geteuid;
+
+    use super::{BindError, LOCK};
+
+    /// Which file the socket is: device and inode.
+    pub(super) type Identity = (u64, u64);
+
+    pub(super) fn address(folder: &Path) -> PathBuf {
+        folder.join("control.sock")
+    }
+
+    pub(super) fn identity(address: &Path) -> io::Result<Identity> {
+        let metadata = address.symlink_metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Windows")]
+    pub(super) fn close_to_others(options: ListenerOptions<'_>) -> io::Result<ListenerOptions<'_>> {
+        Ok(options.mode(0o600))
+    }
+
+    /// Opens the lock's file in a folder that only this user can enter.
+    ///
+    /// The folder is held by a descriptor, so that what is checked is what is used.
+    pub(super) fn open_lock(folder: &Path) -> Result<File, BindError> {
+        let unsafe_folder = |reason| BindError::UnsafeFolder {
+            folder: folder.to_path_buf(),
+            reason,
+        };
+        let failed = |source: io::Error| BindError::Folder {
+            folder: folder.to_path_buf(),
+            source,
+        };
+        let system = |errno: Errno| failed(errno.into());
+
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(failed)?;
+        if folder.symlink_metadata().map_err(failed)?.is_symlink() {
+            return Err(unsafe_folder("it is a symbolic link"));
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(folder, flags, Mode::empty()).map_err(system)?;
+        let stat = rustix::fs::fstat(&handle).map_err(system)?;
+        if stat.st_uid != geteuid().as_raw() {
+            return Err(unsafe_folder("it belongs to another user"));
+        }
+        if stat.st_mode & 0o777 != 0o700 {
+            rustix::fs::fchmod(&handle, Mode::RWXU).map_err(system)?;
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = rustix::fs::openat(&handle, LOCK, flags, Mode::RUSR | Mode::WUSR);
+        lock.map(File::from).map_err(system)
+    }
+
+    /// Root may do with a user's daemon what it likes anyway.
+    pub(super) fn check_client(stream: &Stream) -> io::Result<()> {
+        let user = user(stream)?;
+        if user == geteuid().as_raw() || user == 0 {
+            return Ok(());
+        }
+        Err(denied("the client belongs to another user"))
+    }
+
+    pub(super) fn check_server(stream: &Stream) -> io::Result<()> {
+        let user = user(stream)?;
+        if user == geteuid().as_raw() || geteuid().is_root() {
+            return Ok(());
+        }
+        Err(denied("the process at the socket belongs to another user"))
+    }
+
+    fn user(stream: &Stream) -> io::Result<u32> {
+        let user = stream.peer_creds()?.euid();
+        user.ok_or_else(|| denied("the system doesn't tell whose process the peer is"))
+    }
+
+    fn denied(reason: &'static str) -> io::Error {
+        io::Error::new(io::ErrorKind::PermissionDenied, reason)
+    }
+}
+
+#[cfg(windows)]
+mod platform {
+    use std::fmt::Write as _;
+    use std::fs::File;
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use interprocess::local_socket::ListenerOptions;
+    use interprocess::local_socket::tokio::Stream;
+    use interprocess::os::windows::ToWtf16;
+    use interprocess::os::windows::local_socket::ListenerOptionsExt;
+    use interprocess::os::windows::security_descriptor::SecurityDescriptor;
+    use sha2::{Digest, Sha256};
+
+    use super::{BindError, LOCK};
+
+    /// Full control for the pipe's owner and the system, nothing for anybody else. The default
+    /// would let everybody read.
+    const OWNER_ONLY: &str = "D:P(A;;GA;;;OW)(A;;GA;;;SY)";
+
+    /// A pipe's name goes away with it: nothing to compare.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct Identity;
+
+    /// Pipes share one name space, so the name carries a mark of the folder, which is the user's.
+    pub(super) fn address(folder: &Path) -> PathBuf {
+        let folder = folder.to_string_lossy().to_lowercase();
+        let mut name = String::from(r"\\.\pipe\hermes-proxyd-");
+        for byte in Sha256::digest(folder.as_bytes()).iter().take(8) {
+            // Writing to a string can't fail.
+            let _written = write!(name, "{byte:02x}");
+        }
+        PathBuf::from(name)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
+    pub(super) fn identity(_: &Path) -> io::Result<Identity> {
+        Ok(Identity)
+    }
+
+    pub(super) fn close_to_others(options: ListenerOptions<'_>) -> io::Result<ListenerOptions<'_>> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let text = OWNER_ONLY.to_wtf_16().map_err(invalid)?;
+        Ok(options.security_descriptor(SecurityDescriptor::deserialize(&text)?))
+    }
+
+    pub(super) fn open_lock(folder: &Path) -> Result<File, BindError> {
+        let failed = |source| BindError::Folder {
+            folder: folder.to_path_buf(),
+            source,
+        };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join(LOCK))
+            .map_err(failed)
+    }
+
+    /// The pipe's descriptor has let in nobody else.
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
+    pub(super) fn check_client(_: &Stream) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The system tells a pipe server's process but not its user; a stranger's pipe under our
+    /// name learns that somebody asked, and no secret ever goes over it.
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
+    pub(super) fn check_server(_: &Stream) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! The control protocol between hermesctl and the daemon.
+//!
+//! JSON, one value per line, over a Unix socket (Windows: a named pipe) that only its user can
+//! open. To speak it by hand:
+//!
+//! 1. Connect to `$XDG_RUNTIME_DIR/hermes-proxyd/control.sock`.
+//! 2. Send `{"hello":{"protocol":1,"client":"me 1.0"}}`. The daemon answers
+//!    `{"hello":{"protocol":1,"version":"0.1.0","pid":4242}}`, or `{"error":{…}}` and closes.
+//! 3. Send `{"id":1,"op":"status"}`. The daemon answers `{"id":1,"ok":{…}}` or
+//!    `{"id":1,"error":{"code":"…","message":"…","hint":"…"}}`. Repeat at will.
+//!
+//! # Compatibility
+//!
+//! Within one protocol version fields, operations, states and error codes are only ever added;
+//! a reader skips what it doesn't know. Anything else raises [`protocol::VERSION`], and two
+//! sides of different versions refuse each other. Every message lies as a golden file in
+//! `tests/golden/control` and stays readable.
+//!
+//! No message carries a secret towards the client.
+//!
+//! - [`protocol`]: the messages.
+//! - [`codec`]: a message to a line and back, with a ceiling on its size.
+//! - [`endpoint`]: the socket or pipe, and the lock that decides which daemon lives.
+//! - [`server`], [`client`]: the two sides.
+
+pub mod client;
+pub mod codec;
+pub mod endpoint;
+pub mod protocol;
+pub mod server;

@@ -1,0 +1,381 @@
+//! The messages of the control protocol: plain data, no behaviour beyond its JSON form.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The protocol's own version; it has nothing to do with the package's.
+pub const VERSION: u32 = 1;
+
+/// The client's first line: `{"hello":{…}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// Who calls.
+    pub hello: ClientHello,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientHello {
+    /// The version that the client speaks.
+    pub protocol: u32,
+    /// Name and version for the log, such as `hermesctl 0.1.0`.
+    pub client: String,
+}
+
+/// The daemon's first line: `{"hello":{…}}`, or `{"error":{…}}` before it closes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Welcome {
+    /// The client may ask.
+    Hello(DaemonHello),
+    /// The client is turned away.
+    Error(ControlError),
+}
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonHello {
+    /// The version that the daemon speaks.
+    pub protocol: u32,
+    /// The daemon's package version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+}
+
+/// One request: `{"id":1,"op":"status"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The client's number, given back with the reply.
+    pub id: u64,
+    /// What is asked.
+    pub op: Operation,
+}
+
+/// What a client can ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// How the daemon and its providers are; answered with [`Status`].
+    Status,
+    /// Which providers are served; answered with [`Providers`].
+    Providers,
+    /// Read the configuration and the logins again; answered with [`ReloadReport`].
+    Reload,
+    /// An operation of a newer client; answered with [`ErrorCode::UnknownOperation`].
+    #[serde(untagged)]
+    Unknown(String),
+}
+
+/// One reply: `{"id":1,"ok":{…}}` or `{"id":1,"error":{…}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply<T> {
+    /// The request's number; `null` when the request was too broken to have one.
+    pub id: Option<u64>,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome<T>,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome<T> {
+    /// The answer.
+    Ok(T),
+    /// Why there is none.
+    Error(ControlError),
+}
+
+/// Why the daemon did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ControlError {
+    /// What a program branches on.
+    pub code: ErrorCode,
+    /// What a person reads: full sentences, several lines where there are several problems.
+    pub message: String,
+    /// What mends it, preferably a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The kinds of [`ControlError`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The two sides speak different versions.
+    ProtocolMismatch,
+    /// All places for clients are taken.
+    TooManyClients,
+    /// The line is no request.
+    BadRequest,
+    /// The line is longer than a request may be.
+    TooLong,
+    /// The client was silent for too long.
+    Timeout,
+    /// The daemon doesn't know the operation.
+    UnknownOperation,
+    /// The configuration has mistakes; the message lists them all.
+    ConfigInvalid,
+    /// The daemon stops.
+    ShuttingDown,
+    /// The daemon failed, and the message says at what.
+    Internal,
+    /// A code of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// How the daemon and its providers are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's wall clock when it answered; what all relative times refer to.
+    pub now: Timestamp,
+    /// The daemon itself.
+    pub daemon: DaemonStatus,
+    /// Where it listens.
+    pub listeners: Vec<ListenerStatus>,
+    /// Its providers, the default one first.
+    pub providers: Vec<ProviderStatus>,
+}
+
+/// The daemon itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// The package version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How long it has run.
+    pub uptime_seconds: u64,
+    /// The configuration that is in force; `None` when there is no file and defaults apply.
+    pub config_file: Option<PathBuf>,
+}
+
+/// One address that the daemon listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// The bound address, `127.0.0.1:8645`.
+    pub address: String,
+    /// What an app is configured with, `http://127.0.0.1:8645/v1`.
+    pub url: String,
+    /// The provider that `/v1` means there.
+    pub provider: String,
+    /// Connections that are open.
+    pub connections: u64,
+}
+
+/// One provider and its credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderStatus {
+    /// The name in paths and on the command line.
+    pub name: String,
+    /// The name for people.
+    pub display_name: String,
+    /// Whether `/v1` means it where a listener names none.
+    pub default: bool,
+    /// Whether requests can be served.
+    pub state: ProviderState,
+    /// Where requests go, once it is known.
+    pub base_url: Option<String>,
+    /// The kind of the credential in use.
+    pub credential: Option<CredentialKind>,
+    /// When the credential expires, if it does.
+    pub expires_at: Option<Timestamp>,
+    /// The time until then; negative once it has passed.
+    pub expires_in_seconds: Option<i64>,
+    /// The last time that the credential was renewed, or was to be.
+    pub last_refresh: Option<RefreshReport>,
+    /// When the next renewal is due.
+    pub next_refresh_at: Option<Timestamp>,
+    /// The time until then.
+    pub next_refresh_in_seconds: Option<i64>,
+    /// What went wrong last.
+    pub last_error: Option<ErrorReport>,
+    /// Whether a rotated token could not be saved: it works now and is lost at the next start.
+    pub unsaved: bool,
+    /// Requests since the daemon started.
+    pub requests: RequestCounts,
+    /// The command that logs in, where a login is what helps.
+    pub login_command: Option<String>,
+}
+
+/// Whether a provider can serve requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderState {
+    /// The credential is not yet read.
+    Starting,
+    /// The credential is valid.
+    Ready,
+    /// The credential is being renewed; requests wait for it if the old one has expired.
+    Refreshing,
+    /// The credential has expired and the token endpoint can't be reached; it is tried again.
+    Unavailable,
+    /// Only a person can help: there is no login, or the provider has revoked it.
+    LoginNeeded,
+    /// The credential store can't be read.
+    StoreUnreadable,
+    /// A state of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// The kind of a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// A short-lived token that the OAuth login gave.
+    InvokeJwt,
+    /// A key that was minted with the OAuth login.
+    AgentKey,
+    /// A fixed key.
+    ApiKey,
+    /// A kind of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// One renewal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshReport {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How it ended.
+    pub result: RefreshResult,
+    /// More about it, for people.
+    pub detail: Option<String>,
+}
+
+/// How a renewal ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshResult {
+    /// The provider gave a new credential.
+    Refreshed,
+    /// Another program had renewed it, and its credential was taken over.
+    Adopted,
+    /// It failed in a way that may pass; it is tried again.
+    Failed,
+    /// The provider refused it; a login is needed.
+    Rejected,
+    /// A result of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReport {
+    /// When.
+    pub at: Timestamp,
+    /// What a program branches on.
+    pub code: String,
+    /// What a person reads.
+    pub message: String,
+}
+
+/// Requests since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestCounts {
+    /// Under way.
+    pub in_flight: u64,
+    /// Ended well, as far as the daemon can see.
+    pub served: u64,
+    /// Ended with an error of the daemon's or of the provider's.
+    pub failed: u64,
+}
+
+/// Which providers are served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Providers {
+    /// The default one first.
+    pub providers: Vec<ProviderEntry>,
+}
+
+/// One provider, without the state of its credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderEntry {
+    /// The name in paths and on the command line.
+    pub name: String,
+    /// The name for people.
+    pub display_name: String,
+    /// Whether `/v1` means it where a listener names none.
+    pub default: bool,
+    /// Where requests go, once it is known.
+    pub base_url: Option<String>,
+    /// Whether there is a login.
+    pub logged_in: bool,
+    /// What is forwarded.
+    pub paths: Vec<PathEntry>,
+}
+
+/// A path that is forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathEntry {
+    /// Below `/v1`, such as `/chat/completions`.
+    pub path: String,
+    /// The methods it takes, in capitals.
+    pub methods: Vec<String>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Keys of the configuration whose new value is in force.
+    pub applied: Vec<String>,
+    /// Keys whose new value takes a restart.
+    pub needs_restart: Vec<String>,
+    /// Providers whose credential was read again.
+    pub providers_reloaded: Vec<String>,
+}
+
+/// A moment, in JSON as RFC 3339 in UTC to the second: `2026-11-23T20:31:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub DateTime<Utc>);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = DateTime::parse_from_rfc3339(&text).map_err(de::Error::custom)?;
+        Ok(Self(time.to_utc()))
+    }
+}
+
+impl ControlError {
+    /// An error without a hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The daemon's side: accept, greet, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, info_span, warn};
+
+use super::client::Client;
+use super::codec::{CodecError, Lines, MAX_REQUEST};
+use super::endpoint::{BindError, Endpoint, Listener, Stream};
+use super::protocol::{
+    ControlError, DaemonHello, ErrorCode, Greeting, Operation, Outcome, Providers, ReloadReport,
+    Reply, Request, Status, VERSION, Welcome,
+};
+
+/// How many clients may be connected at once.
+pub const MAX_CLIENTS: usize = 16;
+
+/// How long a client may take to send one line, and to take one reply.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client may be silent between two requests.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// How long a client that is turned away may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long accepting rests after it failed, such as for want of file descriptors.
+const REST: Duration = Duration::from_millis(200);
+
+const PACKAGE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the daemon answers with. Called by several clients at once.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// How the daemon and its providers are.
+    async fn status(&self) -> Status;
+
+    /// Which providers are served.
+    async fn providers(&self) -> Providers;
+
+    /// Reads the configuration and the logins again. Runs to its end even if the client leaves.
+    async fn reload(&self) -> Result<ReloadReport, ControlError>;
+}
+
+/// [`Endpoint::bind`], and where another daemon lives, also asks that one for its version.
+pub async fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
+    let error = match endpoint.bind() {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    let BindError::AlreadyRunning { pid, .. } = error else {
+        return Err(error);
+    };
+    let name = format!("hermes-proxyd {PACKAGE_VERSION}");
+    let other = Client::connect(endpoint, &name).await.ok();
+    let other = other.as_ref().map(Client::daemon);
+    Err(BindError::AlreadyRunning {
+        pid: pid.or(other.map(|daemon| daemon.pid)),
+        version: other.map(|daemon| daemon.version.clone()),
+    })
+}
+
+/// Serves clients until `shutdown`, then removes the socket.
+///
+/// Every connection is a task of `tracker`. At shutdown a connection ends once it has sent the
+/// reply that it is at; the caller waits for that with the tracker.
+pub async fn serve(
+    listener: Listener,
+    handler: Arc<dyn Handler>,
+    shutdown: CancellationToken,
+    tracker: &TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                warn!(%error, "a control client could not be accepted");
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = sleep(REST) => continue,
+                }
+            }
+        };
+        let lines = Lines::new(stream, MAX_REQUEST);
+        let span = info_span!("control");
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => {
+                let connection = Connection {
+                    lines,
+                    handler: Arc::clone(&handler),
+                    shutdown: shutdown.clone(),
+                    _place: place,
+                };
+                tracker.spawn(connection.run().instrument(span));
+            }
+            Err(_) => {
+                tracker.spawn(turn_away(lines).instrument(span));
+            }
+        }
+    }
+}
+
+struct Connection {
+    lines: Lines<Stream>,
+    handler: Arc<dyn Handler>,
+    shutdown: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why a connection ends before the client closes it.
+type End = CodecError;
+
+impl Connection {
+    async fn run(mut self) {
+        match self.converse().await {
+            Ok(()) => debug!("the control client left"),
+            Err(error) => debug!(%error, "the control connection ended"),
+        }
+    }
+
+    async fn converse(&mut self) -> Result<(), End> {
+        if !self.greet().await? {
+            return Ok(());
+        }
+        while self.awaits_request().await? {
+            if !self.answer().await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the client may go on to ask.
+    async fn greet(&mut self) -> Result<bool, End> {
+        let shutdown = self.shutdown.clone();
+        let received = tokio::select! {
+            () = shutdown.cancelled() => return Ok(false),
+            received = timeout(PATIENCE, self.lines.receive::<Greeting>()) => received,
+        };
+        let error = match received {
+            Ok(Ok(None)) => return Ok(false),
+            Ok(Ok(Some(Greeting { hello }))) if hello.protocol == VERSION => {
+                debug!(client = ?hello.client, "a control client greeted");
+                let welcome = Welcome::Hello(DaemonHello {
+                    protocol: VERSION,
+                    version: PACKAGE_VERSION.to_owned(),
+                    pid: std::process::id(),
+                });
+                self.send(&welcome).await?;
+                return Ok(true);
+            }
+            Ok(Ok(Some(Greeting { hello }))) => ControlError::new(
+                ErrorCode::ProtocolMismatch,
+                format!(
+                    "hermes-proxyd {PACKAGE_VERSION} speaks control protocol {VERSION}, the \
+                     client {}.",
+                    hello.protocol
+                ),
+            )
+            .with_hint(
+                "Use the hermesctl and the hermes-proxyd of one release, and restart \
+                 hermes-proxyd after an update.",
+            ),
+            Ok(Err(error)) => broken_line(error, "a greeting")?,
+            Err(_) => ControlError::new(
+                ErrorCode::Timeout,
+                format!("No greeting came within {} seconds.", PATIENCE.as_secs()),
+            ),
+        };
+        self.send(&Welcome::Error(error)).await?;
+        Ok(false)
+    }
+
+    /// Waits for a request's first byte; `false` when none will come.
+    async fn awaits_request(&mut self) -> Result<bool, End> {
+        tokio::select! {
+            () = self.shutdown.cancelled() => Ok(false),
+            readable = timeout(IDLE, self.lines.readable()) => Ok(readable.unwrap_or(Ok(false))?),
+        }
+    }
+
+    /// Reads and answers one request; `false` when the connection is of no more use.
+    async fn answer(&mut self) -> Result<bool, End> {
+        let received = timeout(PATIENCE, self.lines.receive::<Request>()).await;
+        let (error, goes_on) = match received {
+            Ok(Ok(Some(request))) => {
+                self.perform(request).await?;
+                return Ok(true);
+            }
+            Ok(Ok(None)) => return Ok(false),
+            Ok(Err(error)) => {
+                let goes_on = !matches!(error, CodecError::TooLong { .. });
+                (broken_line(error, "a request")?, goes_on)
+            }
+            Err(_) => {
+                let message = format!(
+                    "The request was not complete within {} seconds.",
+                    PATIENCE.as_secs()
+                );
+                (ControlError::new(ErrorCode::Timeout, message), false)
+            }
+        };
+        self.reply::<()>(None, Err(error)).await?;
+        Ok(goes_on)
+    }
+
+    async fn perform(&mut self, Request { id, op }: Request) -> Result<(), End> {
+        let id = Some(id);
+        let handler = Arc::clone(&self.handler);
+        match op {
+            Operation::Status => self.reply(id, Ok(handler.status().await)).await,
+            Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
+            Operation::Reload => self.reply(id, handler.reload().await).await,
+            Operation::Unknown(name) => {
+                let name: String = name.chars().take(40).collect();
+                let message =
+                    format!("hermes-proxyd {PACKAGE_VERSION} doesn't know the operation {name:?}.");
+                let error = ControlError::new(ErrorCode::UnknownOperation, message).with_hint(
+                    "Restart hermes-proxyd if it is older than this client, else update it.",
+                );
+                self.reply::<()>(id, Err(error)).await
+            }
+        }
+    }
+
+    async fn reply<T: Serialize + Sync>(
+        &mut self,
+        id: Option<u64>,
+        outcome: Result<T, ControlError>,
+    ) -> Result<(), End> {
+        let outcome = match outcome {
+            Ok(answer) => Outcome::Ok(answer),
+            Err(error) => Outcome::Error(error),
+        };
+        match self.send(&Reply { id, outcome }).await {
+            Err(CodecError::TooLong { .. }) => {
+                let message = "The answer is too long for the control protocol.";
+                let error = ControlError::new(ErrorCode::Internal, message);
+                let outcome = Outcome::<()>::Error(error);
+                self.send(&Reply { id, outcome }).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), End> {
+        let sent = timeout(PATIENCE, self.lines.send(message)).await;
+        sent.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+    }
+}
+
+async fn turn_away(mut lines: Lines<Stream>) {
+    let message = format!("hermes-proxyd already has {MAX_CLIENTS} control clients.");
+    let error = ControlError::new(ErrorCode::TooManyClients, message)
+        .with_hint("Close one of them, or try again in a minute.");
+    let sent = timeout(FAREWELL, lines.send(&Welcome::Error(error))).await;
+    debug!(
+        told = matches!(sent, Ok(Ok(()))),
+        "a control client too many"
+    );
+}
+
+/// What to tell the client about a line; the error itself when there is nobody left to tell.
+fn broken_line(error: CodecError, expected: &str) -> Result<ControlError, End> {
+    match error {
+        CodecError::TooLong { ceiling } => Ok(ControlError::new(
+            ErrorCode::TooLong,
+            format!("A line may have at most {ceiling} bytes."),
+        )),
+        CodecError::NotUtf8 => Ok(ControlError::new(
+            ErrorCode::BadRequest,
+            "The line is not UTF-8.",
+        )),
+        CodecError::NotTheMessage(source) => Ok(ControlError::new(
+            ErrorCode::BadRequest,
+            format!("The line is not {expected}: {source}."),
+        )),
+        CodecError::Truncated | CodecError::Io(_) => Err(error),
+    }
+}

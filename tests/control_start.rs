@@ -1,0 +1,36 @@
+//! `hermesctl proxy start`. Alone in its program: a file that was just written can't be executed
+//! while another test's fork still holds it open.
+#![cfg(unix)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+#[test]
+fn start_becomes_the_hermes_proxyd_beside_it() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let hermesctl = folder.path().join("hermesctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_hermesctl"), &hermesctl).unwrap();
+    let daemon = folder.path().join("hermes-proxyd");
+    std::fs::write(&daemon, "#!/bin/sh\necho $$ \"$@\"\nexit 5\n").unwrap();
+    std::fs::set_permissions(&daemon, std::fs::Permissions::from_mode(0o700)).unwrap();
+
+    let mut command = Command::new(&hermesctl);
+    command.args(["proxy", "start", "--port", "8646", "--config", "a b.toml"]);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let run = child.wait_with_output().unwrap();
+    assert_eq!(run.status.code(), Some(5));
+    let stdout = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(stdout, format!("{pid} --port=8646 --config=a b.toml\n"));
+
+    std::fs::remove_file(&daemon).unwrap();
+    let mut command = Command::new(&hermesctl);
+    command.args(["proxy", "start"]).env("PATH", folder.path());
+    let run = command.output().unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    let stderr = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        stderr.contains("hermes-proxyd can't be started"),
+        "{stderr}"
+    );
+}
