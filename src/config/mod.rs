@@ -4,6 +4,17 @@
 //! file. [`load`] turns a file into it and reports every mistake at once; [`diff`] says what a
 //! reload can apply.
 
+mod diff;
+mod error;
+mod file;
+mod load;
+mod overrides;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod units;
+mod values;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,6 +24,12 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::header::HeaderName;
 use url::Url;
+
+pub use self::diff::{Diff, diff};
+pub use self::error::{ConfigError, Problem};
+pub use self::file::parse;
+pub use self::load::{Loaded, load};
+pub use self::overrides::{OverrideError, Overrides};
 
 /// The port of the original `hermes proxy`, which apps are configured for.
 pub const DEFAULT_PORT: u16 = 8645;
@@ -213,6 +230,16 @@ impl fmt::Display for ProviderName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+impl LogFormat {
+    /// The formats by the names that the file and the command line use.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("journald", Self::Journald),
+        ("pretty", Self::Pretty),
+        ("json", Self::Json),
+    ];
 }
 
 impl Default for Config {

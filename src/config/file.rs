@@ -1,0 +1,395 @@
+//! The shape of the file: which keys it has, and how they become a [`Config`]; pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::error::{ConfigError, did_you_mean};
+use super::reader::{Field, Place, Report, Section, Wrong};
+use super::{
+    AllowedPath, Config, Guard, KeySource, Limits, Listener, Log, LogFormat, Provider,
+    ProviderKind, ProviderName, Timeouts, UserAgent, units, values,
+};
+use crate::paths::Environment;
+
+const KIB: u64 = 1 << 10;
+const TIB: u64 = 1 << 40;
+/// hyper reads no header block into less than this.
+const LEAST_HEADERS: u64 = 8 * KIB;
+const MOST_HEADERS: u64 = 16 << 20;
+const MOST_CONNECTIONS: u64 = 1_000_000;
+const MONTH: Duration = Duration::from_hours(30 * 24);
+/// A wait that must not be left out.
+const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=MONTH;
+/// A wait that may be left out.
+const OPTIONAL_WAIT: RangeInclusive<Duration> = Duration::ZERO..=MONTH;
+
+/// The types of providers, as the file calls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Nous,
+    Static,
+}
+
+const KINDS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("static", Kind::Static)];
+const USER_AGENTS: [(&str, UserAgent); 2] =
+    [("own", UserAgent::Own), ("client", UserAgent::Client)];
+
+/// Turns the text of `file` into a configuration, or reports everything that is wrong with it.
+///
+/// Does no I/O: `file` is only for the messages, `env` only replaces a leading `~` in paths.
+pub fn parse(text: &str, file: &Path, env: &Environment) -> Result<Config, ConfigError> {
+    read(text, file, env).0
+}
+
+/// As [`parse`], with the patterns of all keys that the file may hold below its tables.
+pub(super) fn read(
+    text: &str,
+    file: &Path,
+    env: &Environment,
+) -> (Result<Config, ConfigError>, BTreeSet<String>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let report = Report::new(text, &errors);
+    let config = Section::read_root(&report, table.get_ref(), |root| config(root, env));
+    let (problems, known) = report.finish();
+    if problems.is_empty() {
+        return (Ok(config), known);
+    }
+    let file = file.to_path_buf();
+    (Err(ConfigError { file, problems }), known)
+}
+
+fn config(root: &Section<'_>, env: &Environment) -> Config {
+    let default = Config::default();
+    let default_provider = root.text("default_provider", "nous", values::provider_name);
+    let hermes_home = root.text("hermes_home", "~/.hermes", |text| values::path(text, env));
+    let listeners = root.sections("listen", listener);
+    let guard = root.section("guard", guard);
+    let limits = root.section("limits", limits);
+    let timeouts = root.section("timeouts", timeouts);
+    let log = root.section("log", log);
+    let (providers, names) = providers(root, env);
+
+    let named = listeners.iter().flatten();
+    for field in named
+        .filter_map(|l| l.provider.as_ref())
+        .chain(&default_provider)
+    {
+        if !names.contains(&field.value) {
+            root.report()
+                .add(&field.place, unknown_provider(&field.value, &names));
+        }
+    }
+    check_duplicates(root.report(), listeners.iter().flatten());
+
+    Config {
+        default_provider: or(default_provider, default.default_provider),
+        hermes_home: hermes_home.map(|field| field.value),
+        listeners: listeners.map_or(default.listeners, |listeners| {
+            listeners
+                .into_iter()
+                .map(ListenerFields::listener)
+                .collect()
+        }),
+        guard,
+        limits,
+        timeouts,
+        log,
+        providers,
+    }
+}
+
+/// A listener whose provider and neighbours are still to be checked.
+struct ListenerFields {
+    address: Field<SocketAddr>,
+    provider: Option<Field<ProviderName>>,
+    allow_unauthenticated: bool,
+}
+
+impl ListenerFields {
+    fn listener(self) -> Listener {
+        Listener {
+            address: self.address.value,
+            provider: self.provider.map(|field| field.value),
+            allow_unauthenticated: self.allow_unauthenticated,
+        }
+    }
+}
+
+fn listener(table: &Section<'_>) -> ListenerFields {
+    let default = Listener::default();
+    let address = table.text("address", "127.0.0.1:8645", values::listen_address);
+    let provider = table.text("provider", "nous", values::provider_name);
+    let allow = table.flag("allow_unauthenticated");
+    let address = address.unwrap_or_else(|| {
+        let mut value = default.address;
+        if table.has("address") {
+            // It can't be read, so it is nobody's duplicate.
+            value.set_port(0);
+        }
+        let place = table.place("address");
+        Field { value, place }
+    });
+    let allow_unauthenticated = or(allow, default.allow_unauthenticated);
+    if !allow_unauthenticated && !values::is_loopback(address.value.ip()) {
+        let message = format!(
+            "everyone who can reach {} could use your subscription; bind 127.0.0.1 instead, or \
+             set `allow_unauthenticated = true` in this [[listen]] if you want exactly that",
+            address.value
+        );
+        table.report().add(&address.place, message);
+    }
+    ListenerFields {
+        address,
+        provider,
+        allow_unauthenticated,
+    }
+}
+
+fn check_duplicates<'l>(report: &Report, listeners: impl Iterator<Item = &'l ListenerFields>) {
+    let mut seen: BTreeMap<SocketAddr, &Place> = BTreeMap::new();
+    for ListenerFields { address, .. } in listeners {
+        if address.value.port() == 0 {
+            continue;
+        }
+        match seen.get(&address.value) {
+            Some(first) => {
+                let message = format!("{} is the address of {first} already", address.value);
+                report.add(&address.place, message);
+            }
+            None => {
+                seen.insert(address.value, &address.place);
+            }
+        }
+    }
+}
+
+fn guard(table: &Section<'_>) -> Guard {
+    let default = Guard::default();
+    let hosts = table.list("allowed_hosts", "my-machine.lan", values::host_name);
+    let origins = table.list("allowed_origins", "https://app.example", values::origin);
+    Guard {
+        allowed_hosts: all_or(hosts, default.allowed_hosts),
+        allowed_origins: all_or(origins, default.allowed_origins),
+    }
+}
+
+fn limits(table: &Section<'_>) -> Limits {
+    let default = Limits::default();
+    let replay_body = table.size("replay_body", 0..=TIB);
+    let replay_total = table.size("replay_total", 0..=TIB);
+    let place = replay_body.as_ref().or(replay_total.as_ref());
+    let place = place.map(|field| field.place.clone());
+    let limits = Limits {
+        body: or(table.size("body", 1..=TIB), default.body),
+        headers: or(
+            table.size("headers", LEAST_HEADERS..=MOST_HEADERS),
+            default.headers,
+        ),
+        connections: or(
+            table.count("connections", 1..=MOST_CONNECTIONS),
+            default.connections,
+        ),
+        replay_body: or(replay_body, default.replay_body),
+        replay_total: or(replay_total, default.replay_total),
+    };
+    if let Some(place) = place
+        && limits.replay_body > limits.replay_total
+    {
+        let size = |bytes: usize| units::format_size(bytes as u64);
+        let message = format!(
+            "replay_body ({}) must not be larger than replay_total ({}), which all requests share",
+            size(limits.replay_body),
+            size(limits.replay_total)
+        );
+        table.report().add(&place, message);
+    }
+    limits
+}
+
+fn timeouts(table: &Section<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    Timeouts {
+        headers: or(table.duration("headers", WAIT), default.headers),
+        body: or(table.duration("body", WAIT), default.body),
+        connect: or(table.duration("connect", WAIT), default.connect),
+        response_head: or(table.duration("response_head", WAIT), default.response_head),
+        idle: or(table.duration("idle", WAIT), default.idle),
+        credential: or(table.duration("credential", WAIT), default.credential),
+        drain: or(table.duration("drain", OPTIONAL_WAIT), default.drain),
+    }
+}
+
+fn log(table: &Section<'_>) -> Log {
+    let default = Log::default();
+    Log {
+        level: or(
+            table.text("level", "info", values::log_level),
+            default.level,
+        ),
+        format: or(table.choice("format", &LogFormat::NAMES), default.format),
+    }
+}
+
+/// The providers with all settings right, and the names of all.
+fn providers(
+    root: &Section<'_>,
+    env: &Environment,
+) -> (BTreeMap<ProviderName, Provider>, BTreeSet<ProviderName>) {
+    let mut providers = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    root.named_sections("providers", |key, table| {
+        let name = values::provider_name(key).map_err(|wrong| {
+            table.report().add(table.here(), wrong);
+        });
+        let provider = provider(table, name.as_ref().ok(), env);
+        let Ok(name) = name else {
+            return;
+        };
+        if !names.insert(name.clone()) {
+            let message = format!("the provider `{name}` stands in the file already");
+            table.report().add(table.here(), message);
+        }
+        if let Some(provider) = provider {
+            providers.insert(name, provider);
+        }
+    });
+    if names.insert(ProviderName::nous()) {
+        providers.insert(ProviderName::nous(), Provider::nous());
+    }
+    (providers, names)
+}
+
+/// A provider; `None` when its kind cannot be told.
+fn provider(
+    table: &Section<'_>,
+    name: Option<&ProviderName>,
+    env: &Environment,
+) -> Option<Provider> {
+    let path = |text: &str| values::path(text, env);
+    let kind = provider_kind(table, name, env);
+    let base_url = table.text("base_url", "https://api.example.com/v1", values::base_url);
+    let extra_paths = table.list("extra_paths", "GET,POST /files", values::allowed_path);
+    let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
+    let user_agent = table.choice("user_agent", &USER_AGENTS);
+    let ca_file = table.text("ca_file", "~/company-ca.pem", path);
+    let token_timeout = table.duration("token_timeout", WAIT);
+    let refresh_lead = table.duration("refresh_lead", OPTIONAL_WAIT);
+
+    let kind = kind?;
+    if matches!(kind, ProviderKind::Static { .. }) && !table.has("base_url") {
+        table.report().add(
+            &table.place("base_url"),
+            "is missing: a provider of type \"static\" needs it, for example base_url = \
+             \"https://api.example.com/v1\"",
+        );
+    }
+    let default = Provider::of_kind(kind);
+    Some(Provider {
+        base_url: base_url.map(|field| field.value),
+        extra_paths: merge(all_or(extra_paths, default.extra_paths)),
+        forward_headers: all_or(forward_headers, default.forward_headers),
+        user_agent: or(user_agent, default.user_agent),
+        ca_file: ca_file.map(|field| field.value),
+        token_timeout: or(token_timeout, default.token_timeout),
+        refresh_lead: or(refresh_lead, default.refresh_lead),
+        kind: default.kind,
+    })
+}
+
+fn provider_kind(
+    table: &Section<'_>,
+    name: Option<&ProviderName>,
+    env: &Environment,
+) -> Option<ProviderKind> {
+    let kind = table.choice("type", &KINDS).map(|field| field.value);
+    let portal_url = table.text("portal_url", "https://portal.example", values::base_url);
+    let key_file = table.text("api_key_file", "~/.config/example.key", |text| {
+        values::path(text, env)
+    });
+    let key_env = table.text("api_key_env", "EXAMPLE_API_KEY", values::variable_name);
+
+    let by_name = (name == Some(&ProviderName::nous())).then_some(Kind::Nous);
+    let kind = kind.or_else(|| by_name.filter(|_| !table.has("type")));
+    let belongs_to = |keys: &[&str], kind: &str| {
+        for key in keys.iter().filter(|key| table.has(key)) {
+            let message = format!("only a provider of type {kind:?} has this key");
+            table.report().add(&table.place(key), message);
+        }
+    };
+    match kind {
+        Some(Kind::Nous) => {
+            belongs_to(&["api_key_file", "api_key_env"], "static");
+            let portal_url = portal_url.map(|field| field.value);
+            Some(ProviderKind::Nous { portal_url })
+        }
+        Some(Kind::Static) => {
+            belongs_to(&["portal_url"], "nous");
+            let file = key_file.map(|field| KeySource::File(field.value));
+            let env = key_env.map(|field| KeySource::Env(field.value));
+            check_one_key(table);
+            file.or(env).map(|api_key| ProviderKind::Static { api_key })
+        }
+        None if table.has("type") => None,
+        None => {
+            let place = table.place("type");
+            let message = "is missing: write type = \"static\" or type = \"nous\"";
+            table.report().add(&place, message);
+            None
+        }
+    }
+}
+
+fn check_one_key(table: &Section<'_>) {
+    let (key, message) = match (table.has("api_key_file"), table.has("api_key_env")) {
+        (true, true) => ("api_key_env", "set this or `api_key_file`, not both"),
+        (false, false) => (
+            "api_key_file",
+            "is missing: name the file that holds the API key, or its environment variable with \
+             `api_key_env`",
+        ),
+        (true, false) | (false, true) => return,
+    };
+    table.report().add(&table.place(key), message);
+}
+
+/// One entry for each path, with all its methods.
+fn merge(paths: Vec<AllowedPath>) -> Vec<AllowedPath> {
+    let mut merged: Vec<AllowedPath> = Vec::new();
+    for AllowedPath { path, methods } in paths {
+        let Some(entry) = merged.iter_mut().find(|entry| entry.path == path) else {
+            merged.push(AllowedPath { path, methods });
+            continue;
+        };
+        for method in methods {
+            if !entry.methods.contains(&method) {
+                entry.methods.push(method);
+            }
+        }
+    }
+    merged
+}
+
+fn unknown_provider(name: &ProviderName, names: &BTreeSet<ProviderName>) -> Wrong {
+    let all: Vec<_> = names.iter().map(ProviderName::as_str).collect();
+    Wrong {
+        message: format!(
+            "there is no provider `{name}`; there are: {}",
+            all.join(", ")
+        ),
+        suggestion: did_you_mean(name.as_str(), all),
+    }
+}
+
+fn or<T>(field: Option<Field<T>>, default: T) -> T {
+    field.map_or(default, |field| field.value)
+}
+
+fn all_or<T>(fields: Option<Vec<Field<T>>>, default: Vec<T>) -> Vec<T> {
+    let values = |fields: Vec<Field<T>>| fields.into_iter().map(|field| field.value).collect();
+    fields.map_or(default, values)
+}

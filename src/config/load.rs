@@ -1,0 +1,181 @@
+//! Reads the configuration file from the disk.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::{Config, ConfigError, parse};
+use crate::paths::Environment;
+
+/// More than any configuration needs.
+const LONGEST: u64 = 1 << 20;
+
+/// A configuration, and the file that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// What the file says, with the defaults for what it does not say.
+    pub config: Config,
+    /// The file; `None` when there is none and everything is at its default.
+    pub file: Option<PathBuf>,
+}
+
+/// Reads the file at `path`, which must exist, or without a path the one at
+/// [`Environment::config_file`], which need not.
+///
+/// A file that another user could have written is an error: it could send the credential
+/// elsewhere.
+pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigError> {
+    let Some(file) = path.map(Path::to_path_buf).or_else(|| env.config_file()) else {
+        return Ok(defaults());
+    };
+    match read_file(&file) {
+        Ok(text) => Ok(Loaded {
+            config: parse(&text, &file, env)?,
+            file: Some(file),
+        }),
+        Err(Unusable::Io(error)) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            Ok(defaults())
+        }
+        Err(Unusable::Io(error)) => Err(ConfigError::of_file(
+            file,
+            format!("cannot be read: {error}"),
+        )),
+        Err(Unusable::Refused(message)) => Err(ConfigError::of_file(file, message)),
+    }
+}
+
+fn defaults() -> Loaded {
+    Loaded {
+        config: Config::default(),
+        file: None,
+    }
+}
+
+/// Why a file's text cannot be had.
+enum Unusable {
+    Io(io::Error),
+    Refused(String),
+}
+
+fn read_file(path: &Path) -> Result<String, Unusable> {
+    let file = File::open(path).map_err(Unusable::Io)?;
+    let metadata = file.metadata().map_err(Unusable::Io)?;
+    check_writers(path, &metadata).map_err(Unusable::Refused)?;
+    let mut bytes = Vec::new();
+    let read = file.take(LONGEST + 1).read_to_end(&mut bytes);
+    if read.map_err(Unusable::Io)? as u64 > LONGEST {
+        return Err(Unusable::Refused("is larger than 1 MiB".to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        let line = valid.filter(|byte| **byte == b'\n').count() + 1;
+        Unusable::Refused(format!("is not UTF-8 text: see line {line}"))
+    })
+}
+
+/// Only the user and root may be able to write the file. Devices and pipes pass: `/dev/null` and
+/// `--config <(…)` come from the caller.
+#[cfg(unix)]
+fn check_writers(path: &Path, metadata: &Metadata) -> Result<(), String> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const OTHERS_WRITE: u32 = 0o002;
+    if !metadata.is_file() {
+        return Ok(());
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if metadata.uid() != us && metadata.uid() != 0 {
+        return Err(format!(
+            "belongs to the user with the id {}: it must be yours or root's",
+            metadata.uid()
+        ));
+    }
+    if metadata.mode() & OTHERS_WRITE != 0 {
+        return Err(format!(
+            "can be written by everyone on this machine: run `chmod o-w {}`",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// On Windows the profile's folder lets only its user in.
+#[cfg(not(unix))]
+fn check_writers(_: &Path, _: &Metadata) -> Result<(), String> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_home(home: &Path) -> Environment {
+        let home = home.as_os_str().to_owned();
+        Environment::from_lookup(move |name| {
+            matches!(name, "HOME" | "USERPROFILE" | "APPDATA").then(|| home.clone())
+        })
+    }
+
+    fn message(path: &Path) -> String {
+        let error = load(Some(path), &Environment::default()).unwrap_err();
+        error.to_string()
+    }
+
+    #[test]
+    fn without_the_default_file_everything_is_at_its_default() {
+        let home = tempfile::tempdir().unwrap();
+        let loaded = load(None, &at_home(home.path())).unwrap();
+        assert_eq!(loaded, defaults());
+        assert_eq!(load(None, &Environment::default()).unwrap(), defaults());
+    }
+
+    #[test]
+    fn the_default_file_is_read_when_it_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let env = at_home(home.path());
+        let file = env.config_file().unwrap();
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "[log]\nlevel = \"debug\"\n").unwrap();
+        let loaded = load(None, &env).unwrap();
+        assert_eq!(loaded.config.log.level, "debug");
+        assert_eq!(loaded.file, Some(file));
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_must_exist() {
+        let home = tempfile::tempdir().unwrap();
+        let missing = home.path().join("missing.toml");
+        let text = message(&missing);
+        assert!(
+            text.starts_with(&format!("{}: cannot be read", missing.display())),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn text_in_another_encoding_and_huge_files_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("config.toml");
+        std::fs::write(&file, b"# one\n# \xff\n").unwrap();
+        assert!(message(&file).ends_with("is not UTF-8 text: see line 2"));
+        std::fs::write(&file, "#".repeat(2 << 20)).unwrap();
+        assert!(message(&file).ends_with("is larger than 1 MiB"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_everyone_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("config.toml");
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o646)).unwrap();
+        assert!(message(&file).contains(&format!("chmod o-w {}", file.display())));
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o664)).unwrap();
+        assert!(load(Some(&file), &Environment::default()).is_ok());
+    }
+}

@@ -1,0 +1,237 @@
+//! What the command line changes in a configuration.
+
+use std::net::SocketAddr;
+
+use super::error::did_you_mean;
+use super::{Config, LogFormat, ProviderName, values};
+
+/// Settings of the command line, which win over the file's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The provider that `/v1` means.
+    pub provider: Option<String>,
+    /// The first listener's address: an IP address or `localhost`.
+    pub host: Option<String>,
+    /// The first listener's port.
+    pub port: Option<u16>,
+    /// As `log.level`.
+    pub log_level: Option<String>,
+    /// As `log.format`.
+    pub log_format: Option<LogFormat>,
+}
+
+/// An option of the command line that does not fit the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OverrideError {
+    /// `--provider` names none of the configured ones.
+    #[error(
+        "--provider: there is no provider {name:?}; there are: {}{}",
+        known.join(", "),
+        hint(suggestion.as_deref())
+    )]
+    UnknownProvider {
+        /// As it was given.
+        name: String,
+        /// The names that would be right.
+        known: Vec<String>,
+        /// The one that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// `--host` is neither an IP address nor `localhost`.
+    #[error("--host: {0:?} is not an IP address, such as 127.0.0.1 or ::1, or localhost")]
+    NotAnAddress(String),
+    /// The address can be reached from outside, and the configuration does not allow that.
+    #[error(
+        "--host: everyone who can reach {0} could use your subscription; use --host 127.0.0.1, or \
+         set `allow_unauthenticated = true` in the first [[listen]] of the configuration file if \
+         you want exactly that"
+    )]
+    OpenToOthers(SocketAddr),
+    /// Another listener of the configuration has this address.
+    #[error("--host, --port: {0} is the address of another [[listen]] already")]
+    DuplicateAddress(SocketAddr),
+    /// `--log-level` is not one.
+    #[error("--log-level: {message}{}", hint(suggestion.as_deref()))]
+    LogLevel {
+        /// What is wrong, and what would be right.
+        message: String,
+        /// The level that was probably meant.
+        suggestion: Option<String>,
+    },
+}
+
+fn hint(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"))
+}
+
+impl Config {
+    /// The configuration with the command line's settings in place of its own.
+    pub fn with_overrides(mut self, overrides: &Overrides) -> Result<Self, OverrideError> {
+        if let Some(name) = &overrides.provider {
+            self.default_provider = self.provider_named(name)?;
+        }
+        self.move_first_listener(overrides)?;
+        if let Some(level) = &overrides.log_level {
+            let level = values::log_level(level);
+            self.log.level = level.map_err(|wrong| OverrideError::LogLevel {
+                message: wrong.message,
+                suggestion: wrong.suggestion,
+            })?;
+        }
+        if let Some(format) = overrides.log_format {
+            self.log.format = format;
+        }
+        Ok(self)
+    }
+
+    fn provider_named(&self, name: &str) -> Result<ProviderName, OverrideError> {
+        let found = ProviderName::new(name).filter(|name| self.providers.contains_key(name));
+        found.ok_or_else(|| {
+            let known = self.providers.keys().map(ProviderName::as_str);
+            OverrideError::UnknownProvider {
+                name: name.to_owned(),
+                suggestion: did_you_mean(name, known.clone()),
+                known: known.map(str::to_owned).collect(),
+            }
+        })
+    }
+
+    fn move_first_listener(&mut self, overrides: &Overrides) -> Result<(), OverrideError> {
+        let host = match &overrides.host {
+            Some(host) => {
+                let parsed = values::listen_host(host);
+                Some(parsed.ok_or_else(|| OverrideError::NotAnAddress(host.clone()))?)
+            }
+            None => None,
+        };
+        let Some((first, others)) = self.listeners.split_first_mut() else {
+            return Ok(());
+        };
+        if let Some(host) = host {
+            first.address.set_ip(host);
+        }
+        if let Some(port) = overrides.port {
+            first.address.set_port(port);
+        }
+        let address = first.address;
+        if !first.allow_unauthenticated && !values::is_loopback(address.ip()) {
+            return Err(OverrideError::OpenToOthers(address));
+        }
+        let taken = |address: SocketAddr| others.iter().any(|other| other.address == address);
+        if address.port() != 0 && taken(address) {
+            return Err(OverrideError::DuplicateAddress(address));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Listener;
+
+    fn host(host: &str) -> Overrides {
+        Overrides {
+            host: Some(host.to_owned()),
+            ..Overrides::default()
+        }
+    }
+
+    fn address(overrides: &Overrides) -> Result<String, OverrideError> {
+        let config = Config::default().with_overrides(overrides)?;
+        Ok(config.listeners[0].address.to_string())
+    }
+
+    #[test]
+    fn no_options_change_nothing() {
+        let config = Config::default().with_overrides(&Overrides::default());
+        assert_eq!(config, Ok(Config::default()));
+    }
+
+    #[test]
+    fn host_and_port_move_the_first_listener() {
+        for (given, bound) in [
+            ("localhost", "127.0.0.1:8645"),
+            ("127.0.0.2", "127.0.0.2:8645"),
+            ("::1", "[::1]:8645"),
+            ("[::1]", "[::1]:8645"),
+        ] {
+            assert_eq!(address(&host(given)).unwrap(), bound);
+        }
+        let port = Overrides {
+            port: Some(9000),
+            ..Overrides::default()
+        };
+        assert_eq!(address(&port).unwrap(), "127.0.0.1:9000");
+    }
+
+    #[test]
+    fn a_host_that_others_can_reach_needs_the_operators_word() {
+        let error = address(&host("0.0.0.0")).unwrap_err();
+        assert!(error.to_string().contains("allow_unauthenticated = true"));
+        let mut config = Config::default();
+        config.listeners[0].allow_unauthenticated = true;
+        let config = config.with_overrides(&host("0.0.0.0")).unwrap();
+        assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8645");
+        assert!(matches!(
+            address(&host("my-host")),
+            Err(OverrideError::NotAnAddress(_))
+        ));
+    }
+
+    #[test]
+    fn two_listeners_never_share_an_address() {
+        let mut config = Config::default();
+        config.listeners.push(Listener {
+            address: "127.0.0.1:9000".parse().unwrap(),
+            ..Listener::default()
+        });
+        let port = |port| Overrides {
+            port: Some(port),
+            ..Overrides::default()
+        };
+        assert!(config.clone().with_overrides(&port(9000)).is_err());
+        assert!(config.with_overrides(&port(0)).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_provider_lists_the_known_ones() {
+        let provider = |name: &str| {
+            Config::default().with_overrides(&Overrides {
+                provider: Some(name.to_owned()),
+                ..Overrides::default()
+            })
+        };
+        assert_eq!(
+            provider(" NOUS ").unwrap().default_provider,
+            ProviderName::nous()
+        );
+        assert_eq!(
+            provider("nuos").unwrap_err().to_string(),
+            "--provider: there is no provider \"nuos\"; there are: nous (did you mean `nous`?)"
+        );
+        assert!(provider("").is_err());
+    }
+
+    #[test]
+    fn the_log_level_is_checked() {
+        let level = |level: &str| Overrides {
+            log_level: Some(level.to_owned()),
+            log_format: Some(LogFormat::Json),
+            ..Overrides::default()
+        };
+        let config = Config::default().with_overrides(&level("warn,hermes_proxy=debug"));
+        let log = config.unwrap().log;
+        assert_eq!(
+            (log.level.as_str(), log.format),
+            ("warn,hermes_proxy=debug", LogFormat::Json)
+        );
+        let error = Config::default()
+            .with_overrides(&level("wran"))
+            .unwrap_err();
+        assert!(
+            error.to_string().ends_with("(did you mean `warn`?)"),
+            "{error}"
+        );
+    }
+}

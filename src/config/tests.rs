@@ -1,0 +1,692 @@
+//! Whole files: what is accepted, what is reported, and that the example tells the truth.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::*;
+use crate::paths::Environment;
+
+const EXAMPLE: &str = include_str!("../../config.example.toml");
+const HOME: &str = if cfg!(windows) { r"C:\u" } else { "/home/u" };
+
+fn env() -> Environment {
+    Environment::from_lookup(|name| matches!(name, "HOME" | "USERPROFILE").then(|| HOME.into()))
+}
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    parse(text, Path::new("config.toml"), &env())
+}
+
+fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    read(text).map_or_else(|error| error.problems, |_| Vec::new())
+}
+
+/// The only problem of a file that has exactly one.
+fn problem(text: &str) -> Problem {
+    let mut problems = problems(text);
+    assert_eq!(problems.len(), 1, "{text}\n{problems:#?}");
+    problems.remove(0)
+}
+
+/// A file with one provider of type "static" and these lines in its table.
+fn with_static(lines: &str) -> String {
+    format!(
+        "[providers.x]\ntype = \"static\"\nbase_url = \"https://x.example\"\napi_key_env = \
+         \"X_KEY\"\n{lines}"
+    )
+}
+
+/// The example with every key that has no default.
+fn full_example() -> String {
+    let lines = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if key.starts_with(|c: char| c != ' ') => key,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The keys of a table with those of the tables within, names of providers left out.
+fn keys(pattern: &str, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
+    for (name, value) in table {
+        let key = match (pattern, name.get_ref().as_ref()) {
+            ("", name) => name.to_owned(),
+            ("providers", _) => "providers.<name>".to_owned(),
+            (_, name) => format!("{pattern}.{name}"),
+        };
+        found.insert(key.clone());
+        if let Some(table) = value.get_ref().as_table() {
+            keys(&key, table, found);
+        }
+        for item in value
+            .get_ref()
+            .as_array()
+            .into_iter()
+            .flat_map(|a| a.iter())
+        {
+            if let DeValue::Table(table) = item.get_ref() {
+                keys(&format!("{key}[]"), table, found);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(good(""), Config::default());
+    assert_eq!(good("[guard]\n[limits]\n[providers]\n"), Config::default());
+}
+
+#[test]
+fn the_example_is_the_default() {
+    assert_eq!(good(EXAMPLE), Config::default());
+}
+
+#[test]
+fn the_example_holds_every_key_and_no_other() {
+    let text = full_example();
+    let (config, known) = file::read(&text, Path::new("config.example.toml"), &env());
+    assert_eq!(config.unwrap().providers.len(), 3);
+    let mut shown = BTreeSet::new();
+    keys("", DeTable::parse(&text).unwrap().get_ref(), &mut shown);
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn every_setting_reaches_the_configuration() {
+    let config = good(
+        r#"
+default_provider = "Work"
+hermes_home = "~/agent"
+[[listen]]
+address = "localhost:9000"
+provider = "nous"
+[[listen]]
+address = "[::1]:0"
+[[listen]]
+address = "0.0.0.0:9001"
+allow_unauthenticated = true
+[guard]
+allowed_hosts = ["My-Machine.lan", "[fd00::1]"]
+allowed_origins = ["https://app.example:8443", "app://obsidian.md"]
+[limits]
+body = 1_000
+headers = "8 KiB"
+connections = 7
+replay_body = 0
+replay_total = "2MiB"
+[timeouts]
+headers = "1ms"
+drain = "0s"
+response_head = "1h"
+[log]
+level = "info,hermes_proxy::credentials=debug"
+format = "json"
+[providers.work]
+type = "static"
+base_url = "http://localhost:11434/v1/"
+api_key_file = "~/key"
+extra_paths = ["/responses", "GET /files", "GET,POST /responses"]
+forward_headers = ["X-Request-Tag"]
+user_agent = "client"
+ca_file = "~/ca.pem"
+token_timeout = "20s"
+refresh_lead = "1m30s"
+"#,
+    );
+    let home = Path::new(HOME);
+    let addresses: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|l| l.address.to_string())
+        .collect();
+    assert_eq!(addresses, ["127.0.0.1:9000", "[::1]:0", "0.0.0.0:9001"]);
+    assert_eq!(config.listeners[0].provider, Some(ProviderName::nous()));
+    assert!(config.listeners[2].allow_unauthenticated);
+    assert_eq!(config.hermes_home, Some(home.join("agent")));
+    assert_eq!(config.guard.allowed_hosts, ["my-machine.lan", "[fd00::1]"]);
+    assert_eq!(
+        config.guard.allowed_origins,
+        ["https://app.example:8443", "app://obsidian.md"]
+    );
+    assert_eq!((config.limits.body, config.limits.headers), (1000, 8192));
+    assert_eq!(
+        (config.limits.connections, config.limits.replay_body),
+        (7, 0)
+    );
+    assert_eq!(config.limits.replay_total, 2 << 20);
+    assert_eq!(config.timeouts.drain, Duration::ZERO);
+    assert_eq!(config.timeouts.response_head, Duration::from_hours(1));
+    assert_eq!(config.timeouts.idle, Timeouts::default().idle);
+    assert_eq!(config.log.format, LogFormat::Json);
+    let names: Vec<_> = config.providers.keys().map(ProviderName::as_str).collect();
+    assert_eq!(names, ["nous", "work"]);
+    let path = |path: &str, methods: &[Method]| AllowedPath {
+        path: path.to_owned(),
+        methods: methods.to_vec(),
+    };
+    let work = Provider {
+        kind: ProviderKind::Static {
+            api_key: KeySource::File(home.join("key")),
+        },
+        base_url: Some(Url::parse("http://localhost:11434/v1").unwrap()),
+        extra_paths: vec![
+            path("/responses", &[Method::POST, Method::GET]),
+            path("/files", &[Method::GET]),
+        ],
+        forward_headers: vec![HeaderName::from_static("x-request-tag")],
+        user_agent: UserAgent::Client,
+        ca_file: Some(home.join("ca.pem")),
+        token_timeout: Duration::from_secs(20),
+        refresh_lead: Duration::from_secs(90),
+    };
+    assert_eq!(config.providers[&config.default_provider], work);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_their_lines() {
+    let text = r#"default_provder = "nous"
+[[listen]]
+adress = "127.0.0.1:1"
+[[listen]]
+address = 8645
+[limits]
+body = "64MB"
+connections = 0
+[guard]
+allowed_origins = [
+  "https://ok.example",
+  "*",
+]
+[lgo]
+level = "info"
+[providers.x]
+type = "statik"
+"#;
+    let error = read(text).unwrap_err();
+    let found: Vec<_> = error
+        .problems
+        .iter()
+        .map(|p| (p.line, p.key.as_str()))
+        .collect();
+    let expected = [
+        (1, "default_provder"),
+        (3, "listen[0].adress"),
+        (5, "listen[1].address"),
+        (7, "limits.body"),
+        (8, "limits.connections"),
+        (12, "guard.allowed_origins[1]"),
+        (14, "lgo"),
+        (17, "providers.x.type"),
+    ];
+    // The second listener's address can't be read, so nothing is said about it being the first's.
+    assert_eq!(found, expected, "{error}");
+    let lines: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
+    assert_eq!(
+        lines[0],
+        "config.toml:1: default_provder: this key is not known here (did you mean \
+         `default_provider`?)"
+    );
+    assert_eq!(lines.len(), error.problems.len());
+}
+
+#[test]
+fn text_that_is_not_toml_is_reported_beside_other_mistakes() {
+    let text = "[limits]\nbody = \nheaders = \"1KiB\"\n[timeouts\nidle = \"x\"\n[log]\nlevl = 1\n";
+    let found: Vec<_> = problems(text)
+        .into_iter()
+        .map(|p| (p.line, p.key))
+        .collect();
+    for expected in [(2, ""), (3, "limits.headers"), (4, ""), (7, "log.levl")] {
+        assert!(
+            found.contains(&(expected.0, expected.1.to_owned())),
+            "{found:?}"
+        );
+    }
+    let twice = problem("[log]\nlevel = \"info\"\nlevel = \"warn\"\n");
+    assert_eq!(twice.line, 3);
+}
+
+#[test]
+fn a_wrong_type_shows_a_right_value() {
+    for (text, message) in [
+        (
+            "default_provider = 1",
+            "expected a string such as default_provider = \"nous\", found an integer",
+        ),
+        (
+            "limits.connections = \"many\"",
+            "expected a whole number such as connections = 1, found a string",
+        ),
+        (
+            "limits.body = true",
+            "expected a size such as body = \"64MiB\" or a number of bytes, found a boolean",
+        ),
+        (
+            "timeouts.idle = 10",
+            "expected a string such as idle = \"10s\", found an integer",
+        ),
+        (
+            "guard.allowed_hosts = \"x\"",
+            "expected an array of strings such as allowed_hosts = [\"my-machine.lan\"], found a string",
+        ),
+        (
+            "guard.allowed_hosts = [1.5]",
+            "expected an array of strings such as allowed_hosts = [\"my-machine.lan\"], found a float",
+        ),
+        (
+            "limits = 1",
+            "expected a table that starts with [limits], found an integer",
+        ),
+        (
+            "providers.x = 1979-05-27",
+            "expected a table that starts with [providers.x], found a date or time",
+        ),
+        (
+            "[listen]\naddress = \"127.0.0.1:1\"",
+            "expected tables that start with [[listen]], found a table",
+        ),
+        (
+            "listen = [1]",
+            "expected tables that start with [[listen]], found an integer",
+        ),
+        (
+            "[[listen]]\nallow_unauthenticated = \"yes\"",
+            "expected allow_unauthenticated = true or allow_unauthenticated = false, found a string",
+        ),
+    ] {
+        assert_eq!(problem(text).message, message, "{text}");
+    }
+}
+
+#[test]
+fn each_bad_value_is_refused_where_it_stands() {
+    let cases = [
+        (
+            "default_provider = \"a b\"",
+            "default_provider",
+            "is not a provider's name",
+        ),
+        (
+            "default_provider = \"work\"",
+            "default_provider",
+            "there is no provider `work`; there are: nous",
+        ),
+        ("hermes_home = \"agent\"", "hermes_home", "is not absolute"),
+        ("listen = []", "listen", "at least one"),
+        (
+            "[[listen]]\naddress = \"8645\"",
+            "listen[0].address",
+            "with a port",
+        ),
+        (
+            "[[listen]]\naddress = \"localhost\"",
+            "listen[0].address",
+            "with a port",
+        ),
+        (
+            "[[listen]]\nprovider = \"work\"",
+            "listen[0].provider",
+            "there is no provider",
+        ),
+        (
+            "[[listen]]\naddress = \"0.0.0.0:1\"",
+            "listen[0].address",
+            "allow_unauthenticated = true",
+        ),
+        (
+            "[[listen]]\naddress = \"[::]:1\"",
+            "listen[0].address",
+            "bind 127.0.0.1 instead",
+        ),
+        (
+            "[[listen]]\n[[listen]]\naddress = \"localhost:8645\"",
+            "listen[1].address",
+            "the address of listen[0].address already",
+        ),
+        (
+            "guard.allowed_hosts = [\"x:80\"]",
+            "guard.allowed_hosts[0]",
+            "leave out the port",
+        ),
+        (
+            "guard.allowed_hosts = [\"*\"]",
+            "guard.allowed_hosts[0]",
+            "no wildcards",
+        ),
+        (
+            "guard.allowed_hosts = [\"\"]",
+            "guard.allowed_hosts[0]",
+            "is not a host name",
+        ),
+        (
+            "guard.allowed_origins = [\"null\"]",
+            "guard.allowed_origins[0]",
+            "write scheme://host",
+        ),
+        (
+            "guard.allowed_origins = [\"https://*.x\"]",
+            "guard.allowed_origins[0]",
+            "no wildcards",
+        ),
+        ("limits.body = 0", "limits.body", "at least 1B"),
+        ("limits.body = -1", "limits.body", "negative or too large"),
+        (
+            "limits.headers = \"4KiB\"",
+            "limits.headers",
+            "at least 8KiB",
+        ),
+        ("limits.connections = 0", "limits.connections", "at least 1"),
+        (
+            "limits.connections = 2_000_000",
+            "limits.connections",
+            "at most 1000000",
+        ),
+        (
+            "limits.replay_body = \"65MiB\"",
+            "limits.replay_body",
+            "larger than replay_total (64MiB)",
+        ),
+        (
+            "limits.replay_total = \"1KiB\"",
+            "limits.replay_total",
+            "replay_body (1MiB) must not",
+        ),
+        ("timeouts.idle = \"0s\"", "timeouts.idle", "at least 1ms"),
+        (
+            "timeouts.idle = \"10\"",
+            "timeouts.idle",
+            "is not a duration",
+        ),
+        (
+            "timeouts.drain = \"721h\"",
+            "timeouts.drain",
+            "at most 720h",
+        ),
+        (
+            "log.level = \"loud\"",
+            "log.level",
+            "is not one of error, warn",
+        ),
+        (
+            "log.level = \"info,,\"",
+            "log.level",
+            "is not one of error, warn",
+        ),
+        (
+            "log.format = \"xml\"",
+            "log.format",
+            "is not one of \"auto\", \"journald\"",
+        ),
+        (
+            "[providers.v1]\ntype = \"nous\"",
+            "providers.v1",
+            "taken by the path /v1",
+        ),
+        (
+            "[providers.\"ä b\"]\ntype = \"nous\"",
+            "providers.\"ä b\"",
+            "is not a provider's name",
+        ),
+        (
+            "[providers.nous]\n[providers.Nous]",
+            "providers.nous",
+            "stands in the file already",
+        ),
+        ("[providers.x]", "providers.x.type", "is missing"),
+        (
+            "providers.nous.api_key_env = \"X\"",
+            "providers.nous.api_key_env",
+            "of type \"static\"",
+        ),
+        (
+            "[providers.x]\ntype = \"static\"\napi_key_env = \"X\"",
+            "providers.x.base_url",
+            "is missing",
+        ),
+        (
+            "[providers.x]\ntype = \"static\"\nbase_url = \"https://x\"",
+            "providers.x.api_key_file",
+            "is missing",
+        ),
+        (
+            "providers.nous.refresh_lead = \"-1s\"",
+            "providers.nous.refresh_lead",
+            "is not a duration",
+        ),
+    ];
+    for (text, key, message) in cases {
+        let found = problem(text);
+        assert_eq!(found.key, key, "{text}");
+        assert!(found.message.contains(message), "{text}\n{}", found.message);
+    }
+    let cases = [
+        ("api_key_file = \"~/k\"", "api_key_env", "not both"),
+        (
+            "portal_url = \"https://p\"",
+            "portal_url",
+            "of type \"nous\"",
+        ),
+        (
+            "extra_paths = [\"responses\"]",
+            "extra_paths[0]",
+            "starts with a slash",
+        ),
+        (
+            "extra_paths = [\"/a/../b\"]",
+            "extra_paths[0]",
+            "is not a path",
+        ),
+        (
+            "extra_paths = [\"/a//b\"]",
+            "extra_paths[0]",
+            "is not a path",
+        ),
+        (
+            "extra_paths = [\"/a%2fb\"]",
+            "extra_paths[0]",
+            "is not a path",
+        ),
+        (
+            "extra_paths = [\"CONNECT /a\"]",
+            "extra_paths[0]",
+            "is not one of GET",
+        ),
+        (
+            "extra_paths = [\"/v1/a\"]",
+            "extra_paths[0]",
+            "below /v1 already",
+        ),
+        (
+            "forward_headers = [\"a b\"]",
+            "forward_headers[0]",
+            "is not a header's name",
+        ),
+        (
+            "forward_headers = [\"User-Agent\"]",
+            "forward_headers[0]",
+            "user_agent = \"client\"",
+        ),
+        (
+            "user_agent = \"mine\"",
+            "user_agent",
+            "is not one of \"own\", \"client\"",
+        ),
+        ("ca_file = \"ca.pem\"", "ca_file", "is not absolute"),
+        ("token_timeout = \"0s\"", "token_timeout", "at least 1ms"),
+    ];
+    for (line, key, message) in cases {
+        let found = problem(&with_static(line));
+        assert_eq!(found.key, format!("providers.x.{key}"), "{line}");
+        assert_eq!(
+            found.line,
+            if key == "api_key_env" { 4 } else { 5 },
+            "{line}"
+        );
+        assert!(found.message.contains(message), "{line}\n{}", found.message);
+    }
+}
+
+#[test]
+fn headers_that_carry_a_login_or_frame_the_request_are_never_forwarded() {
+    for name in [
+        "Authorization",
+        "cookie",
+        "host",
+        "connection",
+        "proxy-authorization",
+        "Proxy-Connection",
+        "x-api-key",
+        "content-length",
+        "transfer-encoding",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
+    ] {
+        let found = problem(&with_static(&format!("forward_headers = [\"{name}\"]")));
+        assert!(found.message.contains("is never forwarded"), "{name}");
+    }
+}
+
+#[test]
+fn a_url_goes_to_one_place_over_a_safe_line() {
+    for (url, message) in [
+        ("api.example.com/v1", "not a URL"),
+        ("http://api.example.com/v1", "use https://"),
+        ("http://localhost.example.com", "use https://"),
+        ("ftp://x.example", "must start with https://"),
+        ("unix:/run/x", "names no host"),
+        ("https://me:hunter2@x.example", "no user name or password"),
+        ("https://x.example/v1?key=hunter2", "no `?`"),
+        ("https://x.example/v1#a", "no `#`"),
+    ] {
+        for key in ["base_url", "portal_url"] {
+            let found = problem(&format!("providers.nous.{key} = \"{url}\""));
+            assert!(found.message.contains(message), "{url}\n{}", found.message);
+            assert!(!found.to_string().contains("hunter2"));
+        }
+    }
+    for url in [
+        "http://127.0.0.1:1/v1",
+        "http://[::1]:1",
+        "http://localhost",
+        "https://x.example",
+    ] {
+        good(&format!("providers.nous.base_url = \"{url}\""));
+    }
+}
+
+#[test]
+fn an_origin_is_what_a_browser_sends() {
+    for (origin, meant) in [
+        ("https://App.example", Some("https://app.example")),
+        ("https://app.example/", Some("https://app.example")),
+        ("https://app.example:443", Some("https://app.example")),
+        ("http://app.example/page?x", Some("http://app.example")),
+        ("https://app.example:99999", None),
+        ("https://a b", None),
+        ("://x", None),
+    ] {
+        let found = problem(&format!("guard.allowed_origins = [\"{origin}\"]"));
+        assert_eq!(found.suggestion.as_deref(), meant, "{origin}");
+    }
+    for origin in [
+        "http://localhost:3000",
+        "http://[::1]:3000",
+        "chrome-extension://abcdef",
+    ] {
+        good(&format!("guard.allowed_origins = [\"{origin}\"]"));
+    }
+}
+
+#[test]
+fn a_slip_says_what_was_meant() {
+    for (text, meant) in [
+        ("[limit]", "limits"),
+        ("limits.conections = 1", "connections"),
+        ("timeouts.response-head = \"1s\"", "response_head"),
+        ("limits.body = \"64MB\"", "64MiB"),
+        ("log.level = \"dbug\"", "debug"),
+        ("log.format = \"jsno\"", "json"),
+        ("default_provider = \"nuos\"", "nous"),
+        ("[providers.x]\ntype = \"Static\"", "static"),
+        ("providers.nous.token_timout = \"1s\"", "token_timeout"),
+    ] {
+        assert_eq!(problem(text).suggestion.as_deref(), Some(meant), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_never_printed() {
+    for key in [
+        "api_key",
+        "api-key",
+        "API_KEY",
+        "token",
+        "password",
+        "access_token",
+    ] {
+        let found = problem(&with_static(&format!("{key} = \"sk-hunter2\"")));
+        assert!(found.message.contains("`api_key_file`"), "{key}");
+        assert!(!found.to_string().contains("hunter2"), "{key}");
+    }
+    let text = with_static("").replace("X_KEY", "sk-hunter2");
+    let found = problem(&text);
+    assert!(found.message.contains("never the key itself"));
+    assert!(!found.to_string().contains("hunter2"));
+    problem("token = \"x\"");
+}
+
+#[test]
+fn a_key_with_control_characters_is_printed_escaped() {
+    let found = problem("\"\\u001b[2J\" = 1");
+    assert!(!found.to_string().contains('\u{1b}'), "{found:?}");
+}
+
+#[test]
+fn without_a_home_a_tilde_is_refused() {
+    let file = Path::new("config.toml");
+    let error = parse("hermes_home = \"~/x\"", file, &Environment::default()).unwrap_err();
+    assert!(error.to_string().contains("home folder is not known"));
+}
+
+#[test]
+fn no_text_makes_the_loader_panic() {
+    let full = full_example();
+    let pieces: Vec<char> = "[]{}=\".,#'\\\n\t\0é~0-9:/*u".chars().collect();
+    let mut random = fastrand::Rng::with_seed(8645);
+    for _ in 0..3_000 {
+        let mut text: Vec<char> = full.chars().collect();
+        let start = random.usize(..text.len());
+        text.drain(..start);
+        text.truncate(random.usize(..600));
+        for _ in 0..random.usize(..12) {
+            let at = random.usize(..=text.len());
+            let end = (at + random.usize(..8)).min(text.len());
+            let piece = pieces[random.usize(..pieces.len())];
+            text.splice(at..end, std::iter::repeat_n(piece, random.usize(..3)));
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(error) = read(&text) {
+            let lines = text.matches('\n').count() + 1;
+            assert!(!error.problems.is_empty());
+            assert!(
+                error.problems.iter().all(|p| (1..=lines).contains(&p.line)),
+                "{text}\n{error}"
+            );
+        }
+    }
+    for deep in [
+        "[".repeat(100_000),
+        "a.".repeat(100_000),
+        format!("a={}", "[".repeat(100_000)),
+    ] {
+        assert!(read(&deep).is_err());
+    }
+}

@@ -1,0 +1,314 @@
+//! Texts of the file, checked and turned into values; pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use hyper::Method;
+use hyper::header::HeaderName;
+use url::{Host, Url};
+
+use super::error::did_you_mean;
+use super::reader::Wrong;
+use super::{AllowedPath, ProviderName};
+use crate::paths::Environment;
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// Headers that carry a login, say where the request goes, or frame it on one connection.
+const NEVER_FORWARDED: [&str; 15] = [
+    "api-key",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-api-key",
+];
+
+const METHODS: [Method; 6] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+];
+
+pub(super) fn provider_name(text: &str) -> Result<ProviderName, Wrong> {
+    match ProviderName::new(text) {
+        Some(name) if name.as_str() == "v1" => {
+            Err("the name `v1` is taken by the path /v1; choose another".into())
+        }
+        Some(name) => Ok(name),
+        None => Err(format!(
+            "{text:?} is not a provider's name: write letters, digits, `-` and `_`, starting with \
+             a letter or digit"
+        )
+        .into()),
+    }
+}
+
+/// An address to bind; the only name that is resolved is `localhost`, to 127.0.0.1.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Wrong> {
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => port
+            .parse()
+            .ok()
+            .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        None => text.parse().ok(),
+    };
+    address.ok_or_else(|| {
+        format!(
+            "{text:?} is not an IP address with a port, such as \"127.0.0.1:8645\" or \
+             \"[::1]:8645\""
+        )
+        .into()
+    })
+}
+
+/// An address without a port, as on the command line.
+pub(super) fn listen_host(text: &str) -> Option<IpAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    if bare == "localhost" {
+        return Some(Ipv4Addr::LOCALHOST.into());
+    }
+    bare.parse().ok()
+}
+
+/// Whether only this machine can reach the address.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// An absolute path, after a leading `~` was replaced by the home folder.
+pub(super) fn path(text: &str, env: &Environment) -> Result<PathBuf, Wrong> {
+    let path = env.expand_home(Path::new(text));
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    if path.starts_with("~") {
+        return Err("the home folder is not known, so write the whole path".into());
+    }
+    Err(format!("{text:?} is not absolute: start it with `/` or `~/`").into())
+}
+
+/// A base URL without a slash at its end; plain http only to this machine.
+///
+/// Its text is in no message: it may hold a password.
+pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
+    let mut url = Url::parse(text)
+        .map_err(|error| format!("not a URL such as \"https://api.example.com/v1\": {error}"))?;
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => is_loopback(address.into()),
+        Some(Host::Ipv6(address)) => is_loopback(address.into()),
+        None => return Err("the URL names no host".into()),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("no user name or password may stand in the URL".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("the URL must end with its path: no `?` and no `#`".into());
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if here => {}
+        "http" => {
+            return Err(
+                "over http:// everyone on the way could read the credential: use https:// \
+                        (http:// is for 127.0.0.1, [::1] and localhost only)"
+                    .into(),
+            );
+        }
+        _ => return Err("the URL must start with https://".into()),
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// A host name without a port, in lower case.
+pub(super) fn host_name(text: &str) -> Result<String, Wrong> {
+    if is_host(text) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    let hint = if text.contains('*') {
+        "name each host: there are no wildcards"
+    } else if text.contains("://") {
+        "leave out the scheme"
+    } else if text.contains(':') {
+        "leave out the port, and write an IPv6 address in brackets"
+    } else {
+        "write a name such as \"my-machine.lan\""
+    };
+    Err(format!("{text:?} is not a host name: {hint}").into())
+}
+
+/// An origin as a browser sends it: `scheme://host` or `scheme://host:port`.
+pub(super) fn origin(text: &str) -> Result<String, Wrong> {
+    let wrong = |hint: &str| Wrong::from(format!("{text:?} is not an origin: {hint}"));
+    if text.contains('*') {
+        return Err(wrong("name each one, there are no wildcards"));
+    }
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return Err(wrong(
+            "write scheme://host, such as \"https://app.example\"",
+        ));
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let scheme_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+    let scheme_valid =
+        scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.bytes().all(scheme_byte);
+    let port_valid = port.is_none_or(|port| {
+        port.parse::<u16>()
+            .is_ok_and(|number| number.to_string() == port)
+    });
+    if scheme_valid && is_host(host) && port_valid && !host.contains(|c: char| c.is_uppercase()) {
+        match Url::parse(text) {
+            Ok(url) if matches!(scheme, "http" | "https") => {
+                let sent = url.origin().ascii_serialization();
+                if sent != text {
+                    return Err(Wrong {
+                        suggestion: Some(sent),
+                        ..wrong("browsers write it in another way")
+                    });
+                }
+            }
+            Ok(_) => {}
+            Err(error) => return Err(wrong(&error.to_string())),
+        }
+        return Ok(text.to_owned());
+    }
+    let sent = Url::parse(text).ok().map(|url| url.origin());
+    Err(Wrong {
+        suggestion: sent
+            .filter(url::Origin::is_tuple)
+            .map(|origin| origin.ascii_serialization()),
+        ..wrong("write scheme://host or scheme://host:port in lower case, and nothing after it")
+    })
+}
+
+/// A level, or a list of `target=level` and levels separated by commas.
+pub(super) fn log_level(text: &str) -> Result<String, Wrong> {
+    let target = |name: &str| {
+        let byte = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b':' || b == b'-';
+        !name.is_empty() && name.bytes().all(byte)
+    };
+    for directive in text.split(',').map(str::trim) {
+        let valid = match directive.split_once('=') {
+            Some((name, level)) => target(name) && LEVELS.contains(&level),
+            None => LEVELS.contains(&directive),
+        };
+        if !valid {
+            return Err(Wrong {
+                message: format!(
+                    "{directive:?} is not one of error, warn, info, debug, trace, nor a \
+                     directive such as \"hermes_proxy=debug\""
+                ),
+                suggestion: did_you_mean(text, LEVELS),
+            });
+        }
+    }
+    Ok(text.to_owned())
+}
+
+/// `/path` (POST), `GET /path` or `GET,POST /path`.
+pub(super) fn allowed_path(text: &str) -> Result<AllowedPath, Wrong> {
+    let (methods, path) = match text.trim().split_once(char::is_whitespace) {
+        Some((methods, path)) => (methods, path.trim_start()),
+        None => ("POST", text.trim()),
+    };
+    let methods = methods
+        .split(',')
+        .map(|name| {
+            let known = METHODS.iter().find(|method| method.as_str() == name);
+            known.cloned().ok_or_else(|| Wrong {
+                message: format!(
+                    "{name:?} is not one of GET, HEAD, POST, PUT, PATCH, DELETE; write \
+                     \"GET,POST /path\""
+                ),
+                suggestion: None,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let segment = |segment: &str| {
+        let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(byte)
+    };
+    let below = path.strip_prefix('/');
+    if !below.is_some_and(|below| below.split('/').all(segment)) {
+        return Err(format!(
+            "{path:?} is not a path such as \"/responses\": it starts with a slash, and between \
+             slashes stand letters, digits, `-`, `_` and `.`"
+        )
+        .into());
+    }
+    if let Some(rest) = path.strip_prefix("/v1/") {
+        return Err(Wrong {
+            message: "paths lie below /v1 already: leave it out".into(),
+            suggestion: Some(format!("/{rest}")),
+        });
+    }
+    Ok(AllowedPath {
+        path: path.to_owned(),
+        methods,
+    })
+}
+
+/// A request header that may go to a provider.
+pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, Wrong> {
+    let Ok(name) = HeaderName::try_from(text) else {
+        return Err(format!("{text:?} is not a header's name").into());
+    };
+    if name == "user-agent" {
+        return Err("set `user_agent = \"client\"` to forward this header".into());
+    }
+    let lower = name.as_str();
+    if NEVER_FORWARDED.contains(&lower) || lower.starts_with("proxy-") {
+        return Err(format!(
+            "`{lower}` is never forwarded: it is the client's own login or belongs to its \
+             connection"
+        )
+        .into());
+    }
+    Ok(name)
+}
+
+/// The name of an environment variable; the text is in no message: it may be the key itself.
+pub(super) fn variable_name(text: &str) -> Result<String, Wrong> {
+    let byte = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if starts && text.bytes().all(byte) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "write the name of an environment variable such as \"EXAMPLE_API_KEY\", never the key \
+         itself"
+            .into(),
+    )
+}
+
+/// Whether the text can be the host of a URL, with an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    match text.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => text.len() <= 253 && !text.is_empty() && text.bytes().all(byte),
+    }
+}
