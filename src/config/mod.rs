@@ -1,7 +1,7 @@
 //! The configuration: what the daemon may be told, with its defaults.
 //!
 //! [`Config`] holds only valid values: addresses, URLs and durations, never the strings of the
-//! file. [`load`] turns a file into it and reports every mistake at once; [`diff`] says what a
+//! file. [`load()`] turns a file into it and reports every mistake at once; [`diff()`] says what a
 //! reload can apply.
 
 mod diff;

@@ -1,5 +1,7 @@
 //! Whole files: what is accepted, what is reported, and that the example tells the truth.
 
+#![expect(clippy::too_many_lines, reason = "tables of cases")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
