@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod credentials;
+pub mod daemon;
 pub mod paths;
 pub mod provider;
 pub mod proxy;

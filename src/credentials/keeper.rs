@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
 use super::schedule::Window;
-use super::status::{Event, StandingKind, Status};
+use super::status::{Event, Fault, StandingKind, Status};
 use super::store::{Found, Store, StoreError};
 use crate::backoff::Backoff;
 use crate::clock::{self, Clock};
@@ -389,17 +389,11 @@ impl Keeper {
             status.expires_at = credential.and_then(|credential| credential.expires_at);
             status.next_renewal = next.filter(|_| kind != StandingKind::LoginNeeded);
             status.unsaved = self.unsaved.is_some();
-            if kind == StandingKind::LoginNeeded {
-                status.last_error = status
-                    .last_error
-                    .take()
-                    .filter(|e| !e.what.starts_with("store"));
-            }
         });
     }
 
     /// Notes what went wrong, for the log and `proxy status`.
-    pub(super) fn failed(&self, code: &str, message: &str) {
+    pub(super) fn failed(&self, code: &'static str, message: &str) {
         let provider = self.adapter.name().as_str();
         tracing::error!(
             provider,
@@ -407,7 +401,10 @@ impl Keeper {
             error = message,
             "a login can't be kept fresh right now"
         );
-        let what = format!("{code}: {message}");
+        let what = Fault {
+            code,
+            message: message.to_owned(),
+        };
         let event = Event {
             at: self.clock.now(),
             what,

@@ -16,5 +16,5 @@ mod write;
 
 pub use self::handle::{Handle, Lease, Refusal};
 pub use self::keeper::{Keeper, Settings};
-pub use self::status::{Event, RefreshResult, StandingKind, Status};
+pub use self::status::{Event, Fault, RefreshResult, StandingKind, Status};
 pub use self::store::{Store, StoreError, StoreFiles};

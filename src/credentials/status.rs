@@ -22,7 +22,7 @@ pub struct Status {
     /// The last renewal and its result.
     pub last_renewal: Option<Event<RefreshResult>>,
     /// The last thing that went wrong and has not been mended since.
-    pub last_error: Option<Event<String>>,
+    pub last_error: Option<Event<Fault>>,
     /// A rotated token is only in memory, because the store can't be written.
     pub unsaved: bool,
 }
@@ -34,6 +34,15 @@ pub struct Event<T> {
     pub at: DateTime<Utc>,
     /// What.
     pub what: T,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What a program branches on.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
 }
 
 /// How a renewal ended.

@@ -1,0 +1,94 @@
+//! The command line of hermes-proxyd.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::config::{LogFormat, Overrides};
+
+/// Let every app on this machine use the AI subscription you already pay for
+#[derive(Debug, Parser)]
+#[command(name = "hermes-proxyd", version)]
+#[command(after_help = "\
+Exit codes:
+  0   it was stopped
+  1   it could not start
+  2   the command line is wrong
+  78  the configuration is invalid")]
+struct Line {
+    /// Read this configuration instead of $XDG_CONFIG_HOME/hermes-proxyd/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Serve this provider at /v1
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+
+    /// Listen on this address
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+
+    /// Listen on this port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// Log from this level on, such as `debug`
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+
+    /// Log in this form
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+
+    /// Check the configuration and exit
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Auto,
+    Journald,
+    Pretty,
+    Json,
+}
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Args {
+    /// The configuration file, if not the default one.
+    pub config: Option<PathBuf>,
+    /// What wins over the file.
+    pub overrides: Overrides,
+    /// Only check the configuration.
+    pub check: bool,
+}
+
+impl Args {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// Help and version count as such; the error knows its exit code.
+    pub fn try_parse_from(
+        line: impl IntoIterator<Item = std::ffi::OsString>,
+    ) -> Result<Self, clap::Error> {
+        let line = Line::try_parse_from(line)?;
+        let log_format = line.log_format.map(|format| match format {
+            Format::Auto => LogFormat::Auto,
+            Format::Journald => LogFormat::Journald,
+            Format::Pretty => LogFormat::Pretty,
+            Format::Json => LogFormat::Json,
+        });
+        Ok(Self {
+            config: line.config,
+            overrides: Overrides {
+                provider: line.provider,
+                host: line.host,
+                port: line.port,
+                log_level: line.log_level,
+                log_format,
+            },
+            check: line.check,
+        })
+    }
+}

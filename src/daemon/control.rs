@@ -1,0 +1,187 @@
+//! What hermesctl is told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot};
+
+use super::fleet::Report;
+use crate::clock::Clock;
+use crate::config::ProviderName;
+use crate::control::protocol::{
+    ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, PathEntry,
+    ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshReport, RefreshResult,
+    ReloadReport, RequestCounts, Status, Timestamp,
+};
+use crate::control::server::Handler;
+use crate::credentials::{self, Event, StandingKind};
+use crate::provider;
+use crate::proxy::Port;
+
+/// A reload that hermesctl asked for, with the way back.
+pub(super) type ReloadRequest = oneshot::Sender<Result<ReloadReport, ControlError>>;
+
+/// What changes with a reload.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) reports: Vec<Report>,
+    pub(super) default_provider: ProviderName,
+    pub(super) config_file: Option<PathBuf>,
+}
+
+/// Answers hermesctl.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) ports: Vec<Port>,
+    pub(super) view: Arc<ArcSwap<View>>,
+    /// To the daemon's main loop, which alone reloads.
+    pub(super) reloads: mpsc::Sender<ReloadRequest>,
+}
+
+#[async_trait]
+impl Handler for Answers {
+    async fn status(&self) -> Status {
+        let now = self.clock.now();
+        let view = self.view.load();
+        let mut providers: Vec<_> = view
+            .reports
+            .iter()
+            .map(|report| provider_status(report, &view, now))
+            .collect();
+        providers.sort_by_key(|provider| !provider.default);
+        Status {
+            now: Timestamp(now),
+            daemon: DaemonStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started_at: Timestamp(self.started_at),
+                uptime_seconds: (now - self.started_at)
+                    .num_seconds()
+                    .try_into()
+                    .unwrap_or(0),
+                config_file: view.config_file.clone(),
+            },
+            listeners: self
+                .ports
+                .iter()
+                .map(|port| listener_status(port, &view))
+                .collect(),
+            providers,
+        }
+    }
+
+    async fn providers(&self) -> Providers {
+        let view = self.view.load();
+        let mut providers: Vec<_> = view
+            .reports
+            .iter()
+            .map(|report| provider_entry(report, &view))
+            .collect();
+        providers.sort_by_key(|provider| !provider.default);
+        Providers { providers }
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, ControlError> {
+        let stopping = || ControlError::new(ErrorCode::ShuttingDown, "The daemon is stopping.");
+        let (answer, answered) = oneshot::channel();
+        self.reloads.send(answer).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
+    }
+}
+
+fn listener_status(port: &Port, view: &View) -> ListenerStatus {
+    let provider = port.provider.as_ref().unwrap_or(&view.default_provider);
+    ListenerStatus {
+        address: port.address.to_string(),
+        url: format!("http://{}/v1", port.address),
+        provider: provider.to_string(),
+        connections: port.connections(),
+    }
+}
+
+fn provider_entry(report: &Report, view: &View) -> ProviderEntry {
+    let status = report.upstream.credentials.status();
+    let path = |allowed: &crate::config::AllowedPath| PathEntry {
+        path: allowed.path.clone(),
+        methods: allowed.methods.iter().map(ToString::to_string).collect(),
+    };
+    ProviderEntry {
+        name: report.upstream.name.to_string(),
+        display_name: report.upstream.display_name.clone(),
+        default: report.upstream.name == view.default_provider,
+        base_url: status.base_url,
+        logged_in: report.upstream.credentials.is_authenticated(),
+        paths: report.upstream.paths.iter().map(path).collect(),
+    }
+}
+
+fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> ProviderStatus {
+    let status = report.upstream.credentials.status();
+    let counts = report.upstream.counters.counts();
+    let seconds_until = |time: DateTime<Utc>| (time - now).num_seconds();
+    let state = state(&status);
+    ProviderStatus {
+        name: report.upstream.name.to_string(),
+        display_name: report.upstream.display_name.clone(),
+        default: report.upstream.name == view.default_provider,
+        login_command: (state == ProviderState::LoginNeeded)
+            .then(|| report.adapter.login_command().to_owned()),
+        state,
+        base_url: status.base_url,
+        credential: status.kind.map(credential_kind),
+        expires_at: status.expires_at.map(Timestamp),
+        expires_in_seconds: status.expires_at.map(seconds_until),
+        last_refresh: status.last_renewal.as_ref().map(refresh_report),
+        next_refresh_at: status.next_renewal.map(Timestamp),
+        next_refresh_in_seconds: status.next_renewal.map(seconds_until),
+        last_error: status.last_error.map(|event| ErrorReport {
+            at: Timestamp(event.at),
+            code: event.what.code.to_owned(),
+            message: event.what.message,
+        }),
+        unsaved: status.unsaved,
+        requests: RequestCounts {
+            in_flight: counts.in_flight,
+            served: counts.served,
+            failed: counts.failed,
+        },
+    }
+}
+
+fn state(status: &credentials::Status) -> ProviderState {
+    match status.standing {
+        StandingKind::Starting => ProviderState::Starting,
+        StandingKind::Ready => ProviderState::Ready,
+        StandingKind::Expired if status.renewing => ProviderState::Refreshing,
+        StandingKind::Expired => ProviderState::Unavailable,
+        StandingKind::LoginNeeded => ProviderState::LoginNeeded,
+        StandingKind::Unreadable => ProviderState::StoreUnreadable,
+    }
+}
+
+fn credential_kind(kind: provider::CredentialKind) -> CredentialKind {
+    match kind {
+        provider::CredentialKind::InvokeJwt => CredentialKind::InvokeJwt,
+        provider::CredentialKind::AgentKey => CredentialKind::AgentKey,
+        provider::CredentialKind::ApiKey => CredentialKind::ApiKey,
+    }
+}
+
+fn refresh_report(event: &Event<credentials::RefreshResult>) -> RefreshReport {
+    let result = match event.what {
+        credentials::RefreshResult::Refreshed => RefreshResult::Refreshed,
+        credentials::RefreshResult::Adopted => RefreshResult::Adopted,
+        credentials::RefreshResult::Failed => RefreshResult::Failed,
+        credentials::RefreshResult::Rejected => RefreshResult::Rejected,
+    };
+    RefreshReport {
+        at: Timestamp(event.at),
+        result,
+        detail: None,
+    }
+}

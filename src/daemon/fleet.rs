@@ -1,0 +1,227 @@
+//! The providers that are served, each with the task that keeps its login.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{Config, Provider, ProviderName, Timeouts};
+use crate::credentials::{Handle, Keeper, Settings, StoreFiles};
+use crate::provider::{self, Adapter, LoginSource};
+use crate::proxy::{Client, Counters, Rules, Upstream};
+
+/// A keeper reads its store within this time, or the daemon goes on without waiting.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// A provider that can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FleetError {
+    /// Its trust store can't be built.
+    #[error("provider {provider}: {source}")]
+    Tls {
+        /// The provider.
+        provider: ProviderName,
+        /// Why.
+        source: provider::TlsError,
+    },
+    /// Its adapter can't be built.
+    #[error(transparent)]
+    Adapter(#[from] provider::BuildError),
+}
+
+/// The providers that are served.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    files: StoreFiles,
+    clock: Arc<dyn Clock>,
+    /// The keepers' tasks; a refresh under way is waited for.
+    tasks: TaskTracker,
+    members: BTreeMap<ProviderName, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    recipe: (Provider, Timeouts),
+    adapter: Arc<dyn Adapter>,
+    upstream: Arc<Upstream>,
+    stop: CancellationToken,
+}
+
+/// A provider as `proxy status` needs it.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) adapter: Arc<dyn Adapter>,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+impl Fleet {
+    /// No provider yet; their logins lie in `files`.
+    pub(super) fn new(files: StoreFiles, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            files,
+            clock,
+            tasks: TaskTracker::new(),
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// Serves what the configuration says: new and changed providers are started, those that
+    /// are gone are stopped, the others read their store again. When one can't be set up,
+    /// nothing has changed.
+    pub(super) async fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
+        let mut built = Vec::new();
+        for (name, settings) in &config.providers {
+            let recipe = (settings.clone(), config.timeouts);
+            if self
+                .members
+                .get(name)
+                .is_none_or(|member| member.recipe != recipe)
+            {
+                built.push((name.clone(), self.build(name, recipe)?));
+            }
+        }
+        self.members.retain(|name, member| {
+            let stays = config.providers.contains_key(name);
+            if !stays {
+                member.stop.cancel();
+            }
+            stays
+        });
+        for member in self.members.values() {
+            member.upstream.credentials.reread().await;
+        }
+        for (name, (member, keeper)) in built {
+            self.tasks.spawn(keeper.run(member.stop.clone()));
+            let handle = member.upstream.credentials.clone();
+            if let Some(old) = self.members.insert(name, member) {
+                old.stop.cancel();
+            }
+            tokio::time::timeout(FIRST_LOOK, handle.started())
+                .await
+                .ok();
+        }
+        Ok(())
+    }
+
+    fn build(
+        &self,
+        name: &ProviderName,
+        recipe: (Provider, Timeouts),
+    ) -> Result<(Member, Keeper), FleetError> {
+        let (settings, timeouts) = &recipe;
+        let env = |variable: &str| {
+            std::env::var(variable)
+                .ok()
+                .filter(|value| !value.is_empty())
+        };
+        let ca_file = settings
+            .ca_file
+            .clone()
+            .or_else(|| env("HERMES_CA_BUNDLE").map(PathBuf::from));
+        let tls =
+            provider::client_config(ca_file.as_deref()).map_err(|source| FleetError::Tls {
+                provider: name.clone(),
+                source,
+            })?;
+        let adapter = provider::build(name, settings, tls.clone(), &env)?;
+        let (keeper, handle) = Keeper::new(
+            adapter.clone(),
+            self.files.clone(),
+            Settings {
+                refresh_lead: settings.refresh_lead,
+                token_timeout: settings.token_timeout,
+                wait: timeouts.credential,
+            },
+            self.clock.clone(),
+        );
+        let upstream = self.upstream(&*adapter, handle, Client::new(tls, timeouts), settings);
+        let stop = CancellationToken::new();
+        Ok((
+            Member {
+                recipe,
+                adapter,
+                upstream: Arc::new(upstream),
+                stop,
+            },
+            keeper,
+        ))
+    }
+
+    fn upstream(
+        &self,
+        adapter: &dyn Adapter,
+        credentials: Handle,
+        client: Client,
+        settings: &Provider,
+    ) -> Upstream {
+        let name = adapter.name().clone();
+        let counters = self
+            .members
+            .get(&name)
+            .map(|member| member.upstream.counters.clone());
+        let paths = adapter.allowed_paths().to_vec();
+        Upstream {
+            label: name.as_str().into(),
+            display_name: adapter.display_name().to_owned(),
+            labels: paths
+                .iter()
+                .map(|allowed| allowed.path.as_str().into())
+                .collect(),
+            paths,
+            credentials,
+            client,
+            forward_headers: settings.forward_headers.clone(),
+            user_agent: settings.user_agent,
+            counters: counters.unwrap_or_else(|| Arc::new(Counters::default())),
+            name,
+        }
+    }
+
+    /// The rules for the port, the default provider first.
+    pub(super) fn rules(&self, config: &Config) -> Rules {
+        let mut upstreams: Vec<_> = self
+            .members
+            .values()
+            .map(|member| member.upstream.clone())
+            .collect();
+        upstreams.sort_by_key(|upstream| upstream.name != config.default_provider);
+        Rules {
+            guard: config.guard.clone(),
+            limits: config.limits,
+            timeouts: config.timeouts,
+            upstreams,
+            default_provider: config.default_provider.clone(),
+        }
+    }
+
+    /// For `proxy status`.
+    pub(super) fn reports(&self) -> Vec<Report> {
+        let report = |member: &Member| Report {
+            adapter: member.adapter.clone(),
+            upstream: member.upstream.clone(),
+        };
+        self.members.values().map(report).collect()
+    }
+
+    /// The providers whose login lies in the shared store.
+    pub(super) fn names_with_store(&self) -> Vec<String> {
+        self.members
+            .values()
+            .filter(|member| matches!(member.adapter.login_source(), LoginSource::Store { .. }))
+            .map(|member| member.upstream.name.to_string())
+            .collect()
+    }
+
+    /// Ends the keepers. A refresh under way is finished and persisted.
+    pub(super) async fn stop(&self) {
+        for member in self.members.values() {
+            member.stop.cancel();
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,110 @@
+//! The log: to the journal when systemd started us, else to standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt, reload};
+
+use crate::config::{Log, LogFormat};
+
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Changes the level while the daemon runs.
+#[derive(Debug)]
+pub(super) struct LogLevel(reload::Handle<Targets, Registry>);
+
+/// The log can't be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LogError {
+    /// The level is none.
+    #[error("`log.level` = {level:?} is not a level; try \"info\"")]
+    Level {
+        /// As it was given.
+        level: String,
+    },
+    /// journald was asked for and is not there.
+    #[error("the journal can't be reached ({0}); set `log.format` to \"pretty\" or \"json\"")]
+    Journal(std::io::Error),
+    /// The process has a log already.
+    #[error("the log was started twice")]
+    Twice,
+}
+
+impl LogLevel {
+    /// Logs from this level on.
+    pub(super) fn set(&self, level: &str) -> Result<(), LogError> {
+        self.0.reload(targets(level)?).map_err(|_| LogError::Twice)
+    }
+}
+
+/// Starts the process's log.
+pub(super) fn start(log: &Log) -> Result<LogLevel, LogError> {
+    let (filter, handle) = reload::Layer::new(targets(&log.level)?);
+    let output = match log.format {
+        LogFormat::Json => json(),
+        LogFormat::Journald => journald().map_err(LogError::Journal)?,
+        LogFormat::Auto if started_by_journal() => journald().unwrap_or_else(|_| pretty()),
+        LogFormat::Auto | LogFormat::Pretty => pretty(),
+    };
+    let registry = tracing_subscriber::registry().with(output.with_filter(filter));
+    registry.try_init().map_err(|_| LogError::Twice)?;
+    Ok(LogLevel(handle))
+}
+
+fn targets(level: &str) -> Result<Targets, LogError> {
+    level.parse().map_err(|_| LogError::Level {
+        level: level.to_owned(),
+    })
+}
+
+fn json() -> Boxed {
+    fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_writer(std::io::stderr)
+        .boxed()
+}
+
+fn pretty() -> Boxed {
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    fmt::layer()
+        .with_ansi(colours)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .boxed()
+}
+
+#[cfg(target_os = "linux")]
+fn journald() -> std::io::Result<Boxed> {
+    let layer = tracing_journald::layer()?
+        .with_field_prefix(Some("HERMES".to_owned()))
+        .with_syslog_identifier("hermes-proxyd".to_owned());
+    Ok(layer.boxed())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn journald() -> std::io::Result<Boxed> {
+    Err(std::io::Error::new(
+        std::io::ErrorKind::Unsupported,
+        "this system has no journald",
+    ))
+}
+
+/// Whether standard error is the journal's stream: systemd names its device and inode.
+#[cfg(target_os = "linux")]
+fn started_by_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else {
+        return false;
+    };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn started_by_journal() -> bool {
+    false
+}

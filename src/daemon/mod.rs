@@ -1,0 +1,87 @@
+//! hermes-proxyd: the composition root, and what a program needs around its job.
+//!
+//! - [`args`]: the command line.
+//! - `logging`, `signals`, `service_manager`, `port_holder`: the process and its surroundings.
+//! - `fleet`: the providers that are served, each with its keeper.
+//! - `run`: everything built, run and drained, in that order.
+//! - `control`: what hermesctl is told.
+
+pub mod args;
+mod control;
+mod fleet;
+mod logging;
+mod port_holder;
+mod run;
+mod service_manager;
+mod signals;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use self::args::Args;
+use self::run::{Origin, StartError};
+use crate::paths::Environment;
+
+/// The configuration is invalid (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Runs the daemon until it is told to stop.
+///
+/// Exit codes: 0 it was stopped, 1 it could not start, 2 the command line is wrong, 78 the
+/// configuration is invalid.
+pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(line) {
+        Ok(args) => args,
+        Err(message) => {
+            // Nobody is left to tell when this can't be written.
+            message.print().ok();
+            return u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("hermes-proxyd: {error}"));
+            match error {
+                StartError::Config(_) | StartError::Override(_) | StartError::Provider(_) => {
+                    ExitCode::from(EXIT_CONFIG)
+                }
+                StartError::Control(_)
+                | StartError::NoHome
+                | StartError::NoRuntimeFolder
+                | StartError::Listen { .. }
+                | StartError::Signals(_)
+                | StartError::Runtime(_)
+                | StartError::Logging(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn start(args: Args) -> Result<(), StartError> {
+    let origin = Origin {
+        environment: Environment::from_process(),
+        file: args.config,
+        overrides: args.overrides,
+    };
+    let loaded = origin.load()?;
+    if args.check {
+        say("the configuration is valid");
+        return Ok(());
+    }
+    let log = logging::start(&loaded.config.log).map_err(StartError::Logging)?;
+    // One thread serves everything: a request costs microseconds, and a second thread would
+    // only add memory and wake-ups. File work and name look-ups go to short-lived ones.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .build()
+        .map_err(StartError::Runtime)?;
+    runtime.block_on(run::run(origin, loaded, log))
+}
+
+/// One line to whoever started us, before the log is there or after it failed.
+fn say(line: &str) {
+    writeln!(std::io::stderr().lock(), "{line}").ok();
+}

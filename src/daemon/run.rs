@@ -1,0 +1,363 @@
+//! The daemon from start to end, in that order: build, run, drain.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::control::{Answers, ReloadRequest, View};
+use super::fleet::{Fleet, FleetError};
+use super::logging::{LogError, LogLevel};
+use super::signals::{Signal, Signals};
+use super::{port_holder, service_manager, signals};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config, ConfigError, Listener, Loaded, OverrideError, Overrides};
+use crate::control::endpoint::{BindError, Endpoint};
+use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
+use crate::control::server;
+use crate::credentials::StoreFiles;
+use crate::paths::Environment;
+use crate::proxy::{self, Bound, Gateway, Port};
+
+/// After the drain, connections have this long to notice that they are cut.
+const CUT: Duration = Duration::from_secs(1);
+/// hermesctl gets its answers before the daemon is gone.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// The file has mistakes.
+    #[error("the configuration is invalid:\n{0}")]
+    Config(#[from] ConfigError),
+    /// The command line does not fit the configuration.
+    #[error(transparent)]
+    Override(#[from] OverrideError),
+    /// A provider can't be set up.
+    #[error(transparent)]
+    Provider(#[from] FleetError),
+    /// Another daemon lives, or the control socket can't be made.
+    #[error(transparent)]
+    Control(#[from] BindError),
+    /// There is no home folder to find the credential store in.
+    #[error("there is no home folder; set HERMES_HOME, or `hermes_home` in the configuration")]
+    NoHome,
+    /// There is no folder for the control socket.
+    #[error("there is no folder for the control socket; set XDG_RUNTIME_DIR or HOME")]
+    NoRuntimeFolder,
+    /// An address can't be bound.
+    #[error(
+        "can't listen on {address}: {reason}; choose another port with --port, or `address` under [[listen]]"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why, with the process that has it where the system tells.
+        reason: String,
+    },
+    /// Signals can't be heard.
+    #[error("signals can't be heard: {0}")]
+    Signals(std::io::Error),
+    /// The runtime can't be built.
+    #[error("the runtime can't be started: {0}")]
+    Runtime(std::io::Error),
+    /// The log can't be started.
+    #[error(transparent)]
+    Logging(LogError),
+}
+
+/// Where the configuration comes from, at the start and at each reload.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) environment: Environment,
+    pub(super) file: Option<PathBuf>,
+    pub(super) overrides: Overrides,
+}
+
+impl Origin {
+    /// Reads and validates it.
+    pub(super) fn load(&self) -> Result<Loaded, StartError> {
+        let loaded = config::load(self.file.as_deref(), &self.environment)?;
+        Ok(Loaded {
+            config: loaded.config.with_overrides(&self.overrides)?,
+            file: loaded.file,
+        })
+    }
+}
+
+/// The daemon while it runs.
+struct Daemon {
+    origin: Origin,
+    config: Config,
+    log: LogLevel,
+    fleet: Fleet,
+    gateway: Arc<Gateway>,
+    view: Arc<ArcSwap<View>>,
+}
+
+/// What ends, in this order.
+struct Stops {
+    /// Connections and what runs on them.
+    connections: TaskTracker,
+    drain: CancellationToken,
+    abort: CancellationToken,
+    /// The control server.
+    control: TaskTracker,
+    control_stop: CancellationToken,
+}
+
+/// Builds the daemon, runs it until a signal, and drains it.
+pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let started_at = clock.now();
+    let mut signals = signals::register().map_err(StartError::Signals)?;
+    let config = loaded.config;
+
+    // The lock on the control socket says which daemon lives, so it comes first.
+    let folder = origin
+        .environment
+        .runtime_dir()
+        .ok_or(StartError::NoRuntimeFolder)?;
+    let endpoint = Endpoint::new(folder);
+    let control = server::bind(&endpoint).await?;
+    let bound = config
+        .listeners
+        .iter()
+        .map(bind)
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut fleet = Fleet::new(store_files(&origin.environment, &config)?, clock.clone());
+    fleet.reconcile(&config).await?;
+    let gateway = Arc::new(Gateway::new(fleet.rules(&config)));
+
+    let stops = Stops::new();
+    let permits = Arc::new(Semaphore::new(config.limits.connections));
+    let ports: Vec<Port> = bound
+        .into_iter()
+        .map(|bound| {
+            let ends = (stops.drain.clone(), stops.abort.clone());
+            bound.serve(gateway.clone(), permits.clone(), ends, &stops.connections)
+        })
+        .collect();
+    announce(&ports);
+
+    let (reloads, mut reload_requests) = mpsc::channel(4);
+    let view = Arc::new(ArcSwap::from_pointee(View {
+        reports: fleet.reports(),
+        default_provider: config.default_provider.clone(),
+        config_file: loaded.file,
+    }));
+    let answers = Arc::new(Answers {
+        clock,
+        started_at,
+        ports,
+        view: view.clone(),
+        reloads,
+    });
+    let (tracker, token) = (stops.control.clone(), stops.control_stop.clone());
+    stops
+        .control
+        .spawn(async move { server::serve(control, answers, token, &tracker).await });
+
+    let mut daemon = Daemon {
+        origin,
+        config,
+        log,
+        fleet,
+        gateway,
+        view,
+    };
+    service_manager::ready(&daemon.summary());
+    daemon.work(&mut signals, &mut reload_requests).await;
+
+    service_manager::stopping();
+    reload_requests.close();
+    stops
+        .drain(&mut signals, daemon.config.timeouts.drain)
+        .await;
+    daemon.fleet.stop().await;
+    stops.end_control().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn store_files(environment: &Environment, config: &Config) -> Result<StoreFiles, StartError> {
+    let home = config
+        .hermes_home
+        .clone()
+        .or_else(|| environment.hermes_home());
+    Ok(StoreFiles::locate(
+        environment,
+        &home.ok_or(StartError::NoHome)?,
+    ))
+}
+
+fn bind(listener: &Listener) -> Result<Bound, StartError> {
+    proxy::bind(listener).map_err(|error| {
+        let address = listener.address;
+        let holder = (error.kind() == std::io::ErrorKind::AddrInUse)
+            .then(|| port_holder::name(address))
+            .flatten();
+        let reason = match holder {
+            Some(holder) => format!("{holder} has it already"),
+            None => error.to_string(),
+        };
+        StartError::Listen { address, reason }
+    })
+}
+
+fn announce(ports: &[Port]) {
+    for port in ports {
+        let url = format!("http://{}/v1", port.address);
+        tracing::info!(url, "listening");
+        if !port.address.ip().is_loopback() {
+            tracing::warn!(
+                url,
+                "everyone who can reach this address can use the subscription"
+            );
+        }
+    }
+}
+
+impl Daemon {
+    /// Runs until a signal says stop.
+    async fn work(&mut self, signals: &mut Signals, requests: &mut mpsc::Receiver<ReloadRequest>) {
+        let watchdog = service_manager::watchdog();
+        let mut sign_of_life = Instant::now();
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop => return,
+                    Signal::Reload => drop(self.reload().await),
+                },
+                Some(answer) = requests.recv() => {
+                    let report = self.reload().await;
+                    // The client may be gone.
+                    answer.send(report).ok();
+                }
+                () = sleep_until(sign_of_life), if watchdog.is_some() => {
+                    service_manager::alive();
+                    sign_of_life = Instant::now() + watchdog.unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    /// Reads the configuration and the logins again. An invalid file changes nothing.
+    async fn reload(&mut self) -> Result<ReloadReport, ControlError> {
+        service_manager::reloading();
+        let result = self.apply().await;
+        match &result {
+            Ok(report) => tracing::info!(
+                applied = report.applied.join(" "),
+                needs_restart = report.needs_restart.join(" "),
+                "reloaded"
+            ),
+            Err(error) => tracing::error!(%error, "not reloaded; everything stays as it was"),
+        }
+        service_manager::ready(&self.summary());
+        result
+    }
+
+    async fn apply(&mut self) -> Result<ReloadReport, ControlError> {
+        let invalid = |error: StartError| {
+            ControlError::new(ErrorCode::ConfigInvalid, error.to_string())
+                .with_hint("correct the file, then run: hermesctl proxy reload")
+        };
+        let loaded = self.origin.load().map_err(invalid)?;
+        let changes = config::diff(&self.config, &loaded.config);
+        self.fleet
+            .reconcile(&loaded.config)
+            .await
+            .map_err(|error| invalid(error.into()))?;
+        if loaded.config.log.level != self.config.log.level {
+            let set = self.log.set(&loaded.config.log.level);
+            set.map_err(|error| invalid(StartError::Logging(error)))?;
+        }
+        self.gateway.replace(self.fleet.rules(&loaded.config));
+        self.view.store(Arc::new(View {
+            reports: self.fleet.reports(),
+            default_provider: loaded.config.default_provider.clone(),
+            config_file: loaded.file,
+        }));
+        // What needs a restart stays as it is, so that the next reload still reports it.
+        self.config = Config {
+            hermes_home: self.config.hermes_home.clone(),
+            listeners: self.config.listeners.clone(),
+            log: config::Log {
+                format: self.config.log.format,
+                ..loaded.config.log.clone()
+            },
+            limits: config::Limits {
+                connections: self.config.limits.connections,
+                ..loaded.config.limits
+            },
+            ..loaded.config
+        };
+        Ok(ReloadReport {
+            applied: changes.applied,
+            needs_restart: changes.needs_restart,
+            providers_reloaded: self.fleet.names_with_store(),
+        })
+    }
+
+    /// For `systemctl status`.
+    fn summary(&self) -> String {
+        let state = |report: &super::fleet::Report| {
+            let ready = report.upstream.credentials.is_authenticated();
+            format!(
+                "{} {}",
+                report.upstream.name,
+                if ready { "ready" } else { "needs a login" }
+            )
+        };
+        self.fleet
+            .reports()
+            .iter()
+            .map(state)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl Stops {
+    fn new() -> Self {
+        Self {
+            connections: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            control: TaskTracker::new(),
+            control_stop: CancellationToken::new(),
+        }
+    }
+
+    /// Lets running requests finish for as long as `grace`; a second signal ends that.
+    async fn drain(&self, signals: &mut Signals, grace: Duration) {
+        tracing::info!(grace_seconds = grace.as_secs(), "stopping");
+        self.drain.cancel();
+        self.connections.close();
+        let deadline = Instant::now() + grace;
+        loop {
+            tokio::select! {
+                () = self.connections.wait() => return,
+                () = sleep_until(deadline) => break,
+                signal = signals.next() => if signal == Signal::Stop { break },
+            }
+        }
+        tracing::warn!("requests that are still running are cut");
+        self.abort.cancel();
+        timeout(CUT, self.connections.wait()).await.ok();
+    }
+
+    async fn end_control(&self) {
+        self.control_stop.cancel();
+        self.control.close();
+        timeout(FAREWELL, self.control.wait()).await.ok();
+    }
+}
