@@ -1,0 +1,325 @@
+//! The real daemon as a process of its own, against the mock cloud, in a scratch home.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helper may fail loudly"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real time, and threads of its own"
+)]
+#![expect(unreachable_pub, reason = "a module of each test")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test uses its own part, and some use all"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mock_cloud::{Family, Login, MockCloud, Options};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything that works takes, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cloud, a home with a login, and what a daemon needs to start there.
+pub struct World {
+    pub cloud: MockCloud,
+    pub login: Login,
+    pub home: TempDir,
+}
+
+/// A running daemon. Dropping it kills it.
+pub struct Daemon {
+    child: Child,
+    log: Arc<Log>,
+    pub home: PathBuf,
+    pub base: String,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    changed: Condvar,
+}
+
+impl World {
+    pub async fn new(options: Options) -> Self {
+        let cloud = MockCloud::start(options).await;
+        let login = cloud.login();
+        let home = scratch();
+        cloud
+            .write_hermes_home(&home.path().join(".hermes"), &login)
+            .expect("a home");
+        Self { cloud, login, home }
+    }
+
+    pub fn family(&self) -> Family {
+        self.login.family
+    }
+
+    /// Starts the daemon with the cloud's URLs in its environment.
+    pub fn daemon(&self) -> Daemon {
+        self.daemon_with("", &[])
+    }
+
+    /// The same with a configuration file and more flags. `{base}` and `{portal}` in the text
+    /// stand for the cloud's URLs.
+    pub fn daemon_with(&self, config: &str, flags: &[&str]) -> Daemon {
+        self.write_config(config);
+        Daemon::start(self.command(flags), self.home.path())
+    }
+
+    pub fn write_config(&self, config: &str) {
+        let folder = self.home.path().join(".config/hermes-proxyd");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let text = config
+            .replace("{base}", &self.cloud.inference_base_url())
+            .replace("{portal}", &self.cloud.portal_url());
+        std::fs::write(folder.join("config.toml"), text).expect("a file");
+    }
+
+    pub fn command(&self, flags: &[&str]) -> Command {
+        let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), self.home.path());
+        command
+            .env("NOUS_INFERENCE_BASE_URL", self.cloud.inference_base_url())
+            .env("HERMES_PORTAL_BASE_URL", self.cloud.portal_url())
+            .args(["--port", "0", "--log-format", "json"])
+            .args(flags);
+        command
+    }
+
+    pub fn ctl(&self, args: &[&str]) -> Output {
+        ctl(self.home.path(), args)
+    }
+
+    pub fn store_file(&self) -> PathBuf {
+        self.home.path().join(".hermes/auth.json")
+    }
+
+    pub fn store(&self) -> Value {
+        let text = std::fs::read_to_string(self.store_file()).expect("a store");
+        serde_json::from_str(&text).expect("a whole store")
+    }
+
+    /// Fails if the text holds any secret that the cloud ever issued.
+    pub fn assert_no_secret_in(&self, what: &str, text: &str) {
+        for secret in self.cloud.issued_secrets() {
+            assert!(
+                !text.contains(&secret),
+                "{what} holds the secret {secret}:\n{text}"
+            );
+        }
+    }
+}
+
+/// A folder for a home; short, because a socket's path must be.
+pub fn scratch() -> TempDir {
+    let dir = tempfile::Builder::new()
+        .prefix("hp")
+        .tempdir_in("/tmp")
+        .expect("a folder");
+    std::fs::create_dir(dir.path().join("run")).expect("a folder");
+    dir
+}
+
+/// A program with nothing of this machine's environment.
+pub fn program(path: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
+    let mut command = Command::new(path);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("XDG_RUNTIME_DIR", home.join("run"));
+    command
+}
+
+/// Runs hermesctl to its end.
+pub fn ctl(home: &Path, args: &[&str]) -> Output {
+    program(env!("CARGO_BIN_EXE_hermesctl"), home)
+        .args(args)
+        .output()
+        .expect("hermesctl runs")
+}
+
+impl Daemon {
+    /// Starts it and waits until it listens.
+    pub fn start(command: Command, home: &Path) -> Self {
+        let mut daemon = Self::launch(command, home);
+        let line = daemon.wait_for_log("\"listening\"");
+        let line: Value = serde_json::from_str(&line).expect("a JSON line");
+        line["url"]
+            .as_str()
+            .expect("a URL")
+            .clone_into(&mut daemon.base);
+        daemon
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn launch(mut command: Command, home: &Path) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("hermes-proxyd starts");
+        let log = Arc::new(Log::default());
+        let stderr = child.stderr.take().expect("a pipe");
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                writer.edit(|lines| lines.0.push(line));
+            }
+            writer.edit(|lines| lines.1 = true);
+        });
+        Self {
+            child,
+            log,
+            home: home.to_owned(),
+            base: String::new(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `http://127.0.0.1:PORT`, without `/v1`.
+    pub fn origin(&self) -> &str {
+        self.base.strip_suffix("/v1").expect("a base URL")
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        self.origin().strip_prefix("http://").expect("an origin")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Waits for a log line that holds `text`, from the start of the log.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.wait_for_log_count(text, 1)
+    }
+
+    /// Waits until `count` log lines hold `text`; the last of them.
+    pub fn wait_for_log_count(&self, text: &str, count: usize) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self
+            .log
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = lines
+                .0
+                .iter()
+                .filter(|line| line.contains(text))
+                .nth(count - 1)
+            {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !lines.1 && !left.is_zero(),
+                "no line with {text:?} in the log:\n{}",
+                lines.0.join("\n")
+            );
+            lines = self
+                .log
+                .changed
+                .wait_timeout(lines, left)
+                .expect("a lock")
+                .0;
+        }
+    }
+
+    /// All that was logged so far.
+    pub fn logged(&self) -> String {
+        self.log
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .join("\n")
+    }
+
+    pub fn status(&self) -> Value {
+        let output = ctl(&self.home, &["proxy", "status", "--json"]);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}\n{}", self.logged()))
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a pid"), signal).expect("it lives");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end:\n{}",
+                self.logged()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGTERM, and its end.
+    #[cfg(unix)]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// SIGKILL, and its end.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.wait();
+    }
+}
+
+impl Log {
+    fn edit(&self, change: impl FnOnce(&mut (Vec<String>, bool))) {
+        change(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// An HTTP client that does nothing of its own accord.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client")
+}
+
+/// A chat request's body.
+pub fn chat(text: &str) -> Value {
+    serde_json::json!({"model": "Hermes-4-405B", "messages": [{"role": "user", "content": text}]})
+}

@@ -1,0 +1,364 @@
+//! The inference API: takes only a bearer that is valid now, and answers as OpenAI would.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Request, Response};
+use serde_json::{Value, json};
+
+use crate::body::{self, AnswerBody, Watch};
+use crate::clock::Clock;
+use crate::faults::{Canned, Fault, Faults};
+use crate::lock;
+use crate::pattern;
+use crate::portal::{bearer, render};
+use crate::record::Log;
+use crate::server::{Connection, Hangup, Service};
+use crate::steering::Steering;
+use crate::tokens::Tokens;
+
+#[derive(Debug)]
+pub(crate) struct Inference {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) tokens: Arc<Mutex<Tokens>>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) faults: Faults<Fault>,
+}
+
+impl Service for Inference {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Result<Response<AnswerBody>, Hangup> {
+        let (head, body) = request.into_parts();
+        let authorized = bearer(&head)
+            .is_some_and(|token| lock(&self.tokens).may_infer(token, self.clock.now()));
+        let number = self.log.begin(&head, connection.number, authorized);
+        let mut watch = Watch {
+            log: self.log.clone(),
+            number,
+            finished: false,
+        };
+        let answer = self
+            .respond((head, body), &connection, number, authorized)
+            .await?;
+        watch.finished = hyper::body::Body::is_end_stream(answer.body());
+        Ok(answer.map(|body| body.watched(watch)))
+    }
+
+    fn connected(&self) {
+        self.log.count(|counts| counts.connections += 1);
+    }
+}
+
+impl Inference {
+    async fn respond(
+        &self,
+        (head, mut incoming): (Parts, Incoming),
+        connection: &Connection,
+        number: u64,
+        authorized: bool,
+    ) -> Result<Response<AnswerBody>, Hangup> {
+        let fault = self.faults.next();
+        match &fault {
+            Some(Fault::ResetUnread) => return reset(connection),
+            Some(Fault::EarlyUnread(canned)) => return Ok(render(canned.clone())),
+            Some(Fault::Early(canned)) => {
+                let (log, canned) = (self.log.clone(), canned.clone());
+                #[expect(clippy::disallowed_methods, reason = "reads on behind the answer")]
+                tokio::spawn(async move { body::read(&mut incoming, &log, number).await.is_ok() });
+                return Ok(render(canned));
+            }
+            _ => {}
+        }
+        if authorized && fault.is_none() && head.uri.path() == "/v1/echo" {
+            return Ok(typed(&head, AnswerBody::echo(incoming)));
+        }
+        let request = body::read(&mut incoming, &self.log, number).await?;
+        match fault {
+            Some(Fault::Answer(canned)) => return Ok(render(canned)),
+            Some(Fault::CloseBeforeHead) => return Err(Hangup),
+            Some(Fault::ResetBeforeHead) => return reset(connection),
+            Some(Fault::Silent) => std::future::pending().await,
+            _ => {}
+        }
+        if !authorized {
+            return Ok(render(Canned::unauthorized()));
+        }
+        let steering = match &fault {
+            Some(Fault::Steer(steering)) => Some((**steering).clone()),
+            _ => None,
+        };
+        let mut answer = serve(&head, &request, steering, connection).await;
+        match fault {
+            Some(Fault::Headers(headers)) => {
+                for (name, value) in headers {
+                    let name = hyper::header::HeaderName::try_from(name).expect("a name");
+                    answer
+                        .headers_mut()
+                        .append(name, value.parse().expect("a value"));
+                }
+            }
+            Some(Fault::Gzip) => {
+                let whole = http_body_util::BodyExt::collect(answer.body_mut()).await;
+                let packed = pattern::gzip(&whole.map_err(|_| Hangup)?.to_bytes());
+                *answer.body_mut() = AnswerBody::whole(packed);
+                let gzip = HeaderValue::from_static("gzip");
+                answer.headers_mut().insert("content-encoding", gzip);
+            }
+            _ => {}
+        }
+        Ok(answer)
+    }
+}
+
+fn reset(connection: &Connection) -> Result<Response<AnswerBody>, Hangup> {
+    connection.reset.store(true, Ordering::Relaxed);
+    Err(Hangup)
+}
+
+async fn serve(
+    head: &Parts,
+    request: &[u8],
+    steering: Option<Steering>,
+    connection: &Connection,
+) -> Response<AnswerBody> {
+    let query = query(head);
+    let number = |key: &str, default: usize| {
+        query
+            .get(key)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(default)
+    };
+    match head.uri.path() {
+        "/v1/models" => return json_answer(&models()),
+        "/v1/bytes" => {
+            let seed = number("seed", 0) as u64;
+            let body = AnswerBody::noise(seed, number("size", 1024), number("chunk", 16 * 1024));
+            return typed(head, body);
+        }
+        "/v1/sse" => {
+            let chunk = number("chunk", usize::MAX);
+            let delay = Duration::from_millis(number("delay_ms", 0) as u64);
+            let stream = Bytes::from(pattern::sse(number("events", 3)));
+            return events(AnswerBody::chunks(cut(&stream, chunk)).paced(delay, true));
+        }
+        "/v1/echo" => return typed(head, AnswerBody::whole(request.to_vec())),
+        _ => {}
+    }
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    let steering = steering
+        .unwrap_or_else(|| serde_json::from_value(request["mock"].clone()).unwrap_or_default());
+    tokio::time::sleep(Duration::from_millis(steering.delay_head_ms)).await;
+    let mut answer = match head.uri.path() {
+        "/v1/chat/completions" if request["stream"] == true => chat_stream(&request, &steering),
+        "/v1/chat/completions" => json_answer(&chat(&request, &steering)),
+        "/v1/completions" => json_answer(&completion(&request)),
+        "/v1/embeddings" => json_answer(&embeddings(&request)),
+        "/v1/responses" => json_answer(&json!({
+            "id": "resp_mock", "object": "response", "status": "completed",
+            "output": [{"type": "message", "role": "assistant", "content":
+                [{"type": "output_text", "text": pattern::reply_to("response")}]}],
+        })),
+        _ => render(Canned::api_error(
+            404,
+            "invalid_request_error",
+            "not_found",
+            "No such path.",
+        )),
+    };
+    steer(&mut answer, &steering, connection).await;
+    answer
+}
+
+async fn steer(answer: &mut Response<AnswerBody>, steering: &Steering, connection: &Connection) {
+    if let Some(status) = steering.status {
+        *answer.status_mut() = hyper::StatusCode::from_u16(status).expect("a status");
+    }
+    for (name, values) in &steering.headers {
+        let name = hyper::header::HeaderName::try_from(name).expect("a header name");
+        for value in values.values() {
+            answer
+                .headers_mut()
+                .append(&name, value.parse().expect("a header value"));
+        }
+    }
+    if let Some(body) = &steering.body {
+        let text = body
+            .as_str()
+            .map_or_else(|| body.to_string(), str::to_owned);
+        *answer.body_mut() = AnswerBody::whole(text);
+    }
+    let body = std::mem::replace(answer.body_mut(), AnswerBody::whole(""));
+    let body = match steering
+        .chunk_bytes
+        .or(steering.endless.then_some(16 * 1024))
+    {
+        None => body,
+        Some(size) => {
+            let whole = http_body_util::BodyExt::collect(body)
+                .await
+                .expect("a body of ours");
+            let whole = whole.to_bytes();
+            if steering.endless {
+                AnswerBody::endless(whole)
+            } else {
+                AnswerBody::chunks(cut(&whole, size))
+            }
+        }
+    };
+    *answer.body_mut() = body.steered(steering, connection.reset.clone());
+}
+
+fn cut(bytes: &Bytes, size: usize) -> VecDeque<Bytes> {
+    let size = size.clamp(1, bytes.len().max(1));
+    (0..bytes.len())
+        .step_by(size)
+        .map(|at| bytes.slice(at..(at + size).min(bytes.len())))
+        .collect()
+}
+
+fn query(head: &Parts) -> HashMap<String, String> {
+    let query = head.uri.query().unwrap_or_default();
+    url::form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect()
+}
+
+fn typed(head: &Parts, body: AnswerBody) -> Response<AnswerBody> {
+    let kind = head.headers.get(CONTENT_TYPE).cloned();
+    let mut response = Response::new(body);
+    let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn events(body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn json_answer(value: &Value) -> Response<AnswerBody> {
+    render(Canned::json(200, value).header("x-request-id", "req_mock"))
+}
+
+fn models() -> Value {
+    let model = |id: &str| json!({"id": id, "object": "model", "created": 1_763_000_000, "owned_by": "nous"});
+    json!({"object": "list", "data": [model("Hermes-4-405B"), model("Hermes-4-70B")]})
+}
+
+fn reply(request: &Value, steering: &Steering) -> String {
+    let messages = request["messages"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let user = messages
+        .iter()
+        .rev()
+        .find(|message| message["role"] == "user");
+    let text = user
+        .and_then(|message| message["content"].as_str())
+        .unwrap_or_default();
+    let mut reply = pattern::reply_to(text);
+    while reply.len() < steering.pad_bytes {
+        reply.push_str(" and so on");
+    }
+    reply
+}
+
+fn model(request: &Value) -> Value {
+    request
+        .get("model")
+        .cloned()
+        .unwrap_or_else(|| json!("Hermes-4-405B"))
+}
+
+fn chat(request: &Value, steering: &Steering) -> Value {
+    json!({
+        "id": "chatcmpl-mock", "object": "chat.completion", "created": 1_763_000_000,
+        "model": model(request),
+        "choices": [{"index": 0, "finish_reason": "stop",
+            "message": {"role": "assistant", "content": reply(request, steering)}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+    })
+}
+
+fn chat_stream(request: &Value, steering: &Steering) -> Response<AnswerBody> {
+    let reply = reply(request, steering);
+    let words: Vec<String> = match steering.events {
+        None => reply.split_inclusive(' ').map(str::to_owned).collect(),
+        Some(count) => (0..count).map(|index| format!("{index} ")).collect(),
+    };
+    let chunk = |delta: Value, finish: Value| {
+        let chunk = json!({
+            "id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1_763_000_000,
+            "model": model(request),
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        });
+        Bytes::from(format!("data: {chunk}\n\n"))
+    };
+    let mut chunks: VecDeque<Bytes> = words
+        .iter()
+        .map(|word| chunk(json!({"content": word}), Value::Null))
+        .collect();
+    chunks.push_front(chunk(
+        json!({"role": "assistant", "content": ""}),
+        Value::Null,
+    ));
+    if !steering.omit_finish {
+        chunks.push_back(chunk(json!({}), json!("stop")));
+    }
+    if !steering.omit_done {
+        chunks.push_back(Bytes::from_static(pattern::DONE.as_bytes()));
+    }
+    events(AnswerBody::chunks(chunks).paced(Duration::ZERO, true))
+}
+
+fn completion(request: &Value) -> Value {
+    let prompt = request["prompt"].as_str().unwrap_or_default();
+    json!({
+        "id": "cmpl-mock", "object": "text_completion", "created": 1_763_000_000,
+        "model": model(request),
+        "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
+            "text": pattern::reply_to(prompt)}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+    })
+}
+
+fn embeddings(request: &Value) -> Value {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let inputs: Vec<String> = match request["input"].as_array() {
+        Some(values) => values.iter().map(text).collect(),
+        None => vec![text(&request["input"])],
+    };
+    let dimensions = request["dimensions"].as_u64().unwrap_or(16);
+    let base64 = request["encoding_format"] == "base64";
+    let data = inputs.iter().enumerate().map(|(index, input)| {
+        let vector = pattern::embedding(input, usize::try_from(dimensions).unwrap_or(16));
+        let embedding = if base64 {
+            let bytes: Vec<u8> = vector
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect();
+            json!(STANDARD.encode(bytes))
+        } else {
+            json!(vector)
+        };
+        json!({"object": "embedding", "index": index, "embedding": embedding})
+    });
+    json!({
+        "object": "list", "model": model(request), "data": data.collect::<Vec<_>>(),
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    })
+}
