@@ -1,7 +1,6 @@
 //! The command line's shape.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -58,7 +57,7 @@ pub(super) struct StartFlags {
 
     /// Listen on this address
     #[arg(long, value_name = "ADDRESS")]
-    host: Option<IpAddr>,
+    host: Option<String>,
 
     /// Listen on this port
     #[arg(long, value_name = "PORT")]
@@ -85,7 +84,7 @@ impl StartFlags {
     pub(super) fn to_arguments(&self) -> Vec<OsString> {
         let flags = [
             ("--provider", self.provider.as_ref().map(OsString::from)),
-            ("--host", self.host.map(|host| host.to_string().into())),
+            ("--host", self.host.as_ref().map(Into::into)),
             ("--port", self.port.map(|port| port.to_string().into())),
             ("--config", self.config.as_ref().map(OsString::from)),
         ];

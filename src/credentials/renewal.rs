@@ -37,9 +37,17 @@ struct Attempt<'a> {
     /// The login as it is now, and as it stood in the store.
     login: Login,
     refused: Option<&'a Secret>,
-    /// The access token was refused when a key was to be minted.
-    access_token_refused: bool,
+    access_token: AccessToken,
     granted: bool,
+}
+
+/// What minting has shown of the access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AccessToken {
+    Untried,
+    /// Refused when a key was to be minted: it is refreshed, once.
+    Refused,
+    Replaced,
 }
 
 /// What the next step of a renewal is.
@@ -116,7 +124,7 @@ impl Keeper {
             store: transaction,
             login,
             refused,
-            access_token_refused: false,
+            access_token: AccessToken::Untried,
             granted: false,
         };
         self.bring_in_unsaved(&mut attempt).await?;
@@ -187,7 +195,7 @@ impl Keeper {
             return Ok(Step::Done);
         }
         let refreshable = attempt.login.text("refresh_token").is_some();
-        if renewal == Renewal::Mint && attempt.access_token_refused && refreshable {
+        if renewal == Renewal::Mint && attempt.access_token == AccessToken::Refused && refreshable {
             renewal = Renewal::Refresh;
         }
         Ok(Step::Ask(renewal))
@@ -205,8 +213,8 @@ impl Keeper {
                 self.granted(attempt, grant).await;
                 Ok(None)
             }
-            Err(TokenError::AccessTokenRefused) if !attempt.access_token_refused => {
-                attempt.access_token_refused = true;
+            Err(TokenError::AccessTokenRefused) if attempt.access_token == AccessToken::Untried => {
+                attempt.access_token = AccessToken::Refused;
                 Ok(None)
             }
             Err(TokenError::AccessTokenRefused) => {
@@ -234,6 +242,9 @@ impl Keeper {
         let spent = attempt.login.text("refresh_token").map(str::to_owned);
         self.adapter.apply(&mut attempt.login, grant, now);
         attempt.granted = true;
+        if attempt.access_token == AccessToken::Refused {
+            attempt.access_token = AccessToken::Replaced;
+        }
         if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
             self.failed(
                 "store",

@@ -71,6 +71,7 @@ fn start(args: Args) -> Result<(), StartError> {
         return Ok(());
     }
     let log = logging::start(&loaded.config.log).map_err(StartError::Logging)?;
+    raise_descriptor_limit();
     // One thread serves everything: a request costs microseconds, and a second thread would
     // only add memory and wake-ups. File work and name look-ups go to short-lived ones.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,6 +81,21 @@ fn start(args: Args) -> Result<(), StartError> {
         .map_err(StartError::Runtime)?;
     runtime.block_on(run::run(origin, loaded, log))
 }
+
+/// A connection takes two descriptors, and the usual soft limit of 1024 is there for `select(2)`,
+/// which nothing here uses.
+#[cfg(unix)]
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_descriptor_limit() {}
 
 /// One line to whoever started us, before the log is there or after it failed.
 fn say(line: &str) {

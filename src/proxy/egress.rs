@@ -95,19 +95,15 @@ fn classify(error: BoxError) -> ConnectError {
     }
 }
 
-/// Whether a `T` stands in the chain of causes, also inside an I/O error.
+/// Whether a `T` stands in the chain of causes. An I/O error hides the error that it wraps from
+/// its `source`, and wrappers nest.
 fn has_source<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if error.is::<T>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<T>) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<T>()
+        || wrapped.is_some_and(|wrapped| has_source::<T>(wrapped))
+        || error.source().is_some_and(has_source::<T>)
 }
 
 /// TCP, straight or through the proxy that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.

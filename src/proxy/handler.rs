@@ -350,8 +350,9 @@ fn refuse(error: &ProxyError, outcome: Outcome, head: &Parts, rest: Rest) -> Res
     response
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
-    // A client that waits for 100 Continue sends nothing that would have to be thrown away.
-    if !head.headers.contains_key(EXPECT) {
+    // A client that waits for 100 Continue, or went silent, sends nothing to be thrown away.
+    let silent = error.kind == ErrorKind::RequestTimeout;
+    if !silent && !head.headers.contains_key(EXPECT) {
         *response.body_mut() = AnswerBody::Refusal(Box::new(Refusal::new(text, rest)));
     }
     response

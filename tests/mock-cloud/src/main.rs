@@ -57,7 +57,22 @@ async fn main() -> std::io::Result<()> {
     tokio::select! {
         _ = input.read_to_end(&mut rest) => {}
         _ = tokio::signal::ctrl_c() => {}
+        () = terminated() => {}
     }
     cloud.stop().await;
     Ok(())
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    let kind = tokio::signal::unix::SignalKind::terminate();
+    match tokio::signal::unix::signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
 }

@@ -109,13 +109,12 @@ async fn accept<S: Service>(
 ) {
     let numbers = AtomicU64::new(0);
     let mut listener = Some(listener);
-    let mut session = CancellationToken::new();
-    let _end = session.clone().drop_guard();
+    // Dropped with this future, the guard ends the connections of the port's present opening.
+    let mut session = CancellationToken::new().drop_guard();
     loop {
         let Some(port) = &listener else {
             becomes(&mut open, true).await;
             listener = bind_again(address).await;
-            session = CancellationToken::new();
             bound.send_replace(true);
             continue;
         };
@@ -129,7 +128,7 @@ async fn accept<S: Service>(
             }
             () = becomes(&mut open, false) => {
                 listener = None;
-                session.cancel();
+                session = CancellationToken::new().drop_guard();
                 bound.send_replace(false);
                 continue;
             }
@@ -144,7 +143,7 @@ async fn accept<S: Service>(
             stream,
             reset: connection.reset.clone(),
         };
-        let (service, tls, token) = (service.clone(), tls.clone(), session.clone());
+        let (service, tls, token) = (service.clone(), tls.clone(), session.token().clone());
         tracker.spawn(async move {
             token
                 .run_until_cancelled(serve(socket, tls, service, connection))

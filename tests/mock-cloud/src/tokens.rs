@@ -112,13 +112,13 @@ impl Tokens {
         let Some((family, spent)) = self.refresh.get(token).copied() else {
             return Presented::Unknown;
         };
-        let state = &self.families[&family];
-        if !state.alive || state.ends_at <= now {
-            return Presented::Unknown;
-        }
         if spent {
             self.revoke(family);
             return Presented::Reused;
+        }
+        let state = &self.families[&family];
+        if !state.alive || state.ends_at <= now {
+            return Presented::Unknown;
         }
         if rotate {
             self.refresh.insert(token.to_owned(), (family, true));

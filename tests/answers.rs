@@ -1,0 +1,408 @@
+//! Every answer that the daemon makes itself: each route of its own and each error code.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+#![cfg(unix)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Daemon, PATIENCE, World, chat, client};
+use hermes_proxy::proxy::error::ErrorKind;
+use hermes_proxy::proxy::route::Local;
+use mock_cloud::{Fault, Options, Tls};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Sends raw bytes, and reads until the daemon closes.
+async fn raw(daemon: &Daemon, request: &str) -> String {
+    let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    tokio::time::timeout(PATIENCE, reading)
+        .await
+        .expect("the daemon closes")
+        .ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Checks one of our errors in full; returns its message.
+async fn error(answer: reqwest::Response, kind: ErrorKind) -> String {
+    assert_eq!(answer.status(), kind.status());
+    assert_eq!(answer.headers()["x-hermes-error"], kind.code());
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    assert_eq!(answer.headers()["x-hermes-request-id"].len(), 16);
+    let body: Value = answer.json().await.unwrap();
+    let error = &body["error"];
+    assert_eq!(
+        (&error["code"], &error["type"]),
+        (&kind.code().into(), &kind.code().into())
+    );
+    assert!(error["param"].is_null() && body.as_object().unwrap().len() == 1);
+    error["message"].as_str().unwrap().to_owned()
+}
+
+async fn ask(daemon: &Daemon) -> reqwest::Response {
+    client()
+        .post(daemon.url("/chat/completions"))
+        .json(&chat("x"))
+        .send()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_routes_of_our_own_answer() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    for (path, _) in Local::ALL {
+        let answer = client()
+            .get(format!("{}{path}", daemon.origin()))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let answer = client()
+            .head(format!("{}{path}", daemon.origin()))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "HEAD {path}");
+    }
+    let health = client()
+        .get(format!("{}/health", daemon.origin()))
+        .send()
+        .await
+        .unwrap();
+    let health: Value = health.json().await.unwrap();
+    assert_eq!(health["authenticated"], true);
+    assert_eq!(
+        world.cloud.counts().requests,
+        0,
+        "health asked the provider"
+    );
+}
+
+#[tokio::test]
+async fn the_providers_routes_answer_in_every_form_that_apps_use() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[providers.nous]\nextra_paths = [\"/responses\"]\n", &[]);
+    let origin = daemon.origin();
+    for path in [
+        "/v1/models",
+        "/models",
+        "//v1//models",
+        "/v1/v1/models/",
+        "/nous/v1/models",
+        "/NOUS/v1/models",
+    ] {
+        let answer = client()
+            .get(format!("{origin}{path}"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    for path in [
+        "/chat/completions",
+        "/completions",
+        "/embeddings",
+        "/responses",
+    ] {
+        let answer = client()
+            .post(daemon.url(path))
+            .json(&chat("x"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    let seen = world.cloud.requests();
+    assert!(
+        seen[..6].iter().all(|seen| seen.target == "/v1/models"),
+        "{:?}",
+        seen[0].target
+    );
+}
+
+#[tokio::test]
+async fn what_the_head_alone_gives_away_is_refused_with_a_reason() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nbody = \"1KiB\"\n", &[]);
+    let url = daemon.url("/chat/completions");
+    let json = |request: reqwest::RequestBuilder| request.json(&chat("x")).send();
+
+    let answer = json(client().post(&url).header("host", "evil.example"))
+        .await
+        .unwrap();
+    let message = error(answer, ErrorKind::HostNotAllowed).await;
+    assert!(message.contains("`allowed_hosts`"), "{message}");
+
+    let answer = json(client().post(&url).header("origin", "https://evil.example"))
+        .await
+        .unwrap();
+    let message = error(answer, ErrorKind::OriginNotAllowed).await;
+    assert!(message.contains("`allowed_origins`"), "{message}");
+
+    let answer = json(client().post(daemon.url("/files"))).await.unwrap();
+    let message = error(answer, ErrorKind::PathNotAllowed).await;
+    assert!(
+        message.ends_with("/chat/completions, /completions, /embeddings, /models"),
+        "{message}"
+    );
+
+    let answer = json(client().post(format!("{}/openai/v1/models", daemon.origin())))
+        .await
+        .unwrap();
+    error(answer, ErrorKind::UnknownProvider).await;
+
+    let answer = client().get(&url).send().await.unwrap();
+    assert_eq!(answer.headers()["allow"], "POST");
+    error(answer, ErrorKind::MethodNotAllowed).await;
+
+    let answer = client()
+        .post(&url)
+        .header("content-type", "text/plain")
+        .body("{}")
+        .send();
+    error(answer.await.unwrap(), ErrorKind::UnsupportedMediaType).await;
+
+    let answer = client()
+        .post(&url)
+        .header("content-type", "application/json")
+        .body(vec![b' '; 8 * 1024 * 1024])
+        .send();
+    let message = error(answer.await.unwrap(), ErrorKind::RequestTooLarge).await;
+    assert!(message.contains("`limits.body`"), "{message}");
+
+    assert_eq!(world.cloud.counts().requests, 0);
+    assert_eq!(ask(&daemon).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_body_that_grows_too_large_on_the_way_is_refused_in_json_too() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nbody = \"100KiB\"\n", &[]);
+    let mut request = String::from(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+    );
+    for _ in 0..40 {
+        request.push_str("1000\r\n");
+        request.push_str(&" ".repeat(0x1000));
+        request.push_str("\r\n");
+    }
+    request.push_str("0\r\n\r\n");
+    let answer = raw(&daemon, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(
+        answer.contains("\"code\":\"request_too_large\""),
+        "{answer}"
+    );
+    world
+        .cloud
+        .wait_for(PATIENCE, |cloud| cloud.counts().in_flight == 0)
+        .await;
+    assert!(world.cloud.requests().iter().all(|seen| !seen.finished));
+}
+
+#[tokio::test]
+async fn what_is_no_request_for_us_is_a_bad_request() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    for request in [
+        "GET http://evil.example/v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "CONNECT evil.example:443 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n",
+    ] {
+        let answer = raw(&daemon, request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}{answer}");
+        assert!(
+            answer.contains("\"code\":\"bad_request\""),
+            "{request}{answer}"
+        );
+    }
+    assert_eq!(world.cloud.counts().requests, 0);
+    // Java's client asks for h2c and goes on without it.
+    let request = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nupgrade: h2c\r\n\
+                   connection: upgrade, http2-settings, close\r\nhttp2-settings: AAMAAABkAAQ\r\n\r\n";
+    let answer = raw(&daemon, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_too_slow_is_told() {
+    let world = World::new(Options::default()).await;
+    let config = "[timeouts]\nheaders = \"200ms\"\nbody = \"200ms\"\n";
+    let daemon = world.daemon_with(config, &[]);
+    let answer = raw(&daemon, "GET /v1/models HTTP/1.1\r\nhost: loc").await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
+    // An idle connection is closed without a word.
+    assert_eq!(raw(&daemon, "").await, "");
+    let answer = raw(
+        &daemon,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("`timeouts.body`"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_provider_that_can_not_be_reached_is_named_with_what_failed() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    world.cloud.set_inference_open(false).await;
+    let message = error(ask(&daemon).await, ErrorKind::UpstreamUnreachable).await;
+    assert!(message.contains("connect:"), "{message}");
+    world.cloud.set_inference_open(true).await;
+    assert_eq!(ask(&daemon).await.status(), 200);
+
+    world.cloud.fail_next(1, &Fault::CloseBeforeHead);
+    let message = error(ask(&daemon).await, ErrorKind::UpstreamUnreachable).await;
+    assert!(message.contains("protocol:"), "{message}");
+    assert_eq!(world.cloud.counts().requests, 2, "a POST was sent again");
+
+    let config = "[providers.nous]\nbase_url = \"https://no-such-host.invalid/v1\"\n";
+    let daemon = world_daemon_without_override(&world, config);
+    let message = error(ask(&daemon).await, ErrorKind::UpstreamUnreachable).await;
+    assert!(message.contains("DNS:"), "{message}");
+}
+
+/// The configuration's URL wins over the environment's, so the usual command does.
+fn world_daemon_without_override(world: &World, config: &str) -> Daemon {
+    // Another runtime folder, so that two daemons live at once.
+    world.write_config(config);
+    let run = world.home.path().join("run2");
+    std::fs::create_dir_all(&run).unwrap();
+    let mut command = world.command(&[]);
+    command.env("XDG_RUNTIME_DIR", &run);
+    Daemon::start(command, world.home.path())
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_fit_is_a_tls_failure() {
+    for tls in [Tls::Expired, Tls::WrongName, Tls::On] {
+        let world = World::new(Options::default().inference_tls(tls)).await;
+        let ca = world.home.path().join("ca.pem");
+        world.cloud.write_ca(&ca).unwrap();
+        // A valid certificate of an authority that nobody named is refused as well.
+        let config = match tls {
+            Tls::On => String::new(),
+            Tls::Off | Tls::Expired | Tls::WrongName => {
+                format!("[providers.nous]\nca_file = {:?}\n", ca.to_str().unwrap())
+            }
+        };
+        let daemon = world.daemon_with(&config, &[]);
+        let message = error(ask(&daemon).await, ErrorKind::UpstreamUnreachable).await;
+        assert!(message.contains("TLS:"), "{tls:?}: {message}");
+        assert_eq!(world.cloud.counts().requests, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_says_nothing_is_a_timeout_with_its_key() {
+    let world = World::new(Options::default()).await;
+    let config = "[timeouts]\nresponse_head = \"200ms\"\nidle = \"300ms\"\n";
+    let daemon = world.daemon_with(config, &[]);
+    world.cloud.fail_next(1, &Fault::Silent);
+    let message = error(ask(&daemon).await, ErrorKind::UpstreamTimeout).await;
+    assert!(message.contains("`timeouts.response_head`"), "{message}");
+    world
+        .cloud
+        .wait_for(PATIENCE, |cloud| cloud.counts().cancelled == 1)
+        .await;
+
+    // Silence in the middle of an answer.
+    let mut request = chat("x");
+    request["stream"] = true.into();
+    request["mock"] = serde_json::json!({"delay_chunk_ms": 60_000});
+    let mut answer = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&request)
+        .send()
+        .await
+        .unwrap();
+    let mut text = Vec::new();
+    let reading = async {
+        while let Ok(Some(piece)) = answer.chunk().await {
+            text.extend_from_slice(&piece);
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("upstream_timeout") && text.contains("`timeouts.idle`"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_listed_page_gets_its_preflight_and_its_origin_back() {
+    let world = World::new(Options::default()).await;
+    let config = "[guard]\nallowed_origins = [\"https://app.example\"]\n";
+    let daemon = world.daemon_with(config, &[]);
+    let url = daemon.url("/chat/completions");
+    let preflight = client()
+        .request(reqwest::Method::OPTIONS, &url)
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "POST")
+        .header(
+            "access-control-request-headers",
+            "authorization, x-anything",
+        )
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(preflight.status(), 204);
+    assert_eq!(
+        preflight.headers()["access-control-allow-origin"],
+        "https://app.example"
+    );
+    assert_eq!(
+        preflight.headers()["access-control-allow-headers"],
+        "authorization, x-anything"
+    );
+    let answer = client()
+        .post(&url)
+        .header("origin", "https://app.example")
+        .json(&chat("x"));
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(
+        answer.headers()["access-control-allow-origin"],
+        "https://app.example"
+    );
+    assert_eq!(world.cloud.counts().requests, 1);
+}
+
+#[tokio::test]
+async fn a_static_key_is_sent_and_its_absence_told() {
+    let world = World::new(Options::default()).await;
+    let key = world.home.path().join("key");
+    std::fs::write(&key, format!("{}\nsecond line\n", world.login.access_token)).unwrap();
+    let config = format!(
+        "default_provider = \"mine\"\n[providers.mine]\ntype = \"static\"\nbase_url = \"{{base}}\"\napi_key_file = {:?}\n",
+        key.to_str().unwrap()
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    assert_eq!(ask(&daemon).await.status(), 200);
+    std::fs::remove_file(&key).unwrap();
+    world.ctl(&["proxy", "reload"]);
+    let message = error(ask(&daemon).await, ErrorKind::UpstreamAuthFailed).await;
+    assert!(message.contains("put the API key into"), "{message}");
+    let answer = client()
+        .post(format!("{}/nous/v1/chat/completions", daemon.origin()))
+        .json(&chat("x"))
+        .timeout(Duration::from_secs(20));
+    assert_eq!(answer.send().await.unwrap().status(), 200);
+}

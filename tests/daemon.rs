@@ -1,0 +1,364 @@
+//! The daemon as a process: how it starts, what it says when it can't, reload and shutdown.
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+mod common;
+
+use std::net::TcpListener;
+use std::process::Output;
+use std::time::Duration;
+
+use common::{Daemon, PATIENCE, World, chat, client, ctl, program, scratch};
+use mock_cloud::Options;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+async fn ask(daemon: &Daemon) -> u16 {
+    let answer = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&chat("x"))
+        .send()
+        .await
+        .unwrap();
+    answer.status().as_u16()
+}
+
+/// A stream whose end comes after `pause`.
+async fn slow_stream(daemon: &Daemon, pause: Duration) -> reqwest::Response {
+    let mut request = chat("x");
+    request["stream"] = json!(true);
+    request["mock"] = json!({"events": 1, "delay_chunk_ms": pause.as_millis()});
+    client()
+        .post(daemon.url("/chat/completions"))
+        .json(&request)
+        .send()
+        .await
+        .unwrap()
+}
+
+#[test]
+fn every_mistake_in_the_file_is_told_at_once_and_the_exit_code_is_78() {
+    let home = scratch();
+    let file = home.path().join("bad.toml");
+    std::fs::write(
+        &file,
+        "default_provder = \"nous\"\n[limits]\nbody = \"lots\"\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let output = program(env!("CARGO_BIN_EXE_hermes-proxyd"), home.path())
+        .args(["--config", file])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = text(&output);
+    assert!(
+        said.contains(&format!("{file}:1: default_provder")),
+        "{said}"
+    );
+    assert!(said.contains("did you mean `default_provider`?"), "{said}");
+    assert!(said.contains(&format!("{file}:3: limits.body")), "{said}");
+}
+
+#[test]
+fn what_is_wrong_on_the_command_line_is_told_with_exit_code_2_or_78() {
+    let home = scratch();
+    let run = |args: &[&str]| {
+        program(env!("CARGO_BIN_EXE_hermes-proxyd"), home.path())
+            .args(args)
+            .output()
+            .unwrap()
+    };
+    assert_eq!(run(&["--prot", "1"]).status.code(), Some(2));
+    let output = run(&["--provider", "nuos"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(
+        text(&output).contains("did you mean `nous`?"),
+        "{}",
+        text(&output)
+    );
+    let output = run(&["--host", "0.0.0.0"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(
+        text(&output).contains("allow_unauthenticated = true"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(run(&["--config", "/nowhere.toml"]).status.code(), Some(78));
+    assert_eq!(run(&["--check"]).status.code(), Some(0));
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named_with_the_process_that_has_it() {
+    let world = World::new(Options::default()).await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), world.home.path());
+    let output = command.args(["--port", &port]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
+    assert!(
+        said.contains(&format!("pid {}", std::process::id())),
+        "{said}"
+    );
+    assert!(said.contains("--port"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_says_that_the_first_lives_and_a_crashed_one_leaves_no_trace() {
+    let world = World::new(Options::default()).await;
+    let mut daemon = world.daemon();
+    let output = world.command(&[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(
+        said.contains(&format!("process {}", daemon.pid())),
+        "{said}"
+    );
+    assert!(said.contains("hermesctl proxy status"), "{said}");
+    assert_eq!(ask(&daemon).await, 200);
+    daemon.kill();
+    assert_eq!(ask(&world.daemon()).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_originals_flags_work_through_hermesctl_too() {
+    let world = World::new(Options::default()).await;
+    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
+    command
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .args([
+            "proxy",
+            "start",
+            "--provider",
+            "nous",
+            "--host",
+            "localhost",
+            "--port",
+            &free,
+        ]);
+    let mut daemon = Daemon::launch(command, world.home.path());
+    daemon.wait_for_log("listening");
+    daemon.base = format!("http://127.0.0.1:{free}/v1");
+    assert_eq!(ask(&daemon).await, 200);
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_how_it_stands() {
+    let world = World::new(Options::default()).await;
+    assert_eq!(
+        ctl(world.home.path(), &["proxy", "status"]).status.code(),
+        Some(3)
+    );
+    let daemon = world.daemon();
+    assert_eq!(ask(&daemon).await, 200);
+    let open = slow_stream(&daemon, Duration::from_mins(1)).await;
+    let status = daemon.status();
+    assert_eq!(status["daemon"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["daemon"]["pid"], daemon.pid());
+    assert_eq!(status["listeners"][0]["url"], daemon.base);
+    let nous = &status["providers"][0];
+    assert_eq!(nous["name"], "nous");
+    assert_eq!(nous["state"], "ready");
+    assert_eq!(nous["credential"], "invoke_jwt");
+    assert_eq!(nous["base_url"], world.cloud.inference_base_url());
+    let left = nous["expires_in_seconds"].as_i64().unwrap();
+    assert!((3500..=3600).contains(&left), "{left}");
+    let next = nous["next_refresh_in_seconds"].as_i64().unwrap();
+    assert!((3230..=3300).contains(&next), "{next}");
+    assert_eq!(
+        nous["requests"],
+        json!({"in_flight": 1, "served": 1, "failed": 0})
+    );
+    drop(open);
+    let output = world.ctl(&["proxy", "providers", "--json"]);
+    let providers: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        providers["providers"][0]["paths"].as_array().unwrap().len(),
+        4
+    );
+    assert_eq!(world.ctl(&["proxy", "stat"]).status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_applies_what_it_can_and_drops_nothing() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let mut stream = slow_stream(&daemon, Duration::from_millis(800)).await;
+    assert!(stream.chunk().await.unwrap().is_some());
+    let post = client().post(daemon.url("/responses")).json(&chat("x"));
+    assert_eq!(
+        post.try_clone().unwrap().send().await.unwrap().status(),
+        404
+    );
+
+    world.write_config(
+        "[[listen]]\naddress = \"127.0.0.1:1\"\n[providers.nous]\nextra_paths = [\"/responses\"]\n",
+    );
+    let output = world.ctl(&["proxy", "reload", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        report["applied"]
+            .to_string()
+            .contains("providers.nous.extra_paths"),
+        "{report}"
+    );
+    assert_eq!(
+        post.try_clone().unwrap().send().await.unwrap().status(),
+        200
+    );
+
+    // A mistake changes nothing and is told.
+    world.write_config("[providers.nous]\nextra_paths = [7]\n");
+    let output = world.ctl(&["proxy", "reload"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(
+        text(&output).contains("config.toml:2: providers.nous.extra_paths"),
+        "{}",
+        text(&output)
+    );
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log_count("not reloaded", 2);
+    assert_eq!(
+        post.try_clone().unwrap().send().await.unwrap().status(),
+        200
+    );
+
+    // SIGHUP applies as well.
+    world.write_config("");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log_count("\"reloaded\"", 2);
+    assert_eq!(post.send().await.unwrap().status(), 404);
+
+    let rest = stream.text().await.unwrap();
+    assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_streams_finish_and_takes_no_new_connection() {
+    let world = World::new(Options::default()).await;
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut daemon = world.daemon();
+        let mut stream = slow_stream(&daemon, Duration::from_millis(500)).await;
+        assert!(stream.chunk().await.unwrap().is_some());
+        daemon.signal(signal);
+        daemon.wait_for_log("\"stopping\"");
+        let refused = client()
+            .get(format!("{}/livez", daemon.origin()))
+            .send()
+            .await;
+        assert!(refused.is_err(), "a new connection was served");
+        let rest = stream.text().await.unwrap();
+        assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
+        assert!(daemon.wait().success());
+        assert_eq!(world.ctl(&["proxy", "status"]).status.code(), Some(3));
+        let left: Vec<_> = std::fs::read_dir(world.home.path().join("run/hermes-proxyd"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["control.lock"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_or_the_end_of_the_grace_cuts_what_still_runs() {
+    let world = World::new(Options::default()).await;
+    for (config, signals) in [("", 2), ("[timeouts]\ndrain = \"200ms\"\n", 1)] {
+        let mut daemon = world.daemon_with(config, &[]);
+        let mut stream = slow_stream(&daemon, Duration::from_mins(10)).await;
+        assert!(stream.chunk().await.unwrap().is_some());
+        daemon.signal(Signal::TERM);
+        daemon.wait_for_log("\"stopping\"");
+        for _ in 1..signals {
+            daemon.signal(Signal::TERM);
+        }
+        assert!(tokio::task::block_in_place(|| daemon.wait()).success());
+        let rest = tokio::time::timeout(PATIENCE, stream.text()).await.unwrap();
+        assert!(rest.is_err(), "a cut stream looks complete: {rest:?}");
+        world
+            .cloud
+            .wait_for(PATIENCE, |cloud| cloud.counts().in_flight == 0)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_line_is_logged_for_each_request_without_its_body() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let answer = client()
+        .post(daemon.url("/chat/completions"))
+        .bearer_auth("the-apps-own-key")
+        .json(&chat("a very private question"))
+        .send()
+        .await
+        .unwrap();
+    let id = answer.headers()["x-hermes-request-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let size = answer.bytes().await.unwrap().len();
+    let line = daemon.wait_for_log(&id);
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["path"], "/chat/completions");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["bytes_out"], size);
+    assert_eq!(line["end"], "complete");
+    assert!(line["first_byte_us"].as_u64().unwrap() <= line["duration_us"].as_u64().unwrap());
+    let log = daemon.logged();
+    assert!(
+        !log.contains("private question") && !log.contains("the-apps-own-key"),
+        "{log}"
+    );
+    assert!(
+        !log.contains(&answer_of("a very private question")),
+        "{log}"
+    );
+}
+
+fn answer_of(question: &str) -> String {
+    mock_cloud::pattern::reply_to(question)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_descriptors_run_out_it_stays_up_and_serves_again() {
+    let world = World::new(Options::default()).await;
+    let home = world.home.path();
+    let mut shell = program("sh", home);
+    shell
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .args([
+            "-c",
+            "ulimit -n 40 && exec \"$0\" --port 0 --log-format json",
+        ])
+        .arg(env!("CARGO_BIN_EXE_hermes-proxyd"));
+    let daemon = Daemon::start(shell, home);
+    let address = daemon.address().to_owned();
+    let idle: Vec<_> = (0..60)
+        .map(|_| std::net::TcpStream::connect(&address).unwrap())
+        .collect();
+    daemon.wait_for_log("could not be accepted");
+    drop(idle);
+    let asking = async { while client().get(daemon.url("/models")).send().await.is_err() {} };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap();
+}

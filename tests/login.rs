@@ -1,0 +1,580 @@
+//! The login: kept fresh, never spent twice, never lost, and its end told.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![cfg(unix)]
+
+mod common;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Daemon, PATIENCE, World, chat, client};
+use mock_cloud::{Canned, Endpoint, Fault, Options, PortalFault};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// One chat; its status and `x-hermes-error`.
+async fn ask(http: &reqwest::Client, daemon: &Daemon) -> (u16, Option<String>) {
+    let answer = http
+        .post(daemon.url("/chat/completions"))
+        .json(&chat("x"))
+        .send()
+        .await
+        .unwrap();
+    let code = answer
+        .headers()
+        .get("x-hermes-error")
+        .map(|code| code.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    answer.bytes().await.unwrap();
+    (status, code)
+}
+
+/// Asks again until `wanted` comes.
+async fn ask_until(daemon: &Daemon, wanted: (u16, Option<&str>)) {
+    let http = client();
+    let asking = async {
+        loop {
+            let (status, code) = ask(&http, daemon).await;
+            if (status, code.as_deref()) == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, asking).await;
+    assert!(done.is_ok(), "{wanted:?} never came:\n{}", daemon.logged());
+}
+
+/// Lets the test process hold as many sockets as it may.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_refreshed_in_the_background_before_it_expires() {
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(3))).await;
+    let daemon = world.daemon();
+    let http = client();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(8);
+    let mut asked = 0;
+    while tokio::time::Instant::now() < deadline {
+        assert_eq!(
+            ask(&http, &daemon).await,
+            (200, None),
+            "{}",
+            daemon.logged()
+        );
+        asked += 1;
+    }
+    let counts = world.cloud.counts();
+    assert!(asked > 50, "{asked} requests in 8 s");
+    assert!((2..=5).contains(&counts.refreshes), "{counts:?}");
+    assert_eq!((counts.unauthorized, counts.reuse_events), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_requests_at_the_moment_of_expiry_cause_one_refresh_and_none_fails() {
+    raise_descriptor_limit();
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(4))).await;
+    world.cloud.set_access_ttl(Duration::from_hours(1));
+    // The refresh begins before the end and its answer comes after it.
+    let slow = PortalFault::DelayBefore(Duration::from_millis(1800));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let daemon = Arc::new(world.daemon());
+    let http = client();
+    assert_eq!(ask(&http, &daemon).await.0, 200);
+    world
+        .cloud
+        .wait_for(PATIENCE, |cloud| cloud.counts().refresh_calls == 1)
+        .await;
+    let expiry = world.login.expires_at - chrono_now();
+    tokio::time::sleep(expiry.to_std().unwrap_or_default()).await;
+    let mut requests = JoinSet::new();
+    for _ in 0..1000 {
+        let (daemon, http) = (daemon.clone(), http.clone());
+        requests.spawn(async move { ask(&http, &daemon).await });
+    }
+    let answers = requests.join_all().await;
+    let failed = answers
+        .iter()
+        .filter(|answer| **answer != (200, None))
+        .count();
+    let counts = world.cloud.counts();
+    println!(
+        "1000 requests at expiry: {failed} failed, {} refresh calls",
+        counts.refresh_calls
+    );
+    assert_eq!(
+        (failed, counts.refresh_calls, counts.unauthorized),
+        (0, 1, 0)
+    );
+}
+
+fn chrono_now() -> chrono::DateTime<chrono::Utc> {
+    use hermes_proxy::clock::{Clock, SystemClock};
+    SystemClock.now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_refusals_of_one_token_cause_one_refresh() {
+    let world = World::new(Options::default()).await;
+    let daemon = Arc::new(world.daemon());
+    let http = client();
+    assert_eq!(ask(&http, &daemon).await, (200, None));
+    world.cloud.revoke_access_tokens();
+    let mut requests = JoinSet::new();
+    for _ in 0..100 {
+        let (daemon, http) = (daemon.clone(), http.clone());
+        requests.spawn(async move { ask(&http, &daemon).await });
+    }
+    assert!(
+        requests
+            .join_all()
+            .await
+            .iter()
+            .all(|answer| *answer == (200, None))
+    );
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refresh_calls, counts.reuse_events),
+        (1, 0),
+        "{counts:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_refuses_every_token_gets_its_401_through_and_costs_one_refresh() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let http = client();
+    world.cloud.break_inference(Fault::unauthorized());
+    for _ in 0..20 {
+        assert_eq!(ask(&http, &daemon).await, (401, None));
+    }
+    assert_eq!(world.cloud.counts().refresh_calls, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_beyond_the_replay_limit_is_not_sent_again_but_the_token_is_refreshed() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nreplay_body = \"64KiB\"\n", &[]);
+    world.cloud.revoke_access_tokens();
+    let mut large = chat("x");
+    large["padding"] = json!("y".repeat(200_000));
+    let answer = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&large)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 401);
+    let answer = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&large)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let counts = world.cloud.counts();
+    assert_eq!((counts.refresh_calls, counts.requests), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_body_is_identical() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    world.cloud.revoke_access_tokens();
+    let mut request = chat("x");
+    request["padding"] = json!("z".repeat(500_000));
+    let answer = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&request)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let seen = world.cloud.requests();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[0].body_sha256.is_some() && seen[0].body_sha256 == seen[1].body_sha256);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_is_on_disk_with_everything_else_kept() {
+    let world = World::new(Options::default()).await;
+    let mut store = world.store();
+    store["from_the_future"] = json!({"z": 1, "a": [1.5, 18_446_744_073_709_551_615_u64]});
+    store["providers"]["nous"]["label"] = json!("mine ✓");
+    store["providers"]["other"] = json!({"tokens": {"access_token": "theirs"}});
+    std::fs::write(
+        world.store_file(),
+        serde_json::to_string_pretty(&store).unwrap(),
+    )
+    .unwrap();
+    let daemon = world.daemon();
+    world.cloud.revoke_access_tokens();
+    assert_eq!(ask(&client(), &daemon).await, (200, None));
+
+    let written = world.store();
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    let nous = &written["providers"]["nous"];
+    assert_eq!(nous["refresh_token"], current);
+    assert_eq!(nous["agent_key"], nous["access_token"]);
+    assert_eq!(nous["label"], "mine ✓");
+    assert_eq!(
+        written["credential_pool"]["nous"][0]["refresh_token"],
+        current
+    );
+    assert_eq!(
+        written["credential_pool"]["nous"][0]["label"],
+        "me@example.org"
+    );
+    assert_eq!(written["from_the_future"], store["from_the_future"]);
+    assert_eq!(written["providers"]["other"], store["providers"]["other"]);
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&written), keys(&store));
+    let shared = world.home.path().join(".hermes/shared/nous_auth.json");
+    let shared: Value = serde_json::from_slice(&std::fs::read(&shared).unwrap()).unwrap();
+    assert_eq!(shared["refresh_token"], current);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(world.store_file()).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_was_left_behind_does_not_bring_back_a_spent_token() {
+    let world = World::new(Options::default()).await;
+    let shared = world.home.path().join(".hermes/shared");
+    std::fs::create_dir(&shared).unwrap();
+    let mut old = world.store()["providers"]["nous"].clone();
+    old["obtained_at"] = json!("2020-01-01T00:00:00+00:00");
+    old["refresh_token"] = json!("spent-long-ago");
+    std::fs::write(shared.join("nous_auth.json"), old.to_string()).unwrap();
+    let daemon = world.daemon();
+    world.cloud.revoke_access_tokens();
+    assert_eq!(ask(&client(), &daemon).await, (200, None));
+    assert!(world.cloud.is_alive(world.family()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_login_is_told_with_the_command_that_helps_and_causes_no_more_calls() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let http = client();
+    world.cloud.revoke(world.family());
+    // The first request learns it from the provider, all further ones from us.
+    assert_eq!(ask(&http, &daemon).await, (401, None));
+    for _ in 0..20 {
+        let answer = http
+            .post(daemon.url("/chat/completions"))
+            .json(&chat("x"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 401);
+        assert_eq!(answer.headers()["x-hermes-error"], "upstream_auth_failed");
+        assert_eq!(answer.headers()["x-should-retry"], "false");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("hermes auth add nous"), "{text}");
+    }
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refresh_calls, counts.requests),
+        (1, 1),
+        "{counts:?}"
+    );
+    let nous = &world.store()["providers"]["nous"];
+    assert!(nous["refresh_token"].is_null() && nous["access_token"].is_null());
+    assert_eq!(nous["last_auth_error"]["code"], "invalid_grant");
+    assert_eq!(nous["client_id"], "hermes-cli");
+    let output = world.ctl(&["proxy", "status"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("hermes auth add nous")
+    );
+
+    // A new login is noticed without a restart.
+    let again = world.cloud.login();
+    world
+        .cloud
+        .write_hermes_home(&world.home.path().join(".hermes"), &again)
+        .unwrap();
+    ask_until(&daemon, (200, None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_portal_is_not_a_dead_login() {
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(3))).await;
+    let faults = [
+        Canned::status(503),
+        Canned::captive_portal(),
+        Canned::edge_block(),
+        Canned::redirect(302, "https://login.hotel.example/"),
+        Canned::oauth_error(429, "invalid_grant", "too many"),
+        Canned::oauth_error(400, "temporarily_unavailable", "later"),
+    ];
+    for fault in faults {
+        world
+            .cloud
+            .fail_portal(Endpoint::Refresh, 1, &PortalFault::Answer(fault));
+    }
+    world
+        .cloud
+        .break_portal(Endpoint::Refresh, PortalFault::DropBeforeCommit);
+    let daemon = world.daemon_with("[timeouts]\ncredential = \"100ms\"\n", &[]);
+    assert_eq!(ask(&client(), &daemon).await, (200, None));
+    ask_until(&daemon, (503, Some("credentials_unavailable"))).await;
+    let answer = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&chat("x"))
+        .send()
+        .await
+        .unwrap();
+    let wait: u64 = answer.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=60).contains(&wait));
+    let status = daemon.status();
+    assert_eq!(status["providers"][0]["state"], "unavailable", "{status}");
+    assert_eq!(status["providers"][0]["last_refresh"]["result"], "failed");
+
+    world.cloud.heal();
+    world.cloud.set_access_ttl(Duration::from_hours(1));
+    ask_until(&daemon, (200, None)).await;
+    assert!(world.cloud.is_alive(world.family()));
+    assert_eq!(world.cloud.counts().reuse_events, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_that_can_not_infer_gets_an_agent_key_minted() {
+    let world = World::new(Options::default().opaque_access_tokens(true)).await;
+    let mut store = world.store();
+    store["providers"]["nous"]["agent_key"] = Value::Null;
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    let daemon = world.daemon();
+    assert_eq!(ask(&client(), &daemon).await, (200, None));
+    let counts = world.cloud.counts();
+    assert_eq!((counts.mint_calls, counts.refresh_calls), (1, 0));
+    let nous = &world.store()["providers"]["nous"];
+    let key = nous["agent_key"].as_str().unwrap();
+    assert_eq!(
+        world.cloud.requests()[0].header("authorization"),
+        [format!("Bearer {key}")]
+    );
+    assert_eq!(daemon.status()["providers"][0]["credential"], "agent_key");
+    // Both refused: the access token is refreshed and a new key minted, in one go.
+    world.cloud.revoke_access_tokens();
+    assert_eq!(
+        ask(&client(), &daemon).await,
+        (200, None),
+        "{}",
+        daemon.logged()
+    );
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.mint_calls, counts.refresh_calls),
+        (3, 1),
+        "{counts:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_login_it_starts_and_says_what_helps() {
+    let world = World::new(Options::default()).await;
+    std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
+    let daemon = world.daemon();
+    assert_eq!(
+        ask(&client(), &daemon).await,
+        (401, Some("upstream_auth_failed".to_owned()))
+    );
+    let health = client()
+        .get(format!("{}/health", daemon.origin()))
+        .send()
+        .await
+        .unwrap();
+    let health: Value = health.json().await.unwrap();
+    assert_eq!(health["status"], "ok");
+    assert_eq!(health["upstream"], "Nous Portal");
+    assert_eq!(health["authenticated"], false);
+    assert!(
+        !world.home.path().join(".hermes").exists(),
+        "it made files for no login"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_can_not_be_read_is_told_and_never_written() {
+    for content in [
+        b"{\"providers\": {\"nous\": {\"refr".as_slice(),
+        b"[]",
+        b"\xff\xfe",
+        b"",
+    ] {
+        let world = World::new(Options::default()).await;
+        std::fs::write(world.store_file(), content).unwrap();
+        let daemon = world.daemon();
+        let answer = ask(&client(), &daemon).await;
+        assert_eq!(answer, (503, Some("credentials_unavailable".to_owned())));
+        let status = daemon.status();
+        assert_eq!(status["providers"][0]["state"], "store_unreadable");
+        assert!(
+            status["providers"][0]["last_error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("auth.json")
+        );
+        world.ctl(&["proxy", "reload"]);
+        drop(daemon);
+        assert_eq!(std::fs::read(world.store_file()).unwrap(), content);
+    }
+    // A folder in its place.
+    let world = World::new(Options::default()).await;
+    std::fs::remove_file(world.store_file()).unwrap();
+    std::fs::create_dir(world.store_file()).unwrap();
+    let daemon = world.daemon();
+    let answer = ask(&client(), &daemon).await;
+    assert_eq!(answer, (503, Some("credentials_unavailable".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_store_can_not_be_written_no_token_is_spent_and_the_old_one_serves() {
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(30))).await;
+    // A file where the mirror's folder should be; and the store's own folder is full of nothing:
+    // the new version can't be made beside it.
+    let real = world.home.path().join(".hermes/auth.json");
+    let elsewhere = world.home.path().join("gone");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::rename(&real, elsewhere.join("auth.json")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/auth.json", &real).unwrap();
+    let daemon = world.daemon();
+    // A link to nowhere is no login, and nothing is made at its end.
+    assert_eq!(ask(&client(), &daemon).await.0, 401);
+    assert_eq!(world.cloud.counts().refresh_calls, 0);
+    std::fs::remove_file(&real).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("auth.json"), &real).unwrap();
+    ask_until(&daemon, (200, None)).await;
+    world.cloud.revoke_access_tokens();
+    ask_until(&daemon, (200, None)).await;
+    assert!(std::fs::symlink_metadata(&real).unwrap().is_symlink());
+    assert!(world.cloud.is_alive(world.family()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_under_load_leaves_the_store_whole_and_the_login_working() {
+    let world = World::new(Options::default()).await;
+    for round in 0..10 {
+        let mut daemon = world.daemon();
+        let http = client();
+        world.cloud.revoke_access_tokens();
+        assert_eq!(
+            ask(&http, &daemon).await,
+            (200, None),
+            "round {round}: {}",
+            daemon.logged()
+        );
+        let mut load = JoinSet::new();
+        for _ in 0..16 {
+            let (http, url) = (http.clone(), daemon.url("/chat/completions"));
+            load.spawn(
+                async move { while http.post(&url).json(&chat("x")).send().await.is_ok() {} },
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..60))).await;
+        daemon.kill();
+        load.join_all().await;
+        let current = world.cloud.current_refresh_token(world.family()).unwrap();
+        assert_eq!(world.store()["providers"]["nous"]["refresh_token"], current);
+    }
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refreshes, counts.reuse_events),
+        (10, 0),
+        "{counts:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_under_way_at_shutdown_is_finished_and_persisted() {
+    let world = World::new(Options::default()).await;
+    let mut daemon = world.daemon();
+    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(700));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    world.cloud.revoke_access_tokens();
+    let asking = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&chat("x"))
+        .send();
+    tokio::select! {
+        _ = asking => panic!("it was answered"),
+        () = world.cloud.wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1) => {}
+    }
+    assert!(daemon.stop().success());
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_eq!(world.store()["providers"]["nous"]["refresh_token"], current);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_holds_a_secret_at_the_most_talkative_level() {
+    let options = Options::default().tls(mock_cloud::Tls::On).http2(true);
+    let world = World::new(options).await;
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let config = format!("[providers.nous]\nca_file = {:?}\n", ca.to_str().unwrap());
+    let mut daemon = world.daemon_with(&config, &["--log-level", "trace"]);
+    let http = client();
+    assert_eq!(
+        ask(&http, &daemon).await,
+        (200, None),
+        "{}",
+        daemon.logged()
+    );
+    world.cloud.revoke_access_tokens();
+    assert_eq!(ask(&http, &daemon).await, (200, None));
+    let fault = PortalFault::Answer(Canned::status(500));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &fault);
+    world.cloud.revoke_access_tokens();
+    ask(&http, &daemon).await;
+    let mut outputs = String::new();
+    for args in [
+        ["proxy", "status"].as_slice(),
+        &["proxy", "status", "--json"],
+        &["proxy", "providers"],
+        &["proxy", "reload"],
+    ] {
+        let output = world.ctl(args);
+        outputs.push_str(&String::from_utf8_lossy(&output.stdout));
+        outputs.push_str(&String::from_utf8_lossy(&output.stderr));
+    }
+    world.cloud.revoke(world.family());
+    for _ in 0..3 {
+        let answer = http
+            .post(daemon.url("/chat/completions"))
+            .json(&chat("x"))
+            .send()
+            .await
+            .unwrap();
+        write!(outputs, "{:?}", answer.headers()).unwrap();
+        outputs.push_str(&answer.text().await.unwrap());
+    }
+    daemon.stop();
+    let log = daemon.logged();
+    assert!(log.contains("TRACE") && world.cloud.issued_secrets().len() > 4);
+    world.assert_no_secret_in("the log", &log);
+    world.assert_no_secret_in("an output", &outputs);
+}

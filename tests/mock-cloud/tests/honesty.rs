@@ -1,0 +1,154 @@
+//! The mock cloud is as strict as the real one where the daemon's promises hang on it.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::time::Duration;
+
+use mock_cloud::{Endpoint, MockCloud, Options, PortalFault, pattern};
+use serde_json::{Value, json};
+
+async fn refresh(cloud: &MockCloud, token: &str) -> (u16, Value) {
+    let answer = reqwest::Client::new()
+        .post(format!("{}/api/oauth/token", cloud.portal_url()))
+        .header("x-nous-refresh-token", token)
+        .form(&[("grant_type", "refresh_token"), ("client_id", "hermes-cli")])
+        .send()
+        .await
+        .unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+async fn models(cloud: &MockCloud, bearer: &str) -> u16 {
+    let url = format!("{}/models", cloud.inference_base_url());
+    let answer = reqwest::Client::new()
+        .get(url)
+        .bearer_auth(bearer)
+        .send()
+        .await
+        .unwrap();
+    answer.status().as_u16()
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_good_once_and_the_second_time_ends_the_login() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let login = cloud.login();
+    let (status, first) = refresh(&cloud, &login.refresh_token).await;
+    assert_eq!(status, 200);
+    let bearer = first["access_token"].as_str().unwrap();
+    assert_eq!(models(&cloud, bearer).await, 200);
+    let (status, error) = refresh(&cloud, &login.refresh_token).await;
+    assert_eq!(
+        (status, error["error"].as_str()),
+        (400, Some("invalid_grant"))
+    );
+    assert_eq!(models(&cloud, bearer).await, 401);
+    let (status, _) = refresh(&cloud, first["refresh_token"].as_str().unwrap()).await;
+    assert_eq!(status, 400);
+    assert!(!cloud.is_alive(login.family));
+    assert_eq!(cloud.counts().reuse_events, 1);
+}
+
+#[tokio::test]
+async fn an_expired_or_unknown_bearer_is_refused() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let login = cloud.login();
+    assert_eq!(models(&cloud, "anything").await, 401);
+    assert_eq!(models(&cloud, &login.access_token).await, 200);
+    cloud.advance(Duration::from_hours(1));
+    assert_eq!(models(&cloud, &login.access_token).await, 401);
+}
+
+#[tokio::test]
+async fn a_rotation_whose_answer_is_lost_has_happened() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let login = cloud.login();
+    cloud.fail_portal(Endpoint::Refresh, 1, &PortalFault::DropAfterCommit);
+    let lost = reqwest::Client::new()
+        .post(format!("{}/api/oauth/token", cloud.portal_url()))
+        .header("x-nous-refresh-token", &login.refresh_token)
+        .form(&[("grant_type", "refresh_token"), ("client_id", "hermes-cli")])
+        .send()
+        .await;
+    assert!(lost.is_err());
+    assert_eq!(cloud.counts().refreshes, 1);
+    assert_ne!(
+        cloud.current_refresh_token(login.family),
+        Some(login.refresh_token)
+    );
+}
+
+#[tokio::test]
+async fn a_device_code_is_pending_until_the_user_decides_and_polls_have_a_pace() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let http = reqwest::Client::new();
+    let code: Value = http
+        .post(format!("{}/api/oauth/device/code", cloud.portal_url()))
+        .form(&[("client_id", "hermes-cli"), ("scope", "inference:invoke")])
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let poll = async || {
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+            ("client_id", "hermes-cli"),
+            ("device_code", code["device_code"].as_str().unwrap()),
+        ];
+        let url = format!("{}/api/oauth/token", cloud.portal_url());
+        http.post(url)
+            .form(&form)
+            .send()
+            .await
+            .unwrap()
+            .json::<Value>()
+            .await
+            .unwrap()
+    };
+    assert_eq!(poll().await["error"], "authorization_pending");
+    assert_eq!(poll().await["error"], "slow_down");
+    cloud.approve(code["user_code"].as_str().unwrap());
+    cloud.advance(Duration::from_secs(10));
+    let bearer = poll().await["access_token"].clone();
+    assert_eq!(models(&cloud, bearer.as_str().unwrap()).await, 200);
+    assert_eq!(cloud.counts().early_polls, 1);
+}
+
+#[tokio::test]
+async fn a_stream_in_pieces_is_the_announced_bytes() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let login = cloud.login();
+    let url = format!("{}/sse?events=20&chunk=3", cloud.inference_base_url());
+    let answer = reqwest::Client::new()
+        .get(url)
+        .bearer_auth(&login.access_token)
+        .send();
+    assert_eq!(
+        answer.await.unwrap().bytes().await.unwrap(),
+        pattern::sse(20)
+    );
+    let whole = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+    let url = format!("{}/chat/completions", cloud.inference_base_url());
+    let chat = reqwest::Client::new()
+        .post(url)
+        .bearer_auth(&login.access_token)
+        .json(&whole);
+    let chat: Value = chat.send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        chat["choices"][0]["message"]["content"],
+        pattern::reply_to("hi")
+    );
+}
+
+#[tokio::test]
+async fn a_closed_port_refuses_and_opens_again() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let login = cloud.login();
+    cloud.set_inference_open(false).await;
+    let url = format!("{}/models", cloud.inference_base_url());
+    assert!(reqwest::Client::new().get(&url).send().await.is_err());
+    cloud.set_inference_open(true).await;
+    assert_eq!(models(&cloud, &login.access_token).await, 200);
+}
