@@ -1,0 +1,234 @@
+//! The house rules that a machine can keep: which module may use which, where a crate stays, and
+//! which files are pure. `ARCHITECTURE.md` says why.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Module and what it may use of ours.
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("backoff", &[]),
+    ("clock", &[]),
+    ("secret", &[]),
+    ("paths", &[]),
+    ("config", &["paths"]),
+    ("control", &["paths"]),
+    ("provider", &["clock", "config", "secret"]),
+    (
+        "credentials",
+        &["backoff", "clock", "paths", "provider", "secret"],
+    ),
+    ("proxy", &["config", "credentials", "provider"]),
+    (
+        "daemon",
+        &[
+            "clock",
+            "config",
+            "control",
+            "credentials",
+            "paths",
+            "provider",
+            "proxy",
+        ],
+    ),
+    ("cli", &["control", "paths"]),
+];
+
+/// A crate, and the only files that may name it.
+const STAYS: [(&str, &[&str]); 11] = [
+    ("interprocess", &["control/endpoint.rs"]),
+    (
+        "reqwest",
+        &["provider/registry.rs", "provider/token_client.rs"],
+    ),
+    ("sd_notify", &["daemon/service_manager.rs"]),
+    ("signal_hook", &["daemon/signals.rs"]),
+    ("tracing_subscriber", &["daemon/logging.rs"]),
+    ("tracing_journald", &["daemon/logging.rs"]),
+    ("clap", &["cli/args.rs", "daemon/args.rs"]),
+    ("listeners::", &["daemon/port_holder.rs"]),
+    ("tempfile", &["credentials/write.rs"]),
+    ("hyper_rustls", &["proxy/egress.rs"]),
+    (
+        "rustls::",
+        &[
+            "provider/registry.rs",
+            "provider/tls.rs",
+            "provider/token_client.rs",
+            "proxy/egress.rs",
+            "proxy/upstream.rs",
+        ],
+    ),
+];
+
+/// Files that do no I/O and wait for nothing.
+const PURE: [&str; 10] = [
+    "config/diff.rs",
+    "config/file.rs",
+    "config/reader.rs",
+    "config/values.rs",
+    "control/protocol.rs",
+    "credentials/schedule.rs",
+    "provider/jwt.rs",
+    "proxy/guard.rs",
+    "proxy/headers.rs",
+    "proxy/route.rs",
+];
+
+/// The files that may look at a secret's text.
+const MAY_EXPOSE: [&str; 2] = ["provider/nous.rs", "secret.rs"];
+
+fn sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = BTreeMap::new();
+    collect(&root, &root, &mut files);
+    assert!(files.len() > 40);
+    files
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path: PathBuf = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            let name = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace('\\', "/");
+            files.insert(name, code(&std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// Without comments and without the tests at a file's end.
+fn code(text: &str) -> String {
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn module(file: &str) -> &str {
+    file.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+#[test]
+fn modules_use_each_other_only_in_the_agreed_direction() {
+    let allowed: BTreeMap<_, _> = MAY_USE.into_iter().collect();
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        if file == "lib.rs" || file.starts_with("bin/") {
+            continue;
+        }
+        let own = module(&file);
+        for used in text.split("crate::").skip(1) {
+            let used: String = used
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect();
+            if !used.is_empty() && used != own && !allowed[own].contains(&used.as_str()) {
+                wrong.push(format!("{file} uses {used}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_module_stands_in_the_table_and_in_the_map() {
+    let modules: BTreeSet<_> = sources()
+        .into_keys()
+        .map(|file| module(&file).to_owned())
+        .collect();
+    let table: BTreeSet<_> = MAY_USE
+        .iter()
+        .map(|(module, _)| (*module).to_owned())
+        .collect();
+    let others = BTreeSet::from(["bin".to_owned(), "lib".to_owned()]);
+    assert_eq!(modules, table.union(&others).cloned().collect());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    for (module, _) in MAY_USE {
+        assert!(
+            map.contains(&format!("`{module}`")),
+            "ARCHITECTURE.md does not name `{module}`"
+        );
+    }
+}
+
+#[test]
+fn a_crate_stays_in_its_place() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        for (name, places) in STAYS {
+            if text.contains(name) && !places.contains(&file.as_str()) {
+                wrong.push(format!("{file} names {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn pure_files_wait_for_nothing_and_touch_no_file() {
+    let sources = sources();
+    for file in PURE {
+        let text = &sources[file];
+        for word in [
+            "async fn",
+            ".await",
+            "std::fs",
+            "tokio::",
+            "std::net::Tcp",
+            "Utc::now",
+        ] {
+            assert!(!text.contains(word), "{file} is pure, but holds {word}");
+        }
+    }
+}
+
+#[test]
+fn a_secrets_text_is_looked_at_in_few_files() {
+    for (file, text) in sources() {
+        let exposes = text.contains(".expose()");
+        assert!(
+            !exposes || MAY_EXPOSE.contains(&file.as_str()),
+            "{file} exposes a secret"
+        );
+    }
+}
+
+#[test]
+fn every_dependency_has_its_line_on_why() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let mut inside = false;
+    let mut checked = 0;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]") && !line.contains("workspace");
+            continue;
+        }
+        if let Some((name, _)) = line.split_once(" = ").filter(|_| inside) {
+            assert!(
+                text.contains(&format!("| `{name}`")),
+                "no line on {name} in ARCHITECTURE.md"
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 25);
+}
