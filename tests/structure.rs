@@ -1,11 +1,7 @@
 //! The house rules that a machine can keep: which module may use which, where a crate stays, and
 //! which files are pure. `ARCHITECTURE.md` says why.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

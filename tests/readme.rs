@@ -1,0 +1,216 @@
+//! The documentation tells the truth: its commands run, its tables are complete.
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail loudly"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::{World, ctl, program, scratch};
+use hermes_proxy::proxy::error::ErrorKind;
+use hermes_proxy::proxy::route::Local;
+use mock_cloud::Options;
+use serde_json::Value;
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The code blocks of the README behind a fence with these words.
+fn blocks(fence: &str) -> Vec<String> {
+    let readme = file("README.md");
+    let start = format!("```{fence}\n");
+    readme
+        .split(&start)
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// The rows of the table under a heading, cell by cell.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let readme = file("README.md");
+    let section = readme
+        .split(&format!("## {heading}\n"))
+        .nth(1)
+        .expect("the heading");
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        row.trim_matches('|')
+            .split(" | ")
+            .map(|c| c.trim().to_owned())
+            .collect()
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_curl_commands_of_the_readme_work_as_they_stand() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let commands = blocks("sh curl").concat();
+    let commands: Vec<_> = commands.lines().collect();
+    assert!(commands.len() >= 5);
+    for command in commands {
+        let command = command.replace("127.0.0.1:8645", daemon.address());
+        let output = program("sh", world.home.path())
+            .args(["-c", &format!("{command} --silent --show-error --fail")])
+            .output()
+            .unwrap();
+        let body = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if command.contains("\"stream\": true") {
+            assert!(
+                body.starts_with("data: {") && body.ends_with("data: [DONE]\n\n"),
+                "{body}"
+            );
+        } else {
+            serde_json::from_str::<Value>(&body).expect("a JSON answer");
+        }
+    }
+}
+
+#[test]
+fn the_two_commands_stand_in_the_checks() {
+    let commands = blocks("sh");
+    let ci = file(".ci/run");
+    assert_eq!(commands[0], "cargo run --release --example demo\n");
+    assert!(ci.contains("cargo run --release --example demo -- --once"));
+    assert!(ci.contains(&commands[1]), "{}", commands[1]);
+}
+
+#[test]
+fn the_table_of_errors_holds_every_code_with_its_status_and_no_other() {
+    let told: BTreeSet<_> = table("Errors")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone()))
+        .collect();
+    let real = ErrorKind::ALL.iter().map(|kind| {
+        (
+            kind.status().as_u16().to_string(),
+            format!("`{}`", kind.code()),
+        )
+    });
+    assert_eq!(told, real.collect());
+}
+
+#[test]
+fn each_error_code_has_a_test() {
+    let tests = [file("tests/answers.rs"), file("tests/login.rs")].concat();
+    for kind in ErrorKind::ALL {
+        // A defect of ours can't be asked for.
+        let named = tests.contains(&format!("ErrorKind::{kind:?}"))
+            || tests.contains(&format!("\"{}\"", kind.code()))
+            || tests.contains(&format!("\\\"{}\\\"", kind.code()));
+        assert!(
+            named || kind == ErrorKind::Internal,
+            "{} has no test",
+            kind.code()
+        );
+    }
+}
+
+#[test]
+fn the_table_of_routes_holds_every_route() {
+    let routes: BTreeSet<_> = table("Routes")
+        .into_iter()
+        .map(|row| row[0].clone())
+        .collect();
+    let mut real: BTreeSet<_> = Local::ALL
+        .iter()
+        .map(|(path, _)| format!("`GET {path}`"))
+        .collect();
+    real.extend([
+        "`/v1/<path>`".to_owned(),
+        "`/<provider>/v1/<path>`".to_owned(),
+    ]);
+    assert_eq!(routes, real);
+}
+
+#[test]
+fn the_table_of_exit_codes_is_what_help_says() {
+    let home = scratch();
+    let told = |column: usize| -> BTreeSet<String> {
+        let rows = table("Exit codes").into_iter();
+        rows.filter(|row| row[column] != "–")
+            .map(|row| row[0].clone())
+            .collect()
+    };
+    let daemon = program(env!("CARGO_BIN_EXE_hermes-proxyd"), home.path())
+        .arg("--help")
+        .output();
+    for (column, help) in [(1, daemon.unwrap()), (2, ctl(home.path(), &["--help"]))] {
+        let help = String::from_utf8(help.stdout).unwrap();
+        let codes = help.split("Exit codes:").nth(1).expect("exit codes");
+        let codes = codes
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        assert_eq!(told(column), codes.map(str::to_owned).collect());
+    }
+}
+
+#[test]
+fn every_command_that_is_named_anywhere_exists() {
+    let home = scratch();
+    let mut texts = vec![file("README.md"), file("config.example.toml")];
+    for folder in [
+        "cli",
+        "config",
+        "control",
+        "credentials",
+        "daemon",
+        "provider",
+        "proxy",
+    ] {
+        for entry in walk(
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("src")
+                .join(folder),
+        ) {
+            texts.push(std::fs::read_to_string(entry).unwrap());
+        }
+    }
+    let mut commands = BTreeSet::new();
+    for text in &texts {
+        for rest in text.split("hermesctl proxy ").skip(1) {
+            commands.insert(
+                rest.chars()
+                    .take_while(char::is_ascii_lowercase)
+                    .collect::<String>(),
+            );
+        }
+    }
+    commands.remove("");
+    assert!(commands.len() >= 4, "{commands:?}");
+    for verb in commands {
+        let output = ctl(home.path(), &["proxy", &verb, "--help"]);
+        assert!(
+            output.status.success(),
+            "hermesctl proxy {verb} is named, but there is none"
+        );
+    }
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
