@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
 use super::schedule::Window;
-use super::status::{Event, Fault, StandingKind, Status};
+use super::status::{Event, Fault, RefreshResult, StandingKind, Status};
 use super::store::{Found, Store, StoreError};
 use crate::backoff::Backoff;
 use crate::clock::{self, Clock};
@@ -58,6 +58,8 @@ pub struct Keeper {
     /// The end of the credential that was last granted, by the clock of its receipt.
     pub(super) receipt: Option<Receipt>,
     pub(super) unsaved: Option<Unsaved>,
+    /// The store could not be read at the last look.
+    unread: bool,
     commands: mpsc::Receiver<Command>,
     stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
 }
@@ -131,6 +133,7 @@ impl Keeper {
             due: None,
             receipt: None,
             unsaved: None,
+            unread: false,
             commands,
             stamps: Vec::new(),
         };
@@ -207,21 +210,41 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return self.take(&Login::default());
         };
+        let known = self.shared.snapshot.load().generation;
         match blocking(move || store.peek()).await {
-            Ok(found) => self.take_found(found),
             Err(error) => self.unreadable(&error),
+            Ok(found) => {
+                self.unread = false;
+                self.take_found(found);
+                if known > 0 && self.shared.snapshot.load().generation != known {
+                    self.others_renewed();
+                }
+            }
         }
     }
 
-    /// Looks again when someone else wrote the store.
+    /// Someone else's login or rotation ends our own trouble.
+    fn others_renewed(&mut self) {
+        self.backoff.succeeded();
+        self.retry_at = None;
+        let standing = self.shared.snapshot.load().standing.clone();
+        if matches!(standing, Standing::Credential(_)) {
+            let event = Event {
+                at: self.clock.now(),
+                what: RefreshResult::Adopted,
+            };
+            self.status(|status| {
+                status.last_renewal = Some(event);
+                status.last_error = None;
+            });
+            self.publish(standing);
+        }
+    }
+
+    /// Looks again when someone else wrote the store, or when it could not be read last time.
     async fn notice_others(&mut self) {
-        if self
-            .store
-            .as_ref()
-            .is_some_and(|store| store.stamps() != self.stamps)
-        {
-            let provider = self.adapter.name().as_str();
-            tracing::debug!(provider, "the credential store was changed");
+        let changed = |store: &Store| store.stamps() != self.stamps;
+        if self.unread || self.store.as_ref().is_some_and(changed) {
             self.look().await;
         }
     }
@@ -325,14 +348,18 @@ impl Keeper {
     }
 
     fn unreadable(&mut self, error: &StoreError) {
-        self.failed("store_unreadable", &error.to_string());
+        let message = error.to_string();
+        if !self.unread {
+            self.failed("store_unreadable", &message);
+        }
+        self.unread = true;
         let now = self.clock.now();
         let served = matches!(
             &self.shared.snapshot.load().standing,
             Standing::Credential(credential) if credential.expires_at.is_none_or(|end| end > now)
         );
         if !served {
-            self.publish(Standing::Unreadable(error.to_string().into()));
+            self.publish(Standing::Unreadable(message.into()));
         }
     }
 

@@ -165,6 +165,8 @@ impl Store {
     /// `limit`, and reads.
     pub(super) async fn open(&self, limit: Duration) -> Result<Transaction, StoreError> {
         let mut locks = Vec::new();
+        // A profile's folder may be missing; its lock is still the first one to take.
+        self.files.active.parent().map(write::make_folder);
         locks.push(FileLock::acquire(&file_lock::beside(&self.files.active), limit).await?);
         let found = self.peek()?;
         if let Some(found) = &found
