@@ -245,7 +245,7 @@ async fn a_client_that_is_too_slow_is_told() {
     let answer = raw(&daemon, "GET /v1/models HTTP/1.1\r\nhost: loc").await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
-    // An idle connection is closed without a word.
+    // A connection that never says anything is closed without a word.
     assert_eq!(raw(&daemon, "").await, "");
     let answer = raw(
         &daemon,
@@ -405,4 +405,67 @@ async fn a_static_key_is_sent_and_its_absence_told() {
         .json(&chat("x"))
         .timeout(Duration::from_secs(20));
     assert_eq!(answer.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_connection_stays_open_longer_between_requests_than_a_head_may_take() {
+    let world = World::new(Options::default()).await;
+    let config = "[timeouts]\nheaders = \"150ms\"\nkeep_alive = \"3s\"\n";
+    let daemon = world.daemon_with(config, &[]);
+    let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+    let request = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut answer = [0; 1024];
+    for _ in 0..2 {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let size = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..size].ends_with(b"alive\n"));
+        // Longer than a head may take.
+        tokio::time::sleep(Duration::from_millis(450)).await;
+    }
+    // Once a head has begun, its own limit runs.
+    stream.write_all(b"GET /li").await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let size = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..size].starts_with(b"HTTP/1.1 408 "));
+    assert!(
+        begun.elapsed() < Duration::from_millis(450),
+        "{:?}",
+        begun.elapsed()
+    );
+    // And without any request it ends in silence.
+    let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut all = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut all))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(all.ends_with("alive\n"), "{all}");
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limit_is_refused() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nheaders = \"8KiB\"\n", &[]);
+    let long = "x".repeat(9000);
+    let request = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx-long: {long}\r\n\r\n");
+    let answer = raw(&daemon, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_connection_waits_for_a_place() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nconnections = 1\n", &[]);
+    let first = TcpStream::connect(daemon.address()).await.unwrap();
+    let second = client().get(format!("{}/livez", daemon.origin())).send();
+    tokio::pin!(second);
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut second).await;
+    assert!(waited.is_err(), "it was served");
+    drop(first);
+    let served = tokio::time::timeout(PATIENCE, second)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(served.status(), 200);
 }

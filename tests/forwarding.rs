@@ -382,3 +382,32 @@ async fn an_upstream_that_answers_before_the_body_is_read_is_heard() {
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.unwrap().contains("too_long"));
 }
+
+#[tokio::test]
+async fn a_ca_that_the_login_or_the_environment_names_is_trusted() {
+    for stored in [true, false] {
+        let world = World::new(Options::default().tls(mock_cloud::Tls::On)).await;
+        let ca = world.home.path().join("ca.pem");
+        world.cloud.write_ca(&ca).unwrap();
+        let mut command = world.command(&[]);
+        if stored {
+            let mut store = world.store();
+            store["providers"]["nous"]["tls"]["ca_bundle"] = json!(ca.to_str().unwrap());
+            std::fs::write(world.store_file(), store.to_string()).unwrap();
+        } else {
+            command.env("HERMES_CA_BUNDLE", &ca);
+        }
+        let daemon = common::Daemon::start(command, world.home.path());
+        world.cloud.revoke_access_tokens();
+        let post = client()
+            .post(daemon.url("/chat/completions"))
+            .json(&chat("x"));
+        assert_eq!(
+            post.send().await.unwrap().status(),
+            200,
+            "{}",
+            daemon.logged()
+        );
+        assert_eq!(world.cloud.counts().refreshes, 1);
+    }
+}

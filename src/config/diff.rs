@@ -126,6 +126,7 @@ impl Keys {
     fn timeouts(&mut self, old: &Timeouts, new: &Timeouts) {
         let Timeouts {
             headers,
+            keep_alive,
             body,
             connect,
             response_head,
@@ -134,6 +135,7 @@ impl Keys {
             drain,
         } = new;
         self.compare("timeouts.headers", &old.headers, headers);
+        self.compare("timeouts.keep_alive", &old.keep_alive, keep_alive);
         self.compare("timeouts.body", &old.body, body);
         self.compare("timeouts.connect", &old.connect, connect);
         self.compare("timeouts.response_head", &old.response_head, response_head);

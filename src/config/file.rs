@@ -215,6 +215,7 @@ fn timeouts(table: &Section<'_>) -> Timeouts {
     let default = Timeouts::default();
     Timeouts {
         headers: or(table.duration("headers", WAIT), default.headers),
+        keep_alive: or(table.duration("keep_alive", WAIT), default.keep_alive),
         body: or(table.duration("body", WAIT), default.body),
         connect: or(table.duration("connect", WAIT), default.connect),
         response_head: or(table.duration("response_head", WAIT), default.response_head),

@@ -101,6 +101,8 @@ pub struct Limits {
 pub struct Timeouts {
     /// A client's header block must have come within this time.
     pub headers: Duration,
+    /// How long a client's connection stays open without a request.
+    pub keep_alive: Duration,
     /// The longest silence while a client sends its body.
     pub body: Duration,
     /// Name look-up, TCP and TLS to the provider together.
@@ -295,6 +297,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             headers: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
             body: Duration::from_mins(1),
             connect: Duration::from_secs(10),
             response_head: Duration::from_mins(15),

@@ -17,4 +17,4 @@ mod write;
 pub use self::handle::{Handle, Lease, Refusal};
 pub use self::keeper::{Keeper, Settings};
 pub use self::status::{Event, Fault, RefreshResult, StandingKind, Status};
-pub use self::store::{Store, StoreError, StoreFiles};
+pub use self::store::{Store, StoreError, StoreFiles, stored_ca_bundle};

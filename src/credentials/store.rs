@@ -129,6 +129,15 @@ impl StoreFiles {
     }
 }
 
+/// The CA file that a login names for its provider (`tls.ca_bundle`), if it is there. Read without
+/// a lock, before the provider's TLS is set up.
+pub fn stored_ca_bundle(files: &StoreFiles, key: &'static str) -> Option<PathBuf> {
+    let found = Store::new(files.clone(), key, None).peek().ok()??;
+    let tls = found.login.fields().get("tls")?;
+    let file = PathBuf::from(tls.get("ca_bundle")?.as_str()?);
+    file.is_file().then_some(file)
+}
+
 impl Store {
     /// The block `key` in these files, with a mirror of this name in the shared folder.
     pub fn new(files: StoreFiles, key: &'static str, mirror: Option<&str>) -> Self {

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Config, Provider, ProviderName, Timeouts};
-use crate::credentials::{Handle, Keeper, Settings, StoreFiles};
+use crate::config::{Config, Provider, ProviderKind, ProviderName, Timeouts};
+use crate::credentials::{self, Handle, Keeper, Settings, StoreFiles};
 use crate::provider::{self, Adapter, LoginSource};
 use crate::proxy::{Client, Counters, Rules, Upstream};
 
@@ -118,10 +118,12 @@ impl Fleet {
                 .ok()
                 .filter(|value| !value.is_empty())
         };
-        let ca_file = settings
-            .ca_file
-            .clone()
-            .or_else(|| env("HERMES_CA_BUNDLE").map(PathBuf::from));
+        let stored = match &settings.kind {
+            ProviderKind::Nous { .. } => credentials::stored_ca_bundle(&self.files, "nous"),
+            ProviderKind::Static { .. } => None,
+        };
+        let from_env = || env("HERMES_CA_BUNDLE").map(PathBuf::from);
+        let ca_file = settings.ca_file.clone().or(stored).or_else(from_env);
         let tls =
             provider::client_config(ca_file.as_deref()).map_err(|source| FleetError::Tls {
                 provider: name.clone(),

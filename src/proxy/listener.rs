@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::error::{ErrorKind, ProxyError};
 use super::gateway::Gateway;
 use super::handler::{self, Entry};
+use super::patience;
 use crate::config::{Listener, ProviderName};
 
 /// Field lines that a request may have.
@@ -156,7 +157,7 @@ impl Bound {
 async fn serve_connection(stream: TcpStream, gateway: Arc<Gateway>, entry: Arc<Entry>, stop: Stop) {
     stream.set_nodelay(true).ok();
     let rules = gateway.rules();
-    let (headers, head_limit) = (rules.limits.headers, rules.timeouts.headers);
+    let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
     let service = service_fn(move |request| {
         let answer = handler::handle(gateway.clone(), entry.clone(), request);
@@ -165,9 +166,10 @@ async fn serve_connection(stream: TcpStream, gateway: Arc<Gateway>, entry: Arc<E
             Box::pin(async move { Ok::<_, Infallible>(answer.await) });
         answer
     });
+    let (stream, timer) = patience::watch(stream, timeouts.headers, timeouts.keep_alive);
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_limit)
+        .timer(timer)
+        .header_read_timeout(timeouts.headers)
         .max_headers(MOST_FIELDS)
         .max_buf_size(headers)
         .serve_connection(TokioIo::new(stream), service);
@@ -188,7 +190,7 @@ async fn serve_connection(stream: TcpStream, gateway: Arc<Gateway>, entry: Arc<E
         let parts = connection.into_parts();
         // Without a byte of a head it was an idle connection.
         if !parts.read_buf.is_empty() {
-            say_timeout(parts.io.into_inner()).await;
+            say_timeout(parts.io.into_inner().into_inner()).await;
         }
     } else {
         tracing::debug!(%error, "a client's connection ended");

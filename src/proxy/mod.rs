@@ -15,6 +15,7 @@ mod headers;
 mod listener;
 mod local;
 mod outcome;
+mod patience;
 pub mod route;
 mod upload;
 mod upstream;
