@@ -148,6 +148,10 @@ async fn a_crowd_of_refreshers_loses_no_login() {
         }
         app.ask().await;
     }
+    // What they left may be adopted first; in the end the daemon has to refresh on its own.
+    world.cloud.revoke_access_tokens();
+    app.status_of_a_chat().await;
+    app.ask().await;
     for mut one in crowd {
         assert_eq!(one.rest().len(), 5);
     }
@@ -239,6 +243,58 @@ async fn a_profile_without_a_login_shares_the_global_one() {
         assert_eq!(world.cloud.counts().refreshes, 3);
         assert_login_is_whole(&world, &daemon);
         assert_kept(&planted, &world.store(), "auth.json");
+    }
+}
+
+/// Whoever learns that the login is dead writes it down; the other one believes it, without
+/// presenting the token once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_has_ended_is_over_for_both() {
+    for daemon_learns_first in [false, true] {
+        let world = World::new(Options::default()).await;
+        let daemon = world.daemon_with("", &["--log-level", "debug"]);
+        let app = App::new(&daemon);
+        app.ask().await;
+        let mut hermes = Hermes::start(&world, &hermes_home(&world));
+        hermes.step("resolve");
+
+        world.cloud.revoke(world.family());
+        world.cloud.revoke_access_tokens();
+        let step = if daemon_learns_first {
+            app.chat().await;
+            "resolve"
+        } else {
+            "force"
+        };
+        let failure = hermes.answer(step);
+        assert_eq!(failure["ok"], false, "{failure}");
+        assert_eq!(failure["relogin_required"], true, "{failure}");
+        // The first request's 401 makes the daemon look.
+        app.chat().await;
+        let refused = app.chat().await;
+        assert_eq!(refused.status(), 401);
+        assert_eq!(refused.headers()["x-hermes-error"], "upstream_auth_failed");
+        let body: Value = refused.json().await.unwrap();
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("hermes auth add nous"), "{message}");
+        assert_eq!(world.cloud.counts().refresh_calls, 1, "one of the two asks");
+
+        // A new login is noticed without a restart, and serves both.
+        let login = world.cloud.login();
+        world
+            .cloud
+            .write_hermes_home(&hermes_home(&world), &login)
+            .unwrap();
+        let deadline = tokio::time::timeout(PATIENCE, async {
+            while app.chat().await.status() != 200 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        assert!(deadline.await.is_ok(), "{}", daemon.logged());
+        let seen = hermes.step("resolve");
+        assert_eq!(seen.access_token, last_bearer(&world));
+        assert_eq!(world.cloud.counts().refresh_calls, 1);
+        world.assert_no_secret_in("the daemon's log", &daemon.logged());
     }
 }
 
@@ -356,12 +412,17 @@ impl Hermes {
         }
     }
 
-    /// One step, to its end.
+    /// One step, to its end, which must be good.
     fn step(&mut self, step: &str) -> Taken {
+        Taken::parse(&self.answer(step))
+    }
+
+    /// One step, to whatever end.
+    fn answer(&mut self, step: &str) -> Value {
         writeln!(self.steps.as_ref().unwrap(), "{step}").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
-        Taken::parse(&line)
+        json_line(&line)
     }
 
     /// The last steps, without waiting for any.
@@ -378,7 +439,9 @@ impl Hermes {
     /// What the last steps came to.
     fn rest(&mut self) -> Vec<Taken> {
         let lines = self.answers.by_ref().lines();
-        lines.map(|line| Taken::parse(&line.unwrap())).collect()
+        lines
+            .map(|line| Taken::parse(&json_line(&line.unwrap())))
+            .collect()
     }
 }
 
@@ -390,15 +453,18 @@ impl Drop for Hermes {
 }
 
 impl Taken {
-    fn parse(line: &str) -> Self {
-        let answer: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
-        assert_eq!(answer["ok"], true, "{line}");
+    fn parse(answer: &Value) -> Self {
+        assert_eq!(answer["ok"], true, "{answer}");
         let text = |key: &str| answer[key].as_str().unwrap().to_owned();
         Self {
             access_token: text("access_token_fp"),
             refresh_token: text("refresh_token_fp"),
         }
     }
+}
+
+fn json_line(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 
 /// The first 12 digits of SHA-256.
@@ -444,14 +510,18 @@ impl<'a> App<'a> {
 
     /// The status of a chat; fails if the error is the daemon's own.
     async fn status_of_a_chat(&self) -> u16 {
-        let request = self.client.post(self.daemon.url("/chat/completions"));
-        let request = request.json(&chat("x")).timeout(PATIENCE);
-        let answer = request.send().await.unwrap();
+        let answer = self.chat().await;
         let error = answer.headers().get("x-hermes-error");
         assert_eq!(error, None, "{}", self.daemon.logged());
         let status = answer.status().as_u16();
         answer.bytes().await.unwrap();
         status
+    }
+
+    async fn chat(&self) -> reqwest::Response {
+        let request = self.client.post(self.daemon.url("/chat/completions"));
+        let request = request.json(&chat("x")).timeout(PATIENCE);
+        request.send().await.unwrap()
     }
 
     /// Asks until the daemon uses the access token with this fingerprint.
