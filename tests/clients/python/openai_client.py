@@ -15,7 +15,7 @@ QUESTION = "is anybody there? ☕"
 ANSWER = "Hello from the mock cloud: " + QUESTION
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
 ALLOWED_PATHS = ["/chat/completions", "/completions", "/embeddings", "/models"]
-LOGIN_COMMAND = "hermesctl login nous"
+LOGIN_COMMAND = "hermes auth add nous"
 
 
 def expect(what, got, wanted):

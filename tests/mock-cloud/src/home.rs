@@ -34,12 +34,12 @@ pub(crate) fn store(login: &Login, portal_url: &str, now: DateTime<Utc>) -> Valu
         "source": "device_code",
         "access_token": login.access_token,
         "refresh_token": login.refresh_token,
-        "expires_at": iso(login.expires_at),
-        "agent_key": login.access_token,
-        "agent_key_expires_at": iso(login.expires_at),
-        "inference_base_url": "https://inference-api.nousresearch.com/v1",
         "last_status": null, "last_status_at": null, "last_error_code": null,
         "last_error_reason": null, "last_error_message": null, "last_error_reset_at": null,
+        "expires_at": iso(login.expires_at),
+        "inference_base_url": "https://inference-api.nousresearch.com/v1",
+        "agent_key": login.access_token,
+        "agent_key_expires_at": iso(login.expires_at),
         "request_count": 0,
     });
     json!({
