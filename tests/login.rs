@@ -269,6 +269,41 @@ async fn a_mirror_that_was_left_behind_does_not_bring_back_a_spent_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_was_left_behind_is_mended_before_anyone_spends_its_token() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    world.cloud.revoke_access_tokens();
+    assert_eq!(ask(&client(), &daemon).await, (200, None));
+    let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
+    let left_behind = std::fs::read(&mirror).unwrap();
+    world.cloud.revoke_access_tokens();
+    assert_eq!(ask(&client(), &daemon).await, (200, None));
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    std::fs::write(&mirror, left_behind).unwrap();
+    let mended = async {
+        loop {
+            let text = std::fs::read_to_string(&mirror).unwrap_or_default();
+            let token = serde_json::from_str::<Value>(&text).unwrap_or_default();
+            if token["refresh_token"] == current {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, mended).await;
+    assert!(
+        done.is_ok(),
+        "the mirror is still behind:\n{}",
+        daemon.logged()
+    );
+    assert_eq!(
+        world.cloud.counts().refresh_calls,
+        2,
+        "a token was spent for it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_login_is_told_with_the_command_that_helps_and_causes_no_more_calls() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();

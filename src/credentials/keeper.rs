@@ -60,6 +60,8 @@ pub struct Keeper {
     pub(super) unsaved: Option<Unsaved>,
     /// The store could not be read at the last look.
     unread: bool,
+    /// Store and mirror held different tokens at the last look.
+    pub(super) torn: bool,
     commands: mpsc::Receiver<Command>,
     stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
 }
@@ -134,6 +136,7 @@ impl Keeper {
             receipt: None,
             unsaved: None,
             unread: false,
+            torn: false,
             commands,
             stamps: Vec::new(),
         };
@@ -268,9 +271,16 @@ impl Keeper {
             }
             self.unsaved = None;
         }
-        if let Some(mirror) = mirror {
-            self.adapter.merge_mirror(&mut login, &mirror);
+        let stored = login.clone();
+        if let Some(mirror) = &mirror {
+            self.adapter.merge_mirror(&mut login, mirror);
         }
+        // Whoever renewed it was cut off between the two files, or could not write one.
+        let refresh_token = |login: &Login| login.text("refresh_token").map(str::to_owned);
+        self.torn = mirror.is_some_and(|mirror| {
+            refresh_token(&mirror) != refresh_token(&login)
+                || refresh_token(&stored) != refresh_token(&login)
+        });
         self.take(&login);
     }
 
@@ -452,13 +462,13 @@ impl Keeper {
     fn is_due(&self) -> bool {
         let now = self.clock.now();
         let waiting = self.retry_at.is_some_and(|at| at > now);
-        let due = self.unsaved.is_some() || self.due.is_some_and(|due| due <= now);
+        let due = self.unsaved.is_some() || self.torn || self.due.is_some_and(|due| due <= now);
         due && !waiting
     }
 
     /// When to wake up at the latest, and how long one nap may be.
     fn next_look(&self) -> (DateTime<Utc>, Duration) {
-        let due = if self.unsaved.is_some() {
+        let due = if self.unsaved.is_some() || self.torn {
             Some(self.clock.now())
         } else {
             self.due

@@ -61,6 +61,7 @@ impl Keeper {
     /// half-way: its caller is the keeper's own loop, and each wait has its own limit.
     pub(super) async fn renew(&mut self, refused: Option<&Secret>) {
         self.status(|status| status.renewing = true);
+        self.torn = false;
         let result = self.attempt(refused).await;
         self.note_stamps();
         self.status(|status| status.renewing = false);
@@ -185,13 +186,7 @@ impl Keeper {
             lives && !refused && (!due || attempt.granted)
         });
         if fresh || renewal == Renewal::Never {
-            let merged = attempt
-                .store
-                .found()
-                .is_some_and(|f| attempt.login.differs_from(&f.login));
-            if merged {
-                self.persist(attempt, Change::Rotated).await?;
-            }
+            self.persist_adopted(attempt).await?;
             return Ok(Step::Done);
         }
         let refreshable = attempt.login.text("refresh_token").is_some();
@@ -199,6 +194,20 @@ impl Keeper {
             renewal = Renewal::Refresh;
         }
         Ok(Step::Ask(renewal))
+    }
+
+    /// Writes what the adoption merged, and a mirror that was left behind: Hermes Agent would
+    /// spend its token. A mirror alone that can't be written takes nothing from the adoption.
+    async fn persist_adopted(&mut self, attempt: &mut Attempt<'_>) -> Result<(), Trouble> {
+        let found = attempt.store.found();
+        let merged = found.is_some_and(|found| attempt.login.differs_from(&found.login));
+        match self.persist(attempt, Change::Rotated).await {
+            Err(trouble) if !merged => {
+                tracing::warn!(error = %trouble, "the login's mirror is left as it was");
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Asks the token endpoint once. `Some` ends the renewal.
