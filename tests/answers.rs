@@ -469,3 +469,65 @@ async fn beyond_the_limit_a_connection_waits_for_a_place() {
         .unwrap();
     assert_eq!(served.status(), 200);
 }
+
+#[tokio::test]
+async fn a_provider_that_stops_taking_a_body_is_given_up() {
+    // A provider that accepts and reads nothing.
+    let stalled = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::new(Options::default()).await;
+    let config = format!(
+        "[providers.nous]\nbase_url = \"http://{}/v1\"\n[timeouts]\nresponse_head = \"300ms\"\nbody = \"400ms\"\n",
+        stalled.local_addr().unwrap()
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    let asking = client()
+        .post(daemon.url("/chat/completions"))
+        .header("content-type", "application/json")
+        .body(vec![b' '; 32 * 1024 * 1024])
+        .send();
+    let answer = tokio::time::timeout(PATIENCE, asking)
+        .await
+        .expect("an answer")
+        .unwrap();
+    error(answer, ErrorKind::UpstreamTimeout).await;
+}
+
+#[tokio::test]
+async fn a_cut_answer_does_not_look_complete_to_http_1_0_either() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let body =
+        r#"{"stream": true, "messages": [], "mock": {"cut_after_bytes": 60, "chunk_bytes": 30}}"#;
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    assert!(
+        reading.unwrap().is_err(),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+#[tokio::test]
+async fn a_listener_whose_provider_is_gone_asks_no_other_one() {
+    let world = World::new(Options::default()).await;
+    let key = world.home.path().join("key");
+    std::fs::write(&key, &world.login.access_token).unwrap();
+    let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+    let with = format!(
+        "{listen}provider = \"mine\"\n[providers.mine]\ntype = \"static\"\nbase_url = \"{{base}}\"\napi_key_file = {:?}\n",
+        key.to_str().unwrap()
+    );
+    let daemon = world.daemon_with(&with, &[]);
+    assert_eq!(ask(&daemon).await.status(), 200);
+    world.write_config(listen);
+    let output = world.ctl(&["proxy", "reload"]);
+    assert!(output.status.success(), "{output:?}");
+    error(ask(&daemon).await, ErrorKind::UnknownProvider).await;
+}

@@ -70,7 +70,7 @@ fn every_mistake_in_the_file_is_told_at_once_and_the_exit_code_is_78() {
 }
 
 #[test]
-fn what_is_wrong_on_the_command_line_is_told_with_exit_code_2_or_78() {
+fn what_is_wrong_on_the_command_line_is_told_with_exit_code_2() {
     let home = scratch();
     let run = |args: &[&str]| {
         program(env!("CARGO_BIN_EXE_hermes-proxyd"), home.path())
@@ -80,20 +80,25 @@ fn what_is_wrong_on_the_command_line_is_told_with_exit_code_2_or_78() {
     };
     assert_eq!(run(&["--prot", "1"]).status.code(), Some(2));
     let output = run(&["--provider", "nuos"]);
-    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(output.status.code(), Some(2));
     assert!(
         text(&output).contains("did you mean `nous`?"),
         "{}",
         text(&output)
     );
     let output = run(&["--host", "0.0.0.0"]);
-    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(output.status.code(), Some(2));
     assert!(
         text(&output).contains("allow_unauthenticated = true"),
         "{}",
         text(&output)
     );
     assert_eq!(run(&["--config", "/nowhere.toml"]).status.code(), Some(78));
+    let bad_ca = home.path().join("bad-ca.toml");
+    std::fs::write(&bad_ca, "[providers.nous]\nca_file = \"/nowhere.pem\"\n").unwrap();
+    let output = run(&["--check", "--config", bad_ca.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output).contains("/nowhere.pem"), "{}", text(&output));
     assert_eq!(run(&["--check"]).status.code(), Some(0));
     assert_eq!(run(&["--version"]).status.code(), Some(0));
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::{Daemon, PATIENCE, World, chat, client};
 use mock_cloud::{Canned, Endpoint, Fault, Options, PortalFault};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 /// One chat; its status and `x-hermes-error`.
@@ -201,6 +202,60 @@ async fn a_replayed_body_is_identical() {
     let seen = world.cloud.requests();
     assert_eq!(seen.len(), 2);
     assert!(seen[0].body_sha256.is_some() && seen[0].body_sha256 == seen[1].body_sha256);
+}
+
+/// Reads a request's head, byte by byte; what stands behind it stays unread.
+async fn read_head(stream: &mut tokio::net::TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap().to_ascii_lowercase()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_body_is_whole_when_the_answers_head_comes_before_its_end() {
+    const SIZE: usize = 900_000;
+    let world = World::new(Options::default()).await;
+    // A provider that refuses once, and then answers before it reads the body.
+    let provider = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = format!(
+        "[providers.nous]\nbase_url = \"http://{}/v1\"\n",
+        provider.local_addr().unwrap()
+    );
+    let serving = async {
+        let (mut first, _) = provider.accept().await.unwrap();
+        read_head(&mut first).await;
+        first.read_exact(&mut vec![0; SIZE]).await.unwrap();
+        let refusal = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        first.write_all(refusal.as_bytes()).await.unwrap();
+        let (mut second, _) = provider.accept().await.unwrap();
+        let head = read_head(&mut second).await;
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
+        second.write_all(answer.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut body = vec![0; SIZE];
+        second.read_exact(&mut body).await.unwrap();
+        second.write_all(b"done").await.unwrap();
+        (head, body)
+    };
+    let daemon = world.daemon_with(&config, &[]);
+    let body = mock_cloud::pattern::noise(3, SIZE);
+    let asking = client()
+        .post(daemon.url("/chat/completions"))
+        .header("content-type", "application/json")
+        .body(body.clone())
+        .send();
+    let ((head, received), answer) = tokio::time::timeout(PATIENCE, async {
+        tokio::join!(serving, async {
+            asking.await.unwrap().text().await.unwrap()
+        })
+    })
+    .await
+    .expect("the body arrives");
+    assert_eq!(answer, "done");
+    assert!(head.contains(&format!("content-length: {SIZE}")), "{head}");
+    assert!(received == body, "the replayed body was changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

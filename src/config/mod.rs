@@ -120,8 +120,8 @@ pub struct Timeouts {
 /// Logging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// The least severe level that is written, or a filter in the syntax of `tracing`'s
-    /// `EnvFilter` (`info,hermes_proxy::credentials=debug`).
+    /// The least severe level that is written, or a list of `level` and `target=level`
+    /// (`info,hermes_proxy::credentials=debug`), as `tracing_subscriber`'s `Targets` reads it.
     pub level: String,
     /// The form of a line.
     pub format: LogFormat,

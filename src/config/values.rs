@@ -223,7 +223,8 @@ pub(super) fn log_level(text: &str) -> Result<String, Wrong> {
             });
         }
     }
-    Ok(text.to_owned())
+    let directives: Vec<_> = text.split(',').map(str::trim).collect();
+    Ok(directives.join(","))
 }
 
 /// `/path` (POST), `GET /path` or `GET,POST /path`.

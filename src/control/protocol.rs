@@ -286,9 +286,9 @@ pub struct ErrorReport {
 pub struct RequestCounts {
     /// Under way.
     pub in_flight: u64,
-    /// Ended well, as far as the daemon can see.
+    /// Ended with the provider's whole answer, whatever its status.
     pub served: u64,
-    /// Ended with an error of the daemon's or of the provider's.
+    /// Ended with an error of the daemon's, a broken answer, or the client's leaving.
     pub failed: u64,
 }
 
@@ -332,7 +332,7 @@ pub struct ReloadReport {
     pub applied: Vec<String>,
     /// Keys whose new value takes a restart.
     pub needs_restart: Vec<String>,
-    /// Providers whose credential was read again.
+    /// Providers that were told to read their credential again.
     pub providers_reloaded: Vec<String>,
 }
 

@@ -66,6 +66,13 @@ pub struct Keeper {
     stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
 }
 
+/// What a keeper knows and the store does not.
+#[derive(Debug, Default)]
+pub struct Estate {
+    unsaved: Option<Unsaved>,
+    receipt: Option<Receipt>,
+}
+
 /// When a credential was received and when it ends by that.
 #[derive(Debug, Clone)]
 pub(super) struct Receipt {
@@ -143,8 +150,15 @@ impl Keeper {
         (keeper, handle)
     }
 
-    /// Runs until `stop`. A renewal under way is finished and persisted first.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Takes over what the provider's former keeper knows and the store does not.
+    pub fn inherit(&mut self, estate: Estate) {
+        self.unsaved = estate.unsaved;
+        self.receipt = estate.receipt;
+    }
+
+    /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
+    /// does not know in the end is for the next keeper.
+    pub async fn run(mut self, stop: CancellationToken) -> Estate {
         self.look().await;
         while !stop.is_cancelled() {
             if self.is_due() {
@@ -165,6 +179,10 @@ impl Keeper {
         }
         if self.unsaved.is_some() {
             self.renew(None).await;
+        }
+        Estate {
+            unsaved: self.unsaved,
+            receipt: self.receipt,
         }
     }
 

@@ -15,6 +15,6 @@ mod store;
 mod write;
 
 pub use self::handle::{Handle, Lease, Refusal};
-pub use self::keeper::{Keeper, Settings};
+pub use self::keeper::{Estate, Keeper, Settings};
 pub use self::status::{Event, Fault, RefreshResult, StandingKind, Status};
 pub use self::store::{Store, StoreError, StoreFiles, stored_ca_bundle};

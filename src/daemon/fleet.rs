@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Provider, ProviderKind, ProviderName, Timeouts};
-use crate::credentials::{self, Handle, Keeper, Settings, StoreFiles};
+use crate::credentials::{self, Estate, Handle, Keeper, Settings, StoreFiles};
 use crate::provider::{self, Adapter, LoginSource};
 use crate::proxy::{Client, Counters, Rules, Upstream};
 
@@ -45,10 +46,43 @@ pub(super) struct Fleet {
 
 #[derive(Debug)]
 struct Member {
-    recipe: (Provider, Timeouts),
+    recipe: Recipe,
     adapter: Arc<dyn Adapter>,
     upstream: Arc<Upstream>,
     stop: CancellationToken,
+    /// The keeper's task, once it runs.
+    keeper: Option<JoinHandle<Estate>>,
+}
+
+/// What a member is built from; another one is built when it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Recipe {
+    settings: Provider,
+    connect: Duration,
+    response_head: Duration,
+    credential: Duration,
+}
+
+impl Recipe {
+    fn new(settings: &Provider, timeouts: &Timeouts) -> Self {
+        Self {
+            settings: settings.clone(),
+            connect: timeouts.connect,
+            response_head: timeouts.response_head,
+            credential: timeouts.credential,
+        }
+    }
+}
+
+impl Member {
+    /// Ends the keeper; what the store does not know is for the next one.
+    async fn end(self) -> Estate {
+        self.stop.cancel();
+        match self.keeper {
+            Some(keeper) => keeper.await.unwrap_or_default(),
+            None => Estate::default(),
+        }
+    }
 }
 
 /// A provider as `proxy status` needs it.
@@ -69,37 +103,51 @@ impl Fleet {
         }
     }
 
+    /// Builds what the configuration says, and throws it away.
+    pub(super) fn check(&self, config: &Config) -> Result<(), FleetError> {
+        for (name, settings) in &config.providers {
+            self.build(name, settings, &config.timeouts)?;
+        }
+        Ok(())
+    }
+
     /// Serves what the configuration says: new and changed providers are started, those that
-    /// are gone are stopped, the others read their store again. When one can't be set up,
-    /// nothing has changed.
+    /// are gone are stopped, the others are told to read their store again. When one can't be set
+    /// up, nothing has changed.
     pub(super) async fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
         let mut built = Vec::new();
         for (name, settings) in &config.providers {
-            let recipe = (settings.clone(), config.timeouts);
+            let recipe = Recipe::new(settings, &config.timeouts);
             if self
                 .members
                 .get(name)
                 .is_none_or(|member| member.recipe != recipe)
             {
-                built.push((name.clone(), self.build(name, recipe)?));
+                built.push((name.clone(), self.build(name, settings, &config.timeouts)?));
             }
         }
-        self.members.retain(|name, member| {
-            let stays = config.providers.contains_key(name);
-            if !stays {
+        let gone: Vec<_> = self
+            .members
+            .keys()
+            .filter(|name| !config.providers.contains_key(name))
+            .cloned()
+            .collect();
+        for name in gone {
+            if let Some(member) = self.members.remove(&name) {
                 member.stop.cancel();
             }
-            stays
-        });
+        }
         for member in self.members.values() {
             member.upstream.credentials.reread().await;
         }
-        for (name, (member, keeper)) in built {
-            self.tasks.spawn(keeper.run(member.stop.clone()));
-            let handle = member.upstream.credentials.clone();
-            if let Some(old) = self.members.insert(name, member) {
-                old.stop.cancel();
+        for (name, (mut member, mut keeper)) in built {
+            // The former keeper may hold a rotated login that the store does not have.
+            if let Some(former) = self.members.remove(&name) {
+                keeper.inherit(former.end().await);
             }
+            member.keeper = Some(self.tasks.spawn(keeper.run(member.stop.clone())));
+            let handle = member.upstream.credentials.clone();
+            self.members.insert(name, member);
             tokio::time::timeout(FIRST_LOOK, handle.started())
                 .await
                 .ok();
@@ -110,9 +158,9 @@ impl Fleet {
     fn build(
         &self,
         name: &ProviderName,
-        recipe: (Provider, Timeouts),
+        settings: &Provider,
+        timeouts: &Timeouts,
     ) -> Result<(Member, Keeper), FleetError> {
-        let (settings, timeouts) = &recipe;
         let env = |variable: &str| {
             std::env::var(variable)
                 .ok()
@@ -141,16 +189,14 @@ impl Fleet {
             self.clock.clone(),
         );
         let upstream = self.upstream(&*adapter, handle, Client::new(tls, timeouts), settings);
-        let stop = CancellationToken::new();
-        Ok((
-            Member {
-                recipe,
-                adapter,
-                upstream: Arc::new(upstream),
-                stop,
-            },
-            keeper,
-        ))
+        let member = Member {
+            recipe: Recipe::new(settings, timeouts),
+            adapter,
+            upstream: Arc::new(upstream),
+            stop: CancellationToken::new(),
+            keeper: None,
+        };
+        Ok((member, keeper))
     }
 
     fn upstream(

@@ -23,6 +23,8 @@ use self::args::Args;
 use self::run::{Origin, StartError};
 use crate::paths::Environment;
 
+/// The command line is wrong, as clap has it.
+const EXIT_USAGE: u8 = 2;
 /// The configuration is invalid (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 
@@ -42,11 +44,10 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("hermes-proxyd: {error}"));
+            say(&format!("hermes-proxyd: {}", with_causes(&error)));
             match error {
-                StartError::Config(_) | StartError::Override(_) | StartError::Provider(_) => {
-                    ExitCode::from(EXIT_CONFIG)
-                }
+                StartError::Config(_) | StartError::Provider(_) => ExitCode::from(EXIT_CONFIG),
+                StartError::Override(_) => ExitCode::from(EXIT_USAGE),
                 StartError::Control(_)
                 | StartError::NoHome
                 | StartError::NoRuntimeFolder
@@ -59,6 +60,21 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The error and what caused it, where that is not said already.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 fn start(args: Args) -> Result<(), StartError> {
     let origin = Origin {
         environment: Environment::from_process(),
@@ -67,6 +83,7 @@ fn start(args: Args) -> Result<(), StartError> {
     };
     let loaded = origin.load()?;
     if args.check {
+        run::check(&origin, &loaded)?;
         say("the configuration is valid");
         return Ok(());
     }
@@ -79,7 +96,10 @@ fn start(args: Args) -> Result<(), StartError> {
         .max_blocking_threads(16)
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(run::run(origin, loaded, log))
+    let result = runtime.block_on(run::run(origin, loaded, log));
+    // A name look-up that hangs must not hold up the end; all that matters has been waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// A connection takes two descriptors, and the usual soft limit of 1024 is there for `select(2)`,

@@ -177,7 +177,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
     daemon.work(&mut signals, &mut reload_requests).await;
 
     service_manager::stopping();
-    reload_requests.close();
+    drop(reload_requests);
     stops
         .drain(&mut signals, daemon.config.timeouts.drain)
         .await;
@@ -185,6 +185,12 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
     stops.end_control().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Builds all that the configuration names, and starts nothing.
+pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> {
+    let files = store_files(&origin.environment, &loaded.config)?;
+    Ok(Fleet::new(files, Arc::new(SystemClock)).check(&loaded.config)?)
 }
 
 fn store_files(environment: &Environment, config: &Config) -> Result<StoreFiles, StartError> {

@@ -43,6 +43,9 @@ pub(super) struct Download {
     last: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
     events: Option<EventBoundary>,
+    /// HTTP/2 can end a stream without its end mark (`RST_STREAM` with `NO_ERROR`), which hyper
+    /// tells like an end.
+    http2: bool,
     state: State,
 }
 
@@ -51,7 +54,7 @@ enum State {
     Passing,
     /// An event to send before the end.
     Parting(Bytes),
-    /// What was passed is flushed before the connection is aborted.
+    /// What was passed is given one chance to be flushed before the connection is aborted.
     Flushing,
     Aborting,
 }
@@ -98,8 +101,15 @@ impl Download {
             last: Instant::now(),
             sleep: None,
             events: events.then(EventBoundary::default),
+            http2: false,
             state: State::Passing,
         }
+    }
+
+    /// The answer came over HTTP/2.
+    pub(super) fn over_http2(mut self, http2: bool) -> Self {
+        self.http2 = http2;
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
@@ -115,6 +125,11 @@ impl Download {
                         self.passed(&data);
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
+                    Poll::Ready(None) if self.http2 && !self.incoming.is_end_stream() => self
+                        .broke(
+                            ErrorKind::UpstreamUnreachable,
+                            "the provider broke off its answer",
+                        ),
                     Poll::Ready(None) => {
                         self.state = State::Passing;
                         self.outcome.ended(End::Complete);

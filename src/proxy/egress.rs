@@ -12,7 +12,7 @@ use hyper::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -133,11 +133,34 @@ impl Service<Uri> for Egress {
             let connecting = self.http.call(target);
             return Box::pin(async move { connecting.await.map_err(Into::into) });
         };
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.http.clone());
-        if let Some(authorization) = proxy.basic_auth() {
-            tunnel = tunnel.with_auth(authorization.clone());
+        let (uri, http) = (proxy.uri().clone(), self.http.clone());
+        match uri.scheme_str().unwrap_or("http") {
+            "http" => {
+                let mut tunnel = Tunnel::new(uri, http);
+                if let Some(authorization) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(authorization.clone());
+                }
+                Box::pin(async move { tunnel.call(target).await.map_err(Into::into) })
+            }
+            scheme @ ("socks5" | "socks5h") => {
+                let mut socks = SocksV5::new(uri.clone(), http).local_dns(scheme == "socks5");
+                if let Some((user, password)) = proxy.raw_auth() {
+                    socks = socks.with_auth(user.to_owned(), password.to_owned());
+                }
+                Box::pin(async move { socks.call(target).await.map_err(Into::into) })
+            }
+            scheme @ ("socks4" | "socks4a") => {
+                let mut socks = SocksV4::new(uri.clone(), http).local_dns(scheme == "socks4");
+                Box::pin(async move { socks.call(target).await.map_err(Into::into) })
+            }
+            scheme => {
+                let error = format!(
+                    "a proxy of the kind {scheme} is not supported; HTTPS_PROXY and ALL_PROXY \
+                     take http, socks4 and socks5"
+                );
+                Box::pin(async move { Err(error.into()) })
+            }
         }
-        Box::pin(async move { tunnel.call(target).await.map_err(Into::into) })
     }
 }
 

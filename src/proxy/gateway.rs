@@ -63,13 +63,13 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The place of the provider that `/v1` means on a listener with this setting.
-    pub(super) fn default_for(&self, listener: Option<&ProviderName>) -> usize {
+    /// The place of the provider that `/v1` means on a listener with this setting. `None` when a
+    /// reload took that provider away; the listener stays until a restart.
+    pub(super) fn default_for(&self, listener: Option<&ProviderName>) -> Option<usize> {
         let name = listener.unwrap_or(&self.default_provider);
         self.upstreams
             .iter()
             .position(|upstream| upstream.name == *name)
-            .unwrap_or_default()
     }
 }
 

@@ -11,7 +11,7 @@ use hyper::header::{
     CONTENT_TYPE, EXPECT, HeaderValue, UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::download::{AnswerBody, Download, Refusal, Rest};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
@@ -45,7 +45,6 @@ struct Exchange<'r> {
     upstream: &'r Upstream,
     path: &'r str,
     head: &'r Parts,
-    fields: HeaderMap,
     upload: Option<Upload>,
 }
 
@@ -57,7 +56,7 @@ pub(super) async fn handle(
 ) -> Response<AnswerBody> {
     let rules = gateway.rules();
     let (head, body) = request.into_parts();
-    let mut outcome = Outcome::new(head.method.clone(), label(&head.uri));
+    let mut outcome = Outcome::new(head.method.clone(), head.uri.clone());
     let (origin, decision) = decide(&rules, &entry, &head, &body);
     let mut answer = match decision {
         Err(error) => refuse(&error, outcome, &head, Rest::Body(body)),
@@ -99,7 +98,10 @@ fn decide<'r>(
     let default = rules.default_for(entry.provider.as_ref());
     let decision = well_formed(head).and_then(|()| {
         match route::find(&head.method, head.uri.path(), &rules.upstreams, default)? {
-            Route::Local(local) => Ok(Decision::Local(local, rules.upstreams.get(default))),
+            Route::Local(local) => Ok(Decision::Local(
+                local,
+                default.and_then(|at| rules.upstreams.get(at)),
+            )),
             Route::Forward { provider, path } => {
                 acceptable_body(head, body, rules.limits.body)?;
                 let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
@@ -162,7 +164,7 @@ fn preflight(client: &HeaderMap) -> Response<Bytes> {
     let fields = response.headers_mut();
     fields.insert(
         ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, POST, OPTIONS"),
+        HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS"),
     );
     fields.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     if let Some(wanted) = client.get(ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -200,11 +202,6 @@ async fn forward(
     if let Some(upload) = &upload {
         outcome.uploads(upload);
     }
-    let fields = headers::to_upstream(
-        &head.headers,
-        &upstream.forward_headers,
-        upstream.user_agent,
-    );
     let path = upstream
         .paths
         .get(path)
@@ -214,7 +211,6 @@ async fn forward(
         upstream,
         path,
         head: &head,
-        fields,
         upload,
     };
     match exchange.run(lease).await {
@@ -269,7 +265,8 @@ impl Exchange<'_> {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target;
-        *request.headers_mut() = self.fields.clone();
+        let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
+        *request.headers_mut() = headers::to_upstream(&self.head.headers, extra, agent);
         headers::authorize(request.headers_mut(), credential);
         self.upstream
             .client
@@ -321,6 +318,7 @@ fn no_credential(refusal: NoCredential) -> ProxyError {
 fn pass(answer: Response<Incoming>, mut outcome: Outcome, rules: &Rules) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     headers::to_client(&mut head.headers);
+    let http2 = head.version == Version::HTTP_2;
     head.version = Version::HTTP_11;
     head.extensions.clear();
     outcome.answered(head.status);
@@ -334,7 +332,7 @@ fn pass(answer: Response<Incoming>, mut outcome: Outcome, rules: &Rules) -> Resp
     if body.is_end_stream() {
         outcome.ended(End::Complete);
     }
-    let download = Download::new(body, outcome, rules.timeouts.idle, is_events);
+    let download = Download::new(body, outcome, rules.timeouts.idle, is_events).over_http2(http2);
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 
@@ -371,10 +369,4 @@ fn identify(fields: &mut HeaderMap, outcome: &Outcome) {
     if let Ok(id) = HeaderValue::from_bytes(&outcome.id.digits()) {
         fields.insert(REQUEST_ID, id);
     }
-}
-
-/// A path that no table has, for the log.
-fn label(uri: &Uri) -> Arc<str> {
-    let path = uri.path();
-    path.get(..200).unwrap_or(path).into()
 }

@@ -4,11 +4,13 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -120,10 +122,6 @@ impl Bound {
         (tracker, connections): (TaskTracker, Arc<AtomicU64>),
     ) {
         loop {
-            let permit = tokio::select! {
-                () = stop.drain.cancelled() => return,
-                permit = permits.clone().acquire_owned() => permit,
-            };
             let accepted = tokio::select! {
                 () = stop.drain.cancelled() => return,
                 accepted = self.listener.accept() => accepted,
@@ -135,6 +133,11 @@ impl Bound {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
+            };
+            // Accepted first, so that a quiet listener holds no place.
+            let permit = tokio::select! {
+                () = stop.drain.cancelled() => return,
+                permit = permits.clone().acquire_owned() => permit,
             };
             let Ok(local) = stream.local_addr() else {
                 continue;
@@ -159,7 +162,12 @@ async fn serve_connection(stream: TcpStream, gateway: Arc<Gateway>, entry: Arc<E
     let rules = gateway.rules();
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
-    let service = service_fn(move |request| {
+    let http10 = Arc::new(AtomicBool::new(false));
+    let seen = http10.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        if request.version() == Version::HTTP_10 {
+            seen.store(true, Ordering::Relaxed);
+        }
         let answer = handler::handle(gateway.clone(), entry.clone(), request);
         // Boxed, so that a connection whose answer streams keeps no room for it.
         let answer: Pin<Box<dyn Future<Output = _> + Send>> =
@@ -182,7 +190,10 @@ async fn serve_connection(stream: TcpStream, gateway: Arc<Gateway>, entry: Arc<E
                 drained = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            () = stop.abort.cancelled() => return,
+            () = stop.abort.cancelled() => {
+                end_abruptly(&connection.into_parts().io.into_inner().into_inner(), &http10);
+                return;
+            }
         }
     };
     let Err(error) = result else { return };
@@ -194,6 +205,18 @@ async fn serve_connection(stream: TcpStream, gateway: Arc<Gateway>, entry: Arc<E
         }
     } else {
         tracing::debug!(%error, "a client's connection ended");
+        end_abruptly(
+            &connection.into_parts().io.into_inner().into_inner(),
+            &http10,
+        );
+    }
+}
+
+/// An answer to HTTP/1.0 ends with its connection (RFC 9112 §6.3), so a connection that is cut
+/// must not end in order.
+fn end_abruptly(stream: &TcpStream, http10: &AtomicBool) {
+    if http10.load(Ordering::Relaxed) {
+        stream.set_zero_linger().ok();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::upload::Upload;
@@ -44,10 +44,11 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) id: RequestId,
-    provider: Arc<str>,
+    /// The provider and its path, once they are known.
+    routed: Option<(Arc<str>, Arc<str>)>,
     counters: Option<Arc<Counters>>,
     method: Method,
-    path: Arc<str>,
+    uri: Uri,
     started: Instant,
     first_byte: Option<Instant>,
     status: Option<StatusCode>,
@@ -91,13 +92,13 @@ impl Counters {
 
 impl Outcome {
     /// A request that has just come. Until told otherwise, its end is that the client left.
-    pub(super) fn new(method: Method, path: Arc<str>) -> Self {
+    pub(super) fn new(method: Method, uri: Uri) -> Self {
         Self {
             id: RequestId::draw(),
-            provider: Arc::from(""),
+            routed: None,
             counters: None,
             method,
-            path,
+            uri,
             started: Instant::now(),
             first_byte: None,
             status: None,
@@ -114,8 +115,7 @@ impl Outcome {
         path: &Arc<str>,
         counters: &Arc<Counters>,
     ) {
-        self.provider = provider.clone();
-        self.path = path.clone();
+        self.routed = Some((provider.clone(), path.clone()));
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
         self.counters = Some(counters.clone());
     }
@@ -157,6 +157,10 @@ impl Drop for Outcome {
             u64::try_from(time.duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
         };
         let digits = self.id.digits();
+        let (provider, path) = match &self.routed {
+            Some((provider, path)) => (&**provider, &**path),
+            None => ("", self.uri.path()),
+        };
         let (end, code) = match self.end {
             End::Complete => ("complete", ""),
             End::Refused(code) => ("refused", code),
@@ -165,9 +169,9 @@ impl Drop for Outcome {
         };
         tracing::info!(
             id = std::str::from_utf8(&digits).unwrap_or_default(),
-            provider = &*self.provider,
+            provider,
             method = self.method.as_str(),
-            path = &*self.path,
+            path = path.get(..200).unwrap_or(path),
             status = self.status.map_or(0, |status| status.as_u16()),
             first_byte_us = self.first_byte.map(micros),
             duration_us = micros(Instant::now()),

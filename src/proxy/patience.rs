@@ -78,18 +78,17 @@ impl Timer for Patience {
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let begun_with = self.reads.load(Ordering::Relaxed);
         let idle = begun_with > 0;
-        let deadline = tokio::time::Instant::from_std(deadline);
-        // hyper asks for the head's limit; between two requests there is more time.
-        let extra = if idle {
-            self.keep_alive.saturating_sub(self.head)
+        // hyper asks for the head's limit; between two requests there is another.
+        let deadline = if idle {
+            tokio::time::Instant::now() + self.keep_alive
         } else {
-            Duration::ZERO
+            tokio::time::Instant::from_std(deadline)
         };
         Box::pin(Wait {
             patience: self.clone(),
             begun_with,
             head_began: !idle,
-            sleep: Box::pin(tokio::time::sleep_until(deadline + extra)),
+            sleep: Box::pin(tokio::time::sleep_until(deadline)),
         })
     }
 
@@ -106,8 +105,7 @@ impl Future for Wait {
         if !self.head_began && reads > self.begun_with {
             self.head_began = true;
             let limit = tokio::time::Instant::now() + self.patience.head;
-            let sooner = limit.min(self.sleep.deadline());
-            self.sleep.as_mut().reset(sooner);
+            self.sleep.as_mut().reset(limit);
         }
         self.sleep.as_mut().poll(cx)
     }

@@ -54,7 +54,8 @@ pub trait Serves {
     fn paths(&self) -> &[AllowedPath];
 }
 
-/// Finds what serves `method` on `path`; `default` is the place of the provider that `/v1` means.
+/// Finds what serves `method` on `path`; `default` is the place of the provider that `/v1` means,
+/// if there is one.
 ///
 /// # Errors
 /// 404 `path_not_allowed` or `unknown_provider`, 405 `method_not_allowed`.
@@ -62,7 +63,7 @@ pub fn find(
     method: &Method,
     path: &str,
     providers: &[impl Serves],
-    default: usize,
+    default: Option<usize>,
 ) -> Result<Route, ProxyError> {
     if let Some((_, local)) = Local::ALL.iter().find(|(known, _)| *known == path) {
         return match *method {
@@ -80,7 +81,7 @@ pub fn find(
             .iter()
             .position(|p| p.name().eq_ignore_ascii_case(first))
         {
-            provider = named;
+            provider = Some(named);
             segments.next();
         } else if path.split('/').filter(|segment| !segment.is_empty()).nth(1) == Some("v1") {
             return Err(unknown_provider(first, providers));
@@ -89,8 +90,8 @@ pub fn find(
     for _ in 0..2 {
         segments.next_if_eq(&"v1");
     }
-    let Some(served) = providers.get(provider) else {
-        return Err(not_allowed(path, &[]));
+    let Some((provider, served)) = provider.and_then(|at| Some((at, providers.get(at)?))) else {
+        return Err(unknown_provider("at this address", providers));
     };
     let matches = |allowed: &AllowedPath| {
         allowed
@@ -180,7 +181,7 @@ mod tests {
         ];
         let other = [path("/responses", Method::POST)];
         let providers = [Fake("nous", &nous), Fake("other", &other)];
-        find(method, target, &providers, 0)
+        find(method, target, &providers, Some(0))
     }
 
     #[test]

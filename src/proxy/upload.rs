@@ -53,6 +53,8 @@ struct Source {
     incoming: Incoming,
     limits: UploadLimits,
     kept: VecDeque<Bytes>,
+    /// How many of the kept pieces the present attempt has sent.
+    sent: usize,
     kept_bytes: usize,
     /// Whether everything that passed is kept.
     replayable: bool,
@@ -68,8 +70,6 @@ struct Source {
 pub(super) struct UploadBody {
     upload: Option<Upload>,
     attempt: usize,
-    /// How many of the kept pieces have been sent.
-    sent: usize,
     hint: SizeHint,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -82,6 +82,7 @@ impl Upload {
             replayable: limits.replay > 0,
             limits,
             kept: VecDeque::new(),
+            sent: 0,
             kept_bytes: 0,
             received: 0,
             last: Instant::now(),
@@ -95,6 +96,7 @@ impl Upload {
     pub(super) fn body(&self) -> UploadBody {
         let mut source = self.source();
         source.attempt += 1;
+        source.sent = 0;
         let hint = source.incoming.size_hint();
         let kept = source.kept_bytes as u64;
         // What has been read already comes on top of what is still to come.
@@ -105,7 +107,6 @@ impl Upload {
         UploadBody {
             upload: Some(self.clone()),
             attempt: source.attempt,
-            sent: 0,
             hint,
             sleep: None,
         }
@@ -140,6 +141,11 @@ impl Upload {
     /// The most bytes that a client may send.
     pub(super) fn limit(&self) -> u64 {
         self.source().limits.size
+    }
+
+    /// The longest silence that a client may keep.
+    pub(super) fn silence(&self) -> Duration {
+        self.source().limits.silence
     }
 
     /// When the client sent something last.
@@ -191,26 +197,47 @@ impl Source {
         if !self.replayable {
             return;
         }
-        let kept = self.kept_bytes + data.len();
-        let total = self
-            .limits
-            .replay_used
-            .fetch_add(data.len(), Ordering::Relaxed)
-            + data.len();
-        self.kept_bytes = kept;
+        let used = &self.limits.replay_used;
+        let total = used.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        self.kept_bytes += data.len();
         self.kept.push_back(data.clone());
-        if kept > self.limits.replay || total > self.limits.replay_total {
+        self.sent += 1;
+        if self.kept_bytes > self.limits.replay || total > self.limits.replay_total {
             self.forget();
         }
     }
 
+    /// No replay will happen: what the present attempt has sent is given back, the rest goes out
+    /// piece by piece.
     fn forget(&mut self) {
         self.replayable = false;
+        for _ in 0..std::mem::take(&mut self.sent) {
+            self.next_kept();
+        }
+    }
+
+    /// The first kept piece, which is kept no longer.
+    fn next_kept(&mut self) -> Option<Bytes> {
+        let piece = self.kept.pop_front()?;
+        self.kept_bytes -= piece.len();
         self.limits
             .replay_used
-            .fetch_sub(self.kept_bytes, Ordering::Relaxed);
-        self.kept_bytes = 0;
-        self.kept = VecDeque::new();
+            .fetch_sub(piece.len(), Ordering::Relaxed);
+        Some(piece)
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.kept.len() > self.sent
+    }
+
+    /// The next kept piece that the present attempt has not sent.
+    fn unsent(&mut self) -> Option<Bytes> {
+        if !self.replayable {
+            return self.next_kept();
+        }
+        let piece = self.kept.get(self.sent).cloned()?;
+        self.sent += 1;
+        Some(piece)
     }
 
     fn fail(&mut self, error: UploadError) -> UploadError {
@@ -221,7 +248,9 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.forget();
+        self.limits
+            .replay_used
+            .fetch_sub(self.kept_bytes, Ordering::Relaxed);
     }
 }
 
@@ -231,7 +260,6 @@ impl UploadBody {
         Self {
             upload: None,
             attempt: 0,
-            sent: 0,
             hint: SizeHint::with_exact(0),
             sleep: None,
         }
@@ -257,12 +285,10 @@ impl Body for UploadBody {
         if let Some(failure) = source.failure {
             return Poll::Ready(Some(Err(failure)));
         }
-        if let Some(piece) = source.kept.get(this.sent).cloned() {
-            this.sent += 1;
+        if let Some(piece) = source.unsent() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if let Poll::Ready(result) = source.poll(cx) {
-            this.sent = source.kept.len();
             return Poll::Ready(result.map(|result| result.map(Frame::data)));
         }
         // The timer is set once and looks, when it fires, whether there was progress since.
@@ -285,7 +311,7 @@ impl Body for UploadBody {
             return true;
         };
         let source = upload.source();
-        source.finished && self.sent >= source.kept.len() && source.failure.is_none()
+        source.finished && !source.has_unsent() && source.failure.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep_until};
@@ -71,15 +71,12 @@ impl Client {
         request: Request<UploadBody>,
         upload: Option<&Upload>,
     ) -> Result<Response<Incoming>, SendError> {
-        let host = request
-            .uri()
-            .authority()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let target = request.uri().clone();
         let answer = tokio::select! {
             biased;
             answer = self.http.request(request) => answer,
             () = head_overdue(self.head_limit, upload) => {
+                let host = host(&target);
                 let message = format!(
                     "hermes-proxyd: {host} sent no response head within {} s \
                      (`timeouts.response_head`)",
@@ -91,9 +88,15 @@ impl Client {
         };
         answer.map_err(|error| match upload.and_then(Upload::failure) {
             Some(failure) => SendError::Upload(failure),
-            None => SendError::Upstream(explain(&error, &host)),
+            None => SendError::Upstream(explain(&error, host(&target))),
         })
     }
+}
+
+fn host(target: &Uri) -> &str {
+    target
+        .authority()
+        .map_or("", |authority| authority.as_str())
 }
 
 /// Ends when the head has not come within `limit` of the client's last byte.
@@ -102,13 +105,14 @@ async fn head_overdue(limit: Duration, upload: Option<&Upload>) {
     loop {
         sleep_until(deadline).await;
         let Some(upload) = upload else { return };
-        let progress = upload.last_progress() + limit;
-        // A client that is still sending has a limit of its own.
-        let next = if upload.is_finished() {
-            progress
+        // While a body is on its way, silence has a limit of its own on the client's side; a
+        // provider that stops taking it is noticed here.
+        let silence = if upload.is_finished() {
+            limit
         } else {
-            Instant::now() + limit
+            limit.max(upload.silence())
         };
+        let next = upload.last_progress() + silence;
         if next <= deadline {
             return;
         }
