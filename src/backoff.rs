@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// The first delay's ceiling; each further one doubles it.
 const FIRST: Duration = Duration::from_secs(1);
-/// No ceiling is higher than this.
-const LONGEST: Duration = Duration::from_mins(5);
+/// No wait is longer than this.
+pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// Counts failures in a row and says how long to wait before the next attempt.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -76,6 +76,12 @@ pub mod fake {
             Self(Mutex::new(start.parse().unwrap()))
         }
 
+        /// Is put back.
+        pub fn jump_back(&self, by: Duration) {
+            let mut now = self.0.lock().unwrap();
+            *now = super::before(*now, by);
+        }
+
         /// Jumps ahead.
         pub fn jump(&self, by: Duration) {
             let mut now = self.0.lock().unwrap();

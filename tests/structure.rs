@@ -92,7 +92,7 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
         let path: PathBuf = entry.unwrap().path();
         if path.is_dir() {
             collect(root, &path, files);
-        } else {
+        } else if !path.ends_with("tests.rs") {
             let name = path
                 .strip_prefix(root)
                 .unwrap()
@@ -198,7 +198,7 @@ fn pure_files_wait_for_nothing_and_touch_no_file() {
 #[test]
 fn a_secrets_text_is_looked_at_in_few_files() {
     for (file, text) in sources() {
-        let exposes = text.contains(".expose()");
+        let exposes = text.contains("expose(") || text.contains("::expose");
         assert!(
             !exposes || MAY_EXPOSE.contains(&file.as_str()),
             "{file} exposes a secret"

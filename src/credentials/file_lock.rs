@@ -52,7 +52,13 @@ fn open(path: &Path) -> std::io::Result<File> {
     options.read(true).append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let file = options.open(path)?;
+    // Hermes Agent locks the first byte there, and writes one where there is none.
+    #[cfg(windows)]
+    if file.metadata()?.len() == 0 {
+        std::io::Write::write_all(&mut &file, b" ")?;
+    }
+    Ok(file)
 }
 
 /// The lock file beside a store: `auth.json` has `auth.lock`.

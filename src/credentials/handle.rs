@@ -10,8 +10,13 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::status::{StandingKind, Status};
+use crate::backoff;
 use crate::clock::{self, Clock};
 use crate::provider::Credential;
+
+/// A refused request waits this long for another credential, if a credential's own limit is not
+/// longer: a refresh may take its time, and another program may hold the lock.
+const LONGEST_REPLACEMENT: Duration = Duration::from_secs(20);
 
 /// What the keeper last published. Immutable but for the proof.
 #[derive(Debug)]
@@ -135,7 +140,8 @@ impl Handle {
             .send(Command::Rejected { generation, done })
             .await
             .ok()?;
-        answer.await.ok()?;
+        let wait = self.limit.max(LONGEST_REPLACEMENT);
+        tokio::time::timeout(wait, answer).await.ok()?.ok()?;
         match self.now() {
             Now::Lease(lease) if !lease.credential.bearer.same(&refused.credential.bearer) => {
                 Some(lease)
@@ -202,7 +208,7 @@ impl Handle {
             }),
             Standing::Credential(_) | Standing::Pending | Standing::Starting => {
                 match snapshot.retry_at {
-                    Some(at) if clock::until(at, now) > self.limit => {
+                    Some(at) if is_beyond(at, now, self.limit) => {
                         Now::Refused(unavailable(clock::until(at, now)))
                     }
                     _ => Now::Wait,
@@ -235,6 +241,13 @@ impl Handle {
             message: format!("hermes-proxyd: {reason}; run: {command}"),
         }
     }
+}
+
+/// Whether an attempt lies further ahead than `limit`. One that lies further than any backoff was
+/// set before the clock was put back, and counts as due.
+fn is_beyond(at: DateTime<Utc>, now: DateTime<Utc>, limit: Duration) -> bool {
+    let wait = clock::until(at, now);
+    wait > limit && wait <= backoff::LONGEST
 }
 
 enum Now {

@@ -17,9 +17,9 @@ use super::handle::{Command, Handle, Shared, Snapshot, Standing};
 use super::schedule::Window;
 use super::status::{Event, Fault, RefreshResult, StandingKind, Status};
 use super::store::{Found, Store, StoreError};
-use crate::backoff::Backoff;
+use crate::backoff::{self, Backoff};
 use crate::clock::{self, Clock};
-use crate::provider::{Adapter, Assessment, Credential, Login, LoginSource, Renewal};
+use crate::provider::{Adapter, Assessment, Credential, Login, LoginSource, Merge, Renewal};
 use crate::secret::Secret;
 
 /// How often the store's files are looked at for someone else's writing: three `stat` calls.
@@ -85,8 +85,22 @@ pub(super) struct Receipt {
 #[derive(Debug, Clone)]
 pub(super) struct Unsaved {
     pub(super) login: Login,
-    /// The token that it replaces; when another one stands in the store, someone logged in.
-    pub(super) spent: Option<String>,
+    /// What stood in the store when its token was spent.
+    pub(super) spent: Option<Secret>,
+}
+
+impl Unsaved {
+    /// Whether `stored` is still what it replaces, or already what it is: nobody renewed or
+    /// logged in since.
+    pub(super) fn still_stands(&self, stored: &Login) -> bool {
+        let stored = stored.secret("refresh_token");
+        let same = |other: Option<&Secret>| match (&stored, other) {
+            (Some(stored), Some(other)) => stored.same(other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        same(self.spent.as_ref()) || same(self.login.secret("refresh_token").as_ref())
+    }
 }
 
 impl Keeper {
@@ -201,7 +215,7 @@ impl Keeper {
         let snapshot = self.shared.snapshot.load_full();
         let now = self.clock.now();
         let superseded = snapshot.generation != generation;
-        let waiting = self.retry_at.is_some_and(|at| at > now);
+        let waiting = self.is_waiting();
         let proven = snapshot.proven.load(std::sync::atomic::Ordering::Relaxed);
         let unproven = !proven
             && snapshot
@@ -235,7 +249,9 @@ impl Keeper {
         match blocking(move || store.peek()).await {
             Err(error) => self.unreadable(&error),
             Ok(found) => {
-                self.unread = false;
+                if std::mem::take(&mut self.unread) {
+                    self.status(|status| status.last_error = None);
+                }
                 self.take_found(found);
                 if known > 0 && self.shared.snapshot.load().generation != known {
                     self.others_renewed();
@@ -264,8 +280,15 @@ impl Keeper {
 
     /// Looks again when someone else wrote the store, or when it could not be read last time.
     async fn notice_others(&mut self) {
-        let changed = |store: &Store| store.stamps() != self.stamps;
-        if self.unread || self.store.as_ref().is_some_and(changed) {
+        let changed = match &self.store {
+            Some(store) => store.stamps() != self.stamps,
+            // A key that was missing may be there now.
+            None => matches!(
+                self.shared.snapshot.load().standing,
+                Standing::LoginNeeded(_)
+            ),
+        };
+        if self.unread || changed {
             self.look().await;
         }
     }
@@ -283,22 +306,14 @@ impl Keeper {
             return self.no_login("there is no login");
         };
         if let Some(unsaved) = &self.unsaved {
-            // What stands on disk is the token that was spent; ours is still to be written.
-            if login.text("refresh_token").map(str::to_owned) == unsaved.spent {
+            if unsaved.still_stands(&login) {
                 return;
             }
             self.unsaved = None;
         }
-        let stored = login.clone();
-        if let Some(mirror) = &mirror {
-            self.adapter.merge_mirror(&mut login, mirror);
-        }
         // Whoever renewed it was cut off between the two files, or could not write one.
-        let refresh_token = |login: &Login| login.text("refresh_token").map(str::to_owned);
-        self.torn = mirror.is_some_and(|mirror| {
-            refresh_token(&mirror) != refresh_token(&login)
-                || refresh_token(&stored) != refresh_token(&login)
-        });
+        let merge = self.merge(&mut login, mirror.as_ref());
+        self.torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
         self.take(&login);
     }
 
@@ -365,6 +380,7 @@ impl Keeper {
     pub(super) fn no_login(&mut self, reason: &str) {
         self.due = None;
         self.retry_at = None;
+        self.unsaved = None;
         let old = self.shared.snapshot.load();
         let known = matches!(&old.standing, Standing::LoginNeeded(known) if **known == *reason);
         if !known {
@@ -477,11 +493,20 @@ impl Keeper {
         );
     }
 
+    /// Whether the next attempt lies ahead. One that lies further ahead than any backoff was set
+    /// before the clock was put back.
+    fn is_waiting(&self) -> bool {
+        let wait = self
+            .retry_at
+            .map(|at| clock::until(at, self.clock.now()))
+            .unwrap_or_default();
+        !wait.is_zero() && wait <= backoff::LONGEST
+    }
+
     fn is_due(&self) -> bool {
         let now = self.clock.now();
-        let waiting = self.retry_at.is_some_and(|at| at > now);
         let due = self.unsaved.is_some() || self.torn || self.due.is_some_and(|due| due <= now);
-        due && !waiting
+        due && !self.is_waiting()
     }
 
     /// When to wake up at the latest, and how long one nap may be.

@@ -12,6 +12,8 @@ mod renewal;
 pub mod schedule;
 mod status;
 mod store;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use self::handle::{Handle, Lease, Refusal};

@@ -8,7 +8,7 @@ use super::keeper::{Keeper, Receipt, Unsaved, blocking};
 use super::status::{Event, RefreshResult};
 use super::store::{Change, StoreError, Transaction};
 use crate::clock;
-use crate::provider::{Assessment, Credential, Grant, Login, Renewal, TokenError};
+use crate::provider::{Assessment, Credential, Grant, Login, Merge, Renewal, TokenError};
 use crate::secret::Secret;
 
 /// A lock is waited for at least this long, as Hermes Agent does.
@@ -38,7 +38,11 @@ struct Attempt<'a> {
     login: Login,
     refused: Option<&'a Secret>,
     access_token: AccessToken,
+    /// How the store's login and the mirror stood to each other.
+    merge: Merge,
+    /// Whether anything was granted, and the bearer that it gave.
     granted: bool,
+    granted_bearer: Option<Secret>,
 }
 
 /// What minting has shown of the access token.
@@ -61,26 +65,34 @@ impl Keeper {
     /// half-way: its caller is the keeper's own loop, and each wait has its own limit.
     pub(super) async fn renew(&mut self, refused: Option<&Secret>) {
         self.status(|status| status.renewing = true);
-        self.torn = false;
         let result = self.attempt(refused).await;
         self.note_stamps();
         self.status(|status| status.renewing = false);
         let provider = self.adapter.name().as_str();
         match result {
-            Ok(Some(result)) => {
-                tracing::info!(provider, ?result, "the login was renewed");
+            Ok(result) => {
+                self.torn = false;
+                match result {
+                    Some(done @ (RefreshResult::Refreshed | RefreshResult::Adopted)) => {
+                        tracing::info!(provider, result = ?done, "the login was renewed");
+                    }
+                    Some(RefreshResult::Failed | RefreshResult::Rejected) | None => {}
+                }
                 self.finished(result);
             }
-            Ok(None) => {}
             Err(trouble) => self.troubled(&trouble),
         }
     }
 
-    fn finished(&mut self, result: RefreshResult) {
+    fn finished(&mut self, result: Option<RefreshResult>) {
         let at = self.clock.now();
         self.status(|status| {
-            status.last_renewal = Some(Event { at, what: result });
-            status.last_error = status.last_error.take().filter(|_| status.unsaved);
+            if let Some(what) = result {
+                status.last_renewal = Some(Event { at, what });
+            }
+            if !status.unsaved && result != Some(RefreshResult::Rejected) {
+                status.last_error = None;
+            }
         });
     }
 
@@ -118,17 +130,17 @@ impl Keeper {
             return Ok(None);
         };
         let mut login = found.login.clone();
-        if let Some(mirror) = &found.mirror {
-            self.adapter.merge_mirror(&mut login, mirror);
-        }
+        let merge = self.merge(&mut login, found.mirror.as_ref());
         let mut attempt = Attempt {
             store: transaction,
             login,
             refused,
             access_token: AccessToken::Untried,
+            merge,
             granted: false,
+            granted_bearer: None,
         };
-        self.bring_in_unsaved(&mut attempt).await?;
+        self.bring_in_unsaved(&mut attempt).await;
         for _ in 0..STEPS {
             match self.next_step(&mut attempt).await? {
                 Step::Done => return Ok(self.conclude(&attempt)),
@@ -146,21 +158,44 @@ impl Keeper {
         })
     }
 
-    /// A rotated login that could not be written is written now, unless someone logged in anew.
-    async fn bring_in_unsaved(&mut self, attempt: &mut Attempt<'_>) -> Result<(), Trouble> {
-        let Some(unsaved) = self.unsaved.clone() else {
-            return Ok(());
+    /// Merges the mirror, if there is one, into a login.
+    pub(super) fn merge(&self, login: &mut Login, mirror: Option<&Login>) -> Merge {
+        mirror.map_or(Merge::Same, |mirror| {
+            self.adapter.merge_mirror(login, mirror, self.clock.now())
+        })
+    }
+
+    /// A rotated login that could not be written is used and written now, unless someone renewed
+    /// or logged in meanwhile. It stays in use when it can't be written once more.
+    async fn bring_in_unsaved(&mut self, attempt: &mut Attempt<'_>) {
+        let Some(unsaved) = self.unsaved.take() else {
+            return;
         };
-        let stored = attempt
-            .store
-            .found()
-            .and_then(|f| f.login.text("refresh_token").map(str::to_owned));
-        if stored == unsaved.spent {
-            attempt.login = unsaved.login;
-            self.persist(attempt, Change::Rotated).await?;
+        let Some(found) = attempt.store.found() else {
+            return;
+        };
+        if !unsaved.still_stands(&found.login) {
+            return;
         }
-        self.unsaved = None;
-        Ok(())
+        let mut login = unsaved.login.clone();
+        let mirror = found.mirror.clone();
+        attempt.merge = self.merge(&mut login, mirror.as_ref());
+        attempt.login = login;
+        if attempt.merge == Merge::Taken {
+            return;
+        }
+        attempt.granted = true;
+        if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
+            self.keep_unsaved(unsaved, &trouble);
+        }
+    }
+
+    fn keep_unsaved(&mut self, unsaved: Unsaved, trouble: &Trouble) {
+        let message = format!("{trouble}; the renewed login is kept in memory only");
+        self.failed("store", &message);
+        let delay = self.backoff.failed(None);
+        self.retry_at = Some(clock::after(self.clock.now(), delay));
+        self.unsaved = Some(unsaved);
     }
 
     /// Decides from the login as it is: use it, renew it, or give up. A usable credential that
@@ -183,10 +218,14 @@ impl Keeper {
             let refused = attempt
                 .refused
                 .is_some_and(|bearer| bearer.same(&credential.bearer));
-            lives && !refused && (!due || attempt.granted)
+            let granted = attempt
+                .granted_bearer
+                .as_ref()
+                .is_some_and(|bearer| bearer.same(&credential.bearer));
+            lives && !refused && (!due || granted)
         });
         if fresh || renewal == Renewal::Never {
-            self.persist_adopted(attempt).await?;
+            self.persist_adopted(attempt).await;
             return Ok(Step::Done);
         }
         let refreshable = attempt.login.text("refresh_token").is_some();
@@ -197,16 +236,17 @@ impl Keeper {
     }
 
     /// Writes what the adoption merged, and a mirror that was left behind: Hermes Agent would
-    /// spend its token. A mirror alone that can't be written takes nothing from the adoption.
-    async fn persist_adopted(&mut self, attempt: &mut Attempt<'_>) -> Result<(), Trouble> {
-        let found = attempt.store.found();
-        let merged = found.is_some_and(|found| attempt.login.differs_from(&found.login));
-        match self.persist(attempt, Change::Rotated).await {
-            Err(trouble) if !merged => {
-                tracing::warn!(error = %trouble, "the login's mirror is left as it was");
-                Ok(())
-            }
-            result => result,
+    /// spend its token. What can't be written takes nothing from the adoption: the tokens lie in
+    /// the other file. Where nobody can tell which is fresher, neither is touched.
+    async fn persist_adopted(&mut self, attempt: &mut Attempt<'_>) {
+        if self.unsaved.is_some() || (attempt.merge == Merge::Undecided && !attempt.granted) {
+            return;
+        }
+        if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
+            self.failed(
+                "store",
+                &format!("{trouble}; an adopted login is not mirrored"),
+            );
         }
     }
 
@@ -247,26 +287,32 @@ impl Keeper {
     /// kept and used all the same: the old token is spent.
     async fn granted(&mut self, attempt: &mut Attempt<'_>, grant: Grant) {
         let now = self.clock.now();
-        let lifetime = grant.lifetime();
-        let spent = attempt.login.text("refresh_token").map(str::to_owned);
+        let (lifetime, renewal) = (grant.lifetime(), grant.renewal());
+        let stored = attempt
+            .store
+            .found()
+            .and_then(|found| found.login.secret("refresh_token"));
         self.adapter.apply(&mut attempt.login, grant, now);
         attempt.granted = true;
         if attempt.access_token == AccessToken::Refused {
             attempt.access_token = AccessToken::Replaced;
         }
         if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
-            self.failed(
-                "store",
-                &format!("{trouble}; the renewed login is kept in memory only"),
+            let login = attempt.login.clone();
+            self.keep_unsaved(
+                Unsaved {
+                    login,
+                    spent: stored,
+                },
+                &trouble,
             );
-            let delay = self.backoff.failed(None);
-            self.retry_at = Some(clock::after(now, delay));
-            self.unsaved = Some(Unsaved {
-                login: attempt.login.clone(),
-                spent,
-            });
         }
-        if let Some(credential) = self.bearer_of(&attempt.login) {
+        // A refresh of an access token that can't infer gives no bearer yet.
+        let bearer = self
+            .bearer_of(&attempt.login)
+            .filter(|credential| credential.kind.is_from(renewal));
+        if let Some(credential) = bearer {
+            attempt.granted_bearer = Some(credential.bearer.clone());
             self.receipt = Some(Receipt {
                 bearer: credential.bearer,
                 at: now,
@@ -302,7 +348,7 @@ impl Keeper {
             .found()
             .and_then(|found| found.mirror.as_ref())
         {
-            self.adapter.merge_mirror(&mut stored, mirror);
+            self.merge(&mut stored, Some(mirror));
         }
         if stored
             .text("refresh_token")
@@ -311,11 +357,13 @@ impl Keeper {
             attempt.login = stored;
             return Ok(None);
         }
+        let dead = attempt.login.clone();
         self.quarantine(&mut attempt.login, code, description);
-        self.persist(attempt, Change::Quarantined).await?;
-        self.failed("login_rejected", &format!("{code}: {description}"));
+        if let Err(trouble) = self.persist_over(&dead, attempt, Change::Quarantined).await {
+            tracing::warn!(error = %trouble, "a dead login stays in the store");
+        }
         self.no_login(&format!("the login has ended ({code})"));
-        self.finished(RefreshResult::Rejected);
+        self.failed("login_rejected", &format!("{code}: {description}"));
         Ok(Some(RefreshResult::Rejected))
     }
 
@@ -379,13 +427,28 @@ impl Keeper {
     }
 
     async fn persist(&self, attempt: &mut Attempt<'_>, change: Change) -> Result<(), Trouble> {
+        let stored = attempt
+            .store
+            .found()
+            .map(|found| found.login.clone())
+            .unwrap_or_default();
+        self.persist_over(&stored, attempt, change).await
+    }
+
+    /// Writes the attempt's login; pool entries and mirrors with `old`'s tokens follow.
+    async fn persist_over(
+        &self,
+        old: &Login,
+        attempt: &mut Attempt<'_>,
+        change: Change,
+    ) -> Result<(), Trouble> {
         let now = self.clock.now();
         let mirror = self.adapter.mirror(&attempt.login, now);
-        let login = attempt.login.clone();
-        let result = run(&mut attempt.store, move |store| {
-            store.commit(&login, mirror, change, now)
-        });
-        Ok(result.await?)
+        let logins = (old.clone(), attempt.login.clone());
+        let commit = move |store: &mut Transaction| {
+            store.commit((&logins.0, &logins.1), mirror, change, now)
+        };
+        Ok(run(&mut attempt.store, commit).await?)
     }
 }
 

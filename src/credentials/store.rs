@@ -21,7 +21,7 @@ use crate::provider::Login;
 /// No store is larger; a larger file is none.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// What is wrong with the store. In each case it has not been written.
+/// What is wrong with the store. What it held before is still there, whole.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It is there, but it can't be read: never the same as empty.
@@ -158,10 +158,11 @@ impl Store {
         let Some((login, source)) = found else {
             return Ok(None);
         };
-        // An unreadable mirror is no login lost: the block itself is the source of truth.
-        let mirror = match &self.mirror {
-            Some(file) => read_object(file).unwrap_or_default().map(Login::new),
-            None => None,
+        let mirror = match self.mirror.as_deref().map(read_object) {
+            Some(Ok(mirror)) => mirror.map(Login::new),
+            // Nobody can use a torn mirror; a new one replaces it.
+            Some(Err(StoreError::Parse { .. })) | None => None,
+            Some(Err(error)) => return Err(error),
         };
         Ok(Some(Found {
             login,
@@ -259,11 +260,14 @@ impl Transaction {
     /// tokens, and the mirror. The mirror goes first: when only one of the two gets written,
     /// Hermes Agent takes the mirror's token, which must then be the one that is not spent.
     ///
+    /// `old` is the login whose tokens are replaced or dead; entries and mirrors that hold them
+    /// follow.
+    ///
     /// # Errors
     /// When either file is not durably written; the other one may be.
     pub(super) fn commit(
         &mut self,
-        login: &Login,
+        (old, login): (&Login, &Login),
         mirror: Option<Login>,
         change: Change,
         now: DateTime<Utc>,
@@ -279,11 +283,11 @@ impl Transaction {
             _ => Ok(()),
         };
         if change == Change::Quarantined {
-            self.remove_dead_mirror(&found);
+            self.remove_dead_mirror(&found, old);
         }
         let written = if login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
-            let document = rewritten(document, self.store.key, login, &found.login, (change, now));
+            let document = rewritten(document, self.store.key, login, old, (change, now));
             write::replace(&found.source, prepared, document)
         } else {
             Ok(())
@@ -307,8 +311,8 @@ impl Transaction {
         })
     }
 
-    /// Removes the mirror if it holds the same dead token, as Hermes Agent does.
-    fn remove_dead_mirror(&self, found: &Found) {
+    /// Removes the mirror if it holds the same dead token.
+    fn remove_dead_mirror(&self, found: &Found, dead: &Login) {
         let Some(file) = &self.store.mirror else {
             return;
         };
@@ -316,7 +320,7 @@ impl Transaction {
         let same = found
             .mirror
             .as_ref()
-            .is_some_and(|mirror| token(mirror) == token(&found.login));
+            .is_some_and(|mirror| token(mirror) == token(dead));
         if same && let Err(error) = fs::remove_file(file) {
             tracing::warn!(file = %file.display(), %error, "a dead mirror of the login is left");
         }

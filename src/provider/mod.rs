@@ -58,6 +58,15 @@ pub enum CredentialKind {
 }
 
 impl CredentialKind {
+    /// Whether a renewal of this way gives a bearer of this kind.
+    pub fn is_from(self, renewal: Renewal) -> bool {
+        match self {
+            Self::InvokeJwt => renewal == Renewal::Refresh,
+            Self::AgentKey => renewal == Renewal::Mint,
+            Self::ApiKey => false,
+        }
+    }
+
     /// The name as it stands in `proxy status --json`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -96,6 +105,19 @@ pub enum Renewal {
     Never,
 }
 
+/// How a login and its mirror stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// They hold the same tokens.
+    Same,
+    /// The mirror's were fresher and have been taken.
+    Taken,
+    /// The mirror was left behind.
+    MirrorBehind,
+    /// Nobody can tell which one is spent: neither may be written over the other.
+    Undecided,
+}
+
 /// Where a provider's login is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginSource {
@@ -112,13 +134,37 @@ pub enum LoginSource {
 
 /// What the token endpoint granted. Its fields are merged into the login by
 /// [`Adapter::apply`].
-#[derive(Debug)]
 pub struct Grant {
     answer: Map<String, Value>,
     renewal: Renewal,
 }
 
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant")
+            .field("renewal", &self.renewal)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Grant {
+    /// A grant for an adapter's own test.
+    #[cfg(test)]
+    pub(crate) fn new(answer: Map<String, Value>, renewal: Renewal) -> Self {
+        Self { answer, renewal }
+    }
+
+    /// What the endpoint answered.
+    #[cfg(test)]
+    pub(crate) fn into_answer(self) -> Map<String, Value> {
+        self.answer
+    }
+
+    /// How it was got.
+    pub fn renewal(&self) -> Renewal {
+        self.renewal
+    }
+
     /// How long the bearer lives from its receipt, when the endpoint says so (`expires_in`, RFC
     /// 6749 §5.1). By the receiver's clock, so a clock that is wrong does no harm.
     pub fn lifetime(&self) -> Option<Duration> {
@@ -153,7 +199,7 @@ pub enum TokenError {
 
 /// The contract between a provider and the daemon.
 ///
-/// Every method but [`Adapter::renew`] is pure: no I/O, no clock.
+/// No method but [`Adapter::renew`] asks the network or the clock. All are quick.
 #[async_trait]
 pub trait Adapter: Debug + Send + Sync {
     /// The name in paths and on the command line.
@@ -184,10 +230,10 @@ pub trait Adapter: Debug + Send + Sync {
     /// Merges what was granted into the login, received at `now`.
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>);
 
-    /// Copies the tokens of the shared mirror into `login` when they are fresher. Returns
-    /// whether anything changed.
-    fn merge_mirror(&self, _login: &mut Login, _mirror: &Login) -> bool {
-        false
+    /// Copies the tokens of the shared mirror into `login` when they are known to be fresher at
+    /// `now`.
+    fn merge_mirror(&self, _login: &mut Login, _mirror: &Login, _now: DateTime<Utc>) -> Merge {
+        Merge::Same
     }
 
     /// What the shared mirror should hold for `login`; `None` when there is nothing to share.

@@ -3,6 +3,8 @@
 //! The bearer is the access token itself when it is a JWT with the scope `inference:invoke` (the
 //! invoke JWT), else an agent key that the portal mints for it. Refresh tokens are single-use.
 
+use std::cmp::Ordering;
+
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::Method;
@@ -12,8 +14,8 @@ use url::Url;
 use super::jwt::{Claims, holds};
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
-    TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Merge,
+    Renewal, TokenError,
 };
 use crate::clock;
 use crate::config::{AllowedPath, ProviderName};
@@ -276,31 +278,33 @@ impl Adapter for Nous {
         }
     }
 
-    fn merge_mirror(&self, login: &mut Login, mirror: &Login) -> bool {
+    fn merge_mirror(&self, login: &mut Login, mirror: &Login, now: DateTime<Utc>) -> Merge {
         if mirror.text("refresh_token").is_none() || mirror.text("access_token").is_none() {
-            return false;
+            return Merge::Same;
         }
-        let same = login.text("refresh_token") == mirror.text("refresh_token")
-            && login.text("access_token") == mirror.text("access_token");
+        let same = |key: &str| login.text(key) == mirror.text(key);
+        if same("refresh_token") && same("access_token") {
+            return Merge::Same;
+        }
         // Hermes Agent takes the mirror's tokens whenever they differ. We take them when they
-        // were obtained later, so that a mirror that was left behind can't bring back a spent
-        // token.
-        let age = |login: &Login| {
-            login
-                .time("obtained_at")
-                .or_else(|| login.time("expires_at"))
+        // are known to be fresher, so that a mirror that was left behind can't bring back a
+        // spent token.
+        let order = match login.text("refresh_token") {
+            None => Some(Ordering::Greater),
+            Some(_) => freshness(mirror, login, now),
         };
-        let fresher = login.text("refresh_token").is_none() || age(mirror) > age(login);
-        if same || !fresher {
-            return false;
+        match order {
+            Some(Ordering::Greater) => {}
+            Some(Ordering::Less) => return Merge::MirrorBehind,
+            Some(Ordering::Equal) | None => return Merge::Undecided,
         }
         for key in SHARED {
             if let Some(text) = mirror.text(key) {
                 login.set(key, text.to_owned());
             }
         }
-        mirror_invoke_jwt(login, clock_free_obtained_at(login));
-        true
+        mirror_invoke_jwt(login, login.time("obtained_at").unwrap_or(now));
+        Merge::Taken
     }
 
     fn mirror(&self, login: &Login, now: DateTime<Utc>) -> Option<Login> {
@@ -399,8 +403,20 @@ fn mirror_invoke_jwt(login: &mut Login, now: DateTime<Utc>) {
     login.set("agent_key_obtained_at", iso(now));
 }
 
-fn clock_free_obtained_at(login: &Login) -> DateTime<Utc> {
-    login.time("obtained_at").unwrap_or(DateTime::UNIX_EPOCH)
+/// Which of two logins was granted later: by the portal's own clock where both hold a JWT, else by
+/// the clocks of those who wrote them, unless one of these was ahead of `now`.
+fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering> {
+    let issued = |login: &Login| Claims::decode(login.text("access_token")?)?.issued_at();
+    let by_portal = issued(one)
+        .zip(issued(other))
+        .map(|(one, other)| one.cmp(&other));
+    if let Some(order) = by_portal.filter(|order| order.is_ne()) {
+        return Some(order);
+    }
+    let obtained = |login: &Login| login.time("obtained_at").filter(|at| *at <= now);
+    obtained(one)
+        .zip(obtained(other))
+        .map(|(one, other)| one.cmp(&other))
 }
 
 /// The claims of an access token that may call the inference API.
@@ -685,18 +701,60 @@ mod tests {
     }
 
     #[test]
-    fn the_mirrors_tokens_are_taken_only_when_they_were_obtained_later() {
-        let at = |time: &str, token: &str| {
-            login(json!({"access_token": token, "refresh_token": token, "obtained_at": time}))
+    fn the_mirrors_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
+        let at = |obtained: &str, token: &str| {
+            login(json!({"access_token": token, "refresh_token": token, "obtained_at": obtained}))
+        };
+        let merged = |mut ours: Login, mirror: Login| {
+            let merge = adapter().merge_mirror(&mut ours, &mirror, now());
+            (merge, ours.text("refresh_token").map(str::to_owned))
         };
         let (early, late) = ("2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z");
-        let mut ours = at(early, "old");
-        assert!(adapter().merge_mirror(&mut ours, &at(late, "new")));
-        assert_eq!(ours.text("refresh_token"), Some("new"));
-        let mut ours = at(late, "new");
-        assert!(!adapter().merge_mirror(&mut ours, &at(early, "spent")));
-        assert_eq!(ours.text("refresh_token"), Some("new"));
-        let mut quarantined = login(json!({"client_id": CLIENT_ID}));
-        assert!(adapter().merge_mirror(&mut quarantined, &at(early, "theirs")));
+        let (ours, theirs) = (Some("ours".to_owned()), Some("theirs".to_owned()));
+        assert_eq!(
+            merged(at(early, "ours"), at(late, "theirs")),
+            (Merge::Taken, theirs.clone())
+        );
+        assert_eq!(
+            merged(at(late, "ours"), at(early, "theirs")),
+            (Merge::MirrorBehind, ours.clone())
+        );
+        assert_eq!(
+            merged(at(late, "ours"), at(late, "ours")),
+            (Merge::Same, ours.clone())
+        );
+        // A quarantined login takes what another profile has.
+        let quarantined = login(json!({"client_id": CLIENT_ID}));
+        assert_eq!(
+            merged(quarantined, at(early, "theirs")),
+            (Merge::Taken, theirs.clone())
+        );
+        // Written while the clock was ahead, or without a time: nobody knows.
+        for odd in ["2026-11-23T20:00:00Z", ""] {
+            assert_eq!(
+                merged(at(odd, "ours"), at(late, "theirs")),
+                (Merge::Undecided, ours.clone())
+            );
+            assert_eq!(
+                merged(at(late, "ours"), at(odd, "theirs")),
+                (Merge::Undecided, ours.clone())
+            );
+        }
+        // The portal's own clock wins over both.
+        let issued = |iat: i64, obtained: &str, token: &str| {
+            let jwt = jwt(&json!({"iat": iat, "scope": SCOPE}));
+            login(json!({"access_token": jwt, "refresh_token": token, "obtained_at": obtained}))
+        };
+        let wrong_clock = "2026-11-23T20:00:00Z";
+        let stood = merged(
+            issued(100, wrong_clock, "ours"),
+            issued(200, late, "theirs"),
+        );
+        assert_eq!(stood, (Merge::Taken, theirs));
+        let stood = merged(
+            issued(200, early, "ours"),
+            issued(100, wrong_clock, "theirs"),
+        );
+        assert_eq!(stood, (Merge::MirrorBehind, ours));
     }
 }

@@ -1,0 +1,284 @@
+//! The keeper under a clock that jumps, with a provider that grants whatever is asked.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Handle, Keeper, Refusal, Settings, StoreFiles};
+use crate::clock::fake::JumpingClock;
+use crate::clock::{self, Clock};
+use crate::config::{AllowedPath, ProviderName};
+use crate::provider::{
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
+    TokenError,
+};
+
+const LIFE: Duration = Duration::from_hours(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Grants tokens of one hour, numbered.
+#[derive(Debug)]
+struct Provider {
+    name: ProviderName,
+    calls: AtomicU64,
+    outage: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Adapter for Provider {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    fn display_name(&self) -> &'static str {
+        "Test"
+    }
+
+    fn allowed_paths(&self) -> &[AllowedPath] {
+        &[]
+    }
+
+    fn login_command(&self) -> &'static str {
+        "log in"
+    }
+
+    fn login_source(&self) -> LoginSource {
+        LoginSource::Store {
+            key: "test",
+            mirror: None,
+        }
+    }
+
+    fn assess(&self, login: &Login, _now: DateTime<Utc>) -> Assessment {
+        let Some(bearer) = login.secret("access_token") else {
+            return Assessment::NoLogin {
+                reason: "there is no login".to_owned(),
+            };
+        };
+        let credential = Credential {
+            authorization: bearer.authorization("Bearer").unwrap(),
+            bearer,
+            base_url: BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap(),
+            kind: CredentialKind::InvokeJwt,
+            issued_at: login.time("obtained_at"),
+            expires_at: login.time("expires_at"),
+        };
+        Assessment::Login {
+            credential: Some(credential),
+            renewal: Renewal::Refresh,
+        }
+    }
+
+    async fn renew(&self, _login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.outage.load(Ordering::Relaxed) {
+            return Err(TokenError::Transient {
+                what: "an outage".to_owned(),
+                retry_after: None,
+            });
+        }
+        let answer =
+            json!({"access_token": format!("a{call}"), "refresh_token": format!("r{call}")});
+        Ok(Grant::new(answer.as_object().cloned().unwrap(), renewal))
+    }
+
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
+        for (key, value) in grant.into_answer() {
+            login.set(&key, value);
+        }
+        login.set("obtained_at", now.to_rfc3339());
+        login.set("expires_at", clock::after(now, LIFE).to_rfc3339());
+    }
+}
+
+struct World {
+    provider: Arc<Provider>,
+    clock: Arc<JumpingClock>,
+    handle: Handle,
+    stop: CancellationToken,
+    home: tempfile::TempDir,
+}
+
+impl World {
+    /// A keeper with a token that was obtained just now.
+    async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let clock = Arc::new(JumpingClock::at("2026-11-23T12:00:00Z"));
+        write(home.path(), "a0", clock.now());
+        let provider = Arc::new(Provider {
+            name: ProviderName::new("test").unwrap(),
+            calls: AtomicU64::new(0),
+            outage: false.into(),
+        });
+        let files = StoreFiles {
+            active: home.path().join("auth.json"),
+            global: home.path().join("auth.json"),
+            shared: home.path().join("shared"),
+        };
+        let settings = Settings {
+            refresh_lead: Duration::from_mins(5),
+            token_timeout: Duration::from_secs(1),
+            wait: Duration::from_secs(10),
+        };
+        let (keeper, handle) = Keeper::new(provider.clone(), files, settings, clock.clone());
+        let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+        tokio::spawn(keeper.run(stop.clone()));
+        handle.started().await;
+        Self {
+            provider,
+            clock,
+            handle,
+            stop,
+            home,
+        }
+    }
+
+    fn calls(&self) -> u64 {
+        self.provider.calls.load(Ordering::Relaxed)
+    }
+
+    async fn until_calls(&self, wanted: u64) {
+        let waiting = async {
+            while self.calls() < wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("a call");
+    }
+
+    /// Two looks of the keeper at clock and store.
+    async fn two_looks(&self) {
+        for _ in 0..2 {
+            self.handle.reread().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn write(home: &Path, token: &str, now: DateTime<Utc>) {
+    let block = json!({
+        "access_token": token,
+        "refresh_token": format!("{token}-refresh"),
+        "obtained_at": now.to_rfc3339(),
+        "expires_at": clock::after(now, LIFE).to_rfc3339(),
+    });
+    let store = json!({"providers": {"test": block}});
+    std::fs::write(home.join("auth.json"), store.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn it_is_refreshed_when_due_and_only_then() {
+    let world = World::new().await;
+    world.two_looks().await;
+    world.clock.jump(Duration::from_mins(54));
+    world.two_looks().await;
+    assert_eq!(world.calls(), 0, "refreshed before it was due");
+    world.clock.jump(Duration::from_mins(2));
+    world.until_calls(1).await;
+    world.two_looks().await;
+    assert_eq!(world.calls(), 1, "refreshed twice");
+    let stored = std::fs::read_to_string(world.home.path().join("auth.json")).unwrap();
+    assert!(stored.contains("\"refresh_token\": \"r1\""), "{stored}");
+}
+
+#[tokio::test]
+async fn after_hours_of_suspend_the_first_request_gets_a_fresh_token() {
+    let world = World::new().await;
+    let before = world.handle.credential().await.unwrap();
+    world.clock.jump(Duration::from_hours(8));
+    let after = world.handle.credential().await.unwrap();
+    assert!(!after.credential().bearer.same(&before.credential().bearer));
+    assert!(after.credential().expires_at.unwrap() > world.clock.now());
+    assert_eq!(world.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_suspended_machine_is_noticed_without_any_request() {
+    let world = World::new().await;
+    world.clock.jump(Duration::from_hours(8));
+    // Within a look at the store, a few seconds of real time.
+    world.until_calls(1).await;
+}
+
+#[tokio::test]
+async fn an_outage_is_waited_out_and_a_clock_put_back_does_not_prolong_it() {
+    let world = World::new().await;
+    world.provider.outage.store(true, Ordering::Relaxed);
+    world.clock.jump(Duration::from_hours(2));
+    let refusal = world.handle.credential().await.map(|_| ()).unwrap_err();
+    assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal}");
+    let calls = world.calls();
+    assert!(calls >= 1, "nothing was tried");
+    // The backoff was set by a clock that is now put back; the token is valid again until it
+    // moves on.
+    world.provider.outage.store(false, Ordering::Relaxed);
+    world
+        .clock
+        .jump_back(Duration::from_hours(1) + Duration::from_mins(2));
+    world.until_calls(calls + 1).await;
+    world.handle.credential().await.unwrap();
+}
+
+#[tokio::test]
+async fn someone_elses_login_is_taken_without_a_call() {
+    let world = World::new().await;
+    write(world.home.path(), "theirs", world.clock.now());
+    let waiting = async {
+        let theirs = crate::secret::Secret::new("theirs".to_owned());
+        while !world
+            .handle
+            .credential()
+            .await
+            .unwrap()
+            .credential()
+            .bearer
+            .same(&theirs)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("it is noticed");
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_late_refusal_of_a_token_that_is_gone_causes_no_call() {
+    let world = World::new().await;
+    let old = world.handle.credential().await.unwrap();
+    let new = world.handle.replacement(&old).await.unwrap();
+    assert_eq!(world.calls(), 1);
+    let same = world.handle.replacement(&old).await.unwrap();
+    assert!(same.credential().bearer.same(&new.credential().bearer));
+    assert_eq!(world.calls(), 1);
+    // The new one has not been taken yet: it is not replaced at once either.
+    assert!(world.handle.replacement(&new).await.is_none());
+    assert_eq!(world.calls(), 1);
+}
+
+#[tokio::test]
+async fn while_the_endpoint_is_out_of_order_refusals_cause_one_call() {
+    let world = World::new().await;
+    world.provider.outage.store(true, Ordering::Relaxed);
+    let lease = world.handle.credential().await.unwrap();
+    for _ in 0..20 {
+        assert!(world.handle.replacement(&lease).await.is_none());
+    }
+    assert_eq!(world.calls(), 1);
+}
