@@ -158,7 +158,10 @@ async fn serve(
     let request: Value = serde_json::from_slice(request).unwrap_or_default();
     let steering = steering
         .unwrap_or_else(|| serde_json::from_value(request["mock"].clone()).unwrap_or_default());
-    tokio::time::sleep(Duration::from_millis(steering.delay_head_ms)).await;
+    // Even a sleep of nothing takes a millisecond.
+    if steering.delay_head_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(steering.delay_head_ms)).await;
+    }
     let mut answer = match head.uri.path() {
         "/v1/chat/completions" if request["stream"] == true => chat_stream(&request, &steering),
         "/v1/chat/completions" => json_answer(&chat(&request, &steering)),
