@@ -12,7 +12,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Daemon, PATIENCE, World, chat, client};
+use common::{Daemon, PATIENCE, World, chat, client, post};
 use hermes_proxy::proxy::error::ErrorKind;
 use hermes_proxy::proxy::route::Local;
 use mock_cloud::{Fault, Options, Tls};
@@ -50,12 +50,7 @@ async fn error(answer: reqwest::Response, kind: ErrorKind) -> String {
 }
 
 async fn ask(daemon: &Daemon) -> reqwest::Response {
-    client()
-        .post(daemon.url("/chat/completions"))
-        .json(&chat("x"))
-        .send()
-        .await
-        .unwrap()
+    post(daemon, &chat("x")).await
 }
 
 #[tokio::test]
@@ -326,12 +321,7 @@ async fn a_provider_that_says_nothing_is_a_timeout_with_its_key() {
     let mut request = chat("x");
     request["stream"] = true.into();
     request["mock"] = serde_json::json!({"delay_chunk_ms": 60_000});
-    let mut answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&request)
-        .send()
-        .await
-        .unwrap();
+    let mut answer = post(&daemon, &request).await;
     let mut text = Vec::new();
     let reading = async {
         while let Ok(Some(piece)) = answer.chunk().await {

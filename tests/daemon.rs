@@ -13,7 +13,7 @@ use std::net::TcpListener;
 use std::process::Output;
 use std::time::Duration;
 
-use common::{Daemon, PATIENCE, World, chat, client, ctl, program, scratch};
+use common::{Daemon, PATIENCE, World, chat, client, ctl, post, program, scratch};
 use mock_cloud::Options;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -23,12 +23,7 @@ fn text(output: &Output) -> String {
 }
 
 async fn ask(daemon: &Daemon) -> u16 {
-    let answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&chat("x"))
-        .send()
-        .await
-        .unwrap();
+    let answer = post(daemon, &chat("x")).await;
     answer.status().as_u16()
 }
 
@@ -37,12 +32,7 @@ async fn slow_stream(daemon: &Daemon, pause: Duration) -> reqwest::Response {
     let mut request = chat("x");
     request["stream"] = json!(true);
     request["mock"] = json!({"events": 1, "delay_chunk_ms": pause.as_millis()});
-    client()
-        .post(daemon.url("/chat/completions"))
-        .json(&request)
-        .send()
-        .await
-        .unwrap()
+    post(daemon, &request).await
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{PATIENCE, World, chat, client};
+use common::{PATIENCE, World, chat, client, post};
 use mock_cloud::{Canned, Fault, Options, pattern};
 use serde_json::{Value, json};
 
@@ -163,12 +163,7 @@ async fn the_providers_answer_passes_but_for_what_concerns_one_connection_or_a_b
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
     world.cloud.fail_next(1, &Fault::noisy_headers());
-    let answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&chat("x"))
-        .send()
-        .await
-        .unwrap();
+    let answer = post(&daemon, &chat("x")).await;
     let repeated: Vec<_> = answer.headers().get_all("x-repeat").iter().collect();
     assert_eq!(repeated, ["one", "two"]);
     assert_eq!(answer.headers()["x-ratelimit-remaining-requests"], "99");
@@ -224,8 +219,7 @@ async fn a_cut_answer_never_looks_complete() {
             let mut request = chat("a longer question, so that there is something to cut");
             request["stream"] = json!(stream);
             request["mock"] = json!({"cut_after_bytes": 150, "cut": cut, "chunk_bytes": 50});
-            let url = daemon.url("/chat/completions");
-            let answer = client().post(url).json(&request).send().await.unwrap();
+            let answer = post(&daemon, &request).await;
             assert_eq!(answer.status(), 200);
             let result = answer.bytes().await;
             assert!(
@@ -242,21 +236,11 @@ async fn a_stream_that_breaks_between_two_events_says_so_in_one() {
     let daemon = world.daemon();
     let mut request = chat("x");
     request["stream"] = json!(true);
-    let whole = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&request)
-        .send()
-        .await
-        .unwrap();
+    let whole = post(&daemon, &request).await;
     let whole = whole.text().await.unwrap();
     let first = whole.find("\n\n").unwrap() + 2;
     request["mock"] = json!({"cut_after_bytes": first, "chunk_bytes": first});
-    let mut answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&request)
-        .send()
-        .await
-        .unwrap();
+    let mut answer = post(&daemon, &request).await;
     let mut text = Vec::new();
     let error = loop {
         match answer.chunk().await {
@@ -290,12 +274,7 @@ async fn the_clients_leaving_cancels_the_request_in_every_phase() {
     // In the middle of the stream.
     request["stream"] = json!(true);
     request["mock"] = json!({"delay_chunk_ms": 600_000});
-    let answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&request)
-        .send()
-        .await
-        .unwrap();
+    let answer = post(&daemon, &request).await;
     drop(answer);
     world
         .cloud
@@ -344,12 +323,7 @@ async fn tls_over_http1_and_http2_keeps_one_connection() {
         let config = format!("[providers.nous]\nca_file = {:?}\n", ca.to_str().unwrap());
         let daemon = world.daemon_with(&config, &[]);
         for _ in 0..5 {
-            let answer = client()
-                .post(daemon.url("/chat/completions"))
-                .json(&chat("x"))
-                .send()
-                .await
-                .unwrap();
+            let answer = post(&daemon, &chat("x")).await;
             assert_eq!(answer.status(), 200);
             answer.bytes().await.unwrap();
         }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Daemon, PATIENCE, World, chat, client};
+use common::{Daemon, PATIENCE, World, chat, client, post};
 use mock_cloud::{Canned, Endpoint, Fault, Options, PortalFault};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -167,19 +167,9 @@ async fn a_body_beyond_the_replay_limit_is_not_sent_again_but_the_token_is_refre
     world.cloud.revoke_access_tokens();
     let mut large = chat("x");
     large["padding"] = json!("y".repeat(200_000));
-    let answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&large)
-        .send()
-        .await
-        .unwrap();
+    let answer = post(&daemon, &large).await;
     assert_eq!(answer.status(), 401);
-    let answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&large)
-        .send()
-        .await
-        .unwrap();
+    let answer = post(&daemon, &large).await;
     assert_eq!(answer.status(), 200);
     let counts = world.cloud.counts();
     assert_eq!((counts.refresh_calls, counts.requests), (1, 2));
@@ -192,12 +182,7 @@ async fn a_replayed_body_is_identical() {
     world.cloud.revoke_access_tokens();
     let mut request = chat("x");
     request["padding"] = json!("z".repeat(500_000));
-    let answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&request)
-        .send()
-        .await
-        .unwrap();
+    let answer = post(&daemon, &request).await;
     assert_eq!(answer.status(), 200);
     let seen = world.cloud.requests();
     assert_eq!(seen.len(), 2);
@@ -428,12 +413,7 @@ async fn an_outage_of_the_portal_is_not_a_dead_login() {
     let daemon = world.daemon_with("[timeouts]\ncredential = \"100ms\"\n", &[]);
     assert_eq!(ask(&client(), &daemon).await, (200, None));
     ask_until(&daemon, (503, Some("credentials_unavailable"))).await;
-    let answer = client()
-        .post(daemon.url("/chat/completions"))
-        .json(&chat("x"))
-        .send()
-        .await
-        .unwrap();
+    let answer = post(&daemon, &chat("x")).await;
     let wait: u64 = answer.headers()["retry-after"]
         .to_str()
         .unwrap()

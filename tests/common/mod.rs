@@ -319,6 +319,12 @@ pub fn client() -> reqwest::Client {
         .expect("a client")
 }
 
+/// Sends a chat request's body to the daemon, as an app would.
+pub async fn post(daemon: &Daemon, body: &Value) -> reqwest::Response {
+    let request = client().post(daemon.url("/chat/completions")).json(body);
+    request.send().await.expect("an answer")
+}
+
 /// A chat request's body.
 pub fn chat(text: &str) -> Value {
     serde_json::json!({"model": "Hermes-4-405B", "messages": [{"role": "user", "content": text}]})

@@ -1,0 +1,277 @@
+//! The adapter's rules: which bearer, which hosts, which token is fresher.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::*;
+
+const NOW: &str = "2026-11-23T12:00:00Z";
+
+fn now() -> DateTime<Utc> {
+    NOW.parse().unwrap()
+}
+
+fn adapter() -> Nous {
+    let tls = crate::provider::client_config(None).unwrap();
+    let client = TokenClient::new(tls, std::time::Duration::from_secs(1)).unwrap();
+    Nous::new(ProviderName::nous(), client, &[])
+}
+
+fn jwt(claims: &Value) -> String {
+    format!(
+        "eyJhbGciOiJub25lIn0.{}.sig",
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    )
+}
+
+fn login(value: Value) -> Login {
+    let Value::Object(fields) = value else {
+        panic!("not an object")
+    };
+    Login::new(fields)
+}
+
+fn grant(answer: Value, renewal: Renewal) -> Grant {
+    let Value::Object(answer) = answer else {
+        panic!("not an object")
+    };
+    Grant { answer, renewal }
+}
+
+fn kind_and_renewal(login: &Login) -> (Option<CredentialKind>, Renewal) {
+    match adapter().assess(login, now()) {
+        Assessment::Login {
+            credential,
+            renewal,
+        } => (credential.map(|c| c.kind), renewal),
+        Assessment::NoLogin { reason } => panic!("{reason}"),
+    }
+}
+
+#[test]
+fn the_bearer_is_the_invoke_jwt_else_an_agent_key() {
+    let exp = now().timestamp() + 600;
+    let scoped = jwt(&json!({"exp": exp, "scope": "openid inference:invoke"}));
+    let bare = jwt(&json!({"exp": exp}));
+    let later = "2026-11-23T13:00:00Z";
+    for (fields, expected) in [
+        (
+            json!({"access_token": scoped, "refresh_token": "r"}),
+            (Some(CredentialKind::InvokeJwt), Renewal::Refresh),
+        ),
+        (
+            json!({"access_token": bare, "scope": "inference:invoke", "refresh_token": "r"}),
+            (Some(CredentialKind::InvokeJwt), Renewal::Refresh),
+        ),
+        (
+            json!({"access_token": bare, "expires_at": later, "refresh_token": "r"}),
+            (None, Renewal::Mint),
+        ),
+        (
+            json!({"access_token": "opaque", "expires_at": later, "agent_key": "k", "agent_key_expires_at": later}),
+            (Some(CredentialKind::AgentKey), Renewal::Mint),
+        ),
+        (
+            json!({"access_token": "opaque", "expires_at": "2026-11-23T11:00:00Z", "refresh_token": "r"}),
+            (None, Renewal::Refresh),
+        ),
+        // A guest's token can't be refreshed; it is used while it lives.
+        (
+            json!({"access_token": scoped, "auth_method": "anonymous"}),
+            (Some(CredentialKind::InvokeJwt), Renewal::Never),
+        ),
+    ] {
+        assert_eq!(
+            kind_and_renewal(&login(fields.clone())),
+            expected,
+            "{fields}"
+        );
+    }
+}
+
+#[test]
+fn without_tokens_there_is_no_login_and_a_dead_one_says_why() {
+    for (fields, reason) in [
+        (json!({}), "there is no login"),
+        (
+            json!({"access_token": " ", "refresh_token": null}),
+            "there is no login",
+        ),
+        (
+            json!({"last_auth_error": {"code": "invalid_grant"}}),
+            "the login has ended (invalid_grant)",
+        ),
+    ] {
+        let Assessment::NoLogin { reason: told } = adapter().assess(&login(fields), now()) else {
+            panic!("a login")
+        };
+        assert_eq!(told, reason);
+    }
+}
+
+#[test]
+fn a_missing_or_unreadable_expiry_counts_as_expired() {
+    let token = jwt(&json!({"scope": SCOPE}));
+    for expiry in [json!(null), json!("soon")] {
+        let fields = login(json!({"access_token": token, "expires_at": expiry}));
+        let Assessment::Login { credential, .. } = adapter().assess(&fields, now()) else {
+            panic!("no login")
+        };
+        assert!(credential.unwrap().expires_at.unwrap() < now());
+    }
+}
+
+#[test]
+fn stored_and_announced_urls_are_believed_only_on_the_providers_hosts() {
+    for url in [
+        "https://inference-api.nousresearch.com/v1/",
+        "https://welcome-api.nousresearch.com/v1",
+    ] {
+        assert_eq!(
+            trusted_inference(url).as_deref(),
+            Some(url.trim_end_matches('/'))
+        );
+    }
+    for url in [
+        "http://inference-api.nousresearch.com/v1",
+        "https://inference-api.nousresearch.com.evil.example/v1",
+        "https://evil.example/inference-api.nousresearch.com",
+        "https://inference-api.nousresearch.com@evil.example/v1",
+        "https://inference-api.nousresearch.com:8443/v1",
+        "http://127.0.0.1:1/v1",
+        "nonsense",
+    ] {
+        assert_eq!(trusted_inference(url), None, "{url}");
+    }
+    for url in [
+        "https://portal.nousresearch.com",
+        "http://127.0.0.1:9",
+        "http://localhost:9",
+    ] {
+        assert_eq!(trusted_portal(url).as_deref(), Some(url));
+    }
+    for url in [
+        "http://portal.nousresearch.com",
+        "https://api.nousresearch.com",
+        "https://evil.example",
+        "https://portal.nousresearch.com.evil.example",
+        "https://u@portal.nousresearch.com",
+        "http://127.0.0.2",
+    ] {
+        assert_eq!(trusted_portal(url), None, "{url}");
+    }
+}
+
+#[test]
+fn a_poisoned_url_of_a_token_answer_is_replaced_by_the_default() {
+    let mut fields =
+        login(json!({"refresh_token": "old", "inference_base_url": "https://evil.example"}));
+    let answer = json!({"access_token": "a", "refresh_token": "new", "expires_in": 60,
+                        "inference_base_url": "https://evil.example/v1"});
+    adapter().apply(&mut fields, grant(answer, Renewal::Refresh), now());
+    assert_eq!(fields.text("inference_base_url"), Some(INFERENCE));
+    assert_eq!(fields.text("refresh_token"), Some("new"));
+}
+
+#[test]
+fn a_refresh_keeps_an_old_refresh_token_and_puts_the_jwt_where_hermes_reads_it() {
+    let exp = now().timestamp() + 3600;
+    let token = jwt(&json!({"exp": exp, "scope": SCOPE}));
+    let mut fields = login(json!({"refresh_token": "kept", "unknown": [1], "last_auth_error": {}}));
+    let answer = json!({"access_token": token, "expires_in": "3600"});
+    let granted = grant(answer, Renewal::Refresh);
+    assert_eq!(granted.lifetime(), Some(std::time::Duration::from_hours(1)));
+    adapter().apply(&mut fields, granted, now());
+    assert_eq!(fields.text("refresh_token"), Some("kept"));
+    assert_eq!(fields.text("agent_key"), Some(token.as_str()));
+    assert_eq!(
+        fields.time("agent_key_expires_at").unwrap().timestamp(),
+        exp
+    );
+    assert_eq!(
+        fields.text("obtained_at"),
+        Some("2026-11-23T12:00:00.000000+00:00")
+    );
+    assert!(fields.fields().contains_key("unknown"));
+    assert!(!fields.fields().contains_key("last_auth_error"));
+}
+
+#[test]
+fn odd_lifetimes_are_no_lifetimes() {
+    for odd in [
+        json!(0),
+        json!(-5),
+        json!("soon"),
+        json!(null),
+        json!({}),
+        json!(0.4),
+    ] {
+        assert_eq!(
+            grant(json!({"expires_in": odd}), Renewal::Refresh).lifetime(),
+            None,
+            "{odd}"
+        );
+    }
+    let huge = grant(json!({"expires_in": 1e300}), Renewal::Refresh)
+        .lifetime()
+        .unwrap();
+    assert!(huge <= std::time::Duration::from_hours(24 * 366 * 10));
+}
+
+#[test]
+fn the_mirrors_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
+    let at = |obtained: &str, token: &str| {
+        login(json!({"access_token": token, "refresh_token": token, "obtained_at": obtained}))
+    };
+    let merged = |mut ours: Login, mirror: Login| {
+        let merge = adapter().merge_mirror(&mut ours, &mirror, now());
+        (merge, ours.text("refresh_token").map(str::to_owned))
+    };
+    let (early, late) = ("2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z");
+    let (ours, theirs) = (Some("ours".to_owned()), Some("theirs".to_owned()));
+    assert_eq!(
+        merged(at(early, "ours"), at(late, "theirs")),
+        (Merge::Taken, theirs.clone())
+    );
+    assert_eq!(
+        merged(at(late, "ours"), at(early, "theirs")),
+        (Merge::MirrorBehind, ours.clone())
+    );
+    assert_eq!(
+        merged(at(late, "ours"), at(late, "ours")),
+        (Merge::Same, ours.clone())
+    );
+    // A quarantined login takes what another profile has.
+    let quarantined = login(json!({"client_id": CLIENT_ID}));
+    assert_eq!(
+        merged(quarantined, at(early, "theirs")),
+        (Merge::Taken, theirs.clone())
+    );
+    // Written while the clock was ahead, or without a time: nobody knows.
+    for odd in ["2026-11-23T20:00:00Z", ""] {
+        assert_eq!(
+            merged(at(odd, "ours"), at(late, "theirs")),
+            (Merge::Undecided, ours.clone())
+        );
+        assert_eq!(
+            merged(at(late, "ours"), at(odd, "theirs")),
+            (Merge::Undecided, ours.clone())
+        );
+    }
+    // The portal's own clock wins over both.
+    let issued = |iat: i64, obtained: &str, token: &str| {
+        let jwt = jwt(&json!({"iat": iat, "scope": SCOPE}));
+        login(json!({"access_token": jwt, "refresh_token": token, "obtained_at": obtained}))
+    };
+    let wrong_clock = "2026-11-23T20:00:00Z";
+    let stood = merged(
+        issued(100, wrong_clock, "ours"),
+        issued(200, late, "theirs"),
+    );
+    assert_eq!(stood, (Merge::Taken, theirs));
+    let stood = merged(
+        issued(200, early, "ours"),
+        issued(100, wrong_clock, "theirs"),
+    );
+    assert_eq!(stood, (Merge::MirrorBehind, ours));
+}
