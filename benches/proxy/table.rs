@@ -66,6 +66,9 @@ impl Display for Figure {
 
 impl Table {
     pub(crate) fn new(title: &str, columns: &[&str]) -> Self {
+        if columns.is_empty() {
+            return Self(title.to_owned());
+        }
         let mut text = format!("{title:<LABEL$}");
         for column in columns {
             write!(text, "{column:>COLUMN$}").expect("a string");
