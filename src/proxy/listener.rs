@@ -121,15 +121,22 @@ impl Bound {
         stop: Stop,
         (tracker, connections): (TaskTracker, Arc<AtomicU64>),
     ) {
+        let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 () = stop.drain.cancelled() => return,
                 accepted = self.listener.accept() => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    failing = false;
+                    stream
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Said once, not twenty times a second, while it lasts.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
