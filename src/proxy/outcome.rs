@@ -44,17 +44,25 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) id: RequestId,
-    /// The provider and its path, once they are known.
-    routed: Option<(Arc<str>, Arc<str>)>,
+    target: Target,
     counters: Option<Arc<Counters>>,
     method: Method,
-    uri: Uri,
     started: Instant,
     first_byte: Option<Instant>,
     status: Option<StatusCode>,
     upload: Option<Upload>,
     bytes_out: u64,
     end: End,
+}
+
+/// What a request is for.
+#[derive(Debug)]
+enum Target {
+    /// What the client asked for. It shares the buffer that the request was read into, so it must
+    /// not be kept for as long as a stream lasts.
+    Asked(Uri),
+    /// A provider and its path.
+    Routed(Arc<str>, Arc<str>),
 }
 
 /// A request's number: in the log, and in the answer's `x-hermes-request-id`.
@@ -95,10 +103,9 @@ impl Outcome {
     pub(super) fn new(method: Method, uri: Uri) -> Self {
         Self {
             id: RequestId::draw(),
-            routed: None,
+            target: Target::Asked(uri),
             counters: None,
             method,
-            uri,
             started: Instant::now(),
             first_byte: None,
             status: None,
@@ -115,7 +122,7 @@ impl Outcome {
         path: &Arc<str>,
         counters: &Arc<Counters>,
     ) {
-        self.routed = Some((provider.clone(), path.clone()));
+        self.target = Target::Routed(provider.clone(), path.clone());
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
         self.counters = Some(counters.clone());
     }
@@ -157,9 +164,9 @@ impl Drop for Outcome {
             u64::try_from(time.duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
         };
         let digits = self.id.digits();
-        let (provider, path) = match &self.routed {
-            Some((provider, path)) => (&**provider, &**path),
-            None => ("", self.uri.path()),
+        let (provider, path) = match &self.target {
+            Target::Routed(provider, path) => (&**provider, &**path),
+            Target::Asked(uri) => ("", uri.path()),
         };
         let (end, code) = match self.end {
             End::Complete => ("complete", ""),
