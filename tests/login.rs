@@ -547,49 +547,67 @@ async fn when_the_store_can_not_be_written_no_token_is_spent_and_the_old_one_ser
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_can_not_be_written_is_used_told_and_written_later() {
-    let world = World::new(Options::default()).await;
-    let mut daemon = world.daemon();
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(400));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
-    world.cloud.revoke_access_tokens();
-    let (store, aside) = (world.store_file(), world.home.path().join("aside.json"));
-    let http = client();
-    let (answer, ()) = tokio::join!(ask(&http, &daemon), async {
-        // While the answer is on its way, the store becomes something that can't be written.
-        world
-            .cloud
-            .wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1)
-            .await;
-        std::fs::rename(&store, &aside).unwrap();
-        std::fs::create_dir(&store).unwrap();
-    });
-    assert_eq!(answer, (200, None), "{}", daemon.logged());
-    let status = daemon.status();
-    assert_eq!(status["providers"][0]["unsaved"], true, "{status}");
-    assert_eq!(ask(&http, &daemon).await, (200, None));
-    // The store comes back as it was, with the spent token.
-    std::fs::remove_dir(&store).unwrap();
-    std::fs::rename(&aside, &store).unwrap();
-    let current = world.cloud.current_refresh_token(world.family()).unwrap();
-    let saved = async {
-        while world.store()["providers"]["nous"]["refresh_token"] != current {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    for mirror_fails_too in [false, true] {
+        let world = World::new(Options::default()).await;
+        let mut daemon = world.daemon();
+        let slow = PortalFault::DelayAfterCommit(Duration::from_millis(400));
+        world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+        world.cloud.revoke_access_tokens();
+        let (store, aside) = (world.store_file(), world.home.path().join("aside.json"));
+        let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
+        let http = client();
+        let (answer, ()) = tokio::join!(ask(&http, &daemon), async {
+            // While the answer is on its way, the files become what can't be replaced.
+            world
+                .cloud
+                .wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1)
+                .await;
+            std::fs::rename(&store, &aside).unwrap();
+            std::fs::create_dir(&store).unwrap();
+            if mirror_fails_too {
+                std::fs::create_dir(&mirror).unwrap();
+            }
+        });
+        assert_eq!(answer, (200, None), "{}", daemon.logged());
+        let status = daemon.status();
+        assert_eq!(status["providers"][0]["unsaved"], true, "{status}");
+        assert_eq!(ask(&http, &daemon).await, (200, None));
+        // A reload that replaces the keeper loses nothing either.
+        world.write_config("[providers.nous]\nrefresh_lead = \"4m\"\n");
+        assert!(world.ctl(&["proxy", "reload"]).status.success());
+        assert_eq!(
+            ask(&http, &daemon).await,
+            (200, None),
+            "{}",
+            daemon.logged()
+        );
+        // The store comes back as it was, with the spent token.
+        std::fs::remove_dir(&store).unwrap();
+        std::fs::rename(&aside, &store).unwrap();
+        if mirror_fails_too {
+            std::fs::remove_dir(&mirror).unwrap();
         }
-        while daemon.status()["providers"][0]["unsaved"] != false {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, saved)
-        .await
-        .expect("it is written");
-    assert_eq!(ask(&http, &daemon).await, (200, None));
-    assert!(daemon.stop().success());
-    let counts = world.cloud.counts();
-    assert_eq!(
-        (counts.refresh_calls, counts.reuse_events),
-        (1, 0),
-        "{counts:?}"
-    );
+        let current = world.cloud.current_refresh_token(world.family()).unwrap();
+        let saved = async {
+            while world.store()["providers"]["nous"]["refresh_token"] != current {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            while daemon.status()["providers"][0]["unsaved"] != false {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, saved).await;
+        assert!(done.is_ok(), "it is not written:\n{}", daemon.logged());
+        assert!(std::fs::read_to_string(&mirror).unwrap().contains(&current));
+        assert_eq!(ask(&http, &daemon).await, (200, None));
+        assert!(daemon.stop().success());
+        let counts = world.cloud.counts();
+        assert_eq!(
+            (counts.refresh_calls, counts.reuse_events),
+            (1, 0),
+            "{counts:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

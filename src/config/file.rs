@@ -325,6 +325,12 @@ fn provider_kind(
     match kind {
         Some(Kind::Nous) => {
             belongs_to(&["api_key_file", "api_key_env"], "static");
+            if by_name.is_none() {
+                // Two keepers of one login would race for its single-use tokens.
+                let message = "is for the provider named nous, which has the one login; write \
+                               type = \"static\", or put these settings into [providers.nous]";
+                table.report().add(&table.place("type"), message);
+            }
             let portal_url = portal_url.map(|field| field.value);
             Some(ProviderKind::Nous { portal_url })
         }
@@ -338,7 +344,7 @@ fn provider_kind(
         None if table.has("type") => None,
         None => {
             let place = table.place("type");
-            let message = "is missing: write type = \"static\" or type = \"nous\"";
+            let message = "is missing: write type = \"static\"";
             table.report().add(&place, message);
             None
         }

@@ -426,14 +426,19 @@ fn each_bad_value_is_refused_where_it_stands() {
             "is not one of \"auto\", \"journald\"",
         ),
         (
-            "[providers.v1]\ntype = \"nous\"",
+            "[providers.v1]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env = \"X\"",
             "providers.v1",
             "taken by the path /v1",
         ),
         (
-            "[providers.\"ä b\"]\ntype = \"nous\"",
+            "[providers.\"ä b\"]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env = \"X\"",
             "providers.\"ä b\"",
             "is not a provider's name",
+        ),
+        (
+            "[providers.work]\ntype = \"nous\"",
+            "providers.work.type",
+            "is for the provider named nous",
         ),
         (
             "[providers.nous]\n[providers.Nous]",

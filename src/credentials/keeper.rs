@@ -60,8 +60,8 @@ pub struct Keeper {
     pub(super) unsaved: Option<Unsaved>,
     /// The store could not be read at the last look.
     unread: bool,
-    /// Store and mirror held different tokens at the last look.
-    pub(super) torn: bool,
+    /// Store and mirror held different tokens at the last look; when they are to be mended.
+    pub(super) mend_at: Option<DateTime<Utc>>,
     commands: mpsc::Receiver<Command>,
     stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
 }
@@ -85,8 +85,9 @@ pub(super) struct Receipt {
 #[derive(Debug, Clone)]
 pub(super) struct Unsaved {
     pub(super) login: Login,
-    /// What stood in the store when its token was spent.
-    pub(super) spent: Option<Secret>,
+    /// The refresh tokens that must not be used any more: the one that was spent, and what stood
+    /// in the store then.
+    pub(super) spent: Vec<Option<Secret>>,
 }
 
 impl Unsaved {
@@ -94,12 +95,21 @@ impl Unsaved {
     /// logged in since.
     pub(super) fn still_stands(&self, stored: &Login) -> bool {
         let stored = stored.secret("refresh_token");
-        let same = |other: Option<&Secret>| match (&stored, other) {
-            (Some(stored), Some(other)) => stored.same(other),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        same(self.spent.as_ref()) || same(self.login.secret("refresh_token").as_ref())
+        self.is_spent(stored.as_ref())
+            || same(self.login.secret("refresh_token").as_ref(), stored.as_ref())
+    }
+
+    /// Whether this refresh token is one that it replaces.
+    pub(super) fn is_spent(&self, token: Option<&Secret>) -> bool {
+        self.spent.iter().any(|spent| same(spent.as_ref(), token))
+    }
+}
+
+fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.same(other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
@@ -157,7 +167,7 @@ impl Keeper {
             receipt: None,
             unsaved: None,
             unread: false,
-            torn: false,
+            mend_at: None,
             commands,
             stamps: Vec::new(),
         };
@@ -173,6 +183,10 @@ impl Keeper {
     /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
     /// does not know in the end is for the next keeper.
     pub async fn run(mut self, stop: CancellationToken) -> Estate {
+        // An inherited login serves even while the store can't be read.
+        if let Some(unsaved) = self.unsaved.clone() {
+            self.take(&unsaved.login);
+        }
         self.look().await;
         while !stop.is_cancelled() {
             if self.is_due() {
@@ -303,17 +317,24 @@ impl Keeper {
             mut login, mirror, ..
         }) = found
         else {
-            return self.no_login("there is no login");
+            return match &self.unsaved {
+                // A store that is gone is no logout.
+                Some(unsaved) if self.store.as_ref().is_some_and(Store::is_missing) => {
+                    self.take(&unsaved.login.clone());
+                }
+                Some(_) | None => self.no_login("there is no login"),
+            };
         };
         if let Some(unsaved) = &self.unsaved {
             if unsaved.still_stands(&login) {
-                return;
+                return self.take(&unsaved.login.clone());
             }
             self.unsaved = None;
         }
         // Whoever renewed it was cut off between the two files, or could not write one.
         let merge = self.merge(&mut login, mirror.as_ref());
-        self.torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
+        let torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
+        self.mend_at = torn.then(|| self.clock.now());
         self.take(&login);
     }
 
@@ -505,16 +526,17 @@ impl Keeper {
 
     fn is_due(&self) -> bool {
         let now = self.clock.now();
-        let due = self.unsaved.is_some() || self.torn || self.due.is_some_and(|due| due <= now);
+        let reached = |time: Option<DateTime<Utc>>| time.is_some_and(|time| time <= now);
+        let due = self.unsaved.is_some() || reached(self.mend_at) || reached(self.due);
         due && !self.is_waiting()
     }
 
     /// When to wake up at the latest, and how long one nap may be.
     fn next_look(&self) -> (DateTime<Utc>, Duration) {
-        let due = if self.unsaved.is_some() || self.torn {
+        let due = if self.unsaved.is_some() {
             Some(self.clock.now())
         } else {
-            self.due
+            [self.due, self.mend_at].into_iter().flatten().min()
         };
         let wake = match (due, self.retry_at) {
             (Some(due), Some(retry)) => due.max(retry),

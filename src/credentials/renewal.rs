@@ -15,6 +15,8 @@ use crate::secret::Secret;
 const LOCK_WAIT: Duration = Duration::from_secs(15);
 /// A holder may keep the lock across one request; this much longer we wait.
 const LOCK_MARGIN: Duration = Duration::from_secs(5);
+/// A mirror that could not be written is tried again after this time.
+const MEND_AGAIN: Duration = Duration::from_mins(1);
 /// A renewal takes at most so many steps: a refresh, then a key minted, and each once more when
 /// what it started from turned out to be spent.
 const STEPS: usize = 4;
@@ -22,6 +24,8 @@ const STEPS: usize = 4;
 /// Why a renewal came to nothing for now.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    #[error("the credential store is gone; the renewed login is kept in memory only")]
+    Gone,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{what}")]
@@ -40,6 +44,8 @@ struct Attempt<'a> {
     access_token: AccessToken,
     /// How the store's login and the mirror stood to each other.
     merge: Merge,
+    /// The login is one that this process was granted before and could not write.
+    ours: bool,
     /// Whether anything was granted, and the bearer that it gave.
     granted: bool,
     granted_bearer: Option<Secret>,
@@ -65,13 +71,17 @@ impl Keeper {
     /// half-way: its caller is the keeper's own loop, and each wait has its own limit.
     pub(super) async fn renew(&mut self, refused: Option<&Secret>) {
         self.status(|status| status.renewing = true);
+        let mend_at = self.mend_at.take();
         let result = self.attempt(refused).await;
-        self.note_stamps();
+        if result.is_ok() {
+            self.note_stamps();
+        } else {
+            self.mend_at = self.mend_at.or(mend_at);
+        }
         self.status(|status| status.renewing = false);
         let provider = self.adapter.name().as_str();
         match result {
             Ok(result) => {
-                self.torn = false;
                 match result {
                     Some(done @ (RefreshResult::Refreshed | RefreshResult::Adopted)) => {
                         tracing::info!(provider, result = ?done, "the login was renewed");
@@ -86,11 +96,12 @@ impl Keeper {
 
     fn finished(&mut self, result: Option<RefreshResult>) {
         let at = self.clock.now();
+        let mended = self.mend_at.is_none();
         self.status(|status| {
             if let Some(what) = result {
                 status.last_renewal = Some(Event { at, what });
             }
-            if !status.unsaved && result != Some(RefreshResult::Rejected) {
+            if !status.unsaved && mended && result != Some(RefreshResult::Rejected) {
                 status.last_error = None;
             }
         });
@@ -98,7 +109,7 @@ impl Keeper {
 
     fn troubled(&mut self, trouble: &Trouble) {
         let (code, asked) = match trouble {
-            Trouble::Store(_) => ("store", None),
+            Trouble::Store(_) | Trouble::Gone => ("store", None),
             Trouble::Endpoint { retry_after, .. } => ("token_endpoint", *retry_after),
         };
         let now = self.clock.now();
@@ -126,6 +137,9 @@ impl Keeper {
         let limit = LOCK_WAIT.max(self.settings.token_timeout + LOCK_MARGIN);
         let transaction = store.open(limit).await?;
         let Some(found) = transaction.found() else {
+            if self.unsaved.is_some() && store.is_missing() {
+                return Err(Trouble::Gone);
+            }
             self.no_login("there is no login");
             return Ok(None);
         };
@@ -137,6 +151,7 @@ impl Keeper {
             refused,
             access_token: AccessToken::Untried,
             merge,
+            ours: false,
             granted: false,
             granted_bearer: None,
         };
@@ -179,12 +194,18 @@ impl Keeper {
         }
         let mut login = unsaved.login.clone();
         let mirror = found.mirror.clone();
-        attempt.merge = self.merge(&mut login, mirror.as_ref());
+        let spent = mirror
+            .as_ref()
+            .is_some_and(|mirror| unsaved.is_spent(mirror.secret("refresh_token").as_ref()));
+        attempt.merge = match mirror {
+            Some(_) if spent => Merge::MirrorBehind,
+            mirror => self.merge(&mut login, mirror.as_ref()),
+        };
         attempt.login = login;
         if attempt.merge == Merge::Taken {
             return;
         }
-        attempt.granted = true;
+        attempt.ours = true;
         if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
             self.keep_unsaved(unsaved, &trouble);
         }
@@ -239,7 +260,8 @@ impl Keeper {
     /// spend its token. What can't be written takes nothing from the adoption: the tokens lie in
     /// the other file. Where nobody can tell which is fresher, neither is touched.
     async fn persist_adopted(&mut self, attempt: &mut Attempt<'_>) {
-        if self.unsaved.is_some() || (attempt.merge == Merge::Undecided && !attempt.granted) {
+        let ours = attempt.granted || attempt.ours;
+        if self.unsaved.is_some() || (attempt.merge == Merge::Undecided && !ours) {
             return;
         }
         if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
@@ -247,6 +269,7 @@ impl Keeper {
                 "store",
                 &format!("{trouble}; an adopted login is not mirrored"),
             );
+            self.mend_at = Some(clock::after(self.clock.now(), MEND_AGAIN));
         }
     }
 
@@ -288,24 +311,20 @@ impl Keeper {
     async fn granted(&mut self, attempt: &mut Attempt<'_>, grant: Grant) {
         let now = self.clock.now();
         let (lifetime, renewal) = (grant.lifetime(), grant.renewal());
-        let stored = attempt
-            .store
-            .found()
-            .and_then(|found| found.login.secret("refresh_token"));
+        let found = attempt.store.found();
+        let stored = found.and_then(|found| found.login.secret("refresh_token"));
+        let spent = vec![attempt.login.secret("refresh_token"), stored];
         self.adapter.apply(&mut attempt.login, grant, now);
         attempt.granted = true;
         if attempt.access_token == AccessToken::Refused {
             attempt.access_token = AccessToken::Replaced;
         }
-        if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
-            let login = attempt.login.clone();
-            self.keep_unsaved(
-                Unsaved {
-                    login,
-                    spent: stored,
-                },
-                &trouble,
-            );
+        match self.persist(attempt, Change::Rotated).await {
+            Ok(()) => self.unsaved = None,
+            Err(trouble) => {
+                let login = attempt.login.clone();
+                self.keep_unsaved(Unsaved { login, spent }, &trouble);
+            }
         }
         // A refresh of an access token that can't infer gives no bearer yet.
         let bearer = self
@@ -343,13 +362,12 @@ impl Keeper {
             .found()
             .map(|found| found.login.clone())
             .unwrap_or_default();
-        if let Some(mirror) = attempt
-            .store
-            .found()
-            .and_then(|found| found.mirror.as_ref())
-        {
-            self.merge(&mut stored, Some(mirror));
+        if stored.text("refresh_token") == sent.as_deref() {
+            // What was just refused is no login, so that the mirror's may be tried.
+            stored.remove("refresh_token");
         }
+        let mirror = attempt.store.found().and_then(|found| found.mirror.clone());
+        attempt.merge = self.merge(&mut stored, mirror.as_ref());
         if stored
             .text("refresh_token")
             .is_some_and(|token| Some(token) != sent.as_deref())

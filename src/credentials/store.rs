@@ -201,6 +201,11 @@ impl Store {
         })
     }
 
+    /// Whether there is no file at all that a login could stand in.
+    pub(super) fn is_missing(&self) -> bool {
+        !self.sources().any(|file| file.exists())
+    }
+
     /// Changes whenever any of the files is written, replaced or removed.
     pub(super) fn stamps(&self) -> Vec<Stamp> {
         self.sources()
@@ -287,7 +292,13 @@ impl Transaction {
         }
         let written = if login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
-            let document = rewritten(document, self.store.key, login, old, (change, now));
+            let document = rewritten(
+                document,
+                self.store.key,
+                login,
+                [old, &found.login],
+                (change, now),
+            );
             write::replace(&found.source, prepared, document)
         } else {
             Ok(())
@@ -332,7 +343,7 @@ fn rewritten(
     mut document: Map<String, Value>,
     key: &str,
     login: &Login,
-    before: &Login,
+    before: [&Login; 2],
     (change, now): (Change, DateTime<Utc>),
 ) -> Map<String, Value> {
     document.insert("version".to_owned(), 1.into());
@@ -351,14 +362,16 @@ fn rewritten(
         match change {
             Change::Rotated => {
                 let same = entries.iter_mut().filter_map(Value::as_object_mut);
-                for entry in same.filter(|entry| shares_tokens(entry, before)) {
+                for entry in
+                    same.filter(|entry| before.iter().any(|login| shares_tokens(entry, login)))
+                {
                     rotate_entry(entry, login);
                 }
             }
             Change::Quarantined => entries.retain(|entry| {
                 !entry
                     .as_object()
-                    .is_some_and(|entry| shares_tokens(entry, before))
+                    .is_some_and(|entry| before.iter().any(|login| shares_tokens(entry, login)))
             }),
         }
     }
