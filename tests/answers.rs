@@ -483,6 +483,20 @@ async fn a_provider_that_stops_taking_a_body_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_provider_that_does_not_finish_the_handshake_is_a_timeout_with_its_key() {
+    // It takes the connection, and no TLS ever comes.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::new(Options::default()).await;
+    let config = format!(
+        "[providers.nous]\nbase_url = \"https://{}/v1\"\n[timeouts]\nconnect = \"200ms\"\n",
+        mute.local_addr().unwrap()
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    let message = error(ask(&daemon).await, ErrorKind::UpstreamTimeout).await;
+    assert!(message.contains("`timeouts.connect`"), "{message}");
+}
+
+#[tokio::test]
 async fn a_cut_answer_does_not_look_complete_to_http_1_0_either() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();

@@ -122,6 +122,29 @@ fn chrono_now() -> chrono::DateTime<chrono::Utc> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_a_valid_token_waits_for_no_lock_and_no_file() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let http = client();
+    assert_eq!(ask(&http, &daemon).await, (200, None));
+    // Another program holds the lock, and the store can't even be read.
+    let lock = std::fs::File::create(world.home.path().join(".hermes/auth.lock")).unwrap();
+    lock.lock().unwrap();
+    let aside = world.home.path().join("aside");
+    std::fs::write(&aside, "no longer a store").unwrap();
+    std::fs::rename(&aside, world.store_file()).unwrap();
+    for _ in 0..50 {
+        assert_eq!(
+            ask(&http, &daemon).await,
+            (200, None),
+            "{}",
+            daemon.logged()
+        );
+    }
+    assert_eq!(world.cloud.counts().refresh_calls, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_refusals_of_one_token_cause_one_refresh() {
     let world = World::new(Options::default()).await;
     let daemon = Arc::new(world.daemon());

@@ -158,8 +158,8 @@ pub struct Provider {
     pub ca_file: Option<PathBuf>,
     /// The limit for one request to the token endpoint.
     pub token_timeout: Duration,
-    /// How long before its expiry a token is refreshed, at most; a short-lived token is
-    /// refreshed after 80 % of its life.
+    /// About how long before its expiry a token is refreshed (up to a tenth more, at random); a
+    /// short-lived token is refreshed after some 80 % of its life.
     pub refresh_lead: Duration,
 }
 

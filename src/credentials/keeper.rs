@@ -33,12 +33,13 @@ const QUEUE: usize = 2048;
 /// What a keeper is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long before its end a credential is renewed, at most.
+    /// About how long before its end a credential is renewed; see `schedule`.
     pub refresh_lead: Duration,
     /// The limit of one request to the token endpoint; a lock is waited for longer than that,
     /// because its holder may be in the middle of one.
     pub token_timeout: Duration,
-    /// How long a request waits for a credential.
+    /// How long a request waits for a credential when it has none. After the provider's 401 it
+    /// waits for another one up to 20 s, if that is longer.
     pub wait: Duration,
 }
 
