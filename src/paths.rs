@@ -66,11 +66,18 @@ impl Environment {
     /// `~/.local/state/hermes-proxyd`. `None` without any of them.
     pub fn runtime_dir(&self) -> Option<PathBuf> {
         let base = self.runtime_dir.clone().or_else(default_runtime_dir);
-        let state = || {
-            let home = || Some(self.home.as_ref()?.join(".local").join("state"));
-            self.state_home.clone().or_else(home)
-        };
-        Some(base.or_else(state)?.join(NAME))
+        Some(base.or_else(|| self.state_home())?.join(NAME))
+    }
+
+    /// The folder for what is ours and must outlive a restart: `$XDG_STATE_HOME/hermes-proxyd`,
+    /// else `~/.local/state/hermes-proxyd` (Windows: `%LOCALAPPDATA%`). `None` without a home.
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        Some(self.state_home()?.join(NAME))
+    }
+
+    fn state_home(&self) -> Option<PathBuf> {
+        let home = || Some(self.home.as_ref()?.join(".local").join("state"));
+        self.state_home.clone().or_else(home)
     }
 
     /// Hermes Agent's home: `$HERMES_HOME`, else `~/.hermes` (Windows: `%LOCALAPPDATA%\hermes`).

@@ -52,7 +52,11 @@ fn open(path: &Path) -> std::io::Result<File> {
     options.read(true).append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let missing = !path.exists();
     let file = options.open(path)?;
+    if missing {
+        super::write::give_to_folders_owner(&file, path);
+    }
     // Hermes Agent locks the first byte there, and writes one where there is none.
     #[cfg(windows)]
     if file.metadata()?.len() == 0 {

@@ -1,6 +1,7 @@
 //! What requests hold: the last published snapshot, and a way to wait for the next.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,10 +10,12 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::commands::Refreshed;
 use super::status::{StandingKind, Status};
+use super::store::{Place, Removed, StoreError};
 use crate::backoff;
 use crate::clock::{self, Clock};
-use crate::provider::Credential;
+use crate::provider::{Credential, Grant};
 
 /// A refused request waits this long for another credential, if a credential's own limit is not
 /// longer: a refresh may take its time, and another program may hold the lock.
@@ -56,6 +59,14 @@ pub(super) enum Command {
     },
     /// Read the store again.
     Reread,
+    /// Renew the login, due or not.
+    Refresh(oneshot::Sender<Refreshed>),
+    /// Check that a login could be written.
+    MakeRoom(Place, oneshot::Sender<Result<(), StoreError>>),
+    /// Write a login that was just granted.
+    Install(Grant, Place, oneshot::Sender<Result<PathBuf, StoreError>>),
+    /// Take the login out of the store.
+    Logout(oneshot::Sender<Result<Removed, StoreError>>),
 }
 
 /// What the keeper and its handles share.
@@ -153,6 +164,33 @@ impl Handle {
     /// Has the store read again, as after a login.
     pub async fn reread(&self) {
         drop(self.commands.send(Command::Reread).await);
+    }
+
+    /// Renews the login, due or not; `None` when the keeper has ended.
+    pub async fn refresh(&self) -> Option<Refreshed> {
+        self.ask(Command::Refresh).await
+    }
+
+    /// Checks that a new login could be written at `place`; `None` when the keeper has ended.
+    pub async fn make_room(&self, place: Place) -> Option<Result<(), StoreError>> {
+        self.ask(|done| Command::MakeRoom(place, done)).await
+    }
+
+    /// Writes a login that was just granted and serves with it: the file that it lies in. `None`
+    /// when the keeper has ended.
+    pub async fn install(&self, grant: Grant, place: Place) -> Option<Result<PathBuf, StoreError>> {
+        self.ask(|done| Command::Install(grant, place, done)).await
+    }
+
+    /// Takes the login out of the store; `None` when the keeper has ended.
+    pub async fn logout(&self) -> Option<Result<Removed, StoreError>> {
+        self.ask(Command::Logout).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.ok()?;
+        answer.await.ok()
     }
 
     /// Whether a login is there, as far as is known. No lock, no file.

@@ -4,6 +4,7 @@
 //! renewal itself (see `renewal`) runs to its end whatever happens around it, because it may
 //! have spent a token.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,9 +14,12 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
+use super::journal::Entry;
+use super::notice::{Notice, NoticeKind};
 use super::schedule::Window;
-use super::status::{Event, Fault, RefreshResult, StandingKind, Status};
+use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
 use super::store::{Found, Store, StoreError};
 use crate::backoff::{self, Backoff};
 use crate::clock::{self, Clock};
@@ -29,6 +33,14 @@ const WATCH: Duration = Duration::from_secs(3);
 const UNPROVEN: Duration = Duration::from_secs(30);
 /// Commands that may wait; more than the connections a daemon takes by default.
 const QUEUE: usize = 2048;
+/// A lock is waited for at least this long, as Hermes Agent does.
+const LOCK_WAIT: Duration = Duration::from_secs(15);
+/// A holder may keep the lock across one request; this much longer we wait.
+const LOCK_MARGIN: Duration = Duration::from_secs(5);
+/// Why there is no credential when nobody has logged in.
+pub(super) const NO_LOGIN: &str = "there is no login";
+/// So many spent refresh tokens are remembered: weeks of them.
+const REMEMBERED: usize = 256;
 
 /// What a keeper is told.
 #[derive(Debug, Clone)]
@@ -41,6 +53,19 @@ pub struct Settings {
     /// How long a request waits for a credential when it has none. After the provider's 401 it
     /// waits for another one up to 20 s, if that is longer.
     pub wait: Duration,
+    /// Whether it renews what is due, or only what it is asked to.
+    pub initiative: Initiative,
+    /// Where the user hears of what matters at once.
+    pub notices: Option<mpsc::UnboundedSender<Notice>>,
+}
+
+/// Whether a keeper acts by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initiative {
+    /// It renews what is due.
+    Keeps,
+    /// It looks, and does what it is asked to: another daemon may be the one that keeps.
+    Waits,
 }
 
 /// The task that owns a provider's tokens.
@@ -59,18 +84,39 @@ pub struct Keeper {
     /// The end of the credential that was last granted, by the clock of its receipt.
     pub(super) receipt: Option<Receipt>,
     pub(super) unsaved: Option<Unsaved>,
+    /// The last login that was granted to this process, saved or not.
+    pub(super) latest: Option<Unsaved>,
     /// The store could not be read at the last look.
     unread: bool,
+    /// A refresh of the stored token was begun and its end is not known.
+    pub(super) suspect: Option<Entry>,
+    /// When the user logged in, as far as is known, and whether the store says so.
+    pub(super) since: Option<(DateTime<Utc>, bool)>,
+    /// The file that the login in use lies in.
+    pub(super) source: Option<PathBuf>,
+    pub(super) told: Told,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
     commands: mpsc::Receiver<Command>,
     stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
 }
 
+/// What the user was told, so that it is told once.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// That a login is needed.
+    pub(super) end: bool,
+    /// That a login is not saved.
+    pub(super) unsaved: bool,
+    /// So many of the warnings about the grant's end at this time.
+    warned: Option<(DateTime<Utc>, usize)>,
+}
+
 /// What a keeper knows and the store does not.
 #[derive(Debug, Default)]
 pub struct Estate {
     unsaved: Option<Unsaved>,
+    latest: Option<Unsaved>,
     receipt: Option<Receipt>,
 }
 
@@ -92,6 +138,17 @@ pub(super) struct Unsaved {
 }
 
 impl Unsaved {
+    /// A login just granted. `spent` is what it was granted for and what stood in the store;
+    /// the tokens that `former` replaced stay spent.
+    pub(super) fn new(login: Login, spent: [Option<Secret>; 2], former: Option<Self>) -> Self {
+        let current = login.secret("refresh_token");
+        let mut spent: Vec<_> = spent.into_iter().collect();
+        spent.extend(former.map(|former| former.spent).unwrap_or_default());
+        spent.retain(|token| !same(token.as_ref(), current.as_ref()));
+        spent.truncate(REMEMBERED);
+        Self { login, spent }
+    }
+
     /// Whether `stored` is still what it replaces, or already what it is: nobody renewed or
     /// logged in since.
     pub(super) fn still_stands(&self, stored: &Login) -> bool {
@@ -106,7 +163,8 @@ impl Unsaved {
     }
 }
 
-fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
+/// Whether both are the same token, or both are none.
+pub(super) fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.same(other),
         (None, None) => true,
@@ -147,6 +205,8 @@ impl Keeper {
                 last_renewal: None,
                 last_error: None,
                 unsaved: false,
+                may_be_spent: false,
+                login: None,
             }),
         });
         let handle = Handle {
@@ -167,7 +227,12 @@ impl Keeper {
             due: None,
             receipt: None,
             unsaved: None,
+            latest: None,
             unread: false,
+            suspect: None,
+            since: None,
+            source: None,
+            told: Told::default(),
             mend_at: None,
             commands,
             stamps: Vec::new(),
@@ -178,12 +243,17 @@ impl Keeper {
     /// Takes over what the provider's former keeper knows and the store does not.
     pub fn inherit(&mut self, estate: Estate) {
         self.unsaved = estate.unsaved;
+        self.latest = estate.latest;
         self.receipt = estate.receipt;
     }
 
     /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
     /// does not know in the end is for the next keeper.
     pub async fn run(mut self, stop: CancellationToken) -> Estate {
+        self.suspect = self
+            .store
+            .as_ref()
+            .and_then(|store| store.journal().pending());
         // An inherited login serves even while the store can't be read.
         if let Some(unsaved) = self.unsaved.clone() {
             self.take(&unsaved.login);
@@ -191,7 +261,8 @@ impl Keeper {
         self.look().await;
         while !stop.is_cancelled() {
             if self.is_due() {
-                self.renew(None).await;
+                // What went wrong stands in the status, and it is tried again.
+                self.renew(None).await.ok();
             }
             let clock = self.clock.clone();
             let (wake, longest) = self.next_look();
@@ -205,12 +276,14 @@ impl Keeper {
                 _ = clock::nap(&*clock, wake, longest) => {}
             }
             self.notice_others().await;
+            self.warn_of_the_end();
         }
         if self.unsaved.is_some() {
-            self.renew(None).await;
+            self.renew(None).await.ok();
         }
         Estate {
             unsaved: self.unsaved,
+            latest: self.latest,
             receipt: self.receipt,
         }
     }
@@ -221,7 +294,129 @@ impl Keeper {
             Command::Nudge => {}
             Command::Reread => self.look().await,
             Command::Rejected { generation, done } => self.rejected(generation, done).await,
+            // Whoever asked may be gone.
+            Command::Refresh(done) => drop(done.send(self.refresh_now().await)),
+            Command::MakeRoom(place, done) => drop(done.send(self.make_room(place).await)),
+            Command::Install(grant, place, done) => {
+                drop(done.send(self.install(grant, place).await));
+            }
+            Command::Logout(done) => drop(done.send(self.logout().await)),
         }
+    }
+
+    /// A lock is waited for longer than its holder's request may take.
+    pub(super) fn lock_limit(&self) -> Duration {
+        LOCK_WAIT.max(self.settings.token_timeout + LOCK_MARGIN)
+    }
+
+    /// The bearer in use.
+    pub(super) fn bearer(&self) -> Option<Secret> {
+        match &self.shared.snapshot.load().standing {
+            Standing::Credential(credential) => Some(credential.bearer.clone()),
+            Standing::Starting
+            | Standing::Pending
+            | Standing::LoginNeeded(_)
+            | Standing::Unreadable(_) => None,
+        }
+    }
+
+    /// When the credential in use ends.
+    pub(super) fn expires_at(&self) -> Option<DateTime<Utc>> {
+        match &self.shared.snapshot.load().standing {
+            Standing::Credential(credential) => credential.expires_at,
+            Standing::Starting
+            | Standing::Pending
+            | Standing::LoginNeeded(_)
+            | Standing::Unreadable(_) => None,
+        }
+    }
+
+    /// The token that a cut-off refresh was about is not in the store any more, or was never sent.
+    pub(super) fn suspect_ended(&mut self) {
+        self.suspect = None;
+        if let Some(store) = &self.store {
+            store.journal().end();
+        }
+    }
+
+    /// Whether a refresh of this login's token was begun, and its end is not known.
+    pub(super) fn is_suspect(&self, login: &Login) -> bool {
+        let token = login.secret("refresh_token");
+        let about = |entry: &Entry| token.as_ref().is_some_and(|token| entry.is_about(token));
+        self.suspect.as_ref().is_some_and(about)
+    }
+
+    /// Tells the user.
+    pub(super) fn tell(&self, what: NoticeKind) {
+        let notice = Notice {
+            at: self.clock.now(),
+            provider: self.adapter.name().to_string(),
+            display_name: self.adapter.display_name().to_owned(),
+            login_command: self.adapter.login_command().to_owned(),
+            what,
+        };
+        if let Some(notices) = &self.settings.notices {
+            // Nobody listens any more when the daemon ends.
+            notices.send(notice).ok();
+        }
+    }
+
+    fn ends_at(&self) -> Option<DateTime<Utc>> {
+        Some(clock::after(self.since?.0, self.adapter.grant_lifetime()?))
+    }
+
+    /// Warns of the grant's end, once for each of the times before it.
+    fn warn_of_the_end(&mut self) {
+        let Some(ends_at) = self.ends_at() else {
+            return;
+        };
+        let due = grant::warnings_due(ends_at, self.clock.now());
+        let given = self
+            .told
+            .warned
+            .filter(|(of, _)| *of == ends_at)
+            .map_or(0, |(_, given)| given);
+        if due > given {
+            self.told.warned = Some((ends_at, due));
+            self.tell(NoticeKind::EndsSoon { ends_at });
+            self.describe_login();
+        }
+    }
+
+    /// A login's age: as the store says, else since it was first seen. A block that has lost its
+    /// note is a new login of Hermes Agent's.
+    fn note_age(&mut self, login: &Login) {
+        if let Some(at) = grant::login_at(login) {
+            self.since = Some((at, true));
+            return;
+        }
+        let now = self.clock.now();
+        let seen = login.time("obtained_at").map_or(now, |at| at.min(now));
+        let seen = match self.since {
+            Some((since, false)) => since.min(seen),
+            Some((_, true)) | None => seen,
+        };
+        self.since = Some((seen, false));
+    }
+
+    fn describe_login(&self) {
+        let now = self.clock.now();
+        let ends_at = self.ends_at();
+        let login = self.source.as_ref().map(|source| LoginStatus {
+            store: source.clone(),
+            own: self
+                .store
+                .as_ref()
+                .is_some_and(|store| store.is_own(source)),
+            since: self.since.map(|(since, _)| since),
+            ends_at,
+            ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
+        });
+        let may_be_spent = self.suspect.is_some();
+        self.status(|status| {
+            status.login = login;
+            status.may_be_spent = may_be_spent;
+        });
     }
 
     /// The provider answered 401 to the credential of `generation`. If that is still the
@@ -247,7 +442,7 @@ impl Keeper {
                     "a token just granted is refused; it is not replaced"
                 );
             } else {
-                self.renew(Some(&credential.bearer)).await;
+                self.renew(Some(&credential.bearer)).await.ok();
             }
         }
         // The request may be gone.
@@ -255,7 +450,7 @@ impl Keeper {
     }
 
     /// Reads the store without a lock and takes what it holds.
-    async fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         self.note_stamps();
         let Some(store) = self.store.clone() else {
             return self.take(&Login::default());
@@ -315,17 +510,25 @@ impl Keeper {
 
     fn take_found(&mut self, found: Option<Found>) {
         let Some(Found {
-            mut login, mirror, ..
+            mut login,
+            mirror,
+            source,
         }) = found
         else {
+            self.source = None;
             return match &self.unsaved {
                 // A store that is gone is no logout.
                 Some(unsaved) if self.store.as_ref().is_some_and(Store::is_missing) => {
                     self.take(&unsaved.login.clone());
                 }
-                Some(_) | None => self.no_login("there is no login"),
+                Some(_) | None => self.no_login(NO_LOGIN),
             };
         };
+        self.source = Some(source);
+        self.notice_put_back(&login);
+        if self.suspect.is_some() && !self.is_suspect(&login) && self.unsaved.is_none() {
+            self.suspect_ended();
+        }
         if let Some(unsaved) = &self.unsaved {
             if unsaved.still_stands(&login) {
                 return self.take(&unsaved.login.clone());
@@ -339,6 +542,28 @@ impl Keeper {
         self.take(&login);
     }
 
+    /// Whether this process itself has spent this refresh token.
+    pub(super) fn was_spent(&self, token: Option<&Secret>) -> bool {
+        token.is_some()
+            && self
+                .latest
+                .as_ref()
+                .is_some_and(|latest| latest.is_spent(token))
+    }
+
+    /// Someone has put the store back to an older version, such as a backup: its token is spent,
+    /// and showing it again would end the login. What was granted for it is written anew.
+    pub(super) fn notice_put_back(&mut self, stored: &Login) {
+        if self.unsaved.is_none() && self.was_spent(stored.secret("refresh_token").as_ref()) {
+            let provider = self.adapter.name().as_str();
+            tracing::warn!(
+                provider,
+                "the store was put back to a login that is spent; the newer one is written again"
+            );
+            self.unsaved.clone_from(&self.latest);
+        }
+    }
+
     /// Takes a login as it stands: publishes its credential and plans the next renewal.
     pub(super) fn take(&mut self, login: &Login) {
         let now = self.clock.now();
@@ -348,8 +573,13 @@ impl Keeper {
                 credential,
                 renewal,
             } => {
+                self.note_age(login);
                 let credential = credential.map(|credential| self.dated(credential));
                 self.publish_login(credential, renewal);
+                if self.is_suspect(login) && renewal != Renewal::Never {
+                    // While a grace time lasts, the portal gives the lost answer again.
+                    self.due = Some(now);
+                }
             }
         }
     }
@@ -403,13 +633,21 @@ impl Keeper {
         self.due = None;
         self.retry_at = None;
         self.unsaved = None;
-        let old = self.shared.snapshot.load();
-        let known = matches!(&old.standing, Standing::LoginNeeded(known) if **known == *reason);
-        if !known {
-            let provider = self.adapter.name().as_str();
-            let command = self.adapter.login_command();
-            tracing::error!(provider, reason, command, "a login is needed");
+        self.since = None;
+        let old = self.shared.snapshot.load().standing.clone();
+        let known = matches!(&old, Standing::LoginNeeded(known) if **known == *reason);
+        let first = matches!(old, Standing::Starting) && reason == NO_LOGIN;
+        if !known && !self.told.end {
+            if first {
+                let provider = self.adapter.name().as_str();
+                let command = self.adapter.login_command();
+                tracing::error!(provider, reason, command, "a login is needed");
+            } else {
+                let reason = reason.to_owned();
+                self.tell(NoticeKind::Ended { reason });
+            }
         }
+        self.told.end = true;
         self.publish(Standing::LoginNeeded(reason.into()));
     }
 
@@ -448,6 +686,10 @@ impl Keeper {
         } else {
             old.generation + 1
         };
+        if self.told.end && matches!(standing, Standing::Credential(_)) {
+            self.told.end = false;
+            self.tell(NoticeKind::Restored);
+        }
         self.describe(&standing);
         self.shared.snapshot.store(Arc::new(Snapshot {
             generation,
@@ -483,6 +725,7 @@ impl Keeper {
             status.next_renewal = next.filter(|_| kind != StandingKind::LoginNeeded);
             status.unsaved = self.unsaved.is_some();
         });
+        self.describe_login();
     }
 
     /// Notes what went wrong, for the log and `proxy status`.
@@ -528,14 +771,17 @@ impl Keeper {
     fn is_due(&self) -> bool {
         let now = self.clock.now();
         let reached = |time: Option<DateTime<Utc>>| time.is_some_and(|time| time <= now);
-        let due = self.unsaved.is_some() || reached(self.mend_at) || reached(self.due);
-        due && !self.is_waiting()
+        let keeps = self.settings.initiative == Initiative::Keeps;
+        let due = keeps && (reached(self.mend_at) || reached(self.due));
+        (due || self.unsaved.is_some()) && !self.is_waiting()
     }
 
     /// When to wake up at the latest, and how long one nap may be.
     fn next_look(&self) -> (DateTime<Utc>, Duration) {
         let due = if self.unsaved.is_some() {
             Some(self.clock.now())
+        } else if self.settings.initiative == Initiative::Waits {
+            None
         } else {
             [self.due, self.mend_at].into_iter().flatten().min()
         };

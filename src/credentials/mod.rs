@@ -5,9 +5,13 @@
 //! the snapshot that the keeper last published: no lock, no file, no wait while a valid token is
 //! there.
 
+mod commands;
 mod file_lock;
+mod grant;
 mod handle;
+mod journal;
 mod keeper;
+mod notice;
 mod renewal;
 pub mod schedule;
 mod status;
@@ -16,7 +20,9 @@ mod store;
 mod tests;
 mod write;
 
+pub use self::commands::Refreshed;
 pub use self::handle::{Handle, Lease, Refusal};
-pub use self::keeper::{Estate, Keeper, Settings};
-pub use self::status::{Event, Fault, RefreshResult, StandingKind, Status};
-pub use self::store::{Store, StoreError, StoreFiles, stored_ca_bundle};
+pub use self::keeper::{Estate, Initiative, Keeper, Settings};
+pub use self::notice::{Notice, NoticeKind};
+pub use self::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
+pub use self::store::{Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};

@@ -3,23 +3,26 @@
 
 use std::time::Duration;
 
-use super::handle::Standing;
-use super::keeper::{Keeper, Receipt, Unsaved, blocking};
+use super::journal::Entry;
+use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved, blocking, same};
+use super::notice::NoticeKind;
 use super::status::{Event, RefreshResult};
 use super::store::{Change, StoreError, Transaction};
 use crate::clock;
 use crate::provider::{Assessment, Credential, Grant, Login, Merge, Renewal, TokenError};
 use crate::secret::Secret;
 
-/// A lock is waited for at least this long, as Hermes Agent does.
-const LOCK_WAIT: Duration = Duration::from_secs(15);
-/// A holder may keep the lock across one request; this much longer we wait.
-const LOCK_MARGIN: Duration = Duration::from_secs(5);
 /// A mirror that could not be written is tried again after this time.
 const MEND_AGAIN: Duration = Duration::from_mins(1);
 /// A renewal takes at most so many steps: a refresh, then a key minted, and each once more when
 /// what it started from turned out to be spent.
 const STEPS: usize = 4;
+/// Between a refused grant and each of the looks at the store that follow.
+const DOUBT: [Duration; 3] = [
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+];
 
 /// Why a renewal came to nothing for now.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,11 @@ enum Trouble {
     Store(#[from] StoreError),
     #[error("{what}")]
     Endpoint {
+        what: String,
+        retry_after: Option<Duration>,
+    },
+    #[error("{what}")]
+    AnswerLost {
         what: String,
         retry_after: Option<Duration>,
     },
@@ -49,6 +57,8 @@ struct Attempt<'a> {
     /// Whether anything was granted, and the bearer that it gave.
     granted: bool,
     granted_bearer: Option<Secret>,
+    /// An earlier refresh with the same token was cut off.
+    doubted: bool,
 }
 
 /// What minting has shown of the access token.
@@ -69,10 +79,23 @@ enum Step {
 impl Keeper {
     /// Renews the login if it is due, or if `refused` is its current bearer. Never cancelled
     /// half-way: its caller is the keeper's own loop, and each wait has its own limit.
-    pub(super) async fn renew(&mut self, refused: Option<&Secret>) {
+    ///
+    /// # Errors
+    /// For people: why it came to nothing for now.
+    pub(super) async fn renew(
+        &mut self,
+        refused: Option<&Secret>,
+    ) -> Result<Option<RefreshResult>, String> {
         self.status(|status| status.renewing = true);
         let mend_at = self.mend_at.take();
-        let result = self.attempt(refused).await;
+        let mut result = self.attempt(refused).await;
+        if let Err(Trouble::AnswerLost { what, .. }) = &result {
+            // A portal with a grace time gives the same answer again, and without one the token
+            // is spent whether it is shown again or not.
+            let provider = self.adapter.name().as_str();
+            tracing::warn!(provider, error = %what, "an answer was lost; asking once more");
+            result = self.attempt(refused).await;
+        }
         if result.is_ok() {
             self.note_stamps();
         } else {
@@ -89,8 +112,12 @@ impl Keeper {
                     Some(RefreshResult::Failed | RefreshResult::Rejected) | None => {}
                 }
                 self.finished(result);
+                Ok(result)
             }
-            Err(trouble) => self.troubled(&trouble),
+            Err(trouble) => {
+                self.troubled(&trouble);
+                Err(trouble.to_string())
+            }
         }
     }
 
@@ -111,6 +138,7 @@ impl Keeper {
         let (code, asked) = match trouble {
             Trouble::Store(_) | Trouble::Gone => ("store", None),
             Trouble::Endpoint { retry_after, .. } => ("token_endpoint", *retry_after),
+            Trouble::AnswerLost { retry_after, .. } => ("answer_lost", *retry_after),
         };
         let now = self.clock.now();
         let delay = self.backoff.failed(asked);
@@ -134,16 +162,16 @@ impl Keeper {
             self.take(&Login::default());
             return Ok(None);
         };
-        let limit = LOCK_WAIT.max(self.settings.token_timeout + LOCK_MARGIN);
-        let transaction = store.open(limit).await?;
+        let transaction = store.open(self.lock_limit()).await?;
         let Some(found) = transaction.found() else {
             if self.unsaved.is_some() && store.is_missing() {
                 return Err(Trouble::Gone);
             }
-            self.no_login("there is no login");
+            self.no_login(NO_LOGIN);
             return Ok(None);
         };
         let mut login = found.login.clone();
+        self.notice_put_back(&login);
         let merge = self.merge(&mut login, found.mirror.as_ref());
         let mut attempt = Attempt {
             store: transaction,
@@ -154,6 +182,7 @@ impl Keeper {
             ours: false,
             granted: false,
             granted_bearer: None,
+            doubted: false,
         };
         self.bring_in_unsaved(&mut attempt).await;
         for _ in 0..STEPS {
@@ -206,14 +235,20 @@ impl Keeper {
             return;
         }
         attempt.ours = true;
-        if let Err(trouble) = self.persist(attempt, Change::Rotated).await {
-            self.keep_unsaved(unsaved, &trouble);
+        match self.persist(attempt, Change::Rotated).await {
+            Ok(()) => self.suspect_ended(),
+            Err(trouble) => self.keep_unsaved(unsaved, &trouble),
         }
     }
 
     fn keep_unsaved(&mut self, unsaved: Unsaved, trouble: &Trouble) {
         let message = format!("{trouble}; the renewed login is kept in memory only");
         self.failed("store", &message);
+        if !std::mem::replace(&mut self.told.unsaved, true) {
+            self.tell(NoticeKind::NotSaved {
+                reason: trouble.to_string(),
+            });
+        }
         let delay = self.backoff.failed(None);
         self.retry_at = Some(clock::after(self.clock.now(), delay));
         self.unsaved = Some(unsaved);
@@ -243,7 +278,8 @@ impl Keeper {
                 .granted_bearer
                 .as_ref()
                 .is_some_and(|bearer| bearer.same(&credential.bearer));
-            lives && !refused && (!due || granted)
+            let suspect = self.is_suspect(&attempt.login);
+            lives && !refused && !suspect && (!due || granted)
         });
         if fresh || renewal == Renewal::Never {
             self.persist_adopted(attempt).await;
@@ -280,7 +316,17 @@ impl Keeper {
         renewal: Renewal,
     ) -> Result<Option<RefreshResult>, Trouble> {
         self.prepare(attempt).await?;
-        match self.adapter.renew(&attempt.login, renewal).await {
+        let doubted = self.is_suspect(&attempt.login);
+        attempt.doubted = doubted;
+        if renewal == Renewal::Refresh {
+            self.note_spending(&attempt.login).await;
+        }
+        let answer = self.adapter.renew(&attempt.login, renewal).await;
+        let unspent = matches!(answer, Err(TokenError::Transient { .. }));
+        if unspent && !doubted {
+            self.suspect_ended();
+        }
+        match answer {
             Ok(grant) => {
                 self.granted(attempt, grant).await;
                 Ok(None)
@@ -300,10 +346,34 @@ impl Keeper {
             Err(TokenError::Transient { what, retry_after }) => {
                 Err(Trouble::Endpoint { what, retry_after })
             }
+            Err(TokenError::Lost { what, retry_after }) => {
+                Err(Trouble::AnswerLost { what, retry_after })
+            }
             Err(TokenError::Rejected { code, description }) => {
                 self.grant_refused(attempt, &code, &description).await
             }
         }
+    }
+
+    /// Notes durably that the login's refresh token is about to be sent, so that a restart knows
+    /// of it. A refresh does not fail for want of the note.
+    async fn note_spending(&mut self, login: &Login) {
+        let (Some(store), Some(token)) = (&self.store, login.secret("refresh_token")) else {
+            return;
+        };
+        if self.is_suspect(login) {
+            return;
+        }
+        let now = self.clock.now();
+        let journal = store.journal();
+        let entry = Entry {
+            token: token.fingerprint(),
+            started_at: now,
+        };
+        if let Err(error) = blocking(move || journal.begin(&token, now)).await {
+            tracing::warn!(%error, "a refresh begins without its note in the journal");
+        }
+        self.suspect = Some(entry);
     }
 
     /// Persists what was granted before anything else is done with it. When that fails, it is
@@ -313,18 +383,26 @@ impl Keeper {
         let (lifetime, renewal) = (grant.lifetime(), grant.renewal());
         let found = attempt.store.found();
         let stored = found.and_then(|found| found.login.secret("refresh_token"));
-        let spent = vec![attempt.login.secret("refresh_token"), stored];
+        let spent = [attempt.login.secret("refresh_token"), stored];
         self.adapter.apply(&mut attempt.login, grant, now);
+        if let Some((since, false)) = self.since
+            && self.adapter.grant_lifetime().is_some()
+        {
+            super::grant::note_login_at(&mut attempt.login, since);
+        }
+        let rotated = Unsaved::new(attempt.login.clone(), spent, self.latest.take());
+        self.latest = Some(rotated.clone());
         attempt.granted = true;
         if attempt.access_token == AccessToken::Refused {
             attempt.access_token = AccessToken::Replaced;
         }
         match self.persist(attempt, Change::Rotated).await {
-            Ok(()) => self.unsaved = None,
-            Err(trouble) => {
-                let login = attempt.login.clone();
-                self.keep_unsaved(Unsaved { login, spent }, &trouble);
+            Ok(()) => {
+                self.unsaved = None;
+                self.told.unsaved = false;
+                self.suspect_ended();
             }
+            Err(trouble) => self.keep_unsaved(rotated, &trouble),
         }
         // A refresh of an access token that can't infer gives no bearer yet.
         let bearer = self
@@ -347,46 +425,66 @@ impl Keeper {
         }
     }
 
-    /// The endpoint calls the grant dead. That is believed only when the store still holds it:
-    /// a program without the lock may have renewed it meanwhile.
+    /// The endpoint calls the grant dead. That is believed only when the store still holds it
+    /// after a while: a program without the lock may be about to write what it was granted.
     async fn grant_refused(
         &mut self,
         attempt: &mut Attempt<'_>,
         code: &str,
         description: &str,
     ) -> Result<Option<RefreshResult>, Trouble> {
-        let sent = attempt.login.text("refresh_token").map(str::to_owned);
-        attempt.store.read_again()?;
-        let mut stored = attempt
-            .store
-            .found()
-            .map(|found| found.login.clone())
-            .unwrap_or_default();
-        if stored.text("refresh_token") == sent.as_deref() {
-            // What was just refused is no login, so that the mirror's may be tried.
-            stored.remove("refresh_token");
-        }
-        let mirror = attempt.store.found().and_then(|found| found.mirror.clone());
-        attempt.merge = self.merge(&mut stored, mirror.as_ref());
-        if stored
-            .text("refresh_token")
-            .is_some_and(|token| Some(token) != sent.as_deref())
-        {
-            attempt.login = stored;
-            return Ok(None);
+        let sent = attempt.login.secret("refresh_token");
+        for pause in DOUBT {
+            tokio::time::sleep(pause).await;
+            attempt.store.read_again()?;
+            if let Some(login) = self.other_than(sent.as_ref(), attempt) {
+                attempt.login = login;
+                return Ok(None);
+            }
         }
         let dead = attempt.login.clone();
         self.quarantine(&mut attempt.login, code, description);
         if let Err(trouble) = self.persist_over(&dead, attempt, Change::Quarantined).await {
             tracing::warn!(error = %trouble, "a dead login stays in the store");
         }
-        self.no_login(&format!("the login has ended ({code})"));
+        let reason = self.why_ended(attempt.doubted, code);
+        self.suspect_ended();
+        self.latest = None;
+        self.no_login(&reason);
         self.failed("login_rejected", &format!("{code}: {description}"));
         Ok(Some(RefreshResult::Rejected))
     }
 
-    /// Takes the dead tokens out and notes why, in Hermes Agent's form; the routing fields stay.
-    fn quarantine(&self, login: &mut Login, code: &str, description: &str) {
+    /// The login that store and mirror hold now, if it has a refresh token that may still be good.
+    fn other_than(&self, sent: Option<&Secret>, attempt: &mut Attempt<'_>) -> Option<Login> {
+        let found = attempt.store.found()?;
+        let mut stored = found.login.clone();
+        let token = stored.secret("refresh_token");
+        if same(token.as_ref(), sent) || self.was_spent(token.as_ref()) {
+            // What was just refused is no login, so that the mirror's may be tried.
+            stored.remove("refresh_token");
+        }
+        let mirror = found.mirror.clone();
+        attempt.merge = self.merge(&mut stored, mirror.as_ref());
+        let token = stored.secret("refresh_token")?;
+        let fresh = !same(Some(&token), sent) && !self.was_spent(Some(&token));
+        fresh.then_some(stored)
+    }
+
+    /// What the user is told of the end.
+    fn why_ended(&self, doubted: bool, code: &str) -> String {
+        match &self.suspect {
+            Some(entry) if doubted => format!(
+                "the login has ended ({code}): a refresh begun at {} was cut off when its token \
+                 was spent and the next one not yet here",
+                entry.started_at.format("%Y-%m-%d %H:%M:%S UTC")
+            ),
+            _ => format!("the login has ended ({code})"),
+        }
+    }
+
+    /// Takes a login's tokens out; the routing fields stay.
+    pub(super) fn remove_tokens(login: &mut Login) {
         const DEAD: [&str; 11] = [
             "access_token",
             "refresh_token",
@@ -403,6 +501,11 @@ impl Keeper {
         for key in DEAD {
             login.remove(key);
         }
+    }
+
+    /// Takes the dead tokens out and notes why, in Hermes Agent's form.
+    fn quarantine(&self, login: &mut Login, code: &str, description: &str) {
+        Self::remove_tokens(login);
         let error = serde_json::json!({
             "provider": self.adapter.name().as_str(),
             "code": code,
@@ -416,16 +519,14 @@ impl Keeper {
 
     /// Publishes what the renewal came to. The locks are still held.
     fn conclude(&mut self, attempt: &Attempt<'_>) -> Option<RefreshResult> {
-        let old = match &self.shared.snapshot.load().standing {
-            Standing::Credential(credential) => Some(credential.bearer.clone()),
-            Standing::Starting
-            | Standing::Pending
-            | Standing::LoginNeeded(_)
-            | Standing::Unreadable(_) => None,
-        };
+        let old = self.bearer();
         if self.unsaved.is_none() {
             self.backoff.succeeded();
             self.retry_at = None;
+        }
+        self.source = attempt.store.found().map(|found| found.source.clone());
+        if self.suspect.is_some() && self.unsaved.is_none() && !self.is_suspect(&attempt.login) {
+            self.suspect_ended();
         }
         self.take(&attempt.login);
         if attempt.granted {

@@ -1,5 +1,7 @@
 //! What a keeper tells of itself.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 
 use crate::provider::CredentialKind;
@@ -25,6 +27,25 @@ pub struct Status {
     pub last_error: Option<Event<Fault>>,
     /// A rotated token is only in memory, because the store can't be written.
     pub unsaved: bool,
+    /// A refresh was cut off, and its token may be spent.
+    pub may_be_spent: bool,
+    /// Where the login lies and how long it lasts.
+    pub login: Option<LoginStatus>,
+}
+
+/// Where a login lies and how long it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginStatus {
+    /// The file.
+    pub store: PathBuf,
+    /// Whether it is ours alone, not shared with Hermes Agent.
+    pub own: bool,
+    /// When the user logged in; for a login that somebody else made, when it was first seen.
+    pub since: Option<DateTime<Utc>>,
+    /// When the grant ends at the latest, whatever the rotation.
+    pub ends_at: Option<DateTime<Utc>>,
+    /// Whether that is near enough to warn of.
+    pub ends_soon: bool,
 }
 
 /// Something that happened.

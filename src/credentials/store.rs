@@ -3,7 +3,8 @@
 //! One login can lie in several files: the profile's `auth.json`, the global one that a profile
 //! without a block of its own reads, and the mirror of the Nous tokens that all profiles share.
 //! A [`Transaction`] holds the locks of all of them, in Hermes Agent's order, from the reading to
-//! the last write.
+//! the last write. A login of our own lies in a store of our own, which nobody else knows, and
+//! goes before all of these.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -14,12 +15,15 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 
 use super::file_lock::{self, FileLock};
+use super::journal::Journal;
 use super::write::{self, Prepared};
 use crate::paths::Environment;
 use crate::provider::Login;
 
 /// No store is larger; a larger file is none.
 const LARGEST: u64 = 16 * 1024 * 1024;
+/// A login that moves from file to file is followed so many times.
+const TRIES: usize = 5;
 
 /// What is wrong with the store. What it held before is still there, whole.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,25 @@ pub enum StoreError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// It is rewritten while it is being read or judged.
+    #[error("{file} keeps being changed by another program")]
+    Restless {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A new version would belong to somebody else than the old one.
+    #[error(
+        "{file} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
+         run it as that user, or give the file to yours with chown"
+    )]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        ours: u32,
+    },
     /// A new version can't be written beside it.
     #[error("{file} can't be written ({source})")]
     Write {
@@ -66,9 +89,13 @@ pub enum StoreError {
     },
 }
 
-/// Where Hermes Agent's files lie.
+/// Where the files lie: Hermes Agent's, and ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreFiles {
+    /// The store of logins that are not shared with Hermes Agent.
+    pub own: PathBuf,
+    /// The folder of the journal of tokens that are being spent.
+    pub journal: PathBuf,
     /// The store of the profile in use.
     pub active: PathBuf,
     /// The store that a profile without a block of its own reads; the same as `active` when no
@@ -94,7 +121,27 @@ pub(super) struct Found {
     /// The mirror's tokens.
     pub(super) mirror: Option<Login>,
     /// The file that the block stands in.
-    source: PathBuf,
+    pub(super) source: PathBuf,
+}
+
+/// Where a new login is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In Hermes Agent's store, for both programs.
+    Shared,
+    /// In our own store.
+    Own,
+}
+
+/// What a logout removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// The files that held the login.
+    pub files: Vec<PathBuf>,
+    /// Whether it was Hermes Agent's login too.
+    pub shared: bool,
+    /// The file with another login that is used from now on.
+    pub next: Option<PathBuf>,
 }
 
 /// A file's identity and time, to notice that someone wrote it.
@@ -106,6 +153,8 @@ pub(super) struct Transaction {
     store: Store,
     found: Option<Found>,
     prepared: Option<(Prepared, Option<Prepared>)>,
+    /// The mirror, where the login has one.
+    mirror: Option<PathBuf>,
     locks: Vec<FileLock>,
 }
 
@@ -119,9 +168,11 @@ pub(super) enum Change {
 }
 
 impl StoreFiles {
-    /// The files of the Hermes home `home`.
-    pub fn locate(environment: &Environment, home: &Path) -> Self {
+    /// The files of the Hermes home `home`, and ours in the folder `state`.
+    pub fn locate(environment: &Environment, home: &Path, state: &Path) -> Self {
         Self {
+            own: state.join("auth.json"),
+            journal: state.join("journal"),
             active: home.join("auth.json"),
             global: environment.hermes_root(home).join("auth.json"),
             shared: environment.hermes_shared_dir(home),
@@ -150,60 +201,139 @@ impl Store {
         let mut found = None;
         for file in self.sources() {
             let login = read_object(file)?.and_then(|mut document| block(&mut document, self.key));
-            if let Some(login) = login {
+            let Some(login) = login else { continue };
+            // A login of our own that has ended stands back behind one that lives.
+            let ended = self.is_own(file) && !has_tokens(&login);
+            if found.is_none() || has_tokens(&login) {
                 found = Some((login, file.clone()));
+            }
+            if !ended {
                 break;
             }
         }
         let Some((login, source)) = found else {
             return Ok(None);
         };
-        let mirror = match self.mirror.as_deref().map(read_object) {
-            Some(Ok(mirror)) => mirror.map(Login::new),
-            // Nobody can use a torn mirror; a new one replaces it.
-            Some(Err(StoreError::Parse { .. })) | None => None,
-            Some(Err(error)) => return Err(error),
-        };
         Ok(Some(Found {
             login,
-            mirror,
+            mirror: self.read_mirror(&source)?,
             source,
         }))
     }
 
-    /// Takes the locks in Hermes Agent's order (profile, global, shared), each for up to
-    /// `limit`, and reads.
-    pub(super) async fn open(&self, limit: Duration) -> Result<Transaction, StoreError> {
-        let mut locks = Vec::new();
-        // A profile's folder may be missing; its lock is still the first one to take.
-        self.files.active.parent().map(write::make_folder);
-        locks.push(FileLock::acquire(&file_lock::beside(&self.files.active), limit).await?);
-        let found = self.peek()?;
-        if let Some(found) = &found
-            && found.source != self.files.active
-        {
-            locks.push(FileLock::acquire(&file_lock::beside(&found.source), limit).await?);
+    fn read_mirror(&self, source: &Path) -> Result<Option<Login>, StoreError> {
+        match self.mirror_of(source).map(read_object) {
+            Some(Ok(mirror)) => Ok(mirror.map(Login::new)),
+            // Nobody can use a torn mirror; a new one replaces it.
+            Some(Err(StoreError::Parse { .. })) | None => Ok(None),
+            Some(Err(error)) => Err(error),
         }
-        if let Some(mirror) = &self.mirror
+    }
+
+    /// Takes the locks of the login that is in use, each for up to `limit`, and reads it.
+    pub(super) async fn open(&self, limit: Duration) -> Result<Transaction, StoreError> {
+        for _ in 0..TRIES {
+            let found = self.peek()?;
+            let source = found.map_or_else(|| self.files.active.clone(), |found| found.source);
+            let transaction = self.open_at(&source, limit).await?;
+            // What was read before the locks were held may be old.
+            let moved = transaction.found.as_ref().map(|found| &found.source) != Some(&source);
+            if transaction.found.is_none() || !moved {
+                return Ok(transaction);
+            }
+        }
+        Err(StoreError::Restless {
+            file: self.files.active.clone(),
+        })
+    }
+
+    /// Takes the locks of a new login's place, and reads what stands there.
+    pub(super) async fn open_for(
+        &self,
+        place: Place,
+        limit: Duration,
+    ) -> Result<Transaction, StoreError> {
+        let source = match place {
+            Place::Own => self.files.own.clone(),
+            Place::Shared => self.shared_source()?,
+        };
+        let mut transaction = self.open_at(&source, limit).await?;
+        let login = read_object(&source)?.and_then(|mut document| block(&mut document, self.key));
+        transaction.found = Some(Found {
+            login: login.unwrap_or_default(),
+            mirror: self.read_mirror(&source)?,
+            source,
+        });
+        Ok(transaction)
+    }
+
+    /// Takes the locks of a login at `source` and reads. In Hermes Agent's order: profile, global,
+    /// shared. Our own store has one lock, and nobody who holds it waits for another.
+    async fn open_at(&self, source: &Path, limit: Duration) -> Result<Transaction, StoreError> {
+        let mut locks = Vec::new();
+        let mirror = self.mirror_of(source).map(Path::to_owned);
+        let first = if source == self.files.own {
+            &self.files.own
+        } else {
+            &self.files.active
+        };
+        // A profile's folder may be missing; its lock is still the first one to take.
+        first.parent().map(write::make_folder);
+        locks.push(FileLock::acquire(&file_lock::beside(first), limit).await?);
+        if source != first {
+            locks.push(FileLock::acquire(&file_lock::beside(source), limit).await?);
+        }
+        if let Some(mirror) = &mirror
             && mirror
                 .parent()
                 .is_some_and(|folder| write::make_folder(folder).is_ok())
         {
             locks.push(FileLock::acquire(&file_lock::beside(mirror), limit).await?);
         }
-        // What was read before the last lock was held may be old.
-        let found = if found.is_some() { self.peek()? } else { None };
         Ok(Transaction {
             store: self.clone(),
-            found,
+            found: self.peek()?,
             prepared: None,
+            mirror,
             locks,
         })
+    }
+
+    /// Where Hermes Agent's block stands, or would.
+    fn shared_source(&self) -> Result<PathBuf, StoreError> {
+        for file in [&self.files.active, &self.files.global] {
+            if read_object(file)?
+                .is_some_and(|mut document| block(&mut document, self.key).is_some())
+            {
+                return Ok(file.clone());
+            }
+        }
+        Ok(self.files.active.clone())
+    }
+
+    /// Whether there is a store of our own.
+    pub(super) fn has_own(&self) -> bool {
+        self.files.own.exists()
+    }
+
+    /// Whether a login at `source` is ours alone.
+    pub(super) fn is_own(&self, source: &Path) -> bool {
+        source == self.files.own
+    }
+
+    /// The mirror of a login at `source`.
+    fn mirror_of(&self, source: &Path) -> Option<&Path> {
+        self.mirror.as_deref().filter(|_| !self.is_own(source))
     }
 
     /// Whether there is no file at all that a login could stand in.
     pub(super) fn is_missing(&self) -> bool {
         !self.sources().any(|file| file.exists())
+    }
+
+    /// The journal of this login's refreshes.
+    pub(super) fn journal(&self) -> Journal {
+        Journal::new(&self.files.journal, self.key)
     }
 
     /// Changes whenever any of the files is written, replaced or removed.
@@ -216,7 +346,9 @@ impl Store {
 
     fn sources(&self) -> impl Iterator<Item = &PathBuf> {
         let global = (self.files.global != self.files.active).then_some(&self.files.global);
-        std::iter::once(&self.files.active).chain(global)
+        [&self.files.own, &self.files.active]
+            .into_iter()
+            .chain(global)
     }
 }
 
@@ -228,6 +360,7 @@ impl Transaction {
             store: self.store.clone(),
             found: self.found.take(),
             prepared: self.prepared.take(),
+            mirror: self.mirror.clone(),
             locks: std::mem::take(&mut self.locks),
         }
     }
@@ -250,12 +383,7 @@ impl Transaction {
             return Ok(());
         };
         if self.prepared.is_none() {
-            let mirror = self
-                .store
-                .mirror
-                .as_deref()
-                .map(Prepared::beside)
-                .transpose()?;
+            let mirror = self.mirror.as_deref().map(Prepared::beside).transpose()?;
             self.prepared = Some((Prepared::beside(&found.source)?, mirror));
         }
         Ok(())
@@ -281,7 +409,7 @@ impl Transaction {
             return Ok(());
         };
         let (prepared, prepared_mirror) = self.prepared.take().unzip();
-        let mirrored = match (&self.store.mirror, mirror) {
+        let mirrored = match (&self.mirror, mirror) {
             (Some(file), Some(content)) if self.mirror_is_old(&content) => {
                 write::replace(file, prepared_mirror.flatten(), content.into_fields())
             }
@@ -292,6 +420,9 @@ impl Transaction {
         }
         let written = if login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
+            if change == Change::Quarantined && holds_another(&document, self.store.key, old) {
+                return Err(StoreError::Restless { file: found.source });
+            }
             let document = rewritten(
                 document,
                 self.store.key,
@@ -312,6 +443,34 @@ impl Transaction {
         mirrored.and(written)
     }
 
+    /// Takes the login out of its file, with its pool and mirror, as Hermes Agent's logout does.
+    ///
+    /// # Errors
+    /// When a file can't be written; then the login may be there still.
+    pub(super) fn remove(&mut self, now: DateTime<Utc>) -> Result<Removed, StoreError> {
+        let Some(found) = self.found.take() else {
+            return Ok(Removed::default());
+        };
+        let key = self.store.key;
+        let mut document = read_object(&found.source)?.unwrap_or_default();
+        for table in ["providers", "credential_pool"] {
+            if let Some(table) = document.get_mut(table).and_then(Value::as_object_mut) {
+                table.shift_remove(key);
+            }
+        }
+        if document.get("active_provider").and_then(Value::as_str) == Some(key) {
+            document.insert("active_provider".to_owned(), Value::Null);
+        }
+        stamp_document(&mut document, now);
+        write::replace(&found.source, None, document)?;
+        let mirror = self.remove_dead_mirror(&found, &found.login);
+        Ok(Removed {
+            shared: !self.store.is_own(&found.source),
+            files: std::iter::once(found.source).chain(mirror).collect(),
+            next: self.store.peek()?.map(|found| found.source),
+        })
+    }
+
     fn mirror_is_old(&self, content: &Login) -> bool {
         let stored = self.found.as_ref().and_then(|found| found.mirror.as_ref());
         stored.is_none_or(|stored| {
@@ -322,20 +481,26 @@ impl Transaction {
         })
     }
 
-    /// Removes the mirror if it holds the same dead token.
-    fn remove_dead_mirror(&self, found: &Found, dead: &Login) {
-        let Some(file) = &self.store.mirror else {
-            return;
-        };
+    /// Removes the mirror if it holds the same dead token; the file that was removed.
+    fn remove_dead_mirror(&self, found: &Found, dead: &Login) -> Option<PathBuf> {
+        let file = self.mirror.as_ref()?;
         let token = |login: &Login| login.text("refresh_token").map(str::to_owned);
-        let same = found
-            .mirror
-            .as_ref()
-            .is_some_and(|mirror| token(mirror) == token(dead));
-        if same && let Err(error) = fs::remove_file(file) {
-            tracing::warn!(file = %file.display(), %error, "a dead mirror of the login is left");
+        let mirror = found.mirror.as_ref()?;
+        if token(mirror) != token(dead) {
+            return None;
         }
+        if let Err(error) = fs::remove_file(file) {
+            tracing::warn!(file = %file.display(), %error, "a dead mirror of the login is left");
+            return None;
+        }
+        Some(file.clone())
     }
+}
+
+fn stamp_document(document: &mut Map<String, Value>, now: DateTime<Utc>) {
+    document.insert("version".to_owned(), 1.into());
+    let time = now.to_rfc3339_opts(SecondsFormat::Micros, false);
+    document.insert("updated_at".to_owned(), time.into());
 }
 
 /// The store with the provider's block replaced, and its pool entries.
@@ -346,9 +511,7 @@ fn rewritten(
     before: [&Login; 2],
     (change, now): (Change, DateTime<Utc>),
 ) -> Map<String, Value> {
-    document.insert("version".to_owned(), 1.into());
-    let time = now.to_rfc3339_opts(SecondsFormat::Micros, false);
-    document.insert("updated_at".to_owned(), time.into());
+    stamp_document(&mut document, now);
     let providers = document
         .entry("providers")
         .or_insert_with(|| Map::new().into());
@@ -402,6 +565,21 @@ fn rotate_entry(entry: &mut Map<String, Value>, login: &Login) {
             *value = new.clone();
         }
     }
+}
+
+fn has_tokens(login: &Login) -> bool {
+    ["access_token", "refresh_token", "agent_key"]
+        .iter()
+        .any(|key| login.text(key).is_some())
+}
+
+/// Whether the block has a refresh token that is not `dead`'s.
+fn holds_another(document: &Map<String, Value>, key: &str, dead: &Login) -> bool {
+    let Some(stored) = block(&mut document.clone(), key) else {
+        return false;
+    };
+    let token = stored.text("refresh_token");
+    token.is_some() && token != dead.text("refresh_token")
 }
 
 fn block(document: &mut Map<String, Value>, key: &str) -> Option<Login> {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Handle, Keeper, Refusal, Settings, StoreFiles};
+use super::{Handle, Initiative, Keeper, Refusal, Settings, StoreFiles};
 use crate::clock::fake::JumpingClock;
 use crate::clock::{self, Clock};
 use crate::config::{AllowedPath, ProviderName};
@@ -117,6 +117,8 @@ impl World {
             outage: false.into(),
         });
         let files = StoreFiles {
+            own: home.path().join("state/auth.json"),
+            journal: home.path().join("state/journal"),
             active: home.path().join("auth.json"),
             global: home.path().join("auth.json"),
             shared: home.path().join("shared"),
@@ -125,6 +127,8 @@ impl World {
             refresh_lead: Duration::from_mins(5),
             token_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(10),
+            initiative: Initiative::Keeps,
+            notices: None,
         };
         let (keeper, handle) = Keeper::new(provider.clone(), files, settings, clock.clone());
         let stop = CancellationToken::new();

@@ -29,6 +29,7 @@ impl Prepared {
             source,
         };
         let mut prepared = Self::empty(store).map_err(fault)?;
+        prepared.keep_owner(store)?;
         let size = fs::metadata(&prepared.target).map_or(0, |metadata| metadata.len()) + GROWTH;
         prepared.fill(size).map_err(fault)?;
         Ok(prepared)
@@ -47,6 +48,32 @@ impl Prepared {
             .prefix(&prefix)
             .tempfile_in(folder)?;
         Ok(Self { file, target })
+    }
+
+    /// The new version belongs to whom the old one does: root writes for the user, and nobody
+    /// else can.
+    #[cfg(unix)]
+    fn keep_owner(&self, store: &Path) -> Result<(), StoreError> {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let (Ok(old), Ok(new)) = (fs::metadata(&self.target), self.file.as_file().metadata())
+        else {
+            give_to_folders_owner(self.file.as_file(), &self.target);
+            return Ok(());
+        };
+        if old.uid() == new.uid() {
+            return Ok(());
+        }
+        let foreign = |_| StoreError::Foreign {
+            file: store.to_owned(),
+            owner: old.uid(),
+            ours: new.uid(),
+        };
+        fchown(self.file.as_file(), Some(old.uid()), Some(old.gid())).map_err(foreign)
+    }
+
+    #[cfg(not(unix))]
+    fn keep_owner(&self, _store: &Path) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn fill(&mut self, size: u64) -> io::Result<()> {
@@ -77,17 +104,26 @@ pub(super) fn replace(
     prepared: Option<Prepared>,
     document: Map<String, Value>,
 ) -> Result<(), StoreError> {
+    let prepared = match prepared {
+        Some(prepared) => prepared,
+        None => Prepared::beside(store)?,
+    };
     let write = || {
         let mut content = Zeroizing::new(serde_json::to_vec_pretty(&Value::Object(document))?);
         content.push(b'\n');
-        let prepared = match prepared {
-            Some(prepared) => prepared,
-            None => Prepared::empty(store)?,
-        };
         prepared.persist(&content)
     };
     write().map_err(|source| StoreError::Write {
         file: store.to_owned(),
+        source,
+    })
+}
+
+/// Replaces a small file of ours by this object.
+pub(super) fn replace_small(file: &Path, document: Map<String, Value>) -> Result<(), StoreError> {
+    let write = || Prepared::empty(file)?.persist(Value::Object(document).to_string().as_bytes());
+    write().map_err(|source| StoreError::Write {
+        file: file.to_owned(),
         source,
     })
 }
@@ -103,6 +139,22 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
 }
+
+/// A file that root has made in a user's folder is to be the user's; nobody else can give it away.
+#[cfg(unix)]
+pub(super) fn give_to_folders_owner(file: &fs::File, path: &Path) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let folder = path.parent().and_then(|folder| fs::metadata(folder).ok());
+    if let (Some(folder), Ok(made)) = (folder, file.metadata())
+        && folder.uid() != made.uid()
+        && let Err(error) = fchown(file, Some(folder.uid()), Some(folder.gid()))
+    {
+        tracing::debug!(%error, "a new file does not belong to its folder's owner");
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn give_to_folders_owner(_file: &fs::File, _path: &Path) {}
 
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Provider, ProviderKind, ProviderName, Timeouts};
-use crate::credentials::{self, Estate, Handle, Keeper, Settings, StoreFiles};
+use crate::credentials::{self, Estate, Handle, Initiative, Keeper, Settings, StoreFiles};
 use crate::provider::{self, Adapter, LoginSource};
 use crate::proxy::{Client, Counters, Rules, Upstream};
 
@@ -185,6 +185,8 @@ impl Fleet {
                 refresh_lead: settings.refresh_lead,
                 token_timeout: settings.token_timeout,
                 wait: timeouts.credential,
+                initiative: Initiative::Keeps,
+                notices: None,
             },
             self.clock.clone(),
         );

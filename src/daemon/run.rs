@@ -198,10 +198,10 @@ fn store_files(environment: &Environment, config: &Config) -> Result<StoreFiles,
         .hermes_home
         .clone()
         .or_else(|| environment.hermes_home());
-    Ok(StoreFiles::locate(
-        environment,
-        &home.ok_or(StartError::NoHome)?,
-    ))
+    let home = home.ok_or(StartError::NoHome)?;
+    let state = environment.state_dir();
+    let state = state.unwrap_or_else(|| home.join("hermes-proxyd"));
+    Ok(StoreFiles::locate(environment, &home, &state))
 }
 
 fn bind(listener: &Listener) -> Result<Bound, StartError> {

@@ -187,6 +187,14 @@ pub enum TokenError {
     /// The access token was refused while a key was to be minted; a refresh may help.
     #[error("the portal refused the access token")]
     AccessTokenRefused,
+    /// The request went out and no whole answer came: the token that it carried may be spent.
+    #[error("{what}")]
+    Lost {
+        /// What happened, without any token.
+        what: String,
+        /// The server's wish, when the answer's head came.
+        retry_after: Option<Duration>,
+    },
     /// The answer says nothing about the grant: try again later.
     #[error("{what}")]
     Transient {
@@ -216,6 +224,11 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// Where the login is kept.
     fn login_source(&self) -> LoginSource;
+
+    /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.
+    fn grant_lifetime(&self) -> Option<Duration> {
+        None
+    }
 
     /// What `login` allows at `now`. Cheap, no network.
     fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment;

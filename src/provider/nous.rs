@@ -35,6 +35,8 @@ const INFERENCE_HOSTS: [&str; 2] = [
 const PORTAL_HOSTS: [&str; 3] = ["portal.nousresearch.com", "localhost", "127.0.0.1"];
 const CLIENT_ID: &str = "hermes-cli";
 const SCOPE: &str = "inference:invoke";
+/// A grant ends this long after the login, as users report.
+const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// A minted key should live this long at least, in seconds.
 const MINT_TTL: u64 = 1800;
 /// The fields that all profiles share, in the mirror's file and in a login.
@@ -121,10 +123,10 @@ impl Nous {
         BaseUrl::new(&Url::parse(&stored.unwrap_or_else(|| INFERENCE.to_owned())).ok()?).ok()
     }
 
-    fn invoke_jwt(&self, login: &Login) -> Option<Credential> {
+    fn invoke_jwt(&self, login: &Login, now: DateTime<Utc>) -> Option<Credential> {
         let token = login.secret("access_token")?;
         let claims = invoke_claims(&token, login)?;
-        let expires_at = claims.expires_at().or_else(|| login.time("expires_at"));
+        let expires_at = end_of(&claims, login, now).or_else(|| login.time("expires_at"));
         let issued_at = login.time("obtained_at").or_else(|| claims.issued_at());
         self.credential(
             token,
@@ -201,7 +203,17 @@ impl Nous {
             .post(&format!("{}/api/oauth/agent-key", self.portal(login)))
             .header(hyper::header::AUTHORIZATION, header)
             .json(&json!({ "min_ttl_seconds": MINT_TTL }));
-        let answer = TokenClient::send(request).await?;
+        // Minting spends nothing.
+        let answer = TokenClient::send(request)
+            .await
+            .map_err(|error| match error {
+                TokenError::Lost { what, retry_after } => {
+                    TokenError::Transient { what, retry_after }
+                }
+                other @ (TokenError::Rejected { .. }
+                | TokenError::AccessTokenRefused
+                | TokenError::Transient { .. }) => other,
+            })?;
         if answer.is_unauthorized() {
             return Err(TokenError::AccessTokenRefused);
         }
@@ -234,6 +246,10 @@ impl Adapter for Nous {
         }
     }
 
+    fn grant_lifetime(&self) -> Option<std::time::Duration> {
+        Some(GRANT)
+    }
+
     fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
         let has = |key: &str| login.text(key).is_some();
         if !has("access_token") && !has("refresh_token") && !has("agent_key") {
@@ -246,7 +262,7 @@ impl Adapter for Nous {
         } else {
             Renewal::Never
         };
-        if let Some(credential) = self.invoke_jwt(login) {
+        if let Some(credential) = self.invoke_jwt(login, now) {
             return Assessment::Login {
                 credential: Some(credential),
                 renewal: refreshable,
@@ -420,6 +436,17 @@ fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering>
     obtained(one)
         .zip(obtained(other))
         .map(|(one, other)| one.cmp(&other))
+}
+
+/// When a JWT ends by our clock. The portal's clock set `iat` and `exp`; where ours is behind it,
+/// the life that they tell counts from when the token was obtained.
+fn end_of(claims: &Claims, login: &Login, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let end = claims.expires_at()?;
+    let ours = claims
+        .issued_at()
+        .zip(login.time("obtained_at").filter(|at| *at <= now))
+        .map(|(issued, obtained)| obtained + (end - issued));
+    Some(ours.map_or(end, |ours| ours.min(end)))
 }
 
 /// The claims of an access token that may call the inference API.

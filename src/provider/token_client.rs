@@ -15,6 +15,9 @@ use super::TokenError;
 const LARGEST_ANSWER: usize = 256 * 1024;
 /// A provider's description is cut to this many characters.
 const LONGEST_DESCRIPTION: usize = 200;
+/// This part of a request's limit may pass until the connection stands; so a limit that ends the
+/// request later means that it was sent.
+const CONNECT_PART: f64 = 0.6;
 /// The codes that mean a dead grant; any other error may pass.
 const DEAD: [&str; 3] = ["invalid_grant", "invalid_token", "refresh_token_reused"];
 
@@ -45,6 +48,7 @@ impl TokenClient {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .timeout(timeout)
+            .connect_timeout(timeout.mul_f64(CONNECT_PART))
             .pool_max_idle_per_host(0)
             .build()?;
         Ok(Self { http })
@@ -60,12 +64,13 @@ impl TokenClient {
     /// Sends a request and reads its answer.
     ///
     /// # Errors
-    /// [`TokenError::Transient`] when no whole answer came.
+    /// [`TokenError::Transient`] when the endpoint could not be reached, or answers without end;
+    /// [`TokenError::Lost`] when the request was sent and no whole answer came.
     pub(super) async fn send(request: RequestBuilder) -> Result<Answer, TokenError> {
         let mut response = request
             .send()
             .await
-            .map_err(|error| unreachable(error, None))?;
+            .map_err(|error| unanswered(error, None))?;
         let status = response.status();
         let retry_after = response
             .headers()
@@ -76,7 +81,7 @@ impl TokenClient {
         while let Some(part) = response
             .chunk()
             .await
-            .map_err(|error| unreachable(error, retry_after))?
+            .map_err(|error| unanswered(error, retry_after))?
         {
             if body.len() + part.len() > LARGEST_ANSWER {
                 let what =
@@ -190,17 +195,26 @@ pub(super) fn seconds(value: Option<&Value>) -> u64 {
     }
 }
 
-/// The chain of causes, without the URL.
-fn unreachable(error: reqwest::Error, retry_after: Option<Duration>) -> TokenError {
+/// The chain of causes, without the URL. A connection that never stood has carried nothing.
+fn unanswered(error: reqwest::Error, retry_after: Option<Duration>) -> TokenError {
     let error = error.without_url();
-    let mut what = format!("the token endpoint can't be reached: {error}");
+    let sent = !(error.is_connect() || error.is_builder());
+    let mut what = if sent {
+        format!("the token endpoint's answer was lost: {error}")
+    } else {
+        format!("the token endpoint can't be reached: {error}")
+    };
     let mut source = error.source();
     while let Some(cause) = source {
         what.push_str(": ");
         what.push_str(&cause.to_string());
         source = cause.source();
     }
-    TokenError::Transient { what, retry_after }
+    if sent {
+        TokenError::Lost { what, retry_after }
+    } else {
+        TokenError::Transient { what, retry_after }
+    }
 }
 
 #[cfg(test)]

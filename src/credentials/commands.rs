@@ -1,0 +1,174 @@
+//! What a person asks of a keeper: refresh now, take a new login, log out. Steps of the keeper's
+//! own task, so that none of them meets a renewal half-way.
+
+use chrono::{DateTime, Utc};
+
+use super::handle::Standing;
+use super::keeper::{Keeper, blocking};
+use super::status::RefreshResult;
+use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
+use crate::provider::{Grant, Login};
+
+/// What came of a refresh that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refreshed {
+    /// How it ended.
+    pub result: RefreshResult,
+    /// Why, where it did not work.
+    pub detail: Option<String>,
+    /// When the credential in use ends.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Keeper {
+    /// Renews the login whether or not it is due. Someone else's newer login is taken instead.
+    pub(super) async fn refresh_now(&mut self) -> Refreshed {
+        let held = self.bearer();
+        self.look().await;
+        let now = self.bearer();
+        let taken = matches!((&held, &now), (Some(held), Some(now)) if !held.same(now));
+        let result = if taken {
+            Ok(Some(RefreshResult::Adopted))
+        } else if let Some(reason) = self.why_no_login() {
+            Err((RefreshResult::Rejected, reason))
+        } else {
+            let renewed = self.renew(now.as_ref()).await;
+            renewed.map_err(|trouble| (RefreshResult::Failed, trouble))
+        };
+        let expires_at = self.expires_at();
+        match result {
+            Ok(Some(RefreshResult::Rejected)) => Refreshed {
+                result: RefreshResult::Rejected,
+                detail: self.why_no_login(),
+                expires_at,
+            },
+            Ok(result) => Refreshed {
+                result: result.unwrap_or(RefreshResult::Adopted),
+                detail: None,
+                expires_at,
+            },
+            Err((result, detail)) => Refreshed {
+                result,
+                detail: Some(detail),
+                expires_at,
+            },
+        }
+    }
+
+    fn why_no_login(&self) -> Option<String> {
+        match &self.shared.snapshot.load().standing {
+            Standing::LoginNeeded(reason) => Some(reason.to_string()),
+            Standing::Starting
+            | Standing::Credential(_)
+            | Standing::Pending
+            | Standing::Unreadable(_) => None,
+        }
+    }
+
+    /// Checks that a new login could be written at `place`, before the user is asked for anything.
+    pub(super) async fn make_room(&mut self, place: Place) -> Result<(), StoreError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(());
+        };
+        let mut transaction = store.open_for(place, self.lock_limit()).await?;
+        blocking(move || transaction.prepare()).await
+    }
+
+    /// Writes a login that was just granted, and serves with it.
+    pub(super) async fn install(
+        &mut self,
+        grant: Grant,
+        place: Place,
+    ) -> Result<std::path::PathBuf, StoreError> {
+        let now = self.clock.now();
+        let Some(store) = self.store.clone() else {
+            return Ok(std::path::PathBuf::new());
+        };
+        let mut transaction = store.open_for(place, self.lock_limit()).await?;
+        let found = transaction.found().cloned();
+        let (old, source) = found.map(|found| (found.login, found.source)).unzip();
+        let (old, source) = (old.unwrap_or_default(), source.unwrap_or_default());
+        let login = self.new_login(old.clone(), grant, now);
+        let mirror = self.adapter.mirror(&login, now);
+        let written = {
+            let login = login.clone();
+            move || {
+                let written = transaction.commit((&old, &login), mirror, Change::Rotated, now);
+                (transaction, written)
+            }
+        };
+        let (transaction, written) = blocking(written).await;
+        if let Err(error) = written {
+            if !holds(&transaction, &login) {
+                return Err(error);
+            }
+            tracing::warn!(%error, "a new login is not mirrored yet");
+        }
+        drop(transaction);
+        if place == Place::Shared {
+            self.forget_own(now).await;
+        }
+        self.start_anew();
+        self.look().await;
+        Ok(source)
+    }
+
+    /// Takes the login that is in use out of the store.
+    pub(super) async fn logout(&mut self) -> Result<Removed, StoreError> {
+        let now = self.clock.now();
+        let Some(store) = self.store.clone() else {
+            return Ok(Removed::default());
+        };
+        let mut transaction = store.open(self.lock_limit()).await?;
+        let removed = blocking(move || transaction.remove(now)).await?;
+        self.start_anew();
+        // The user knows.
+        self.told.end = true;
+        self.look().await;
+        self.told.end = false;
+        Ok(removed)
+    }
+
+    fn new_login(&self, mut login: Login, grant: Grant, now: DateTime<Utc>) -> Login {
+        Self::remove_tokens(&mut login);
+        self.adapter.apply(&mut login, grant, now);
+        if self.adapter.grant_lifetime().is_some() {
+            super::grant::note_login_at(&mut login, now);
+        }
+        login
+    }
+
+    /// A login in Hermes Agent's store takes the place of one in ours, which would go first.
+    async fn forget_own(&self, now: DateTime<Utc>) {
+        let Some(store) = self.store.clone().filter(Store::has_own) else {
+            return;
+        };
+        let removed = match store.open_for(Place::Own, self.lock_limit()).await {
+            Ok(mut transaction) => blocking(move || transaction.remove(now)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, "a login of our own is left and goes before the new one");
+        }
+    }
+
+    /// Nothing that was known of the former login holds for the next one.
+    fn start_anew(&mut self) {
+        self.unsaved = None;
+        self.latest = None;
+        self.receipt = None;
+        self.retry_at = None;
+        self.mend_at = None;
+        self.since = None;
+        self.backoff.succeeded();
+        self.suspect_ended();
+        self.status(|status| status.last_error = None);
+    }
+}
+
+fn holds(transaction: &Transaction, login: &Login) -> bool {
+    let token = login.text("refresh_token");
+    transaction
+        .found()
+        .is_some_and(|found| found.login.text("refresh_token") == token)
+}

@@ -1,0 +1,117 @@
+//! The journal of tokens that are being spent: one file for each provider, there from just before
+//! a refresh token is sent until its successor is on disk.
+//!
+//! A single-use token that was sent may be spent, whether or not the answer came. A program that
+//! finds the entry of the token that stands in the store knows that a refresh was cut off, tries
+//! it at once (a portal with a grace time still gives the answer again), and can say what happened
+//! if the login turns out to be lost. The entry holds a fingerprint, never a token.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use super::write;
+use crate::secret::Secret;
+
+/// Where a provider's entry lies.
+#[derive(Debug, Clone)]
+pub(super) struct Journal {
+    file: PathBuf,
+}
+
+/// A refresh that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The fingerprint of the refresh token.
+    pub(super) token: String,
+    /// When it was about to be sent.
+    pub(super) started_at: DateTime<Utc>,
+}
+
+impl Entry {
+    /// Whether it is about this token.
+    pub(super) fn is_about(&self, token: &Secret) -> bool {
+        token.fingerprint() == self.token
+    }
+}
+
+impl Journal {
+    /// The journal of the provider `name` in `folder`.
+    pub(super) fn new(folder: &Path, name: &str) -> Self {
+        Self {
+            file: folder.join(format!("{name}.json")),
+        }
+    }
+
+    /// Notes durably that this token is about to be sent.
+    pub(super) fn begin(
+        &self,
+        token: &Secret,
+        now: DateTime<Utc>,
+    ) -> Result<(), super::StoreError> {
+        let entry = json!({
+            "version": 1,
+            "refresh_token_fingerprint": token.fingerprint(),
+            "started_at": now.to_rfc3339_opts(SecondsFormat::Micros, true),
+            "pid": std::process::id(),
+        });
+        let entry = entry.as_object().cloned().unwrap_or_default();
+        write::replace_small(&self.file, entry)
+    }
+
+    /// The token's successor is on disk, or it was never sent.
+    pub(super) fn end(&self) {
+        match fs::remove_file(&self.file) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // An entry about a token that is no longer in the store means nothing.
+            Err(error) => tracing::debug!(%error, "a journal entry is left"),
+        }
+    }
+
+    /// What was begun and not ended. What can't be read is none.
+    pub(super) fn pending(&self) -> Option<Entry> {
+        let text = fs::read_to_string(&self.file).ok()?;
+        let entry: Map<String, Value> = serde_json::from_str(&text).ok()?;
+        let started_at = entry.get("started_at")?.as_str()?.parse().ok()?;
+        let token = entry.get("refresh_token_fingerprint")?.as_str()?.to_owned();
+        Some(Entry { token, started_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_there_until_it_is_ended_and_holds_no_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::new(&dir.path().join("journal"), "nous");
+        assert_eq!(journal.pending(), None);
+        journal.end();
+        let token = Secret::new("the-refresh-token".to_owned());
+        let now = "2026-11-23T12:00:00.5Z".parse().unwrap();
+        journal.begin(&token, now).unwrap();
+        let text = fs::read_to_string(&journal.file).unwrap();
+        assert!(!text.contains("the-refresh-token"), "{text}");
+        let entry = journal.pending().unwrap();
+        assert!(
+            entry.is_about(&token) && entry.started_at == now,
+            "{entry:?}"
+        );
+        assert!(!entry.is_about(&Secret::new("another".to_owned())));
+        journal.end();
+        assert_eq!(journal.pending(), None);
+    }
+
+    #[test]
+    fn an_entry_that_was_cut_in_half_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::new(dir.path(), "nous");
+        fs::write(&journal.file, "{\"refresh_token_fing").unwrap();
+        assert_eq!(journal.pending(), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! What the user should hear of at once.
+
+use chrono::{DateTime, Utc};
+
+/// Something about a login that the user should hear of. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Whose login: the name in paths and on the command line.
+    pub provider: String,
+    /// The provider's name for people.
+    pub display_name: String,
+    /// The command that logs in.
+    pub login_command: String,
+    /// What.
+    pub what: NoticeKind,
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// Requests can't be served until the user logs in.
+    Ended {
+        /// Why, as a clause.
+        reason: String,
+    },
+    /// The grant ends soon, and no refresh prolongs it.
+    EndsSoon {
+        /// When.
+        ends_at: DateTime<Utc>,
+    },
+    /// There is a login again.
+    Restored,
+    /// A renewed login could not be written and is in memory only.
+    NotSaved {
+        /// Why.
+        reason: String,
+    },
+}
