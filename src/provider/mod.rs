@@ -6,6 +6,7 @@
 //! persists and publishes, the same for every provider.
 
 mod base_url;
+mod device;
 mod jwt;
 mod login;
 pub mod nous;
@@ -23,6 +24,7 @@ use hyper::header::HeaderValue;
 use serde_json::{Map, Value};
 
 pub use self::base_url::BaseUrl;
+pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
 pub use self::login::Login;
 pub use self::registry::{BuildError, build};
 pub use self::tls::{TlsError, client_config};
@@ -160,6 +162,12 @@ impl Grant {
         self.answer
     }
 
+    /// What a login gave.
+    pub(super) fn of_login(answer: Map<String, Value>) -> Self {
+        let renewal = Renewal::Refresh;
+        Self { answer, renewal }
+    }
+
     /// How it was got.
     pub fn renewal(&self) -> Renewal {
         self.renewal
@@ -224,6 +232,11 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// Where the login is kept.
     fn login_source(&self) -> LoginSource;
+
+    /// The way to log in on another device, if the provider has one.
+    fn device_login(&self) -> Option<&dyn DeviceLogin> {
+        None
+    }
 
     /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.
     fn grant_lifetime(&self) -> Option<Duration> {

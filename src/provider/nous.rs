@@ -3,6 +3,7 @@
 //! The bearer is the access token itself when it is a JWT with the scope `inference:invoke` (the
 //! invoke JWT), else an agent key that the portal mints for it. Refresh tokens are single-use.
 
+mod device;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +18,8 @@ use url::Url;
 use super::jwt::{Claims, holds};
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Merge,
-    Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Login,
+    LoginSource, Merge, Renewal, TokenError,
 };
 use crate::clock;
 use crate::config::{AllowedPath, ProviderName};
@@ -236,7 +237,7 @@ impl Adapter for Nous {
     }
 
     fn login_command(&self) -> &'static str {
-        "hermes auth add nous"
+        "hermesctl auth login nous"
     }
 
     fn login_source(&self) -> LoginSource {
@@ -244,6 +245,10 @@ impl Adapter for Nous {
             key: "nous",
             mirror: Some("nous_auth.json"),
         }
+    }
+
+    fn device_login(&self) -> Option<&dyn DeviceLogin> {
+        Some(self)
     }
 
     fn grant_lifetime(&self) -> Option<std::time::Duration> {
@@ -368,6 +373,17 @@ fn apply_refresh(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
         iso(clock::after(now, std::time::Duration::from_secs(lifetime))),
     );
     login.remove("last_auth_error");
+    // A new login has none of these yet; they stand where Hermes Agent puts them.
+    for (key, value) in [
+        ("client_id", CLIENT_ID),
+        ("scope", SCOPE),
+        ("token_type", "Bearer"),
+        ("portal_base_url", PORTAL),
+    ] {
+        if login.text(key).is_none() {
+            login.set(key, value);
+        }
+    }
     mirror_invoke_jwt(login, now);
 }
 

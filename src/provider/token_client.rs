@@ -107,6 +107,23 @@ impl Answer {
         )
     }
 
+    /// The OAuth error code (RFC 6749 §5.2), if the answer names one.
+    pub(super) fn error_code(&self) -> Option<String> {
+        let body = self
+            .body
+            .as_ref()
+            .filter(|body| body.contains_key("error"))?;
+        Some(oauth_error(body).0)
+    }
+
+    /// Whether it is a refusal in OAuth's form: about the grant, and not the edge's.
+    pub(super) fn is_oauth_refusal(&self) -> bool {
+        let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        self.status.is_client_error()
+            && !passing.contains(&self.status)
+            && self.error_code().is_some()
+    }
+
     /// The granted fields, if the answer is a 200 with a text at `required`.
     ///
     /// # Errors
