@@ -15,9 +15,12 @@ use async_trait::async_trait;
 use hermes_proxy::control::client::{Client, ClientError};
 use hermes_proxy::control::endpoint::{BindError, Endpoint};
 use hermes_proxy::control::protocol::{
-    ControlError, DaemonStatus, ErrorCode, Providers, ReloadReport, Status, Timestamp,
+    ControlError, DaemonStatus, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginPending,
+    LoginProgress, LoginSession, LogoutReport, Outcome, ProviderChoice, Providers, RefreshOutcome,
+    ReloadReport, Reply, Status, Timestamp,
 };
 use hermes_proxy::control::server::{self, Handler, MAX_CLIENTS};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -60,6 +63,43 @@ impl Handler for Fake {
         self.reload.acquire().await.unwrap().forget();
         Err(ControlError::new(ErrorCode::ConfigInvalid, "one\ntwo"))
     }
+
+    async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError> {
+        let code = golden("reply_login_code.json");
+        match login.provider.as_deref() {
+            None => Ok(code),
+            Some(name) => Err(ControlError::new(ErrorCode::UnknownProvider, name)),
+        }
+    }
+
+    async fn login_wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError> {
+        Ok(LoginProgress::Pending(LoginPending {
+            expires_in_seconds: login.session,
+            note: None,
+        }))
+    }
+
+    async fn login_cancel(&self, _: LoginSession) -> Result<LoginCancelled, ControlError> {
+        Ok(LoginCancelled {})
+    }
+
+    async fn logout(&self, _: ProviderChoice) -> Result<LogoutReport, ControlError> {
+        Ok(golden("reply_logout.json"))
+    }
+
+    async fn refresh(&self, _: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
+        Ok(golden("reply_refresh.json"))
+    }
+}
+
+fn golden<T: DeserializeOwned>(name: &str) -> T {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = std::fs::read(root.join("tests/golden/control").join(name)).unwrap();
+    let reply: Reply<T> = serde_json::from_slice(&file).unwrap();
+    let Outcome::Ok(answer) = reply.outcome else {
+        panic!("{name} holds an error");
+    };
+    answer
 }
 
 struct Daemon {
@@ -268,8 +308,40 @@ async fn garbage_and_unknown_operations_keep_the_connection() {
     let reply = raw.receive().await;
     assert_eq!(reply["error"]["code"], "unknown_operation");
     assert_eq!(reply["id"], 8);
+    raw.send(r#"{"id":8,"op":{"dance":{"steps":3}}}"#).await;
+    assert_eq!(raw.receive().await, reply);
     raw.send(r#"{"id":9,"op":"status"}"#).await;
     assert_eq!(raw.receive().await["id"], 9);
+}
+
+#[tokio::test]
+async fn each_operation_about_logins_is_answered() {
+    let daemon = Daemon::start();
+    let mut raw = daemon.greeted().await;
+    for (op, path, value) in [
+        (
+            r#"{"login_begin":{"provider":null}}"#,
+            "/ok/code/user_code",
+            json!("WDJB-MJHT"),
+        ),
+        (
+            r#"{"login_begin":{"provider":"nuos"}}"#,
+            "/error/code",
+            json!("unknown_provider"),
+        ),
+        (
+            r#"{"login_wait":{"session":7}}"#,
+            "/ok/pending/expires_in_seconds",
+            json!(7),
+        ),
+        (r#"{"login_cancel":{"session":7}}"#, "/ok", json!({})),
+        (r#"{"logout":{}}"#, "/ok/shared_with_hermes", json!(true)),
+        (r#"{"refresh":{}}"#, "/ok/result", json!("refreshed")),
+    ] {
+        raw.send(&format!(r#"{{"id":1,"op":{op}}}"#)).await;
+        let reply = raw.receive().await;
+        assert_eq!(reply.pointer(path), Some(&value), "{op}: {reply}");
+    }
 }
 
 #[tokio::test]

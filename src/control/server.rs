@@ -15,8 +15,9 @@ use super::client::Client;
 use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::protocol::{
-    ControlError, DaemonHello, ErrorCode, Greeting, Operation, Outcome, Providers, ReloadReport,
-    Reply, Request, Status, VERSION, Welcome,
+    ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
+    LoginProgress, LoginSession, LogoutReport, Operation, Outcome, ProviderChoice, Providers,
+    RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
 /// How many clients may be connected at once.
@@ -47,6 +48,22 @@ pub trait Handler: Send + Sync {
 
     /// Reads the configuration and the logins again. Runs to its end even if the client leaves.
     async fn reload(&self) -> Result<ReloadReport, ControlError>;
+
+    /// Asks the provider for a code that logs in, unless a login is there. The login goes on
+    /// beside the connections, until it ends, is cancelled or its code expires.
+    async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError>;
+
+    /// Waits for a login, two seconds at most. Its end is told to every later call too.
+    async fn login_wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError>;
+
+    /// Gives a login up.
+    async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError>;
+
+    /// Takes a login out of its files. Runs to its end even if the client leaves.
+    async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError>;
+
+    /// Renews a credential now. Runs to its end even if the client leaves.
+    async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError>;
 }
 
 /// [`Endpoint::bind`], and where another daemon lives, also asks that one for its version.
@@ -223,6 +240,13 @@ impl Connection {
             Operation::Status => self.reply(id, Ok(handler.status().await)).await,
             Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
             Operation::Reload => self.reply(id, handler.reload().await).await,
+            Operation::LoginBegin(login) => self.reply(id, handler.login_begin(login).await).await,
+            Operation::LoginWait(login) => self.reply(id, handler.login_wait(login).await).await,
+            Operation::LoginCancel(login) => {
+                self.reply(id, handler.login_cancel(login).await).await
+            }
+            Operation::Logout(choice) => self.reply(id, handler.logout(choice).await).await,
+            Operation::Refresh(choice) => self.reply(id, handler.refresh(choice).await).await,
             Operation::Unknown(name) => {
                 let name: String = name.chars().take(40).collect();
                 let message =
