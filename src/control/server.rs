@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ pub const MAX_CLIENTS: usize = 16;
 /// How long a client may take to send one line, and to take one reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a client may be silent between two requests.
+/// How long a client of the socket may be silent between two requests.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// How long a client that is turned away may take to read why.
@@ -118,7 +119,8 @@ pub async fn serve(
                     lines,
                     handler: Arc::clone(&handler),
                     shutdown: shutdown.clone(),
-                    _place: place,
+                    idle: IDLE,
+                    _place: Some(place),
                 };
                 tracker.spawn(connection.run().instrument(span));
             }
@@ -129,17 +131,36 @@ pub async fn serve(
     }
 }
 
-struct Connection {
-    lines: Lines<Stream>,
+/// Serves the one client at the other end of `stream`, such as our standard input and output,
+/// until it closes or `shutdown`. It may be silent between two requests for as long as it likes.
+pub async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     handler: Arc<dyn Handler>,
     shutdown: CancellationToken,
-    _place: OwnedSemaphorePermit,
+) {
+    let connection = Connection {
+        lines: Lines::new(stream, MAX_REQUEST),
+        handler,
+        shutdown,
+        idle: Duration::MAX,
+        _place: None,
+    };
+    connection.run().instrument(info_span!("control")).await;
+}
+
+struct Connection<S> {
+    lines: Lines<S>,
+    handler: Arc<dyn Handler>,
+    shutdown: CancellationToken,
+    /// How long the client may be silent between two requests.
+    idle: Duration,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a connection ends before the client closes it.
 type End = CodecError;
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(mut self) {
         match self.converse().await {
             Ok(()) => debug!("the control client left"),
@@ -204,7 +225,7 @@ impl Connection {
     async fn awaits_request(&mut self) -> Result<bool, End> {
         tokio::select! {
             () = self.shutdown.cancelled() => Ok(false),
-            readable = timeout(IDLE, self.lines.readable()) => Ok(readable.unwrap_or(Ok(false))?),
+            readable = timeout(self.idle, self.lines.readable()) => Ok(readable.unwrap_or(Ok(false))?),
         }
     }
 
