@@ -14,7 +14,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::{
-    ControlError, ErrorCode, Outcome, ProviderState, Providers, ReloadReport, Reply, Status,
+    ControlError, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginProgress, LoginSession,
+    LogoutReport, Outcome, ProviderChoice, ProviderState, Providers, RefreshOutcome, ReloadReport,
+    Reply, Status,
 };
 use hermes_proxy::control::server::{self, Handler};
 use serde::de::DeserializeOwned;
@@ -59,6 +61,26 @@ impl Handler for Fake {
             Ok(()) => Ok(golden("reply_reload.json")),
             Err(problems) => Err(ControlError::new(ErrorCode::ConfigInvalid, problems)),
         }
+    }
+
+    async fn login_begin(&self, _: LoginBegin) -> Result<LoginBegun, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn login_wait(&self, _: LoginSession) -> Result<LoginProgress, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn login_cancel(&self, _: LoginSession) -> Result<LoginCancelled, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn logout(&self, _: ProviderChoice) -> Result<LogoutReport, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn refresh(&self, _: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
+        panic!("not asked here")
     }
 }
 

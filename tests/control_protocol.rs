@@ -90,6 +90,7 @@ fn ready() -> ProviderStatus {
             failed: 3,
         },
         login_command: None,
+        login: None,
     }
 }
 
@@ -110,6 +111,7 @@ fn bare() -> ProviderStatus {
         unsaved: false,
         requests: RequestCounts::default(),
         login_command: Some("hermes auth add nous".into()),
+        login: None,
     }
 }
 
@@ -155,6 +157,83 @@ fn the_requests() {
 }
 
 #[test]
+fn the_requests_about_logins() {
+    let begin = LoginBegin {
+        provider: Some("nous".into()),
+        separate: true,
+        force: false,
+    };
+    let session = LoginSession { session: 7 };
+    let nous = ProviderChoice {
+        provider: Some("nous".into()),
+    };
+    for (name, op) in [
+        ("login_begin", Operation::LoginBegin(begin)),
+        ("login_wait", Operation::LoginWait(session)),
+        ("login_cancel", Operation::LoginCancel(session)),
+        ("logout", Operation::Logout(nous.clone())),
+        ("refresh", Operation::Refresh(nous)),
+    ] {
+        golden(&format!("request_{name}.json"), &Request { id: 1, op });
+    }
+}
+
+#[test]
+fn what_a_request_leaves_out_is_the_usual() {
+    for (op, meant) in [
+        (
+            r#"{"login_begin":{}}"#,
+            Operation::LoginBegin(LoginBegin::default()),
+        ),
+        (
+            r#"{"logout":{}}"#,
+            Operation::Logout(ProviderChoice::default()),
+        ),
+        (
+            r#"{"refresh":{}}"#,
+            Operation::Refresh(ProviderChoice::default()),
+        ),
+    ] {
+        let line = format!(r#"{{"id":1,"op":{op}}}"#);
+        let request: Request = codec::parse(line.as_bytes()).unwrap();
+        assert_eq!(request.op, meant);
+    }
+}
+
+#[test]
+fn an_operation_of_tomorrow_is_named_with_arguments_too() {
+    for op in [
+        r#""dance""#,
+        r#"{"dance":{"steps":[1,2]}}"#,
+        r#"{"dance":null}"#,
+    ] {
+        let line = format!(r#"{{"id":1,"op":{op}}}"#);
+        let request: Request = codec::parse(line.as_bytes()).unwrap();
+        assert_eq!(request.op, Operation::Unknown("dance".into()), "{op}");
+    }
+}
+
+#[test]
+fn what_names_no_operation_is_no_request() {
+    for op in [
+        "1",
+        "null",
+        "[]",
+        "{}",
+        r#"{"a":1,"b":2}"#,
+        r#""login_wait""#,
+        r#"{"login_begin":1}"#,
+        r#"{"login_wait":{"session":"7"}}"#,
+        r#"{"login_cancel":{}}"#,
+        r#"{"logout":{"provider":1}}"#,
+        r#"{"refresh":"nous"}"#,
+    ] {
+        let line = format!(r#"{{"id":1,"op":{op}}}"#);
+        assert!(codec::parse::<Request>(line.as_bytes()).is_err(), "{op}");
+    }
+}
+
+#[test]
 fn the_answers() {
     golden("reply_status.json", &ok(status()));
     let chat = PathEntry {
@@ -186,6 +265,89 @@ fn the_answers() {
 }
 
 #[test]
+fn the_answers_about_logins() {
+    golden(
+        "reply_login_existing.json",
+        &ok(LoginBegun::Existing(ExistingLogin {
+            provider: "nous".into(),
+            display_name: "Nous Portal".into(),
+            store: "/home/u/.hermes/auth.json".into(),
+            separate: false,
+        })),
+    );
+    golden(
+        "reply_login_code.json",
+        &ok(LoginBegun::Code(LoginCode {
+            session: 7,
+            provider: "nous".into(),
+            display_name: "Nous Portal".into(),
+            verification_uri: "https://portal.nousresearch.com/manage-subscription".into(),
+            verification_uri_complete: Some(
+                "https://portal.nousresearch.com/manage-subscription?code=WDJB-MJHT".into(),
+            ),
+            user_code: "WDJB-MJHT".into(),
+            expires_in_seconds: 900,
+            trusted_uri: true,
+        })),
+    );
+    golden(
+        "reply_login_pending.json",
+        &ok(LoginProgress::Pending(LoginPending {
+            expires_in_seconds: 898,
+            note: Some("the portal is busy; trying on".into()),
+        })),
+    );
+    golden(
+        "reply_login_done.json",
+        &ok(LoginProgress::Done(LoginDone {
+            provider: "nous".into(),
+            display_name: "Nous Portal".into(),
+            store: "/home/u/.hermes/auth.json".into(),
+            separate: false,
+            ends_at: Some(at("2026-12-23T19:44:00Z")),
+        })),
+    );
+    golden("reply_login_cancelled.json", &ok(LoginCancelled {}));
+    golden(
+        "reply_logout.json",
+        &ok(LogoutReport {
+            provider: "nous".into(),
+            removed_from: vec![
+                "/home/u/.hermes/auth.json".into(),
+                "/home/u/.hermes/shared/nous_auth.json".into(),
+            ],
+            shared_with_hermes: true,
+            still_logged_in: Some("/home/u/.local/state/hermes-proxyd/auth.json".into()),
+        }),
+    );
+    golden(
+        "reply_refresh.json",
+        &ok(RefreshOutcome {
+            provider: "nous".into(),
+            result: RefreshResult::Refreshed,
+            detail: None,
+            expires_at: Some(at("2026-11-23T20:44:00Z")),
+        }),
+    );
+}
+
+/// The status without a login, as daemons answered before there was one, is `reply_status.json`.
+#[test]
+fn the_answer_on_logins() {
+    let mut status = status();
+    status.providers[0].login = Some(LoginStatus {
+        store: "/home/u/.hermes/auth.json".into(),
+        separate: false,
+        since: Some(at("2026-11-20T08:00:00Z")),
+        ends_at: Some(at("2026-12-20T08:00:00Z")),
+        ends_in_seconds: Some(2_290_560),
+        ends_soon: false,
+        may_be_spent: false,
+    });
+    golden("reply_status_login.json", &ok(status));
+}
+
+#[test]
 fn the_errors() {
     for (name, code) in [
         ("protocol_mismatch", ErrorCode::ProtocolMismatch),
@@ -195,6 +357,13 @@ fn the_errors() {
         ("timeout", ErrorCode::Timeout),
         ("unknown_operation", ErrorCode::UnknownOperation),
         ("config_invalid", ErrorCode::ConfigInvalid),
+        ("login_denied", ErrorCode::LoginDenied),
+        ("login_expired", ErrorCode::LoginExpired),
+        ("login_failed", ErrorCode::LoginFailed),
+        ("unknown_provider", ErrorCode::UnknownProvider),
+        ("no_such_session", ErrorCode::NoSuchSession),
+        ("not_supported", ErrorCode::NotSupported),
+        ("store_unusable", ErrorCode::StoreUnusable),
         ("shutting_down", ErrorCode::ShuttingDown),
         ("internal", ErrorCode::Internal),
         ("of_tomorrow", ErrorCode::Other("of_tomorrow".into())),

@@ -15,14 +15,18 @@ use async_trait::async_trait;
 use hermes_proxy::control::client::{Client, ClientError};
 use hermes_proxy::control::endpoint::{BindError, Endpoint};
 use hermes_proxy::control::protocol::{
-    ControlError, DaemonStatus, ErrorCode, Providers, ReloadReport, Status, Timestamp,
+    ControlError, DaemonStatus, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginPending,
+    LoginProgress, LoginSession, LogoutReport, Outcome, ProviderChoice, Providers, RefreshOutcome,
+    ReloadReport, Reply, Status, Timestamp,
 };
 use hermes_proxy::control::server::{self, Handler, MAX_CLIENTS};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,6 +64,43 @@ impl Handler for Fake {
         self.reload.acquire().await.unwrap().forget();
         Err(ControlError::new(ErrorCode::ConfigInvalid, "one\ntwo"))
     }
+
+    async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError> {
+        let code = golden("reply_login_code.json");
+        match login.provider.as_deref() {
+            None => Ok(code),
+            Some(name) => Err(ControlError::new(ErrorCode::UnknownProvider, name)),
+        }
+    }
+
+    async fn login_wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError> {
+        Ok(LoginProgress::Pending(LoginPending {
+            expires_in_seconds: login.session,
+            note: None,
+        }))
+    }
+
+    async fn login_cancel(&self, _: LoginSession) -> Result<LoginCancelled, ControlError> {
+        Ok(LoginCancelled {})
+    }
+
+    async fn logout(&self, _: ProviderChoice) -> Result<LogoutReport, ControlError> {
+        Ok(golden("reply_logout.json"))
+    }
+
+    async fn refresh(&self, _: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
+        Ok(golden("reply_refresh.json"))
+    }
+}
+
+fn golden<T: DeserializeOwned>(name: &str) -> T {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = std::fs::read(root.join("tests/golden/control").join(name)).unwrap();
+    let reply: Reply<T> = serde_json::from_slice(&file).unwrap();
+    let Outcome::Ok(answer) = reply.outcome else {
+        panic!("{name} holds an error");
+    };
+    answer
 }
 
 struct Daemon {
@@ -268,8 +309,40 @@ async fn garbage_and_unknown_operations_keep_the_connection() {
     let reply = raw.receive().await;
     assert_eq!(reply["error"]["code"], "unknown_operation");
     assert_eq!(reply["id"], 8);
+    raw.send(r#"{"id":8,"op":{"dance":{"steps":3}}}"#).await;
+    assert_eq!(raw.receive().await, reply);
     raw.send(r#"{"id":9,"op":"status"}"#).await;
     assert_eq!(raw.receive().await["id"], 9);
+}
+
+#[tokio::test]
+async fn each_operation_about_logins_is_answered() {
+    let daemon = Daemon::start();
+    let mut raw = daemon.greeted().await;
+    for (op, path, value) in [
+        (
+            r#"{"login_begin":{"provider":null}}"#,
+            "/ok/code/user_code",
+            json!("WDJB-MJHT"),
+        ),
+        (
+            r#"{"login_begin":{"provider":"nuos"}}"#,
+            "/error/code",
+            json!("unknown_provider"),
+        ),
+        (
+            r#"{"login_wait":{"session":7}}"#,
+            "/ok/pending/expires_in_seconds",
+            json!(7),
+        ),
+        (r#"{"login_cancel":{"session":7}}"#, "/ok", json!({})),
+        (r#"{"logout":{}}"#, "/ok/shared_with_hermes", json!(true)),
+        (r#"{"refresh":{}}"#, "/ok/result", json!("refreshed")),
+    ] {
+        raw.send(&format!(r#"{{"id":1,"op":{op}}}"#)).await;
+        let reply = raw.receive().await;
+        assert_eq!(reply.pointer(path), Some(&value), "{op}: {reply}");
+    }
 }
 
 #[tokio::test]
@@ -357,4 +430,86 @@ async fn a_daemon_that_stays_silent_or_leaves_is_named() {
     let named = matches!(error, ClientError::Confused(_) | ClientError::Broken(_));
     assert!(named, "{error:?}");
     assert!(folder.path().join("control.lock").exists());
+}
+
+/// The fake at one end of a pipe, as a process of its own has it on its standard input and output.
+fn piped() -> (DuplexStream, CancellationToken, JoinHandle<()>) {
+    let (near, far) = tokio::io::duplex(64);
+    let handler = Arc::new(Fake {
+        reload: Semaphore::new(0),
+    });
+    let shutdown = CancellationToken::new();
+    let served = server::serve_one(far, handler, shutdown.clone());
+    (near, shutdown, TaskTracker::new().spawn(served))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipe_serves_one_client_until_it_closes() {
+    let (near, _shutdown, served) = piped();
+    let mut client = Client::over(near, "test 1").await.unwrap();
+    assert_eq!(client.daemon().pid, std::process::id());
+    assert!(client.logout(ProviderChoice::default()).await.is_ok());
+    // No one else waits for the place of a client that thinks.
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert!(client.refresh(ProviderChoice::default()).await.is_ok());
+    assert!(!served.is_finished());
+    drop(client);
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pipe_ends_with_the_daemon_and_its_garbage_is_answered() {
+    let (near, shutdown, served) = piped();
+    let mut near = BufReader::new(near);
+    near.write_all(b"hello?\n").await.unwrap();
+    let mut line = String::new();
+    near.read_line(&mut line).await.unwrap();
+    assert!(line.contains("bad_request"), "{line}");
+    served.await.unwrap();
+
+    let (near, shutdown_of_another, served) = piped();
+    let client = Client::over(near, "test 1").await.unwrap();
+    shutdown.cancel();
+    assert!(!served.is_finished());
+    shutdown_of_another.cancel();
+    served.await.unwrap();
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_has_its_own_patience() {
+    for (seconds, refused) in [(60, false), (100, true)] {
+        let daemon = Late { seconds };
+        let (near, far) = tokio::io::duplex(4096);
+        let answering = TaskTracker::new().spawn(daemon.answer_late(far));
+        let mut client = Client::over(near, "test 1").await.unwrap();
+        let begun = client.login_begin(LoginBegin::default()).await;
+        let timed_out = matches!(begun, Err(ClientError::Timeout { .. }));
+        assert_eq!(timed_out, refused, "{begun:?}");
+        answering.abort();
+    }
+}
+
+/// Greets, and answers one request late.
+struct Late {
+    seconds: u64,
+}
+
+impl Late {
+    async fn answer_late(self, far: DuplexStream) {
+        let mut far = BufReader::new(far);
+        let mut line = String::new();
+        far.read_line(&mut line).await.unwrap();
+        far.write_all(b"{\"hello\":{\"protocol\":1,\"version\":\"1\",\"pid\":1}}\n")
+            .await
+            .unwrap();
+        far.read_line(&mut line).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(self.seconds)).await;
+        let code = serde_json::to_string(
+            &json!({"id": 1, "ok": golden::<Value>("reply_login_code.json")}),
+        );
+        far.write_all((code.unwrap() + "\n").as_bytes())
+            .await
+            .unwrap();
+    }
 }

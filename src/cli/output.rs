@@ -129,7 +129,7 @@ impl From<ClientError> for Failure {
                 .with_code(Exit::Failed, "protocol_mismatch")
                 .with_hint("Restart hermes-proxyd if it was updated, else update it."),
             ClientError::Daemon(error) => refused(error),
-            ClientError::Timeout => failure
+            ClientError::Timeout { .. } => failure
                 .with_code(Exit::Failed, "timeout")
                 .with_hint("Try again; if it stays silent, restart hermes-proxyd."),
             ClientError::Broken(_) | ClientError::Confused(_) => failure

@@ -1,28 +1,41 @@
 //! The client's side: connect, greet, ask.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::codec::{CodecError, Lines, MAX_REPLY};
-use super::endpoint::{Endpoint, Stream};
+use super::endpoint::Endpoint;
 use super::protocol::{
-    ClientHello, ControlError, DaemonHello, ErrorCode, Greeting, Operation, Outcome, Providers,
-    ReloadReport, Reply, Request, Status, VERSION, Welcome,
+    ClientHello, ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun,
+    LoginCancelled, LoginProgress, LoginSession, LogoutReport, Operation, Outcome, ProviderChoice,
+    Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
 /// How long the daemon may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same where the daemon waits for the portal, or for another program's lock.
+const LONG_PATIENCE: Duration = Duration::from_secs(90);
+
+/// The same where the daemon itself answers after two seconds.
+const WAIT_PATIENCE: Duration = Duration::from_secs(15);
+
 /// A greeted connection to the daemon.
-#[derive(Debug)]
 pub struct Client {
-    lines: Lines<Stream>,
+    lines: Lines<Box<dyn Duplex>>,
     daemon: DaemonHello,
     last_id: u64,
 }
+
+/// What a connection is made of: the control socket, or the pipes to a process.
+trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for S {}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +64,11 @@ pub enum ClientError {
     #[error("{0}")]
     Daemon(ControlError),
     /// The daemon did not answer in time.
-    #[error("hermes-proxyd did not answer within {} seconds", PATIENCE.as_secs())]
-    Timeout,
+    #[error("hermes-proxyd did not answer within {} seconds", patience.as_secs())]
+    Timeout {
+        /// How long it had.
+        patience: Duration,
+    },
     /// The connection broke.
     #[error("the connection to hermes-proxyd broke")]
     Broken(#[source] CodecError),
@@ -61,10 +77,32 @@ pub enum ClientError {
     Confused(&'static str),
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("daemon", &self.daemon)
+            .field("last_id", &self.last_id)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Client {
     /// Connects and greets; `name` is the caller's name and version for the daemon's log.
     pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Self, ClientError> {
-        within_patience(Self::greet(endpoint, name)).await
+        let greeted = async {
+            let stream = endpoint.connect().await;
+            let stream = stream.map_err(|error| unreachable_daemon(endpoint, error))?;
+            Self::greet(Box::new(stream), name).await
+        };
+        within(PATIENCE, greeted).await
+    }
+
+    /// Greets a daemon that is connected already, such as by the pipes to its process.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
+        name: &str,
+    ) -> Result<Self, ClientError> {
+        within(PATIENCE, Self::greet(Box::new(stream), name)).await
     }
 
     /// Who answers.
@@ -74,22 +112,48 @@ impl Client {
 
     /// Asks how the daemon and its providers are.
     pub async fn status(&mut self) -> Result<Status, ClientError> {
-        self.call(Operation::Status).await
+        self.call(Operation::Status, PATIENCE).await
     }
 
     /// Asks which providers are served.
     pub async fn providers(&mut self) -> Result<Providers, ClientError> {
-        self.call(Operation::Providers).await
+        self.call(Operation::Providers, PATIENCE).await
     }
 
     /// Has the configuration and the logins read again.
     pub async fn reload(&mut self) -> Result<ReloadReport, ClientError> {
-        self.call(Operation::Reload).await
+        self.call(Operation::Reload, PATIENCE).await
     }
 
-    async fn greet(endpoint: &Endpoint, name: &str) -> Result<Self, ClientError> {
-        let stream = endpoint.connect().await;
-        let stream = stream.map_err(|error| unreachable_daemon(endpoint, error))?;
+    /// Begins a login; takes 90 seconds at most.
+    pub async fn login_begin(&mut self, login: LoginBegin) -> Result<LoginBegun, ClientError> {
+        self.call(Operation::LoginBegin(login), LONG_PATIENCE).await
+    }
+
+    /// Waits for a login, usually for two seconds; an end that is not a login is an error.
+    pub async fn login_wait(&mut self, login: LoginSession) -> Result<LoginProgress, ClientError> {
+        self.call(Operation::LoginWait(login), WAIT_PATIENCE).await
+    }
+
+    /// Gives a login up.
+    pub async fn login_cancel(
+        &mut self,
+        login: LoginSession,
+    ) -> Result<LoginCancelled, ClientError> {
+        self.call(Operation::LoginCancel(login), PATIENCE).await
+    }
+
+    /// Has a login taken out of its files; takes 90 seconds at most.
+    pub async fn logout(&mut self, choice: ProviderChoice) -> Result<LogoutReport, ClientError> {
+        self.call(Operation::Logout(choice), LONG_PATIENCE).await
+    }
+
+    /// Has a credential renewed now; takes 90 seconds at most.
+    pub async fn refresh(&mut self, choice: ProviderChoice) -> Result<RefreshOutcome, ClientError> {
+        self.call(Operation::Refresh(choice), LONG_PATIENCE).await
+    }
+
+    async fn greet(stream: Box<dyn Duplex>, name: &str) -> Result<Self, ClientError> {
         let mut lines = Lines::new(stream, MAX_REPLY);
         let greeting = Greeting {
             hello: ClientHello {
@@ -118,11 +182,15 @@ impl Client {
         }
     }
 
-    async fn call<T: DeserializeOwned>(&mut self, op: Operation) -> Result<T, ClientError> {
+    async fn call<T: DeserializeOwned>(
+        &mut self,
+        op: Operation,
+        patience: Duration,
+    ) -> Result<T, ClientError> {
         self.last_id += 1;
         let id = self.last_id;
         let request = Request { id, op };
-        let reply: Reply<T> = within_patience(exchange(&mut self.lines, &request)).await?;
+        let reply: Reply<T> = within(patience, exchange(&mut self.lines, &request)).await?;
         match reply.outcome {
             Outcome::Error(error) => Err(ClientError::Daemon(error)),
             Outcome::Ok(answer) if reply.id == Some(id) => Ok(answer),
@@ -132,7 +200,7 @@ impl Client {
 }
 
 async fn exchange<T: DeserializeOwned>(
-    lines: &mut Lines<Stream>,
+    lines: &mut Lines<Box<dyn Duplex>>,
     message: &(impl serde::Serialize + Sync),
 ) -> Result<T, ClientError> {
     // A daemon that turns us away answers without reading; its answer says more than the
@@ -146,11 +214,12 @@ async fn exchange<T: DeserializeOwned>(
     }
 }
 
-async fn within_patience<T>(
+async fn within<T>(
+    patience: Duration,
     answer: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
-    let answer = timeout(PATIENCE, answer).await;
-    answer.unwrap_or(Err(ClientError::Timeout))
+    let answer = timeout(patience, answer).await;
+    answer.unwrap_or(Err(ClientError::Timeout { patience }))
 }
 
 fn unreachable_daemon(endpoint: &Endpoint, error: std::io::Error) -> ClientError {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
 /// The protocol's own version; it has nothing to do with the package's.
 pub const VERSION: u32 = 1;
@@ -65,9 +66,179 @@ pub enum Operation {
     Providers,
     /// Read the configuration and the logins again; answered with [`ReloadReport`].
     Reload,
-    /// An operation of a newer client; answered with [`ErrorCode::UnknownOperation`].
+    /// Begin a login with a code that the user enters; answered with [`LoginBegun`].
+    LoginBegin(LoginBegin),
+    /// Wait a moment for the user to enter it; answered with [`LoginProgress`].
+    LoginWait(LoginSession),
+    /// Give a login up; answered with [`LoginCancelled`].
+    LoginCancel(LoginSession),
+    /// Forget a login; answered with [`LogoutReport`].
+    Logout(ProviderChoice),
+    /// Renew a credential now; answered with [`RefreshOutcome`].
+    Refresh(ProviderChoice),
+    /// The name of an operation of a newer client, with arguments or without; answered with
+    /// [`ErrorCode::UnknownOperation`].
     #[serde(untagged)]
-    Unknown(String),
+    Unknown(#[serde(deserialize_with = "unknown_name")] String),
+}
+
+/// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
+const WITH_ARGUMENTS: [&str; 5] = [
+    "login_begin",
+    "login_wait",
+    "login_cancel",
+    "logout",
+    "refresh",
+];
+
+/// The name in `"name"` or `{"name":…}`.
+fn unknown_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let op = Value::deserialize(deserializer)?;
+    let mut keys = op.as_object().into_iter().flat_map(serde_json::Map::keys);
+    let name = op.as_str().or_else(|| {
+        keys.next()
+            .filter(|_| keys.next().is_none())
+            .map(String::as_str)
+    });
+    name.filter(|name| !WITH_ARGUMENTS.contains(name))
+        .map(str::to_owned)
+        .ok_or_else(|| de::Error::custom("no operation"))
+}
+
+/// Which provider is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProviderChoice {
+    /// Its name; `None` means the default provider.
+    pub provider: Option<String>,
+}
+
+/// Which login is to begin, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoginBegin {
+    /// The provider's name; `None` means the default provider.
+    pub provider: Option<String>,
+    /// Whether the login is to be the daemon's own instead of shared with Hermes Agent.
+    pub separate: bool,
+    /// Whether to log in although a login that works is there.
+    pub force: bool,
+}
+
+/// What came of the beginning of a login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginBegun {
+    /// A login that works is there; nothing was begun.
+    Existing(ExistingLogin),
+    /// The user is to enter a code.
+    Code(LoginCode),
+}
+
+/// A login that is there and works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExistingLogin {
+    /// The provider's name in paths and on the command line.
+    pub provider: String,
+    /// The provider's name for people.
+    pub display_name: String,
+    /// The file that it lies in.
+    pub store: PathBuf,
+    /// Whether it is the daemon's own, so that Hermes Agent does not use it.
+    pub separate: bool,
+}
+
+/// What the user is to enter, and where (RFC 8628).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginCode {
+    /// The login's number, for [`Operation::LoginWait`] and [`Operation::LoginCancel`].
+    pub session: u64,
+    /// The provider's name in paths and on the command line.
+    pub provider: String,
+    /// The provider's name for people.
+    pub display_name: String,
+    /// The page to open.
+    pub verification_uri: String,
+    /// The same page with the code filled in.
+    pub verification_uri_complete: Option<String>,
+    /// What to enter there.
+    pub user_code: String,
+    /// How long the code is good for.
+    pub expires_in_seconds: u64,
+    /// Whether the pages are https and on the portal's own host, so that a browser may be opened
+    /// and a QR code be shown.
+    pub trusted_uri: bool,
+}
+
+/// Which login is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginSession {
+    /// The number in [`LoginCode`].
+    pub session: u64,
+}
+
+/// How a login goes; one that failed is a [`ControlError`] instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginProgress {
+    /// The code was not entered yet; comes after two seconds at most.
+    Pending(LoginPending),
+    /// The login is there and saved.
+    Done(LoginDone),
+}
+
+/// A code that was not entered yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginPending {
+    /// How long the code is still good for.
+    pub expires_in_seconds: u64,
+    /// What holds it up, for people: `the portal is busy; trying on`.
+    pub note: Option<String>,
+}
+
+/// A login that is there and saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginDone {
+    /// The provider's name in paths and on the command line.
+    pub provider: String,
+    /// The provider's name for people.
+    pub display_name: String,
+    /// The file that it was saved in.
+    pub store: PathBuf,
+    /// Whether it is the daemon's own, so that Hermes Agent does not use it.
+    pub separate: bool,
+    /// When the grant ends and the user must log in again, where that is known.
+    pub ends_at: Option<Timestamp>,
+}
+
+/// A login was given up; nothing of it is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginCancelled {}
+
+/// What a logout did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogoutReport {
+    /// The provider's name in paths and on the command line.
+    pub provider: String,
+    /// The files that the login was taken out of; none when there was no login.
+    pub removed_from: Vec<PathBuf>,
+    /// Whether Hermes Agent used that login too, and is logged out with it.
+    pub shared_with_hermes: bool,
+    /// The file of another login, which takes its place.
+    pub still_logged_in: Option<PathBuf>,
+}
+
+/// What came of a renewal that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshOutcome {
+    /// The provider's name in paths and on the command line.
+    pub provider: String,
+    /// How it ended.
+    pub result: RefreshResult,
+    /// More about it, for people.
+    pub detail: Option<String>,
+    /// When the credential in use now expires.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// One reply: `{"id":1,"ok":{…}}` or `{"id":1,"error":{…}}`.
@@ -121,6 +292,20 @@ pub enum ErrorCode {
     UnknownOperation,
     /// The configuration has mistakes; the message lists them all.
     ConfigInvalid,
+    /// The user refused the login in the browser.
+    LoginDenied,
+    /// The code was not entered in time.
+    LoginExpired,
+    /// The login came to another bad end, and the message says which.
+    LoginFailed,
+    /// No provider of this name is configured.
+    UnknownProvider,
+    /// No login of this number is under way.
+    NoSuchSession,
+    /// The provider has a fixed key and no login.
+    NotSupported,
+    /// The credential store can't be read or written.
+    StoreUnusable,
     /// The daemon stops.
     ShuttingDown,
     /// The daemon failed, and the message says at what.
@@ -204,6 +389,28 @@ pub struct ProviderStatus {
     pub requests: RequestCounts,
     /// The command that logs in, where a login is what helps.
     pub login_command: Option<String>,
+    /// The login in use; `None` where there is none, with a fixed key, and with an old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginStatus>,
+}
+
+/// The login that a provider's credential comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginStatus {
+    /// The file that it lies in.
+    pub store: PathBuf,
+    /// Whether it is the daemon's own, so that Hermes Agent does not use it.
+    pub separate: bool,
+    /// When the user logged in, as far as that is known.
+    pub since: Option<Timestamp>,
+    /// When the grant ends and the user must log in again, as far as that is known.
+    pub ends_at: Option<Timestamp>,
+    /// The time until then; negative once it has passed.
+    pub ends_in_seconds: Option<i64>,
+    /// Whether that is so near that the user should log in again now.
+    pub ends_soon: bool,
+    /// A renewal was cut off, and its refresh token may have been spent.
+    pub may_be_spent: bool,
 }
 
 /// Whether a provider can serve requests.

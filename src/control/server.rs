@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,9 @@ use super::client::Client;
 use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::protocol::{
-    ControlError, DaemonHello, ErrorCode, Greeting, Operation, Outcome, Providers, ReloadReport,
-    Reply, Request, Status, VERSION, Welcome,
+    ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
+    LoginProgress, LoginSession, LogoutReport, Operation, Outcome, ProviderChoice, Providers,
+    RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
 /// How many clients may be connected at once.
@@ -25,7 +27,7 @@ pub const MAX_CLIENTS: usize = 16;
 /// How long a client may take to send one line, and to take one reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a client may be silent between two requests.
+/// How long a client of the socket may be silent between two requests.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// How long a client that is turned away may take to read why.
@@ -47,6 +49,22 @@ pub trait Handler: Send + Sync {
 
     /// Reads the configuration and the logins again. Runs to its end even if the client leaves.
     async fn reload(&self) -> Result<ReloadReport, ControlError>;
+
+    /// Asks the provider for a code that logs in, unless a login is there. The login goes on
+    /// beside the connections, until it ends, is cancelled or its code expires.
+    async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError>;
+
+    /// Waits for a login, two seconds at most. Its end is told to every later call too.
+    async fn login_wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError>;
+
+    /// Gives a login up.
+    async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError>;
+
+    /// Takes a login out of its files. Runs to its end even if the client leaves.
+    async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError>;
+
+    /// Renews a credential now. Runs to its end even if the client leaves.
+    async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError>;
 }
 
 /// [`Endpoint::bind`], and where another daemon lives, also asks that one for its version.
@@ -101,7 +119,8 @@ pub async fn serve(
                     lines,
                     handler: Arc::clone(&handler),
                     shutdown: shutdown.clone(),
-                    _place: place,
+                    idle: IDLE,
+                    _place: Some(place),
                 };
                 tracker.spawn(connection.run().instrument(span));
             }
@@ -112,17 +131,36 @@ pub async fn serve(
     }
 }
 
-struct Connection {
-    lines: Lines<Stream>,
+/// Serves the one client at the other end of `stream`, such as our standard input and output,
+/// until it closes or `shutdown`. It may be silent between two requests for as long as it likes.
+pub async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     handler: Arc<dyn Handler>,
     shutdown: CancellationToken,
-    _place: OwnedSemaphorePermit,
+) {
+    let connection = Connection {
+        lines: Lines::new(stream, MAX_REQUEST),
+        handler,
+        shutdown,
+        idle: Duration::MAX,
+        _place: None,
+    };
+    connection.run().instrument(info_span!("control")).await;
+}
+
+struct Connection<S> {
+    lines: Lines<S>,
+    handler: Arc<dyn Handler>,
+    shutdown: CancellationToken,
+    /// How long the client may be silent between two requests.
+    idle: Duration,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a connection ends before the client closes it.
 type End = CodecError;
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(mut self) {
         match self.converse().await {
             Ok(()) => debug!("the control client left"),
@@ -187,7 +225,7 @@ impl Connection {
     async fn awaits_request(&mut self) -> Result<bool, End> {
         tokio::select! {
             () = self.shutdown.cancelled() => Ok(false),
-            readable = timeout(IDLE, self.lines.readable()) => Ok(readable.unwrap_or(Ok(false))?),
+            readable = timeout(self.idle, self.lines.readable()) => Ok(readable.unwrap_or(Ok(false))?),
         }
     }
 
@@ -223,6 +261,13 @@ impl Connection {
             Operation::Status => self.reply(id, Ok(handler.status().await)).await,
             Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
             Operation::Reload => self.reply(id, handler.reload().await).await,
+            Operation::LoginBegin(login) => self.reply(id, handler.login_begin(login).await).await,
+            Operation::LoginWait(login) => self.reply(id, handler.login_wait(login).await).await,
+            Operation::LoginCancel(login) => {
+                self.reply(id, handler.login_cancel(login).await).await
+            }
+            Operation::Logout(choice) => self.reply(id, handler.logout(choice).await).await,
+            Operation::Refresh(choice) => self.reply(id, handler.refresh(choice).await).await,
             Operation::Unknown(name) => {
                 let name: String = name.chars().take(40).collect();
                 let message =

@@ -43,6 +43,10 @@ struct Line {
     /// Check the configuration and exit
     #[arg(long)]
     check: bool,
+
+    /// Serve the control protocol on standard input and output, and nothing else
+    #[arg(long, hide = true)]
+    control_stdio: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -62,6 +66,8 @@ pub struct Args {
     pub overrides: Overrides,
     /// Only check the configuration.
     pub check: bool,
+    /// Only serve hermesctl, on standard input and output, until that closes.
+    pub control_stdio: bool,
 }
 
 impl Args {
@@ -89,6 +95,7 @@ impl Args {
                 log_format,
             },
             check: line.check,
+            control_stdio: line.control_stdio,
         })
     }
 }

@@ -12,9 +12,10 @@ use super::fleet::Report;
 use crate::clock::Clock;
 use crate::config::ProviderName;
 use crate::control::protocol::{
-    ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, PathEntry,
-    ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshReport, RefreshResult,
-    ReloadReport, RequestCounts, Status, Timestamp,
+    ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
+    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LogoutReport, PathEntry,
+    ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshOutcome,
+    RefreshReport, RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -92,6 +93,30 @@ impl Handler for Answers {
         self.reloads.send(answer).await.map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())?
     }
+
+    async fn login_begin(&self, _: LoginBegin) -> Result<LoginBegun, ControlError> {
+        Err(not_built_yet())
+    }
+
+    async fn login_wait(&self, _: LoginSession) -> Result<LoginProgress, ControlError> {
+        Err(not_built_yet())
+    }
+
+    async fn login_cancel(&self, _: LoginSession) -> Result<LoginCancelled, ControlError> {
+        Err(not_built_yet())
+    }
+
+    async fn logout(&self, _: ProviderChoice) -> Result<LogoutReport, ControlError> {
+        Err(not_built_yet())
+    }
+
+    async fn refresh(&self, _: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
+        Err(not_built_yet())
+    }
+}
+
+fn not_built_yet() -> ControlError {
+    ControlError::new(ErrorCode::Internal, "This is not built yet.")
 }
 
 fn listener_status(port: &Port, view: &View) -> ListenerStatus {
@@ -150,6 +175,7 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             served: counts.served,
             failed: counts.failed,
         },
+        login: None,
     }
 }
 

@@ -54,6 +54,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | StartError::Listen { .. }
                 | StartError::Signals(_)
                 | StartError::Runtime(_)
+                | StartError::NotBuilt
                 | StartError::Logging(_) => ExitCode::FAILURE,
             }
         }
@@ -87,6 +88,9 @@ fn start(args: Args) -> Result<(), StartError> {
         say("the configuration is valid");
         return Ok(());
     }
+    if args.control_stdio {
+        return control_stdio();
+    }
     let log = logging::start(&loaded.config.log).map_err(StartError::Logging)?;
     raise_descriptor_limit();
     // One thread serves everything: a request costs microseconds, and a second thread would
@@ -100,6 +104,15 @@ fn start(args: Args) -> Result<(), StartError> {
     // A name look-up that hangs must not hold up the end; all that matters has been waited for.
     runtime.shutdown_background();
     result
+}
+
+/// Serves hermesctl on standard input and output where no daemon runs: no port, no socket, and no
+/// log on standard output, which is the protocol's.
+///
+/// HOOK: to be built on `control::server::serve_one` over
+/// `tokio::io::join(tokio::io::stdin(), tokio::io::stdout())`.
+fn control_stdio() -> Result<(), StartError> {
+    Err(StartError::NotBuilt)
 }
 
 /// A connection takes two descriptors, and the usual soft limit of 1024 is there for `select(2)`,

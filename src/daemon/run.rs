@@ -67,6 +67,9 @@ pub(super) enum StartError {
     /// The runtime can't be built.
     #[error("the runtime can't be started: {0}")]
     Runtime(std::io::Error),
+    /// The hook for `--control-stdio` is empty.
+    #[error("--control-stdio is not built yet")]
+    NotBuilt,
     /// The log can't be started.
     #[error(transparent)]
     Logging(LogError),

@@ -87,6 +87,7 @@ fn a_provider_in_trouble() {
         unsaved: state == ProviderState::Unavailable,
         requests: RequestCounts::default(),
         login_command: (state == ProviderState::LoginNeeded).then(|| "hermes auth add nous".into()),
+        login: None,
         state,
     })
     .to_vec();
