@@ -411,7 +411,12 @@ impl Transaction {
         let (prepared, prepared_mirror) = self.prepared.take().unzip();
         let mirrored = match (&self.mirror, mirror) {
             (Some(file), Some(content)) if self.mirror_is_old(&content) => {
-                write::replace(file, prepared_mirror.flatten(), content.into_fields())
+                let fields = content.clone().into_fields();
+                let written = write::replace(file, prepared_mirror.flatten(), fields);
+                if let (Ok(()), Some(found)) = (&written, &mut self.found) {
+                    found.mirror = Some(content);
+                }
+                written
             }
             _ => Ok(()),
         };
@@ -434,11 +439,8 @@ impl Transaction {
         } else {
             Ok(())
         };
-        if written.is_ok() {
-            self.found = Some(Found {
-                login: login.clone(),
-                ..found
-            });
+        if let (Ok(()), Some(found)) = (&written, &mut self.found) {
+            found.login = login.clone();
         }
         mirrored.and(written)
     }

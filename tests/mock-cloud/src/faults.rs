@@ -137,10 +137,14 @@ pub enum PortalFault {
     DropBeforeCommit,
     /// Processes the request, then closes the connection without an answer.
     DropAfterCommit,
+    /// Processes the request, then closes the connection in the middle of the answer's body.
+    CutAfterCommit,
     /// Answers 200 with a body of spaces that never ends; the request is not processed.
     EndlessBody,
     /// Processes the request and sets these members of the answer; null removes one.
     EditAnswer(Value),
+    /// Processes the request and sets this member of the answer to JSON's null.
+    NullAnswer(&'static str),
     /// Answers a refresh with a new access token and no refresh token; the old one stays good.
     KeepRefreshToken,
 }

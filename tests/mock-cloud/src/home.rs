@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::tokens::Login;
 
+/// `now` is the user's clock: Hermes Agent takes what a JWT says of its end from the portal, and all
+/// other times from its own machine.
 pub(crate) fn store(login: &Login, portal_url: &str, now: DateTime<Utc>) -> Value {
     let iso = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, false);
     let state = json!({

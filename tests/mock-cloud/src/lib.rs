@@ -67,7 +67,7 @@ impl MockCloud {
     /// Starts both servers on free ports of 127.0.0.1.
     pub async fn start(options: Options) -> Self {
         let (clock, tokens) = (
-            Arc::new(Clock::default()),
+            Arc::new(Clock::new(options.clock_ahead)),
             Arc::new(Mutex::new(Tokens::default())),
         );
         let log = Arc::new(Log::new(options.record, options.body_limit));
@@ -78,6 +78,7 @@ impl MockCloud {
             log: log.clone(),
             faults: std::array::from_fn(|_| Faults::default()),
             calls: Mutex::default(),
+            in_flight: Arc::default(),
             options: options.clone(),
         });
         let inference = Arc::new(Inference {
@@ -137,7 +138,7 @@ impl MockCloud {
 
     /// Hermes Agent's store after this login.
     pub fn hermes_store(&self, login: &Login) -> Value {
-        home::store(login, &self.portal_url(), self.portal.clock.now())
+        home::store(login, &self.portal_url(), clock::real())
     }
 
     /// Writes that store to `<home>/auth.json`, private as Hermes Agent does.
@@ -155,9 +156,19 @@ impl MockCloud {
         self.portal.clock.advance(by);
     }
 
+    /// Puts the cloud's own clock back.
+    pub fn put_back(&self, by: Duration) {
+        self.portal.clock.put_back(by);
+    }
+
     /// Ends a login with all its tokens, as when the user logs out everywhere.
     pub fn revoke(&self, family: Family) {
         lock(&self.portal.tokens).revoke(family);
+    }
+
+    /// Ends one access token or agent key.
+    pub fn revoke_access_token(&self, bearer: &str) {
+        lock(&self.portal.tokens).revoke_bearer(bearer);
     }
 
     /// Ends all access tokens and agent keys; refresh tokens stay good.
@@ -241,6 +252,19 @@ impl MockCloud {
     /// What the inference API saw, in order; empty when recording is off.
     pub fn requests(&self) -> Vec<Seen> {
         self.inference.log.seen()
+    }
+
+    /// Waits until the portal has read all that was ever sent to it, and no call is under way. For
+    /// when its clients are gone.
+    pub async fn portal_is_quiet(&self) {
+        let quiet = async {
+            self.portal_server.drained().await;
+            while self.portal.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_micros(500)).await;
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(30), quiet).await;
+        assert!(done.is_ok(), "the portal is still at work");
     }
 
     /// Waits until `condition` holds of the cloud. Panics after `limit`.

@@ -23,6 +23,7 @@ pub struct Options {
     pub(crate) reuse_error: ReuseError,
     pub(crate) device_lifetime: Duration,
     pub(crate) interval: u64,
+    pub(crate) clock_ahead: i64,
     pub(crate) policy: Policy,
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct Policy {
     pub(crate) access_ttl: Duration,
     pub(crate) agent_key_ttl: Duration,
     pub(crate) grant_lifetime: Duration,
+    pub(crate) grace: Duration,
     pub(crate) opaque_access_tokens: bool,
     pub(crate) scope: String,
 }
@@ -59,10 +61,12 @@ impl Default for Options {
             reuse_error: ReuseError::InvalidGrant,
             device_lifetime: Duration::from_mins(15),
             interval: 1,
+            clock_ahead: 0,
             policy: Policy {
                 access_ttl: Duration::from_hours(1),
                 agent_key_ttl: Duration::from_hours(1),
                 grant_lifetime: Duration::from_hours(30 * 24),
+                grace: Duration::ZERO,
                 opaque_access_tokens: false,
                 scope: SCOPE.to_owned(),
             },
@@ -123,6 +127,19 @@ impl Options {
     /// How long after the login its refresh tokens end, whatever the rotation (30 days).
     pub fn grant_lifetime(mut self, lifetime: Duration) -> Self {
         self.policy.grant_lifetime = lifetime;
+        self
+    }
+
+    /// How long the refresh token that was spent last may be presented again: it is answered with
+    /// the same tokens once more, as long as the new one is not spent. None by default.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.policy.grace = grace;
+        self
+    }
+
+    /// How many seconds the cloud's clock stands ahead of the machine's; negative: behind.
+    pub fn clock_ahead(mut self, seconds: i64) -> Self {
+        self.clock_ahead = seconds;
         self
     }
 

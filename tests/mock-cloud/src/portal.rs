@@ -1,5 +1,6 @@
 //! The portal: device login, the token endpoint with rotation and reuse detection, agent keys.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use url::form_urlencoded;
 
 use crate::body::AnswerBody;
@@ -16,6 +18,7 @@ use crate::faults::{Canned, Endpoint, Faults, PortalFault};
 use crate::options::{Options, Policy, ReuseError};
 use crate::record::{Counts, Log};
 use crate::server::{Connection, Hangup, Service};
+use crate::steering::Steering;
 use crate::tokens::{Device, Presented, Tokens, span};
 use crate::{admin, lock};
 
@@ -26,6 +29,13 @@ pub struct Call {
     pub endpoint: Endpoint,
     /// The status of the answer; 0 when there was none.
     pub status: u16,
+    /// When the request had been read.
+    pub received: Instant,
+    /// When a refresh token was spent by it.
+    pub committed: Option<Instant>,
+    /// When the answer was handed to the connection; `None` while it is not, or when the client had
+    /// left before.
+    pub answered: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -36,6 +46,7 @@ pub(crate) struct Portal {
     pub(crate) log: Arc<Log>,
     pub(crate) faults: [Faults<PortalFault>; 4],
     pub(crate) calls: Mutex<Vec<Call>>,
+    pub(crate) in_flight: Arc<AtomicU64>,
     pub(crate) options: Options,
 }
 
@@ -45,8 +56,9 @@ impl Service for Portal {
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _connection: Connection,
+        connection: Connection,
     ) -> Result<Response<AnswerBody>, Hangup> {
+        let under_way = UnderWay::begin(&self.in_flight);
         let (head, body) = request.into_parts();
         let body = http_body_util::BodyExt::collect(body)
             .await
@@ -65,25 +77,87 @@ impl Service for Portal {
         };
         // What has begun is finished, whether or not the client waits for it.
         let (sender, receiver) = tokio::sync::oneshot::channel();
+        let portal = self.clone();
         #[expect(
             clippy::disallowed_methods,
             reason = "a server outlives its clients' patience"
         )]
         tokio::spawn(async move {
-            let answer = self.process(endpoint, &head, &form, &body).await;
-            let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
-            lock(&self.calls).push(Call { endpoint, status });
-            sender.send(answer).ok();
+            let mut call = Call::begin(endpoint);
+            let answer = portal.process(&mut call, &head, &form, &body).await;
+            call.status = answer.as_ref().map_or(0, Answer::status);
+            let number = {
+                let mut calls = lock(&portal.calls);
+                calls.push(call);
+                calls.len() - 1
+            };
+            sender.send((number, answer)).ok();
+            drop(under_way);
         });
-        let answer = receiver.await.map_err(|_| Hangup)??;
-        if answer.headers.iter().any(|(name, _)| name == ENDLESS) {
-            return Ok(Response::new(AnswerBody::endless(vec![b' '; 16 * 1024])));
-        }
-        Ok(render(answer))
+        let (number, answer) = receiver.await.map_err(|_| Hangup)?;
+        let answer = answer?;
+        lock(&self.calls)[number].answered = Some(Instant::now());
+        Ok(match answer {
+            Answer::Whole(canned) => render(canned),
+            Answer::Endless => Response::new(AnswerBody::endless(vec![b' '; 16 * 1024])),
+            Answer::Cut(canned) => {
+                let steering = Steering {
+                    cut_after_bytes: Some(canned.body.len() as u64 / 2),
+                    ..Steering::default()
+                };
+                let cut = |body: AnswerBody| body.steered(&steering, connection.reset);
+                render(canned).map(cut)
+            }
+        })
     }
 }
 
-const ENDLESS: &str = "x-mock-endless";
+/// An answer and how it is sent.
+#[derive(Debug)]
+enum Answer {
+    Whole(Canned),
+    /// The connection ends in the middle of it.
+    Cut(Canned),
+    Endless,
+}
+
+impl Answer {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Whole(canned) | Self::Cut(canned) => canned.status.as_u16(),
+            Self::Endless => 200,
+        }
+    }
+}
+
+impl Call {
+    fn begin(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            status: 0,
+            received: Instant::now(),
+            committed: None,
+            answered: None,
+        }
+    }
+}
+
+/// Counts a request until it is processed.
+#[derive(Debug)]
+struct UnderWay(Arc<AtomicU64>);
+
+impl UnderWay {
+    fn begin(counter: &Arc<AtomicU64>) -> Self {
+        counter.fetch_add(1, Ordering::AcqRel);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 fn endpoint(head: &Parts, form: &Form) -> Option<Endpoint> {
     if head.method != Method::POST {
@@ -103,39 +177,45 @@ impl Portal {
         &self.faults[endpoint as usize]
     }
 
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
     async fn process(
         &self,
-        endpoint: Endpoint,
+        call: &mut Call,
         head: &Parts,
         form: &Form,
         body: &[u8],
-    ) -> Result<Canned, Hangup> {
-        self.count(endpoint);
-        let fault = self.faults(endpoint).next();
+    ) -> Result<Answer, Hangup> {
+        self.count(call.endpoint);
+        let fault = self.faults(call.endpoint).next();
         let rotate = !matches!(fault, Some(PortalFault::KeepRefreshToken));
         match &fault {
-            Some(PortalFault::Answer(canned)) => return Ok(canned.clone()),
+            Some(PortalFault::Answer(canned)) => return Ok(Answer::Whole(canned.clone())),
             Some(PortalFault::DropBeforeCommit) => return Err(Hangup),
-            Some(PortalFault::EndlessBody) => return Ok(Canned::status(200).header(ENDLESS, "")),
+            Some(PortalFault::EndlessBody) => return Ok(Answer::Endless),
             Some(PortalFault::DelayBefore(delay)) => tokio::time::sleep(*delay).await,
             _ => {}
         }
-        let answer = match endpoint {
+        let answer = match call.endpoint {
             Endpoint::DeviceCode => self.device_code(form),
             Endpoint::DevicePoll => self.device_poll(form),
-            Endpoint::Refresh => self.refresh(head, form, rotate),
+            Endpoint::Refresh => self.refresh(call, head, form, rotate),
             Endpoint::AgentKey => self.agent_key(head, body),
         };
-        match fault {
-            Some(PortalFault::AnswerAfterCommit(canned)) => Ok(canned),
-            Some(PortalFault::DropAfterCommit) => Err(Hangup),
+        Ok(Answer::Whole(match fault {
+            Some(PortalFault::AnswerAfterCommit(canned)) => canned,
+            Some(PortalFault::DropAfterCommit) => return Err(Hangup),
+            Some(PortalFault::CutAfterCommit) => return Ok(Answer::Cut(answer)),
             Some(PortalFault::DelayAfterCommit(delay)) => {
                 tokio::time::sleep(delay).await;
-                Ok(answer)
+                answer
             }
-            Some(PortalFault::EditAnswer(edit)) => Ok(edited(answer, &edit)),
-            _ => Ok(answer),
-        }
+            Some(PortalFault::EditAnswer(edit)) => edited(answer, &edit),
+            Some(PortalFault::NullAnswer(member)) => with_null(answer, member),
+            _ => answer,
+        }))
     }
 
     fn count(&self, endpoint: Endpoint) {
@@ -147,7 +227,7 @@ impl Portal {
         });
     }
 
-    fn refresh(&self, head: &Parts, form: &Form, rotate: bool) -> Canned {
+    fn refresh(&self, call: &mut Call, head: &Parts, form: &Form, rotate: bool) -> Canned {
         if form.get("grant_type").map(String::as_str) != Some("refresh_token") {
             return Canned::oauth_error(400, "unsupported_grant_type", "refresh_token expected");
         }
@@ -164,7 +244,14 @@ impl Portal {
         let policy = lock(&self.policy).clone();
         let presented = lock(&self.tokens).present(token, &policy, self.clock.now(), rotate);
         match presented {
+            Presented::Reissued(login) => {
+                self.log.count(|counts| counts.reissues += 1);
+                Canned::json(200, &self.token_answer(&login))
+            }
             Presented::Rotated(login) => {
+                if rotate {
+                    call.committed = Some(Instant::now());
+                }
                 self.log.count(|counts| counts.refreshes += 1);
                 let mut answer = self.token_answer(&login);
                 if !rotate {
@@ -309,6 +396,12 @@ fn edited(answer: Canned, edit: &Value) -> Canned {
             body[key] = value.clone();
         }
     }
+    answer.body(body.to_string())
+}
+
+fn with_null(answer: Canned, member: &str) -> Canned {
+    let mut body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body[member] = Value::Null;
     answer.body(body.to_string())
 }
 

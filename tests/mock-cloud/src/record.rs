@@ -55,7 +55,9 @@ pub struct Counts {
     pub refresh_calls: u64,
     /// Those that rotated.
     pub refreshes: u64,
-    /// Spent refresh tokens that were presented.
+    /// Those that got the last rotation's answer once more, within the grace.
+    pub reissues: u64,
+    /// Spent refresh tokens that were presented, and not forgiven.
     pub reuse_events: u64,
     /// Agent keys asked for.
     pub mint_calls: u64,

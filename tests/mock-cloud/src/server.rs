@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -61,6 +61,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     open: watch::Sender<bool>,
     bound: watch::Receiver<bool>,
+    connections: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -73,7 +74,8 @@ impl Server {
         let address = listener.local_addr()?;
         let (open, open_changes) = watch::channel(true);
         let (bound_tx, bound) = watch::channel(true);
-        let tasks = tracker.clone();
+        let connections = Arc::new(AtomicU64::new(0));
+        let tasks = (tracker.clone(), connections.clone());
         let token = stop.clone();
         tracker.spawn(async move {
             let accepting = accept(
@@ -89,7 +91,21 @@ impl Server {
             address,
             open,
             bound,
+            connections,
         })
+    }
+
+    /// Waits until every connection that was made before has ended.
+    pub(crate) async fn drained(&self) {
+        // Connections are accepted in their order: once this one is answered, all earlier ones count.
+        if let Ok(mut fence) = TcpStream::connect(self.address).await {
+            let word = b"GET / HTTP/1.1\r\nhost: fence\r\nconnection: close\r\n\r\n";
+            fence.write_all(word).await.ok();
+            fence.read_to_end(&mut Vec::new()).await.ok();
+        }
+        while self.connections.load(Ordering::Acquire) > 0 {
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
     }
 
     /// Closes the port and every connection, or opens it again on the same number.
@@ -105,7 +121,7 @@ async fn accept<S: Service>(
     address: SocketAddr,
     (mut open, bound): (watch::Receiver<bool>, watch::Sender<bool>),
     (service, tls): (Arc<S>, Option<TlsAcceptor>),
-    tracker: TaskTracker,
+    (tracker, connections): (TaskTracker, Arc<AtomicU64>),
 ) {
     let numbers = AtomicU64::new(0);
     let mut listener = Some(listener);
@@ -144,10 +160,13 @@ async fn accept<S: Service>(
             reset: connection.reset.clone(),
         };
         let (service, tls, token) = (service.clone(), tls.clone(), session.token().clone());
+        let connections = connections.clone();
+        connections.fetch_add(1, Ordering::Release);
         tracker.spawn(async move {
             token
                 .run_until_cancelled(serve(socket, tls, service, connection))
                 .await;
+            connections.fetch_sub(1, Ordering::Release);
         });
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct AgentKey {
 #[derive(Debug)]
 pub(crate) enum Presented {
     Rotated(Login),
+    /// It was spent just now: the same answer again.
+    Reissued(Login),
     /// It was spent before: the family is revoked now.
     Reused,
     Unknown,
@@ -64,6 +66,13 @@ struct FamilyState {
     ends_at: DateTime<Utc>,
 }
 
+#[derive(Debug, Clone)]
+struct RefreshToken {
+    family: Family,
+    /// When it was spent, and what for.
+    spent: Option<(DateTime<Utc>, Login)>,
+}
+
 /// A device code on its way to a login.
 #[derive(Debug, Clone)]
 pub(crate) struct Device {
@@ -79,7 +88,7 @@ pub(crate) struct Device {
 pub(crate) struct Tokens {
     next: u64,
     families: HashMap<Family, FamilyState>,
-    refresh: HashMap<String, (Family, bool)>,
+    refresh: HashMap<String, RefreshToken>,
     access: HashMap<String, Bearer>,
     keys: HashMap<String, (Bearer, String)>,
     pub(crate) devices: HashMap<String, Device>,
@@ -109,21 +118,29 @@ impl Tokens {
         now: DateTime<Utc>,
         rotate: bool,
     ) -> Presented {
-        let Some((family, spent)) = self.refresh.get(token).copied() else {
+        let Some(RefreshToken { family, spent }) = self.refresh.get(token).cloned() else {
             return Presented::Unknown;
         };
-        if spent {
+        let state = &self.families[&family];
+        let good = state.alive && state.ends_at > now;
+        if let Some((at, login)) = spent {
+            let is_last = state.refresh_token == login.refresh_token;
+            if good && is_last && now < at + span(policy.grace) {
+                return Presented::Reissued(login);
+            }
             self.revoke(family);
             return Presented::Reused;
         }
-        let state = &self.families[&family];
-        if !state.alive || state.ends_at <= now {
+        if !good {
             return Presented::Unknown;
         }
+        let login = self.grant(family, policy, now, rotate);
         if rotate {
-            self.refresh.insert(token.to_owned(), (family, true));
+            let spent = Some((now, login.clone()));
+            let state = RefreshToken { family, spent };
+            self.refresh.insert(token.to_owned(), state);
         }
-        Presented::Rotated(self.grant(family, policy, now, rotate))
+        Presented::Rotated(login)
     }
 
     fn grant(
@@ -146,7 +163,11 @@ impl Tokens {
         );
         let refresh_token = if rotate {
             let token = self.secret("rt");
-            self.refresh.insert(token.clone(), (family, false));
+            let fresh = RefreshToken {
+                family,
+                spent: None,
+            };
+            self.refresh.insert(token.clone(), fresh);
             let state = self.families.get_mut(&family).expect("a known family");
             state.refresh_token.clone_from(&token);
             token
@@ -243,6 +264,12 @@ impl Tokens {
             .get_mut(&family)
             .expect("a known family")
             .alive = false;
+    }
+
+    /// Ends one access token or key.
+    pub(crate) fn revoke_bearer(&mut self, bearer: &str) {
+        self.access.remove(bearer);
+        self.keys.remove(bearer);
     }
 
     /// Ends all access tokens and keys; refresh tokens stay.

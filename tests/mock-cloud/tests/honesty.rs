@@ -152,3 +152,67 @@ async fn a_closed_port_refuses_and_opens_again() {
     cloud.set_inference_open(true).await;
     assert_eq!(models(&cloud, &login.access_token).await, 200);
 }
+
+#[tokio::test]
+async fn within_the_grace_a_token_spent_just_now_gets_the_same_answer_again() {
+    let cloud = MockCloud::start(Options::default().grace(Duration::from_secs(10))).await;
+    let login = cloud.login();
+    let (_, first) = refresh(&cloud, &login.refresh_token).await;
+    let (status, again) = refresh(&cloud, &login.refresh_token).await;
+    assert_eq!((status, &again), (200, &first));
+    let counts = cloud.counts();
+    assert_eq!((counts.refreshes, counts.reissues), (1, 1));
+    // Once the successor is spent too, the first one is a reuse.
+    let (status, _) = refresh(&cloud, first["refresh_token"].as_str().unwrap()).await;
+    assert_eq!(status, 200);
+    let (status, _) = refresh(&cloud, &login.refresh_token).await;
+    assert_eq!((status, cloud.counts().reuse_events), (400, 1));
+
+    let login = cloud.login();
+    refresh(&cloud, &login.refresh_token).await;
+    cloud.advance(Duration::from_secs(11));
+    let (status, _) = refresh(&cloud, &login.refresh_token).await;
+    assert_eq!(status, 400, "the grace is over");
+}
+
+#[tokio::test]
+async fn a_call_tells_when_its_token_was_spent_and_when_it_was_answered() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let login = cloud.login();
+    let pause = Duration::from_millis(30);
+    let slow = PortalFault::DelayAfterCommit(pause);
+    cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let (_, answer) = refresh(&cloud, &login.refresh_token).await;
+    let next = answer["refresh_token"].as_str().unwrap();
+    cloud.fail_portal(Endpoint::Refresh, 1, &PortalFault::CutAfterCommit);
+    let cut = reqwest::Client::new()
+        .post(format!("{}/api/oauth/token", cloud.portal_url()))
+        .header("x-nous-refresh-token", next)
+        .form(&[("grant_type", "refresh_token"), ("client_id", "hermes-cli")])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(cut.status(), 200);
+    assert!(cut.bytes().await.is_err(), "the answer is cut");
+    refresh(&cloud, "unknown").await;
+    cloud.portal_is_quiet().await;
+    let calls = cloud.calls();
+    let committed = calls[0].committed.unwrap();
+    assert!(calls[0].received <= committed);
+    assert!(calls[0].answered.unwrap() - committed >= pause);
+    assert!(calls[1].committed.is_some() && calls[1].answered.is_some());
+    assert!(calls[2].committed.is_none() && calls[2].answered.is_some());
+}
+
+#[tokio::test]
+async fn its_clock_may_stand_elsewhere() {
+    let cloud = MockCloud::start(Options::default().clock_ahead(-3600)).await;
+    let login = cloud.login();
+    assert_eq!(models(&cloud, &login.access_token).await, 200);
+    cloud.advance(Duration::from_hours(1));
+    assert_eq!(models(&cloud, &login.access_token).await, 401);
+    cloud.put_back(Duration::from_hours(1));
+    assert_eq!(models(&cloud, &login.access_token).await, 200);
+    cloud.revoke_access_token(&login.access_token);
+    assert_eq!(models(&cloud, &login.access_token).await, 401);
+}
