@@ -7,7 +7,7 @@ use super::handle::Standing;
 use super::keeper::{Keeper, blocking};
 use super::status::RefreshResult;
 use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
-use crate::provider::{Grant, Login};
+use crate::provider::{Grant, Login, Merge};
 
 /// What came of a refresh that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,35 @@ impl Keeper {
             | Standing::Pending
             | Standing::Unreadable(_) => None,
         }
+    }
+
+    /// Takes over a login that only the mirror holds. What goes wrong is told by the next login.
+    pub(super) async fn import(&mut self) -> bool {
+        let now = self.clock.now();
+        let Some(store) = self.store.clone() else {
+            return false;
+        };
+        let Ok(mut transaction) = store.open_for(Place::Shared, self.lock_limit()).await else {
+            return false;
+        };
+        let Some(found) = transaction.found().cloned() else {
+            return false;
+        };
+        let mut login = found.login.clone();
+        if self.merge(&mut login, found.mirror.as_ref()) != Merge::Taken {
+            return false;
+        }
+        login.remove("last_auth_error");
+        let written = blocking(move || {
+            transaction.commit((&found.login, &login), None, Change::Rotated, now)
+        });
+        if let Err(error) = written.await {
+            tracing::warn!(%error, "a login that is in the mirror can't be taken over");
+            return false;
+        }
+        self.start_anew();
+        self.look().await;
+        true
     }
 
     /// Checks that a new login could be written at `place`, before the user is asked for anything.

@@ -59,6 +59,10 @@ pub(super) enum Command {
     },
     /// Read the store again.
     Reread,
+    /// The same, with word of its end.
+    Look(oneshot::Sender<()>),
+    /// Take over a login that only the mirror holds.
+    Import(oneshot::Sender<bool>),
     /// Renew the login, due or not.
     Refresh(oneshot::Sender<Refreshed>),
     /// Check that a login could be written.
@@ -164,6 +168,17 @@ impl Handle {
     /// Has the store read again, as after a login.
     pub async fn reread(&self) {
         drop(self.commands.send(Command::Reread).await);
+    }
+
+    /// Has the store read again, and waits for it.
+    pub async fn look(&self) {
+        self.ask(Command::Look).await.unwrap_or_default();
+    }
+
+    /// Takes over a login that only the mirror still holds, as Hermes Agent offers to; whether
+    /// there was one. `None` when the keeper has ended.
+    pub async fn import(&self) -> Option<bool> {
+        self.ask(Command::Import).await
     }
 
     /// Renews the login, due or not; `None` when the keeper has ended.

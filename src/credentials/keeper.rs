@@ -294,7 +294,12 @@ impl Keeper {
             Command::Nudge => {}
             Command::Reread => self.look().await,
             Command::Rejected { generation, done } => self.rejected(generation, done).await,
+            Command::Look(done) => {
+                self.look().await;
+                done.send(()).ok();
+            }
             // Whoever asked may be gone.
+            Command::Import(done) => drop(done.send(self.import().await)),
             Command::Refresh(done) => drop(done.send(self.refresh_now().await)),
             Command::MakeRoom(place, done) => drop(done.send(self.make_room(place).await)),
             Command::Install(grant, place, done) => {

@@ -9,11 +9,12 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fleet::Report;
+use super::logins::{self, Logins};
 use crate::clock::Clock;
 use crate::config::ProviderName;
 use crate::control::protocol::{
     ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
-    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LogoutReport, PathEntry,
+    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, PathEntry,
     ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshOutcome,
     RefreshReport, RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
 };
@@ -40,6 +41,7 @@ pub(super) struct Answers {
     pub(super) started_at: DateTime<Utc>,
     pub(super) ports: Vec<Port>,
     pub(super) view: Arc<ArcSwap<View>>,
+    pub(super) logins: Arc<Logins>,
     /// To the daemon's main loop, which alone reloads.
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
 }
@@ -94,29 +96,47 @@ impl Handler for Answers {
         answered.await.map_err(|_| stopping())?
     }
 
-    async fn login_begin(&self, _: LoginBegin) -> Result<LoginBegun, ControlError> {
-        Err(not_built_yet())
+    async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError> {
+        let report = self.report(login.provider.as_deref())?;
+        self.logins.begin(&report, &login).await
     }
 
-    async fn login_wait(&self, _: LoginSession) -> Result<LoginProgress, ControlError> {
-        Err(not_built_yet())
+    async fn login_wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError> {
+        self.logins.wait(login).await
     }
 
-    async fn login_cancel(&self, _: LoginSession) -> Result<LoginCancelled, ControlError> {
-        Err(not_built_yet())
+    async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
+        self.logins.cancel(login)
     }
 
-    async fn logout(&self, _: ProviderChoice) -> Result<LogoutReport, ControlError> {
-        Err(not_built_yet())
+    async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {
+        logins::logout(&self.report(choice.provider.as_deref())?).await
     }
 
-    async fn refresh(&self, _: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
-        Err(not_built_yet())
+    async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
+        logins::refresh(&self.report(choice.provider.as_deref())?).await
     }
 }
 
-fn not_built_yet() -> ControlError {
-    ControlError::new(ErrorCode::Internal, "This is not built yet.")
+impl Answers {
+    /// The provider of this name, or the default one.
+    fn report(&self, name: Option<&str>) -> Result<Report, ControlError> {
+        let view = self.view.load();
+        let name = name.unwrap_or_else(|| view.default_provider.as_str());
+        let mut reports = view.reports.iter();
+        let found = reports.find(|report| report.upstream.name.as_str() == name);
+        found.cloned().ok_or_else(|| {
+            let known: Vec<_> = view
+                .reports
+                .iter()
+                .map(|report| report.upstream.name.as_str())
+                .collect();
+            let name: String = name.chars().take(40).collect();
+            let message = format!("No provider {name:?} is configured.");
+            ControlError::new(ErrorCode::UnknownProvider, message)
+                .with_hint(format!("The providers are: {}", known.join(", ")))
+        })
+    }
 }
 
 fn listener_status(port: &Port, view: &View) -> ListenerStatus {
@@ -175,7 +195,25 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             served: counts.served,
             failed: counts.failed,
         },
-        login: None,
+        login: status
+            .login
+            .map(|login| login_status(login, status.may_be_spent, now)),
+    }
+}
+
+fn login_status(
+    login: credentials::LoginStatus,
+    may_be_spent: bool,
+    now: DateTime<Utc>,
+) -> LoginStatus {
+    LoginStatus {
+        store: login.store,
+        separate: login.own,
+        since: login.since.map(Timestamp),
+        ends_at: login.ends_at.map(Timestamp),
+        ends_in_seconds: login.ends_at.map(|end| (end - now).num_seconds()),
+        ends_soon: login.ends_soon,
+        may_be_spent,
     }
 }
 
@@ -199,15 +237,19 @@ fn credential_kind(kind: provider::CredentialKind) -> CredentialKind {
 }
 
 fn refresh_report(event: &Event<credentials::RefreshResult>) -> RefreshReport {
-    let result = match event.what {
+    RefreshReport {
+        at: Timestamp(event.at),
+        result: refresh_result(event.what),
+        detail: None,
+    }
+}
+
+/// How a renewal ended, in the protocol's words.
+pub(super) fn refresh_result(result: credentials::RefreshResult) -> RefreshResult {
+    match result {
         credentials::RefreshResult::Refreshed => RefreshResult::Refreshed,
         credentials::RefreshResult::Adopted => RefreshResult::Adopted,
         credentials::RefreshResult::Failed => RefreshResult::Failed,
         credentials::RefreshResult::Rejected => RefreshResult::Rejected,
-    };
-    RefreshReport {
-        at: Timestamp(event.at),
-        result,
-        detail: None,
     }
 }

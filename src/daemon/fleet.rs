@@ -39,6 +39,7 @@ pub(super) enum FleetError {
 pub(super) struct Fleet {
     files: StoreFiles,
     clock: Arc<dyn Clock>,
+    initiative: Initiative,
     /// The keepers' tasks; a refresh under way is waited for.
     tasks: TaskTracker,
     members: BTreeMap<ProviderName, Member>,
@@ -86,7 +87,7 @@ impl Member {
 }
 
 /// A provider as `proxy status` needs it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Report {
     pub(super) adapter: Arc<dyn Adapter>,
     pub(super) upstream: Arc<Upstream>,
@@ -94,10 +95,11 @@ pub(super) struct Report {
 
 impl Fleet {
     /// No provider yet; their logins lie in `files`.
-    pub(super) fn new(files: StoreFiles, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(files: StoreFiles, clock: Arc<dyn Clock>, initiative: Initiative) -> Self {
         Self {
             files,
             clock,
+            initiative,
             tasks: TaskTracker::new(),
             members: BTreeMap::new(),
         }
@@ -185,7 +187,7 @@ impl Fleet {
                 refresh_lead: settings.refresh_lead,
                 token_timeout: settings.token_timeout,
                 wait: timeouts.credential,
-                initiative: Initiative::Keeps,
+                initiative: self.initiative,
                 notices: None,
             },
             self.clock.clone(),

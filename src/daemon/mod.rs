@@ -4,16 +4,19 @@
 //! - `logging`, `signals`, `service_manager`, `port_holder`: the process and its surroundings.
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
-//! - `control`: what hermesctl is told.
+//! - `control`, `logins`: what hermesctl is told, and what it asks for.
+//! - `stdio`: hermesctl's own helper where no daemon runs.
 
 pub mod args;
 mod control;
 mod fleet;
 mod logging;
+mod logins;
 mod port_holder;
 mod run;
 mod service_manager;
 mod signals;
+mod stdio;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -54,7 +57,6 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | StartError::Listen { .. }
                 | StartError::Signals(_)
                 | StartError::Runtime(_)
-                | StartError::NotBuilt
                 | StartError::Logging(_) => ExitCode::FAILURE,
             }
         }
@@ -89,10 +91,14 @@ fn start(args: Args) -> Result<(), StartError> {
         return Ok(());
     }
     if args.control_stdio {
-        return control_stdio();
+        return run_to_end(stdio::serve(origin, loaded));
     }
     let log = logging::start(&loaded.config.log).map_err(StartError::Logging)?;
     raise_descriptor_limit();
+    run_to_end(run::run(origin, loaded, log))
+}
+
+fn run_to_end(work: impl Future<Output = Result<(), StartError>>) -> Result<(), StartError> {
     // One thread serves everything: a request costs microseconds, and a second thread would
     // only add memory and wake-ups. File work and name look-ups go to short-lived ones.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,19 +106,10 @@ fn start(args: Args) -> Result<(), StartError> {
         .max_blocking_threads(16)
         .build()
         .map_err(StartError::Runtime)?;
-    let result = runtime.block_on(run::run(origin, loaded, log));
+    let result = runtime.block_on(work);
     // A name look-up that hangs must not hold up the end; all that matters has been waited for.
     runtime.shutdown_background();
     result
-}
-
-/// Serves hermesctl on standard input and output where no daemon runs: no port, no socket, and no
-/// log on standard output, which is the protocol's.
-///
-/// HOOK: to be built on `control::server::serve_one` over
-/// `tokio::io::join(tokio::io::stdin(), tokio::io::stdout())`.
-fn control_stdio() -> Result<(), StartError> {
-    Err(StartError::NotBuilt)
 }
 
 /// A connection takes two descriptors, and the usual soft limit of 1024 is there for `select(2)`,

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::control::{Answers, ReloadRequest, View};
 use super::fleet::{Fleet, FleetError};
 use super::logging::{LogError, LogLevel};
+use super::logins::Logins;
 use super::signals::{Signal, Signals};
 use super::{port_holder, service_manager, signals};
 use crate::clock::{Clock, SystemClock};
@@ -21,7 +22,7 @@ use crate::config::{self, Config, ConfigError, Listener, Loaded, OverrideError, 
 use crate::control::endpoint::{BindError, Endpoint};
 use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
-use crate::credentials::StoreFiles;
+use crate::credentials::{Initiative, StoreFiles};
 use crate::paths::Environment;
 use crate::proxy::{self, Bound, Gateway, Port};
 
@@ -67,9 +68,6 @@ pub(super) enum StartError {
     /// The runtime can't be built.
     #[error("the runtime can't be started: {0}")]
     Runtime(std::io::Error),
-    /// The hook for `--control-stdio` is empty.
-    #[error("--control-stdio is not built yet")]
-    NotBuilt,
     /// The log can't be started.
     #[error(transparent)]
     Logging(LogError),
@@ -135,7 +133,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         .map(bind)
         .collect::<Result<Vec<_>, _>>()?;
 
-    let mut fleet = Fleet::new(store_files(&origin.environment, &config)?, clock.clone());
+    let files = store_files(&origin.environment, &config)?;
+    let mut fleet = Fleet::new(files, clock.clone(), Initiative::Keeps);
     fleet.reconcile(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config)));
 
@@ -156,8 +155,14 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         default_provider: config.default_provider.clone(),
         config_file: loaded.file,
     }));
+    let logins = Logins::new(
+        clock.clone(),
+        stops.control.clone(),
+        stops.control_stop.clone(),
+    );
     let answers = Arc::new(Answers {
         clock,
+        logins: Arc::new(logins),
         started_at,
         ports,
         view: view.clone(),
@@ -193,10 +198,14 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
 /// Builds all that the configuration names, and starts nothing.
 pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> {
     let files = store_files(&origin.environment, &loaded.config)?;
-    Ok(Fleet::new(files, Arc::new(SystemClock)).check(&loaded.config)?)
+    let fleet = Fleet::new(files, Arc::new(SystemClock), Initiative::Waits);
+    Ok(fleet.check(&loaded.config)?)
 }
 
-fn store_files(environment: &Environment, config: &Config) -> Result<StoreFiles, StartError> {
+pub(super) fn store_files(
+    environment: &Environment,
+    config: &Config,
+) -> Result<StoreFiles, StartError> {
     let home = config
         .hermes_home
         .clone()

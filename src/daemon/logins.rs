@@ -1,0 +1,367 @@
+//! Logins, logouts and refreshes that hermesctl asks for.
+//!
+//! A device login is a task of its own: hermesctl waits for it in short calls, and one that nobody
+//! waits for any more is given up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::fleet::Report;
+use crate::clock::{self, Clock};
+use crate::control::protocol::{
+    ControlError, ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCancelled, LoginCode,
+    LoginDone, LoginPending, LoginProgress, LoginSession, LogoutReport, RefreshOutcome, Timestamp,
+};
+use crate::credentials::{Handle, Place, RefreshResult, StandingKind, StoreError};
+use crate::provider::{Adapter, DeviceCode, DeviceError, Pace, Poll};
+
+/// One call waits at most so long.
+const WAIT: Duration = Duration::from_secs(2);
+/// A login that nobody has asked for in this time is given up.
+const UNATTENDED: Duration = Duration::from_mins(1);
+/// So many logins are remembered, the ended ones too.
+const SESSIONS: usize = 16;
+
+/// The device logins under way.
+#[derive(Debug)]
+pub(super) struct Logins {
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    state: watch::Sender<State>,
+    expires_at: DateTime<Utc>,
+    cancel: CancellationToken,
+    asked_at: Mutex<Instant>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Pending(Option<String>),
+    Done(LoginDone),
+    Failed(ControlError),
+}
+
+/// What a session's task works with.
+struct Work {
+    adapter: Arc<dyn Adapter>,
+    handle: Handle,
+    code: DeviceCode,
+    place: Place,
+    session: Arc<Session>,
+}
+
+impl Logins {
+    /// None yet. Their tasks run on `tasks` and end with `stop`.
+    pub(super) fn new(clock: Arc<dyn Clock>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self {
+            clock,
+            tasks,
+            stop,
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// Begins a login, unless one that works is there.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        report: &Report,
+        wanted: &LoginBegin,
+    ) -> Result<LoginBegun, ControlError> {
+        let handle = report.upstream.credentials.clone();
+        let Some(device) = report.adapter.device_login() else {
+            return Err(not_supported(report));
+        };
+        if !wanted.force
+            && let Some(existing) = existing(report, wanted.separate).await
+        {
+            return Ok(LoginBegun::Existing(existing));
+        }
+        let place = if wanted.separate {
+            Place::Own
+        } else {
+            Place::Shared
+        };
+        // Before the user is sent anywhere: can the login be saved?
+        let room = handle.make_room(place).await;
+        room.ok_or_else(stopping)?
+            .map_err(|error| unusable(&error))?;
+        let code = device
+            .begin()
+            .await
+            .map_err(|error| failed(report, &error))?;
+        let session = Arc::new(Session {
+            state: watch::Sender::new(State::Pending(None)),
+            expires_at: clock::after(self.clock.now(), code.expires_in),
+            cancel: self.stop.child_token(),
+            asked_at: Mutex::new(Instant::now()),
+        });
+        let shown = LoginCode {
+            session: self.add(session.clone()),
+            provider: report.upstream.name.to_string(),
+            display_name: report.upstream.display_name.clone(),
+            verification_uri: code.verification_uri.clone(),
+            verification_uri_complete: code.verification_uri_complete.clone(),
+            user_code: code.user_code.clone(),
+            expires_in_seconds: code.expires_in.as_secs(),
+            trusted_uri: code.trusted_uri,
+        };
+        let work = Work {
+            adapter: report.adapter.clone(),
+            handle,
+            code,
+            place,
+            session,
+        };
+        let logins = self.clone();
+        self.tasks.spawn(async move { logins.run(work).await });
+        Ok(LoginBegun::Code(shown))
+    }
+
+    /// Waits for a login for a moment.
+    pub(super) async fn wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError> {
+        let session = self.session(login)?;
+        session.touch();
+        let mut changes = session.state.subscribe();
+        let ended = changes.wait_for(|state| !matches!(state, State::Pending(_)));
+        // It is told either way.
+        drop(timeout(WAIT, ended).await);
+        session.touch();
+        let state = session.state.borrow().clone();
+        match state {
+            State::Pending(note) => {
+                let left = clock::until(session.expires_at, self.clock.now());
+                Ok(LoginProgress::Pending(LoginPending {
+                    expires_in_seconds: left.as_secs(),
+                    note,
+                }))
+            }
+            State::Done(done) => Ok(LoginProgress::Done(done)),
+            State::Failed(error) => Err(error),
+        }
+    }
+
+    /// Gives a login up.
+    pub(super) fn cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
+        self.session(login)?.cancel.cancel();
+        Ok(LoginCancelled {})
+    }
+
+    fn add(&self, session: Arc<Session>) -> u64 {
+        let mut sessions = lock(&self.sessions);
+        let number = sessions
+            .last_key_value()
+            .map_or(1, |(number, _)| number + 1);
+        sessions.insert(number, session);
+        while sessions.len() > SESSIONS {
+            if let Some((_, oldest)) = sessions.pop_first() {
+                oldest.cancel.cancel();
+            }
+        }
+        number
+    }
+
+    fn session(&self, login: LoginSession) -> Result<Arc<Session>, ControlError> {
+        let session = lock(&self.sessions).get(&login.session).cloned();
+        session.ok_or_else(|| {
+            let message = format!("There is no login with the number {}.", login.session);
+            ControlError::new(ErrorCode::NoSuchSession, message)
+                .with_hint("Begin again: hermesctl auth login")
+        })
+    }
+
+    /// Polls until the user has decided, the code has expired, or nobody waits.
+    async fn run(&self, work: Work) {
+        let session = work.session.clone();
+        let polling = self.poll(&work);
+        let end = tokio::select! {
+            () = session.cancel.cancelled() => Err(State::Failed(cancelled())),
+            () = session.unattended() => Err(State::Failed(cancelled())),
+            end = polling => end,
+        };
+        let end = match end {
+            Ok(grant) => self.save(&work, grant).await,
+            Err(state) => state,
+        };
+        session.state.send_replace(end);
+    }
+
+    async fn poll(&self, work: &Work) -> Result<crate::provider::Grant, State> {
+        let Some(device) = work.adapter.device_login() else {
+            return Err(State::Failed(stopping()));
+        };
+        let mut pace = Pace::of(&work.code);
+        let mut pause = pace.first();
+        loop {
+            sleep(pause).await;
+            if self.clock.now() >= work.session.expires_at {
+                return Err(State::Failed(ended(&DeviceError::Expired)));
+            }
+            let poll = device.poll(&work.code).await;
+            let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
+            pause = pace.after(&poll);
+            let note = match poll {
+                Poll::Granted(grant) => return Ok(grant),
+                Poll::Pending | Poll::SlowDown => None,
+                Poll::Busy { what, .. } => Some(format!("{what}; trying on")),
+            };
+            work.session.state.send_replace(State::Pending(note));
+        }
+    }
+
+    async fn save(&self, work: &Work, grant: crate::provider::Grant) -> State {
+        let store = match work.handle.install(grant, work.place).await {
+            Some(Ok(store)) => store,
+            Some(Err(error)) => return State::Failed(unusable(&error)),
+            None => return State::Failed(stopping()),
+        };
+        let provider = work.adapter.name().to_string();
+        tracing::info!(provider, store = %store.display(), "the user has logged in");
+        let login = work.handle.status().login;
+        State::Done(LoginDone {
+            provider,
+            display_name: work.adapter.display_name().to_owned(),
+            store,
+            separate: work.place == Place::Own,
+            ends_at: login.and_then(|login| login.ends_at).map(Timestamp),
+        })
+    }
+}
+
+impl Session {
+    fn touch(&self) {
+        *lock(&self.asked_at) = Instant::now();
+    }
+
+    /// Until nobody has asked for the login for a while.
+    async fn unattended(&self) {
+        loop {
+            let left = UNATTENDED.saturating_sub(lock(&self.asked_at).elapsed());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
+        }
+    }
+}
+
+/// Takes the login out of its files.
+pub(super) async fn logout(report: &Report) -> Result<LogoutReport, ControlError> {
+    if report.adapter.device_login().is_none() {
+        return Err(not_supported(report));
+    }
+    let removed = report.upstream.credentials.logout().await;
+    let removed = removed.ok_or_else(stopping)?;
+    let removed = removed.map_err(|error| unusable(&error))?;
+    let provider = report.upstream.name.to_string();
+    tracing::info!(provider, "the user has logged out");
+    Ok(LogoutReport {
+        provider,
+        removed_from: removed.files,
+        shared_with_hermes: removed.shared,
+        still_logged_in: removed.next,
+    })
+}
+
+/// Renews the credential now.
+pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlError> {
+    if report.adapter.device_login().is_none() {
+        return Err(not_supported(report));
+    }
+    let refreshed = report.upstream.credentials.refresh().await;
+    let refreshed = refreshed.ok_or_else(stopping)?;
+    Ok(RefreshOutcome {
+        provider: report.upstream.name.to_string(),
+        result: super::control::refresh_result(refreshed.result),
+        detail: refreshed.detail,
+        expires_at: refreshed.expires_at.map(Timestamp),
+    })
+}
+
+/// The login that is there and works. One that only the mirror still holds is taken over.
+async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
+    let handle = &report.upstream.credentials;
+    handle.look().await;
+    if !handle.is_authenticated() {
+        if separate || !handle.import().await.unwrap_or_default() {
+            return None;
+        }
+        let refreshed = handle.refresh().await?;
+        if !matches!(
+            refreshed.result,
+            RefreshResult::Refreshed | RefreshResult::Adopted
+        ) {
+            return None;
+        }
+    }
+    let status = handle.status();
+    let login = status.login?;
+    let works = matches!(status.standing, StandingKind::Ready | StandingKind::Expired);
+    (works && (login.own || !separate)).then(|| ExistingLogin {
+        provider: report.upstream.name.to_string(),
+        display_name: report.upstream.display_name.clone(),
+        store: login.store,
+        separate: login.own,
+    })
+}
+
+fn stopping() -> ControlError {
+    ControlError::new(ErrorCode::ShuttingDown, "The daemon is stopping.")
+}
+
+fn cancelled() -> ControlError {
+    let message = "The login was cancelled; nothing has changed.";
+    ControlError::new(ErrorCode::LoginFailed, message)
+}
+
+fn not_supported(report: &Report) -> ControlError {
+    let message = format!(
+        "The provider {} has a fixed API key and no login.",
+        report.upstream.name
+    );
+    ControlError::new(ErrorCode::NotSupported, message).with_hint(format!(
+        "Change its key where `providers.{}.api_key_file` or `api_key_env` names it.",
+        report.upstream.name
+    ))
+}
+
+fn unusable(error: &StoreError) -> ControlError {
+    let message = format!("The login can't be saved: {error}.");
+    ControlError::new(ErrorCode::StoreUnusable, message)
+        .with_hint("Make the file writable, then run: hermesctl auth login")
+}
+
+fn failed(report: &Report, error: &DeviceError) -> ControlError {
+    let error = ended(error);
+    let hint = format!("Try again: hermesctl auth login {}", report.upstream.name);
+    error.with_hint(hint)
+}
+
+/// The end of a login, as hermesctl is told.
+fn ended(error: &DeviceError) -> ControlError {
+    let code = match error {
+        DeviceError::Denied => ErrorCode::LoginDenied,
+        DeviceError::Expired => ErrorCode::LoginExpired,
+        DeviceError::Refused { .. } | DeviceError::Unreachable { .. } => ErrorCode::LoginFailed,
+    };
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    let message = format!("{}{}.", first.unwrap_or_default(), letters.as_str());
+    ControlError::new(code, message).with_hint("Begin again: hermesctl auth login")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,48 @@
+//! hermesctl's own helper where no daemon runs: the control protocol on standard input and
+//! output. No port, no socket, and no refresh that nobody asked for.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::control::{Answers, View};
+use super::fleet::Fleet;
+use super::logins::Logins;
+use super::run::{Origin, StartError, store_files};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Loaded;
+use crate::control::server;
+use crate::credentials::Initiative;
+
+/// Serves until standard input ends. What was begun is finished first.
+pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let config = loaded.config;
+    let files = store_files(&origin.environment, &config)?;
+    let mut fleet = Fleet::new(files, clock.clone(), Initiative::Waits);
+    fleet.reconcile(&config).await?;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    // Nobody reloads here: the sender's other end is gone.
+    let (reloads, _) = tokio::sync::mpsc::channel(1);
+    let answers = Arc::new(Answers {
+        clock: clock.clone(),
+        started_at: clock.now(),
+        ports: Vec::new(),
+        view: Arc::new(ArcSwap::from_pointee(View {
+            reports: fleet.reports(),
+            default_provider: config.default_provider.clone(),
+            config_file: loaded.file,
+        })),
+        reloads,
+        logins: Arc::new(Logins::new(clock, tasks.clone(), stop.clone())),
+    });
+    let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
+    server::serve_one(stream, answers, stop.clone()).await;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    fleet.stop().await;
+    Ok(())
+}
