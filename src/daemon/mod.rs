@@ -4,12 +4,14 @@
 //! - `logging`, `signals`, `service_manager`, `port_holder`: the process and its surroundings.
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
+//! - `notices`: what the user is told of a login, in the log and by the hooks.
 //! - `control`: what hermesctl is told.
 
 pub mod args;
 mod control;
 mod fleet;
 mod logging;
+mod notices;
 mod port_holder;
 mod run;
 mod service_manager;

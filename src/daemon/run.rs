@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::control::{Answers, ReloadRequest, View};
 use super::fleet::{Fleet, FleetError};
 use super::logging::{LogError, LogLevel};
+use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::{port_holder, service_manager, signals};
 use crate::clock::{Clock, SystemClock};
@@ -22,6 +23,7 @@ use crate::control::endpoint::{BindError, Endpoint};
 use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::StoreFiles;
+use crate::hooks;
 use crate::paths::Environment;
 use crate::proxy::{self, Bound, Gateway, Port};
 
@@ -97,6 +99,7 @@ struct Daemon {
     config: Config,
     log: LogLevel,
     fleet: Fleet,
+    notices: Notices,
     gateway: Arc<Gateway>,
     view: Arc<ArcSwap<View>>,
 }
@@ -110,6 +113,9 @@ struct Stops {
     /// The control server.
     control: TaskTracker,
     control_stop: CancellationToken,
+    /// The hooks; last, because a keeper's last word may be for them.
+    hooks: TaskTracker,
+    hooks_stop: CancellationToken,
 }
 
 /// Builds the daemon, runs it until a signal, and drains it.
@@ -132,11 +138,16 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         .map(bind)
         .collect::<Result<Vec<_>, _>>()?;
 
+    let stops = Stops::new();
+    let notices = Notices::new(hooks::start(
+        hooks::Settings::new(&config),
+        &stops.hooks,
+        stops.hooks_stop.clone(),
+    ));
     let mut fleet = Fleet::new(store_files(&origin.environment, &config)?, clock.clone());
     fleet.reconcile(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config)));
 
-    let stops = Stops::new();
     let permits = Arc::new(Semaphore::new(config.limits.connections));
     let ports: Vec<Port> = bound
         .into_iter()
@@ -170,6 +181,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         config,
         log,
         fleet,
+        notices,
         gateway,
         view,
     };
@@ -183,6 +195,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         .await;
     daemon.fleet.stop().await;
     stops.end_control().await;
+    stops.end_hooks().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -286,6 +299,7 @@ impl Daemon {
             let set = self.log.set(&loaded.config.log.level);
             set.map_err(|error| invalid(StartError::Logging(error)))?;
         }
+        self.notices.replace(hooks::Settings::new(&loaded.config));
         self.gateway.replace(self.fleet.rules(&loaded.config));
         self.view.store(Arc::new(View {
             reports: self.fleet.reports(),
@@ -340,6 +354,8 @@ impl Stops {
             abort: CancellationToken::new(),
             control: TaskTracker::new(),
             control_stop: CancellationToken::new(),
+            hooks: TaskTracker::new(),
+            hooks_stop: CancellationToken::new(),
         }
     }
 
@@ -359,6 +375,13 @@ impl Stops {
         tracing::warn!("requests that are still running are cut");
         self.abort.cancel();
         timeout(CUT, self.connections.wait()).await.ok();
+    }
+
+    /// What was told to the hooks is done or cut within their own limit.
+    async fn end_hooks(&self) {
+        self.hooks_stop.cancel();
+        self.hooks.close();
+        self.hooks.wait().await;
     }
 
     async fn end_control(&self) {
