@@ -9,6 +9,7 @@
 //! - [`control`]: the protocol between hermesctl and the daemon.
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
+//! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
 //! - [`cli`]: hermesctl, the command line.
@@ -20,6 +21,7 @@ pub mod config;
 pub mod control;
 pub mod credentials;
 pub mod daemon;
+pub mod hooks;
 pub mod paths;
 pub mod provider;
 pub mod proxy;

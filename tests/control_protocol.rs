@@ -110,7 +110,7 @@ fn bare() -> ProviderStatus {
         last_error: None,
         unsaved: false,
         requests: RequestCounts::default(),
-        login_command: Some("hermes auth add nous".into()),
+        login_command: Some("hermesctl auth login nous".into()),
         login: None,
     }
 }

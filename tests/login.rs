@@ -385,7 +385,7 @@ async fn a_dead_login_is_told_with_the_command_that_helps_and_causes_no_more_cal
         assert_eq!(answer.headers()["x-hermes-error"], "upstream_auth_failed");
         assert_eq!(answer.headers()["x-should-retry"], "false");
         let text = answer.text().await.unwrap();
-        assert!(text.contains("hermes auth add nous"), "{text}");
+        assert!(text.contains("hermesctl auth login nous"), "{text}");
     }
     let counts = world.cloud.counts();
     assert_eq!(
@@ -402,7 +402,7 @@ async fn a_dead_login_is_told_with_the_command_that_helps_and_causes_no_more_cal
     assert!(
         String::from_utf8(output.stdout)
             .unwrap()
-            .contains("hermes auth add nous")
+            .contains("hermesctl auth login nous")
     );
 
     // A new login is noticed without a restart.

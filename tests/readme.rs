@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::{World, ctl, program, scratch};
+use hermes_proxy::hooks::{Notice, NoticeKind};
+use hermes_proxy::paths::Environment;
 use hermes_proxy::proxy::error::ErrorKind;
 use hermes_proxy::proxy::route::Local;
 use mock_cloud::Options;
@@ -139,6 +141,40 @@ fn the_table_of_routes_holds_every_route() {
 }
 
 #[test]
+fn the_table_of_message_ids_holds_each_notice() {
+    let told: BTreeSet<_> = table("Logs")
+        .into_iter()
+        .map(|row| (row[0].split(':').next().unwrap().to_owned(), row[2].clone()))
+        .collect();
+    let real = NoticeKind::NAMES.map(|(name, kind)| {
+        let id = kind.message_id();
+        (format!("`{name}`"), format!("`{id}`"))
+    });
+    assert_eq!(told, BTreeSet::from(real));
+}
+
+#[test]
+fn the_hooks_of_the_readme_are_valid_and_the_notice_has_its_form() {
+    let text = blocks("toml").concat();
+    let config = hermes_proxy::config::parse(&text, "README.md".as_ref(), &Environment::default());
+    assert_eq!(config.unwrap().hooks.len(), 2);
+    let shown: Value = serde_json::from_str(&blocks("json").concat()).unwrap();
+    let notice = Notice {
+        event: NoticeKind::LoginEnded,
+        provider: "nous".to_owned(),
+        display_name: "Nous Portal".to_owned(),
+        message: "…".to_owned(),
+        command: Some("hermesctl auth login nous".to_owned()),
+        ends_at: None,
+        at: "2026-11-23T12:00:00Z".parse().unwrap(),
+    };
+    let mut real: Value = serde_json::from_str(&notice.to_json()).unwrap();
+    real["host"] = "my-machine".into();
+    real["version"] = "0.1.0".into();
+    assert_eq!(shown, real);
+}
+
+#[test]
 fn the_table_of_exit_codes_is_what_help_says() {
     let home = scratch();
     let told = |column: usize| -> BTreeSet<String> {
@@ -170,6 +206,7 @@ fn every_command_that_is_named_anywhere_exists() {
         "control",
         "credentials",
         "daemon",
+        "hooks",
         "provider",
         "proxy",
     ] {

@@ -283,7 +283,7 @@ async fn a_login_that_has_ended_is_over_for_both() {
         assert_eq!(refused.headers()["x-hermes-error"], "upstream_auth_failed");
         let body: Value = refused.json().await.unwrap();
         let message = body["error"]["message"].as_str().unwrap();
-        assert!(message.contains("hermes auth add nous"), "{message}");
+        assert!(message.contains("hermesctl auth login nous"), "{message}");
         assert_eq!(world.cloud.counts().refresh_calls, 1, "one of the two asks");
 
         // A new login is noticed without a restart, and serves both.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Module and what it may use of ours.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("backoff", &[]),
     ("clock", &[]),
     ("secret", &[]),
@@ -19,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
         "credentials",
         &["backoff", "clock", "paths", "provider", "secret"],
     ),
+    ("hooks", &["config", "provider"]),
     ("proxy", &["config", "credentials", "provider"]),
     (
         "daemon",
@@ -27,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
             "config",
             "control",
             "credentials",
+            "hooks",
             "paths",
             "provider",
             "proxy",
@@ -36,11 +38,16 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// A crate, and the only files that may name it.
-const STAYS: [(&str, &[&str]); 11] = [
+const STAYS: [(&str, &[&str]); 12] = [
+    ("tokio::process", &["hooks/command.rs"]),
     ("interprocess", &["control/endpoint.rs"]),
     (
         "reqwest",
-        &["provider/registry.rs", "provider/token_client.rs"],
+        &[
+            "hooks/webhook.rs",
+            "provider/registry.rs",
+            "provider/token_client.rs",
+        ],
     ),
     ("sd_notify", &["daemon/service_manager.rs"]),
     ("signal_hook", &["daemon/signals.rs"]),
@@ -63,13 +70,14 @@ const STAYS: [(&str, &[&str]); 11] = [
 ];
 
 /// Files that do no I/O and wait for nothing.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "config/diff.rs",
     "config/file.rs",
     "config/reader.rs",
     "config/values.rs",
     "control/protocol.rs",
     "credentials/schedule.rs",
+    "hooks/notice.rs",
     "provider/jwt.rs",
     "proxy/guard.rs",
     "proxy/headers.rs",

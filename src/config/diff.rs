@@ -30,8 +30,8 @@ impl Diff {
 
 /// Compares the running configuration with a new one.
 ///
-/// Guard, limits but for the connections, timeouts, the log's level, the default provider and the providers can be applied
-/// by a reload. Listeners, Hermes Agent's home and the log's format need a restart.
+/// Guard, limits but for the connections, timeouts, the log's level, hooks, the default provider
+/// and the providers can be applied by a reload. Listeners, Hermes Agent's home and the log's format need a restart.
 pub fn diff(old: &Config, new: &Config) -> Diff {
     // Taken apart, so that the compiler asks what a reload does with a new field.
     let Config {
@@ -42,6 +42,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         limits,
         timeouts,
         log: Log { level, format },
+        hooks,
         providers: _,
     } = new;
     let mut applied = Keys::default();
@@ -50,6 +51,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     applied.limits(&old.limits, limits);
     applied.timeouts(&old.timeouts, timeouts);
     applied.compare("log.level", &old.log.level, level);
+    applied.compare("hooks", &old.hooks, hooks);
     let mut needs_restart = Keys::default();
     needs_restart.compare("hermes_home", &old.hermes_home, hermes_home);
     needs_restart.listeners(&old.listeners, listeners);
@@ -253,6 +255,11 @@ mod tests {
                 "[log]\nlevel = \"warn\"\nformat = \"json\"",
                 vec!["log.level"],
                 vec!["log.format"],
+            ),
+            (
+                "[[hooks]]\nurl = \"https://ntfy.example\"",
+                vec!["hooks"],
+                vec![],
             ),
             (
                 "[[listen]]\naddress = \"127.0.0.1:1\"\nprovider = \"nous\"",

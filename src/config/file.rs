@@ -9,10 +9,10 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::error::{ConfigError, did_you_mean};
-use super::reader::{Field, Place, Report, Section, Wrong};
+use super::reader::{Field, Place, Report, Section, Wrong, choose};
 use super::{
-    AllowedPath, Config, Guard, KeySource, Limits, Listener, Log, LogFormat, Provider,
-    ProviderKind, ProviderName, Timeouts, UserAgent, units, values,
+    AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Listener, Log, LogFormat,
+    NoticeKind, Provider, ProviderKind, ProviderName, Timeouts, UserAgent, units, values,
 };
 use crate::paths::Environment;
 
@@ -27,6 +27,8 @@ const MONTH: Duration = Duration::from_hours(30 * 24);
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=MONTH;
 /// A wait that may be left out.
 const OPTIONAL_WAIT: RangeInclusive<Duration> = Duration::ZERO..=MONTH;
+/// A hook that takes longer would keep the next notice waiting.
+const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(5);
 
 /// The types of providers, as the file calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +70,15 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     let default_provider = root.text("default_provider", "nous", values::provider_name);
     let hermes_home = root.text("hermes_home", "~/.hermes", |text| values::path(text, env));
     let listeners = root.sections("listen", listener);
+    if root.is_empty_list("listen") {
+        let place = root.place("listen");
+        root.report().add(&place, "at least one is needed");
+    }
     let guard = root.section("guard", guard);
     let limits = root.section("limits", limits);
     let timeouts = root.section("timeouts", timeouts);
     let log = root.section("log", log);
+    let hooks = root.sections("hooks", |table| hook(table, env));
     let (providers, names) = providers(root, env);
 
     let named = listeners.iter().flatten();
@@ -99,6 +106,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
         limits,
         timeouts,
         log,
+        hooks: hooks.into_iter().flatten().flatten().collect(),
         providers,
     }
 }
@@ -233,6 +241,58 @@ fn log(table: &Section<'_>) -> Log {
             default.level,
         ),
         format: or(table.choice("format", &LogFormat::NAMES), default.format),
+    }
+}
+
+/// A hook; `None` when what it does can't be told.
+fn hook(table: &Section<'_>, env: &Environment) -> Option<Hook> {
+    let events = table.list("events", "login_ended", |text| {
+        choose(text, &NoticeKind::NAMES)
+    });
+    let command = table.list("command", "notify-send", values::argument);
+    let url = table.text("url", "https://ntfy.example/my-topic", values::webhook_url);
+    let timeout = table.duration("timeout", HOOK_WAIT);
+
+    if table.is_empty_list("events") {
+        let message = "name at least one event, or leave the key out: then all are told";
+        table.report().add(&table.place("events"), message);
+    }
+    let action = match (table.has("command"), table.has("url")) {
+        (true, true) => {
+            let message = "set this or `command`, not both; repeat [[hooks]] for a second one";
+            table.report().add(&table.place("url"), message);
+            None
+        }
+        (false, false) => {
+            let message = "is missing: name the program and its arguments, for example command = \
+                           [\"notify-send\", \"hermes-proxyd\"], or a `url` to post to";
+            table.report().add(&table.place("command"), message);
+            None
+        }
+        (true, false) => command.and_then(|line| program(table, line, env)),
+        (false, true) => url.map(|field| HookAction::Url(field.value)),
+    };
+    let default = Hook::of_action(action?);
+    Some(Hook {
+        events: all_or(events, default.events),
+        timeout: or(timeout, default.timeout),
+        action: default.action,
+    })
+}
+
+fn program(table: &Section<'_>, line: Vec<Field<String>>, env: &Environment) -> Option<HookAction> {
+    let mut line: Vec<String> = line.into_iter().map(|field| field.value).collect();
+    match values::hook_program(line.first().map_or("", String::as_str), env) {
+        Ok(program) => {
+            if let Some(first) = line.first_mut() {
+                *first = program;
+            }
+            Some(HookAction::Command(line))
+        }
+        Err(wrong) => {
+            table.report().add(&table.place("command"), wrong);
+            None
+        }
     }
 }
 

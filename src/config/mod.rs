@@ -52,6 +52,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is logged, and how.
     pub log: Log,
+    /// Who is told of a login's fate, in the file's order.
+    pub hooks: Vec<Hook>,
     /// The providers that are served, by name; holds `default_provider`.
     pub providers: BTreeMap<ProviderName, Provider>,
 }
@@ -138,6 +140,39 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object a line.
     Json,
+}
+
+/// Someone who is told of a login's fate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// What it is told; at least one.
+    pub events: Vec<NoticeKind>,
+    /// How it is told.
+    pub action: HookAction,
+    /// The limit for telling it once, with all attempts.
+    pub timeout: Duration,
+}
+
+/// How a hook is told.
+#[derive(Clone, PartialEq, Eq)]
+pub enum HookAction {
+    /// A program with its arguments, run without a shell; at least one.
+    Command(Vec<String>),
+    /// Where the notice is posted to.
+    Url(Url),
+}
+
+/// What a user is told of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoticeKind {
+    /// It is dead: only the user can mend it.
+    LoginEnded,
+    /// It will end soon, and nothing renews it.
+    LoginEndsSoon,
+    /// It works again.
+    LoginRestored,
+    /// It was renewed and could not be written to the disk.
+    LoginNotSaved,
 }
 
 /// One provider.
@@ -234,6 +269,47 @@ impl fmt::Display for ProviderName {
     }
 }
 
+impl Hook {
+    /// A hook of this kind with every other setting at its default.
+    pub fn of_action(action: HookAction) -> Self {
+        Self {
+            events: NoticeKind::NAMES.map(|(_, kind)| kind).to_vec(),
+            action,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A URL's path and query, and a program's arguments, may hold a token.
+impl fmt::Debug for HookAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(line) => write!(f, "Command({:?})", line.first()),
+            Self::Url(url) => write!(f, "Url({:?})", url.host_str()),
+        }
+    }
+}
+
+impl NoticeKind {
+    /// The kinds by the names that the file and the notices use.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("login_ended", Self::LoginEnded),
+        ("login_ends_soon", Self::LoginEndsSoon),
+        ("login_restored", Self::LoginRestored),
+        ("login_not_saved", Self::LoginNotSaved),
+    ];
+
+    /// The name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LoginEnded => "login_ended",
+            Self::LoginEndsSoon => "login_ends_soon",
+            Self::LoginRestored => "login_restored",
+            Self::LoginNotSaved => "login_not_saved",
+        }
+    }
+}
+
 impl LogFormat {
     /// The formats by the names that the file and the command line use.
     pub const NAMES: [(&'static str, Self); 4] = [
@@ -254,6 +330,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             log: Log::default(),
+            hooks: Vec::new(),
             providers: BTreeMap::from([(ProviderName::nous(), Provider::nous())]),
         }
     }

@@ -206,6 +206,13 @@ impl<'a> Section<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Whether the key is an array with nothing in it.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        let items = value.and_then(|value| value.get_ref().as_array());
+        items.is_some_and(|items| items.iter().next().is_none())
+    }
+
     /// Where the key stands, or would stand.
     pub(super) fn place(&self, key: &str) -> Place {
         let name = self.table.and_then(|table| table.get_key_value(key));
@@ -343,9 +350,6 @@ impl<'a> Section<'a> {
             self.report.wrong_type(&place, &expected, value);
             return None;
         };
-        if items.is_empty() {
-            self.report.add(&place, "at least one is needed");
-        }
         let item = |(index, item): (usize, &'a Spanned<DeValue<'a>>)| {
             let place = Place {
                 line: self.report.line(&item.span()),

@@ -93,7 +93,12 @@ fn the_example_is_the_default() {
 fn the_example_holds_every_key_and_no_other() {
     let text = full_example();
     let (config, known) = file::read(&text, Path::new("config.example.toml"), &env());
-    assert_eq!(config.unwrap().providers.len(), 3);
+    let config = config.unwrap();
+    assert_eq!((config.providers.len(), config.hooks.len()), (3, 2));
+    assert_eq!(
+        config.hooks[0],
+        Hook::of_action(config.hooks[0].action.clone())
+    );
     let mut shown = BTreeSet::new();
     keys("", DeTable::parse(&text).unwrap().get_ref(), &mut shown);
     assert_eq!(shown, known);
@@ -129,6 +134,12 @@ response_head = "1h"
 [log]
 level = "info,hermes_proxy::credentials=debug"
 format = "json"
+[[hooks]]
+command = ["~/bin/tell", "~", ""]
+events = ["login_ended", "login_not_saved"]
+timeout = "1m"
+[[hooks]]
+url = "http://ha.lan:8123/api/webhook/x?y=1"
 [providers.work]
 type = "static"
 base_url = "http://localhost:11434/v1/"
@@ -166,6 +177,17 @@ refresh_lead = "1m30s"
     assert_eq!(config.timeouts.response_head, Duration::from_hours(1));
     assert_eq!(config.timeouts.idle, Timeouts::default().idle);
     assert_eq!(config.log.format, LogFormat::Json);
+    let program = home.join("bin/tell").to_str().unwrap().to_owned();
+    let command = Hook {
+        events: vec![NoticeKind::LoginEnded, NoticeKind::LoginNotSaved],
+        action: HookAction::Command(vec![program, "~".into(), String::new()]),
+        timeout: Duration::from_mins(1),
+    };
+    let url = Url::parse("http://ha.lan:8123/api/webhook/x?y=1").unwrap();
+    assert_eq!(
+        config.hooks,
+        [command, Hook::of_action(HookAction::Url(url))]
+    );
     let names: Vec<_> = config.providers.keys().map(ProviderName::as_str).collect();
     assert_eq!(names, ["nous", "work"]);
     let path = |path: &str, methods: &[Method]| AllowedPath {
@@ -590,6 +612,81 @@ fn a_url_goes_to_one_place_over_a_safe_line() {
 }
 
 #[test]
+fn a_hook_does_one_thing_and_its_mistakes_are_told() {
+    for (lines, key, message) in [
+        ("", "command", "is missing: name the program"),
+        (
+            "command = [\"x\"]\nurl = \"https://x\"",
+            "url",
+            "set this or `command`, not both",
+        ),
+        ("command = []", "command", "names no program"),
+        ("command = [\" \", \"x\"]", "command", "names no program"),
+        (
+            "command = \"notify-send\"",
+            "command",
+            "expected an array of strings such as command = [\"notify-send\"]",
+        ),
+        (
+            "command = [\"x\", 1]",
+            "command[1]",
+            "expected an array of strings",
+        ),
+        ("command = [\"a\\u0000\"]", "command[0]", "NUL"),
+        (
+            "command = [\"x\"]\nevents = []",
+            "events",
+            "at least one event",
+        ),
+        (
+            "command = [\"x\"]\nevents = [\"login\"]",
+            "events[0]",
+            "is not one of \"login_ended\"",
+        ),
+        (
+            "command = [\"x\"]\ntimeout = \"0s\"",
+            "timeout",
+            "at least 1ms",
+        ),
+        (
+            "command = [\"x\"]\ntimeout = \"1h\"",
+            "timeout",
+            "at most 5m",
+        ),
+        ("url = \"hunter2.example\"", "url", "not a URL"),
+        ("url = \"ftp://x/hunter2\"", "url", "https:// or http://"),
+        (
+            "url = \"https://me:hunter2@x\"",
+            "url",
+            "no user name or password",
+        ),
+        ("url = \"https://hunter2@x\"", "url", "no user name"),
+    ] {
+        let text = format!("[[hooks]]\n{lines}");
+        let all = problems(&text);
+        let found = all.first().unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(found.key, format!("hooks[0].{key}"), "{text}");
+        assert!(found.message.contains(message), "{text}\n{}", found.message);
+        assert!(!found.to_string().contains("hunter2"), "{text}");
+    }
+    for command in ["notify-send", "./tell", "/bin/tell", "../tell"] {
+        good(&format!("[[hooks]]\ncommand = [\"{command}\", \"{{}}\"]"));
+    }
+    assert!(good("hooks = []").hooks.is_empty());
+}
+
+#[test]
+fn what_may_be_a_token_is_not_in_a_hooks_debug_form() {
+    let config = good(
+        "[[hooks]]\nurl = \"https://ntfy.example/hunter2?t=hunter2\"\n[[hooks]]\ncommand = \
+         [\"curl\", \"hunter2\"]",
+    );
+    let shown = format!("{config:?}");
+    assert!(shown.contains("ntfy.example") && shown.contains("curl"));
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn an_origin_is_what_a_browser_sends() {
     for (origin, meant) in [
         ("https://App.example", Some("https://app.example")),
@@ -621,6 +718,12 @@ fn a_slip_says_what_was_meant() {
         ("limits.body = \"64MB\"", "64MiB"),
         ("log.level = \"dbug\"", "debug"),
         ("log.format = \"jsno\"", "json"),
+        (
+            "[[hooks]]\nurl = \"https://x\"\nevents = [\"login_end\"]",
+            "login_ended",
+        ),
+        ("[[hooks]]\nurl = \"https://x\"\nevent = []", "events"),
+        ("[[hook]]", "hooks"),
         ("default_provider = \"nuos\"", "nous"),
         ("[providers.x]\ntype = \"Static\"", "static"),
         ("providers.nous.token_timout = \"1s\"", "token_timeout"),

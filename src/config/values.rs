@@ -303,6 +303,45 @@ pub(super) fn variable_name(text: &str) -> Result<String, Wrong> {
     )
 }
 
+/// Where notices are posted to. Plain http may go to any host: a notice holds no secret.
+///
+/// Its text is in no message: it may hold a token.
+pub(super) fn webhook_url(text: &str) -> Result<Url, Wrong> {
+    let url = Url::parse(text)
+        .map_err(|error| format!("not a URL such as \"https://ntfy.example/topic\": {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the URL must start with https:// or http://".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("no user name or password may stand in the URL".into());
+    }
+    Ok(url)
+}
+
+/// What a system can hand to a program.
+pub(super) fn argument(text: &str) -> Result<String, Wrong> {
+    if text.contains('\0') {
+        return Err("no program can be given a NUL character".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// A program: a name that is looked for in `PATH`, or a path, in which a leading `~` is replaced.
+pub(super) fn hook_program(text: &str, env: &Environment) -> Result<String, Wrong> {
+    if text.trim().is_empty() {
+        return Err(
+            "names no program: write [\"program\", \"argument\", …]; no shell reads it".into(),
+        );
+    }
+    if !Path::new(text).starts_with("~") {
+        return Ok(text.to_owned());
+    }
+    let path = path(text, env)?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| "the home folder's name is not UTF-8, so write another path".into())
+}
+
 /// Whether the text can be the host of a URL, with an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
     let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
 use super::journal::Entry;
-use super::notice::{Notice, NoticeKind};
+use super::notice::{Audience, Notice, NoticeKind};
 use super::schedule::Window;
 use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
 use super::store::{Found, Store, StoreError};
@@ -56,7 +56,7 @@ pub struct Settings {
     /// Whether it renews what is due, or only what it is asked to.
     pub initiative: Initiative,
     /// Where the user hears of what matters at once.
-    pub notices: Option<mpsc::UnboundedSender<Notice>>,
+    pub audience: Option<Arc<dyn Audience>>,
 }
 
 /// Whether a keeper acts by itself.
@@ -360,9 +360,8 @@ impl Keeper {
             login_command: self.adapter.login_command().to_owned(),
             what,
         };
-        if let Some(notices) = &self.settings.notices {
-            // Nobody listens any more when the daemon ends.
-            notices.send(notice).ok();
+        if let Some(audience) = &self.settings.audience {
+            audience.hear(notice);
         }
     }
 

@@ -2,6 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
+/// Who tells the user.
+pub trait Audience: std::fmt::Debug + Send + Sync {
+    /// Takes a notice. Called by the task that owns a login, so it must not wait.
+    fn hear(&self, notice: Notice);
+}
+
 /// Something about a login that the user should hear of. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {

@@ -128,7 +128,7 @@ impl World {
             token_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(10),
             initiative: Initiative::Keeps,
-            notices: None,
+            audience: None,
         };
         let (keeper, handle) = Keeper::new(provider.clone(), files, settings, clock.clone());
         let stop = CancellationToken::new();

@@ -11,7 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Provider, ProviderKind, ProviderName, Timeouts};
-use crate::credentials::{self, Estate, Handle, Initiative, Keeper, Settings, StoreFiles};
+use crate::credentials::{
+    self, Audience, Estate, Handle, Initiative, Keeper, Settings, StoreFiles,
+};
 use crate::provider::{self, Adapter, LoginSource};
 use crate::proxy::{Client, Counters, Rules, Upstream};
 
@@ -40,6 +42,7 @@ pub(super) struct Fleet {
     files: StoreFiles,
     clock: Arc<dyn Clock>,
     initiative: Initiative,
+    audience: Option<Arc<dyn Audience>>,
     /// The keepers' tasks; a refresh under way is waited for.
     tasks: TaskTracker,
     members: BTreeMap<ProviderName, Member>,
@@ -95,11 +98,17 @@ pub(super) struct Report {
 
 impl Fleet {
     /// No provider yet; their logins lie in `files`.
-    pub(super) fn new(files: StoreFiles, clock: Arc<dyn Clock>, initiative: Initiative) -> Self {
+    pub(super) fn new(
+        files: StoreFiles,
+        clock: Arc<dyn Clock>,
+        initiative: Initiative,
+        audience: Option<Arc<dyn Audience>>,
+    ) -> Self {
         Self {
             files,
             clock,
             initiative,
+            audience,
             tasks: TaskTracker::new(),
             members: BTreeMap::new(),
         }
@@ -188,7 +197,7 @@ impl Fleet {
                 token_timeout: settings.token_timeout,
                 wait: timeouts.credential,
                 initiative: self.initiative,
-                notices: None,
+                audience: self.audience.clone(),
             },
             self.clock.clone(),
         );

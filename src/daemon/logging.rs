@@ -1,4 +1,7 @@
 //! The log: to the journal when systemd started us, else to standard error.
+//!
+//! In the journal our fields are called `HERMES_…`, so that they are nobody else's. A notice's
+//! `message_id` stands there as `MESSAGE_ID` too, which is the journal's own field.
 
 use std::io::IsTerminal;
 
@@ -8,6 +11,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat};
+
+/// The target of notices: lines with a `message_id`.
+pub(super) const NOTICES: &str = "hermes_proxy::notice";
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -78,10 +84,72 @@ fn pretty() -> Boxed {
 
 #[cfg(target_os = "linux")]
 fn journald() -> std::io::Result<Boxed> {
-    let layer = tracing_journald::layer()?
-        .with_field_prefix(Some("HERMES".to_owned()))
-        .with_syslog_identifier("hermes-proxyd".to_owned());
-    Ok(layer.boxed())
+    Ok(journal::Journal::new()?.boxed())
+}
+
+#[cfg(target_os = "linux")]
+mod journal {
+    use std::fmt::Debug;
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Subscriber};
+    use tracing_subscriber::layer::{Context, Layer};
+    use tracing_subscriber::registry::LookupSpan;
+
+    /// The journal, with a `MESSAGE_ID` on notices.
+    pub(super) struct Journal(tracing_journald::Layer);
+
+    impl Journal {
+        pub(super) fn new() -> std::io::Result<Self> {
+            Ok(Self(plain()?))
+        }
+    }
+
+    fn plain() -> std::io::Result<tracing_journald::Layer> {
+        Ok(tracing_journald::layer()?
+            .with_field_prefix(Some("HERMES".to_owned()))
+            .with_syslog_identifier("hermes-proxyd".to_owned()))
+    }
+
+    /// The layer for one notice: only a layer's own fields are without the prefix. They are rare.
+    fn with_id(event: &Event<'_>) -> Option<tracing_journald::Layer> {
+        let mut id = MessageId(None);
+        event.record(&mut id);
+        let layer = plain().ok()?;
+        Some(layer.with_custom_fields([("MESSAGE_ID", id.0?)]))
+    }
+
+    // Spans are only the first layer's: each one would want to keep its fields in the same place.
+    impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
+        fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+            self.0.on_new_span(attributes, id, context);
+        }
+
+        fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+            self.0.on_record(id, values, context);
+        }
+
+        fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+            let is_notice = event.metadata().target() == super::NOTICES;
+            match is_notice.then(|| with_id(event)).flatten() {
+                Some(layer) => layer.on_event(event, context),
+                None => self.0.on_event(event, context),
+            }
+        }
+    }
+
+    struct MessageId(Option<String>);
+
+    impl Visit for MessageId {
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "message_id" {
+                self.0 = Some(value.to_owned());
+            }
+        }
+
+        fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -6,12 +6,14 @@
 //! - `run`: everything built, run and drained, in that order.
 //! - `control`, `logins`: what hermesctl is told, and what it asks for.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
+//! - `notices`: what the user is told of a login, in the log and by the hooks.
 
 pub mod args;
 mod control;
 mod fleet;
 mod logging;
 mod logins;
+mod notices;
 mod port_holder;
 mod run;
 mod service_manager;

@@ -15,6 +15,7 @@ use super::control::{Answers, ReloadRequest, View};
 use super::fleet::{Fleet, FleetError};
 use super::logging::{LogError, LogLevel};
 use super::logins::Logins;
+use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::{port_holder, service_manager, signals};
 use crate::clock::{Clock, SystemClock};
@@ -23,6 +24,7 @@ use crate::control::endpoint::{BindError, Endpoint};
 use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
+use crate::hooks;
 use crate::paths::Environment;
 use crate::proxy::{self, Bound, Gateway, Port};
 
@@ -98,6 +100,7 @@ struct Daemon {
     config: Config,
     log: LogLevel,
     fleet: Fleet,
+    notices: Notices,
     gateway: Arc<Gateway>,
     view: Arc<ArcSwap<View>>,
 }
@@ -111,6 +114,9 @@ struct Stops {
     /// The control server.
     control: TaskTracker,
     control_stop: CancellationToken,
+    /// The hooks; last, because a keeper's last word may be for them.
+    hooks: TaskTracker,
+    hooks_stop: CancellationToken,
 }
 
 /// Builds the daemon, runs it until a signal, and drains it.
@@ -133,12 +139,18 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         .map(bind)
         .collect::<Result<Vec<_>, _>>()?;
 
+    let stops = Stops::new();
+    let notices = stops.notices(&config);
     let files = store_files(&origin.environment, &config)?;
-    let mut fleet = Fleet::new(files, clock.clone(), Initiative::Keeps);
+    let mut fleet = Fleet::new(
+        files,
+        clock.clone(),
+        Initiative::Keeps,
+        Some(Arc::new(notices.clone())),
+    );
     fleet.reconcile(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config)));
 
-    let stops = Stops::new();
     let permits = Arc::new(Semaphore::new(config.limits.connections));
     let ports: Vec<Port> = bound
         .into_iter()
@@ -155,14 +167,9 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         default_provider: config.default_provider.clone(),
         config_file: loaded.file,
     }));
-    let logins = Logins::new(
-        clock.clone(),
-        stops.control.clone(),
-        stops.control_stop.clone(),
-    );
     let answers = Arc::new(Answers {
+        logins: Arc::new(stops.logins(clock.clone())),
         clock,
-        logins: Arc::new(logins),
         started_at,
         ports,
         view: view.clone(),
@@ -178,6 +185,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         config,
         log,
         fleet,
+        notices,
         gateway,
         view,
     };
@@ -191,6 +199,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         .await;
     daemon.fleet.stop().await;
     stops.end_control().await;
+    stops.end_hooks().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -198,7 +207,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
 /// Builds all that the configuration names, and starts nothing.
 pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> {
     let files = store_files(&origin.environment, &loaded.config)?;
-    let fleet = Fleet::new(files, Arc::new(SystemClock), Initiative::Waits);
+    let fleet = Fleet::new(files, Arc::new(SystemClock), Initiative::Waits, None);
     Ok(fleet.check(&loaded.config)?)
 }
 
@@ -298,6 +307,7 @@ impl Daemon {
             let set = self.log.set(&loaded.config.log.level);
             set.map_err(|error| invalid(StartError::Logging(error)))?;
         }
+        self.notices.replace(hooks::Settings::new(&loaded.config));
         self.gateway.replace(self.fleet.rules(&loaded.config));
         self.view.store(Arc::new(View {
             reports: self.fleet.reports(),
@@ -352,7 +362,20 @@ impl Stops {
             abort: CancellationToken::new(),
             control: TaskTracker::new(),
             control_stop: CancellationToken::new(),
+            hooks: TaskTracker::new(),
+            hooks_stop: CancellationToken::new(),
         }
+    }
+
+    /// The hooks and the log's notices; they end last.
+    fn notices(&self, config: &Config) -> Notices {
+        let settings = hooks::Settings::new(config);
+        Notices::new(hooks::start(settings, &self.hooks, self.hooks_stop.clone()))
+    }
+
+    /// The logins that hermesctl asks for; they end with the control server.
+    fn logins(&self, clock: Arc<dyn Clock>) -> Logins {
+        Logins::new(clock, self.control.clone(), self.control_stop.clone())
     }
 
     /// Lets running requests finish for as long as `grace`; a second signal ends that.
@@ -371,6 +394,13 @@ impl Stops {
         tracing::warn!("requests that are still running are cut");
         self.abort.cancel();
         timeout(CUT, self.connections.wait()).await.ok();
+    }
+
+    /// What was told to the hooks is done or cut within their own limit.
+    async fn end_hooks(&self) {
+        self.hooks_stop.cancel();
+        self.hooks.close();
+        self.hooks.wait().await;
     }
 
     async fn end_control(&self) {

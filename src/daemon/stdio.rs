@@ -21,7 +21,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = loaded.config;
     let files = store_files(&origin.environment, &config)?;
-    let mut fleet = Fleet::new(files, clock.clone(), Initiative::Waits);
+    let mut fleet = Fleet::new(files, clock.clone(), Initiative::Waits, None);
     fleet.reconcile(&config).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     // Nobody reloads here: the sender's other end is gone.

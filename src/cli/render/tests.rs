@@ -86,7 +86,8 @@ fn a_provider_in_trouble() {
         }),
         unsaved: state == ProviderState::Unavailable,
         requests: RequestCounts::default(),
-        login_command: (state == ProviderState::LoginNeeded).then(|| "hermes auth add nous".into()),
+        login_command: (state == ProviderState::LoginNeeded)
+            .then(|| "hermesctl auth login nous".into()),
         login: None,
         state,
     })

@@ -22,7 +22,7 @@ const messages = [
   { role: "user", content: question },
 ];
 const allowedPaths = ["/chat/completions", "/completions", "/embeddings", "/models"];
-const loginCommand = "hermes auth add nous";
+const loginCommand = "hermesctl auth login nous";
 
 function expect(what, got, wanted) {
   assert.deepEqual(

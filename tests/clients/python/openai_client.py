@@ -15,7 +15,7 @@ QUESTION = "is anybody there? ☕"
 ANSWER = "Hello from the mock cloud: " + QUESTION
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
 ALLOWED_PATHS = ["/chat/completions", "/completions", "/embeddings", "/models"]
-LOGIN_COMMAND = "hermes auth add nous"
+LOGIN_COMMAND = "hermesctl auth login nous"
 
 
 def expect(what, got, wanted):

@@ -1,0 +1,171 @@
+//! Hooks: programs and web addresses of the user's that are told of a login's fate.
+//!
+//! - `notice`: what is told, and its JSON form.
+//! - `command`, `webhook`: the two ways to tell it.
+//!
+//! [`Handle::send`] never waits: one task takes the notices from a short queue, in order, and tells
+//! each one to all hooks at the same time. A hook that hangs is cut at its limit, so it harms
+//! neither the daemon nor, for longer than that, the next notice.
+
+mod command;
+mod notice;
+mod webhook;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::notice::Notice;
+pub use crate::config::NoticeKind;
+use crate::config::{Config, Hook, HookAction, KeySource, ProviderKind};
+
+/// Notices that wait while hooks are running; what comes then is only logged.
+const QUEUE: usize = 32;
+/// At shutdown, hooks have this long to finish.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Who is told, and what a program must not see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    hooks: Vec<Hook>,
+    /// Variables of our environment that hold a provider's key.
+    hidden: Vec<String>,
+}
+
+/// Hands notices to the hooks.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    queue: mpsc::Sender<Notice>,
+    settings: Arc<ArcSwap<Settings>>,
+    /// Whether the loss of a notice was told since the last one that found a place.
+    losing: Arc<AtomicBool>,
+}
+
+impl Settings {
+    /// What the configuration says.
+    pub fn new(config: &Config) -> Self {
+        let hidden = |kind: &ProviderKind| match kind {
+            ProviderKind::Static {
+                api_key: KeySource::Env(name),
+            } => Some(name.clone()),
+            ProviderKind::Static {
+                api_key: KeySource::File(_),
+            }
+            | ProviderKind::Nous { .. } => None,
+        };
+        let providers = config.providers.values();
+        Self {
+            hooks: config.hooks.clone(),
+            hidden: providers.filter_map(|p| hidden(&p.kind)).collect(),
+        }
+    }
+}
+
+/// Starts the task that tells the hooks. When `stop` is cancelled, what was sent before is still
+/// told, for 2 s at most; `tracker` waits for that.
+pub fn start(settings: Settings, tracker: &TaskTracker, stop: CancellationToken) -> Handle {
+    let (queue, notices) = mpsc::channel(QUEUE);
+    let settings = Arc::new(ArcSwap::from_pointee(settings));
+    tracker.spawn(run(notices, settings.clone(), stop));
+    Handle {
+        queue,
+        settings,
+        losing: Arc::default(),
+    }
+}
+
+impl Handle {
+    /// Has the hooks told, and does not wait for that. When too many notices wait, this one is
+    /// dropped.
+    pub fn send(&self, notice: Notice) {
+        let settings = self.settings.load();
+        if !settings
+            .hooks
+            .iter()
+            .any(|hook| hook.events.contains(&notice.event))
+        {
+            return;
+        }
+        let event = notice.event.as_str();
+        if self.queue.try_send(notice).is_ok() {
+            self.losing.store(false, Ordering::Relaxed);
+        } else if !self.losing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                event,
+                "the hooks are too slow or ending: they are not told of this, nor of what follows \
+                 until one is done"
+            );
+        }
+    }
+
+    /// The notices that are told from now on go to these hooks.
+    pub fn replace(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+}
+
+async fn run(
+    mut notices: mpsc::Receiver<Notice>,
+    settings: Arc<ArcSwap<Settings>>,
+    stop: CancellationToken,
+) {
+    let work = async {
+        loop {
+            let next = tokio::select! {
+                notice = notices.recv() => notice,
+                () = stop.cancelled(), if !notices.is_closed() => {
+                    // What waits already is still received.
+                    notices.close();
+                    continue;
+                }
+            };
+            let Some(notice) = next else { return };
+            tell_all(&settings.load_full(), &notice).await;
+        }
+    };
+    let cut = async {
+        stop.cancelled().await;
+        sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = cut => tracing::warn!("hooks that are still running are cut"),
+    }
+}
+
+async fn tell_all(settings: &Settings, notice: &Notice) {
+    let json = notice.to_json();
+    let hooks = settings.hooks.iter().enumerate();
+    let wanting = hooks.filter(|(_, hook)| hook.events.contains(&notice.event));
+    let told = wanting.map(|(index, hook)| tell(index, hook, notice.event, &json, settings));
+    join_all(told).await;
+}
+
+async fn tell(index: usize, hook: &Hook, event: NoticeKind, json: &str, settings: &Settings) {
+    let event = event.as_str();
+    let (key, result) = match &hook.action {
+        HookAction::Command(line) => (
+            format!("hooks[{index}].command"),
+            command::run(line, json, &settings.hidden, hook.timeout)
+                .await
+                .map_err(|fault| fault.to_string()),
+        ),
+        HookAction::Url(url) => (
+            format!("hooks[{index}].url"),
+            webhook::post(url, json, hook.timeout)
+                .await
+                .map_err(|fault| fault.to_string()),
+        ),
+    };
+    match result {
+        Ok(()) => tracing::debug!(key, event, "a hook was told"),
+        Err(fault) => tracing::warn!(key, event, "a hook could not be told: {fault}"),
+    }
+}
