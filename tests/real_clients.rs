@@ -3,25 +3,19 @@
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a helper's failure is the test's"
 )]
 
 mod common;
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::Output;
 use std::time::Duration;
 
+use common::hermes::{Hermes, clients, fingerprint, hermes_command, hermes_home, test_env};
 use common::{Daemon, PATIENCE, World, chat, client, program};
 use mock_cloud::Options;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 const CHECKS: [&str; 7] = [
     "chat",
@@ -351,136 +345,6 @@ fn assert_checks_pass(output: &Output, checks: &[&str]) {
     let wanted: Vec<_> = checks.iter().map(|check| format!("ok {check}")).collect();
     assert_eq!(printed.lines().collect::<Vec<_>>(), wanted, "{output:?}");
     assert!(output.status.success(), "{output:?}");
-}
-
-/// The folder with the real clients, in which `part` is installed as it is pinned.
-fn test_env(part: &str) -> PathBuf {
-    static READY: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = std::env::var_os("HERMES_TEST_ENV").filter(|value| !value.is_empty());
-    let folder = folder.map_or_else(|| root.join("target/test-env"), PathBuf::from);
-    let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
-    if !ready.contains(part) {
-        let output = Command::new(clients().join("setup"))
-            .arg(part)
-            .env("HERMES_TEST_ENV", &folder)
-            .output()
-            .unwrap();
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{message}");
-        ready.insert(part.to_owned());
-    }
-    folder.canonicalize().unwrap()
-}
-
-fn clients() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-fn hermes_home(world: &World) -> PathBuf {
-    world.home.path().join(".hermes")
-}
-
-fn hermes_command(path: &Path, world: &World, home: &Path) -> Command {
-    let mut command = program(path, world.home.path());
-    command
-        .env("HERMES_HOME", home)
-        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url());
-    command
-}
-
-/// Hermes Agent, doing the steps that it is given. Dropping it kills it.
-struct Hermes {
-    child: Child,
-    steps: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
-
-/// What a step came to: fingerprints of the tokens.
-#[derive(Debug)]
-struct Taken {
-    access_token: String,
-    refresh_token: String,
-}
-
-impl Hermes {
-    fn start(world: &World, home: &Path) -> Self {
-        let python = test_env("hermes").join("hermes/bin/python");
-        let mut child = hermes_command(&python, world, home)
-            .arg(clients().join("hermes/hermes_refresh.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self {
-            steps: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().unwrap()),
-            child,
-        }
-    }
-
-    /// One step, to its end, which must be good.
-    fn step(&mut self, step: &str) -> Taken {
-        Taken::parse(&self.answer(step))
-    }
-
-    /// One step, to whatever end.
-    fn answer(&mut self, step: &str) -> Value {
-        writeln!(self.steps.as_ref().unwrap(), "{step}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        json_line(&line)
-    }
-
-    /// The last steps, without waiting for any.
-    fn give(&mut self, steps: &[&str]) {
-        let text = steps.join("\n") + "\n";
-        let mut pipe = self.steps.take().unwrap();
-        pipe.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn is_at_work(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// What the last steps came to.
-    fn rest(&mut self) -> Vec<Taken> {
-        let lines = self.answers.by_ref().lines();
-        lines
-            .map(|line| Taken::parse(&json_line(&line.unwrap())))
-            .collect()
-    }
-}
-
-impl Drop for Hermes {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl Taken {
-    fn parse(answer: &Value) -> Self {
-        assert_eq!(answer["ok"], true, "{answer}");
-        let text = |key: &str| answer[key].as_str().unwrap().to_owned();
-        Self {
-            access_token: text("access_token_fp"),
-            refresh_token: text("refresh_token_fp"),
-        }
-    }
-}
-
-fn json_line(line: &str) -> Value {
-    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-}
-
-/// The first 12 digits of SHA-256.
-fn fingerprint(token: &str) -> String {
-    let mut digits = String::new();
-    for byte in &Sha256::digest(token)[..6] {
-        write!(digits, "{byte:02x}").unwrap();
-    }
-    digits
 }
 
 /// The fingerprint of the one refresh token that is good.

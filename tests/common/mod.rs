@@ -17,6 +17,8 @@
     reason = "each test uses its own part, and some use all"
 )]
 
+pub mod hermes;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

@@ -186,6 +186,11 @@ impl MockCloud {
         lock(&self.portal.tokens).current_refresh_token(family)
     }
 
+    /// The bearer that the inference API took last.
+    pub fn last_bearer(&self) -> Option<String> {
+        lock(&self.portal.tokens).last_used()
+    }
+
     /// Every token, key and code that was ever issued.
     pub fn issued_secrets(&self) -> Vec<String> {
         lock(&self.portal.tokens).issued()

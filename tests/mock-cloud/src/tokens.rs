@@ -93,6 +93,7 @@ pub(crate) struct Tokens {
     keys: HashMap<String, (Bearer, String)>,
     pub(crate) devices: HashMap<String, Device>,
     secrets: Vec<String>,
+    last_used: Option<String>,
 }
 
 impl Tokens {
@@ -251,11 +252,20 @@ impl Tokens {
         (bearer.expires_at > now && self.families[&bearer.family].alive).then_some(bearer.family)
     }
 
+    /// The bearer that the inference API took last.
+    pub(crate) fn last_used(&self) -> Option<String> {
+        self.last_used.clone()
+    }
+
     /// Whether the inference API takes this bearer now.
-    pub(crate) fn may_infer(&self, token: &str, now: DateTime<Utc>) -> bool {
+    pub(crate) fn may_infer(&mut self, token: &str, now: DateTime<Utc>) -> bool {
         let bearer = self.access.get(token).filter(|bearer| bearer.inference);
         let bearer = bearer.or_else(|| self.keys.get(token).map(|(bearer, _)| bearer));
-        bearer.is_some_and(|b| b.expires_at > now && self.families[&b.family].alive)
+        let taken = bearer.is_some_and(|b| b.expires_at > now && self.families[&b.family].alive);
+        if taken && self.last_used.as_deref() != Some(token) {
+            self.last_used = Some(token.to_owned());
+        }
+        taken
     }
 
     /// Ends a login and all its tokens.

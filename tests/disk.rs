@@ -1,0 +1,414 @@
+//! Disks and folders that can't be written, stores that can't be read: no token is spent, the old one
+//! serves, the error names the file, and all is well again as soon as the disk is.
+//!
+//! The disks are mounts in a namespace of the daemon's own; where none can be made, their tests are
+//! skipped with a word.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly"
+)]
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{Daemon, PATIENCE, World, chat, client, program};
+use mock_cloud::{Canned, Endpoint, Options, PortalFault};
+use serde_json::{Value, json};
+
+/// Someone who is not root.
+const NOBODY: u32 = 65534;
+const FULL: &str = r#"
+set -eu
+cp "$HOME/.hermes/auth.json" "$HOME/aside"
+mount -t tmpfs -o size=64k,mode=700 none "$HOME/.hermes"
+cp "$HOME/aside" "$HOME/.hermes/auth.json"
+chmod 600 "$HOME/.hermes/auth.json"
+cat /dev/zero > "$HOME/.hermes/filler" 2> /dev/null || true
+exec "$@"
+"#;
+const ROOMY: &str = r#"
+set -eu
+cp "$HOME/.hermes/auth.json" "$HOME/aside"
+mount -t tmpfs -o size=64k,mode=700 none "$HOME/.hermes"
+cp "$HOME/aside" "$HOME/.hermes/auth.json"
+chmod 600 "$HOME/.hermes/auth.json"
+exec "$@"
+"#;
+const READ_ONLY: &str = r#"
+set -eu
+mount --bind "$HOME/.hermes" "$HOME/.hermes"
+mount -o remount,bind,ro "$HOME/.hermes"
+exec "$@"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_no_token_is_spent_and_room_is_all_that_it_takes() {
+    let Some(namespace) = namespace() else { return };
+    let world = world_with_a_refresh_due().await;
+    let daemon = confined(&world, namespace, FULL);
+    let inside = hermes_home_inside(&daemon);
+    assert_spends_nothing(&world, &daemon, &["auth.json", "No space left"]).await;
+    std::fs::remove_file(inside.join("filler")).unwrap();
+    assert_recovers(&world, &daemon, &inside, "a full disk").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_while_the_answer_comes_loses_nothing() {
+    let Some(namespace) = namespace() else { return };
+    let world = world_with_a_refresh_due().await;
+    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let daemon = confined(&world, namespace, ROOMY);
+    let inside = hermes_home_inside(&daemon);
+    let spent = |cloud: &mock_cloud::MockCloud| cloud.counts().refreshes == 1;
+    world.cloud.wait_for(PATIENCE, spent).await;
+    let filler = std::fs::write(inside.join("filler"), vec![0; 64 * 1024]);
+    assert!(filler.is_err(), "there is still room");
+    daemon.wait_for_log("the login was renewed");
+    let status = daemon.status();
+    assert_eq!(status["providers"][0]["unsaved"], false, "{status}");
+    assert_eq!(
+        status["providers"][0]["last_error"],
+        Value::Null,
+        "{status}"
+    );
+    assert_eq!(
+        stored_token(&inside),
+        world.cloud.current_refresh_token(world.family())
+    );
+    assert_eq!(ask(&daemon).await, 200);
+    println!("a disk that fills up while the answer comes: 1 refresh, on disk");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_read_only_disk_no_token_is_spent_and_writing_is_all_that_it_takes() {
+    let Some(namespace) = namespace() else { return };
+    let world = world_with_a_refresh_due().await;
+    let daemon = confined(&world, namespace, READ_ONLY);
+    assert_spends_nothing(
+        &world,
+        &daemon,
+        &["/.hermes/auth.", "Read-only file system"],
+    )
+    .await;
+    let mut remount = program("nsenter", world.home.path());
+    if namespace.contains(&"-Ur") {
+        remount.args(["-U", "--preserve-credentials"]);
+    }
+    remount.args(["-t", &daemon.pid().to_string(), "-m"]);
+    remount.args(["mount", "-o", "remount,bind,rw"]);
+    let done = remount
+        .arg(world.home.path().join(".hermes"))
+        .status()
+        .unwrap();
+    assert!(done.success());
+    assert_recovers(
+        &world,
+        &daemon,
+        &world.home.path().join(".hermes"),
+        "a read-only disk",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
+    let world = world_with_a_refresh_due().await;
+    let home = world.home.path().join(".hermes");
+    std::fs::set_permissions(&home, PermissionsExt::from_mode(0o500)).unwrap();
+    let Some(daemon) = as_nobody(&world) else {
+        return;
+    };
+    assert_spends_nothing(&world, &daemon, &["/.hermes/auth.", "Permission denied"]).await;
+    std::fs::set_permissions(&home, PermissionsExt::from_mode(0o700)).unwrap();
+    assert_recovers(&world, &daemon, &home, "a folder of mode 0500").await;
+}
+
+/// As after `sudo`: whatever is written must stay the user's, or Hermes Agent is locked out.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the owner is lost today; a change that keeps it is under way"]
+async fn a_store_of_another_user_stays_theirs() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root writes another user's store");
+        return;
+    }
+    let world = world_with_a_refresh_due().await;
+    let home = world.home.path().join(".hermes");
+    std::fs::create_dir(home.join("shared")).unwrap();
+    let mut mirror = world.store()["providers"]["nous"].clone();
+    mirror["_schema"] = json!(1);
+    std::fs::write(home.join("shared/nous_auth.json"), mirror.to_string()).unwrap();
+    give_to_nobody(world.home.path());
+    let daemon = world.daemon();
+    daemon.wait_for_log("the login was renewed");
+    let files = files_below(&home);
+    for file in &files {
+        let owner = std::fs::metadata(file).unwrap().uid();
+        assert_eq!(owner, NOBODY, "{} is the user's no more", file.display());
+    }
+    println!(
+        "another user's store: {} files, all still theirs",
+        files.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_cut_in_half_is_left_alone_until_it_is_whole_again() {
+    assert_survives_a_broken_store("a store cut in half", |store| {
+        let text = std::fs::read(store).unwrap();
+        std::fs::write(store, &text[..text.len() / 2]).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_the_stores_place_is_left_alone_until_the_store_is_back() {
+    assert_survives_a_broken_store("a folder for a store", |store| {
+        std::fs::remove_file(store).unwrap();
+        std::fs::create_dir(store).unwrap();
+    })
+    .await;
+}
+
+/// A refresh is due all the time, and the store can't be read.
+async fn assert_survives_a_broken_store(what: &str, break_it: impl Fn(&Path)) {
+    let world = world_with_a_refresh_due().await;
+    let outage = PortalFault::Answer(Canned::status(503));
+    world.cloud.break_portal(Endpoint::Refresh, outage);
+    let daemon = world.daemon();
+    let asked = |cloud: &mock_cloud::MockCloud| cloud.counts().refresh_calls > 0;
+    world.cloud.wait_for(PATIENCE, asked).await;
+    let (store, aside) = (world.store_file(), world.home.path().join("aside"));
+    std::fs::copy(&store, &aside).unwrap();
+    break_it(&store);
+    let broken = snapshot(&store);
+    until(&daemon, "the error names the store", || {
+        last_error(&daemon).contains("auth.json")
+    })
+    .await;
+    let error = last_error(&daemon);
+    // The portal is well, the refresh is due, and still nothing is spent.
+    world.cloud.heal();
+    let calls = world.cloud.counts().refresh_calls;
+    let (deadline, mut served) = (Instant::now() + Duration::from_secs(3), 0);
+    while Instant::now() < deadline {
+        assert_eq!(ask(&daemon).await, 200, "{}", daemon.logged());
+        served += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        world.cloud.counts().refresh_calls,
+        calls,
+        "it spends a token that it can't keep"
+    );
+    assert_eq!(
+        snapshot(&store),
+        broken,
+        "the broken store was written over"
+    );
+    if store.is_dir() {
+        std::fs::remove_dir(&store).unwrap();
+    }
+    std::fs::rename(&aside, &store).unwrap();
+    println!("{what}: {served} requests from memory, 0 calls; {error}");
+    assert_recovers(&world, &daemon, &world.home.path().join(".hermes"), what).await;
+}
+
+/// A login whose token lives for a minute, but was obtained so long ago that a refresh is due at once.
+async fn world_with_a_refresh_due() -> World {
+    let world = World::new(Options::default().access_ttl(Duration::from_mins(1))).await;
+    world.cloud.set_access_ttl(Duration::from_hours(1));
+    let mut store = world.store();
+    store["providers"]["nous"]["obtained_at"] = json!("2020-01-01T00:00:00+00:00");
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    world
+}
+
+/// For some seconds nothing is asked of the portal, requests are served, and the error says what helps.
+async fn assert_spends_nothing(world: &World, daemon: &Daemon, words: &[&str]) {
+    until(daemon, "an error", || {
+        words.iter().all(|word| last_error(daemon).contains(word))
+    })
+    .await;
+    let (deadline, mut served) = (Instant::now() + Duration::from_secs(2), 0);
+    while Instant::now() < deadline {
+        assert_eq!(ask(daemon).await, 200, "{}", daemon.logged());
+        served += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.cloud.counts().refresh_calls, 0, "a token was spent");
+    println!(
+        "{served} requests with the old token, 0 calls; {}",
+        last_error(daemon)
+    );
+}
+
+/// The refresh that was due happens on its own, and is on disk.
+async fn assert_recovers(world: &World, daemon: &Daemon, home: &Path, after: &str) {
+    let started = Instant::now();
+    let written = || {
+        world.cloud.counts().refreshes == 1
+            && stored_token(home) == world.cloud.current_refresh_token(world.family())
+    };
+    until(daemon, "the refresh", written).await;
+    let took = started.elapsed();
+    until(daemon, "no error", || last_error(daemon).is_empty()).await;
+    assert_eq!(ask(daemon).await, 200);
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.reuse_events, counts.unauthorized),
+        (0, 0),
+        "{counts:?}"
+    );
+    assert!(world.cloud.is_alive(world.family()));
+    println!(
+        "{after}: refreshed {:.1} s after it was mended",
+        took.as_secs_f64()
+    );
+}
+
+async fn until(daemon: &Daemon, what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !tokio::task::block_in_place(&condition) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(done.is_ok(), "{what} never came:\n{}", daemon.logged());
+}
+
+async fn ask(daemon: &Daemon) -> u16 {
+    let request = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&chat("x"));
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// What `proxy status` tells; empty without an error.
+fn last_error(daemon: &Daemon) -> String {
+    let status = daemon.status();
+    let message = &status["providers"][0]["last_error"]["message"];
+    message.as_str().unwrap_or_default().to_owned()
+}
+
+fn stored_token(home: &Path) -> Option<String> {
+    let text = std::fs::read(home.join("auth.json")).ok()?;
+    let store: Value = serde_json::from_slice(&text).unwrap();
+    store["providers"]["nous"]["refresh_token"]
+        .as_str()
+        .map(str::to_owned)
+}
+
+/// What lies at a path: a file's content, or that it is a folder without any.
+fn snapshot(path: &Path) -> Option<Vec<u8>> {
+    if path.is_dir() {
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+        return None;
+    }
+    Some(std::fs::read(path).unwrap())
+}
+
+/// How a mount namespace is made here, if it can be.
+fn namespace() -> Option<&'static [&'static str]> {
+    let ways: [&[&str]; 2] = [&["-m", "--propagation", "private"], &["-Ur", "-m"]];
+    let mount = ["sh", "-c", "mount -t tmpfs none /mnt"];
+    let works = |way: &&[&str]| {
+        let mut probe = program("unshare", "/".as_ref());
+        probe
+            .args(*way)
+            .args(mount)
+            .stderr(std::process::Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    };
+    let way = ways.into_iter().find(works);
+    if way.is_none() {
+        eprintln!("skipped: no mount namespace can be made here");
+    }
+    way
+}
+
+/// The daemon in a mount namespace that a script has prepared.
+fn confined(world: &World, namespace: &[&str], script: &str) -> Daemon {
+    world.write_config("");
+    let inner = world.command(&[]);
+    let mut command = program("unshare", world.home.path());
+    command.args(namespace).args(["sh", "-c", script, "sh"]);
+    Daemon::start(wrapped(command, &inner), world.home.path())
+}
+
+fn wrapped(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        if let Some(value) = value {
+            outer.env(name, value);
+        }
+    }
+    outer
+}
+
+/// `~/.hermes` as the daemon in its namespace sees it.
+fn hermes_home_inside(daemon: &Daemon) -> PathBuf {
+    let home = daemon.home.join(".hermes");
+    let root = PathBuf::from(format!("/proc/{}/root", daemon.pid()));
+    root.join(home.strip_prefix("/").unwrap())
+}
+
+/// The daemon without root's rights, for which a folder's mode means nothing.
+fn as_nobody(world: &World) -> Option<Daemon> {
+    world.write_config("");
+    let mut inner = world.command(&[]);
+    if rustix::process::geteuid().is_root() {
+        let probe = program("setpriv", "/".as_ref()).arg("--version").output();
+        if probe.is_err() {
+            eprintln!("skipped: root can't become someone else here");
+            return None;
+        }
+        // The build's own folder may be closed to others.
+        let copy = world.home.path().join("hermes-proxyd");
+        std::fs::copy(inner.get_program(), &copy).unwrap();
+        give_to_nobody(world.home.path());
+        let mut outer = program("setpriv", world.home.path());
+        let user = NOBODY.to_string();
+        outer.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+        let mut direct = Command::new(copy);
+        direct.args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            direct.env(name, value.unwrap_or_default());
+        }
+        inner = wrapped(outer, &direct);
+    }
+    Some(Daemon::start(inner, world.home.path()))
+}
+
+fn give_to_nobody(path: &Path) {
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            give_to_nobody(&entry.unwrap().path());
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files = Vec::new();
+    for path in entries {
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        }
+        files.push(path);
+    }
+    files
+}
