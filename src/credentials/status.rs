@@ -93,3 +93,16 @@ pub enum StandingKind {
     /// The store can't be read.
     Unreadable,
 }
+
+impl StandingKind {
+    /// The name as it stands in `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Expired => "expired",
+            Self::LoginNeeded => "login_needed",
+            Self::Unreadable => "store_unreadable",
+        }
+    }
+}

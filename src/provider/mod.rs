@@ -150,15 +150,13 @@ impl std::fmt::Debug for Grant {
 }
 
 impl Grant {
-    /// A grant for an adapter's own test.
-    #[cfg(test)]
-    pub(crate) fn new(answer: Map<String, Value>, renewal: Renewal) -> Self {
+    /// What the endpoint answered to a renewal of this way; an adapter makes it.
+    pub fn new(answer: Map<String, Value>, renewal: Renewal) -> Self {
         Self { answer, renewal }
     }
 
-    /// What the endpoint answered.
-    #[cfg(test)]
-    pub(crate) fn into_answer(self) -> Map<String, Value> {
+    /// What the endpoint answered, to be merged into a login. Holds secrets.
+    pub fn into_answer(self) -> Map<String, Value> {
         self.answer
     }
 

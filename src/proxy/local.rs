@@ -1,12 +1,13 @@
 //! The answers that we give ourselves: health for people and probes. Never a network call, a
-//! refresh or a lock.
+//! refresh or a file.
 
 use std::fmt::Write;
 
 use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::gateway::{Rules, Upstream};
 use super::route::Local;
@@ -17,23 +18,56 @@ pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -
     match local {
         Local::Root => text(StatusCode::OK, root(rules)),
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
-        Local::Ready if ready => text(StatusCode::OK, "ready\n".to_owned()),
+        Local::Ready if ready => text(StatusCode::OK, readiness(upstream)),
         Local::Ready => {
             let reason = "not ready: the default provider needs a login; \
                           `hermesctl proxy status` tells more\n";
             text(StatusCode::SERVICE_UNAVAILABLE, reason.to_owned())
         }
         Local::Health => {
-            let name = upstream.map_or("none", |upstream| &upstream.display_name);
-            let health = json!({
-                "status": "ok",
-                "upstream": name,
-                "authenticated": ready,
-                "version": env!("CARGO_PKG_VERSION"),
-            });
+            let health = health(ready, upstream);
             respond(StatusCode::OK, "application/json", health.to_string())
         }
     }
+}
+
+fn readiness(upstream: Option<&Upstream>) -> String {
+    let login = upstream.and_then(|upstream| upstream.credentials.status().login);
+    match login
+        .filter(|login| login.ends_soon)
+        .and_then(|login| login.ends_at)
+    {
+        Some(end) => format!(
+            "ready; the login ends on {}: log in again with `hermesctl auth login --force`\n",
+            time(end)
+        ),
+        None => "ready\n".to_owned(),
+    }
+}
+
+/// The first fields are the original's; the rest tells of the login.
+fn health(ready: bool, upstream: Option<&Upstream>) -> Value {
+    let status = upstream.map(|upstream| upstream.credentials.status());
+    let login = status.as_ref().and_then(|status| status.login.as_ref());
+    let ends_at = login.and_then(|login| login.ends_at);
+    json!({
+        "status": "ok",
+        "upstream": upstream.map_or("none", |upstream| &upstream.display_name),
+        "authenticated": ready,
+        "version": env!("CARGO_PKG_VERSION"),
+        "login": {
+            "state": status.as_ref().map_or("login_needed", |status| status.standing.as_str()),
+            "token_expires_at": status.as_ref().and_then(|status| status.expires_at).map(time),
+            "ends_at": ends_at.map(time),
+            "ends_soon": login.is_some_and(|login| login.ends_soon),
+            "saved": !status.as_ref().is_some_and(|status| status.unsaved),
+            "may_be_spent": status.as_ref().is_some_and(|status| status.may_be_spent),
+        },
+    })
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 fn root(rules: &Rules) -> String {

@@ -1,0 +1,532 @@
+//! The refresh as a state machine: due, a 401, a reload, a logout, another program's rotation and
+//! a shutdown, in every order, with a refresh held at its worst moments meanwhile.
+//!
+//! The keeper is the real one, on real files and real locks; the portal is a model that counts
+//! every refresh token shown twice.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![cfg(unix)]
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use hermes_proxy::clock::{self, Clock};
+use hermes_proxy::config::{AllowedPath, ProviderName};
+use hermes_proxy::credentials::{Estate, Handle, Initiative, Keeper, Lease, Settings, StoreFiles};
+use hermes_proxy::provider::{
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
+    TokenError,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const LIFE: Duration = Duration::from_hours(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_millis(100);
+/// So many cases run at a time: each one mostly waits for files and locks.
+const AT_A_TIME: usize = 32;
+
+/// What can happen to a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// The token comes to its end.
+    Due,
+    /// The provider answers 401 to it.
+    Refused,
+    /// The configuration changes, and another keeper takes over.
+    Reload,
+    /// The user logs out.
+    Logout,
+    /// Another program refreshes under the locks.
+    PeerRotation,
+    /// The daemon stops.
+    Shutdown,
+}
+
+const EVENTS: [Event; 6] = [
+    Event::Due,
+    Event::Refused,
+    Event::Reload,
+    Event::Logout,
+    Event::PeerRotation,
+    Event::Shutdown,
+];
+
+/// Where a refresh is held until the events have begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Nowhere,
+    BeforeThePortalSeesIt,
+    BeforeTheAnswerComes,
+}
+
+/// A portal with one login and single-use refresh tokens, and the adapter for it.
+#[derive(Debug)]
+struct Portal {
+    name: ProviderName,
+    state: Mutex<PortalState>,
+    hold: Hold,
+    open: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct PortalState {
+    granted: u64,
+    spent: HashSet<String>,
+    reused: u64,
+    calls: u64,
+}
+
+impl Portal {
+    fn state(&self) -> MutexGuard<'_, PortalState> {
+        self.state.lock().unwrap()
+    }
+
+    /// The one refresh token that is not spent.
+    fn current(&self) -> String {
+        format!("r{}", self.state().granted)
+    }
+
+    /// Rotates, or counts a reuse.
+    fn spend(&self, token: &str) -> Option<Value> {
+        let mut state = self.state();
+        state.calls += 1;
+        if !state.spent.insert(token.to_owned()) {
+            state.reused += 1;
+            return None;
+        }
+        state.granted += 1;
+        let number = state.granted;
+        Some(json!({"access_token": format!("a{number}"), "refresh_token": format!("r{number}")}))
+    }
+
+    async fn held(&self, here: Hold) {
+        if self.hold == here {
+            let mut open = self.open.subscribe();
+            open.wait_for(|open| *open).await.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl Adapter for Portal {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    fn display_name(&self) -> &'static str {
+        "Model"
+    }
+
+    fn allowed_paths(&self) -> &[AllowedPath] {
+        &[]
+    }
+
+    fn login_command(&self) -> &'static str {
+        "log in"
+    }
+
+    fn login_source(&self) -> LoginSource {
+        LoginSource::Store {
+            key: "test",
+            mirror: None,
+        }
+    }
+
+    fn assess(&self, login: &Login, _now: DateTime<Utc>) -> Assessment {
+        let Some(bearer) = login.secret("access_token") else {
+            return Assessment::NoLogin {
+                reason: "there is no login".to_owned(),
+            };
+        };
+        let credential = Credential {
+            authorization: bearer.authorization("Bearer").unwrap(),
+            bearer,
+            base_url: BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap(),
+            kind: CredentialKind::InvokeJwt,
+            issued_at: login.time("obtained_at"),
+            expires_at: login.time("expires_at"),
+        };
+        Assessment::Login {
+            credential: Some(credential),
+            renewal: Renewal::Refresh,
+        }
+    }
+
+    async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {
+        self.held(Hold::BeforeThePortalSeesIt).await;
+        let answer = self.spend(login.text("refresh_token").unwrap());
+        self.held(Hold::BeforeTheAnswerComes).await;
+        match answer {
+            Some(answer) => Ok(Grant::new(answer.as_object().cloned().unwrap(), renewal)),
+            None => Err(TokenError::Rejected {
+                code: "invalid_grant".to_owned(),
+                description: "spent".to_owned(),
+            }),
+        }
+    }
+
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
+        for (key, value) in grant.into_answer() {
+            login.set(&key, value);
+        }
+        login.set("obtained_at", now.to_rfc3339());
+        login.set("expires_at", clock::after(now, LIFE).to_rfc3339());
+    }
+}
+
+#[derive(Debug)]
+struct TestClock(Mutex<DateTime<Utc>>);
+
+impl Clock for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// One run of events.
+struct World {
+    portal: Arc<Portal>,
+    clock: Arc<TestClock>,
+    home: tempfile::TempDir,
+    daemon: tokio::sync::Mutex<Daemon>,
+    handle: Mutex<Handle>,
+}
+
+struct Daemon {
+    stop: CancellationToken,
+    keeper: Option<JoinHandle<Estate>>,
+}
+
+/// What an event came to, as far as the end depends on it.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    LoggedOut,
+    Other,
+}
+
+impl World {
+    async fn new(hold: Hold) -> Arc<Self> {
+        // Files that are synced, in memory where there is such a folder.
+        let memory = Path::new("/dev/shm");
+        let home = if memory.is_dir() {
+            tempfile::tempdir_in(memory).unwrap()
+        } else {
+            tempfile::tempdir().unwrap()
+        };
+        let clock = Arc::new(TestClock(Mutex::new(
+            "2026-11-23T12:00:00Z".parse().unwrap(),
+        )));
+        let portal = Arc::new(Portal {
+            name: ProviderName::new("test").unwrap(),
+            state: Mutex::default(),
+            hold,
+            open: watch::Sender::new(hold == Hold::Nowhere),
+        });
+        let first = json!({"access_token": "a0", "refresh_token": "r0"});
+        write(&home.path().join("auth.json"), &first, clock.now());
+        let (keeper, handle) = keeper(&portal, home.path(), &clock);
+        let world = Arc::new(Self {
+            portal,
+            clock,
+            home,
+            daemon: tokio::sync::Mutex::new(Daemon {
+                stop: CancellationToken::new(),
+                keeper: None,
+            }),
+            handle: Mutex::new(handle.clone()),
+        });
+        world.run(keeper, &mut *world.daemon.lock().await);
+        handle.started().await;
+        world
+    }
+
+    #[expect(
+        clippy::unused_self,
+        clippy::disallowed_methods,
+        reason = "ends with the case"
+    )]
+    fn run(&self, keeper: Keeper, daemon: &mut Daemon) {
+        daemon.stop = CancellationToken::new();
+        daemon.keeper = Some(tokio::spawn(keeper.run(daemon.stop.clone())));
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle.lock().unwrap().clone()
+    }
+
+    /// An app's request, which leaves when it gets no credential soon.
+    async fn request(&self) -> Option<Lease> {
+        let handle = self.handle();
+        let credential = tokio::time::timeout(SOON, handle.credential());
+        credential.await.ok()?.ok()
+    }
+
+    async fn happen(self: Arc<Self>, event: Event) -> Outcome {
+        match event {
+            Event::Due => {
+                {
+                    let mut now = self.clock.0.lock().unwrap();
+                    *now = clock::after(*now, LIFE * 2);
+                }
+                // A request notices.
+                self.request().await;
+            }
+            Event::Refused => {
+                let handle = self.handle();
+                if let Some(lease) = self.request().await {
+                    let bearer = lease.credential().bearer.clone();
+                    if let Some(next) = handle.replacement(&lease).await {
+                        assert!(
+                            !next.credential().bearer.same(&bearer),
+                            "the refused one again"
+                        );
+                    }
+                }
+            }
+            Event::Reload => {
+                let mut daemon = self.daemon.lock().await;
+                if let Some(former) = daemon.keeper.take() {
+                    daemon.stop.cancel();
+                    let (mut next, handle) = keeper(&self.portal, self.home.path(), &self.clock);
+                    next.inherit(former.await.unwrap());
+                    *self.handle.lock().unwrap() = handle;
+                    self.run(next, &mut daemon);
+                }
+            }
+            Event::Logout => {
+                if let Some(removed) = self.handle().logout().await {
+                    removed.unwrap();
+                    return Outcome::LoggedOut;
+                }
+            }
+            Event::PeerRotation => {
+                tokio::task::spawn_blocking(move || self.peer_rotates())
+                    .await
+                    .unwrap();
+            }
+            Event::Shutdown => {
+                let mut daemon = self.daemon.lock().await;
+                if let Some(keeper) = daemon.keeper.take() {
+                    daemon.stop.cancel();
+                    keeper.await.unwrap();
+                }
+            }
+        }
+        Outcome::Other
+    }
+
+    /// As Hermes Agent does: lock, read, spend, write.
+    fn peer_rotates(&self) {
+        let store = self.home.path().join("auth.json");
+        let lock = std::fs::File::create(self.home.path().join("auth.lock")).unwrap();
+        lock.lock().unwrap();
+        let Some(token) = stored(&store) else { return };
+        let answer = self
+            .portal
+            .spend(&token)
+            .unwrap_or_else(|| panic!("{token} was spent"));
+        write(&store, &answer, self.clock.now());
+    }
+}
+
+fn keeper(portal: &Arc<Portal>, home: &Path, clock: &Arc<TestClock>) -> (Keeper, Handle) {
+    let files = StoreFiles {
+        own: home.join("state/auth.json"),
+        journal: home.join("state/journal"),
+        active: home.join("auth.json"),
+        global: home.join("auth.json"),
+        shared: home.join("shared"),
+    };
+    let settings = Settings {
+        refresh_lead: Duration::from_mins(5),
+        token_timeout: Duration::from_secs(10),
+        wait: Duration::from_secs(10),
+        initiative: Initiative::Keeps,
+        audience: None,
+    };
+    Keeper::new(portal.clone(), files, settings, clock.clone())
+}
+
+fn write(store: &Path, tokens: &Value, now: DateTime<Utc>) {
+    let mut block = tokens.clone();
+    let fields = block.as_object_mut().unwrap();
+    fields.insert("obtained_at".into(), now.to_rfc3339().into());
+    fields.insert(
+        "expires_at".into(),
+        clock::after(now, LIFE).to_rfc3339().into(),
+    );
+    let text = json!({"providers": {"test": block}}).to_string();
+    let temporary: PathBuf = store.with_extension("peer");
+    std::fs::write(&temporary, text).unwrap();
+    std::fs::rename(&temporary, store).unwrap();
+}
+
+fn stored(store: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(store).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let token = document.pointer("/providers/test/refresh_token")?;
+    Some(token.as_str()?.to_owned())
+}
+
+/// Lets everything that can go on go on.
+async fn breathe() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(3)).await;
+}
+
+/// Runs the events, each one begun before the one before it has ended, with a refresh held until
+/// `released` of them have begun. Returns how often the portal was asked.
+async fn play(events: &[Event], hold: Hold, released: usize) -> Result<u64, String> {
+    let world = World::new(hold).await;
+    let mut running = Vec::new();
+    for (number, event) in events.iter().enumerate() {
+        if number == released {
+            world.portal.open.send_replace(true);
+            breathe().await;
+        }
+        #[expect(clippy::disallowed_methods, reason = "waited for below")]
+        running.push(tokio::spawn(world.clone().happen(*event)));
+        breathe().await;
+    }
+    world.portal.open.send_replace(true);
+    let ended = tokio::time::timeout(PATIENCE, futures_util::future::join_all(running)).await;
+    let outcomes = ended.map_err(|_| "it hangs".to_owned())?;
+    let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
+    let logged_out = outcomes.contains(&Outcome::LoggedOut);
+    let stopped = world.daemon.lock().await.keeper.is_none();
+    if !logged_out && !stopped {
+        let lease = world.handle().credential().await;
+        let lease = lease.map_err(|error| format!("no credential in the end: {error}"))?;
+        let end = lease.credential().expires_at.unwrap();
+        if end <= world.clock.now() {
+            return Err("an expired credential in the end".to_owned());
+        }
+    }
+    world.clone().happen(Event::Shutdown).await;
+    let (reused, calls) = {
+        let state = world.portal.state();
+        (state.reused, state.calls)
+    };
+    if reused > 0 {
+        return Err(format!("{reused} spent tokens were shown again"));
+    }
+    let store = stored(&world.home.path().join("auth.json"));
+    match store {
+        Some(token) if logged_out => Err(format!("{token} is there after the logout")),
+        None if !logged_out => Err("the login is lost".to_owned()),
+        Some(token) if token != world.portal.current() => Err(format!(
+            "{token} is stored, {} is current",
+            world.portal.current()
+        )),
+        Some(_) | None if calls > events.len() as u64 + 1 => Err(format!("{calls} calls")),
+        Some(_) | None => Ok(calls),
+    }
+}
+
+/// All orders of the six.
+fn orders() -> Vec<Vec<Event>> {
+    fn grow(begun: &[Event], all: &mut Vec<Vec<Event>>) {
+        if begun.len() == EVENTS.len() {
+            return all.push(begun.to_vec());
+        }
+        for event in EVENTS.iter().filter(|event| !begun.contains(event)) {
+            grow(&[begun, &[*event]].concat(), all);
+        }
+    }
+    let mut all = Vec::new();
+    grow(&[], &mut all);
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_order_of_events_spends_a_token_twice_or_loses_a_login() {
+    let mut cases = Vec::new();
+    for order in orders() {
+        cases.push((order.clone(), Hold::Nowhere, 0));
+        for hold in [Hold::BeforeThePortalSeesIt, Hold::BeforeTheAnswerComes] {
+            for released in [2, 4, 6] {
+                cases.push((order.clone(), hold, released));
+            }
+        }
+    }
+    let total = cases.len();
+    let results = futures_util::stream::iter(cases)
+        .map(|(order, hold, released)| async move {
+            let result = play(&order, hold, released).await;
+            (
+                result,
+                format!("{order:?}, held {hold:?} until {released} have begun"),
+            )
+        })
+        .buffer_unordered(AT_A_TIME)
+        .collect::<Vec<_>>()
+        .await;
+    let failed: Vec<_> = results
+        .iter()
+        .filter_map(|(result, case)| Some(format!("{}: {case}", result.as_ref().err()?)))
+        .collect();
+    let calls: u64 = results
+        .iter()
+        .filter_map(|(result, _)| result.as_ref().ok())
+        .sum();
+    println!(
+        "{total} interleavings of 6 events, {calls} refreshes at the portal, {} failed",
+        failed.len()
+    );
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    // A logout or a shutdown ends most of what could happen afterwards.
+    prop_oneof![
+        4 => Just(Event::Due),
+        4 => Just(Event::Refused),
+        3 => Just(Event::Reload),
+        4 => Just(Event::PeerRotation),
+        1 => Just(Event::Logout),
+        1 => Just(Event::Shutdown),
+    ]
+}
+
+fn any_hold() -> impl Strategy<Value = Hold> {
+    prop_oneof![
+        Just(Hold::Nowhere),
+        Just(Hold::BeforeThePortalSeesIt),
+        Just(Hold::BeforeTheAnswerComes),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_long_row_of_events_does_either(
+        events in proptest::collection::vec(any_event(), 1..16),
+        hold in any_hold(),
+        released in 0..16_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let result = runtime.block_on(play(&events, hold, released));
+        prop_assert!(result.is_ok(), "{:?}", result);
+    }
+}
