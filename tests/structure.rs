@@ -36,7 +36,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// A crate, and the only files that may name it.
-const STAYS: [(&str, &[&str]); 11] = [
+const STAYS: [(&str, &[&str]); 15] = [
     ("interprocess", &["control/endpoint.rs"]),
     (
         "reqwest",
@@ -47,6 +47,10 @@ const STAYS: [(&str, &[&str]); 11] = [
     ("tracing_subscriber", &["daemon/logging.rs"]),
     ("tracing_journald", &["daemon/logging.rs"]),
     ("clap", &["cli/args.rs", "daemon/args.rs"]),
+    ("console::", &["cli/auth/terminal.rs"]),
+    ("indicatif", &["cli/auth/waiting.rs"]),
+    ("open::that", &["cli/auth/browser.rs"]),
+    ("qrcode", &["cli/auth/qr.rs"]),
     ("listeners::", &["daemon/port_holder.rs"]),
     ("tempfile", &["credentials/write.rs"]),
     ("hyper_rustls", &["proxy/egress.rs"]),
@@ -63,7 +67,10 @@ const STAYS: [(&str, &[&str]); 11] = [
 ];
 
 /// Files that do no I/O and wait for nothing.
-const PURE: [&str; 10] = [
+const PURE: [&str; 13] = [
+    "cli/auth/code_screen.rs",
+    "cli/auth/letters.rs",
+    "cli/auth/qr.rs",
     "config/diff.rs",
     "config/file.rs",
     "config/reader.rs",
