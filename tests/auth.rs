@@ -457,10 +457,20 @@ async fn a_terminal_shows_large_letters_a_qr_code_and_the_time_left() {
         text.contains("██ ▄▄▄▄▄ █") && !text.contains("[38;"),
         "{text}"
     );
-    let session = Session::waiting_for([done()]);
+    let note = "the portal is busier than any line of a narrow terminal is wide";
+    let busy = std::iter::repeat_with(|| pending(754, Some(note))).take(5);
+    let session = Session::waiting_for(busy.chain([done()]));
     let command = session.command("auth login --no-browser");
     let (text, _) = before_terminal(command, (40, 10), "").await;
     assert!(!text.contains(INK), "{text}");
+    let mut drawn = text
+        .split("\u{1b}[2K")
+        .filter(|line| line.contains("Waiting"));
+    let line = drawn.find(|line| line.contains("12:3")).unwrap();
+    assert!(
+        line.trim_end_matches('\r').chars().count() <= 40,
+        "{line:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,9 @@ impl Waiting {
     pub(super) fn new(reader: Reader, seconds: u64) -> Self {
         let line = matches!(reader, Reader::Terminal { .. }).then(|| {
             let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            line.with_style(ProgressStyle::default_spinner())
+            // Cut off at the terminal's edge: a line that wraps can't be taken away.
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+            line.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
         let mut waiting = Self {
             line,
@@ -53,15 +55,12 @@ impl Waiting {
             .ends
             .saturating_duration_since(Instant::now())
             .as_secs();
-        let note = self
-            .note
-            .as_ref()
-            .map(|note| format!(" · {}", inline(note)));
+        let note = self.note.as_deref().map(inline);
         self.draw(&format!(
-            "Waiting for the login · {}:{:02} left{} · Ctrl-C cancels",
+            "Waiting for the login · {}:{:02} left · {}",
             left / 60,
             left % 60,
-            note.unwrap_or_default()
+            note.as_deref().unwrap_or("Ctrl-C cancels")
         ));
     }
 
