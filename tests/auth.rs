@@ -457,6 +457,15 @@ async fn a_terminal_shows_large_letters_a_qr_code_and_the_time_left() {
         text.contains("██ ▄▄▄▄▄ █") && !text.contains("[38;"),
         "{text}"
     );
+    let session = Session::waiting_for([pending(754, None), done()]);
+    let command = session.command("auth login --no-browser");
+    let (text, _) = before_terminal(command, (0, 0), "").await;
+    assert_eq!(text.matches(INK).count(), 19, "{text}");
+    let session = Session::waiting_for([done()]);
+    let mut command = session.command("auth login --no-browser");
+    command.env("TERM", "dumb");
+    let (text, _) = before_terminal(command, (80, 24), "").await;
+    assert!(!text.contains('\u{1b}'), "{text}");
     let note = "the portal is busier than any line of a narrow terminal is wide";
     let busy = std::iter::repeat_with(|| pending(754, Some(note))).take(5);
     let session = Session::waiting_for(busy.chain([done()]));

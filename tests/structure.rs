@@ -36,7 +36,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// A crate, and the only files that may name it.
-const STAYS: [(&str, &[&str]); 15] = [
+const STAYS: [(&str, &[&str]); 14] = [
     ("interprocess", &["control/endpoint.rs"]),
     (
         "reqwest",
@@ -47,8 +47,10 @@ const STAYS: [(&str, &[&str]); 15] = [
     ("tracing_subscriber", &["daemon/logging.rs"]),
     ("tracing_journald", &["daemon/logging.rs"]),
     ("clap", &["cli/args.rs", "daemon/args.rs"]),
-    ("console::", &["cli/auth/terminal.rs"]),
-    ("indicatif", &["cli/auth/waiting.rs"]),
+    (
+        "console::",
+        &["cli/auth/terminal.rs", "cli/auth/waiting.rs"],
+    ),
     ("open::that", &["cli/auth/browser.rs"]),
     ("qrcode", &["cli/auth/qr.rs"]),
     ("listeners::", &["daemon/port_holder.rs"]),

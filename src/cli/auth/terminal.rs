@@ -7,6 +7,9 @@ use console::Term;
 use super::code_screen::Room;
 use crate::cli::render::Style;
 
+/// Rows and columns of a terminal that does not tell.
+const USUAL: (u16, u16) = (24, 80);
+
 /// Who reads standard error, and so what is said there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
@@ -29,10 +32,12 @@ impl Reader {
         if json {
             return Self::Program;
         }
-        let size = Term::stderr().size_checked();
-        let Some((rows, columns)) = size.filter(|_| io::stderr().is_terminal() && !simple) else {
+        if simple || !io::stderr().is_terminal() {
             return Self::Pipe;
-        };
+        }
+        let size = Term::stderr().size_checked();
+        let known = size.filter(|(rows, columns)| *rows > 0 && *columns > 0);
+        let (rows, columns) = known.unwrap_or(USUAL);
         Self::Terminal {
             columns: columns.into(),
             rows: rows.into(),

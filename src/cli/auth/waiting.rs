@@ -1,17 +1,25 @@
 //! The line that tells how a login goes, with the time that is left.
 
+use std::io;
+use std::iter::Cycle;
+use std::str::Chars;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
 use tokio::time::Instant;
 
 use super::terminal::{Reader, say};
 use crate::cli::render::inline;
 
+/// Columns for the spinner before the text, and for what a terminal adds after it.
+const MARGIN: usize = 5;
+
+const FRAMES: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
+
 /// The line, on the terminal, or its news as lines of their own in a pipe.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    line: Option<ProgressBar>,
+    line: Option<Line>,
     talks: bool,
     ends: Instant,
     note: Option<String>,
@@ -20,11 +28,10 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Begins with a code's life, in seconds.
     pub(super) fn new(reader: Reader, seconds: u64) -> Self {
-        let line = matches!(reader, Reader::Terminal { .. }).then(|| {
-            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            // Cut off at the terminal's edge: a line that wraps can't be taken away.
-            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-            line.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        let line = reader.room().map(|(room, _)| Line {
+            term: Term::buffered_stderr(),
+            columns: room.columns.saturating_sub(MARGIN),
+            frames: FRAMES.chars().cycle(),
         });
         let mut waiting = Self {
             line,
@@ -50,7 +57,7 @@ impl Waiting {
     }
 
     /// Draws the line anew.
-    pub(super) fn tick(&self) {
+    pub(super) fn tick(&mut self) {
         let left = self
             .ends
             .saturating_duration_since(Instant::now())
@@ -65,14 +72,14 @@ impl Waiting {
     }
 
     /// Draws that the login is being given up.
-    pub(super) fn cancelling(&self) {
+    pub(super) fn cancelling(&mut self) {
         self.draw("Cancelling …");
     }
 
-    fn draw(&self, message: &str) {
-        if let Some(line) = &self.line {
-            line.set_message(message.to_owned());
-            line.tick();
+    fn draw(&mut self, message: &str) {
+        if let Some(line) = &mut self.line {
+            // Nobody is left to tell when this can't be written.
+            line.draw(message).ok();
         }
     }
 }
@@ -81,7 +88,32 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(line) = &self.line {
-            line.finish_and_clear();
+            line.clear().ok();
         }
+    }
+}
+
+/// One line of a terminal, drawn over and over.
+#[derive(Debug)]
+struct Line {
+    term: Term,
+    columns: usize,
+    frames: Cycle<Chars<'static>>,
+}
+
+impl Line {
+    /// Cut off before the edge: a line that wraps can't be taken away, also if it does so by the
+    /// `^C` that the terminal adds.
+    fn draw(&mut self, message: &str) -> io::Result<()> {
+        let frame = self.frames.next().unwrap_or(' ');
+        let message: String = message.chars().take(self.columns).collect();
+        self.term.clear_line()?;
+        self.term.write_str(&format!("{frame} {message}"))?;
+        self.term.flush()
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        self.term.clear_line()?;
+        self.term.flush()
     }
 }
