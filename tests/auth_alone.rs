@@ -5,8 +5,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 /// Speaks the protocol, notes how it was started, and how it ended.
@@ -34,7 +35,53 @@ echo 'hermes-proxyd: the store is on fire' >&2
 exit 1
 "#;
 
+/// Lets a login wait for ever, and says more than a pipe holds.
+const WAITS: &str = r#"#!/bin/sh
+read hello
+head -c 300000 /dev/zero >&2
+echo '{"hello":{"protocol":1,"version":"0.1.0","pid":1}}'
+id=0
+while read request; do
+    echo "$request" >> waits
+    id=$((id + 1))
+    case "$request" in
+        *login_begin*) answer='{"code":{"session":7,"provider":"nous","display_name":"Nous","verification_uri":"https://x/","verification_uri_complete":null,"user_code":"AB-CD","expires_in_seconds":900,"trusted_uri":true}}' ;;
+        *login_wait*) answer='{"pending":{"expires_in_seconds":900,"note":null}}' ;;
+        *) answer='{}' ;;
+    esac
+    echo "{\"id\":$id,\"ok\":$answer}"
+done
+echo ended >> waits
+"#;
+
+/// Ctrl-C reaches every process of the terminal's foreground group, but not the daemon of ours.
+fn interrupt_a_login(folder: &Path) {
+    use std::os::unix::process::CommandExt;
+    let mut command = command(folder, Some(WAITS), "auth login");
+    let child = command
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let waits = || std::fs::read_to_string(folder.join("waits")).unwrap_or_default();
+    while !waits().contains("login_wait") {
+        std::thread::yield_now();
+    }
+    let group = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    kill_process_group(group, Signal::INT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert!(text(&ended.stdout).contains("nothing has changed"));
+    let end = "{\"login_cancel\":{\"session\":7}}}\nended\n";
+    assert!(waits().ends_with(end), "{}", waits());
+}
+
 fn run(folder: &Path, daemon: Option<&str>, line: &str) -> Output {
+    command(folder, daemon, line).output().unwrap()
+}
+
+fn command(folder: &Path, daemon: Option<&str>, line: &str) -> Command {
     let path = folder.join("hermes-proxyd");
     match daemon {
         Some(script) => {
@@ -43,12 +90,12 @@ fn run(folder: &Path, daemon: Option<&str>, line: &str) -> Output {
         }
         None => std::fs::remove_file(&path).unwrap(),
     }
-    Command::new(folder.join("hermesctl"))
+    let mut command = Command::new(folder.join("hermesctl"));
+    command
         .args(line.split(' '))
         .current_dir(folder)
-        .env("XDG_RUNTIME_DIR", folder)
-        .output()
-        .unwrap()
+        .env("XDG_RUNTIME_DIR", folder);
+    command
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -87,6 +134,8 @@ fn without_a_daemon_one_is_started_on_pipes() {
     let died = run(folder, Some(DIES), "auth login");
     assert_eq!(died.status.code(), Some(1), "{died:?}");
     assert_eq!(text(&died.stderr), "hermesctl: the store is on fire.\n");
+
+    interrupt_a_login(folder);
 
     let absent = run(folder, None, "auth login");
     assert_eq!(absent.status.code(), Some(1));
