@@ -219,22 +219,22 @@ fn every_command_that_is_named_anywhere_exists() {
         }
     }
     let mut commands = BTreeSet::new();
-    for text in &texts {
-        for rest in text.split("hermesctl proxy ").skip(1) {
-            commands.insert(
-                rest.chars()
-                    .take_while(char::is_ascii_lowercase)
-                    .collect::<String>(),
-            );
+    for (text, noun) in texts
+        .iter()
+        .flat_map(|text| [(text, "proxy"), (text, "auth")])
+    {
+        for rest in text.split(&format!("hermesctl {noun} ")).skip(1) {
+            let verb: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+            commands.insert((noun, verb));
         }
     }
-    commands.remove("");
-    assert!(commands.len() >= 4, "{commands:?}");
-    for verb in commands {
-        let output = ctl(home.path(), &["proxy", &verb, "--help"]);
+    commands.retain(|(_, verb)| !verb.is_empty());
+    assert!(commands.len() >= 6, "{commands:?}");
+    for (noun, verb) in commands {
+        let output = ctl(home.path(), &[noun, &verb, "--help"]);
         assert!(
             output.status.success(),
-            "hermesctl proxy {verb} is named, but there is none"
+            "hermesctl {noun} {verb} is named, but there is none"
         );
     }
 }

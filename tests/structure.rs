@@ -38,8 +38,11 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 ];
 
 /// A crate, and the only files that may name it.
-const STAYS: [(&str, &[&str]); 12] = [
-    ("tokio::process", &["hooks/command.rs"]),
+const STAYS: [(&str, &[&str]); 15] = [
+    (
+        "tokio::process",
+        &["cli/auth/connection.rs", "hooks/command.rs"],
+    ),
     ("interprocess", &["control/endpoint.rs"]),
     (
         "reqwest",
@@ -54,6 +57,12 @@ const STAYS: [(&str, &[&str]); 12] = [
     ("tracing_subscriber", &["daemon/logging.rs"]),
     ("tracing_journald", &["daemon/logging.rs"]),
     ("clap", &["cli/args.rs", "daemon/args.rs"]),
+    (
+        "console::",
+        &["cli/auth/terminal.rs", "cli/auth/waiting.rs"],
+    ),
+    ("open::that", &["cli/auth/browser.rs"]),
+    ("qrcode", &["cli/auth/qr.rs"]),
     ("listeners::", &["daemon/port_holder.rs"]),
     ("tempfile", &["credentials/write.rs"]),
     ("hyper_rustls", &["proxy/egress.rs"]),
@@ -70,12 +79,17 @@ const STAYS: [(&str, &[&str]); 12] = [
 ];
 
 /// Files that do no I/O and wait for nothing.
-const PURE: [&str; 11] = [
+const PURE: [&str; 16] = [
+    "cli/auth/code_screen.rs",
+    "cli/auth/letters.rs",
+    "cli/auth/qr.rs",
     "config/diff.rs",
     "config/file.rs",
     "config/reader.rs",
     "config/values.rs",
     "control/protocol.rs",
+    "credentials/grant.rs",
+    "credentials/notice.rs",
     "credentials/schedule.rs",
     "hooks/notice.rs",
     "provider/jwt.rs",

@@ -16,8 +16,9 @@ Exit codes:
   1   it failed
   2   the command line is wrong
   3   hermes-proxyd is not running
-  4   the default provider needs a login
-  78  the configuration is invalid")]
+  4   a login is needed
+  78  the configuration is invalid
+  130 Ctrl-C ended it; nothing has changed")]
 pub(super) struct Arguments {
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -32,6 +33,8 @@ pub(super) enum Noun {
     /// See and steer the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),
+    /// Log in and out, with hermes-proxyd running or not
+    Auth(Auth),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }
@@ -46,6 +49,63 @@ pub(super) enum ProxyVerb {
     Reload,
     /// Run hermes-proxyd in the foreground
     Start(StartFlags),
+}
+
+/// `hermesctl auth`.
+#[derive(Debug, Args)]
+pub(super) struct Auth {
+    /// Read this configuration if hermes-proxyd is not running; a running one has its own
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(super) verb: AuthVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuthVerb {
+    /// Log in with a code that you enter in a browser, on this device or another
+    Login(LoginFlags),
+    /// Forget a login
+    Logout(LogoutFlags),
+    /// Show where each login lies, since when, and when it ends
+    Status,
+    /// Renew a token now
+    Refresh {
+        /// The provider; without it the default one
+        #[arg(value_name = "PROVIDER")]
+        provider: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LoginFlags {
+    /// The provider; without it the default one
+    #[arg(value_name = "PROVIDER")]
+    pub(super) provider: Option<String>,
+
+    /// Make a login of hermes-proxyd's own, which Hermes Agent does not use
+    #[arg(long)]
+    pub(super) separate: bool,
+
+    /// Log in although a login that works is there
+    #[arg(long)]
+    pub(super) force: bool,
+
+    /// Don't open a browser
+    #[arg(long)]
+    pub(super) no_browser: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogoutFlags {
+    /// The provider; without it the default one
+    #[arg(value_name = "PROVIDER")]
+    pub(super) provider: Option<String>,
+
+    /// Don't ask, even if Hermes Agent is logged out too
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 /// What hermes-proxyd is started with.

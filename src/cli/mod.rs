@@ -3,6 +3,7 @@
 //! Data goes to stdout, talk to stderr. `hermesctl --help` lists the exit codes.
 
 mod args;
+mod auth;
 mod human;
 mod output;
 mod proxy;
@@ -40,6 +41,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Status) => block_on(proxy::status(output)),
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
+        Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }

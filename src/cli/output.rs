@@ -1,6 +1,6 @@
 //! What hermesctl says and how it ends.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -10,6 +10,9 @@ use crate::control::client::ClientError;
 use crate::control::protocol::{ControlError, ErrorCode};
 
 use super::render::{Style, printable};
+
+/// `EX_CONFIG` of `sysexits.h`, of hermesctl and hermes-proxyd.
+const EXIT_CONFIG: u8 = 78;
 
 /// How hermesctl ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(super) enum Exit {
     LoginNeeded,
     /// The configuration is invalid.
     InvalidConfig,
+    /// Ctrl-C ended it.
+    Interrupted,
     /// As somebody else decided: the program run in hermesctl's place, or the argument parser.
     Passed(u8),
 }
@@ -37,8 +42,9 @@ impl From<Exit> for ExitCode {
             Exit::NotRunning => 3,
             // As `gh` has it.
             Exit::LoginNeeded => 4,
-            // EX_CONFIG of `sysexits.h`.
-            Exit::InvalidConfig => 78,
+            Exit::InvalidConfig => EXIT_CONFIG,
+            // 128 and the number of SIGINT, as shells have it.
+            Exit::Interrupted => 130,
             Exit::Passed(code) => code,
         })
     }
@@ -87,7 +93,18 @@ impl Failure {
         }
     }
 
-    fn with_code(self, exit: Exit, code: &str) -> Self {
+    /// What a hermes-proxyd of our own said before it ended with this code.
+    pub(super) fn of_daemon(code: Option<i32>, said: &str) -> Self {
+        let failure = Self::new(ended(said.to_owned()));
+        if code == Some(i32::from(EXIT_CONFIG)) {
+            failure.with_code(Exit::InvalidConfig, "config_invalid")
+        } else {
+            failure
+        }
+    }
+
+    /// The same with another end, and the code that a program branches on.
+    pub(super) fn with_code(self, exit: Exit, code: &str) -> Self {
         Self {
             exit,
             code: code.into(),
@@ -161,6 +178,10 @@ fn sentence(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
+    ended(text)
+}
+
+fn ended(text: String) -> String {
     if text.ends_with('.') {
         text
     } else {
@@ -172,19 +193,27 @@ fn sentence(error: &dyn std::error::Error) -> String {
 #[derive(Debug)]
 pub(super) struct Output {
     json: bool,
+    /// Whether each JSON value takes one line, because several come.
+    lines: bool,
     style: Style,
 }
 
 impl Output {
     /// The process's stdout: coloured where a person looks and does not mind.
     pub(super) fn of_process(json: bool) -> Self {
-        let minds = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let style = if io::stdout().is_terminal() && !minds {
-            Style::Coloured
-        } else {
-            Style::Plain
-        };
-        Self { json, style }
+        let style = Style::of(&io::stdout());
+        let lines = false;
+        Self { json, lines, style }
+    }
+
+    /// Whether a program reads.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// From now on each JSON value takes one line.
+    pub(super) fn in_lines(&mut self) {
+        self.lines = true;
     }
 
     /// Writes the answer: as JSON, or as the text that `render` makes of it.
@@ -194,8 +223,7 @@ impl Output {
         render: impl FnOnce(&T, Style) -> String,
     ) -> io::Result<()> {
         if self.json {
-            let text = serde_json::to_string_pretty(data).map_err(io::Error::from)?;
-            write_out(&(text + "\n"))
+            self.write_json(data)
         } else {
             write_out(&render(data, self.style))
         }
@@ -211,9 +239,18 @@ impl Output {
         complain(&failure);
         if self.json {
             // The exit code tells the failure to those who don't read.
-            let _written = write_out(&format!("{:#}\n", failure.to_json()));
+            let _written = self.write_json(&failure.to_json());
         }
         failure.exit
+    }
+
+    fn write_json<T: Serialize>(&self, data: &T) -> io::Result<()> {
+        let text = if self.lines {
+            serde_json::to_string(data)
+        } else {
+            serde_json::to_string_pretty(data)
+        };
+        write_out(&(text.map_err(io::Error::from)? + "\n"))
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the daemon answers, as text for people. Pure: the answer carries the daemon's clock.
 
+pub(super) mod auth;
+
 use std::fmt::Display;
+use std::io::IsTerminal;
 
 use chrono::TimeZone;
 
@@ -22,7 +25,7 @@ pub(super) enum Style {
 
 /// What a text means to the reader.
 #[derive(Debug, Clone, Copy)]
-enum Tone {
+pub(super) enum Tone {
     Heading,
     Good,
     Waiting,
@@ -111,7 +114,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// [`printable`] on one line.
-fn inline(text: &str) -> String {
+pub(super) fn inline(text: &str) -> String {
     printable(text).replace('\n', " ")
 }
 
@@ -154,9 +157,8 @@ where
     if let Some(command) = &provider.login_command {
         row("log in with", &inline(command));
     }
-    if provider.unsaved {
-        let warning = "the renewed login could not be saved and is lost when hermes-proxyd stops";
-        row("warning", &style.paint(Tone::Bad, warning));
+    for (label, warning) in auth::warnings(provider, clock, style) {
+        row(label, &warning);
     }
     if let Some(at) = provider.expires_at {
         let label = if at > clock.now { "expires" } else { "expired" };
@@ -263,12 +265,22 @@ fn refresh_result(result: &RefreshResult) -> String {
 }
 
 impl Style {
+    /// Coloured where a person looks and does not mind.
+    pub(super) fn of(stream: &impl IsTerminal) -> Self {
+        let minds = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if stream.is_terminal() && !minds {
+            Self::Coloured
+        } else {
+            Self::Plain
+        }
+    }
+
     fn row(self, indent: &str, label: &str, width: usize, value: &str) -> String {
         let label = self.paint(Tone::Label, &format!("{label:width$}"));
         format!("{indent}{label}{value}\n")
     }
 
-    fn paint(self, tone: Tone, text: &str) -> String {
+    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
         let code = match (self, tone) {
             (Self::Plain, _) => return text.to_owned(),
             (Self::Coloured, Tone::Heading) => "1",

@@ -1,6 +1,7 @@
 //! `hermesctl proxy start`: becomes hermes-proxyd.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::args::StartFlags;
@@ -12,13 +13,19 @@ pub(super) fn start(flags: &StartFlags) -> Result<Exit, Failure> {
     let mut command = Command::new(&program);
     command.args(flags.to_arguments());
     let ended = platform::become_command(&mut command);
-    ended.map(Exit::Passed).map_err(|error| {
-        Failure::new(format!("{} can't be started: {error}.", program.display()))
-            .with_hint("Install hermes-proxyd beside hermesctl, or in a folder of PATH.")
-    })
+    ended
+        .map(Exit::Passed)
+        .map_err(|error| absent(&program, &error))
 }
 
-fn program() -> PathBuf {
+/// hermes-proxyd can't be started.
+pub(super) fn absent(program: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{} can't be started: {error}.", program.display()))
+        .with_hint("Install hermes-proxyd beside hermesctl, or in a folder of PATH.")
+}
+
+/// The hermes-proxyd beside hermesctl, else the one in `PATH`.
+pub(super) fn program() -> PathBuf {
     let name = format!("hermes-proxyd{}", std::env::consts::EXE_SUFFIX);
     let beside = std::env::current_exe().ok();
     let beside = beside.map(|ours| ours.with_file_name(&name));

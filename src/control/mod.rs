@@ -9,6 +9,11 @@
 //! 3. Send `{"id":1,"op":"status"}`. The daemon answers `{"id":1,"ok":{…}}` or
 //!    `{"id":1,"error":{"code":"…","message":"…","hint":"…"}}`. Repeat at will.
 //!
+//! A request with arguments is an object: `{"id":2,"op":{"refresh":{"provider":"nous"}}}`.
+//!
+//! Where no daemon runs, hermesctl starts `hermes-proxyd --control-stdio` for its own needs, and
+//! speaks the same over that process's standard input and output.
+//!
 //! # Compatibility
 //!
 //! Within one protocol version fields, operations, states and error codes are only ever added;

@@ -49,6 +49,8 @@ struct Session {
 #[derive(Debug, Clone)]
 enum State {
     Pending(Option<String>),
+    /// The user has said yes; there is no way back.
+    Saving,
     Done(LoginDone),
     Failed(ControlError),
 }
@@ -134,13 +136,17 @@ impl Logins {
         let session = self.session(login)?;
         session.touch();
         let mut changes = session.state.subscribe();
-        let ended = changes.wait_for(|state| !matches!(state, State::Pending(_)));
+        let ended = changes.wait_for(|state| !state.is_open());
         // It is told either way.
         drop(timeout(WAIT, ended).await);
         session.touch();
         let state = session.state.borrow().clone();
+        let note = match &state {
+            State::Pending(note) => note.clone(),
+            State::Saving | State::Done(_) | State::Failed(_) => None,
+        };
         match state {
-            State::Pending(note) => {
+            State::Pending(_) | State::Saving => {
                 let left = clock::until(session.expires_at, self.clock.now());
                 Ok(LoginProgress::Pending(LoginPending {
                     expires_in_seconds: left.as_secs(),
@@ -152,9 +158,13 @@ impl Logins {
         }
     }
 
-    /// Gives a login up.
+    /// Gives a login up, unless the user has said yes already.
     pub(super) fn cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
-        self.session(login)?.cancel.cancel();
+        let session = self.session(login)?;
+        if !session.turn_to(State::Failed(cancelled())) {
+            return Err(no_such(login));
+        }
+        session.cancel.cancel();
         Ok(LoginCancelled {})
     }
 
@@ -174,11 +184,7 @@ impl Logins {
 
     fn session(&self, login: LoginSession) -> Result<Arc<Session>, ControlError> {
         let session = lock(&self.sessions).get(&login.session).cloned();
-        session.ok_or_else(|| {
-            let message = format!("There is no login with the number {}.", login.session);
-            ControlError::new(ErrorCode::NoSuchSession, message)
-                .with_hint("Begin again: hermesctl auth login")
-        })
+        session.ok_or_else(|| no_such(login))
     }
 
     /// Polls until the user has decided, the code has expired, or nobody waits.
@@ -191,10 +197,14 @@ impl Logins {
             end = polling => end,
         };
         let end = match end {
-            Ok(grant) => self.save(&work, grant).await,
+            Ok(grant) if session.turn_to(State::Saving) => self.save(&work, grant).await,
+            // It was given up in the same moment.
+            Ok(_) => return,
             Err(state) => state,
         };
-        session.state.send_replace(end);
+        if session.state.borrow().is_open() {
+            session.state.send_replace(end);
+        }
     }
 
     async fn poll(&self, work: &Work) -> Result<crate::provider::Grant, State> {
@@ -216,7 +226,7 @@ impl Logins {
                 Poll::Pending | Poll::SlowDown => None,
                 Poll::Busy { what, .. } => Some(format!("{what}; trying on")),
             };
-            work.session.state.send_replace(State::Pending(note));
+            work.session.turn_to(State::Pending(note));
         }
     }
 
@@ -239,7 +249,24 @@ impl Logins {
     }
 }
 
+impl State {
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Pending(_) | Self::Saving)
+    }
+}
+
 impl Session {
+    /// Changes the state of a login that still waits for the user; whether it did.
+    fn turn_to(&self, state: State) -> bool {
+        self.state.send_if_modified(|now| {
+            let waits = matches!(now, State::Pending(_));
+            if waits {
+                *now = state;
+            }
+            waits
+        })
+    }
+
     fn touch(&self) {
         *lock(&self.asked_at) = Instant::now();
     }
@@ -314,6 +341,12 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
         store: login.store,
         separate: login.own,
     })
+}
+
+fn no_such(login: LoginSession) -> ControlError {
+    let message = format!("No login with the number {} is waiting.", login.session);
+    ControlError::new(ErrorCode::NoSuchSession, message)
+        .with_hint("Begin again: hermesctl auth login")
 }
 
 fn stopping() -> ControlError {

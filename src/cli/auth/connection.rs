@@ -1,0 +1,156 @@
+//! The daemon that logs in: the one that runs, else a process of our own that speaks the same
+//! protocol on its standard input and output.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::output::{Exit, Failure};
+use crate::cli::{NAME, connect, start};
+use crate::control::client::{Client, ClientError};
+
+/// How long our process may take to end once it was left.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How much of what our process says is kept, in bytes: the end.
+const MEMORY: usize = 16 * 1024;
+
+/// Somebody who answers.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    process: Option<Process>,
+}
+
+impl Connection {
+    /// Connects to the running daemon, else starts a process with this configuration.
+    pub(super) async fn open(config: Option<&Path>) -> Result<Self, Failure> {
+        match connect().await {
+            Ok(client) => Ok(Self {
+                client,
+                process: None,
+            }),
+            Err(failure) if failure.exit == Exit::NotRunning => Self::start(config).await,
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn start(config: Option<&Path>) -> Result<Self, Failure> {
+        let program = start::program();
+        let mut command = Command::new(&program);
+        command.arg("--control-stdio");
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
+        platform::keep_from_ctrl_c(&mut command);
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.map_err(|error| start::absent(&program, &error))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Failure::new("hermes-proxyd was started without pipes."));
+        };
+        let process = Process {
+            child,
+            said: TaskTracker::new().spawn(hear(stderr)),
+        };
+        match Client::over(tokio::io::join(stdout, stdin), NAME).await {
+            Ok(client) => Ok(Self {
+                client,
+                process: Some(process),
+            }),
+            Err(error) => Err(process.explain(error).await),
+        }
+    }
+
+    /// Whether a daemon runs.
+    pub(super) fn is_to_daemon(&self) -> bool {
+        self.process.is_none()
+    }
+
+    /// Leaves, and waits for our process to end.
+    pub(super) async fn close(self) {
+        let Self { client, process } = self;
+        drop(client);
+        if let Some(mut process) = process {
+            timeout(FAREWELL, process.child.wait()).await.ok();
+        }
+    }
+
+    /// Leaves after a failure. What our process said before it died tells more than that it did.
+    pub(super) async fn explain(self, error: ClientError) -> Failure {
+        let Self { client, process } = self;
+        drop(client);
+        match process {
+            Some(process) => process.explain(error).await,
+            None => error.into(),
+        }
+    }
+}
+
+/// hermes-proxyd, started by us.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    said: JoinHandle<String>,
+}
+
+impl Process {
+    async fn explain(mut self, error: ClientError) -> Failure {
+        let status = timeout(FAREWELL, self.child.wait()).await;
+        let broke = matches!(error, ClientError::Broken(_) | ClientError::Confused(_));
+        let (true, Ok(Ok(status))) = (broke, status) else {
+            return error.into();
+        };
+        let said = timeout(FAREWELL, self.said).await;
+        let said = said.ok().and_then(Result::ok).unwrap_or_default();
+        let said = said.trim();
+        let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
+        if said.is_empty() {
+            return error.into();
+        }
+        Failure::of_daemon(status.code(), said)
+    }
+}
+
+/// The end of what the process says, once it says no more.
+async fn hear(mut stderr: ChildStderr) -> String {
+    let mut heard = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
+        heard.extend(chunk.iter().take(count));
+        let excess = heard.len().saturating_sub(MEMORY);
+        heard.drain(..excess);
+    }
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+#[cfg(unix)]
+mod platform {
+    use tokio::process::Command;
+
+    /// Ctrl-C is for hermesctl, which then tells the process what to do.
+    pub(super) fn keep_from_ctrl_c(command: &mut Command) {
+        command.process_group(0);
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use tokio::process::Command;
+
+    /// `CREATE_NEW_PROCESS_GROUP`: Ctrl-C is for hermesctl, which then tells the process what to do.
+    pub(super) fn keep_from_ctrl_c(command: &mut Command) {
+        command.creation_flags(0x200);
+    }
+}

@@ -1,0 +1,208 @@
+//! `hermesctl auth login`: show the code, wait, tell the end.
+
+use std::io;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use chrono::Local;
+use serde_json::json;
+use tokio::signal::ctrl_c;
+use tokio::time::{Interval, interval, sleep};
+
+use super::connection::Connection;
+use super::terminal::{Reader, say};
+use super::waiting::Waiting;
+use super::{browser, code_screen};
+use crate::cli::args::LoginFlags;
+use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::render;
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::{
+    ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCode, LoginDone, LoginProgress,
+    LoginSession,
+};
+
+/// How often the line is drawn.
+const TICK: Duration = Duration::from_millis(120);
+
+/// How long hermesctl rests before it asks again, however fast the answer comes.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Logs in, with one JSON object per line where a program reads.
+pub(super) async fn login(
+    flags: LoginFlags,
+    config: Option<&Path>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    output.in_lines();
+    let mut connection = Connection::open(config).await?;
+    let begin = LoginBegin {
+        provider: flags.provider,
+        separate: flags.separate,
+        force: flags.force,
+    };
+    let mut interrupts = Interrupts::new();
+    let begun = tokio::select! {
+        begun = connection.client.login_begin(begin) => begun,
+        () = interrupts.next() => return cancelled(output),
+    };
+    let ended = match begun {
+        Ok(LoginBegun::Existing(existing)) => Ok(End::Existing(existing)),
+        Ok(LoginBegun::Code(code)) => {
+            let reader = Reader::of_process(output.is_json());
+            show(&code, reader, output)?;
+            if !flags.no_browser && reader.room().is_some() {
+                browser::show(&code);
+            }
+            let mut watch = Watch {
+                session: LoginSession {
+                    session: code.session,
+                },
+                waiting: Waiting::new(reader, code.expires_in_seconds),
+                ticks: interval(TICK),
+                interrupts,
+                given_up: false,
+            };
+            watch.end(&mut connection.client).await
+        }
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(End::Unknown) => Err(not_waited_for()),
+        Ok(end) => {
+            connection.close().await;
+            tell(end, output)
+        }
+        Err(error) => Err(connection.explain(error).await),
+    }
+}
+
+/// How a login ends that does not fail.
+enum End {
+    Existing(ExistingLogin),
+    Done(LoginDone),
+    Cancelled,
+    /// The user did not wait for it.
+    Unknown,
+}
+
+fn tell(end: End, output: &mut Output) -> Result<Exit, Failure> {
+    match end {
+        End::Existing(existing) => {
+            output.answer(&LoginBegun::Existing(existing), render::auth::login_begun)?;
+            Ok(Exit::Ok)
+        }
+        End::Done(done) => {
+            output.answer(&LoginProgress::Done(done), |done, _| {
+                render::auth::login_done(done, &Local)
+            })?;
+            Ok(Exit::Ok)
+        }
+        End::Cancelled => cancelled(output),
+        End::Unknown => Err(not_waited_for()),
+    }
+}
+
+fn not_waited_for() -> Failure {
+    Failure::new("The login was left before hermes-proxyd had cancelled it.")
+        .with_code(Exit::Interrupted, "interrupted")
+        .with_hint("`hermesctl auth status` shows whether you are logged in.")
+}
+
+fn show(code: &LoginCode, reader: Reader, output: &mut Output) -> Result<(), Failure> {
+    match reader.room() {
+        Some((room, style)) => say(&code_screen::screen(code, room, style)),
+        None if reader == Reader::Pipe => say(&code_screen::plain(code)),
+        None => {
+            let code = LoginBegun::Code(code.clone());
+            output.answer(&code, render::auth::login_begun)?;
+        }
+    }
+    Ok(())
+}
+
+fn cancelled(output: &mut Output) -> Result<Exit, Failure> {
+    output.answer(&json!({"cancelled": {}}), |_, _| {
+        "The login was cancelled; nothing has changed.\n".to_owned()
+    })?;
+    Ok(Exit::Interrupted)
+}
+
+/// Presses of Ctrl-C; none is lost between two looks.
+struct Interrupts(Pin<Box<dyn Future<Output = io::Result<()>>>>);
+
+impl Interrupts {
+    fn new() -> Self {
+        Self(Box::pin(ctrl_c()))
+    }
+
+    async fn next(&mut self) {
+        if self.0.as_mut().await.is_err() {
+            // Then Ctrl-C ends hermesctl as it ends any program.
+            std::future::pending::<()>().await;
+        }
+        *self = Self::new();
+    }
+}
+
+/// Looks after a login that waits for the user.
+struct Watch {
+    session: LoginSession,
+    waiting: Waiting,
+    ticks: Interval,
+    interrupts: Interrupts,
+    given_up: bool,
+}
+
+impl Watch {
+    /// Asks until the login has ended. Ctrl-C gives it up, and once more does not wait for that.
+    async fn end(&mut self, client: &mut Client) -> Result<End, ClientError> {
+        loop {
+            match self.ask(client).await? {
+                None => return Ok(End::Unknown),
+                Some(LoginProgress::Done(done)) => return Ok(End::Done(done)),
+                Some(LoginProgress::Pending(_)) if self.given_up => {
+                    return give_up(client, self.session).await;
+                }
+                Some(LoginProgress::Pending(pending)) => {
+                    self.waiting.news(pending.expires_in_seconds, pending.note);
+                }
+            }
+        }
+    }
+
+    /// Asks once, and draws the line meanwhile. The answer is waited for also after Ctrl-C, as it
+    /// may be that the login is there; `None` after a second one.
+    async fn ask(&mut self, client: &mut Client) -> Result<Option<LoginProgress>, ClientError> {
+        let mut asked = pin!(async {
+            sleep(PAUSE).await;
+            client.login_wait(self.session).await
+        });
+        loop {
+            tokio::select! {
+                progress = &mut asked => return progress.map(Some),
+                () = self.interrupts.next() => {
+                    if self.given_up {
+                        return Ok(None);
+                    }
+                    self.given_up = true;
+                    self.waiting.cancelling();
+                }
+                _ = self.ticks.tick(), if !self.given_up => self.waiting.tick(),
+            }
+        }
+    }
+}
+
+/// Cancels, unless the login was faster.
+async fn give_up(client: &mut Client, session: LoginSession) -> Result<End, ClientError> {
+    let Err(error) = client.login_cancel(session).await else {
+        return Ok(End::Cancelled);
+    };
+    match client.login_wait(session).await {
+        Ok(LoginProgress::Done(done)) => Ok(End::Done(done)),
+        Err(ClientError::Daemon(end)) if end.code == ErrorCode::NoSuchSession => Ok(End::Cancelled),
+        Ok(LoginProgress::Pending(_)) | Err(_) => Err(error),
+    }
+}

@@ -1,0 +1,160 @@
+//! `hermesctl auth`: log in and out, with the daemon that runs or without one.
+
+mod browser;
+mod code_screen;
+mod connection;
+mod letters;
+mod login;
+mod qr;
+mod terminal;
+mod waiting;
+
+use std::path::Path;
+
+use chrono::Local;
+use serde::Serialize;
+
+use super::args::{Auth, AuthVerb, LogoutFlags};
+use super::output::{Exit, Failure, Output};
+use super::render;
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::{
+    CredentialKind, ProviderChoice, ProviderState, ProviderStatus, RefreshResult, Timestamp,
+};
+
+use self::connection::Connection;
+
+/// The JSON form of `auth status`.
+#[derive(Serialize)]
+pub(super) struct Logins {
+    /// Whether a daemon answered, or a process of ours.
+    running: bool,
+    pub(super) now: Timestamp,
+    pub(super) providers: Vec<ProviderStatus>,
+}
+
+/// Does what is asked.
+pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failure> {
+    let config = auth.config.as_deref();
+    match auth.verb {
+        AuthVerb::Login(flags) => login::login(flags, config, output).await,
+        AuthVerb::Logout(flags) => logout(flags, config, output).await,
+        AuthVerb::Status => status(config, output).await,
+        AuthVerb::Refresh { provider } => {
+            let choice = ProviderChoice { provider };
+            refresh(choice, config, output).await
+        }
+    }
+}
+
+async fn status(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+    let logins = logins(config).await?;
+    output.answer(&logins, |logins, style| {
+        render::auth::logins(logins, &Local, style)
+    })?;
+    let mut defaults = logins.providers.iter().filter(|one| one.default);
+    if defaults.any(|one| one.state == ProviderState::LoginNeeded) {
+        return Ok(Exit::LoginNeeded);
+    }
+    Ok(Exit::Ok)
+}
+
+async fn refresh(
+    choice: ProviderChoice,
+    config: Option<&Path>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let outcome = ask(config, async |client| client.refresh(choice).await).await?;
+    output.answer(&outcome, |outcome, style| {
+        render::auth::refresh(outcome, &Local, style)
+    })?;
+    Ok(match outcome.result {
+        RefreshResult::Refreshed | RefreshResult::Adopted => Exit::Ok,
+        RefreshResult::Rejected => Exit::LoginNeeded,
+        RefreshResult::Failed | RefreshResult::Other(_) => Exit::Failed,
+    })
+}
+
+async fn logout(
+    flags: LogoutFlags,
+    config: Option<&Path>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    if !flags.yes {
+        let logins = logins(config).await?;
+        let mut chosen = logins.providers.iter().filter(|one| match &flags.provider {
+            Some(name) => one.name == *name,
+            None => one.default,
+        });
+        if let Some(provider) = chosen.next().filter(|one| is_shared(one)) {
+            let asked = !output.is_json();
+            match terminal::confirmed("This also logs Hermes Agent out. Go on?").filter(|_| asked) {
+                Some(true) => {}
+                Some(false) => return Err(Failure::new("Nothing has changed.")),
+                None => return Err(unconfirmed(provider)),
+            }
+        }
+    }
+    // Asked anew: while the person thinks, the daemon ends a silent connection.
+    let choice = ProviderChoice {
+        provider: flags.provider,
+    };
+    let report = ask(config, async |client| client.logout(choice).await).await?;
+    output.answer(&report, render::auth::logout)?;
+    Ok(Exit::Ok)
+}
+
+/// Whether Hermes Agent uses the login; assumed where nobody knows yet.
+fn is_shared(provider: &ProviderStatus) -> bool {
+    match &provider.login {
+        Some(login) => !login.separate,
+        None => {
+            provider.state != ProviderState::LoginNeeded
+                && provider.credential != Some(CredentialKind::ApiKey)
+        }
+    }
+}
+
+fn unconfirmed(provider: &ProviderStatus) -> Failure {
+    let name = &provider.name;
+    Failure::new(format!(
+        "Hermes Agent uses the login of {} too, and would be logged out with it.",
+        provider.display_name
+    ))
+    .with_code(Exit::Failed, "confirmation_needed")
+    .with_hint(format!(
+        "If that is meant, run `hermesctl auth logout {name} --yes`."
+    ))
+}
+
+async fn logins(config: Option<&Path>) -> Result<Logins, Failure> {
+    let connection = Connection::open(config).await?;
+    let running = connection.is_to_daemon();
+    let status = finish(connection, async |client| client.status().await).await?;
+    Ok(Logins {
+        running,
+        now: status.now,
+        providers: status.providers,
+    })
+}
+
+/// Asks one thing.
+async fn ask<T>(
+    config: Option<&Path>,
+    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
+    finish(Connection::open(config).await?, question).await
+}
+
+async fn finish<T>(
+    mut connection: Connection,
+    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
+    match question(&mut connection.client).await {
+        Ok(answer) => {
+            connection.close().await;
+            Ok(answer)
+        }
+        Err(error) => Err(connection.explain(error).await),
+    }
+}

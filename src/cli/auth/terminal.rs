@@ -1,0 +1,79 @@
+//! Who reads standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use console::Term;
+
+use super::code_screen::Room;
+use crate::cli::render::Style;
+
+/// Rows and columns of a terminal that does not tell.
+const USUAL: (u16, u16) = (24, 80);
+
+/// Who reads standard error, and so what is said there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A person before a terminal that can move its cursor.
+    Terminal {
+        columns: usize,
+        rows: usize,
+        style: Style,
+    },
+    /// A file, a pipe or a simple terminal: lines.
+    Pipe,
+    /// A program that reads JSON from standard output; nothing is said.
+    Program,
+}
+
+impl Reader {
+    /// Who reads this process's.
+    pub(super) fn of_process(json: bool) -> Self {
+        let simple = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if json {
+            return Self::Program;
+        }
+        if simple || !io::stderr().is_terminal() {
+            return Self::Pipe;
+        }
+        let size = Term::stderr().size_checked();
+        let known = size.filter(|(rows, columns)| *rows > 0 && *columns > 0);
+        let (rows, columns) = known.unwrap_or(USUAL);
+        Self::Terminal {
+            columns: columns.into(),
+            rows: rows.into(),
+            style: Style::of(&io::stderr()),
+        }
+    }
+
+    /// The terminal's size and colours.
+    pub(super) fn room(self) -> Option<(Room, Style)> {
+        match self {
+            Self::Terminal {
+                columns,
+                rows,
+                style,
+            } => Some((Room { columns, rows }, style)),
+            Self::Pipe | Self::Program => None,
+        }
+    }
+}
+
+/// Writes to standard error; nobody is left to tell when that fails.
+pub(super) fn say(text: &str) {
+    let _said = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A person's yes or no; no when nobody can be asked, which is `None`.
+pub(super) fn confirmed(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
+    }
+    say(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer);
+    if !matches!(read, Ok(1..)) {
+        say("\n");
+    }
+    let answer = answer.trim().to_lowercase();
+    Some(read.is_ok() && ["y", "yes"].contains(&answer.as_str()))
+}

@@ -1,0 +1,260 @@
+//! What is told about logins.
+
+use std::fmt::Display;
+
+use chrono::TimeZone;
+
+use super::{Clock, Style, Tone, inline, refresh_result, state, title};
+use crate::cli::auth::Logins;
+use crate::cli::human::distance;
+use crate::control::protocol::{
+    CredentialKind, LoginBegun, LoginProgress, LoginStatus, LogoutReport, ProviderStatus,
+    RefreshOutcome, RefreshResult, Timestamp,
+};
+
+/// What the beginning of a login says on standard output.
+pub(in crate::cli) fn login_begun(begun: &LoginBegun, _: Style) -> String {
+    match begun {
+        LoginBegun::Existing(existing) => {
+            let whose = if existing.separate {
+                "hermes-proxyd's own login"
+            } else {
+                "the login of Hermes Agent"
+            };
+            format!(
+                "You are logged in to {} already: {whose} in {} is used, and no second one is \
+                 needed.\nTo log in anew, run `hermesctl auth login {} --force`.\n",
+                inline(&existing.display_name),
+                inline(&existing.store.display().to_string()),
+                inline(&existing.provider),
+            )
+        }
+        // That stands on standard error.
+        LoginBegun::Code(_) => String::new(),
+    }
+}
+
+/// The good end of a login.
+pub(in crate::cli) fn login_done<Z>(progress: &LoginProgress, zone: &Z) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let LoginProgress::Done(done) = progress else {
+        return String::new();
+    };
+    let mut text = format!(
+        "Logged in to {}. Saved in {}.\n",
+        inline(&done.display_name),
+        inline(&done.store.display().to_string()),
+    );
+    if !done.separate {
+        text += "Hermes Agent uses this login too.\n";
+    }
+    let end = done.ends_at.map(|at| time(at, zone));
+    let end = end.map(|time| format!("The login ends at {time}.\n"));
+    text + &end.unwrap_or_default()
+}
+
+/// What a logout did.
+pub(in crate::cli) fn logout(report: &LogoutReport, style: Style) -> String {
+    let provider = inline(&report.provider);
+    let mut text = if report.removed_from.is_empty() {
+        format!("There is no login of {provider} to remove.\n")
+    } else {
+        format!("Logged out of {provider}.\n")
+    };
+    for (position, file) in report.removed_from.iter().enumerate() {
+        let label = if position == 0 { "removed from" } else { "" };
+        text += &style.row("  ", label, 14, &inline(&file.display().to_string()));
+    }
+    if report.shared_with_hermes && !report.removed_from.is_empty() {
+        text += "Hermes Agent is logged out too.\n";
+    }
+    let other = report.still_logged_in.as_ref().map(|file| {
+        let file = inline(&file.display().to_string());
+        format!(
+            "The login in {file} takes its place; `hermesctl auth logout {provider}` removes that \
+             one too.\n"
+        )
+    });
+    text + &other.unwrap_or_default()
+}
+
+/// What came of a renewal.
+pub(in crate::cli) fn refresh<Z>(outcome: &RefreshOutcome, zone: &Z, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let provider = inline(&outcome.provider);
+    let detail = outcome.detail.as_deref().map(inline);
+    let detail = detail
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
+    let (tone, text) = match &outcome.result {
+        RefreshResult::Refreshed => (Tone::Good, format!("The token of {provider} was renewed")),
+        RefreshResult::Adopted => (
+            Tone::Good,
+            format!("Another program had renewed the token of {provider}, which is now used"),
+        ),
+        RefreshResult::Failed => (
+            Tone::Bad,
+            format!("The token of {provider} could not be renewed"),
+        ),
+        RefreshResult::Rejected => (Tone::Bad, format!("{provider} refused to renew the token")),
+        other @ RefreshResult::Other(_) => (
+            Tone::Waiting,
+            format!(
+                "The renewal for {provider} ended as {}",
+                refresh_result(other)
+            ),
+        ),
+    };
+    let expiry = outcome.expires_at.map(|at| time(at, zone));
+    let expiry = expiry.map(|time| format!("The token in use expires at {time}.\n"));
+    let rejected = outcome.result == RefreshResult::Rejected;
+    let hint =
+        rejected.then(|| format!("Log in with `hermesctl auth login {provider} --force`.\n"));
+    [
+        style.paint(tone, &text),
+        ended(&detail) + "\n",
+        expiry.unwrap_or_default(),
+        hint.unwrap_or_default(),
+    ]
+    .concat()
+}
+
+/// All logins.
+pub(in crate::cli) fn logins<Z>(logins: &Logins, zone: &Z, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let clock = Clock {
+        now: logins.now,
+        zone,
+    };
+    let blocks = logins.providers.iter();
+    let blocks: Vec<String> = blocks.map(|one| provider(one, &clock, style)).collect();
+    if blocks.is_empty() {
+        return "No providers are configured.\n".to_owned();
+    }
+    blocks.join("\n")
+}
+
+/// The rows that `proxy status` has too: what the user should do something about.
+pub(super) fn warnings<Z>(
+    provider: &ProviderStatus,
+    clock: &Clock<'_, Z>,
+    style: Style,
+) -> Vec<(&'static str, String)>
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let mut rows = Vec::new();
+    if provider.unsaved {
+        let warning = "the renewed login could not be saved and is lost when hermes-proxyd stops";
+        rows.push(("warning", style.paint(Tone::Bad, warning)));
+    }
+    let Some(login) = &provider.login else {
+        return rows;
+    };
+    let again = format!(
+        "log in again with `hermesctl auth login {} --force`",
+        inline(&provider.name)
+    );
+    if let Some(at) = login.ends_at.filter(|_| login.ends_soon) {
+        let (tone, verb) = if at > clock.now {
+            (Tone::Waiting, "ends")
+        } else {
+            (Tone::Bad, "ended")
+        };
+        let warning = format!("the login {verb} {}: {again}", clock.distance(at));
+        rows.push(("warning", style.paint(tone, &warning)));
+    }
+    if login.may_be_spent {
+        let warning =
+            "a renewal was cut off and may have spent the refresh token; if requests fail,";
+        rows.push(("warning", style.paint(Tone::Waiting, warning)));
+        rows.push(("", style.paint(Tone::Waiting, &again)));
+    }
+    rows
+}
+
+fn provider<Z>(provider: &ProviderStatus, clock: &Clock<'_, Z>, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let mut rows = Vec::new();
+    let (tone, state) = state(&provider.state);
+    rows.push(("state", style.paint(tone, &state)));
+    if let Some(command) = &provider.login_command {
+        rows.push(("log in with", inline(command)));
+    }
+    match &provider.login {
+        Some(login) => rows.extend(login_rows(login, clock)),
+        None if provider.credential == Some(CredentialKind::ApiKey) => {
+            rows.push(("login", "none needed: a fixed key".to_owned()));
+        }
+        None => {}
+    }
+    if let Some(at) = provider.expires_at {
+        let verb = if at > clock.now { "expires" } else { "expired" };
+        rows.push(("token", format!("{verb} {}", both(at, clock))));
+    }
+    rows.extend(warnings(provider, clock, style));
+    let name = &provider.name;
+    let rows = rows
+        .iter()
+        .map(|(label, value)| style.row("  ", label, 14, value));
+    title(name, &provider.display_name, provider.default, style) + &rows.collect::<String>()
+}
+
+fn login_rows<Z>(login: &LoginStatus, clock: &Clock<'_, Z>) -> Vec<(&'static str, String)>
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let whose = if login.separate {
+        "hermes-proxyd's own"
+    } else {
+        "shared with Hermes Agent"
+    };
+    let store = inline(&login.store.display().to_string());
+    let mut rows = vec![("login", store), ("", whose.to_owned())];
+    if let Some(at) = login.since {
+        rows.push(("since", both(at, clock)));
+    }
+    if let Some(at) = login.ends_at {
+        let label = if at > clock.now { "ends" } else { "ended" };
+        rows.push((label, both(at, clock)));
+    }
+    rows
+}
+
+/// `in 26 d 12 h (2026-12-20 08:00)`
+fn both<Z>(at: Timestamp, clock: &Clock<'_, Z>) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let seconds = (at.0 - clock.now.0).num_seconds();
+    format!("{} ({})", distance(seconds), clock.time(at))
+}
+
+fn time<Z>(at: Timestamp, zone: &Z) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let local = at.0.with_timezone(zone);
+    local.format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// With a full stop, where there is none.
+fn ended(text: &str) -> String {
+    text.trim_end_matches('.').to_owned() + "."
+}
