@@ -1,13 +1,26 @@
 //! Started by systemd, the daemon logs to the journal with fields.
 //!
-//! A stand-in for journald's socket, in a mount namespace of the test's own: needs root, and is
-//! skipped with a word where that is missing.
+//! A stand-in for journald's socket, and the real journald, in a mount namespace of the test's own:
+//! needs root, and is skipped with a word where that or journald is missing.
 
 #![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test's helper may fail loudly and says why it skips"
+)]
 
 mod common;
 
-use common::{program, scratch};
+use std::path::Path;
+use std::process::Command;
+
+use common::{World, program, scratch};
+use hermes_proxy::hooks::NoticeKind;
+use mock_cloud::Options;
+use serde_json::Value;
+
+const JOURNALD: &str = "/lib/systemd/systemd-journald";
 
 const SCRIPT: &str = r#"
 set -eu
@@ -33,17 +46,111 @@ kill $daemon
 wait $daemon
 "#;
 
-#[test]
-fn started_by_systemd_it_logs_to_the_journal_with_fields() {
+/// The real journald, which leaves the kernel's own log and audit alone. With a message id, a
+/// request is made, and the entry sought that it leads to.
+const REAL: &str = r#"
+set -eu
+mount -t tmpfs none /run
+mkdir -p /run/log/journal /run/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\nAudit=\nReadKMsg=no\n' > /run/systemd/journald.conf.d/test.conf
+"$1" & journald=$!
+daemon=
+trap 'kill $daemon $journald; wait $daemon $journald || true' EXIT
+tries=0
+again() {
+    tries=$((tries + 1))
+    [ $tries -lt 400 ]
+    sleep 0.05
+}
+while [ ! -S /run/systemd/journal/socket ]; do again; done
+"$0" --port 0 --log-format journald & daemon=$!
+seek() {
+    until journalctl --sync && journalctl --no-pager -o json "$@" > "$HOME/found" && [ -s "$HOME/found" ]
+    do again; done
+}
+seek SYSLOG_IDENTIFIER=hermes-proxyd MESSAGE=listening
+if [ -n "$2" ]; then
+    url=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["HERMES_URL"])' < "$HOME/found")
+    curl -s -o /dev/null -H "Content-Type: application/json" -d '{"model": "x"}' "$url/chat/completions"
+    seek "MESSAGE_ID=$2"
+fi
+"#;
+
+/// Whether a mount namespace can be made; says why not.
+fn can_mount() -> bool {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: a mount namespace needs root");
-        return;
+        return false;
     }
     let probe = program("unshare", "/".as_ref())
         .args(["-m", "true"])
         .status();
-    if !probe.is_ok_and(|status| status.success()) {
+    let can = probe.is_ok_and(|status| status.success());
+    if !can {
         eprintln!("skipped: no mount namespace can be made here");
+    }
+    can
+}
+
+/// Runs the daemon under the real journald; the entry that was sought, `None` where that can't
+/// be.
+fn in_the_real_journal(command: &mut Command, home: &Path, id: &str) -> Option<Value> {
+    let journalctl = program("journalctl", home).arg("--version").output();
+    if !can_mount() {
+        return None;
+    }
+    if !Path::new(JOURNALD).exists() || journalctl.is_err() {
+        eprintln!("skipped: journald or journalctl is missing");
+        return None;
+    }
+    let output = command
+        .args(["-m", "--propagation", "private", "sh", "-c", REAL])
+        .args([env!("CARGO_BIN_EXE_hermes-proxyd"), JOURNALD, id])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let found = std::fs::read_to_string(home.join("found")).unwrap();
+    serde_json::from_str(&found).unwrap()
+}
+
+#[test]
+fn journalctl_finds_what_the_daemon_logs_by_its_fields() {
+    let home = scratch();
+    let mut command = program("unshare", home.path());
+    let Some(entry) = in_the_real_journal(&mut command, home.path(), "") else {
+        return;
+    };
+    assert_eq!(entry["PRIORITY"], "5");
+    assert_eq!(entry["_COMM"], "hermes-proxyd");
+    let url = entry["HERMES_URL"].as_str().unwrap();
+    assert!(url.starts_with("http://127.0.0.1:"), "{entry}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "nobody tells of a dead login yet"]
+async fn journalctl_finds_a_dead_login_by_its_message_id() {
+    let world = World::new(Options::default()).await;
+    world.cloud.revoke(world.family());
+    let mut command = program("unshare", world.home.path());
+    command
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url());
+    let id = NoticeKind::LoginEnded.message_id();
+    let Some(entry) = in_the_real_journal(&mut command, world.home.path(), id) else {
+        return;
+    };
+    assert_eq!(entry["MESSAGE_ID"], id);
+    assert_eq!(entry["PRIORITY"], "3");
+    assert_eq!(entry["HERMES_PROVIDER"], "nous");
+}
+
+#[test]
+fn started_by_systemd_it_logs_to_the_journal_with_fields() {
+    if !can_mount() {
         return;
     }
     let home = scratch();
