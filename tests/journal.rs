@@ -4,7 +4,11 @@
 //! needs root, and is skipped with a word where that or journald is missing.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test's helper may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test's helper may fail loudly and says why it skips"
+)]
 
 mod common;
 
@@ -127,7 +131,6 @@ fn journalctl_finds_what_the_daemon_logs_by_its_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "nobody tells of a dead login yet"]
 async fn journalctl_finds_a_dead_login_by_its_message_id() {
     let world = World::new(Options::default()).await;
     world.cloud.revoke(world.family());
