@@ -1,0 +1,509 @@
+//! Logging in and out with the real programs against the mock portal: through the daemon, and
+//! without one.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use common::{Daemon, PATIENCE, World, chat, client, post, program};
+use mock_cloud::{Canned, Endpoint, Options, PortalFault};
+use serde_json::{Value, json};
+
+/// A world in which nobody has logged in yet.
+async fn nobody() -> World {
+    let world = World::new(Options::default()).await;
+    std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
+    world
+}
+
+fn hermesctl(world: &World, args: &[&str]) -> Command {
+    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
+    command
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .args(args)
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(world: &World, args: &[&str]) -> Output {
+    hermesctl(world, args).output().unwrap()
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn own_store(world: &World) -> PathBuf {
+    let state = world.home.path().join(".local/state/hermes-proxyd");
+    state.join("auth.json")
+}
+
+fn block(file: &std::path::Path) -> Value {
+    let text = std::fs::read_to_string(file).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    document["providers"]["nous"].clone()
+}
+
+/// `hermesctl auth login --json` while it waits.
+struct Login {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    code: Value,
+}
+
+impl Login {
+    fn begin(world: &World, flags: &[&str]) -> Self {
+        let mut command = hermesctl(world, &["auth", "login", "nous", "--json"]);
+        let mut child = command
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut login = Self {
+            child,
+            lines,
+            code: Value::Null,
+        };
+        login.code = login.line()["code"].clone();
+        login
+    }
+
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| {
+            let mut errors = String::new();
+            let stderr = self.child.stderr.take().unwrap();
+            std::io::Read::read_to_string(&mut { stderr }, &mut errors).unwrap();
+            panic!("{error}: {line:?} {errors}")
+        })
+    }
+
+    fn user_code(&self) -> &str {
+        self.code["user_code"].as_str().unwrap()
+    }
+
+    fn end(mut self) -> (Value, ExitStatus) {
+        let line = self.line();
+        (line, self.child.wait().unwrap())
+    }
+}
+
+/// Logs in and says yes.
+fn log_in(world: &World, flags: &[&str]) -> Value {
+    let login = Login::begin(world, flags);
+    world.cloud.approve(login.user_code());
+    let (end, status) = login.end();
+    assert!(status.success(), "{end}");
+    end["done"].clone()
+}
+
+async fn assert_serves(daemon: &Daemon) {
+    let answer = post(daemon, &chat("x")).await;
+    assert_eq!(answer.status(), 200, "{}", daemon.logged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_through_the_daemon_serves_at_once_and_is_hermes_agents_too() {
+    let world = nobody().await;
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+    let done = log_in(&world, &[]);
+    assert_serves(&daemon).await;
+    assert_eq!(done["store"], json!(world.store_file()));
+    assert_eq!(done["separate"], false);
+    let stored = block(&world.store_file());
+    let (access, refresh) = (&stored["access_token"], &stored["refresh_token"]);
+    assert!(access.is_string() && refresh.is_string());
+    // What Hermes Agent writes at a login of its own.
+    assert_eq!(&stored["agent_key"], access);
+    assert_eq!(stored["client_id"], "hermes-cli");
+    assert_eq!(stored["portal_base_url"], "https://portal.nousresearch.com");
+    let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
+    let mirror: Value = serde_json::from_slice(&std::fs::read(mirror).unwrap()).unwrap();
+    assert_eq!(&mirror["refresh_token"], refresh);
+    // Thirty days from now.
+    let status = daemon.status();
+    let login = &status["providers"][0]["login"];
+    let days = login["ends_in_seconds"].as_i64().unwrap() / 86_400;
+    assert!((29..=30).contains(&days), "{login}");
+    let counts = world.cloud.counts();
+    assert_eq!((counts.early_polls, counts.reuse_events), (0, 0));
+    world.assert_no_secret_in("the log", &daemon.logged());
+    world.assert_no_secret_in("status", &status.to_string());
+    world.assert_no_secret_in("the end", &done.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_a_daemon_is_there_when_it_starts() {
+    let world = nobody().await;
+    log_in(&world, &[]);
+    let status = run(&world, &["auth", "status", "--json"]);
+    assert!(status.status.success(), "{status:?}");
+    let before = world.cloud.counts();
+    let daemon = world.daemon();
+    assert_serves(&daemon).await;
+    assert_eq!(world.cloud.counts().refresh_calls, before.refresh_calls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_there_is_used_and_no_second_one_is_made() {
+    let world = World::new(Options::default()).await;
+    for with_daemon in [false, true] {
+        let daemon = with_daemon.then(|| world.daemon());
+        let output = run(&world, &["auth", "login", "nous", "--json"]);
+        assert!(output.status.success(), "{output:?}");
+        let existing = &json_of(&output)["existing"];
+        assert_eq!(existing["store"], json!(world.store_file()));
+        assert_eq!(existing["separate"], false);
+        drop(daemon);
+    }
+    assert_eq!(world.cloud.counts().refresh_calls, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_only_the_mirror_holds_is_taken_over() {
+    let world = World::new(Options::default()).await;
+    let store = block(&world.store_file());
+    let shared = world.home.path().join(".hermes/shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::write(shared.join("nous_auth.json"), store.to_string()).unwrap();
+    std::fs::remove_file(world.store_file()).unwrap();
+    let output = run(&world, &["auth", "login", "nous", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        json_of(&output)["existing"]["store"],
+        json!(world.store_file())
+    );
+    assert!(world.cloud.is_alive(world.family()));
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_eq!(block(&world.store_file())["refresh_token"], current);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_separate_login_lies_in_a_store_that_nobody_else_writes() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let hermes = block(&world.store_file());
+    let done = log_in(&world, &["--separate"]);
+    assert_eq!(done["store"], json!(own_store(&world)));
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(own_store(&world)).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    assert_serves(&daemon).await;
+    // Refreshed, it is still ours alone.
+    let refreshed = run(&world, &["auth", "refresh", "--json"]);
+    assert_eq!(json_of(&refreshed)["result"], "refreshed", "{refreshed:?}");
+    assert_eq!(
+        block(&world.store_file()),
+        hermes,
+        "Hermes Agent's login was touched"
+    );
+    assert!(
+        !world
+            .home
+            .path()
+            .join(".hermes/shared/nous_auth.json")
+            .exists()
+    );
+    // Hermes Agent's login may even end.
+    world.cloud.revoke(world.family());
+    assert_serves(&daemon).await;
+
+    // Logged out, Hermes Agent's is used again.
+    let output = run(&world, &["auth", "logout", "--json"]);
+    let report = json_of(&output);
+    assert_eq!(
+        report["removed_from"],
+        json!([own_store(&world)]),
+        "{output:?}"
+    );
+    assert_eq!(report["shared_with_hermes"], false);
+    assert_eq!(report["still_logged_in"], json!(world.store_file()));
+    assert!(block(&own_store(&world)).is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_takes_the_login_out_of_every_file_and_asks_before() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    world.cloud.revoke_access_tokens();
+    assert_serves(&daemon).await;
+    let asked = run(&world, &["auth", "logout"]);
+    assert!(!asked.status.success(), "{asked:?}");
+    assert_serves(&daemon).await;
+
+    let output = run(&world, &["auth", "logout", "--yes", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let report = json_of(&output);
+    let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
+    assert_eq!(report["removed_from"], json!([world.store_file(), mirror]));
+    assert_eq!(report["shared_with_hermes"], true);
+    let text = std::fs::read_to_string(world.store_file()).unwrap();
+    world.assert_no_secret_in("the store", &text);
+    assert!(!mirror.exists());
+    let answer = post(&daemon, &chat("x")).await;
+    assert_eq!(answer.status(), 401);
+    assert_eq!(run(&world, &["auth", "status"]).status.code(), Some(4));
+    // Nothing died: the user has said so.
+    assert!(
+        !daemon.logged().contains("login_ended"),
+        "{}",
+        daemon.logged()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_on_request_spends_one_token_with_and_without_a_daemon() {
+    let world = World::new(Options::default()).await;
+    let output = run(&world, &["auth", "refresh", "--json"]);
+    assert_eq!(json_of(&output)["result"], "refreshed", "{output:?}");
+    let daemon = world.daemon();
+    let output = run(&world, &["auth", "refresh", "--json"]);
+    assert_eq!(json_of(&output)["result"], "refreshed", "{output:?}");
+    assert_serves(&daemon).await;
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refreshes, counts.reuse_events, counts.unauthorized),
+        (2, 0, 0)
+    );
+
+    world
+        .cloud
+        .break_portal(Endpoint::Refresh, PortalFault::Answer(Canned::status(503)));
+    let output = run(&world, &["auth", "refresh", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(json_of(&output)["result"], "failed");
+    assert_serves(&daemon).await;
+    world.cloud.heal();
+    world.cloud.revoke(world.family());
+    let output = run(&world, &["auth", "refresh", "--json"]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert_eq!(json_of(&output)["result"], "rejected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_refused_or_runs_out_says_so_and_changes_nothing() {
+    let world = nobody().await;
+    let daemon = world.daemon();
+    let login = Login::begin(&world, &[]);
+    world.cloud.deny(login.user_code());
+    let (end, status) = login.end();
+    assert_eq!(
+        (end["error"]["code"].as_str(), status.code()),
+        (Some("login_denied"), Some(1))
+    );
+
+    let login = Login::begin(&world, &[]);
+    world.cloud.advance(Duration::from_hours(1));
+    let (end, status) = login.end();
+    assert_eq!(
+        (end["error"]["code"].as_str(), status.code()),
+        (Some("login_expired"), Some(1))
+    );
+    assert!(!world.store_file().exists());
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_login_and_a_late_yes_logs_nobody_in() {
+    let world = nobody().await;
+    let daemon = world.daemon();
+    let login = Login::begin(&world, &[]);
+    let pid = rustix::process::Pid::from_raw(login.child.id().try_into().unwrap());
+    rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::INT).unwrap();
+    let code = login.user_code().to_owned();
+    let (end, status) = login.end();
+    assert_eq!(status.code(), Some(130), "{end}");
+    world.cloud.approve(&code);
+    let polls = world.cloud.counts().device_polls;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(
+        world.cloud.counts().device_polls,
+        polls,
+        "it is still polled"
+    );
+    assert!(!world.store_file().exists());
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_and_a_slow_portal_do_not_end_a_login() {
+    let world = nobody().await;
+    let faults = [
+        PortalFault::Answer(Canned::oauth_error(400, "slow_down", "polled too early")),
+        PortalFault::Answer(Canned::edge_block()),
+        PortalFault::Answer(Canned::status(502)),
+        PortalFault::Answer(Canned::status(429).header("retry-after", "1")),
+        PortalFault::DropBeforeCommit,
+    ];
+    let _daemon = world.daemon();
+    // One each, so that the test does not wait for the sum of all backoffs.
+    let logins: Vec<_> = faults
+        .into_iter()
+        .map(|fault| {
+            world.cloud.fail_portal(Endpoint::DevicePoll, 1, &fault);
+            let polls = world.cloud.counts().device_polls;
+            let login = Login::begin(&world, &["--separate", "--force"]);
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while world.cloud.counts().device_polls == polls {
+                assert!(std::time::Instant::now() < deadline, "no poll");
+                std::thread::yield_now();
+            }
+            world.cloud.approve(login.user_code());
+            login
+        })
+        .collect();
+    for login in logins {
+        let (end, status) = login.end();
+        assert!(status.success(), "{end}");
+    }
+    assert_eq!(world.cloud.counts().early_polls, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_can_not_be_written_is_told_before_the_user_is_sent_anywhere() {
+    let world = nobody().await;
+    std::fs::write(world.home.path().join(".hermes"), "in the way").unwrap();
+    let output = run(&world, &["auth", "login", "nous", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = json_of(&output)["error"].clone();
+    assert_eq!(error["code"], "store_unusable", "{error}");
+    assert!(
+        error["message"].as_str().unwrap().contains(".hermes"),
+        "{error}"
+    );
+    assert_eq!(world.cloud.calls().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_login_is_told_to_the_hooks_and_a_new_one_too() {
+    let world = World::new(Options::default()).await;
+    let told = world.home.path().join("told");
+    let config = format!(
+        "[[hooks]]\ncommand = [\"sh\", \"-c\", \"cat >> {}\"]\n\
+         [[hooks]]\nurl = \"http://127.0.0.1:9/dead\"\ntimeout = \"1s\"\n",
+        told.display()
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    world.cloud.revoke(world.family());
+    post(&daemon, &chat("x")).await;
+    let events = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    };
+    let wait_for = |count: usize| {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while events().len() < count {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{:?} {}",
+                events(),
+                daemon.logged()
+            );
+            std::thread::yield_now();
+        }
+        events()
+    };
+    let event = wait_for(1).remove(0);
+    assert_eq!(event["event"], "login_ended", "{event}");
+    assert_eq!(event["command"], "hermesctl auth login nous");
+    let line = daemon.wait_for_log("login_ended");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["message_id"].as_str().unwrap().len(), 32);
+    for _ in 0..5 {
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+    }
+    log_in(&world, &[]);
+    assert_serves(&daemon).await;
+    let events = wait_for(2);
+    assert_eq!(
+        (events.len(), &events[1]["event"]),
+        (2, &json!("login_restored"))
+    );
+    world.assert_no_secret_in("the hook's input", &json!(events).to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_ends_soon_is_told_everywhere_before() {
+    let world = World::new(Options::default()).await;
+    let mut store = world.store();
+    let clock: &dyn hermes_proxy::clock::Clock = &hermes_proxy::clock::SystemClock;
+    let login_at = clock.now() - chrono::Duration::days(26);
+    store["providers"]["nous"]["hermes_proxyd"] = json!({"login_at": login_at.to_rfc3339()});
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    let daemon = world.daemon();
+    let line: Value = serde_json::from_str(&daemon.wait_for_log("login_ends_soon")).unwrap();
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["command"], "hermesctl auth login nous --force");
+    let get = async |path: &str| {
+        let answer = client()
+            .get(format!("{}{path}", daemon.origin()))
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, ready) = get("/readyz").await;
+    assert!(
+        status == 200 && ready.contains("hermesctl auth login --force"),
+        "{ready}"
+    );
+    let health: Value = serde_json::from_str(&get("/health").await.1).unwrap();
+    assert_eq!(
+        (&health["login"]["ends_soon"], &health["login"]["saved"]),
+        (&json!(true), &json!(true))
+    );
+    let login = &daemon.status()["providers"][0]["login"];
+    assert_eq!(login["ends_soon"], true);
+    let text = String::from_utf8(world.ctl(&["proxy", "status"]).stdout).unwrap();
+    assert!(text.contains("hermesctl auth login"), "{text}");
+
+    // A new login before the end, without a gap.
+    log_in(&world, &["--force"]);
+    assert_eq!(daemon.status()["providers"][0]["login"]["ends_soon"], false);
+    assert_serves(&daemon).await;
+    assert_eq!(
+        daemon.logged().matches("login_ends_soon").count(),
+        1,
+        "{}",
+        daemon.logged()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_put_back_from_a_backup_does_not_end_the_login() {
+    let world = World::new(Options::default()).await;
+    let backup = std::fs::read(world.store_file()).unwrap();
+    let daemon = world.daemon();
+    world.cloud.revoke_access_tokens();
+    assert_serves(&daemon).await;
+    std::fs::write(world.store_file(), backup).unwrap();
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while block(&world.store_file())["refresh_token"] != current {
+        assert!(std::time::Instant::now() < deadline, "{}", daemon.logged());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.cloud.revoke_access_tokens();
+    assert_serves(&daemon).await;
+    assert_eq!(world.cloud.counts().reuse_events, 0);
+}
