@@ -67,10 +67,11 @@ async fn five_hundred_kills_lose_a_login_only_between_the_answer_and_the_disk() 
     );
     let median = quantile(&spans.to_store, 0.5);
     assert!(
-        median < Duration::from_millis(100),
+        median < Duration::from_millis(50),
         "a wide window: {median:?}"
     );
-    let span = quantile(&spans.whole, 0.9);
+    // A daemon that has just started takes longer.
+    let span = quantile(&spans.whole, 0.9).mul_f64(1.5);
     let mut tally = Tally::default();
     for round in 0..KILLS {
         let mut daemon = world.daemon();

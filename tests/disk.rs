@@ -247,7 +247,8 @@ async fn assert_recovers(world: &World, daemon: &Daemon, home: &Path, after: &st
         world.cloud.counts().refreshes == 1
             && stored_token(home) == world.cloud.current_refresh_token(world.family())
     };
-    until(daemon, "the refresh", written).await;
+    // The backoff has grown meanwhile.
+    until_within(Duration::from_mins(1), daemon, "the refresh", written).await;
     let took = started.elapsed();
     until(daemon, "no error", || last_error(daemon).is_empty()).await;
     assert_eq!(ask(daemon).await, 200);
@@ -265,12 +266,16 @@ async fn assert_recovers(world: &World, daemon: &Daemon, home: &Path, after: &st
 }
 
 async fn until(daemon: &Daemon, what: &str, condition: impl Fn() -> bool) {
+    until_within(PATIENCE, daemon, what, condition).await;
+}
+
+async fn until_within(limit: Duration, daemon: &Daemon, what: &str, condition: impl Fn() -> bool) {
     let waiting = async {
         while !tokio::task::block_in_place(&condition) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let done = tokio::time::timeout(PATIENCE, waiting).await;
+    let done = tokio::time::timeout(limit, waiting).await;
     assert!(done.is_ok(), "{what} never came:\n{}", daemon.logged());
 }
 
