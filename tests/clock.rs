@@ -4,6 +4,7 @@
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and tells its figures"

@@ -65,7 +65,13 @@ async fn five_hundred_kills_lose_a_login_only_between_the_answer_and_the_disk() 
         window[1],
         figures(&spans.whole)
     );
-    let span = quantile(&spans.whole, 0.9);
+    let median = quantile(&spans.to_store, 0.5);
+    assert!(
+        median < Duration::from_millis(50),
+        "a wide window: {median:?}"
+    );
+    // A daemon that has just started takes longer.
+    let span = quantile(&spans.whole, 0.9).mul_f64(1.5);
     let mut tally = Tally::default();
     for round in 0..KILLS {
         let mut daemon = world.daemon();
@@ -121,7 +127,7 @@ impl Tally {
         let current = world.cloud.current_refresh_token(world.family()).unwrap();
         let holds = |login: &Value| login["refresh_token"] == *current;
         let in_store = holds(&world.store()["providers"]["nous"]);
-        let in_mirror = holds(&whole_json(&mirror_file(world)));
+        let in_mirror = holds(&whole_json(&world.mirror_file()));
         let committed = calls.first().and_then(|call| call.committed).is_some();
         let answered = calls.first().and_then(|call| call.answered);
         let place = match (committed, in_store) {
@@ -179,7 +185,7 @@ async fn refresh_and_kill(
 /// The user logs in again, as Hermes Agent writes it.
 fn log_in_anew(world: &mut World) {
     world.login = world.cloud.login();
-    std::fs::remove_file(mirror_file(world)).ok();
+    std::fs::remove_file(world.mirror_file()).ok();
     let home = world.home.path().join(".hermes");
     world.cloud.write_hermes_home(&home, &world.login).unwrap();
 }
@@ -190,7 +196,7 @@ async fn measure(http: &reqwest::Client, world: &World) -> Spans {
     // The mirror's folder is made by the first refresh.
     world.cloud.revoke_access_tokens();
     assert_eq!(ask(http, &daemon).await, 200);
-    let renames = watch_renames(&[&world.store_file(), &mirror_file(world)]);
+    let renames = watch_renames(&[&world.store_file(), &world.mirror_file()]);
     let mut spans = Spans {
         whole: Vec::new(),
         to_mirror: Vec::new(),
@@ -203,7 +209,7 @@ async fn measure(http: &reqwest::Client, world: &World) -> Spans {
         let renamed = || block_in_place(|| renames.recv_timeout(PATIENCE)).unwrap();
         let (first, mirrored) = renamed();
         let (second, stored) = renamed();
-        assert_eq!((first, second), (mirror_file(world), world.store_file()));
+        assert_eq!((first, second), (world.mirror_file(), world.store_file()));
         let answered = world
             .cloud
             .calls()
@@ -253,10 +259,6 @@ fn watch_renames(files: &[&Path]) -> mpsc::Receiver<(PathBuf, Instant)> {
 async fn ask(http: &reqwest::Client, daemon: &Daemon) -> u16 {
     let request = http.post(daemon.url("/chat/completions")).json(&chat("x"));
     request.send().await.unwrap().status().as_u16()
-}
-
-fn mirror_file(world: &World) -> PathBuf {
-    world.home.path().join(".hermes/shared/nous_auth.json")
 }
 
 /// The file's content; null where there is no file.

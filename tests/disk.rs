@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use common::{Daemon, PATIENCE, World, chat, client, program};
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Someone who is not root.
 const NOBODY: u32 = 65534;
@@ -54,7 +54,7 @@ exec "$@"
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_no_token_is_spent_and_room_is_all_that_it_takes() {
     let Some(namespace) = namespace() else { return };
-    let world = world_with_a_refresh_due().await;
+    let world = World::with_a_refresh_due(Options::default()).await;
     let daemon = confined(&world, namespace, FULL);
     let inside = hermes_home_inside(&daemon);
     assert_spends_nothing(&world, &daemon, &["auth.json", "No space left"]).await;
@@ -65,7 +65,7 @@ async fn on_a_full_disk_no_token_is_spent_and_room_is_all_that_it_takes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_while_the_answer_comes_loses_nothing() {
     let Some(namespace) = namespace() else { return };
-    let world = world_with_a_refresh_due().await;
+    let world = World::with_a_refresh_due(Options::default()).await;
     let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
     world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
     let daemon = confined(&world, namespace, ROOMY);
@@ -93,7 +93,7 @@ async fn a_disk_that_fills_up_while_the_answer_comes_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_read_only_disk_no_token_is_spent_and_writing_is_all_that_it_takes() {
     let Some(namespace) = namespace() else { return };
-    let world = world_with_a_refresh_due().await;
+    let world = World::with_a_refresh_due(Options::default()).await;
     let daemon = confined(&world, namespace, READ_ONLY);
     assert_spends_nothing(
         &world,
@@ -123,7 +123,7 @@ async fn on_a_read_only_disk_no_token_is_spent_and_writing_is_all_that_it_takes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
-    let world = world_with_a_refresh_due().await;
+    let world = World::with_a_refresh_due(Options::default()).await;
     let home = world.home.path().join(".hermes");
     std::fs::set_permissions(&home, PermissionsExt::from_mode(0o500)).unwrap();
     let Some(daemon) = as_nobody(&world) else {
@@ -142,12 +142,9 @@ async fn a_store_of_another_user_stays_theirs() {
         eprintln!("skipped: only root writes another user's store");
         return;
     }
-    let world = world_with_a_refresh_due().await;
+    let world = World::with_a_refresh_due(Options::default()).await;
     let home = world.home.path().join(".hermes");
-    std::fs::create_dir(home.join("shared")).unwrap();
-    let mut mirror = world.store()["providers"]["nous"].clone();
-    mirror["_schema"] = json!(1);
-    std::fs::write(home.join("shared/nous_auth.json"), mirror.to_string()).unwrap();
+    world.write_mirror();
     give_to_nobody(world.home.path());
     let daemon = world.daemon();
     daemon.wait_for_log("the login was renewed");
@@ -182,7 +179,7 @@ async fn a_folder_in_the_stores_place_is_left_alone_until_the_store_is_back() {
 
 /// A refresh is due all the time, and the store can't be read.
 async fn assert_survives_a_broken_store(what: &str, break_it: impl Fn(&Path)) {
-    let world = world_with_a_refresh_due().await;
+    let world = World::with_a_refresh_due(Options::default()).await;
     let outage = PortalFault::Answer(Canned::status(503));
     world.cloud.break_portal(Endpoint::Refresh, outage);
     let daemon = world.daemon();
@@ -224,16 +221,6 @@ async fn assert_survives_a_broken_store(what: &str, break_it: impl Fn(&Path)) {
     assert_recovers(&world, &daemon, &world.home.path().join(".hermes"), what).await;
 }
 
-/// A login whose token lives for a minute, but was obtained so long ago that a refresh is due at once.
-async fn world_with_a_refresh_due() -> World {
-    let world = World::new(Options::default().access_ttl(Duration::from_mins(1))).await;
-    world.cloud.set_access_ttl(Duration::from_hours(1));
-    let mut store = world.store();
-    store["providers"]["nous"]["obtained_at"] = json!("2020-01-01T00:00:00+00:00");
-    std::fs::write(world.store_file(), store.to_string()).unwrap();
-    world
-}
-
 /// For some seconds nothing is asked of the portal, requests are served, and the error says what helps.
 async fn assert_spends_nothing(world: &World, daemon: &Daemon, words: &[&str]) {
     until(daemon, "an error", || {
@@ -260,7 +247,8 @@ async fn assert_recovers(world: &World, daemon: &Daemon, home: &Path, after: &st
         world.cloud.counts().refreshes == 1
             && stored_token(home) == world.cloud.current_refresh_token(world.family())
     };
-    until(daemon, "the refresh", written).await;
+    // The backoff has grown meanwhile.
+    until_within(Duration::from_mins(1), daemon, "the refresh", written).await;
     let took = started.elapsed();
     until(daemon, "no error", || last_error(daemon).is_empty()).await;
     assert_eq!(ask(daemon).await, 200);
@@ -278,12 +266,16 @@ async fn assert_recovers(world: &World, daemon: &Daemon, home: &Path, after: &st
 }
 
 async fn until(daemon: &Daemon, what: &str, condition: impl Fn() -> bool) {
+    until_within(PATIENCE, daemon, what, condition).await;
+}
+
+async fn until_within(limit: Duration, daemon: &Daemon, what: &str, condition: impl Fn() -> bool) {
     let waiting = async {
         while !tokio::task::block_in_place(&condition) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let done = tokio::time::timeout(PATIENCE, waiting).await;
+    let done = tokio::time::timeout(limit, waiting).await;
     assert!(done.is_ok(), "{what} never came:\n{}", daemon.logged());
 }
 

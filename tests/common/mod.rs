@@ -64,6 +64,30 @@ impl World {
         Self { cloud, login, home }
     }
 
+    /// A login whose token lives for a minute, but was obtained so long ago that a refresh is due at
+    /// once; later tokens live for an hour.
+    pub async fn with_a_refresh_due(options: Options) -> Self {
+        let world = Self::new(options.access_ttl(Duration::from_mins(1))).await;
+        world.cloud.set_access_ttl(Duration::from_hours(1));
+        let mut store = world.store();
+        store["providers"]["nous"]["obtained_at"] = "2020-01-01T00:00:00+00:00".into();
+        std::fs::write(world.store_file(), store.to_string()).expect("a store");
+        world
+    }
+
+    pub fn mirror_file(&self) -> PathBuf {
+        self.home.path().join(".hermes/shared/nous_auth.json")
+    }
+
+    /// Writes the mirror that Hermes Agent leaves beside the store.
+    pub fn write_mirror(&self) {
+        let mut mirror = self.store()["providers"]["nous"].clone();
+        mirror["_schema"] = 1.into();
+        let file = self.mirror_file();
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, mirror.to_string()).expect("a mirror");
+    }
+
     pub fn family(&self) -> Family {
         self.login.family
     }

@@ -127,6 +127,8 @@ pub enum Endpoint {
 pub enum PortalFault {
     /// This answer; the request is not processed.
     Answer(Canned),
+    /// This answer after a wait; the request is not processed.
+    LateAnswer(Duration, Canned),
     /// The request is processed, then this is the answer: a rotation that the client never sees.
     AnswerAfterCommit(Canned),
     /// Waits, then goes on as usual. The client's leaving does not stop it.

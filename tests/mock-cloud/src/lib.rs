@@ -249,7 +249,7 @@ impl MockCloud {
         self.inference.log.counts()
     }
 
-    /// The requests to the portal, in the order of their answers.
+    /// The requests to the portal, in their order.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.portal.calls).clone()
     }

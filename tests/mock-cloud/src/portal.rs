@@ -27,7 +27,7 @@ use crate::{admin, lock};
 pub struct Call {
     /// Which endpoint.
     pub endpoint: Endpoint,
-    /// The status of the answer; 0 when there was none.
+    /// The status of the answer; 0 when there is none.
     pub status: u16,
     /// When the request had been read.
     pub received: Instant,
@@ -83,20 +83,28 @@ impl Service for Portal {
             reason = "a server outlives its clients' patience"
         )]
         tokio::spawn(async move {
-            let mut call = Call::begin(endpoint);
-            let answer = portal.process(&mut call, &head, &form, &body).await;
-            call.status = answer.as_ref().map_or(0, Answer::status);
             let number = {
                 let mut calls = lock(&portal.calls);
-                calls.push(call);
+                calls.push(Call::begin(endpoint));
                 calls.len() - 1
             };
+            let request = Asked {
+                endpoint,
+                number,
+                head,
+                form,
+                body,
+            };
+            let answer = portal.process(&request).await;
+            portal.note(number, |call| {
+                call.status = answer.as_ref().map_or(0, Answer::status);
+            });
             sender.send((number, answer)).ok();
             drop(under_way);
         });
         let (number, answer) = receiver.await.map_err(|_| Hangup)?;
         let answer = answer?;
-        lock(&self.calls)[number].answered = Some(Instant::now());
+        self.note(number, |call| call.answered = Some(Instant::now()));
         Ok(match answer {
             Answer::Whole(canned) => render(canned),
             Answer::Endless => Response::new(AnswerBody::endless(vec![b' '; 16 * 1024])),
@@ -110,6 +118,16 @@ impl Service for Portal {
             }
         })
     }
+}
+
+/// A request, whole, and its number among the calls.
+#[derive(Debug)]
+struct Asked {
+    endpoint: Endpoint,
+    number: usize,
+    head: Parts,
+    form: Form,
+    body: bytes::Bytes,
 }
 
 /// An answer and how it is sent.
@@ -181,28 +199,30 @@ impl Portal {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    async fn process(
-        &self,
-        call: &mut Call,
-        head: &Parts,
-        form: &Form,
-        body: &[u8],
-    ) -> Result<Answer, Hangup> {
-        self.count(call.endpoint);
-        let fault = self.faults(call.endpoint).next();
+    fn note(&self, number: usize, change: impl FnOnce(&mut Call)) {
+        change(&mut lock(&self.calls)[number]);
+    }
+
+    async fn process(&self, asked: &Asked) -> Result<Answer, Hangup> {
+        self.count(asked.endpoint);
+        let fault = self.faults(asked.endpoint).next();
         let rotate = !matches!(fault, Some(PortalFault::KeepRefreshToken));
         match &fault {
             Some(PortalFault::Answer(canned)) => return Ok(Answer::Whole(canned.clone())),
+            Some(PortalFault::LateAnswer(delay, canned)) => {
+                tokio::time::sleep(*delay).await;
+                return Ok(Answer::Whole(canned.clone()));
+            }
             Some(PortalFault::DropBeforeCommit) => return Err(Hangup),
             Some(PortalFault::EndlessBody) => return Ok(Answer::Endless),
             Some(PortalFault::DelayBefore(delay)) => tokio::time::sleep(*delay).await,
             _ => {}
         }
-        let answer = match call.endpoint {
-            Endpoint::DeviceCode => self.device_code(form),
-            Endpoint::DevicePoll => self.device_poll(form),
-            Endpoint::Refresh => self.refresh(call, head, form, rotate),
-            Endpoint::AgentKey => self.agent_key(head, body),
+        let answer = match asked.endpoint {
+            Endpoint::DeviceCode => self.device_code(&asked.form),
+            Endpoint::DevicePoll => self.device_poll(&asked.form),
+            Endpoint::Refresh => self.refresh(asked, rotate),
+            Endpoint::AgentKey => self.agent_key(&asked.head, &asked.body),
         };
         Ok(Answer::Whole(match fault {
             Some(PortalFault::AnswerAfterCommit(canned)) => canned,
@@ -227,7 +247,8 @@ impl Portal {
         });
     }
 
-    fn refresh(&self, call: &mut Call, head: &Parts, form: &Form, rotate: bool) -> Canned {
+    fn refresh(&self, asked: &Asked, rotate: bool) -> Canned {
+        let Asked { head, form, .. } = asked;
         if form.get("grant_type").map(String::as_str) != Some("refresh_token") {
             return Canned::oauth_error(400, "unsupported_grant_type", "refresh_token expected");
         }
@@ -250,7 +271,7 @@ impl Portal {
             }
             Presented::Rotated(login) => {
                 if rotate {
-                    call.committed = Some(Instant::now());
+                    self.note(asked.number, |call| call.committed = Some(Instant::now()));
                 }
                 self.log.count(|counts| counts.refreshes += 1);
                 let mut answer = self.token_answer(&login);
