@@ -136,7 +136,7 @@ async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
 
 /// As after `sudo`: whatever is written must stay the user's, or Hermes Agent is locked out.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the owner is lost today; a change that keeps it is under way"]
+
 async fn a_store_of_another_user_stays_theirs() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root writes another user's store");

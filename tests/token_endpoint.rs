@@ -435,7 +435,7 @@ impl Scene<'_> {
 /// The token was spent, and its answer was lost. A portal with a grace gives it again; one without
 /// calls it reuse, and the login is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "today a lost answer waits for the backoff; asking once more at once is under way"]
+
 async fn an_answer_that_was_lost_after_the_token_was_spent_is_asked_for_once_more_at_once() {
     let lost = [
         ("the connection closes", PortalFault::DropAfterCommit),

@@ -395,7 +395,12 @@ impl Keeper {
             return;
         }
         let now = self.clock.now();
-        let seen = login.time("obtained_at").map_or(now, |at| at.min(now));
+        let life = self.adapter.grant_lifetime().unwrap_or_default();
+        // A time from which the grant would have ended long ago is none.
+        let told = login
+            .time("obtained_at")
+            .filter(|at| clock::after(*at, life) > now);
+        let seen = told.map_or(now, |at| at.min(now));
         let seen = match self.since {
             Some((since, false)) => since.min(seen),
             Some((_, true)) | None => seen,

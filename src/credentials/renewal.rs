@@ -138,7 +138,7 @@ impl Keeper {
         let (code, asked) = match trouble {
             Trouble::Store(_) | Trouble::Gone => ("store", None),
             Trouble::Endpoint { retry_after, .. } => ("token_endpoint", *retry_after),
-            Trouble::AnswerLost { retry_after, .. } => ("answer_lost", *retry_after),
+            Trouble::AnswerLost { retry_after, .. } => ("token_endpoint", *retry_after),
         };
         let now = self.clock.now();
         let delay = self.backoff.failed(asked);

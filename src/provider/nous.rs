@@ -36,6 +36,8 @@ const INFERENCE_HOSTS: [&str; 2] = [
 const PORTAL_HOSTS: [&str; 3] = ["portal.nousresearch.com", "localhost", "127.0.0.1"];
 const CLIENT_ID: &str = "hermes-cli";
 const SCOPE: &str = "inference:invoke";
+/// A clock that is further behind is not believed to be one.
+const SKEW: chrono::Duration = chrono::Duration::hours(2);
 /// A grant ends this long after the login, as users report.
 const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// A minted key should live this long at least, in seconds.
@@ -461,6 +463,8 @@ fn end_of(claims: &Claims, login: &Login, now: DateTime<Utc>) -> Option<DateTime
     let ours = claims
         .issued_at()
         .zip(login.time("obtained_at").filter(|at| *at <= now))
+        // What lies further back is an older token's time.
+        .filter(|(issued, obtained)| *issued - *obtained <= SKEW)
         .map(|(issued, obtained)| obtained + (end - issued));
     Some(ours.map_or(end, |ours| ours.min(end)))
 }
