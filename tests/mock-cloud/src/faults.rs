@@ -1,13 +1,14 @@
 //! What can be made to go wrong, and the queue of it.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::lock;
 use crate::steering::Steering;
@@ -129,6 +130,8 @@ pub enum PortalFault {
     Answer(Canned),
     /// This answer after a wait; the request is not processed.
     LateAnswer(Duration, Canned),
+    /// This answer, once there is a permit; the request is not processed.
+    HeldAnswer(Arc<Semaphore>, Canned),
     /// The request is processed, then this is the answer: a rotation that the client never sees.
     AnswerAfterCommit(Canned),
     /// Waits, then goes on as usual. The client's leaving does not stop it.

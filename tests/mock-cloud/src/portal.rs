@@ -213,6 +213,10 @@ impl Portal {
                 tokio::time::sleep(*delay).await;
                 return Ok(Answer::Whole(canned.clone()));
             }
+            Some(PortalFault::HeldAnswer(gate, canned)) => {
+                gate.acquire().await.map_err(|_| Hangup)?.forget();
+                return Ok(Answer::Whole(canned.clone()));
+            }
             Some(PortalFault::DropBeforeCommit) => return Err(Hangup),
             Some(PortalFault::EndlessBody) => return Ok(Answer::Endless),
             Some(PortalFault::DelayBefore(delay)) => tokio::time::sleep(*delay).await,
