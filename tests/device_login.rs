@@ -360,9 +360,9 @@ async fn the_edge_and_a_slow_portal_do_not_end_a_login() {
             world.cloud.fail_portal(Endpoint::DevicePoll, 1, &fault);
             let polls = world.cloud.counts().device_polls;
             let login = Login::begin(&world, &["--separate", "--force"]);
-            let deadline = std::time::Instant::now() + PATIENCE;
+            let deadline = tokio::time::Instant::now() + PATIENCE;
             while world.cloud.counts().device_polls == polls {
-                assert!(std::time::Instant::now() < deadline, "no poll");
+                assert!(tokio::time::Instant::now() < deadline, "no poll");
                 std::thread::yield_now();
             }
             world.cloud.approve(login.user_code());
@@ -410,10 +410,10 @@ async fn a_dead_login_is_told_to_the_hooks_and_a_new_one_too() {
             .collect()
     };
     let wait_for = |count: usize| {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         while events().len() < count {
             assert!(
-                std::time::Instant::now() < deadline,
+                tokio::time::Instant::now() < deadline,
                 "{:?} {}",
                 events(),
                 daemon.logged()
@@ -498,9 +498,13 @@ async fn a_store_that_is_put_back_from_a_backup_does_not_end_the_login() {
     assert_serves(&daemon).await;
     std::fs::write(world.store_file(), backup).unwrap();
     let current = world.cloud.current_refresh_token(world.family()).unwrap();
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while block(&world.store_file())["refresh_token"] != current {
-        assert!(std::time::Instant::now() < deadline, "{}", daemon.logged());
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            daemon.logged()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     world.cloud.revoke_access_tokens();

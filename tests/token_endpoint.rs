@@ -230,7 +230,7 @@ impl Scene<'_> {
             self.name
         );
         self.serves_all(WATCHED).await;
-        assert_eq!(self.calls(), 1, "{}", self.name);
+        assert_eq!(self.calls(), 1, "{}: {}", self.name, self.daemon.logged());
         assert_eq!(self.stored("refresh_token"), self.current());
         format!(
             "1 | {}",

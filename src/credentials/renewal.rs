@@ -137,8 +137,9 @@ impl Keeper {
     fn troubled(&mut self, trouble: &Trouble) {
         let (code, asked) = match trouble {
             Trouble::Store(_) | Trouble::Gone => ("store", None),
-            Trouble::Endpoint { retry_after, .. } => ("token_endpoint", *retry_after),
-            Trouble::AnswerLost { retry_after, .. } => ("token_endpoint", *retry_after),
+            Trouble::Endpoint { retry_after, .. } | Trouble::AnswerLost { retry_after, .. } => {
+                ("token_endpoint", *retry_after)
+            }
         };
         let now = self.clock.now();
         let delay = self.backoff.failed(asked);
@@ -380,7 +381,7 @@ impl Keeper {
     /// kept and used all the same: the old token is spent.
     async fn granted(&mut self, attempt: &mut Attempt<'_>, grant: Grant) {
         let now = self.clock.now();
-        let (lifetime, renewal) = (grant.lifetime(), grant.renewal());
+        let (lifetime, renewal) = (self.adapter.lifetime(&grant), grant.renewal());
         let found = attempt.store.found();
         let stored = found.and_then(|found| found.login.secret("refresh_token"));
         let spent = [attempt.login.secret("refresh_token"), stored];

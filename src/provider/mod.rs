@@ -251,6 +251,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// [`TokenError`] says whether the grant is dead or the endpoint out of order.
     async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError>;
 
+    /// How long what was granted lives from its receipt, as far as the endpoint says.
+    fn lifetime(&self, grant: &Grant) -> Option<Duration> {
+        grant.lifetime()
+    }
+
     /// Merges what was granted into the login, received at `now`.
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>);
 

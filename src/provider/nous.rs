@@ -36,6 +36,9 @@ const INFERENCE_HOSTS: [&str; 2] = [
 const PORTAL_HOSTS: [&str; 3] = ["portal.nousresearch.com", "localhost", "127.0.0.1"];
 const CLIENT_ID: &str = "hermes-cli";
 const SCOPE: &str = "inference:invoke";
+/// A token or key that was just granted without a lifetime that makes sense is used for so many
+/// seconds: counting it as expired would spend the next one at once.
+const UNTOLD: u64 = 900;
 /// A clock that is further behind is not believed to be one.
 const SKEW: chrono::Duration = chrono::Duration::hours(2);
 /// A grant ends this long after the login, as users report.
@@ -296,6 +299,21 @@ impl Adapter for Nous {
         Ok(Grant { answer, renewal })
     }
 
+    /// A JWT tells its life itself, and `expires_in` does not prolong it.
+    fn lifetime(&self, grant: &Grant) -> Option<std::time::Duration> {
+        let told = grant.lifetime();
+        let token = grant.answer.get("access_token").and_then(Value::as_str);
+        let claims = token.and_then(Claims::decode);
+        let life = claims
+            .and_then(|claims| Some(claims.expires_at()? - claims.issued_at()?))
+            .and_then(|life| life.to_std().ok())
+            .filter(|life| !life.is_zero());
+        match (told, life) {
+            (Some(told), Some(life)) => Some(told.min(life)),
+            (told, life) => told.or(life),
+        }
+    }
+
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
         let answer = Login::new(grant.answer);
         match grant.renewal {
@@ -367,7 +385,10 @@ fn apply_refresh(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
         "inference_base_url",
         inference.unwrap_or_else(|| INFERENCE.to_owned()),
     );
-    let lifetime = seconds(answer.fields().get("expires_in"));
+    let lifetime = match seconds(answer.fields().get("expires_in")) {
+        0 => UNTOLD,
+        told => told,
+    };
     login.set("obtained_at", iso(now));
     login.set("expires_in", lifetime);
     login.set(
@@ -390,9 +411,14 @@ fn apply_refresh(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
 }
 
 fn apply_agent_key(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
-    let lifetime = seconds(answer.fields().get("expires_in"));
-    let end = answer.time("expires_at");
-    let end = end.unwrap_or_else(|| clock::after(now, std::time::Duration::from_secs(lifetime)));
+    let told = seconds(answer.fields().get("expires_in"));
+    let until = answer.time("expires_at").map(|end| clock::until(end, now));
+    let lifetime = match (told, until) {
+        (0, Some(until)) if !until.is_zero() => until.as_secs(),
+        (0, _) => UNTOLD,
+        (told, _) => told,
+    };
+    let end = clock::after(now, std::time::Duration::from_secs(lifetime));
     if let Some(key) = answer.text("api_key") {
         login.set("agent_key", key.to_owned());
     }
