@@ -35,6 +35,8 @@ struct Tally {
     answer_under_way: usize,
     /// The answer had been sent, and it was on no disk.
     window: usize,
+    /// A temporary file has it whole: the next start takes it from there.
+    temporary: usize,
     /// The mirror has it, the store not yet: the next start takes it from there.
     mirror_only: usize,
     /// Store and mirror have it.
@@ -91,26 +93,19 @@ async fn five_hundred_kills_lose_a_login_only_between_the_answer_and_the_disk() 
         }
     }
     assert_eq!(ask(&http, &world.daemon()).await, 200);
-    let left = std::fs::read_dir(world.home.path().join(".hermes")).unwrap();
-    let left = left.filter(|entry| {
-        entry
-            .as_ref()
-            .unwrap()
-            .path()
-            .to_string_lossy()
-            .contains(".tmp.")
-    });
     println!(
         "{KILLS} x kill -9 within {span:?} and a delay: {} before the portal saw it, {} before its \
-         answer, {} after the answer and before the disk (logins lost: {}), {} with only the mirror \
-         written, {} after all was; {} temporary files left; {:.1} s",
+         answer, {} after the answer and before it was in any file (logins lost: {}), {} with only a \
+         temporary file written, {} with only the mirror, {} after all was; {} temporary files left; \
+         {:.1} s",
         tally.not_asked,
         tally.answer_under_way,
         tally.window,
         tally.answer_under_way + tally.window,
+        tally.temporary,
         tally.mirror_only,
         tally.durable,
-        left.count(),
+        temporary_files(&world).len(),
         started.elapsed().as_secs_f64()
     );
     assert!(
@@ -128,6 +123,12 @@ impl Tally {
         let holds = |login: &Value| login["refresh_token"] == *current;
         let in_store = holds(&world.store()["providers"]["nous"]);
         let in_mirror = holds(&whole_json(&world.mirror_file()));
+        let in_temporary = temporary_files(world).iter().any(|file| {
+            let text = std::fs::read(file).unwrap();
+            let text = String::from_utf8_lossy(&text);
+            let whole = serde_json::from_str::<Value>(text.trim_end_matches('\0')).is_ok();
+            whole && text.contains(&current)
+        });
         let committed = calls.first().and_then(|call| call.committed).is_some();
         let answered = calls.first().and_then(|call| call.answered);
         let place = match (committed, in_store) {
@@ -141,12 +142,27 @@ impl Tally {
                 &mut self.durable
             }
             (true, false) if in_mirror => &mut self.mirror_only,
+            (true, false) if in_temporary => &mut self.temporary,
             (true, false) if answered.is_some_and(|at| at.into_std() < killed) => &mut self.window,
             (true, false) => &mut self.answer_under_way,
         };
         *place += 1;
-        in_store || in_mirror
+        in_store || in_mirror || in_temporary
     }
+}
+
+/// The temporary files that are left beside store and mirror.
+fn temporary_files(world: &World) -> Vec<PathBuf> {
+    let home = world.home.path().join(".hermes");
+    let folders = [home.clone(), home.join("shared")];
+    let entries = folders
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|file| file.to_string_lossy().contains(".hermes-proxyd."))
+        .collect()
 }
 
 /// Ends the daemon's token, has an app learn it, and kills at a moment of the refresh that follows.

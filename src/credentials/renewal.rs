@@ -173,6 +173,7 @@ impl Keeper {
         };
         let mut login = found.login.clone();
         self.notice_put_back(&login);
+        self.salvage(&transaction, &login);
         let merge = self.merge(&mut login, found.mirror.as_ref());
         let mut attempt = Attempt {
             store: transaction,
@@ -201,6 +202,35 @@ impl Keeper {
             what,
             retry_after: None,
         })
+    }
+
+    /// A refresh of the stored token was cut off. If it was cut between the writing of the answer
+    /// and the file's renaming, the answer still lies beside the store.
+    fn salvage(&mut self, store: &Transaction, stored: &Login) {
+        if self.unsaved.is_some() || !self.is_suspect(stored) {
+            return;
+        }
+        let (logins, mirrors) = store.unfinished();
+        let from_mirrors = mirrors.into_iter().map(|mirror| {
+            let mut login = stored.clone();
+            login.remove("refresh_token");
+            self.merge(&mut login, Some(&mirror));
+            login
+        });
+        let spent = stored.secret("refresh_token");
+        let next = logins.into_iter().chain(from_mirrors).find(|login| {
+            let token = login.secret("refresh_token");
+            token.is_some() && !same(token.as_ref(), spent.as_ref())
+        });
+        if let Some(next) = next {
+            let provider = self.adapter.name().as_str();
+            tracing::warn!(
+                provider,
+                "the answer of a refresh that was cut off was found"
+            );
+            self.unsaved = Some(Unsaved::new(next, [spent, None], self.latest.take()));
+            self.latest.clone_from(&self.unsaved);
+        }
     }
 
     /// Merges the mirror, if there is one, into a login.

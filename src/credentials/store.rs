@@ -370,6 +370,21 @@ impl Transaction {
         self.found.as_ref()
     }
 
+    /// What a killed process had written of a rotation and not yet renamed: logins, and mirrors.
+    pub(super) fn unfinished(&self) -> (Vec<Login>, Vec<Login>) {
+        let Some(found) = &self.found else {
+            return Default::default();
+        };
+        let stores = write::unfinished(&found.source);
+        let logins = stores
+            .into_iter()
+            .filter_map(|mut document| block(&mut document, self.store.key))
+            .collect();
+        let mirrors = self.mirror.as_deref().map(write::unfinished);
+        let mirrors = mirrors.unwrap_or_default().into_iter().map(Login::new);
+        (logins, mirrors.collect())
+    }
+
     /// Reads the files once more, as when a grant that they hold turned out to be spent.
     pub(super) fn read_again(&mut self) -> Result<(), StoreError> {
         self.found = self.store.peek()?;

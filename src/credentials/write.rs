@@ -1,6 +1,7 @@
 //! Replacing a file durably: a private temporary file in the same folder, synced, renamed over
 //! the old one, then the folder synced. The old content is there until the new one is.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -41,8 +42,11 @@ impl Prepared {
         let missing = || io::Error::new(io::ErrorKind::NotFound, "it has no folder");
         let folder = target.parent().ok_or_else(missing)?;
         make_folder(folder)?;
-        let mut prefix = target.file_name().ok_or_else(missing)?.to_owned();
-        prefix.push(".tmp.");
+        let prefix = temporary_prefix(&target).ok_or_else(missing)?;
+        for leftover in leftovers(&target) {
+            // One that can't be removed is in nobody's way.
+            fs::remove_file(leftover).ok();
+        }
         // Made with mode 0600, under a name that nobody had.
         let file = tempfile::Builder::new()
             .prefix(&prefix)
@@ -96,6 +100,43 @@ impl Prepared {
             None => Ok(()),
         }
     }
+}
+
+/// What our temporary files beside `target` are called.
+fn temporary_prefix(target: &Path) -> Option<OsString> {
+    let mut prefix = target.file_name()?.to_owned();
+    prefix.push(".hermes-proxyd.");
+    Some(prefix)
+}
+
+/// Our temporary files beside `target` that a process left when it was killed. The caller holds
+/// the lock, so nobody else is using them.
+fn leftovers(target: &Path) -> Vec<PathBuf> {
+    let Some((folder, prefix)) = target.parent().zip(temporary_prefix(target)) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.as_encoded_bytes()
+                .starts_with(prefix.as_encoded_bytes())
+        })
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The objects in the temporary files beside `store` that were written whole, and then not
+/// renamed.
+pub(super) fn unfinished(store: &Path) -> Vec<Map<String, Value>> {
+    let target = store.canonicalize().unwrap_or_else(|_| store.to_owned());
+    let read = |file: PathBuf| {
+        let bytes = Zeroizing::new(fs::read(file).ok()?);
+        // What was there to make room comes after the content.
+        let end = bytes.iter().rposition(|byte| *byte != 0)? + 1;
+        serde_json::from_slice(bytes.get(..end)?).ok()
+    };
+    leftovers(&target).into_iter().filter_map(read).collect()
 }
 
 /// Replaces `store` by this object, indented as Hermes Agent does.
@@ -191,6 +232,27 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_wrote_is_found_and_the_next_one_clears_it_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("auth.json");
+        let mut written = Prepared::beside(&store).unwrap();
+        written.file.seek(SeekFrom::Start(0)).unwrap();
+        written.file.write_all(b"{\"a\": 1}\n").unwrap();
+        written.file.disable_cleanup(true);
+        drop(written);
+        fs::write(dir.path().join("auth.json.hermes-proxyd.torn"), "{\"a\": ").unwrap();
+        fs::write(dir.path().join("auth.json.tmp.theirs"), "{}").unwrap();
+        assert_eq!(unfinished(&store), [object(&json!({"a": 1}))]);
+        replace(&store, None, object(&json!({"b": 1}))).unwrap();
+        let left = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(
+            (left, unfinished(&store).len()),
+            (2, 0),
+            "ours are gone, theirs is not"
+        );
     }
 
     #[test]
