@@ -12,6 +12,8 @@ use crate::clock;
 use crate::provider::{Assessment, Credential, Grant, Login, Merge, Renewal, TokenError};
 use crate::secret::Secret;
 
+/// A store that can't be locked, read or written is tried again after this time at the latest.
+const STORE_AGAIN: Duration = Duration::from_secs(10);
 /// A mirror that could not be written is tried again after this time.
 const MEND_AGAIN: Duration = Duration::from_mins(1);
 /// A renewal takes at most so many steps: a refresh, then a key minted, and each once more when
@@ -142,7 +144,11 @@ impl Keeper {
             }
         };
         let now = self.clock.now();
-        let delay = self.backoff.failed(asked);
+        let mut delay = self.backoff.failed(asked);
+        if code == "store" {
+            // Nobody is asked for anything, and whoever mends it is waiting.
+            delay = delay.min(STORE_AGAIN);
+        }
         self.retry_at = Some(clock::after(now, delay));
         self.failed(code, &trouble.to_string());
         self.status(|status| {
@@ -280,7 +286,7 @@ impl Keeper {
                 reason: trouble.to_string(),
             });
         }
-        let delay = self.backoff.failed(None);
+        let delay = self.backoff.failed(None).min(STORE_AGAIN);
         self.retry_at = Some(clock::after(self.clock.now(), delay));
         self.unsaved = Some(unsaved);
     }

@@ -619,7 +619,13 @@ fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fault(error)),
     };
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    // Room for all of it at once: a vector that grows leaves unwiped copies behind.
+    let size = handle
+        .metadata()
+        .map_or(0, |metadata| metadata.len())
+        .min(LARGEST);
+    let room = usize::try_from(size).unwrap_or_default() + 1;
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(room));
     handle
         .take(LARGEST + 1)
         .read_to_end(&mut bytes)
