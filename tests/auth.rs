@@ -526,7 +526,9 @@ async fn the_browser_opens_where_a_person_sees_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_that_concerns_hermes_agent_is_asked_about() {
-    let logout = json!({"logout": {"provider": null}});
+    // The daemon is told which login the user was asked about.
+    let store = "/home/u/.hermes/auth.json";
+    let logout = json!({"logout": {"provider": null, "store": store}});
     let session = Session::with(Fake::default());
     let run = session.run("auth logout").await;
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
@@ -637,7 +639,7 @@ async fn a_refresh_tells_how_it_ended() {
         (
             RefreshResult::Rejected,
             4,
-            "`hermesctl auth login nous --force`",
+            "`hermesctl auth status` names the command",
         ),
         (RefreshResult::Other("late".into()), 1, "late"),
     ] {

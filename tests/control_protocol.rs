@@ -166,6 +166,7 @@ fn the_requests_about_logins() {
     let session = LoginSession { session: 7 };
     let nous = ProviderChoice {
         provider: Some("nous".into()),
+        store: None,
     };
     for (name, op) in [
         ("login_begin", Operation::LoginBegin(begin)),

@@ -511,3 +511,203 @@ async fn a_store_that_is_put_back_from_a_backup_does_not_end_the_login() {
     assert_serves(&daemon).await;
     assert_eq!(world.cloud.counts().reuse_events, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_separate_login_that_ends_gives_way_to_hermes_agents_and_a_logout_spares_that_one() {
+    let world = World::new(Options::default()).await;
+    let told = world.home.path().join("told");
+    let hook = format!(
+        "[[hooks]]\ncommand = [\"sh\", \"-c\", \"cat >> {}\"]\n",
+        told.display()
+    );
+    let daemon = world.daemon_with(&hook, &[]);
+    log_in(&world, &["--separate"]);
+    let hermes = block(&world.store_file());
+    let own = block(&own_store(&world))["refresh_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let family = world.cloud.family_of(&own).unwrap();
+    world.cloud.revoke(family);
+    // The first request learns of the end; the next ones are Hermes Agent's login's.
+    let first = post(&daemon, &chat("x")).await.status();
+    assert!(first == 200 || first == 401, "{first}");
+    assert_serves(&daemon).await;
+    let line: Value = serde_json::from_str(&daemon.wait_for_log("login_ended")).unwrap();
+    assert_eq!(line["command"], "hermesctl auth login nous --separate");
+    let login = daemon.status()["providers"][0]["login"].clone();
+    assert_eq!(
+        (&login["separate"], &login["store"]),
+        (&json!(false), &json!(world.store_file()))
+    );
+    // Whoever wants the ended one out is asked about the living one.
+    let output = run(&world, &["auth", "logout", "nous"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(block(&world.store_file()), hermes);
+    assert_serves(&daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_login_that_can_not_be_saved_survives_the_daemons_end() {
+    let world = World::new(Options::default()).await;
+    let mut daemon = world.daemon();
+    let home = world.home.path().join(".hermes");
+    // The folder goes away while the token is being spent.
+    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    world.cloud.revoke_access_tokens();
+    let asking = tokio::spawn(
+        client()
+            .post(daemon.url("/chat/completions"))
+            .json(&chat("x"))
+            .send(),
+    );
+    world
+        .cloud
+        .wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1)
+        .await;
+    let aside = world.home.path().join("aside");
+    std::fs::rename(&home, &aside).unwrap();
+    std::fs::write(&home, "in the way").unwrap();
+    assert_eq!(
+        asking.await.unwrap().unwrap().status(),
+        200,
+        "{}",
+        daemon.logged()
+    );
+    daemon.wait_for_log("login_not_saved");
+    daemon.kill();
+    std::fs::remove_file(&home).unwrap();
+    std::fs::rename(&aside, &home).unwrap();
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_ne!(block(&world.store_file())["refresh_token"], current);
+    let daemon = world.daemon();
+    assert_serves(&daemon).await;
+    assert_eq!(block(&world.store_file())["refresh_token"], current);
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refresh_calls, counts.reuse_events),
+        (1, 0),
+        "{}",
+        daemon.logged()
+    );
+    let journal = world.home.path().join(".local/state/hermes-proxyd/journal");
+    assert_eq!(
+        std::fs::read_dir(journal).unwrap().count(),
+        0,
+        "the login lies about"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_and_a_mirror_that_are_both_dead_are_one_dead_login() {
+    let world = World::new(Options::default()).await;
+    let other = world.cloud.login();
+    let shared = world.home.path().join(".hermes/shared");
+    std::fs::create_dir(&shared).unwrap();
+    let mirror = world.cloud.hermes_store(&other)["providers"]["nous"].clone();
+    std::fs::write(shared.join("nous_auth.json"), mirror.to_string()).unwrap();
+    world.cloud.revoke(world.family());
+    world.cloud.revoke(other.family);
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while daemon.status()["providers"][0]["state"] != "login_needed" {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            daemon.logged()
+        );
+        post(&daemon, &chat("x")).await;
+    }
+    let calls = world.cloud.counts().refresh_calls;
+    assert!(calls <= 2, "{calls} calls with two dead tokens");
+    post(&daemon, &chat("x")).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(world.cloud.counts().refresh_calls, calls);
+    assert!(block(&world.store_file())["refresh_token"].is_null());
+    assert!(!shared.join("nous_auth.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_outlasts_a_reload_of_its_provider() {
+    let world = nobody().await;
+    let daemon = world.daemon();
+    let login = Login::begin(&world, &[]);
+    world.write_config("[timeouts]\ncredential = \"11s\"\n");
+    assert!(world.ctl(&["proxy", "reload"]).status.success());
+    world.cloud.approve(login.user_code());
+    let (end, status) = login.end();
+    assert!(status.success(), "{end}");
+    assert_serves(&daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_before_another_programs_rotation_is_put_right_too() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    world.cloud.revoke_access_tokens();
+    assert_serves(&daemon).await;
+    let backup = std::fs::read(world.store_file()).unwrap();
+    // Another program rotates, as Hermes Agent does: the helper, told by nobody.
+    let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
+    let old_mirror = std::fs::read(&mirror).unwrap();
+    let alone = tempfile::tempdir().unwrap();
+    let output = hermesctl(&world, &["auth", "refresh", "--json"])
+        .env("XDG_RUNTIME_DIR", alone.path())
+        .output()
+        .unwrap();
+    assert_eq!(json_of(&output)["result"], "refreshed", "{output:?}");
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while daemon.status()["providers"][0]["last_refresh"]["result"] != "adopted" {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            daemon.logged()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    std::fs::write(world.store_file(), backup).unwrap();
+    std::fs::write(&mirror, old_mirror).unwrap();
+    while block(&world.store_file())["refresh_token"] != current {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            daemon.logged()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.cloud.revoke_access_tokens();
+    assert_serves(&daemon).await;
+    assert_eq!(world.cloud.counts().reuse_events, 0);
+}
+
+/// As in a container: a file that is mounted by itself can't be replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_mounted_by_itself_is_written_in_place() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: a mount namespace needs root");
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    let mut command = program("unshare", world.home.path());
+    let script = "mount --bind \"$HOME/.hermes/auth.json\" \"$HOME/.hermes/auth.json\" && exec \"$0\" \"$@\"";
+    command
+        .args(["-m", "--propagation", "private", "sh", "-c", script])
+        .arg(env!("CARGO_BIN_EXE_hermes-proxyd"))
+        .args(["--port", "0", "--log-format", "json"])
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url());
+    let daemon = Daemon::start(command, world.home.path());
+    world.cloud.revoke_access_tokens();
+    assert_serves(&daemon).await;
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_eq!(
+        block(&world.store_file())["refresh_token"],
+        current,
+        "{}",
+        daemon.logged()
+    );
+    assert_eq!(daemon.status()["providers"][0]["unsaved"], false);
+}

@@ -329,7 +329,7 @@ impl World {
                 }
             }
             Event::Logout => {
-                if let Some(removed) = self.handle().logout().await {
+                if let Some(removed) = self.handle().logout(None).await {
                     removed.unwrap();
                     return Outcome::LoggedOut;
                 }

@@ -122,7 +122,7 @@ impl Client {
 
     /// Has the configuration and the logins read again.
     pub async fn reload(&mut self) -> Result<ReloadReport, ClientError> {
-        self.call(Operation::Reload, PATIENCE).await
+        self.call(Operation::Reload, LONG_PATIENCE).await
     }
 
     /// Begins a login; takes 90 seconds at most.

@@ -111,6 +111,10 @@ fn unknown_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
 pub struct ProviderChoice {
     /// Its name; `None` means the default provider.
     pub provider: Option<String>,
+    /// For a logout: the file of the login that the user was asked about. With another login in
+    /// use by then, nothing is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<PathBuf>,
 }
 
 /// Which login is to begin, and how.

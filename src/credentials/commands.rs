@@ -1,6 +1,8 @@
 //! What a person asks of a keeper: refresh now, take a new login, log out. Steps of the keeper's
 //! own task, so that none of them meets a renewal half-way.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 
 use super::handle::Standing;
@@ -8,6 +10,9 @@ use super::keeper::{Keeper, blocking};
 use super::status::RefreshResult;
 use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
+
+/// What is said of a renewed login that can't be written.
+const UNSAVED: &str = "the renewed login can't be saved yet; `hermesctl proxy status` tells why";
 
 /// What came of a refresh that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,7 @@ impl Keeper {
             renewed.map_err(|trouble| (RefreshResult::Failed, trouble))
         };
         let expires_at = self.expires_at();
+        let unsaved = self.unsaved.is_some().then(|| UNSAVED.to_owned());
         match result {
             Ok(Some(RefreshResult::Rejected)) => Refreshed {
                 result: RefreshResult::Rejected,
@@ -44,7 +50,7 @@ impl Keeper {
             },
             Ok(result) => Refreshed {
                 result: result.unwrap_or(RefreshResult::Adopted),
-                detail: None,
+                detail: unsaved,
                 expires_at,
             },
             Err((result, detail)) => Refreshed {
@@ -99,6 +105,12 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
+        if self.unsaved.is_some() {
+            self.renew(None).await.ok();
+        }
+        if self.unsaved.is_some() {
+            return Err(StoreError::Waiting);
+        }
         let mut transaction = store.open_for(place, self.lock_limit()).await?;
         blocking(move || transaction.prepare()).await
     }
@@ -108,10 +120,10 @@ impl Keeper {
         &mut self,
         grant: Grant,
         place: Place,
-    ) -> Result<std::path::PathBuf, StoreError> {
+    ) -> Result<PathBuf, StoreError> {
         let now = self.clock.now();
         let Some(store) = self.store.clone() else {
-            return Ok(std::path::PathBuf::new());
+            return Ok(PathBuf::new());
         };
         let mut transaction = store.open_for(place, self.lock_limit()).await?;
         let found = transaction.found().cloned();
@@ -142,24 +154,40 @@ impl Keeper {
         Ok(source)
     }
 
-    /// Takes the login that is in use out of the store.
-    pub(super) async fn logout(&mut self) -> Result<Removed, StoreError> {
+    /// Takes the login that is in use out of the store, if it is still the one that was `meant`.
+    pub(super) async fn logout(&mut self, meant: Option<PathBuf>) -> Result<Removed, StoreError> {
         let now = self.clock.now();
         let Some(store) = self.store.clone() else {
             return Ok(Removed::default());
         };
         let mut transaction = store.open(self.lock_limit()).await?;
+        let found = transaction.found().map(|found| &found.source);
+        if let Some((found, _)) = found.zip(meant).filter(|(found, meant)| *found != meant) {
+            return Err(StoreError::Moved {
+                file: found.clone(),
+            });
+        }
         let removed = blocking(move || transaction.remove(now)).await?;
         self.start_anew();
         // The user knows.
-        self.told.end = true;
+        self.told.hush = true;
         self.look().await;
+        self.told.hush = false;
         self.told.end = false;
         Ok(removed)
     }
 
     fn new_login(&self, mut login: Login, grant: Grant, now: DateTime<Utc>) -> Login {
         Self::remove_tokens(&mut login);
+        for key in [
+            "client_id",
+            "scope",
+            "portal_base_url",
+            "inference_base_url",
+        ] {
+            // The new grant's, not the former one's.
+            login.remove(key);
+        }
         self.adapter.apply(&mut login, grant, now);
         if self.adapter.grant_lifetime().is_some() {
             super::grant::note_login_at(&mut login, now);
@@ -189,6 +217,7 @@ impl Keeper {
         self.retry_at = None;
         self.mend_at = None;
         self.since = None;
+        self.held = None;
         self.backoff.succeeded();
         self.suspect_ended();
         self.status(|status| status.last_error = None);

@@ -69,8 +69,11 @@ pub(super) enum Command {
     MakeRoom(Place, oneshot::Sender<Result<(), StoreError>>),
     /// Write a login that was just granted.
     Install(Grant, Place, oneshot::Sender<Result<PathBuf, StoreError>>),
-    /// Take the login out of the store.
-    Logout(oneshot::Sender<Result<Removed, StoreError>>),
+    /// Take the login out of the store, if it is still in the file that was meant.
+    Logout(
+        Option<PathBuf>,
+        oneshot::Sender<Result<Removed, StoreError>>,
+    ),
 }
 
 /// What the keeper and its handles share.
@@ -197,9 +200,10 @@ impl Handle {
         self.ask(|done| Command::Install(grant, place, done)).await
     }
 
-    /// Takes the login out of the store; `None` when the keeper has ended.
-    pub async fn logout(&self) -> Option<Result<Removed, StoreError>> {
-        self.ask(Command::Logout).await
+    /// Takes the login out of the store, if it is still in the file that was `meant`; `None` when
+    /// the keeper has ended.
+    pub async fn logout(&self, meant: Option<PathBuf>) -> Option<Result<Removed, StoreError>> {
+        self.ask(|done| Command::Logout(meant, done)).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -289,7 +293,9 @@ impl Handle {
     }
 
     fn login_needed(&self, reason: &str) -> Refusal {
-        let command = &self.login_command;
+        let own = self.status().login.is_some_and(|login| login.own);
+        let separate = if own { " --separate" } else { "" };
+        let command = format!("{}{separate}", self.login_command);
         Refusal::LoginNeeded {
             message: format!("hermes-proxyd: {reason}; run: {command}"),
         }

@@ -1,10 +1,12 @@
-//! The journal of tokens that are being spent: one file for each provider, there from just before
-//! a refresh token is sent until its successor is on disk.
+//! The journal of tokens that are being spent: one file for each login, there from just before a
+//! refresh token is sent until its successor is on disk.
 //!
 //! A single-use token that was sent may be spent, whether or not the answer came. A program that
 //! finds the entry of the token that stands in the store knows that a refresh was cut off, tries
 //! it at once (a portal with a grace time still gives the answer again), and can say what happened
 //! if the login turns out to be lost. The entry holds a fingerprint, never a token.
+//!
+//! Beside it lies, while a renewed login can't be written where it belongs, that login.
 
 use std::fs;
 use std::io;
@@ -39,11 +41,27 @@ impl Entry {
 }
 
 impl Journal {
-    /// The journal of the provider `name` in `folder`.
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
+    /// The journal in `folder` of the provider `name`, whose login lies in `store`.
+    pub(super) fn new(folder: &Path, name: &str, store: &Path) -> Self {
+        let store = Secret::new(store.to_string_lossy().into_owned());
         Self {
-            file: folder.join(format!("{name}.json")),
+            file: folder.join(format!("{name}-{}.json", store.fingerprint())),
         }
+    }
+
+    /// Keeps a renewed login that can't be written where it belongs.
+    pub(super) fn keep(&self, login: Map<String, Value>) -> Result<(), super::StoreError> {
+        write::replace_small(&self.kept_file(), login)
+    }
+
+    /// The renewed login that could not be written.
+    pub(super) fn kept(&self) -> Option<Map<String, Value>> {
+        let text = zeroize::Zeroizing::new(fs::read_to_string(self.kept_file()).ok()?);
+        serde_json::from_str(&text).ok()
+    }
+
+    fn kept_file(&self) -> PathBuf {
+        self.file.with_extension("login")
     }
 
     /// Notes durably that this token is about to be sent.
@@ -62,13 +80,19 @@ impl Journal {
         write::replace_small(&self.file, entry)
     }
 
-    /// The token's successor is on disk, or it was never sent.
-    pub(super) fn end(&self) {
-        match fs::remove_file(&self.file) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // An entry about a token that is no longer in the store means nothing.
-            Err(error) => tracing::debug!(%error, "a journal entry is left"),
+    /// The successor of this token is on disk, or the token was never sent. An entry about another
+    /// one stays: it is another process's.
+    pub(super) fn end(&self, entry: &Entry) {
+        if self.pending().is_some_and(|now| now.token != entry.token) {
+            return;
+        }
+        for file in [&self.file, &self.kept_file()] {
+            match fs::remove_file(file) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // An entry about a token that is no longer in the store means nothing.
+                Err(error) => tracing::debug!(%error, "a journal entry is left"),
+            }
         }
     }
 
@@ -89,9 +113,9 @@ mod tests {
     #[test]
     fn an_entry_is_there_until_it_is_ended_and_holds_no_token() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(&dir.path().join("journal"), "nous");
+        let store = Path::new("/home/u/.hermes/auth.json");
+        let journal = Journal::new(&dir.path().join("journal"), "nous", store);
         assert_eq!(journal.pending(), None);
-        journal.end();
         let token = Secret::new("the-refresh-token".to_owned());
         let now = "2026-11-23T12:00:00.5Z".parse().unwrap();
         journal.begin(&token, now).unwrap();
@@ -103,14 +127,23 @@ mod tests {
             "{entry:?}"
         );
         assert!(!entry.is_about(&Secret::new("another".to_owned())));
-        journal.end();
-        assert_eq!(journal.pending(), None);
+        let another = Entry {
+            token: "another".to_owned(),
+            ..entry.clone()
+        };
+        journal.end(&another);
+        assert_eq!(journal.pending(), Some(entry.clone()));
+        let login = json!({"refresh_token": "next"});
+        journal.keep(login.as_object().cloned().unwrap()).unwrap();
+        assert_eq!(journal.kept(), login.as_object().cloned());
+        journal.end(&entry);
+        assert_eq!((journal.pending(), journal.kept()), (None, None));
     }
 
     #[test]
     fn an_entry_that_was_cut_in_half_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(dir.path(), "nous");
+        let journal = Journal::new(dir.path(), "nous", Path::new("/auth.json"));
         fs::write(&journal.file, "{\"refresh_token_fing").unwrap();
         assert_eq!(journal.pending(), None);
     }

@@ -4,7 +4,7 @@
 //! renewal itself (see `renewal`) runs to its end whatever happens around it, because it may
 //! have spent a token.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
-use super::journal::Entry;
+use super::journal::{Entry, Journal};
 use super::notice::{Audience, Notice, NoticeKind};
 use super::schedule::Window;
 use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
@@ -31,6 +31,8 @@ const WATCH: Duration = Duration::from_secs(3);
 /// A credential just granted that was refused before it was ever taken is not replaced within
 /// this time: the provider refuses for another reason, and each refresh would spend a token.
 const UNPROVEN: Duration = Duration::from_secs(30);
+/// That time doubles so often: up to an hour.
+const LONGEST_TRIAL: u32 = 7;
 /// Commands that may wait; more than the connections a daemon takes by default.
 const QUEUE: usize = 2048;
 /// A lock is waited for at least this long, as Hermes Agent does.
@@ -94,6 +96,10 @@ pub struct Keeper {
     pub(super) since: Option<(DateTime<Utc>, bool)>,
     /// The file that the login in use lies in.
     pub(super) source: Option<PathBuf>,
+    /// The refresh token of the login that was taken last, and the note of that login's age.
+    pub(super) held: Option<(Option<Secret>, Option<DateTime<Utc>>)>,
+    /// So many tokens in a row were replaced before the provider had taken them.
+    pub(super) unproven: u32,
     pub(super) told: Told,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
@@ -108,6 +114,8 @@ pub(super) struct Told {
     pub(super) end: bool,
     /// That a login is not saved.
     pub(super) unsaved: bool,
+    /// Nothing, because it is about what the user has just asked for.
+    pub(super) hush: bool,
     /// So many of the warnings about the grant's end at this time.
     warned: Option<(DateTime<Utc>, usize)>,
 }
@@ -118,6 +126,7 @@ pub struct Estate {
     unsaved: Option<Unsaved>,
     latest: Option<Unsaved>,
     receipt: Option<Receipt>,
+    told: Told,
 }
 
 /// When a credential was received and when it ends by that.
@@ -232,6 +241,8 @@ impl Keeper {
             suspect: None,
             since: None,
             source: None,
+            held: None,
+            unproven: 0,
             told: Told::default(),
             mend_at: None,
             commands,
@@ -245,15 +256,12 @@ impl Keeper {
         self.unsaved = estate.unsaved;
         self.latest = estate.latest;
         self.receipt = estate.receipt;
+        self.told = estate.told;
     }
 
     /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
     /// does not know in the end is for the next keeper.
     pub async fn run(mut self, stop: CancellationToken) -> Estate {
-        self.suspect = self
-            .store
-            .as_ref()
-            .and_then(|store| store.journal().pending());
         // An inherited login serves even while the store can't be read.
         if let Some(unsaved) = self.unsaved.clone() {
             self.take(&unsaved.login);
@@ -278,6 +286,13 @@ impl Keeper {
             self.notice_others().await;
             self.warn_of_the_end();
         }
+        // A login that the user has just made is not lost to a reload.
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            if matches!(command, Command::Install(..)) {
+                self.obey(command).await;
+            }
+        }
         if self.unsaved.is_some() {
             self.renew(None).await.ok();
         }
@@ -285,6 +300,7 @@ impl Keeper {
             unsaved: self.unsaved,
             latest: self.latest,
             receipt: self.receipt,
+            told: self.told,
         }
     }
 
@@ -305,7 +321,7 @@ impl Keeper {
             Command::Install(grant, place, done) => {
                 drop(done.send(self.install(grant, place).await));
             }
-            Command::Logout(done) => drop(done.send(self.logout().await)),
+            Command::Logout(meant, done) => drop(done.send(self.logout(meant).await)),
         }
     }
 
@@ -338,9 +354,53 @@ impl Keeper {
 
     /// The token that a cut-off refresh was about is not in the store any more, or was never sent.
     pub(super) fn suspect_ended(&mut self) {
-        self.suspect = None;
-        if let Some(store) = &self.store {
-            store.journal().end();
+        if let (Some(entry), Some(journal)) = (self.suspect.take(), self.journal()) {
+            journal.end(&entry);
+        }
+    }
+
+    /// The journal of the login in use.
+    pub(super) fn journal(&self) -> Option<Journal> {
+        Some(self.store.as_ref()?.journal(self.source.as_deref()?))
+    }
+
+    /// Whether the login in use is ours alone.
+    pub(super) fn is_own(&self) -> bool {
+        let own = |store: &Store| self.source.as_ref().is_some_and(|file| store.is_own(file));
+        self.store.as_ref().is_some_and(own)
+    }
+
+    /// The login in use lies in `source`. What is known of a login in another file is of no use
+    /// here; what of it could not be saved lies beside its journal.
+    pub(super) fn enter(&mut self, source: &Path) {
+        if self.source.as_deref() == Some(source) {
+            return;
+        }
+        if self.source.replace(source.to_owned()).is_some() {
+            self.unsaved = None;
+            self.latest = None;
+            self.held = None;
+            self.since = None;
+        }
+        self.suspect = self.journal().and_then(|journal| journal.pending());
+    }
+
+    /// Another program has rotated the login that we held: the token that we held is spent. With
+    /// another note of its age it is another login, and the former one may be good still.
+    fn note_adoption(&mut self, login: &Login) {
+        let token = login.secret("refresh_token");
+        let lineage = grant::login_at(login);
+        let known = self.latest.as_ref().map(|latest| &latest.login);
+        let ours =
+            known.is_some_and(|known| same(known.secret("refresh_token").as_ref(), token.as_ref()));
+        let held = self.held.replace((token.clone(), lineage));
+        let Some((before, former)) = held.filter(|_| !ours) else {
+            return;
+        };
+        let rotated = !same(before.as_ref(), token.as_ref()) && !self.was_spent(token.as_ref());
+        if rotated && token.is_some() && lineage.is_some() && lineage == former {
+            let latest = Unsaved::new(login.clone(), [before, None], self.latest.take());
+            self.latest = Some(latest);
         }
     }
 
@@ -353,11 +413,15 @@ impl Keeper {
 
     /// Tells the user.
     pub(super) fn tell(&self, what: NoticeKind) {
+        if self.told.hush {
+            return;
+        }
+        let separate = if self.is_own() { " --separate" } else { "" };
         let notice = Notice {
             at: self.clock.now(),
             provider: self.adapter.name().to_string(),
             display_name: self.adapter.display_name().to_owned(),
-            login_command: self.adapter.login_command().to_owned(),
+            login_command: format!("{}{separate}", self.adapter.login_command()),
             what,
         };
         if let Some(audience) = &self.settings.audience {
@@ -413,10 +477,7 @@ impl Keeper {
         let ends_at = self.ends_at();
         let login = self.source.as_ref().map(|source| LoginStatus {
             store: source.clone(),
-            own: self
-                .store
-                .as_ref()
-                .is_some_and(|store| store.is_own(source)),
+            own: self.is_own(),
             since: self.since.map(|(since, _)| since),
             ends_at,
             ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
@@ -439,7 +500,7 @@ impl Keeper {
         let unproven = !proven
             && snapshot
                 .granted_at
-                .is_some_and(|at| now < clock::after(at, UNPROVEN) && now >= at);
+                .is_some_and(|at| now < clock::after(at, self.trial()) && now >= at);
         if let Standing::Credential(credential) = &snapshot.standing
             && !superseded
             && !waiting
@@ -456,6 +517,12 @@ impl Keeper {
         }
         // The request may be gone.
         done.send(()).ok();
+    }
+
+    /// How long a token just granted is not replaced; longer after each one that was refused
+    /// before it was ever taken.
+    fn trial(&self) -> Duration {
+        UNPROVEN * 2_u32.pow(self.unproven.min(LONGEST_TRIAL))
     }
 
     /// Reads the store without a lock and takes what it holds.
@@ -533,7 +600,7 @@ impl Keeper {
                 Some(_) | None => self.no_login(NO_LOGIN),
             };
         };
-        self.source = Some(source);
+        self.enter(&source);
         self.notice_put_back(&login);
         if self.suspect.is_some() && !self.is_suspect(&login) && self.unsaved.is_none() {
             self.suspect_ended();
@@ -563,7 +630,12 @@ impl Keeper {
     /// Someone has put the store back to an older version, such as a backup: its token is spent,
     /// and showing it again would end the login. What was granted for it is written anew.
     pub(super) fn notice_put_back(&mut self, stored: &Login) {
-        if self.unsaved.is_none() && self.was_spent(stored.secret("refresh_token").as_ref()) {
+        let lineage = |login: &Login| grant::login_at(login);
+        let same_login = self.latest.as_ref().is_some_and(|latest| {
+            lineage(stored).is_none() || lineage(stored) == lineage(&latest.login)
+        });
+        let spent = self.was_spent(stored.secret("refresh_token").as_ref());
+        if self.unsaved.is_none() && spent && same_login {
             let provider = self.adapter.name().as_str();
             tracing::warn!(
                 provider,
@@ -583,6 +655,7 @@ impl Keeper {
                 renewal,
             } => {
                 self.note_age(login);
+                self.note_adoption(login);
                 let credential = credential.map(|credential| self.dated(credential));
                 self.publish_login(credential, renewal);
                 if self.is_suspect(login) && renewal != Renewal::Never {

@@ -61,6 +61,8 @@ struct Attempt<'a> {
     granted_bearer: Option<Secret>,
     /// An earlier refresh with the same token was cut off.
     doubted: bool,
+    /// The refresh tokens that the portal has refused.
+    dead: Vec<Secret>,
 }
 
 /// What minting has shown of the access token.
@@ -98,7 +100,10 @@ impl Keeper {
             tracing::warn!(provider, error = %what, "an answer was lost; asking once more");
             result = self.attempt(refused).await;
         }
-        if result.is_ok() {
+        if matches!(result, Ok(Some(RefreshResult::Rejected))) && self.is_own() {
+            // Hermes Agent's login may live, and takes the place of ours.
+            self.look().await;
+        } else if result.is_ok() {
             self.note_stamps();
         } else {
             self.mend_at = self.mend_at.or(mend_at);
@@ -178,6 +183,7 @@ impl Keeper {
             return Ok(None);
         };
         let mut login = found.login.clone();
+        self.enter(&found.source);
         self.notice_put_back(&login);
         self.salvage(&transaction, &login);
         let merge = self.merge(&mut login, found.mirror.as_ref());
@@ -191,6 +197,7 @@ impl Keeper {
             granted: false,
             granted_bearer: None,
             doubted: false,
+            dead: Vec::new(),
         };
         self.bring_in_unsaved(&mut attempt).await;
         for _ in 0..STEPS {
@@ -224,7 +231,9 @@ impl Keeper {
             login
         });
         let spent = stored.secret("refresh_token");
-        let next = logins.into_iter().chain(from_mirrors).find(|login| {
+        let kept = self.journal().and_then(|journal| journal.kept());
+        let kept = kept.map(Login::new).into_iter();
+        let next = kept.chain(logins).chain(from_mirrors).find(|login| {
             let token = login.secret("refresh_token");
             token.is_some() && !same(token.as_ref(), spent.as_ref())
         });
@@ -273,14 +282,25 @@ impl Keeper {
         }
         attempt.ours = true;
         match self.persist(attempt, Change::Rotated).await {
-            Ok(()) => self.suspect_ended(),
-            Err(trouble) => self.keep_unsaved(unsaved, &trouble),
+            Ok(()) => {
+                self.told.unsaved = false;
+                self.suspect_ended();
+            }
+            Err(trouble) => self.keep_unsaved(unsaved, &trouble).await,
         }
     }
 
-    fn keep_unsaved(&mut self, unsaved: Unsaved, trouble: &Trouble) {
+    /// Keeps a renewed login in memory and, where that can be written, beside the journal, so that
+    /// a restart finds it.
+    async fn keep_unsaved(&mut self, unsaved: Unsaved, trouble: &Trouble) {
         let message = format!("{trouble}; the renewed login is kept in memory only");
         self.failed("store", &message);
+        if let Some(journal) = self.journal() {
+            let fields = unsaved.login.clone().into_fields();
+            if let Err(error) = blocking(move || journal.keep(fields)).await {
+                tracing::warn!(%error, "the renewed login can't be kept there either");
+            }
+        }
         if !std::mem::replace(&mut self.told.unsaved, true) {
             self.tell(NoticeKind::NotSaved {
                 reason: trouble.to_string(),
@@ -359,8 +379,14 @@ impl Keeper {
             self.note_spending(&attempt.login).await;
         }
         let answer = self.adapter.renew(&attempt.login, renewal).await;
-        let unspent = matches!(answer, Err(TokenError::Transient { .. }));
-        if unspent && !doubted {
+        let unspent = matches!(
+            answer,
+            Err(TokenError::Transient {
+                may_be_spent: false,
+                ..
+            })
+        );
+        if unspent && !doubted && self.unsaved.is_none() {
             self.suspect_ended();
         }
         match answer {
@@ -380,9 +406,9 @@ impl Keeper {
                     retry_after: None,
                 })
             }
-            Err(TokenError::Transient { what, retry_after }) => {
-                Err(Trouble::Endpoint { what, retry_after })
-            }
+            Err(TokenError::Transient {
+                what, retry_after, ..
+            }) => Err(Trouble::Endpoint { what, retry_after }),
             Err(TokenError::Lost { what, retry_after }) => {
                 Err(Trouble::AnswerLost { what, retry_after })
             }
@@ -395,14 +421,15 @@ impl Keeper {
     /// Notes durably that the login's refresh token is about to be sent, so that a restart knows
     /// of it. A refresh does not fail for want of the note.
     async fn note_spending(&mut self, login: &Login) {
-        let (Some(store), Some(token)) = (&self.store, login.secret("refresh_token")) else {
+        let (Some(journal), Some(token)) = (self.journal(), login.secret("refresh_token")) else {
             return;
         };
-        if self.is_suspect(login) {
+        // While a renewed login waits to be saved, the entry is about the token in the store.
+        let waits = self.unsaved.is_some() && self.suspect.is_some();
+        if waits || self.is_suspect(login) {
             return;
         }
         let now = self.clock.now();
-        let journal = store.journal();
         let entry = Entry {
             token: token.fingerprint(),
             started_at: now,
@@ -427,6 +454,11 @@ impl Keeper {
         {
             super::grant::note_login_at(&mut attempt.login, since);
         }
+        let proven = {
+            let last = self.shared.snapshot.load();
+            last.granted_at.is_none() || last.proven.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        self.unproven = if proven { 0 } else { self.unproven + 1 };
         let rotated = Unsaved::new(attempt.login.clone(), spent, self.latest.take());
         self.latest = Some(rotated.clone());
         attempt.granted = true;
@@ -437,9 +469,12 @@ impl Keeper {
             Ok(()) => {
                 self.unsaved = None;
                 self.told.unsaved = false;
-                self.suspect_ended();
+                // A key that was minted tells nothing of the refresh token.
+                if renewal == Renewal::Refresh {
+                    self.suspect_ended();
+                }
             }
-            Err(trouble) => self.keep_unsaved(rotated, &trouble),
+            Err(trouble) => self.keep_unsaved(rotated, &trouble).await,
         }
         // A refresh of an access token that can't infer gives no bearer yet.
         let bearer = self
@@ -470,16 +505,17 @@ impl Keeper {
         code: &str,
         description: &str,
     ) -> Result<Option<RefreshResult>, Trouble> {
-        let sent = attempt.login.secret("refresh_token");
+        attempt.dead.extend(attempt.login.secret("refresh_token"));
         for pause in DOUBT {
             tokio::time::sleep(pause).await;
             attempt.store.read_again()?;
-            if let Some(login) = self.other_than(sent.as_ref(), attempt) {
+            if let Some(login) = self.living(attempt) {
                 attempt.login = login;
                 return Ok(None);
             }
         }
         let dead = attempt.login.clone();
+        attempt.store.mark_dead(&attempt.dead);
         self.quarantine(&mut attempt.login, code, description);
         if let Err(trouble) = self.persist_over(&dead, attempt, Change::Quarantined).await {
             tracing::warn!(error = %trouble, "a dead login stays in the store");
@@ -492,20 +528,24 @@ impl Keeper {
         Ok(Some(RefreshResult::Rejected))
     }
 
-    /// The login that store and mirror hold now, if it has a refresh token that may still be good.
-    fn other_than(&self, sent: Option<&Secret>, attempt: &mut Attempt<'_>) -> Option<Login> {
+    /// The login that store and mirror hold now, if it has a refresh token that was not refused.
+    fn living(&self, attempt: &mut Attempt<'_>) -> Option<Login> {
         let found = attempt.store.found()?;
-        let mut stored = found.login.clone();
-        let token = stored.secret("refresh_token");
-        if same(token.as_ref(), sent) || self.was_spent(token.as_ref()) {
-            // What was just refused is no login, so that the mirror's may be tried.
-            stored.remove("refresh_token");
+        let is_dead = |login: &Login| {
+            let token = login.secret("refresh_token");
+            let refused = |token: &Secret| attempt.dead.iter().any(|dead| dead.same(token));
+            token.as_ref().is_none_or(refused) || self.was_spent(token.as_ref())
+        };
+        let mut login = found.login.clone();
+        if is_dead(&login) {
+            // What was refused is no login, so that the mirror's may be tried.
+            login.remove("refresh_token");
         }
-        let mirror = found.mirror.clone();
-        attempt.merge = self.merge(&mut stored, mirror.as_ref());
-        let token = stored.secret("refresh_token")?;
-        let fresh = !same(Some(&token), sent) && !self.was_spent(Some(&token));
-        fresh.then_some(stored)
+        let mirror = found.mirror.as_ref().filter(|mirror| !is_dead(mirror));
+        let merge = self.merge(&mut login, mirror);
+        let living = !is_dead(&login);
+        attempt.merge = merge;
+        living.then_some(login)
     }
 
     /// What the user is told of the end.
@@ -561,7 +601,6 @@ impl Keeper {
             self.backoff.succeeded();
             self.retry_at = None;
         }
-        self.source = attempt.store.found().map(|found| found.source.clone());
         if self.suspect.is_some() && self.unsaved.is_none() && !self.is_suspect(&attempt.login) {
             self.suspect_ended();
         }

@@ -19,6 +19,7 @@ use super::journal::Journal;
 use super::write::{self, Prepared};
 use crate::paths::Environment;
 use crate::provider::Login;
+use crate::secret::Secret;
 
 /// No store is larger; a larger file is none.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -66,6 +67,15 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
+    /// The login that was meant is not the one in use any more.
+    #[error("the login in use is the one in {file} now, not the one that was meant")]
+    Moved {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A renewed login waits in memory to be written there.
+    #[error("the renewed login in use can't be saved yet; `hermesctl proxy status` tells why")]
+    Waiting,
     /// A new version would belong to somebody else than the old one.
     #[error(
         "{file} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
@@ -155,6 +165,8 @@ pub(super) struct Transaction {
     prepared: Option<(Prepared, Option<Prepared>)>,
     /// The mirror, where the login has one.
     mirror: Option<PathBuf>,
+    /// Fingerprints of the tokens that were refused.
+    dead: Vec<String>,
     locks: Vec<FileLock>,
 }
 
@@ -295,6 +307,7 @@ impl Store {
             found: self.peek()?,
             prepared: None,
             mirror,
+            dead: Vec::new(),
             locks,
         })
     }
@@ -331,9 +344,9 @@ impl Store {
         !self.sources().any(|file| file.exists())
     }
 
-    /// The journal of this login's refreshes.
-    pub(super) fn journal(&self) -> Journal {
-        Journal::new(&self.files.journal, self.key)
+    /// The journal of the refreshes of the login in `source`.
+    pub(super) fn journal(&self, source: &Path) -> Journal {
+        Journal::new(&self.files.journal, self.key, source)
     }
 
     /// Changes whenever any of the files is written, replaced or removed.
@@ -361,6 +374,7 @@ impl Transaction {
             found: self.found.take(),
             prepared: self.prepared.take(),
             mirror: self.mirror.clone(),
+            dead: self.dead.clone(),
             locks: std::mem::take(&mut self.locks),
         }
     }
@@ -386,9 +400,30 @@ impl Transaction {
     }
 
     /// Reads the files once more, as when a grant that they hold turned out to be spent.
+    ///
+    /// # Errors
+    /// Also when the login in use is another file's now, which these locks don't protect.
     pub(super) fn read_again(&mut self) -> Result<(), StoreError> {
-        self.found = self.store.peek()?;
+        let source = self.found.as_ref().map(|found| found.source.clone());
+        let found = self.store.peek()?;
+        let moved = |now: &Found| source.as_ref().is_some_and(|source| *source != now.source);
+        if let Some(now) = found.as_ref().filter(|now| moved(now)) {
+            return Err(StoreError::Restless {
+                file: now.source.clone(),
+            });
+        }
+        self.found = found;
         Ok(())
+    }
+
+    /// These tokens were refused: whoever holds one of them, holds nothing.
+    pub(super) fn mark_dead(&mut self, tokens: &[Secret]) {
+        self.dead = tokens.iter().map(Secret::fingerprint).collect();
+    }
+
+    fn is_dead(&self, login: &Login) -> bool {
+        let token = login.secret("refresh_token");
+        token.is_none_or(|token| self.dead.contains(&token.fingerprint()))
     }
 
     /// Makes the new versions' files with room for their content, on disk, before a token is
@@ -436,11 +471,13 @@ impl Transaction {
             _ => Ok(()),
         };
         if change == Change::Quarantined {
-            self.remove_dead_mirror(&found, old);
+            self.remove_mirror(&found, |mirror| self.is_dead(mirror));
         }
         let written = if login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
-            if change == Change::Quarantined && holds_another(&document, self.store.key, old) {
+            let stored = block(&mut document.clone(), self.store.key);
+            let another = stored.is_some_and(|stored| !self.is_dead(&stored));
+            if change == Change::Quarantined && another {
                 return Err(StoreError::Restless { file: found.source });
             }
             let document = rewritten(
@@ -480,7 +517,8 @@ impl Transaction {
         }
         stamp_document(&mut document, now);
         write::replace(&found.source, None, document)?;
-        let mirror = self.remove_dead_mirror(&found, &found.login);
+        let token = found.login.text("refresh_token");
+        let mirror = self.remove_mirror(&found, |mirror| mirror.text("refresh_token") == token);
         Ok(Removed {
             shared: !self.store.is_own(&found.source),
             files: std::iter::once(found.source).chain(mirror).collect(),
@@ -498,16 +536,12 @@ impl Transaction {
         })
     }
 
-    /// Removes the mirror if it holds the same dead token; the file that was removed.
-    fn remove_dead_mirror(&self, found: &Found, dead: &Login) -> Option<PathBuf> {
+    /// Removes the mirror if it `goes`; the file that was removed.
+    fn remove_mirror(&self, found: &Found, goes: impl Fn(&Login) -> bool) -> Option<PathBuf> {
         let file = self.mirror.as_ref()?;
-        let token = |login: &Login| login.text("refresh_token").map(str::to_owned);
-        let mirror = found.mirror.as_ref()?;
-        if token(mirror) != token(dead) {
-            return None;
-        }
+        found.mirror.as_ref().filter(|mirror| goes(mirror))?;
         if let Err(error) = fs::remove_file(file) {
-            tracing::warn!(file = %file.display(), %error, "a dead mirror of the login is left");
+            tracing::warn!(file = %file.display(), %error, "a mirror of the login is left");
             return None;
         }
         Some(file.clone())
@@ -532,6 +566,10 @@ fn rewritten(
     let providers = document
         .entry("providers")
         .or_insert_with(|| Map::new().into());
+    if !providers.is_object() {
+        // As Hermes Agent does: nobody finds a login in anything else.
+        *providers = Map::new().into();
+    }
     if let Some(providers) = providers.as_object_mut() {
         providers.insert(key.to_owned(), login.clone().into_fields().into());
     }
@@ -588,15 +626,6 @@ fn has_tokens(login: &Login) -> bool {
     ["access_token", "refresh_token", "agent_key"]
         .iter()
         .any(|key| login.text(key).is_some())
-}
-
-/// Whether the block has a refresh token that is not `dead`'s.
-fn holds_another(document: &Map<String, Value>, key: &str, dead: &Login) -> bool {
-    let Some(stored) = block(&mut document.clone(), key) else {
-        return false;
-    };
-    let token = stored.text("refresh_token");
-    token.is_some() && token != dead.text("refresh_token")
 }
 
 fn block(document: &mut Map<String, Value>, key: &str) -> Option<Login> {

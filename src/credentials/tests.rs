@@ -79,6 +79,7 @@ impl Adapter for Provider {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         if self.outage.load(Ordering::Relaxed) {
             return Err(TokenError::Transient {
+                may_be_spent: false,
                 what: "an outage".to_owned(),
                 retry_after: None,
             });

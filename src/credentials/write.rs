@@ -92,9 +92,18 @@ impl Prepared {
         file.write_all(content)?;
         file.set_len(content.len() as u64)?;
         file.sync_all()?;
-        self.file
-            .persist(&self.target)
-            .map_err(|error| error.error)?;
+        if let Err(error) = self.file.persist(&self.target) {
+            let fixed = [io::ErrorKind::ResourceBusy, io::ErrorKind::CrossesDevices];
+            if !fixed.contains(&error.error.kind()) {
+                return Err(error.error);
+            }
+            // A file that is mounted by itself can't be replaced, only written. Until that is
+            // done, the temporary file has it all.
+            let mut file = fs::OpenOptions::new().write(true).open(&self.target)?;
+            file.write_all(content)?;
+            file.set_len(content.len() as u64)?;
+            return file.sync_all();
+        }
         match self.target.parent() {
             Some(folder) => sync_folder(folder),
             None => Ok(()),
@@ -174,11 +183,21 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
+    if let Some(parent) = folder.parent() {
+        make_folder(parent)?;
+    }
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    match builder.create(folder) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+        made => made?,
+    }
+    if let Ok(made) = fs::File::open(folder) {
+        give_to_folders_owner(&made, folder);
+    }
+    Ok(())
 }
 
 /// A file that root has made in a user's folder is to be the user's; nobody else can give it away.

@@ -110,7 +110,7 @@ impl Handler for Answers {
     }
 
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {
-        logins::logout(&self.report(choice.provider.as_deref())?).await
+        logins::logout(&self.report(choice.provider.as_deref())?, choice.store).await
     }
 
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
@@ -175,7 +175,7 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
         display_name: report.upstream.display_name.clone(),
         default: report.upstream.name == view.default_provider,
         login_command: (state == ProviderState::LoginNeeded)
-            .then(|| report.adapter.login_command().to_owned()),
+            .then(|| login_command(report, &status)),
         state,
         base_url: status.base_url,
         credential: status.kind.map(credential_kind),
@@ -199,6 +199,13 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             .login
             .map(|login| login_status(login, status.may_be_spent, now)),
     }
+}
+
+/// What logs in again where the login in use lies.
+fn login_command(report: &Report, status: &credentials::Status) -> String {
+    let own = status.login.as_ref().is_some_and(|login| login.own);
+    let separate = if own { " --separate" } else { "" };
+    format!("{}{separate}", report.adapter.login_command())
 }
 
 fn login_status(

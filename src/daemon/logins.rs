@@ -4,23 +4,27 @@
 //! waits for any more is given up.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::control::View;
 use super::fleet::Report;
 use crate::clock::{self, Clock};
+use crate::config::ProviderName;
 use crate::control::protocol::{
     ControlError, ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCancelled, LoginCode,
     LoginDone, LoginPending, LoginProgress, LoginSession, LogoutReport, RefreshOutcome, Timestamp,
 };
 use crate::credentials::{Handle, Place, RefreshResult, StandingKind, StoreError};
-use crate::provider::{Adapter, DeviceCode, DeviceError, Pace, Poll};
+use crate::provider::{Adapter, DeviceCode, DeviceError, Grant, Pace, Poll};
 
 /// One call waits at most so long.
 const WAIT: Duration = Duration::from_secs(2);
@@ -28,6 +32,9 @@ const WAIT: Duration = Duration::from_secs(2);
 const UNATTENDED: Duration = Duration::from_mins(1);
 /// So many logins are remembered, the ended ones too.
 const SESSIONS: usize = 16;
+/// A login that can't be saved is tried again after this time, and so often: for five minutes.
+const SAVE_AGAIN: Duration = Duration::from_secs(3);
+const SAVE_TRIES: usize = 100;
 
 /// The device logins under way.
 #[derive(Debug)]
@@ -35,6 +42,8 @@ pub(super) struct Logins {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The providers as they are now: a reload may replace a login's keeper.
+    view: Arc<ArcSwap<View>>,
     sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
 }
 
@@ -42,6 +51,8 @@ pub(super) struct Logins {
 struct Session {
     state: watch::Sender<State>,
     expires_at: DateTime<Utc>,
+    /// The same by a clock that nobody sets.
+    deadline: Instant,
     cancel: CancellationToken,
     asked_at: Mutex<Instant>,
 }
@@ -49,8 +60,8 @@ struct Session {
 #[derive(Debug, Clone)]
 enum State {
     Pending(Option<String>),
-    /// The user has said yes; there is no way back.
-    Saving,
+    /// The user has said yes; there is no way back. What holds it up, for people.
+    Saving(Option<String>),
     Done(LoginDone),
     Failed(ControlError),
 }
@@ -58,7 +69,6 @@ enum State {
 /// What a session's task works with.
 struct Work {
     adapter: Arc<dyn Adapter>,
-    handle: Handle,
     code: DeviceCode,
     place: Place,
     session: Arc<Session>,
@@ -66,11 +76,16 @@ struct Work {
 
 impl Logins {
     /// None yet. Their tasks run on `tasks` and end with `stop`.
-    pub(super) fn new(clock: Arc<dyn Clock>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        (tasks, stop): (TaskTracker, CancellationToken),
+        view: Arc<ArcSwap<View>>,
+    ) -> Self {
         Self {
             clock,
             tasks,
             stop,
+            view,
             sessions: Mutex::default(),
         }
     }
@@ -98,7 +113,7 @@ impl Logins {
         // Before the user is sent anywhere: can the login be saved?
         let room = handle.make_room(place).await;
         room.ok_or_else(stopping)?
-            .map_err(|error| unusable(&error))?;
+            .map_err(|error| unusable("saved", &error))?;
         let code = device
             .begin()
             .await
@@ -106,6 +121,7 @@ impl Logins {
         let session = Arc::new(Session {
             state: watch::Sender::new(State::Pending(None)),
             expires_at: clock::after(self.clock.now(), code.expires_in),
+            deadline: Instant::now() + code.expires_in,
             cancel: self.stop.child_token(),
             asked_at: Mutex::new(Instant::now()),
         });
@@ -121,7 +137,6 @@ impl Logins {
         };
         let work = Work {
             adapter: report.adapter.clone(),
-            handle,
             code,
             place,
             session,
@@ -142,11 +157,11 @@ impl Logins {
         session.touch();
         let state = session.state.borrow().clone();
         let note = match &state {
-            State::Pending(note) => note.clone(),
-            State::Saving | State::Done(_) | State::Failed(_) => None,
+            State::Pending(note) | State::Saving(note) => note.clone(),
+            State::Done(_) | State::Failed(_) => None,
         };
         match state {
-            State::Pending(_) | State::Saving => {
+            State::Pending(_) | State::Saving(_) => {
                 let left = clock::until(session.expires_at, self.clock.now());
                 Ok(LoginProgress::Pending(LoginPending {
                     expires_in_seconds: left.as_secs(),
@@ -197,7 +212,7 @@ impl Logins {
             end = polling => end,
         };
         let end = match end {
-            Ok(grant) if session.turn_to(State::Saving) => self.save(&work, grant).await,
+            Ok(grant) if session.turn_to(State::Saving(None)) => self.save(&work, grant).await,
             // It was given up in the same moment.
             Ok(_) => return,
             Err(state) => state,
@@ -207,7 +222,7 @@ impl Logins {
         }
     }
 
-    async fn poll(&self, work: &Work) -> Result<crate::provider::Grant, State> {
+    async fn poll(&self, work: &Work) -> Result<Grant, State> {
         let Some(device) = work.adapter.device_login() else {
             return Err(State::Failed(stopping()));
         };
@@ -215,7 +230,7 @@ impl Logins {
         let mut pause = pace.first();
         loop {
             sleep(pause).await;
-            if self.clock.now() >= work.session.expires_at {
+            if Instant::now() >= work.session.deadline {
                 return Err(State::Failed(ended(&DeviceError::Expired)));
             }
             let poll = device.poll(&work.code).await;
@@ -230,15 +245,34 @@ impl Logins {
         }
     }
 
-    async fn save(&self, work: &Work, grant: crate::provider::Grant) -> State {
-        let store = match work.handle.install(grant, work.place).await {
-            Some(Ok(store)) => store,
-            Some(Err(error)) => return State::Failed(unusable(&error)),
-            None => return State::Failed(stopping()),
-        };
+    /// Saves what the user has just granted. A store that is locked or full is waited for: nobody
+    /// grants the same twice.
+    async fn save(&self, work: &Work, grant: Grant) -> State {
+        let mut problem = stopping();
+        for _ in 0..SAVE_TRIES {
+            match self.handle(work.adapter.name()) {
+                Some(handle) => match handle.install(grant.clone(), work.place).await {
+                    Some(Ok(store)) => return Self::saved(work, &handle, store),
+                    Some(Err(error)) => problem = unusable("saved", &error),
+                    // A reload has replaced the keeper.
+                    None => {}
+                },
+                None => return State::Failed(stopping()),
+            }
+            let note = format!("{} It is tried again.", problem.message);
+            work.session.state.send_replace(State::Saving(Some(note)));
+            tokio::select! {
+                () = self.stop.cancelled() => return State::Failed(problem),
+                () = sleep(SAVE_AGAIN) => {}
+            }
+        }
+        State::Failed(problem)
+    }
+
+    fn saved(work: &Work, handle: &Handle, store: PathBuf) -> State {
         let provider = work.adapter.name().to_string();
         tracing::info!(provider, store = %store.display(), "the user has logged in");
-        let login = work.handle.status().login;
+        let login = handle.status().login;
         State::Done(LoginDone {
             provider,
             display_name: work.adapter.display_name().to_owned(),
@@ -247,11 +281,18 @@ impl Logins {
             ends_at: login.and_then(|login| login.ends_at).map(Timestamp),
         })
     }
+
+    fn handle(&self, name: &ProviderName) -> Option<Handle> {
+        let view = self.view.load();
+        let mut reports = view.reports.iter();
+        let report = reports.find(|report| report.upstream.name == *name)?;
+        Some(report.upstream.credentials.clone())
+    }
 }
 
 impl State {
     fn is_open(&self) -> bool {
-        matches!(self, Self::Pending(_) | Self::Saving)
+        matches!(self, Self::Pending(_) | Self::Saving(_))
     }
 }
 
@@ -284,13 +325,16 @@ impl Session {
 }
 
 /// Takes the login out of its files.
-pub(super) async fn logout(report: &Report) -> Result<LogoutReport, ControlError> {
+pub(super) async fn logout(
+    report: &Report,
+    meant: Option<PathBuf>,
+) -> Result<LogoutReport, ControlError> {
     if report.adapter.device_login().is_none() {
         return Err(not_supported(report));
     }
-    let removed = report.upstream.credentials.logout().await;
+    let removed = report.upstream.credentials.logout(meant).await;
     let removed = removed.ok_or_else(stopping)?;
-    let removed = removed.map_err(|error| unusable(&error))?;
+    let removed = removed.map_err(|error| unusable("removed", &error))?;
     let provider = report.upstream.name.to_string();
     tracing::info!(provider, "the user has logged out");
     Ok(LogoutReport {
@@ -332,6 +376,13 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
             return None;
         }
     }
+    if handle.status().standing == StandingKind::Expired {
+        // It may have died long ago, and nobody has looked since.
+        let refreshed = handle.refresh().await?;
+        if refreshed.result == RefreshResult::Rejected {
+            return None;
+        }
+    }
     let status = handle.status();
     let login = status.login?;
     let works = matches!(status.standing, StandingKind::Ready | StandingKind::Expired);
@@ -369,10 +420,20 @@ fn not_supported(report: &Report) -> ControlError {
     ))
 }
 
-fn unusable(error: &StoreError) -> ControlError {
-    let message = format!("The login can't be saved: {error}.");
-    ControlError::new(ErrorCode::StoreUnusable, message)
-        .with_hint("Make the file writable, then run: hermesctl auth login")
+fn unusable(what: &str, error: &StoreError) -> ControlError {
+    let hint = match error {
+        StoreError::LockHeld { .. } | StoreError::Restless { .. } => {
+            "Try again when the other program is done."
+        }
+        StoreError::Parse { .. } => "Mend or remove the file, then try again.",
+        StoreError::Moved { .. } => "See `hermesctl auth status`, then try again.",
+        StoreError::Foreign { .. } | StoreError::Waiting => "Then try again.",
+        StoreError::Read { .. } | StoreError::Lock { .. } | StoreError::Write { .. } => {
+            "Make the file and its folder readable and writable for you, then try again."
+        }
+    };
+    let message = format!("The login can't be {what}: {error}.");
+    ControlError::new(ErrorCode::StoreUnusable, message).with_hint(hint)
 }
 
 fn failed(report: &Report, error: &DeviceError) -> ControlError {

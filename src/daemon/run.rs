@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -168,7 +168,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         config_file: loaded.file,
     }));
     let answers = Arc::new(Answers {
-        logins: Arc::new(stops.logins(clock.clone())),
+        logins: Arc::new(stops.logins(clock.clone(), view.clone())),
         clock,
         started_at,
         ports,
@@ -190,6 +190,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         view,
     };
     service_manager::ready(&daemon.summary());
+    stops.live();
     daemon.work(&mut signals, &mut reload_requests).await;
 
     service_manager::stopping();
@@ -255,8 +256,6 @@ fn announce(ports: &[Port]) {
 impl Daemon {
     /// Runs until a signal says stop.
     async fn work(&mut self, signals: &mut Signals, requests: &mut mpsc::Receiver<ReloadRequest>) {
-        let watchdog = service_manager::watchdog();
-        let mut sign_of_life = Instant::now();
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -267,10 +266,6 @@ impl Daemon {
                     let report = self.reload().await;
                     // The client may be gone.
                     answer.send(report).ok();
-                }
-                () = sleep_until(sign_of_life), if watchdog.is_some() => {
-                    service_manager::alive();
-                    sign_of_life = Instant::now() + watchdog.unwrap_or_default();
                 }
             }
         }
@@ -374,8 +369,27 @@ impl Stops {
     }
 
     /// The logins that hermesctl asks for; they end with the control server.
-    fn logins(&self, clock: Arc<dyn Clock>) -> Logins {
-        Logins::new(clock, self.control.clone(), self.control_stop.clone())
+    fn logins(&self, clock: Arc<dyn Clock>, view: Arc<ArcSwap<View>>) -> Logins {
+        let tasks = (self.control.clone(), self.control_stop.clone());
+        Logins::new(clock, tasks, view)
+    }
+
+    /// Signs of life for the watchdog, from a task of their own: a reload may wait for a refresh
+    /// for longer than the watchdog does.
+    fn live(&self) {
+        let Some(interval) = service_manager::watchdog() else {
+            return;
+        };
+        let stop = self.control_stop.clone();
+        self.control.spawn(async move {
+            while !stop.is_cancelled() {
+                service_manager::alive();
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = sleep(interval) => {}
+                }
+            }
+        });
     }
 
     /// Lets running requests finish for as long as `grace`; a second signal ends that.

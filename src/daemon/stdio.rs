@@ -26,17 +26,19 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     // Nobody reloads here: the sender's other end is gone.
     let (reloads, _) = tokio::sync::mpsc::channel(1);
+    let view = Arc::new(ArcSwap::from_pointee(View {
+        reports: fleet.reports(),
+        default_provider: config.default_provider.clone(),
+        config_file: loaded.file,
+    }));
+    let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
     let answers = Arc::new(Answers {
-        clock: clock.clone(),
         started_at: clock.now(),
+        clock,
         ports: Vec::new(),
-        view: Arc::new(ArcSwap::from_pointee(View {
-            reports: fleet.reports(),
-            default_provider: config.default_provider.clone(),
-            config_file: loaded.file,
-        })),
+        view,
         reloads,
-        logins: Arc::new(Logins::new(clock, tasks.clone(), stop.clone())),
+        logins: Arc::new(logins),
     });
     let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
     server::serve_one(stream, answers, stop.clone()).await;

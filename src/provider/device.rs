@@ -192,7 +192,10 @@ pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceE
     let answer = match answer {
         Ok(answer) => answer,
         Err(
-            TokenError::Lost { what, retry_after } | TokenError::Transient { what, retry_after },
+            TokenError::Lost { what, retry_after }
+            | TokenError::Transient {
+                what, retry_after, ..
+            },
         ) => {
             return busy(what, retry_after);
         }
@@ -212,7 +215,10 @@ pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceE
     match answer.granted("access_token") {
         Ok(fields) => Ok(Poll::Granted(Grant::of_login(fields))),
         Err(
-            TokenError::Transient { what, retry_after } | TokenError::Lost { what, retry_after },
+            TokenError::Transient {
+                what, retry_after, ..
+            }
+            | TokenError::Lost { what, retry_after },
         ) if !final_word => busy(what, retry_after),
         Err(error) => Err(refused(error, "does not grant the login")),
     }

@@ -136,6 +136,7 @@ pub enum LoginSource {
 
 /// What the token endpoint granted. Its fields are merged into the login by
 /// [`Adapter::apply`].
+#[derive(Clone)]
 pub struct Grant {
     answer: Map<String, Value>,
     renewal: Renewal,
@@ -204,6 +205,9 @@ pub enum TokenError {
     /// The answer says nothing about the grant: try again later.
     #[error("{what}")]
     Transient {
+        /// Whether the token may be spent all the same: an answer of a gateway that had lost the
+        /// provider's, or one that should have been a grant.
+        may_be_spent: bool,
         /// What happened, without any token.
         what: String,
         /// The server's wish.

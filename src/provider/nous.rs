@@ -180,6 +180,7 @@ impl Nous {
         let unusable = |what: &str| TokenError::Transient {
             what: what.to_owned(),
             retry_after: None,
+            may_be_spent: false,
         };
         let token = login
             .secret("refresh_token")
@@ -213,9 +214,11 @@ impl Nous {
         let answer = TokenClient::send(request)
             .await
             .map_err(|error| match error {
-                TokenError::Lost { what, retry_after } => {
-                    TokenError::Transient { what, retry_after }
-                }
+                TokenError::Lost { what, retry_after } => TokenError::Transient {
+                    may_be_spent: false,
+                    what,
+                    retry_after,
+                },
                 other @ (TokenError::Rejected { .. }
                 | TokenError::AccessTokenRefused
                 | TokenError::Transient { .. }) => other,
@@ -309,6 +312,8 @@ impl Adapter for Nous {
             .and_then(|life| life.to_std().ok())
             .filter(|life| !life.is_zero());
         match (told, life) {
+            // A lifetime that has nothing to do with the token's own is a mistake.
+            (Some(told), Some(life)) if told < life / 10 => Some(life),
             (Some(told), Some(life)) => Some(told.min(life)),
             (told, life) => told.or(life),
         }

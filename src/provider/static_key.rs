@@ -132,6 +132,7 @@ impl Adapter for StaticKey {
     async fn renew(&self, _login: &Login, _renewal: Renewal) -> Result<Grant, TokenError> {
         let what = "a fixed API key can't be refreshed".to_owned();
         Err(TokenError::Transient {
+            may_be_spent: false,
             what,
             retry_after: None,
         })

@@ -70,7 +70,7 @@ impl TokenClient {
         let mut response = request
             .send()
             .await
-            .map_err(|error| unanswered(error, None))?;
+            .map_err(|error| unanswered(error, None, true))?;
         let status = response.status();
         let retry_after = response
             .headers()
@@ -81,12 +81,17 @@ impl TokenClient {
         while let Some(part) = response
             .chunk()
             .await
-            .map_err(|error| unanswered(error, retry_after))?
+            .map_err(|error| unanswered(error, retry_after, may_be_spent(status)))?
         {
             if body.len() + part.len() > LARGEST_ANSWER {
                 let what =
                     format!("the token endpoint's answer is larger than {LARGEST_ANSWER} bytes");
-                return Err(TokenError::Transient { what, retry_after });
+                let may_be_spent = may_be_spent(status);
+                return Err(TokenError::Transient {
+                    may_be_spent,
+                    what,
+                    retry_after,
+                });
             }
             body.extend_from_slice(&part);
         }
@@ -135,7 +140,13 @@ impl Answer {
             retry_after,
             body,
         } = self;
-        let transient = |what: String| Err(TokenError::Transient { what, retry_after });
+        let transient = |what: String| {
+            Err(TokenError::Transient {
+                may_be_spent: may_be_spent(status),
+                what,
+                retry_after,
+            })
+        };
         let Some(body) = body else {
             return transient(format!(
                 "the token endpoint answered {status} without a JSON object"
@@ -213,9 +224,10 @@ pub(super) fn seconds(value: Option<&Value>) -> u64 {
 }
 
 /// The chain of causes, without the URL. A connection that never stood has carried nothing.
-fn unanswered(error: reqwest::Error, retry_after: Option<Duration>) -> TokenError {
+/// `told` is false when the answer's status says that nothing was spent.
+fn unanswered(error: reqwest::Error, retry_after: Option<Duration>, told: bool) -> TokenError {
     let error = error.without_url();
-    let sent = !(error.is_connect() || error.is_builder());
+    let sent = told && !(error.is_connect() || error.is_builder());
     let mut what = if sent {
         format!("the token endpoint's answer was lost: {error}")
     } else {
@@ -230,8 +242,18 @@ fn unanswered(error: reqwest::Error, retry_after: Option<Duration>) -> TokenErro
     if sent {
         TokenError::Lost { what, retry_after }
     } else {
-        TokenError::Transient { what, retry_after }
+        TokenError::Transient {
+            may_be_spent: false,
+            what,
+            retry_after,
+        }
     }
+}
+
+/// Whether an answer with this status that is no grant leaves it open what became of the token: a
+/// success that can't be read, and a server's or gateway's failure on the way back.
+fn may_be_spent(status: StatusCode) -> bool {
+    status.is_success() || matches!(status.as_u16(), 500 | 502 | 504)
 }
 
 #[cfg(test)]

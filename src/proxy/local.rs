@@ -33,13 +33,12 @@ pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -
 
 fn readiness(upstream: Option<&Upstream>) -> String {
     let login = upstream.and_then(|upstream| upstream.credentials.status().login);
-    match login
-        .filter(|login| login.ends_soon)
-        .and_then(|login| login.ends_at)
-    {
-        Some(end) => format!(
-            "ready; the login ends on {}: log in again with `hermesctl auth login --force`\n",
-            time(end)
+    let ends = login.filter(|login| login.ends_soon);
+    match ends.and_then(|login| Some((login.ends_at?, login.own))) {
+        Some((end, own)) => format!(
+            "ready; the login ends on {}: log in again with `hermesctl auth login{} --force`\n",
+            time(end),
+            if own { " --separate" } else { "" }
         ),
         None => "ready\n".to_owned(),
     }

@@ -41,7 +41,10 @@ pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failur
         AuthVerb::Logout(flags) => logout(flags, config, output).await,
         AuthVerb::Status => status(config, output).await,
         AuthVerb::Refresh { provider } => {
-            let choice = ProviderChoice { provider };
+            let choice = ProviderChoice {
+                provider,
+                store: None,
+            };
             refresh(choice, config, output).await
         }
     }
@@ -80,13 +83,18 @@ async fn logout(
     config: Option<&Path>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
+    let mut store = None;
     if !flags.yes {
         let logins = logins(config).await?;
         let mut chosen = logins.providers.iter().filter(|one| match &flags.provider {
             Some(name) => one.name == *name,
             None => one.default,
         });
-        if let Some(provider) = chosen.next().filter(|one| is_shared(one)) {
+        let provider = chosen.next();
+        store = provider
+            .and_then(|one| one.login.as_ref())
+            .map(|login| login.store.clone());
+        if let Some(provider) = provider.filter(|one| is_shared(one)) {
             let asked = !output.is_json();
             match terminal::confirmed("This also logs Hermes Agent out. Go on?").filter(|_| asked) {
                 Some(true) => {}
@@ -98,6 +106,7 @@ async fn logout(
     // Asked anew: while the person thinks, the daemon ends a silent connection.
     let choice = ProviderChoice {
         provider: flags.provider,
+        store,
     };
     let report = ask(config, async |client| client.logout(choice).await).await?;
     output.answer(&report, render::auth::logout)?;

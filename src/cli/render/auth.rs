@@ -23,15 +23,21 @@ pub(in crate::cli) fn login_begun(begun: &LoginBegun, _: Style) -> String {
             };
             format!(
                 "You are logged in to {} already: {whose} in {} is used, and no second one is \
-                 needed.\nTo log in anew, run `hermesctl auth login {} --force`.\n",
+                 needed.\nTo log in anew, run `hermesctl auth login {}{} --force`.\n",
                 inline(&existing.display_name),
                 inline(&existing.store.display().to_string()),
                 inline(&existing.provider),
+                separate(existing.separate),
             )
         }
         // That stands on standard error.
         LoginBegun::Code(_) => String::new(),
     }
+}
+
+/// The flag that keeps a login of our own apart.
+fn separate(separate: bool) -> &'static str {
+    if separate { " --separate" } else { "" }
 }
 
 /// The good end of a login.
@@ -114,13 +120,12 @@ where
     let expiry = outcome.expires_at.map(|at| time(at, zone));
     let expiry = expiry.map(|time| format!("The token in use expires at {time}.\n"));
     let rejected = outcome.result == RefreshResult::Rejected;
-    let hint =
-        rejected.then(|| format!("Log in with `hermesctl auth login {provider} --force`.\n"));
+    let hint = rejected.then_some("`hermesctl auth status` names the command that helps.\n");
     [
         style.paint(tone, &text),
         ended(&detail) + "\n",
         expiry.unwrap_or_default(),
-        hint.unwrap_or_default(),
+        hint.unwrap_or_default().to_owned(),
     ]
     .concat()
 }
@@ -162,8 +167,9 @@ where
         return rows;
     };
     let again = format!(
-        "log in again with `hermesctl auth login {} --force`",
-        inline(&provider.name)
+        "log in again with `hermesctl auth login {}{} --force`",
+        inline(&provider.name),
+        separate(login.separate)
     );
     if let Some(at) = login.ends_at.filter(|_| login.ends_soon) {
         let (tone, verb) = if at > clock.now {

@@ -191,6 +191,11 @@ impl MockCloud {
         lock(&self.portal.tokens).last_used()
     }
 
+    /// The login that a refresh token belongs to.
+    pub fn family_of(&self, refresh_token: &str) -> Option<Family> {
+        lock(&self.portal.tokens).family_of(refresh_token)
+    }
+
     /// Every token, key and code that was ever issued.
     pub fn issued_secrets(&self) -> Vec<String> {
         lock(&self.portal.tokens).issued()

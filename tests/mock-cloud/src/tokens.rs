@@ -298,6 +298,10 @@ impl Tokens {
             .map(|state| state.refresh_token.clone())
     }
 
+    pub(crate) fn family_of(&self, refresh_token: &str) -> Option<Family> {
+        Some(self.refresh.get(refresh_token)?.family)
+    }
+
     pub(crate) fn issued(&self) -> Vec<String> {
         self.secrets.clone()
     }
