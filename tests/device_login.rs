@@ -19,6 +19,7 @@ use std::time::Duration;
 use common::{Daemon, PATIENCE, World, chat, client, post, program};
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// A world in which nobody has logged in yet.
 async fn nobody() -> World {
@@ -556,7 +557,8 @@ async fn a_renewed_login_that_can_not_be_saved_survives_the_daemons_end() {
     let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
     world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
     world.cloud.revoke_access_tokens();
-    let asking = tokio::spawn(
+    let mut asking = JoinSet::new();
+    asking.spawn(
         client()
             .post(daemon.url("/chat/completions"))
             .json(&chat("x"))
@@ -570,7 +572,7 @@ async fn a_renewed_login_that_can_not_be_saved_survives_the_daemons_end() {
     std::fs::rename(&home, &aside).unwrap();
     std::fs::write(&home, "in the way").unwrap();
     assert_eq!(
-        asking.await.unwrap().unwrap().status(),
+        asking.join_next().await.unwrap().unwrap().unwrap().status(),
         200,
         "{}",
         daemon.logged()
@@ -710,4 +712,96 @@ async fn a_store_that_is_mounted_by_itself_is_written_in_place() {
         daemon.logged()
     );
     assert_eq!(daemon.status()["providers"][0]["unsaved"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_kept_beside_the_journal_gives_way_to_somebody_elses() {
+    let world = World::new(Options::default()).await;
+    let mut daemon = world.daemon();
+    let home = world.home.path().join(".hermes");
+    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    world.cloud.revoke_access_tokens();
+    let mut asking = JoinSet::new();
+    asking.spawn(
+        client()
+            .post(daemon.url("/chat/completions"))
+            .json(&chat("x"))
+            .send(),
+    );
+    world
+        .cloud
+        .wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1)
+        .await;
+    let aside = world.home.path().join("aside");
+    std::fs::rename(&home, &aside).unwrap();
+    std::fs::write(&home, "in the way").unwrap();
+    asking.join_next().await.unwrap().unwrap().unwrap();
+    daemon.wait_for_log("login_not_saved");
+    daemon.kill();
+    // Meanwhile the user logs in with Hermes Agent.
+    std::fs::remove_file(&home).unwrap();
+    let theirs = world.cloud.login();
+    world.cloud.write_hermes_home(&home, &theirs).unwrap();
+    let daemon = world.daemon();
+    // And an answer is lost, which makes us look for what a killed process has left.
+    let grace = PortalFault::DropBeforeCommit;
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &grace);
+    world.cloud.revoke_access_tokens();
+    assert_serves(&daemon).await;
+    let current = world.cloud.current_refresh_token(theirs.family).unwrap();
+    assert_eq!(block(&world.store_file())["refresh_token"], current);
+    assert_eq!(world.cloud.counts().reuse_events, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_written_half_is_finished_from_the_temporary_file() {
+    let world = World::new(Options::default()).await;
+    let whole = std::fs::read(world.store_file()).unwrap();
+    let temporary = world
+        .store_file()
+        .with_file_name("auth.json.hermes-proxyd.killed");
+    std::fs::write(&temporary, &whole).unwrap();
+    std::fs::write(world.store_file(), &whole[..whole.len() / 2]).unwrap();
+    let daemon = world.daemon();
+    assert_serves(&daemon).await;
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_eq!(block(&world.store_file())["refresh_token"], current);
+    assert!(!temporary.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_not_minted_in_a_loop_while_the_refresh_token_is_in_doubt() {
+    let options = Options::default()
+        .opaque_access_tokens(true)
+        .grace(Duration::from_mins(1));
+    let world = World::new(options).await;
+    let unauthorized = PortalFault::Answer(Canned::status(401));
+    world
+        .cloud
+        .fail_portal(Endpoint::AgentKey, 1, &unauthorized);
+    let lost = PortalFault::AnswerAfterCommit(Canned::status(502));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &lost);
+    let daemon = world.daemon();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while post(&daemon, &chat("x")).await.status() != 200 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            daemon.logged()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let counts = world.cloud.counts();
+    assert!(
+        counts.mint_calls <= 3 && counts.refresh_calls <= 3,
+        "{counts:?}\n{}",
+        daemon.logged()
+    );
+    assert_eq!(counts.reuse_events, 0);
+    assert_eq!(
+        daemon.status()["providers"][0]["login"]["may_be_spent"],
+        false
+    );
 }

@@ -95,6 +95,7 @@ impl Keeper {
             tracing::warn!(%error, "a login that is in the mirror can't be taken over");
             return false;
         }
+        self.forget_login();
         self.start_anew();
         self.look().await;
         true
@@ -108,7 +109,8 @@ impl Keeper {
         if self.unsaved.is_some() {
             self.renew(None).await.ok();
         }
-        if self.unsaved.is_some() {
+        let here = self.is_own() == (place == Place::Own);
+        if self.unsaved.is_some() && here && !store.is_missing() {
             return Err(StoreError::Waiting);
         }
         let mut transaction = store.open_for(place, self.lock_limit()).await?;
@@ -149,6 +151,9 @@ impl Keeper {
         if place == Place::Shared {
             self.forget_own(now).await;
         }
+        if self.source.as_ref() == Some(&source) {
+            self.forget_login();
+        }
         self.start_anew();
         self.look().await;
         Ok(source)
@@ -168,6 +173,7 @@ impl Keeper {
             });
         }
         let removed = blocking(move || transaction.remove(now)).await?;
+        self.forget_login();
         self.start_anew();
         // The user knows.
         self.told.hush = true;
@@ -209,17 +215,21 @@ impl Keeper {
         }
     }
 
-    /// Nothing that was known of the former login holds for the next one.
-    fn start_anew(&mut self) {
-        self.unsaved = None;
+    /// Nothing that was known of the login in this file holds for the next one.
+    fn forget_login(&mut self) {
+        self.drop_unsaved();
         self.latest = None;
+        self.since = None;
+        self.held = None;
+        self.suspect_ended();
+    }
+
+    /// No former trouble holds up a new login.
+    fn start_anew(&mut self) {
         self.receipt = None;
         self.retry_at = None;
         self.mend_at = None;
-        self.since = None;
-        self.held = None;
         self.backoff.succeeded();
-        self.suspect_ended();
         self.status(|status| status.last_error = None);
     }
 }

@@ -16,6 +16,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::write;
+use crate::provider::Login;
 use crate::secret::Secret;
 
 /// Where a provider's entry lies.
@@ -31,6 +32,31 @@ pub(super) struct Entry {
     pub(super) token: String,
     /// When it was about to be sent.
     pub(super) started_at: DateTime<Utc>,
+}
+
+/// A renewed login that could not be written, and the fingerprints of the tokens before it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Kept {
+    pub(super) login: Login,
+    pub(super) replaces: Vec<String>,
+}
+
+impl Kept {
+    /// Whether it takes the place of a login with this token.
+    pub(super) fn succeeds(&self, token: &Secret) -> bool {
+        self.replaces.contains(&token.fingerprint())
+    }
+}
+
+/// Removes a file of the journal, and what a killed process left beside it.
+fn remove(file: &Path) {
+    write::clear_leftovers(file);
+    match fs::remove_file(file) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // What is about a token that is no longer in the store means nothing.
+        Err(error) => tracing::debug!(%error, "a file of the journal is left"),
+    }
 }
 
 impl Entry {
@@ -49,15 +75,32 @@ impl Journal {
         }
     }
 
-    /// Keeps a renewed login that can't be written where it belongs.
-    pub(super) fn keep(&self, login: Map<String, Value>) -> Result<(), super::StoreError> {
-        write::replace_small(&self.kept_file(), login)
+    /// Keeps a renewed login that can't be written where it belongs, with the fingerprints of the
+    /// tokens that it `replaces`.
+    pub(super) fn keep(&self, kept: Kept) -> Result<(), super::StoreError> {
+        let mut document = Map::new();
+        document.insert("replaces".to_owned(), kept.replaces.into());
+        document.insert("login".to_owned(), kept.login.into_fields().into());
+        write::replace_small(&self.kept_file(), document)
     }
 
     /// The renewed login that could not be written.
-    pub(super) fn kept(&self) -> Option<Map<String, Value>> {
+    pub(super) fn kept(&self) -> Option<Kept> {
         let text = zeroize::Zeroizing::new(fs::read_to_string(self.kept_file()).ok()?);
-        serde_json::from_str(&text).ok()
+        let mut document: Map<String, Value> = serde_json::from_str(&text).ok()?;
+        let replaces = document.get("replaces")?.as_array()?;
+        let replaces = replaces.iter().filter_map(Value::as_str);
+        let replaces = replaces.map(str::to_owned).collect();
+        let Value::Object(login) = document.get_mut("login")?.take() else {
+            return None;
+        };
+        let login = Login::new(login);
+        Some(Kept { login, replaces })
+    }
+
+    /// The renewed login is where it belongs, or somebody else's has taken its place.
+    pub(super) fn forget_kept(&self) {
+        remove(&self.kept_file());
     }
 
     fn kept_file(&self) -> PathBuf {
@@ -86,14 +129,7 @@ impl Journal {
         if self.pending().is_some_and(|now| now.token != entry.token) {
             return;
         }
-        for file in [&self.file, &self.kept_file()] {
-            match fs::remove_file(file) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // An entry about a token that is no longer in the store means nothing.
-                Err(error) => tracing::debug!(%error, "a journal entry is left"),
-            }
-        }
+        remove(&self.file);
     }
 
     /// What was begun and not ended. What can't be read is none.
@@ -134,10 +170,17 @@ mod tests {
         journal.end(&another);
         assert_eq!(journal.pending(), Some(entry.clone()));
         let login = json!({"refresh_token": "next"});
-        journal.keep(login.as_object().cloned().unwrap()).unwrap();
-        assert_eq!(journal.kept(), login.as_object().cloned());
+        let kept = Kept {
+            login: Login::new(login.as_object().cloned().unwrap()),
+            replaces: vec![token.fingerprint()],
+        };
+        journal.keep(kept.clone()).unwrap();
+        assert_eq!(journal.kept(), Some(kept.clone()));
+        assert!(kept.succeeds(&token) && !kept.succeeds(&Secret::new("another".to_owned())));
         journal.end(&entry);
-        assert_eq!((journal.pending(), journal.kept()), (None, None));
+        assert_eq!((journal.pending(), journal.kept()), (None, Some(kept)));
+        journal.forget_kept();
+        assert_eq!(journal.kept(), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
-use super::journal::{Entry, Journal};
+use super::journal::{Entry, Journal, Kept};
 use super::notice::{Audience, Notice, NoticeKind};
 use super::schedule::Window;
 use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
@@ -96,8 +96,10 @@ pub struct Keeper {
     pub(super) since: Option<(DateTime<Utc>, bool)>,
     /// The file that the login in use lies in.
     pub(super) source: Option<PathBuf>,
-    /// The refresh token of the login that was taken last, and the note of that login's age.
-    pub(super) held: Option<(Option<Secret>, Option<DateTime<Utc>>)>,
+    /// The login that was taken last.
+    pub(super) held: Option<Held>,
+    /// The dead login was taken out of the store.
+    pub(super) quarantined: bool,
     /// So many tokens in a row were replaced before the provider had taken them.
     pub(super) unproven: u32,
     pub(super) told: Told,
@@ -105,6 +107,15 @@ pub struct Keeper {
     pub(super) mend_at: Option<DateTime<Utc>>,
     commands: mpsc::Receiver<Command>,
     stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
+}
+
+/// What tells a rotation of a login from another login.
+#[derive(Debug)]
+pub(super) struct Held {
+    token: Option<Secret>,
+    /// The note of the login's age, and when its tokens were obtained.
+    lineage: Option<DateTime<Utc>>,
+    obtained_at: Option<DateTime<Utc>>,
 }
 
 /// What the user was told, so that it is told once.
@@ -164,6 +175,15 @@ impl Unsaved {
         let stored = stored.secret("refresh_token");
         self.is_spent(stored.as_ref())
             || same(self.login.secret("refresh_token").as_ref(), stored.as_ref())
+    }
+
+    /// As it lies beside the journal.
+    pub(super) fn to_keep(&self) -> Kept {
+        let replaces = self.spent.iter().flatten().map(Secret::fingerprint);
+        Kept {
+            login: self.login.clone(),
+            replaces: replaces.collect(),
+        }
     }
 
     /// Whether this refresh token is one that it replaces.
@@ -242,6 +262,7 @@ impl Keeper {
             since: None,
             source: None,
             held: None,
+            quarantined: false,
             unproven: 0,
             told: Told::default(),
             mend_at: None,
@@ -359,6 +380,15 @@ impl Keeper {
         }
     }
 
+    /// A renewed login that waited to be saved is saved, or has no place any more.
+    pub(super) fn drop_unsaved(&mut self) {
+        self.unsaved = None;
+        self.told.unsaved = false;
+        if let Some(journal) = self.journal() {
+            journal.forget_kept();
+        }
+    }
+
     /// The journal of the login in use.
     pub(super) fn journal(&self) -> Option<Journal> {
         Some(self.store.as_ref()?.journal(self.source.as_deref()?))
@@ -393,13 +423,21 @@ impl Keeper {
         let known = self.latest.as_ref().map(|latest| &latest.login);
         let ours =
             known.is_some_and(|known| same(known.secret("refresh_token").as_ref(), token.as_ref()));
-        let held = self.held.replace((token.clone(), lineage));
-        let Some((before, former)) = held.filter(|_| !ours) else {
+        let obtained_at = login.time("obtained_at");
+        let held = self.held.replace(Held {
+            token: token.clone(),
+            lineage,
+            obtained_at,
+        });
+        let Some(before) = held.filter(|_| !ours) else {
             return;
         };
-        let rotated = !same(before.as_ref(), token.as_ref()) && !self.was_spent(token.as_ref());
-        if rotated && token.is_some() && lineage.is_some() && lineage == former {
-            let latest = Unsaved::new(login.clone(), [before, None], self.latest.take());
+        let other = !same(before.token.as_ref(), token.as_ref());
+        let rotated = other && token.is_some() && !self.was_spent(token.as_ref());
+        let same_login = lineage.is_some() && lineage == before.lineage;
+        // A backup has the same note, and an older time.
+        if rotated && same_login && obtained_at > before.obtained_at {
+            let latest = Unsaved::new(login.clone(), [before.token, None], self.latest.take());
             self.latest = Some(latest);
         }
     }
@@ -532,7 +570,18 @@ impl Keeper {
             return self.take(&Login::default());
         };
         let known = self.shared.snapshot.load().generation;
-        match blocking(move || store.peek()).await {
+        let mut found = blocking({
+            let store = store.clone();
+            move || store.peek()
+        })
+        .await;
+        if let Err(StoreError::Parse { file, .. }) = &found
+            && let Ok(true) = store.repair(file, self.lock_limit()).await
+        {
+            tracing::warn!(file = %file.display(), "a store that was written half is whole again");
+            found = blocking(move || store.peek()).await;
+        }
+        match found {
             Err(error) => self.unreadable(&error),
             Ok(found) => {
                 if std::mem::take(&mut self.unread) {
@@ -591,13 +640,16 @@ impl Keeper {
             source,
         }) = found
         else {
-            self.source = None;
             return match &self.unsaved {
                 // A store that is gone is no logout.
                 Some(unsaved) if self.store.as_ref().is_some_and(Store::is_missing) => {
                     self.take(&unsaved.login.clone());
                 }
-                Some(_) | None => self.no_login(NO_LOGIN),
+                Some(_) | None => {
+                    self.drop_unsaved();
+                    self.source = None;
+                    self.no_login(NO_LOGIN);
+                }
             };
         };
         self.enter(&source);
@@ -609,7 +661,10 @@ impl Keeper {
             if unsaved.still_stands(&login) {
                 return self.take(&unsaved.login.clone());
             }
-            self.unsaved = None;
+            self.drop_unsaved();
+            if !self.is_suspect(&login) {
+                self.suspect_ended();
+            }
         }
         // Whoever renewed it was cut off between the two files, or could not write one.
         let merge = self.merge(&mut login, mirror.as_ref());
@@ -714,12 +769,16 @@ impl Keeper {
     pub(super) fn no_login(&mut self, reason: &str) {
         self.due = None;
         self.retry_at = None;
-        self.unsaved = None;
+        self.drop_unsaved();
         self.since = None;
         let old = self.shared.snapshot.load().standing.clone();
-        let known = matches!(&old, Standing::LoginNeeded(known) if **known == *reason);
+        // The store tells less of an end than whoever was there.
+        let known = matches!(&old, Standing::LoginNeeded(known) if known.starts_with(reason));
+        if known {
+            return self.publish(old);
+        }
         let first = matches!(old, Standing::Starting) && reason == NO_LOGIN;
-        if !known && !self.told.end {
+        if !self.told.end {
             if first {
                 let provider = self.adapter.name().as_str();
                 let command = self.adapter.login_command();

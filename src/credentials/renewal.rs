@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::journal::Entry;
-use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved, blocking, same};
+use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved, blocking};
 use super::notice::NoticeKind;
 use super::status::{Event, RefreshResult};
 use super::store::{Change, StoreError, Transaction};
@@ -100,7 +100,8 @@ impl Keeper {
             tracing::warn!(provider, error = %what, "an answer was lost; asking once more");
             result = self.attempt(refused).await;
         }
-        if matches!(result, Ok(Some(RefreshResult::Rejected))) && self.is_own() {
+        let ended = matches!(result, Ok(Some(RefreshResult::Rejected)));
+        if ended && self.is_own() && std::mem::take(&mut self.quarantined) {
             // Hermes Agent's login may live, and takes the place of ours.
             self.look().await;
         } else if result.is_ok() {
@@ -185,7 +186,7 @@ impl Keeper {
         let mut login = found.login.clone();
         self.enter(&found.source);
         self.notice_put_back(&login);
-        self.salvage(&transaction, &login);
+        self.salvage(&transaction, &login).await;
         let merge = self.merge(&mut login, found.mirror.as_ref());
         let mut attempt = Attempt {
             store: transaction,
@@ -219,23 +220,31 @@ impl Keeper {
 
     /// A refresh of the stored token was cut off. If it was cut between the writing of the answer
     /// and the file's renaming, the answer still lies beside the store.
-    fn salvage(&mut self, store: &Transaction, stored: &Login) {
-        if self.unsaved.is_some() || !self.is_suspect(stored) {
+    async fn salvage(&mut self, store: &Transaction, stored: &Login) {
+        let Some(spent) = stored.secret("refresh_token") else {
+            return;
+        };
+        if self.unsaved.is_some() {
             return;
         }
-        let (logins, mirrors) = store.unfinished();
+        let kept = self.journal().and_then(|journal| journal.kept());
+        let kept = kept.filter(|kept| kept.succeeds(&spent));
+        let (logins, mirrors) = if self.is_suspect(stored) {
+            store.unfinished()
+        } else {
+            Default::default()
+        };
         let from_mirrors = mirrors.into_iter().map(|mirror| {
             let mut login = stored.clone();
             login.remove("refresh_token");
             self.merge(&mut login, Some(&mirror));
             login
         });
-        let spent = stored.secret("refresh_token");
-        let kept = self.journal().and_then(|journal| journal.kept());
-        let kept = kept.map(Login::new).into_iter();
+        let kept = kept.into_iter().map(|kept| kept.login);
         let next = kept.chain(logins).chain(from_mirrors).find(|login| {
             let token = login.secret("refresh_token");
-            token.is_some() && !same(token.as_ref(), spent.as_ref())
+            let other = token.as_ref().is_some_and(|token| !token.same(&spent));
+            other && !self.was_spent(token.as_ref())
         });
         if let Some(next) = next {
             let provider = self.adapter.name().as_str();
@@ -243,8 +252,11 @@ impl Keeper {
                 provider,
                 "the answer of a refresh that was cut off was found"
             );
-            self.unsaved = Some(Unsaved::new(next, [spent, None], self.latest.take()));
-            self.latest.clone_from(&self.unsaved);
+            let found = Unsaved::new(next, [Some(spent), None], self.latest.take());
+            // Writing it anew clears the temporary file away.
+            self.keep_beside(&found).await;
+            self.latest = Some(found.clone());
+            self.unsaved = Some(found);
         }
     }
 
@@ -283,10 +295,21 @@ impl Keeper {
         attempt.ours = true;
         match self.persist(attempt, Change::Rotated).await {
             Ok(()) => {
-                self.told.unsaved = false;
+                self.drop_unsaved();
                 self.suspect_ended();
             }
             Err(trouble) => self.keep_unsaved(unsaved, &trouble).await,
+        }
+    }
+
+    /// Keeps a renewed login beside its journal entry.
+    async fn keep_beside(&self, unsaved: &Unsaved) {
+        let Some(journal) = self.journal() else {
+            return;
+        };
+        let kept = unsaved.to_keep();
+        if let Err(error) = blocking(move || journal.keep(kept)).await {
+            tracing::warn!(%error, "the renewed login can't be kept beside the journal");
         }
     }
 
@@ -295,12 +318,7 @@ impl Keeper {
     async fn keep_unsaved(&mut self, unsaved: Unsaved, trouble: &Trouble) {
         let message = format!("{trouble}; the renewed login is kept in memory only");
         self.failed("store", &message);
-        if let Some(journal) = self.journal() {
-            let fields = unsaved.login.clone().into_fields();
-            if let Err(error) = blocking(move || journal.keep(fields)).await {
-                tracing::warn!(%error, "the renewed login can't be kept there either");
-            }
-        }
+        self.keep_beside(&unsaved).await;
         if !std::mem::replace(&mut self.told.unsaved, true) {
             self.tell(NoticeKind::NotSaved {
                 reason: trouble.to_string(),
@@ -343,7 +361,9 @@ impl Keeper {
             return Ok(Step::Done);
         }
         let refreshable = attempt.login.text("refresh_token").is_some();
-        if renewal == Renewal::Mint && attempt.access_token == AccessToken::Refused && refreshable {
+        let no_mint =
+            attempt.access_token == AccessToken::Refused || self.is_suspect(&attempt.login);
+        if renewal == Renewal::Mint && no_mint && refreshable {
             renewal = Renewal::Refresh;
         }
         Ok(Step::Ask(renewal))
@@ -458,7 +478,11 @@ impl Keeper {
             let last = self.shared.snapshot.load();
             last.granted_at.is_none() || last.proven.load(std::sync::atomic::Ordering::Relaxed)
         };
-        self.unproven = if proven { 0 } else { self.unproven + 1 };
+        if proven || attempt.refused.is_none() {
+            self.unproven = 0;
+        } else if !attempt.granted {
+            self.unproven += 1;
+        }
         let rotated = Unsaved::new(attempt.login.clone(), spent, self.latest.take());
         self.latest = Some(rotated.clone());
         attempt.granted = true;
@@ -467,8 +491,7 @@ impl Keeper {
         }
         match self.persist(attempt, Change::Rotated).await {
             Ok(()) => {
-                self.unsaved = None;
-                self.told.unsaved = false;
+                self.drop_unsaved();
                 // A key that was minted tells nothing of the refresh token.
                 if renewal == Renewal::Refresh {
                     self.suspect_ended();
@@ -517,7 +540,9 @@ impl Keeper {
         let dead = attempt.login.clone();
         attempt.store.mark_dead(&attempt.dead);
         self.quarantine(&mut attempt.login, code, description);
-        if let Err(trouble) = self.persist_over(&dead, attempt, Change::Quarantined).await {
+        let written = self.persist_over(&dead, attempt, Change::Quarantined).await;
+        self.quarantined = written.is_ok();
+        if let Err(trouble) = written {
             tracing::warn!(error = %trouble, "a dead login stays in the store");
         }
         let reason = self.why_ended(attempt.doubted, code);

@@ -339,6 +339,23 @@ impl Store {
         self.mirror.as_deref().filter(|_| !self.is_own(source))
     }
 
+    /// Finishes the writing of a store that was cut off in the middle, where it had to be written
+    /// in place and the temporary file still has it all. Whether it did.
+    pub(super) async fn repair(&self, file: &Path, limit: Duration) -> Result<bool, StoreError> {
+        let whole = |document: &Map<String, Value>| document.contains_key("providers");
+        if !write::unfinished(file).iter().any(whole) {
+            return Ok(false);
+        }
+        let _lock = FileLock::acquire(&file_lock::beside(file), limit).await?;
+        if !matches!(read_object(file), Err(StoreError::Parse { .. })) {
+            return Ok(true);
+        }
+        match write::unfinished(file).into_iter().find(whole) {
+            Some(document) => write::replace(file, None, document).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Whether there is no file at all that a login could stand in.
     pub(super) fn is_missing(&self) -> bool {
         !self.sources().any(|file| file.exists())

@@ -31,6 +31,10 @@ impl Prepared {
         };
         let mut prepared = Self::empty(store).map_err(fault)?;
         prepared.keep_owner(store)?;
+        if is_mount_point(&prepared.target) {
+            let writable = fs::OpenOptions::new().write(true).open(&prepared.target);
+            writable.map_err(fault)?;
+        }
         let size = fs::metadata(&prepared.target).map_or(0, |metadata| metadata.len()) + GROWTH;
         prepared.fill(size).map_err(fault)?;
         Ok(prepared)
@@ -43,10 +47,7 @@ impl Prepared {
         let folder = target.parent().ok_or_else(missing)?;
         make_folder(folder)?;
         let prefix = temporary_prefix(&target).ok_or_else(missing)?;
-        for leftover in leftovers(&target) {
-            // One that can't be removed is in nobody's way.
-            fs::remove_file(leftover).ok();
-        }
+        clear_leftovers(&target);
         // Made with mode 0600, under a name that nobody had.
         let file = tempfile::Builder::new()
             .prefix(&prefix)
@@ -92,17 +93,17 @@ impl Prepared {
         file.write_all(content)?;
         file.set_len(content.len() as u64)?;
         file.sync_all()?;
-        if let Err(error) = self.file.persist(&self.target) {
+        if let Err(mut error) = self.file.persist(&self.target) {
             let fixed = [io::ErrorKind::ResourceBusy, io::ErrorKind::CrossesDevices];
             if !fixed.contains(&error.error.kind()) {
                 return Err(error.error);
             }
             // A file that is mounted by itself can't be replaced, only written. Until that is
             // done, the temporary file has it all.
-            let mut file = fs::OpenOptions::new().write(true).open(&self.target)?;
-            file.write_all(content)?;
-            file.set_len(content.len() as u64)?;
-            return file.sync_all();
+            error.file.disable_cleanup(true);
+            write_in_place(&self.target, content)?;
+            error.file.disable_cleanup(false);
+            return Ok(());
         }
         match self.target.parent() {
             Some(folder) => sync_folder(folder),
@@ -111,11 +112,41 @@ impl Prepared {
     }
 }
 
+fn write_in_place(target: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(target)?;
+    file.write_all(content)?;
+    file.set_len(content.len() as u64)?;
+    file.sync_all()
+}
+
+/// Whether a file is mounted by itself, as into a container.
+#[cfg(target_os = "linux")]
+fn is_mount_point(target: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let target = target.to_string_lossy().replace(' ', "\\040");
+    mounts
+        .lines()
+        .any(|mount| mount.split(' ').nth(4) == Some(target.as_str()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mount_point(_target: &Path) -> bool {
+    false
+}
+
 /// What our temporary files beside `target` are called.
 fn temporary_prefix(target: &Path) -> Option<OsString> {
     let mut prefix = target.file_name()?.to_owned();
     prefix.push(".hermes-proxyd.");
     Some(prefix)
+}
+
+/// Removes our temporary files beside `target` that a killed process left.
+pub(super) fn clear_leftovers(target: &Path) {
+    for leftover in leftovers(target) {
+        // One that can't be removed is in nobody's way.
+        fs::remove_file(leftover).ok();
+    }
 }
 
 /// Our temporary files beside `target` that a process left when it was killed. The caller holds
