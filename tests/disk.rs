@@ -126,7 +126,7 @@ async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
     let world = World::with_a_refresh_due(Options::default()).await;
     let home = world.home.path().join(".hermes");
     std::fs::set_permissions(&home, PermissionsExt::from_mode(0o500)).unwrap();
-    let Some(daemon) = as_nobody(&world) else {
+    let Some(daemon) = as_nobody(&world, || {}) else {
         return;
     };
     assert_spends_nothing(&world, &daemon, &["/.hermes/auth.", "Permission denied"]).await;
@@ -134,9 +134,29 @@ async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
     assert_recovers(&world, &daemon, &home, "a folder of mode 0500").await;
 }
 
+/// Replacing it would take it from its owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_somebody_else_is_refused_before_a_token_is_spent() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root makes a file of somebody else");
+        return;
+    }
+    let world = World::with_a_refresh_due(Options::default()).await;
+    let (store, home) = (world.store_file(), world.home.path().join(".hermes"));
+    let theirs = || {
+        chown(&store, Some(0), Some(0)).unwrap();
+        std::fs::set_permissions(&store, PermissionsExt::from_mode(0o644)).unwrap();
+    };
+    let Some(daemon) = as_nobody(&world, theirs) else {
+        return;
+    };
+    assert_spends_nothing(&world, &daemon, &["auth.json belongs to uid 0", "chown"]).await;
+    chown(&store, Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_recovers(&world, &daemon, &home, "a store of somebody else").await;
+}
+
 /// As after `sudo`: whatever is written must stay the user's, or Hermes Agent is locked out.
 #[tokio::test(flavor = "multi_thread")]
-
 async fn a_store_of_another_user_stays_theirs() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root writes another user's store");
@@ -355,8 +375,8 @@ fn hermes_home_inside(daemon: &Daemon) -> PathBuf {
     root.join(home.strip_prefix("/").unwrap())
 }
 
-/// The daemon without root's rights, for which a folder's mode means nothing.
-fn as_nobody(world: &World) -> Option<Daemon> {
+/// The daemon without root's rights, started after `prepare`. To root a folder's mode means nothing.
+fn as_nobody(world: &World, prepare: impl FnOnce()) -> Option<Daemon> {
     world.write_config("");
     let mut inner = world.command(&[]);
     if rustix::process::geteuid().is_root() {
@@ -369,6 +389,7 @@ fn as_nobody(world: &World) -> Option<Daemon> {
         let copy = world.home.path().join("hermes-proxyd");
         std::fs::copy(inner.get_program(), &copy).unwrap();
         give_to_nobody(world.home.path());
+        prepare();
         let mut outer = program("setpriv", world.home.path());
         let user = NOBODY.to_string();
         outer.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);

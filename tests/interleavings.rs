@@ -518,6 +518,17 @@ async fn no_order_of_events_spends_a_token_twice_or_loses_a_login() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
+/// Found by the rows below: generations of two keepers were taken for one another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_refusal_from_before_a_reload_replaces_nothing() {
+    use Event::{Refused, Reload};
+    for _ in 0..20 {
+        let row = [Refused, Reload, Refused, Refused];
+        let result = play(&row, Hold::BeforeThePortalSeesIt, row.len()).await;
+        assert!(result.is_ok(), "{result:?}");
+    }
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     // A logout or a shutdown ends most of what could happen afterwards.
     prop_oneof![

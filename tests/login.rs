@@ -145,14 +145,18 @@ async fn a_request_with_a_valid_token_waits_for_no_lock_and_no_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_refusals_of_one_token_cause_one_refresh() {
+async fn a_thousand_refusals_of_one_token_cause_one_refresh() {
+    raise_descriptor_limit();
     let world = World::new(Options::default()).await;
     let daemon = Arc::new(world.daemon());
     let http = client();
     assert_eq!(ask(&http, &daemon).await, (200, None));
+    // All of them are refused before the first one has another token.
+    let slow = PortalFault::DelayBefore(Duration::from_secs(3));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
     world.cloud.revoke_access_tokens();
     let mut requests = JoinSet::new();
-    for _ in 0..100 {
+    for _ in 0..1000 {
         let (daemon, http) = (daemon.clone(), http.clone());
         requests.spawn(async move { ask(&http, &daemon).await });
     }
@@ -164,6 +168,10 @@ async fn a_hundred_refusals_of_one_token_cause_one_refresh() {
             .all(|answer| *answer == (200, None))
     );
     let counts = world.cloud.counts();
+    println!(
+        "1000 requests, {} of them refused: {} refresh calls",
+        counts.unauthorized, counts.refresh_calls
+    );
     assert_eq!(
         (counts.refresh_calls, counts.reuse_events),
         (1, 0),
@@ -692,6 +700,27 @@ async fn kill_9_under_load_leaves_the_store_whole_and_the_login_working() {
         (10, 0),
         "{counts:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_under_way_is_finished_when_the_client_leaves() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(700));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    world.cloud.revoke_access_tokens();
+    let asking = client()
+        .post(daemon.url("/chat/completions"))
+        .json(&chat("x"))
+        .send();
+    tokio::select! {
+        _ = asking => panic!("it was answered"),
+        () = world.cloud.wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1) => {}
+    }
+    ask_until(&daemon, (200, None)).await;
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_eq!(world.store()["providers"]["nous"]["refresh_token"], current);
+    assert_eq!(world.cloud.counts().refresh_calls, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,6 +138,8 @@ pub struct Estate {
     latest: Option<Unsaved>,
     receipt: Option<Receipt>,
     told: Told,
+    /// The last generation: those of the next keeper must not be taken for ours.
+    generation: u64,
 }
 
 /// When a credential was received and when it ends by that.
@@ -278,6 +280,13 @@ impl Keeper {
         self.latest = estate.latest;
         self.receipt = estate.receipt;
         self.told = estate.told;
+        self.shared.snapshot.store(Arc::new(Snapshot {
+            generation: estate.generation,
+            standing: Standing::Starting,
+            retry_at: None,
+            proven: AtomicBool::new(false),
+            granted_at: None,
+        }));
     }
 
     /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
@@ -322,6 +331,7 @@ impl Keeper {
             latest: self.latest,
             receipt: self.receipt,
             told: self.told,
+            generation: self.shared.snapshot.load().generation,
         }
     }
 
@@ -569,7 +579,11 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return self.take(&Login::default());
         };
-        let known = self.shared.snapshot.load().generation;
+        let known = {
+            let snapshot = self.shared.snapshot.load();
+            let started = !matches!(snapshot.standing, Standing::Starting);
+            started.then_some(snapshot.generation)
+        };
         let mut found = blocking({
             let store = store.clone();
             move || store.peek()
@@ -588,7 +602,7 @@ impl Keeper {
                     self.status(|status| status.last_error = None);
                 }
                 self.take_found(found);
-                if known > 0 && self.shared.snapshot.load().generation != known {
+                if known.is_some_and(|known| self.shared.snapshot.load().generation != known) {
                     self.others_renewed();
                 }
             }
