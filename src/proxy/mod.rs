@@ -1,10 +1,11 @@
 //! The port: from a client's connection to the provider and back.
 //!
-//! One request takes these steps, a file each: `listener` accepts, `guard` and `route` decide
-//! (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure),
-//! `upstream` sends it, `upload` and `download` pass the bytes, `outcome` writes the one log
-//! line. `error` is the one place that turns errors into HTTP.
+//! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
+//! over one, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers`
+//! builds what goes out (pure), `upstream` sends it, `upload` and `download` pass the bytes,
+//! `outcome` writes the one log line. `error` is the one place that turns errors into HTTP.
 
+mod connection;
 mod download;
 mod egress;
 pub mod error;
@@ -17,6 +18,7 @@ mod local;
 mod outcome;
 mod patience;
 pub mod route;
+mod socket;
 mod upload;
 mod upstream;
 

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::socket::Socket;
 
 /// A client's stream that counts its reads.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stream: TcpStream,
+    stream: Socket,
     reads: Arc<AtomicU64>,
 }
 
@@ -43,11 +44,7 @@ struct Wait {
 
 /// A stream and its timer. `head` is the limit from a head's first byte to its last, and for the
 /// first request of a connection from its start; `keep_alive` that for the next one to begin.
-pub(super) fn watch(
-    stream: TcpStream,
-    head: Duration,
-    keep_alive: Duration,
-) -> (Watched, Patience) {
+pub(super) fn watch(stream: Socket, head: Duration, keep_alive: Duration) -> (Watched, Patience) {
     let reads = Arc::new(AtomicU64::new(0));
     let watched = Watched {
         stream,
@@ -65,7 +62,7 @@ pub(super) fn watch(
 
 impl Watched {
     /// The stream itself.
-    pub(super) fn into_inner(self) -> TcpStream {
+    pub(super) fn into_inner(self) -> Socket {
         self.stream
     }
 }
