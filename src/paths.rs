@@ -65,8 +65,13 @@ impl Environment {
     /// cron's, lacks the variable but must find the daemon), else the state folder
     /// `~/.local/state/hermes-proxyd`. `None` without any of them.
     pub fn runtime_dir(&self) -> Option<PathBuf> {
-        let base = self.runtime_dir.clone().or_else(default_runtime_dir);
+        let base = self.runtime_base();
         Some(base.or_else(|| self.state_home())?.join(NAME))
+    }
+
+    /// What systemd calls `%t`: `$XDG_RUNTIME_DIR`, else `/run/user/<uid>` where that exists.
+    pub fn runtime_base(&self) -> Option<PathBuf> {
+        self.runtime_dir.clone().or_else(default_runtime_dir)
     }
 
     /// The folder for what is ours and must outlive a restart: `$XDG_STATE_HOME/hermes-proxyd`,

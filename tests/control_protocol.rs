@@ -56,6 +56,8 @@ fn status() -> Status {
             url: "http://127.0.0.1:8645/v1".into(),
             provider: "nous".into(),
             connections: 3,
+            needs_key: false,
+            waiting: false,
         }],
         providers: vec![ready(), bare()],
     }
@@ -237,6 +239,17 @@ fn what_names_no_operation_is_no_request() {
 #[test]
 fn the_answers() {
     golden("reply_status.json", &ok(status()));
+    let mut more = status();
+    more.providers.clear();
+    more.listeners = vec![ListenerStatus {
+        address: "docker0:8645".into(),
+        url: "http://docker0:8645/v1".into(),
+        provider: "nous".into(),
+        connections: 0,
+        needs_key: true,
+        waiting: true,
+    }];
+    golden("reply_status_listener.json", &ok(more));
     let chat = PathEntry {
         path: "/chat/completions".into(),
         methods: vec!["POST".into()],

@@ -38,12 +38,17 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 ];
 
 /// A crate, and the only files that may name it.
-const STAYS: [(&str, &[&str]); 15] = [
+const STAYS: [(&str, &[&str]); 20] = [
     (
         "tokio::process",
         &["cli/auth/connection.rs", "hooks/command.rs"],
     ),
     ("interprocess", &["control/endpoint.rs"]),
+    ("listenfd", &["daemon/service_manager.rs"]),
+    ("service_binding", &["daemon/service_manager.rs"]),
+    ("if_addrs", &["proxy/interface.rs"]),
+    ("netlink_packet", &["proxy/peer.rs"]),
+    ("rustix::net", &["proxy/bind.rs", "proxy/peer.rs"]),
     (
         "reqwest",
         &[
@@ -79,12 +84,13 @@ const STAYS: [(&str, &[&str]); 15] = [
 ];
 
 /// Files that do no I/O and wait for nothing.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
     "config/diff.rs",
     "config/file.rs",
+    "config/listen.rs",
     "config/reader.rs",
     "config/values.rs",
     "control/protocol.rs",

@@ -8,8 +8,8 @@ use std::io::IsTerminal;
 use chrono::TimeZone;
 
 use crate::control::protocol::{
-    ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshResult, ReloadReport, Status,
-    Timestamp,
+    ListenerStatus, ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshResult,
+    ReloadReport, Status, Timestamp,
 };
 
 use super::human::{count, distance, duration};
@@ -47,8 +47,7 @@ where
     let uptime = duration(daemon.uptime_seconds);
     let mut text = format!("{name} · running {uptime} · pid {}\n", daemon.pid);
     for listener in &status.listeners {
-        let target = format!("{} → {}", inline(&listener.url), inline(&listener.provider));
-        text += &style.row("", "listening", 12, &target);
+        text += &style.row("", "listening", 12, &listener_status(listener));
     }
     if status.listeners.is_empty() {
         text += &style.row("", "listening", 12, "nowhere");
@@ -137,6 +136,21 @@ where
         let local = at.0.with_timezone(self.zone);
         local.format("%Y-%m-%d %H:%M").to_string()
     }
+}
+
+fn listener_status(listener: &ListenerStatus) -> String {
+    let key = if listener.needs_key {
+        ", with a client key"
+    } else {
+        ""
+    };
+    let waiting = if listener.waiting {
+        " (this machine does not have the address yet)"
+    } else {
+        ""
+    };
+    let (url, provider) = (inline(&listener.url), inline(&listener.provider));
+    format!("{url} → {provider}{key}{waiting}")
 }
 
 fn provider_status<Z>(provider: &ProviderStatus, clock: &Clock<'_, Z>, style: Style) -> String

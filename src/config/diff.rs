@@ -104,9 +104,11 @@ impl Keys {
 
     fn guard(&mut self, old: &Guard, new: &Guard) {
         let Guard {
+            peer_check,
             allowed_hosts,
             allowed_origins,
         } = new;
+        self.compare("guard.peer_check", &old.peer_check, peer_check);
         self.compare("guard.allowed_hosts", &old.allowed_hosts, allowed_hosts);
         self.compare(
             "guard.allowed_origins",
@@ -157,11 +159,13 @@ impl Keys {
             let Listener {
                 address,
                 provider,
+                auth,
                 allow_unauthenticated,
             } = new;
             let key = |name: &str| format!("listen[{index}].{name}");
             self.compare(&key("address"), &old.address, address);
             self.compare(&key("provider"), &old.provider, provider);
+            self.compare(&key("auth"), &old.auth, auth);
             self.compare(
                 &key("allow_unauthenticated"),
                 &old.allow_unauthenticated,

@@ -1,7 +1,6 @@
 //! The shape of the file: which keys it has, and how they become a [`Config`]; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -9,10 +8,10 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::error::{ConfigError, did_you_mean};
-use super::reader::{Field, Place, Report, Section, Wrong, choose};
+use super::reader::{Field, Report, Section, Wrong, choose};
 use super::{
-    AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Listener, Log, LogFormat,
-    NoticeKind, Provider, ProviderKind, ProviderName, Timeouts, UserAgent, units, values,
+    AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Log, LogFormat, NoticeKind,
+    Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, units, values,
 };
 use crate::paths::Environment;
 
@@ -69,7 +68,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     let default = Config::default();
     let default_provider = root.text("default_provider", "nous", values::provider_name);
     let hermes_home = root.text("hermes_home", "~/.hermes", |text| values::path(text, env));
-    let listeners = root.sections("listen", listener);
+    let listeners = root.sections("listen", |table| listen::listener(table, env));
     if root.is_empty_list("listen") {
         let place = root.place("listen");
         root.report().add(&place, "at least one is needed");
@@ -91,7 +90,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
                 .add(&field.place, unknown_provider(&field.value, &names));
         }
     }
-    check_duplicates(root.report(), listeners.iter().flatten());
+    listen::check_duplicates(root.report(), listeners.iter().flatten());
 
     Config {
         default_provider: or(default_provider, default.default_provider),
@@ -99,7 +98,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
         listeners: listeners.map_or(default.listeners, |listeners| {
             listeners
                 .into_iter()
-                .map(ListenerFields::listener)
+                .map(listen::ListenerFields::listener)
                 .collect()
         }),
         guard,
@@ -111,76 +110,13 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     }
 }
 
-/// A listener whose provider and neighbours are still to be checked.
-struct ListenerFields {
-    address: Field<SocketAddr>,
-    provider: Option<Field<ProviderName>>,
-    allow_unauthenticated: bool,
-}
-
-impl ListenerFields {
-    fn listener(self) -> Listener {
-        Listener {
-            address: self.address.value,
-            provider: self.provider.map(|field| field.value),
-            allow_unauthenticated: self.allow_unauthenticated,
-        }
-    }
-}
-
-fn listener(table: &Section<'_>) -> ListenerFields {
-    let default = Listener::default();
-    let address = table.text("address", "127.0.0.1:8645", values::listen_address);
-    let provider = table.text("provider", "nous", values::provider_name);
-    let allow = table.flag("allow_unauthenticated");
-    let address = address.unwrap_or_else(|| {
-        let mut value = default.address;
-        if table.has("address") {
-            // It can't be read, so it is nobody's duplicate.
-            value.set_port(0);
-        }
-        let place = table.place("address");
-        Field { value, place }
-    });
-    let allow_unauthenticated = or(allow, default.allow_unauthenticated);
-    if !allow_unauthenticated && !values::is_loopback(address.value.ip()) {
-        let message = format!(
-            "everyone who can reach {} could use your subscription; bind 127.0.0.1 instead, or \
-             set `allow_unauthenticated = true` in this [[listen]] if you want exactly that",
-            address.value
-        );
-        table.report().add(&address.place, message);
-    }
-    ListenerFields {
-        address,
-        provider,
-        allow_unauthenticated,
-    }
-}
-
-fn check_duplicates<'l>(report: &Report, listeners: impl Iterator<Item = &'l ListenerFields>) {
-    let mut seen: BTreeMap<SocketAddr, &Place> = BTreeMap::new();
-    for ListenerFields { address, .. } in listeners {
-        if address.value.port() == 0 {
-            continue;
-        }
-        match seen.get(&address.value) {
-            Some(first) => {
-                let message = format!("{} is the address of {first} already", address.value);
-                report.add(&address.place, message);
-            }
-            None => {
-                seen.insert(address.value, &address.place);
-            }
-        }
-    }
-}
-
 fn guard(table: &Section<'_>) -> Guard {
     let default = Guard::default();
     let hosts = table.list("allowed_hosts", "my-machine.lan", values::host_name);
     let origins = table.list("allowed_origins", "https://app.example", values::origin);
+    let peer_check = table.flag("peer_check");
     Guard {
+        peer_check: or(peer_check, default.peer_check),
         allowed_hosts: all_or(hosts, default.allowed_hosts),
         allowed_origins: all_or(origins, default.allowed_origins),
     }

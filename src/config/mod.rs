@@ -7,6 +7,7 @@
 mod diff;
 mod error;
 mod file;
+mod listen;
 mod load;
 mod overrides;
 mod reader;
@@ -17,7 +18,6 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use url::Url;
 pub use self::diff::{Diff, diff};
 pub use self::error::{ConfigError, Problem};
 pub use self::file::parse;
+pub use self::listen::{Auth, ListenAddress, Listener};
 pub use self::load::{Loaded, load};
 pub use self::overrides::{OverrideError, Overrides};
 
@@ -63,20 +64,13 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProviderName(String);
 
-/// One address that clients connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// The address and port to bind; port 0 lets the system choose one.
-    pub address: SocketAddr,
-    /// The provider that `/v1` means here, when it is not the default one.
-    pub provider: Option<ProviderName>,
-    /// The operator's word that everyone who can reach a non-loopback address may use it.
-    pub allow_unauthenticated: bool,
-}
-
-/// Which `Host` and `Origin` values are let in beside loopback's own.
+/// Who may ask: which `Host` and `Origin` values are let in beside loopback's own, and whether
+/// other users of this machine are kept out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
+    /// Whether a client on loopback must be of our own user, or root's, unless it has a key
+    /// (Linux).
+    pub peer_check: bool,
     /// Host names without a port, compared case-insensitively.
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages (`https://app.example`), compared exactly.
@@ -336,19 +330,10 @@ impl Default for Config {
     }
 }
 
-impl Default for Listener {
-    fn default() -> Self {
-        Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
-            provider: None,
-            allow_unauthenticated: false,
-        }
-    }
-}
-
 impl Default for Guard {
     fn default() -> Self {
         Self {
+            peer_check: true,
             allowed_hosts: vec![
                 "host.docker.internal".into(),
                 "host.containers.internal".into(),

@@ -1,9 +1,9 @@
 //! What the command line changes in a configuration.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::error::did_you_mean;
-use super::{Config, LogFormat, ProviderName, values};
+use super::{Config, DEFAULT_PORT, ListenAddress, LogFormat, ProviderName, values};
 
 /// Settings of the command line, which win over the file's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,16 +40,9 @@ pub enum OverrideError {
     /// `--host` is neither an IP address nor `localhost`.
     #[error("--host: {0:?} is not an IP address, such as 127.0.0.1 or ::1, or localhost")]
     NotAnAddress(String),
-    /// The address can be reached from outside, and the configuration does not allow that.
-    #[error(
-        "--host: everyone who can reach {0} could use your subscription; use --host 127.0.0.1, or \
-         set `allow_unauthenticated = true` in the first [[listen]] of the configuration file if \
-         you want exactly that"
-    )]
-    OpenToOthers(SocketAddr),
     /// Another listener of the configuration has this address.
     #[error("--host, --port: {0} is the address of another [[listen]] already")]
-    DuplicateAddress(SocketAddr),
+    DuplicateAddress(ListenAddress),
     /// `--log-level` is not one.
     #[error("--log-level: {message}{}", hint(suggestion.as_deref()))]
     LogLevel {
@@ -107,19 +100,30 @@ impl Config {
         let Some((first, others)) = self.listeners.split_first_mut() else {
             return Ok(());
         };
-        if let Some(host) = host {
-            first.address.set_ip(host);
+        if host.is_none() && overrides.port.is_none() {
+            return Ok(());
         }
-        if let Some(port) = overrides.port {
-            first.address.set_port(port);
-        }
-        let address = first.address;
-        if !first.allow_unauthenticated && !values::is_loopback(address.ip()) {
-            return Err(OverrideError::OpenToOthers(address));
-        }
-        let taken = |address: SocketAddr| others.iter().any(|other| other.address == address);
-        if address.port() != 0 && taken(address) {
-            return Err(OverrideError::DuplicateAddress(address));
+        first.address = match (&first.address, host, overrides.port) {
+            (ListenAddress::Interface { name, .. }, None, Some(port)) if port != 0 => {
+                ListenAddress::Interface {
+                    name: name.clone(),
+                    port,
+                }
+            }
+            (ListenAddress::Ip(address), host, port) => ListenAddress::Ip(SocketAddr::new(
+                host.unwrap_or(address.ip()),
+                port.unwrap_or(address.port()),
+            )),
+            (_, host, port) => ListenAddress::Ip(SocketAddr::new(
+                host.unwrap_or(Ipv4Addr::LOCALHOST.into()),
+                port.unwrap_or(DEFAULT_PORT),
+            )),
+        };
+        if others
+            .iter()
+            .any(|other| other.address.collides(&first.address))
+        {
+            return Err(OverrideError::DuplicateAddress(first.address.clone()));
         }
         Ok(())
     }
@@ -166,13 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_others_can_reach_needs_the_operators_word() {
-        let error = address(&host("0.0.0.0")).unwrap_err();
-        assert!(error.to_string().contains("allow_unauthenticated = true"));
+    fn a_host_that_others_can_reach_needs_a_key_or_the_operators_word() {
+        let config = Config::default().with_overrides(&host("0.0.0.0")).unwrap();
+        assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8645");
+        assert!(config.listeners[0].needs_key());
         let mut config = Config::default();
         config.listeners[0].allow_unauthenticated = true;
         let config = config.with_overrides(&host("0.0.0.0")).unwrap();
-        assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8645");
+        assert!(!config.listeners[0].needs_key());
         assert!(matches!(
             address(&host("my-host")),
             Err(OverrideError::NotAnAddress(_))
@@ -180,10 +185,31 @@ mod tests {
     }
 
     #[test]
+    fn a_port_moves_an_interface_and_replaces_a_socket() {
+        let mut config = Config::default();
+        let port = Overrides {
+            port: Some(9000),
+            ..Overrides::default()
+        };
+        config.listeners[0].address = ListenAddress::Interface {
+            name: "docker0".to_owned(),
+            port: 8645,
+        };
+        let moved = config.clone().with_overrides(&port).unwrap();
+        assert_eq!(moved.listeners[0].address.to_string(), "docker0:9000");
+        config.listeners[0].address = ListenAddress::Unix {
+            path: "/run/x.sock".into(),
+            mode: 0o600,
+        };
+        let moved = config.with_overrides(&port).unwrap();
+        assert_eq!(moved.listeners[0].address.to_string(), "127.0.0.1:9000");
+    }
+
+    #[test]
     fn two_listeners_never_share_an_address() {
         let mut config = Config::default();
         config.listeners.push(Listener {
-            address: "127.0.0.1:9000".parse().unwrap(),
+            address: ListenAddress::Ip("127.0.0.1:9000".parse().unwrap()),
             ..Listener::default()
         });
         let port = |port| Overrides {

@@ -118,7 +118,14 @@ address = "[::1]:0"
 [[listen]]
 address = "0.0.0.0:9001"
 allow_unauthenticated = true
+[[listen]]
+address = "docker0:8645"
+[[listen]]
+unix = "~/run/proxy.sock"
+mode = "0660"
+auth = "keys"
 [guard]
+peer_check = false
 allowed_hosts = ["My-Machine.lan", "[fd00::1]"]
 allowed_origins = ["https://app.example:8443", "app://obsidian.md"]
 [limits]
@@ -158,7 +165,16 @@ refresh_lead = "1m30s"
         .iter()
         .map(|l| l.address.to_string())
         .collect();
-    assert_eq!(addresses, ["127.0.0.1:9000", "[::1]:0", "0.0.0.0:9001"]);
+    let expected = ["127.0.0.1:9000", "[::1]:0", "0.0.0.0:9001", "docker0:8645"];
+    assert_eq!(addresses[..4], expected);
+    let path = home.join("run/proxy.sock");
+    assert_eq!(
+        config.listeners[4].address,
+        ListenAddress::Unix { path, mode: 0o660 }
+    );
+    let keys: Vec<_> = config.listeners.iter().map(Listener::needs_key).collect();
+    assert_eq!(keys, [false, false, false, true, true]);
+    assert!(!config.guard.peer_check);
     assert_eq!(config.listeners[0].provider, Some(ProviderName::nous()));
     assert!(config.listeners[2].allow_unauthenticated);
     assert_eq!(config.hermes_home, Some(home.join("agent")));
@@ -359,14 +375,50 @@ fn each_bad_value_is_refused_where_it_stands() {
             "there is no provider",
         ),
         (
-            "[[listen]]\naddress = \"0.0.0.0:1\"",
-            "listen[0].address",
-            "allow_unauthenticated = true",
+            "[[listen]]\naddress = \"0.0.0.0:1\"\nauth = \"keys\"\nallow_unauthenticated = true",
+            "listen[0].allow_unauthenticated",
+            "the opposite",
         ),
         (
-            "[[listen]]\naddress = \"[::]:1\"",
+            "[[listen]]\naddress = \"docker0:0\"",
             "listen[0].address",
-            "bind 127.0.0.1 instead",
+            "needs a port of its own",
+        ),
+        (
+            "[[listen]]\naddress = \"my.host:80\"",
+            "listen[0].address",
+            "not an IP address or a network interface",
+        ),
+        (
+            "[[listen]]\naddress = \"127.0.0.1:1\"\nunix = \"/x\"",
+            "listen[0].unix",
+            "not both",
+        ),
+        ("[[listen]]\nunix = \"x\"", "listen[0].unix", "not absolute"),
+        (
+            "[[listen]]\nunix = \"/x/\"",
+            "listen[0].unix",
+            "is a folder",
+        ),
+        (
+            "[[listen]]\nunix = \"/x\"\nmode = \"0700\"",
+            "listen[0].mode",
+            "not a socket's mode",
+        ),
+        (
+            "[[listen]]\nunix = \"/x\"\nmode = \"0666\"",
+            "listen[0].mode",
+            "everyone on this machine",
+        ),
+        (
+            "[[listen]]\nmode = \"0600\"",
+            "listen[0].mode",
+            "only a Unix socket",
+        ),
+        (
+            "[[listen]]\nunix = \"/x\"\n[[listen]]\nunix = \"/x\"",
+            "listen[1].unix",
+            "the address of listen[0].unix already",
         ),
         (
             "[[listen]]\n[[listen]]\naddress = \"localhost:8645\"",

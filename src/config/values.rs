@@ -1,6 +1,6 @@
 //! Texts of the file, checked and turned into values; pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use hyper::Method;
@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::error::did_you_mean;
 use super::reader::Wrong;
-use super::{AllowedPath, ProviderName};
+use super::{AllowedPath, ListenAddress, ProviderName, listen};
 use crate::paths::Environment;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -56,22 +56,47 @@ pub(super) fn provider_name(text: &str) -> Result<ProviderName, Wrong> {
     }
 }
 
-/// An address to bind; the only name that is resolved is `localhost`, to 127.0.0.1.
-pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Wrong> {
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => port
-            .parse()
-            .ok()
-            .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-        None => text.parse().ok(),
+/// An address to bind; the only host name that is resolved is `localhost`, to 127.0.0.1.
+pub(super) fn listen_address(text: &str) -> Result<ListenAddress, Wrong> {
+    listen::parse_address(text)
+}
+
+/// A Unix socket's file, after a leading `~` or `%t` (the runtime folder, as systemd calls it) was
+/// replaced.
+pub(super) fn socket_path(text: &str, env: &Environment) -> Result<PathBuf, Wrong> {
+    /// `sun_path` of `unix(7)` on every system, with room for its end mark and a temporary name.
+    const LONGEST: usize = 99;
+    let path = match text.strip_prefix("%t") {
+        Some(rest) => match env.runtime_base() {
+            Some(base) => base.join(rest.trim_start_matches('/')),
+            None => return Err("the runtime folder is not known; set XDG_RUNTIME_DIR".into()),
+        },
+        None => path(text, env)?,
     };
-    address.ok_or_else(|| {
-        format!(
-            "{text:?} is not an IP address with a port, such as \"127.0.0.1:8645\" or \
-             \"[::1]:8645\""
+    if path.file_name().is_none() || text.ends_with('/') {
+        return Err(format!("{text:?} is a folder: name the socket's file in it").into());
+    }
+    if path.as_os_str().len() > LONGEST {
+        return Err(format!(
+            "{} is longer than the {LONGEST} bytes that a socket's path may have",
+            path.display()
         )
-        .into()
-    })
+        .into());
+    }
+    Ok(path)
+}
+
+/// A socket's permissions in octal.
+pub(super) fn socket_mode(text: &str) -> Result<u32, Wrong> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| digits);
+    match mode {
+        Some(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
+        _ => Err(format!(
+            "{text:?} is not a socket's mode: \"0600\" is for you alone, \"0660\" for your group too"
+        )
+        .into()),
+    }
 }
 
 /// An address without a port, as on the command line.

@@ -350,14 +350,20 @@ pub struct DaemonStatus {
 /// One address that the daemon listens on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
-    /// The bound address, `127.0.0.1:8645`.
+    /// The address, `127.0.0.1:8645`, `docker0:8645` or `unix:/run/…`.
     pub address: String,
-    /// What an app is configured with, `http://127.0.0.1:8645/v1`.
+    /// What an app is configured with, `http://127.0.0.1:8645/v1`; the address of a Unix socket.
     pub url: String,
     /// The provider that `/v1` means there.
     pub provider: String,
     /// Connections that are open.
     pub connections: u64,
+    /// Whether apps must show a client key there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_key: bool,
+    /// Whether the machine does not have the address yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
 }
 
 /// One provider and its credential.

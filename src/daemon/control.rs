@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::fleet::Report;
 use super::logins::{self, Logins};
 use crate::clock::Clock;
-use crate::config::ProviderName;
+use crate::config::{ListenAddress, ProviderName};
 use crate::control::protocol::{
     ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
     LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, PathEntry,
@@ -140,12 +140,20 @@ impl Answers {
 }
 
 fn listener_status(port: &Port, view: &View) -> ListenerStatus {
-    let provider = port.provider.as_ref().unwrap_or(&view.default_provider);
+    let setting = port.setting();
+    let provider = setting.provider.as_ref();
+    let provider = provider.unwrap_or(&view.default_provider);
+    let address = match (&setting.address, port.bound().first()) {
+        (ListenAddress::Ip(_), Some(bound)) => bound.to_string(),
+        (address, _) => address.to_string(),
+    };
     ListenerStatus {
-        address: port.address.to_string(),
-        url: format!("http://{}/v1", port.address),
+        address,
+        url: port.url(),
         provider: provider.to_string(),
         connections: port.connections(),
+        needs_key: setting.needs_key(),
+        waiting: port.is_waiting(),
     }
 }
 

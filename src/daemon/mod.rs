@@ -57,6 +57,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | StartError::NoHome
                 | StartError::NoRuntimeFolder
                 | StartError::Listen { .. }
+                | StartError::Inherited(_)
                 | StartError::Signals(_)
                 | StartError::Runtime(_)
                 | StartError::Logging(_) => ExitCode::FAILURE,

@@ -1,6 +1,5 @@
 //! The daemon from start to end, in that order: build, run, drain.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +18,14 @@ use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::{port_holder, service_manager, signals};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, ConfigError, Listener, Loaded, OverrideError, Overrides};
+use crate::config::{self, Config, ConfigError, ListenAddress, Loaded, OverrideError, Overrides};
 use crate::control::endpoint::{BindError, Endpoint};
 use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
 use crate::hooks;
 use crate::paths::Environment;
-use crate::proxy::{self, Bound, Gateway, Port};
+use crate::proxy::{self, Bound, Gateway, Port, Service};
 
 /// After the drain, connections have this long to notice that they are cut.
 const CUT: Duration = Duration::from_secs(1);
@@ -60,10 +59,13 @@ pub(super) enum StartError {
     )]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Why, with the process that has it where the system tells.
         reason: String,
     },
+    /// A socket of the service manager can't be used.
+    #[error("a socket that the service manager handed over can't be used: {0}")]
+    Inherited(std::io::Error),
     /// Signals can't be heard.
     #[error("signals can't be heard: {0}")]
     Signals(std::io::Error),
@@ -133,11 +135,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         .ok_or(StartError::NoRuntimeFolder)?;
     let endpoint = Endpoint::new(folder);
     let control = server::bind(&endpoint).await?;
-    let bound = config
-        .listeners
-        .iter()
-        .map(bind)
-        .collect::<Result<Vec<_>, _>>()?;
+    let bound = bind_all(&config)?;
 
     let stops = Stops::new();
     let notices = stops.notices(&config);
@@ -151,15 +149,11 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
     fleet.reconcile(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config)));
 
-    let permits = Arc::new(Semaphore::new(config.limits.connections));
+    let service = stops.service(gateway.clone(), config.limits.connections);
     let ports: Vec<Port> = bound
         .into_iter()
-        .map(|bound| {
-            let ends = (stops.drain.clone(), stops.abort.clone());
-            bound.serve(gateway.clone(), permits.clone(), ends, &stops.connections)
-        })
+        .map(|bound| bound.serve(&service))
         .collect();
-    announce(&ports);
 
     let (reloads, mut reload_requests) = mpsc::channel(4);
     let view = Arc::new(ArcSwap::from_pointee(View {
@@ -226,30 +220,37 @@ pub(super) fn store_files(
     Ok(StoreFiles::locate(environment, &home, &state))
 }
 
-fn bind(listener: &Listener) -> Result<Bound, StartError> {
-    proxy::bind(listener).map_err(|error| {
-        let address = listener.address;
-        let holder = (error.kind() == std::io::ErrorKind::AddrInUse)
-            .then(|| port_holder::name(address))
-            .flatten();
-        let reason = match holder {
-            Some(holder) => format!("{holder} has it already"),
-            None => error.to_string(),
-        };
-        StartError::Listen { address, reason }
-    })
+/// Every listener of the configuration, then the sockets of the service manager that none of them
+/// has the address of.
+fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
+    let mut inherited = service_manager::sockets();
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        let result = proxy::bind(listener, &mut inherited);
+        bound.push(result.map_err(|error| cannot_listen(&listener.address, &error))?);
+    }
+    for socket in inherited {
+        let address = socket.address().map_err(StartError::Inherited)?;
+        let result = proxy::adopt(socket);
+        bound.push(result.map_err(|error| cannot_listen(&address, &error))?);
+    }
+    Ok(bound)
 }
 
-fn announce(ports: &[Port]) {
-    for port in ports {
-        let url = format!("http://{}/v1", port.address);
-        tracing::info!(url, "listening");
-        if !port.address.ip().is_loopback() {
-            tracing::warn!(
-                url,
-                "everyone who can reach this address can use the subscription"
-            );
+fn cannot_listen(address: &ListenAddress, error: &std::io::Error) -> StartError {
+    let holder = match address {
+        ListenAddress::Ip(address) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            port_holder::name(*address)
         }
+        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
+    };
+    let reason = match holder {
+        Some(holder) => format!("{holder} has it already"),
+        None => error.to_string(),
+    };
+    StartError::Listen {
+        address: address.clone(),
+        reason,
     }
 }
 
@@ -366,6 +367,17 @@ impl Stops {
     fn notices(&self, config: &Config) -> Notices {
         let settings = hooks::Settings::new(config);
         Notices::new(hooks::start(settings, &self.hooks, self.hooks_stop.clone()))
+    }
+
+    /// What connections share.
+    fn service(&self, gateway: Arc<Gateway>, connections: usize) -> Service {
+        Service {
+            gateway,
+            permits: Arc::new(Semaphore::new(connections)),
+            drain: self.drain.clone(),
+            abort: self.abort.clone(),
+            tracker: self.connections.clone(),
+        }
     }
 
     /// The logins that hermesctl asks for; they end with the control server.

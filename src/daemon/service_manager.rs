@@ -1,4 +1,5 @@
-//! What the service manager is told (`sd_notify(3)`). Without one, nothing happens.
+//! What the service manager is told (`sd_notify(3)`), and the sockets that it hands over
+//! (`sd_listen_fds(3)`; `launch_activate_socket(3)`). Without one, nothing happens.
 
 #[cfg(target_os = "linux")]
 mod systemd {
@@ -55,3 +56,62 @@ mod systemd {
 }
 
 pub(super) use systemd::{alive, ready, reloading, stopping, watchdog};
+
+#[cfg(target_os = "linux")]
+mod activation {
+    use listenfd::ListenFd;
+
+    use crate::proxy::Inherited;
+
+    /// Every stream socket that was handed over; another kind is left alone, with a word.
+    pub(in crate::daemon) fn sockets() -> Vec<Inherited> {
+        let mut handed_over = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for index in 0..handed_over.len() {
+            if let Ok(Some(listener)) = handed_over.take_tcp_listener(index) {
+                sockets.push(Inherited::Tcp(listener));
+            } else if let Ok(Some(listener)) = handed_over.take_unix_listener(index) {
+                sockets.push(Inherited::Unix(listener));
+            } else {
+                tracing::warn!(
+                    index,
+                    "a socket of the service manager is of a kind we can't use"
+                );
+            }
+        }
+        sockets
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod activation {
+    use service_binding::{Binding, Listener};
+
+    use crate::proxy::Inherited;
+
+    /// The socket that the agent's `Sockets` calls `api`.
+    const SOCKET: &str = "xpc://api";
+
+    pub(in crate::daemon) fn sockets() -> Vec<Inherited> {
+        // Without such an entry, or when launchd did not start us, there is none.
+        let Ok(binding) = Binding::try_from(SOCKET) else {
+            return Vec::new();
+        };
+        match Listener::try_from(binding) {
+            Ok(Listener::Tcp(listener)) => vec![Inherited::Tcp(listener)],
+            Ok(Listener::Unix(listener)) => vec![Inherited::Unix(listener)],
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+mod activation {
+    use crate::proxy::Inherited;
+
+    pub(in crate::daemon) fn sockets() -> Vec<Inherited> {
+        Vec::new()
+    }
+}
+
+pub(super) use activation::sockets;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
@@ -44,6 +44,12 @@ pub enum ErrorKind {
     HostNotAllowed,
     /// A web page asks that is not on the list.
     OriginNotAllowed,
+    /// Another user of this machine asks.
+    PeerNotAllowed,
+    /// A client key is needed, and this is none.
+    InvalidClientKey,
+    /// The client key has as many requests under way as it may.
+    TooManyRequests,
     /// The path is on no list.
     PathNotAllowed,
     /// The path names a provider that is not configured.
@@ -68,11 +74,14 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the README's table true.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
         Self::OriginNotAllowed,
+        Self::PeerNotAllowed,
+        Self::InvalidClientKey,
+        Self::TooManyRequests,
         Self::PathNotAllowed,
         Self::UnknownProvider,
         Self::MethodNotAllowed,
@@ -92,6 +101,9 @@ impl ErrorKind {
             Self::UpstreamAuthFailed => "upstream_auth_failed",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
+            Self::PeerNotAllowed => "peer_not_allowed",
+            Self::InvalidClientKey => "invalid_client_key",
+            Self::TooManyRequests => "too_many_requests",
             Self::PathNotAllowed => "path_not_allowed",
             Self::UnknownProvider => "unknown_provider",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -109,8 +121,11 @@ impl ErrorKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::UpstreamAuthFailed => StatusCode::UNAUTHORIZED,
-            Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::UpstreamAuthFailed | Self::InvalidClientKey => StatusCode::UNAUTHORIZED,
+            Self::HostNotAllowed | Self::OriginNotAllowed | Self::PeerNotAllowed => {
+                StatusCode::FORBIDDEN
+            }
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::PathNotAllowed | Self::UnknownProvider => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -165,8 +180,12 @@ impl ProxyError {
             headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
         }
         // What only the user can mend is not mended by asking again.
-        if self.kind == ErrorKind::UpstreamAuthFailed {
+        if self.kind.status() == StatusCode::UNAUTHORIZED {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        // RFC 9110 §11.6.1 wants it on a 401.
+        if self.kind == ErrorKind::InvalidClientKey {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
             headers.insert(ALLOW, methods);

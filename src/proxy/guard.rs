@@ -1,35 +1,139 @@
-//! Who may ask: the `Host` that a request names, and the web page that it comes from. Pure.
+//! Who may ask: the `Host` that a request names, the web page that it comes from, whose process
+//! sends it, and the client key that it shows; in this order. Pure.
 //!
 //! A page that rebinds its own name to 127.0.0.1 shows that name as `Host`; a page that merely
 //! sends a request shows itself as `Origin` or by `Sec-Fetch-Site` (Fetch standard).
 
 use std::net::IpAddr;
 
-use hyper::HeaderMap;
-use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN,
+};
+use hyper::{HeaderMap, Method};
 
 use super::error::{ErrorKind, ProxyError};
 use crate::config::Guard;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Where some apps put their key beside `Authorization`, and others instead of it.
+const KEY_FIELDS: [HeaderName; 2] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+];
 
-/// Lets a request in, or says why not and what to configure. Returns the origin of the page that
-/// asks, if it is a listed one.
-///
-/// `local` is the address that the client connected to.
-///
-/// # Errors
-/// 403 `host_not_allowed` or `origin_not_allowed`.
-pub fn admit<'h>(
-    headers: &'h HeaderMap,
-    local: IpAddr,
-    rules: &Guard,
-) -> Result<Option<&'h HeaderValue>, ProxyError> {
-    host(headers, local, rules)?;
-    origin(headers, rules)
+/// Whose process is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Our user's or root's; or nobody tells, as on another machine, where a key decides.
+    Ours,
+    /// Another user's of this machine, with its id where the system tells.
+    Stranger(Option<u32>),
 }
 
-fn host(headers: &HeaderMap, local: IpAddr, rules: &Guard) -> Result<(), ProxyError> {
+/// What is known of a request beside its head.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The address that the client connected to; `None` for a Unix socket.
+    pub local: Option<IpAddr>,
+    /// Whose process sends it.
+    pub peer: Peer,
+    /// Whether a client key is needed there.
+    pub needs_key: bool,
+    /// Whether it shows a valid client key.
+    pub has_key: bool,
+}
+
+/// A request that is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted<'h> {
+    /// The listed web page that asks.
+    pub origin: Option<&'h HeaderValue>,
+    /// Its browser only asks what it may send (Fetch standard, CORS preflight).
+    pub is_preflight: bool,
+}
+
+/// Lets a request in, or says why not and what to configure.
+///
+/// # Errors
+/// 403 `host_not_allowed`, `origin_not_allowed` or `peer_not_allowed`, 401 `invalid_client_key`.
+pub fn admit<'h>(
+    method: &Method,
+    headers: &'h HeaderMap,
+    arrival: &Arrival,
+    rules: &Guard,
+) -> Result<Admitted<'h>, ProxyError> {
+    host(headers, arrival, rules)?;
+    let origin = origin(headers, rules)?;
+    peer(arrival)?;
+    let is_preflight = origin.is_some()
+        && *method == Method::OPTIONS
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    // A browser sends no key with this question, and learns nothing but what it may send.
+    if !is_preflight {
+        key(arrival, headers)?;
+    }
+    Ok(Admitted {
+        origin,
+        is_preflight,
+    })
+}
+
+/// The key that a request shows: as a bearer, else in `x-api-key` or `api-key`. An app without one
+/// often sends an empty bearer.
+pub fn shown_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = |value: &'_ HeaderValue| -> Option<usize> {
+        let bytes = value.as_bytes();
+        let scheme = bytes.get(..7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(7)
+    };
+    let authorization = headers.get(AUTHORIZATION);
+    let of_bearer = authorization.and_then(|value| value.as_bytes().get(bearer(value)?..));
+    let of_field = || {
+        KEY_FIELDS
+            .iter()
+            .find_map(|name| Some(headers.get(name)?.as_bytes()))
+    };
+    of_bearer
+        .map(<[u8]>::trim_ascii)
+        .filter(|key| !key.is_empty())
+        .or_else(of_field)
+        .filter(|key| !key.is_empty())
+}
+
+fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
+    let Peer::Stranger(uid) = arrival.peer else {
+        return Ok(());
+    };
+    if arrival.has_key {
+        return Ok(());
+    }
+    let whose = match uid {
+        Some(uid) => format!("belongs to another user of this machine (uid {uid})"),
+        None => "has ended, or belongs to another user of this machine".to_owned(),
+    };
+    let message = format!(
+        "hermes-proxyd: the program that asks {whose}; give it a client key (`hermesctl clients \
+         add NAME`), or set `peer_check = false` under [guard] in the configuration of \
+         hermes-proxyd and run: hermesctl proxy reload"
+    );
+    Err(ProxyError::new(ErrorKind::PeerNotAllowed, message))
+}
+
+fn key(arrival: &Arrival, headers: &HeaderMap) -> Result<(), ProxyError> {
+    if arrival.has_key || !arrival.needs_key {
+        return Ok(());
+    }
+    let message = if shown_key(headers).is_some() {
+        "hermes-proxyd: the API key is no client key of this service, or was revoked; \
+         `hermesctl clients list` shows which there are, `hermesctl clients add NAME` makes one"
+    } else {
+        "hermes-proxyd: this address needs a client key; make one with `hermesctl clients add \
+         NAME` and enter it in the app as its API key"
+    };
+    Err(ProxyError::new(ErrorKind::InvalidClientKey, message))
+}
+
+fn host(headers: &HeaderMap, arrival: &Arrival, rules: &Guard) -> Result<(), ProxyError> {
     let refused = |message: String| Err(ProxyError::new(ErrorKind::HostNotAllowed, message));
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -38,7 +142,9 @@ fn host(headers: &HeaderMap, local: IpAddr, rules: &Guard) -> Result<(), ProxyEr
     let Some(name) = host.to_str().ok().and_then(name_of) else {
         return refused("the Host header is not a host name with an optional port".to_owned());
     };
-    let known = is_local(name, local)
+    // A web page has no key, so with one any name will do.
+    let known = arrival.has_key
+        || is_local(name, arrival.local)
         || rules
             .allowed_hosts
             .iter()
@@ -53,7 +159,7 @@ fn host(headers: &HeaderMap, local: IpAddr, rules: &Guard) -> Result<(), ProxyEr
     ))
 }
 
-fn is_local(name: &str, local: IpAddr) -> bool {
+fn is_local(name: &str, local: Option<IpAddr>) -> bool {
     if name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]" {
         return true;
     }
@@ -63,7 +169,7 @@ fn is_local(name: &str, local: IpAddr) -> bool {
         .unwrap_or(name);
     literal
         .parse::<IpAddr>()
-        .is_ok_and(|address| address == local.to_canonical())
+        .is_ok_and(|address| Some(address) == local.map(|local| local.to_canonical()))
 }
 
 /// The host of `host`, `host:port`, `[v6]` or `[v6]:port`, with its brackets.
@@ -78,7 +184,13 @@ fn name_of(value: &str) -> Option<&str> {
     };
     let (name, rest) = value.split_at_checked(end)?;
     let valid = rest.is_empty() || rest.strip_prefix(':').is_some_and(port);
-    (valid && !name.is_empty()).then_some(name)
+    let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let literal = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
+    let known = match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.bytes().all(byte),
+    };
+    (valid && known).then_some(name)
 }
 
 fn origin<'h>(
@@ -110,7 +222,11 @@ fn origin<'h>(
         (None, _) => {
             let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
             if matches!(site, Some(b"cross-site" | b"same-site")) {
-                return refused("a web page of another site may not use this service".to_owned());
+                return refused(
+                    "a web page of another site may not use this service; a page of yours must be \
+                     on `allowed_origins` under [guard] in the configuration of hermes-proxyd"
+                        .to_owned(),
+                );
             }
             Ok(None)
         }
@@ -128,14 +244,29 @@ mod tests {
             .collect()
     }
 
-    fn admitted(fields: &[(&'static str, &str)]) -> Result<bool, ErrorKind> {
-        let rules = Guard {
+    fn rules() -> Guard {
+        Guard {
+            peer_check: true,
             allowed_hosts: vec!["host.docker.internal".into()],
             allowed_origins: vec!["https://app.example".into()],
-        };
-        admit(&headers(fields), "192.168.7.1".parse().unwrap(), &rules)
-            .map(|origin| origin.is_some())
+        }
+    }
+
+    const ARRIVAL: Arrival = Arrival {
+        local: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 7, 1))),
+        peer: Peer::Ours,
+        needs_key: false,
+        has_key: false,
+    };
+
+    fn admitted_at(arrival: Arrival, fields: &[(&'static str, &str)]) -> Result<bool, ErrorKind> {
+        admit(&Method::GET, &headers(fields), &arrival, &rules())
+            .map(|admitted| admitted.origin.is_some())
             .map_err(|error| error.kind)
+    }
+
+    fn admitted(fields: &[(&'static str, &str)]) -> Result<bool, ErrorKind> {
+        admitted_at(ARRIVAL, fields)
     }
 
     #[test]
@@ -214,10 +345,116 @@ mod tests {
     }
 
     #[test]
+    fn another_user_is_refused_unless_it_has_a_key() {
+        let local = [("host", "localhost")];
+        for uid in [None, Some(65534)] {
+            let arrival = Arrival {
+                peer: Peer::Stranger(uid),
+                ..ARRIVAL
+            };
+            let refused = admitted_at(arrival, &local);
+            assert_eq!(refused, Err(ErrorKind::PeerNotAllowed));
+            let arrival = Arrival {
+                has_key: true,
+                ..arrival
+            };
+            assert_eq!(admitted_at(arrival, &local), Ok(false));
+        }
+    }
+
+    #[test]
+    fn where_a_key_is_needed_only_a_key_lets_in_and_then_under_any_name() {
+        let needs = Arrival {
+            needs_key: true,
+            ..ARRIVAL
+        };
+        let has = Arrival {
+            has_key: true,
+            ..needs
+        };
+        let local = [("host", "localhost")];
+        assert_eq!(admitted_at(needs, &local), Err(ErrorKind::InvalidClientKey));
+        assert_eq!(admitted_at(has, &local), Ok(false));
+        assert_eq!(admitted_at(has, &[("host", "hermes")]), Ok(false));
+        // Not under two names, and not from any page.
+        for (host, origin) in [
+            ("a b", "https://app.example"),
+            ("hermes", "https://evil.example"),
+        ] {
+            assert!(admitted_at(has, &[("host", host), ("origin", origin)]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_order_is_host_page_peer_key() {
+        let worst = Arrival {
+            peer: Peer::Stranger(None),
+            needs_key: true,
+            ..ARRIVAL
+        };
+        let page = ("origin", "https://evil.example");
+        assert_eq!(
+            admitted_at(worst, &[("host", "evil.example"), page]),
+            Err(ErrorKind::HostNotAllowed)
+        );
+        assert_eq!(
+            admitted_at(worst, &[("host", "localhost"), page]),
+            Err(ErrorKind::OriginNotAllowed)
+        );
+        assert_eq!(
+            admitted_at(worst, &[("host", "localhost")]),
+            Err(ErrorKind::PeerNotAllowed)
+        );
+    }
+
+    #[test]
+    fn a_listed_pages_browser_may_ask_without_a_key() {
+        let needs = Arrival {
+            needs_key: true,
+            ..ARRIVAL
+        };
+        let mut fields = vec![("host", "localhost"), ("origin", "https://app.example")];
+        let ask = |method, fields: &[(&'static str, &str)]| {
+            admit(&method, &headers(fields), &needs, &rules())
+                .map(|admitted| admitted.is_preflight)
+                .map_err(|error| error.kind)
+        };
+        let key_needed = Err(ErrorKind::InvalidClientKey);
+        assert_eq!(ask(Method::OPTIONS, &fields), key_needed);
+        fields.push(("access-control-request-method", "POST"));
+        assert_eq!(ask(Method::OPTIONS, &fields), Ok(true));
+        assert_eq!(ask(Method::POST, &fields), key_needed);
+        fields[1].1 = "https://evil.example";
+        let refused = Err(ErrorKind::OriginNotAllowed);
+        assert_eq!(ask(Method::OPTIONS, &fields), refused);
+    }
+
+    #[test]
+    fn a_key_is_found_where_apps_put_it() {
+        for (fields, key) in [
+            (&[("authorization", "Bearer hpx-1")][..], Some("hpx-1")),
+            (&[("authorization", "bearer  hpx-1 ")], Some("hpx-1")),
+            (&[("authorization", "Basic aHB4")], None),
+            (&[("authorization", "Bearer ")], None),
+            (&[("authorization", "")], None),
+            (&[("x-api-key", "hpx-1")], Some("hpx-1")),
+            (
+                &[("authorization", "Bearer "), ("api-key", "hpx-1")],
+                Some("hpx-1"),
+            ),
+            (&[], None),
+        ] {
+            let headers = headers(fields);
+            assert_eq!(shown_key(&headers), key.map(str::as_bytes), "{fields:?}");
+        }
+    }
+
+    #[test]
     fn the_refusal_names_the_key_and_the_command() {
         let error = admit(
+            &Method::GET,
             &headers(&[("host", "nas.lan:8645")]),
-            "127.0.0.1".parse().unwrap(),
+            &ARRIVAL,
             &Guard::default(),
         )
         .unwrap_err();

@@ -1,14 +1,14 @@
 //! One request, step by step.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_ENCODING,
-    CONTENT_TYPE, EXPECT, HeaderValue, UPGRADE,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT,
+    HeaderValue, UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -16,21 +16,44 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use super::download::{AnswerBody, Download, Refusal, Rest};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::gateway::{Gateway, Rules, Upstream};
+use super::guard::{Arrival, Peer};
 use super::outcome::{End, Outcome};
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
-use super::{guard, headers, local};
+use super::{guard, headers, local, peer};
 use crate::config::ProviderName;
 use crate::credentials::{Lease, Refusal as NoCredential};
 
-/// Where a client connected.
-#[derive(Debug, Clone)]
+/// Where a client connected, and what the system tells of it.
+#[derive(Debug)]
 pub(super) struct Entry {
-    /// The address of ours that it reached.
-    pub(super) local: IpAddr,
+    /// Both ends of a TCP connection: the client's address and ours.
+    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     /// The provider that `/v1` means there.
     pub(super) provider: Option<ProviderName>,
+    /// Whether a client key is needed there.
+    pub(super) needs_key: bool,
+    /// Whose process the client is, once it was asked for.
+    pub(super) peer: OnceLock<Peer>,
+}
+
+impl Entry {
+    /// What the guard needs to know of a request of this connection.
+    fn arrival(&self, peer_check: bool, has_key: bool) -> Arrival {
+        let peer = match self.ends {
+            Some((remote, local)) if peer_check && !has_key => {
+                *self.peer.get_or_init(|| peer::of_connection(remote, local))
+            }
+            _ => Peer::Ours,
+        };
+        Arrival {
+            local: self.ends.map(|(_, local)| local.ip().to_canonical()),
+            peer,
+            needs_key: self.needs_key,
+            has_key,
+        }
+    }
 }
 
 /// What a request is to be done with, decided from its head alone.
@@ -78,21 +101,20 @@ pub(super) async fn handle(
     answer
 }
 
-/// Guard and route, and what the head alone gives away. Pure.
+/// Guard and route, and what the head alone gives away.
 fn decide<'r>(
     rules: &'r Rules,
     entry: &Entry,
     head: &Parts,
     body: &Incoming,
 ) -> (Option<HeaderValue>, Result<Decision<'r>, ProxyError>) {
-    let origin = match guard::admit(&head.headers, entry.local, &rules.guard) {
-        Ok(origin) => origin.cloned(),
+    let arrival = entry.arrival(rules.guard.peer_check, false);
+    let admitted = match guard::admit(&head.method, &head.headers, &arrival, &rules.guard) {
+        Ok(admitted) => admitted,
         Err(error) => return (None, Err(error)),
     };
-    if origin.is_some()
-        && head.method == Method::OPTIONS
-        && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
-    {
+    let origin = admitted.origin.cloned();
+    if admitted.is_preflight {
         return (origin, Ok(Decision::Answer(preflight(&head.headers))));
     }
     let default = rules.default_for(entry.provider.as_ref());

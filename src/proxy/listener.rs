@@ -1,146 +1,302 @@
-//! Addresses, and how connections that come in on them are accepted.
+//! Where clients connect, and how their connections are accepted.
+//!
+//! An address need not be there at the start: an interface's addresses come and go, and each is
+//! listened on while it is there.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bind::{self, Acceptor, Inherited};
 use super::connection::{self, Stop};
 use super::gateway::Gateway;
 use super::handler::Entry;
+use super::interface;
 use super::socket::Socket;
-use crate::config::{Listener, ProviderName};
+use crate::config::{ListenAddress, Listener};
 
 /// The pause after a failed accept, as when no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections that wait in the kernel.
-const BACKLOG: u32 = 1024;
+/// How often an address that may come or go is looked for.
+const LOOK: Duration = Duration::from_secs(3);
 
-/// A bound address that does not accept yet.
+/// A listener that does not accept yet.
 #[derive(Debug)]
 pub struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
-    provider: Option<ProviderName>,
+    setting: Listener,
+    /// `None` where the address has to be looked for.
+    acceptor: Option<Acceptor>,
 }
 
-/// A port as `proxy status` shows it.
+/// What the connections of all listeners share.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The rules in force.
+    pub gateway: Arc<Gateway>,
+    /// Places for connections, over all listeners.
+    pub permits: Arc<Semaphore>,
+    /// No new connections and requests; those that run may finish.
+    pub drain: CancellationToken,
+    /// Everything ends at once.
+    pub abort: CancellationToken,
+    /// Waits for every task of the port.
+    pub tracker: TaskTracker,
+}
+
+/// A listener that accepts, as `proxy status` shows it.
 #[derive(Debug, Clone)]
 pub struct Port {
-    /// The address, with the port that the system chose if it was asked to.
-    pub address: SocketAddr,
-    /// The provider that `/v1` means here, when it is not the default one.
-    pub provider: Option<ProviderName>,
+    setting: Arc<Listener>,
+    /// The TCP addresses that it is bound to now.
+    bound: Arc<Mutex<Vec<SocketAddr>>>,
     connections: Arc<AtomicU64>,
 }
 
+/// Binds a listener's address, or takes the socket from `inherited` that has it. An address that is
+/// not there yet is no error.
+///
+/// # Errors
+/// The system's, as when another process has the address.
+pub fn bind(listener: &Listener, inherited: &mut Vec<Inherited>) -> io::Result<Bound> {
+    let acceptor = match (bind::take(inherited, listener), &listener.address) {
+        (Some(socket), _) => Some(socket.into_acceptor()?),
+        (None, ListenAddress::Interface { .. }) => None,
+        (None, address) => match Acceptor::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => None,
+            result => Some(result?),
+        },
+    };
+    Ok(Bound {
+        setting: listener.clone(),
+        acceptor,
+    })
+}
+
+/// A listener on a socket that no `[[listen]]` names.
+///
+/// # Errors
+/// The system's.
+pub fn adopt(socket: Inherited) -> io::Result<Bound> {
+    let setting = Listener {
+        address: socket.address()?,
+        ..Listener::default()
+    };
+    Ok(Bound {
+        setting,
+        acceptor: Some(socket.into_acceptor()?),
+    })
+}
+
 impl Port {
+    /// How it was configured.
+    pub fn setting(&self) -> &Listener {
+        &self.setting
+    }
+
+    /// The TCP addresses that it is bound to now, with the ports that the system chose.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        self.bound_now().clone()
+    }
+
+    /// Whether its address is not there yet.
+    pub fn is_waiting(&self) -> bool {
+        let addresses = self.bound();
+        match &self.setting.address {
+            ListenAddress::Unix { .. } => false,
+            ListenAddress::Interface { .. } => addresses.is_empty(),
+            ListenAddress::Ip(_) => !addresses
+                .iter()
+                .any(|address| interface::is_here(address.ip())),
+        }
+    }
+
+    /// What an app is configured with, `http://127.0.0.1:8645/v1`, or the socket.
+    pub fn url(&self) -> String {
+        match (&self.setting.address, self.bound().first()) {
+            (ListenAddress::Unix { .. }, _) => self.setting.address.to_string(),
+            (_, Some(address)) => url(*address),
+            (address, None) => format!("http://{address}/v1"),
+        }
+    }
+
     /// Connections open now.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
+
+    fn bound_now(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, address: Option<SocketAddr>) {
+        self.bound_now().extend(address);
+    }
+
+    fn remove(&self, address: SocketAddr) {
+        self.bound_now().retain(|bound| *bound != address);
+    }
 }
 
-/// Binds an address.
-///
-/// # Errors
-/// The system's, as when another process has the address.
-pub fn bind(listener: &Listener) -> std::io::Result<Bound> {
-    let socket = match listener.address.ip() {
-        IpAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        IpAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-    };
-    // A restart must not wait for the old connections' TIME_WAIT.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(listener.address)?;
-    let listener_socket = socket.listen(BACKLOG)?;
-    let address = listener_socket.local_addr()?;
-    Ok(Bound {
-        listener: listener_socket,
-        address,
-        provider: listener.provider.clone(),
-    })
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}/v1")
 }
 
 impl Bound {
-    /// The bound address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// How it was configured.
+    pub fn setting(&self) -> &Listener {
+        &self.setting
     }
 
     /// Accepts until `drain`, each connection in a task of its own, at most as many as `permits`
     /// has over all listeners.
-    pub fn serve(
-        self,
-        gateway: Arc<Gateway>,
-        permits: Arc<Semaphore>,
-        (drain, abort): (CancellationToken, CancellationToken),
-        tracker: &TaskTracker,
-    ) -> Port {
-        let connections = Arc::new(AtomicU64::new(0));
+    pub fn serve(self, service: &Service) -> Port {
         let port = Port {
-            address: self.address,
-            provider: self.provider.clone(),
-            connections: connections.clone(),
+            setting: Arc::new(self.setting),
+            bound: Arc::default(),
+            connections: Arc::default(),
         };
-        let stop = Stop { drain, abort };
-        let tasks = tracker.clone();
-        tracker.spawn(self.accept(gateway, permits, stop, (tasks, connections)));
+        let stop = service.drain.clone();
+        if let Some(acceptor) = self.acceptor {
+            port.add(acceptor.tcp_address());
+            announce(&port, &port.url());
+            let accepting = accept(acceptor, port.clone(), service.clone(), stop);
+            service.tracker.spawn(accepting);
+        } else {
+            let address = &port.setting.address;
+            tracing::info!(%address, "this address is not there yet; it is looked for");
+            service
+                .tracker
+                .spawn(look_out(port.clone(), service.clone()));
+        }
         port
     }
+}
 
-    async fn accept(
-        self,
-        gateway: Arc<Gateway>,
-        permits: Arc<Semaphore>,
-        stop: Stop,
-        (tracker, connections): (TaskTracker, Arc<AtomicU64>),
-    ) {
-        let mut failing = false;
-        loop {
-            let accepted = tokio::select! {
-                () = stop.drain.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => {
-                    failing = false;
-                    stream
-                }
-                Err(error) => {
-                    // Said once, not twenty times a second, while it lasts.
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            // Accepted first, so that a quiet listener holds no place.
-            let permit = tokio::select! {
-                () = stop.drain.cancelled() => return,
-                permit = permits.clone().acquire_owned() => permit,
-            };
-            let Ok(local) = stream.local_addr() else {
+fn announce(port: &Port, url: &str) {
+    tracing::info!(url, "listening");
+    let setting = &port.setting;
+    if setting.address.is_reachable_by_others() && !setting.needs_key() {
+        tracing::warn!(
+            url,
+            "everyone who can reach this address can use the subscription"
+        );
+    }
+}
+
+/// Listens on the addresses that a listener's address stands for, while each is there.
+async fn look_out(port: Port, service: Service) {
+    let mut running: BTreeMap<SocketAddr, CancellationToken> = BTreeMap::new();
+    let mut failed: BTreeMap<SocketAddr, io::ErrorKind> = BTreeMap::new();
+    loop {
+        let wanted = interface::addresses(&port.setting.address);
+        running.retain(|address, stop| {
+            let stays = wanted.contains(address);
+            if !stays {
+                tracing::info!(url = url(*address), "the address is gone");
+                stop.cancel();
+                port.remove(*address);
+            }
+            stays
+        });
+        for address in wanted {
+            if running.contains_key(&address) {
                 continue;
-            };
-            let entry = Arc::new(Entry {
-                local: local.ip().to_canonical(),
-                provider: self.provider.clone(),
-            });
-            let (gateway, stop, connections) = (gateway.clone(), stop.clone(), connections.clone());
-            connections.fetch_add(1, Ordering::Relaxed);
-            tracker.spawn(async move {
-                connection::serve(Socket::Tcp(stream), gateway, entry, stop).await;
-                connections.fetch_sub(1, Ordering::Relaxed);
-                drop(permit);
-            });
+            }
+            match Acceptor::bind(&ListenAddress::Ip(address)) {
+                Ok(acceptor) => {
+                    let stop = service.drain.child_token();
+                    failed.remove(&address);
+                    running.insert(address, stop.clone());
+                    port.add(Some(address));
+                    announce(&port, &url(address));
+                    let accepting = accept(acceptor, port.clone(), service.clone(), stop);
+                    service.tracker.spawn(accepting);
+                }
+                // Said once while it lasts.
+                Err(error) => {
+                    if failed.insert(address, error.kind()) != Some(error.kind()) {
+                        tracing::warn!(%address, %error, "can't listen; it is tried again");
+                    }
+                }
+            }
         }
+        tokio::select! {
+            () = service.drain.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn accept(acceptor: Acceptor, port: Port, service: Service, stop: CancellationToken) {
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = acceptor.accept() => accepted,
+        };
+        let socket = match accepted {
+            Ok(socket) => {
+                failing = false;
+                socket
+            }
+            Err(error) => {
+                // Said once, not twenty times a second, while it lasts.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Accepted first, so that a quiet listener holds no place.
+        let permit = tokio::select! {
+            () = stop.cancelled() => return,
+            permit = service.permits.clone().acquire_owned() => permit,
+        };
+        let Ok(entry) = entry(&socket, &port.setting) else {
+            continue;
+        };
+        let ends = Stop {
+            drain: service.drain.clone(),
+            abort: service.abort.clone(),
+        };
+        let counted = Counted::new(&port.connections);
+        let gateway = service.gateway.clone();
+        service.tracker.spawn(async move {
+            connection::serve(socket, gateway, Arc::new(entry), ends).await;
+            drop((permit, counted));
+        });
+    }
+}
+
+fn entry(socket: &Socket, setting: &Listener) -> io::Result<Entry> {
+    Ok(Entry {
+        ends: socket.ends()?,
+        provider: setting.provider.clone(),
+        needs_key: setting.needs_key(),
+        peer: OnceLock::new(),
+    })
+}
+
+/// One open connection, counted until it is dropped, however its task ends.
+struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    fn new(connections: &Arc<AtomicU64>) -> Self {
+        connections.fetch_add(1, Ordering::Relaxed);
+        Self(connections.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -5,6 +5,7 @@
 //! builds what goes out (pure), `upstream` sends it, `upload` and `download` pass the bytes,
 //! `outcome` writes the one log line. `error` is the one place that turns errors into HTTP.
 
+mod bind;
 mod connection;
 mod download;
 mod egress;
@@ -13,16 +14,19 @@ mod gateway;
 pub mod guard;
 mod handler;
 mod headers;
+mod interface;
 mod listener;
 mod local;
 mod outcome;
 mod patience;
+mod peer;
 pub mod route;
 mod socket;
 mod upload;
 mod upstream;
 
+pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, Rules, Upstream};
-pub use self::listener::{Bound, Port, bind};
+pub use self::listener::{Bound, Port, Service, adopt, bind};
 pub use self::outcome::{Counters, Counts};
 pub use self::upstream::Client;

@@ -1,6 +1,7 @@
 //! What a client is connected by: TCP, or a Unix socket.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,11 +17,22 @@ pub(super) enum Socket {
     Tcp(TcpStream),
     /// A Unix socket.
     #[cfg(unix)]
-    #[expect(dead_code, reason = "the listener for it comes next")]
     Unix(UnixStream),
 }
 
 impl Socket {
+    /// Both ends of a TCP connection: the client's address and ours. `None` for a Unix socket.
+    ///
+    /// # Errors
+    /// The system's, when the connection is gone already.
+    pub(super) fn ends(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+        match self {
+            Self::Tcp(stream) => Ok(Some((stream.peer_addr()?, stream.local_addr()?))),
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(None),
+        }
+    }
+
     /// Small pieces go out at once.
     pub(super) fn set_nodelay(&self) {
         match self {

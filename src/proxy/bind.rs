@@ -1,0 +1,248 @@
+//! How addresses are bound: IP addresses that may not be there yet, interfaces, Unix sockets, and
+//! sockets that the service manager hands over.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::socket::Socket;
+use crate::config::{ListenAddress, Listener};
+
+/// Connections that wait in the kernel.
+const BACKLOG: u32 = 1024;
+
+/// A bound socket that accepts.
+#[derive(Debug)]
+pub(super) enum Acceptor {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket, with its file where that is ours to remove.
+    #[cfg(unix)]
+    Unix {
+        /// The socket.
+        listener: UnixListener,
+        /// Removed when this is dropped.
+        _file: Option<unix::SocketFile>,
+    },
+}
+
+/// A listening socket that the service manager opened for us.
+#[derive(Debug)]
+pub enum Inherited {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Inherited {
+    /// What it is bound to.
+    ///
+    /// # Errors
+    /// The system's, or `Unsupported` for a Unix socket without a file.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => Ok(ListenAddress::Ip(canonical(listener.local_addr()?))),
+            #[cfg(unix)]
+            Self::Unix(listener) => unix::address(&listener.local_addr()?),
+        }
+    }
+
+    pub(super) fn into_acceptor(self) -> io::Result<Acceptor> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Acceptor::Tcp(TcpListener::from_std(listener)?))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Acceptor::Unix {
+                    listener: UnixListener::from_std(listener)?,
+                    _file: None,
+                })
+            }
+        }
+    }
+}
+
+impl Acceptor {
+    /// Binds an IP address or a Unix socket.
+    ///
+    /// # Errors
+    /// The system's, as when another process has the address.
+    pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Ip(address) => Ok(Self::Tcp(tcp(*address)?)),
+            #[cfg(unix)]
+            ListenAddress::Unix { path, mode } => {
+                let (listener, file) = unix::bind(path, *mode)?;
+                Ok(Self::Unix {
+                    listener,
+                    _file: Some(file),
+                })
+            }
+            #[cfg(not(unix))]
+            ListenAddress::Unix { .. } => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "Unix sockets are not supported on this system; use `address`",
+            )),
+            ListenAddress::Interface { .. } => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an interface is bound address by address",
+            )),
+        }
+    }
+
+    /// The next client.
+    pub(super) async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => Ok(Socket::Tcp(listener.accept().await?.0)),
+            #[cfg(unix)]
+            Self::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// The bound TCP address, with the port that the system chose.
+    pub(super) fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix { .. } => None,
+        }
+    }
+}
+
+/// The socket among `inherited` that has a listener's address.
+pub(super) fn take(inherited: &mut Vec<Inherited>, listener: &Listener) -> Option<Inherited> {
+    let same = |one: &Inherited| match (one.address(), &listener.address) {
+        (Ok(ListenAddress::Ip(theirs)), ListenAddress::Ip(ours)) => theirs == canonical(*ours),
+        (Ok(ListenAddress::Unix { path: theirs, .. }), ListenAddress::Unix { path: ours, .. }) => {
+            theirs == *ours
+        }
+        _ => false,
+    };
+    let at = inherited.iter().position(same)?;
+    Some(inherited.swap_remove(at))
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address.ip() {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the old connections' TIME_WAIT.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    allow_absent(&socket, address)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// An address that comes later, as a container bridge's does, can be bound now (`ip(7)`,
+/// `IP_FREEBIND`).
+#[cfg(target_os = "linux")]
+fn allow_absent(socket: &TcpSocket, address: SocketAddr) -> io::Result<()> {
+    match address.ip() {
+        IpAddr::V4(_) => rustix::net::sockopt::set_ip_freebind(socket, true)?,
+        IpAddr::V6(_) => rustix::net::sockopt::set_ipv6_freebind(socket, true)?,
+    }
+    Ok(())
+}
+
+/// Elsewhere the listener tries again until the address is there.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Linux")]
+fn allow_absent(_: &TcpSocket, _: SocketAddr) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::fs::{DirBuilder, Permissions};
+    use std::io;
+    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+    use std::path::{Path, PathBuf};
+
+    use tokio::net::UnixListener;
+
+    use crate::config::ListenAddress;
+
+    /// A socket's file, removed when dropped, if it is still the same.
+    #[derive(Debug)]
+    pub(in crate::proxy) struct SocketFile {
+        path: PathBuf,
+        /// Device and inode.
+        identity: (u64, u64),
+    }
+
+    impl Drop for SocketFile {
+        fn drop(&mut self) {
+            if identity(&self.path).is_ok_and(|now| now == self.identity) {
+                std::fs::remove_file(&self.path).ok();
+            }
+        }
+    }
+
+    pub(super) fn address(address: &std::os::unix::net::SocketAddr) -> io::Result<ListenAddress> {
+        let path = address
+            .as_pathname()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "the socket has no file"))?;
+        let mode = path.metadata().map_or(0o600, |data| data.mode() & 0o777);
+        Ok(ListenAddress::Unix {
+            path: path.to_path_buf(),
+            mode,
+        })
+    }
+
+    /// Makes the socket under another name and gives it its permissions before it can be found.
+    /// What a crashed process left is replaced; what a living one has is not.
+    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
+        if let Some(folder) = path.parent() {
+            // Who may use the socket must be able to reach it.
+            let others = [(0o060, 0o050), (0o006, 0o005)];
+            let enter = others.iter().filter(|(may_use, _)| mode & may_use != 0);
+            DirBuilder::new()
+                .recursive(true)
+                .mode(enter.fold(0o700, |all, (_, one)| all | one))
+                .create(folder)?;
+        }
+        match path.symlink_metadata() {
+            Ok(there) if !there.file_type().is_socket() => {
+                let message = "something that is not a socket is there already";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
+            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+                let message = "another process listens there already";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(".new");
+        let hidden = PathBuf::from(hidden);
+        // Left by a crash between the next lines, or nothing.
+        std::fs::remove_file(&hidden).ok();
+        let listener = UnixListener::bind(&hidden)?;
+        std::fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
+        std::fs::rename(&hidden, path)?;
+        let file = SocketFile {
+            path: path.to_path_buf(),
+            identity: identity(path)?,
+        };
+        Ok((listener, file))
+    }
+
+    fn identity(path: &Path) -> io::Result<(u64, u64)> {
+        let data = path.symlink_metadata()?;
+        Ok((data.dev(), data.ino()))
+    }
+}

@@ -1,0 +1,193 @@
+//! Whose process is at the other end of a loopback connection.
+//!
+//! TCP itself does not tell. On Linux the kernel does, for one connection (`sock_diag(7)`); that
+//! takes some ten microseconds. Elsewhere nobody is asked, and everybody on loopback is let in.
+
+use std::net::SocketAddr;
+
+use super::guard::Peer;
+
+/// Who has the other end: `remote` is the client's address, `local` ours. A client that is not on
+/// loopback is on another machine, or in a container: there a key decides.
+pub(super) fn of_connection(remote: SocketAddr, local: SocketAddr) -> Peer {
+    if !remote.ip().to_canonical().is_loopback() {
+        return Peer::Ours;
+    }
+    platform::owner(canonical(remote), canonical(local))
+}
+
+/// IPv4 in its own form: the client's socket has it so, also when ours speaks both.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(target_os = "linux")]
+mod platform {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::os::fd::OwnedFd;
+    use std::time::Duration;
+
+    use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+    use netlink_packet_sock_diag::SockDiagMessage;
+    use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+    use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+    use rustix::net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt,
+    };
+
+    use crate::proxy::guard::Peer;
+
+    /// The kernel answers at once; this is for a defect.
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    pub(super) fn owner(remote: SocketAddr, local: SocketAddr) -> Peer {
+        let ours = rustix::process::geteuid().as_raw();
+        match ask(remote, local) {
+            // A socket whose process has closed it belongs to nobody; the kernel says root then.
+            Ok(Some((_, 0)) | None) => Peer::Stranger(None),
+            Ok(Some((uid, _))) if uid == ours || uid == 0 => Peer::Ours,
+            Ok(Some((uid, _))) => Peer::Stranger(Some(uid)),
+            Err(error) => {
+                tracing::warn!(%error, "the system does not tell whose connection it is");
+                Peer::Stranger(None)
+            }
+        }
+    }
+
+    /// User id and inode of the socket that is bound to `remote` and connected to `local`. `None`
+    /// when there is none.
+    fn ask(remote: SocketAddr, local: SocketAddr) -> io::Result<Option<(u32, u32)>> {
+        let socket = open()?;
+        rustix::net::send(&socket, &request(remote, local), SendFlags::empty())?;
+        let mut answer = [0; 1024];
+        let (length, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
+        let answer = answer.get(..length).unwrap_or_default();
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(answer)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
+                let id = &found.header.socket_id;
+                // Where there is no such connection, the kernel goes on to look for a listener.
+                let same = (id.source_address, id.source_port) == (remote.ip(), remote.port())
+                    && (id.destination_address, id.destination_port) == (local.ip(), local.port());
+                Ok(same.then_some((found.header.uid, found.header.inode)))
+            }
+            NetlinkPayload::Error(error) if error.raw_code() == -NOT_FOUND => Ok(None),
+            NetlinkPayload::Error(error) => Err(error.to_io()),
+            NetlinkPayload::Noop
+            | NetlinkPayload::Done(_)
+            | NetlinkPayload::Overrun(_)
+            | NetlinkPayload::InnerMessage(_)
+            | _ => Err(io::Error::other("an answer of another kind came")),
+        }
+    }
+
+    /// `ENOENT`.
+    const NOT_FOUND: i32 = rustix::io::Errno::NOENT.raw_os_error();
+
+    fn open() -> io::Result<OwnedFd> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC,
+            Some(netlink::SOCK_DIAG),
+        )?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
+        Ok(socket)
+    }
+
+    fn request(remote: SocketAddr, local: SocketAddr) -> Vec<u8> {
+        let (family, id) = if remote.is_ipv4() {
+            (AF_INET, SocketId::new_v4())
+        } else {
+            (AF_INET6, SocketId::new_v6())
+        };
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST;
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::all(),
+            socket_id: SocketId {
+                source_address: remote.ip(),
+                source_port: remote.port(),
+                destination_address: local.ip(),
+                destination_port: local.port(),
+                // INET_DIAG_NOCOOKIE: any socket with these addresses.
+                cookie: [0xff; 8],
+                ..id
+            },
+        };
+        let mut message = NetlinkMessage::new(
+            header,
+            NetlinkPayload::from(SockDiagMessage::InetRequest(request)),
+        );
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod platform {
+    use std::net::SocketAddr;
+
+    use crate::proxy::guard::Peer;
+
+    pub(super) fn owner(_: SocketAddr, _: SocketAddr) -> Peer {
+        Peer::Ours
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn connection(address: &str) -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind(address).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        (client, server)
+    }
+
+    fn peer(server: &TcpStream) -> Peer {
+        of_connection(server.peer_addr().unwrap(), server.local_addr().unwrap())
+    }
+
+    #[test]
+    fn our_own_connection_is_known_over_both_protocols() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (_client, server) = connection(address);
+            assert_eq!(peer(&server), Peer::Ours, "{address}");
+        }
+    }
+
+    #[test]
+    fn ipv4_through_a_socket_for_both_protocols_is_known() {
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let server = listener.accept().unwrap().0;
+        assert_eq!(peer(&server), Peer::Ours);
+    }
+
+    #[test]
+    fn a_client_that_has_gone_is_a_stranger() {
+        let (client, server) = connection("127.0.0.1:0");
+        drop(client);
+        assert_eq!(peer(&server), Peer::Stranger(None));
+    }
+
+    #[test]
+    fn a_client_of_another_machine_is_not_asked_for() {
+        let remote = "192.0.2.1:1".parse().unwrap();
+        let local = "192.0.2.2:1".parse().unwrap();
+        assert_eq!(of_connection(remote, local), Peer::Ours);
+    }
+}
