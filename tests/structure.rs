@@ -39,10 +39,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 
 /// A crate, and the only files that may name it.
 const STAYS: [(&str, &[&str]); 15] = [
-    (
-        "tokio::process",
-        &["cli/auth/connection.rs", "hooks/command.rs"],
-    ),
+    ("tokio::process", &["cli/connection.rs", "hooks/command.rs"]),
     ("interprocess", &["control/endpoint.rs"]),
     (
         "reqwest",
