@@ -9,6 +9,7 @@
 //! - [`control`]: the protocol between hermesctl and the daemon.
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
+//! - [`clients`]: the keys of apps: their limits and their use.
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
@@ -16,6 +17,7 @@
 
 pub mod backoff;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -4,6 +4,7 @@
 
 mod args;
 mod auth;
+mod connection;
 mod human;
 mod output;
 mod proxy;

@@ -10,11 +10,11 @@ use serde_json::json;
 use tokio::signal::ctrl_c;
 use tokio::time::{Interval, interval, sleep};
 
-use super::connection::Connection;
 use super::terminal::{Reader, say};
 use super::waiting::Waiting;
 use super::{browser, code_screen};
 use crate::cli::args::LoginFlags;
+use crate::cli::connection::Connection;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::render;
 use crate::control::client::{Client, ClientError};

@@ -2,7 +2,6 @@
 
 mod browser;
 mod code_screen;
-mod connection;
 mod letters;
 mod login;
 mod qr;
@@ -15,14 +14,12 @@ use chrono::Local;
 use serde::Serialize;
 
 use super::args::{Auth, AuthVerb, LogoutFlags};
+use super::connection::{Connection, ask, finish};
 use super::output::{Exit, Failure, Output};
 use super::render;
-use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
     CredentialKind, ProviderChoice, ProviderState, ProviderStatus, RefreshResult, Timestamp,
 };
-
-use self::connection::Connection;
 
 /// The JSON form of `auth status`.
 #[derive(Serialize)]
@@ -145,25 +142,4 @@ async fn logins(config: Option<&Path>) -> Result<Logins, Failure> {
         now: status.now,
         providers: status.providers,
     })
-}
-
-/// Asks one thing.
-async fn ask<T>(
-    config: Option<&Path>,
-    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
-) -> Result<T, Failure> {
-    finish(Connection::open(config).await?, question).await
-}
-
-async fn finish<T>(
-    mut connection: Connection,
-    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
-) -> Result<T, Failure> {
-    match question(&mut connection.client).await {
-        Ok(answer) => {
-            connection.close().await;
-            Ok(answer)
-        }
-        Err(error) => Err(connection.explain(error).await),
-    }
 }

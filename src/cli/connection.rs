@@ -1,5 +1,5 @@
-//! The daemon that logs in: the one that runs, else a process of our own that speaks the same
-//! protocol on its standard input and output.
+//! Who answers where a daemon need not run: the one that does, else a process of our own that speaks
+//! the same protocol on its standard input and output.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::cli::output::{Exit, Failure};
-use crate::cli::{NAME, connect, start};
+use super::output::{Exit, Failure};
+use super::{NAME, connect, start};
 use crate::control::client::{Client, ClientError};
 
 /// How long our process may take to end once it was left.
@@ -95,6 +95,28 @@ impl Connection {
             Some(process) => process.explain(error).await,
             None => error.into(),
         }
+    }
+}
+
+/// Asks one thing.
+pub(super) async fn ask<T>(
+    config: Option<&Path>,
+    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
+    finish(Connection::open(config).await?, question).await
+}
+
+/// Asks one thing more, and leaves.
+pub(super) async fn finish<T>(
+    mut connection: Connection,
+    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
+    match question(&mut connection.client).await {
+        Ok(answer) => {
+            connection.close().await;
+            Ok(answer)
+        }
+        Err(error) => Err(connection.explain(error).await),
     }
 }
 

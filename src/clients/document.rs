@@ -1,0 +1,246 @@
+//! `clients.json`: what it says, and changes that leave everything else in it alone. Pure.
+
+use std::num::NonZeroU32;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use super::client::{Limits, PLACES, Pending, Use};
+use super::key::Hash;
+
+/// The form that this program reads and writes.
+const VERSION: u64 = 1;
+
+/// The file's object. Fields that are unknown here are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Document(Map<String, Value>);
+
+/// One client as the file has it.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    pub(super) name: String,
+    pub(super) hash: Hash,
+    pub(super) limits: Limits,
+    pub(super) created: Option<DateTime<Utc>>,
+    pub(super) rotated: Option<DateTime<Utc>>,
+    pub(super) usage: Use,
+}
+
+/// Why it can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is not what it should be: what, without any hash.
+    Malformed(String),
+    /// It has another version.
+    Version(String),
+}
+
+impl Document {
+    /// No clients.
+    pub(super) fn empty() -> Self {
+        let mut fields = Map::new();
+        fields.insert("version".to_owned(), VERSION.into());
+        fields.insert("clients".to_owned(), Value::Array(Vec::new()));
+        Self(fields)
+    }
+
+    /// Reads the file's content, with all clients in it.
+    pub(super) fn parse(content: &[u8]) -> Result<(Self, Vec<Record>), Fault> {
+        let malformed = |reason: String| Fault::Malformed(reason);
+        let fields: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
+            // Its text could repeat some of the content.
+            malformed(format!(
+                "no JSON object: line {}, column {}",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        let version = fields
+            .get("version")
+            .ok_or_else(|| malformed("`version` is missing".to_owned()))?;
+        if version.as_u64() != Some(VERSION) {
+            return Err(Fault::Version(
+                version.to_string().chars().take(20).collect(),
+            ));
+        }
+        let clients = fields.get("clients").and_then(Value::as_array);
+        let clients = clients.ok_or_else(|| malformed("`clients` is no list".to_owned()))?;
+        let mut records: Vec<Record> = Vec::with_capacity(clients.len());
+        for (position, client) in clients.iter().enumerate() {
+            let number = position + 1;
+            let record = record(client)
+                .map_err(|what| malformed(format!("client number {number}: {what}")))?;
+            if records.iter().any(|other| other.name == record.name) {
+                return Err(malformed(format!("the name {} stands twice", record.name)));
+            }
+            if let Some(other) = records.iter().find(|other| other.hash.is(&record.hash)) {
+                let (one, other) = (&other.name, &record.name);
+                return Err(malformed(format!("{one} and {other} have the same key")));
+            }
+            records.push(record);
+        }
+        Ok((Self(fields), records))
+    }
+
+    /// The file's next content.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut text = format!("{:#}", Value::Object(self.0.clone()));
+        text.push('\n');
+        text.into_bytes()
+    }
+
+    /// Adds a client at the end.
+    pub(super) fn add(&mut self, name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) {
+        let mut client = Map::new();
+        client.insert("name".to_owned(), name.into());
+        client.insert("sha256".to_owned(), hash.to_hex().into());
+        client.insert("created_at".to_owned(), time(now));
+        for (field, list) in [("providers", &limits.providers), ("paths", &limits.paths)] {
+            if !list.is_empty() {
+                client.insert(field.to_owned(), list.as_slice().into());
+            }
+        }
+        if let Some(limit) = limits.in_flight {
+            client.insert("in_flight".to_owned(), limit.get().into());
+        }
+        if let Some(clients) = self.clients() {
+            clients.push(Value::Object(client));
+        }
+    }
+
+    /// Takes a client out.
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Some(clients) = self.clients() {
+            clients.retain(|client| client.get("name").and_then(Value::as_str) != Some(name));
+        }
+    }
+
+    /// Gives a client another key.
+    pub(super) fn replace_key(&mut self, name: &str, hash: Hash, now: DateTime<Utc>) {
+        if let Some(client) = self.client(name) {
+            client.insert("sha256".to_owned(), hash.to_hex().into());
+            client.insert("rotated_at".to_owned(), time(now));
+        }
+    }
+
+    /// Adds to a client's use.
+    pub(super) fn count(&mut self, name: &str, known: &Use, pending: &Pending) {
+        let mut usage = known.clone();
+        pending.add_to(&mut usage);
+        if let Some(client) = self.client(name) {
+            client.insert("requests".to_owned(), usage.requests.into());
+            client.insert(
+                "last_used_at".to_owned(),
+                usage.last.map_or(Value::Null, time),
+            );
+            client.insert("last_used_from".to_owned(), json!(usage.from));
+        }
+    }
+
+    fn clients(&mut self) -> Option<&mut Vec<Value>> {
+        self.0.get_mut("clients")?.as_array_mut()
+    }
+
+    fn client(&mut self, name: &str) -> Option<&mut Map<String, Value>> {
+        let mut clients = self.clients()?.iter_mut();
+        clients
+            .find(|client| client.get("name").and_then(Value::as_str) == Some(name))?
+            .as_object_mut()
+    }
+}
+
+/// Whether this is a client's name: 1 to 64 lower-case letters, digits, `-`, `_` and `.`, with a
+/// letter or digit first.
+pub(super) fn is_name(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= 64
+        && text.bytes().next().is_some_and(word)
+        && text
+            .bytes()
+            .all(|byte| word(byte) || b"-_.".contains(&byte))
+}
+
+fn time(time: DateTime<Utc>) -> Value {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true).into()
+}
+
+fn record(client: &Value) -> Result<Record, String> {
+    let client = client.as_object().ok_or("it is no object")?;
+    let name = client.get("name").and_then(Value::as_str);
+    let name = name
+        .filter(|name| is_name(name))
+        .ok_or("`name` is missing, or can't be a name")?;
+    let hash = client.get("sha256").and_then(Value::as_str);
+    let hash = hash
+        .and_then(Hash::from_hex)
+        .ok_or("`sha256` is not 64 lower-case hexadecimal digits")?;
+    let in_flight = match present(client, "in_flight") {
+        None => None,
+        Some(limit) => Some(
+            limit
+                .as_u64()
+                .and_then(|limit| u32::try_from(limit).ok())
+                .and_then(NonZeroU32::new)
+                .ok_or("`in_flight` is no number of 1 or more")?,
+        ),
+    };
+    let requests = match present(client, "requests") {
+        None => 0,
+        Some(count) => count.as_u64().ok_or("`requests` is no count")?,
+    };
+    let mut from = texts(client, "last_used_from")?;
+    from.truncate(PLACES);
+    Ok(Record {
+        name: name.to_owned(),
+        hash,
+        limits: Limits {
+            providers: limit(client, "providers")?,
+            paths: limit(client, "paths")?,
+            in_flight,
+        },
+        created: moment(client, "created_at")?,
+        rotated: moment(client, "rotated_at")?,
+        usage: Use {
+            requests,
+            last: moment(client, "last_used_at")?,
+            from,
+        },
+    })
+}
+
+fn present<'c>(client: &'c Map<String, Value>, field: &str) -> Option<&'c Value> {
+    client.get(field).filter(|value| !value.is_null())
+}
+
+fn moment(client: &Map<String, Value>, field: &str) -> Result<Option<DateTime<Utc>>, String> {
+    let Some(value) = present(client, field) else {
+        return Ok(None);
+    };
+    let time = value
+        .as_str()
+        .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+    let time = time.ok_or_else(|| format!("`{field}` is no time as in RFC 3339"))?;
+    Ok(Some(time.to_utc()))
+}
+
+/// A limit's list. An empty one could be meant as nothing or as everything, so it is neither.
+fn limit(client: &Map<String, Value>, field: &str) -> Result<Vec<String>, String> {
+    let list = texts(client, field)?;
+    if list.is_empty() && present(client, field).is_some() {
+        return Err(format!("`{field}` is empty; leave it out to allow all"));
+    }
+    Ok(list)
+}
+
+fn texts(client: &Map<String, Value>, field: &str) -> Result<Vec<String>, String> {
+    let Some(value) = present(client, field) else {
+        return Ok(Vec::new());
+    };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let list = value.as_array().into_iter().flatten().map(text).collect();
+    value
+        .is_array()
+        .then_some(list)
+        .flatten()
+        .ok_or_else(|| format!("`{field}` is no list of texts"))
+}

@@ -1,0 +1,147 @@
+//! What can be wrong with client keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why client keys can't be read or changed. What the file held before is still there, whole, and
+/// the keys in force stay as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientsError {
+    /// It is there, but it can't be read: never the same as no keys.
+    #[error(
+        "{file} can't be read ({source}); make it a file that you can read, or move it away and \
+         add the keys anew with: hermesctl clients add NAME"
+    )]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others may read or write it.
+    #[error("{file} may be read or written by others (mode {mode:04o}); run: chmod 600 {file}")]
+    Exposed {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error(
+        "{file} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
+         run it as that user, or give the file to yours with chown"
+    )]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        ours: u32,
+    },
+    /// It is no file of client keys.
+    #[error(
+        "{file} is no file of client keys ({reason}); it is left untouched. Correct it, or move it \
+         away and add the keys anew with: hermesctl clients add NAME"
+    )]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, without any hash.
+        reason: String,
+    },
+    /// It has another version.
+    #[error(
+        "{file} has version {version}, and this hermes-proxyd knows version 1; use the \
+         hermes-proxyd that wrote it"
+    )]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// Its version, as it stands there.
+        version: String,
+    },
+    /// The lock file can't be used.
+    #[error("the lock file {file} can't be used ({source}); make it and its folder writable")]
+    Lock {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process holds the lock.
+    #[error("another process has held {file} for over {} s; try again when it is done", limit.as_secs())]
+    LockHeld {
+        /// The file.
+        file: PathBuf,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// A new version can't be written.
+    #[error("{file} can't be written ({source}); make its folder writable and free some space")]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The name is none.
+    #[error(
+        "{name:?} can't be a client's name: it has 1 to 64 lower-case letters, digits, `-`, `_` and \
+         `.`, and begins with a letter or digit"
+    )]
+    InvalidName {
+        /// The name, shortened.
+        name: String,
+    },
+    /// A limit is none.
+    #[error("{what}")]
+    InvalidLimit {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The name is taken.
+    #[error("there is a client key {name} already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// No client has the name.
+    #[error("there is no client key {name:?}{}", suggestion(similar.as_deref()))]
+    Unknown {
+        /// The name, shortened.
+        name: String,
+        /// The name that was probably meant.
+        similar: Option<String>,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes for a key ({0})")]
+    Random(String),
+    /// The work broke off.
+    #[error("the work on the client keys broke off; look into the log of hermes-proxyd")]
+    BrokeOff,
+}
+
+fn suggestion(similar: Option<&str>) -> String {
+    similar.map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+impl ClientsError {
+    /// No client of this name among `names`.
+    pub(super) fn unknown<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Self {
+        let name = shortened(name);
+        let near = |other: &&str| strsim::damerau_levenshtein(&name, other) <= 2;
+        let similar = names
+            .filter(near)
+            .min_by_key(|other| strsim::damerau_levenshtein(&name, other));
+        Self::Unknown {
+            similar: similar.map(str::to_owned),
+            name,
+        }
+    }
+}
+
+/// As much of a text as a message needs.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}

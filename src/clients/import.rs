@@ -1,0 +1,214 @@
+//! What becomes of the tokens of Hermes Agent's proxy: `hermes proxy start --client-keys-file`
+//! reads an object of labels and tokens. Pure.
+
+use super::document::is_name;
+use super::error::shortened;
+use super::key::Hash;
+use crate::secret::Secret;
+
+/// A shorter token could be guessed, as the port answers thousands of tries a second.
+const SHORTEST: usize = 16;
+/// A longer token fits into no request's head.
+const LONGEST: usize = 4096;
+/// As names have it.
+const LONGEST_NAME: usize = 64;
+
+/// One token that an app knows.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// Whose it is, in Hermes Agent's words.
+    pub label: String,
+    /// The token; it goes on working as it is.
+    pub key: Secret,
+}
+
+/// What became of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// Whose it is.
+    pub label: String,
+    /// The client's name; `None` where there is none.
+    pub name: Option<String>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why, for people: not a whole sentence.
+    pub detail: Option<String>,
+}
+
+/// What became of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is a client's key now.
+    Imported,
+    /// It is known, or its name is; nothing has changed.
+    Skipped,
+    /// It can't be a key.
+    Refused,
+}
+
+/// A client that there is, or will be.
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) hash: Hash,
+}
+
+/// Decides on each token, and adds the new clients to `known`.
+pub(super) fn plan(tokens: &[Token], known: &mut Vec<Known>) -> Vec<Imported> {
+    tokens.iter().map(|token| decide(token, known)).collect()
+}
+
+fn decide(token: &Token, known: &mut Vec<Known>) -> Imported {
+    let label = token.label.trim();
+    let told = |name: Option<&str>, outcome: Outcome, detail: Option<String>| Imported {
+        label: shortened(label),
+        name: name.map(str::to_owned),
+        outcome,
+        detail,
+    };
+    let refused = |why: &str| told(None, Outcome::Refused, Some(why.to_owned()));
+    if let Err(why) = usable(&token.key) {
+        return refused(&why);
+    }
+    let Some(name) = name_of(label) else {
+        return refused("the label has no letter or digit to make a name of");
+    };
+    let hash = Hash::of_secret(&token.key);
+    if let Some(other) = known.iter().find(|other| other.hash.is(&hash)) {
+        let detail = if other.name == name {
+            "it is there already".to_owned()
+        } else {
+            format!("the client key {} is the same token", other.name)
+        };
+        let name = other.name.clone();
+        return told(Some(&name), Outcome::Skipped, Some(detail));
+    }
+    if known.iter().any(|other| other.name == name) {
+        let detail = "a client key of this name is there already, with another key";
+        return told(Some(&name), Outcome::Skipped, Some(detail.to_owned()));
+    }
+    let detail = (name != label).then(|| "the label can't be a name as it is".to_owned());
+    let imported = told(Some(&name), Outcome::Imported, detail);
+    known.push(Known { name, hash });
+    imported
+}
+
+/// Whether an app can present the token and nobody can guess it.
+fn usable(key: &Secret) -> Result<(), String> {
+    let text = key.expose();
+    let length = text.chars().count();
+    if length < SHORTEST {
+        return Err(format!(
+            "the token has only {length} of at least {SHORTEST} characters and could be guessed"
+        ));
+    }
+    if text.len() > LONGEST {
+        return Err(format!("the token is longer than {LONGEST} bytes"));
+    }
+    if text.trim() != text || text.chars().any(char::is_control) {
+        return Err(
+            "the token has spaces around it or control characters, which no app can send"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// The name that a label becomes: lower case, and a `-` for what a name can't have. `None` when
+/// nothing is left.
+fn name_of(label: &str) -> Option<String> {
+    let mut name = String::new();
+    for c in label.chars().flat_map(char::to_lowercase) {
+        let allowed = c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        if allowed {
+            name.push(c);
+        } else if !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    let name: String = name
+        .trim_start_matches(['-', '_', '.'])
+        .chars()
+        .take(LONGEST_NAME)
+        .collect();
+    let name = name.trim_end_matches('-');
+    is_name(name).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(label: &str, key: &str) -> Token {
+        Token {
+            label: label.to_owned(),
+            key: Secret::new(key.to_owned()),
+        }
+    }
+
+    fn imported(tokens: &[Token], known: &mut Vec<Known>) -> Vec<(Option<String>, Outcome)> {
+        let results = plan(tokens, known).into_iter();
+        results.map(|one| (one.name, one.outcome)).collect()
+    }
+
+    #[test]
+    fn labels_become_names() {
+        for (label, name) in [
+            ("agent-a", Some("agent-a")),
+            ("Open WebUI", Some("open-webui")),
+            ("  Karakeep (home) ", Some("karakeep-home")),
+            ("_x.Y_1", Some("x.y_1")),
+            ("Küche", Some("k-che")),
+            ("ÄÖ", None),
+            ("  ", None),
+        ] {
+            assert_eq!(name_of(label).as_deref(), name, "{label}");
+        }
+        let long = name_of(&"a".repeat(100)).unwrap();
+        assert_eq!(long.len(), 64);
+    }
+
+    #[test]
+    fn tokens_that_no_app_can_send_or_anybody_can_guess_are_refused() {
+        let long = "x".repeat(LONGEST + 1);
+        for wrong in [
+            "",
+            "fifteen-letters",
+            " sixteen-letters-and-a-space",
+            "sixteen-letters-\nand-a-line",
+            &long,
+        ] {
+            let results = plan(&[token("a", wrong)], &mut Vec::new());
+            assert_eq!(results[0].outcome, Outcome::Refused, "{wrong}");
+            assert!(wrong.is_empty() || !format!("{results:?}").contains(wrong));
+        }
+        let right = imported(&[token("a", "sixteen-letters!")], &mut Vec::new());
+        assert_eq!(right, [(Some("a".to_owned()), Outcome::Imported)]);
+    }
+
+    #[test]
+    fn a_name_or_a_token_that_is_there_is_skipped() {
+        let mut known = vec![Known {
+            name: "a".to_owned(),
+            hash: Hash::of(b"the-first-token-of-a"),
+        }];
+        let tokens = [
+            token("a", "another-token-of-a!"),
+            token("A", "the-first-token-of-a"),
+            token("b", "the-first-token-of-a"),
+            token("c", "the-only-token-of-c"),
+            token("C ", "another-token-of-c!"),
+        ];
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            imported(&tokens, &mut known),
+            [
+                (name("a"), Outcome::Skipped),
+                (name("a"), Outcome::Skipped),
+                (name("a"), Outcome::Skipped),
+                (name("c"), Outcome::Imported),
+                (name("c"), Outcome::Skipped),
+            ]
+        );
+        assert_eq!(known.len(), 2);
+    }
+}

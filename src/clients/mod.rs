@@ -1,0 +1,24 @@
+//! Client keys: which apps may use the port, with what limits, and how they have used it.
+//!
+//! - [`Registry`]: all keys. A request finds its [`Client`] in a snapshot, without a lock or a file.
+//! - [`Client`]: one key's name and limits; [`Client::enter`] counts a request.
+//! - `key`: making a key, and its hash, which is all that is kept.
+//! - `document`: `clients.json` as it is read and changed.
+//! - `import`: what becomes of the tokens that Hermes Agent's proxy knew.
+//! - `disk`: the file itself: whose it is, its lock, and its replacement.
+
+mod client;
+mod disk;
+mod document;
+mod error;
+mod import;
+mod key;
+mod registry;
+
+pub use client::{Client, Full, Limits, Use, Visit};
+pub use error::ClientsError;
+pub use import::{Imported, Outcome, Token};
+pub use registry::{Listed, Registry};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,440 @@
+//! All client keys: a snapshot for requests, and the changes of the file behind it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::ClientsError;
+use super::client::{Client, Limits, Meter, Pending, Use};
+use super::disk::{self, Lock, Prepared, Stamp};
+use super::document::{Document, Fault, Record, is_name};
+use super::error::shortened;
+use super::import::{self, Imported, Known, Token};
+use super::key::{self, Hash};
+use crate::clock::{Clock, LONGEST_NAP};
+use crate::secret::Secret;
+
+/// How long another process may hold the lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+/// Use is written no more often than this.
+const FLUSH: Duration = Duration::from_mins(1);
+
+/// The client keys of this user. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    file: PathBuf,
+    clock: Arc<dyn Clock>,
+    keys: ArcSwap<Keys>,
+    /// Held while the snapshot is made to follow the file, and never while anything is synced.
+    following: Mutex<()>,
+}
+
+/// The file as it was when it was read or written last.
+#[derive(Debug, Default)]
+struct Keys {
+    stamp: Stamp,
+    entries: Vec<(Hash, Arc<Client>)>,
+}
+
+/// One client, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The name.
+    pub name: String,
+    /// What the key may be used for.
+    pub limits: Limits,
+    /// When the client was added.
+    pub created: Option<DateTime<Utc>>,
+    /// When it got another key.
+    pub rotated: Option<DateTime<Utc>>,
+    /// How it used its keys.
+    pub usage: Use,
+}
+
+impl Registry {
+    /// Reads `file`, which need not be there: then there are no clients.
+    ///
+    /// # Errors
+    /// When the file can't be read, is somebody else's, may be read by others, or is not a file of
+    /// client keys: never the same as no clients.
+    pub fn open(file: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, ClientsError> {
+        let registry = Self {
+            inner: Arc::new(Inner {
+                file,
+                clock,
+                keys: ArcSwap::default(),
+                following: Mutex::new(()),
+            }),
+        };
+        registry.reload()?;
+        Ok(registry)
+    }
+
+    /// Whether there are no clients.
+    pub fn is_empty(&self) -> bool {
+        self.inner.keys.load().entries.is_empty()
+    }
+
+    /// Whose key this is. Takes no lock, opens no file, and takes the same time for every key that
+    /// is not known: one SHA-256, and a comparison with each hash.
+    pub fn identify(&self, presented: &[u8]) -> Option<Arc<Client>> {
+        let keys = self.inner.keys.load();
+        let hash = Hash::of(presented);
+        let mut found = None;
+        for (known, client) in &keys.entries {
+            if known.is(&hash) {
+                found = Some(client);
+            }
+        }
+        found.cloned()
+    }
+
+    /// Reads the file again. After an error the keys stay as they were.
+    pub fn reload(&self) -> Result<(), ClientsError> {
+        let _following = self.inner.follow();
+        let (_, records, stamp) = self.inner.read()?;
+        self.inner.publish(records, stamp);
+        Ok(())
+    }
+
+    /// All clients by name, with their use up to now.
+    pub fn list(&self) -> Vec<Listed> {
+        let _following = self.inner.follow();
+        let keys = self.inner.keys.load();
+        let mut listed: Vec<_> = keys
+            .entries
+            .iter()
+            .map(|(_, client)| listed(client))
+            .collect();
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        listed
+    }
+
+    /// Adds a client and gives its key, which is kept nowhere. It is good at once.
+    ///
+    /// # Errors
+    /// When the name is none or taken, a limit is none, or the file can't be used.
+    pub async fn add(&self, name: &str, limits: Limits) -> Result<(Listed, Secret), ClientsError> {
+        if !is_name(name) {
+            let name = shortened(name);
+            return Err(ClientsError::InvalidName { name });
+        }
+        let limits = checked(limits)?;
+        let key = key::make()?;
+        let (hash, name) = (Hash::of_secret(&key), name.to_owned());
+        let listed = self.change(move |document, records, now| {
+            if records.iter().any(|record| record.name == name) {
+                return Err(ClientsError::Exists { name: name.clone() });
+            }
+            document.add(&name, hash, &limits, now);
+            Ok(name)
+        });
+        Ok((self.listed(&listed.await?)?, key))
+    }
+
+    /// Takes a client's key away; it is good for no further request.
+    ///
+    /// # Errors
+    /// When there is no such client, or the file can't be used.
+    pub async fn revoke(&self, name: &str) -> Result<(), ClientsError> {
+        let name = name.to_owned();
+        self.change(move |document, records, _| {
+            known(&name, records)?;
+            document.remove(&name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives a client another key in place of its old one, which is good for no further request.
+    /// Name, limits and use stay.
+    ///
+    /// # Errors
+    /// When there is no such client, or the file can't be used.
+    pub async fn rotate(&self, name: &str) -> Result<(Listed, Secret), ClientsError> {
+        let key = key::make()?;
+        let (hash, name) = (Hash::of_secret(&key), name.to_owned());
+        let rotated = self.change(move |document, records, now| {
+            known(&name, records)?;
+            document.replace_key(&name, hash, now);
+            Ok(name)
+        });
+        Ok((self.listed(&rotated.await?)?, key))
+    }
+
+    /// Takes over what another proxy's apps present, as it is; tells of each token what became of
+    /// it.
+    ///
+    /// # Errors
+    /// When the file can't be used; then none was taken over.
+    pub async fn import(&self, tokens: Vec<Token>) -> Result<Vec<Imported>, ClientsError> {
+        self.change(move |document, records, now| {
+            let known = records.iter().map(|record| Known {
+                name: record.name.clone(),
+                hash: record.hash,
+            });
+            let mut known: Vec<_> = known.collect();
+            let there = known.len();
+            let results = import::plan(&tokens, &mut known);
+            for new in known.iter().skip(there) {
+                document.add(&new.name, new.hash, &Limits::default(), now);
+            }
+            Ok(results)
+        })
+        .await
+    }
+
+    /// Writes the use that is not in the file yet, if there is any.
+    ///
+    /// # Errors
+    /// When the file can't be used; then the use is kept for the next time.
+    pub async fn flush(&self) -> Result<(), ClientsError> {
+        let unwritten = |(_, client): &(Hash, Arc<Client>)| !client.meter.pending().is_empty();
+        if !self.inner.keys.load().entries.iter().any(unwritten) {
+            return Ok(());
+        }
+        // What every change writes along.
+        self.change(|_, _, _| Ok(())).await
+    }
+
+    /// Writes use once a minute, follows a file that somebody else has written, and writes once
+    /// more when it is cancelled.
+    pub async fn keep(self, stop: CancellationToken) {
+        let mut flush_due = Instant::now() + FLUSH;
+        let mut refused = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep_until(Instant::now() + LONGEST_NAP) => {}
+            }
+            self.notice(&mut refused);
+            if Instant::now() >= flush_due {
+                flush_due = Instant::now() + FLUSH;
+                self.flush_or_warn().await;
+            }
+        }
+        self.flush_or_warn().await;
+    }
+
+    /// Reads the file if somebody else has written it; `refused` is the last version that could not
+    /// be read.
+    fn notice(&self, refused: &mut Option<Stamp>) {
+        let stamp = disk::stamp(&self.inner.file);
+        if stamp == self.inner.keys.load().stamp || *refused == Some(stamp) {
+            return;
+        }
+        match self.reload() {
+            Ok(()) => {
+                *refused = None;
+                tracing::info!(
+                    clients = self.inner.keys.load().entries.len(),
+                    "the client keys were read again"
+                );
+            }
+            Err(error) => {
+                *refused = Some(stamp);
+                tracing::error!(%error, "the client keys were changed and can't be read; they stay as they were");
+            }
+        }
+    }
+
+    async fn flush_or_warn(&self) {
+        if let Err(error) = self.flush().await {
+            tracing::warn!(%error, "the use of client keys could not be saved");
+        }
+    }
+
+    /// Changes the file under its lock, from what stands in it now. Requests go on meanwhile; once
+    /// begun, the change is done although nobody waits for it any more.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Document, &[Record], DateTime<Utc>) -> Result<T, ClientsError>
+        + Send
+        + 'static,
+    ) -> Result<T, ClientsError> {
+        let lock = Lock::acquire(&self.inner.file, LOCK_LIMIT).await?;
+        let inner = Arc::clone(&self.inner);
+        let work = move || {
+            let result = inner.change(change);
+            drop(lock);
+            result
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or(Err(ClientsError::BrokeOff))
+    }
+
+    fn listed(&self, name: &str) -> Result<Listed, ClientsError> {
+        let listed = self.list();
+        let found = listed.iter().find(|client| client.name == name);
+        let names = || listed.iter().map(|client| client.name.as_str());
+        found
+            .cloned()
+            .ok_or_else(|| ClientsError::unknown(name, names()))
+    }
+}
+
+impl Inner {
+    fn follow(&self) -> MutexGuard<'_, ()> {
+        self.following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> Result<(Document, Vec<Record>, Stamp), ClientsError> {
+        let Some((content, stamp)) = disk::read(&self.file)? else {
+            return Ok((Document::empty(), Vec::new(), None));
+        };
+        let file = self.file.clone();
+        match Document::parse(&content) {
+            Ok((document, records)) => Ok((document, records, stamp)),
+            Err(Fault::Malformed(reason)) => Err(ClientsError::Malformed { file, reason }),
+            Err(Fault::Version(version)) => Err(ClientsError::Version { file, version }),
+        }
+    }
+
+    /// The caller holds the file's lock.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Document, &[Record], DateTime<Utc>) -> Result<T, ClientsError>,
+    ) -> Result<T, ClientsError> {
+        let fault = |source| ClientsError::Write {
+            file: self.file.clone(),
+            source,
+        };
+        let (mut document, records, stamp) = self.read()?;
+        let before = document.to_bytes();
+        let written = self.count(&mut document, &records);
+        let result = change(&mut document, &records, self.clock.now())?;
+        let content = document.to_bytes();
+        if content == before {
+            let _following = self.follow();
+            self.publish(records, stamp);
+            return Ok(result);
+        }
+        // What was written must be what will be read.
+        let (_, records) = Document::parse(&content).map_err(|_| ClientsError::BrokeOff)?;
+        let prepared = Prepared::beside(&self.file, &content).map_err(fault)?;
+        {
+            let _following = self.follow();
+            let stamp = prepared.persist().map_err(fault)?;
+            self.publish(records, stamp);
+            for (meter, pending) in &written {
+                meter.settle(pending);
+            }
+        }
+        disk::sync_folder(&self.file).map_err(fault)?;
+        Ok(result)
+    }
+
+    /// Adds the use that is not in the file yet, and tells what it was.
+    fn count(&self, document: &mut Document, records: &[Record]) -> Vec<(Arc<Meter>, Pending)> {
+        let keys = self.keys.load();
+        let mut written = Vec::new();
+        for record in records {
+            let Some(client) = same(&keys, record) else {
+                continue;
+            };
+            let pending = client.meter.pending();
+            if !pending.is_empty() {
+                document.count(&record.name, &record.usage, &pending);
+                written.push((Arc::clone(&client.meter), pending));
+            }
+        }
+        written
+    }
+
+    /// The caller holds `following`.
+    fn publish(&self, records: Vec<Record>, stamp: Stamp) {
+        let old = self.keys.load();
+        let entry = |record: Record| {
+            let meter = match same(&old, &record) {
+                Some(client) => Arc::clone(&client.meter),
+                None => Arc::new(Meter::new(Arc::clone(&self.clock))),
+            };
+            let client = Client {
+                name: record.name,
+                limits: record.limits,
+                created: record.created,
+                rotated: record.rotated,
+                recorded: record.usage,
+                meter,
+            };
+            (record.hash, Arc::new(client))
+        };
+        let entries = records.into_iter().map(entry).collect();
+        self.keys.store(Arc::new(Keys { stamp, entries }));
+    }
+}
+
+/// The client that a record was about before: one that was revoked and added anew is another.
+fn same<'k>(keys: &'k Keys, record: &Record) -> Option<&'k Arc<Client>> {
+    let mut clients = keys.entries.iter().map(|(_, client)| client);
+    clients.find(|client| client.name == record.name && client.created == record.created)
+}
+
+fn known(name: &str, records: &[Record]) -> Result<(), ClientsError> {
+    let mut names = records.iter().map(|record| record.name.as_str());
+    if names.any(|known| known == name) {
+        return Ok(());
+    }
+    let names = records.iter().map(|record| record.name.as_str());
+    Err(ClientsError::unknown(name, names))
+}
+
+/// The limits in the form that they are compared in.
+fn checked(limits: Limits) -> Result<Limits, ClientsError> {
+    let path = |path: String| {
+        let wrong = |c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#';
+        if !path.starts_with('/') || path.len() < 2 || path.contains(wrong) {
+            let what = format!(
+                "{:?} is no path below /v1, such as /chat/completions",
+                shortened(&path)
+            );
+            return Err(ClientsError::InvalidLimit { what });
+        }
+        Ok(path)
+    };
+    let mut limits = Limits {
+        providers: limits.providers,
+        paths: limits
+            .paths
+            .into_iter()
+            .map(path)
+            .collect::<Result<_, _>>()?,
+        in_flight: limits.in_flight,
+    };
+    for list in [&mut limits.providers, &mut limits.paths] {
+        list.sort();
+        list.dedup();
+    }
+    Ok(limits)
+}
+
+fn listed(client: &Arc<Client>) -> Listed {
+    Listed {
+        name: client.name.clone(),
+        limits: client.limits.clone(),
+        created: client.created,
+        rotated: client.rotated,
+        usage: client.usage(),
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("file", &self.inner.file)
+            .field("clients", &self.inner.keys.load().entries.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,641 @@
+//! The registry on a real file.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::clock::Clock;
+use crate::clock::fake::JumpingClock;
+use crate::secret::Secret;
+
+const NOON: &str = "2026-11-23T12:00:00Z";
+
+struct House {
+    folder: TempDir,
+    clock: Arc<JumpingClock>,
+}
+
+impl House {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Arc::new(JumpingClock::at(NOON)),
+        }
+    }
+
+    fn with_file(content: &str) -> Self {
+        let house = Self::new();
+        house.write(content);
+        house
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("clients.json")
+    }
+
+    fn write(&self, content: &str) {
+        std::fs::write(self.file(), content).unwrap();
+        self.set_mode(0o600);
+    }
+
+    #[cfg(unix)]
+    fn set_mode(&self, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(self.file(), mode).unwrap();
+    }
+
+    #[cfg(not(unix))]
+    fn set_mode(&self, _: u32) {}
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.file()).unwrap()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+
+    /// One more program on the same file.
+    fn try_open(&self) -> Result<Registry, ClientsError> {
+        Registry::open(self.file(), self.clock.clone())
+    }
+
+    fn open(&self) -> Registry {
+        self.try_open().unwrap()
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+}
+
+fn limits(in_flight: u32) -> Limits {
+    Limits {
+        in_flight: NonZeroU32::new(in_flight),
+        ..Limits::default()
+    }
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&text| text.to_owned()).collect()
+}
+
+async fn add(registry: &Registry, name: &str) -> Secret {
+    registry.add(name, Limits::default()).await.unwrap().1
+}
+
+fn whose(registry: &Registry, key: &Secret) -> Option<String> {
+    let client = registry.identify(key.expose().as_bytes())?;
+    Some(client.name().to_owned())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "stands beside what `whose` gives")]
+fn named(name: &str) -> Option<String> {
+    Some(name.to_owned())
+}
+
+fn names(registry: &Registry) -> Vec<String> {
+    registry.list().into_iter().map(|one| one.name).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_its_clients_and_nobody_elses() {
+    let house = House::new();
+    let registry = house.open();
+    assert!(registry.is_empty());
+    let (one, two) = (add(&registry, "one").await, add(&registry, "two").await);
+    assert!(!registry.is_empty());
+    assert_eq!(whose(&registry, &one), named("one"));
+    assert_eq!(whose(&registry, &two), named("two"));
+    let text = one.expose();
+    let (shorter, longer) = (text.get(1..).unwrap(), format!("{text} "));
+    for stranger in [
+        "",
+        "anything",
+        "hpx-",
+        shorter,
+        &longer,
+        &text.to_uppercase(),
+    ] {
+        assert!(
+            registry.identify(stranger.as_bytes()).is_none(),
+            "{stranger}"
+        );
+    }
+    assert_eq!(whose(&house.open(), &two), named("two"), "after a restart");
+}
+
+#[tokio::test]
+async fn the_file_holds_hashes_and_is_the_users_alone() {
+    let house = House::new();
+    let registry = house.open();
+    let key = add(&registry, "karakeep").await;
+    let text = house.text();
+    assert!(
+        !text.contains(key.expose()) && !text.contains("hpx-"),
+        "{text}"
+    );
+    let sha256 = house.json()["clients"][0]["sha256"].clone();
+    assert_eq!(sha256.as_str().unwrap().len(), 64);
+    assert!(sha256.as_str().unwrap().starts_with(&key.fingerprint()));
+    assert!(!format!("{registry:?}{:?}", registry.identify(b"x")).contains(key.expose()));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        for file in ["clients.json", "clients.lock"] {
+            let metadata = std::fs::metadata(house.folder.path().join(file)).unwrap();
+            assert_eq!(metadata.mode() & 0o777, 0o600, "{file}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(house.folder.path()).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_nobodys_and_a_rotated_one_gives_way_at_once() {
+    let house = House::new();
+    let registry = house.open();
+    let (old, other) = (add(&registry, "app").await, add(&registry, "other").await);
+    let client = registry.identify(old.expose().as_bytes()).unwrap();
+    drop(client.enter("127.0.0.1").unwrap());
+
+    let (listed, new) = registry.rotate("app").await.unwrap();
+    assert_eq!(whose(&registry, &old), None);
+    assert_eq!(whose(&registry, &new), named("app"));
+    assert_eq!(listed.usage.requests, 1, "its history stays");
+    assert_eq!(listed.rotated, Some(house.now()));
+
+    registry.revoke("app").await.unwrap();
+    assert_eq!(whose(&registry, &new), None);
+    assert_eq!(whose(&registry, &other), named("other"));
+    let error = registry.revoke("app").await.unwrap_err();
+    assert!(matches!(error, ClientsError::Unknown { .. }), "{error}");
+    add(&registry, "app").await;
+    assert_eq!(registry.list()[0].usage.requests, 0, "another client");
+}
+
+#[tokio::test]
+async fn limits_are_kept_and_obeyed() {
+    let house = House::new();
+    let registry = house.open();
+    let wanted = Limits {
+        providers: texts(&["nous", "local", "nous"]),
+        paths: texts(&["/chat/completions"]),
+        in_flight: NonZeroU32::new(2),
+    };
+    let (_, key) = registry.add("app", wanted).await.unwrap();
+    for registry in [&registry, &house.open()] {
+        let client = registry.identify(key.expose().as_bytes()).unwrap();
+        assert!(client.allows_provider("nous") && client.allows_provider("local"));
+        assert!(!client.allows_provider("nou") && !client.allows_provider("other"));
+        assert!(client.allows_path("/chat/completions"));
+        assert!(!client.allows_path("/chat/completions/x") && !client.allows_path("/models"));
+        assert_eq!(client.limits.in_flight, NonZeroU32::new(2));
+    }
+    let free = registry.identify(add(&registry, "free").await.expose().as_bytes());
+    let free = free.unwrap();
+    assert!(free.allows_provider("any") && free.allows_path("/models"));
+}
+
+#[tokio::test]
+async fn a_place_is_given_back_and_a_rotation_does_not_double_them() {
+    let registry = House::new().open();
+    let (_, key) = registry.add("app", limits(2)).await.unwrap();
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    let one = client.enter("127.0.0.1").unwrap();
+    let two = client.enter("127.0.0.1").unwrap();
+    assert_eq!(two.client().name(), "app");
+    let full = client.enter("127.0.0.1").unwrap_err();
+    assert_eq!((full.name.as_str(), full.limit), ("app", 2));
+
+    let (_, key) = registry.rotate("app").await.unwrap();
+    let rotated = registry.identify(key.expose().as_bytes()).unwrap();
+    assert!(rotated.enter("127.0.0.1").is_err());
+    drop(one);
+    let three = rotated.enter("127.0.0.1").unwrap();
+    drop((two, three));
+    let both = (rotated.enter("x").unwrap(), rotated.enter("x").unwrap());
+    assert!(rotated.enter("x").is_err());
+    drop(both);
+    assert_eq!(registry.list()[0].usage.requests, 5, "refusals don't count");
+}
+
+#[tokio::test]
+async fn use_is_noted_with_the_last_places_and_survives_a_restart() {
+    let house = House::new();
+    let registry = house.open();
+    let key = add(&registry, "app").await;
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    for address in 1..=12 {
+        house.clock.jump(Duration::from_secs(1));
+        drop(client.enter(&format!("192.0.2.{address}")).unwrap());
+    }
+    for place in ["unix socket", "::ffff:192.0.2.12", "192.0.2.12"] {
+        drop(client.enter(place).unwrap());
+    }
+    registry.flush().await.unwrap();
+    drop(client.enter("::1").unwrap());
+    registry.flush().await.unwrap();
+    registry.flush().await.unwrap();
+    for registry in [registry, house.open()] {
+        let usage = registry.list().remove(0).usage;
+        assert_eq!(usage.requests, 16);
+        assert_eq!(usage.last, Some(house.now()));
+        let expected = [
+            "::1",
+            "192.0.2.12",
+            "unix socket",
+            "192.0.2.11",
+            "192.0.2.10",
+            "192.0.2.9",
+            "192.0.2.8",
+            "192.0.2.7",
+            "192.0.2.6",
+        ];
+        assert_eq!(usage.from, expected);
+    }
+}
+
+#[tokio::test]
+async fn two_programs_lose_nothing_of_each_other() {
+    let house = House::new();
+    let (daemon, helper) = (house.open(), house.open());
+    let key = add(&daemon, "app").await;
+    let work = |registry: Registry, prefix: &'static str| async move {
+        for number in 0..20 {
+            add(&registry, &format!("{prefix}{number}")).await;
+        }
+    };
+    let counting = async {
+        let client = daemon.identify(key.expose().as_bytes()).unwrap();
+        for _ in 0..20 {
+            drop(client.enter("127.0.0.1").unwrap());
+            daemon.flush().await.unwrap();
+        }
+    };
+    tokio::join!(
+        work(daemon.clone(), "a"),
+        work(helper.clone(), "b"),
+        counting
+    );
+    daemon.reload().unwrap();
+    assert_eq!(daemon.list().len(), 41);
+    assert_eq!(names(&house.open()), names(&daemon));
+    let app = daemon.list().into_iter().find(|one| one.name == "app");
+    assert_eq!(app.unwrap().usage.requests, 20);
+
+    helper.reload().unwrap();
+    helper.revoke("app").await.unwrap();
+    assert_eq!(whose(&daemon, &key), named("app"), "not told yet");
+    add(&daemon, "last").await;
+    assert_eq!(whose(&daemon, &key), None, "each change reads again first");
+}
+
+#[tokio::test]
+async fn a_lock_that_another_program_holds_is_waited_for_and_then_given_up() {
+    let house = House::new();
+    let registry = house.open();
+    let path = house.folder.path().join("clients.lock");
+    let held = std::fs::File::create(&path).unwrap();
+    held.lock().unwrap();
+    tokio::time::pause();
+    let error = registry.add("app", Limits::default()).await.unwrap_err();
+    assert!(matches!(error, ClientsError::LockHeld { .. }), "{error}");
+    tokio::time::resume();
+    assert!(registry.is_empty());
+    held.unlock().unwrap();
+    add(&registry, "app").await;
+}
+
+#[tokio::test]
+async fn fields_that_are_unknown_stay() {
+    let house = House::with_file(
+        &json!({
+            "version": 1,
+            "comment": "mine",
+            "clients": [{
+                "colour": "red",
+                "name": "app",
+                "sha256": "0".repeat(64),
+                "requests": 7,
+            }],
+        })
+        .to_string(),
+    );
+    let registry = house.open();
+    registry.rotate("app").await.unwrap();
+    add(&registry, "b").await;
+    let (_, key) = registry.rotate("app").await.unwrap();
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    drop(client.enter("127.0.0.1").unwrap());
+    registry.flush().await.unwrap();
+    let json = house.json();
+    assert_eq!(json["comment"], "mine");
+    assert_eq!(json["clients"][0]["colour"], "red");
+    assert_eq!(json["clients"][0]["requests"], 8);
+}
+
+#[test]
+fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
+    let hash = "ab".repeat(32);
+    let client = |more: Value| {
+        let mut client = json!({"name": "app", "sha256": hash});
+        let fields = more.as_object().unwrap().clone();
+        client.as_object_mut().unwrap().extend(fields);
+        json!({"version": 1, "clients": [client]}).to_string()
+    };
+    let twice = |name: &str, sha256: &str| {
+        let clients = json!([{"name": "app", "sha256": hash}, {"name": name, "sha256": sha256}]);
+        json!({"version": 1, "clients": clients}).to_string()
+    };
+    for (content, what) in [
+        (String::new(), "no JSON object"),
+        ("[]".to_owned(), "no JSON object"),
+        (format!("{{\"{hash}"), "no JSON object"),
+        ("{}".to_owned(), "`version` is missing"),
+        (r#"{"version":2}"#.to_owned(), "has version 2"),
+        (r#"{"version":1}"#.to_owned(), "`clients` is no list"),
+        (
+            r#"{"version":1,"clients":[1]}"#.to_owned(),
+            "number 1: it is no object",
+        ),
+        (client(json!({"name": "App"})), "`name`"),
+        (client(json!({"name": ".."})), "`name`"),
+        (client(json!({"sha256": format!("{hash}0")})), "`sha256`"),
+        (client(json!({"in_flight": 0})), "`in_flight`"),
+        (client(json!({"in_flight": "2"})), "`in_flight`"),
+        (client(json!({"providers": []})), "`providers` is empty"),
+        (
+            client(json!({"providers": "nous"})),
+            "`providers` is no list",
+        ),
+        (client(json!({"paths": ["/a", 1]})), "`paths` is no list"),
+        (client(json!({"requests": -1})), "`requests`"),
+        (
+            client(json!({"last_used_at": "yesterday"})),
+            "`last_used_at`",
+        ),
+        (twice("app", &"0".repeat(64)), "app stands twice"),
+        (twice("other", &hash), "app and other have the same key"),
+    ] {
+        let house = House::with_file(&content);
+        let error = house.try_open().unwrap_err().to_string();
+        assert!(error.contains(what), "{content}: {error}");
+        assert!(
+            error.starts_with(&house.file().display().to_string()),
+            "{error}"
+        );
+        assert!(!error.contains(&hash), "{error}");
+        assert_eq!(house.text(), content, "left untouched");
+    }
+    assert!(
+        House::with_file(&client(json!({"in_flight": null})))
+            .try_open()
+            .is_ok()
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_can_use_is_refused_with_the_command_that_mends_it() {
+    let house = House::with_file(r#"{"version":1,"clients":[]}"#);
+    for mode in [0o640, 0o604, 0o620, 0o602, 0o666, 0o4601] {
+        house.set_mode(mode);
+        let error = house.try_open().unwrap_err().to_string();
+        let command = format!("run: chmod 600 {}", house.file().display());
+        assert!(error.ends_with(&command), "{mode:o}: {error}");
+    }
+    for mode in [0o600, 0o400, 0o700] {
+        house.set_mode(mode);
+        assert!(house.try_open().is_ok(), "{mode:o}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn somebody_elses_file_and_what_is_no_file_are_refused() {
+    use rustix::fs::{Mode, mkfifoat};
+    let house = House::new();
+    std::fs::create_dir(house.file()).unwrap();
+    let error = house.try_open().unwrap_err();
+    assert!(matches!(error, ClientsError::Read { .. }), "{error}");
+    std::fs::remove_dir(house.file()).unwrap();
+    mkfifoat(rustix::fs::CWD, house.file(), Mode::RUSR | Mode::WUSR).unwrap();
+    let error = house.try_open().unwrap_err();
+    assert!(matches!(error, ClientsError::Read { .. }), "{error}");
+    std::fs::remove_file(house.file()).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Only root can make a file of somebody else's.
+    house.write(r#"{"version":1,"clients":[]}"#);
+    std::os::unix::fs::chown(house.file(), Some(65534), None).unwrap();
+    let error = house.try_open().unwrap_err();
+    assert!(
+        matches!(error, ClientsError::Foreign { owner: 65534, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("chown"), "{error}");
+    std::os::unix::fs::chown(house.folder.path(), Some(65534), None).unwrap();
+    assert!(
+        house.try_open().is_ok(),
+        "root works for the folder's owner"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_root_writes_for_a_user_stays_the_users() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let house = House::new();
+    chown(house.folder.path(), Some(65534), None).unwrap();
+    let registry = house.open();
+    for name in ["one", "two"] {
+        add(&registry, name).await;
+        for file in ["clients.json", "clients.lock"] {
+            let metadata = std::fs::metadata(house.folder.path().join(file)).unwrap();
+            assert_eq!(metadata.uid(), 65534, "{file}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_file_is_neither_used_nor_overwritten_and_the_keys_stay() {
+    let house = House::new();
+    let registry = house.open();
+    let key = add(&registry, "app").await;
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    drop(client.enter("127.0.0.1").unwrap());
+    let whole = house.text();
+    house.write("{");
+    assert!(registry.reload().is_err());
+    assert!(registry.flush().await.is_err());
+    assert!(registry.revoke("app").await.is_err());
+    assert_eq!(house.text(), "{");
+    assert_eq!(whose(&registry, &key), named("app"));
+
+    house.write(&whole);
+    registry.flush().await.unwrap();
+    assert_eq!(house.open().list()[0].usage.requests, 1, "nothing was lost");
+}
+
+#[tokio::test]
+async fn what_a_killed_program_left_is_cleared_away_and_not_read() {
+    let house = House::new();
+    let registry = house.open();
+    let key = add(&registry, "app").await;
+    let torn = house.folder.path().join("clients.json.hermes-proxyd.torn");
+    std::fs::write(&torn, r#"{"version":1,"cl"#).unwrap();
+    assert_eq!(whose(&house.open(), &key), named("app"));
+    add(&registry, "more").await;
+    assert!(!torn.exists());
+}
+
+#[tokio::test]
+async fn a_file_that_goes_away_is_no_keys_and_does_not_come_back_by_itself() {
+    let house = House::new();
+    let registry = house.open();
+    let key = add(&registry, "app").await;
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    std::fs::remove_file(house.file()).unwrap();
+    drop(client.enter("127.0.0.1").unwrap());
+    registry.flush().await.unwrap();
+    assert!(!house.file().exists());
+    assert!(registry.is_empty());
+}
+
+#[tokio::test]
+async fn names_and_limits_that_are_none_are_refused() {
+    let house = House::new();
+    let registry = house.open();
+    let long = "a".repeat(65);
+    for name in ["", "A", "ä", "a b", "-a", ".a", "a/b", &long] {
+        let error = registry.add(name, Limits::default()).await.unwrap_err();
+        assert!(
+            matches!(error, ClientsError::InvalidName { .. }),
+            "{name}: {error}"
+        );
+    }
+    for path in ["", "/", "models", "/a b", "/a?b", "https://x/"] {
+        let limits = Limits {
+            paths: texts(&[path]),
+            ..Limits::default()
+        };
+        let error = registry.add("app", limits).await.unwrap_err();
+        assert!(
+            matches!(error, ClientsError::InvalidLimit { .. }),
+            "{path}: {error}"
+        );
+    }
+    assert!(!house.file().exists());
+    for name in ["a", "0", "open-webui_2.1", &"a".repeat(64)] {
+        add(&registry, name).await;
+    }
+    let error = registry.add("a", Limits::default()).await.unwrap_err();
+    assert!(matches!(error, ClientsError::Exists { .. }), "{error}");
+    let error = registry.rotate("open-webu_2.1").await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("did you mean open-webui_2.1?"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn imported_tokens_go_on_working() {
+    let house = House::new();
+    let registry = house.open();
+    add(&registry, "agent-a").await;
+    let token = |label: &str, key: &str| Token {
+        label: label.to_owned(),
+        key: Secret::new(key.to_owned()),
+    };
+    let tokens = vec![
+        token("agent-a", "client-secret-a-long"),
+        token("Agent B", "client-secret-b-long"),
+        token("agent-c", "short"),
+    ];
+    let results = registry.import(tokens.clone()).await.unwrap();
+    let outcomes: Vec<_> = results.iter().map(|one| one.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [Outcome::Skipped, Outcome::Imported, Outcome::Refused]
+    );
+    assert!(!format!("{results:?}{tokens:?}").contains("secret"));
+    assert_eq!(whose(&registry, &tokens[0].key), None);
+    assert_eq!(whose(&registry, &tokens[1].key), named("agent-b"));
+    assert!(!house.text().contains("secret"));
+    assert_eq!(whose(&house.open(), &tokens[1].key), named("agent-b"));
+}
+
+/// Lets `keep` come to rest after what became due.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn use_is_written_once_a_minute_and_at_the_end() {
+    let house = House::new();
+    let registry = house.open();
+    let key = add(&registry, "app").await;
+    let (tasks, stop) = (
+        tokio_util::task::TaskTracker::new(),
+        CancellationToken::new(),
+    );
+    let keeper = tasks.spawn(registry.clone().keep(stop.clone()));
+    settle().await;
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    let requests = || house.json()["clients"][0]["requests"].as_u64();
+    for written in [None, Some(3)] {
+        for _ in 0..3 {
+            drop(client.enter("127.0.0.1").unwrap());
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            settle().await;
+            assert_eq!(requests(), written);
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        settle().await;
+        assert_eq!(requests(), Some(written.unwrap_or(0) + 3));
+    }
+    drop(client.enter("127.0.0.1").unwrap());
+    stop.cancel();
+    keeper.await.unwrap();
+    assert_eq!(requests(), Some(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_somebody_else_writes_is_noticed() {
+    let house = House::new();
+    let registry = house.open();
+    let (tasks, stop) = (
+        tokio_util::task::TaskTracker::new(),
+        CancellationToken::new(),
+    );
+    let keeper = tasks.spawn(registry.clone().keep(stop.clone()));
+    settle().await;
+    let key = add(&house.open(), "app").await;
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(whose(&registry, &key), named("app"));
+    let whole = house.text();
+    house.write("{");
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(whose(&registry, &key), named("app"), "it stays as it was");
+    house.write(&whole);
+    house.open().revoke("app").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(whose(&registry, &key), None);
+    stop.cancel();
+    keeper.await.unwrap();
+}
