@@ -159,9 +159,9 @@ impl Client {
         self.call(Operation::Clients, PATIENCE).await
     }
 
-    /// Has a key made for an app.
+    /// Has a key made for an app; takes 90 seconds at most, like every change of the keys.
     pub async fn client_add(&mut self, client: ClientAdd) -> Result<NewKey, ClientError> {
-        self.call(Operation::ClientAdd(client), PATIENCE).await
+        self.call(Operation::ClientAdd(client), LONG_PATIENCE).await
     }
 
     /// Has an app's key taken away.
@@ -169,12 +169,14 @@ impl Client {
         &mut self,
         client: ClientChoice,
     ) -> Result<ClientRevoked, ClientError> {
-        self.call(Operation::ClientRevoke(client), PATIENCE).await
+        self.call(Operation::ClientRevoke(client), LONG_PATIENCE)
+            .await
     }
 
     /// Has an app's key replaced by another.
     pub async fn client_rotate(&mut self, client: ClientChoice) -> Result<NewKey, ClientError> {
-        self.call(Operation::ClientRotate(client), PATIENCE).await
+        self.call(Operation::ClientRotate(client), LONG_PATIENCE)
+            .await
     }
 
     /// Has the tokens of another proxy's apps taken over.
@@ -182,7 +184,8 @@ impl Client {
         &mut self,
         tokens: ClientImport,
     ) -> Result<ClientImportReport, ClientError> {
-        self.call(Operation::ClientImport(tokens), PATIENCE).await
+        self.call(Operation::ClientImport(tokens), LONG_PATIENCE)
+            .await
     }
 
     async fn greet(stream: Box<dyn Duplex>, name: &str) -> Result<Self, ClientError> {
