@@ -120,6 +120,26 @@ impl Handler for Fake {
         let result = self.result.clone().unwrap_or(outcome.result);
         Ok(RefreshOutcome { result, ..outcome })
     }
+
+    async fn clients(&self) -> Result<Clients, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_add(&self, _: ClientAdd) -> Result<NewKey, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_revoke(&self, _: ClientChoice) -> Result<ClientRevoked, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_rotate(&self, _: ClientChoice) -> Result<NewKey, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_import(&self, _: ClientImport) -> Result<ClientImportReport, ControlError> {
+        panic!("not asked here")
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "stands in a list with failures")]

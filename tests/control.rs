@@ -14,9 +14,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::{
+    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginProgress, LoginSession,
-    LogoutReport, Outcome, ProviderChoice, ProviderState, Providers, RefreshOutcome, ReloadReport,
-    Reply, Status,
+    LogoutReport, NewKey, Outcome, ProviderChoice, ProviderState, Providers, RefreshOutcome,
+    ReloadReport, Reply, Status,
 };
 use hermes_proxy::control::server::{self, Handler};
 use serde::de::DeserializeOwned;
@@ -80,6 +81,26 @@ impl Handler for Fake {
     }
 
     async fn refresh(&self, _: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn clients(&self) -> Result<Clients, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_add(&self, _: ClientAdd) -> Result<NewKey, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_revoke(&self, _: ClientChoice) -> Result<ClientRevoked, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_rotate(&self, _: ClientChoice) -> Result<NewKey, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_import(&self, _: ClientImport) -> Result<ClientImportReport, ControlError> {
         panic!("not asked here")
     }
 }

@@ -152,6 +152,7 @@ fn the_requests() {
         ("status", Operation::Status),
         ("providers", Operation::Providers),
         ("reload", Operation::Reload),
+        ("clients", Operation::Clients),
         ("unknown", Operation::Unknown("dance".into())),
     ] {
         golden(&format!("request_{name}.json"), &Request { id: 1, op });
@@ -182,8 +183,41 @@ fn the_requests_about_logins() {
 }
 
 #[test]
+fn the_requests_about_clients() {
+    let add = ClientAdd {
+        name: "karakeep".into(),
+        providers: vec!["nous".into()],
+        paths: vec!["/chat/completions".into()],
+        in_flight: Some(2),
+    };
+    let karakeep = ClientChoice {
+        name: "karakeep".into(),
+    };
+    let import = ClientImport {
+        keys: vec![ImportedKey {
+            label: "Agent A".into(),
+            key: Key::new("client-secret-of-agent-a".into()),
+        }],
+    };
+    for (name, op) in [
+        ("client_add", Operation::ClientAdd(add)),
+        ("client_revoke", Operation::ClientRevoke(karakeep.clone())),
+        ("client_rotate", Operation::ClientRotate(karakeep)),
+        ("client_import", Operation::ClientImport(import)),
+    ] {
+        let request = Request { id: 1, op };
+        golden(&format!("request_{name}.json"), &request);
+        assert!(!format!("{request:?}").contains("secret"), "{request:?}");
+    }
+}
+
+#[test]
 fn what_a_request_leaves_out_is_the_usual() {
     for (op, meant) in [
+        (
+            r#"{"client_add":{"name":""}}"#,
+            Operation::ClientAdd(ClientAdd::default()),
+        ),
         (
             r#"{"login_begin":{}}"#,
             Operation::LoginBegin(LoginBegin::default()),
@@ -230,6 +264,12 @@ fn what_names_no_operation_is_no_request() {
         r#"{"login_cancel":{}}"#,
         r#"{"logout":{"provider":1}}"#,
         r#"{"refresh":"nous"}"#,
+        r#""client_add""#,
+        r#"{"client_add":{}}"#,
+        r#"{"client_add":{"name":"a","in_flight":-1}}"#,
+        r#"{"client_revoke":{"name":null}}"#,
+        r#"{"client_rotate":"a"}"#,
+        r#"{"client_import":{"keys":{"a":"b"}}}"#,
     ] {
         let line = format!(r#"{{"id":1,"op":{op}}}"#);
         assert!(codec::parse::<Request>(line.as_bytes()).is_err(), "{op}");
@@ -345,6 +385,81 @@ fn the_answers_about_logins() {
     );
 }
 
+#[test]
+fn the_answers_about_clients() {
+    let karakeep = ClientEntry {
+        name: "karakeep".into(),
+        created_at: Some(at("2026-11-20T08:00:00Z")),
+        rotated_at: Some(at("2026-11-22T08:00:00Z")),
+        providers: vec!["local".into(), "nous".into()],
+        paths: vec!["/chat/completions".into(), "/embeddings".into()],
+        in_flight: Some(2),
+        requests: 1204,
+        last_used_at: Some(at("2026-11-23T19:31:00Z")),
+        last_used_from: vec!["172.17.0.2".into(), "unix socket".into()],
+    };
+    let fresh = ClientEntry {
+        name: "open-webui".into(),
+        created_at: Some(at("2026-11-23T19:44:00Z")),
+        rotated_at: None,
+        providers: Vec::new(),
+        paths: Vec::new(),
+        in_flight: None,
+        requests: 0,
+        last_used_at: None,
+        last_used_from: Vec::new(),
+    };
+    golden(
+        "reply_clients.json",
+        &ok(Clients {
+            now: at("2026-11-23T19:44:00Z"),
+            clients: vec![karakeep, fresh.clone()],
+        }),
+    );
+    let new = ok(NewKey {
+        client: fresh,
+        key: Key::new("hpx-q3vJ0bq8m1x0c9YtKk2d7n4hZ5sWuEoRfTgVaLiMyPA".into()),
+    });
+    golden("reply_client_new_key.json", &new);
+    assert!(!format!("{new:?}").contains("hpx-"), "{new:?}");
+    let revoked = ClientRevoked {
+        name: "karakeep".into(),
+    };
+    golden("reply_client_revoked.json", &ok(revoked));
+    let result =
+        |label: &str, name: Option<&str>, outcome, detail: Option<&str>| ClientImportResult {
+            label: label.into(),
+            name: name.map(Into::into),
+            outcome,
+            detail: detail.map(Into::into),
+        };
+    let results = vec![
+        result("agent-a", Some("agent-a"), ImportOutcome::Imported, None),
+        result(
+            "Agent B",
+            Some("agent-b"),
+            ImportOutcome::Imported,
+            Some("the label can't be a name as it is"),
+        ),
+        result(
+            "agent-c",
+            Some("agent-c"),
+            ImportOutcome::Skipped,
+            Some("it is there already"),
+        ),
+        result(
+            "agent-d",
+            None,
+            ImportOutcome::Refused,
+            Some("the token has only 5 of at least 16 characters and could be guessed"),
+        ),
+    ];
+    golden(
+        "reply_client_import.json",
+        &ok(ClientImportReport { results }),
+    );
+}
+
 /// The status without a login, as daemons answered before there was one, is `reply_status.json`.
 #[test]
 fn the_answer_on_logins() {
@@ -378,6 +493,10 @@ fn the_errors() {
         ("no_such_session", ErrorCode::NoSuchSession),
         ("not_supported", ErrorCode::NotSupported),
         ("store_unusable", ErrorCode::StoreUnusable),
+        ("unknown_client", ErrorCode::UnknownClient),
+        ("client_exists", ErrorCode::ClientExists),
+        ("invalid_client", ErrorCode::InvalidClient),
+        ("clients_unusable", ErrorCode::ClientsUnusable),
         ("shutting_down", ErrorCode::ShuttingDown),
         ("internal", ErrorCode::Internal),
         ("of_tomorrow", ErrorCode::Other("of_tomorrow".into())),
@@ -414,6 +533,15 @@ fn the_states_and_kinds() {
             CredentialKind::AgentKey,
             CredentialKind::ApiKey,
             CredentialKind::Other("of_tomorrow".into()),
+        ],
+    );
+    golden(
+        "import_outcomes.json",
+        &[
+            ImportOutcome::Imported,
+            ImportOutcome::Skipped,
+            ImportOutcome::Refused,
+            ImportOutcome::Other("of_tomorrow".into()),
         ],
     );
     golden(

@@ -15,9 +15,10 @@ use async_trait::async_trait;
 use hermes_proxy::control::client::{Client, ClientError};
 use hermes_proxy::control::endpoint::{BindError, Endpoint};
 use hermes_proxy::control::protocol::{
+    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonStatus, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginPending,
-    LoginProgress, LoginSession, LogoutReport, Outcome, ProviderChoice, Providers, RefreshOutcome,
-    ReloadReport, Reply, Status, Timestamp,
+    LoginProgress, LoginSession, LogoutReport, NewKey, Outcome, ProviderChoice, Providers,
+    RefreshOutcome, ReloadReport, Reply, Status, Timestamp,
 };
 use hermes_proxy::control::server::{self, Handler, MAX_CLIENTS};
 use serde::de::DeserializeOwned;
@@ -90,6 +91,28 @@ impl Handler for Fake {
 
     async fn refresh(&self, _: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
         Ok(golden("reply_refresh.json"))
+    }
+
+    async fn clients(&self) -> Result<Clients, ControlError> {
+        Ok(golden("reply_clients.json"))
+    }
+
+    async fn client_add(&self, client: ClientAdd) -> Result<NewKey, ControlError> {
+        let mut new: NewKey = golden("reply_client_new_key.json");
+        new.client.name = client.name;
+        Ok(new)
+    }
+
+    async fn client_revoke(&self, client: ClientChoice) -> Result<ClientRevoked, ControlError> {
+        Err(ControlError::new(ErrorCode::UnknownClient, client.name))
+    }
+
+    async fn client_rotate(&self, _: ClientChoice) -> Result<NewKey, ControlError> {
+        Ok(golden("reply_client_new_key.json"))
+    }
+
+    async fn client_import(&self, _: ClientImport) -> Result<ClientImportReport, ControlError> {
+        Ok(golden("reply_client_import.json"))
     }
 }
 
@@ -316,7 +339,7 @@ async fn garbage_and_unknown_operations_keep_the_connection() {
 }
 
 #[tokio::test]
-async fn each_operation_about_logins_is_answered() {
+async fn each_operation_about_logins_and_clients_is_answered() {
     let daemon = Daemon::start();
     let mut raw = daemon.greeted().await;
     for (op, path, value) in [
@@ -338,6 +361,27 @@ async fn each_operation_about_logins_is_answered() {
         (r#"{"login_cancel":{"session":7}}"#, "/ok", json!({})),
         (r#"{"logout":{}}"#, "/ok/shared_with_hermes", json!(true)),
         (r#"{"refresh":{}}"#, "/ok/result", json!("refreshed")),
+        (r#""clients""#, "/ok/clients/0/name", json!("karakeep")),
+        (
+            r#"{"client_add":{"name":"a"}}"#,
+            "/ok/client/name",
+            json!("a"),
+        ),
+        (
+            r#"{"client_revoke":{"name":"a"}}"#,
+            "/error/code",
+            json!("unknown_client"),
+        ),
+        (
+            r#"{"client_rotate":{"name":"a"}}"#,
+            "/ok/client/name",
+            json!("open-webui"),
+        ),
+        (
+            r#"{"client_import":{"keys":[]}}"#,
+            "/ok/results/0/outcome",
+            json!("imported"),
+        ),
     ] {
         raw.send(&format!(r#"{{"id":1,"op":{op}}}"#)).await;
         let reply = raw.receive().await;

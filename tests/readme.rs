@@ -83,6 +83,37 @@ async fn the_curl_commands_of_the_readme_work_as_they_stand() {
     }
 }
 
+/// One after another in a home of their own, without a daemon.
+#[test]
+fn the_commands_on_keys_work_as_they_stand() {
+    let home = scratch();
+    let hermes = home.path().join(".hermes");
+    std::fs::create_dir(&hermes).unwrap();
+    let tokens = hermes.join("proxy-clients.json");
+    std::fs::write(&tokens, r#"{"agent-a": "a-token-of-agent-a"}"#).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&tokens, private).unwrap();
+    let commands = blocks("sh keys").concat();
+    assert!(commands.lines().count() >= 6);
+    for command in commands.lines() {
+        let ours = command.replacen("hermesctl", env!("CARGO_BIN_EXE_hermesctl"), 1);
+        let output = program("sh", home.path())
+            .args(["-c", &ours])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+    let output = ctl(home.path(), &["clients", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names = list["clients"].as_array().unwrap().iter();
+    let names: Vec<_> = names
+        .map(|client| client["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["agent-a", "karakeep"]);
+    let file = home.path().join(".local/state/hermes-proxyd/clients.json");
+    assert!(file.exists());
+}
+
 #[test]
 fn the_two_commands_stand_in_the_checks() {
     let commands = blocks("sh");
@@ -202,6 +233,7 @@ fn every_command_that_is_named_anywhere_exists() {
     let mut texts = vec![file("README.md"), file("config.example.toml")];
     for folder in [
         "cli",
+        "clients",
         "config",
         "control",
         "credentials",
@@ -221,7 +253,7 @@ fn every_command_that_is_named_anywhere_exists() {
     let mut commands = BTreeSet::new();
     for (text, noun) in texts
         .iter()
-        .flat_map(|text| [(text, "proxy"), (text, "auth")])
+        .flat_map(|text| [(text, "proxy"), (text, "auth"), (text, "clients")])
     {
         for rest in text.split(&format!("hermesctl {noun} ")).skip(1) {
             let verb: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
@@ -229,7 +261,7 @@ fn every_command_that_is_named_anywhere_exists() {
         }
     }
     commands.retain(|(_, verb)| !verb.is_empty());
-    assert!(commands.len() >= 6, "{commands:?}");
+    assert!(commands.len() >= 11, "{commands:?}");
     for (noun, verb) in commands {
         let output = ctl(home.path(), &[noun, &verb, "--help"]);
         assert!(

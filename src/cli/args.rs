@@ -35,6 +35,8 @@ pub(super) enum Noun {
     Proxy(ProxyVerb),
     /// Log in and out, with hermes-proxyd running or not
     Auth(Auth),
+    /// Give apps keys for the port, with hermes-proxyd running or not
+    Clients(Clients),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }
@@ -106,6 +108,62 @@ pub(super) struct LogoutFlags {
     /// Don't ask, even if Hermes Agent is logged out too
     #[arg(long)]
     pub(super) yes: bool,
+}
+
+/// `hermesctl clients`.
+#[derive(Debug, Args)]
+pub(super) struct Clients {
+    /// Read this configuration if hermes-proxyd is not running; a running one has its own
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(super) verb: ClientVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClientVerb {
+    /// Make a key for an app and show it, this once
+    Add(ClientAddFlags),
+    /// List the apps with their limits and when and from where they were last used
+    List,
+    /// Take an app's key away; it is refused from the next request on
+    Revoke {
+        /// The app
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Give an app another key and show it, this once; the old one is refused from then on
+    Rotate {
+        /// The app
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Take over the tokens of Hermes Agent's proxy, so that its apps go on working
+    Import {
+        /// The file of `hermes proxy start --client-keys-file`
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClientAddFlags {
+    /// The app's name: lower-case letters, digits, `-`, `_` and `.`
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+
+    /// Let it use this provider only; several may be given
+    #[arg(long = "provider", value_name = "PROVIDER")]
+    pub(super) providers: Vec<String>,
+
+    /// Let it use this path below /v1 only, such as /chat/completions; several may be given
+    #[arg(long = "path", value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+
+    /// Let it have so many requests under way at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) in_flight: Option<u32>,
 }
 
 /// What hermes-proxyd is started with.

@@ -4,6 +4,7 @@
 
 mod args;
 mod auth;
+mod clients;
 mod connection;
 mod human;
 mod output;
@@ -43,6 +44,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
+        Noun::Clients(verb) => block_on(clients::clients(verb, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }

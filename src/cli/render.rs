@@ -1,6 +1,7 @@
 //! What the daemon answers, as text for people. Pure: the answer carries the daemon's clock.
 
 pub(super) mod auth;
+pub(super) mod clients;
 
 use std::fmt::Display;
 use std::io::IsTerminal;

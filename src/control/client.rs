@@ -11,8 +11,9 @@ use tokio::time::timeout;
 use super::codec::{CodecError, Lines, MAX_REPLY};
 use super::endpoint::Endpoint;
 use super::protocol::{
-    ClientHello, ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun,
-    LoginCancelled, LoginProgress, LoginSession, LogoutReport, Operation, Outcome, ProviderChoice,
+    ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
+    ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
+    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, ProviderChoice,
     Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
@@ -151,6 +152,40 @@ impl Client {
     /// Has a credential renewed now; takes 90 seconds at most.
     pub async fn refresh(&mut self, choice: ProviderChoice) -> Result<RefreshOutcome, ClientError> {
         self.call(Operation::Refresh(choice), LONG_PATIENCE).await
+    }
+
+    /// Asks which apps have a key.
+    pub async fn clients(&mut self) -> Result<Clients, ClientError> {
+        self.call(Operation::Clients, PATIENCE).await
+    }
+
+    /// Has a key made for an app; takes 90 seconds at most, like every change of the keys.
+    pub async fn client_add(&mut self, client: ClientAdd) -> Result<NewKey, ClientError> {
+        self.call(Operation::ClientAdd(client), LONG_PATIENCE).await
+    }
+
+    /// Has an app's key taken away.
+    pub async fn client_revoke(
+        &mut self,
+        client: ClientChoice,
+    ) -> Result<ClientRevoked, ClientError> {
+        self.call(Operation::ClientRevoke(client), LONG_PATIENCE)
+            .await
+    }
+
+    /// Has an app's key replaced by another.
+    pub async fn client_rotate(&mut self, client: ClientChoice) -> Result<NewKey, ClientError> {
+        self.call(Operation::ClientRotate(client), LONG_PATIENCE)
+            .await
+    }
+
+    /// Has the tokens of another proxy's apps taken over.
+    pub async fn client_import(
+        &mut self,
+        tokens: ClientImport,
+    ) -> Result<ClientImportReport, ClientError> {
+        self.call(Operation::ClientImport(tokens), LONG_PATIENCE)
+            .await
     }
 
     async fn greet(stream: Box<dyn Duplex>, name: &str) -> Result<Self, ClientError> {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 /// The longest line that a daemon reads, in bytes without the line feed.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -73,7 +74,8 @@ impl<S: AsyncRead + Unpin> Lines<S> {
     /// Loses nothing when dropped half-way.
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CodecError> {
         match self.line().await? {
-            Some(line) => parse(&line).map(Some),
+            // It may hold a key.
+            Some(line) => parse(&Zeroizing::new(line)).map(Some),
             None => Ok(None),
         }
     }
@@ -117,7 +119,7 @@ impl<S: AsyncRead + Unpin> Lines<S> {
 impl<S: AsyncWrite + Unpin> Lines<S> {
     /// Writes one message. Once dropped half-way, the stream is of no more use.
     pub async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), CodecError> {
-        let line = format(message)?;
+        let line = Zeroizing::new(format(message)?);
         self.stream.write_all(&line).await?;
         self.stream.flush().await?;
         Ok(())

@@ -21,7 +21,8 @@
 //! sides of different versions refuse each other. Every message lies as a golden file in
 //! `tests/golden/control` and stays readable.
 //!
-//! No message carries a secret towards the client.
+//! No message carries a secret towards the client, with one exception: a client key that was just
+//! made ([`protocol::NewKey`]). It is kept nowhere, so its user can only see it in that answer.
 //!
 //! - [`protocol`]: the messages.
 //! - [`codec`]: a message to a line and back, with a ceiling on its size.

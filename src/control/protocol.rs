@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// The protocol's own version; it has nothing to do with the package's.
 pub const VERSION: u32 = 1;
@@ -76,6 +77,17 @@ pub enum Operation {
     Logout(ProviderChoice),
     /// Renew a credential now; answered with [`RefreshOutcome`].
     Refresh(ProviderChoice),
+    /// Which apps have a key; answered with [`Clients`].
+    Clients,
+    /// Make a key for an app; answered with [`NewKey`].
+    ClientAdd(ClientAdd),
+    /// Take an app's key away; answered with [`ClientRevoked`].
+    ClientRevoke(ClientChoice),
+    /// Give an app another key in place of its old one; answered with [`NewKey`].
+    ClientRotate(ClientChoice),
+    /// Take over the tokens that apps present to another proxy; answered with
+    /// [`ClientImportReport`].
+    ClientImport(ClientImport),
     /// The name of an operation of a newer client, with arguments or without; answered with
     /// [`ErrorCode::UnknownOperation`].
     #[serde(untagged)]
@@ -83,12 +95,16 @@ pub enum Operation {
 }
 
 /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
-const WITH_ARGUMENTS: [&str; 5] = [
+const WITH_ARGUMENTS: [&str; 9] = [
     "login_begin",
     "login_wait",
     "login_cancel",
     "logout",
     "refresh",
+    "client_add",
+    "client_revoke",
+    "client_rotate",
+    "client_import",
 ];
 
 /// The name in `"name"` or `{"name":…}`.
@@ -245,6 +261,133 @@ pub struct RefreshOutcome {
     pub expires_at: Option<Timestamp>,
 }
 
+/// Which apps have a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// The daemon's wall clock when it answered; what all relative times refer to.
+    pub now: Timestamp,
+    /// The apps by name.
+    pub clients: Vec<ClientEntry>,
+}
+
+/// One app that has a key. The key itself is shown by nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientEntry {
+    /// The name that the key was given.
+    pub name: String,
+    /// When it was added.
+    pub created_at: Option<Timestamp>,
+    /// When it got another key.
+    pub rotated_at: Option<Timestamp>,
+    /// The providers that the key is good for; none means all.
+    pub providers: Vec<String>,
+    /// The paths below `/v1` that the key is good for; none means all.
+    pub paths: Vec<String>,
+    /// How many requests may be under way at once; `None` means any number.
+    pub in_flight: Option<u32>,
+    /// Requests that were let in, ever.
+    pub requests: u64,
+    /// The last one.
+    pub last_used_at: Option<Timestamp>,
+    /// Where requests came from, an IP address or `unix socket`, the last place first.
+    pub last_used_from: Vec<String>,
+}
+
+/// Which app is to get a key, and what for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientAdd {
+    /// Its name: 1 to 64 lower-case letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// The providers that the key is to be good for; none means all.
+    #[serde(default)]
+    pub providers: Vec<String>,
+    /// The paths below `/v1` that the key is to be good for; none means all.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// How many requests may be under way at once; `None` means any number.
+    #[serde(default)]
+    pub in_flight: Option<u32>,
+}
+
+/// Which app is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientChoice {
+    /// Its name.
+    pub name: String,
+}
+
+/// An app and the key that was just made for it: the only answer with a secret, because it is made
+/// where its hash is kept, and shown once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewKey {
+    /// The app.
+    pub client: ClientEntry,
+    /// The key, which nobody can show again.
+    pub key: Key,
+}
+
+/// The key of an app, in JSON a string. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(Zeroizing<String>);
+
+/// An app's key is good for no further request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRevoked {
+    /// The app.
+    pub name: String,
+}
+
+/// Tokens that apps present to another proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientImport {
+    /// The tokens; one request may have 64 KiB, so many take several.
+    pub keys: Vec<ImportedKey>,
+}
+
+/// One such token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedKey {
+    /// Whose it is, in the other proxy's words.
+    pub label: String,
+    /// The token, which stays what it is.
+    pub key: Key,
+}
+
+/// What became of tokens, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientImportReport {
+    /// One for each token.
+    pub results: Vec<ClientImportResult>,
+}
+
+/// What became of one token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientImportResult {
+    /// Whose it is, in the other proxy's words.
+    pub label: String,
+    /// The app's name here; `None` where there is none.
+    pub name: Option<String>,
+    /// What became of it.
+    pub outcome: ImportOutcome,
+    /// Why, for people.
+    pub detail: Option<String>,
+}
+
+/// What became of a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportOutcome {
+    /// It is an app's key now.
+    Imported,
+    /// It is known, or its name is; nothing has changed.
+    Skipped,
+    /// It can't be a key.
+    Refused,
+    /// An outcome of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
 /// One reply: `{"id":1,"ok":{…}}` or `{"id":1,"error":{…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply<T> {
@@ -310,6 +453,14 @@ pub enum ErrorCode {
     NotSupported,
     /// The credential store can't be read or written.
     StoreUnusable,
+    /// No app of this name has a key.
+    UnknownClient,
+    /// An app of this name has a key already.
+    ClientExists,
+    /// An app's name or limit is none.
+    InvalidClient,
+    /// The file of client keys can't be read or written.
+    ClientsUnusable,
     /// The daemon stops.
     ShuttingDown,
     /// The daemon failed, and the message says at what.
@@ -574,6 +725,36 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = String::deserialize(deserializer)?;
         let time = DateTime::parse_from_rfc3339(&text).map_err(de::Error::custom)?;
         Ok(Self(time.to_utc()))
+    }
+}
+
+impl Key {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The key itself, to be shown or to be hashed.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
     }
 }
 

@@ -16,9 +16,10 @@ use super::client::Client;
 use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::protocol::{
+    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
-    LoginProgress, LoginSession, LogoutReport, Operation, Outcome, ProviderChoice, Providers,
-    RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
+    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, ProviderChoice,
+    Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
 /// How many clients may be connected at once.
@@ -65,6 +66,22 @@ pub trait Handler: Send + Sync {
 
     /// Renews a credential now. Runs to its end even if the client leaves.
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError>;
+
+    /// Which apps have a key.
+    async fn clients(&self) -> Result<Clients, ControlError>;
+
+    /// Makes a key for an app.
+    async fn client_add(&self, client: ClientAdd) -> Result<NewKey, ControlError>;
+
+    /// Takes an app's key away, for the next request on.
+    async fn client_revoke(&self, client: ClientChoice) -> Result<ClientRevoked, ControlError>;
+
+    /// Replaces an app's key by another, for the next request on.
+    async fn client_rotate(&self, client: ClientChoice) -> Result<NewKey, ControlError>;
+
+    /// Takes over the tokens of another proxy's apps.
+    async fn client_import(&self, tokens: ClientImport)
+    -> Result<ClientImportReport, ControlError>;
 }
 
 /// [`Endpoint::bind`], and where another daemon lives, also asks that one for its version.
@@ -268,6 +285,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Operation::Logout(choice) => self.reply(id, handler.logout(choice).await).await,
             Operation::Refresh(choice) => self.reply(id, handler.refresh(choice).await).await,
+            Operation::Clients => self.reply(id, handler.clients().await).await,
+            Operation::ClientAdd(client) => self.reply(id, handler.client_add(client).await).await,
+            Operation::ClientRevoke(client) => {
+                self.reply(id, handler.client_revoke(client).await).await
+            }
+            Operation::ClientRotate(client) => {
+                self.reply(id, handler.client_rotate(client).await).await
+            }
+            Operation::ClientImport(tokens) => {
+                self.reply(id, handler.client_import(tokens).await).await
+            }
             Operation::Unknown(name) => {
                 let name: String = name.chars().take(40).collect();
                 let message =

@@ -8,15 +8,18 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 
+use super::clients;
 use super::fleet::Report;
 use super::logins::{self, Logins};
+use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::config::{ListenAddress, ProviderName};
 use crate::control::protocol::{
+    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
-    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, PathEntry,
-    ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshOutcome,
-    RefreshReport, RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
+    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, NewKey,
+    PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
+    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -42,6 +45,7 @@ pub(super) struct Answers {
     pub(super) ports: Vec<Port>,
     pub(super) view: Arc<ArcSwap<View>>,
     pub(super) logins: Arc<Logins>,
+    pub(super) clients: Registry,
     /// To the daemon's main loop, which alone reloads.
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
 }
@@ -115,6 +119,33 @@ impl Handler for Answers {
 
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
         logins::refresh(&self.report(choice.provider.as_deref())?).await
+    }
+
+    async fn clients(&self) -> Result<Clients, ControlError> {
+        clients::list(&self.clients, self.clock.now())
+    }
+
+    async fn client_add(&self, mut client: ClientAdd) -> Result<NewKey, ControlError> {
+        for provider in &mut client.providers {
+            *provider = self.report(Some(provider))?.upstream.name.to_string();
+        }
+        let view = self.view.load_full();
+        clients::add(&self.clients, client, &view.reports).await
+    }
+
+    async fn client_revoke(&self, client: ClientChoice) -> Result<ClientRevoked, ControlError> {
+        clients::revoke(&self.clients, client.name).await
+    }
+
+    async fn client_rotate(&self, client: ClientChoice) -> Result<NewKey, ControlError> {
+        clients::rotate(&self.clients, &client.name).await
+    }
+
+    async fn client_import(
+        &self,
+        tokens: ClientImport,
+    ) -> Result<ClientImportReport, ControlError> {
+        clients::import(&self.clients, tokens).await
     }
 }
 

@@ -4,11 +4,12 @@
 //! - `logging`, `signals`, `service_manager`, `port_holder`: the process and its surroundings.
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
-//! - `control`, `logins`: what hermesctl is told, and what it asks for.
+//! - `control`, `logins`, `clients`: what hermesctl is told, and what it asks for.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
 //! - `notices`: what the user is told of a login, in the log and by the hooks.
 
 pub mod args;
+mod clients;
 mod control;
 mod fleet;
 mod logging;
@@ -53,7 +54,8 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
             match error {
                 StartError::Config(_) | StartError::Provider(_) => ExitCode::from(EXIT_CONFIG),
                 StartError::Override(_) => ExitCode::from(EXIT_USAGE),
-                StartError::Control(_)
+                StartError::Clients(_)
+                | StartError::Control(_)
                 | StartError::NoHome
                 | StartError::NoRuntimeFolder
                 | StartError::Listen { .. }

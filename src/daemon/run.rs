@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clients;
 use super::control::{Answers, ReloadRequest, View};
 use super::fleet::{Fleet, FleetError};
 use super::logging::{LogError, LogLevel};
@@ -17,6 +18,7 @@ use super::logins::Logins;
 use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::{port_holder, service_manager, signals};
+use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError, ListenAddress, Loaded, OverrideError, Overrides};
 use crate::control::endpoint::{BindError, Endpoint};
@@ -44,6 +46,9 @@ pub(super) enum StartError {
     /// A provider can't be set up.
     #[error(transparent)]
     Provider(#[from] FleetError),
+    /// The client keys can't be used, which is never the same as none.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
     /// Another daemon lives, or the control socket can't be made.
     #[error(transparent)]
     Control(#[from] BindError),
@@ -104,6 +109,7 @@ struct Daemon {
     fleet: Fleet,
     notices: Notices,
     gateway: Arc<Gateway>,
+    clients: Registry,
     view: Arc<ArcSwap<View>>,
 }
 
@@ -140,6 +146,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
     let stops = Stops::new();
     let notices = stops.notices(&config);
     let files = store_files(&origin.environment, &config)?;
+    let clients = stops.clients(&files, clock.clone())?;
     let mut fleet = Fleet::new(
         files,
         clock.clone(),
@@ -163,6 +170,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
     }));
     let answers = Arc::new(Answers {
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
+        clients: clients.clone(),
         clock,
         started_at,
         ports,
@@ -181,6 +189,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         fleet,
         notices,
         gateway,
+        clients,
         view,
     };
     service_manager::ready(&daemon.summary());
@@ -295,6 +304,8 @@ impl Daemon {
         };
         let loaded = self.origin.load().map_err(invalid)?;
         let changes = config::diff(&self.config, &loaded.config);
+        let keys = self.clients.reload();
+        keys.map_err(|error| clients::refused(&error))?;
         self.fleet
             .reconcile(&loaded.config)
             .await
@@ -378,6 +389,14 @@ impl Stops {
             abort: self.abort.clone(),
             tracker: self.connections.clone(),
         }
+    }
+
+    /// The client keys; their use is written a last time when the control server ends.
+    fn clients(&self, files: &StoreFiles, clock: Arc<dyn Clock>) -> Result<Registry, ClientsError> {
+        let clients = Registry::open(clients::file(files), clock)?;
+        let kept = clients.clone().keep(self.control_stop.clone());
+        self.control.spawn(kept);
+        Ok(clients)
     }
 
     /// The logins that hermesctl asks for; they end with the control server.

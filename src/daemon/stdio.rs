@@ -7,10 +7,12 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clients;
 use super::control::{Answers, View};
 use super::fleet::Fleet;
 use super::logins::Logins;
 use super::run::{Origin, StartError, store_files};
+use crate::clients::Registry;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;
 use crate::control::server;
@@ -21,6 +23,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = loaded.config;
     let files = store_files(&origin.environment, &config)?;
+    let clients = Registry::open(clients::file(&files), clock.clone())?;
     let mut fleet = Fleet::new(files, clock.clone(), Initiative::Waits, None);
     fleet.reconcile(&config).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -39,6 +42,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         view,
         reloads,
         logins: Arc::new(logins),
+        clients,
     });
     let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
     server::serve_one(stream, answers, stop.clone()).await;

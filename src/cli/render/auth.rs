@@ -242,7 +242,7 @@ where
 }
 
 /// `in 26 d 12 h (2026-12-20 08:00)`
-fn both<Z>(at: Timestamp, clock: &Clock<'_, Z>) -> String
+pub(super) fn both<Z>(at: Timestamp, clock: &Clock<'_, Z>) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,

@@ -6,7 +6,8 @@ use chrono::{FixedOffset, Utc};
 use serde::de::DeserializeOwned;
 
 use crate::control::protocol::{
-    CredentialKind, ErrorReport, Outcome, RefreshReport, Reply, RequestCounts,
+    ClientImportReport, ClientRevoked, Clients, CredentialKind, ErrorReport, Outcome,
+    RefreshReport, Reply, RequestCounts,
 };
 
 use super::*;
@@ -99,6 +100,32 @@ fn a_provider_in_trouble() {
 fn the_providers() {
     let answer: Providers = answer("reply_providers.json");
     snapshot("providers.txt", &providers(&answer, Style::Plain));
+}
+
+#[test]
+fn the_clients() {
+    let answer: Clients = answer("reply_clients.json");
+    snapshot("clients.txt", &clients::list(&answer, &Utc, Style::Plain));
+    let nobody = Clients {
+        clients: Vec::new(),
+        ..answer
+    };
+    let text = clients::list(&nobody, &Utc, Style::Plain);
+    assert!(text.contains("hermesctl clients add NAME"), "{text}");
+}
+
+#[test]
+fn an_import() {
+    let answer: ClientImportReport = answer("reply_client_import.json");
+    let text = clients::imported(&answer, Style::Plain);
+    snapshot("clients_import.txt", &text);
+}
+
+#[test]
+fn a_revocation() {
+    let answer: ClientRevoked = answer("reply_client_revoked.json");
+    let text = clients::revoked(&answer, Style::Plain);
+    assert_eq!(text, "The key of karakeep is refused from now on.\n");
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! What is told about the keys of apps.
+
+use std::fmt::Display;
+
+use chrono::TimeZone;
+
+use super::auth::both;
+use super::{Clock, Style, Tone, inline, title};
+use crate::cli::human::count;
+use crate::control::protocol::{
+    ClientEntry, ClientImportReport, ClientImportResult, ClientRevoked, Clients, ImportOutcome,
+};
+
+/// All clients.
+pub(in crate::cli) fn list<Z>(clients: &Clients, zone: &Z, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let clock = Clock {
+        now: clients.now,
+        zone,
+    };
+    let blocks = clients.clients.iter();
+    let blocks: Vec<String> = blocks.map(|one| client(one, &clock, style)).collect();
+    if blocks.is_empty() {
+        return "No app has a key. Make one with `hermesctl clients add NAME`.\n".to_owned();
+    }
+    blocks.join("\n")
+}
+
+/// A key that was taken away.
+pub(in crate::cli) fn revoked(revoked: &ClientRevoked, _: Style) -> String {
+    let name = inline(&revoked.name);
+    format!("The key of {name} is refused from now on.\n")
+}
+
+/// What became of each token.
+pub(in crate::cli) fn imported(report: &ClientImportReport, style: Style) -> String {
+    let results = &report.results;
+    let width = results
+        .iter()
+        .map(|result| inline(&result.label).chars().count() + 2)
+        .max()
+        .unwrap_or_default();
+    let row = |result: &ClientImportResult| {
+        let label = inline(&result.label);
+        style.row("", &label, width, &outcome(result, style))
+    };
+    let mut text: String = results.iter().map(row).collect();
+    let imported = results
+        .iter()
+        .filter(|one| one.outcome == ImportOutcome::Imported);
+    if imported.count() > 0 {
+        text += "The apps keep the tokens that they have. `hermesctl clients list` shows them.\n";
+    }
+    text
+}
+
+fn outcome(result: &ClientImportResult, style: Style) -> String {
+    let (tone, word) = match &result.outcome {
+        ImportOutcome::Imported => (Tone::Good, "imported"),
+        ImportOutcome::Skipped => (Tone::Waiting, "skipped"),
+        ImportOutcome::Refused => (Tone::Bad, "refused"),
+        ImportOutcome::Other(word) => (Tone::Waiting, word.as_str()),
+    };
+    let taken = result.outcome == ImportOutcome::Imported;
+    let renamed = result.name.as_ref();
+    let renamed = renamed.filter(|name| taken && **name != result.label);
+    let renamed = renamed.map(|name| format!(" as {}", inline(name)));
+    let detail = result.detail.as_ref();
+    let detail = detail.map(|detail| format!(": {}", inline(detail)));
+    [
+        style.paint(tone, &inline(word)),
+        renamed.unwrap_or_default(),
+        detail.unwrap_or_default(),
+    ]
+    .concat()
+}
+
+fn client<Z>(client: &ClientEntry, clock: &Clock<'_, Z>, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let last_used = client.last_used_at.map(|at| both(at, clock));
+    let mut rows = vec![
+        ("requests", count(client.requests)),
+        ("last used", last_used.unwrap_or_else(|| "never".to_owned())),
+    ];
+    if !client.last_used_from.is_empty() {
+        rows.push(("from", inline(&client.last_used_from.join(", "))));
+    }
+    if client.providers.is_empty() && client.paths.is_empty() && client.in_flight.is_none() {
+        rows.push(("limits", "none".to_owned()));
+    }
+    if !client.providers.is_empty() {
+        rows.push(("providers", inline(&client.providers.join(", "))));
+    }
+    if !client.paths.is_empty() {
+        rows.push(("paths", inline(&client.paths.join(", "))));
+    }
+    if let Some(limit) = client.in_flight {
+        rows.push(("in flight", format!("{} at most", count(limit.into()))));
+    }
+    for (label, at) in [("added", client.created_at), ("new key", client.rotated_at)] {
+        if let Some(at) = at {
+            rows.push((label, both(at, clock)));
+        }
+    }
+    let rows = rows
+        .iter()
+        .map(|(label, value)| style.row("  ", label, 14, value));
+    title(&client.name, &client.name, false, style) + &rows.collect::<String>()
+}

@@ -1,0 +1,201 @@
+//! What hermesctl is told of client keys, and asks for.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+
+use super::fleet::Report;
+use crate::clients::{ClientsError, Imported, Limits, Listed, Outcome, Registry, Token};
+use crate::control::protocol::{
+    ClientAdd, ClientEntry, ClientImport, ClientImportReport, ClientImportResult, ClientRevoked,
+    Clients, ControlError, ErrorCode, ImportOutcome, ImportedKey, Key, NewKey, Timestamp,
+};
+use crate::credentials::StoreFiles;
+use crate::secret::Secret;
+
+/// Where the client keys lie: in the folder of all that is ours.
+pub(super) fn file(files: &StoreFiles) -> PathBuf {
+    files.own.with_file_name("clients.json")
+}
+
+/// All clients; with what somebody else has written into the file, if it can be read.
+pub(super) fn list(clients: &Registry, now: DateTime<Utc>) -> Result<Clients, ControlError> {
+    clients.reload().map_err(|error| refused(&error))?;
+    Ok(Clients {
+        now: Timestamp(now),
+        clients: clients.list().into_iter().map(entry).collect(),
+    })
+}
+
+/// Adds a client, with limits that the `providers` can be asked about.
+pub(super) async fn add(
+    clients: &Registry,
+    wanted: ClientAdd,
+    providers: &[Report],
+) -> Result<NewKey, ControlError> {
+    let mut paths = Vec::with_capacity(wanted.paths.len());
+    for path in &wanted.paths {
+        paths.push(known_path(path, &wanted.providers, providers)?);
+    }
+    let in_flight = match wanted.in_flight {
+        None => None,
+        Some(limit) => Some(NonZeroU32::new(limit).ok_or_else(no_places)?),
+    };
+    let limits = Limits {
+        providers: wanted.providers,
+        paths,
+        in_flight,
+    };
+    let added = clients.add(&wanted.name, limits).await;
+    let (client, key) = added.map_err(|error| refused(&error))?;
+    tracing::info!(client = client.name, "a client key was added");
+    Ok(new_key(client, &key))
+}
+
+/// Takes a client's key away.
+pub(super) async fn revoke(
+    clients: &Registry,
+    name: String,
+) -> Result<ClientRevoked, ControlError> {
+    let revoked = clients.revoke(&name).await;
+    revoked.map_err(|error| refused(&error))?;
+    tracing::info!(client = name, "a client key was revoked");
+    Ok(ClientRevoked { name })
+}
+
+/// Gives a client another key.
+pub(super) async fn rotate(clients: &Registry, name: &str) -> Result<NewKey, ControlError> {
+    let rotated = clients.rotate(name).await;
+    let (client, key) = rotated.map_err(|error| refused(&error))?;
+    tracing::info!(client = client.name, "a client key was rotated");
+    Ok(new_key(client, &key))
+}
+
+/// Takes over the tokens of another proxy's apps.
+pub(super) async fn import(
+    clients: &Registry,
+    tokens: ClientImport,
+) -> Result<ClientImportReport, ControlError> {
+    let token = |token: ImportedKey| Token {
+        label: token.label,
+        key: Secret::new(token.key.expose().to_owned()),
+    };
+    let tokens = tokens.keys.into_iter().map(token).collect();
+    let results = clients.import(tokens).await;
+    let results = results.map_err(|error| refused(&error))?;
+    let taken = results
+        .iter()
+        .filter(|one| one.outcome == Outcome::Imported);
+    tracing::info!(clients = taken.count(), "client keys were imported");
+    Ok(ClientImportReport {
+        results: results.into_iter().map(import_result).collect(),
+    })
+}
+
+/// Why a reload stopped at the file of client keys, or a change did.
+pub(super) fn refused(error: &ClientsError) -> ControlError {
+    let (code, hint) = match error {
+        ClientsError::InvalidName { .. } => (
+            ErrorCode::InvalidClient,
+            "Choose another name, such as open-webui.",
+        ),
+        ClientsError::InvalidLimit { .. } => (
+            ErrorCode::InvalidClient,
+            "`hermesctl proxy providers` lists the paths.",
+        ),
+        ClientsError::Exists { .. } => (
+            ErrorCode::ClientExists,
+            "`hermesctl clients rotate NAME` gives it another key.",
+        ),
+        ClientsError::Unknown { .. } => (
+            ErrorCode::UnknownClient,
+            "`hermesctl clients list` shows all.",
+        ),
+        ClientsError::Random(_) | ClientsError::BrokeOff => {
+            (ErrorCode::Internal, "Then try again.")
+        }
+        ClientsError::Read { .. }
+        | ClientsError::Exposed { .. }
+        | ClientsError::Foreign { .. }
+        | ClientsError::Malformed { .. }
+        | ClientsError::Version { .. }
+        | ClientsError::Lock { .. }
+        | ClientsError::LockHeld { .. }
+        | ClientsError::Write { .. } => (ErrorCode::ClientsUnusable, "Then try again."),
+    };
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    let message = first.unwrap_or_default() + letters.as_str();
+    let end = if message.ends_with('?') { "" } else { "." };
+    ControlError::new(code, message + end).with_hint(hint)
+}
+
+/// A path in the form that requests are compared in, if a provider has it that the key is for.
+fn known_path(path: &str, chosen: &[String], providers: &[Report]) -> Result<String, ControlError> {
+    let mut segments: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if segments.first() == Some(&"v1") {
+        segments.remove(0);
+    }
+    let wanted = format!("/{}", segments.join("/"));
+    let meant = |report: &&Report| {
+        let name = report.upstream.name.as_str();
+        chosen.is_empty() || chosen.iter().any(|chosen| chosen == name)
+    };
+    let mut paths: Vec<_> = providers
+        .iter()
+        .filter(meant)
+        .flat_map(|report| &report.upstream.paths)
+        .map(|allowed| allowed.path.as_str())
+        .collect();
+    if paths.contains(&wanted.as_str()) {
+        return Ok(wanted);
+    }
+    paths.sort_unstable();
+    paths.dedup();
+    let path: String = path.chars().take(64).collect();
+    let message = format!("No provider that the key is for has the path {path:?}.");
+    Err(ControlError::new(ErrorCode::InvalidClient, message)
+        .with_hint(format!("The paths are: {}", paths.join(", "))))
+}
+
+fn no_places() -> ControlError {
+    let message = "A key with no request in flight would be good for nothing.";
+    ControlError::new(ErrorCode::InvalidClient, message)
+        .with_hint("Give 1 or more, or leave the limit out.")
+}
+
+fn new_key(client: Listed, key: &Secret) -> NewKey {
+    NewKey {
+        client: entry(client),
+        key: Key::new(key.expose().to_owned()),
+    }
+}
+
+fn entry(client: Listed) -> ClientEntry {
+    ClientEntry {
+        name: client.name,
+        created_at: client.created.map(Timestamp),
+        rotated_at: client.rotated.map(Timestamp),
+        providers: client.limits.providers,
+        paths: client.limits.paths,
+        in_flight: client.limits.in_flight.map(NonZeroU32::get),
+        requests: client.usage.requests,
+        last_used_at: client.usage.last.map(Timestamp),
+        last_used_from: client.usage.from,
+    }
+}
+
+fn import_result(imported: Imported) -> ClientImportResult {
+    ClientImportResult {
+        label: imported.label,
+        name: imported.name,
+        outcome: match imported.outcome {
+            Outcome::Imported => ImportOutcome::Imported,
+            Outcome::Skipped => ImportOutcome::Skipped,
+            Outcome::Refused => ImportOutcome::Refused,
+        },
+        detail: imported.detail,
+    }
+}

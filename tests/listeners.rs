@@ -1,0 +1,611 @@
+//! Where apps connect, and who is let in there: other users, other machines, Unix sockets, sockets of
+//! the service manager, and the bridge.
+//!
+//! What takes root, network namespaces or a program that is missing is skipped with a word.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test's helper may fail loudly, takes real time, and says why it skips"
+)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Daemon, PATIENCE, World, chat, client, post, program};
+use mock_cloud::{Fault, Options, Steering};
+use serde_json::Value;
+
+/// One request on a stream of its own; the whole answer.
+fn ask(mut stream: impl Read + Write, host: &str, more: &str) -> String {
+    let body = chat("x").to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n{more}\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn key(world: &World, name: &str, more: &[&str]) -> String {
+    let output = world.ctl(&[&["clients", "add", name], more].concat());
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn bearer(key: &str) -> String {
+    format!("authorization: Bearer {key}\r\n")
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a program can be run here, as with the rights that it needs.
+fn works(name: &str, args: &[&str]) -> bool {
+    let output = program(name, Path::new("/")).args(args).output();
+    let works = output.is_ok_and(|output| output.status.success());
+    if !works {
+        eprintln!("skipped: {name} {} does not work here", args.join(" "));
+    }
+    works
+}
+
+/// curl as the user nobody; status, and what the error says.
+fn as_nobody(daemon: &Daemon, more: &[&str]) -> (String, String) {
+    let output = program("setpriv", Path::new("/"))
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "curl",
+            "-sS",
+        ])
+        .args(["--noproxy", "*", "-w", "\n%{http_code}"])
+        .args(more)
+        .arg(daemon.url("/models"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.to_owned(), body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_of_the_machine_needs_a_key_or_the_operators_word() {
+    let rights = [
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "curl",
+        "-V",
+    ];
+    if !works("setpriv", &rights) {
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let (status, body) = as_nobody(&daemon, &[]);
+    assert_eq!(status, "403", "{body}");
+    for part in [
+        "peer_not_allowed",
+        "uid 65534",
+        "hermesctl clients add NAME",
+        "`peer_check = false`",
+    ] {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+    assert_eq!(world.cloud.counts().requests, 0, "nothing went upstream");
+    // Health is no exception, and neither is a key that is none.
+    let wrong = ["-H", "authorization: Bearer hpx-wrong"];
+    assert_eq!(as_nobody(&daemon, &wrong).0, "403");
+    let right = key(&world, "karakeep", &[]);
+    let right = format!("authorization: Bearer {right}");
+    assert_eq!(as_nobody(&daemon, &["-H", &right]).0, "200");
+    assert_eq!(post(&daemon, &chat("ours")).await.status(), 200);
+
+    world.write_config("[guard]\npeer_check = false\n");
+    assert!(world.ctl(&["proxy", "reload"]).status.success());
+    assert_eq!(as_nobody(&daemon, &[]).0, "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_serves_with_its_own_mode_provider_and_keys() {
+    let world = World::new(Options::default()).await;
+    let home = world.home.path();
+    let config = format!(
+        "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n\
+         [[listen]]\nunix = \"%t/locked.sock\"\nmode = \"0660\"\nauth = \"keys\"\nprovider = \"other\"\n\
+         [providers.other]\ntype = \"static\"\nbase_url = \"{}\"\napi_key_env = \"NONE\"\n",
+        world.cloud.inference_base_url()
+    );
+    let secret = key(&world, "sidecar", &[]);
+    let mut daemon = world.daemon_with(&config, &[]);
+    let (open, locked) = (home.join("apps/proxy.sock"), home.join("run/locked.sock"));
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&open), mode(&locked)), (0o600, 0o660));
+    assert_eq!(mode(open.parent().unwrap()), 0o700);
+
+    let connect = |path: &Path| UnixStream::connect(path).unwrap();
+    let answer = ask(connect(&open), "localhost", "");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Through a bridge a web page could come, under its own name.
+    let answer = ask(connect(&open), "evil.example", "");
+    assert!(answer.contains("host_not_allowed"), "{answer}");
+    let answer = ask(connect(&open), "hermes", &bearer(&secret));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let answer = ask(connect(&locked), "localhost", "");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(answer.contains("invalid_client_key"), "{answer}");
+    assert!(answer.contains("www-authenticate: Bearer"), "{answer}");
+    // Its own provider has no key in its environment.
+    let answer = ask(connect(&locked), "localhost", &bearer(&secret));
+    assert!(answer.contains("upstream_auth_failed"), "{answer}");
+
+    let listeners = daemon.status()["listeners"].clone();
+    assert_eq!(listeners[1]["url"], format!("unix:{}", open.display()));
+    assert_eq!(listeners[2]["needs_key"], true);
+    assert_eq!(listeners[2]["provider"], "other");
+    assert!(daemon.stop().success());
+    assert!(
+        !open.exists() && !locked.exists(),
+        "the sockets are removed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_socket_is_replaced_and_a_living_one_or_a_file_is_not() {
+    let world = World::new(Options::default()).await;
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";
+    let path = world.home.path().join("apps/proxy.sock");
+    let mut daemon = world.daemon_with(config, &[]);
+    daemon.kill();
+    assert!(path.metadata().unwrap().file_type().is_socket());
+    let daemon = world.daemon_with(config, &[]);
+    assert!(ask(UnixStream::connect(&path).unwrap(), "localhost", "").contains("200"));
+
+    // Another home's daemon, which is configured with the same socket.
+    let other = World::new(Options::default()).await;
+    let fails = |line: &str| {
+        other.write_config(&format!("[[listen]]\nunix = \"{line}\"\n"));
+        let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), other.home.path());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = fails(path.to_str().unwrap());
+    assert!(
+        said.contains("another process listens there already"),
+        "{said}"
+    );
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    let file = other.home.path().join("precious");
+    std::fs::write(&file, "x").unwrap();
+    let said = fails(file.to_str().unwrap());
+    assert!(said.contains("something that is not a socket"), "{said}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_other_machines_does_not_start_without_a_key() {
+    let world = World::new(Options::default()).await;
+    for (config, flags) in [
+        ("[[listen]]\naddress = \"0.0.0.0:0\"\n", &[][..]),
+        ("", &["--host", "0.0.0.0"]),
+        ("[[listen]]\nauth = \"keys\"\n", &[]),
+    ] {
+        world.write_config(config);
+        let output = world.command(flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("`hermesctl clients add NAME`"), "{said}");
+    }
+    let secret = key(&world, "phone", &[]);
+    let daemon = world.daemon_with("[[listen]]\naddress = \"0.0.0.0:0\"\n", &[]);
+    let port = daemon.address().rsplit_once(':').unwrap().1;
+    let url = format!("http://127.0.0.1:{port}/v1/models");
+    let status =
+        |request: reqwest::RequestBuilder| async { request.send().await.unwrap().status() };
+    assert_eq!(status(client().get(&url)).await, 401);
+    assert_eq!(
+        status(client().get(&url).bearer_auth("hpx-wrong")).await,
+        401
+    );
+    assert_eq!(status(client().get(&url).bearer_auth(&secret)).await, 200);
+    assert_eq!(
+        status(client().get(&url).header("x-api-key", &secret)).await,
+        200
+    );
+    // On every route.
+    let health = url.replace("/v1/models", "/health");
+    assert_eq!(status(client().get(&health)).await, 401);
+    assert_eq!(
+        status(client().get(&health).bearer_auth(&secret)).await,
+        200
+    );
+    assert!(!daemon.logged().contains("everyone who can reach"));
+    // Revoked, it is worth nothing at once.
+    assert!(world.ctl(&["clients", "revoke", "phone"]).status.success());
+    assert_eq!(status(client().get(&url).bearer_auth(&secret)).await, 401);
+    assert!(!daemon.logged().contains(&secret), "a key is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keys_limits_hold_and_its_name_is_in_the_log() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let narrow = key(
+        &world,
+        "narrow",
+        &["--path", "/chat/completions", "--in-flight", "1"],
+    );
+    let ask = |path: &str| {
+        client()
+            .post(daemon.url(path))
+            .bearer_auth(&narrow)
+            .json(&chat("x"))
+    };
+    assert_eq!(ask("/chat/completions").send().await.unwrap().status(), 200);
+    let refused = ask("/embeddings").send().await.unwrap();
+    assert_eq!(refused.status(), 404);
+    assert_eq!(refused.headers()["x-hermes-error"], "path_not_allowed");
+
+    world.cloud.fail_next(1, &Fault::Silent);
+    let first = tokio::spawn(ask("/chat/completions").send());
+    until("the first request is with the provider", || {
+        world.cloud.counts().requests == 2
+    });
+    let second = ask("/chat/completions").send().await.unwrap();
+    assert_eq!(second.status(), 429);
+    assert_eq!(second.headers()["x-hermes-error"], "too_many_requests");
+    assert_eq!(second.headers()["retry-after"], "1");
+    // Another app is not concerned, and the place is given back.
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    first.abort();
+    let deadline = Instant::now() + PATIENCE;
+    while ask("/chat/completions").send().await.unwrap().status() != 200 {
+        assert!(Instant::now() < deadline, "the place never comes back");
+    }
+    let line = daemon.wait_for_log("\"client\":\"narrow\"");
+    assert!(line.contains("\"message\":\"request\""), "{line}");
+    assert!(!daemon.logged().contains(&narrow), "a key is in the log");
+}
+
+/// Runs an ignored test of this file in a network of its own. Whether it ran.
+fn in_a_network_of_its_own(test: &str) -> bool {
+    if !works("unshare", &["-n", "ip", "link", "set", "lo", "up"]) {
+        return false;
+    }
+    let output = Command::new("unshare")
+        .args(["-n", "sh", "-euc"])
+        .arg("ip link set lo up; exec \"$0\" --ignored --exact --nocapture \"$1\"")
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+    println!("{said}");
+    true
+}
+
+#[test]
+fn another_machine_reaches_an_interface_that_comes_later_with_a_key_only() {
+    in_a_network_of_its_own("over_veth");
+}
+
+/// A process in another network, which keeps that network alive.
+struct OtherMachine(Child);
+
+impl OtherMachine {
+    fn new() -> Self {
+        let child = Command::new("unshare")
+            .args(["-n", "sleep", "600"])
+            .spawn()
+            .unwrap();
+        let (ours, theirs) = ("/proc/self/ns/net", format!("/proc/{}/ns/net", child.id()));
+        until("it has a network of its own", || {
+            std::fs::read_link(&theirs).unwrap() != std::fs::read_link(ours).unwrap()
+        });
+        Self(child)
+    }
+
+    fn run(&self, line: &str) -> String {
+        let pid = self.0.id().to_string();
+        let output = Command::new("nsenter")
+            .args(["-t", &pid, "-n", "sh", "-c", line])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+    }
+}
+
+impl Drop for OtherMachine {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn ip(line: &str) {
+    let args: Vec<_> = line.split(' ').collect();
+    assert!(
+        Command::new("ip").args(&args).status().unwrap().success(),
+        "ip {line}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs in a network of its own"]
+async fn over_veth() {
+    let world = World::new(Options::default()).await;
+    let secret = key(&world, "nas", &[]);
+    let config = "[[listen]]\n[[listen]]\naddress = \"hp0:8645\"\n[[listen]]\naddress = \"10.83.0.1:8646\"\n";
+    let daemon = world.daemon_with(config, &[]);
+    let waiting = |index: usize| daemon.status()["listeners"][index]["waiting"] == true;
+    assert!(waiting(1) && waiting(2) && !waiting(0));
+
+    let nas = OtherMachine::new();
+    let connect = |address: &str| {
+        ip(&format!(
+            "link add hp0 type veth peer name hp1 netns {}",
+            nas.0.id()
+        ));
+        ip(&format!("addr add {address}/24 dev hp0"));
+        ip("link set hp0 up");
+        let there =
+            nas.run("ip addr add 10.83.0.2/24 dev hp1 && ip link set hp1 up && ip link set lo up");
+        assert_eq!(there, "");
+    };
+    let status = |address: &str, more: &str| {
+        nas.run(&format!(
+            "curl -s -o /dev/null -w '%{{http_code}}' --noproxy '*' -m 10 {more} http://{address}/v1/models"
+        ))
+    };
+    let with_key = format!("-H 'authorization: Bearer {secret}'");
+    connect("10.83.0.1");
+    until("the interface is listened on", || !waiting(1));
+    for address in ["10.83.0.1:8645", "10.83.0.1:8646"] {
+        assert_eq!(status(address, ""), "401", "{address}");
+        assert_eq!(status(address, "-H 'authorization: Bearer x'"), "401");
+        assert_eq!(status(address, &with_key), "200", "{address}");
+        println!("{address} from another network: 401 without a key, 200 with one");
+    }
+    // The loopback port can't be reached from there at all.
+    let port = daemon.address().rsplit_once(':').unwrap().1;
+    assert_eq!(status(&format!("10.83.0.1:{port}"), &with_key), "000");
+    let line = world.ctl(&["clients", "list"]);
+    assert!(
+        String::from_utf8_lossy(&line.stdout).contains("10.83.0.2"),
+        "{line:?}"
+    );
+
+    // A bridge that goes and comes back with another address, as podman's does.
+    ip("link del hp0");
+    until("the interface is seen to be gone", || waiting(1));
+    connect("10.83.0.7");
+    until("it is listened on again", || !waiting(1));
+    assert_eq!(status("10.83.0.7:8645", &with_key), "200");
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+}
+
+/// A service manager that holds the socket.
+struct Manager {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    address: String,
+}
+
+impl Manager {
+    fn new(world: &World, turns: usize, config: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/listeners/activate.py");
+        world.write_config(config);
+        let mut command = program("python3", world.home.path());
+        command
+            .arg(script)
+            .args([env!("CARGO_BIN_EXE_hermes-proxyd"), &turns.to_string()])
+            .args(["--port", "0", "--log-format", "json"])
+            .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+            .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut manager = Self {
+            lines: BufReader::new(child.stdout.take().unwrap()),
+            child,
+            address: String::new(),
+        };
+        manager.address = manager.line();
+        manager
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn restart(&mut self) -> String {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.line()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_restarts_on_the_service_managers_socket_refuse_no_connection() {
+    const RESTARTS: usize = 20;
+    let world = World::new(Options::default()).await;
+    let mut manager = Manager::new(&world, RESTARTS + 1, "");
+    assert_eq!(manager.line(), "started 0");
+    let url = format!("http://{}/v1/chat/completions", manager.address);
+    let (served, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let over = Arc::new(AtomicBool::new(false));
+    let apps: Vec<_> = (0..8)
+        .map(|_| {
+            let (url, served, failed) = (url.clone(), served.clone(), failed.clone());
+            let over = over.clone();
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    // A connection for each request: none may be refused or cut.
+                    let request = client().post(&url).header("connection", "close");
+                    let whole = async {
+                        let answer = request.json(&chat("x")).send().await?;
+                        answer.error_for_status()?.bytes().await
+                    };
+                    match whole.await {
+                        Ok(_) => served.fetch_add(1, Ordering::Relaxed),
+                        Err(error) => {
+                            eprintln!("failed: {error:?}");
+                            failed.fetch_add(1, Ordering::Relaxed)
+                        }
+                    };
+                }
+            })
+        })
+        .collect();
+    for turn in 1..=RESTARTS {
+        let before = served.load(Ordering::Relaxed);
+        until("some requests are served", || {
+            served.load(Ordering::Relaxed) >= before + 20
+        });
+        let ended = tokio::task::block_in_place(|| manager.restart());
+        assert_eq!(ended, "ended 0");
+        assert_eq!(manager.line(), format!("started {turn}"));
+    }
+    over.store(true, Ordering::Relaxed);
+    for app in apps {
+        app.await.unwrap();
+    }
+    let (served, failed) = (
+        served.load(Ordering::Relaxed),
+        failed.load(Ordering::Relaxed),
+    );
+    println!("{RESTARTS} restarts: {served} requests served, {failed} failed");
+    assert_eq!(failed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_is_handed_over_takes_the_place_of_its_listener_or_comes_on_top() {
+    let world = World::new(Options::default()).await;
+    let mut manager = Manager::new(&world, 1, "");
+    assert_eq!(manager.line(), "started 0");
+    until("it answers", || {
+        world.ctl(&["proxy", "status"]).status.success()
+    });
+    let output = world.ctl(&["proxy", "status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The configured one, at a port of its own because of --port 0, and the one handed over.
+    let listeners = status["listeners"].as_array().unwrap();
+    assert_eq!(listeners.len(), 2, "{status}");
+    assert_eq!(listeners[1]["address"], manager.address);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bridge_carries_everything_and_says_when_nobody_is_there() {
+    let world = World::new(Options::default()).await;
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";
+    let mut daemon = world.daemon_with(config, &[]);
+    let socket = world.home.path().join("apps/proxy.sock");
+    let elsewhere = common::scratch();
+    let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), elsewhere.path());
+    command
+        .args(["bridge", "--listen", "127.0.0.1:0", "--to"])
+        .arg(&socket);
+    let mut bridge = Daemon::launch(command, elsewhere.path());
+    let line = bridge.wait_for_log("bridging");
+    let url = line
+        .split("url=")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    bridge.base = url.trim_matches('"').to_owned();
+
+    assert_eq!(post(&bridge, &chat("x")).await.status(), 200);
+    let stream = client()
+        .post(bridge.url("/chat/completions"))
+        .json(&serde_json::json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "hello"}]}));
+    let through = stream.send().await.unwrap().text().await.unwrap();
+    assert!(through.ends_with("data: [DONE]\n\n"), "{through}");
+    // The guard is the daemon's.
+    let foreign = client()
+        .get(bridge.url("/models"))
+        .header("host", "evil.example");
+    assert_eq!(foreign.send().await.unwrap().status(), 403);
+
+    // A cut answer is one here too.
+    let cut = Steering {
+        cut_after_bytes: Some(20),
+        ..Steering::default()
+    };
+    world.cloud.fail_next(1, &Fault::Steer(Box::new(cut)));
+    let cut = post(&bridge, &chat("x")).await;
+    assert!(cut.bytes().await.is_err(), "a cut answer looks complete");
+
+    // The app's leaving reaches the provider.
+    world.cloud.fail_next(1, &Fault::Silent);
+    let before = world.cloud.counts().requests;
+    let leaving = tokio::spawn({
+        let request = client()
+            .post(bridge.url("/chat/completions"))
+            .json(&chat("x"));
+        request.send()
+    });
+    until("it is with the provider", || {
+        world.cloud.counts().requests > before
+    });
+    leaving.abort();
+    until("the provider is left", || {
+        daemon.status()["providers"][0]["requests"]["in_flight"] == 0
+    });
+
+    // A daemon that restarts is waited for; one that does not come is named.
+    assert!(daemon.stop().success());
+    let waiting = tokio::spawn({
+        let request = client()
+            .post(bridge.url("/chat/completions"))
+            .json(&chat("x"));
+        request.send()
+    });
+    let mut daemon = world.daemon_with(config, &[]);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+    assert!(daemon.stop().success());
+    let answer = post(&bridge, &chat("x")).await;
+    assert_eq!(answer.status(), 502);
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("start hermes-proxyd there"), "{text}");
+    assert!(bridge.stop().success());
+}
