@@ -1,14 +1,19 @@
 //! The command line of hermes-proxyd.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{LogFormat, Overrides};
 
 /// Let every app on this machine use the AI subscription you already pay for
 #[derive(Debug, Parser)]
-#[command(name = "hermes-proxyd", version)]
+#[command(
+    name = "hermes-proxyd",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 #[command(after_help = "\
 Exit codes:
   0   it was stopped
@@ -47,6 +52,28 @@ struct Line {
     /// Serve the control protocol on standard input and output, and nothing else
     #[arg(long, hide = true)]
     control_stdio: bool,
+
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// What hermes-proxyd can be beside the daemon.
+#[derive(Debug, Subcommand)]
+enum Instead {
+    /// Carry connections from TCP to a daemon's Unix socket, as a container's sidecar
+    Bridge(Bridge),
+}
+
+/// `hermes-proxyd bridge`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Bridge {
+    /// The daemon's Unix socket: `unix` of a [[listen]] in its configuration
+    #[arg(long, value_name = "SOCKET")]
+    pub to: PathBuf,
+
+    /// Listen on this address
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8645")]
+    pub listen: SocketAddr,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -68,6 +95,8 @@ pub struct Args {
     pub check: bool,
     /// Only serve hermesctl, on standard input and output, until that closes.
     pub control_stdio: bool,
+    /// Only carry connections to a daemon's socket.
+    pub bridge: Option<Bridge>,
 }
 
 impl Args {
@@ -96,6 +125,7 @@ impl Args {
             },
             check: line.check,
             control_stdio: line.control_stdio,
+            bridge: line.instead.map(|Instead::Bridge(bridge)| bridge),
         })
     }
 }

@@ -5,10 +5,13 @@
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
 //! - `control`, `logins`, `clients`: what hermesctl is told, and what it asks for.
+//! - `bridge`: a sidecar that carries connections to a daemon's socket.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
 //! - `notices`: what the user is told of a login, in the log and by the hooks.
 
 pub mod args;
+#[cfg(unix)]
+mod bridge;
 mod clients;
 mod control;
 mod fleet;
@@ -52,7 +55,9 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             say(&format!("hermes-proxyd: {}", with_causes(&error)));
             match error {
-                StartError::Config(_) | StartError::Provider(_) => ExitCode::from(EXIT_CONFIG),
+                StartError::Config(_) | StartError::Provider(_) | StartError::NoKeys { .. } => {
+                    ExitCode::from(EXIT_CONFIG)
+                }
                 StartError::Override(_) => ExitCode::from(EXIT_USAGE),
                 StartError::Clients(_)
                 | StartError::Control(_)
@@ -60,6 +65,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | StartError::NoRuntimeFolder
                 | StartError::Listen { .. }
                 | StartError::Inherited(_)
+                | StartError::Bridge { .. }
                 | StartError::Signals(_)
                 | StartError::Runtime(_)
                 | StartError::Logging(_) => ExitCode::FAILURE,
@@ -84,6 +90,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 fn start(args: Args) -> Result<(), StartError> {
+    if let Some(bridge) = args.bridge {
+        return start_bridge(bridge);
+    }
     let origin = Origin {
         environment: Environment::from_process(),
         file: args.config,
@@ -101,6 +110,21 @@ fn start(args: Args) -> Result<(), StartError> {
     let log = logging::start(&loaded.config.log).map_err(StartError::Logging)?;
     raise_descriptor_limit();
     run_to_end(run::run(origin, loaded, log))
+}
+
+#[cfg(unix)]
+fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
+    logging::start(&crate::config::Config::default().log).map_err(StartError::Logging)?;
+    raise_descriptor_limit();
+    run_to_end(bridge::run(bridge))
+}
+
+#[cfg(not(unix))]
+fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
+    Err(StartError::Bridge {
+        address: bridge.listen,
+        reason: "there are no Unix sockets on this system".to_owned(),
+    })
 }
 
 fn run_to_end(work: impl Future<Output = Result<(), StartError>>) -> Result<(), StartError> {

@@ -1,5 +1,6 @@
 //! The daemon from start to end, in that order: build, run, drain.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,9 +69,26 @@ pub(super) enum StartError {
         /// Why, with the process that has it where the system tells.
         reason: String,
     },
+    /// A listener wants client keys, and there are none.
+    #[error(
+        "{address} lets in only apps with a client key, and there is none yet; make one with \
+         `hermesctl clients add NAME`, or take this address out of the configuration"
+    )]
+    NoKeys {
+        /// The listener's address.
+        address: ListenAddress,
+    },
     /// A socket of the service manager can't be used.
     #[error("a socket that the service manager handed over can't be used: {0}")]
     Inherited(std::io::Error),
+    /// The bridge can't listen.
+    #[error("can't listen on {address}: {reason}; choose another address with --listen")]
+    Bridge {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
     /// Signals can't be heard.
     #[error("signals can't be heard: {0}")]
     Signals(std::io::Error),
@@ -154,7 +172,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         Some(Arc::new(notices.clone())),
     );
     fleet.reconcile(&config).await?;
-    let gateway = Arc::new(Gateway::new(fleet.rules(&config)));
+    let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
+    check_keys(&bound, &clients)?;
 
     let service = stops.service(gateway.clone(), config.limits.connections);
     let ports: Vec<Port> = bound
@@ -244,6 +263,17 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
         bound.push(result.map_err(|error| cannot_listen(&address, &error))?);
     }
     Ok(bound)
+}
+
+/// A listener that wants keys would refuse everybody if there are none.
+fn check_keys(bound: &[Bound], clients: &Registry) -> Result<(), StartError> {
+    let mut locked = bound.iter().filter(|bound| bound.setting().needs_key());
+    match locked.next() {
+        Some(listener) if clients.is_empty() => Err(StartError::NoKeys {
+            address: listener.setting().address.clone(),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn cannot_listen(address: &ListenAddress, error: &std::io::Error) -> StartError {

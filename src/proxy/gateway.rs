@@ -9,6 +9,7 @@ use hyper::header::HeaderName;
 use super::outcome::Counters;
 use super::route::Serves;
 use super::upstream::Client;
+use crate::clients::Registry;
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Timeouts, UserAgent};
 use crate::credentials::Handle;
 
@@ -77,13 +78,15 @@ impl Rules {
 #[derive(Debug)]
 pub struct Gateway {
     rules: ArcSwap<Rules>,
+    pub(super) clients: Registry,
     pub(super) replay_used: Arc<AtomicUsize>,
 }
 
 impl Gateway {
-    /// A gateway with these rules.
-    pub fn new(rules: Rules) -> Self {
+    /// A gateway with these rules, for the apps with these keys.
+    pub fn new(rules: Rules, clients: Registry) -> Self {
         Self {
+            clients,
             rules: ArcSwap::from_pointee(rules),
             replay_used: Arc::default(),
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -22,6 +23,7 @@ use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
 use super::{guard, headers, local, peer};
+use crate::clients::{Client, Full};
 use crate::config::ProviderName;
 use crate::credentials::{Lease, Refusal as NoCredential};
 
@@ -30,6 +32,8 @@ use crate::credentials::{Lease, Refusal as NoCredential};
 pub(super) struct Entry {
     /// Both ends of a TCP connection: the client's address and ours.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
+    /// The client's address as text, or `unix socket`.
+    pub(super) from: Box<str>,
     /// The provider that `/v1` means there.
     pub(super) provider: Option<ProviderName>,
     /// Whether a client key is needed there.
@@ -80,7 +84,17 @@ pub(super) async fn handle(
     let rules = gateway.rules();
     let (head, body) = request.into_parts();
     let mut outcome = Outcome::new(head.method.clone(), head.uri.clone());
-    let (origin, decision) = decide(&rules, &entry, &head, &body);
+    let client = guard::shown_key(&head.headers).and_then(|key| gateway.clients.identify(key));
+    if let Some(client) = &client {
+        outcome.asked_by(client);
+    }
+    let (origin, decision) = decide(&rules, (&entry, client.as_ref()), &head, &body);
+    let decision = decision.and_then(|decision| {
+        if let (Decision::Forward(..), Some(client)) = (&decision, &client) {
+            outcome.visits(client.enter(&entry.from).map_err(|full| busy(&full))?);
+        }
+        Ok(decision)
+    });
     let mut answer = match decision {
         Err(error) => refuse(&error, outcome, &head, Rest::Body(body)),
         Ok(Decision::Answer(response)) => whole(response, outcome, End::Complete),
@@ -104,11 +118,11 @@ pub(super) async fn handle(
 /// Guard and route, and what the head alone gives away.
 fn decide<'r>(
     rules: &'r Rules,
-    entry: &Entry,
+    (entry, client): (&Entry, Option<&Arc<Client>>),
     head: &Parts,
     body: &Incoming,
 ) -> (Option<HeaderValue>, Result<Decision<'r>, ProxyError>) {
-    let arrival = entry.arrival(rules.guard.peer_check, false);
+    let arrival = entry.arrival(rules.guard.peer_check, client.is_some());
     let admitted = match guard::admit(&head.method, &head.headers, &arrival, &rules.guard) {
         Ok(admitted) => admitted,
         Err(error) => return (None, Err(error)),
@@ -127,11 +141,47 @@ fn decide<'r>(
             Route::Forward { provider, path } => {
                 acceptable_body(head, body, rules.limits.body)?;
                 let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
+                if let Some(client) = client {
+                    permitted(client, upstream, path)?;
+                }
                 Ok(Decision::Forward(upstream, path))
             }
         }
     });
     (origin, decision)
+}
+
+/// Whether an app's key is good for what it asks for.
+fn permitted(client: &Client, upstream: &Upstream, path: usize) -> Result<(), ProxyError> {
+    let name = client.name();
+    if !client.allows_provider(upstream.name.as_str()) {
+        let message = format!(
+            "hermes-proxyd: the client key {name} is not for the provider {}; `hermesctl clients \
+             list` shows what it is for",
+            upstream.name
+        );
+        return Err(ProxyError::new(ErrorKind::UnknownProvider, message));
+    }
+    let path = upstream
+        .paths
+        .get(path)
+        .map_or("", |allowed| allowed.path.as_str());
+    if !client.allows_path(path) {
+        let message = format!(
+            "hermes-proxyd: the client key {name} is not for the path {path}; `hermesctl clients \
+             list` shows what it is for"
+        );
+        return Err(ProxyError::new(ErrorKind::PathNotAllowed, message));
+    }
+    Ok(())
+}
+
+/// An app has as many requests under way as its key may.
+fn busy(full: &Full) -> ProxyError {
+    /// When it may be worth another try.
+    const PAUSE: Duration = Duration::from_secs(1);
+    let message = format!("hermes-proxyd: {full}; `hermesctl clients list` shows it");
+    ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(PAUSE)
 }
 
 fn well_formed(head: &Parts) -> Result<(), ProxyError> {

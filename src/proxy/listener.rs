@@ -277,8 +277,14 @@ async fn accept(acceptor: Acceptor, port: Port, service: Service, stop: Cancella
 }
 
 fn entry(socket: &Socket, setting: &Listener) -> io::Result<Entry> {
+    let ends = socket.ends()?;
+    let from = match ends {
+        Some((remote, _)) => remote.ip().to_canonical().to_string(),
+        None => "unix socket".to_owned(),
+    };
     Ok(Entry {
-        ends: socket.ends()?,
+        ends,
+        from: from.into(),
         provider: setting.provider.clone(),
         needs_key: setting.needs_key(),
         peer: OnceLock::new(),

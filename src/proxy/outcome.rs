@@ -7,6 +7,7 @@ use hyper::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::upload::Upload;
+use crate::clients::{Client, Visit};
 
 /// A provider's requests.
 #[derive(Debug, Default)]
@@ -46,6 +47,10 @@ pub(super) struct Outcome {
     pub(super) id: RequestId,
     target: Target,
     counters: Option<Arc<Counters>>,
+    /// The app whose key was shown.
+    client: Option<Arc<Client>>,
+    /// Its place, given back with the last byte.
+    visit: Option<Visit>,
     method: Method,
     started: Instant,
     first_byte: Option<Instant>,
@@ -105,6 +110,8 @@ impl Outcome {
             id: RequestId::draw(),
             target: Target::Asked(uri),
             counters: None,
+            client: None,
+            visit: None,
             method,
             started: Instant::now(),
             first_byte: None,
@@ -125,6 +132,16 @@ impl Outcome {
         self.target = Target::Routed(provider.clone(), path.clone());
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
         self.counters = Some(counters.clone());
+    }
+
+    /// It shows this app's key.
+    pub(super) fn asked_by(&mut self, client: &Arc<Client>) {
+        self.client = Some(client.clone());
+    }
+
+    /// It has one of its app's places.
+    pub(super) fn visits(&mut self, visit: Visit) {
+        self.visit = Some(visit);
     }
 
     /// Its body.
@@ -176,6 +193,7 @@ impl Drop for Outcome {
         };
         tracing::info!(
             id = std::str::from_utf8(&digits).unwrap_or_default(),
+            client = self.client.as_ref().map(|client| client.name()),
             provider,
             method = self.method.as_str(),
             path = path.get(..200).unwrap_or(path),

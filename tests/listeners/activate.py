@@ -16,7 +16,8 @@ print("127.0.0.1:%d" % listener.getsockname()[1], flush=True)
 for turn in range(turns):
     child = os.fork()
     if child == 0:
-        os.dup2(listener.fileno(), 3, inheritable=True)
+        os.dup2(listener.fileno(), 3)
+        os.set_inheritable(3, True)
         os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
         os.execv(program, [program, *arguments])
     print("started", turn, flush=True)
