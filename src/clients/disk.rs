@@ -15,8 +15,9 @@ use super::ClientsError;
 
 /// No file of client keys is larger; a larger file is none.
 const LARGEST: u64 = 4 * 1024 * 1024;
-/// How often a held lock is tried again.
-const POLL: Duration = Duration::from_millis(20);
+/// How often a held lock is tried again: often enough to find the moment between two changes of a
+/// program that makes many.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A file's identity, time and size, to notice that someone wrote it.
 pub(super) type Stamp = Option<(SystemTime, u64, u64)>;

@@ -21,7 +21,7 @@ use crate::clock::{Clock, LONGEST_NAP};
 use crate::secret::Secret;
 
 /// How long another process may hold the lock.
-const LOCK_LIMIT: Duration = Duration::from_secs(5);
+const LOCK_LIMIT: Duration = Duration::from_secs(15);
 /// Use is written no more often than this.
 const FLUSH: Duration = Duration::from_mins(1);
 
