@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
         &["backoff", "clock", "paths", "provider", "secret"],
     ),
     ("hooks", &["config", "provider"]),
-    ("proxy", &["config", "credentials", "provider"]),
+    ("proxy", &["clock", "config", "credentials", "provider"]),
     (
         "daemon",
         &[
@@ -79,12 +79,13 @@ const STAYS: [(&str, &[&str]); 15] = [
 ];
 
 /// Files that do no I/O and wait for nothing.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
     "config/diff.rs",
     "config/file.rs",
+    "config/own.rs",
     "config/reader.rs",
     "config/values.rs",
     "control/protocol.rs",

@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod load;
 mod overrides;
+mod own;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use self::error::{ConfigError, Problem};
 pub use self::file::parse;
 pub use self::load::{Loaded, load};
 pub use self::overrides::{OverrideError, Overrides};
+pub use self::own::OwnListenerError;
 
 /// The port of the original `hermes proxy`, which apps are configured for.
 pub const DEFAULT_PORT: u16 = 8645;
@@ -109,6 +111,9 @@ pub struct Timeouts {
     pub body: Duration,
     /// Name look-up, TCP and TLS to the provider together.
     pub connect: Duration,
+    /// How long a connection to the provider is used for new requests; then its name is looked up
+    /// again.
+    pub reuse: Duration,
     /// From the request's last byte to the provider's response head.
     pub response_head: Duration,
     /// The longest silence between two pieces of the provider's answer.
@@ -377,6 +382,7 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(75),
             body: Duration::from_mins(1),
             connect: Duration::from_secs(10),
+            reuse: Duration::from_mins(5),
             response_head: Duration::from_mins(15),
             idle: Duration::from_mins(10),
             credential: Duration::from_secs(10),

@@ -51,7 +51,9 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             say(&format!("hermes-proxyd: {}", with_causes(&error)));
             match error {
-                StartError::Config(_) | StartError::Provider(_) => ExitCode::from(EXIT_CONFIG),
+                StartError::Config(_) | StartError::Provider(_) | StartError::Loop(_) => {
+                    ExitCode::from(EXIT_CONFIG)
+                }
                 StartError::Override(_) => ExitCode::from(EXIT_USAGE),
                 StartError::Control(_)
                 | StartError::NoHome

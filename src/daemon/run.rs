@@ -19,7 +19,9 @@ use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::{port_holder, service_manager, signals};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, ConfigError, Listener, Loaded, OverrideError, Overrides};
+use crate::config::{
+    self, Config, ConfigError, Listener, Loaded, OverrideError, Overrides, OwnListenerError,
+};
 use crate::control::endpoint::{BindError, Endpoint};
 use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
@@ -42,6 +44,9 @@ pub(super) enum StartError {
     /// The command line does not fit the configuration.
     #[error(transparent)]
     Override(#[from] OverrideError),
+    /// A provider leads back to us.
+    #[error(transparent)]
+    Loop(#[from] OwnListenerError),
     /// A provider can't be set up.
     #[error(transparent)]
     Provider(#[from] FleetError),
@@ -87,8 +92,9 @@ impl Origin {
     /// Reads and validates it.
     pub(super) fn load(&self) -> Result<Loaded, StartError> {
         let loaded = config::load(self.file.as_deref(), &self.environment)?;
+        let config = loaded.config.with_overrides(&self.overrides)?;
         Ok(Loaded {
-            config: loaded.config.with_overrides(&self.overrides)?,
+            config: config.without_own_listeners()?,
             file: loaded.file,
         })
     }

@@ -62,13 +62,15 @@ pub enum ErrorKind {
     CredentialsUnavailable,
     /// The provider is too slow.
     UpstreamTimeout,
+    /// A request of our own came back to us.
+    LoopDetected,
     /// A defect of ours.
     Internal,
 }
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the README's table true.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -82,6 +84,7 @@ impl ErrorKind {
         Self::UpstreamUnreachable,
         Self::CredentialsUnavailable,
         Self::UpstreamTimeout,
+        Self::LoopDetected,
         Self::Internal,
     ];
 
@@ -101,6 +104,7 @@ impl ErrorKind {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::CredentialsUnavailable => "credentials_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::LoopDetected => "loop_detected",
             Self::Internal => "internal_error",
         }
     }
@@ -119,6 +123,7 @@ impl ErrorKind {
             Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
             Self::CredentialsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -165,7 +170,10 @@ impl ProxyError {
             headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
         }
         // What only the user can mend is not mended by asking again.
-        if self.kind == ErrorKind::UpstreamAuthFailed {
+        if matches!(
+            self.kind,
+            ErrorKind::UpstreamAuthFailed | ErrorKind::LoopDetected
+        ) {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {

@@ -5,6 +5,7 @@
 //! `upstream` sends it, `upload` and `download` pass the bytes, `outcome` writes the one log
 //! line. `error` is the one place that turns errors into HTTP.
 
+mod dial;
 mod download;
 mod egress;
 pub mod error;
@@ -12,6 +13,7 @@ mod gateway;
 pub mod guard;
 mod handler;
 mod headers;
+mod life;
 mod listener;
 mod local;
 mod outcome;
@@ -20,7 +22,7 @@ pub mod route;
 mod upload;
 mod upstream;
 
-pub use self::gateway::{Gateway, Rules, Upstream};
+pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::listener::{Bound, Port, bind};
 pub use self::outcome::{Counters, Counts};
 pub use self::upstream::Client;
