@@ -32,8 +32,13 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// given up when no sign comes within [`PONG`].
 const PING: Duration = Duration::from_secs(15);
 const PONG: Duration = Duration::from_secs(10);
+/// HTTP/1.1: what a connection reads ahead at most; no head is larger. hyper's own 400 KiB would let
+/// a flood of small heads hold up other requests.
+const READ_AHEAD: usize = 128 * 1024;
 /// How often one request is sent at most while the provider says that it did not process it.
 const ATTEMPTS: usize = 3;
+const NO_ANSWER: &str =
+    "protocol: what came is no answer that HTTP allows, or its head is too large";
 
 /// The connections to one provider.
 #[derive(Debug, Clone)]
@@ -103,12 +108,17 @@ impl Client {
         let target = first.uri().clone();
         tokio::select! {
             biased;
-            answer = self.exchange(first, build, upload) => answer.map_err(|error| {
-                match upload.and_then(Upload::failure) {
+            answer = self.exchange(first, build, upload) => match answer {
+                // Nobody asked for another protocol; what follows would be nobody's answer.
+                Ok(answer) if answer.status().is_informational() => {
+                    Err(SendError::Upstream(unreachable(host(&target), NO_ANSWER, "")))
+                }
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(match upload.and_then(Upload::failure) {
                     Some(failure) => SendError::Upload(failure),
                     None => SendError::Upstream(explain(&error, host(&target))),
-                }
-            }),
+                }),
+            },
             () = head_overdue(self.head_limit, upload) => {
                 let host = host(&target);
                 let message = format!(
@@ -175,6 +185,7 @@ impl Pool {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http1_max_buf_size(READ_AHEAD)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING)
@@ -261,19 +272,21 @@ fn explain(error: &legacy::Error, host: &str) -> ProxyError {
         Some(ConnectError::Dns(_)) => "DNS: the name can't be resolved",
         Some(ConnectError::Tls(_)) => "TLS: the handshake failed",
         Some(ConnectError::Tcp(_)) => "connect: the connection failed",
-        None if source::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) => {
-            "protocol: what came is no answer that HTTP allows, or its head is too large"
-        }
+        None if source::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) => NO_ANSWER,
         None => "protocol: the connection broke before an answer came",
     };
     let cause = connect
         .and_then(Error::source)
         .map(chain)
         .unwrap_or_default();
+    unreachable(host, what, &cause)
+}
+
+fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
     let mut message = format!("hermes-proxyd: {host} can't be reached ({what}");
     if !cause.is_empty() {
         message.push_str(": ");
-        message.push_str(&cause);
+        message.push_str(cause);
     }
     message.push(')');
     ProxyError::new(ErrorKind::UpstreamUnreachable, message)
