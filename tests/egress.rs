@@ -7,7 +7,6 @@
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and tells its figures"
@@ -65,6 +64,14 @@ fn is_inside(test: &str) -> bool {
 
 fn set_hosts(lines: &str) {
     std::fs::write("/etc/hosts", format!("127.0.0.1 localhost\n{lines}\n")).unwrap();
+}
+
+/// Configures the daemon to trust the cloud's authority.
+fn trust(world: &World) {
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let ca = ca.to_str().unwrap();
+    world.write_config(&format!("[providers.nous]\nca_file = {ca:?}\n"));
 }
 
 async fn get(daemon: &Daemon) -> reqwest::Response {
@@ -297,8 +304,8 @@ async fn a_dead_http1_connection_is_noticed_by_tcp() {
 
 const USER: &str = "proxy-user";
 const PASSWORD: &str = "pr0xy-pa55word";
-/// The two in base64, as `Proxy-Authorization` has them.
-const BASIC: &str = "Basic cHJveHktdXNlcjpwcjB4eS1wYTU1d29yZA==";
+/// The two in base64, as `Proxy-Authorization: Basic` has them (RFC 7617).
+const BASIC: &str = "cHJveHktdXNlcjpwcjB4eS1wYTU1d29yZA==";
 
 /// What a proxy was asked for.
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -314,7 +321,7 @@ async fn connect_proxy() -> (Wire, Asked) {
                 return;
             };
             log.lock().unwrap().push(request.clone());
-            if !request.contains(BASIC) {
+            if !request.contains(&format!("Basic {BASIC}")) {
                 let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
                 near.write_all(refusal.as_bytes()).await.unwrap();
                 return;
@@ -383,9 +390,7 @@ async fn socks_proxy() -> (Wire, Asked) {
 /// knows.
 async fn behind(variables: &[(&str, String)]) -> (World, Daemon) {
     let world = World::with_a_refresh_due(Options::default().tls(Tls::On)).await;
-    let ca = world.home.path().join("ca.pem");
-    world.cloud.write_ca(&ca).unwrap();
-    world.write_config(&format!("[providers.nous]\nca_file = {ca:?}\n"));
+    trust(&world);
     let named = |url: String, name: &str| url.replace("localhost", name);
     let mut command = world.command(&["--log-level", "debug"]);
     command
@@ -408,10 +413,7 @@ fn assert_no_password(daemon: &Daemon, answer: &str) {
         daemon.status().to_string(),
         answer.to_owned(),
     ] {
-        assert!(
-            !text.contains(PASSWORD) && !text.contains(&BASIC[6..]),
-            "{text}"
-        );
+        assert!(!text.contains(PASSWORD) && !text.contains(BASIC), "{text}");
     }
 }
 
@@ -506,9 +508,7 @@ async fn this_machine_and_what_no_proxy_names_are_reached_straight() {
     // Plain and over TLS, by address and by name; the mock's URLs are 127.0.0.1 and localhost.
     for tls in [Tls::Off, Tls::On] {
         let world = World::with_a_refresh_due(Options::default().tls(tls)).await;
-        let ca = world.home.path().join("ca.pem");
-        world.cloud.write_ca(&ca).unwrap();
-        world.write_config(&format!("[providers.nous]\nca_file = {ca:?}\n"));
+        trust(&world);
         let mut command = world.command(&[]);
         command
             .env("ALL_PROXY", &proxy)
@@ -566,8 +566,6 @@ async fn the_providers_own_hosts_see_no_mark_of_ours() {
         return;
     }
     let world = World::new(Options::default()).await;
-    let ca = world.home.path().join("ca.pem");
-    world.cloud.write_ca(&ca).unwrap();
     let host = "inference-api.nousresearch.com";
     set_hosts(&format!("127.0.0.6 {host}"));
     let tls = world.cloud.authority().acceptor_for(&[host], false);
@@ -584,7 +582,7 @@ async fn the_providers_own_hosts_see_no_mark_of_ours() {
         }
     })
     .await;
-    world.write_config(&format!("[providers.nous]\nca_file = {ca:?}\n"));
+    trust(&world);
     let mut command = world.command(&[]);
     command.env_remove("NOUS_INFERENCE_BASE_URL");
     let daemon = Daemon::start(command, world.home.path());

@@ -15,7 +15,7 @@ use super::{Config, ProviderName};
 )]
 pub struct OwnListenerError {
     provider: ProviderName,
-    base_url: Url,
+    base_url: Box<Url>,
     listener: SocketAddr,
 }
 
@@ -32,7 +32,7 @@ impl Config {
             let listener = listeners.find(|listener| is_at(base_url, *listener))?;
             Some(OwnListenerError {
                 provider: name.clone(),
-                base_url: base_url.clone(),
+                base_url: Box::new(base_url.clone()),
                 listener,
             })
         });

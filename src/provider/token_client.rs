@@ -46,9 +46,9 @@ impl TokenClient {
         tls: rustls::ClientConfig,
         timeout: Duration,
     ) -> Result<Self, reqwest::Error> {
-        let builder = || {
+        let builder = |tls| {
             reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
+                .tls_backend_preconfigured(tls)
                 .user_agent(crate::USER_AGENT)
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)
@@ -57,8 +57,8 @@ impl TokenClient {
                 .pool_max_idle_per_host(0)
         };
         Ok(Self {
-            http: builder().build()?,
-            direct: builder().no_proxy().build()?,
+            http: builder(tls.clone()).build()?,
+            direct: builder(tls).no_proxy().build()?,
         })
     }
 

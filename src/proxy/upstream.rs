@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, Uri};
-use hyper_util::client::legacy;
+use hyper_util::client::legacy::{self, connect::Connected};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep_until};
 
@@ -224,7 +224,7 @@ fn remedy(error: &legacy::Error) -> Remedy {
         return Remedy::None;
     };
     // Over HTTP/2 what came may have been for other requests.
-    let unheard = !life.was_heard() || connection.is_some_and(|it| it.is_negotiated_h2());
+    let unheard = !life.was_heard() || connection.is_some_and(Connected::is_negotiated_h2);
     if life.is_reused() && unheard {
         Remedy::RepeatIfSafe
     } else {

@@ -93,9 +93,9 @@ impl Drop for Wire {
 /// A whole request, head and body; `None` when the connection ended before it was whole.
 pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut bytes = Vec::new();
+    let mut piece = vec![0; 16 * 1024];
     let mut whole = None;
     while whole.is_none_or(|whole| bytes.len() < whole) {
-        let mut piece = [0; 16 * 1024];
         let read = stream
             .read(&mut piece)
             .await
