@@ -407,6 +407,12 @@ async fn behind(variables: &[(&str, String)]) -> (World, Daemon) {
     (world, daemon)
 }
 
+/// Waits until the refresh that was due came to the portal, once.
+async fn refreshed(world: &World) {
+    let once = |cloud: &mock_cloud::MockCloud| cloud.counts().refreshes == 1;
+    world.cloud.wait_for(PATIENCE, once).await;
+}
+
 fn assert_no_password(daemon: &Daemon, answer: &str) {
     for text in [
         daemon.logged(),
@@ -442,7 +448,7 @@ async fn both_ways_to_the_provider_take_the_environments_proxy() {
             "{variable}, {kind}: {text}\n{}",
             daemon.logged()
         );
-        assert_eq!(world.cloud.counts().refreshes, 1, "{variable}, {kind}");
+        refreshed(&world).await;
         let asked = asked.lock().unwrap().clone();
         for name in ["provider.test", "portal.test"] {
             let found = asked
@@ -521,7 +527,7 @@ async fn this_machine_and_what_no_proxy_names_are_reached_straight() {
             "{}",
             daemon.logged()
         );
-        assert_eq!(world.cloud.counts().refreshes, 1);
+        refreshed(&world).await;
     }
     assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
 }
@@ -549,7 +555,7 @@ async fn no_proxy_is_obeyed() {
             "{}",
             daemon.logged()
         );
-        assert_eq!(world.cloud.counts().refreshes, 1);
+        refreshed(&world).await;
         assert_eq!(
             asked.lock().unwrap().is_empty(),
             straight,
