@@ -140,7 +140,7 @@ fn the_table_of_errors_holds_every_code_with_its_status_and_no_other() {
 
 #[test]
 fn each_error_code_has_a_test() {
-    let tests = ["answers", "listeners", "login"]
+    let tests = ["answers", "listeners", "login", "upstream"]
         .map(|name| file(&format!("tests/{name}.rs")))
         .concat();
     for kind in ErrorKind::ALL {

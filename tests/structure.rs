@@ -21,7 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("clients", &["clock", "secret"]),
     ("hooks", &["config", "provider"]),
-    ("proxy", &["clients", "config", "credentials", "provider"]),
+    (
+        "proxy",
+        &["clients", "clock", "config", "credentials", "provider"],
+    ),
     (
         "daemon",
         &[
@@ -95,6 +98,7 @@ const PURE: &[&str] = &[
     "config/diff.rs",
     "config/file.rs",
     "config/listen.rs",
+    "config/own.rs",
     "config/reader.rs",
     "config/values.rs",
     "control/protocol.rs",

@@ -138,6 +138,7 @@ impl Keys {
             keep_alive,
             body,
             connect,
+            reuse,
             response_head,
             idle,
             credential,
@@ -147,6 +148,7 @@ impl Keys {
         self.compare("timeouts.keep_alive", &old.keep_alive, keep_alive);
         self.compare("timeouts.body", &old.body, body);
         self.compare("timeouts.connect", &old.connect, connect);
+        self.compare("timeouts.reuse", &old.reuse, reuse);
         self.compare("timeouts.response_head", &old.response_head, response_head);
         self.compare("timeouts.idle", &old.idle, idle);
         self.compare("timeouts.credential", &old.credential, credential);

@@ -162,6 +162,7 @@ fn timeouts(table: &Section<'_>) -> Timeouts {
         keep_alive: or(table.duration("keep_alive", WAIT), default.keep_alive),
         body: or(table.duration("body", WAIT), default.body),
         connect: or(table.duration("connect", WAIT), default.connect),
+        reuse: or(table.duration("reuse", WAIT), default.reuse),
         response_head: or(table.duration("response_head", WAIT), default.response_head),
         idle: or(table.duration("idle", WAIT), default.idle),
         credential: or(table.duration("credential", WAIT), default.credential),

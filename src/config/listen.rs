@@ -73,6 +73,14 @@ impl Default for Listener {
 }
 
 impl Listener {
+    /// The address, where it is an IP address.
+    pub(super) fn ip_address(&self) -> Option<SocketAddr> {
+        match self.address {
+            ListenAddress::Ip(address) => Some(address),
+            ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
+        }
+    }
+
     /// Whether a request needs a client key here.
     pub fn needs_key(&self) -> bool {
         match self.auth {

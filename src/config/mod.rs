@@ -10,6 +10,7 @@ mod file;
 mod listen;
 mod load;
 mod overrides;
+mod own;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use self::file::parse;
 pub use self::listen::{Auth, ListenAddress, Listener};
 pub use self::load::{Loaded, load};
 pub use self::overrides::{OverrideError, Overrides};
+pub use self::own::OwnListenerError;
 
 /// The port of the original `hermes proxy`, which apps are configured for.
 pub const DEFAULT_PORT: u16 = 8645;
@@ -103,6 +105,9 @@ pub struct Timeouts {
     pub body: Duration,
     /// Name look-up, TCP and TLS to the provider together.
     pub connect: Duration,
+    /// How long a connection to the provider is used for new requests; then its name is looked up
+    /// again.
+    pub reuse: Duration,
     /// From the request's last byte to the provider's response head.
     pub response_head: Duration,
     /// The longest silence between two pieces of the provider's answer.
@@ -362,6 +367,7 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(75),
             body: Duration::from_mins(1),
             connect: Duration::from_secs(10),
+            reuse: Duration::from_mins(5),
             response_head: Duration::from_mins(15),
             idle: Duration::from_mins(10),
             credential: Duration::from_secs(10),

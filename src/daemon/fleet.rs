@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,7 @@ use crate::credentials::{
     self, Audience, Estate, Handle, Initiative, Keeper, Settings, StoreFiles,
 };
 use crate::provider::{self, Adapter, LoginSource};
-use crate::proxy::{Client, Counters, Rules, Upstream};
+use crate::proxy::{self, Client, Counters, Rules, Upstream};
 
 /// A keeper reads its store within this time, or the daemon goes on without waiting.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -43,6 +44,8 @@ pub(super) struct Fleet {
     clock: Arc<dyn Clock>,
     initiative: Initiative,
     audience: Option<Arc<dyn Audience>>,
+    /// Tells our requests when they come back to us.
+    mark: HeaderValue,
     /// The keepers' tasks; a refresh under way is waited for.
     tasks: TaskTracker,
     members: BTreeMap<ProviderName, Member>,
@@ -63,6 +66,7 @@ struct Member {
 struct Recipe {
     settings: Provider,
     connect: Duration,
+    reuse: Duration,
     response_head: Duration,
     credential: Duration,
 }
@@ -72,6 +76,7 @@ impl Recipe {
         Self {
             settings: settings.clone(),
             connect: timeouts.connect,
+            reuse: timeouts.reuse,
             response_head: timeouts.response_head,
             credential: timeouts.credential,
         }
@@ -109,6 +114,7 @@ impl Fleet {
             clock,
             initiative,
             audience,
+            mark: proxy::draw_mark(),
             tasks: TaskTracker::new(),
             members: BTreeMap::new(),
         }
@@ -201,7 +207,15 @@ impl Fleet {
             },
             self.clock.clone(),
         );
-        let upstream = self.upstream(&*adapter, handle, Client::new(tls, timeouts), settings);
+        let client = Client::new(tls, timeouts, self.clock.clone());
+        // The provider's own hosts need no word of us: they don't lead back here.
+        let by_env = matches!(settings.kind, ProviderKind::Nous { .. })
+            && env("NOUS_INFERENCE_BASE_URL").is_some();
+        let own_mark = (settings.base_url.is_some() || by_env).then(|| self.mark.clone());
+        let upstream = Upstream {
+            own_mark,
+            ..self.upstream(&*adapter, handle, client, settings)
+        };
         let member = Member {
             recipe: Recipe::new(settings, timeouts),
             adapter,
@@ -237,6 +251,7 @@ impl Fleet {
             client,
             forward_headers: settings.forward_headers.clone(),
             user_agent: settings.user_agent,
+            own_mark: None,
             counters: counters.unwrap_or_else(|| Arc::new(Counters::default())),
             name,
         }
@@ -254,6 +269,7 @@ impl Fleet {
             guard: config.guard.clone(),
             limits: config.limits,
             timeouts: config.timeouts,
+            mark: self.mark.clone(),
             upstreams,
             default_provider: config.default_provider.clone(),
         }

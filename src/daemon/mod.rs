@@ -55,9 +55,10 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             say(&format!("hermes-proxyd: {}", with_causes(&error)));
             match error {
-                StartError::Config(_) | StartError::Provider(_) | StartError::NoKeys { .. } => {
-                    ExitCode::from(EXIT_CONFIG)
-                }
+                StartError::Config(_)
+                | StartError::Provider(_)
+                | StartError::NoKeys { .. }
+                | StartError::Loop(_) => ExitCode::from(EXIT_CONFIG),
                 StartError::Override(_) => ExitCode::from(EXIT_USAGE),
                 StartError::Clients(_)
                 | StartError::Control(_)

@@ -21,7 +21,9 @@ use super::signals::{Signal, Signals};
 use super::{port_holder, service_manager, signals};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, ConfigError, ListenAddress, Loaded, OverrideError, Overrides};
+use crate::config::{
+    self, Config, ConfigError, ListenAddress, Loaded, OverrideError, Overrides, OwnListenerError,
+};
 use crate::control::endpoint::{BindError, Endpoint};
 use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
@@ -44,6 +46,9 @@ pub(super) enum StartError {
     /// The command line does not fit the configuration.
     #[error(transparent)]
     Override(#[from] OverrideError),
+    /// A provider leads back to us.
+    #[error(transparent)]
+    Loop(#[from] OwnListenerError),
     /// A provider can't be set up.
     #[error(transparent)]
     Provider(#[from] FleetError),
@@ -112,8 +117,9 @@ impl Origin {
     /// Reads and validates it.
     pub(super) fn load(&self) -> Result<Loaded, StartError> {
         let loaded = config::load(self.file.as_deref(), &self.environment)?;
+        let config = loaded.config.with_overrides(&self.overrides)?;
         Ok(Loaded {
-            config: loaded.config.with_overrides(&self.overrides)?,
+            config: config.without_own_listeners()?,
             file: loaded.file,
         })
     }

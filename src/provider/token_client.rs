@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use reqwest::RequestBuilder;
 use serde_json::{Map, Value};
+use url::{Host, Url};
 
 use super::TokenError;
 
@@ -25,7 +26,10 @@ const DEAD: [&str; 3] = ["invalid_grant", "invalid_token", "refresh_token_reused
 /// is kept.
 #[derive(Debug, Clone)]
 pub(super) struct TokenClient {
+    /// Takes the proxy that the environment names.
     http: reqwest::Client,
+    /// For this machine, which no proxy leads to.
+    direct: reqwest::Client,
 }
 
 /// An answer of a token endpoint, whole.
@@ -42,22 +46,30 @@ impl TokenClient {
         tls: rustls::ClientConfig,
         timeout: Duration,
     ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(crate::USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .timeout(timeout)
-            .connect_timeout(timeout.mul_f64(CONNECT_PART))
-            .pool_max_idle_per_host(0)
-            .build()?;
-        Ok(Self { http })
+        let builder = |tls| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls)
+                .user_agent(crate::USER_AGENT)
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .timeout(timeout)
+                .connect_timeout(timeout.mul_f64(CONNECT_PART))
+                .pool_max_idle_per_host(0)
+        };
+        Ok(Self {
+            http: builder(tls.clone()).build()?,
+            direct: builder(tls).no_proxy().build()?,
+        })
     }
 
     /// The client's request builder for a POST.
     pub(super) fn post(&self, url: &str) -> RequestBuilder {
-        self.http
-            .post(url)
+        let http = if is_loopback(url) {
+            &self.direct
+        } else {
+            &self.http
+        };
+        http.post(url)
             .header(hyper::header::ACCEPT, "application/json")
     }
 
@@ -100,6 +112,16 @@ impl TokenClient {
             retry_after,
             body: serde_json::from_slice(&body).ok(),
         })
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let url = Url::parse(url);
+    match url.as_ref().ok().and_then(Url::host) {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
     }
 }
 

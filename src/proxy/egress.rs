@@ -1,5 +1,5 @@
-//! Connections to a provider: name look-up, TCP (Happy Eyeballs, RFC 8305), a proxy of the
-//! environment where one is set, TLS; all together within one limit.
+//! Connections to a provider: name look-up, TCP, a proxy of the environment where one is set,
+//! TLS; all together within one limit.
 
 use std::error::Error;
 use std::future::Future;
@@ -10,19 +10,16 @@ use std::time::Duration;
 
 use hyper::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-type BoxError = Box<dyn Error + Send + Sync>;
-type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+use super::dial::{BoxError, Dial, ResolveError};
+use super::life::Lived;
 
-/// Probes of an idle TCP connection, so that a dead peer is noticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +34,9 @@ pub(super) enum ConnectError {
     TimedOut,
 }
 
+/// A connection to a provider, over TLS where its URL says so.
+pub(super) type Stream = TokioIo<Lived<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
+
 /// Opens connections, each within a limit.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
@@ -46,12 +46,8 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(tls: rustls::ClientConfig, limit: Duration) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(KEEP_ALIVE));
         let egress = Egress {
-            http,
+            dial: Dial::new(),
             proxies: Arc::new(Matcher::from_env()),
         };
         let https = HttpsConnectorBuilder::new()
@@ -65,7 +61,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = Stream;
     type Error = ConnectError;
     type Future = BoxFuture<Self::Response, ConnectError>;
 
@@ -78,7 +74,8 @@ impl Service<Uri> for Connector {
         let limit = self.limit;
         Box::pin(async move {
             match tokio::time::timeout(limit, connecting).await {
-                Ok(result) => result.map_err(classify),
+                Ok(Ok(stream)) => Ok(TokioIo::new(Lived::new(TokioIo::new(stream)))),
+                Ok(Err(error)) => Err(classify(error)),
                 Err(_) => Err(ConnectError::TimedOut),
             }
         })
@@ -90,6 +87,8 @@ fn classify(error: BoxError) -> ConnectError {
         ConnectError::Dns(error)
     } else if has_source::<rustls::Error>(&*error) {
         ConnectError::Tls(error)
+    } else if timed_out(&*error) {
+        ConnectError::TimedOut
     } else {
         ConnectError::Tcp(error)
     }
@@ -106,11 +105,19 @@ fn has_source<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
         || error.source().is_some_and(has_source::<T>)
 }
 
+/// Whether the system gave a connection up by a limit of its own.
+fn timed_out(error: &(dyn Error + 'static)) -> bool {
+    let here = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut);
+    here || error.source().is_some_and(timed_out)
+}
+
 /// TCP, straight or through the proxy that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
 /// Loopback never goes through a proxy.
 #[derive(Debug, Clone)]
 struct Egress {
-    http: HttpConnector<Resolver>,
+    dial: Dial,
     proxies: Arc<Matcher>,
 }
 
@@ -120,7 +127,7 @@ impl Service<Uri> for Egress {
     type Future = BoxFuture<Self::Response, BoxError>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.http.poll_ready(cx).map_err(Into::into)
+        self.dial.poll_ready(cx)
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
@@ -130,27 +137,27 @@ impl Service<Uri> for Egress {
             self.proxies.intercept(&target)
         };
         let Some(proxy) = proxy else {
-            let connecting = self.http.call(target);
-            return Box::pin(async move { connecting.await.map_err(Into::into) });
+            return self.dial.call(target);
         };
-        let (uri, http) = (proxy.uri().clone(), self.http.clone());
-        match uri.scheme_str().unwrap_or("http") {
+        let (uri, dial) = (proxy.uri().clone(), self.dial.clone());
+        let via = host_and_port(&uri);
+        let through: BoxFuture<_, BoxError> = match uri.scheme_str().unwrap_or("http") {
             "http" => {
-                let mut tunnel = Tunnel::new(uri, http);
+                let mut tunnel = Tunnel::new(uri, dial);
                 if let Some(authorization) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(authorization.clone());
                 }
                 Box::pin(async move { tunnel.call(target).await.map_err(Into::into) })
             }
             scheme @ ("socks5" | "socks5h") => {
-                let mut socks = SocksV5::new(uri.clone(), http).local_dns(scheme == "socks5");
+                let mut socks = SocksV5::new(uri.clone(), dial).local_dns(scheme == "socks5");
                 if let Some((user, password)) = proxy.raw_auth() {
                     socks = socks.with_auth(user.to_owned(), password.to_owned());
                 }
                 Box::pin(async move { socks.call(target).await.map_err(Into::into) })
             }
             scheme @ ("socks4" | "socks4a") => {
-                let mut socks = SocksV4::new(uri.clone(), http).local_dns(scheme == "socks4");
+                let mut socks = SocksV4::new(uri.clone(), dial).local_dns(scheme == "socks4");
                 Box::pin(async move { socks.call(target).await.map_err(Into::into) })
             }
             scheme => {
@@ -160,7 +167,28 @@ impl Service<Uri> for Egress {
                 );
                 Box::pin(async move { Err(error.into()) })
             }
-        }
+        };
+        Box::pin(async move {
+            let through = through.await;
+            through.map_err(|source| ProxyFailed { via, source }.into())
+        })
+    }
+}
+
+/// The way through a proxy of the environment failed.
+#[derive(Debug, thiserror::Error)]
+#[error("through the proxy {via} (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)")]
+struct ProxyFailed {
+    via: String,
+    source: BoxError,
+}
+
+/// Without the user and password that a proxy's URL may hold.
+fn host_and_port(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    match uri.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }
 
@@ -171,27 +199,4 @@ fn is_loopback(target: &Uri) -> bool {
         || literal
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
-}
-
-/// The system's resolver, whose errors can be told from others.
-#[derive(Debug, Clone)]
-struct Resolver(GaiResolver);
-
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct ResolveError(std::io::Error);
-
-impl Service<Name> for Resolver {
-    type Response = <GaiResolver as Service<Name>>::Response;
-    type Error = ResolveError;
-    type Future = BoxFuture<Self::Response, ResolveError>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
-        self.0.poll_ready(cx).map_err(ResolveError)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let resolving = self.0.call(name);
-        Box::pin(async move { resolving.await.map_err(ResolveError) })
-    }
 }

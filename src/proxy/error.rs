@@ -68,13 +68,15 @@ pub enum ErrorKind {
     CredentialsUnavailable,
     /// The provider is too slow.
     UpstreamTimeout,
+    /// A request of our own came back to us.
+    LoopDetected,
     /// A defect of ours.
     Internal,
 }
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the README's table true.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -91,6 +93,7 @@ impl ErrorKind {
         Self::UpstreamUnreachable,
         Self::CredentialsUnavailable,
         Self::UpstreamTimeout,
+        Self::LoopDetected,
         Self::Internal,
     ];
 
@@ -113,6 +116,7 @@ impl ErrorKind {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::CredentialsUnavailable => "credentials_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::LoopDetected => "loop_detected",
             Self::Internal => "internal_error",
         }
     }
@@ -134,6 +138,7 @@ impl ErrorKind {
             Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
             Self::CredentialsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -180,7 +185,7 @@ impl ProxyError {
             headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
         }
         // What only the user can mend is not mended by asking again.
-        if self.kind.status() == StatusCode::UNAUTHORIZED {
+        if self.kind.status() == StatusCode::UNAUTHORIZED || self.kind == ErrorKind::LoopDetected {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         // RFC 9110 §11.6.1 wants it on a 401.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
-use hyper::header::HeaderName;
+use hyper::header::{HeaderName, HeaderValue};
 
 use super::outcome::Counters;
 use super::route::Serves;
@@ -34,6 +34,9 @@ pub struct Upstream {
     pub forward_headers: Vec<HeaderName>,
     /// Whose `User-Agent` the provider sees.
     pub user_agent: UserAgent,
+    /// What our requests to it carry, so that they are known if they come back; `None` where the
+    /// base URL is the provider's own.
+    pub own_mark: Option<HeaderValue>,
     /// Its requests.
     pub counters: Arc<Counters>,
 }
@@ -48,6 +51,12 @@ impl Serves for Arc<Upstream> {
     }
 }
 
+/// A mark for a daemon's requests, drawn at its start. No secret.
+pub fn draw_mark() -> HeaderValue {
+    let mark = format!("{:016x}", fastrand::u64(..));
+    HeaderValue::try_from(mark).unwrap_or_else(|_| HeaderValue::from_static("hermes-proxyd"))
+}
+
 /// The rules in force. A request keeps those that it began with.
 #[derive(Debug)]
 pub struct Rules {
@@ -59,6 +68,8 @@ pub struct Rules {
     pub timeouts: Timeouts,
     /// The providers.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// A request that carries it went through us before.
+    pub mark: HeaderValue,
     /// What `/v1` means on a listener that names no provider.
     pub default_provider: ProviderName,
 }

@@ -139,11 +139,12 @@ fn decide<'r>(
                 default.and_then(|at| rules.upstreams.get(at)),
             )),
             Route::Forward { provider, path } => {
-                acceptable_body(head, body, rules.limits.body)?;
                 let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
+                not_our_own(head, rules)?;
                 if let Some(client) = client {
                     permitted(client, upstream, path)?;
                 }
+                acceptable_body(head, body, rules.limits.body)?;
                 Ok(Decision::Forward(upstream, path))
             }
         }
@@ -195,6 +196,16 @@ fn well_formed(head: &Parts) -> Result<(), ProxyError> {
         return refused("this service does not switch protocols");
     }
     Ok(())
+}
+
+fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
+    if !headers::has_mark(&head.headers, &rules.mark) {
+        return Ok(());
+    }
+    let message = "hermes-proxyd: a request that this service sent to a provider came back to it: \
+                   `base_url` of a provider in the configuration, or NOUS_INFERENCE_BASE_URL, \
+                   leads here instead of to the provider";
+    Err(ProxyError::new(ErrorKind::LoopDetected, message))
 }
 
 fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), ProxyError> {
@@ -330,19 +341,25 @@ impl Exchange<'_> {
             .base_url
             .join(self.path, self.head.uri.query())
             .ok_or_else(defect)?;
-        let body = self
-            .upload
-            .as_ref()
-            .map_or_else(UploadBody::empty, Upload::body);
-        let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = target;
-        let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
-        *request.headers_mut() = headers::to_upstream(&self.head.headers, extra, agent);
-        headers::authorize(request.headers_mut(), credential);
+        let build = || {
+            let body = self
+                .upload
+                .as_ref()
+                .map_or_else(UploadBody::empty, Upload::body);
+            let mut request = Request::new(body);
+            *request.method_mut() = self.head.method.clone();
+            *request.uri_mut() = target.clone();
+            let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
+            *request.headers_mut() = headers::to_upstream(&self.head.headers, extra, agent);
+            if let Some(own) = &self.upstream.own_mark {
+                headers::mark(request.headers_mut(), &self.head.headers, own);
+            }
+            headers::authorize(request.headers_mut(), credential);
+            request
+        };
         self.upstream
             .client
-            .send(request, self.upload.as_ref())
+            .send(build, self.upload.as_ref())
             .await
             .map_err(|error| match error {
                 SendError::Upstream(error) => error,

@@ -19,6 +19,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The marks of the daemons that a request went through, so that a loop ends at its first turn.
+const MARKS: HeaderName = HeaderName::from_static("x-hermes-via");
 const STAINLESS: &str = "x-stainless-";
 const CORS: &str = "access-control-";
 
@@ -71,6 +73,24 @@ pub(super) fn to_upstream(
         fields.insert(USER_AGENT, HeaderValue::from_static(crate::USER_AGENT));
     }
     fields
+}
+
+/// Says that the request went through us too, behind those that it went through before. Only for
+/// a base URL that is the operator's own word: a provider's host needs to know nothing of it.
+pub(super) fn mark(fields: &mut HeaderMap, client: &HeaderMap, own: &HeaderValue) {
+    for before in client.get_all(MARKS) {
+        fields.append(MARKS, before.clone());
+    }
+    fields.append(MARKS, own.clone());
+}
+
+/// Whether the request went through the daemon with this mark.
+pub(super) fn has_mark(client: &HeaderMap, own: &HeaderValue) -> bool {
+    client.get_all(MARKS).iter().any(|marks| {
+        // A proxy on the way may have joined the values (RFC 9110 §5.3).
+        let mut marks = marks.as_bytes().split(|byte| *byte == b',');
+        marks.any(|mark| mark.trim_ascii() == own.as_bytes())
+    })
 }
 
 /// Attaches the credential, over anything that stands there.
@@ -163,6 +183,21 @@ mod tests {
             to_upstream(&client, &[], UserAgent::Client)[USER_AGENT],
             "OpenAI/Python"
         );
+    }
+
+    #[test]
+    fn the_marks_of_others_pass_and_ones_own_is_known_again() {
+        let (one, two) = (
+            HeaderValue::from_static("1a"),
+            HeaderValue::from_static("2b"),
+        );
+        let mut fields = HeaderMap::new();
+        mark(&mut fields, &headers(&[("x-hermes-via", "9c")]), &one);
+        let marks: Vec<_> = fields.get_all(MARKS).iter().collect();
+        assert_eq!(marks, ["9c", "1a"]);
+        assert!(has_mark(&fields, &one) && !has_mark(&fields, &two));
+        assert!(has_mark(&headers(&[("x-hermes-via", "1a, 2b")]), &two));
+        assert!(!has_mark(&headers(&[("x-hermes-via", "2b2b")]), &two));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod bind;
 mod connection;
+mod dial;
 mod download;
 mod egress;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod guard;
 mod handler;
 mod headers;
 mod interface;
+mod life;
 mod listener;
 mod local;
 mod outcome;
@@ -26,7 +28,7 @@ mod upload;
 mod upstream;
 
 pub use self::bind::Inherited;
-pub use self::gateway::{Gateway, Rules, Upstream};
+pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::listener::{Bound, Port, Service, adopt, bind};
 pub use self::outcome::{Counters, Counts};
 pub use self::upstream::Client;

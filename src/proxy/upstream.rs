@@ -3,17 +3,22 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
-use hyper::{Request, Response, Uri};
-use hyper_util::client::legacy;
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::client::legacy::{self, connect::Connected};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep_until};
 
 use super::egress::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
+use super::life::Life;
 use super::upload::{Upload, UploadBody, UploadError};
+use crate::clock::Clock;
 use crate::config::Timeouts;
 
 /// An idle connection is closed before the provider's edge does it, which would cost a request.
@@ -23,14 +28,35 @@ const IDLE_CONNECTIONS: usize = 64;
 /// HTTP/2: what one stream, and all of a connection's streams, may have under way.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// HTTP/2: a silent connection is probed, so that a dead one is noticed.
-const PING: Duration = Duration::from_secs(30);
+/// HTTP/2: a connection that is silent for this long while a request is under way is probed, and
+/// given up when no sign comes within [`PONG`].
+const PING: Duration = Duration::from_secs(15);
+const PONG: Duration = Duration::from_secs(10);
+/// HTTP/1.1: what a connection reads ahead at most; no head is larger. hyper's own 400 KiB would let
+/// a flood of small heads hold up other requests.
+const READ_AHEAD: usize = 128 * 1024;
+/// How often one request is sent at most while the provider says that it did not process it.
+const ATTEMPTS: usize = 3;
+const NO_ANSWER: &str =
+    "protocol: what came is no answer that HTTP allows, or its head is too large";
 
 /// The connections to one provider.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: legacy::Client<Connector, UploadBody>,
+    connector: Connector,
+    pool: Arc<ArcSwap<Pool>>,
+    clock: Arc<dyn Clock>,
+    reuse: Duration,
     head_limit: Duration,
+}
+
+/// Connections of one age. Requests keep their own pool to their end, so another one can take its
+/// place at any time; when the last one left, its connections are closed.
+#[derive(Debug)]
+struct Pool {
+    http: legacy::Client<Connector, UploadBody>,
+    /// By a clock that stands still while the machine is suspended, and by one that does not.
+    born: (Instant, DateTime<Utc>),
 }
 
 /// Why no answer came.
@@ -42,39 +68,57 @@ pub(super) enum SendError {
     Upstream(ProxyError),
 }
 
+/// What may be done about a request without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    /// The provider did not process it (RFC 9113 §8.7): it may be sent again, whatever it is.
+    Resend,
+    /// It may have been received: only what changes nothing is sent again (RFC 9110 §9.2.2).
+    RepeatIfSafe,
+    None,
+}
+
 impl Client {
     /// A client with this trust store and these limits. Nothing is connected yet.
-    pub fn new(tls: rustls::ClientConfig, timeouts: &Timeouts) -> Self {
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keep_alive_interval(PING)
-            .build(Connector::new(tls, timeouts.connect));
+    pub fn new(tls: rustls::ClientConfig, timeouts: &Timeouts, clock: Arc<dyn Clock>) -> Self {
+        let connector = Connector::new(tls, timeouts.connect);
+        let pool = Pool::new(connector.clone(), clock.now());
         Self {
-            http,
+            connector,
+            pool: Arc::new(ArcSwap::from_pointee(pool)),
+            clock,
+            reuse: timeouts.reuse,
             head_limit: timeouts.response_head,
         }
     }
 
-    /// Sends a request and waits for the answer's head. A request on a kept connection that died
-    /// before any byte of it was sent is sent again; nothing else is. Dropping the future
-    /// cancels the request.
+    /// Sends a request and waits for the answer's head. `build` makes the request, and is asked
+    /// again when it is to be sent once more: when no byte of it was sent, when the provider says
+    /// that it did not process it, and, once, when it changes nothing and a kept connection ended
+    /// without a byte of an answer. Dropping the future cancels the request.
     ///
     /// # Errors
     /// [`SendError`] tells the client's faults from the provider's.
     pub(super) async fn send(
         &self,
-        request: Request<UploadBody>,
+        build: impl Fn() -> Request<UploadBody>,
         upload: Option<&Upload>,
     ) -> Result<Response<Incoming>, SendError> {
-        let target = request.uri().clone();
-        let answer = tokio::select! {
+        let first = build();
+        let target = first.uri().clone();
+        tokio::select! {
             biased;
-            answer = self.http.request(request) => answer,
+            answer = self.exchange(first, build, upload) => match answer {
+                // Nobody asked for another protocol; what follows would be nobody's answer.
+                Ok(answer) if answer.status().is_informational() => {
+                    Err(SendError::Upstream(unreachable(host(&target), NO_ANSWER, "")))
+                }
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(match upload.and_then(Upload::failure) {
+                    Some(failure) => SendError::Upload(failure),
+                    None => SendError::Upstream(explain(&error, host(&target))),
+                }),
+            },
             () = head_overdue(self.head_limit, upload) => {
                 let host = host(&target);
                 let message = format!(
@@ -83,13 +127,108 @@ impl Client {
                     self.head_limit.as_secs()
                 );
                 let error = ProxyError::new(ErrorKind::UpstreamTimeout, message);
-                return Err(SendError::Upstream(error));
+                Err(SendError::Upstream(error))
             }
-        };
-        answer.map_err(|error| match upload.and_then(Upload::failure) {
-            Some(failure) => SendError::Upload(failure),
-            None => SendError::Upstream(explain(&error, host(&target))),
-        })
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<UploadBody>,
+        build: impl Fn() -> Request<UploadBody>,
+        upload: Option<&Upload>,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        let safe = upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
+        let (mut attempt, mut repeated) = (1, false);
+        loop {
+            let error = match self.pool().http.request(request).await {
+                Ok(answer) => {
+                    if let Some(life) = answer.extensions().get::<Arc<Life>>() {
+                        life.answered();
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let again = match remedy(&error) {
+                Remedy::Resend => upload.is_none_or(Upload::can_replay) && attempt < ATTEMPTS,
+                Remedy::RepeatIfSafe => safe && !std::mem::replace(&mut repeated, true),
+                Remedy::None => false,
+            };
+            if !again {
+                return Err(error);
+            }
+            tracing::debug!(error = %chain(&error), "the request is sent again");
+            attempt += 1;
+            request = build();
+        }
+    }
+
+    /// The connections to use now. Fresh ones when these are so old that the name may have moved,
+    /// or when the machine was suspended: then they are dead, and no timer of theirs knows.
+    fn pool(&self) -> Arc<Pool> {
+        let pool = self.pool.load_full();
+        let now = self.clock.now();
+        if pool.is_good(now, self.reuse) {
+            return pool;
+        }
+        let fresh = Arc::new(Pool::new(self.connector.clone(), now));
+        self.pool.store(fresh.clone());
+        fresh
+    }
+}
+
+impl Pool {
+    fn new(connector: Connector, now: DateTime<Utc>) -> Self {
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http1_max_buf_size(READ_AHEAD)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PONG)
+            .build(connector);
+        let born = (Instant::now(), now);
+        Self { http, born }
+    }
+
+    fn is_good(&self, now: DateTime<Utc>, reuse: Duration) -> bool {
+        let awake = self.born.0.elapsed();
+        // A clock that was put back says nothing.
+        let suspended = (now - self.born.1).to_std().unwrap_or_default();
+        awake < reuse && suspended.saturating_sub(awake) < IDLE
+    }
+}
+
+fn remedy(error: &legacy::Error) -> Remedy {
+    let mut known = hyper::http::Extensions::new();
+    let connection = error.connect_info();
+    if let Some(connection) = connection {
+        connection.get_extras(&mut known);
+    }
+    if let Some(error) = source::<h2::Error>(error) {
+        // A stream fails with the provider's GOAWAY only when it is beyond the last one that it
+        // processes; those before it go on.
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if error.is_remote() && (refused || error.is_go_away()) {
+            return Remedy::Resend;
+        }
+        if !error.is_io() {
+            return Remedy::None;
+        }
+    }
+    let Some(life) = known.get::<Arc<Life>>() else {
+        return Remedy::None;
+    };
+    // Over HTTP/2 what came may have been for other requests.
+    let unheard = !life.was_heard() || connection.is_some_and(Connected::is_negotiated_h2);
+    if life.is_reused() && unheard {
+        Remedy::RepeatIfSafe
+    } else {
+        Remedy::None
     }
 }
 
@@ -133,16 +272,21 @@ fn explain(error: &legacy::Error, host: &str) -> ProxyError {
         Some(ConnectError::Dns(_)) => "DNS: the name can't be resolved",
         Some(ConnectError::Tls(_)) => "TLS: the handshake failed",
         Some(ConnectError::Tcp(_)) => "connect: the connection failed",
+        None if source::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) => NO_ANSWER,
         None => "protocol: the connection broke before an answer came",
     };
     let cause = connect
         .and_then(Error::source)
         .map(chain)
         .unwrap_or_default();
+    unreachable(host, what, &cause)
+}
+
+fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
     let mut message = format!("hermes-proxyd: {host} can't be reached ({what}");
     if !cause.is_empty() {
         message.push_str(": ");
-        message.push_str(&cause);
+        message.push_str(cause);
     }
     message.push(')');
     ProxyError::new(ErrorKind::UpstreamUnreachable, message)

@@ -39,7 +39,7 @@ pub use self::options::{CLIENT_ID, Options, ReuseError, SCOPE};
 pub use self::portal::Call;
 pub use self::record::{Counts, Seen};
 pub use self::steering::{Cut, OneOrMany, Steering};
-pub use self::tls::Tls;
+pub use self::tls::{Authority, Tls};
 pub use self::tokens::{Family, Login};
 
 use self::clock::Clock;
@@ -48,7 +48,6 @@ use self::inference::Inference;
 use self::portal::Portal;
 use self::record::Log;
 use self::server::Server;
-use self::tls::Authority;
 use self::tokens::Tokens;
 
 /// A running cloud. Dropping it ends its servers and connections.
@@ -123,6 +122,11 @@ impl MockCloud {
     /// The certificate of the authority that signs both servers' ones.
     pub fn ca_pem(&self) -> &str {
         self.authority.pem()
+    }
+
+    /// The authority itself, for servers of a test's own.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Writes that certificate to a file.

@@ -19,7 +19,7 @@ pub enum Tls {
     /// Plain HTTP.
     #[default]
     Off,
-    /// A valid certificate for `localhost` and 127.0.0.1.
+    /// A valid certificate for `localhost`, 127.0.0.1, `provider.test` and `portal.test`.
     On,
     /// A certificate that expired years ago.
     Expired,
@@ -28,9 +28,15 @@ pub enum Tls {
 }
 
 /// The authority that signs the servers' certificates.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
 }
 
 impl Authority {
@@ -59,14 +65,24 @@ impl Authority {
 
     /// `None` when the server is to speak plain HTTP.
     pub(crate) fn acceptor(&self, tls: Tls, http2: bool) -> Option<TlsAcceptor> {
-        let names = match tls {
+        let names: &[&str] = match tls {
             Tls::Off => return None,
-            Tls::On | Tls::Expired => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-            Tls::WrongName => vec!["elsewhere.invalid".to_owned()],
+            Tls::On | Tls::Expired => &["localhost", "127.0.0.1", "provider.test", "portal.test"],
+            Tls::WrongName => &["elsewhere.invalid"],
         };
+        Some(self.sign(names, tls == Tls::Expired, http2))
+    }
+
+    /// TLS with a valid certificate for these names, for a server of a test's own.
+    pub fn acceptor_for(&self, names: &[&str], http2: bool) -> TlsAcceptor {
+        self.sign(names, false, http2)
+    }
+
+    fn sign(&self, names: &[&str], expired: bool, http2: bool) -> TlsAcceptor {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the names are valid");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        if tls == Tls::Expired {
+        if expired {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
         }
@@ -87,6 +103,6 @@ impl Authority {
         } else {
             vec![b"http/1.1".to_vec()]
         };
-        Some(TlsAcceptor::from(Arc::new(config)))
+        TlsAcceptor::from(Arc::new(config))
     }
 }
