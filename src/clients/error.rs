@@ -10,7 +10,7 @@ pub enum ClientsError {
     /// It is there, but it can't be read: never the same as no keys.
     #[error(
         "{file} can't be read ({source}); make it a file that you can read, or move it away and \
-         add the keys anew with: hermesctl clients add NAME"
+         add the keys anew with `hermesctl clients add NAME`"
     )]
     Read {
         /// The file.
@@ -19,7 +19,7 @@ pub enum ClientsError {
         source: std::io::Error,
     },
     /// Others may read or write it.
-    #[error("{file} may be read or written by others (mode {mode:04o}); run: chmod 600 {file}")]
+    #[error("{file} may be read or written by others (mode {mode:04o}); run `chmod 600 {file}`")]
     Exposed {
         /// The file.
         file: PathBuf,
@@ -42,7 +42,7 @@ pub enum ClientsError {
     /// It is no file of client keys.
     #[error(
         "{file} is no file of client keys ({reason}); it is left untouched. Correct it, or move it \
-         away and add the keys anew with: hermesctl clients add NAME"
+         away and add the keys anew with `hermesctl clients add NAME`"
     )]
     Malformed {
         /// The file.

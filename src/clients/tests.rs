@@ -409,7 +409,7 @@ fn a_file_that_others_can_use_is_refused_with_the_command_that_mends_it() {
     for mode in [0o640, 0o604, 0o620, 0o602, 0o666, 0o4601] {
         house.set_mode(mode);
         let error = house.try_open().unwrap_err().to_string();
-        let command = format!("run: chmod 600 {}", house.file().display());
+        let command = format!("run `chmod 600 {}`", house.file().display());
         assert!(error.ends_with(&command), "{mode:o}: {error}");
     }
     for mode in [0o600, 0o400, 0o700] {
