@@ -243,9 +243,9 @@ impl Rest {
 
 impl Refusal {
     /// Bytes that are read and thrown away at most.
-    const DISCARD: usize = 256 * 1024 * 1024;
+    pub(super) const DISCARD: usize = 256 * 1024 * 1024;
     /// How long the client may take.
-    const TIME: Duration = Duration::from_secs(5);
+    pub(super) const TIME: Duration = Duration::from_secs(5);
 
     pub(super) fn new(text: Bytes, rest: Rest) -> Self {
         let deadline = Box::pin(tokio::time::sleep(Self::TIME));

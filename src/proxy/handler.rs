@@ -136,9 +136,6 @@ fn decide<'r>(
 
 fn well_formed(head: &Parts) -> Result<(), ProxyError> {
     let refused = |message: &str| Err(ProxyError::new(ErrorKind::BadRequest, message));
-    if head.uri.authority().is_some() || head.method == Method::CONNECT {
-        return refused("the request target must be a path; this service is no forward proxy");
-    }
     // Java's client asks for h2c with every request and goes on without it (RFC 9110 §7.8).
     let foreign = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
     if head.headers.get_all(UPGRADE).iter().any(foreign) {
@@ -154,12 +151,12 @@ fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), Prox
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }
-    let Some(kind) = head.headers.get(CONTENT_TYPE) else {
-        return Ok(());
+    let is_json = |kind: &HeaderValue| {
+        let kind = kind.to_str().unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
     };
-    let kind = kind.to_str().unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if head.headers.get_all(CONTENT_TYPE).iter().all(is_json) {
         return Ok(());
     }
     let message = "hermes-proxyd: a request body must have the content type application/json";
@@ -310,6 +307,9 @@ impl Exchange<'_> {
                 ErrorKind::RequestTimeout,
                 "hermes-proxyd: the request body came too slowly (`timeouts.body`)",
             ),
+            UploadError::Malformed(violation) => {
+                ProxyError::new(violation.kind(), format!("hermes-proxyd: {violation}"))
+            }
             UploadError::Broken | UploadError::Superseded => ProxyError::new(
                 ErrorKind::BadRequest,
                 "hermes-proxyd: the request body broke off",
@@ -372,7 +372,8 @@ fn refuse(error: &ProxyError, outcome: Outcome, head: &Parts, rest: Rest) -> Res
         .insert(CONNECTION, HeaderValue::from_static("close"));
     // A client that waits for 100 Continue, or went silent, sends nothing to be thrown away.
     let silent = error.kind == ErrorKind::RequestTimeout;
-    if !silent && !head.headers.contains_key(EXPECT) {
+    let waits = |expected: &HeaderValue| expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !silent && !head.headers.get_all(EXPECT).iter().any(waits) {
         *response.body_mut() = AnswerBody::Refusal(Box::new(Refusal::new(text, rest)));
     }
     response

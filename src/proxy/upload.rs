@@ -17,6 +17,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::framing::Violation;
+
 /// What limits an upload.
 #[derive(Debug, Clone)]
 pub(super) struct UploadLimits {
@@ -40,8 +42,21 @@ pub(super) enum UploadError {
     TooSlow,
     #[error("the client's body broke off")]
     Broken,
+    #[error("the client's body is malformed: {0}")]
+    Malformed(Violation),
     #[error("the body was taken over by a replay")]
     Superseded,
+}
+
+impl UploadError {
+    /// Why hyper gives no more of a body.
+    fn of(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error)
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+            .and_then(std::io::Error::get_ref)
+            .and_then(|cause| cause.downcast_ref::<Violation>());
+        cause.map_or(Self::Broken, |violation| Self::Malformed(*violation))
+    }
 }
 
 /// A client's body, shared by the attempts to send it.
@@ -175,7 +190,9 @@ impl Source {
                     self.finished = true;
                     return Poll::Ready(None);
                 }
-                Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(UploadError::Broken)))),
+                Some(Err(error)) => {
+                    return Poll::Ready(Some(Err(self.fail(UploadError::of(&error)))));
+                }
                 Some(Ok(frame)) => frame,
             };
             // Trailers of a request go no further.
