@@ -77,48 +77,37 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
             }
         }
     };
-    let watched = connection.into_parts().io.into_inner();
-    let ending = end(watched, result, &http10);
+    let parts = connection.into_parts();
+    let ending = end(parts.io.into_inner(), &parts.read_buf, result, &http10);
     tokio::select! {
         () = ending => {}
         () = stop.abort.cancelled() => {}
     }
 }
 
-/// Ends a connection that hyper is done with.
-async fn end(watched: Watched, result: hyper::Result<()>, http10: &AtomicBool) {
-    let (in_head, to_head) = (watched.is_in_head(), watched.is_head_request());
-    let refused = watched.is_refused();
-    let unanswered = watched.unanswered();
-    let mut stream = watched.into_inner();
-    match (unanswered, result) {
-        (Some(violation), _) => {
-            let message = format!("hermes-proxyd: {violation}");
-            let error = ProxyError {
-                allow: (violation.kind() == ErrorKind::MethodNotAllowed)
-                    .then(|| "GET, HEAD, POST".to_owned()),
-                ..ProxyError::new(violation.kind(), message)
-            };
-            parting::refuse(&mut stream, &error, to_head).await;
-        }
-        (None, Ok(())) => {}
-        (None, Err(error)) if error.is_timeout() => {
-            // Without a byte of a head it was an idle connection.
-            if !in_head {
-                return;
-            }
+/// Ends a connection that hyper is done with; `unread` is what it has read and not looked at.
+async fn end(watched: Watched, unread: &[u8], result: hyper::Result<()>, http10: &AtomicBool) {
+    let last_word = match (watched.unanswered(), &result) {
+        (Some(violation), _) => Some(violation.error()),
+        // Without a byte of a head it was an idle connection.
+        (None, Err(error)) if error.is_timeout() => watched.is_in_head().then(|| {
             let message = "hermes-proxyd: the request's head came too slowly (`timeouts.headers`)";
-            let error = ProxyError::new(ErrorKind::RequestTimeout, message);
-            parting::refuse(&mut stream, &error, to_head).await;
-            return;
-        }
+            ProxyError::new(ErrorKind::RequestTimeout, message)
+        }),
+        (None, Ok(())) => None,
         (None, Err(error)) => {
             tracing::debug!(%error, "a client's connection ended");
-            end_abruptly(&stream, http10);
+            end_abruptly(&watched.into_inner(), http10);
             return;
         }
+    };
+    let goes_on = watched.is_unfinished() || !unread.is_empty();
+    let to_head = watched.is_head_request();
+    let mut stream = watched.into_inner();
+    if let Some(error) = &last_word {
+        parting::refuse(&mut stream, error, to_head).await;
     }
-    if refused {
+    if goes_on {
         parting::linger(&mut stream).await;
     }
 }

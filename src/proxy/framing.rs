@@ -129,16 +129,7 @@ impl Scanner {
             match self.step(rest) {
                 Ok(used) => rest = rest.get(used..).unwrap_or_default(),
                 Err(violation) => {
-                    let in_body = match self.place {
-                        Place::RequestLine | Place::Fields => false,
-                        Place::Refused(_, in_body) => in_body,
-                        Place::Body(_)
-                        | Place::ChunkSize
-                        | Place::Chunk(_)
-                        | Place::ChunkCr
-                        | Place::ChunkLf
-                        | Place::Trailers => true,
-                    };
+                    let in_body = self.is_in_body();
                     self.place = Place::Refused(violation, in_body);
                     self.carry = Vec::new();
                     return Err(Stop {
@@ -156,14 +147,27 @@ impl Scanner {
     pub fn is_in_head(&self) -> bool {
         match self.place {
             Place::RequestLine => self.carry.iter().any(|byte| *byte != b'\r'),
-            Place::Fields | Place::Refused(_, false) => true,
+            Place::Fields | Place::Refused(..) => !self.is_in_body(),
+            Place::Body(_)
+            | Place::ChunkSize
+            | Place::Chunk(_)
+            | Place::ChunkCr
+            | Place::ChunkLf
+            | Place::Trailers => false,
+        }
+    }
+
+    /// Whether a head has come whose body is not whole.
+    pub fn is_in_body(&self) -> bool {
+        match self.place {
             Place::Body(_)
             | Place::ChunkSize
             | Place::Chunk(_)
             | Place::ChunkCr
             | Place::ChunkLf
             | Place::Trailers
-            | Place::Refused(_, true) => false,
+            | Place::Refused(_, true) => true,
+            Place::RequestLine | Place::Fields | Place::Refused(_, false) => false,
         }
     }
 

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::download::Refusal;
 use super::error::{ProxyError, REQUEST_ID};
 use super::outcome::{End, Outcome};
 use super::socket::Socket;
 
 /// How long the client may take to read the error.
 const WRITE: Duration = Duration::from_secs(1);
+/// How long the client may go on sending, and how much.
+const LINGER: Duration = Duration::from_secs(5);
+const DISCARD: usize = 256 * 1024 * 1024;
 /// Read at once of what nobody needs.
 const PIECE: usize = 16 * 1024;
 
@@ -49,7 +51,7 @@ pub(super) async fn refuse(stream: &mut Socket, error: &ProxyError, to_head: boo
 pub(super) async fn linger(stream: &mut Socket) {
     let read = async {
         let mut piece = vec![0; PIECE];
-        let mut left = Refusal::DISCARD;
+        let mut left = DISCARD;
         while left > 0 {
             match stream.read(&mut piece).await {
                 Ok(0) | Err(_) => return,
@@ -57,5 +59,5 @@ pub(super) async fn linger(stream: &mut Socket) {
             }
         }
     };
-    tokio::time::timeout(Refusal::TIME, read).await.ok();
+    tokio::time::timeout(LINGER, read).await.ok();
 }

@@ -107,8 +107,8 @@ impl Watched {
     }
 
     /// Whether the client may be sending what nobody reads.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused.is_some()
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.refused.is_some() || self.scanner.is_in_body()
     }
 
     /// hyper asks for more than passes. The answers to what came before a refused head are let go

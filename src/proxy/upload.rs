@@ -168,15 +168,6 @@ impl Upload {
         self.source().last
     }
 
-    /// Reads on and throws away, whatever the limits say. `None` at the end.
-    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        let mut source = self.source();
-        Pin::new(&mut source.incoming).poll_frame(cx).map(|frame| {
-            let frame = frame?.ok()?;
-            Some(frame.data_ref().map_or(0, Bytes::len))
-        })
-    }
-
     fn source(&self) -> MutexGuard<'_, Source> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

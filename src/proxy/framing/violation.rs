@@ -1,6 +1,6 @@
 //! Everything that makes a client's bytes no request for us, each in words.
 
-use super::super::error::ErrorKind;
+use super::super::error::{ErrorKind, ProxyError};
 
 /// What is wrong with a client's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +116,16 @@ impl Violation {
             }
             Self::MethodRefused(_) => ErrorKind::MethodNotAllowed,
             _ => ErrorKind::BadRequest,
+        }
+    }
+
+    /// The error that tells it.
+    pub fn error(self) -> ProxyError {
+        let kind = self.kind();
+        let refused = kind == ErrorKind::MethodNotAllowed;
+        ProxyError {
+            allow: refused.then(|| "GET, HEAD, POST".to_owned()),
+            ..ProxyError::new(kind, format!("hermes-proxyd: {self}"))
         }
     }
 }
