@@ -100,7 +100,7 @@ struct Head {
     fields: usize,
     empty_lines: u8,
     is_http10: bool,
-    to_head: bool,
+    bodiless: bool,
     length: Option<u64>,
     is_chunked: bool,
     extensions: usize,
@@ -173,7 +173,7 @@ impl Scanner {
 
     /// Whether the request under way is a HEAD, as far as is known.
     pub fn is_head_request(&self) -> bool {
-        self.head.to_head
+        self.head.bodiless
     }
 
     /// Heads that have come whole.
@@ -323,7 +323,7 @@ impl Scanner {
         match method {
             b"CONNECT" => return Err(Violation::MethodRefused("CONNECT")),
             b"TRACE" => return Err(Violation::MethodRefused("TRACE")),
-            _ => self.head.to_head = method == b"HEAD",
+            _ => self.head.bodiless = method == b"HEAD",
         }
         if target.first() != Some(&b'/') {
             return Err(Violation::NotAPath);

@@ -49,6 +49,10 @@ pub(super) async fn refuse(stream: &mut Socket, error: &ProxyError, to_head: boo
 /// Reads and throws away what the client is still sending, for a time. Closing at once would reset
 /// the connection, and take our answer with it.
 pub(super) async fn linger(stream: &mut Socket) {
+    // hyper leaves it open where another protocol was asked for.
+    if stream.shutdown().await.is_err() {
+        return;
+    }
     let read = async {
         let mut piece = vec![0; PIECE];
         let mut left = DISCARD;

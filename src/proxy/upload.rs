@@ -19,6 +19,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::Violation;
 
+/// Pieces below this size are copied to be kept.
+const SMALL: usize = 4096;
+/// What a kept piece takes beside its bytes.
+const PIECE: usize = 64;
+
 /// What limits an upload.
 #[derive(Debug, Clone)]
 pub(super) struct UploadLimits {
@@ -71,6 +76,8 @@ struct Source {
     /// How many of the kept pieces the present attempt has sent.
     sent: usize,
     kept_bytes: usize,
+    /// What they take of memory, and so of the limits.
+    kept_memory: usize,
     /// Whether everything that passed is kept.
     replayable: bool,
     received: u64,
@@ -99,6 +106,7 @@ impl Upload {
             kept: VecDeque::new(),
             sent: 0,
             kept_bytes: 0,
+            kept_memory: 0,
             received: 0,
             last: Instant::now(),
             failure: None,
@@ -205,12 +213,22 @@ impl Source {
         if !self.replayable {
             return;
         }
+        // A small piece would hold on to the whole buffer that it was read into.
+        let piece = if data.len() < SMALL {
+            Bytes::copy_from_slice(data)
+        } else {
+            data.clone()
+        };
+        let memory = data.len() + PIECE;
         let used = &self.limits.replay_used;
-        let total = used.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        let total = used.fetch_add(memory, Ordering::Relaxed) + memory;
         self.kept_bytes += data.len();
-        self.kept.push_back(data.clone());
+        self.kept_memory += memory;
+        self.kept.push_back(piece);
         self.sent += 1;
-        if self.kept_bytes > self.limits.replay || total > self.limits.replay_total {
+        let limit = self.limits.replay;
+        let many_pieces = self.kept_memory > limit.saturating_mul(2).saturating_add(SMALL);
+        if self.kept_bytes > limit || many_pieces || total > self.limits.replay_total {
             self.forget();
         }
     }
@@ -227,10 +245,10 @@ impl Source {
     /// The first kept piece, which is kept no longer.
     fn next_kept(&mut self) -> Option<Bytes> {
         let piece = self.kept.pop_front()?;
+        let memory = piece.len() + PIECE;
         self.kept_bytes -= piece.len();
-        self.limits
-            .replay_used
-            .fetch_sub(piece.len(), Ordering::Relaxed);
+        self.kept_memory -= memory;
+        self.limits.replay_used.fetch_sub(memory, Ordering::Relaxed);
         Some(piece)
     }
 
@@ -258,7 +276,7 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.limits
             .replay_used
-            .fetch_sub(self.kept_bytes, Ordering::Relaxed);
+            .fetch_sub(self.kept_memory, Ordering::Relaxed);
     }
 }
 

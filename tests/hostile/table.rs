@@ -141,9 +141,10 @@ fn render(text: &str, value: &str, number: usize) -> Vec<Piece> {
     let open = text.ends_with('\\') && !text.ends_with("\\\\");
     let mut joined = String::new();
     for line in text.split('\n') {
-        match line.strip_suffix('\\').filter(|rest| !rest.ends_with('\\')) {
-            Some(line) => joined.push_str(line),
-            None => joined.push_str(&format!("{line}\\r\\n")),
+        let whole_line = line.strip_suffix('\\').filter(|rest| !rest.ends_with('\\'));
+        joined.push_str(whole_line.unwrap_or(line));
+        if whole_line.is_none() {
+            joined.push_str("\\r\\n");
         }
     }
     if whole && !open {
