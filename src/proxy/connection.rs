@@ -4,24 +4,24 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{ErrorKind, ProxyError};
+use super::framing::{MOST_FIELDS, Scanner};
 use super::gateway::Gateway;
 use super::handler::{self, Entry};
-use super::patience;
+use super::parting;
+use super::patience::{self, Watched};
 use super::socket::Socket;
 
-/// Field lines that a request may have.
-const MOST_FIELDS: usize = 100;
+/// What hyper's buffer is larger than a head, so that its own limit is never the one that ends it.
+const ROOM: usize = 8 * 1024;
 
 /// When connections end.
 #[derive(Debug, Clone)]
@@ -50,12 +50,17 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
             Box::pin(async move { Ok::<_, Infallible>(answer.await) });
         answer
     });
-    let (stream, timer) = patience::watch(stream, timeouts.headers, timeouts.keep_alive);
+    let (stream, timer) = patience::watch(
+        stream,
+        Scanner::new(headers),
+        timeouts.headers,
+        timeouts.keep_alive,
+    );
     let mut connection = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(timeouts.headers)
         .max_headers(MOST_FIELDS)
-        .max_buf_size(headers)
+        .max_buf_size(headers + ROOM)
         .serve_connection(TokioIo::new(stream), service);
     let mut draining = pin!(stop.drain.cancelled());
     let mut drained = false;
@@ -72,19 +77,38 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
             }
         }
     };
-    let Err(error) = result else { return };
-    if error.is_timeout() {
-        let parts = connection.into_parts();
+    let parts = connection.into_parts();
+    let ending = end(parts.io.into_inner(), &parts.read_buf, result, &http10);
+    tokio::select! {
+        () = ending => {}
+        () = stop.abort.cancelled() => {}
+    }
+}
+
+/// Ends a connection that hyper is done with; `unread` is what it has read and not looked at.
+async fn end(watched: Watched, unread: &[u8], result: hyper::Result<()>, http10: &AtomicBool) {
+    let last_word = match (watched.unanswered(), &result) {
+        (Some(violation), _) => Some(violation.error()),
         // Without a byte of a head it was an idle connection.
-        if !parts.read_buf.is_empty() {
-            say_timeout(parts.io.into_inner().into_inner()).await;
+        (None, Err(error)) if error.is_timeout() => watched.is_in_head().then(|| {
+            let message = "hermes-proxyd: the request's head came too slowly (`timeouts.headers`)";
+            ProxyError::new(ErrorKind::RequestTimeout, message)
+        }),
+        (None, Ok(())) => None,
+        (None, Err(error)) => {
+            tracing::debug!(%error, "a client's connection ended");
+            end_abruptly(&watched.into_inner(), http10);
+            return;
         }
-    } else {
-        tracing::debug!(%error, "a client's connection ended");
-        end_abruptly(
-            &connection.into_parts().io.into_inner().into_inner(),
-            &http10,
-        );
+    };
+    let goes_on = watched.is_unfinished() || !unread.is_empty();
+    let to_head = watched.is_head_request();
+    let mut stream = watched.into_inner();
+    if let Some(error) = &last_word {
+        parting::refuse(&mut stream, error, to_head).await;
+    }
+    if goes_on {
+        parting::linger(&mut stream).await;
     }
 }
 
@@ -93,26 +117,5 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
 fn end_abruptly(stream: &Socket, http10: &AtomicBool) {
     if http10.load(Ordering::Relaxed) {
         stream.set_zero_linger();
-    }
-}
-
-/// hyper closes a connection whose head came too slowly without a word; the client gets one.
-async fn say_timeout(mut stream: Socket) {
-    let message = "hermes-proxyd: the request's head came too slowly (`timeouts.headers`)";
-    let error = ProxyError::new(ErrorKind::RequestTimeout, message);
-    let body = error.body();
-    let code = error.kind.code();
-    let head = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nx-hermes-error: {code}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    let write = async {
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(&body).await?;
-        stream.shutdown().await
-    };
-    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), write).await {
-        tracing::debug!(%error, "a slow client did not take its error");
     }
 }

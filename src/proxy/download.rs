@@ -15,15 +15,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{ErrorKind, ProxyError};
 use super::outcome::{End, Outcome};
-use super::upload::Upload;
 
 /// The body of any answer.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
     /// Made here, whole.
     Whole(Option<Bytes>),
-    /// An error of ours to a client that may still be sending its body.
-    Refusal(Box<Refusal>),
     /// From the provider.
     Stream(Box<Download>),
 }
@@ -201,79 +198,6 @@ impl Download {
     }
 }
 
-/// An error of ours to a client that is still sending. Closing at once would reset the
-/// connection and take the answer with it; so the last byte waits until the client's body has
-/// been read and thrown away, or until that takes too long.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    text: Bytes,
-    rest: Rest,
-    discarded: usize,
-    deadline: Pin<Box<Sleep>>,
-}
-
-/// What the client is still sending.
-#[derive(Debug)]
-pub(super) enum Rest {
-    /// Its body, untouched.
-    Body(Incoming),
-    /// Its body, part of which went to the provider.
-    Upload(Upload),
-}
-
-impl Rest {
-    /// Whether nothing more can come.
-    pub(super) fn is_over(&self) -> bool {
-        match self {
-            Self::Upload(upload) => upload.is_finished(),
-            Self::Body(body) => body.is_end_stream(),
-        }
-    }
-
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        match self {
-            Self::Upload(upload) => upload.poll_discard(cx),
-            Self::Body(body) => Pin::new(body).poll_frame(cx).map(|frame| {
-                let frame = frame?.ok()?;
-                Some(frame.data_ref().map_or(0, Bytes::len))
-            }),
-        }
-    }
-}
-
-impl Refusal {
-    /// Bytes that are read and thrown away at most.
-    const DISCARD: usize = 256 * 1024 * 1024;
-    /// How long the client may take.
-    const TIME: Duration = Duration::from_secs(5);
-
-    pub(super) fn new(text: Bytes, rest: Rest) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(Self::TIME));
-        Self {
-            text,
-            rest,
-            discarded: 0,
-            deadline,
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        if self.text.len() > 1 {
-            let most = self.text.split_to(self.text.len() - 1);
-            return Poll::Ready(Some(Ok(Frame::data(most))));
-        }
-        while self.discarded < Self::DISCARD && self.deadline.as_mut().poll(cx).is_pending() {
-            match self.rest.poll_discard(cx) {
-                Poll::Ready(Some(bytes)) => self.discarded += bytes,
-                Poll::Ready(None) => break,
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        let last = std::mem::take(&mut self.text);
-        Poll::Ready((!last.is_empty()).then(|| Ok(Frame::data(last))))
-    }
-}
-
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Aborted;
@@ -284,7 +208,6 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Refusal(refusal) => refusal.poll(cx),
             Self::Stream(download) => download.poll(cx),
         }
     }
@@ -292,7 +215,6 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Refusal(refusal) => refusal.text.is_empty(),
             Self::Stream(download) => {
                 matches!(download.state, State::Passing) && download.incoming.is_end_stream()
             }
@@ -304,7 +226,6 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Refusal(refusal) => SizeHint::with_exact(refusal.text.len() as u64),
             Self::Stream(download) => download.incoming.size_hint(),
         }
     }

@@ -60,6 +60,8 @@ pub enum ErrorKind {
     RequestTimeout,
     /// The body is too large.
     RequestTooLarge,
+    /// The head is too large.
+    HeadersTooLarge,
     /// The body is not JSON.
     UnsupportedMediaType,
     /// The provider can't be reached, or does not speak HTTP.
@@ -76,7 +78,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the README's table true.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -89,6 +91,7 @@ impl ErrorKind {
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::RequestTooLarge,
+        Self::HeadersTooLarge,
         Self::UnsupportedMediaType,
         Self::UpstreamUnreachable,
         Self::CredentialsUnavailable,
@@ -112,6 +115,7 @@ impl ErrorKind {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::RequestTooLarge => "request_too_large",
+            Self::HeadersTooLarge => "request_headers_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::CredentialsUnavailable => "credentials_unavailable",
@@ -134,6 +138,7 @@ impl ErrorKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
             Self::CredentialsUnavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT,
-    HeaderValue, UPGRADE,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue,
+    UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
-use super::download::{AnswerBody, Download, Refusal, Rest};
+use super::download::{AnswerBody, Download};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
@@ -96,7 +96,7 @@ pub(super) async fn handle(
         Ok(decision)
     });
     let mut answer = match decision {
-        Err(error) => refuse(&error, outcome, &head, Rest::Body(body)),
+        Err(error) => refuse(&error, outcome, body.is_end_stream()),
         Ok(Decision::Answer(response)) => whole(response, outcome, End::Complete),
         Ok(Decision::Local(path, upstream)) => {
             let response = local::answer(path, &rules, upstream.map(|upstream| &**upstream));
@@ -187,9 +187,6 @@ fn busy(full: &Full) -> ProxyError {
 
 fn well_formed(head: &Parts) -> Result<(), ProxyError> {
     let refused = |message: &str| Err(ProxyError::new(ErrorKind::BadRequest, message));
-    if head.uri.authority().is_some() || head.method == Method::CONNECT {
-        return refused("the request target must be a path; this service is no forward proxy");
-    }
     // Java's client asks for h2c with every request and goes on without it (RFC 9110 §7.8).
     let foreign = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
     if head.headers.get_all(UPGRADE).iter().any(foreign) {
@@ -215,12 +212,12 @@ fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), Prox
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }
-    let Some(kind) = head.headers.get(CONTENT_TYPE) else {
-        return Ok(());
+    let is_json = |kind: &HeaderValue| {
+        let kind = kind.to_str().unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
     };
-    let kind = kind.to_str().unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if head.headers.get_all(CONTENT_TYPE).iter().all(is_json) {
         return Ok(());
     }
     let message = "hermes-proxyd: a request body must have the content type application/json";
@@ -266,7 +263,7 @@ async fn forward(
     let lease = match upstream.credentials.credential().await {
         Ok(lease) => lease,
         Err(refusal) => {
-            return refuse(&no_credential(refusal), outcome, &head, Rest::Body(body));
+            return refuse(&no_credential(refusal), outcome, body.is_end_stream());
         }
     };
     let limits = &rules.limits;
@@ -299,7 +296,7 @@ async fn forward(
     match exchange.run(lease).await {
         Ok(answer) => pass(answer, outcome, rules),
         Err(error) => match exchange.upload {
-            Some(upload) => refuse(&error, outcome, &head, Rest::Upload(upload)),
+            Some(upload) => refuse(&error, outcome, upload.is_finished()),
             None => whole(error.response(), outcome, End::Refused(error.kind.code())),
         },
     }
@@ -377,6 +374,7 @@ impl Exchange<'_> {
                 ErrorKind::RequestTimeout,
                 "hermes-proxyd: the request body came too slowly (`timeouts.body`)",
             ),
+            UploadError::Malformed(violation) => violation.error(),
             UploadError::Broken | UploadError::Superseded => ProxyError::new(
                 ErrorKind::BadRequest,
                 "hermes-proxyd: the request body broke off",
@@ -425,22 +423,16 @@ fn pass(answer: Response<Incoming>, mut outcome: Outcome, rules: &Rules) -> Resp
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 
-/// An error of ours. When the client may still be sending its body, the connection ends with
-/// this answer, so that nothing of the body becomes the next request.
-fn refuse(error: &ProxyError, outcome: Outcome, head: &Parts, rest: Rest) -> Response<AnswerBody> {
+/// An error of ours. When the client may still be sending its body, or may mean something else by
+/// what it sends, the connection ends with this answer, so that nothing of it becomes the next
+/// request; `connection` sees to it that the client gets the answer.
+fn refuse(error: &ProxyError, outcome: Outcome, is_over: bool) -> Response<AnswerBody> {
     let end = End::Refused(error.kind.code());
-    if rest.is_over() {
-        return whole(error.response(), outcome, end);
-    }
-    let (parts, text) = error.response().into_parts();
-    let mut response = whole(Response::from_parts(parts, text.clone()), outcome, end);
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
-    // A client that waits for 100 Continue, or went silent, sends nothing to be thrown away.
-    let silent = error.kind == ErrorKind::RequestTimeout;
-    if !silent && !head.headers.contains_key(EXPECT) {
-        *response.body_mut() = AnswerBody::Refusal(Box::new(Refusal::new(text, rest)));
+    let mut response = whole(error.response(), outcome, end);
+    if !is_over || error.kind == ErrorKind::BadRequest {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

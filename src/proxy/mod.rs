@@ -1,7 +1,7 @@
 //! The port: from a client's connection to the provider and back.
 //!
 //! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
-//! over one, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers`
+//! over one, `framing` refuses what can be read in two ways (pure), `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers`
 //! builds what goes out (pure), `upstream` sends it, `upload` and `download` pass the bytes,
 //! `outcome` writes the one log line. `error` is the one place that turns errors into HTTP.
 
@@ -11,6 +11,7 @@ mod dial;
 mod download;
 mod egress;
 pub mod error;
+pub mod framing;
 mod gateway;
 pub mod guard;
 mod handler;
@@ -20,6 +21,7 @@ mod life;
 mod listener;
 mod local;
 mod outcome;
+mod parting;
 mod patience;
 mod peer;
 pub mod route;

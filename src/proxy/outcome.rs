@@ -51,7 +51,8 @@ pub(super) struct Outcome {
     client: Option<Arc<Client>>,
     /// Its place, given back with the last byte.
     visit: Option<Visit>,
-    method: Method,
+    /// Unless it is unknown.
+    method: Option<Method>,
     started: Instant,
     first_byte: Option<Instant>,
     status: Option<StatusCode>,
@@ -68,6 +69,8 @@ enum Target {
     Asked(Uri),
     /// A provider and its path.
     Routed(Arc<str>, Arc<str>),
+    /// Its head was refused before anybody read it.
+    Unread,
 }
 
 /// A request's number: in the log, and in the answer's `x-hermes-request-id`.
@@ -106,9 +109,18 @@ impl Counters {
 impl Outcome {
     /// A request that has just come. Until told otherwise, its end is that the client left.
     pub(super) fn new(method: Method, uri: Uri) -> Self {
+        Self::of(Some(method), Target::Asked(uri))
+    }
+
+    /// A request whose head was refused before anybody read it.
+    pub(super) fn unread() -> Self {
+        Self::of(None, Target::Unread)
+    }
+
+    fn of(method: Option<Method>, target: Target) -> Self {
         Self {
             id: RequestId::draw(),
-            target: Target::Asked(uri),
+            target,
             counters: None,
             client: None,
             visit: None,
@@ -184,6 +196,7 @@ impl Drop for Outcome {
         let (provider, path) = match &self.target {
             Target::Routed(provider, path) => (&**provider, &**path),
             Target::Asked(uri) => ("", uri.path()),
+            Target::Unread => ("", ""),
         };
         let (end, code) = match self.end {
             End::Complete => ("complete", ""),
@@ -195,7 +208,7 @@ impl Drop for Outcome {
             id = std::str::from_utf8(&digits).unwrap_or_default(),
             client = self.client.as_ref().map(|client| client.name()),
             provider,
-            method = self.method.as_str(),
+            method = self.method.as_ref().map_or("", Method::as_str),
             path = path.get(..200).unwrap_or(path),
             status = self.status.map_or(0, |status| status.as_u16()),
             first_byte_us = self.first_byte.map(micros),

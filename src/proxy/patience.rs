@@ -1,59 +1,83 @@
-//! How long a client's connection is waited for: for the rest of a request's head, and, longer,
-//! for the next request.
+//! A client's connection as hyper reads it: how long it is waited for, and which of its bytes are
+//! handed on.
 //!
-//! hyper has one limit for both. So its timer is ours, and the stream tells it whether anything
-//! of a head has come.
+//! hyper has one limit for the rest of a request's head and for the next request. So its timer is
+//! ours, and the stream tells it whether anything of a head has come. The stream hands on what
+//! [`super::framing`] lets pass: of a head that it refuses, hyper never sees the end.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::framing::{Scanner, Stop, Violation};
 use super::socket::Socket;
 
-/// A client's stream that counts its reads.
+/// A client's stream that looks at what it reads.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: Socket,
-    reads: Arc<AtomicU64>,
+    scanner: Scanner,
+    refused: Option<Stop>,
+    /// hyper was told that it gets nothing more.
+    told: bool,
+    progress: Arc<Progress>,
+}
+
+/// How far a connection is, as its stream tells its timer and the other way round. All of it is
+/// read and written by the connection's one task.
+#[derive(Debug, Default)]
+struct Progress {
+    /// A whole head has come.
+    served: AtomicBool,
+    /// A head has begun and is not whole.
+    in_head: AtomicBool,
+    /// hyper waits for a head; whatever came before is answered.
+    awaits_head: AtomicBool,
 }
 
 /// The timer of one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Patience {
-    reads: Arc<AtomicU64>,
+    progress: Arc<Progress>,
     head: Duration,
     keep_alive: Duration,
 }
 
-/// A wait for a head.
+/// A wait for a head. hyper keeps it until it has the head.
 struct Wait {
     patience: Patience,
-    /// Reads when it began.
-    begun_with: u64,
-    /// The head's first bytes have come, and its limit runs.
+    /// The head's limit runs.
     head_began: bool,
     sleep: Pin<Box<tokio::time::Sleep>>,
 }
 
 /// A stream and its timer. `head` is the limit from a head's first byte to its last, and for the
 /// first request of a connection from its start; `keep_alive` that for the next one to begin.
-pub(super) fn watch(stream: Socket, head: Duration, keep_alive: Duration) -> (Watched, Patience) {
-    let reads = Arc::new(AtomicU64::new(0));
+pub(super) fn watch(
+    stream: Socket,
+    scanner: Scanner,
+    head: Duration,
+    keep_alive: Duration,
+) -> (Watched, Patience) {
+    let progress = Arc::new(Progress::default());
     let watched = Watched {
         stream,
-        reads: reads.clone(),
+        scanner,
+        refused: None,
+        told: false,
+        progress: progress.clone(),
     };
     (
         watched,
         Patience {
-            reads,
+            progress,
             head,
             keep_alive,
         },
@@ -65,6 +89,46 @@ impl Watched {
     pub(super) fn into_inner(self) -> Socket {
         self.stream
     }
+
+    /// Whether a head has begun that is not whole.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.scanner.is_in_head()
+    }
+
+    /// Whether the answer has no body, whatever it says.
+    pub(super) fn is_head_request(&self) -> bool {
+        self.scanner.is_head_request()
+    }
+
+    /// A head that was refused, and that nobody has answered.
+    pub(super) fn unanswered(&self) -> Option<Violation> {
+        let stop = self.refused.filter(|stop| self.told && !stop.in_body)?;
+        Some(stop.violation)
+    }
+
+    /// Whether the client may be sending what nobody reads.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.refused.is_some() || self.scanner.is_in_body()
+    }
+
+    /// hyper asks for more than passes. The answers to what came before a refused head are let go
+    /// out; then hyper asks for it again.
+    fn refuse(&mut self, stop: Stop) -> Poll<io::Result<()>> {
+        if !stop.in_body && !self.progress.awaits_head.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        self.told = true;
+        let error = io::Error::new(io::ErrorKind::InvalidData, stop.violation);
+        Poll::Ready(Err(error))
+    }
+
+    fn note_progress(&self) {
+        let progress = &self.progress;
+        let served = self.scanner.requests() > 0;
+        progress.served.store(served, Ordering::Relaxed);
+        let in_head = self.scanner.is_in_head();
+        progress.in_head.store(in_head, Ordering::Relaxed);
+    }
 }
 
 impl Timer for Patience {
@@ -73,8 +137,9 @@ impl Timer for Patience {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let begun_with = self.reads.load(Ordering::Relaxed);
-        let idle = begun_with > 0;
+        self.progress.awaits_head.store(true, Ordering::Relaxed);
+        let idle = self.progress.served.load(Ordering::Relaxed)
+            && !self.progress.in_head.load(Ordering::Relaxed);
         // hyper asks for the head's limit; between two requests there is another.
         let deadline = if idle {
             tokio::time::Instant::now() + self.keep_alive
@@ -83,7 +148,6 @@ impl Timer for Patience {
         };
         Box::pin(Wait {
             patience: self.clone(),
-            begun_with,
             head_began: !idle,
             sleep: Box::pin(tokio::time::sleep_until(deadline)),
         })
@@ -98,8 +162,7 @@ impl Future for Wait {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let reads = self.patience.reads.load(Ordering::Relaxed);
-        if !self.head_began && reads > self.begun_with {
+        if !self.head_began && self.patience.progress.in_head.load(Ordering::Relaxed) {
             self.head_began = true;
             let limit = tokio::time::Instant::now() + self.patience.head;
             self.sleep.as_mut().reset(limit);
@@ -110,18 +173,38 @@ impl Future for Wait {
 
 impl Sleep for Wait {}
 
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let awaits = &self.patience.progress.awaits_head;
+        awaits.store(false, Ordering::Relaxed);
+    }
+}
+
 impl AsyncRead for Watched {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(stop) = this.refused {
+            return this.refuse(stop);
+        }
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            // Read and written by this connection's one task.
-            self.reads
-                .store(self.reads.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if new.is_empty() {
+            return result;
+        }
+        let scanned = this.scanner.scan(new);
+        this.note_progress();
+        let Err(stop) = scanned else {
+            return result;
+        };
+        this.refused = Some(stop);
+        buffer.set_filled(before + stop.passes);
+        if stop.passes == 0 {
+            return this.refuse(stop);
         }
         result
     }
@@ -153,6 +236,10 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The answer to a refused head is still to come.
+        if self.unanswered().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -17,6 +17,13 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::framing::Violation;
+
+/// Pieces below this size are copied to be kept.
+const SMALL: usize = 4096;
+/// What a kept piece takes beside its bytes.
+const PIECE: usize = 64;
+
 /// What limits an upload.
 #[derive(Debug, Clone)]
 pub(super) struct UploadLimits {
@@ -40,8 +47,21 @@ pub(super) enum UploadError {
     TooSlow,
     #[error("the client's body broke off")]
     Broken,
+    #[error("the client's body is malformed: {0}")]
+    Malformed(Violation),
     #[error("the body was taken over by a replay")]
     Superseded,
+}
+
+impl UploadError {
+    /// Why hyper gives no more of a body.
+    fn of(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error)
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+            .and_then(std::io::Error::get_ref)
+            .and_then(|cause| cause.downcast_ref::<Violation>());
+        cause.map_or(Self::Broken, |violation| Self::Malformed(*violation))
+    }
 }
 
 /// A client's body, shared by the attempts to send it.
@@ -56,6 +76,8 @@ struct Source {
     /// How many of the kept pieces the present attempt has sent.
     sent: usize,
     kept_bytes: usize,
+    /// What they take of memory, and so of the limits.
+    kept_memory: usize,
     /// Whether everything that passed is kept.
     replayable: bool,
     received: u64,
@@ -84,6 +106,7 @@ impl Upload {
             kept: VecDeque::new(),
             sent: 0,
             kept_bytes: 0,
+            kept_memory: 0,
             received: 0,
             last: Instant::now(),
             failure: None,
@@ -153,15 +176,6 @@ impl Upload {
         self.source().last
     }
 
-    /// Reads on and throws away, whatever the limits say. `None` at the end.
-    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        let mut source = self.source();
-        Pin::new(&mut source.incoming).poll_frame(cx).map(|frame| {
-            let frame = frame?.ok()?;
-            Some(frame.data_ref().map_or(0, Bytes::len))
-        })
-    }
-
     fn source(&self) -> MutexGuard<'_, Source> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,7 +189,9 @@ impl Source {
                     self.finished = true;
                     return Poll::Ready(None);
                 }
-                Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(UploadError::Broken)))),
+                Some(Err(error)) => {
+                    return Poll::Ready(Some(Err(self.fail(UploadError::of(&error)))));
+                }
                 Some(Ok(frame)) => frame,
             };
             // Trailers of a request go no further.
@@ -197,12 +213,22 @@ impl Source {
         if !self.replayable {
             return;
         }
+        // A small piece would hold on to the whole buffer that it was read into.
+        let piece = if data.len() < SMALL {
+            Bytes::copy_from_slice(data)
+        } else {
+            data.clone()
+        };
+        let memory = data.len() + PIECE;
         let used = &self.limits.replay_used;
-        let total = used.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        let total = used.fetch_add(memory, Ordering::Relaxed) + memory;
         self.kept_bytes += data.len();
-        self.kept.push_back(data.clone());
+        self.kept_memory += memory;
+        self.kept.push_back(piece);
         self.sent += 1;
-        if self.kept_bytes > self.limits.replay || total > self.limits.replay_total {
+        let limit = self.limits.replay;
+        let many_pieces = self.kept_memory > limit.saturating_mul(2).saturating_add(SMALL);
+        if self.kept_bytes > limit || many_pieces || total > self.limits.replay_total {
             self.forget();
         }
     }
@@ -219,10 +245,10 @@ impl Source {
     /// The first kept piece, which is kept no longer.
     fn next_kept(&mut self) -> Option<Bytes> {
         let piece = self.kept.pop_front()?;
+        let memory = piece.len() + PIECE;
         self.kept_bytes -= piece.len();
-        self.limits
-            .replay_used
-            .fetch_sub(piece.len(), Ordering::Relaxed);
+        self.kept_memory -= memory;
+        self.limits.replay_used.fetch_sub(memory, Ordering::Relaxed);
         Some(piece)
     }
 
@@ -250,7 +276,7 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.limits
             .replay_used
-            .fetch_sub(self.kept_bytes, Ordering::Relaxed);
+            .fetch_sub(self.kept_memory, Ordering::Relaxed);
     }
 }
 
