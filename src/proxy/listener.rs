@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,9 +38,31 @@ pub struct Port {
     /// The provider that `/v1` means here, when it is not the default one.
     pub provider: Option<ProviderName>,
     connections: Arc<AtomicU64>,
+    accepting: AbortHandle,
+}
+
+/// One connection that is counted for as long as this lives, whatever its task comes to.
+struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    fn new(connections: Arc<AtomicU64>) -> Self {
+        connections.fetch_add(1, Ordering::Relaxed);
+        Self(connections)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Port {
+    /// Whether connections are still accepted; not after the drain.
+    pub fn is_accepting(&self) -> bool {
+        !self.accepting.is_finished()
+    }
+
     /// Connections open now.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
@@ -84,15 +107,16 @@ impl Bound {
         tracker: &TaskTracker,
     ) -> Port {
         let connections = Arc::new(AtomicU64::new(0));
-        let port = Port {
-            address: self.address,
-            provider: self.provider.clone(),
-            connections: connections.clone(),
-        };
+        let (address, provider) = (self.address, self.provider.clone());
         let stop = Stop { drain, abort };
-        let tasks = tracker.clone();
-        tracker.spawn(self.accept(gateway, permits, stop, (tasks, connections)));
-        port
+        let tasks = (tracker.clone(), connections.clone());
+        let accepting = tracker.spawn(self.accept(gateway, permits, stop, tasks));
+        Port {
+            address,
+            provider,
+            connections,
+            accepting: accepting.abort_handle(),
+        }
     }
 
     async fn accept(
@@ -134,12 +158,11 @@ impl Bound {
                 local: local.ip().to_canonical(),
                 provider: self.provider.clone(),
             });
-            let (gateway, stop, connections) = (gateway.clone(), stop.clone(), connections.clone());
-            connections.fetch_add(1, Ordering::Relaxed);
+            let (gateway, stop) = (gateway.clone(), stop.clone());
+            let counted = Counted::new(connections.clone());
             tracker.spawn(async move {
                 connection::serve(Socket::Tcp(stream), gateway, entry, stop).await;
-                connections.fetch_sub(1, Ordering::Relaxed);
-                drop(permit);
+                drop((counted, permit));
             });
         }
     }
