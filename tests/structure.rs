@@ -79,7 +79,7 @@ const STAYS: [(&str, &[&str]); 15] = [
 ];
 
 /// Files that do no I/O and wait for nothing.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
@@ -93,6 +93,7 @@ const PURE: [&str; 16] = [
     "credentials/schedule.rs",
     "hooks/notice.rs",
     "provider/jwt.rs",
+    "proxy/events.rs",
     "proxy/guard.rs",
     "proxy/headers.rs",
     "proxy/route.rs",

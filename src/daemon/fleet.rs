@@ -237,6 +237,7 @@ impl Fleet {
             client,
             forward_headers: settings.forward_headers.clone(),
             user_agent: settings.user_agent,
+            append_done: settings.append_done,
             counters: counters.unwrap_or_else(|| Arc::new(Counters::default())),
             name,
         }

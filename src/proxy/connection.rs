@@ -1,27 +1,39 @@
 //! One client's connection: its requests one after the other, its limits, and how it ends.
 
-use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Version};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::download::Aborted;
 use super::error::{ErrorKind, ProxyError};
 use super::gateway::Gateway;
 use super::handler::{self, Entry};
 use super::patience;
+use super::presence::{HungUp, Presence, Present};
 use super::socket::Socket;
+use crate::config::Timeouts;
 
 /// Field lines that a request may have.
 const MOST_FIELDS: usize = 100;
+/// Bytes that wait in the kernel for a client that does not read. It also makes a slow reader one
+/// that takes something now and then: the kernel says that there is room again when a third of it
+/// is free.
+const SEND_BUFFER: usize = 256 * 1024;
+/// After a shutdown's grace, answers have this long for their last word.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// When connections end.
 #[derive(Debug, Clone)]
@@ -34,23 +46,39 @@ pub(super) struct Stop {
 
 /// Serves one client until it leaves or `stop` ends it.
 pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entry>, stop: Stop) {
-    stream.set_nodelay();
     let rules = gateway.rules();
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
-    let http10 = Arc::new(AtomicBool::new(false));
-    let seen = http10.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let presence = Presence::new(stop.abort.clone());
+    let theirs = presence.clone();
+    let answer =
+        move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
+    drive(stream, (headers, timeouts), (stop, theirs), answer).await;
+}
+
+/// The same with whatever answers the requests.
+async fn drive<F, B>(
+    stream: Socket,
+    (headers, timeouts): (usize, Timeouts),
+    (stop, presence): (Stop, Presence),
+    answer: impl Fn(Request<Incoming>) -> F,
+) where
+    F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Aborted> + 'static,
+{
+    stream.set_nodelay();
+    stream.set_send_buffer(SEND_BUFFER);
+    let http10 = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
         if request.version() == Version::HTTP_10 {
-            seen.store(true, Ordering::Relaxed);
+            http10.store(true, Ordering::Relaxed);
         }
-        let answer = handler::handle(gateway.clone(), entry.clone(), request);
         // Boxed, so that a connection whose answer streams keeps no room for it.
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(async move { Ok::<_, Infallible>(answer.await) });
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(answer(request));
         answer
     });
     let (stream, timer) = patience::watch(stream, timeouts.headers, timeouts.keep_alive);
+    let stream = Present::watch(stream, presence.clone(), timeouts.idle);
     let mut connection = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(timeouts.headers)
@@ -58,33 +86,56 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
         .max_buf_size(headers)
         .serve_connection(TokioIo::new(stream), service);
     let mut draining = pin!(stop.drain.cancelled());
-    let mut drained = false;
+    let (mut drained, mut cut_at) = (false, None);
     let result = loop {
         tokio::select! {
-            result = &mut connection => break result,
+            result = AssertUnwindSafe(&mut connection).catch_unwind() => break result,
             () = &mut draining, if !drained => {
                 drained = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            () = stop.abort.cancelled() => {
-                end_abruptly(&connection.into_parts().io.into_inner().into_inner(), &http10);
+            // The answers see it when they are polled next, which is at once.
+            () = stop.abort.cancelled(), if cut_at.is_none() => {
+                cut_at = Some(Instant::now() + LAST_WORD);
+            }
+            () = sleep_until(cut_at.unwrap_or_else(Instant::now)), if cut_at.is_some() => {
+                let stream = connection.into_parts().io.into_inner().into_inner().into_inner();
+                end_abruptly(&stream, &http10);
                 return;
             }
         }
     };
-    let Err(error) = result else { return };
+    let error = match result {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        // The log has it already; the answer must not look complete.
+        Err(_) => {
+            let stream = connection
+                .into_parts()
+                .io
+                .into_inner()
+                .into_inner()
+                .into_inner();
+            stream.set_zero_linger();
+            return;
+        }
+    };
+    let parts = connection.into_parts();
+    let stream = parts.io.into_inner().into_inner().into_inner();
     if error.is_timeout() {
-        let parts = connection.into_parts();
         // Without a byte of a head it was an idle connection.
         if !parts.read_buf.is_empty() {
-            say_timeout(parts.io.into_inner().into_inner()).await;
+            say_timeout(stream).await;
         }
+    } else if presence.has_stalled() {
+        tracing::info!(
+            idle_seconds = timeouts.idle.as_secs(),
+            "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
+        );
+        stream.set_zero_linger();
     } else {
         tracing::debug!(%error, "a client's connection ended");
-        end_abruptly(
-            &connection.into_parts().io.into_inner().into_inner(),
-            &http10,
-        );
+        end_abruptly(&stream, &http10);
     }
 }
 

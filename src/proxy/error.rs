@@ -62,13 +62,15 @@ pub enum ErrorKind {
     CredentialsUnavailable,
     /// The provider is too slow.
     UpstreamTimeout,
+    /// The service is being stopped.
+    ShuttingDown,
     /// A defect of ours.
     Internal,
 }
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the README's table true.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -82,6 +84,7 @@ impl ErrorKind {
         Self::UpstreamUnreachable,
         Self::CredentialsUnavailable,
         Self::UpstreamTimeout,
+        Self::ShuttingDown,
         Self::Internal,
     ];
 
@@ -101,6 +104,7 @@ impl ErrorKind {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::CredentialsUnavailable => "credentials_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         }
     }
@@ -117,7 +121,7 @@ impl ErrorKind {
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
-            Self::CredentialsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CredentialsUnavailable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -33,6 +33,8 @@ pub struct Upstream {
     pub forward_headers: Vec<HeaderName>,
     /// Whose `User-Agent` the provider sees.
     pub user_agent: UserAgent,
+    /// Whether event streams that lack their `[DONE]` get one.
+    pub append_done: bool,
     /// Its requests.
     pub counters: Arc<Counters>,
 }

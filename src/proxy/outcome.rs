@@ -36,6 +36,10 @@ pub(super) enum End {
     Refused(&'static str),
     /// The provider's answer broke off.
     UpstreamBroke,
+    /// A shutdown's grace was over.
+    Cut,
+    /// A defect of ours ended it.
+    Defect,
     /// The client left first.
     ClientLeft,
 }
@@ -86,6 +90,12 @@ impl RequestId {
     }
 }
 
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 impl Counters {
     /// The counts now.
     pub fn counts(&self) -> Counts {
@@ -100,9 +110,9 @@ impl Counters {
 
 impl Outcome {
     /// A request that has just come. Until told otherwise, its end is that the client left.
-    pub(super) fn new(method: Method, uri: Uri) -> Self {
+    pub(super) fn new(id: RequestId, method: Method, uri: Uri) -> Self {
         Self {
-            id: RequestId::draw(),
+            id,
             target: Target::Asked(uri),
             counters: None,
             method,
@@ -151,6 +161,9 @@ impl Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end = End::Defect;
+        }
         if let Some(counters) = &self.counters {
             counters.in_flight.fetch_sub(1, Ordering::Relaxed);
             let counter = if self.end == End::Complete {
@@ -172,6 +185,8 @@ impl Drop for Outcome {
             End::Complete => ("complete", ""),
             End::Refused(code) => ("refused", code),
             End::UpstreamBroke => ("upstream broke", ""),
+            End::Cut => ("cut at shutdown", ""),
+            End::Defect => ("defect", ""),
             End::ClientLeft => ("client left", ""),
         };
         tracing::info!(

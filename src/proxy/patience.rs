@@ -65,6 +65,11 @@ impl Watched {
     pub(super) fn into_inner(self) -> Socket {
         self.stream
     }
+
+    /// As [`Socket::is_hung_up`].
+    pub(super) fn is_hung_up(&self, cx: &mut Context<'_>) -> bool {
+        self.stream.is_hung_up(cx)
+    }
 }
 
 impl Timer for Patience {
