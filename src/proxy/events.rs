@@ -77,12 +77,11 @@ impl Events {
             self.extend_line(line);
             self.end_line();
             rest = match after {
-                [b'\r', b'\n', after @ ..] => after,
                 [b'\r'] => {
                     self.carriage_return = true;
                     &[]
                 }
-                [_, after @ ..] => after,
+                [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
                 [] => &[],
             };
         }
@@ -145,17 +144,13 @@ impl Finish {
             }
             if state == Self::Key(0) {
                 // Most pieces hold none: the search looks at many bytes at once.
-                match FINDER.find(rest) {
-                    Some(at) => {
-                        rest = rest.get(at + FINISH.len()..).unwrap_or_default();
-                        state = Self::Colon;
-                        continue;
-                    }
-                    None => {
-                        let tail = rest.len().saturating_sub(FINISH.len() - 1);
-                        rest = rest.get(tail..).unwrap_or_default();
-                    }
+                if let Some(at) = FINDER.find(rest) {
+                    rest = rest.get(at + FINISH.len()..).unwrap_or_default();
+                    state = Self::Colon;
+                    continue;
                 }
+                let tail = rest.len().saturating_sub(FINISH.len() - 1);
+                rest = rest.get(tail..).unwrap_or_default();
             }
             loop {
                 let [byte, after @ ..] = rest else {
@@ -181,13 +176,12 @@ impl Finish {
                     Self::Key(so_far + 1)
                 }
             }
-            (Self::Colon | Self::Value, b' ' | b'\t') => self,
+            (Self::Colon | Self::Value, b' ' | b'\t') | (Self::Ignored | Self::Found, _) => self,
             (Self::Colon, b':') => Self::Value,
             (Self::Value, b'"') => Self::Found,
             // The key starts with the one byte that it also ends with.
             (Self::Key(_), b'"') => Self::Key(1),
             (Self::Key(_) | Self::Colon | Self::Value, _) => Self::Key(0),
-            (Self::Ignored | Self::Found, _) => self,
         }
     }
 }

@@ -77,7 +77,7 @@ impl Presence {
             // hyper flushes whenever it is woken, as it was just now: see `poll_flush`.
             self.0.asked.store(true, Ordering::Relaxed);
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether a shutdown's grace is over.

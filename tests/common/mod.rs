@@ -18,6 +18,7 @@
 )]
 
 pub mod hermes;
+pub mod wire;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
