@@ -110,6 +110,7 @@ const PURE: &[&str] = &[
     "provider/jwt.rs",
     "proxy/framing.rs",
     "proxy/framing/violation.rs",
+    "proxy/events.rs",
     "proxy/guard.rs",
     "proxy/headers.rs",
     "proxy/route.rs",

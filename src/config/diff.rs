@@ -183,6 +183,7 @@ impl Keys {
             extra_paths,
             forward_headers,
             user_agent,
+            append_done,
             ca_file,
             token_timeout,
             refresh_lead,
@@ -197,6 +198,7 @@ impl Keys {
             forward_headers,
         );
         self.compare(&key("user_agent"), &old.user_agent, user_agent);
+        self.compare(&key("append_done"), &old.append_done, append_done);
         self.compare(&key("ca_file"), &old.ca_file, ca_file);
         self.compare(&key("token_timeout"), &old.token_timeout, token_timeout);
         self.compare(&key("refresh_lead"), &old.refresh_lead, refresh_lead);

@@ -274,6 +274,7 @@ fn provider(
     let extra_paths = table.list("extra_paths", "GET,POST /files", values::allowed_path);
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
     let user_agent = table.choice("user_agent", &USER_AGENTS);
+    let append_done = table.flag("append_done");
     let ca_file = table.text("ca_file", "~/company-ca.pem", path);
     let token_timeout = table.duration("token_timeout", WAIT);
     let refresh_lead = table.duration("refresh_lead", OPTIONAL_WAIT);
@@ -292,6 +293,7 @@ fn provider(
         extra_paths: merge(all_or(extra_paths, default.extra_paths)),
         forward_headers: all_or(forward_headers, default.forward_headers),
         user_agent: or(user_agent, default.user_agent),
+        append_done: or(append_done, default.append_done),
         ca_file: ca_file.map(|field| field.value),
         token_timeout: or(token_timeout, default.token_timeout),
         refresh_lead: or(refresh_lead, default.refresh_lead),

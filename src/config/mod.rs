@@ -188,6 +188,9 @@ pub struct Provider {
     pub forward_headers: Vec<HeaderName>,
     /// Which `User-Agent` the provider sees.
     pub user_agent: UserAgent,
+    /// Whether an event stream that ends after a `finish_reason`, but without the `data: [DONE]`
+    /// that SDKs wait for, gets one.
+    pub append_done: bool,
     /// PEM certificates that are trusted for this provider beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The limit for one request to the token endpoint.
@@ -394,6 +397,7 @@ impl Provider {
     /// A provider of this kind with every other setting at its default.
     pub fn of_kind(kind: ProviderKind) -> Self {
         Self {
+            append_done: matches!(kind, ProviderKind::Nous { .. }),
             kind,
             base_url: None,
             extra_paths: Vec::new(),

@@ -154,6 +154,7 @@ api_key_file = "~/key"
 extra_paths = ["/responses", "GET /files", "GET,POST /responses"]
 forward_headers = ["X-Request-Tag"]
 user_agent = "client"
+append_done = true
 ca_file = "~/ca.pem"
 token_timeout = "20s"
 refresh_lead = "1m30s"
@@ -221,6 +222,7 @@ refresh_lead = "1m30s"
         ],
         forward_headers: vec![HeaderName::from_static("x-request-tag")],
         user_agent: UserAgent::Client,
+        append_done: true,
         ca_file: Some(home.join("ca.pem")),
         token_timeout: Duration::from_secs(20),
         refresh_lead: Duration::from_secs(90),

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::Refreshed;
+use super::pulse::Pulse;
 use super::status::{StandingKind, Status};
 use super::store::{Place, Removed, StoreError};
 use crate::backoff;
@@ -82,6 +83,7 @@ pub(super) struct Shared {
     pub(super) snapshot: ArcSwap<Snapshot>,
     pub(super) changed: watch::Sender<()>,
     pub(super) status: Mutex<Status>,
+    pub(super) pulse: Pulse,
 }
 
 /// A provider's credentials, as requests see them. Cheap to clone.
@@ -218,6 +220,12 @@ impl Handle {
             Standing::Credential(_) | Standing::Pending => true,
             Standing::Starting | Standing::LoginNeeded(_) | Standing::Unreadable(_) => false,
         }
+    }
+
+    /// Whether the keeper lives, or has ended because it was told to. No step of a living one takes
+    /// longer than it may: locks, the token endpoint and the disk are waited for within limits.
+    pub fn keeper_is_well(&self) -> bool {
+        self.shared.pulse.is_well()
     }
 
     /// For `proxy status`.

@@ -18,6 +18,7 @@ use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
 use super::journal::{Entry, Journal, Kept};
 use super::notice::{Audience, Notice, NoticeKind};
+use super::pulse::Heart;
 use super::schedule::Window;
 use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
 use super::store::{Found, Store, StoreError};
@@ -39,6 +40,10 @@ const QUEUE: usize = 2048;
 const LOCK_WAIT: Duration = Duration::from_secs(15);
 /// A holder may keep the lock across one request; this much longer we wait.
 const LOCK_MARGIN: Duration = Duration::from_secs(5);
+/// The disk has this long on top of what a step waits for.
+const DISK: Duration = Duration::from_mins(1);
+/// The locks that one step takes, one after the other.
+const LOCKS: u32 = 3;
 /// Why there is no credential when nobody has logged in.
 pub(super) const NO_LOGIN: &str = "there is no login";
 /// So many spent refresh tokens are remembered: weeks of them.
@@ -105,6 +110,8 @@ pub struct Keeper {
     pub(super) told: Told,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
+    /// For the watchdog.
+    heart: Heart,
     commands: mpsc::Receiver<Command>,
     stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
 }
@@ -194,6 +201,16 @@ impl Unsaved {
     }
 }
 
+fn lock_limit(settings: &Settings) -> Duration {
+    LOCK_WAIT.max(settings.token_timeout + LOCK_MARGIN)
+}
+
+/// What a keeper may take from one sign of life to the next: all locks, one call of the token
+/// endpoint with its second try, and the disk.
+fn longest_step(settings: &Settings) -> Duration {
+    lock_limit(settings) * LOCKS + settings.token_timeout * 2 + DISK
+}
+
 /// Whether both are the same token, or both are none.
 pub(super) fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
     match (one, other) {
@@ -217,6 +234,7 @@ impl Keeper {
             LoginSource::Own => None,
         };
         let (sender, commands) = mpsc::channel(QUEUE);
+        let heart = Heart::new(longest_step(&settings));
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot {
                 generation: 0,
@@ -239,6 +257,7 @@ impl Keeper {
                 may_be_spent: false,
                 login: None,
             }),
+            pulse: heart.pulse(),
         });
         let handle = Handle {
             shared: shared.clone(),
@@ -268,6 +287,7 @@ impl Keeper {
             unproven: 0,
             told: Told::default(),
             mend_at: None,
+            heart,
             commands,
             stamps: Vec::new(),
         };
@@ -296,8 +316,10 @@ impl Keeper {
         if let Some(unsaved) = self.unsaved.clone() {
             self.take(&unsaved.login);
         }
+        self.step();
         self.look().await;
         while !stop.is_cancelled() {
+            self.step();
             if self.is_due() {
                 // What went wrong stands in the status, and it is tried again.
                 self.renew(None).await.ok();
@@ -308,11 +330,15 @@ impl Keeper {
                 biased;
                 () = stop.cancelled() => break,
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => {
+                        self.step();
+                        self.obey(command).await;
+                    }
                     None => break,
                 },
                 _ = clock::nap(&*clock, wake, longest) => {}
             }
+            self.step();
             self.notice_others().await;
             self.warn_of_the_end();
         }
@@ -323,9 +349,11 @@ impl Keeper {
                 self.obey(command).await;
             }
         }
+        self.step();
         if self.unsaved.is_some() {
             self.renew(None).await.ok();
         }
+        self.heart.ended();
         Estate {
             unsaved: self.unsaved,
             latest: self.latest,
@@ -358,7 +386,12 @@ impl Keeper {
 
     /// A lock is waited for longer than its holder's request may take.
     pub(super) fn lock_limit(&self) -> Duration {
-        LOCK_WAIT.max(self.settings.token_timeout + LOCK_MARGIN)
+        lock_limit(&self.settings)
+    }
+
+    /// A sign of life, before whatever may take its time.
+    pub(super) fn step(&self) {
+        self.heart.beat(longest_step(&self.settings));
     }
 
     /// The bearer in use.

@@ -12,6 +12,7 @@ mod handle;
 mod journal;
 mod keeper;
 mod notice;
+mod pulse;
 mod renewal;
 pub mod schedule;
 mod status;

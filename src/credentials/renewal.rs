@@ -392,6 +392,7 @@ impl Keeper {
         attempt: &mut Attempt<'_>,
         renewal: Renewal,
     ) -> Result<Option<RefreshResult>, Trouble> {
+        self.step();
         self.prepare(attempt).await?;
         let doubted = self.is_suspect(&attempt.login);
         attempt.doubted = doubted;

@@ -252,6 +252,7 @@ impl Fleet {
             forward_headers: settings.forward_headers.clone(),
             user_agent: settings.user_agent,
             own_mark: None,
+            append_done: settings.append_done,
             counters: counters.unwrap_or_else(|| Arc::new(Counters::default())),
             name,
         }

@@ -1,7 +1,9 @@
 //! hermes-proxyd: the composition root, and what a program needs around its job.
 //!
 //! - [`args`]: the command line.
-//! - `logging`, `signals`, `service_manager`, `port_holder`: the process and its surroundings.
+//! - `process`, `logging`, `signals`, `service_manager`, `port_holder`: the process and its
+//!   surroundings.
+//! - `watchdog`: whether all that matters lives.
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
 //! - `control`, `logins`, `clients`: what hermesctl is told, and what it asks for.
@@ -19,10 +21,12 @@ mod logging;
 mod logins;
 mod notices;
 mod port_holder;
+mod process;
 mod run;
 mod service_manager;
 mod signals;
 mod stdio;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -42,6 +46,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// Exit codes: 0 it was stopped, 1 it could not start, 2 the command line is wrong, 78 the
 /// configuration is invalid.
 pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    process::close();
     let args = match Args::try_parse_from(line) {
         Ok(args) => args,
         Err(message) => {
@@ -109,6 +114,7 @@ fn start(args: Args) -> Result<(), StartError> {
         return run_to_end(stdio::serve(origin, loaded));
     }
     let log = logging::start(&loaded.config.log).map_err(StartError::Logging)?;
+    process::log_defects();
     raise_descriptor_limit();
     run_to_end(run::run(origin, loaded, log))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,7 @@ use super::logging::{LogError, LogLevel};
 use super::logins::Logins;
 use super::notices::Notices;
 use super::signals::{Signal, Signals};
+use super::watchdog::Watchdog;
 use super::{port_holder, service_manager, signals};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
@@ -198,7 +199,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         clients: clients.clone(),
         clock,
         started_at,
-        ports,
+        ports: ports.clone(),
         view: view.clone(),
         reloads,
     });
@@ -218,7 +219,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         view,
     };
     service_manager::ready(&daemon.summary());
-    stops.live();
+    stops.live(daemon.view.clone(), ports);
     daemon.work(&mut signals, &mut reload_requests).await;
 
     service_manager::stopping();
@@ -441,22 +442,11 @@ impl Stops {
         Logins::new(clock, tasks, view)
     }
 
-    /// Signs of life for the watchdog, from a task of their own: a reload may wait for a refresh
-    /// for longer than the watchdog does.
-    fn live(&self) {
-        let Some(interval) = service_manager::watchdog() else {
-            return;
-        };
-        let stop = self.control_stop.clone();
-        self.control.spawn(async move {
-            while !stop.is_cancelled() {
-                service_manager::alive();
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = sleep(interval) => {}
-                }
-            }
-        });
+    /// Signs of life for the service manager's watchdog.
+    fn live(&self, view: Arc<ArcSwap<View>>, ports: Vec<Port>) {
+        let drain = self.drain.clone();
+        let watchdog = Watchdog { view, ports, drain };
+        self.control.spawn(watchdog.run(self.control_stop.clone()));
     }
 
     /// Lets running requests finish for as long as `grace`; a second signal ends that.

@@ -1,27 +1,43 @@
 //! One client's connection: its requests one after the other, its limits, and how it ends.
 
-use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Version};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::download::Aborted;
 use super::error::{ErrorKind, ProxyError};
 use super::framing::{MOST_FIELDS, Scanner};
 use super::gateway::Gateway;
 use super::handler::{self, Entry};
 use super::parting;
 use super::patience::{self, Watched};
+use super::presence::{HungUp, Presence, Present};
 use super::socket::Socket;
+use crate::config::Timeouts;
 
 /// What hyper's buffer is larger than a head, so that its own limit is never the one that ends it.
 const ROOM: usize = 8 * 1024;
+/// Bytes that wait in the kernel for a client that does not read. It also makes a slow reader one
+/// that takes something now and then: the kernel says that there is room again when a third of it
+/// is free.
+const SEND_BUFFER: usize = 256 * 1024;
+/// After a shutdown's grace, answers have this long for their last word.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// At a shutdown, a connection that was accepted has this long for its first request to come: where
+/// another process goes on at the same socket, no connection is to be lost in between.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// When connections end.
 #[derive(Debug, Clone)]
@@ -34,20 +50,35 @@ pub(super) struct Stop {
 
 /// Serves one client until it leaves or `stop` ends it.
 pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entry>, stop: Stop) {
-    stream.set_nodelay();
     let rules = gateway.rules();
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
-    let http10 = Arc::new(AtomicBool::new(false));
-    let seen = http10.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let presence = Presence::new(stop.abort.clone());
+    let theirs = presence.clone();
+    let answer =
+        move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
+    drive(stream, (headers, timeouts), (stop, theirs), answer).await;
+}
+
+/// The same with whatever answers the requests.
+async fn drive<F, B>(
+    stream: Socket,
+    (headers, timeouts): (usize, Timeouts),
+    (stop, presence): (Stop, Presence),
+    answer: impl Fn(Request<Incoming>) -> F,
+) where
+    F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Aborted> + 'static,
+{
+    stream.set_nodelay();
+    stream.set_send_buffer(SEND_BUFFER);
+    let http10 = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
         if request.version() == Version::HTTP_10 {
-            seen.store(true, Ordering::Relaxed);
+            http10.store(true, Ordering::Relaxed);
         }
-        let answer = handler::handle(gateway.clone(), entry.clone(), request);
         // Boxed, so that a connection whose answer streams keeps no room for it.
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(async move { Ok::<_, Infallible>(answer.await) });
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(answer(request));
         answer
     });
     let (stream, timer) = patience::watch(
@@ -56,29 +87,53 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
         timeouts.headers,
         timeouts.keep_alive,
     );
+    let begun = timer.clone();
+    let stream = Present::watch(stream, presence.clone(), timeouts.idle);
     let mut connection = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(timeouts.headers)
         .max_headers(MOST_FIELDS)
         .max_buf_size(headers + ROOM)
         .serve_connection(TokioIo::new(stream), service);
-    let mut draining = pin!(stop.drain.cancelled());
-    let mut drained = false;
+    let mut draining = pin!(async {
+        stop.drain.cancelled().await;
+        begun.first_request(FIRST_REQUEST).await;
+    });
+    let (mut drained, mut cut_at) = (false, None);
     let result = loop {
         tokio::select! {
-            result = &mut connection => break result,
+            result = AssertUnwindSafe(&mut connection).catch_unwind() => break result,
             () = &mut draining, if !drained => {
                 drained = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            () = stop.abort.cancelled() => {
-                end_abruptly(&connection.into_parts().io.into_inner().into_inner(), &http10);
+            // The answers see it when they are polled next, which is at once.
+            () = stop.abort.cancelled(), if cut_at.is_none() => {
+                cut_at = Some(Instant::now() + LAST_WORD);
+            }
+            () = sleep_until(cut_at.unwrap_or_else(Instant::now)), if cut_at.is_some() => {
+                let stream = connection.into_parts().io.into_inner().into_inner().into_inner();
+                end_abruptly(&stream, &http10);
                 return;
             }
         }
     };
     let parts = connection.into_parts();
-    let ending = end(parts.io.into_inner(), &parts.read_buf, result, &http10);
+    let watched = parts.io.into_inner().into_inner();
+    let Ok(result) = result else {
+        // The log has it already; the answer must not look complete.
+        watched.into_inner().set_zero_linger();
+        return;
+    };
+    if presence.has_stalled() {
+        tracing::info!(
+            idle_seconds = timeouts.idle.as_secs(),
+            "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
+        );
+        watched.into_inner().set_zero_linger();
+        return;
+    }
+    let ending = end(watched, &parts.read_buf, result, &http10);
     tokio::select! {
         () = ending => {}
         () = stop.abort.cancelled() => {}

@@ -2,9 +2,13 @@
 //!
 //! When the provider breaks off, the client's connection is aborted, so that a cut answer never
 //! looks complete. In an event stream one error event goes out first, if the stream stands
-//! between two events, so that SDKs raise it at once.
+//! between two events, so that SDKs raise it at once. The same happens when a shutdown cuts it.
+//!
+//! In the middle of an event nothing can be said: to end the half event would deliver it as if it
+//! were whole, and whatever follows it on its line becomes part of it.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,7 +18,12 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{ErrorKind, ProxyError};
+use super::events::Events;
 use super::outcome::{End, Outcome};
+use super::presence::Presence;
+
+/// A service that was stopped may be back by then.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The body of any answer.
 #[derive(Debug)]
@@ -39,7 +48,8 @@ pub(super) struct Download {
     idle: Duration,
     last: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
-    events: Option<EventBoundary>,
+    events: Option<Events>,
+    presence: Presence,
     /// HTTP/2 can end a stream without its end mark (`RST_STREAM` with `NO_ERROR`), which hyper
     /// tells like an end.
     http2: bool,
@@ -49,55 +59,34 @@ pub(super) struct Download {
 #[derive(Debug)]
 enum State {
     Passing,
-    /// An event to send before the end.
+    /// The whole answer and its end mark went out.
+    Ended,
+    /// An event to send before the connection is aborted.
     Parting(Bytes),
     /// What was passed is given one chance to be flushed before the connection is aborted.
     Flushing,
     Aborting,
 }
 
-/// Whether an event stream stands between two events: at its start, or behind an empty line.
-#[derive(Debug, Default, Clone, Copy)]
-struct EventBoundary {
-    /// The last bytes, oldest first; zero before the start.
-    tail: [u8; 4],
-}
-
-impl EventBoundary {
-    fn pass(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().skip(bytes.len().saturating_sub(4)) {
-            self.tail.rotate_left(1);
-            if let Some(last) = self.tail.last_mut() {
-                *last = *byte;
-            }
-        }
-    }
-
-    fn is_between_events(self) -> bool {
-        matches!(
-            self.tail,
-            [0, 0, 0, 0] | [_, _, b'\n', b'\n'] | [b'\r', b'\n', b'\r', b'\n']
-        ) || matches!(self.tail, [_, _, b'\r', b'\r'])
-    }
-}
-
 impl Download {
-    /// `is_events`: the answer is an event stream, not encoded.
+    /// `events`: where the stream stands, if the answer is an event stream that is not encoded.
     pub(super) fn new(
         incoming: Incoming,
         outcome: Outcome,
         idle: Duration,
-        is_events: bool,
+        events: Option<Events>,
+        presence: Presence,
     ) -> Self {
         // An event more than the announced length would break the framing.
-        let events = is_events && incoming.size_hint().exact().is_none();
+        let events = events.filter(|_| incoming.size_hint().exact().is_none());
         Self {
             incoming,
             outcome,
             idle,
             last: Instant::now(),
             sleep: None,
-            events: events.then(EventBoundary::default),
+            events,
+            presence,
             http2: false,
             state: State::Passing,
         }
@@ -112,6 +101,7 @@ impl Download {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         loop {
             match std::mem::replace(&mut self.state, State::Aborting) {
+                State::Passing if self.presence.is_cut() => self.cut(),
                 State::Passing => match Pin::new(&mut self.incoming).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         self.state = State::Passing;
@@ -122,32 +112,26 @@ impl Download {
                         self.passed(&data);
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
-                    Poll::Ready(None) if self.http2 && !self.incoming.is_end_stream() => self
-                        .broke(
-                            ErrorKind::UpstreamUnreachable,
-                            "the provider broke off its answer",
-                        ),
-                    Poll::Ready(None) => {
-                        self.state = State::Passing;
-                        self.outcome.ended(End::Complete);
-                        return Poll::Ready(None);
+                    Poll::Ready(None) if self.http2 && !self.incoming.is_end_stream() => {
+                        self.broke(&broken_off());
                     }
-                    Poll::Ready(Some(Err(_))) => {
-                        self.broke(
-                            ErrorKind::UpstreamUnreachable,
-                            "the provider broke off its answer",
-                        );
-                    }
-                    Poll::Pending if self.is_silent(cx) => self.broke(
+                    Poll::Ready(None) => return self.ended(),
+                    Poll::Ready(Some(Err(_))) => self.broke(&broken_off()),
+                    Poll::Pending if self.is_silent(cx) => self.broke(&ProxyError::new(
                         ErrorKind::UpstreamTimeout,
-                        "the provider was silent for longer than `timeouts.idle`",
-                    ),
+                        "hermes-proxyd: the provider was silent for longer than `timeouts.idle`",
+                    )),
                     Poll::Pending => {
                         self.state = State::Passing;
                         return Poll::Pending;
                     }
                 },
+                State::Ended => {
+                    self.state = State::Ended;
+                    return Poll::Ready(None);
+                }
                 State::Parting(event) => {
+                    self.outcome.sent(event.len(), self.last);
                     self.state = State::Flushing;
                     return Poll::Ready(Some(Ok(Frame::data(event))));
                 }
@@ -167,18 +151,56 @@ impl Download {
         if let Some(events) = &mut self.events {
             events.pass(data);
         }
-        if self.incoming.is_end_stream() {
+        if self.is_over() {
             self.outcome.ended(End::Complete);
         }
     }
 
-    fn broke(&mut self, kind: ErrorKind, message: &str) {
-        self.outcome.ended(End::UpstreamBroke);
-        self.state = match self.events {
-            Some(events) if events.is_between_events() => {
-                State::Parting(ProxyError::new(kind, format!("hermes-proxyd: {message}")).event())
+    /// A clean end, with the end mark that is missing.
+    fn ended(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.state = State::Ended;
+        self.outcome.ended(End::Complete);
+        let missing = self.events.as_ref().and_then(Events::missing_end);
+        if let Some(mark) = missing {
+            self.outcome.sent(mark.len(), Instant::now());
+        }
+        Poll::Ready(missing.map(|mark| Ok(Frame::data(Bytes::from_static(mark.as_bytes())))))
+    }
+
+    /// Whether everything has passed that will.
+    fn is_over(&self) -> bool {
+        match self.state {
+            State::Passing => {
+                let lacks_end = || self.events.as_ref().and_then(Events::missing_end).is_some();
+                self.incoming.is_end_stream() && !lacks_end()
             }
-            Some(_) | None => State::Flushing,
+            State::Ended => true,
+            State::Parting(_) | State::Flushing | State::Aborting => false,
+        }
+    }
+
+    fn broke(&mut self, error: &ProxyError) {
+        self.outcome.ended(End::UpstreamBroke);
+        self.part(error);
+    }
+
+    fn cut(&mut self) {
+        self.outcome.ended(End::Cut);
+        self.part(&shutting_down());
+    }
+
+    /// The log has it already.
+    fn defect(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.outcome.ended(End::Defect);
+        self.state = State::Aborting;
+        Poll::Ready(Some(Err(Aborted)))
+    }
+
+    /// The last word, where one can be understood.
+    fn part(&mut self, error: &ProxyError) {
+        self.state = match self.events.as_ref().and_then(Events::gap) {
+            Some(gap) => State::Parting([gap.as_bytes(), &error.event()].concat().into()),
+            None => State::Flushing,
         };
     }
 
@@ -198,6 +220,23 @@ impl Download {
     }
 }
 
+fn broken_off() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::UpstreamUnreachable,
+        "hermes-proxyd: the provider broke off its answer",
+    )
+}
+
+/// What a request gets that a shutdown cuts.
+pub(super) fn shutting_down() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::ShuttingDown,
+        "hermes-proxyd is being stopped, and the time for running requests (`timeouts.drain`) is \
+         over",
+    )
+    .retry_after(RETRY)
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Aborted;
@@ -208,16 +247,17 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(download) => download.poll(cx),
+            Self::Stream(download) => {
+                let polling = catch_unwind(AssertUnwindSafe(|| download.poll(cx)));
+                polling.unwrap_or_else(|_| download.defect())
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Stream(download) => {
-                matches!(download.state, State::Passing) && download.incoming.is_end_stream()
-            }
+            Self::Stream(download) => download.is_over(),
         }
     }
 
@@ -227,37 +267,6 @@ impl Body for AnswerBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Self::Stream(download) => download.incoming.size_hint(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_boundary_is_behind_an_empty_line_however_the_stream_is_cut() {
-        for (text, between) in [
-            ("", true),
-            ("data: 1\n\n", true),
-            ("data: 1\r\n\r\n", true),
-            ("data: 1\r\r", true),
-            (": note\n\n", true),
-            ("data: 1\n", false),
-            ("data: 1", false),
-            ("data: 1\r\n", false),
-        ] {
-            for cut in 1..=text.len().max(1) {
-                let mut boundary = EventBoundary::default();
-                for piece in text.as_bytes().chunks(cut) {
-                    boundary.pass(piece);
-                }
-                assert_eq!(
-                    boundary.is_between_events(),
-                    between,
-                    "{text:?} cut at {cut}"
-                );
-            }
         }
     }
 }

@@ -72,13 +72,15 @@ pub enum ErrorKind {
     UpstreamTimeout,
     /// A request of our own came back to us.
     LoopDetected,
+    /// The service is being stopped.
+    ShuttingDown,
     /// A defect of ours.
     Internal,
 }
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the README's table true.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -97,6 +99,7 @@ impl ErrorKind {
         Self::CredentialsUnavailable,
         Self::UpstreamTimeout,
         Self::LoopDetected,
+        Self::ShuttingDown,
         Self::Internal,
     ];
 
@@ -121,6 +124,7 @@ impl ErrorKind {
             Self::CredentialsUnavailable => "credentials_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::LoopDetected => "loop_detected",
+            Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         }
     }
@@ -141,7 +145,7 @@ impl ErrorKind {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
-            Self::CredentialsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CredentialsUnavailable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::LoopDetected => StatusCode::LOOP_DETECTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

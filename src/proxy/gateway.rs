@@ -37,6 +37,8 @@ pub struct Upstream {
     /// What our requests to it carry, so that they are known if they come back; `None` where the
     /// base URL is the provider's own.
     pub own_mark: Option<HeaderValue>,
+    /// Whether event streams that lack their `[DONE]` get one.
+    pub append_done: bool,
     /// Its requests.
     pub counters: Arc<Counters>,
 }

@@ -1,10 +1,12 @@
 //! One request, step by step.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
@@ -14,11 +16,13 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
-use super::download::{AnswerBody, Download};
+use super::download::{AnswerBody, Download, shutting_down};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
+use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
-use super::outcome::{End, Outcome};
+use super::outcome::{End, Outcome, RequestId};
+use super::presence::{HungUp, Presence};
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
@@ -76,14 +80,49 @@ struct Exchange<'r> {
 }
 
 /// Answers a request. Every way out has one log line and says truthfully how it ended.
+///
+/// # Errors
+/// Nobody is left to answer.
 pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
+    presence: Presence,
     request: Request<Incoming>,
-) -> Response<AnswerBody> {
+) -> Result<Response<AnswerBody>, HungUp> {
+    let id = RequestId::draw();
+    unharmed(id, respond(gateway, entry, (presence, id), request)).await
+}
+
+/// A defect in one request costs that request only: it gets a 500.
+async fn unharmed(
+    id: RequestId,
+    answer: impl Future<Output = Result<Response<AnswerBody>, HungUp>>,
+) -> Result<Response<AnswerBody>, HungUp> {
+    // What the request held is dropped, and nobody else has seen it in between.
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        let message =
+            format!("hermes-proxyd: a defect; the log tells where. Please report it. Request {id}");
+        let (mut head, text) = ProxyError::new(ErrorKind::Internal, message)
+            .response()
+            .into_parts();
+        identify(&mut head.headers, id);
+        // Its body may not have been read.
+        let close = HeaderValue::from_static("close");
+        head.headers.insert(CONNECTION, close);
+        Ok(Response::from_parts(head, AnswerBody::Whole(Some(text))))
+    })
+}
+
+async fn respond(
+    gateway: Arc<Gateway>,
+    entry: Arc<Entry>,
+    (presence, id): (Presence, RequestId),
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, HungUp> {
     let rules = gateway.rules();
     let (head, body) = request.into_parts();
-    let mut outcome = Outcome::new(head.method.clone(), head.uri.clone());
+    let mut outcome = Outcome::new(id, head.method.clone(), head.uri.clone());
     let client = guard::shown_key(&head.headers).and_then(|key| gateway.clients.identify(key));
     if let Some(client) = &client {
         outcome.asked_by(client);
@@ -106,13 +145,21 @@ pub(super) async fn handle(
             if let Some(label) = upstream.labels.get(path) {
                 outcome.routed(&upstream.label, label, &upstream.counters);
             }
-            forward(&gateway, &rules, (upstream, path), (head, body), outcome).await
+            let parts = (head, body);
+            forward(
+                &gateway,
+                (&rules, &presence),
+                (upstream, path),
+                parts,
+                outcome,
+            )
+            .await?
         }
     };
     if let Some(origin) = origin {
         headers::allow_origin(answer.headers_mut(), &origin);
     }
-    answer
+    Ok(answer)
 }
 
 /// Guard and route, and what the head alone gives away.
@@ -255,17 +302,11 @@ fn preflight(client: &HeaderMap) -> Response<Bytes> {
 
 async fn forward(
     gateway: &Gateway,
-    rules: &Rules,
+    (rules, presence): (&Rules, &Presence),
     (upstream, path): (&Arc<Upstream>, usize),
     (head, body): (Parts, Incoming),
     mut outcome: Outcome,
-) -> Response<AnswerBody> {
-    let lease = match upstream.credentials.credential().await {
-        Ok(lease) => lease,
-        Err(refusal) => {
-            return refuse(&no_credential(refusal), outcome, body.is_end_stream());
-        }
-    };
+) -> Result<Response<AnswerBody>, HungUp> {
     let limits = &rules.limits;
     let upload = (!body.is_end_stream()).then(|| {
         Upload::new(
@@ -293,20 +334,28 @@ async fn forward(
         head: &head,
         upload,
     };
-    match exchange.run(lease).await {
-        Ok(answer) => pass(answer, outcome, rules),
+    let answer = tokio::select! {
+        biased;
+        answer = exchange.run() => answer,
+        () = presence.hung_up(exchange.upload.as_ref()) => return Err(HungUp),
+        () = presence.cut() => Err(shutting_down()),
+    };
+    Ok(match answer {
+        Ok(answer) => pass(answer, outcome, (rules, upstream), presence),
         Err(error) => match exchange.upload {
             Some(upload) => refuse(&error, outcome, upload.is_finished()),
             None => whole(error.response(), outcome, End::Refused(error.kind.code())),
         },
-    }
+    })
 }
 
 impl Exchange<'_> {
     /// Sends the request, and once more with another credential when the provider refused this
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
     /// to nothing, the first answer stands.
-    async fn run(&self, lease: Lease) -> Result<Response<Incoming>, ProxyError> {
+    async fn run(&self) -> Result<Response<Incoming>, ProxyError> {
+        let lease = self.upstream.credentials.credential().await;
+        let lease = lease.map_err(no_credential)?;
         let first = self.send(&lease).await?;
         if first.status() != StatusCode::UNAUTHORIZED {
             lease.prove();
@@ -402,14 +451,19 @@ fn no_credential(refusal: NoCredential) -> ProxyError {
 }
 
 /// The provider's answer, its bytes untouched.
-fn pass(answer: Response<Incoming>, mut outcome: Outcome, rules: &Rules) -> Response<AnswerBody> {
+fn pass(
+    answer: Response<Incoming>,
+    mut outcome: Outcome,
+    (rules, upstream): (&Rules, &Upstream),
+    presence: &Presence,
+) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     headers::to_client(&mut head.headers);
     let http2 = head.version == Version::HTTP_2;
     head.version = Version::HTTP_11;
     head.extensions.clear();
     outcome.answered(head.status);
-    identify(&mut head.headers, &outcome);
+    identify(&mut head.headers, outcome.id);
     let is_events = !head.headers.contains_key(CONTENT_ENCODING)
         && head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
             let kind = kind.as_bytes();
@@ -419,7 +473,10 @@ fn pass(answer: Response<Incoming>, mut outcome: Outcome, rules: &Rules) -> Resp
     if body.is_end_stream() {
         outcome.ended(End::Complete);
     }
-    let download = Download::new(body, outcome, rules.timeouts.idle, is_events).over_http2(http2);
+    let ends = upstream.append_done && head.status == StatusCode::OK;
+    let events = is_events.then(|| Events::new(ends));
+    let idle = rules.timeouts.idle;
+    let download = Download::new(body, outcome, idle, events, presence.clone()).over_http2(http2);
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 
@@ -442,12 +499,12 @@ fn whole(response: Response<Bytes>, mut outcome: Outcome, end: End) -> Response<
     outcome.answered(head.status);
     outcome.sent(body.len(), tokio::time::Instant::now());
     outcome.ended(end);
-    identify(&mut head.headers, &outcome);
+    identify(&mut head.headers, outcome.id);
     Response::from_parts(head, AnswerBody::Whole((!body.is_empty()).then_some(body)))
 }
 
-fn identify(fields: &mut HeaderMap, outcome: &Outcome) {
-    if let Ok(id) = HeaderValue::from_bytes(&outcome.id.digits()) {
+fn identify(fields: &mut HeaderMap, id: RequestId) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
         fields.insert(REQUEST_ID, id);
     }
 }

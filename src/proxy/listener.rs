@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +54,14 @@ pub struct Service {
 /// A listener that accepts, as `proxy status` shows it.
 #[derive(Debug, Clone)]
 pub struct Port {
+    site: Site,
+    /// The task that accepts, or that looks for the address.
+    accepting: AbortHandle,
+}
+
+/// What a listener's tasks share.
+#[derive(Debug, Clone)]
+struct Site {
     setting: Arc<Listener>,
     /// The TCP addresses that it is bound to now.
     bound: Arc<Mutex<Vec<SocketAddr>>>,
@@ -97,18 +106,18 @@ pub fn adopt(socket: Inherited) -> io::Result<Bound> {
 impl Port {
     /// How it was configured.
     pub fn setting(&self) -> &Listener {
-        &self.setting
+        &self.site.setting
     }
 
     /// The TCP addresses that it is bound to now, with the ports that the system chose.
     pub fn bound(&self) -> Vec<SocketAddr> {
-        self.bound_now().clone()
+        self.site.bound().clone()
     }
 
     /// Whether its address is not there yet.
     pub fn is_waiting(&self) -> bool {
         let addresses = self.bound();
-        match &self.setting.address {
+        match &self.site.setting.address {
             ListenAddress::Unix { .. } => false,
             ListenAddress::Interface { .. } => addresses.is_empty(),
             ListenAddress::Ip(_) => !addresses
@@ -117,8 +126,24 @@ impl Port {
         }
     }
 
+    /// Whether connections are still accepted; not after the drain.
+    pub fn is_accepting(&self) -> bool {
+        !self.accepting.is_finished()
+    }
+
     /// What an app is configured with, `http://127.0.0.1:8645/v1`, or the socket.
     pub fn url(&self) -> String {
+        self.site.url()
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> u64 {
+        self.site.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Site {
+    fn url(&self) -> String {
         match (&self.setting.address, self.bound().first()) {
             (ListenAddress::Unix { .. }, _) => self.setting.address.to_string(),
             (_, Some(address)) => url(*address),
@@ -126,21 +151,8 @@ impl Port {
         }
     }
 
-    /// Connections open now.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    fn bound_now(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
+    fn bound(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, address: Option<SocketAddr>) {
-        self.bound_now().extend(address);
-    }
-
-    fn remove(&self, address: SocketAddr) {
-        self.bound_now().retain(|bound| *bound != address);
     }
 }
 
@@ -157,31 +169,31 @@ impl Bound {
     /// Accepts until `drain`, each connection in a task of its own, at most as many as `permits`
     /// has over all listeners.
     pub fn serve(self, service: &Service) -> Port {
-        let port = Port {
+        let site = Site {
             setting: Arc::new(self.setting),
             bound: Arc::default(),
             connections: Arc::default(),
         };
         let stop = service.drain.clone();
-        if let Some(acceptor) = self.acceptor {
-            port.add(acceptor.tcp_address());
-            announce(&port, &port.url());
-            let accepting = accept(acceptor, port.clone(), service.clone(), stop);
-            service.tracker.spawn(accepting);
+        let task = if let Some(acceptor) = self.acceptor {
+            site.bound().extend(acceptor.tcp_address());
+            announce(&site, &site.url());
+            let accepting = accept(acceptor, site.clone(), service.clone(), stop);
+            service.tracker.spawn(accepting)
         } else {
-            let address = &port.setting.address;
+            let address = &site.setting.address;
             tracing::info!(%address, "this address is not there yet; it is looked for");
-            service
-                .tracker
-                .spawn(look_out(port.clone(), service.clone()));
-        }
-        port
+            let looking = look_out(site.clone(), service.clone());
+            service.tracker.spawn(looking)
+        };
+        let accepting = task.abort_handle();
+        Port { site, accepting }
     }
 }
 
-fn announce(port: &Port, url: &str) {
+fn announce(site: &Site, url: &str) {
     tracing::info!(url, "listening");
-    let setting = &port.setting;
+    let setting = &site.setting;
     if setting.address.is_reachable_by_others() && !setting.needs_key() {
         tracing::warn!(
             url,
@@ -191,17 +203,17 @@ fn announce(port: &Port, url: &str) {
 }
 
 /// Listens on the addresses that a listener's address stands for, while each is there.
-async fn look_out(port: Port, service: Service) {
+async fn look_out(site: Site, service: Service) {
     let mut running: BTreeMap<SocketAddr, CancellationToken> = BTreeMap::new();
     let mut failed: BTreeMap<SocketAddr, io::ErrorKind> = BTreeMap::new();
     loop {
-        let wanted = interface::addresses(&port.setting.address);
+        let wanted = interface::addresses(&site.setting.address);
         running.retain(|address, stop| {
             let stays = wanted.contains(address);
             if !stays {
                 tracing::info!(url = url(*address), "the address is gone");
                 stop.cancel();
-                port.remove(*address);
+                site.bound().retain(|bound| bound != address);
             }
             stays
         });
@@ -214,9 +226,9 @@ async fn look_out(port: Port, service: Service) {
                     let stop = service.drain.child_token();
                     failed.remove(&address);
                     running.insert(address, stop.clone());
-                    port.add(Some(address));
-                    announce(&port, &url(address));
-                    let accepting = accept(acceptor, port.clone(), service.clone(), stop);
+                    site.bound().push(address);
+                    announce(&site, &url(address));
+                    let accepting = accept(acceptor, site.clone(), service.clone(), stop);
                     service.tracker.spawn(accepting);
                 }
                 // Said once while it lasts.
@@ -234,7 +246,7 @@ async fn look_out(port: Port, service: Service) {
     }
 }
 
-async fn accept(acceptor: Acceptor, port: Port, service: Service, stop: CancellationToken) {
+async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: CancellationToken) {
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -260,14 +272,14 @@ async fn accept(acceptor: Acceptor, port: Port, service: Service, stop: Cancella
             () = stop.cancelled() => return,
             permit = service.permits.clone().acquire_owned() => permit,
         };
-        let Ok(entry) = entry(&socket, &port.setting) else {
+        let Ok(entry) = entry(&socket, &site.setting) else {
             continue;
         };
         let ends = Stop {
             drain: service.drain.clone(),
             abort: service.abort.clone(),
         };
-        let counted = Counted::new(&port.connections);
+        let counted = Counted::new(&site.connections);
         let gateway = service.gateway.clone();
         service.tracker.spawn(async move {
             connection::serve(socket, gateway, Arc::new(entry), ends).await;

@@ -1,9 +1,11 @@
 //! The port: from a client's connection to the provider and back.
 //!
 //! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
-//! over one, `framing` refuses what can be read in two ways (pure), `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers`
-//! builds what goes out (pure), `upstream` sends it, `upload` and `download` pass the bytes,
-//! `outcome` writes the one log line. `error` is the one place that turns errors into HTTP.
+//! over one, `framing` refuses what can be read in two ways (pure), `guard` and `route` decide
+//! (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
+//! sends it, `upload` and `download` pass the bytes, `events` knows where an event stream stands
+//! (pure), `presence` whether the client is still there, `outcome` writes the one log line. `error`
+//! is the one place that turns errors into HTTP.
 
 mod bind;
 mod connection;
@@ -11,6 +13,7 @@ mod dial;
 mod download;
 mod egress;
 pub mod error;
+mod events;
 pub mod framing;
 mod gateway;
 pub mod guard;
@@ -24,6 +27,7 @@ mod outcome;
 mod parting;
 mod patience;
 mod peer;
+mod presence;
 pub mod route;
 mod socket;
 mod upload;

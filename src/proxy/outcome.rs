@@ -37,6 +37,10 @@ pub(super) enum End {
     Refused(&'static str),
     /// The provider's answer broke off.
     UpstreamBroke,
+    /// A shutdown's grace was over.
+    Cut,
+    /// A defect of ours ended it.
+    Defect,
     /// The client left first.
     ClientLeft,
 }
@@ -94,6 +98,12 @@ impl RequestId {
     }
 }
 
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 impl Counters {
     /// The counts now.
     pub fn counts(&self) -> Counts {
@@ -108,18 +118,18 @@ impl Counters {
 
 impl Outcome {
     /// A request that has just come. Until told otherwise, its end is that the client left.
-    pub(super) fn new(method: Method, uri: Uri) -> Self {
-        Self::of(Some(method), Target::Asked(uri))
+    pub(super) fn new(id: RequestId, method: Method, uri: Uri) -> Self {
+        Self::of(id, Some(method), Target::Asked(uri))
     }
 
     /// A request whose head was refused before anybody read it.
     pub(super) fn unread() -> Self {
-        Self::of(None, Target::Unread)
+        Self::of(RequestId::draw(), None, Target::Unread)
     }
 
-    fn of(method: Option<Method>, target: Target) -> Self {
+    fn of(id: RequestId, method: Option<Method>, target: Target) -> Self {
         Self {
-            id: RequestId::draw(),
+            id,
             target,
             counters: None,
             client: None,
@@ -180,6 +190,9 @@ impl Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end = End::Defect;
+        }
         if let Some(counters) = &self.counters {
             counters.in_flight.fetch_sub(1, Ordering::Relaxed);
             let counter = if self.end == End::Complete {
@@ -202,6 +215,8 @@ impl Drop for Outcome {
             End::Complete => ("complete", ""),
             End::Refused(code) => ("refused", code),
             End::UpstreamBroke => ("upstream broke", ""),
+            End::Cut => ("cut at shutdown", ""),
+            End::Defect => ("defect", ""),
             End::ClientLeft => ("client left", ""),
         };
         tracing::info!(

@@ -90,6 +90,11 @@ impl Watched {
         self.stream
     }
 
+    /// As [`Socket::is_hung_up`].
+    pub(super) fn is_hung_up(&self, cx: &mut Context<'_>) -> bool {
+        self.stream.is_hung_up(cx)
+    }
+
     /// Whether a head has begun that is not whole.
     pub(super) fn is_in_head(&self) -> bool {
         self.scanner.is_in_head()
@@ -128,6 +133,24 @@ impl Watched {
         progress.served.store(served, Ordering::Relaxed);
         let in_head = self.scanner.is_in_head();
         progress.in_head.store(in_head, Ordering::Relaxed);
+    }
+}
+
+impl Patience {
+    /// Ends once the connection's first request has begun to come, or after `limit`.
+    pub(super) async fn first_request(&self, limit: Duration) {
+        /// How often it is looked for; only while the service is stopped.
+        const LOOK: Duration = Duration::from_millis(10);
+        let begun = || {
+            let Progress {
+                served, in_head, ..
+            } = &*self.progress;
+            served.load(Ordering::Relaxed) || in_head.load(Ordering::Relaxed)
+        };
+        let deadline = tokio::time::Instant::now() + limit;
+        while !begun() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 

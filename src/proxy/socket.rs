@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,6 +40,28 @@ impl Socket {
             #[cfg(unix)]
             Self::Unix(_) => {}
         }
+    }
+
+    /// At most about so many bytes wait in the kernel for a client that does not read.
+    pub(super) fn set_send_buffer(&self, bytes: usize) {
+        #[cfg(unix)]
+        if let Self::Tcp(stream) = self {
+            rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes).ok();
+        }
+        #[cfg(not(unix))]
+        let _ = bytes;
+    }
+
+    /// Whether the client has closed its side or reset the connection, even behind bytes that
+    /// nobody has read.
+    pub(super) fn is_hung_up(&self, cx: &mut Context<'_>) -> bool {
+        let interest = tokio::io::Interest::READABLE;
+        let ready = match self {
+            Self::Tcp(stream) => pin!(stream.ready(interest)).poll(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => pin!(stream.ready(interest)).poll(cx),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Closing resets the connection, so that it does not look like an orderly end. A Unix socket

@@ -25,9 +25,11 @@ use crate::config::Timeouts;
 const IDLE: Duration = Duration::from_secs(20);
 /// Idle connections kept.
 const IDLE_CONNECTIONS: usize = 64;
-/// HTTP/2: what one stream, and all of a connection's streams, may have under way.
+/// HTTP/2: what one stream may have under way. All of a connection's streams together are not
+/// bounded by less than HTTP/2 itself (RFC 9113 §6.9.1): else so many clients that don't read
+/// would hold back all others.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// HTTP/2: a connection that is silent for this long while a request is under way is probed, and
 /// given up when no sign comes within [`PONG`].
 const PING: Duration = Duration::from_secs(15);

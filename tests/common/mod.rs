@@ -17,6 +17,7 @@
     reason = "each test uses its own part, and some use all"
 )]
 
+pub mod app_wire;
 pub mod hermes;
 pub mod wire;
 

@@ -19,6 +19,7 @@ mod inference;
 mod options;
 pub mod pattern;
 mod portal;
+mod raw;
 mod record;
 mod server;
 mod steering;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 pub use self::faults::{Canned, Endpoint, Fault, PortalFault};
 pub use self::options::{CLIENT_ID, Options, ReuseError, SCOPE};
 pub use self::portal::Call;
+pub use self::raw::{Raw, RawEnd, Script};
 pub use self::record::{Counts, Seen};
 pub use self::steering::{Cut, OneOrMany, Steering};
 pub use self::tls::{Authority, Tls};
@@ -266,6 +268,13 @@ impl MockCloud {
     /// What the inference API saw, in order; empty when recording is off.
     pub fn requests(&self) -> Vec<Seen> {
         self.inference.log.seen()
+    }
+
+    /// Starts a second provider beside this cloud, which answers with the bytes of a script; with a
+    /// certificate of this cloud's authority if `tls`.
+    pub async fn raw(&self, script: Script, tls: bool) -> Raw {
+        let tls = if tls { Tls::On } else { Tls::Off };
+        Raw::start(script, self.authority.acceptor(tls, false)).await
     }
 
     /// Waits until the portal has read all that was ever sent to it, and no call is under way. For

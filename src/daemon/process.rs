@@ -1,0 +1,38 @@
+//! What the process keeps from others: files are private, and its memory is nobody's to read.
+
+/// Closes the process. The first thing that a program does, before anything is opened.
+///
+/// Files and sockets are private unless they say otherwise (umask 077); hooks' programs inherit
+/// that. There is no core dump, and on Linux no other process of the same user may read the memory
+/// or the environment (`PR_SET_DUMPABLE` of prctl(2)); root may.
+///
+/// What can't be had is left: an old kernel or a sandbox must not keep the daemon from serving.
+#[cfg(unix)]
+pub(super) fn close() {
+    use rustix::process::{Resource, Rlimit, setrlimit, umask};
+    umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).ok();
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn close() {}
+
+/// A defect's one line in the log: where it is, never with what. A message may hold what was being
+/// worked on.
+pub(super) fn log_defects() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        // A text of ours without any value in it.
+        let what = panic.payload().downcast_ref::<&'static str>();
+        tracing::error!(place, what, "a defect in hermes-proxyd; please report it");
+    }));
+}
