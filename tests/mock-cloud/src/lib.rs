@@ -21,6 +21,7 @@ pub mod pattern;
 mod portal;
 mod record;
 mod server;
+mod shapes;
 mod steering;
 mod tls;
 mod tokens;
