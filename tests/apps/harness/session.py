@@ -133,6 +133,12 @@ class Session:
         expect("the provider saw", [f"{one['method']} {one['target']}" for one in seen], list(wanted))
         return [self.body(one) for one in seen]
 
+    def expect_seen_among(self, wanted: str) -> None:
+        """Fails unless this was among what the provider saw; for apps that ask for the models at any time."""
+        seen = [f"{one['method']} {one['target']}" for one in self.seen()]
+        if wanted not in seen:
+            raise AssertionError(f"the provider saw {seen}, and no {wanted!r}")
+
     @staticmethod
     def body(request: dict[str, Any]) -> Any:
         """The JSON that came with a request."""

@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -149,10 +151,34 @@ class World:
 
 def fetch(url: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
     """The JSON that a URL answers, to a GET or to a POST of `body`."""
+    return json.loads(fetch_text(url, body, headers))
+
+
+def fetch_text(url: str, body: object = None, headers: Mapping[str, str] | None = None) -> str:
+    """The same as text; an error's answer is in the exception's message."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
-    with DIRECT.open(request, timeout=PATIENCE) as answer:
-        return json.load(answer)
+    try:
+        with DIRECT.open(request, timeout=PATIENCE) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        raise Refused(error.code, error.read().decode(errors="replace")) from None
+
+
+class Refused(OSError):
+    """A server's answer that is an error."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text[:2000]}")
+        self.status = status
+        self.text = text
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 for a program that can't choose one itself."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def wait_until(
