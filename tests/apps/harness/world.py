@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import OpenerDirector
 
 from .install import REPO
 
@@ -155,14 +156,31 @@ def fetch(url: str, body: object = None, headers: Mapping[str, str] | None = Non
 
 
 def fetch_text(url: str, body: object = None, headers: Mapping[str, str] | None = None) -> str:
-    """The same as text; an error's answer is in the exception's message."""
+    """The same as text."""
+    return ask(DIRECT, url, body, headers)
+
+
+def ask(opener: OpenerDirector, url: str, body: object, headers: Mapping[str, str] | None) -> str:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
     try:
-        with DIRECT.open(request, timeout=PATIENCE) as answer:
+        with opener.open(request, timeout=PATIENCE) as answer:
             return answer.read().decode()
     except urllib.error.HTTPError as error:
         raise Refused(error.code, error.read().decode(errors="replace")) from None
+
+
+class OnPage:
+    """Somebody who is logged in to a server by its cookies."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor()
+        )
+
+    def post(self, path: str, body: object) -> Any:
+        return json.loads(ask(self.opener, self.url + path, body, None))
 
 
 class Refused(OSError):

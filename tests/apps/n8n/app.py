@@ -1,14 +1,18 @@
 """n8n: its OpenAI Chat Model node in a workflow, and the test of its credential."""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 
 from harness import App, NodePackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, RESPONSES
+from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, RESPONSES
+from harness.world import OnPage, fetch, free_port, wait_until
 
 INSTALLATION = NodePackages("n8n", "n8n", build=("sqlite3",))
 # Its start migrates a database.
 PATIENCE = 240
+LANGCHAIN = "@n8n/n8n-nodes-langchain"
 QUIET = {
     "N8N_DIAGNOSTICS_ENABLED": "false",
     "N8N_VERSION_NOTIFICATIONS_ENABLED": "false",
@@ -28,7 +32,6 @@ def credential(base: str) -> dict[str, Any]:
 
 def workflow(name: str, model: dict[str, Any]) -> dict[str, Any]:
     """A trigger, a chain that asks "hi there", and the model that the chain uses."""
-    base = "@n8n/n8n-nodes-langchain"
     return {
         "id": name,
         "name": name,
@@ -36,8 +39,8 @@ def workflow(name: str, model: dict[str, Any]) -> dict[str, Any]:
         "settings": {},
         "nodes": [
             node("Start", "n8n-nodes-base.manualTrigger", 1, {}),
-            node("Chain", f"{base}.chainLlm", 1.7, {"promptType": "define", "text": "hi there"}),
-            node("Model", f"{base}.lmChatOpenAi", 1.3, model)
+            node("Chain", f"{LANGCHAIN}.chainLlm", 1.7, {"promptType": "define", "text": "hi there"}),
+            node("Model", f"{LANGCHAIN}.lmChatOpenAi", 1.3, model)
             | {"credentials": {"openAiApi": {"id": "credential", "name": "hermes-proxyd"}}},
         ],
         "connections": {
@@ -67,8 +70,9 @@ WORKFLOWS = [
 
 def run(s: Session) -> None:
     n8n = N8n(s)
+    check_credential(s, n8n)
     for base in (s.base, f"{s.base}/"):
-        shown = base.replace(s.base.removesuffix("/v1"), "…")
+        shown = n8n.shown(s, base)
         n8n.use(s, base)
         with s.check(f"{shown}: a workflow with the OpenAI Chat Model, by chat completions"):
             expect("text", n8n.execute(s, "chat"), f"{GREETING}hi there")
@@ -88,6 +92,39 @@ def run(s: Session) -> None:
             out.expect_seen()
 
 
+def check_credential(s: Session, n8n: N8n) -> None:
+    """What the pages do when a credential is saved, and when a node's model is chosen."""
+    page = n8n.page(s)
+    for base in (s.base, f"{s.base}/", s.base.removesuffix("/v1")):
+        shown = n8n.shown(s, base)
+        saved = save_credential(page, base)
+        with s.check(f"{shown}: the credential's test"):
+            tested = page.post("/rest/credentials/test", {"credentials": saved})
+            expect("test", tested["data"]["status"], "OK")
+            s.expect_seen("GET /v1/models")
+        with s.check(f"{shown}: the node's list of models"):
+            asked = {
+                "path": "parameters.model",
+                "methodName": "searchModels",
+                "nodeTypeAndVersion": {"name": f"{LANGCHAIN}.lmChatOpenAi", "version": 1.3},
+                "currentNodeParameters": MODEL_PARAMETER,
+                "credentials": {"openAiApi": {"id": saved["id"], "name": saved["name"]}},
+            }
+            found = page.post("/rest/dynamic-node-parameters/resource-locator-results", asked)
+            expect("models", [model["value"] for model in found["data"]["results"]], MODELS)
+            s.expect_seen("GET /v1/models")
+    with s.living(login=False) as out, out.check("the credential's test fails without a login"):
+        tested = page.post("/rest/credentials/test", {"credentials": save_credential(page, out.base)})
+        # It shows a 401's name only.
+        expect("test", tested["data"], {"status": "Error", "message": "Unauthorized"})
+        out.expect_seen()
+
+
+def save_credential(page: OnPage, base: str) -> dict[str, Any]:
+    new = {key: value for key, value in credential(base).items() if key != "id"}
+    return {**new, "id": page.post("/rest/credentials", new)["data"]["id"]}
+
+
 class N8n:
     """n8n's database, and its commands."""
 
@@ -96,6 +133,24 @@ class N8n:
         file = s.home / "workflows.json"
         file.write_text(json.dumps(WORKFLOWS))
         s.run("n8n", "import:workflow", f"--input={file}", env=self.env, timeout=PATIENCE)
+
+    @staticmethod
+    def shown(s: Session, base: str) -> str:
+        return base.replace(s.base.removesuffix("/v1"), "…")
+
+    def page(self, s: Session) -> OnPage:
+        """Starts the server; its owner, on its pages."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        env = self.env | {"N8N_PORT": str(port), "N8N_RUNNERS_BROKER_PORT": str(free_port())}
+        server = s.world.spawn(["n8n", "start"], "n8n.log", env, INSTALLATION.bin())
+        # It listens before it is ready.
+        ready = lambda: fetch(f"{url}/healthz/readiness") and fetch(f"{url}/rest/settings")
+        wait_until("n8n starts", ready, server, lambda: s.world.log("n8n.log"), PATIENCE)
+        page = OnPage(url)
+        owner = {"email": "owner@example.org", "firstName": "A", "lastName": "B", "password": "Passw0rd-of-a-test"}
+        page.post("/rest/owner/setup", owner)
+        return page
 
     def use(self, s: Session, base: str) -> None:
         """Saves the credential with this base URL."""
