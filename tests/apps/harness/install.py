@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import platform
@@ -23,7 +24,11 @@ CLIENTS = REPO / "tests" / "clients"
 
 
 class CannotInstall(Exception):
-    """Why an app can't be installed here, and what helps."""
+    """Why an app can't be installed, and what helps."""
+
+
+class NotHere(Exception):
+    """What an app needs that this machine lacks."""
 
 
 class Installation(Protocol):
@@ -87,7 +92,7 @@ class Stamped:
         return test_env() / "apps" / self.name
 
     def inputs(self) -> Iterator[bytes]:
-        yield Path(__file__).read_bytes()
+        yield inspect.getsource(type(self).fill).encode()
         yield f"{self.folder()} {platform.platform(terse=True)} {platform.machine()}".encode()
 
     def fill(self, log: Path) -> None:
@@ -111,17 +116,18 @@ class Stamped:
 class PythonPackages(Stamped):
     """An environment with the packages of `requirements.txt`, which names all of them.
 
-    `newest` is the newest Python, as (3, 12), that they run on; 3.11 is the oldest.
+    Those whose versions the README tells are named. `newest` is the newest Python, as (3, 12), that they run
+    on; 3.11 is the oldest.
     """
 
-    def __init__(self, name: str, package: str, newest: tuple[int, int] = (3, 13)) -> None:
+    def __init__(self, name: str, *packages: str, newest: tuple[int, int] = (3, 13)) -> None:
         super().__init__(name)
-        self.package = package
+        self.packages = packages
         self.newest = newest
         self.requirements = self.source / "requirements.txt"
 
     def version(self) -> str:
-        return requirement(self.requirements, self.package)
+        return ", ".join(requirement(self.requirements, package) for package in self.packages)
 
     def bin(self) -> list[Path]:
         return [self.folder() / "bin"]
@@ -136,7 +142,7 @@ class PythonPackages(Stamped):
                 if done.returncode == 0:
                     return candidate
         newest = ".".join(map(str, self.newest))
-        raise CannotInstall(f"needs a Python from 3.11 to {newest} with venv (PYTHON can name one)")
+        raise NotHere(f"needs a Python from 3.11 to {newest} with venv (PYTHON can name one)")
 
     def inputs(self) -> Iterator[bytes]:
         yield from super().inputs()

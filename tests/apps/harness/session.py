@@ -175,17 +175,26 @@ class Report:
     """Prints the checks as they come, and counts."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.passes = 0
         self.failures = 0
+        self.skips: list[str] = []
 
     def passed(self, app: str, what: str) -> None:
-        self.count += 1
+        self.passes += 1
         print(f"ok {app}: {what}", flush=True)
 
     def failed(self, app: str, what: str) -> None:
-        self.count += 1
         self.failures += 1
         print(f"FAILED {app}: {what}", flush=True)
+
+    def skipped(self, app: str, why: str) -> None:
+        """Not a failure: an app that wants what this machine has not."""
+        self.skips.append(app)
+        print(f"skipped {app}: {why}", flush=True)
+
+    def __str__(self) -> str:
+        skips = f", skipped: {', '.join(self.skips)}" if self.skips else ""
+        return f"{self.passes} checks passed, {self.failures} failed{skips}"
 
 
 def expect(what: str, got: object, wanted: object) -> None:
