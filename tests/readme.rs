@@ -139,6 +139,24 @@ fn the_table_of_errors_holds_every_code_with_its_status_and_no_other() {
 }
 
 #[test]
+fn the_table_of_apps_holds_what_is_run_at_the_pinned_versions() {
+    let home = scratch();
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps/run");
+    let output = program(run, home.path()).arg("--list").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let real = String::from_utf8(output.stdout).unwrap();
+    let readme = file("README.md");
+    let section = readme.split("## Apps\n").nth(1).expect("the heading");
+    let section = section.split("\n## ").next().unwrap();
+    let told: Vec<_> = section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .collect();
+    assert_eq!(told, real.lines().collect::<Vec<_>>());
+}
+
+#[test]
 fn each_error_code_has_a_test() {
     let tests = ["answers", "listeners", "login", "upstream"]
         .map(|name| file(&format!("tests/{name}.rs")))

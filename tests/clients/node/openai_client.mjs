@@ -1,6 +1,6 @@
 // Drives an OpenAI-compatible port with the official Node SDK.
 //
-//     openai_client.mjs BASE_URL [--model NAME] [--expect-login-needed]
+//     openai_client.mjs BASE_URL [--model NAME] [--expect-login-needed | --responses]
 //
 // BASE_URL ends in /v1. Prints a line for every check, `ok NAME` or `FAILED NAME: …`; exits with 1 when
 // one failed. The upstream is the mock cloud: it answers "Hello from the mock cloud: <last user message>".
@@ -134,6 +134,22 @@ async function login_needed_streaming(client, model) {
   expectIn("message", loginCommand, error.message);
 }
 
+async function responses(client, model) {
+  const { output_text } = await client.responses.create({ model, input: question });
+  expect("output_text", output_text, answer);
+}
+
+async function streaming_responses(client, model) {
+  const parts = [];
+  const stream = client.responses.stream({ model, input: question });
+  for await (const event of stream) {
+    if (event.type === "response.output_text.delta") parts.push(event.delta);
+  }
+  expect("joined deltas", parts.join(""), answer);
+  const { output_text } = await stream.finalResponse();
+  expect("output_text", output_text, answer);
+}
+
 const working = [
   chat,
   streaming_chat,
@@ -144,16 +160,20 @@ const working = [
   path_not_allowed,
 ];
 const loginNeeded = [login_needed, login_needed_streaming];
+const throughResponses = [responses, streaming_responses];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     model: { type: "string", default: "Hermes-4-405B" },
     "expect-login-needed": { type: "boolean", default: false },
+    responses: { type: "boolean", default: false },
   },
 });
 if (positionals.length !== 1) {
-  console.error("usage: openai_client.mjs BASE_URL [--model NAME] [--expect-login-needed]");
+  console.error(
+    "usage: openai_client.mjs BASE_URL [--model NAME] [--expect-login-needed | --responses]",
+  );
   process.exit(2);
 }
 
@@ -164,7 +184,10 @@ const client = new OpenAI({
   maxRetries: 0,
   timeout: 30_000,
 });
-for (const check of values["expect-login-needed"] ? loginNeeded : working) {
+let checks = working;
+if (values["expect-login-needed"]) checks = loginNeeded;
+else if (values.responses) checks = throughResponses;
+for (const check of checks) {
   try {
     await check(client, values.model);
     console.log(`ok ${check.name}`);

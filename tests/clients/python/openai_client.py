@@ -1,6 +1,6 @@
 """Drives an OpenAI-compatible port with the official Python SDK.
 
-    openai_client.py BASE_URL [--model NAME] [--expect-login-needed]
+    openai_client.py BASE_URL [--model NAME] [--expect-login-needed | --responses]
 
 BASE_URL ends in /v1. Prints a line for every check, `ok NAME` or `FAILED NAME: …`; exits with 1 when one
 failed. The upstream is the mock cloud: it answers "Hello from the mock cloud: <last user message>".
@@ -120,6 +120,18 @@ def login_needed_streaming(client, model):
     expect_in("message", LOGIN_COMMAND, error.message)
 
 
+def responses(client, model):
+    answer = client.responses.create(model=model, input=QUESTION)
+    expect("output_text", answer.output_text, ANSWER)
+
+
+def streaming_responses(client, model):
+    with client.responses.stream(model=model, input=QUESTION) as stream:
+        parts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        expect("output_text", stream.get_final_response().output_text, ANSWER)
+    expect("joined deltas", "".join(parts), ANSWER)
+
+
 WORKING = [
     chat,
     streaming_chat,
@@ -130,6 +142,7 @@ WORKING = [
     path_not_allowed,
 ]
 LOGIN_NEEDED = [login_needed, login_needed_streaming]
+RESPONSES = [responses, streaming_responses]
 
 
 def main():
@@ -137,14 +150,20 @@ def main():
     parser.add_argument("base_url")
     parser.add_argument("--model", default="Hermes-4-405B")
     parser.add_argument("--expect-login-needed", action="store_true")
+    parser.add_argument("--responses", action="store_true")
     arguments = parser.parse_args()
+    checks = WORKING
+    if arguments.expect_login_needed:
+        checks = LOGIN_NEEDED
+    elif arguments.responses:
+        checks = RESPONSES
 
     # The SDK's own retries would hide a failure that comes and goes.
     client = openai.OpenAI(
         base_url=arguments.base_url, api_key="nonsense", max_retries=0, timeout=30
     )
     failed = False
-    for check in LOGIN_NEEDED if arguments.expect_login_needed else WORKING:
+    for check in checks:
         try:
             check(client, arguments.model)
         except Exception as exc:

@@ -19,6 +19,7 @@ pub(crate) fn answer(portal: &Portal, head: &Parts) -> Option<Canned> {
         .collect();
     Some(match path {
         "state" => Canned::json(200, &json!(portal.log.counts())),
+        "requests" => Canned::json(200, &json!(portal.log.seen())),
         "approve" => {
             let code = query.get("user_code").cloned().unwrap_or_default();
             decide(portal, &code, true);

@@ -22,6 +22,7 @@ use crate::pattern;
 use crate::portal::{bearer, render};
 use crate::record::Log;
 use crate::server::{Connection, Hangup, Service};
+use crate::shapes;
 use crate::steering::Steering;
 use crate::tokens::Tokens;
 
@@ -167,11 +168,11 @@ async fn serve(
         "/v1/chat/completions" => json_answer(&chat(&request, &steering)),
         "/v1/completions" => json_answer(&completion(&request)),
         "/v1/embeddings" => json_answer(&embeddings(&request)),
-        "/v1/responses" => json_answer(&json!({
-            "id": "resp_mock", "object": "response", "status": "completed",
-            "output": [{"type": "message", "role": "assistant", "content":
-                [{"type": "output_text", "text": pattern::reply_to("response")}]}],
-        })),
+        "/v1/responses" if request["stream"] == true => {
+            let chunks = AnswerBody::chunks(shapes::response_events(&request));
+            events(chunks.paced(Duration::ZERO, true))
+        }
+        "/v1/responses" => json_answer(&shapes::response(&request)),
         _ => render(Canned::api_error(
             404,
             "invalid_request_error",
@@ -270,14 +271,12 @@ fn reply(request: &Value, steering: &Steering) -> String {
         .iter()
         .rev()
         .find(|message| message["role"] == "user");
-    let text = user
-        .and_then(|message| message["content"].as_str())
-        .unwrap_or_default();
-    let mut reply = pattern::reply_to(text);
+    let text = user.map(|message| shapes::text_of(&message["content"]));
+    let mut reply = pattern::reply_to(&text.unwrap_or_default());
     while reply.len() < steering.pad_bytes {
         reply.push_str(" and so on");
     }
-    reply
+    shapes::formatted(&request["response_format"], reply)
 }
 
 fn model(request: &Value) -> Value {
@@ -287,13 +286,17 @@ fn model(request: &Value) -> Value {
         .unwrap_or_else(|| json!("Hermes-4-405B"))
 }
 
+fn usage() -> Value {
+    json!({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12})
+}
+
 fn chat(request: &Value, steering: &Steering) -> Value {
     json!({
         "id": "chatcmpl-mock", "object": "chat.completion", "created": 1_763_000_000,
         "model": model(request),
         "choices": [{"index": 0, "finish_reason": "stop",
             "message": {"role": "assistant", "content": reply(request, steering)}}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+        "usage": usage(),
     })
 }
 
@@ -322,6 +325,13 @@ fn chat_stream(request: &Value, steering: &Steering) -> Response<AnswerBody> {
     if !steering.omit_finish {
         chunks.push_back(chunk(json!({}), json!("stop")));
     }
+    if request["stream_options"]["include_usage"] == true {
+        let usage = json!({
+            "id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1_763_000_000,
+            "model": model(request), "choices": [], "usage": usage(),
+        });
+        chunks.push_back(Bytes::from(format!("data: {usage}\n\n")));
+    }
     if !steering.omit_done {
         chunks.push_back(Bytes::from_static(pattern::DONE.as_bytes()));
     }
@@ -335,15 +345,20 @@ fn completion(request: &Value) -> Value {
         "model": model(request),
         "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
             "text": pattern::reply_to(prompt)}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+        "usage": usage(),
     })
 }
 
 fn embeddings(request: &Value) -> Value {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    // Some apps send tokens: a list of numbers is one input.
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
     let inputs: Vec<String> = match request["input"].as_array() {
-        Some(values) => values.iter().map(text).collect(),
-        None => vec![text(&request["input"])],
+        Some(values) if !values.iter().all(Value::is_number) => values.iter().map(text).collect(),
+        _ => vec![text(&request["input"])],
     };
     let dimensions = request["dimensions"].as_u64().unwrap_or(16);
     let base64 = request["encoding_format"] == "base64";

@@ -22,6 +22,7 @@ mod portal;
 mod raw;
 mod record;
 mod server;
+mod shapes;
 mod steering;
 mod tls;
 mod tokens;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::lock;
 
 /// One request to the inference API.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Seen {
     /// The request's number, from 1.
     pub number: u64,
@@ -27,6 +27,7 @@ pub struct Seen {
     /// Every field line in order.
     pub headers: Vec<(String, String)>,
     /// The start of the body, up to the limit.
+    #[serde(serialize_with = "as_text")]
     pub body: Vec<u8>,
     /// The whole body's length, as far as it came.
     pub body_bytes: u64,
@@ -38,6 +39,10 @@ pub struct Seen {
     pub cancelled: bool,
     /// Whether the answer's last byte went out.
     pub finished: bool,
+}
+
+fn as_text<S: serde::Serializer>(body: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(body))
 }
 
 impl Seen {

@@ -216,3 +216,80 @@ async fn its_clock_may_stand_elsewhere() {
     cloud.revoke_access_token(&login.access_token);
     assert_eq!(models(&cloud, &login.access_token).await, 401);
 }
+
+async fn ask(cloud: &MockCloud, bearer: &str, path: &str, body: &Value) -> String {
+    let answer = reqwest::Client::new()
+        .post(format!("{}{path}", cloud.inference_base_url()))
+        .bearer_auth(bearer)
+        .json(body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn structured_output_fits_the_schema_that_was_asked_for() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let bearer = cloud.login().access_token;
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}},
+            "kind": {"enum": ["page", "image"]},
+            "pages": {"type": ["integer", "null"]},
+        },
+        "$defs": {"tag": {"type": "string"}},
+    });
+    let wanted = json!({"tags": [pattern::reply_to("x")], "kind": "page", "pages": 7});
+    let parts = json!([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {}}]);
+    let chat = json!({
+        "messages": [{"role": "user", "content": parts}],
+        "response_format": {"type": "json_schema", "json_schema": {"schema": schema}},
+    });
+    let answer: Value =
+        serde_json::from_str(&ask(&cloud, &bearer, "/chat/completions", &chat).await).unwrap();
+    let text = answer.pointer("/choices/0/message/content").unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap(),
+        wanted
+    );
+
+    let response = json!({
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+        "text": {"format": {"type": "json_schema", "schema": schema}},
+    });
+    let answer: Value =
+        serde_json::from_str(&ask(&cloud, &bearer, "/responses", &response).await).unwrap();
+    let text = answer.pointer("/output/0/content/0/text").unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap(),
+        wanted
+    );
+}
+
+#[tokio::test]
+async fn a_streamed_response_says_the_same_as_a_whole_one() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let bearer = cloud.login().access_token;
+    let mut request = json!({"model": "m", "input": "is anybody there?"});
+    let whole: Value =
+        serde_json::from_str(&ask(&cloud, &bearer, "/responses", &request).await).unwrap();
+    request["stream"] = json!(true);
+    let stream = ask(&cloud, &bearer, "/responses", &request).await;
+    let events: Vec<Value> = stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let text: String = events
+        .iter()
+        .filter_map(|event| event["delta"].as_str())
+        .collect();
+    assert_eq!(text, pattern::reply_to("is anybody there?"));
+    let last = events.last().unwrap();
+    assert_eq!(last["type"], "response.completed");
+    assert_eq!(last["response"], whole);
+    assert_eq!(last["sequence_number"], events.len() - 1);
+}

@@ -1,0 +1,208 @@
+"""One app's run: its commands, its checks, and what the provider may have seen of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .install import Installation
+from .world import Programs, World
+
+# What apps take for their key; nobody but the daemon may see it.
+KEY = "sk-the-apps-own-key-0123456789"
+MODEL = "Hermes-4-405B"
+GREETING = "Hello from the mock cloud: "
+LOGIN_COMMAND = "hermesctl auth login nous"
+# The models that the mock cloud lists.
+MODELS = ["Hermes-4-405B", "Hermes-4-70B"]
+
+# Nous Portal serves no /responses; with this the mock's are let through, for apps that speak nothing else.
+RESPONSES = '[providers.nous]\nextra_paths = ["/responses"]\n'
+
+# All that may reach the provider, beside what an SDK says of itself in x-stainless-*.
+FORWARDED = {
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "openai-beta",
+    "transfer-encoding",
+    "user-agent",
+}
+
+
+class Session:
+    """Where an app runs and tells what works: `ok APP: CHECK`, or `FAILED APP: CHECK: why`."""
+
+    def __init__(self, name: str, installation: Installation, programs: Programs, report: Report) -> None:
+        self.name = name
+        self.installation = installation
+        self.programs = programs
+        self.report = report
+        self.world: World
+        self._seen_before = 0
+
+    @contextlib.contextmanager
+    def living(self, *, config: str = "", login: bool = True) -> Iterator[Session]:
+        """A session in a world of its own: another configuration, or nobody has logged in."""
+        session = Session(self.name, self.installation, self.programs, self.report)
+        with World(self.programs, config=config, login=login) as world:
+            session.world = world
+            yield session
+
+    @property
+    def base(self) -> str:
+        """The daemon's base URL, ending in /v1."""
+        return self.world.base
+
+    @property
+    def home(self) -> Path:
+        return self.world.home
+
+    def run(self, *command: str | Path, env: Mapping[str, str] | None = None, timeout: float = 120, fails: bool = False) -> str:
+        """Runs one of the app's programs to its end; what it printed, standard error last.
+
+        `fails` says that it has to end with another code than 0.
+        """
+        done = subprocess.run(
+            command,
+            cwd=self.home,
+            env=self.world.environment(env, self.installation.bin()),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        printed = done.stdout + done.stderr
+        if (done.returncode != 0) != fails:
+            raise AssertionError(f"`{Path(command[0]).name}` ended with {done.returncode}: {printed[-2000:]}")
+        return printed
+
+    def run_checks(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
+        """Runs a script that prints lines of `ok CHECK` and `FAILED CHECK: why` itself."""
+        with self.check("provider and log saw nothing that they must not"):
+            done = subprocess.run(
+                command,
+                cwd=self.home,
+                env=self.world.environment(env, self.installation.bin()),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            lines = done.stdout.splitlines()
+            for line in lines:
+                if line.startswith("ok "):
+                    self.report.passed(self.name, line.removeprefix("ok "))
+                elif line.startswith("FAILED "):
+                    self.report.failed(self.name, line.removeprefix("FAILED "))
+            told = bool(lines) and all(line.startswith(("ok ", "FAILED ")) for line in lines)
+            if not told or done.returncode and not any(line.startswith("FAILED ") for line in lines):
+                raise AssertionError(f"it ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+
+    @contextlib.contextmanager
+    def check(self, what: str) -> Iterator[None]:
+        """A check: passes when nothing is raised, and neither the provider nor the log saw what it must not."""
+        self._seen_before = len(self.world.requests())
+        try:
+            yield
+            for request in self.seen():
+                self._expect_clean(request)
+            self._expect_clean_log()
+        except (AssertionError, OSError, LookupError, TypeError, ValueError, subprocess.SubprocessError) as error:
+            self.report.failed(self.name, f"{what}: {type(error).__name__}: {error}")
+        else:
+            self.report.passed(self.name, what)
+
+    def seen(self) -> list[dict[str, Any]]:
+        """What the provider saw since the check began."""
+        return self.world.requests()[self._seen_before :]
+
+    def expect_seen(self, *wanted: str) -> list[dict[str, Any]]:
+        """Fails unless the provider saw exactly these, as `POST /v1/chat/completions`; their bodies."""
+        seen = self.seen()
+        expect("the provider saw", [f"{one['method']} {one['target']}" for one in seen], list(wanted))
+        return [self.body(one) for one in seen]
+
+    def expect_seen_among(self, wanted: str) -> None:
+        """Fails unless this was among what the provider saw; for apps that ask for the models at any time."""
+        seen = [f"{one['method']} {one['target']}" for one in self.seen()]
+        if wanted not in seen:
+            raise AssertionError(f"the provider saw {seen}, and no {wanted!r}")
+
+    @staticmethod
+    def body(request: dict[str, Any]) -> Any:
+        """The JSON that came with a request."""
+        return json.loads(request["body"] or "{}")
+
+    def _expect_clean(self, request: dict[str, Any]) -> None:
+        fields: dict[str, list[str]] = {}
+        for name, value in request["headers"]:
+            fields.setdefault(name, []).append(value)
+        expect("the provider's bearer", fields.get("authorization"), [f"Bearer {self.world.access_token}"])
+        strange = [name for name in fields if name not in FORWARDED and not name.startswith("x-stainless-")]
+        expect("header fields that the provider must not see", strange, [])
+        for name, values in fields.items():
+            for value in values:
+                if KEY in value or "@" in value:
+                    raise AssertionError(f"the provider saw the app's key or an address in `{name}`")
+        if not fields.get("user-agent", [""])[0].startswith("hermes-proxyd/"):
+            raise AssertionError(f"the provider saw the user agent {fields.get('user-agent')}")
+
+    def _expect_clean_log(self) -> None:
+        log = self.world.log()
+        for what, text in (("the login's token", self.world.access_token), ("the app's key", KEY), ("a panic", "panicked")):
+            if text in log:
+                raise AssertionError(f"the daemon's log holds {what}")
+
+    def expect_well(self) -> None:
+        """Fails unless hermesctl can tell how the daemon is."""
+        with self.check("`hermesctl proxy status` afterwards"):
+            status = json.loads(self.run(self.programs.ctl, "proxy", "status", "--json"))
+            expect("last_error", status["providers"][0]["last_error"], None)
+
+
+class Report:
+    """Prints the checks as they come, and counts."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.failures = 0
+        self.skips: list[str] = []
+
+    def passed(self, app: str, what: str) -> None:
+        self.passes += 1
+        print(f"ok {app}: {what}", flush=True)
+
+    def failed(self, app: str, what: str) -> None:
+        self.failures += 1
+        print(f"FAILED {app}: {what}", flush=True)
+
+    def skipped(self, app: str, why: str) -> None:
+        """Not a failure: an app that wants what this machine has not."""
+        self.skips.append(app)
+        print(f"skipped {app}: {why}", flush=True)
+
+    def __str__(self) -> str:
+        skips = f", skipped: {', '.join(self.skips)}" if self.skips else ""
+        return f"{self.passes} checks passed, {self.failures} failed{skips}"
+
+
+def expect(what: str, got: object, wanted: object) -> None:
+    if got != wanted:
+        raise AssertionError(f"{what}: expected {wanted!r}, got {got!r}")
+
+
+def expect_in(what: str, part: str, whole: str) -> None:
+    """Fails unless the text holds the part, however it is wrapped."""
+    if " ".join(part.split()) not in " ".join(whole.split()):
+        raise AssertionError(f"{what}: expected {part!r} in {whole[-2000:]!r}")

@@ -1,0 +1,137 @@
+"""Open WebUI, over its own REST interface, as its pages use it."""
+
+import json
+from typing import Any
+
+from harness import App, PythonPackages, Session, expect, expect_in
+from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS
+from harness.world import Refused, fetch, fetch_text, free_port, wait_until
+
+INSTALLATION = PythonPackages("open-webui", "open-webui", newest=(3, 12))
+# Its start migrates a database and imports a lot.
+PATIENCE = 240
+
+
+class Pages:
+    """Open WebUI's server, and a user of its pages."""
+
+    def __init__(self, s: Session) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        data = s.home / "data"
+        data.mkdir()
+        env = {
+            "DATA_DIR": str(data),
+            "VECTOR_DB": "chroma",
+            "WEBUI_AUTH": "false",
+            "WEBUI_SECRET_KEY": "not-a-secret",
+            "OFFLINE_MODE": "true",
+            "ENABLE_OLLAMA_API": "false",
+            "OPENAI_API_BASE_URL": s.base,
+            "OPENAI_API_KEY": KEY,
+            # It tells the provider who the user is; that must end at the daemon.
+            "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
+            "RAG_EMBEDDING_ENGINE": "openai",
+            "RAG_EMBEDDING_MODEL": MODEL,
+            "RAG_OPENAI_API_BASE_URL": s.base,
+            "RAG_OPENAI_API_KEY": KEY,
+        }
+        command = ["open-webui", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        server = s.world.spawn(command, "open-webui.log", env, INSTALLATION.bin())
+        ready = lambda: fetch(f"{self.url}/health")
+        wait_until("Open WebUI starts", ready, server, lambda: s.world.log("open-webui.log"), PATIENCE)
+        user = fetch(f"{self.url}/api/v1/auths/signin", {"email": "", "password": ""})
+        self.headers = {"Authorization": f"Bearer {user['token']}"}
+
+    def get(self, path: str) -> Any:
+        return fetch(self.url + path, headers=self.headers)
+
+    def post(self, path: str, body: object) -> Any:
+        return fetch(self.url + path, body, self.headers)
+
+    def post_text(self, path: str, body: object) -> str:
+        return fetch_text(self.url + path, body, self.headers)
+
+    def refusal(self, path: str, body: object) -> str:
+        """What the page shows when it goes wrong."""
+        try:
+            answer = self.post_text(path, body)
+        except Refused as error:
+            return error.text
+        raise AssertionError(f"expected an error, got {answer}")
+
+    def connect(self, base: str) -> None:
+        """What the page of connections saves."""
+        form = {
+            "ENABLE_OPENAI_API": True,
+            "OPENAI_API_BASE_URLS": [base],
+            "OPENAI_API_KEYS": [KEY],
+            "OPENAI_API_CONFIGS": {},
+        }
+        self.post("/openai/config/update", form)
+
+
+def chat(stream: bool) -> dict[str, Any]:
+    return {"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": "hi there"}]}
+
+
+def streamed(events: str) -> str:
+    """The text of an event stream, which has to be whole."""
+    data = [line.removeprefix("data: ") for line in events.splitlines() if line.startswith("data: ")]
+    expect("the last event", data[-1], "[DONE]")
+    choices = [choice for event in data[:-1] for choice in json.loads(event)["choices"]]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
+def use(s: Session, pages: Pages, base: str) -> None:
+    """All that the pages do with one base URL."""
+    shown = base.replace(s.base.removesuffix("/v1"), "…")
+    with s.check(f"{shown}: verify"):
+        found = pages.post("/openai/verify", {"url": base, "key": KEY})
+        expect("models", [model["id"] for model in found["data"]], MODELS)
+        s.expect_seen("GET /v1/models")
+    with s.check(f"{shown}: models"):
+        pages.connect(base)
+        found = pages.get("/api/models?refresh=true")["data"]
+        expect("models", [one["id"] for one in found if one["id"] != "arena-model"], MODELS)
+        s.expect_seen("GET /v1/models")
+    with s.check(f"{shown}: chat"):
+        answer = pages.post("/api/chat/completions", chat(stream=False))
+        expect("content", answer["choices"][0]["message"]["content"], f"{GREETING}hi there")
+        s.expect_seen_among("POST /v1/chat/completions")
+    with s.check(f"{shown}: chat, streamed"):
+        answer = pages.post_text("/api/chat/completions", chat(stream=True))
+        expect("content", streamed(answer), f"{GREETING}hi there")
+        s.expect_seen_among("POST /v1/chat/completions")
+    with s.check(f"{shown}: embeddings"):
+        answer = pages.post("/api/embeddings", {"model": MODEL, "input": ["hi", "there"]})
+        expect("lengths", [len(one["embedding"]) for one in answer["data"]], [16, 16])
+        s.expect_seen_among("POST /v1/embeddings")
+
+
+def run(s: Session) -> None:
+    pages = Pages(s)
+    for base in (s.base, f"{s.base}/", s.base.removesuffix("/v1")):
+        use(s, pages, base)
+    with s.check("a text for its knowledge"):
+        pages.post("/api/v1/retrieval/process/text", {"name": "note", "content": "hi there"})
+        s.expect_seen_among("POST /v1/embeddings")
+    with s.living(login=False) as out, out.check("verify shows how to log in"):
+        verify = {"url": out.base, "key": KEY}
+        expect_in("shown", LOGIN_COMMAND, pages.refusal("/openai/verify", verify))
+        out.expect_seen()
+    with s.living() as out:
+        pages.connect(out.base)
+        pages.get("/api/models?refresh=true")
+        with out.check("a chat shows how to log in"):
+            out.run(out.programs.ctl, "auth", "logout", "nous", "--yes")
+            expect_in("shown", LOGIN_COMMAND, pages.refusal("/api/chat/completions", chat(stream=False)))
+
+
+APP = App(
+    title="[Open WebUI](https://openwebui.com)",
+    checked="verify, models, chat, streamed chat, embeddings; base URL with `/v1`, `/v1/` and without",
+    in_ci=False,
+    installation=INSTALLATION,
+    run=run,
+)
