@@ -537,6 +537,80 @@ async fn after_a_goaway_running_streams_end_whole_and_new_requests_use_a_new_con
     assert_eq!(running.text().await.unwrap(), "last");
 }
 
+/// The same when we are the one who leaves a connection, because its time is over.
+#[tokio::test]
+async fn running_streams_end_whole_on_a_connection_that_takes_no_new_requests() {
+    let world = World::new(Options::default()).await;
+    let finish = Arc::new(Notify::new());
+    let told = finish.clone();
+    let config = "[timeouts]\nreuse = \"500ms\"\n";
+    let (wire, daemon) = http2(&world, config, move |mut frames, number| {
+        let told = told.clone();
+        async move {
+            if number == 1 {
+                let stream = frames.request().await?;
+                frames.head(stream).await?;
+                frames.send(DATA, 0, stream, b"first, ").await?;
+                told.notified().await;
+                frames.send(DATA, END_STREAM, stream, b"last").await?;
+            }
+            while let Some(stream) = frames.request().await {
+                frames.answer(stream, b"another").await?;
+            }
+            Some(())
+        }
+    })
+    .await;
+    let mut running = post(&daemon, &chat("x")).await;
+    assert_eq!(running.chunk().await.unwrap().unwrap(), "first, ");
+    // The first connection answers nothing more until it is told to.
+    let deadline = Instant::now() + PATIENCE;
+    let asking = || tokio::time::timeout(Duration::from_millis(300), get(&daemon, "/models"));
+    let another = loop {
+        assert!(Instant::now() < deadline, "no other connection is made");
+        if let Ok(answer) = asking().await {
+            break answer;
+        }
+    };
+    assert_eq!(another.text().await.unwrap(), "another");
+    assert_eq!(wire.connections(), 2);
+    finish.notify_one();
+    assert_eq!(running.text().await.unwrap(), "last");
+}
+
+#[tokio::test]
+async fn a_fresh_connection_resumes_the_tls_session_of_the_old_one() {
+    let world = World::new(Options::default()).await;
+    let tls = world.cloud.authority().acceptor_for(&["localhost"], false);
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let seen = Seen::default();
+    let log = seen.clone();
+    let wire = Wire::start(move |stream, _| {
+        let (log, tls) = (log.clone(), tls.clone());
+        async move {
+            let mut stream = tls.accept(stream).await.unwrap();
+            let kind = stream.get_ref().1.handshake_kind().unwrap();
+            log.lock().unwrap().push(format!("{kind:?}"));
+            while read_request(&mut stream).await.is_some() {
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let base = format!("https://localhost:{}/v1", wire.address.port());
+    let ca = ca.to_str().unwrap();
+    let config = format!("[timeouts]\nreuse = \"200ms\"\n[providers.nous]\nca_file = {ca:?}\n");
+    let daemon = daemon_at(&world, &base, &config);
+    let deadline = Instant::now() + PATIENCE;
+    while wire.connections() < 3 {
+        assert!(Instant::now() < deadline, "no other connection is made");
+        assert_eq!(get(&daemon, "/models").await.status(), 200);
+    }
+    println!("handshakes: {:?}", seen.lock().unwrap());
+    assert_eq!(seen.lock().unwrap()[..3], ["Full", "Resumed", "Resumed"]);
+}
+
 #[tokio::test]
 async fn a_stream_that_is_reset_in_its_answer_never_looks_complete() {
     for reason in [NO_ERROR, INTERNAL_ERROR, CANCEL, REFUSED_STREAM] {
