@@ -319,20 +319,25 @@ async fn in_a_race_with_a_close_no_post_is_repeated_and_every_get_is_answered() 
             };
             log.lock().unwrap().push(line(&request));
             stream.write_all(OK.as_bytes()).await.unwrap();
-            let wait = Duration::from_micros((number as u64 * 37) % 900);
+            let wait = Duration::from_micros((number as u64 * 37) % 2500);
             let spun = Instant::now();
             while spun.elapsed() < wait {
                 tokio::task::yield_now().await;
             }
+            // What arrived by now counts as received, whether or not it is read.
+            let mut bytes = vec![0; 4096];
+            let std = stream.into_std().unwrap();
+            if let Ok(arrived) = std.peek(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..arrived]).into_owned();
+                let mut log = log.lock().unwrap();
+                log.extend(text.lines().next().map(str::to_owned));
+            }
+            let mut stream = TcpStream::from_std(std).unwrap();
             if number % 3 == 0 {
-                // What arrived by now counts as received, whatever becomes of it.
-                let mut bytes = vec![0; 4096];
-                if let Ok(read) = stream.try_read(&mut bytes) {
-                    let text = String::from_utf8_lossy(&bytes[..read]);
-                    log.lock()
-                        .unwrap()
-                        .extend(text.lines().next().map(str::to_owned));
-                }
+                // With everything read the end is a FIN.
+                tokio::time::timeout(Duration::ZERO, stream.read(&mut bytes))
+                    .await
+                    .ok();
             }
             if number % 2 == 0 {
                 stream.set_zero_linger().unwrap();
