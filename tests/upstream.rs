@@ -1,7 +1,7 @@
 //! The provider's side of a request: what is repeated and what never, what passes, and what a
 //! provider that misbehaves can do. Its connections are bytes of the test's own.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -107,7 +107,6 @@ async fn no_redirect_is_followed() {
     assert_eq!(other.connections(), 0, "the other host was asked");
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn encoded_bytes_pass_as_they_are_and_a_bomb_costs_no_memory() {
     let world = World::new(Options::default()).await;
@@ -722,7 +721,6 @@ async fn flood(mut stream: TcpStream, first: &[u8], again: &[u8], pause: Duratio
 const SHORT: &str = "[timeouts]\nresponse_head = \"2s\"\n";
 
 /// Asks for something bad, and meanwhile and afterwards for something good.
-#[cfg(target_os = "linux")]
 async fn assert_harmless(what: &str, daemon: &Daemon, outcome: (u16, &str)) {
     assert_eq!(get(daemon, "/models").await.status(), 200, "{what}");
     let before = common::wire::memory(daemon).1;
@@ -750,7 +748,6 @@ async fn assert_harmless(what: &str, daemon: &Daemon, outcome: (u16, &str)) {
     assert!(grown < 8192, "{what}: {grown} KiB");
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn garbage_in_place_of_a_head_is_an_error_of_ours() {
     let long = |name: &str, size: usize| {
@@ -816,7 +813,6 @@ async fn garbage_in_place_of_a_head_is_an_error_of_ours() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_head_without_an_end_costs_no_memory_and_a_bounded_time() {
     let world = World::new(Options::default()).await;
@@ -860,7 +856,6 @@ async fn a_head_without_an_end_costs_no_memory_and_a_bounded_time() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn http2_floods_cost_no_memory_and_a_bounded_time() {
     for (what, outcome) in [
