@@ -1,7 +1,7 @@
 //! The provider's side of a request: what is repeated and what never, what passes, and what a
 //! provider that misbehaves can do. Its connections are bytes of the test's own.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -107,7 +107,6 @@ async fn no_redirect_is_followed() {
     assert_eq!(other.connections(), 0, "the other host was asked");
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn encoded_bytes_pass_as_they_are_and_a_bomb_costs_no_memory() {
     let world = World::new(Options::default()).await;
@@ -319,20 +318,25 @@ async fn in_a_race_with_a_close_no_post_is_repeated_and_every_get_is_answered() 
             };
             log.lock().unwrap().push(line(&request));
             stream.write_all(OK.as_bytes()).await.unwrap();
-            let wait = Duration::from_micros((number as u64 * 37) % 900);
+            let wait = Duration::from_micros((number as u64 * 37) % 2500);
             let spun = Instant::now();
             while spun.elapsed() < wait {
                 tokio::task::yield_now().await;
             }
+            // What arrived by now counts as received, whether or not it is read.
+            let mut bytes = vec![0; 4096];
+            let std = stream.into_std().unwrap();
+            if let Ok(arrived) = std.peek(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..arrived]).into_owned();
+                let mut log = log.lock().unwrap();
+                log.extend(text.lines().next().map(str::to_owned));
+            }
+            let mut stream = TcpStream::from_std(std).unwrap();
             if number % 3 == 0 {
-                // What arrived by now counts as received, whatever becomes of it.
-                let mut bytes = vec![0; 4096];
-                if let Ok(read) = stream.try_read(&mut bytes) {
-                    let text = String::from_utf8_lossy(&bytes[..read]);
-                    log.lock()
-                        .unwrap()
-                        .extend(text.lines().next().map(str::to_owned));
-                }
+                // With everything read the end is a FIN.
+                tokio::time::timeout(Duration::ZERO, stream.read(&mut bytes))
+                    .await
+                    .ok();
             }
             if number % 2 == 0 {
                 stream.set_zero_linger().unwrap();
@@ -537,6 +541,80 @@ async fn after_a_goaway_running_streams_end_whole_and_new_requests_use_a_new_con
     assert_eq!(running.text().await.unwrap(), "last");
 }
 
+/// The same when we are the one who leaves a connection, because its time is over.
+#[tokio::test]
+async fn running_streams_end_whole_on_a_connection_that_takes_no_new_requests() {
+    let world = World::new(Options::default()).await;
+    let finish = Arc::new(Notify::new());
+    let told = finish.clone();
+    let config = "[timeouts]\nreuse = \"500ms\"\n";
+    let (wire, daemon) = http2(&world, config, move |mut frames, number| {
+        let told = told.clone();
+        async move {
+            if number == 1 {
+                let stream = frames.request().await?;
+                frames.head(stream).await?;
+                frames.send(DATA, 0, stream, b"first, ").await?;
+                told.notified().await;
+                frames.send(DATA, END_STREAM, stream, b"last").await?;
+            }
+            while let Some(stream) = frames.request().await {
+                frames.answer(stream, b"another").await?;
+            }
+            Some(())
+        }
+    })
+    .await;
+    let mut running = post(&daemon, &chat("x")).await;
+    assert_eq!(running.chunk().await.unwrap().unwrap(), "first, ");
+    // The first connection answers nothing more until it is told to.
+    let deadline = Instant::now() + PATIENCE;
+    let asking = || tokio::time::timeout(Duration::from_millis(300), get(&daemon, "/models"));
+    let another = loop {
+        assert!(Instant::now() < deadline, "no other connection is made");
+        if let Ok(answer) = asking().await {
+            break answer;
+        }
+    };
+    assert_eq!(another.text().await.unwrap(), "another");
+    assert_eq!(wire.connections(), 2);
+    finish.notify_one();
+    assert_eq!(running.text().await.unwrap(), "last");
+}
+
+#[tokio::test]
+async fn a_fresh_connection_resumes_the_tls_session_of_the_old_one() {
+    let world = World::new(Options::default()).await;
+    let tls = world.cloud.authority().acceptor_for(&["localhost"], false);
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let seen = Seen::default();
+    let log = seen.clone();
+    let wire = Wire::start(move |stream, _| {
+        let (log, tls) = (log.clone(), tls.clone());
+        async move {
+            let mut stream = tls.accept(stream).await.unwrap();
+            let kind = stream.get_ref().1.handshake_kind().unwrap();
+            log.lock().unwrap().push(format!("{kind:?}"));
+            while read_request(&mut stream).await.is_some() {
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let base = format!("https://localhost:{}/v1", wire.address.port());
+    let ca = ca.to_str().unwrap();
+    let config = format!("[timeouts]\nreuse = \"200ms\"\n[providers.nous]\nca_file = {ca:?}\n");
+    let daemon = daemon_at(&world, &base, &config);
+    let deadline = Instant::now() + PATIENCE;
+    while wire.connections() < 3 {
+        assert!(Instant::now() < deadline, "no other connection is made");
+        assert_eq!(get(&daemon, "/models").await.status(), 200);
+    }
+    println!("handshakes: {:?}", seen.lock().unwrap());
+    assert_eq!(seen.lock().unwrap()[..3], ["Full", "Resumed", "Resumed"]);
+}
+
 #[tokio::test]
 async fn a_stream_that_is_reset_in_its_answer_never_looks_complete() {
     for reason in [NO_ERROR, INTERNAL_ERROR, CANCEL, REFUSED_STREAM] {
@@ -643,7 +721,6 @@ async fn flood(mut stream: TcpStream, first: &[u8], again: &[u8], pause: Duratio
 const SHORT: &str = "[timeouts]\nresponse_head = \"2s\"\n";
 
 /// Asks for something bad, and meanwhile and afterwards for something good.
-#[cfg(target_os = "linux")]
 async fn assert_harmless(what: &str, daemon: &Daemon, outcome: (u16, &str)) {
     assert_eq!(get(daemon, "/models").await.status(), 200, "{what}");
     let before = common::wire::memory(daemon).1;
@@ -671,7 +748,6 @@ async fn assert_harmless(what: &str, daemon: &Daemon, outcome: (u16, &str)) {
     assert!(grown < 8192, "{what}: {grown} KiB");
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn garbage_in_place_of_a_head_is_an_error_of_ours() {
     let long = |name: &str, size: usize| {
@@ -737,7 +813,6 @@ async fn garbage_in_place_of_a_head_is_an_error_of_ours() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_head_without_an_end_costs_no_memory_and_a_bounded_time() {
     let world = World::new(Options::default()).await;
@@ -781,7 +856,6 @@ async fn a_head_without_an_end_costs_no_memory_and_a_bounded_time() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn http2_floods_cost_no_memory_and_a_bounded_time() {
     for (what, outcome) in [

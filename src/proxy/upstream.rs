@@ -318,3 +318,39 @@ fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::fake::JumpingClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_fresh_after_their_time_and_after_a_suspension() {
+        let clock = Arc::new(JumpingClock::at("2026-11-25T12:00:00Z"));
+        let tls = crate::provider::client_config(None).unwrap();
+        let client = Client::new(tls, &Timeouts::default(), clock.clone());
+        let mut last = client.pool();
+        let mut is_fresh = || {
+            let now = client.pool();
+            !Arc::ptr_eq(&std::mem::replace(&mut last, now.clone()), &now)
+        };
+        let seconds = Duration::from_secs;
+        assert!(!is_fresh());
+
+        tokio::time::advance(seconds(299)).await;
+        clock.jump(seconds(299));
+        assert!(!is_fresh());
+        tokio::time::advance(seconds(1)).await;
+        clock.jump(seconds(1));
+        assert!(is_fresh() && !is_fresh());
+
+        // The machine slept: its timers stood still, the wall clock went on.
+        clock.jump(seconds(19));
+        assert!(!is_fresh());
+        clock.jump(seconds(1));
+        assert!(is_fresh() && !is_fresh());
+
+        clock.jump_back(seconds(86400));
+        assert!(!is_fresh());
+    }
+}
