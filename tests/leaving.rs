@@ -1,7 +1,12 @@
 //! A client that leaves: in every phase, by FIN and by RST, its provider is let go at once.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may fail loudly, and tells its figures"
+)]
 #![expect(clippy::disallowed_methods, reason = "real time")]
 
 mod common;
@@ -105,7 +110,7 @@ async fn while_it_sends_waits_reads_or_does_not_read() {
                     world.cloud.wait_for(PATIENCE, there).await;
                     match phase {
                         "in a running stream" | "in a silent stream" => {
-                            wire.read_until("data: ").await
+                            wire.read_until("data: ").await;
                         }
                         _ => tokio::time::sleep(Duration::from_millis(80)).await,
                     }

@@ -178,7 +178,6 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::proxy::download::AnswerBody;
     use crate::proxy::outcome::RequestId;
 
     /// A body that has a defect behind its first piece.
@@ -234,13 +233,8 @@ mod tests {
     #[tokio::test]
     async fn a_defect_before_the_answer_is_a_500_with_the_requests_id() {
         let id = RequestId::draw();
-        let (mut client, task) = serve_one(move |_| {
-            handler::unharmed(id, async {
-                let nothing: Option<Response<AnswerBody>> = None;
-                Ok(nothing.expect("the bearer is xyz"))
-            })
-        })
-        .await;
+        let (mut client, task) =
+            serve_one(move |_| handler::unharmed(id, async { panic!("the bearer is xyz") })).await;
         let (answer, _) = ask(&mut client, "1.1").await;
         assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
         assert!(
