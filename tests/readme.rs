@@ -158,7 +158,7 @@ fn the_table_of_apps_holds_what_is_run_at_the_pinned_versions() {
 
 #[test]
 fn each_error_code_has_a_test() {
-    let tests = ["answers", "listeners", "login", "upstream"]
+    let tests = ["answers", "lifecycle", "listeners", "login", "upstream"]
         .map(|name| file(&format!("tests/{name}.rs")))
         .concat();
     for kind in ErrorKind::ALL {

@@ -28,6 +28,8 @@ struct Provider {
     name: ProviderName,
     calls: AtomicU64,
     outage: std::sync::atomic::AtomicBool,
+    hangs: std::sync::atomic::AtomicBool,
+    defect: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
@@ -77,6 +79,10 @@ impl Adapter for Provider {
 
     async fn renew(&self, _login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        assert!(!self.defect.load(Ordering::Relaxed), "a defect, on purpose");
         if self.outage.load(Ordering::Relaxed) {
             return Err(TokenError::Transient {
                 may_be_spent: false,
@@ -116,6 +122,8 @@ impl World {
             name: ProviderName::new("test").unwrap(),
             calls: AtomicU64::new(0),
             outage: false.into(),
+            hangs: false.into(),
+            defect: false.into(),
         });
         let files = StoreFiles {
             own: home.path().join("state/auth.json"),
@@ -184,6 +192,42 @@ fn write(home: &Path, token: &str, now: DateTime<Utc>) {
     });
     let store = json!({"providers": {"test": block}});
     std::fs::write(home.join("auth.json"), store.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_keeper_that_hangs_for_longer_than_any_step_takes_is_not_well() {
+    let world = World::new().await;
+    assert!(world.handle.keeper_is_well());
+    world.provider.hangs.store(true, Ordering::Relaxed);
+    world.clock.jump(Duration::from_mins(56));
+    world.until_calls(1).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(100)).await;
+    assert!(world.handle.keeper_is_well(), "a slow step is none");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(!world.handle.keeper_is_well());
+}
+
+#[tokio::test]
+async fn a_keeper_that_is_gone_is_not_well_and_one_that_was_told_to_end_is() {
+    let world = World::new().await;
+    world.stop.cancel();
+    while world.handle.refresh().await.is_some() {}
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(world.handle.keeper_is_well());
+
+    let world = World::new().await;
+    world.provider.defect.store(true, Ordering::Relaxed);
+    world.clock.jump(Duration::from_mins(56));
+    let gone = async {
+        while world.handle.keeper_is_well() {
+            world.handle.reread().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone)
+        .await
+        .expect("it is seen");
 }
 
 #[tokio::test]

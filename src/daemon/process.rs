@@ -36,3 +36,48 @@ pub(super) fn log_defects() {
         tracing::error!(place, what, "a defect in hermes-proxyd; please report it");
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_defect_is_one_line_with_its_place_and_without_any_value() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_writer(move || writer.clone())
+            .finish();
+        let before = std::panic::take_hook();
+        log_defects();
+        let bearer = String::from("xyz");
+        tracing::subscriber::with_default(subscriber, || {
+            std::panic::catch_unwind(|| panic!("the bearer is {bearer}")).unwrap_err();
+        });
+        std::panic::set_hook(before);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.contains("\"level\":\"ERROR\"") && text.contains("process.rs:"),
+            "{text}"
+        );
+        assert!(!text.contains("xyz"), "{text}");
+    }
+}

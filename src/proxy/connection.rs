@@ -174,3 +174,101 @@ fn end_abruptly(stream: &Socket, http10: &AtomicBool) {
         stream.set_zero_linger();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::proxy::outcome::RequestId;
+
+    /// A body that has a defect behind its first piece.
+    #[derive(Default)]
+    struct Defective(bool);
+
+    impl Body for Defective {
+        type Data = Bytes;
+        type Error = Aborted;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+            assert!(!std::mem::replace(&mut self.0, true), "the bearer is xyz");
+            Poll::Ready(Some(Ok(Frame::data("data: 1\n\n".into()))))
+        }
+    }
+
+    /// A client's connection, and the task that serves it.
+    async fn serve_one<F, B>(
+        answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> (TcpStream, JoinHandle<()>)
+    where
+        F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
+        B: Body<Data = Bytes, Error = Aborted> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let stop = Stop {
+            drain: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        };
+        let presence = Presence::new(stop.abort.clone());
+        let limits = (64 * 1024, Timeouts::default());
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+        let task = tokio::spawn(async move {
+            let stream = Socket::Tcp(accepted.unwrap().0);
+            drive(stream, limits, (stop, presence), answer).await;
+        });
+        (client.unwrap(), task)
+    }
+
+    async fn ask(stream: &mut TcpStream, version: &str) -> (String, bool) {
+        let request = format!("GET / HTTP/{version}\r\nhost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer).await.is_ok();
+        (String::from_utf8(answer).unwrap(), ended)
+    }
+
+    #[tokio::test]
+    async fn a_defect_before_the_answer_is_a_500_with_the_requests_id() {
+        let id = RequestId::draw();
+        let (mut client, task) =
+            serve_one(move |_| handler::unharmed(id, async { panic!("the bearer is xyz") })).await;
+        let (answer, _) = ask(&mut client, "1.1").await;
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+        assert!(
+            answer.contains("x-hermes-error: internal_error\r\n"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains(&format!("x-hermes-request-id: {id}\r\n")),
+            "{answer}"
+        );
+        assert!(answer.contains("\"code\":\"internal_error\""), "{answer}");
+        assert!(answer.contains(&format!("Request {id}")), "{answer}");
+        assert!(!answer.contains("xyz"), "{answer}");
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_defect_in_the_middle_of_an_answer_cuts_it_and_ends_only_its_connection() {
+        let answer = |_| async { Ok(Response::new(Defective::default())) };
+        let (mut client, task) = serve_one(answer).await;
+        let (text, _) = ask(&mut client, "1.1").await;
+        assert!(!text.contains("\r\n0\r\n"), "it looks whole: {text}");
+        task.await
+            .expect("the task ends in order, with what it counted");
+        let (mut client, task) = serve_one(answer).await;
+        let (text, ended) = ask(&mut client, "1.0").await;
+        assert!(!ended, "it looks whole: {text}");
+        task.await.unwrap();
+    }
+}

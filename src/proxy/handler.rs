@@ -94,7 +94,7 @@ pub(super) async fn handle(
 }
 
 /// A defect in one request costs that request only: it gets a 500.
-async fn unharmed(
+pub(super) async fn unharmed(
     id: RequestId,
     answer: impl Future<Output = Result<Response<AnswerBody>, HungUp>>,
 ) -> Result<Response<AnswerBody>, HungUp> {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Daemon, PATIENCE};
 
@@ -42,7 +42,13 @@ pub fn request(path: &str, body: &str) -> String {
 
 impl Wire {
     pub async fn connect(daemon: &Daemon) -> Self {
-        let stream = TcpStream::connect(daemon.address()).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // Little of what was sent stays on this side.
+        socket.set_send_buffer_size(8192).unwrap();
+        let stream = socket
+            .connect(daemon.address().parse().unwrap())
+            .await
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
