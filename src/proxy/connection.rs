@@ -18,6 +18,7 @@ use super::gateway::Gateway;
 use super::handler::{self, Entry};
 use super::parting;
 use super::patience::{self, Watched};
+use super::places::Place;
 use super::socket::Socket;
 
 /// What hyper's buffer is larger than a head, so that its own limit is never the one that ends it.
@@ -33,7 +34,12 @@ pub(super) struct Stop {
 }
 
 /// Serves one client until it leaves or `stop` ends it.
-pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entry>, stop: Stop) {
+pub(super) async fn serve(
+    stream: Socket,
+    gateway: Arc<Gateway>,
+    entry: Arc<Entry>,
+    (stop, place): (Stop, Place),
+) {
     stream.set_nodelay();
     let rules = gateway.rules();
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
@@ -52,7 +58,7 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
     });
     let (stream, timer) = patience::watch(
         stream,
-        Scanner::new(headers),
+        (Scanner::new(headers), place.seat()),
         timeouts.headers,
         timeouts.keep_alive,
     );
@@ -71,6 +77,7 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
                 drained = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
+            () = place.asked_to_leave() => return,
             () = stop.abort.cancelled() => {
                 end_abruptly(&connection.into_parts().io.into_inner().into_inner(), &http10);
                 return;
