@@ -14,7 +14,8 @@ pub mod framing;
 mod gateway;
 pub mod guard;
 mod handler;
-mod headers;
+#[doc(hidden)]
+pub mod headers;
 mod interface;
 mod listener;
 mod local;
