@@ -62,16 +62,15 @@ fn run(bytes: &[u8]) -> (Vec<Seen>, Vec<u8>) {
         let service = service_fn(move |request: Request<Incoming>| {
             let log = log.clone();
             async move {
-                let close = |value: &hyper::header::HeaderValue| {
-                    let value = value.as_bytes().to_ascii_lowercase();
-                    value
-                        .split(|byte| *byte == b',')
-                        .any(|word| word.trim_ascii() == b"close")
+                let says = |word: &str| {
+                    let lines = request.headers().get_all(CONNECTION);
+                    let mut words = lines
+                        .iter()
+                        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+                    words.any(|said| said.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
                 };
-                let connection = request.headers().get_all(CONNECTION);
-                let closes = request.version() == Version::HTTP_10
-                    || connection.iter().any(close)
-                    || request.headers().contains_key("upgrade");
+                let old = request.version() == Version::HTTP_10;
+                let closes = says("close") || (old && !says("keep-alive"));
                 let at = log.borrow().len();
                 log.borrow_mut().push(Seen { body: None, closes });
                 if let Ok(body) = request.into_body().collect().await {
