@@ -448,20 +448,21 @@ async fn a_head_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_a_connection_waits_for_a_place() {
+async fn beyond_the_limit_a_connection_waits_until_an_answer_is_over() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[limits]\nconnections = 1\n", &[]);
-    let first = TcpStream::connect(daemon.address()).await.unwrap();
+    let mut request = chat("x");
+    request["stream"] = true.into();
+    request["mock"] = serde_json::json!({"events": 1, "delay_chunk_ms": 2000});
+    let stream = post(&daemon, &request).await;
     let second = client().get(format!("{}/livez", daemon.origin())).send();
     tokio::pin!(second);
-    let waited = tokio::time::timeout(Duration::from_millis(300), &mut second).await;
+    let waited = tokio::time::timeout(Duration::from_millis(600), &mut second).await;
     assert!(waited.is_err(), "it was served");
-    drop(first);
-    let served = tokio::time::timeout(PATIENCE, second)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(served.status(), 200);
+    let text = stream.text().await.unwrap();
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    let served = tokio::time::timeout(PATIENCE, second).await.unwrap();
+    assert_eq!(served.unwrap().status(), 200);
 }
 
 #[tokio::test]

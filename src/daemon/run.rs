@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +31,7 @@ use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
 use crate::hooks;
 use crate::paths::Environment;
-use crate::proxy::{self, Bound, Gateway, Port, Service};
+use crate::proxy::{self, Bound, Gateway, Places, Port, Service};
 
 /// After the drain, connections have this long to notice that they are cut.
 const CUT: Duration = Duration::from_secs(1);
@@ -421,7 +421,7 @@ impl Stops {
     fn service(&self, gateway: Arc<Gateway>, connections: usize) -> Service {
         Service {
             gateway,
-            permits: Arc::new(Semaphore::new(connections)),
+            places: Places::new(connections),
             drain: self.drain.clone(),
             abort: self.abort.clone(),
             tracker: self.connections.clone(),

@@ -23,6 +23,7 @@ use super::gateway::Gateway;
 use super::handler::{self, Entry};
 use super::parting;
 use super::patience::{self, Watched};
+use super::places::Place;
 use super::presence::{HungUp, Presence, Present};
 use super::socket::Socket;
 use crate::config::Timeouts;
@@ -49,7 +50,12 @@ pub(super) struct Stop {
 }
 
 /// Serves one client until it leaves or `stop` ends it.
-pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entry>, stop: Stop) {
+pub(super) async fn serve(
+    stream: Socket,
+    gateway: Arc<Gateway>,
+    entry: Arc<Entry>,
+    (stop, place): (Stop, Place),
+) {
     let rules = gateway.rules();
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
@@ -57,14 +63,14 @@ pub(super) async fn serve(stream: Socket, gateway: Arc<Gateway>, entry: Arc<Entr
     let theirs = presence.clone();
     let answer =
         move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
-    drive(stream, (headers, timeouts), (stop, theirs), answer).await;
+    drive(stream, (headers, timeouts), (stop, theirs, place), answer).await;
 }
 
 /// The same with whatever answers the requests.
 async fn drive<F, B>(
     stream: Socket,
     (headers, timeouts): (usize, Timeouts),
-    (stop, presence): (Stop, Presence),
+    (stop, presence, place): (Stop, Presence, Place),
     answer: impl Fn(Request<Incoming>) -> F,
 ) where
     F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
@@ -83,7 +89,7 @@ async fn drive<F, B>(
     });
     let (stream, timer) = patience::watch(
         stream,
-        Scanner::new(headers),
+        (Scanner::new(headers), place.seat()),
         timeouts.headers,
         timeouts.keep_alive,
     );
@@ -107,6 +113,7 @@ async fn drive<F, B>(
                 drained = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
+            () = place.asked_to_leave() => return,
             // The answers see it when they are polled next, which is at once.
             () = stop.abort.cancelled(), if cut_at.is_none() => {
                 cut_at = Some(Instant::now() + LAST_WORD);
@@ -186,6 +193,7 @@ mod tests {
 
     use super::*;
     use crate::proxy::outcome::RequestId;
+    use crate::proxy::places::Places;
 
     /// A body that has a defect behind its first piece.
     #[derive(Default)]
@@ -224,7 +232,8 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
         let task = tokio::spawn(async move {
             let stream = Socket::Tcp(accepted.unwrap().0);
-            drive(stream, limits, (stop, presence), answer).await;
+            let place = Places::new(1).take().await;
+            drive(stream, limits, (stop, presence, place), answer).await;
         });
         (client.unwrap(), task)
     }

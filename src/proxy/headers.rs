@@ -54,11 +54,7 @@ const DROPPED: [HeaderName; 11] = [
 
 /// What the provider gets of a client's fields: the listed ones in their order, each as often as
 /// it came. `extra` are the configuration's.
-pub(super) fn to_upstream(
-    client: &HeaderMap,
-    extra: &[HeaderName],
-    user_agent: UserAgent,
-) -> HeaderMap {
+pub fn to_upstream(client: &HeaderMap, extra: &[HeaderName], user_agent: UserAgent) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(client.len() + 2);
     for (name, value) in client {
         let passes = FORWARDED.contains(name)
@@ -99,7 +95,7 @@ pub(super) fn authorize(fields: &mut HeaderMap, credential: &Credential) {
 }
 
 /// Removes what must not reach the client from the provider's fields, in place.
-pub(super) fn to_client(fields: &mut HeaderMap) {
+pub fn to_client(fields: &mut HeaderMap) {
     let named: Vec<HeaderName> = fields
         .get_all(CONNECTION)
         .iter()

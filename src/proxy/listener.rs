@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +19,7 @@ use super::connection::{self, Stop};
 use super::gateway::Gateway;
 use super::handler::Entry;
 use super::interface;
+use super::places::Places;
 use super::socket::Socket;
 use crate::config::{ListenAddress, Listener};
 
@@ -42,7 +42,7 @@ pub struct Service {
     /// The rules in force.
     pub gateway: Arc<Gateway>,
     /// Places for connections, over all listeners.
-    pub permits: Arc<Semaphore>,
+    pub places: Arc<Places>,
     /// No new connections and requests; those that run may finish.
     pub drain: CancellationToken,
     /// Everything ends at once.
@@ -166,8 +166,8 @@ impl Bound {
         &self.setting
     }
 
-    /// Accepts until `drain`, each connection in a task of its own, at most as many as `permits`
-    /// has over all listeners.
+    /// Accepts until `drain`, each connection in a task of its own, at most as many as there are
+    /// `places` over all listeners.
     pub fn serve(self, service: &Service) -> Port {
         let site = Site {
             setting: Arc::new(self.setting),
@@ -268,9 +268,9 @@ async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: Cancella
             }
         };
         // Accepted first, so that a quiet listener holds no place.
-        let permit = tokio::select! {
+        let place = tokio::select! {
             () = stop.cancelled() => return,
-            permit = service.permits.clone().acquire_owned() => permit,
+            place = service.places.take() => place,
         };
         let Ok(entry) = entry(&socket, &site.setting) else {
             continue;
@@ -282,8 +282,8 @@ async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: Cancella
         let counted = Counted::new(&site.connections);
         let gateway = service.gateway.clone();
         service.tracker.spawn(async move {
-            connection::serve(socket, gateway, Arc::new(entry), ends).await;
-            drop((permit, counted));
+            connection::serve(socket, gateway, Arc::new(entry), (ends, place)).await;
+            drop(counted);
         });
     }
 }

@@ -17,6 +17,7 @@ use hyper::rt::{Sleep, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::{Scanner, Stop, Violation};
+use super::places::Seat;
 use super::socket::Socket;
 
 /// A client's stream that looks at what it reads.
@@ -32,7 +33,7 @@ pub(super) struct Watched {
 
 /// How far a connection is, as its stream tells its timer and the other way round. All of it is
 /// read and written by the connection's one task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
     /// A whole head has come.
     served: AtomicBool,
@@ -40,6 +41,8 @@ struct Progress {
     in_head: AtomicBool,
     /// hyper waits for a head; whatever came before is answered.
     awaits_head: AtomicBool,
+    /// Where that can be seen from outside.
+    seat: Arc<Seat>,
 }
 
 /// The timer of one connection.
@@ -62,11 +65,16 @@ struct Wait {
 /// first request of a connection from its start; `keep_alive` that for the next one to begin.
 pub(super) fn watch(
     stream: Socket,
-    scanner: Scanner,
+    (scanner, seat): (Scanner, Arc<Seat>),
     head: Duration,
     keep_alive: Duration,
 ) -> (Watched, Patience) {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress {
+        served: AtomicBool::new(false),
+        in_head: AtomicBool::new(false),
+        awaits_head: AtomicBool::new(false),
+        seat,
+    });
     let watched = Watched {
         stream,
         scanner,
@@ -161,6 +169,7 @@ impl Timer for Patience {
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         self.progress.awaits_head.store(true, Ordering::Relaxed);
+        self.progress.seat.waits();
         let idle = self.progress.served.load(Ordering::Relaxed)
             && !self.progress.in_head.load(Ordering::Relaxed);
         // hyper asks for the head's limit; between two requests there is another.
@@ -198,8 +207,9 @@ impl Sleep for Wait {}
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let awaits = &self.patience.progress.awaits_head;
-        awaits.store(false, Ordering::Relaxed);
+        let progress = &self.patience.progress;
+        progress.awaits_head.store(false, Ordering::Relaxed);
+        progress.seat.has_request();
     }
 }
 

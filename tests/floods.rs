@@ -1,0 +1,303 @@
+//! Too many connections, too large bodies: the daemon stays up, serves others and stays small.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail loudly"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Daemon, PATIENCE, World, chat, post, program};
+use mock_cloud::{Fault, Options};
+use rustix::process::{Resource, Rlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+const MIB: u64 = 1024 * 1024;
+const CHUNKED: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\
+                       Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// Resident memory.
+fn memory(daemon: &Daemon) -> u64 {
+    let file = format!("/proc/{}/status", daemon.pid());
+    let text = std::fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() * 1024
+}
+
+async fn served(daemon: &Daemon) -> Duration {
+    let began = Instant::now();
+    let answer = tokio::time::timeout(PATIENCE, post(daemon, &chat("x"))).await;
+    assert_eq!(answer.unwrap().status(), 200);
+    began.elapsed()
+}
+
+async fn connect(daemon: &Daemon) -> TcpStream {
+    let stream = TcpStream::connect(daemon.address()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Reads until the daemon closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let read = tokio::time::timeout(PATIENCE, reading).await;
+    read.expect("the daemon closes").expect("in order");
+    String::from_utf8(answer).unwrap()
+}
+
+/// A daemon with a place for each of so many connections, and descriptors for them.
+fn spacious(world: &World, connections: usize) -> Daemon {
+    world.write_config(&format!("[limits]\nconnections = {connections}\n"));
+    let mut shell = program("sh", world.home.path());
+    shell
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .args([
+            "-c",
+            "ulimit -n $(ulimit -H -n) && exec \"$0\" --port 0 --log-format json",
+        ])
+        .arg(env!("CARGO_BIN_EXE_hermes-proxyd"));
+    Daemon::start(shell, world.home.path())
+}
+
+/// Descriptors for both ends of so many connections, if this machine gives them.
+fn descriptors(wanted: u64) -> bool {
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    let enough = now.maximum.is_none_or(|most| most >= wanted);
+    if enough {
+        let more = Rlimit {
+            current: now.current.map(|now| now.max(wanted)),
+            ..now
+        };
+        rustix::process::setrlimit(Resource::Nofile, more).unwrap();
+    }
+    enough
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
+    const MANY: usize = 10_000;
+    if !descriptors(MANY as u64 + 500) {
+        println!("skipped: this machine gives too few descriptors");
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    let daemon = spacious(&world, MANY + 100);
+    served(&daemon).await;
+    let before = memory(&daemon);
+    let mut idle = Vec::new();
+    for _ in 0..MANY {
+        idle.push(TcpStream::connect(daemon.address()).await.unwrap());
+    }
+    // The last one is in the kernel's queue no more once it is answered.
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    last.readable().await.unwrap();
+    let after = memory(&daemon);
+    let took = served(&daemon).await;
+    let each = (after - before) / MANY as u64;
+    println!(
+        "{MANY} idle connections: {} MiB, then {} MiB, {each} bytes each; a request took {took:?}",
+        before / MIB,
+        after / MIB
+    );
+    assert!(each < 16 * 1024, "{each} bytes each");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_idle_connections_makes_way_for_who_has_something_to_ask() {
+    if !descriptors(6000) {
+        println!("skipped: this machine gives too few descriptors");
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    // An answer under way keeps its place.
+    let mut request = chat("x");
+    request["stream"] = true.into();
+    request["mock"] = serde_json::json!({"events": 2, "delay_chunk_ms": 3000});
+    let mut stream = post(&daemon, &request).await;
+    assert!(stream.chunk().await.unwrap().is_some());
+    let mut flood = Vec::new();
+    for _ in 0..1500 {
+        flood.push(TcpStream::connect(daemon.address()).await.unwrap());
+    }
+    let took = served(&daemon).await;
+    println!("1500 idle connections for 1024 places: a request took {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    daemon.wait_for_log("all places for connections are taken");
+    // It goes on while good clients come.
+    for _ in 0..20 {
+        for _ in 0..50 {
+            flood.push(TcpStream::connect(daemon.address()).await.unwrap());
+        }
+        served(&daemon).await;
+    }
+    let text = stream.text().await.unwrap();
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_tebibyte_is_refused_at_its_announcement() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let mut stream = connect(&daemon).await;
+    let head = CHUNKED.replace(
+        "Transfer-Encoding: chunked",
+        "Content-Length: 1099511627776",
+    );
+    let began = Instant::now();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[b' '; 5000]).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert_eq!(world.cloud.counts().requests, 0);
+}
+
+#[tokio::test]
+async fn chunks_without_end_are_refused_at_the_limit_and_not_kept() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    served(&daemon).await;
+    let before = memory(&daemon);
+    let mut most = before;
+    let (mut read, mut write) = connect(&daemon).await.into_split();
+    write.write_all(CHUNKED.as_bytes()).await.unwrap();
+    let chunk = [b"10000\r\n", &vec![b' '; 0x10000][..], b"\r\n"].concat();
+    let answer = async {
+        let mut answer = Vec::new();
+        read.read_to_end(&mut answer).await.ok();
+        String::from_utf8(answer).unwrap()
+    };
+    tokio::pin!(answer);
+    let mut sent = 0;
+    let answer = loop {
+        tokio::select! {
+            answer = &mut answer => break answer,
+            written = write.write_all(&chunk) => {
+                sent += written.map_or(0, |()| 0x10000_u64);
+                most = most.max(memory(&daemon));
+            }
+        }
+        assert!(sent < 1024 * MIB, "it reads on");
+    };
+    println!(
+        "chunks without end: refused after {} MiB, {} MiB at most, {} before",
+        sent / MIB,
+        most / MIB,
+        before / MIB
+    );
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(sent >= 64 * MIB);
+    assert!(most < before + 16 * MIB, "{most}");
+    assert!(
+        world
+            .cloud
+            .requests()
+            .iter()
+            .skip(1)
+            .all(|seen| seen.body_sha256.is_none())
+    );
+}
+
+#[tokio::test]
+async fn tiny_chunks_hold_no_buffers() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    served(&daemon).await;
+    let before = memory(&daemon);
+    // The provider does not answer, so what was sent is kept for a replay.
+    world.cloud.fail_next(1, &Fault::Silent);
+    let mut stream = connect(&daemon).await;
+    stream.write_all(CHUNKED.as_bytes()).await.unwrap();
+    // Each one is read by itself.
+    let one_by_one = async {
+        for sent in 0..8_000 {
+            stream.write_all(b"1\r\n \r\n").await.unwrap();
+            let arrived = || {
+                let requests = world.cloud.requests();
+                requests.get(1).map_or(0, |seen| seen.body_bytes)
+            };
+            while arrived() <= sent {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, one_by_one).await.unwrap();
+    let after = memory(&daemon);
+    println!(
+        "8,000 chunks of a byte: {} MiB, then {} MiB",
+        before / MIB,
+        after / MIB
+    );
+    assert!(after < before + 12 * MIB, "{after}");
+}
+
+#[tokio::test]
+async fn a_hundred_slow_heads_are_ended_and_hold_nobody_up() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[timeouts]\nheaders = \"1s\"\n", &[]);
+    let began = Instant::now();
+    let slow: Vec<_> = (0..100)
+        .map(|_| {
+            let address = daemon.address().to_owned();
+            async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let (mut read, mut write) = stream.split();
+                let dripping = async {
+                    for byte in b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-A: "
+                        .iter()
+                        .cycle()
+                    {
+                        if write.write_all(&[*byte]).await.is_err() {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    std::future::pending::<()>().await;
+                };
+                let reading = async {
+                    let mut answer = String::new();
+                    read.read_to_string(&mut answer).await.unwrap();
+                    answer
+                };
+                tokio::select! {
+                    () = dripping => String::new(),
+                    answer = reading => answer,
+                }
+            }
+        })
+        .collect();
+    let others = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            longest = longest.max(served(&daemon).await);
+        }
+        longest
+    };
+    let (answers, longest) = tokio::join!(futures_util::future::join_all(slow), others);
+    println!(
+        "100 heads of ten bytes a second were ended after {:?}; other requests took {longest:?} at \
+         most",
+        began.elapsed()
+    );
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.starts_with("HTTP/1.1 408 "))
+    );
+    assert!(began.elapsed() < PATIENCE);
+    assert!(longest < Duration::from_secs(2));
+}
