@@ -9,7 +9,14 @@ INSTALLATION = NodePackages("cn", "@continuedev/cli")
 
 
 def ask(s: Session, **options: bool) -> str:
-    model = {"name": "hermes", "provider": "openai", "model": MODEL, "apiBase": s.base, "apiKey": KEY, "roles": ["chat"]}
+    model = {
+        "name": "hermes",
+        "provider": "openai",
+        "model": MODEL,
+        "apiBase": s.base,
+        "apiKey": KEY,
+        "roles": ["chat"],
+    }
     # JSON is YAML, too.
     config = s.home / "config.yaml"
     config.write_text(json.dumps({"name": "test", "version": "1.0.0", "schema": "v1", "models": [model]}))

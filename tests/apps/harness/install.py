@@ -136,7 +136,9 @@ class PythonPackages(Stamped):
         named = os.environ.get("PYTHON")
         candidates = [named] if named else [sys.executable, "python3.12", "python3.11", "python3.13"]
         for candidate in candidates:
-            code = f"import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= {self.newest})"
+            code = (
+                f"import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= {self.newest})"
+            )
             with contextlib.suppress(OSError):
                 done = subprocess.run([candidate, "-c", code], capture_output=True)
                 if done.returncode == 0:
@@ -198,7 +200,12 @@ class NodePackages(Stamped):
         call([*install, *quiet], log, cwd=self.folder(), env=env)
         if self.build:
             headers = (node / "node").resolve().parents[1]
-            call(["npm", "rebuild", *self.build, f"--nodedir={headers}", *quiet], log, cwd=self.folder(), env=env)
+            call(
+                ["npm", "rebuild", *self.build, f"--nodedir={headers}", *quiet],
+                log,
+                cwd=self.folder(),
+                env=env,
+            )
 
 
 class TestClients:

@@ -68,57 +68,49 @@ class Session:
     def home(self) -> Path:
         return self.world.home
 
-    def run(self, *command: str | Path, env: Mapping[str, str] | None = None, timeout: float = 120, fails: bool = False) -> str:
+    def run(self, *command: str | Path, env: Mapping[str, str] | None = None, fails: bool = False) -> str:
         """Runs one of the app's programs to its end; what it printed, standard error last.
 
         `fails` says that it has to end with another code than 0.
         """
-        done = subprocess.run(
-            command,
-            cwd=self.home,
-            env=self.world.environment(env, self.installation.bin()),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        printed = done.stdout + done.stderr
-        if (done.returncode != 0) != fails:
-            raise AssertionError(f"`{Path(command[0]).name}` ended with {done.returncode}: {printed[-2000:]}")
+        code, output, errors = self.world.call(command, env, self.installation.bin())
+        printed = output + errors
+        if (code != 0) != fails:
+            raise AssertionError(f"`{Path(command[0]).name}` ended with {code}: {printed[-2000:]}")
         return printed
 
     def run_checks(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
         """Runs a script that prints lines of `ok CHECK` and `FAILED CHECK: why` itself."""
         with self.check("provider and log saw nothing that they must not"):
-            done = subprocess.run(
-                command,
-                cwd=self.home,
-                env=self.world.environment(env, self.installation.bin()),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            lines = done.stdout.splitlines()
-            for line in lines:
+            code, output, errors = self.world.call(command, env, self.installation.bin())
+            passed, failed = 0, 0
+            for line in output.splitlines():
                 if line.startswith("ok "):
                     self.report.passed(self.name, line.removeprefix("ok "))
+                    passed += 1
                 elif line.startswith("FAILED "):
                     self.report.failed(self.name, line.removeprefix("FAILED "))
-            told = bool(lines) and all(line.startswith(("ok ", "FAILED ")) for line in lines)
-            if not told or done.returncode and not any(line.startswith("FAILED ") for line in lines):
-                raise AssertionError(f"it ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+                    failed += 1
+            if passed + failed == 0 or (code != 0) != (failed > 0):
+                raise AssertionError(f"the script ended with {code}: {(output + errors)[-2000:]}")
 
     @contextlib.contextmanager
     def check(self, what: str) -> Iterator[None]:
-        """A check: passes when nothing is raised, and neither the provider nor the log saw what it must not."""
+        """A check: passes when nothing is raised, and neither provider nor log saw what they must not."""
         self._seen_before = len(self.world.requests())
         try:
             yield
             for request in self.seen():
                 self._expect_clean(request)
             self._expect_clean_log()
-        except (AssertionError, OSError, LookupError, TypeError, ValueError, subprocess.SubprocessError) as error:
+        except (
+            AssertionError,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            subprocess.SubprocessError,
+        ) as error:
             self.report.failed(self.name, f"{what}: {type(error).__name__}: {error}")
         else:
             self.report.passed(self.name, what)
@@ -160,7 +152,11 @@ class Session:
 
     def _expect_clean_log(self) -> None:
         log = self.world.log()
-        for what, text in (("the login's token", self.world.access_token), ("the app's key", KEY), ("a panic", "panicked")):
+        for what, text in (
+            ("the login's token", self.world.access_token),
+            ("the app's key", KEY),
+            ("a panic", "panicked"),
+        ):
             if text in log:
                 raise AssertionError(f"the daemon's log holds {what}")
 

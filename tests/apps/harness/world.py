@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from .install import REPO
 
 # Longer than anything that works takes, on a busy machine.
 PATIENCE = 60.0
+# For what starts slowly, with a database to make or a thousand files to read.
+LONG_PATIENCE = 300.0
 
 # Loopback requests must not go through a proxy of the machine.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -104,7 +106,9 @@ class World:
         wait_until("the daemon listens", lines, daemon, self.log)
         self.base = json.loads(lines()[0])["url"]
 
-    def environment(self, more: Mapping[str, str] | None = None, path: list[Path] | None = None) -> dict[str, str]:
+    def environment(
+        self, more: Mapping[str, str] | None = None, path: list[Path] | None = None
+    ) -> dict[str, str]:
         """What an app finds in its environment: nothing of this machine's but PATH."""
         folders = [*map(str, path or []), os.environ["PATH"]]
         return {
@@ -137,6 +141,27 @@ class World:
             )
         self.cleanup.callback(end, process, group=True)
         return process
+
+    def call(
+        self, command: Sequence[str | Path], env: Mapping[str, str] | None, path: list[Path]
+    ) -> tuple[int, str, str]:
+        """Runs a process to its end, with all that it starts; its code, output and errors."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.home,
+            env=self.environment(env, path),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            output, errors = process.communicate(timeout=LONG_PATIENCE)
+        finally:
+            end(process, group=True)
+        return process.returncode, output, errors
 
     def log(self, name: str = "daemon.log") -> str:
         file = self.home / name
@@ -204,7 +229,7 @@ def wait_until(
     condition: Callable[[], Any],
     process: subprocess.Popen[bytes],
     log: Callable[[], str],
-    patience: float = PATIENCE,
+    patience: float = LONG_PATIENCE,
 ) -> None:
     """Waits until the condition holds, as long as the process lives."""
     deadline = time.monotonic() + patience
@@ -214,7 +239,9 @@ def wait_until(
                 return
         if process.poll() is not None or time.monotonic() > deadline:
             end = "\n".join(log().splitlines()[-20:])
-            state = f"it ended with {process.returncode}" if process.poll() is not None else "it takes too long"
+            state = (
+                f"it ended with {process.returncode}" if process.poll() is not None else "it takes too long"
+            )
             raise AssertionError(f"{what}: {state}; its log ends with:\n{end}")
         time.sleep(0.1)
 

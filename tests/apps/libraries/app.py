@@ -15,7 +15,7 @@ def run(s: Session) -> None:
 
 
 APP = App(
-    title="[LiteLLM](https://docs.litellm.ai), [LangChain](https://python.langchain.com), [LlamaIndex](https://llamaindex.ai)",
+    title="[LiteLLM](https://docs.litellm.ai), [LangChain](https://langchain.com), [LlamaIndex](https://llamaindex.ai)",
     checked="chat, streamed and whole; embeddings; structured output",
     in_ci=False,
     installation=INSTALLATION,

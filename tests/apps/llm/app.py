@@ -45,7 +45,9 @@ def run(s: Session) -> None:
         shown = s.run("llm", "-m", "hermes", "hi there", env={"LLM_USER_PATH": env["LLM_USER_PATH"]})
         expect("shown", shown.strip(), f"{GREETING}hi there")
     with s.living(login=False) as out, out.check("shows how to log in"):
-        shown = out.run("llm", "-m", "hermes", "hi there", env=prepare(out) | {"OPENAI_API_KEY": KEY}, fails=True)
+        shown = out.run(
+            "llm", "-m", "hermes", "hi there", env=prepare(out) | {"OPENAI_API_KEY": KEY}, fails=True
+        )
         expect_in("shown", LOGIN_COMMAND, shown)
         out.expect_seen()
 

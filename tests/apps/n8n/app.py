@@ -10,8 +10,6 @@ from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, RESPONS
 from harness.world import OnPage, fetch, free_port, wait_until
 
 INSTALLATION = NodePackages("n8n", "n8n", build=("sqlite3",))
-# Its start migrates a database.
-PATIENCE = 240
 LANGCHAIN = "@n8n/n8n-nodes-langchain"
 QUIET = {
     "N8N_DIAGNOSTICS_ENABLED": "false",
@@ -132,7 +130,7 @@ class N8n:
         self.env = QUIET | {"N8N_USER_FOLDER": str(s.home)}
         file = s.home / "workflows.json"
         file.write_text(json.dumps(WORKFLOWS))
-        s.run("n8n", "import:workflow", f"--input={file}", env=self.env, timeout=PATIENCE)
+        s.run("n8n", "import:workflow", f"--input={file}", env=self.env)
 
     @staticmethod
     def shown(s: Session, base: str) -> str:
@@ -146,9 +144,14 @@ class N8n:
         server = s.world.spawn(["n8n", "start"], "n8n.log", env, INSTALLATION.bin())
         # It listens before it is ready.
         ready = lambda: fetch(f"{url}/healthz/readiness") and fetch(f"{url}/rest/settings")
-        wait_until("n8n starts", ready, server, lambda: s.world.log("n8n.log"), PATIENCE)
+        wait_until("n8n starts", ready, server, lambda: s.world.log("n8n.log"))
         page = OnPage(url)
-        owner = {"email": "owner@example.org", "firstName": "A", "lastName": "B", "password": "Passw0rd-of-a-test"}
+        owner = {
+            "email": "owner@example.org",
+            "firstName": "A",
+            "lastName": "B",
+            "password": "Passw0rd-of-a-test",
+        }
         page.post("/rest/owner/setup", owner)
         return page
 
@@ -156,23 +159,23 @@ class N8n:
         """Saves the credential with this base URL."""
         file = s.home / "credentials.json"
         file.write_text(json.dumps([credential(base)]))
-        s.run("n8n", "import:credentials", f"--input={file}", env=self.env, timeout=PATIENCE)
+        s.run("n8n", "import:credentials", f"--input={file}", env=self.env)
 
     def execute(self, s: Session, name: str) -> str:
         """The text that a workflow ends with."""
-        shown = s.run("n8n", "execute", f"--id={name}", "--rawOutput", env=self.env, timeout=PATIENCE)
+        shown = s.run("n8n", "execute", f"--id={name}", "--rawOutput", env=self.env)
         answer = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
         [[item]] = answer["data"]["resultData"]["runData"]["Chain"][0]["data"]["main"]
         return item["json"]["text"]
 
     def failure(self, s: Session, name: str) -> str:
         """What is shown of a workflow that fails."""
-        return s.run("n8n", "execute", f"--id={name}", env=self.env, timeout=PATIENCE, fails=True)
+        return s.run("n8n", "execute", f"--id={name}", env=self.env, fails=True)
 
 
 APP = App(
     title="[n8n](https://n8n.io)",
-    checked="credential test; OpenAI Chat Model node with `Use Responses API` off; base URL with `/v1` and `/v1/`",
+    checked="credential test; list of models; OpenAI Chat Model node; base URL with `/v1` and `/v1/`",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

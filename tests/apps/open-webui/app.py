@@ -8,8 +8,6 @@ from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS
 from harness.world import Refused, fetch, fetch_text, free_port, wait_until
 
 INSTALLATION = PythonPackages("open-webui", "open-webui", newest=(3, 12))
-# Its start migrates a database and imports a lot.
-PATIENCE = 240
 
 
 class Pages:
@@ -39,7 +37,7 @@ class Pages:
         command = ["open-webui", "serve", "--host", "127.0.0.1", "--port", str(port)]
         server = s.world.spawn(command, "open-webui.log", env, INSTALLATION.bin())
         ready = lambda: fetch(f"{self.url}/health")
-        wait_until("Open WebUI starts", ready, server, lambda: s.world.log("open-webui.log"), PATIENCE)
+        wait_until("Open WebUI starts", ready, server, lambda: s.world.log("open-webui.log"))
         user = fetch(f"{self.url}/api/v1/auths/signin", {"email": "", "password": ""})
         self.headers = {"Authorization": f"Bearer {user['token']}"}
 
