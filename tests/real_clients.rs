@@ -17,9 +17,10 @@ use common::{Daemon, PATIENCE, World, chat, client, program};
 use mock_cloud::Options;
 use serde_json::{Value, json};
 
-const CHECKS: [&str; 7] = [
+const CHECKS: [&str; 8] = [
     "chat",
     "streaming_chat",
+    "broken_stream",
     "completions",
     "embeddings_base64",
     "embeddings_float",

@@ -72,7 +72,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ("open::that", &["cli/auth/browser.rs"]),
     ("qrcode", &["cli/auth/qr.rs"]),
     ("listeners::", &["daemon/port_holder.rs"]),
-    ("memchr", &["proxy/framing.rs"]),
+    ("memchr", &["proxy/events.rs", "proxy/framing.rs"]),
     ("tempfile", &["clients/disk.rs", "credentials/write.rs"]),
     ("getrandom", &["clients/key.rs"]),
     ("subtle::", &["clients/key.rs"]),

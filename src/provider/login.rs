@@ -4,11 +4,12 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use zeroize::Zeroize;
 
 use crate::secret::Secret;
 
 /// A provider's block as it stands in the store, with every field that we do not know, in its
-/// order. `Debug` shows the fields' names only.
+/// order. `Debug` shows the fields' names only, and the texts are wiped when it is dropped.
 #[derive(Clone, Default, PartialEq)]
 pub struct Login(Map<String, Value>);
 
@@ -19,8 +20,8 @@ impl Login {
     }
 
     /// The block, to be written.
-    pub fn into_fields(self) -> Map<String, Value> {
-        self.0
+    pub fn into_fields(mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.0)
     }
 
     /// All fields.
@@ -47,12 +48,12 @@ impl Login {
 
     /// Sets a field, at its place when it is there already.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
-        self.0.insert(key.to_owned(), value.into());
+        wipe(self.0.insert(key.to_owned(), value.into()).as_mut());
     }
 
     /// Removes a field; the others keep their order.
     pub fn remove(&mut self, key: &str) {
-        self.0.shift_remove(key);
+        wipe(self.0.shift_remove(key).as_mut());
     }
 
     /// Whether two logins differ in more than their countdowns, which tick down between reads
@@ -60,11 +61,26 @@ impl Login {
     pub fn differs_from(&self, other: &Self) -> bool {
         const COUNTDOWNS: [&str; 2] = ["expires_in", "agent_key_expires_in"];
         let relevant = |login: &Self| {
-            let mut fields = login.0.clone();
-            fields.retain(|key, _| !COUNTDOWNS.contains(&key.as_str()));
-            fields
+            let mut login = login.clone();
+            login.0.retain(|key, _| !COUNTDOWNS.contains(&key.as_str()));
+            login
         };
         relevant(self) != relevant(other)
+    }
+}
+
+/// A block holds tokens, as plain text.
+impl Drop for Login {
+    fn drop(&mut self) {
+        wipe(self.0.values_mut());
+    }
+}
+
+fn wipe<'v>(values: impl IntoIterator<Item = &'v mut Value>) {
+    for value in values {
+        if let Value::String(text) = value {
+            text.zeroize();
+        }
     }
 }
 

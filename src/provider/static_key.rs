@@ -6,6 +6,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use hyper::Method;
+use zeroize::Zeroizing;
 
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
@@ -63,13 +64,13 @@ impl StaticKey {
     }
 
     fn key(&self) -> Result<Secret, String> {
-        let text = match &self.source {
+        let text = Zeroizing::new(match &self.source {
             KeySource::File(file) => first_line(file).map_err(|error| {
                 format!("the key file {} can't be read: {error}", file.display())
             })?,
             KeySource::Env(variable) => std::env::var(variable)
                 .map_err(|_| format!("the environment variable {variable} is not set"))?,
-        };
+        });
         if text.trim().is_empty() {
             return Err("the API key is empty".to_owned());
         }
@@ -78,7 +79,7 @@ impl StaticKey {
 }
 
 fn first_line(file: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     std::fs::File::open(file)?
         .take(LONGEST_KEY)
         .read_to_string(&mut text)?;

@@ -9,11 +9,14 @@ use hyper::header::RETRY_AFTER;
 use reqwest::RequestBuilder;
 use serde_json::{Map, Value};
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use super::TokenError;
 
 /// No token answer is larger; a larger one is no token answer.
 const LARGEST_ANSWER: usize = 256 * 1024;
+/// Room for an answer, so that it need not move and leave a copy behind.
+const USUAL_ANSWER: usize = 16 * 1024;
 /// A provider's description is cut to this many characters.
 const LONGEST_DESCRIPTION: usize = 200;
 /// This part of a request's limit may pass until the connection stands; so a limit that ends the
@@ -89,7 +92,7 @@ impl TokenClient {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let mut body = Vec::new();
+        let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
         while let Some(part) = response
             .chunk()
             .await

@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 // The SDK lies in the test environment, not beside this file, where `import` would look for it.
 const testEnv =
   process.env.HERMES_TEST_ENV || resolve(import.meta.dirname, "../../../target/test-env");
-const { OpenAI } = createRequire(join(resolve(testEnv), "node", "package.json"))("openai");
+const { APIError, OpenAI } = createRequire(join(resolve(testEnv), "node", "package.json"))("openai");
 
 const question = "is anybody there? ☕";
 const answer = `Hello from the mock cloud: ${question}`;
@@ -67,6 +67,22 @@ async function streaming_chat(client, model) {
   expect("joined chunks", parts.join(""), answer);
   expect("finish reasons", reasons, ["stop"]);
   assert.ok(parts.length >= 2, `expected several chunks, got ${JSON.stringify(parts)}`);
+}
+
+/** Breaks between two events: the SDK throws our message, behind what came before. */
+async function broken_stream(client, model) {
+  const event =
+    'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":' +
+    '[{"index":0,"delta":{"content":"half"},"finish_reason":null}]}\n\n';
+  const mock = { body: event, chunk_bytes: event.length, cut_after_bytes: event.length };
+  const parts = [];
+  const error = await raised(APIError, async () => {
+    const stream = await client.chat.completions.create({ model, messages, stream: true, mock });
+    for await (const chunk of stream) parts.push(chunk.choices[0].delta.content);
+  });
+  expectIn("message", "the provider broke off its answer", error.message);
+  expect("code", error.code, "upstream_unreachable");
+  expect("parts", parts, ["half"]);
 }
 
 async function completions(client, model) {
@@ -153,6 +169,7 @@ async function streaming_responses(client, model) {
 const working = [
   chat,
   streaming_chat,
+  broken_stream,
   completions,
   embeddings_base64,
   embeddings_float,

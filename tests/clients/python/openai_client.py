@@ -58,6 +58,28 @@ def streaming_chat(client, model):
         raise AssertionError(f"expected several chunks, got {parts!r}")
 
 
+def broken_stream(client, model):
+    """Breaks between two events: the SDK raises our message, behind what came before."""
+    event = (
+        'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+        '[{"index":0,"delta":{"content":"half"},"finish_reason":null}]}\n\n'
+    )
+    mock = {"body": event, "chunk_bytes": len(event), "cut_after_bytes": len(event)}
+    parts = []
+
+    def read():
+        stream = client.chat.completions.create(
+            model=model, messages=MESSAGES, stream=True, extra_body={"mock": mock}
+        )
+        for chunk in stream:
+            parts.append(chunk.choices[0].delta.content)
+
+    error = raised(openai.APIError, read)
+    expect_in("message", "the provider broke off its answer", error.message)
+    expect("code", error.code, "upstream_unreachable")
+    expect("parts", parts, ["half"])
+
+
 def completions(client, model):
     answer = client.completions.create(model=model, prompt=QUESTION)
     expect("object", answer.object, "text_completion")
@@ -135,6 +157,7 @@ def streaming_responses(client, model):
 WORKING = [
     chat,
     streaming_chat,
+    broken_stream,
     completions,
     embeddings_base64,
     embeddings_float,
