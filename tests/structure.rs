@@ -51,7 +51,10 @@ const STAYS: &[(&str, &[&str])] = &[
     ("service_binding", &["daemon/service_manager.rs"]),
     ("if_addrs", &["proxy/interface.rs"]),
     ("netlink_packet", &["proxy/peer.rs"]),
-    ("rustix::net", &["proxy/bind.rs", "proxy/peer.rs"]),
+    (
+        "rustix::net",
+        &["proxy/bind.rs", "proxy/peer.rs", "proxy/socket.rs"],
+    ),
     (
         "reqwest",
         &[
