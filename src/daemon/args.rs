@@ -67,7 +67,7 @@ enum Instead {
 /// `hermes-proxyd bridge`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Bridge {
-    /// The daemon's Unix socket: `unix` of a [[listen]] in its configuration
+    /// The daemon's Unix socket: `unix` of a `[[listen]]` in its configuration
     #[arg(long, value_name = "SOCKET")]
     pub to: PathBuf,
 
