@@ -486,7 +486,12 @@ fn pass(
 fn refuse(error: &ProxyError, outcome: Outcome, is_over: bool) -> Response<AnswerBody> {
     let end = End::Refused(error.kind.code());
     let mut response = whole(error.response(), outcome, end);
-    if !is_over || error.kind == ErrorKind::BadRequest {
+    // Whoever names another host may be meant for another server, and so may be what follows.
+    let doubtful = matches!(
+        error.kind,
+        ErrorKind::BadRequest | ErrorKind::HostNotAllowed
+    );
+    if !is_over || doubtful {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
