@@ -90,6 +90,22 @@ fn as_nobody(daemon: &Daemon, more: &[&str]) -> (String, String) {
     (status.to_owned(), body.to_owned())
 }
 
+/// IPv4 addresses of this machine but 127.0.0.1.
+fn this_machines_addresses() -> Vec<String> {
+    let output = program("hostname", Path::new("/")).arg("-I").output();
+    let text = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let mut addresses = vec!["127.0.0.9".to_owned()];
+    addresses.extend(
+        text.split_whitespace()
+            .filter(|a| a.contains('.'))
+            .map(str::to_owned),
+    );
+    addresses
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_of_the_machine_needs_a_key_or_the_operators_word() {
     let rights = [
@@ -118,6 +134,11 @@ async fn another_user_of_the_machine_needs_a_key_or_the_operators_word() {
     // Health is no exception, and neither is a key that is none.
     let wrong = ["-H", "authorization: Bearer hpx-wrong"];
     assert_eq!(as_nobody(&daemon, &wrong).0, "403");
+    // Nor is any address that this machine has: everyone may choose one.
+    for chosen in this_machines_addresses() {
+        let (status, body) = as_nobody(&daemon, &["--interface", &chosen]);
+        assert_eq!(status, "403", "{chosen}: {body}");
+    }
     let right = key(&world, "karakeep", &[]);
     let right = format!("authorization: Bearer {right}");
     assert_eq!(as_nobody(&daemon, &["-H", &right]).0, "200");

@@ -103,6 +103,7 @@ impl Config {
         if host.is_none() && overrides.port.is_none() {
             return Ok(());
         }
+        let was_reachable = first.address.is_reachable_by_others();
         first.address = match (&first.address, host, overrides.port) {
             (ListenAddress::Interface { name, .. }, None, Some(port)) if port != 0 => {
                 ListenAddress::Interface {
@@ -119,6 +120,10 @@ impl Config {
                 port.unwrap_or(DEFAULT_PORT),
             )),
         };
+        // What was allowed to this machine is not allowed to others by that.
+        if !was_reachable && first.address.is_reachable_by_others() {
+            first.allow_unauthenticated = false;
+        }
         if others
             .iter()
             .any(|other| other.address.collides(&first.address))
@@ -176,8 +181,11 @@ mod tests {
         assert!(config.listeners[0].needs_key());
         let mut config = Config::default();
         config.listeners[0].allow_unauthenticated = true;
-        let config = config.with_overrides(&host("0.0.0.0")).unwrap();
-        assert!(!config.listeners[0].needs_key());
+        let moved = config.clone().with_overrides(&host("0.0.0.0")).unwrap();
+        assert!(moved.listeners[0].needs_key());
+        config.listeners[0].address = ListenAddress::Ip("192.0.2.1:80".parse().unwrap());
+        let moved = config.with_overrides(&host("0.0.0.0")).unwrap();
+        assert!(!moved.listeners[0].needs_key());
         assert!(matches!(
             address(&host("my-host")),
             Err(OverrideError::NotAnAddress(_))

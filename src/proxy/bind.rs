@@ -210,17 +210,22 @@ mod unix {
             // Who may use the socket must be able to reach it.
             let others = [(0o060, 0o050), (0o006, 0o005)];
             let enter = others.iter().filter(|(may_use, _)| mode & may_use != 0);
-            DirBuilder::new()
-                .recursive(true)
-                .mode(enter.fold(0o700, |all, (_, one)| all | one))
-                .create(folder)?;
+            let mode = enter.fold(0o700, |all, (_, one)| all | one);
+            if !folder.exists() {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(folder)?;
+                // Whatever our umask.
+                std::fs::set_permissions(folder, Permissions::from_mode(mode))?;
+            }
         }
         match path.symlink_metadata() {
             Ok(there) if !there.file_type().is_socket() => {
                 let message = "something that is not a socket is there already";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
             }
-            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            Ok(_) if !is_dead(path) => {
                 let message = "another process listens there already";
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
             }
@@ -239,6 +244,12 @@ mod unix {
             identity: identity(path)?,
         };
         Ok((listener, file))
+    }
+
+    /// Nobody listens any more. One that we may not even ask is not known to be dead.
+    fn is_dead(path: &Path) -> bool {
+        std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     fn identity(path: &Path) -> io::Result<(u64, u64)> {

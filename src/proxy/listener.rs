@@ -21,7 +21,7 @@ use super::handler::Entry;
 use super::interface;
 use super::places::Places;
 use super::socket::Socket;
-use crate::config::{ListenAddress, Listener};
+use crate::config::{Auth, ListenAddress, Listener};
 
 /// The pause after a failed accept, as when no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -74,18 +74,28 @@ struct Site {
 /// # Errors
 /// The system's, as when another process has the address.
 pub fn bind(listener: &Listener, inherited: &mut Vec<Inherited>) -> io::Result<Bound> {
+    let mut setting = listener.clone();
     let acceptor = match (bind::take(inherited, listener), &listener.address) {
-        (Some(socket), _) => Some(socket.into_acceptor()?),
+        (Some(socket), _) => {
+            lock_if_open(&mut setting, &socket.address()?);
+            Some(socket.into_acceptor()?)
+        }
         (None, ListenAddress::Interface { .. }) => None,
         (None, address) => match Acceptor::bind(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => None,
             result => Some(result?),
         },
     };
-    Ok(Bound {
-        setting: listener.clone(),
-        acceptor,
-    })
+    Ok(Bound { setting, acceptor })
+}
+
+/// A Unix socket that everyone on this machine may use wants keys, whoever made it; systemd's
+/// sockets are so unless told otherwise.
+fn lock_if_open(setting: &mut Listener, address: &ListenAddress) {
+    let open = matches!(address, ListenAddress::Unix { mode, .. } if mode & 0o007 != 0);
+    if open && !setting.allow_unauthenticated {
+        setting.auth = Auth::Keys;
+    }
 }
 
 /// A listener on a socket that no `[[listen]]` names.
@@ -93,10 +103,12 @@ pub fn bind(listener: &Listener, inherited: &mut Vec<Inherited>) -> io::Result<B
 /// # Errors
 /// The system's.
 pub fn adopt(socket: Inherited) -> io::Result<Bound> {
-    let setting = Listener {
-        address: socket.address()?,
+    let address = socket.address()?;
+    let mut setting = Listener {
+        address: address.clone(),
         ..Listener::default()
     };
+    lock_if_open(&mut setting, &address);
     Ok(Bound {
         setting,
         acceptor: Some(socket.into_acceptor()?),

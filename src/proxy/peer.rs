@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 
 use super::guard::Peer;
 
-/// Who has the other end: `remote` is the client's address, `local` ours. A client that is not on
-/// loopback is on another machine, or in a container: there a key decides.
+/// Who has the other end: `remote` is the client's address, `local` ours. With neither on loopback
+/// the client may be on another machine, or in a container: there a key decides. A client that
+/// reaches loopback from another address is one of this machine that chose it, and is asked for.
 pub(super) fn of_connection(remote: SocketAddr, local: SocketAddr) -> Peer {
-    if !remote.ip().to_canonical().is_loopback() {
+    let (remote, local) = (canonical(remote), canonical(local));
+    if !remote.ip().is_loopback() && !local.ip().is_loopback() {
         return Peer::Ours;
     }
-    platform::owner(canonical(remote), canonical(local))
+    platform::owner(remote, local)
 }
 
 /// IPv4 in its own form: the client's socket has it so, also when ours speaks both.
@@ -182,6 +184,13 @@ mod tests {
         let (client, server) = connection("127.0.0.1:0");
         drop(client);
         assert_eq!(peer(&server), Peer::Stranger(None));
+    }
+
+    #[test]
+    fn a_client_that_reaches_loopback_from_elsewhere_is_a_stranger() {
+        let remote = "192.0.2.1:1".parse().unwrap();
+        let local = "127.0.0.1:1".parse().unwrap();
+        assert_eq!(of_connection(remote, local), Peer::Stranger(None));
     }
 
     #[test]
