@@ -18,7 +18,7 @@ use common::{Daemon, PATIENCE, World, chat};
 use mock_cloud::{Endpoint, Options, PortalFault, RawEnd, Script, Tls};
 use serde_json::{Value, json};
 
-const TRIES: usize = 5;
+const TRIES: usize = 3;
 /// What the median has to keep to.
 const GOAL: Duration = Duration::from_millis(100);
 
