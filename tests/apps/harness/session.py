@@ -25,6 +25,7 @@ RESPONSES = '[providers.nous]\nextra_paths = ["/responses"]\n'
 
 # All that may reach the provider, beside what an SDK says of itself in x-stainless-*.
 FORWARDED = {
+    "x-hermes-via",
     "accept",
     "accept-encoding",
     "accept-language",
