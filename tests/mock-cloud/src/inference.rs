@@ -369,7 +369,8 @@ fn embeddings(request: &Value) -> Value {
         Some(values) if !values.iter().all(Value::is_number) => values.iter().map(text).collect(),
         _ => vec![text(&request["input"])],
     };
-    let dimensions = request["dimensions"].as_u64().unwrap_or(16);
+    // A request may ask for more than there is memory.
+    let dimensions = request["dimensions"].as_u64().unwrap_or(16).min(8192);
     let base64 = request["encoding_format"] == "base64";
     let data = inputs.iter().enumerate().map(|(index, input)| {
         let vector = pattern::embedding(input, usize::try_from(dimensions).unwrap_or(16));
