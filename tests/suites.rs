@@ -1,7 +1,6 @@
 //! schemathesis on the running daemon, with the description of what the port itself promises. See
 //! `tests/suites/README.md`.
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod common;
 
