@@ -167,6 +167,34 @@ async fn a_tebibyte_is_refused_at_its_announcement() {
 }
 
 #[tokio::test]
+async fn who_sends_all_before_reading_gets_the_refusal_too() {
+    const MUCH: usize = 20 * 1024 * 1024;
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nbody = \"64KiB\"\n", &[]);
+    let length = format!("Content-Length: {MUCH}");
+    let head = CHUNKED.replace("Transfer-Encoding: chunked", &length);
+    for (head, status) in [
+        (head.clone(), 413),
+        (head.replace("localhost", "evil.example"), 403),
+        (head.replace("/chat", "/nope"), 404),
+        (format!("GET http://a/ HTTP/1.1\r\n{head}"), 400),
+        (format!("A : b\r\n{head}"), 400),
+    ] {
+        let mut stream = connect(&daemon).await;
+        let request = [head.as_bytes(), &vec![b' '; MUCH]].concat();
+        let sent = tokio::time::timeout(PATIENCE, stream.write_all(&request)).await;
+        sent.expect("it reads on").expect("no reset");
+        let answer = rest(&mut stream).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.ends_with('}'), "{answer}");
+    }
+    assert_eq!(world.cloud.counts().requests, 0);
+}
+
+#[tokio::test]
 async fn chunks_without_end_are_refused_at_the_limit_and_not_kept() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();

@@ -171,6 +171,11 @@ impl Scanner {
         }
     }
 
+    /// How many of the bytes read last begin a line whose end has not come.
+    pub fn unfinished(&self) -> usize {
+        self.carry.len()
+    }
+
     /// Whether the request under way is a HEAD, as far as is known.
     pub fn is_head_request(&self) -> bool {
         self.head.bodiless

@@ -3,7 +3,7 @@
 //!
 //! hyper has one limit for the rest of a request's head and for the next request. So its timer is
 //! ours, and the stream tells it whether anything of a head has come. The stream hands on what
-//! [`super::framing`] lets pass: of a head that it refuses, hyper never sees the end.
+//! [`super::framing`] lets pass, in whole lines: of a line that it refuses, hyper never sees a byte.
 
 use std::future::Future;
 use std::io;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use hyper::rt::{Sleep, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -25,6 +26,10 @@ use super::socket::Socket;
 pub(super) struct Watched {
     stream: Socket,
     scanner: Scanner,
+    /// A line's beginning, kept until its end has come.
+    held: BytesMut,
+    /// What may be handed on and had no room.
+    ready: BytesMut,
     refused: Option<Stop>,
     /// hyper was told that it gets nothing more.
     told: bool,
@@ -78,6 +83,8 @@ pub(super) fn watch(
     let watched = Watched {
         stream,
         scanner,
+        held: BytesMut::new(),
+        ready: BytesMut::new(),
         refused: None,
         told: false,
         progress: progress.clone(),
@@ -133,6 +140,31 @@ impl Watched {
         self.told = true;
         let error = io::Error::new(io::ErrorKind::InvalidData, stop.violation);
         Poll::Ready(Err(error))
+    }
+
+    /// Judges what was read. Returns how much of it can be handed on where it lies; what has to wait
+    /// or to stand behind something else is put aside.
+    fn look_at(&mut self, new: &[u8]) -> usize {
+        let scanned = self.scanner.scan(new);
+        self.note_progress();
+        let passes = match scanned {
+            Ok(()) => new.len() - self.scanner.unfinished().min(new.len()),
+            Err(stop) => {
+                self.refused = Some(stop);
+                stop.passes
+            }
+        };
+        let (whole, rest) = new.split_at_checked(passes).unwrap_or((new, &[]));
+        let mut in_place = passes;
+        if passes > 0 && !self.held.is_empty() {
+            self.ready = std::mem::take(&mut self.held);
+            self.ready.extend_from_slice(whole);
+            in_place = 0;
+        }
+        if self.refused.is_none() {
+            self.held.extend_from_slice(rest);
+        }
+        in_place
     }
 
     fn note_progress(&self) {
@@ -220,26 +252,28 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(stop) = this.refused {
-            return this.refuse(stop);
+        loop {
+            if !this.ready.is_empty() {
+                let room = buffer.remaining().min(this.ready.len());
+                buffer.put_slice(&this.ready.split_to(room));
+                return Poll::Ready(Ok(()));
+            }
+            this.ready = BytesMut::new();
+            if let Some(stop) = this.refused {
+                return this.refuse(stop);
+            }
+            let before = buffer.filled().len();
+            let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
+            let new = buffer.filled().get(before..).unwrap_or_default();
+            if new.is_empty() {
+                return result;
+            }
+            let passes = this.look_at(new);
+            buffer.set_filled(before + passes);
+            if passes > 0 {
+                return result;
+            }
         }
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let new = buffer.filled().get(before..).unwrap_or_default();
-        if new.is_empty() {
-            return result;
-        }
-        let scanned = this.scanner.scan(new);
-        this.note_progress();
-        let Err(stop) = scanned else {
-            return result;
-        };
-        this.refused = Some(stop);
-        buffer.set_filled(before + stop.passes);
-        if stop.passes == 0 {
-            return this.refuse(stop);
-        }
-        result
     }
 }
 
