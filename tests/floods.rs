@@ -148,6 +148,26 @@ async fn a_flood_of_idle_connections_makes_way_for_who_has_something_to_ask() {
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_refused_and_does_not_finish_its_body_makes_way() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nconnections = 8\n", &[]);
+    let refused = b"POST /v1/models HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 100\r\n\r\nx";
+    let mut flood = Vec::new();
+    for _ in 0..8 {
+        let mut stream = connect(&daemon).await;
+        stream.write_all(refused).await.unwrap();
+        // The refusal is there, and its body still to come.
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 403");
+        flood.push(stream);
+    }
+    let took = served(&daemon).await;
+    println!("8 refused connections for 8 places: a request took {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
 #[tokio::test]
 async fn a_tebibyte_is_refused_at_its_announcement() {
     let world = World::new(Options::default()).await;

@@ -587,6 +587,14 @@ async fn the_bridge_carries_everything_and_says_when_nobody_is_there() {
         .header("host", "evil.example");
     assert_eq!(foreign.send().await.unwrap().status(), 403);
 
+    // An answer that comes before the body is over arrives.
+    for _ in 0..5 {
+        let large = client().post(bridge.url("/chat/completions"));
+        let large = large.header("content-type", "application/json");
+        let answer = large.body(vec![b' '; 80 << 20]).send().await;
+        assert_eq!(answer.expect("an answer").status(), 413);
+    }
+
     // A cut answer is one here too.
     let cut = Steering {
         cut_after_bytes: Some(20),

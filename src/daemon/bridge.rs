@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,6 +25,8 @@ const CONNECTIONS: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two attempts, and after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What a client may still send once it has its answer, in bytes.
+const DISCARD: u64 = 256 * 1024 * 1024;
 /// How long a stop lets connections finish.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -119,29 +121,44 @@ async fn connect(to: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Both directions until the daemon has said all, or either side breaks. The client's end of its
-/// requests goes on to the daemon.
+/// Both directions until the daemon has said all, or the client breaks. The client's end of its
+/// requests goes on to the daemon; what it sends after the daemon has stopped listening is thrown
+/// away, so that it gets the answer that came early.
 async fn carry(client: &mut TcpStream, daemon: UnixStream) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_daemon, mut to_daemon) = daemon.into_split();
-    let requests = async {
-        tokio::io::copy(&mut from_client, &mut to_daemon).await?;
-        to_daemon.shutdown().await?;
-        std::future::pending::<io::Result<()>>().await
+    let answers = async {
+        tokio::io::copy(&mut from_daemon, &mut to_client).await?;
+        to_client.shutdown().await
     };
-    let answers = copy_and_end(&mut from_daemon, &mut to_client);
     tokio::select! {
-        result = requests => result,
-        result = answers => result,
+        result = answers => result?,
+        result = requests(&mut from_client, &mut to_daemon) => return result,
     }
+    let rest = async {
+        let mut rest = from_client.take(DISCARD);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    timeout(PATIENCE, rest).await.ok();
+    Ok(())
 }
 
-async fn copy_and_end(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
+/// Goes on for as long as the client is there; its breaking is an error.
+async fn requests(
+    client: &mut (impl AsyncRead + Unpin),
+    daemon: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
-    tokio::io::copy(from, to).await?;
-    to.shutdown().await
+    let mut piece = vec![0; 16 * 1024];
+    let mut heard = true;
+    loop {
+        let read = client.read(&mut piece).await?;
+        if read == 0 {
+            daemon.shutdown().await.ok();
+            return std::future::pending().await;
+        }
+        let piece = piece.get(..read).unwrap_or_default();
+        heard = heard && daemon.write_all(piece).await.is_ok();
+    }
 }
 
 /// An answer in the form of the daemon's own errors.

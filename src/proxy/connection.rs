@@ -141,8 +141,11 @@ async fn drive<F, B>(
         return;
     }
     let ending = end(watched, &parts.read_buf, result, &http10);
+    // From now on only for the client's sake, so a newcomer goes first.
+    place.seat().waits();
     tokio::select! {
         () = ending => {}
+        () = place.asked_to_leave() => {}
         () = stop.abort.cancelled() => {}
     }
 }
