@@ -11,13 +11,14 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::body::{self, AnswerBody, Watch};
 use crate::clock::Clock;
 use crate::faults::{Canned, Fault, Faults};
 use crate::lock;
+use crate::marks::{self, Marks};
 use crate::pattern;
 use crate::portal::{bearer, render};
 use crate::record::Log;
@@ -31,6 +32,7 @@ pub(crate) struct Inference {
     pub(crate) tokens: Arc<Mutex<Tokens>>,
     pub(crate) log: Arc<Log>,
     pub(crate) faults: Faults<Fault>,
+    pub(crate) marks: Marks,
 }
 
 impl Service for Inference {
@@ -48,9 +50,17 @@ impl Service for Inference {
             number,
             finished: false,
         };
+        let mark = marks::of(&head);
+        let fault = mark.and_then(|mark| self.marks.see(mark));
+        let fault = fault.or_else(|| self.faults.next());
         let answer = self
-            .respond((head, body), &connection, number, authorized)
+            .respond((head, body), &connection, (number, authorized), fault)
             .await?;
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && let Some(mark) = mark
+        {
+            self.marks.refuse(mark);
+        }
         watch.finished = hyper::body::Body::is_end_stream(answer.body());
         Ok(answer.map(|body| body.watched(watch)))
     }
@@ -65,10 +75,9 @@ impl Inference {
         &self,
         (head, mut incoming): (Parts, Incoming),
         connection: &Connection,
-        number: u64,
-        authorized: bool,
+        (number, authorized): (u64, bool),
+        fault: Option<Fault>,
     ) -> Result<Response<AnswerBody>, Hangup> {
-        let fault = self.faults.next();
         match &fault {
             Some(Fault::ResetUnread) => return reset(connection),
             Some(Fault::EarlyUnread(canned)) => return Ok(render(canned.clone())),

@@ -16,6 +16,7 @@ mod clock;
 mod faults;
 mod home;
 mod inference;
+mod marks;
 mod options;
 pub mod pattern;
 mod portal;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::faults::{Canned, Endpoint, Fault, PortalFault};
+pub use self::marks::Marked;
 pub use self::options::{CLIENT_ID, Options, ReuseError, SCOPE};
 pub use self::portal::Call;
 pub use self::raw::{Raw, RawEnd, Script};
@@ -47,6 +49,7 @@ pub use self::tokens::{Family, Login};
 use self::clock::Clock;
 use self::faults::Faults;
 use self::inference::Inference;
+use self::marks::Marks;
 use self::portal::Portal;
 use self::record::Log;
 use self::server::Server;
@@ -87,6 +90,7 @@ impl MockCloud {
             tokens,
             log,
             faults: Faults::default(),
+            marks: Marks::default(),
         });
         let authority = Authority::new();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -230,6 +234,17 @@ impl MockCloud {
     /// The next `count` inference requests go wrong.
     pub fn fail_next(&self, count: usize, fault: &Fault) {
         self.inference.faults.push(count, fault);
+    }
+
+    /// Counts inference requests with `mark=N` in their query from now on. The first of them get
+    /// these faults, in their order, in place of the other ones.
+    pub fn mark(&self, mark: u64, faults: Vec<Fault>) {
+        self.inference.marks.add(mark, faults);
+    }
+
+    /// What came with this mark; it is forgotten then.
+    pub fn unmark(&self, mark: u64) -> Marked {
+        self.inference.marks.remove(mark)
     }
 
     /// Every inference request goes wrong until [`MockCloud::heal`].
