@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Daemon, PATIENCE, World, chat, client, post};
-use mock_cloud::{Canned, Endpoint, Fault, Options, PortalFault};
+use mock_cloud::{Canned, Endpoint, Fault, Options, PortalFault, Steering};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -791,4 +791,52 @@ async fn no_output_holds_a_secret_at_the_most_talkative_level() {
     assert!(log.contains("TRACE") && world.cloud.issued_secrets().len() > 4);
     world.assert_no_secret_in("the log", &log);
     world.assert_no_secret_in("an output", &outputs);
+}
+
+/// Other settings of the provider, so that it is set up anew.
+fn reload(world: &World) {
+    world.write_config("[providers.nous]\nuser_agent = \"client\"\n");
+    let reload = world.ctl(&["proxy", "reload", "--json"]);
+    assert_eq!(reload.status.code(), Some(0), "{reload:?}");
+    let report: Value = serde_json::from_slice(&reload.stdout).unwrap();
+    let applied = report.get("applied");
+    assert_eq!(applied, Some(&json!(["providers.nous.user_agent"])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_401_that_comes_after_a_reload_is_met_with_a_new_token_all_the_same() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let late = Steering {
+        status: Some(401),
+        delay_head_ms: 3000,
+        ..Steering::default()
+    };
+    world.cloud.fail_next(1, &Fault::Steer(Box::new(late)));
+    let http = client();
+    let asking = ask(&http, &daemon);
+    let reloading = async {
+        let arrived = world
+            .cloud
+            .wait_for(PATIENCE, |cloud| cloud.counts().requests == 1);
+        arrived.await;
+        reload(&world);
+    };
+    let (answer, ()) = tokio::join!(asking, reloading);
+    assert_eq!(answer, (200, None));
+    let counts = world.cloud.counts();
+    assert_eq!((counts.requests, counts.refreshes), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_provider_has_taken_is_replaced_after_a_reload_too() {
+    let world = World::with_a_refresh_due(Options::default()).await;
+    let daemon = world.daemon();
+    daemon.wait_for_log("the login was renewed");
+    let http = client();
+    assert_eq!(ask(&http, &daemon).await, (200, None));
+    reload(&world);
+    world.cloud.revoke_access_tokens();
+    assert_eq!(ask(&http, &daemon).await, (200, None));
+    assert_eq!(world.cloud.counts().refreshes, 2);
 }

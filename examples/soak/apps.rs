@@ -93,6 +93,62 @@ pub(crate) const ACTS: [(Act, &str, u32); 30] = [
     (Act::SlowSender, "slow sender", 40),
 ];
 
+/// Requests that must not reach a provider, with `|` for a line's end, and their answer's status.
+const HOSTILE: [(&str, u16); 14] = [
+    (
+        "POST /v1/echo?mark={mark} HTTP/1.1|Host: localhost|Content-Length: 4|\
+         Transfer-Encoding: chunked||0||",
+        400,
+    ),
+    (
+        "POST /v1/echo?mark={mark} HTTP/1.1|Host: localhost|Content-Length: 2|\
+         Content-Length: 3||{}",
+        400,
+    ),
+    (
+        "POST /v1/echo?mark={mark} HTTP/1.1|Host: localhost|Transfer-Encoding: gzip, chunked||0||",
+        400,
+    ),
+    (
+        "POST /v1/echo?mark={mark} HTTP/1.1|Host: localhost|Content-Length: +2||{}",
+        400,
+    ),
+    (
+        "POST /v1/echo?mark={mark} HTTP/1.1|Host: localhost\nContent-Length: 2||{}",
+        400,
+    ),
+    (
+        "GET http://localhost/v1/models?mark={mark} HTTP/1.1|Host: localhost||",
+        400,
+    ),
+    (
+        "GET /v1/models?mark={mark} HTTP/1.1|Host: localhost|Content_Length: 5||",
+        400,
+    ),
+    ("GET /v1/models?mark={mark} HTTP/1.1||", 403),
+    (
+        "GET /v1/models?mark={mark} HTTP/1.1|Host: localhost|Host: localhost||",
+        403,
+    ),
+    (
+        "GET /v1/models?mark={mark} HTTP/1.1|Host: evil.example||",
+        403,
+    ),
+    (
+        "GET /v1/models?mark={mark} HTTP/1.1|Host: localhost|Origin: https://evil.example||",
+        403,
+    ),
+    (
+        "GET /v1/models?mark={mark} HTTP/1.1|Host: localhost|Sec-Fetch-Site: cross-site||",
+        403,
+    ),
+    (
+        "DELETE /v1/models?mark={mark} HTTP/1.1|Host: localhost||",
+        405,
+    ),
+    ("GET /v1/admin?mark={mark} HTTP/1.1|Host: localhost||", 404),
+];
+
 /// One of them, by its share.
 pub(crate) fn any() -> (Act, &'static str) {
     let all: u32 = ACTS.iter().map(|(_, _, share)| share).sum();
@@ -114,7 +170,11 @@ pub(crate) async fn perform(load: &Load, act: Act, name: &'static str) {
     let outcome = timeout(LONGEST, Box::pin(load.play(act, name, place))).await;
     let outcome = outcome.unwrap_or_else(|_| failed("no end"));
     load.figures.in_flight.fetch_sub(1, Ordering::Relaxed);
-    let on_second = place.provider == "/h2" && act != Act::Broken;
+    let elsewhere = matches!(
+        act,
+        Act::Broken | Act::Health | Act::Hostile | Act::Keys | Act::TooMany
+    );
+    let on_second = place.provider == "/h2" && !elsewhere;
     // Larger than what is kept for a replay.
     let large = matches!(act, Act::LargeEcho | Act::LargeChunkedEcho);
     let excused =
@@ -447,7 +507,9 @@ impl Load {
             let mut connection = Connection::open(self.door(place), false).await?;
             let answer = connection.ask(request.as_bytes(), SWIFT, SWIFT).await?;
             if answer.status == 429 {
-                return error(&answer, "too_many_requests");
+                let refused = error(&answer, "too_many_requests");
+                self.figures.note("client key: 429", refused);
+                return Ok(0);
             }
             whole(&answer, 200, text.as_bytes())
         });
@@ -456,78 +518,23 @@ impl Load {
 
     async fn hostile(&self, name: &'static str) -> Outcome {
         let mark = self.mark(name, "", May::Never, Vec::new());
-        let second = self.mark(name, "", May::Never, Vec::new());
-        let post = format!("POST /v1/chat/completions?mark={mark} HTTP/1.1\r\n");
-        let get = format!("GET /v1/models?mark={mark} HTTP/1.1\r\n");
-        let next = format!("GET /v1/models?mark={second} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        let rows = [
-            (
-                format!(
-                    "{post}Host: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{next}"
-                ),
-                400,
-            ),
-            (
-                format!(
-                    "{post}Host: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}{next}"
-                ),
-                400,
-            ),
-            (
-                format!(
-                    "{post}Host: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n{next}"
-                ),
-                400,
-            ),
-            (
-                format!("{post}Host: localhost\r\nContent-Length: +2\r\n\r\n{{}}{next}"),
-                400,
-            ),
-            (
-                format!("{post}Host: localhost\nContent-Length: 2\r\n\r\n{{}}{next}"),
-                400,
-            ),
-            (
-                format!("{get}Host: localhost\r\nHost: localhost\r\n\r\n{next}"),
-                403,
-            ),
-            (format!("{get}\r\n{next}"), 403),
-            (
-                format!(
-                    "GET http://localhost/v1/models?mark={mark} HTTP/1.1\r\nHost: localhost\r\n\r\n{next}"
-                ),
-                400,
-            ),
-            (
-                format!("{get}Host: localhost\r\nContent_Length: 5\r\n\r\n"),
-                400,
-            ),
-            (format!("{get}Host: evil.example\r\n\r\n"), 403),
-            (
-                format!("{get}Host: localhost\r\nOrigin: https://evil.example\r\n\r\n"),
-                403,
-            ),
-            (
-                format!("{get}Host: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n"),
-                403,
-            ),
-            (
-                format!("DELETE /v1/models?mark={mark} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-                405,
-            ),
-            (
-                format!("GET /v1/admin?mark={mark} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-                404,
-            ),
-        ];
-        let (request, status) = &rows[fastrand::usize(..rows.len())];
+        let next = self.mark(name, "", May::Never, Vec::new());
+        let (row, status) = HOSTILE[fastrand::usize(..HOSTILE.len())];
+        let mut request = row
+            .replace('|', "\r\n")
+            .replace("{mark}", &mark.to_string());
+        if status == 400 {
+            // Must not become a request.
+            let next = format!("GET /v1/models?mark={next} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            request.push_str(&next);
+        }
         let mut connection = Connection::open(&self.world.main, false).await?;
         let answer = connection.ask(request.as_bytes(), SWIFT, SWIFT).await?;
-        if answer.status != *status || answer.code().is_empty() || !answer.whole {
-            return failed(format!("{request:?}: {}", unlike(&answer, *status)));
+        if answer.status != status || answer.code().is_empty() || !answer.whole {
+            return failed(format!("{row}: {}", unlike(&answer, status)));
         }
-        if *status == 400 && !connection.reader.closes().await {
-            return failed(format!("{request:?}: the connection stays open"));
+        if status == 400 && !connection.reader.closes().await {
+            return failed(format!("{row}: the connection stays open"));
         }
         Ok(answer.body.len())
     }
@@ -569,10 +576,12 @@ impl Load {
             "cut_after_bytes": fastrand::usize(1..text.len() - 20),
             "cut": if fastrand::bool() { "fin" } else { "rst" },
         });
-        cut_stream(
-            &self.chat(place, mark, (true, steering)).await?,
-            text.as_bytes(),
-        )
+        let answer = self.chat(place, mark, (true, steering)).await?;
+        // A reset can overtake the head.
+        if answer.code() == "upstream_unreachable" {
+            return error(&answer, "upstream_unreachable");
+        }
+        cut_stream(&answer, text.as_bytes())
     }
 
     async fn cut_answer(&self, name: &'static str, place: Place) -> Outcome {

@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
+use super::load::event;
+
 /// The ways that it can go, and what the daemon makes of them.
 pub(crate) const WAYS: [(&str, Fate); 15] = [
     ("fin", Fate::Error("upstream_unreachable")),
@@ -56,7 +58,7 @@ pub(crate) struct Broken {
 pub(crate) fn events(mark: u64) -> Vec<u8> {
     let mut text = String::new();
     for index in 0..40 {
-        text += &format!("data: {{\"mark\":{mark},\"index\":{index},\"text\":\"größe ✓\"}}\n\n");
+        text.push_str(&event(mark, index));
     }
     text += "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
     text.into_bytes()

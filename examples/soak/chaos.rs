@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use mock_cloud::{Canned, Endpoint, Fault, PortalFault, pattern};
 use rustix::process::Signal;
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::figures::{Outcome, Wrong};
@@ -70,9 +69,12 @@ pub(crate) async fn poll(load: &Load, course: &Course) {
     while !course.is_over() {
         course.rest(Duration::from_secs(2)).await;
         let status = worked(load.world.status().await);
-        let outcome = status.and_then(|status| match &status["providers"][0]["state"] {
-            Value::String(state) if state == "ready" => Ok(0),
-            state => failed(format!("the state is {state}")),
+        let outcome = status.and_then(|status| {
+            let state = &status["providers"][0]["state"];
+            if state == "ready" {
+                return Ok(0);
+            }
+            failed(format!("the state is {state}"))
         });
         load.figures.note("hermesctl proxy status", outcome);
     }

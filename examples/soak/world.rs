@@ -8,8 +8,6 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hermes_proxy::clients::{Limits, Registry};
-use hermes_proxy::clock::SystemClock;
 use memchr::memmem;
 use mock_cloud::{Login, MockCloud, Options, Tls};
 use serde_json::Value;
@@ -52,6 +50,8 @@ pub(crate) struct Variant {
     pub(crate) number: u64,
     /// So that silence lasts; else it ends after some seconds.
     pub(crate) patient: bool,
+    /// Without the address that wants a client key, for as long as there is none.
+    pub(crate) keyless: bool,
     /// All memory for replays, in KiB.
     pub(crate) replay_kib: Option<u64>,
 }
@@ -110,8 +110,14 @@ impl World {
         let Variant {
             number,
             patient,
+            keyless,
             replay_kib,
         } = variant;
+        let keyed = if keyless {
+            String::new()
+        } else {
+            format!("[[listen]]\naddress = \"{keyed}\"\nauth = \"keys\"\n")
+        };
         let silence = if patient { "12h" } else { "15s" };
         let agent = if number.is_multiple_of(2) {
             "own"
@@ -129,8 +135,7 @@ impl World {
         let paths = r#"extra_paths = ["/echo", "GET /bytes", "GET /sse"]"#;
         let (base, broken) = (self.second.inference_base_url(), self.broken.address);
         let text = format!(
-            "[[listen]]\naddress = \"{main}\"\n\
-             [[listen]]\naddress = \"{keyed}\"\nauth = \"keys\"\n\
+            "[[listen]]\naddress = \"{main}\"\n{keyed}\
              [[listen]]\nunix = \"{unix}\"\n\
              [guard]\nallowed_hosts = [\"app-{number}.example\"]\n\
              [limits]\nbody = \"{body}MiB\"\nreplay_total = \"{replay}KiB\"\n\
@@ -149,7 +154,6 @@ impl World {
     }
 
     pub(crate) async fn start(&self) -> Result<Daemon> {
-        self.make_a_key().await?;
         let mut command = self.program("hermes-proxyd")?;
         command
             .args(["--log-level", "debug", "--log-format", "json"])
@@ -174,17 +178,6 @@ impl World {
             sleep(Duration::from_millis(20)).await;
         }
         Ok(daemon)
-    }
-
-    /// Without any key, a listener that wants one does not start.
-    async fn make_a_key(&self) -> Result<()> {
-        let file = self
-            .home
-            .path()
-            .join(".local/state/hermes-proxyd/clients.json");
-        let registry = Registry::open(file, Arc::new(SystemClock))?;
-        registry.add("first", Limits::default()).await?;
-        Ok(())
     }
 
     /// What hermesctl says on its standard output.

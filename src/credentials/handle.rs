@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -86,11 +86,20 @@ pub(super) struct Shared {
     pub(super) pulse: Pulse,
 }
 
+/// The way to one keeper.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
 /// A provider's credentials, as requests see them. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Sender<Command>,
+    /// The provider's present keeper, when it is another one.
+    pub(super) newest: Arc<ArcSwapOption<Line>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limit: Duration,
     pub(super) login_command: Arc<str>,
@@ -152,22 +161,53 @@ impl Handle {
     }
 
     /// After the provider's 401: another credential, if the keeper has one or can get one. At
-    /// most one refresh happens for all requests that were refused with the same credential.
+    /// most one refresh happens for all requests that were refused with the same credential. When
+    /// the keeper has ended, its successor is asked.
     pub async fn replacement(&self, refused: &Lease) -> Option<Lease> {
         let generation = refused.snapshot.generation;
-        let (done, answer) = oneshot::channel();
-        self.commands
-            .send(Command::Rejected { generation, done })
-            .await
-            .ok()?;
+        let mut handle = self.clone();
+        let asking = async {
+            let reject = |done| Command::Rejected { generation, done };
+            while handle.ask(reject).await.is_none() {
+                handle = handle.successor()?;
+            }
+            Some(())
+        };
         let wait = self.limit.max(LONGEST_REPLACEMENT);
-        tokio::time::timeout(wait, answer).await.ok()?.ok()?;
-        match self.now() {
+        tokio::time::timeout(wait, asking).await.ok()??;
+        match handle.now() {
             Now::Lease(lease) if !lease.credential.bearer.same(&refused.credential.bearer) => {
                 Some(lease)
             }
             Now::Lease(_) | Now::Refused(_) | Now::Wait => None,
         }
+    }
+
+    /// The same handle, as that of a keeper that is to follow `former`'s.
+    #[must_use]
+    pub fn following(mut self, former: &Self) -> Self {
+        self.newest = former.newest.clone();
+        self
+    }
+
+    /// From now on its keeper is asked by those who find their own one ended.
+    pub fn take_over(&self) {
+        let line = Line {
+            shared: self.shared.clone(),
+            commands: self.commands.clone(),
+        };
+        self.newest.store(Some(Arc::new(line)));
+    }
+
+    /// The way to the keeper that has followed this handle's.
+    fn successor(&self) -> Option<Self> {
+        let line = self.newest.load_full()?;
+        let is_other = !Arc::ptr_eq(&line.shared, &self.shared);
+        is_other.then(|| Self {
+            shared: line.shared.clone(),
+            commands: line.commands.clone(),
+            ..self.clone()
+        })
     }
 
     /// Has the store read again, as after a login.
@@ -283,20 +323,42 @@ impl Handle {
     }
 
     async fn wait(&self) -> Result<Lease, Refusal> {
+        let deadline = tokio::time::Instant::now() + self.limit;
+        let mut handle = self.clone();
+        loop {
+            tokio::select! {
+                biased;
+                found = tokio::time::timeout_at(deadline, handle.change()) => {
+                    return found.unwrap_or_else(|_| Err(unavailable(Duration::from_secs(1))));
+                }
+                next = handle.superseded() => handle = next,
+            }
+        }
+    }
+
+    /// Waits until the keeper has a credential, or says that there is none.
+    async fn change(&self) -> Result<Lease, Refusal> {
         let mut changed = self.shared.changed.subscribe();
         // A full queue holds a nudge already.
         drop(self.commands.try_send(Command::Nudge));
-        let deadline = tokio::time::Instant::now() + self.limit;
         loop {
             match self.now() {
                 Now::Lease(lease) => return Ok(lease),
                 Now::Refused(refusal) => return Err(refusal),
                 Now::Wait => {}
             }
-            match tokio::time::timeout_at(deadline, changed.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(unavailable(Duration::from_secs(1))),
+            if changed.changed().await.is_err() {
+                return Err(unavailable(Duration::from_secs(1)));
             }
+        }
+    }
+
+    /// Waits until another keeper is to be asked.
+    async fn superseded(&self) -> Self {
+        self.commands.closed().await;
+        match self.successor() {
+            Some(next) => next,
+            None => std::future::pending().await,
         }
     }
 

@@ -108,6 +108,8 @@ pub struct Keeper {
     /// So many tokens in a row were replaced before the provider had taken them.
     pub(super) unproven: u32,
     pub(super) told: Told,
+    /// What the former keeper published last, until this one publishes.
+    published: Option<Arc<Snapshot>>,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
     /// For the watchdog.
@@ -145,8 +147,9 @@ pub struct Estate {
     latest: Option<Unsaved>,
     receipt: Option<Receipt>,
     told: Told,
-    /// The last generation: those of the next keeper must not be taken for ours.
-    generation: u64,
+    /// What was published last: the same credential is the same generation, and as proven as it
+    /// was; another one must not be taken for it.
+    published: Option<Arc<Snapshot>>,
 }
 
 /// When a credential was received and when it ends by that.
@@ -262,6 +265,7 @@ impl Keeper {
         let handle = Handle {
             shared: shared.clone(),
             commands: sender,
+            newest: Arc::default(),
             clock: clock.clone(),
             limit: settings.wait,
             login_command: adapter.login_command().into(),
@@ -286,6 +290,7 @@ impl Keeper {
             quarantined: false,
             unproven: 0,
             told: Told::default(),
+            published: None,
             mend_at: None,
             heart,
             commands,
@@ -300,13 +305,7 @@ impl Keeper {
         self.latest = estate.latest;
         self.receipt = estate.receipt;
         self.told = estate.told;
-        self.shared.snapshot.store(Arc::new(Snapshot {
-            generation: estate.generation,
-            standing: Standing::Starting,
-            retry_at: None,
-            proven: AtomicBool::new(false),
-            granted_at: None,
-        }));
+        self.published = estate.published;
     }
 
     /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
@@ -359,7 +358,7 @@ impl Keeper {
             latest: self.latest,
             receipt: self.receipt,
             told: self.told,
-            generation: self.shared.snapshot.load().generation,
+            published: Some(self.shared.snapshot.load_full()),
         }
     }
 
@@ -857,7 +856,8 @@ impl Keeper {
 
     /// Publishes a standing to all requests. Another credential is another generation.
     pub(super) fn publish(&mut self, standing: Standing) {
-        let old = self.shared.snapshot.load();
+        let former = self.published.take();
+        let old = former.unwrap_or_else(|| self.shared.snapshot.load_full());
         let same = match (&old.standing, &standing) {
             (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
             _ => false,

@@ -160,6 +160,7 @@ impl Fleet {
         for (name, (mut member, mut keeper)) in built {
             // The former keeper may hold a rotated login that the store does not have.
             if let Some(former) = self.members.remove(&name) {
+                member.upstream.credentials.take_over();
                 keeper.inherit(former.end().await);
             }
             member.keeper = Some(self.tasks.spawn(keeper.run(member.stop.clone())));
@@ -207,6 +208,11 @@ impl Fleet {
             },
             self.clock.clone(),
         );
+        // Requests that are under way ask for a credential where they began to.
+        let handle = match self.members.get(name) {
+            Some(former) => handle.following(&former.upstream.credentials),
+            None => handle,
+        };
         let client = Client::new(tls, timeouts, self.clock.clone());
         // The provider's own hosts need no word of us: they don't lead back here.
         let by_env = matches!(settings.kind, ProviderKind::Nous { .. })

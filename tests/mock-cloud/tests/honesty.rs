@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mock_cloud::{Endpoint, MockCloud, Options, PortalFault, pattern};
+use mock_cloud::{Endpoint, Fault, Marked, MockCloud, Options, PortalFault, pattern};
 use serde_json::{Value, json};
 
 async fn refresh(cloud: &MockCloud, token: &str) -> (u16, Value) {
@@ -292,4 +292,22 @@ async fn a_streamed_response_says_the_same_as_a_whole_one() {
     assert_eq!(last["type"], "response.completed");
     assert_eq!(last["response"], whole);
     assert_eq!(last["sequence_number"], events.len() - 1);
+}
+
+#[tokio::test]
+async fn a_marked_request_is_counted_by_itself_and_gets_its_own_faults() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let token = cloud.login().access_token;
+    cloud.mark(7, vec![Fault::unauthorized()]);
+    let base = cloud.inference_base_url();
+    let mut statuses = Vec::new();
+    for mark in ["8", "7", "7", "77"] {
+        let url = format!("{base}/models?limit=1&mark={mark}");
+        let asking = reqwest::Client::new().get(url).bearer_auth(&token).send();
+        statuses.push(asking.await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses, [200, 401, 200, 200]);
+    let (seen, refused) = (2, 1);
+    assert_eq!(cloud.unmark(7), Marked { seen, refused });
+    assert_eq!(cloud.unmark(7), Marked::default());
 }
