@@ -424,6 +424,7 @@ fn the_answers_about_clients() {
     assert!(!format!("{new:?}").contains("hpx-"), "{new:?}");
     let revoked = ClientRevoked {
         name: "karakeep".into(),
+        was_last: false,
     };
     golden("reply_client_revoked.json", &ok(revoked));
     let result =

@@ -266,7 +266,10 @@ async fn an_address_of_other_machines_does_not_start_without_a_key() {
     );
     assert!(!daemon.logged().contains("everyone who can reach"));
     // Revoked, it is worth nothing at once.
-    assert!(world.ctl(&["clients", "revoke", "phone"]).status.success());
+    let revoked = world.ctl(&["clients", "revoke", "phone"]);
+    assert!(revoked.status.success());
+    let said = String::from_utf8_lossy(&revoked.stdout).into_owned();
+    assert!(said.contains("It was the last one"), "{said}");
     assert_eq!(status(client().get(&url).bearer_auth(&secret)).await, 401);
     assert!(!daemon.logged().contains(&secret), "a key is in the log");
 }

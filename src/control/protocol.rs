@@ -335,6 +335,9 @@ pub struct Key(Zeroizing<String>);
 pub struct ClientRevoked {
     /// The app.
     pub name: String,
+    /// No key is left, so a listener that needs one lets nobody in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_last: bool,
 }
 
 /// Tokens that apps present to another proxy.

@@ -61,7 +61,8 @@ pub(super) async fn revoke(
     let revoked = clients.revoke(&name).await;
     revoked.map_err(|error| refused(&error))?;
     tracing::info!(client = name, "a client key was revoked");
-    Ok(ClientRevoked { name })
+    let was_last = clients.is_empty();
+    Ok(ClientRevoked { name, was_last })
 }
 
 /// Gives a client another key.

@@ -67,7 +67,7 @@ pub(super) enum StartError {
     NoRuntimeFolder,
     /// An address can't be bound.
     #[error(
-        "can't listen on {address}: {reason}; choose another port with --port, or `address` under [[listen]]"
+        "can't listen on {address}: {reason}; choose another port with --port, or another `address` or `unix` under [[listen]]"
     )]
     Listen {
         /// The address.

@@ -32,7 +32,13 @@ where
 /// A key that was taken away.
 pub(in crate::cli) fn revoked(revoked: &ClientRevoked, _: Style) -> String {
     let name = inline(&revoked.name);
-    format!("The key of {name} is refused from now on.\n")
+    let last = if revoked.was_last {
+        "It was the last one: an address that needs a key lets nobody in now, and hermes-proxyd does \
+         not start with it until there is another, made by: hermesctl clients add NAME\n"
+    } else {
+        ""
+    };
+    format!("The key of {name} is refused from now on.\n{last}")
 }
 
 /// What became of each token.
