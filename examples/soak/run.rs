@@ -337,9 +337,15 @@ async fn replays_have_room(load: &Load) -> Outcome {
     });
     let few = few.and(load.world.ctl("proxy reload").await.map(drop));
     few.map_err(|error| Wrong::Failed(error.to_string()))?;
+    // A token renewed since the last request would not be replaced before it was taken once.
+    whole(
+        &load.ask(MAIN, "GET /models", &Body::None).await?,
+        200,
+        &load.models,
+    )?;
     let fault = vec![Fault::unauthorized()];
     let mark = load.mark("replay with no room to spare", "", May::Once, fault);
-    let data = pattern::noise(mark, 950_000);
+    let data = pattern::noise(mark, 1_020_000);
     let start = format!("POST /echo?mark={mark}");
     let answer = load.ask(MAIN, &start, &Body::Sized(data.clone())).await?;
     whole(&answer, 200, &data)
