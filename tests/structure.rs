@@ -40,10 +40,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("cli", &["control", "paths"]),
+    ("cli", &["config", "control", "paths"]),
 ];
 
-/// A crate, and the only files that may name it.
+/// A crate, and the only files and folders that may name it.
 const STAYS: &[(&str, &[&str])] = &[
     ("tokio::process", &["cli/connection.rs", "hooks/command.rs"]),
     ("interprocess", &["control/endpoint.rs"]),
@@ -67,7 +67,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ("signal_hook", &["daemon/signals.rs"]),
     ("tracing_subscriber", &["daemon/logging.rs"]),
     ("tracing_journald", &["daemon/logging.rs"]),
-    ("clap", &["cli/args.rs", "daemon/args.rs"]),
+    ("clap", &["cli/args/", "daemon/args.rs"]),
     (
         "console::",
         &["cli/auth/terminal.rs", "cli/auth/waiting.rs"],
@@ -221,7 +221,9 @@ fn a_crate_stays_in_its_place() {
     let mut wrong = Vec::new();
     for (file, text) in sources() {
         for (name, places) in STAYS {
-            if text.contains(name) && !places.contains(&file.as_str()) {
+            let is_place =
+                |place: &&str| file == *place || place.ends_with('/') && file.starts_with(*place);
+            if text.contains(name) && !places.iter().any(is_place) {
                 wrong.push(format!("{file} names {name}"));
             }
         }

@@ -1,0 +1,79 @@
+//! `hermesctl proxy`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// See and steer the proxy.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ProxyVerb {
+    /// Show whether the proxy runs, where it listens and how its logins are
+    Status,
+    /// List the providers with the paths that are forwarded
+    Providers,
+    /// Read the configuration and the logins again, without dropping requests
+    Reload,
+    /// Run hermes-proxyd in the foreground
+    Start(StartFlags),
+}
+
+/// What hermes-proxyd is started with.
+#[derive(Debug, Default, Args)]
+pub(in crate::cli) struct StartFlags {
+    /// Serve this provider at /v1
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+
+    /// Listen on this address
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+
+    /// Listen on this port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// Read this configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl StartFlags {
+    /// The same flags for hermes-proxyd.
+    pub(in crate::cli) fn to_arguments(&self) -> Vec<OsString> {
+        let flags = [
+            ("--provider", self.provider.as_ref().map(OsString::from)),
+            ("--host", self.host.as_ref().map(Into::into)),
+            ("--port", self.port.map(|port| port.to_string().into())),
+            ("--config", self.config.as_ref().map(OsString::from)),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, value)| {
+            let mut argument = OsString::from(flag);
+            argument.push("=");
+            argument.push(value?);
+            Some(argument)
+        });
+        given.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Arguments, Noun};
+    use super::*;
+
+    #[test]
+    fn the_daemon_gets_the_flags_that_were_given() {
+        let line = "hermesctl proxy start --port 1 --config=-x.toml --host ::1";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        let Noun::Proxy(ProxyVerb::Start(flags)) = arguments.noun else {
+            panic!("{arguments:?}");
+        };
+        assert_eq!(
+            flags.to_arguments(),
+            ["--host=::1", "--port=1", "--config=-x.toml"]
+        );
+    }
+}
