@@ -14,7 +14,7 @@ use hyper::header::{
     UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::download::{AnswerBody, Download, shutting_down};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
@@ -188,6 +188,7 @@ fn decide<'r>(
             Route::Forward { provider, path } => {
                 let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
                 not_our_own(head, rules)?;
+                cut_would_show(head, entry)?;
                 if let Some(client) = client {
                     permitted(client, upstream, path)?;
                 }
@@ -250,6 +251,18 @@ fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
                    `base_url` of a provider in the configuration, or NOUS_INFERENCE_BASE_URL, \
                    leads here instead of to the provider";
     Err(ProxyError::new(ErrorKind::LoopDetected, message))
+}
+
+/// An answer to HTTP/1.0 may end with its connection only, and a Unix socket has no reset that
+/// would tell a cut from an end. The answer to a HEAD ends with its head.
+fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
+    let is_shown = entry.ends.is_some() || head.method == Method::HEAD;
+    if head.version != Version::HTTP_10 || is_shown {
+        return Ok(());
+    }
+    let message = "hermes-proxyd: HTTP/1.0 is not served over a Unix socket, because an answer that \
+                   is cut would look whole there; use HTTP/1.1 (nginx: `proxy_http_version 1.1;`)";
+    Err(ProxyError::new(ErrorKind::HttpVersionNotSupported, message))
 }
 
 fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), ProxyError> {
