@@ -1,5 +1,6 @@
 //! One client's connection: its requests one after the other, its limits, and how it ends.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use super::handler::{self, Entry};
 use super::parting;
 use super::patience::{self, Watched};
 use super::places::Place;
-use super::presence::{HungUp, Presence, Present};
+use super::presence::{Presence, Present};
 use super::socket::Socket;
 use crate::config::Timeouts;
 
@@ -73,7 +74,7 @@ async fn drive<F, B>(
     (stop, presence, place): (Stop, Presence, Place),
     answer: impl Fn(Request<Incoming>) -> F,
 ) where
-    F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = Aborted> + 'static,
 {
     stream.set_nodelay();
@@ -84,7 +85,8 @@ async fn drive<F, B>(
             http10.store(true, Ordering::Relaxed);
         }
         // Boxed, so that a connection whose answer streams keeps no room for it.
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(answer(request));
+        let answer = answer(request).map(Ok::<_, Infallible>);
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(answer);
         answer
     });
     let (stream, timer) = patience::watch(
@@ -220,7 +222,7 @@ mod tests {
         answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     ) -> (TcpStream, JoinHandle<()>)
     where
-        F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error = Aborted> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -272,7 +274,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_defect_in_the_middle_of_an_answer_cuts_it_and_ends_only_its_connection() {
-        let answer = |_| async { Ok(Response::new(Defective::default())) };
+        let answer = |_| async { Response::new(Defective::default()) };
         let (mut client, task) = serve_one(answer).await;
         let (text, _) = ask(&mut client, "1.1").await;
         assert!(!text.contains("\r\n0\r\n"), "it looks whole: {text}");

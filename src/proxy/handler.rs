@@ -22,7 +22,7 @@ use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
 use super::outcome::{End, Outcome, RequestId};
-use super::presence::{HungUp, Presence};
+use super::presence::Presence;
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
@@ -80,15 +80,12 @@ struct Exchange<'r> {
 }
 
 /// Answers a request. Every way out has one log line and says truthfully how it ended.
-///
-/// # Errors
-/// Nobody is left to answer.
 pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
     presence: Presence,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, HungUp> {
+) -> Response<AnswerBody> {
     let id = RequestId::draw();
     unharmed(id, respond(gateway, entry, (presence, id), request)).await
 }
@@ -96,8 +93,8 @@ pub(super) async fn handle(
 /// A defect in one request costs that request only: it gets a 500.
 pub(super) async fn unharmed(
     id: RequestId,
-    answer: impl Future<Output = Result<Response<AnswerBody>, HungUp>>,
-) -> Result<Response<AnswerBody>, HungUp> {
+    answer: impl Future<Output = Response<AnswerBody>>,
+) -> Response<AnswerBody> {
     // What the request held is dropped, and nobody else has seen it in between.
     let answer = AssertUnwindSafe(answer).catch_unwind().await;
     answer.unwrap_or_else(|_| {
@@ -110,7 +107,7 @@ pub(super) async fn unharmed(
         // Its body may not have been read.
         let close = HeaderValue::from_static("close");
         head.headers.insert(CONNECTION, close);
-        Ok(Response::from_parts(head, AnswerBody::Whole(Some(text))))
+        Response::from_parts(head, AnswerBody::Whole(Some(text)))
     })
 }
 
@@ -119,7 +116,7 @@ async fn respond(
     entry: Arc<Entry>,
     (presence, id): (Presence, RequestId),
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, HungUp> {
+) -> Response<AnswerBody> {
     let rules = gateway.rules();
     let (head, body) = request.into_parts();
     let mut outcome = Outcome::new(id, head.method.clone(), head.uri.clone());
@@ -153,13 +150,13 @@ async fn respond(
                 parts,
                 outcome,
             )
-            .await?
+            .await
         }
     };
     if let Some(origin) = origin {
         headers::allow_origin(answer.headers_mut(), &origin);
     }
-    Ok(answer)
+    answer
 }
 
 /// Guard and route, and what the head alone gives away.
@@ -319,7 +316,7 @@ async fn forward(
     (upstream, path): (&Arc<Upstream>, usize),
     (head, body): (Parts, Incoming),
     mut outcome: Outcome,
-) -> Result<Response<AnswerBody>, HungUp> {
+) -> Response<AnswerBody> {
     let limits = &rules.limits;
     let upload = (!body.is_end_stream()).then(|| {
         Upload::new(
@@ -350,16 +347,15 @@ async fn forward(
     let answer = tokio::select! {
         biased;
         answer = exchange.run() => answer,
-        () = presence.hung_up(exchange.upload.as_ref()) => return Err(HungUp),
         () = presence.cut() => Err(shutting_down()),
     };
-    Ok(match answer {
+    match answer {
         Ok(answer) => pass(answer, outcome, (rules, upstream), presence),
         Err(error) => match exchange.upload {
             Some(upload) => refuse(&error, outcome, upload.is_finished()),
             None => whole(error.response(), outcome, End::Refused(error.kind.code())),
         },
-    })
+    }
 }
 
 impl Exchange<'_> {

@@ -120,6 +120,11 @@ impl Watched {
         self.scanner.is_head_request()
     }
 
+    /// Whether nothing is read any more, because what came was refused.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.refused.is_some()
+    }
+
     /// A head that was refused, and that nobody has answered.
     pub(super) fn unanswered(&self) -> Option<Violation> {
         let stop = self.refused.filter(|stop| self.told && !stop.in_body)?;
