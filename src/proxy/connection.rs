@@ -24,7 +24,7 @@ use super::gateway::Gateway;
 use super::handler::{self, Entry};
 use super::parting;
 use super::patience::{self, Watched};
-use super::places::Place;
+use super::places::{Place, Reason};
 use super::presence::{Presence, Present};
 use super::socket::Socket;
 use crate::config::Timeouts;
@@ -35,7 +35,7 @@ const ROOM: usize = 8 * 1024;
 /// that takes something now and then: the kernel says that there is room again when a third of it
 /// is free.
 const SEND_BUFFER: usize = 256 * 1024;
-/// After a shutdown's grace, answers have this long for their last word.
+/// After a shutdown's grace, and where a newcomer needs the place, answers have this long for their last word.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// At a shutdown, a connection that was accepted has this long for its first request to come: where
 /// another process goes on at the same socket, no connection is to be lost in between.
@@ -115,7 +115,13 @@ async fn drive<F, B>(
                 drained = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            () = place.asked_to_leave() => return,
+            reason = place.asked_to_leave(), if cut_at.is_none() => {
+                if reason == Reason::Idle {
+                    return;
+                }
+                presence.make_way();
+                cut_at = Some(Instant::now() + LAST_WORD);
+            }
             // The answers see it when they are polled next, which is at once.
             () = stop.abort.cancelled(), if cut_at.is_none() => {
                 cut_at = Some(Instant::now() + LAST_WORD);
@@ -129,25 +135,46 @@ async fn drive<F, B>(
     };
     let parts = connection.into_parts();
     let watched = parts.io.into_inner().into_inner();
+    if presence.has_stalled() {
+        tracing::info!(
+            idle_seconds = timeouts.idle.as_secs(),
+            "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
+        );
+    }
+    let ends = (&stop, &presence, &place);
+    part(watched, &parts.read_buf, result, &http10, ends).await;
+}
+
+/// Lets a connection go that hyper is done with, or that a defect has ended; `unread` is what was
+/// read of it and not looked at.
+async fn part(
+    watched: Watched,
+    unread: &[u8],
+    result: std::thread::Result<hyper::Result<()>>,
+    http10: &AtomicBool,
+    (stop, presence, place): (&Stop, &Presence, &Place),
+) {
     let Ok(result) = result else {
         // The log has it already; the answer must not look complete.
         watched.into_inner().set_zero_linger();
         return;
     };
     if presence.has_stalled() {
-        tracing::info!(
-            idle_seconds = timeouts.idle.as_secs(),
-            "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
-        );
         watched.into_inner().set_zero_linger();
         return;
     }
-    let ending = end(watched, &parts.read_buf, result, &http10);
+    if presence.is_making_way() {
+        if result.is_err() {
+            end_abruptly(&watched.into_inner(), http10);
+        }
+        return;
+    }
+    let ending = end(watched, unread, result, http10);
     // From now on only for the client's sake, so a newcomer goes first.
     place.seat().waits();
     tokio::select! {
         () = ending => {}
-        () = place.asked_to_leave() => {}
+        _ = place.asked_to_leave() => {}
         () = stop.abort.cancelled() => {}
     }
 }

@@ -16,7 +16,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
-use super::download::{AnswerBody, Download, shutting_down};
+use super::download::{AnswerBody, Download, shutting_down, too_slow_to_stay};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
@@ -348,6 +348,7 @@ async fn forward(
         biased;
         answer = exchange.run() => answer,
         () = presence.cut() => Err(shutting_down()),
+        () = presence.makes_way() => Err(too_slow_to_stay()),
     };
     match answer {
         Ok(answer) => pass(answer, outcome, (rules, upstream), presence),

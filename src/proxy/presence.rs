@@ -25,6 +25,7 @@ pub(super) struct Presence(Arc<State>);
 #[derive(Debug)]
 struct State {
     stalled: AtomicBool,
+    makes_way: AtomicBool,
     cut: CancellationToken,
 }
 
@@ -48,6 +49,7 @@ impl Presence {
     pub(super) fn new(cut: CancellationToken) -> Self {
         Self(Arc::new(State {
             stalled: AtomicBool::new(false),
+            makes_way: AtomicBool::new(false),
             cut,
         }))
     }
@@ -60,20 +62,40 @@ impl Presence {
     /// Ends when a shutdown's grace is over. Only for what runs in the connection's own task, which
     /// is woken then.
     pub(super) async fn cut(&self) {
-        let is_cut = |_: &mut Context<'_>| {
-            if self.is_cut() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        };
-        std::future::poll_fn(is_cut).await;
+        until(|| self.is_cut()).await;
+    }
+
+    /// Its place is needed for another connection, because its body comes too slowly.
+    pub(super) fn make_way(&self) {
+        self.0.makes_way.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it makes way.
+    pub(super) fn is_making_way(&self) -> bool {
+        self.0.makes_way.load(Ordering::Relaxed)
+    }
+
+    /// Ends when it has to make way; only for whom [`Self::cut`] is for.
+    pub(super) async fn makes_way(&self) {
+        until(|| self.is_making_way()).await;
     }
 
     /// Whether the client took nothing of its answer for too long.
     pub(super) fn has_stalled(&self) -> bool {
         self.0.stalled.load(Ordering::Relaxed)
     }
+}
+
+/// Ends when the condition holds at a time when the task was woken anyway.
+async fn until(holds: impl Fn() -> bool) {
+    std::future::poll_fn(|_| {
+        if holds() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 impl Present {
