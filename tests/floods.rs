@@ -4,11 +4,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a test may fail loudly"
 )]
 
 mod common;
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use common::{Daemon, PATIENCE, World, chat, post, program};
@@ -166,6 +168,96 @@ async fn who_was_refused_and_does_not_finish_its_body_makes_way() {
     let took = served(&daemon).await;
     println!("8 refused connections for 8 places: a request took {took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+/// Sends a chat's head and then the body at its pace, so many bytes every so often; the answer.
+async fn upload(daemon: &Daemon, size: usize, (piece, pause): (usize, Duration)) -> String {
+    let (mut read, mut write) = connect(daemon).await.into_split();
+    let head = CHUNKED.replace(
+        "Transfer-Encoding: chunked",
+        &format!("Content-Length: {size}"),
+    );
+    let filler = size - chat("").to_string().len();
+    let body = chat(&"x".repeat(filler)).to_string();
+    assert_eq!(body.len(), size);
+    let writing = async {
+        write.write_all(head.as_bytes()).await.ok();
+        for piece in body.as_bytes().chunks(piece) {
+            tokio::time::sleep(pause).await;
+            if write.write_all(piece).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let reading = async {
+        let mut piece = [0; 4096];
+        loop {
+            let read = read.read(&mut piece).await.unwrap_or(0);
+            answer.extend_from_slice(&piece[..read]);
+            if read == 0 || answer.ends_with(b"}") {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        () = reading => {}
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn bodies_that_hardly_come_make_way_and_an_honest_slow_one_does_not() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[limits]\nconnections = 8\n", &[]);
+    let began = Instant::now();
+    let ended = Mutex::new(Vec::new());
+    // Four send a byte now and then, three nothing at all.
+    let flood = (0..7_u64).map(|number| {
+        let pause = Duration::from_millis(if number < 4 { 700 } else { 3_600_000 });
+        let (daemon, ended) = (&daemon, &ended);
+        async move {
+            let answer = upload(daemon, 100_000, (1, pause)).await;
+            ended.lock().unwrap().push(answer);
+        }
+    });
+    let flood = async {
+        futures_util::future::join_all(flood).await;
+        std::future::pending::<()>().await;
+    };
+    let honest = upload(&daemon, 400 * 1024, (2048, Duration::from_millis(100)));
+    let others = async {
+        let all_there = |cloud: &mock_cloud::MockCloud| cloud.counts().requests == 8;
+        world.cloud.wait_for(PATIENCE, all_there).await;
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            times.push(served(&daemon).await);
+        }
+        times
+    };
+    let (honest, times) = tokio::select! {
+        () = flood => unreachable!(),
+        both = futures_util::future::join(honest, others) => both,
+    };
+    let ended = ended.into_inner().unwrap();
+    let next = times[1..].iter().max().unwrap();
+    println!(
+        "7 hardly moving bodies and one of 20 KiB/s for 8 places: {} made way, a request took {:?}, \
+         the next ones {next:?} at most; the honest one was served after {:?}",
+        ended.len(),
+        times[0],
+        began.elapsed()
+    );
+    assert!(honest.starts_with("HTTP/1.1 200 "), "{honest}");
+    assert!(times[0] < Duration::from_secs(10), "{times:?}");
+    assert!(*next < Duration::from_secs(2), "{times:?}");
+    assert!(!ended.is_empty());
+    for answer in ended {
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("`limits.connections`"), "{answer}");
+    }
 }
 
 #[tokio::test]

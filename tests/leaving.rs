@@ -17,6 +17,8 @@ use common::app_wire::{Wire, request};
 use common::{Daemon, PATIENCE, World, chat};
 use mock_cloud::{Endpoint, Options, PortalFault, RawEnd, Script, Tls};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 const TRIES: usize = 3;
 /// What the median has to keep to.
@@ -57,9 +59,27 @@ async fn start(http2: bool) -> (World, Daemon) {
     let world = World::new(Options::default().inference_tls(tls).http2(http2)).await;
     let ca = world.home.path().join("ca.pem");
     world.cloud.write_ca(&ca).unwrap();
-    let config = format!("[providers.nous]\nca_file = {:?}\n", ca.to_str().unwrap());
+    let config = format!(
+        "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n[providers.nous]\nca_file = {:?}\n",
+        ca.to_str().unwrap()
+    );
     let daemon = world.daemon_with(&config, &[]);
     (world, daemon)
+}
+
+/// TCP or a Unix socket.
+trait Client: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Client for S {}
+
+async fn read_until(client: &mut (impl AsyncRead + Unpin), text: &[u8]) {
+    let mut seen = Vec::new();
+    let reading = async {
+        while !seen.windows(text.len()).any(|part| part == text) {
+            assert!(client.read_buf(&mut seen).await.unwrap() > 0);
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap();
 }
 
 fn steered(mock: Value) -> String {
@@ -118,6 +138,66 @@ async fn while_it_sends_waits_reads_or_does_not_read() {
                     times.push(cancelled(&world, before.cancelled, left).await);
                 }
                 report(&format!("{name}, {way:?} {phase}"), times);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_bytes_behind_its_request() {
+    let (world, daemon) = start(false).await;
+    let socket = world.home.path().join("apps/proxy.sock");
+    let waiting = steered(json!({"delay_head_ms": 600_000}));
+    let silent = steered(json!({"hang_after_bytes": 400}));
+    for (behind, what) in [
+        ("\r\n", "a stray CRLF"),
+        (
+            "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            "a pipelined request",
+        ),
+        ("nonsense\r\n\r\n", "what is no request"),
+    ] {
+        for unix in [false, true] {
+            for (body, streams) in [(&waiting, false), (&silent, true)] {
+                // Together, or when the answer is waited for already.
+                for apart in [false, true] {
+                    let mut times = Vec::new();
+                    for _ in 0..TRIES {
+                        let before = world.cloud.counts();
+                        let mut client: Box<dyn Client> = if unix {
+                            Box::new(UnixStream::connect(&socket).await.unwrap())
+                        } else {
+                            Box::new(TcpStream::connect(daemon.address()).await.unwrap())
+                        };
+                        let mut text = request("/chat/completions", body);
+                        if !apart {
+                            text.push_str(behind);
+                        }
+                        client.write_all(text.as_bytes()).await.unwrap();
+                        let there = |cloud: &mock_cloud::MockCloud| {
+                            cloud.counts().requests > before.requests
+                        };
+                        world.cloud.wait_for(PATIENCE, there).await;
+                        if streams {
+                            read_until(&mut client, b"data: ").await;
+                        }
+                        if apart {
+                            client.write_all(behind.as_bytes()).await.unwrap();
+                        }
+                        tokio::time::sleep(Duration::from_millis(80)).await;
+                        let left = Instant::now();
+                        drop(client);
+                        times.push(cancelled(&world, before.cancelled, left).await);
+                    }
+                    let way = if unix { "Unix socket" } else { "TCP" };
+                    let phase = if streams {
+                        "in a stream"
+                    } else {
+                        "before the head"
+                    };
+                    let when = if apart { "later" } else { "at once" };
+                    report(&format!("{way}, {what} {when}, {phase}"), times);
+                }
             }
         }
     }

@@ -15,6 +15,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -27,18 +28,23 @@ use common::{Daemon, PATIENCE, World, chat, client, post, program};
 use mock_cloud::{Fault, Options, Steering};
 use serde_json::Value;
 
+/// Sends a text on a stream of its own; all that comes back.
+fn exchange(mut stream: impl Read + Write, text: &str) -> String {
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// One request on a stream of its own; the whole answer.
-fn ask(mut stream: impl Read + Write, host: &str, more: &str) -> String {
+fn ask(stream: impl Read + Write, host: &str, more: &str) -> String {
     let body = chat("x").to_string();
     let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\nconnection: close\r\n{more}\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    exchange(stream, &request)
 }
 
 fn key(world: &World, name: &str, more: &[&str]) -> String {
@@ -225,6 +231,53 @@ async fn a_dead_socket_is_replaced_and_a_living_one_or_a_file_is_not() {
     let said = fails(file.to_str().unwrap());
     assert!(said.contains("something that is not a socket"), "{said}");
     assert_eq!(std::fs::read(&file).unwrap(), b"x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_1_0_over_a_unix_socket_gets_no_answer_whose_cut_would_not_show() {
+    let world = World::new(Options::default()).await;
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";
+    let daemon = world.daemon_with(config, &[]);
+    let socket = world.home.path().join("apps/proxy.sock");
+    let elsewhere = common::scratch();
+    let bridge = bridge(elsewhere.path(), &socket);
+    let body = chat("x").to_string();
+    let post = format!(
+        "POST /v1/chat/completions HTTP/1.0\r\nhost: localhost\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let get = |path: &str| format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
+    let unix = |text: &str| exchange(UnixStream::connect(&socket).unwrap(), text);
+    let bridged = |text: &str| exchange(TcpStream::connect(bridge.address()).unwrap(), text);
+    for old in [&unix as &dyn Fn(&str) -> String, &bridged] {
+        for request in [&post, &get("/v1/models")] {
+            let answer = old(request);
+            assert!(answer.contains(" 505 "), "{answer}");
+            assert!(answer.contains("`proxy_http_version 1.1;`"), "{answer}");
+            for field in [
+                "x-hermes-error: http_version_not_supported",
+                "x-should-retry: false",
+                "content-length: ",
+            ] {
+                assert!(answer.contains(field), "{field}: {answer}");
+            }
+            assert!(
+                answer.contains("\"http_version_not_supported\""),
+                "{answer}"
+            );
+        }
+        // What is answered here has a length of its own.
+        for path in ["/health", "/livez", "/"] {
+            let answer = old(&get(path));
+            assert!(answer.contains(" 200 "), "{answer}");
+            assert!(answer.contains("content-length: "), "{answer}");
+        }
+    }
+    assert_eq!(world.cloud.counts().requests, 0, "nothing went upstream");
+    // Over TCP a cut is a reset.
+    let straight = exchange(TcpStream::connect(daemon.address()).unwrap(), &post);
+    assert!(straight.contains(" 200 "), "{straight}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -556,18 +609,13 @@ async fn a_socket_that_is_handed_over_takes_the_place_of_its_listener_or_comes_o
     assert_eq!(listeners[1]["address"], manager.address);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_bridge_carries_everything_and_says_when_nobody_is_there() {
-    let world = World::new(Options::default()).await;
-    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";
-    let mut daemon = world.daemon_with(config, &[]);
-    let socket = world.home.path().join("apps/proxy.sock");
-    let elsewhere = common::scratch();
-    let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), elsewhere.path());
+/// A bridge to a daemon's socket, in a home of its own.
+fn bridge(home: &Path, socket: &Path) -> Daemon {
+    let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), home);
     command
         .args(["bridge", "--listen", "127.0.0.1:0", "--to"])
-        .arg(&socket);
-    let mut bridge = Daemon::launch(command, elsewhere.path());
+        .arg(socket);
+    let mut bridge = Daemon::launch(command, home);
     let line = bridge.wait_for_log("bridging");
     let url = line
         .split("url=")
@@ -577,6 +625,17 @@ async fn the_bridge_carries_everything_and_says_when_nobody_is_there() {
         .next()
         .unwrap();
     bridge.base = url.trim_matches('"').to_owned();
+    bridge
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bridge_carries_everything_and_says_when_nobody_is_there() {
+    let world = World::new(Options::default()).await;
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";
+    let mut daemon = world.daemon_with(config, &[]);
+    let socket = world.home.path().join("apps/proxy.sock");
+    let elsewhere = common::scratch();
+    let mut bridge = bridge(elsewhere.path(), &socket);
 
     assert_eq!(post(&bridge, &chat("x")).await.status(), 200);
     let stream = client()

@@ -63,7 +63,7 @@ const EVENTS: &str = "text/event-stream";
 const CHUNKED: &str = "transfer-encoding: chunked";
 
 /// What of a broken answer has passed before it breaks, by where it breaks.
-const PASSED: [(&str, &str, &str); 5] = [
+const PASSED: [(&str, &str, &str); 6] = [
     ("in JSON", JSON, "{\"id\":\"chatcmpl-1\",\"choi"),
     ("between two events", EVENTS, "data: {\"n\":1}\n\n"),
     ("within an event", EVENTS, "data: {\"n\":1}\n\ndata: {\"n\""),
@@ -73,6 +73,11 @@ const PASSED: [(&str, &str, &str); 5] = [
         "data: {\"n\":1}\n\ndata: {\"n\":2}\n",
     ),
     ("within a comment", EVENTS, "data: {\"n\":1}\n\n: keep-al"),
+    (
+        "behind the end mark",
+        EVENTS,
+        "data: {\"n\":1}\n\ndata: [DONE]\n\n",
+    ),
 ];
 
 /// The ways in which a provider's answer breaks after it has passed `text`: the bytes, the end, and
@@ -139,6 +144,7 @@ fn check_cut(answer: &Answer, text: &str, what: &str) {
     let announced = answer.head.contains("content-length");
     let told = match () {
         () if announced || !answer.head.contains(EVENTS) => None,
+        () if text.contains("[DONE]") => None,
         () if text.ends_with("\n\n") => Some(rest),
         () if text.ends_with("keep-al") => rest.strip_prefix('\n'),
         () => None,

@@ -172,6 +172,8 @@ mod unix {
     use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
     use std::path::{Path, PathBuf};
 
+    use rustix::io::Errno;
+    use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
     use tokio::net::UnixListener;
 
     use crate::config::ListenAddress;
@@ -247,13 +249,44 @@ mod unix {
     }
 
     /// Nobody listens any more. One that we may not even ask is not known to be dead.
+    /// It is asked without waiting: a living one that is busy accepts nobody for a while.
     fn is_dead(path: &Path) -> bool {
-        std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        let asked = (|| {
+            let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            net::connect(&socket, &SocketAddrUnix::new(path)?)
+        })();
+        asked == Err(Errno::CONNREFUSED)
     }
 
     fn identity(path: &Path) -> io::Result<(u64, u64)> {
         let data = path.symlink_metadata()?;
         Ok((data.dev(), data.ino()))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_socket_that_is_too_busy_to_accept_lives() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("busy.sock");
+            let listener = net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+            net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+            net::listen(&listener, 0).unwrap();
+            // The one that its queue has room for.
+            let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            let (said, says) = std::sync::mpsc::channel();
+            let asked = path.clone();
+            std::thread::spawn(move || said.send(is_dead(&asked)));
+            let dead = says.recv_timeout(std::time::Duration::from_secs(5));
+            assert_eq!(dead, Ok(false), "its queue is full");
+            let refused = bind(&path, 0o600).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+            drop((waiting, listener));
+            assert!(is_dead(&path));
+            assert!(!is_dead(&folder.path().join("absent.sock")));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One client's connection: its requests one after the other, its limits, and how it ends.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use super::gateway::Gateway;
 use super::handler::{self, Entry};
 use super::parting;
 use super::patience::{self, Watched};
-use super::places::Place;
-use super::presence::{HungUp, Presence, Present};
+use super::places::{Place, Reason};
+use super::presence::{Presence, Present};
 use super::socket::Socket;
 use crate::config::Timeouts;
 
@@ -34,7 +35,7 @@ const ROOM: usize = 8 * 1024;
 /// that takes something now and then: the kernel says that there is room again when a third of it
 /// is free.
 const SEND_BUFFER: usize = 256 * 1024;
-/// After a shutdown's grace, answers have this long for their last word.
+/// After a shutdown's grace, and where a newcomer needs the place, answers have this long for their last word.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// At a shutdown, a connection that was accepted has this long for its first request to come: where
 /// another process goes on at the same socket, no connection is to be lost in between.
@@ -73,7 +74,7 @@ async fn drive<F, B>(
     (stop, presence, place): (Stop, Presence, Place),
     answer: impl Fn(Request<Incoming>) -> F,
 ) where
-    F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = Aborted> + 'static,
 {
     stream.set_nodelay();
@@ -84,7 +85,8 @@ async fn drive<F, B>(
             http10.store(true, Ordering::Relaxed);
         }
         // Boxed, so that a connection whose answer streams keeps no room for it.
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(answer(request));
+        let answer = answer(request).map(Ok::<_, Infallible>);
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(answer);
         answer
     });
     let (stream, timer) = patience::watch(
@@ -113,7 +115,13 @@ async fn drive<F, B>(
                 drained = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            () = place.asked_to_leave() => return,
+            reason = place.asked_to_leave(), if cut_at.is_none() => {
+                if reason == Reason::Idle {
+                    return;
+                }
+                presence.make_way();
+                cut_at = Some(Instant::now() + LAST_WORD);
+            }
             // The answers see it when they are polled next, which is at once.
             () = stop.abort.cancelled(), if cut_at.is_none() => {
                 cut_at = Some(Instant::now() + LAST_WORD);
@@ -127,25 +135,46 @@ async fn drive<F, B>(
     };
     let parts = connection.into_parts();
     let watched = parts.io.into_inner().into_inner();
+    if presence.has_stalled() {
+        tracing::info!(
+            idle_seconds = timeouts.idle.as_secs(),
+            "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
+        );
+    }
+    let ends = (&stop, &presence, &place);
+    part(watched, &parts.read_buf, result, &http10, ends).await;
+}
+
+/// Lets a connection go that hyper is done with, or that a defect has ended; `unread` is what was
+/// read of it and not looked at.
+async fn part(
+    watched: Watched,
+    unread: &[u8],
+    result: std::thread::Result<hyper::Result<()>>,
+    http10: &AtomicBool,
+    (stop, presence, place): (&Stop, &Presence, &Place),
+) {
     let Ok(result) = result else {
         // The log has it already; the answer must not look complete.
         watched.into_inner().set_zero_linger();
         return;
     };
     if presence.has_stalled() {
-        tracing::info!(
-            idle_seconds = timeouts.idle.as_secs(),
-            "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
-        );
         watched.into_inner().set_zero_linger();
         return;
     }
-    let ending = end(watched, &parts.read_buf, result, &http10);
+    if presence.is_making_way() {
+        if result.is_err() {
+            end_abruptly(&watched.into_inner(), http10);
+        }
+        return;
+    }
+    let ending = end(watched, unread, result, http10);
     // From now on only for the client's sake, so a newcomer goes first.
     place.seat().waits();
     tokio::select! {
         () = ending => {}
-        () = place.asked_to_leave() => {}
+        _ = place.asked_to_leave() => {}
         () = stop.abort.cancelled() => {}
     }
 }
@@ -220,7 +249,7 @@ mod tests {
         answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     ) -> (TcpStream, JoinHandle<()>)
     where
-        F: Future<Output = Result<Response<B>, HungUp>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error = Aborted> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -272,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_defect_in_the_middle_of_an_answer_cuts_it_and_ends_only_its_connection() {
-        let answer = |_| async { Ok(Response::new(Defective::default())) };
+        let answer = |_| async { Response::new(Defective::default()) };
         let (mut client, task) = serve_one(answer).await;
         let (text, _) = ask(&mut client, "1.1").await;
         assert!(!text.contains("\r\n0\r\n"), "it looks whole: {text}");

@@ -102,6 +102,7 @@ impl Download {
         loop {
             match std::mem::replace(&mut self.state, State::Aborting) {
                 State::Passing if self.presence.is_cut() => self.cut(),
+                State::Passing if self.presence.is_making_way() => self.make_way(),
                 State::Passing => match Pin::new(&mut self.incoming).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         self.state = State::Passing;
@@ -189,6 +190,11 @@ impl Download {
         self.part(&shutting_down());
     }
 
+    fn make_way(&mut self) {
+        self.outcome.ended(End::MadeWay);
+        self.part(&too_slow_to_stay());
+    }
+
     /// The log has it already.
     fn defect(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.outcome.ended(End::Defect);
@@ -235,6 +241,15 @@ pub(super) fn shutting_down() -> ProxyError {
          over",
     )
     .retry_after(RETRY)
+}
+
+/// What a request gets whose connection makes way for a new one.
+pub(super) fn too_slow_to_stay() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::RequestTimeout,
+        "hermes-proxyd: the request body came too slowly while all places for connections were \
+         needed (`limits.connections`)",
+    )
 }
 
 impl Body for AnswerBody {

@@ -195,8 +195,35 @@ fn host_and_port(uri: &Uri) -> String {
 fn is_loopback(target: &Uri) -> bool {
     let host = target.host().unwrap_or_default();
     let literal = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.eq_ignore_ascii_case("localhost")
         || literal
             .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+            .is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_however_it_is_written() {
+        for (host, is_this_machine) in [
+            ("localhost", true),
+            ("LocalHost.", true),
+            ("127.0.0.1", true),
+            ("127.255.0.3", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("[::ffff:7f00:2]", true),
+            ("localhost.example", false),
+            ("localhost..", false),
+            ("128.0.0.1", false),
+            ("[::2]", false),
+            ("[::ffff:192.0.2.1]", false),
+        ] {
+            let target = format!("http://{host}:8080/v1").parse().unwrap();
+            assert_eq!(is_loopback(&target), is_this_machine, "{host}");
+        }
+    }
 }

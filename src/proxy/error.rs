@@ -72,6 +72,8 @@ pub enum ErrorKind {
     UpstreamTimeout,
     /// A request of our own came back to us.
     LoopDetected,
+    /// HTTP/1.0 where a cut answer could not be told from a whole one.
+    HttpVersionNotSupported,
     /// The service is being stopped.
     ShuttingDown,
     /// A defect of ours.
@@ -80,7 +82,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the README's table true.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -99,6 +101,7 @@ impl ErrorKind {
         Self::CredentialsUnavailable,
         Self::UpstreamTimeout,
         Self::LoopDetected,
+        Self::HttpVersionNotSupported,
         Self::ShuttingDown,
         Self::Internal,
     ];
@@ -124,6 +127,7 @@ impl ErrorKind {
             Self::CredentialsUnavailable => "credentials_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::LoopDetected => "loop_detected",
+            Self::HttpVersionNotSupported => "http_version_not_supported",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         }
@@ -148,6 +152,7 @@ impl ErrorKind {
             Self::CredentialsUnavailable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::LoopDetected => StatusCode::LOOP_DETECTED,
+            Self::HttpVersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -194,7 +199,11 @@ impl ProxyError {
             headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
         }
         // What only the user can mend is not mended by asking again.
-        if self.kind.status() == StatusCode::UNAUTHORIZED || self.kind == ErrorKind::LoopDetected {
+        let is_lasting = matches!(
+            self.kind,
+            ErrorKind::LoopDetected | ErrorKind::HttpVersionNotSupported
+        );
+        if self.kind.status() == StatusCode::UNAUTHORIZED || is_lasting {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         // RFC 9110 §11.6.1 wants it on a 401.

@@ -112,10 +112,10 @@ impl Events {
     }
 
     /// What has to go out before an event of ours, so that it stands alone. `None` within an event:
-    /// whatever followed would be glued to its half.
+    /// whatever followed would be glued to its half; and behind the end mark, where nobody reads on.
     pub(super) fn gap(&self) -> Option<&'static str> {
         match self.line.get(..self.line_len) {
-            _ if self.within => None,
+            _ if self.within || self.done => None,
             Some([]) => Some(""),
             // The rest of a comment is missed by nobody.
             Some([b':', ..]) => Some("\n"),
@@ -227,6 +227,8 @@ mod tests {
             ("data: 1\n\nd", None),
             ("event: x\n", None),
             ("data: 1\n\n\n\ndata: 2\n\n", Some("")),
+            ("data: 1\n\ndata: [DONE]\n\n", None),
+            ("data: [DONE]\n\n: bye\n\n", None),
         ] {
             cuts(text, |events, what| assert_eq!(events.gap(), gap, "{what}"));
         }

@@ -208,6 +208,13 @@ fn origin<'h>(
             {
                 return Ok(Some(origin));
             }
+            if origin.is_empty() {
+                return refused(
+                    "the Origin header is empty; a web page names itself there, and other \
+                     programs leave the header out"
+                        .to_owned(),
+                );
+            }
             let origin: String = String::from_utf8_lossy(origin.as_bytes())
                 .chars()
                 .take(100)

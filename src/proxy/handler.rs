@@ -14,15 +14,15 @@ use hyper::header::{
     UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
-use super::download::{AnswerBody, Download, shutting_down};
+use super::download::{AnswerBody, Download, shutting_down, too_slow_to_stay};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
 use super::outcome::{End, Outcome, RequestId};
-use super::presence::{HungUp, Presence};
+use super::presence::Presence;
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
@@ -80,15 +80,12 @@ struct Exchange<'r> {
 }
 
 /// Answers a request. Every way out has one log line and says truthfully how it ended.
-///
-/// # Errors
-/// Nobody is left to answer.
 pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
     presence: Presence,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, HungUp> {
+) -> Response<AnswerBody> {
     let id = RequestId::draw();
     unharmed(id, respond(gateway, entry, (presence, id), request)).await
 }
@@ -96,8 +93,8 @@ pub(super) async fn handle(
 /// A defect in one request costs that request only: it gets a 500.
 pub(super) async fn unharmed(
     id: RequestId,
-    answer: impl Future<Output = Result<Response<AnswerBody>, HungUp>>,
-) -> Result<Response<AnswerBody>, HungUp> {
+    answer: impl Future<Output = Response<AnswerBody>>,
+) -> Response<AnswerBody> {
     // What the request held is dropped, and nobody else has seen it in between.
     let answer = AssertUnwindSafe(answer).catch_unwind().await;
     answer.unwrap_or_else(|_| {
@@ -110,7 +107,7 @@ pub(super) async fn unharmed(
         // Its body may not have been read.
         let close = HeaderValue::from_static("close");
         head.headers.insert(CONNECTION, close);
-        Ok(Response::from_parts(head, AnswerBody::Whole(Some(text))))
+        Response::from_parts(head, AnswerBody::Whole(Some(text)))
     })
 }
 
@@ -119,7 +116,7 @@ async fn respond(
     entry: Arc<Entry>,
     (presence, id): (Presence, RequestId),
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, HungUp> {
+) -> Response<AnswerBody> {
     let rules = gateway.rules();
     let (head, body) = request.into_parts();
     let mut outcome = Outcome::new(id, head.method.clone(), head.uri.clone());
@@ -153,13 +150,13 @@ async fn respond(
                 parts,
                 outcome,
             )
-            .await?
+            .await
         }
     };
     if let Some(origin) = origin {
         headers::allow_origin(answer.headers_mut(), &origin);
     }
-    Ok(answer)
+    answer
 }
 
 /// Guard and route, and what the head alone gives away.
@@ -188,6 +185,7 @@ fn decide<'r>(
             Route::Forward { provider, path } => {
                 let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
                 not_our_own(head, rules)?;
+                cut_would_show(head, entry)?;
                 if let Some(client) = client {
                     permitted(client, upstream, path)?;
                 }
@@ -252,6 +250,18 @@ fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
     Err(ProxyError::new(ErrorKind::LoopDetected, message))
 }
 
+/// An answer to HTTP/1.0 may end with its connection only, and a Unix socket has no reset that
+/// would tell a cut from an end. The answer to a HEAD ends with its head.
+fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
+    let is_shown = entry.ends.is_some() || head.method == Method::HEAD;
+    if head.version != Version::HTTP_10 || is_shown {
+        return Ok(());
+    }
+    let message = "hermes-proxyd: HTTP/1.0 is not served over a Unix socket, because an answer that \
+                   is cut would look whole there; use HTTP/1.1 (nginx: `proxy_http_version 1.1;`)";
+    Err(ProxyError::new(ErrorKind::HttpVersionNotSupported, message))
+}
+
 fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), ProxyError> {
     if body.is_end_stream() {
         return Ok(());
@@ -306,7 +316,7 @@ async fn forward(
     (upstream, path): (&Arc<Upstream>, usize),
     (head, body): (Parts, Incoming),
     mut outcome: Outcome,
-) -> Result<Response<AnswerBody>, HungUp> {
+) -> Response<AnswerBody> {
     let limits = &rules.limits;
     let upload = (!body.is_end_stream()).then(|| {
         Upload::new(
@@ -337,16 +347,16 @@ async fn forward(
     let answer = tokio::select! {
         biased;
         answer = exchange.run() => answer,
-        () = presence.hung_up(exchange.upload.as_ref()) => return Err(HungUp),
         () = presence.cut() => Err(shutting_down()),
+        () = presence.makes_way() => Err(too_slow_to_stay()),
     };
-    Ok(match answer {
+    match answer {
         Ok(answer) => pass(answer, outcome, (rules, upstream), presence),
         Err(error) => match exchange.upload {
             Some(upload) => refuse(&error, outcome, upload.is_finished()),
             None => whole(error.response(), outcome, End::Refused(error.kind.code())),
         },
-    })
+    }
 }
 
 impl Exchange<'_> {

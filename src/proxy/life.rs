@@ -10,6 +10,10 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// So much is read at one go; then others get their turn. hyper reads for as long as something comes
+/// and no head is whole, and takes a millisecond for a hundred small ones.
+const TURN: usize = 16 * 1024;
+
 /// What became of a connection so far. Over HTTP/1.1 one request is under way at a time.
 #[derive(Debug, Default)]
 pub(super) struct Life {
@@ -34,11 +38,13 @@ impl Life {
     }
 }
 
-/// A stream, under TLS where there is TLS, that keeps its [`Life`].
+/// A stream, under TLS where there is TLS, that keeps its [`Life`] and takes turns with others.
 #[derive(Debug)]
 pub(super) struct Lived<S> {
     stream: S,
     life: Arc<Life>,
+    /// Read since nothing was there to be read.
+    at_one_go: usize,
 }
 
 impl<S> Lived<S> {
@@ -47,6 +53,7 @@ impl<S> Lived<S> {
         Self {
             stream,
             life: Arc::default(),
+            at_one_go: 0,
         }
     }
 }
@@ -63,11 +70,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lived<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.at_one_go >= TURN {
+            self.at_one_go = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        let read = buffer.filled().len() - before;
+        if read > 0 {
             self.life.heard.store(true, Ordering::Relaxed);
         }
+        self.at_one_go = if result.is_pending() {
+            0
+        } else {
+            self.at_one_go + read
+        };
         result
     }
 }

@@ -39,6 +39,8 @@ pub(super) enum End {
     UpstreamBroke,
     /// A shutdown's grace was over.
     Cut,
+    /// Its body came too slowly while its place was needed for another.
+    MadeWay,
     /// A defect of ours ended it.
     Defect,
     /// The client left first.
@@ -216,6 +218,7 @@ impl Drop for Outcome {
             End::Refused(code) => ("refused", code),
             End::UpstreamBroke => ("upstream broke", ""),
             End::Cut => ("cut at shutdown", ""),
+            End::MadeWay => ("made way", ""),
             End::Defect => ("defect", ""),
             End::ClientLeft => ("client left", ""),
         };

@@ -120,6 +120,11 @@ impl Watched {
         self.scanner.is_head_request()
     }
 
+    /// Whether nothing is read any more, because what came was refused.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.refused.is_some()
+    }
+
     /// A head that was refused, and that nobody has answered.
     pub(super) fn unanswered(&self) -> Option<Violation> {
         let stop = self.refused.filter(|stop| self.told && !stop.in_body)?;
@@ -145,8 +150,15 @@ impl Watched {
     /// Judges what was read. Returns how much of it can be handed on where it lies; what has to wait
     /// or to stand behind something else is put aside.
     fn look_at(&mut self, new: &[u8]) -> usize {
+        let (heads, was_in_body) = (self.scanner.requests(), self.scanner.is_in_body());
         let scanned = self.scanner.scan(new);
         self.note_progress();
+        if self.scanner.requests() != heads {
+            self.progress.seat.begins_body();
+        }
+        if was_in_body || self.scanner.is_in_body() {
+            self.progress.seat.gets_body(new.len());
+        }
         let passes = match scanned {
             Ok(()) => new.len() - self.scanner.unfinished().min(new.len()),
             Err(stop) => {
@@ -266,6 +278,9 @@ impl AsyncRead for Watched {
             let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
             let new = buffer.filled().get(before..).unwrap_or_default();
             if new.is_empty() {
+                if result.is_pending() && this.scanner.is_in_body() {
+                    this.progress.seat.lacks_body();
+                }
                 return result;
             }
             let passes = this.look_at(new);

@@ -1,8 +1,9 @@
 //! Places for connections, over all listeners. When all are taken, whoever has waited longest for a
-//! request to come makes way for a newcomer; whoever is being answered never does.
+//! request to come makes way for a newcomer; where nobody does, whoever's body comes so slowly that
+//! no honest client sends it. Whoever else is being answered never does.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,13 @@ use tokio::time::{Instant, timeout};
 /// A newcomer has this long to send a request before it must make way, so that under a flood of
 /// connections each is served that has something to ask.
 const GRACE: Duration = Duration::from_millis(250);
+/// A body is waited for this long at its start, and then for a millisecond for each of its bytes, which
+/// is a kilobyte a second; only after that is it too slow for a full house. A telephone at the edge of
+/// its network sends ten times as much. Nothing is counted while nobody takes the body.
+const FIRST_CREDIT: i64 = 5_000;
+/// More is not saved up: a line that hangs for this long may be honest, while a flood could send much
+/// at once, and then nothing for hours.
+const MOST_CREDIT: i64 = 30_000;
 /// How often a full house is looked through for somebody who can go.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -35,11 +43,24 @@ pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Why a connection makes way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It waits for a request.
+    Idle,
+    /// The body of its request comes too slowly.
+    SlowBody,
+}
+
 /// What a connection does in its place.
 #[derive(Debug)]
 pub(super) struct Seat {
     /// Since when it waits for a head, in milliseconds from the first day, and one; 0: it does not.
     waits_since: AtomicU64,
+    /// The same for the next bytes of a body.
+    lacks_since: AtomicU64,
+    /// For how many milliseconds they may still be waited for.
+    credit: AtomicI64,
     asked: AtomicBool,
     ask: Notify,
     opened: Instant,
@@ -65,8 +86,8 @@ impl Places {
         }
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "all places for connections are taken (`limits.connections`); the idle ones are \
-                 closed for new ones"
+                "all places for connections are taken (`limits.connections`); the idle ones, then \
+                 those with the slowest bodies, are closed for new ones"
             );
         }
         loop {
@@ -92,14 +113,24 @@ impl Places {
 
     fn ask_somebody_to_leave(&self) {
         let grace = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
-        let before = Seat::now(self.opened).saturating_sub(grace);
+        let now = Seat::now(self.opened);
+        let before = now.saturating_sub(grace);
         let seats = self.seats();
-        let idle = seats.values().filter_map(|seat| {
+        let others = || {
+            let seats = seats.values();
+            seats.filter(|seat| !seat.asked.load(Ordering::Relaxed))
+        };
+        let idle = others().filter_map(|seat| {
             let since = seat.waits_since.load(Ordering::Relaxed);
-            let can_go = since > 0 && since <= before && !seat.asked.load(Ordering::Relaxed);
-            can_go.then_some((since, seat))
+            (since > 0 && since <= before).then_some((since, seat))
         });
-        if let Some((_, seat)) = idle.min_by_key(|(since, _)| *since) {
+        let idle = idle.min_by_key(|(since, _)| *since).map(|(_, seat)| seat);
+        let slowest = || {
+            let bodies = others().filter_map(|seat| Some((seat.credit_at(now)?, seat)));
+            let slow = bodies.filter(|(credit, _)| *credit <= 0);
+            slow.min_by_key(|(credit, _)| *credit).map(|(_, seat)| seat)
+        };
+        if let Some(seat) = idle.or_else(slowest) {
             seat.asked.store(true, Ordering::Relaxed);
             seat.ask.notify_one();
         }
@@ -116,14 +147,18 @@ impl Place {
         self.seat.clone()
     }
 
-    /// Waits until a newcomer needs the place and this connection waits for a request.
-    pub(super) async fn asked_to_leave(&self) {
+    /// Waits until a newcomer needs the place and this connection can go.
+    pub(super) async fn asked_to_leave(&self) -> Reason {
         loop {
             self.seat.ask.notified().await;
-            // A request may have come in between.
-            if self.seat.asked.load(Ordering::Relaxed) {
-                return;
+            // A request, or more of a body, may have come in between.
+            if !self.seat.asked.load(Ordering::Relaxed) {
+                continue;
             }
+            return match self.seat.waits_since.load(Ordering::Relaxed) {
+                0 => Reason::SlowBody,
+                _ => Reason::Idle,
+            };
         }
     }
 }
@@ -139,6 +174,8 @@ impl Seat {
     pub(super) fn new(opened: Instant) -> Self {
         Self {
             waits_since: AtomicU64::new(Self::now(opened)),
+            lacks_since: AtomicU64::new(0),
+            credit: AtomicI64::new(0),
             asked: AtomicBool::new(false),
             ask: Notify::new(),
             opened,
@@ -155,6 +192,40 @@ impl Seat {
     pub(super) fn has_request(&self) {
         self.waits_since.store(0, Ordering::Relaxed);
         self.asked.store(false, Ordering::Relaxed);
+    }
+
+    /// A request's body begins.
+    pub(super) fn begins_body(&self) {
+        self.lacks_since.store(0, Ordering::Relaxed);
+        self.credit.store(FIRST_CREDIT, Ordering::Relaxed);
+    }
+
+    /// It waits for the body's next bytes, from now on unless it did already.
+    pub(super) fn lacks_body(&self) {
+        if self.lacks_since.load(Ordering::Relaxed) == 0 {
+            let now = Self::now(self.opened);
+            self.lacks_since.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// So many bytes have come.
+    pub(super) fn gets_body(&self, bytes: usize) {
+        if let Some(left) = self.credit_at(Self::now(self.opened)) {
+            self.credit.store(left.max(0), Ordering::Relaxed);
+        }
+        let bytes = i64::try_from(bytes).unwrap_or(MOST_CREDIT);
+        let credit = self.credit.load(Ordering::Relaxed).saturating_add(bytes);
+        self.credit
+            .store(credit.min(MOST_CREDIT), Ordering::Relaxed);
+        self.lacks_since.store(0, Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
+    }
+
+    /// What is left of its credit, if a body's bytes are waited for.
+    fn credit_at(&self, now: u64) -> Option<i64> {
+        let since = self.lacks_since.load(Ordering::Relaxed);
+        let lacked = i64::try_from(now.saturating_sub(since)).unwrap_or(i64::MAX);
+        (since > 0).then(|| self.credit.load(Ordering::Relaxed).saturating_sub(lacked))
     }
 
     fn now(opened: Instant) -> u64 {
@@ -206,6 +277,82 @@ mod tests {
         place.seat.has_request();
         assert!(takes(&places).await.is_none());
         assert!(!leaves(&place).await);
+    }
+
+    /// Three bodies: one that never comes, one of a byte now and then, an honest one.
+    #[tokio::test(start_paused = true)]
+    async fn the_slowest_body_makes_way_and_an_honest_one_never() {
+        let places = Places::new(3);
+        let (silent, dripping, honest) = (
+            takes(&places).await.unwrap(),
+            takes(&places).await.unwrap(),
+            takes(&places).await.unwrap(),
+        );
+        for place in [&silent, &dripping, &honest] {
+            place.seat.has_request();
+            place.seat.begins_body();
+            place.seat.lacks_body();
+        }
+        let newcomers = async {
+            let first = takes(&places).await.unwrap();
+            first.seat.has_request();
+            let second = takes(&places).await.unwrap();
+            second.seat.has_request();
+            assert!(takes(&places).await.is_none(), "nobody else can go");
+        };
+        let began = Instant::now();
+        let leave = async {
+            assert_eq!(silent.asked_to_leave().await, Reason::SlowBody);
+            let waited = began.elapsed();
+            assert!(waited >= Duration::from_secs(5) && waited < Duration::from_secs(6));
+            drop(silent);
+            assert_eq!(dripping.asked_to_leave().await, Reason::SlowBody);
+            drop(dripping);
+            std::future::pending::<()>().await;
+        };
+        let uploading = async {
+            let slow = places.seats().get(&1).unwrap().clone();
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                honest.seat.gets_body(200);
+                honest.seat.lacks_body();
+                slow.gets_body(1);
+                slow.lacks_body();
+            }
+        };
+        tokio::select! {
+            () = newcomers => {}
+            () = leave => {}
+            () = uploading => {}
+        }
+        assert!(!leaves(&honest).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_takes_and_a_line_that_hangs_cost_no_place() {
+        let places = Places::new(2);
+        let (untaken, hanging) = (takes(&places).await.unwrap(), takes(&places).await.unwrap());
+        for place in [&untaken, &hanging] {
+            place.seat.has_request();
+            place.seat.begins_body();
+        }
+        hanging.seat.gets_body(100 * 1024);
+        hanging.seat.lacks_body();
+        // For as long as is tried here.
+        assert!(takes(&places).await.is_none());
+        assert!(takes(&places).await.is_none());
+        let newcomer = {
+            let places = places.clone();
+            async move { takes(&places).await }
+        };
+        let leave = async {
+            assert_eq!(hanging.asked_to_leave().await, Reason::SlowBody);
+            drop(hanging);
+        };
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let (newcomer, ()) = tokio::join!(newcomer, leave);
+        assert!(newcomer.is_some(), "it hung for more than its credit");
+        assert!(!leaves(&untaken).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
-//! Whether the client is still there, where hyper does not look: it hung up behind a body that
-//! nobody reads, or it does not take its answer.
+//! Whether the client is still there, where hyper does not look: it hung up behind bytes that nobody
+//! reads, or it does not take its answer.
 
 use std::future::Future;
 use std::io;
@@ -14,9 +14,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::patience::Watched;
-use super::upload::Upload;
 
-/// How often an upload that does not end looks whether its client has hung up.
+/// How often a client that hyper does not read is looked at, whether it has hung up.
 const LOOK: Duration = Duration::from_millis(40);
 
 /// What a request knows of its connection. Cheap to clone.
@@ -25,17 +24,10 @@ pub(super) struct Presence(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Someone wants to know whether the client has hung up.
-    asked: AtomicBool,
-    hung_up: AtomicBool,
     stalled: AtomicBool,
+    makes_way: AtomicBool,
     cut: CancellationToken,
 }
-
-/// The client has hung up; nobody is left to answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the client hung up")]
-pub(super) struct HungUp;
 
 /// A client's stream that tells the [`Presence`] what it sees.
 #[derive(Debug)]
@@ -44,6 +36,10 @@ pub(super) struct Present {
     presence: Presence,
     /// The longest time in which a client takes nothing of its answer.
     idle: Duration,
+    /// hyper waits for the client's next bytes, and so sees its end itself. It does not while nobody
+    /// takes a body, nor while bytes stand behind the request under way.
+    is_read: bool,
+    next_look: Option<Pin<Box<Sleep>>>,
     blocked_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -52,32 +48,10 @@ impl Presence {
     /// A client that is there. `cut` ends what still runs at a shutdown.
     pub(super) fn new(cut: CancellationToken) -> Self {
         Self(Arc::new(State {
-            asked: AtomicBool::new(false),
-            hung_up: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            makes_way: AtomicBool::new(false),
             cut,
         }))
-    }
-
-    /// Ends once the client has hung up, for as long as its body is not read to the end; after that
-    /// hyper reads on and sees it itself. Only while it is awaited, and for an upload, it costs a
-    /// wake-up every [`LOOK`].
-    pub(super) async fn hung_up(&self, upload: Option<&Upload>) {
-        while upload.is_some_and(|upload| !upload.is_finished()) {
-            let mut pause = std::pin::pin!(sleep(LOOK));
-            let answered = std::future::poll_fn(|cx| {
-                if self.0.hung_up.load(Ordering::Relaxed) {
-                    return Poll::Ready(true);
-                }
-                pause.as_mut().poll(cx).map(|()| false)
-            });
-            if answered.await {
-                return;
-            }
-            // hyper flushes whenever it is woken, as it was just now: see `poll_flush`.
-            self.0.asked.store(true, Ordering::Relaxed);
-        }
-        std::future::pending::<()>().await;
     }
 
     /// Whether a shutdown's grace is over.
@@ -88,20 +62,40 @@ impl Presence {
     /// Ends when a shutdown's grace is over. Only for what runs in the connection's own task, which
     /// is woken then.
     pub(super) async fn cut(&self) {
-        let is_cut = |_: &mut Context<'_>| {
-            if self.is_cut() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        };
-        std::future::poll_fn(is_cut).await;
+        until(|| self.is_cut()).await;
+    }
+
+    /// Its place is needed for another connection, because its body comes too slowly.
+    pub(super) fn make_way(&self) {
+        self.0.makes_way.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it makes way.
+    pub(super) fn is_making_way(&self) -> bool {
+        self.0.makes_way.load(Ordering::Relaxed)
+    }
+
+    /// Ends when it has to make way; only for whom [`Self::cut`] is for.
+    pub(super) async fn makes_way(&self) {
+        until(|| self.is_making_way()).await;
     }
 
     /// Whether the client took nothing of its answer for too long.
     pub(super) fn has_stalled(&self) -> bool {
         self.0.stalled.load(Ordering::Relaxed)
     }
+}
+
+/// Ends when the condition holds at a time when the task was woken anyway.
+async fn until(holds: impl Fn() -> bool) {
+    std::future::poll_fn(|_| {
+        if holds() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 impl Present {
@@ -112,6 +106,8 @@ impl Present {
             stream,
             presence,
             idle,
+            is_read: true,
+            next_look: None,
             blocked_since: None,
             timer: None,
         }
@@ -122,13 +118,20 @@ impl Present {
         self.stream
     }
 
-    /// Looks whether the client has hung up, if someone asked.
-    fn look(&self, cx: &mut Context<'_>) {
-        let state = &self.presence.0;
-        if state.asked.swap(false, Ordering::Relaxed) && self.stream.is_hung_up(cx) {
-            state.hung_up.store(true, Ordering::Relaxed);
-            cx.waker().wake_by_ref();
+    /// Looks every [`LOOK`] whether the client has hung up, where nobody else would see it. The error
+    /// ends the connection and all that runs for it.
+    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.is_read {
+            return Ok(());
         }
+        let next = self.next_look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        while next.as_mut().poll(cx).is_ready() {
+            if self.stream.is_hung_up(cx) {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            next.as_mut().reset(Instant::now() + LOOK);
+        }
+        Ok(())
     }
 
     /// A write's result, which is an error once writes have been blocked for too long. The timer is
@@ -163,7 +166,9 @@ impl AsyncRead for Present {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.is_read = result.is_pending() && !self.stream.is_deaf();
+        result
     }
 }
 
@@ -191,7 +196,8 @@ impl AsyncWrite for Present {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.look(cx);
+        // hyper flushes whenever it is woken.
+        self.look(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

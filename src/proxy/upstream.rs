@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::{self, connect::Connected};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::egress::{ConnectError, Connector};
@@ -39,6 +41,10 @@ const PONG: Duration = Duration::from_secs(10);
 const READ_AHEAD: usize = 128 * 1024;
 /// How often one request is sent at most while the provider says that it did not process it.
 const ATTEMPTS: usize = 3;
+/// Interim answers (1xx) to one request. A provider that sends one every ten seconds until
+/// `timeouts.response_head` stays below; a flood of them would keep the whole service busy.
+const MOST_INTERIM: usize = 100;
+const INTERIM_ONLY: &str = "protocol: more than 100 interim answers, and no final one";
 const NO_ANSWER: &str =
     "protocol: what came is no answer that HTTP allows, or its head is too large";
 
@@ -70,6 +76,13 @@ pub(super) enum SendError {
     Upstream(ProxyError),
 }
 
+/// Counts a request's interim answers.
+#[derive(Debug, Default)]
+struct Interim {
+    seen: AtomicUsize,
+    too_many: Notify,
+}
+
 /// What may be done about a request without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remedy {
@@ -78,6 +91,14 @@ enum Remedy {
     /// It may have been received: only what changes nothing is sent again (RFC 9110 §9.2.2).
     RepeatIfSafe,
     None,
+}
+
+impl Interim {
+    fn count(&self) {
+        if self.seen.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
+            self.too_many.notify_one();
+        }
+    }
 }
 
 impl Client {
@@ -106,6 +127,13 @@ impl Client {
         build: impl Fn() -> Request<UploadBody>,
         upload: Option<&Upload>,
     ) -> Result<Response<Incoming>, SendError> {
+        let interim = Arc::new(Interim::default());
+        let build = || {
+            let mut request = build();
+            let interim = interim.clone();
+            hyper::ext::on_informational(&mut request, move |_| interim.count());
+            request
+        };
         let first = build();
         let target = first.uri().clone();
         tokio::select! {
@@ -121,6 +149,9 @@ impl Client {
                     None => SendError::Upstream(explain(&error, host(&target))),
                 }),
             },
+            () = interim.too_many.notified() => {
+                Err(SendError::Upstream(unreachable(host(&target), INTERIM_ONLY, "")))
+            }
             () = head_overdue(self.head_limit, upload) => {
                 let host = host(&target);
                 let message = format!(
