@@ -236,7 +236,8 @@ async fn a_dead_socket_is_replaced_and_a_living_one_or_a_file_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_0_over_a_unix_socket_gets_no_answer_whose_cut_would_not_show() {
     let world = World::new(Options::default()).await;
-    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n\
+                  [providers.nous]\nextra_paths = [\"HEAD /models\"]\n";
     let daemon = world.daemon_with(config, &[]);
     let socket = world.home.path().join("apps/proxy.sock");
     let elsewhere = common::scratch();
@@ -275,6 +276,13 @@ async fn http_1_0_over_a_unix_socket_gets_no_answer_whose_cut_would_not_show() {
         }
     }
     assert_eq!(world.cloud.counts().requests, 0, "nothing went upstream");
+    // What has no body can't be cut.
+    let head = unix(&get("/v1/models").replace("GET", "HEAD"));
+    assert!(
+        head.starts_with("HTTP/1.") && !head.contains(" 505 "),
+        "{head}"
+    );
+    assert_eq!(world.cloud.counts().requests, 1);
     // Over TCP a cut is a reset.
     let straight = exchange(TcpStream::connect(daemon.address()).unwrap(), &post);
     assert!(straight.contains(" 200 "), "{straight}");
@@ -624,7 +632,7 @@ fn bridge(home: &Path, socket: &Path) -> Daemon {
         .split(' ')
         .next()
         .unwrap();
-    bridge.base = url.trim_matches('"').to_owned();
+    url.trim_matches('"').clone_into(&mut bridge.base);
     bridge
 }
 
