@@ -53,11 +53,18 @@ impl Environment {
     /// `$XDG_CONFIG_HOME/hermes-proxyd/config.toml` (`~/.config` by default; Windows:
     /// `%APPDATA%`). `None` without a home.
     pub fn config_file(&self) -> Option<PathBuf> {
-        let base = self
-            .config_home
-            .clone()
-            .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
-        Some(base.join(NAME).join("config.toml"))
+        Some(self.config_home()?.join(NAME).join("config.toml"))
+    }
+
+    /// The folder of the user's own systemd units, `$XDG_CONFIG_HOME/systemd/user`. `None` without
+    /// a home.
+    pub fn unit_dir(&self) -> Option<PathBuf> {
+        Some(self.config_home()?.join("systemd").join("user"))
+    }
+
+    fn config_home(&self) -> Option<PathBuf> {
+        let home = || Some(self.home.as_ref()?.join(".config"));
+        self.config_home.clone().or_else(home)
     }
 
     /// The folder of the control socket and its lock: `$XDG_RUNTIME_DIR/hermes-proxyd`, else
