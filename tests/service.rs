@@ -1,4 +1,4 @@
-//! `systemd/hermes-proxyd.service` as it stands, under a real user manager and a real journald.
+//! hermes-proxyd as a service: what hermesctl does under a real user manager and a real journald.
 //!
 //! The manager is an unprivileged user's, in a mount namespace and in control groups of the test's
 //! own, so that the kernel keeps it from touching any other process. That takes root, and is
@@ -10,77 +10,15 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 
-use common::{program, scratch};
+use common::{World, program};
+use mock_cloud::Options;
+use serde_json::Value;
 
-/// Makes the control groups, runs the rest in them, and takes them away.
-const OUTER: &str = r#"
-set -u
-own=hermes-proxyd-test-$$
-groups=
-for tree in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
-    [ -f $tree/cgroup.procs ] && mkdir $tree/$own || continue
-    groups="$groups $tree/$own"
-    chown -R $1:$1 $tree/$own
-done
-sh -eu -c '
-    for group in $3; do echo $$ > $group/cgroup.procs; done
-    # A manager outside of its own group would move every process of the group that it is in.
-    own=$(grep -cE "^([0-9]+:name=systemd|0:):/$4\$" /proc/self/cgroup)
-    [ "$own" -eq "$(echo $3 | wc -w)" ] && [ "$own" -gt 0 ]
-    exec unshare -m --propagation private sh -euc "$2" "$0" "$1"
-' "$0" "$1" "$2" "$groups" $own
-code=$?
-for group in $groups; do find $group -depth -type d -exec rmdir {} +; done
-exit $code
-"#;
-
-const INNER: &str = r#"
-user=$1
-export XDG_RUNTIME_DIR=/run/user/$user
-mount -t tmpfs none /run
-mkdir -p /run/log/journal /run/systemd/journald.conf.d /run/systemd/system $XDG_RUNTIME_DIR
-printf '[Journal]\nStorage=volatile\nAudit=\nReadKMsg=no\n' > /run/systemd/journald.conf.d/test.conf
-chown $user:$user $XDG_RUNTIME_DIR
-chown -R $user:$user "$HOME"
-chmod 700 $XDG_RUNTIME_DIR
-
-as_user() { setpriv --reuid=$user --regid=$user --clear-groups "$@"; }
-manage() { exec setpriv --reuid=$user --regid=$user --clear-groups /lib/systemd/systemd --user; }
-control() { as_user systemctl --user "$@" hermes-proxyd; }
-tries=0
-again() {
-    tries=$((tries + 1))
-    [ $tries -lt 400 ]
-    sleep 0.05
-}
-
-/lib/systemd/systemd-journald & journald=$!
-manager=
-trap 'kill $manager; wait $manager; kill $journald; wait $journald || true' EXIT
-while [ ! -S /run/systemd/journal/stdout ]; do again; done
-manage > "$HOME/manager.log" 2>&1 & manager=$!
-while [ ! -S $XDG_RUNTIME_DIR/systemd/private ]; do again; done
-
-control start
-echo "status=$(control show -P StatusText)"
-control reload
-first=$(control show -P MainPID)
-kill -KILL $first
-while [ "$(control show -P SubState)" != running ] || [ "$(control show -P MainPID)" = $first ]; do again; done
-echo "restarts=$(control show -P NRestarts)"
-control stop
-echo "result=$(control show -P Result)"
-journalctl --sync
-echo "listening=$(journalctl --no-pager -o cat SYSLOG_IDENTIFIER=hermes-proxyd MESSAGE=listening | wc -l)"
-echo "reloaded=$(journalctl --no-pager -o cat SYSLOG_IDENTIFIER=hermes-proxyd MESSAGE=reloaded | wc -l)"
-echo "stopped=$(journalctl --no-pager -o cat SYSLOG_IDENTIFIER=hermes-proxyd MESSAGE=stopped | wc -l)"
-"#;
-
-/// Nobody's, on every distribution.
-const USER: &str = "65534";
+/// Nobody's, and one of those whose journal is their own to read.
+const USER: &str = "54321";
 
 /// Why the test can't run here.
 fn obstacle() -> Option<String> {
@@ -129,53 +67,194 @@ fn obstacle() -> Option<String> {
     None
 }
 
-#[test]
+/// What the commands said.
+struct Told(PathBuf);
+
+impl Told {
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap_or_default()
+    }
+
+    /// The command's exit code.
+    fn code(&self, name: &str) -> i32 {
+        let code = self.text(&format!("{name}.code"));
+        code.trim().parse().unwrap_or(-1)
+    }
+
+    /// The last line or the whole of its JSON; the command must have ended like this.
+    fn json(&self, name: &str, code: i32) -> Value {
+        let (text, errors) = (self.text(name), self.text(&format!("{name}.err")));
+        assert_eq!(self.code(name), code, "{name}: {text}{errors}");
+        let whole = serde_json::from_str(&text);
+        whole
+            .or_else(|_| serde_json::from_str(text.lines().last().unwrap_or_default()))
+            .unwrap_or_else(|error| panic!("{name}: {error}: {text}{errors}"))
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// The results of the steps, in their order.
+fn results(report: &Value) -> Vec<&str> {
+    let steps = report["steps"].as_array().unwrap().iter();
+    steps.map(|step| step["result"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes control groups on this machine; run it with: cargo test --test service -- --ignored"]
-fn the_service_file_works_under_a_real_user_manager() {
+async fn hermesctl_runs_the_service_under_a_real_user_manager() {
     if let Some(obstacle) = obstacle() {
         eprintln!("skipped: {obstacle}");
         return;
     }
-    let home = scratch();
-    let place = |from: &str, to: &str| {
-        let to = home.path().join(to);
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(from, to).unwrap();
-    };
-    place(
-        env!("CARGO_BIN_EXE_hermes-proxyd"),
-        ".local/bin/hermes-proxyd",
-    );
-    place(env!("CARGO_BIN_EXE_hermesctl"), ".local/bin/hermesctl");
-    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/hermes-proxyd.service");
-    place(unit, ".config/systemd/user/hermes-proxyd.service");
-    let config = home.path().join(".config/hermes-proxyd/config.toml");
-    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
-    std::fs::write(config, "[[listen]]\naddress = \"127.0.0.1:0\"\n").unwrap();
-
-    let output = program("sh", home.path())
-        .args(["-c", OUTER, "service-test", USER, INNER])
+    let world = World::new(Options::default()).await;
+    let home = world.home.path();
+    let port = free_port();
+    // A name that systemd would take apart and fill in.
+    let bin = home.join("My Programs 100%");
+    std::fs::create_dir_all(&bin).unwrap();
+    for (from, name) in [
+        (env!("CARGO_BIN_EXE_hermes-proxyd"), "hermes-proxyd"),
+        (env!("CARGO_BIN_EXE_hermesctl"), "hermesctl"),
+    ] {
+        std::fs::copy(from, bin.join(name)).unwrap();
+    }
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service");
+    let output = program(scripts.join("outer.sh"), home)
+        .args([USER, "bash"])
+        .arg(scripts.join("inner.sh"))
+        .arg(USER)
+        .env("BIN", &bin)
+        .env("PORT", port.to_string())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
         .output()
         .unwrap();
-    let manager = std::fs::read_to_string(home.path().join("manager.log")).unwrap_or_default();
+    let told = Told(home.join("out"));
     assert!(
         output.status.success(),
-        "{}{manager}",
-        String::from_utf8_lossy(&output.stderr)
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        told.text("manager")
     );
-    let said = String::from_utf8(output.stdout).unwrap();
-    let said: BTreeMap<_, _> = said
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .collect();
+    the_setup(&told, port);
+    the_reloads(&told);
+    the_restarts(&told);
+    the_end(&told);
+    assert!(world.store()["providers"]["nous"]["refresh_token"].is_string());
+    for entry in std::fs::read_dir(&told.0).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        world.assert_no_secret_in("what was said", &text);
+    }
+}
+
+fn the_setup(told: &Told, port: u16) {
+    assert_eq!(told.json("absent", 3)["installed"], false);
+    let setup = told.json("setup", 0);
+    // Configuration, login; unit, variables, login, linger, start; test request.
     let expected = [
-        // Ready only after it was told so.
-        ("status", "nous needs a login"),
-        ("restarts", "1"),
-        ("result", "success"),
-        ("listening", "2"),
-        ("reloaded", "1"),
-        ("stopped", "1"),
+        "already", "already", "done", "done", "done", "done", "done", "done",
     ];
-    assert_eq!(said, BTreeMap::from(expected), "{manager}");
+    assert_eq!(results(&setup), expected, "{setup:#}");
+    let url = format!("http://127.0.0.1:{port}/v1");
+    assert_eq!(setup["base_url"], url.as_str());
+    assert_eq!(setup["test"]["status"], 200);
+    let again = told.json("again", 0);
+    let mut expected = vec!["already"; 7];
+    expected.push("done");
+    assert_eq!(results(&again), expected, "{again:#}");
+
+    let status = told.json("status", 0);
+    for (key, value) in [
+        ("installed", true),
+        ("enabled", true),
+        ("running", true),
+        ("linger", true),
+    ] {
+        assert_eq!(status[key], value, "{status:#}");
+    }
+    assert_eq!(status["status"], format!("Serving nous at {url}"));
+    assert!(status["since"].is_string());
+    assert_eq!(told.json("cron", 0)["pid"], status["pid"]);
+}
+
+fn the_reloads(told: &Told) {
+    assert_eq!(
+        told.code("reload_good"),
+        0,
+        "{}",
+        told.text("reload_good.err")
+    );
+    assert_ne!(told.code("reload_bad"), 0);
+    let pids = told.text("reload_pids");
+    let (before, after) = pids.trim().split_once(' ').unwrap();
+    assert_eq!(before, after, "a bad file must not end the daemon");
+    let said = told.text("restart_bad.err");
+    assert_eq!(told.code("restart_bad"), 78, "{said}");
+    for part in ["config.toml", "nonsense", "hermesctl service start"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(told.code("start"), 0, "{}", told.text("start.err"));
+}
+
+fn the_restarts(told: &Told) {
+    assert_eq!(told.text("after_watchdog").trim(), "1");
+    assert_eq!(told.text("after_kill").trim(), "2");
+    let socket = told.json("socket", 0);
+    assert_eq!(socket["service"]["socket"], true, "{socket:#}");
+    assert_eq!(socket["service"]["running"], true, "{socket:#}");
+    let (mut ok, mut failed) = (0, 0);
+    for line in told.text("load").lines() {
+        let (good, bad) = line.split_once(' ').unwrap();
+        ok += good.parse::<u32>().unwrap();
+        failed += bad.parse::<u32>().unwrap();
+    }
+    eprintln!("20 restarts under load: {ok} answered, {failed} refused or cut");
+    assert!(
+        ok > 100 && failed == 0,
+        "{ok} answered, {failed} not: {}",
+        told.text("load.err")
+    );
+    let line: Value = serde_json::from_str(&told.text("journal")).unwrap();
+    assert_eq!(
+        line["_SYSTEMD_USER_UNIT"], "hermes-proxyd.service",
+        "{line:#}"
+    );
+    assert_eq!(line["PRIORITY"], "5", "{line:#}");
+    assert!(line["HERMES_URL"].is_string(), "{line:#}");
+}
+
+fn the_end(told: &Told) {
+    assert_eq!(told.json("stop", 0)["service"]["running"], false);
+    assert_eq!(told.json("stopped", 3)["running"], false);
+    assert_eq!(told.json("started", 0)["service"]["running"], true);
+    let uninstall = told.json("uninstall", 0);
+    assert!(
+        results(&uninstall).iter().all(|result| *result == "done"),
+        "{uninstall:#}"
+    );
+    assert_eq!(
+        told.json("uninstall_again", 0)["steps"],
+        Value::Array(Vec::new())
+    );
+    assert_eq!(told.json("gone", 3)["installed"], false);
+    // What the user put there stays.
+    let left = told.text("left");
+    assert!(
+        left.trim()
+            .ends_with("/hermes-proxyd.service.d/sooner.conf"),
+        "{left}"
+    );
+    assert_eq!(left.lines().count(), 1, "{left}");
+    let asked = told.text("loginctl");
+    let changes: Vec<_> = asked
+        .lines()
+        .filter(|line| !line.contains("show-user"))
+        .collect();
+    let expected =
+        ["enable", "disable"].map(|verb| format!("--no-ask-password {verb}-linger {USER}"));
+    assert_eq!(changes, expected);
 }

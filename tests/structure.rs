@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("clients", &["clock", "secret"]),
     ("hooks", &["config", "provider"]),
+    ("service", &["paths"]),
     (
         "proxy",
         &["clients", "clock", "config", "credentials", "provider"],
@@ -40,12 +41,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("cli", &["config", "control", "paths"]),
+    ("cli", &["config", "control", "paths", "service"]),
 ];
 
 /// A crate, and the only files and folders that may name it.
 const STAYS: &[(&str, &[&str])] = &[
-    ("tokio::process", &["cli/connection.rs", "hooks/command.rs"]),
+    (
+        "tokio::process",
+        &["cli/connection.rs", "hooks/command.rs", "service/tool.rs"],
+    ),
     ("interprocess", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
     ("service_binding", &["daemon/service_manager.rs"]),
@@ -97,6 +101,7 @@ const PURE: &[&str] = &[
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
+    "cli/probe/reading.rs",
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",
@@ -111,6 +116,10 @@ const PURE: &[&str] = &[
     "credentials/schedule.rs",
     "hooks/notice.rs",
     "provider/jwt.rs",
+    "service/carried.rs",
+    "service/launchd/agent.rs",
+    "service/systemd/unit.rs",
+    "service/task/definition.rs",
     "proxy/framing.rs",
     "proxy/framing/violation.rs",
     "proxy/events.rs",
@@ -122,6 +131,8 @@ const PURE: &[&str] = &[
 /// The files that may look at a secret's text.
 const MAY_EXPOSE: &[&str] = &[
     "cli/clients.rs",
+    "cli/probe/wire.rs",
+    "cli/proxy/test.rs",
     "clients/import.rs",
     "clients/key.rs",
     "control/protocol.rs",

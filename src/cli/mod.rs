@@ -8,8 +8,12 @@ mod clients;
 mod connection;
 mod human;
 mod output;
+mod probe;
+mod programs;
 mod proxy;
 mod render;
+mod service;
+mod setup;
 mod start;
 mod version;
 
@@ -42,9 +46,12 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Start(flags)) => start::start(&flags),
         Noun::Proxy(ProxyVerb::Status) => block_on(proxy::status(output)),
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
+        Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
+        Noun::Service(verb) => block_on(service::service(verb, output)),
+        Noun::Setup(flags) => block_on(setup::setup(flags, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }

@@ -2,6 +2,9 @@
 
 pub(super) mod auth;
 pub(super) mod clients;
+pub(super) mod probe;
+pub(super) mod service;
+pub(super) mod setup;
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -98,8 +101,8 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         text += &style.row("  ", label, 14, &inline(&names.join(", ")));
     }
     if !report.needs_restart.is_empty() {
-        text += "To apply the rest, restart hermes-proxyd: `systemctl --user restart \
-                 hermes-proxyd` where it is a service.\n";
+        text += "To apply the rest, restart hermes-proxyd: `hermesctl service restart` where it is a \
+                 service.\n";
     }
     text
 }

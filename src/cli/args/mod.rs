@@ -3,6 +3,7 @@
 mod auth;
 mod clients;
 mod proxy;
+mod service;
 
 use std::ffi::OsString;
 
@@ -12,7 +13,8 @@ use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
-pub(super) use proxy::{ProxyVerb, StartFlags};
+pub(super) use proxy::{ProxyVerb, StartFlags, TestFlags};
+pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
@@ -37,6 +39,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Noun {
+    /// Make everything ready for apps: configuration, login, service, test request
+    Setup(SetupFlags),
     /// See and steer the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),
@@ -44,6 +48,9 @@ pub(super) enum Noun {
     Auth(Auth),
     /// Give apps keys for the port, with hermes-proxyd running or not
     Clients(Clients),
+    /// Have hermes-proxyd started by itself, at login or at boot
+    #[command(subcommand)]
+    Service(ServiceVerb),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }
