@@ -6,6 +6,7 @@ mod args;
 mod auth;
 mod clients;
 mod completions;
+mod config;
 mod connection;
 mod documents;
 mod human;
@@ -48,6 +49,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
+        Noun::Config(verb) => block_on(config::config(verb, output)),
         Noun::Completions(flags) => completions::completions(&flags, output),
         Noun::Man(flags) => man::man(&flags, output),
         Noun::Version => block_on(version::version(output)),

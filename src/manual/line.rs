@@ -109,7 +109,7 @@ fn name(arg: &Arg) -> String {
     let values = arg.get_value_names().unwrap_or_default();
     let value = values
         .iter()
-        .map(|name| name.as_str())
+        .map(clap::builder::Str::as_str)
         .collect::<Vec<_>>()
         .join(" ");
     let takes = arg.get_action().takes_values();
@@ -128,7 +128,8 @@ fn name(arg: &Arg) -> String {
 
 fn explained(arg: &Arg) -> String {
     let help = arg.get_long_help().or_else(|| arg.get_help());
-    let mut text = sentence(&help.map(ToString::to_string).unwrap_or_default());
+    let text = sentence(&help.map(ToString::to_string).unwrap_or_default());
+    let mut sentences = vec![text];
     let values = arg.get_possible_values();
     let values: Vec<_> = values
         .iter()
@@ -136,16 +137,17 @@ fn explained(arg: &Arg) -> String {
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
     if !values.is_empty() {
-        text += &format!(" One of {}.", values.join(", "));
+        sentences.push(format!("One of {}.", values.join(", ")));
     }
     let default = arg
         .get_default_values()
         .first()
         .filter(|_| arg.get_action().takes_values());
     if let Some(default) = default {
-        text += &format!(" Without it: `{}`.", default.to_string_lossy());
+        let default = default.to_string_lossy();
+        sentences.push(format!("Without it: `{default}`."));
     }
-    text
+    sentences.join(" ")
 }
 
 fn sentence(text: &str) -> String {

@@ -3,6 +3,7 @@
 mod auth;
 mod clients;
 mod completions;
+mod config;
 mod man;
 mod proxy;
 
@@ -15,6 +16,7 @@ use super::output::Exit;
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use completions::Completions;
+pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags};
 
@@ -48,6 +50,9 @@ pub(super) enum Noun {
     Auth(Auth),
     /// Give apps keys for the port, with hermes-proxyd running or not
     Clients(Clients),
+    /// See, check and begin the configuration, with hermes-proxyd running or not
+    #[command(subcommand)]
+    Config(ConfigVerb),
     /// Print what a shell needs to complete hermesctl, or write that of all shells
     Completions(Completions),
     /// Print a man page's source, or write all pages

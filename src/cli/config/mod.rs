@@ -1,0 +1,19 @@
+//! `hermesctl config`: the file, with the daemon that runs or without one.
+
+mod check;
+mod init;
+mod place;
+mod show;
+
+use super::args::ConfigVerb;
+use super::output::{Exit, Failure, Output};
+
+/// Does what is asked.
+pub(super) async fn config(verb: ConfigVerb, output: &mut Output) -> Result<Exit, Failure> {
+    match verb {
+        ConfigVerb::Path => place::path(output).await,
+        ConfigVerb::Show(flags) => show::show(flags, output).await,
+        ConfigVerb::Check { file } => check::check(file, output).await,
+        ConfigVerb::Init(flags) => init::init(flags, output).await,
+    }
+}
