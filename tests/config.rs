@@ -1,11 +1,7 @@
 //! `hermesctl config`, without a daemon and beside one.
 
 #![cfg(unix)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod common;
 
@@ -84,9 +80,35 @@ fn a_new_file_is_private_valid_and_never_over_another() {
     assert!(std::fs::read_to_string(&file).unwrap().contains("debug"));
     let output = ctl(home.path(), &["config", "init", "--force", "--json"]);
     let backup = json(&output)["backup"].as_str().unwrap().to_owned();
-    assert!(backup.ends_with(".bak1"), "{backup}");
+    let (_, end) = backup.rsplit_once('.').unwrap();
+    assert_eq!(end, "bak1");
     let kept = std::fs::read_to_string(backup).unwrap();
     assert_eq!(kept, "[log]\nlevel = \"debug\"\n");
+}
+
+/// As a package puts it: `bin/hermesctl` and `share/hermes-proxyd/`.
+#[test]
+fn a_new_file_leads_editors_to_the_schema_where_it_is_installed() {
+    let home = scratch();
+    let (bin, share) = (
+        home.path().join("bin"),
+        home.path().join("share/hermes-proxyd"),
+    );
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::create_dir_all(&share).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_hermesctl"), bin.join("hermesctl")).unwrap();
+    let schema = share.join("hermes-proxyd.schema.json");
+    std::fs::write(&schema, "{}").unwrap();
+    let output = program(bin.join("hermesctl"), home.path())
+        .args(["config", "init"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(place(home.path())).unwrap();
+    let line = format!("#:schema file://{}\n", schema.display());
+    assert!(text.starts_with(&line), "{text}");
+    let output = ctl(home.path(), &["config", "check"]);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("manual", &["daemon"]),
+    ("manual", &["config", "daemon"]),
     ("cli", &["config", "control", "manual", "paths"]),
 ];
 
@@ -106,7 +106,9 @@ const PURE: &[&str] = &[
     "config/listen.rs",
     "config/own.rs",
     "config/reader.rs",
+    "config/reference.rs",
     "config/report.rs",
+    "config/schema.rs",
     "config/shape.rs",
     "config/values.rs",
     "config/written.rs",
@@ -117,6 +119,7 @@ const PURE: &[&str] = &[
     "hooks/notice.rs",
     "manual/completions.rs",
     "manual/line.rs",
+    "manual/markdown.rs",
     "manual/page.rs",
     "manual/pages.rs",
     "provider/jwt.rs",

@@ -12,7 +12,9 @@ mod load;
 mod overrides;
 mod own;
 mod reader;
+mod reference;
 mod report;
+mod schema;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,8 @@ pub use self::listen::{Auth, ListenAddress, Listener};
 pub use self::load::{Loaded, digest_of, load};
 pub use self::overrides::{OverrideError, Overrides};
 pub use self::own::OwnListenerError;
+pub use self::reference::{EXAMPLE, Entry, notation, reference};
+pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
 pub use self::written::{Setting, settings, to_toml};
 

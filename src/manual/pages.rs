@@ -4,7 +4,9 @@ use clap::Command;
 
 use super::Document;
 use super::line;
+use super::markdown;
 use super::page::Page;
+use crate::config::{self, Entry};
 use crate::daemon::args;
 
 /// The pages' names, as `man` takes them.
@@ -185,8 +187,8 @@ fn toml() -> Page {
          its default. A mistake is told with its line, all mistakes at once, and changes nothing. After a \
          change run `hermesctl proxy reload`.",
     );
-    page.paragraph("This is the file with every key at its default:");
-    page.lines(include_str!("../../config.example.toml").lines());
+    page.paragraph(&config::notation());
+    settings(&mut page);
     items(&mut page, "FILES", &[CONFIG]);
     items(&mut page, "ENVIRONMENT", &PATHS[..3]);
     page.heading("EXIT STATUS");
@@ -202,6 +204,44 @@ fn toml() -> Page {
     ]);
     see_also(&mut page, &["hermes-proxyd(1)", "hermesctl(1)"]);
     page
+}
+
+/// Every key, table by table.
+fn settings(page: &mut Page) {
+    let entries = config::reference();
+    page.heading("TOP LEVEL");
+    for entry in &entries {
+        if entry.table().is_empty() && !entry.is_table() {
+            setting(page, entry);
+        }
+    }
+    for table in entries.iter().filter(|entry| entry.is_table()) {
+        let pattern = table.tables();
+        let within = entries.iter().filter(|entry| entry.table() == pattern);
+        let within: Vec<_> = within.filter(|entry| !entry.is_table()).collect();
+        if within.is_empty() || table.name() == "<name>" {
+            continue;
+        }
+        let about = entries.iter().find(|entry| entry.key.pattern == pattern);
+        page.heading(&markdown::heading(&pattern));
+        page.text(about.map_or(&table.text, |entry| &entry.text));
+        for entry in within {
+            setting(page, entry);
+        }
+    }
+}
+
+fn setting(page: &mut Page, entry: &Entry) {
+    let default = entry.default.as_ref();
+    let default = default.map_or_else(
+        || "No default".to_owned(),
+        |value| format!("Default: {value}"),
+    );
+    let takes = entry.key.takes.describe();
+    page.item(
+        &format!("`{}`", entry.name()),
+        &format!("{} {default}; {takes}.", entry.text),
+    );
 }
 
 fn items(page: &mut Page, heading: &str, items: &[Item]) {

@@ -16,6 +16,8 @@ pub(in crate::cli) enum ConfigVerb {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Print a JSON schema of the file, for editors
+    Schema,
     /// Write a file to begin with, in which every line is a comment
     Init(InitFlags),
 }

@@ -10,9 +10,9 @@ use super::super::args::InitFlags;
 use super::super::output::{Exit, Failure, Output};
 use super::super::render;
 use super::place::Place;
+use crate::config;
 
 const STARTER: &str = include_str!("starter.toml");
-const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 /// Where packages put the schema, seen from the folder of our program.
 const SCHEMA: &str = "../share/hermes-proxyd/hermes-proxyd.schema.json";
@@ -30,7 +30,7 @@ pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, 
         Some(file) => file,
         None => Place::find(None).await?.file,
     };
-    let text = if flags.full { EXAMPLE } else { STARTER };
+    let text = if flags.full { config::EXAMPLE } else { STARTER };
     let text = schema().map_or_else(String::new, |line| line + "\n") + text;
     let backup = write(&file, &text, flags.force)?;
     output.answer(&Written { file, backup }, |written, _| {

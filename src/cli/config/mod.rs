@@ -5,6 +5,8 @@ mod init;
 mod place;
 mod show;
 
+use crate::config;
+
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};
 
@@ -14,6 +16,13 @@ pub(super) async fn config(verb: ConfigVerb, output: &mut Output) -> Result<Exit
         ConfigVerb::Path => place::path(output).await,
         ConfigVerb::Show(flags) => show::show(flags, output).await,
         ConfigVerb::Check { file } => check::check(file, output).await,
+        ConfigVerb::Schema => schema(output),
         ConfigVerb::Init(flags) => init::init(flags, output).await,
     }
+}
+
+/// Prints the schema, which is JSON either way.
+fn schema(output: &mut Output) -> Result<Exit, Failure> {
+    output.answer(&config::schema(), |schema, _| format!("{schema:#}\n"))?;
+    Ok(Exit::Ok)
 }
