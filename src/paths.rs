@@ -60,6 +60,11 @@ impl Environment {
         Some(base.join(NAME).join("config.toml"))
     }
 
+    /// The home folder.
+    pub fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
+    }
+
     /// Whether `$XDG_CONFIG_HOME` (Windows: `%APPDATA%`) says where configurations lie.
     pub fn has_config_home(&self) -> bool {
         self.config_home.is_some()

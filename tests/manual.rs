@@ -1,7 +1,11 @@
 //! The man pages and completions are whole, and the programs that read them take them.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 mod common;
 
@@ -23,6 +27,7 @@ fn written(noun: &str, home: &Path) -> Vec<String> {
 }
 
 /// Whether the system has this program; else says that a test is skipped.
+#[expect(clippy::print_stderr, reason = "for whoever runs the tests")]
 fn has(name: &str) -> bool {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {name}")])

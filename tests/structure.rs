@@ -99,6 +99,8 @@ const PURE: &[&str] = &[
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
+    "cli/bugreport/redact.rs",
+    "cli/bugreport/shape.rs",
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",

@@ -4,6 +4,7 @@
 
 mod args;
 mod auth;
+mod bugreport;
 mod clients;
 mod completions;
 mod config;
@@ -50,6 +51,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
         Noun::Config(verb) => block_on(config::config(verb, output)),
+        Noun::Bugreport(flags) => block_on(bugreport::bugreport(&flags, output)),
         Noun::Completions(flags) => completions::completions(&flags, output),
         Noun::Man(flags) => man::man(&flags, output),
         Noun::Version => block_on(version::version(output)),

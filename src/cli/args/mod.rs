@@ -1,6 +1,7 @@
 //! The command line's shape: here the nouns, in a file of its own each noun's verbs.
 
 mod auth;
+mod bugreport;
 mod clients;
 mod completions;
 mod config;
@@ -14,6 +15,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
+pub(super) use bugreport::BugReport;
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use completions::Completions;
 pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
@@ -53,6 +55,8 @@ pub(super) enum Noun {
     /// See, check and begin the configuration, with hermes-proxyd running or not
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Write a file for whoever helps you, without secrets; says first what it contains
+    Bugreport(BugReport),
     /// Print what a shell needs to complete hermesctl, or write that of all shells
     Completions(Completions),
     /// Print a man page's source, or write all pages

@@ -64,7 +64,7 @@ pub(super) fn say(text: &str) {
 }
 
 /// A person's yes or no; no when nobody can be asked, which is `None`.
-pub(super) fn confirmed(question: &str) -> Option<bool> {
+pub(in crate::cli) fn confirmed(question: &str) -> Option<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
     }

@@ -5,7 +5,7 @@ mod init;
 mod place;
 mod show;
 
-use crate::config;
+use crate::config::{self, Setting};
 
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};
@@ -19,6 +19,12 @@ pub(super) async fn config(verb: ConfigVerb, output: &mut Output) -> Result<Exit
         ConfigVerb::Schema => schema(output),
         ConfigVerb::Init(flags) => init::init(flags, output).await,
     }
+}
+
+/// Every setting that is in force.
+pub(super) async fn in_force() -> Result<Vec<Setting>, Failure> {
+    let place = place::Place::find(None).await?;
+    Ok(show::effective(&place)?.into_written())
 }
 
 /// Prints the schema, which is JSON either way.

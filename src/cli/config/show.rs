@@ -28,7 +28,7 @@ const VARIABLES: [(&str, &[&str]); 3] = [
 
 /// Every setting with its origin.
 #[derive(Serialize)]
-pub(in crate::cli) struct Effective {
+pub(super) struct Effective {
     file: Option<PathBuf>,
     settings: Vec<Shown>,
     #[serde(skip)]
@@ -65,7 +65,7 @@ pub(super) async fn show(flags: ShowFlags, output: &mut Output) -> Result<Exit, 
 }
 
 /// What is in force by that file, and by the daemon that runs with it.
-pub(in crate::cli) fn effective(place: &Place) -> Result<Effective, Failure> {
+pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
     let env = Environment::from_process();
     let loaded = config::load(place.to_load(), &env).map_err(|error| check::invalid(&error))?;
     let written = config::settings(&loaded.config);
@@ -175,6 +175,11 @@ fn json(value: &str) -> Value {
 }
 
 impl Effective {
+    /// The settings as they would be written.
+    pub(super) fn into_written(self) -> Vec<Setting> {
+        self.written
+    }
+
     /// The settings as a file; what only the environment says stands in comments.
     fn text(&self, origins: bool) -> String {
         let origin = |setting: &Setting| {
