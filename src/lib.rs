@@ -14,6 +14,7 @@
 //! - [`service`]: hermes-proxyd as a service of its user, with systemd, launchd and Windows.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
+//! - [`manual`]: man pages and completions of both programs.
 //! - [`cli`]: hermesctl, the command line.
 
 pub mod backoff;
@@ -25,6 +26,7 @@ pub mod control;
 pub mod credentials;
 pub mod daemon;
 pub mod hooks;
+pub mod manual;
 pub mod paths;
 pub mod provider;
 pub mod proxy;

@@ -72,6 +72,11 @@ impl Environment {
         self.config_home.clone().or_else(home)
     }
 
+    /// Whether `$XDG_CONFIG_HOME` (Windows: `%APPDATA%`) says where configurations lie.
+    pub fn has_config_home(&self) -> bool {
+        self.config_home.is_some()
+    }
+
     /// The folder of the control socket and its lock: `$XDG_RUNTIME_DIR/hermes-proxyd`, else
     /// `/run/user/<uid>/hermes-proxyd` where that exists (a shell without a session, such as
     /// cron's, lacks the variable but must find the daemon), else the state folder

@@ -50,6 +50,8 @@ fn status() -> Status {
             started_at: at("2026-11-23T16:32:00Z"),
             uptime_seconds: 11520,
             config_file: Some("/home/u/.config/hermes-proxyd/config.toml".into()),
+            config_digest: None,
+            command_line: CommandLine::default(),
         },
         listeners: vec![ListenerStatus {
             address: "127.0.0.1:8645".into(),
@@ -475,6 +477,22 @@ fn the_answer_on_logins() {
         may_be_spent: false,
     });
     golden("reply_status_login.json", &ok(status));
+}
+
+/// A daemon that was started with flags.
+#[test]
+fn the_answer_on_the_configuration() {
+    let mut status = status();
+    status.providers.clear();
+    status.daemon.config_digest = Some("9f86d081884c7d65".into());
+    status.daemon.command_line = CommandLine {
+        provider: Some("nous".into()),
+        host: Some("::1".into()),
+        port: Some(9000),
+        log_level: Some("debug".into()),
+        log_format: Some("json".into()),
+    };
+    golden("reply_status_config.json", &ok(status));
 }
 
 #[test]

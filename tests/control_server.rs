@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use hermes_proxy::control::client::{Client, ClientError};
 use hermes_proxy::control::endpoint::{BindError, Endpoint};
 use hermes_proxy::control::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
+    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
     ControlError, DaemonStatus, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginPending,
     LoginProgress, LoginSession, LogoutReport, NewKey, Outcome, ProviderChoice, Providers,
     RefreshOutcome, ReloadReport, Reply, Status, Timestamp,
@@ -51,6 +51,8 @@ impl Handler for Fake {
                 started_at: now,
                 uptime_seconds: 0,
                 config_file: None,
+                config_digest: None,
+                command_line: CommandLine::default(),
             },
             listeners: Vec::new(),
             providers: Vec::new(),

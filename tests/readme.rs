@@ -250,7 +250,11 @@ fn the_table_of_exit_codes_is_what_help_says() {
 #[test]
 fn every_command_that_is_named_anywhere_exists() {
     let home = scratch();
-    let mut texts = vec![file("README.md"), file("config.example.toml")];
+    let mut texts = vec![
+        file("README.md"),
+        file("config.example.toml"),
+        file("src/cli/config/starter.toml"),
+    ];
     for folder in [
         "cli",
         "clients",
@@ -259,6 +263,7 @@ fn every_command_that_is_named_anywhere_exists() {
         "credentials",
         "daemon",
         "hooks",
+        "manual",
         "provider",
         "proxy",
     ] {
@@ -273,7 +278,7 @@ fn every_command_that_is_named_anywhere_exists() {
     let mut commands = BTreeSet::new();
     for (text, noun) in texts
         .iter()
-        .flat_map(|text| [(text, "proxy"), (text, "auth"), (text, "clients")])
+        .flat_map(|text| ["proxy", "auth", "clients", "config"].map(|noun| (text, noun)))
     {
         for rest in text.split(&format!("hermesctl {noun} ")).skip(1) {
             let verb: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
@@ -281,7 +286,7 @@ fn every_command_that_is_named_anywhere_exists() {
         }
     }
     commands.retain(|(_, verb)| !verb.is_empty());
-    assert!(commands.len() >= 11, "{commands:?}");
+    assert!(commands.len() >= 15, "{commands:?}");
     for (noun, verb) in commands {
         let output = ctl(home.path(), &[noun, &verb, "--help"]);
         assert!(

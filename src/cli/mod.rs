@@ -4,9 +4,14 @@
 
 mod args;
 mod auth;
+mod bugreport;
 mod clients;
+mod completions;
+mod config;
 mod connection;
+mod documents;
 mod human;
+mod man;
 mod output;
 mod probe;
 mod programs;
@@ -52,6 +57,10 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
         Noun::Service(verb) => block_on(service::service(verb, output)),
         Noun::Setup(flags) => block_on(setup::setup(flags, output)),
+        Noun::Config(verb) => block_on(config::config(verb, output)),
+        Noun::Bugreport(flags) => block_on(bugreport::bugreport(&flags, output)),
+        Noun::Completions(flags) => completions::completions(&flags, output),
+        Noun::Man(flags) => man::man(&flags, output),
         Noun::Version => block_on(version::version(output)),
     }
 }

@@ -122,6 +122,11 @@ impl Failure {
         }
     }
 
+    /// What a person is told.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     fn to_json(&self) -> Value {
         if let Some(json) = &self.json {
             return Value::clone(json);

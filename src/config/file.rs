@@ -8,7 +8,8 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::error::{ConfigError, did_you_mean};
-use super::reader::{Field, Report, Section, Wrong, choose};
+use super::reader::{Field, Report, Section, Wrong};
+use super::shape::Key;
 use super::{
     AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Log, LogFormat, NoticeKind,
     Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, units, values,
@@ -31,37 +32,48 @@ const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 
 /// The types of providers, as the file calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Nous,
     Static,
 }
 
-const KINDS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("static", Kind::Static)];
-const USER_AGENTS: [(&str, UserAgent); 2] =
+pub(super) const KINDS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("static", Kind::Static)];
+pub(super) const USER_AGENTS: [(&str, UserAgent); 2] =
     [("own", UserAgent::Own), ("client", UserAgent::Client)];
 
 /// Turns the text of `file` into a configuration, or reports everything that is wrong with it.
 ///
 /// Does no I/O: `file` is only for the messages, `env` only replaces a leading `~` in paths.
 pub fn parse(text: &str, file: &Path, env: &Environment) -> Result<Config, ConfigError> {
-    read(text, file, env).0
+    read(text, file, env).config
 }
 
-/// As [`parse`], with the patterns of all keys that the file may hold below its tables.
-pub(super) fn read(
-    text: &str,
-    file: &Path,
-    env: &Environment,
-) -> (Result<Config, ConfigError>, BTreeSet<String>) {
+/// What was read.
+pub(super) struct Reading {
+    pub(super) config: Result<Config, ConfigError>,
+    /// All keys that were asked for.
+    pub(super) keys: Vec<Key>,
+    /// The keys that the file holds, as problems name them, with their lines.
+    pub(super) lines: BTreeMap<String, usize>,
+}
+
+/// As [`parse`], with what was asked for and what was found.
+pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Reading {
     let (table, errors) = DeTable::parse_recoverable(text);
     let report = Report::new(text, &errors);
     let config = Section::read_root(&report, table.get_ref(), |root| config(root, env));
-    let (problems, known) = report.finish();
-    if problems.is_empty() {
-        return (Ok(config), known);
-    }
+    let (problems, keys, lines) = report.finish();
     let file = file.to_path_buf();
-    (Err(ConfigError { file, problems }), known)
+    let config = if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError { file, problems })
+    };
+    Reading {
+        config,
+        keys,
+        lines,
+    }
 }
 
 fn config(root: &Section<'_>, env: &Environment) -> Config {
@@ -183,9 +195,7 @@ fn log(table: &Section<'_>) -> Log {
 
 /// A hook; `None` when what it does can't be told.
 fn hook(table: &Section<'_>, env: &Environment) -> Option<Hook> {
-    let events = table.list("events", "login_ended", |text| {
-        choose(text, &NoticeKind::NAMES)
-    });
+    let events = table.choices("events", &NoticeKind::NAMES);
     let command = table.list("command", "notify-send", values::argument);
     let url = table.text("url", "https://ntfy.example/my-topic", values::webhook_url);
     let timeout = table.duration("timeout", HOOK_WAIT);

@@ -1,10 +1,13 @@
 //! Reads the configuration file from the disk.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, parse};
+use sha2::{Digest, Sha256};
+
+use super::{Config, ConfigError, file};
 use crate::paths::Environment;
 
 /// More than any configuration needs.
@@ -17,6 +20,10 @@ pub struct Loaded {
     pub config: Config,
     /// The file; `None` when there is none and everything is at its default.
     pub file: Option<PathBuf>,
+    /// The keys that stand in it, as problems name them, with their lines.
+    pub lines: BTreeMap<String, usize>,
+    /// Tells its text from another one.
+    pub digest: Option<String>,
 }
 
 /// Reads the file at `path`, which must exist, or without a path the one at
@@ -29,10 +36,15 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigErro
         return Ok(defaults());
     };
     match read_file(&file) {
-        Ok(text) => Ok(Loaded {
-            config: parse(&text, &file, env)?,
-            file: Some(file),
-        }),
+        Ok(text) => {
+            let reading = file::read(&text, &file, env);
+            Ok(Loaded {
+                config: reading.config?,
+                file: Some(file),
+                lines: reading.lines,
+                digest: Some(digest(&text)),
+            })
+        }
         Err(Unusable::Io(error)) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
             Ok(defaults())
         }
@@ -44,10 +56,23 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigErro
     }
 }
 
+/// [`Loaded::digest`] of what stands in the file now; `None` when it can't be read.
+pub fn digest_of(file: &Path) -> Option<String> {
+    read_file(file).ok().map(|text| digest(&text))
+}
+
+fn digest(text: &str) -> String {
+    let hash = Sha256::digest(text);
+    let start = hash.first_chunk().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(start))
+}
+
 fn defaults() -> Loaded {
     Loaded {
         config: Config::default(),
         file: None,
+        lines: BTreeMap::new(),
+        digest: None,
     }
 }
 

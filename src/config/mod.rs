@@ -12,10 +12,15 @@ mod load;
 mod overrides;
 mod own;
 mod reader;
+mod reference;
+mod report;
+mod schema;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod units;
 mod values;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,9 +35,13 @@ pub use self::diff::{Diff, diff};
 pub use self::error::{ConfigError, Problem};
 pub use self::file::parse;
 pub use self::listen::{Auth, ListenAddress, Listener};
-pub use self::load::{Loaded, load};
+pub use self::load::{Loaded, digest_of, load};
 pub use self::overrides::{OverrideError, Overrides};
 pub use self::own::OwnListenerError;
+pub use self::reference::{EXAMPLE, Entry, notation, reference};
+pub use self::schema::schema;
+pub use self::shape::{Key, Takes, shape};
+pub use self::written::{Setting, settings, to_toml};
 
 /// The port of the original `hermes proxy`, which apps are configured for.
 pub const DEFAULT_PORT: u16 = 8645;

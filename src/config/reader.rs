@@ -5,15 +5,15 @@
 //! after a mistake, so that all of them are reported together.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::fmt;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Problem, did_you_mean};
+use super::error::did_you_mean;
+pub(super) use super::report::{Field, Place, Report, Wrong};
+use super::shape::{Takes, words};
 use super::units;
 
 /// Names under which people try to put a secret into the file.
@@ -36,38 +36,6 @@ const SECRETS: [&str; 16] = [
     "token",
 ];
 
-/// What is wrong with one value.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    /// What is wrong, and what would be right.
-    pub(super) message: String,
-    /// The text that was probably meant.
-    pub(super) suggestion: Option<String>,
-}
-
-/// Where a value stands.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    line: usize,
-    key: String,
-}
-
-/// A value, and where it stands.
-#[derive(Debug)]
-pub(super) struct Field<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
-}
-
-/// The problems of one file, and the keys that its reader knows.
-#[derive(Debug)]
-pub(super) struct Report {
-    line_ends: Vec<usize>,
-    broken_lines: BTreeSet<usize>,
-    problems: RefCell<Vec<Problem>>,
-    known: RefCell<BTreeSet<String>>,
-}
-
 /// One table of the file; an absent table reads as an empty one.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
@@ -77,103 +45,6 @@ pub(super) struct Section<'a> {
     /// The table's key without what differs between files: `listen[]`, `providers.<name>`.
     pattern: String,
     asked: RefCell<Vec<&'static str>>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.key)
-    }
-}
-
-impl From<String> for Wrong {
-    fn from(message: String) -> Self {
-        Self {
-            message,
-            suggestion: None,
-        }
-    }
-}
-
-impl From<&str> for Wrong {
-    fn from(message: &str) -> Self {
-        message.to_owned().into()
-    }
-}
-
-impl Report {
-    /// The report on a file with this text, which has these syntax errors.
-    pub(super) fn new(text: &str, syntax: &[toml::de::Error]) -> Self {
-        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
-        let mut report = Self {
-            line_ends,
-            broken_lines: BTreeSet::new(),
-            problems: RefCell::default(),
-            known: RefCell::default(),
-        };
-        for error in syntax {
-            let line = report.line(&error.span().unwrap_or_default());
-            if report.broken_lines.insert(line) {
-                report.problems.borrow_mut().push(Problem {
-                    line,
-                    key: String::new(),
-                    message: format!("this is not TOML: {}", error.message().trim()),
-                    suggestion: None,
-                });
-            }
-        }
-        report
-    }
-
-    /// Adds a problem, unless the line is not TOML: then its value is the parser's guess.
-    pub(super) fn add(&self, place: &Place, wrong: impl Into<Wrong>) {
-        if self.broken_lines.contains(&place.line) {
-            return;
-        }
-        let Wrong {
-            message,
-            suggestion,
-        } = wrong.into();
-        self.problems.borrow_mut().push(Problem {
-            line: place.line,
-            key: place.key.clone(),
-            message,
-            suggestion,
-        });
-    }
-
-    /// All problems in the order of their lines, and the patterns of all keys that were asked for.
-    pub(super) fn finish(self) -> (Vec<Problem>, BTreeSet<String>) {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| problem.line);
-        (problems, self.known.into_inner())
-    }
-
-    fn line(&self, span: &Range<usize>) -> usize {
-        self.line_ends.partition_point(|end| *end < span.start) + 1
-    }
-
-    fn accept<T>(&self, place: Place, value: Result<T, Wrong>) -> Option<Field<T>> {
-        match value {
-            Ok(value) => Some(Field { value, place }),
-            Err(wrong) => {
-                self.add(&place, wrong);
-                None
-            }
-        }
-    }
-
-    fn wrong_type(&self, place: &Place, expected: &str, found: &DeValue<'_>) {
-        let found = match found {
-            DeValue::Integer(_) => "an integer",
-            DeValue::Array(_) => "an array",
-            DeValue::String(_) => "a string",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a boolean",
-            DeValue::Datetime(_) => "a date or time",
-            DeValue::Table(_) => "a table",
-        };
-        self.add(place, format!("expected {expected}, found {found}"));
-    }
 }
 
 impl<'a> Section<'a> {
@@ -229,7 +100,17 @@ impl<'a> Section<'a> {
         example: &str,
         convert: impl FnOnce(&str) -> Result<T, Wrong>,
     ) -> Option<Field<T>> {
-        let (place, value) = self.value(key)?;
+        self.text_of(key, Takes::Text(example.to_owned()), example, convert)
+    }
+
+    fn text_of<T>(
+        &self,
+        key: &'static str,
+        takes: Takes,
+        example: &str,
+        convert: impl FnOnce(&str) -> Result<T, Wrong>,
+    ) -> Option<Field<T>> {
+        let (place, value) = self.value(key, takes)?;
         let Some(text) = value.as_str() else {
             let expected = format!("a string such as {key} = {example:?}");
             self.report.wrong_type(&place, &expected, value);
@@ -242,10 +123,22 @@ impl<'a> Section<'a> {
     pub(super) fn choice<T: Copy>(
         &self,
         key: &'static str,
-        words: &[(&str, T)],
+        choice: &[(&str, T)],
     ) -> Option<Field<T>> {
-        let example = words.first().map_or("", |(word, _)| word);
-        self.text(key, example, |text| choose(text, words))
+        let example = choice.first().map_or("", |(word, _)| word);
+        let takes = Takes::Word(words(choice));
+        self.text_of(key, takes, example, |text| choose(text, choice))
+    }
+
+    /// Some of a few words; `None` when the key is absent.
+    pub(super) fn choices<T: Copy>(
+        &self,
+        key: &'static str,
+        choice: &[(&str, T)],
+    ) -> Option<Vec<Field<T>>> {
+        let example = choice.first().map_or("", |(word, _)| word);
+        let takes = Takes::Words(words(choice));
+        self.list_of(key, takes, example, |text| choose(text, choice))
     }
 
     /// Strings that `convert` understands; `None` when the key is absent.
@@ -255,7 +148,17 @@ impl<'a> Section<'a> {
         example: &str,
         convert: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<Vec<Field<T>>> {
-        let (place, value) = self.value(key)?;
+        self.list_of(key, Takes::Texts(example.to_owned()), example, convert)
+    }
+
+    fn list_of<T>(
+        &self,
+        key: &'static str,
+        takes: Takes,
+        example: &str,
+        convert: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<Vec<Field<T>>> {
+        let (place, value) = self.value(key, takes)?;
         let expected = format!("an array of strings such as {key} = [{example:?}]");
         let Some(items) = value.as_array() else {
             self.report.wrong_type(&place, &expected, value);
@@ -277,7 +180,7 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &'static str) -> Option<Field<bool>> {
-        let (place, value) = self.value(key)?;
+        let (place, value) = self.value(key, Takes::Flag)?;
         let Some(flag) = value.as_bool() else {
             let expected = format!("{key} = true or {key} = false");
             self.report.wrong_type(&place, &expected, value);
@@ -292,7 +195,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         range: RangeInclusive<u64>,
     ) -> Option<Field<T>> {
-        let (place, value) = self.value(key)?;
+        let (place, value) = self.value(key, Takes::Count(range.clone()))?;
         let Some(count) = integer(value) else {
             let expected = format!("a whole number such as {key} = {}", range.start());
             self.report.wrong_type(&place, &expected, value);
@@ -308,7 +211,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         range: RangeInclusive<u64>,
     ) -> Option<Field<T>> {
-        let (place, value) = self.value(key)?;
+        let (place, value) = self.value(key, Takes::Size(range.clone()))?;
         let size = value.as_str().map(units::parse_size);
         let Some(size) = size.or_else(|| integer(value)) else {
             let expected = format!("a size such as {key} = \"64MiB\" or a number of bytes");
@@ -325,7 +228,8 @@ impl<'a> Section<'a> {
         key: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Option<Field<Duration>> {
-        self.text(key, "10s", |text| {
+        let takes = Takes::Duration(range.clone());
+        self.text_of(key, takes, "10s", |text| {
             let duration = units::parse_duration(text)?;
             within(duration, &range, |d| units::format_duration(*d))
         })
@@ -333,7 +237,7 @@ impl<'a> Section<'a> {
 
     /// A table within this one.
     pub(super) fn section<T>(&self, key: &'static str, read: impl FnOnce(&Self) -> T) -> T {
-        let table = self.table(key);
+        let table = self.table(key, Takes::Table);
         let pattern = dotted(&self.pattern, key);
         self.child(self.place(key), pattern, table).read(read)
     }
@@ -344,7 +248,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         read: impl Fn(&Self) -> T,
     ) -> Option<Vec<T>> {
-        let (place, value) = self.value(key)?;
+        let (place, value) = self.value(key, Takes::Tables)?;
         let expected = format!("tables that start with [[{}]]", place.key);
         let Some(items) = value.as_array() else {
             self.report.wrong_type(&place, &expected, value);
@@ -368,8 +272,9 @@ impl<'a> Section<'a> {
     /// The tables of a table whose keys are names that the user gives.
     pub(super) fn named_sections(&self, key: &'static str, mut read: impl FnMut(&str, &Self)) {
         let pattern = format!("{}.<name>", dotted(&self.pattern, key));
-        let names = self.child(self.place(key), pattern.clone(), self.table(key));
-        self.report.known.borrow_mut().insert(pattern.clone());
+        let table = self.table(key, Takes::NamedTables);
+        let names = self.child(self.place(key), pattern.clone(), table);
+        self.report.know(pattern.clone(), Takes::Table);
         for (name, value) in names.table.into_iter().flatten() {
             let place = names.place(name.get_ref());
             let Some(table) = value.get_ref().as_table() else {
@@ -387,16 +292,17 @@ impl<'a> Section<'a> {
         &self.place
     }
 
-    fn value(&self, key: &'static str) -> Option<(Place, &'a DeValue<'a>)> {
+    fn value(&self, key: &'static str, takes: Takes) -> Option<(Place, &'a DeValue<'a>)> {
         self.asked.borrow_mut().push(key);
-        let pattern = dotted(&self.pattern, key);
-        self.report.known.borrow_mut().insert(pattern);
+        self.report.know(dotted(&self.pattern, key), takes);
         let value = self.table?.get(key)?;
-        Some((self.place(key), value.get_ref()))
+        let place = self.place(key);
+        self.report.found(&place);
+        Some((place, value.get_ref()))
     }
 
-    fn table(&self, key: &'static str) -> Option<&'a DeTable<'a>> {
-        let (place, value) = self.value(key)?;
+    fn table(&self, key: &'static str, takes: Takes) -> Option<&'a DeTable<'a>> {
+        let (place, value) = self.value(key, takes)?;
         let table = value.as_table();
         if table.is_none() {
             let expected = format!("a table that starts with [{}]", place.key);

@@ -92,8 +92,8 @@ fn the_example_is_the_default() {
 #[test]
 fn the_example_holds_every_key_and_no_other() {
     let text = full_example();
-    let (config, known) = file::read(&text, Path::new("config.example.toml"), &env());
-    let config = config.unwrap();
+    let reading = file::read(&text, Path::new("config.example.toml"), &env());
+    let config = reading.config.unwrap();
     assert_eq!((config.providers.len(), config.hooks.len()), (3, 2));
     assert_eq!(
         config.hooks[0],
@@ -101,13 +101,14 @@ fn the_example_holds_every_key_and_no_other() {
     );
     let mut shown = BTreeSet::new();
     keys("", DeTable::parse(&text).unwrap().get_ref(), &mut shown);
-    assert_eq!(shown, known);
+    let patterns =
+        |keys: Vec<Key>| -> BTreeSet<_> { keys.into_iter().map(|key| key.pattern).collect() };
+    assert_eq!(shown, patterns(reading.keys));
+    assert_eq!(shown, patterns(shape()));
 }
 
-#[test]
-fn every_setting_reaches_the_configuration() {
-    let config = good(
-        r#"
+/// A file with every key that goes together.
+const EVERY: &str = r#"
 default_provider = "Work"
 hermes_home = "~/agent"
 [[listen]]
@@ -158,8 +159,11 @@ append_done = true
 ca_file = "~/ca.pem"
 token_timeout = "20s"
 refresh_lead = "1m30s"
-"#,
-    );
+"#;
+
+#[test]
+fn every_setting_reaches_the_configuration() {
+    let config = good(EVERY);
     let home = Path::new(HOME);
     let addresses: Vec<_> = config
         .listeners
@@ -228,6 +232,65 @@ refresh_lead = "1m30s"
         refresh_lead: Duration::from_secs(90),
     };
     assert_eq!(config.providers[&config.default_provider], work);
+}
+
+#[test]
+fn what_is_written_reads_back_to_the_same() {
+    let nothing = "[providers.x]\ntype = \"static\"\nbase_url = \"https://x.example\"\n\
+                   api_key_env = \"A\"\n[[hooks]]\ncommand = [\"a\", \"\\u0007\\\"\\\\ \\n\\u007f\"]\n\
+                   [providers.nous]\nportal_url = \"https://p.example\"\n";
+    for text in ["", EVERY, &full_example(), nothing] {
+        let config = good(text);
+        let settings = settings(&config);
+        for note in [None, Some("a note".to_owned())] {
+            let written = to_toml(&settings, |_| note.clone());
+            assert_eq!(good(&written), config, "{written}");
+        }
+    }
+}
+
+/// All that is at its default is written too, so that nothing is hidden.
+#[test]
+fn every_key_is_written_but_those_without_a_value() {
+    let written: BTreeSet<_> = settings(&Config::default())
+        .into_iter()
+        .map(|setting| {
+            setting
+                .place
+                .replace("[0]", "[]")
+                .replace("nous.", "<name>.")
+        })
+        .collect();
+    let silent = shape().into_iter().filter(|key| {
+        let table = matches!(key.takes, Takes::Table | Takes::Tables | Takes::NamedTables);
+        !table && !written.contains(&key.pattern)
+    });
+    let silent: Vec<_> = silent
+        .map(|key| key.pattern)
+        .filter(|key| !key.starts_with("hooks[]."))
+        .collect();
+    let expected = [
+        "hermes_home",
+        "listen[].unix",
+        "listen[].mode",
+        "listen[].provider",
+        "providers.<name>.portal_url",
+        "providers.<name>.api_key_file",
+        "providers.<name>.api_key_env",
+        "providers.<name>.base_url",
+        "providers.<name>.ca_file",
+    ];
+    assert_eq!(silent, expected);
+}
+
+#[test]
+fn the_lines_of_what_stands_in_a_file_are_known() {
+    let text =
+        "default_provider = \"nous\"\n\n[[listen]]\nprovider = \"nous\"\n[limits]\nbody = 1\n";
+    let lines = file::read(text, Path::new("config.toml"), &env()).lines;
+    let known = ["default_provider", "listen[0].provider", "limits.body"];
+    assert_eq!(known.map(|key| lines[key]), [1, 4, 6]);
+    assert!(!lines.contains_key("limits.headers"));
 }
 
 #[test]

@@ -99,6 +99,22 @@ pub(super) fn format_duration(duration: Duration) -> String {
     text
 }
 
+/// What [`parse_size`] takes, as a regular expression of every kind.
+pub(super) fn size_pattern() -> String {
+    let either = |letter: char| match (letter.to_ascii_uppercase(), letter.to_ascii_lowercase()) {
+        (upper, lower) if upper == lower => letter.to_string(),
+        (upper, lower) => format!("[{upper}{lower}]"),
+    };
+    let units = SIZES.map(|(name, _)| name.chars().map(either).collect::<String>());
+    format!("^\\s*[0-9]+\\s*({})?\\s*$", units.join("|"))
+}
+
+/// What [`parse_duration`] takes, as a regular expression of every kind.
+pub(super) fn duration_pattern() -> String {
+    let units = DURATIONS.map(|(name, _)| format!("([0-9]+\\s*{name}\\s*)?"));
+    format!("^\\s*(?=[0-9]){}$", units.concat())
+}
+
 /// The leading digits, and what follows.
 fn split_number(text: &str) -> (&str, &str) {
     let end = text

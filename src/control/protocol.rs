@@ -499,6 +499,40 @@ pub struct DaemonStatus {
     pub uptime_seconds: u64,
     /// The configuration that is in force; `None` when there is no file and defaults apply.
     pub config_file: Option<PathBuf>,
+    /// Tells that file's text, when it was read, from what stands in it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_digest: Option<String>,
+    /// The flags that win over the file.
+    #[serde(default, skip_serializing_if = "CommandLine::is_empty")]
+    pub command_line: CommandLine,
+}
+
+/// The flags of the daemon that win over its file; `None` where one was not given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandLine {
+    /// `--provider`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// `--host`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `--port`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// `--log-level`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// `--log-format`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<String>,
+}
+
+impl CommandLine {
+    /// Whether none was given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One address that the daemon listens on.

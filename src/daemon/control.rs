@@ -15,7 +15,7 @@ use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::config::{ListenAddress, ProviderName};
 use crate::control::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
+    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
     ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
     LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, NewKey,
     PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
@@ -35,6 +35,7 @@ pub(super) struct View {
     pub(super) reports: Vec<Report>,
     pub(super) default_provider: ProviderName,
     pub(super) config_file: Option<PathBuf>,
+    pub(super) config_digest: Option<String>,
 }
 
 /// Answers hermesctl.
@@ -43,6 +44,7 @@ pub(super) struct Answers {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) started_at: DateTime<Utc>,
     pub(super) ports: Vec<Port>,
+    pub(super) command_line: CommandLine,
     pub(super) view: Arc<ArcSwap<View>>,
     pub(super) logins: Arc<Logins>,
     pub(super) clients: Registry,
@@ -145,6 +147,8 @@ impl Answers {
                     .try_into()
                     .unwrap_or(0),
                 config_file: view.config_file.clone(),
+                config_digest: view.config_digest.clone(),
+                command_line: self.command_line.clone(),
             },
             listeners: self
                 .ports

@@ -23,10 +23,11 @@ use super::{port_holder, service_manager, signals, status_line};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    self, Config, ConfigError, ListenAddress, Loaded, OverrideError, Overrides, OwnListenerError,
+    self, Config, ConfigError, ListenAddress, Loaded, LogFormat, OverrideError, Overrides,
+    OwnListenerError,
 };
 use crate::control::endpoint::{BindError, Endpoint, Listener};
-use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
+use crate::control::protocol::{CommandLine, ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
 use crate::hooks;
@@ -121,7 +122,7 @@ impl Origin {
         let config = loaded.config.with_overrides(&self.overrides)?;
         Ok(Loaded {
             config: config.without_own_listeners()?,
-            file: loaded.file,
+            ..loaded
         })
     }
 }
@@ -194,10 +195,12 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         reports: fleet.reports(),
         default_provider: config.default_provider.clone(),
         config_file: loaded.file,
+        config_digest: loaded.digest,
     }));
     let answers = Arc::new(Answers {
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
         clients: clients.clone(),
+        command_line: command_line(&origin.overrides),
         clock,
         started_at,
         ports: ports.clone(),
@@ -231,6 +234,24 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
     stops.end_hooks().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What hermesctl is told of the flags that win over the file.
+fn command_line(overrides: &Overrides) -> CommandLine {
+    let format = |format| {
+        let mut names = LogFormat::NAMES.iter();
+        names.find(|(_, known)| *known == format)
+    };
+    CommandLine {
+        provider: overrides.provider.clone(),
+        host: overrides.host.clone(),
+        port: overrides.port,
+        log_level: overrides.log_level.clone(),
+        log_format: overrides
+            .log_format
+            .and_then(format)
+            .map(|(name, _)| (*name).to_owned()),
+    }
 }
 
 /// Builds all that the configuration names, and starts nothing.
@@ -356,6 +377,7 @@ impl Daemon {
             reports: self.fleet.reports(),
             default_provider: loaded.config.default_provider.clone(),
             config_file: loaded.file,
+            config_digest: loaded.digest,
         }));
         // What needs a restart stays as it is, so that the next reload still reports it.
         self.config = Config {

@@ -15,6 +15,7 @@ use super::run::{Origin, StartError, store_files};
 use crate::clients::Registry;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;
+use crate::control::protocol::CommandLine;
 use crate::control::server;
 use crate::credentials::Initiative;
 
@@ -33,9 +34,11 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         reports: fleet.reports(),
         default_provider: config.default_provider.clone(),
         config_file: loaded.file,
+        config_digest: loaded.digest,
     }));
     let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
     let answers = Arc::new(Answers {
+        command_line: CommandLine::default(),
         started_at: clock.now(),
         clock,
         ports: Vec::new(),

@@ -1,18 +1,26 @@
 //! The command line's shape: here the nouns, in a file of its own each noun's verbs.
 
 mod auth;
+mod bugreport;
 mod clients;
+mod completions;
+mod config;
+mod man;
 mod proxy;
 mod service;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
+pub(super) use bugreport::BugReport;
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
+pub(super) use completions::Completions;
+pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
+pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 
@@ -51,8 +59,22 @@ pub(super) enum Noun {
     /// Have hermes-proxyd started by itself, at login or at boot
     #[command(subcommand)]
     Service(ServiceVerb),
+    /// See, check and begin the configuration, with hermes-proxyd running or not
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Write a file for whoever helps you, without secrets; says first what it contains
+    Bugreport(BugReport),
+    /// Print what a shell needs to complete hermesctl, or write that of all shells
+    Completions(Completions),
+    /// Print a man page's source, or write all pages
+    Man(Man),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
+}
+
+/// The shape as clap has it, for man pages and completions.
+pub(super) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 impl Arguments {
@@ -68,8 +90,6 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@ mod code_screen;
 mod letters;
 mod login;
 mod qr;
-mod terminal;
+pub(super) mod terminal;
 mod waiting;
 
 use std::path::Path;

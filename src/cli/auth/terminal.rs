@@ -64,7 +64,7 @@ pub(super) fn say(text: &str) {
 }
 
 /// A person's yes or no; no when nobody can be asked, which is `None`.
-pub(super) fn confirmed(question: &str) -> Option<bool> {
+pub(in crate::cli) fn confirmed(question: &str) -> Option<bool> {
     let answer = asked(&format!("{question} [y/N] "))?;
     Some(["y", "yes"].contains(&answer.as_str()))
 }

@@ -1,0 +1,17 @@
+//! `hermesctl bugreport`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `hermesctl bugreport`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct BugReport {
+    /// Write it into this file; without it hermes-proxyd-report.txt in this folder
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) output: Option<PathBuf>,
+
+    /// Don't ask
+    #[arg(long)]
+    pub(in crate::cli) yes: bool,
+}

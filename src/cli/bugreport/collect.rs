@@ -1,0 +1,351 @@
+//! What the report is made of.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::connection::ask;
+use super::super::output::Failure;
+use super::super::{config as settings, connect, start};
+use super::redact::Redactor;
+use super::store::Stores;
+use super::{Section, logs};
+use crate::config::{self, Setting};
+use crate::control::protocol::Clients;
+use crate::paths::Environment;
+
+/// What systemd knows of the service that helps.
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,\
+                          UnitFileState,StatusText,FragmentPath,DropInPaths,MemoryCurrent";
+
+/// All parts, with nothing in them that others must not see.
+pub(super) async fn sections() -> Vec<Section> {
+    let env = Environment::from_process();
+    let mut redactor = Redactor::default();
+    let clients = ask(None, async |daemon| daemon.clients().await).await;
+    people(&env, clients.as_ref().ok(), &mut redactor);
+    let in_force = settings::in_force().await;
+    if let Ok(in_force) = &in_force {
+        keys_of_providers(in_force, &mut redactor);
+    }
+    let stores = stores(&env, in_force.as_deref().unwrap_or_default());
+    for secret in &stores.secrets {
+        redactor.secret(secret);
+    }
+    let section = |title, about, text: String| Section {
+        title,
+        about,
+        text: redactor.redact(&text),
+    };
+    vec![
+        section(
+            "versions",
+            "of both programs and the system",
+            versions().await,
+        ),
+        section(
+            "service",
+            "the service manager's view, and the unit",
+            service(),
+        ),
+        section(
+            "configuration",
+            "what is in force; hosts stay",
+            configuration(in_force),
+        ),
+        section("status", "`hermesctl proxy status --json`", status().await),
+        section(
+            "providers",
+            "`hermesctl proxy providers --json`",
+            providers().await,
+        ),
+        section(
+            "client keys",
+            "limits and use, without names and places",
+            keys(clients),
+        ),
+        section(
+            "doctor",
+            "`hermesctl doctor --json`, where there is one",
+            doctor(),
+        ),
+        section("stores", "files, modes and keys, no values", stores.text),
+        section("log", "the last 200 lines", logs::last_lines(env.home())),
+    ]
+}
+
+/// The names of the user, the machine and the apps, and what is secret in the environment.
+fn people(env: &Environment, clients: Option<&Clients>, redactor: &mut Redactor) {
+    if let Some(home) = env.home() {
+        redactor.name(&home.display().to_string(), "~");
+    }
+    for name in ["USER", "LOGNAME", "USERNAME"] {
+        if let Ok(user) = std::env::var(name) {
+            redactor.name(&user, "[user]");
+        }
+    }
+    if let Some(user) = env.home().and_then(|home| home.file_name()) {
+        redactor.name(&user.to_string_lossy(), "[user]");
+    }
+    if let Some(host) = platform::host() {
+        redactor.name(&host, "[host]");
+    }
+    let clients = clients.iter().flat_map(|answer| &answer.clients);
+    for (index, client) in clients.enumerate() {
+        redactor.name(&client.name, &format!("client-{}", index + 1));
+    }
+    for (name, value) in std::env::vars_os() {
+        let name = name.to_string_lossy().to_ascii_uppercase();
+        let secret = ["TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "COOKIE"];
+        if secret.iter().any(|word| name.contains(word)) {
+            redactor.secret(&value.to_string_lossy());
+        }
+    }
+}
+
+/// The keys that the configuration only names.
+fn keys_of_providers(settings: &[Setting], redactor: &mut Redactor) {
+    for setting in settings {
+        let value = text_of(&setting.value);
+        match setting.key {
+            "api_key_env" => {
+                if let Ok(key) = std::env::var(value) {
+                    redactor.secret(&key);
+                }
+            }
+            "api_key_file" => {
+                let text = std::fs::read_to_string(value).unwrap_or_default();
+                text.lines().for_each(|line| redactor.secret(line));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn stores(env: &Environment, settings: &[Setting]) -> Stores {
+    let home = settings.iter().find(|one| one.key == "hermes_home");
+    let home = home.map(|one| PathBuf::from(text_of(&one.value)));
+    let files = home.or_else(|| env.hermes_home()).map(|home| {
+        let shared = env.hermes_shared_dir(&home).join("nous_auth.json");
+        [home.join("auth.json"), shared]
+    });
+    let files: Vec<_> = files.into_iter().flatten().collect();
+    Stores::look(&files, env.state_dir().as_deref())
+}
+
+async fn versions() -> String {
+    let daemon = match connect().await {
+        Ok(client) => {
+            let hello = client.daemon();
+            let (version, protocol) = (&hello.version, hello.protocol);
+            format!("{version}, pid {}, protocol {protocol}", hello.pid)
+        }
+        Err(failure) => format!("none that answers: {}", failure.message()),
+    };
+    let program = start::program();
+    let beside = first_line(Command::new(&program).arg("--version"));
+    let lines = [
+        ("hermesctl", env!("CARGO_PKG_VERSION").to_owned()),
+        ("running daemon", daemon),
+        ("program", format!("{}: {beside}", program.display())),
+        (
+            "built for",
+            format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        ),
+        ("system", platform::system()),
+        (
+            "systemd",
+            first_line(Command::new("systemctl").arg("--version")),
+        ),
+    ];
+    let lines = lines.map(|(name, value)| format!("{name}: {value}\n"));
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let names = [
+        "HERMES_HOME",
+        "HERMES_SHARED_AUTH_DIR",
+        "HERMES_CA_BUNDLE",
+        "NOUS_INFERENCE_BASE_URL",
+        "HERMES_PORTAL_BASE_URL",
+        "NOUS_PORTAL_BASE_URL",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "XDG_RUNTIME_DIR",
+        "SSH_CONNECTION",
+    ];
+    let names: Vec<_> = names.iter().filter(|name| set(name)).copied().collect();
+    format!("{}set here: {}\n", lines.concat(), names.join(" "))
+}
+
+fn service() -> String {
+    let systemctl = |args: &[&str]| {
+        let mut command = Command::new("systemctl");
+        said(
+            command
+                .arg("--user")
+                .args(args)
+                .arg("hermes-proxyd.service"),
+        )
+    };
+    let unit = systemctl(&["show", PROPERTIES]) + "\n" + &systemctl(&["cat", "--no-pager"]);
+    // What stands behind a variable's name may be anything.
+    let unit = unit
+        .lines()
+        .map(|line| match line.split_once("Environment=") {
+            Some((before, variable)) => {
+                let name = variable
+                    .trim_matches('"')
+                    .split('=')
+                    .next()
+                    .unwrap_or_default();
+                format!("{before}Environment={name}=…\n")
+            }
+            None => format!("{line}\n"),
+        });
+    unit.collect()
+}
+
+/// The settings without what may be a token: a hook's path and its program's arguments.
+fn configuration(in_force: Result<Vec<Setting>, Failure>) -> String {
+    let settings = match in_force {
+        Ok(settings) => settings,
+        Err(failure) => return format!("{}\n", failure.message()),
+    };
+    let settings: Vec<_> = settings
+        .into_iter()
+        .map(|setting| match (setting.table.as_str(), setting.key) {
+            ("[[hooks]]", "url") => {
+                let url = url::Url::parse(&text_of(&setting.value)).ok();
+                let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or("?");
+                let scheme = url.as_ref().map_or("?", |url| url.scheme());
+                let value = format!("\"{scheme}://{host}/…\"");
+                Setting { value, ..setting }
+            }
+            ("[[hooks]]", "command") => {
+                let program = setting.value.split("\", \"").next().unwrap_or_default();
+                let value = format!("{}\", …]", program.trim_end_matches(['"', ']']));
+                Setting { value, ..setting }
+            }
+            _ => setting,
+        })
+        .collect();
+    config::to_toml(&settings, |_| None)
+}
+
+async fn status() -> String {
+    match connect().await {
+        Ok(mut client) => pretty(&client.status().await.map_err(Failure::from)),
+        Err(failure) => pretty::<Value>(&Err(failure)),
+    }
+}
+
+async fn providers() -> String {
+    let providers = ask(None, async |daemon| daemon.providers().await).await;
+    pretty(&providers)
+}
+
+fn keys(clients: Result<Clients, Failure>) -> String {
+    let clients = match clients {
+        Ok(clients) => clients.clients,
+        Err(failure) => return pretty::<Value>(&Err(failure)),
+    };
+    let keys = clients.into_iter().enumerate().map(|(index, client)| {
+        json!({
+            "name": format!("client-{}", index + 1),
+            "created_at": client.created_at,
+            "rotated_at": client.rotated_at,
+            "providers": client.providers,
+            "paths": client.paths,
+            "in_flight": client.in_flight,
+            "requests": client.requests,
+            "last_used_at": client.last_used_at,
+            "places": client.last_used_from.len(),
+        })
+    });
+    pretty(&Ok(keys.collect::<Vec<_>>()))
+}
+
+/// What `hermesctl doctor` finds, if this hermesctl has it.
+fn doctor() -> String {
+    let Ok(ours) = std::env::current_exe() else {
+        return "not run\n".to_owned();
+    };
+    match Command::new(ours).args(["doctor", "--json"]).output() {
+        Ok(output) if output.status.code() != Some(2) => {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        }
+        Ok(_) | Err(_) => "not run: this hermesctl has no doctor\n".to_owned(),
+    }
+}
+
+fn pretty<T: Serialize>(answer: &Result<T, Failure>) -> String {
+    match answer {
+        Ok(answer) => serde_json::to_string_pretty(answer).unwrap_or_default() + "\n",
+        Err(failure) => format!("{}\n", failure.message()),
+    }
+}
+
+/// What a program says, with its complaints.
+fn said(command: &mut Command) -> String {
+    match command.output() {
+        Ok(output) => {
+            let (out, err) = (output.stdout, output.stderr);
+            [out, err]
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+                .concat()
+        }
+        Err(error) => format!("{}: {error}\n", command.get_program().display()),
+    }
+}
+
+fn first_line(command: &mut Command) -> String {
+    said(command).lines().next().unwrap_or_default().to_owned()
+}
+
+/// The text of a TOML string.
+fn text_of(toml: &str) -> String {
+    let table: Option<toml::Table> = toml::from_str(&format!("value = {toml}")).ok();
+    let value = table.and_then(|mut table| table.remove("value"));
+    match value {
+        Some(toml::Value::String(text)) => text,
+        Some(_) | None => String::new(),
+    }
+}
+
+#[cfg(unix)]
+mod platform {
+    /// The machine's name.
+    pub(super) fn host() -> Option<String> {
+        let uname = rustix::system::uname();
+        uname.nodename().to_str().ok().map(str::to_owned)
+    }
+
+    /// The system and its kernel.
+    pub(super) fn system() -> String {
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let mut lines = release.lines();
+        let name = lines.find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        let uname = rustix::system::uname();
+        let parts = [uname.sysname(), uname.release(), uname.machine()];
+        let parts = parts.map(|part| part.to_string_lossy().into_owned());
+        format!("{} {}", name.unwrap_or("?"), parts.join(" "))
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    /// The machine's name.
+    pub(super) fn host() -> Option<String> {
+        std::env::var("COMPUTERNAME").ok()
+    }
+
+    /// The system.
+    pub(super) fn system() -> String {
+        std::env::var("OS").unwrap_or_else(|_| std::env::consts::OS.to_owned())
+    }
+}

@@ -1,0 +1,81 @@
+//! The end of the service's log, from wherever the system keeps it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// So many lines are in the report.
+const LINES: usize = 200;
+/// Our fields in the journal.
+const FIELDS: &str = "HERMES_";
+
+/// The last lines, and of which kind they are.
+pub(super) fn last_lines(home: Option<&Path>) -> String {
+    let file = home.map(|home| home.join("Library/Logs/hermes-proxyd.log"));
+    if let Some(text) = file.and_then(|file| std::fs::read_to_string(file).ok()) {
+        return tail(text.lines().map(str::to_owned));
+    }
+    let journal = Command::new("journalctl")
+        .args(["--user", "--unit=hermes-proxyd", "--output=json", "--quiet"])
+        .args(["--no-pager", &format!("--lines={LINES}")])
+        .output();
+    let text = match journal {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        }
+        Ok(output) => return String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => return format!("there is none to be found: journalctl: {error}\n"),
+    };
+    if text.trim().is_empty() {
+        return "nothing of it is in the journal\n".to_owned();
+    }
+    tail(
+        text.lines()
+            .map(|line| entry(line).unwrap_or_else(|| line.to_owned())),
+    )
+}
+
+fn tail(lines: impl Iterator<Item = String>) -> String {
+    let lines: Vec<_> = lines.collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(LINES));
+    last.flat_map(|line| [line.as_str(), "\n"]).collect()
+}
+
+/// One entry of the journal on one line.
+fn entry(line: &str) -> Option<String> {
+    let entry: Value = serde_json::from_str(line).ok()?;
+    let fields = entry.as_object()?;
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let micros: i64 = text("__REALTIME_TIMESTAMP")?.parse().ok()?;
+    let at = chrono::DateTime::from_timestamp_micros(micros)?;
+    let mut line = format!(
+        "{} <{}> {}",
+        at.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
+        text("PRIORITY").unwrap_or("?"),
+        text("MESSAGE").unwrap_or("")
+    );
+    for (name, value) in fields {
+        let Some(name) = name.strip_prefix(FIELDS) else {
+            continue;
+        };
+        let value = value.as_str().unwrap_or("");
+        line.extend([" ", &name.to_ascii_lowercase(), "=", value]);
+    }
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_a_line_with_our_fields() {
+        let json = r#"{"__REALTIME_TIMESTAMP":"1764000000123456","PRIORITY":"6","MESSAGE":"done",
+            "HERMES_STATUS":"200","_PID":"7"}"#;
+        assert_eq!(
+            entry(json).unwrap(),
+            "2025-11-24T16:00:00.123Z <6> done status=200"
+        );
+    }
+}

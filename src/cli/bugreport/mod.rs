@@ -1,0 +1,140 @@
+//! `hermesctl bugreport`: one readable file for whoever is asked for help, without secrets.
+
+mod collect;
+mod logs;
+mod redact;
+mod shape;
+mod store;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::args::BugReport;
+use super::auth::terminal;
+use super::output::{Exit, Failure, Output};
+use super::render;
+
+/// A part of the report.
+#[derive(Debug)]
+struct Section {
+    title: &'static str,
+    /// What stands in it, before it is shown to anybody.
+    about: &'static str,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Written {
+    file: PathBuf,
+    sections: Vec<Contents>,
+}
+
+#[derive(Serialize)]
+struct Contents {
+    title: &'static str,
+    lines: usize,
+}
+
+/// Says what the report would contain, asks, and writes it.
+pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<Exit, Failure> {
+    let sections = collect::sections().await;
+    let file = flags.output.clone().unwrap_or_else(free_name);
+    if !output.is_json() {
+        announce(&sections, &file)?;
+    }
+    if !flags.yes {
+        let question = "Write it? Read it before you send it to anybody.";
+        match terminal::confirmed(question).filter(|_| !output.is_json()) {
+            Some(true) => {}
+            Some(false) => return Err(Failure::new("Nothing was written.")),
+            None => {
+                return Err(
+                    Failure::new("Nothing was written, because nobody could be asked.")
+                        .with_code(Exit::Failed, "confirmation_needed")
+                        .with_hint("If that is meant, run `hermesctl bugreport --yes`."),
+                );
+            }
+        }
+    }
+    write(&file, &text(&sections))?;
+    let contents = sections.iter().map(|section| Contents {
+        title: section.title,
+        lines: section.text.lines().count(),
+    });
+    let written = Written {
+        file,
+        sections: contents.collect(),
+    };
+    output.answer(&written, |written, _| {
+        render::inline(&written.file.display().to_string()) + "\n"
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn announce(sections: &[Section], file: &Path) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    writeln!(stderr, "The report would contain:")?;
+    for section in sections {
+        let lines = section.text.lines().count();
+        let (title, about) = (section.title, section.about);
+        writeln!(stderr, "  {title:<15} {about} ({lines} lines)")?;
+    }
+    writeln!(
+        stderr,
+        "Tokens, keys, passwords, e-mail addresses, and the names of you, your machine and your apps are \
+         taken out.\nIt would be written to {}.",
+        render::inline(&file.display().to_string())
+    )
+}
+
+fn text(sections: &[Section]) -> String {
+    let mut text = String::from("hermes-proxyd bug report\n");
+    for section in sections {
+        text.extend(["\n== ", section.title, " ==\n", &section.text]);
+    }
+    render::printable(&text)
+}
+
+/// A name in this folder that no file has.
+fn free_name() -> PathBuf {
+    let later = (2..1000).map(|number| format!("hermes-proxyd-report-{number}.txt"));
+    let mut names = std::iter::once("hermes-proxyd-report.txt".to_owned()).chain(later);
+    let free = names.find(|name| !Path::new(name).exists());
+    free.map_or_else(|| PathBuf::from("hermes-proxyd-report.txt"), PathBuf::from)
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    let written = platform::create(file).and_then(|mut new| new.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        Failure::new(format!("{} can't be written: {error}.", file.display()))
+            .with_hint("Name another file, which is not there yet, with --output.")
+    })
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::{File, OpenOptions};
+    use std::io;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::path::Path;
+
+    /// A new file for its user alone.
+    pub(super) fn create(file: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(file)
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::fs::{File, OpenOptions};
+    use std::io;
+    use std::path::Path;
+
+    /// A new file; the folder's own permissions guard it.
+    pub(super) fn create(file: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).open(file)
+    }
+}

@@ -1,0 +1,84 @@
+//! `hermesctl config check`: every mistake with its line, and nothing changed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::super::output::{Exit, Failure, Output};
+use super::super::{render, start};
+use super::place::{Place, talk};
+use crate::config::{self, ConfigError};
+use crate::paths::Environment;
+
+#[derive(Serialize)]
+struct Valid {
+    valid: bool,
+    file: Option<PathBuf>,
+}
+
+/// Checks a file.
+pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result<Exit, Failure> {
+    let place = Place::find(named).await?;
+    let loaded = config::load(place.to_load(), &Environment::from_process());
+    let loaded = loaded.map_err(|error| invalid(&error))?;
+    ask_the_daemons_program(place.to_load())?;
+    let valid = Valid {
+        valid: true,
+        file: loaded.file,
+    };
+    output.answer(&valid, |valid, _| match &valid.file {
+        Some(file) => {
+            let file = render::inline(&file.display().to_string());
+            format!("{file} is valid.\n")
+        }
+        None => "There is no file, and the defaults are valid.\n".to_owned(),
+    })?;
+    if !output.is_json() && !place.was_named() {
+        let warning: Vec<_> = place.warning().into_iter().collect();
+        talk(&warning)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What only the daemon knows: whether a certificate can be read, or a provider be built. Where its
+/// program is not there, nothing of it can be wrong.
+fn ask_the_daemons_program(file: Option<&Path>) -> Result<(), Failure> {
+    let mut command = Command::new(start::program());
+    command.arg("--check");
+    if let Some(file) = file {
+        command.arg("--config").arg(file);
+    }
+    let Ok(answer) = command.output() else {
+        return Ok(());
+    };
+    if answer.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&answer.stderr);
+    let said = said.trim();
+    let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
+    let problem = json!({"line": 0, "key": "", "message": said, "suggestion": null});
+    let answer_json = json!({"valid": false, "file": file, "problems": [problem]});
+    Err(Failure::of_daemon(answer.status.code(), said).with_json(answer_json))
+}
+
+/// A file with mistakes.
+pub(in crate::cli) fn invalid(error: &ConfigError) -> Failure {
+    let problems = error.problems.iter().map(|problem| {
+        json!({
+            "line": problem.line,
+            "key": problem.key,
+            "message": problem.message,
+            "suggestion": problem.suggestion,
+        })
+    });
+    let problems: Vec<_> = problems.collect();
+    let json = json!({"valid": false, "file": error.file, "problems": problems});
+    let message = format!("The configuration is invalid:\n{error}");
+    Failure::new(message)
+        .with_code(Exit::InvalidConfig, "config_invalid")
+        .with_hint("Correct it; nothing was changed. hermes-proxyd.toml(5) explains every key.")
+        .with_json(json)
+}

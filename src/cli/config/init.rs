@@ -1,0 +1,136 @@
+//! `hermesctl config init`: a file to begin with.
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::super::args::InitFlags;
+use super::super::output::{Exit, Failure, Output};
+use super::super::render;
+use super::place::Place;
+use crate::config;
+
+const STARTER: &str = include_str!("starter.toml");
+
+/// Where packages put the schema, seen from the folder of our program.
+const SCHEMA: &str = "../share/hermes-proxyd/hermes-proxyd.schema.json";
+
+#[derive(Serialize)]
+struct Written {
+    file: PathBuf,
+    /// Where the file that was there is kept.
+    backup: Option<PathBuf>,
+}
+
+/// Writes the file.
+pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, Failure> {
+    let file = match flags.file {
+        Some(file) => file,
+        None => Place::find(None).await?.file,
+    };
+    let text = if flags.full { config::EXAMPLE } else { STARTER };
+    let text = schema().map_or_else(String::new, |line| line + "\n") + text;
+    let backup = write(&file, &text, flags.force)?;
+    output.answer(&Written { file, backup }, |written, _| {
+        let name = |path: &Path| render::inline(&path.display().to_string());
+        let mut text = format!("{} was written.\n", name(&written.file));
+        if let Some(backup) = &written.backup {
+            text.extend(["What was there is in ", &name(backup), ".\n"]);
+        }
+        text
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// A line that leads editors to the schema, where that is installed.
+fn schema() -> Option<String> {
+    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let schema = program.parent()?.join(SCHEMA).canonicalize().ok()?;
+    let url = url::Url::from_file_path(schema).ok()?;
+    Some(format!("#:schema {url}\n"))
+}
+
+/// Writes the file for its user alone. One that is there stays, or is kept as a backup.
+fn write(file: &Path, text: &str, force: bool) -> Result<Option<PathBuf>, Failure> {
+    let failed = |error: io::Error| {
+        let name = file.display();
+        if error.kind() == ErrorKind::AlreadyExists {
+            return Failure::new(format!("{name} is there already, and was left as it is.")).with_hint(
+                "`hermesctl config init --force` puts a new one in its place and keeps it as a backup.",
+            );
+        }
+        Failure::new(format!("{name} can't be written: {error}."))
+            .with_hint("Name another file: hermesctl config init FILE")
+    };
+    if let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        platform::make_folder(folder).map_err(failed)?;
+    }
+    let backup = if force {
+        put_aside(file).map_err(failed)?
+    } else {
+        None
+    };
+    let written = platform::create(file).and_then(|mut new| {
+        new.write_all(text.as_bytes())?;
+        new.sync_all()
+    });
+    written.map_err(failed)?;
+    Ok(backup)
+}
+
+/// Gives a file that is there a name that no other has.
+fn put_aside(file: &Path) -> io::Result<Option<PathBuf>> {
+    if fs::symlink_metadata(file).is_err() {
+        return Ok(None);
+    }
+    let names = std::iter::once(String::from(".bak")).chain((1..).map(|n| format!(".bak{n}")));
+    for end in names.take(1000) {
+        let mut name = file.as_os_str().to_owned();
+        name.push(&end);
+        let backup = PathBuf::from(name);
+        if fs::symlink_metadata(&backup).is_err() {
+            fs::rename(file, &backup)?;
+            return Ok(Some(backup));
+        }
+    }
+    Err(io::Error::other("too many backups lie beside it"))
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::{DirBuilder, File, OpenOptions};
+    use std::io;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    use std::path::Path;
+
+    /// A new file that only its user can use.
+    pub(super) fn create(file: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(file)
+    }
+
+    pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::fs::{File, OpenOptions};
+    use std::io;
+    use std::path::Path;
+
+    /// A new file; it lies in the user's profile, which nobody else can open.
+    pub(super) fn create(file: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).open(file)
+    }
+
+    pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(folder)
+    }
+}

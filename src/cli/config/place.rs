@@ -1,0 +1,194 @@
+//! `hermesctl config path`: which file is read, and why.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::super::output::{Exit, Failure, Output};
+use super::super::{connect, render};
+use crate::config;
+use crate::control::protocol::DaemonStatus;
+use crate::paths::Environment;
+
+/// The file that counts.
+#[derive(Debug, Serialize)]
+pub(super) struct Place {
+    pub(super) file: PathBuf,
+    pub(super) exists: bool,
+    why: Why,
+    /// The daemon that runs.
+    pub(super) daemon: Option<Reader>,
+}
+
+/// Why this file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Why {
+    /// It was named.
+    Named,
+    /// The running daemon reads it.
+    Daemon,
+    /// `$XDG_CONFIG_HOME` says so.
+    ConfigHome,
+    /// It is where a configuration lies.
+    Default,
+}
+
+/// A daemon that runs, and what it knows of the file.
+#[derive(Debug, Serialize)]
+pub(super) struct Reader {
+    pub(super) pid: u32,
+    pub(super) file: Option<PathBuf>,
+    pub(super) state: State,
+    #[serde(skip)]
+    pub(super) status: DaemonStatus,
+}
+
+/// What a running daemon knows of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    /// It has what stands in the file.
+    InForce,
+    /// The file was changed, made or removed since.
+    Changed,
+    /// It has another file.
+    Other,
+    /// It does not say.
+    Unknown,
+}
+
+/// Shows the file's place.
+pub(super) async fn path(output: &mut Output) -> Result<Exit, Failure> {
+    let place = Place::find(None).await?;
+    output.answer(&place, |place, _| {
+        render::inline(&place.file.display().to_string()) + "\n"
+    })?;
+    if !output.is_json() {
+        let mut said = place.why();
+        said.extend(place.warning());
+        talk(&said)?;
+    }
+    Ok(Exit::Ok)
+}
+
+impl Place {
+    /// The file that was named, else the one that the running daemon has, else the usual one.
+    pub(super) async fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
+        let env = Environment::from_process();
+        let daemon = match connect().await {
+            Ok(mut client) => client.status().await.ok().map(|status| status.daemon),
+            // A daemon that can't be asked is none that says something else.
+            Err(_) => None,
+        };
+        let theirs = daemon
+            .as_ref()
+            .and_then(|daemon| daemon.config_file.clone());
+        let usual = env.config_file();
+        let (file, why) = match (named, theirs, usual) {
+            (Some(file), _, _) => (file, Why::Named),
+            (None, Some(file), usual) if usual.as_ref() != Some(&file) => (file, Why::Daemon),
+            (None, _, Some(file)) => {
+                let moved = env.has_config_home();
+                (file, if moved { Why::ConfigHome } else { Why::Default })
+            }
+            (None, _, None) => {
+                return Err(
+                    Failure::new("There is no home folder to look for the file in.")
+                        .with_hint("Set HOME, or name the file."),
+                );
+            }
+        };
+        Ok(Self {
+            exists: file.exists(),
+            daemon: daemon.map(|status| Reader::of(status, &file)),
+            file,
+            why,
+        })
+    }
+
+    /// What is to be loaded; `None` for the usual place, where nothing has to be.
+    pub(super) fn to_load(&self) -> Option<&Path> {
+        let usual = matches!(self.why, Why::ConfigHome | Why::Default);
+        (self.exists || !usual).then_some(&self.file)
+    }
+
+    /// Whether the file was named, whatever a daemon has.
+    pub(super) fn was_named(&self) -> bool {
+        self.why == Why::Named
+    }
+
+    /// What a running daemon has that the file does not say, or the other way round.
+    pub(super) fn warning(&self) -> Option<String> {
+        let daemon = self.daemon.as_ref()?;
+        let pid = daemon.pid;
+        match (daemon.state, &daemon.file) {
+            (State::InForce | State::Unknown, _) => None,
+            (State::Changed, None) => Some(format!(
+                "The running hermes-proxyd (pid {pid}) was started without it; have it read: \
+                 hermesctl proxy reload"
+            )),
+            (State::Changed, Some(_)) if !self.exists => Some(format!(
+                "The running hermes-proxyd (pid {pid}) has what stood there; it was removed since."
+            )),
+            (State::Changed, Some(_)) => Some(format!(
+                "It was changed since the running hermes-proxyd (pid {pid}) read it: hermesctl proxy \
+                 reload"
+            )),
+            (State::Other, file) => {
+                let file = file.as_deref().unwrap_or(Path::new("none"));
+                let file = render::inline(&file.display().to_string());
+                Some(format!(
+                    "The running hermes-proxyd (pid {pid}) has another file: {file}"
+                ))
+            }
+        }
+    }
+
+    fn why(&self) -> Vec<String> {
+        let why = match self.why {
+            Why::Named => "It was named.",
+            Why::Daemon => "The running hermes-proxyd was started with it.",
+            Why::ConfigHome => "XDG_CONFIG_HOME says so.",
+            Why::Default => "That is its usual place.",
+        };
+        let absent = "It is not there, so everything is at its default; `hermesctl config init` \
+                      writes one.";
+        let absent = (!self.exists).then(|| absent.to_owned());
+        [why.to_owned()].into_iter().chain(absent).collect()
+    }
+}
+
+impl Reader {
+    fn of(status: DaemonStatus, file: &Path) -> Self {
+        let now = config::digest_of(file);
+        let same = |theirs: &Path| {
+            let resolve = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            resolve(theirs) == resolve(file)
+        };
+        let state = match (&status.config_file, &status.config_digest) {
+            (Some(theirs), _) if !same(theirs) => State::Other,
+            (Some(_), None) => State::Unknown,
+            (Some(_), then) if *then == now => State::InForce,
+            (Some(_), Some(_)) => State::Changed,
+            (None, _) if file.exists() => State::Changed,
+            (None, _) => State::InForce,
+        };
+        Self {
+            pid: status.pid,
+            file: status.config_file.clone(),
+            state,
+            status,
+        }
+    }
+}
+
+/// Says something beside the answer.
+pub(super) fn talk(lines: &[String]) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    for line in lines {
+        writeln!(stderr, "{line}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! `hermesctl config show`: every setting that is in force, and where it comes from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+use url::Url;
+
+use super::super::args::ShowFlags;
+use super::super::output::{Exit, Failure, Output};
+use super::super::render;
+use super::check;
+use super::place::{Place, talk};
+use crate::config::{self, Config, LogFormat, Overrides, Setting};
+use crate::control::protocol::CommandLine;
+use crate::paths::Environment;
+
+/// What the environment says where the file is silent.
+const VARIABLES: [(&str, &[&str]); 3] = [
+    ("hermes_home", &["HERMES_HOME"]),
+    ("providers.nous.base_url", &["NOUS_INFERENCE_BASE_URL"]),
+    (
+        "providers.nous.portal_url",
+        &["HERMES_PORTAL_BASE_URL", "NOUS_PORTAL_BASE_URL"],
+    ),
+];
+
+/// Every setting with its origin.
+#[derive(Serialize)]
+pub(super) struct Effective {
+    file: Option<PathBuf>,
+    settings: Vec<Shown>,
+    #[serde(skip)]
+    written: Vec<Setting>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    key: String,
+    value: Value,
+    origin: Origin,
+}
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "from")]
+enum Origin {
+    Default,
+    File { file: PathBuf, line: usize },
+    Environment { variable: &'static str },
+    CommandLine { pid: u32 },
+}
+
+/// Shows the settings.
+pub(super) async fn show(flags: ShowFlags, output: &mut Output) -> Result<Exit, Failure> {
+    let place = Place::find(flags.file).await?;
+    let effective = effective(&place)?;
+    output.answer(&effective, |effective, _| effective.text(flags.origin))?;
+    if !output.is_json() && !place.was_named() {
+        let warning: Vec<_> = place.warning().into_iter().collect();
+        talk(&warning)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What is in force by that file, and by the daemon that runs with it.
+pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
+    let env = Environment::from_process();
+    let loaded = config::load(place.to_load(), &env).map_err(|error| check::invalid(&error))?;
+    let written = config::settings(&loaded.config);
+    let mut origins = of_file(&written, &loaded.lines, loaded.file.as_deref());
+    let daemon = place.daemon.as_ref().filter(|_| !place.was_named());
+    let (written, pid) = match daemon {
+        Some(daemon) => {
+            let config = with_flags(loaded.config, &daemon.status.command_line);
+            (config::settings(&config), Some(daemon.pid))
+        }
+        None => (written, None),
+    };
+    let settings = written.iter().map(|setting| {
+        let before = origins.remove(&setting.place);
+        let origin = match (before, pid) {
+            (Some((value, origin)), _) if value == setting.value => origin,
+            (_, Some(pid)) => Origin::CommandLine { pid },
+            (_, None) => Origin::Default,
+        };
+        Shown {
+            key: setting.place.clone(),
+            value: json(&setting.value),
+            origin,
+        }
+    });
+    let mut settings: Vec<_> = settings.collect();
+    let given = |key: &str| written.iter().any(|setting| setting.place == key);
+    let from_env = VARIABLES.iter().filter(|(key, _)| !given(key));
+    settings.extend(from_env.filter_map(|(key, variables)| of_environment(key, variables)));
+    Ok(Effective {
+        file: loaded.file,
+        settings,
+        written,
+    })
+}
+
+/// The values of a file with where they come from.
+fn of_file(
+    written: &[Setting],
+    lines: &BTreeMap<String, usize>,
+    file: Option<&Path>,
+) -> BTreeMap<String, (String, Origin)> {
+    let origin = |setting: &Setting| match (lines.get(&setting.place), file) {
+        (Some(line), Some(file)) => Origin::File {
+            file: file.to_owned(),
+            line: *line,
+        },
+        _ => Origin::Default,
+    };
+    let entry = |setting: &Setting| {
+        let value = (setting.value.clone(), origin(setting));
+        (setting.place.clone(), value)
+    };
+    written.iter().map(entry).collect()
+}
+
+/// A setting that only the environment has.
+fn of_environment(key: &str, variables: &[&'static str]) -> Option<Shown> {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (variable, value) = variables
+        .iter()
+        .find_map(|name| Some((*name, value(name)?)))?;
+    Some(Shown {
+        key: key.to_owned(),
+        value: Value::String(without_secrets(&value)),
+        origin: Origin::Environment { variable },
+    })
+}
+
+/// A URL without what could be a password or a token.
+fn without_secrets(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else {
+        return text.to_owned();
+    };
+    // A URL that can't have them has none.
+    url.set_username("").ok();
+    url.set_password(None).ok();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// The configuration of a daemon with these flags. Flags that don't fit any more change nothing.
+fn with_flags(config: Config, line: &CommandLine) -> Config {
+    let format = |name: &String| {
+        let mut names = LogFormat::NAMES.iter();
+        let found = names.find(|(known, _)| known == name);
+        found.map(|(_, format)| *format)
+    };
+    let overrides = Overrides {
+        provider: line.provider.clone(),
+        host: line.host.clone(),
+        port: line.port,
+        log_level: line.log_level.clone(),
+        log_format: line.log_format.as_ref().and_then(format),
+    };
+    config.clone().with_overrides(&overrides).unwrap_or(config)
+}
+
+/// A TOML value as JSON.
+fn json(value: &str) -> Value {
+    let table: Option<toml::Table> = toml::from_str(&format!("value = {value}")).ok();
+    let value = table.and_then(|mut table| table.remove("value"));
+    value
+        .and_then(|value| serde_json::to_value(value).ok())
+        .unwrap_or(Value::Null)
+}
+
+impl Effective {
+    /// The settings as they would be written.
+    pub(super) fn into_written(self) -> Vec<Setting> {
+        self.written
+    }
+
+    /// The settings as a file; what only the environment says stands in comments.
+    fn text(&self, origins: bool) -> String {
+        let origin = |setting: &Setting| {
+            let mut shown = self.settings.iter();
+            let shown = shown.find(|shown| shown.key == setting.place)?;
+            Some(render::inline(&shown.origin.to_string()))
+        };
+        let mut text = String::new();
+        if origins {
+            let file = self.file.as_ref().map(|file| file.display().to_string());
+            let file = file.unwrap_or_else(|| "no file, all defaults".to_owned());
+            text.extend(["# ", &render::inline(&file), "\n"]);
+        }
+        text += &config::to_toml(&self.written, |setting| origin(setting).filter(|_| origins));
+        for shown in &self.settings {
+            if let Origin::Environment { .. } = shown.origin {
+                let value = render::inline(&shown.value.to_string());
+                let line = format!("\n# {} = {value}  # {}\n", shown.key, shown.origin);
+                text.push_str(&line);
+            }
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, line } => {
+                let name = file.file_name().unwrap_or(file.as_os_str());
+                write!(f, "{}:{line}", name.display())
+            }
+            Self::Environment { variable } => {
+                write!(f, "environment of this shell: {variable}")
+            }
+            Self::CommandLine { pid } => write!(f, "command line of hermes-proxyd (pid {pid})"),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What each key means and is without being set: the reader's keys, the defaults and the comments of
+//! `config.example.toml`, put together; pure.
+
+use std::collections::BTreeMap;
+
+use super::shape::{Key, Takes, shape};
+use super::{file, written};
+use crate::paths::Environment;
+
+/// The example with every key and its comment.
+pub const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+/// The smallest file in which every key that has a default stands at it.
+const WITH_A_HOOK: &str = "[[hooks]]\ncommand = [\"x\"]\n";
+
+/// What stands in [`WITH_A_HOOK`], or is only the built-in provider's.
+const WITHOUT_A_DEFAULT: [&str; 2] = ["hooks[].command", "providers.<name>.type"];
+
+/// A key with all that is to be said of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, and what it takes.
+    pub key: Key,
+    /// Its value as TOML where the file leaves it out, if it has one then.
+    pub default: Option<String>,
+    /// What it means, in the words of the example.
+    pub text: String,
+}
+
+impl Entry {
+    /// The key within its table.
+    pub fn name(&self) -> &str {
+        let name = self.key.pattern.rsplit_once('.');
+        name.map_or(self.key.pattern.as_str(), |(_, name)| name)
+    }
+
+    /// The pattern of the table that it stands in; empty at the top level.
+    pub fn table(&self) -> &str {
+        let table = self.key.pattern.rsplit_once('.');
+        table.map_or("", |(table, _)| table)
+    }
+
+    /// The pattern of the table that it is, for the keys within.
+    pub fn tables(&self) -> String {
+        let pattern = &self.key.pattern;
+        match self.key.takes {
+            Takes::Tables => format!("{pattern}[]"),
+            Takes::NamedTables => format!("{pattern}.<name>"),
+            Takes::Table
+            | Takes::Text(_)
+            | Takes::Word(_)
+            | Takes::Texts(_)
+            | Takes::Words(_)
+            | Takes::Flag
+            | Takes::Count(_)
+            | Takes::Size(_)
+            | Takes::Duration(_) => pattern.clone(),
+        }
+    }
+
+    /// Whether it opens a table.
+    pub fn is_table(&self) -> bool {
+        matches!(
+            self.key.takes,
+            Takes::Table | Takes::Tables | Takes::NamedTables
+        )
+    }
+}
+
+/// Everything that the file may hold, in the reader's order.
+pub fn reference() -> Vec<Entry> {
+    let (texts, defaults) = (texts(), defaults());
+    let entry = |key: Key| Entry {
+        default: defaults.get(&key.pattern).cloned(),
+        text: texts.get(&key.pattern).cloned().unwrap_or_default(),
+        key,
+    };
+    shape().into_iter().map(entry).collect()
+}
+
+/// How values are written: the last words before the example's first key.
+pub fn notation() -> String {
+    let lines = EXAMPLE.lines().take_while(|line| line.starts_with('#'));
+    let lines: Vec<_> = lines
+        .map(|line| line.trim_start_matches('#').trim())
+        .collect();
+    let last = lines.rsplit(|line| line.is_empty()).next();
+    last.unwrap_or_default().join(" ")
+}
+
+fn defaults() -> BTreeMap<String, String> {
+    let read = file::read(WITH_A_HOOK, "".as_ref(), &Environment::default());
+    let settings = read.config.map(|config| written::settings(&config));
+    let settings = settings.into_iter().flatten();
+    let patterns = settings.map(|setting| {
+        let table = match setting.place.rsplit_once('.') {
+            Some((table, _)) if table.starts_with("providers.") => "providers.<name>".to_owned(),
+            Some((table, _)) => table.replace("[0]", "[]"),
+            None => String::new(),
+        };
+        (dotted(&table, setting.key), setting.value)
+    });
+    patterns
+        .filter(|(pattern, _)| !WITHOUT_A_DEFAULT.contains(&pattern.as_str()))
+        .collect()
+}
+
+/// The example's comments by the keys that they stand above, at the first place of each. A key without
+/// one shares that of the line before it.
+fn texts() -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    let (mut table, mut comment, mut last) = (String::new(), Vec::new(), String::new());
+    for line in EXAMPLE.lines() {
+        let words = line.strip_prefix("# ");
+        if let Some(words) = words.or_else(|| (line == "#").then_some("")) {
+            comment.push(words);
+            continue;
+        }
+        let code = line.strip_prefix('#').unwrap_or(line);
+        if !comment.is_empty() {
+            last = comment.join(" ");
+            comment.clear();
+        }
+        let pattern = if let Some(opened) = code.strip_prefix('[') {
+            table = opened_table(opened);
+            table.trim_end_matches("[]").to_owned()
+        } else if let Some((key, _)) = code.split_once(" = ") {
+            dotted(&table, key)
+        } else {
+            last.clear();
+            continue;
+        };
+        texts.entry(pattern).or_insert_with(|| last.clone());
+    }
+    texts
+}
+
+/// The pattern of `[[listen]]`, `[limits]` or `[providers.nous]`, without its first bracket.
+fn opened_table(header: &str) -> String {
+    let name = header.trim_matches(['[', ']']);
+    match name.split_once('.') {
+        Some((tables, _)) => format!("{tables}.<name>"),
+        None if header.starts_with('[') => format!("{name}[]"),
+        None => name.to_owned(),
+    }
+}
+
+fn dotted(table: &str, key: &str) -> String {
+    if table.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{table}.{key}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_explained() {
+        for entry in reference() {
+            let pattern = &entry.key.pattern;
+            let silent = pattern == "providers";
+            assert!(
+                silent || entry.text.len() > 20,
+                "{pattern}: {:?}",
+                entry.text
+            );
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_example() {
+        let entries = reference();
+        let default = |pattern: &str| {
+            let mut entries = entries.iter();
+            let entry = entries.find(|entry| entry.key.pattern == pattern);
+            entry.unwrap().default.clone()
+        };
+        for (pattern, value) in [
+            ("default_provider", "\"nous\""),
+            ("listen[].address", "\"127.0.0.1:8645\""),
+            ("limits.connections", "1024"),
+            ("providers.<name>.append_done", "true"),
+            ("hooks[].timeout", "\"10s\""),
+        ] {
+            assert_eq!(default(pattern).as_deref(), Some(value), "{pattern}");
+        }
+        for pattern in ["hermes_home", "hooks[].command", "providers.<name>.type"] {
+            assert_eq!(default(pattern), None, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What is wrong with a file, what may stand in it, and what does; pure.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+
+use toml::de::DeValue;
+
+use super::error::Problem;
+use super::shape::{Key, Takes};
+
+/// What is wrong with one value.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    /// What is wrong, and what would be right.
+    pub(super) message: String,
+    /// The text that was probably meant.
+    pub(super) suggestion: Option<String>,
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) key: String,
+}
+
+/// A value, and where it stands.
+#[derive(Debug)]
+pub(super) struct Field<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+/// The problems of one file, the keys that its reader knows, and those that stand in it.
+#[derive(Debug)]
+pub(super) struct Report {
+    line_ends: Vec<usize>,
+    broken_lines: BTreeSet<usize>,
+    problems: RefCell<Vec<Problem>>,
+    known: RefCell<Vec<Key>>,
+    lines: RefCell<BTreeMap<String, usize>>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            suggestion: None,
+        }
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
+
+impl Report {
+    /// The report on a file with this text, which has these syntax errors.
+    pub(super) fn new(text: &str, syntax: &[toml::de::Error]) -> Self {
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        let mut report = Self {
+            line_ends,
+            broken_lines: BTreeSet::new(),
+            problems: RefCell::default(),
+            known: RefCell::default(),
+            lines: RefCell::default(),
+        };
+        for error in syntax {
+            let line = report.line(&error.span().unwrap_or_default());
+            if report.broken_lines.insert(line) {
+                report.problems.borrow_mut().push(Problem {
+                    line,
+                    key: String::new(),
+                    message: format!("this is not TOML: {}", error.message().trim()),
+                    suggestion: None,
+                });
+            }
+        }
+        report
+    }
+
+    /// Adds a problem, unless the line is not TOML: then its value is the parser's guess.
+    pub(super) fn add(&self, place: &Place, wrong: impl Into<Wrong>) {
+        if self.broken_lines.contains(&place.line) {
+            return;
+        }
+        let Wrong {
+            message,
+            suggestion,
+        } = wrong.into();
+        self.problems.borrow_mut().push(Problem {
+            line: place.line,
+            key: place.key.clone(),
+            message,
+            suggestion,
+        });
+    }
+
+    /// All problems in the order of their lines, all keys that were asked for, and the lines of those
+    /// that were found.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Key>, BTreeMap<String, usize>) {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        (problems, self.known.into_inner(), self.lines.into_inner())
+    }
+
+    /// This key stands in the file.
+    pub(super) fn found(&self, place: &Place) {
+        let entry = (place.key.clone(), place.line);
+        self.lines.borrow_mut().extend([entry]);
+    }
+
+    /// The file may hold this key.
+    pub(super) fn know(&self, pattern: String, takes: Takes) {
+        let mut known = self.known.borrow_mut();
+        if !known.iter().any(|key| key.pattern == pattern) {
+            known.push(Key { pattern, takes });
+        }
+    }
+
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        self.line_ends.partition_point(|end| *end < span.start) + 1
+    }
+
+    pub(super) fn accept<T>(&self, place: Place, value: Result<T, Wrong>) -> Option<Field<T>> {
+        match value {
+            Ok(value) => Some(Field { value, place }),
+            Err(wrong) => {
+                self.add(&place, wrong);
+                None
+            }
+        }
+    }
+
+    pub(super) fn wrong_type(&self, place: &Place, expected: &str, found: &DeValue<'_>) {
+        let found = match found {
+            DeValue::Integer(_) => "an integer",
+            DeValue::Array(_) => "an array",
+            DeValue::String(_) => "a string",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date or time",
+            DeValue::Table(_) => "a table",
+        };
+        self.add(place, format!("expected {expected}, found {found}"));
+    }
+}

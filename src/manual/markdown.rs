@@ -1,0 +1,64 @@
+//! `docs/configuration.md`: every key of the file, for people who read it on the web; pure.
+
+use crate::config::{Entry, notation, reference};
+
+const HEAD: &str = "\
+# Configuration
+
+`hermes-proxyd` needs no configuration. What a file leaves out is at its default.
+
+- `hermesctl config path` says which file is read, usually `~/.config/hermes-proxyd/config.toml`.
+- `hermesctl config init` writes one to begin with, `hermesctl config init --full` one with every key.
+- `hermesctl config check` tells every mistake with its line.
+- `hermesctl config show --origin` shows what is in force, and where each setting comes from. It shows the
+  whole file, also what may be secret in the address of a hook.
+- `hermesctl proxy reload` applies a change.
+- `hermesctl config schema` prints a JSON schema for editors. `hermesctl config init` leads them to it
+  where a package has installed it.
+
+This page is made of the program's own list of keys and of the comments in `config.example.toml`.
+";
+
+/// The page.
+pub fn configuration() -> String {
+    let entries = reference();
+    let mut text = HEAD.to_owned();
+    text.extend(["\n", &notation(), "\n"]);
+    let top = |entry: &&Entry| entry.table().is_empty() && !entry.is_table();
+    text += "\n## Top level\n";
+    keys(&mut text, entries.iter().filter(top));
+    for table in entries.iter().filter(|entry| entry.is_table()) {
+        let pattern = table.tables();
+        let within = entries.iter().filter(|entry| entry.table() == pattern);
+        let within: Vec<_> = within.filter(|entry| !entry.is_table()).collect();
+        if within.is_empty() || table.name() == "<name>" {
+            continue;
+        }
+        let about = entries.iter().find(|entry| entry.key.pattern == pattern);
+        let about = about.map_or(table.text.as_str(), |entry| entry.text.as_str());
+        text.extend(["\n## `", &heading(&pattern), "`\n\n", about, "\n"]);
+        keys(&mut text, within.into_iter());
+    }
+    text
+}
+
+fn keys<'e>(text: &mut String, entries: impl Iterator<Item = &'e Entry>) {
+    for entry in entries {
+        let default = entry.default.as_ref();
+        let default = default.map_or_else(
+            || "No default".to_owned(),
+            |value| format!("Default: `{value}`"),
+        );
+        let takes = entry.key.takes.describe();
+        text.extend(["\n### `", entry.name(), "`\n\n"]);
+        text.extend([&entry.text, "\n\n", &default, "; ", &takes, ".\n"]);
+    }
+}
+
+/// The line that opens the table.
+pub(super) fn heading(pattern: &str) -> String {
+    pattern.strip_suffix("[]").map_or_else(
+        || format!("[{pattern}]"),
+        |pattern| format!("[[{pattern}]]"),
+    )
+}
