@@ -67,10 +67,17 @@ const STAYS: &[(&str, &[&str])] = &[
     ("signal_hook", &["daemon/signals.rs"]),
     ("tracing_subscriber", &["daemon/logging.rs"]),
     ("tracing_journald", &["daemon/logging.rs"]),
-    ("clap", &["cli/args/", "daemon/args.rs"]),
+    (
+        "clap",
+        &["cli/args/", "cli/render/shown.rs", "daemon/args.rs"],
+    ),
     (
         "console::",
-        &["cli/auth/terminal.rs", "cli/auth/waiting.rs"],
+        &[
+            "cli/auth/terminal.rs",
+            "cli/auth/waiting.rs",
+            "cli/screen.rs",
+        ],
     ),
     ("open::that", &["cli/auth/browser.rs"]),
     ("qrcode", &["cli/auth/qr.rs"]),
@@ -98,6 +105,7 @@ const PURE: &[&str] = &[
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
     "cli/probe/reading.rs",
+    "cli/render/page.rs",
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",

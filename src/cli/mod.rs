@@ -6,11 +6,13 @@ mod args;
 mod auth;
 mod clients;
 mod connection;
+mod home;
 mod human;
 mod output;
 mod probe;
 mod proxy;
 mod render;
+mod screen;
 mod start;
 mod version;
 
@@ -41,7 +43,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
     match noun {
         Noun::Proxy(ProxyVerb::Start(flags)) => start::start(&flags),
-        Noun::Proxy(ProxyVerb::Status) => block_on(proxy::status(output)),
+        Noun::Status(flags) | Noun::Proxy(ProxyVerb::Status(flags)) => {
+            block_on(home::status(flags, output))
+        }
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),

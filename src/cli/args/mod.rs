@@ -12,7 +12,7 @@ use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
-pub(super) use proxy::{ProxyVerb, StartFlags, TestFlags};
+pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
@@ -25,7 +25,7 @@ Exit codes:
   3   hermes-proxyd is not running
   4   a login is needed
   78  the configuration is invalid
-  130 Ctrl-C ended it; nothing has changed")]
+  130 Ctrl-C ended it")]
 pub(super) struct Arguments {
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -37,6 +37,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Noun {
+    /// Show whether all is well; the same as `hermesctl proxy status`
+    Status(StatusFlags),
     /// See and steer the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),
