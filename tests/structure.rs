@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("clients", &["clock", "secret"]),
     ("hooks", &["config", "provider"]),
+    ("service", &["paths"]),
     (
         "proxy",
         &["clients", "clock", "config", "credentials", "provider"],
@@ -40,12 +41,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("cli", &["config", "control", "paths"]),
+    ("cli", &["config", "control", "paths", "service"]),
 ];
 
 /// A crate, and the only files and folders that may name it.
 const STAYS: &[(&str, &[&str])] = &[
-    ("tokio::process", &["cli/connection.rs", "hooks/command.rs"]),
+    (
+        "tokio::process",
+        &["cli/connection.rs", "hooks/command.rs", "service/tool.rs"],
+    ),
     ("interprocess", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
     ("service_binding", &["daemon/service_manager.rs"]),
@@ -120,6 +124,10 @@ const PURE: &[&str] = &[
     "credentials/schedule.rs",
     "hooks/notice.rs",
     "provider/jwt.rs",
+    "service/carried.rs",
+    "service/launchd/agent.rs",
+    "service/systemd/unit.rs",
+    "service/task/definition.rs",
     "proxy/framing.rs",
     "proxy/framing/violation.rs",
     "proxy/events.rs",

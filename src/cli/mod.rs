@@ -10,9 +10,12 @@ mod home;
 mod human;
 mod output;
 mod probe;
+mod programs;
 mod proxy;
 mod render;
 mod screen;
+mod service;
+mod setup;
 mod start;
 mod version;
 
@@ -51,6 +54,8 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
+        Noun::Service(verb) => block_on(service::service(verb, output)),
+        Noun::Setup(flags) => block_on(setup::setup(flags, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }

@@ -78,6 +78,16 @@ impl Failure {
         }
     }
 
+    /// A failure in the words of an error and of what caused it.
+    pub(super) fn of_error(error: &dyn std::error::Error) -> Self {
+        Self::new(capital(&sentence(error)))
+    }
+
+    /// Whether it has this code.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// The same with what mends it.
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {
@@ -151,8 +161,8 @@ impl From<ClientError> for Failure {
             ClientError::NotRunning { .. } => failure
                 .with_code(Exit::NotRunning, "not_running")
                 .with_hint(
-                    "Start it with `hermesctl proxy start`, or `systemctl --user start \
-                     hermes-proxyd` where it is installed as a service.",
+                    "Start it with `hermesctl service start` where it is installed as a service, \
+                     else with `hermesctl proxy start`; `hermesctl setup` makes everything ready.",
                 ),
             ClientError::NoPermission { .. } => failure
                 .with_code(Exit::Failed, "no_permission")
@@ -196,6 +206,12 @@ fn sentence(error: &dyn std::error::Error) -> String {
     ended(text)
 }
 
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(letters).collect()
+}
+
 fn ended(text: String) -> String {
     if text.ends_with('.') {
         text
@@ -229,6 +245,14 @@ impl Output {
     /// From now on each JSON value takes one line.
     pub(super) fn in_lines(&mut self) {
         self.lines = true;
+    }
+
+    /// Writes what `render` makes for a person; a program is told nothing.
+    pub(super) fn tell(&self, render: impl FnOnce(Style) -> String) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        write_out(&render(self.style))
     }
 
     /// Writes the answer: as JSON, or as the text that `render` makes of it.

@@ -5,6 +5,8 @@ pub(super) mod clients;
 pub(super) mod home;
 mod page;
 pub(super) mod probe;
+pub(super) mod service;
+pub(super) mod setup;
 
 use std::fmt::Display;
 
@@ -47,7 +49,7 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
     }
     if !report.needs_restart.is_empty() {
         text += &style.prose(
-            "To apply the rest, restart hermes-proxyd: `systemctl --user restart hermes-proxyd` \
+            "To apply the rest, restart hermes-proxyd: `hermesctl service restart` \
              where it is a service.",
         );
     }

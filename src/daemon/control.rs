@@ -53,33 +53,7 @@ pub(super) struct Answers {
 #[async_trait]
 impl Handler for Answers {
     async fn status(&self) -> Status {
-        let now = self.clock.now();
-        let view = self.view.load();
-        let mut providers: Vec<_> = view
-            .reports
-            .iter()
-            .map(|report| provider_status(report, &view, now))
-            .collect();
-        providers.sort_by_key(|provider| !provider.default);
-        Status {
-            now: Timestamp(now),
-            daemon: DaemonStatus {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                started_at: Timestamp(self.started_at),
-                uptime_seconds: (now - self.started_at)
-                    .num_seconds()
-                    .try_into()
-                    .unwrap_or(0),
-                config_file: view.config_file.clone(),
-            },
-            listeners: self
-                .ports
-                .iter()
-                .map(|port| listener_status(port, &view))
-                .collect(),
-            providers,
-        }
+        self.picture()
     }
 
     async fn providers(&self) -> Providers {
@@ -150,6 +124,37 @@ impl Handler for Answers {
 }
 
 impl Answers {
+    /// How the daemon and its providers are now.
+    pub(super) fn picture(&self) -> Status {
+        let now = self.clock.now();
+        let view = self.view.load();
+        let mut providers: Vec<_> = view
+            .reports
+            .iter()
+            .map(|report| provider_status(report, &view, now))
+            .collect();
+        providers.sort_by_key(|provider| !provider.default);
+        Status {
+            now: Timestamp(now),
+            daemon: DaemonStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started_at: Timestamp(self.started_at),
+                uptime_seconds: (now - self.started_at)
+                    .num_seconds()
+                    .try_into()
+                    .unwrap_or(0),
+                config_file: view.config_file.clone(),
+            },
+            listeners: self
+                .ports
+                .iter()
+                .map(|port| listener_status(port, &view))
+                .collect(),
+            providers,
+        }
+    }
+
     /// The provider of this name, or the default one.
     fn report(&self, name: Option<&str>) -> Result<Report, ControlError> {
         let view = self.view.load();

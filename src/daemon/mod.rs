@@ -3,7 +3,7 @@
 //! - [`args`]: the command line.
 //! - `process`, `logging`, `signals`, `service_manager`, `port_holder`: the process and its
 //!   surroundings.
-//! - `watchdog`: whether all that matters lives.
+//! - `watchdog`: whether all that matters lives; `status_line`: how it is, for the service manager.
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
 //! - `control`, `logins`, `clients`: what hermesctl is told, and what it asks for.
@@ -25,6 +25,7 @@ mod process;
 mod run;
 mod service_manager;
 mod signals;
+mod status_line;
 mod stdio;
 mod watchdog;
 

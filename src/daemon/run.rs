@@ -19,13 +19,13 @@ use super::logins::Logins;
 use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::watchdog::Watchdog;
-use super::{port_holder, service_manager, signals};
+use super::{port_holder, service_manager, signals, status_line};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
     self, Config, ConfigError, ListenAddress, Loaded, OverrideError, Overrides, OwnListenerError,
 };
-use crate::control::endpoint::{BindError, Endpoint};
+use crate::control::endpoint::{BindError, Endpoint, Listener};
 use crate::control::protocol::{ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
@@ -136,6 +136,7 @@ struct Daemon {
     gateway: Arc<Gateway>,
     clients: Registry,
     view: Arc<ArcSwap<View>>,
+    answers: Arc<Answers>,
 }
 
 /// What ends, in this order.
@@ -203,10 +204,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         view: view.clone(),
         reloads,
     });
-    let (tracker, token) = (stops.control.clone(), stops.control_stop.clone());
-    stops
-        .control
-        .spawn(async move { server::serve(control, answers, token, &tracker).await });
+    stops.answer(control, answers.clone());
 
     let mut daemon = Daemon {
         origin,
@@ -217,6 +215,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         gateway,
         clients,
         view,
+        answers,
     };
     service_manager::ready(&daemon.summary());
     stops.live(daemon.view.clone(), ports);
@@ -381,20 +380,7 @@ impl Daemon {
 
     /// For `systemctl status`.
     fn summary(&self) -> String {
-        let state = |report: &super::fleet::Report| {
-            let ready = report.upstream.credentials.is_authenticated();
-            format!(
-                "{} {}",
-                report.upstream.name,
-                if ready { "ready" } else { "needs a login" }
-            )
-        };
-        self.fleet
-            .reports()
-            .iter()
-            .map(state)
-            .collect::<Vec<_>>()
-            .join(", ")
+        status_line::line(&self.answers.picture())
     }
 }
 
@@ -440,6 +426,15 @@ impl Stops {
     fn logins(&self, clock: Arc<dyn Clock>, view: Arc<ArcSwap<View>>) -> Logins {
         let tasks = (self.control.clone(), self.control_stop.clone());
         Logins::new(clock, tasks, view)
+    }
+
+    /// Answers hermesctl, and tells the service manager how the daemon is.
+    fn answer(&self, control: Listener, answers: Arc<Answers>) {
+        let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
+        let told = status_line::keep_told(answers.clone(), stop.clone());
+        self.control.spawn(told);
+        self.control
+            .spawn(async move { server::serve(control, answers, stop, &tracker).await });
     }
 
     /// Signs of life for the service manager's watchdog.

@@ -17,6 +17,15 @@ mod systemd {
         notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
+    /// Whether there is somebody to tell.
+    pub(in crate::daemon) fn listens() -> bool {
+        std::env::var_os("NOTIFY_SOCKET").is_some()
+    }
+
+    pub(in crate::daemon) fn status(text: &str) {
+        notify(&[NotifyState::Status(text)]);
+    }
+
     pub(in crate::daemon) fn reloading() {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -44,6 +53,12 @@ mod systemd {
 
     pub(in crate::daemon) fn ready(_status: &str) {}
 
+    pub(in crate::daemon) fn listens() -> bool {
+        false
+    }
+
+    pub(in crate::daemon) fn status(_text: &str) {}
+
     pub(in crate::daemon) fn reloading() {}
 
     pub(in crate::daemon) fn stopping() {}
@@ -55,7 +70,7 @@ mod systemd {
     }
 }
 
-pub(super) use systemd::{alive, ready, reloading, stopping, watchdog};
+pub(super) use systemd::{alive, listens, ready, reloading, status, stopping, watchdog};
 
 #[cfg(target_os = "linux")]
 mod activation {

@@ -3,6 +3,7 @@
 mod auth;
 mod clients;
 mod proxy;
+mod service;
 
 use std::ffi::OsString;
 
@@ -13,6 +14,7 @@ use super::output::Exit;
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
+pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
@@ -39,6 +41,8 @@ pub(super) struct Arguments {
 pub(super) enum Noun {
     /// Show whether all is well; the same as `hermesctl proxy status`
     Status(StatusFlags),
+    /// Make everything ready for apps: configuration, login, service, test request
+    Setup(SetupFlags),
     /// See and steer the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),
@@ -46,6 +50,9 @@ pub(super) enum Noun {
     Auth(Auth),
     /// Give apps keys for the port, with hermes-proxyd running or not
     Clients(Clients),
+    /// Have hermes-proxyd started by itself, at login or at boot
+    #[command(subcommand)]
+    Service(ServiceVerb),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }

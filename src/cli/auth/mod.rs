@@ -13,6 +13,8 @@ use std::path::Path;
 use chrono::Local;
 use serde::Serialize;
 
+pub(super) use terminal::agreed;
+
 use super::args::{Auth, AuthVerb, LogoutFlags};
 use super::connection::{Connection, ask, finish};
 use super::output::{Exit, Failure, Output};

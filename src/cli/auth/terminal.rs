@@ -66,15 +66,27 @@ pub(super) fn say(text: &str) {
 
 /// A person's yes or no; no when nobody can be asked, which is `None`.
 pub(super) fn confirmed(question: &str) -> Option<bool> {
+    let answer = asked(&format!("{question} [y/N] "))?;
+    Some(["y", "yes"].contains(&answer.as_str()))
+}
+
+/// The same where Enter means yes.
+pub(in crate::cli) fn agreed(question: &str) -> Option<bool> {
+    let answer = asked(&format!("{question} [Y/n] "))?;
+    Some(["", "y", "yes"].contains(&answer.as_str()))
+}
+
+/// What a person answers; a closed input is a no.
+fn asked(question: &str) -> Option<String> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
     }
-    say(&format!("{question} [y/N] "));
+    say(question);
     let mut answer = String::new();
     let read = io::stdin().read_line(&mut answer);
     if !matches!(read, Ok(1..)) {
         say("\n");
+        return Some("no".to_owned());
     }
-    let answer = answer.trim().to_lowercase();
-    Some(read.is_ok() && ["y", "yes"].contains(&answer.as_str()))
+    Some(answer.trim().to_lowercase())
 }

@@ -1,0 +1,143 @@
+//! What is told about the service, and what a command did step by step.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{Style, Tone, inline, printable};
+use crate::cli::service::{Report, ServiceJson};
+use crate::service::{Outcome, Step};
+
+/// One step: what, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(in crate::cli) struct Line {
+    pub(in crate::cli) what: String,
+    /// `done`, `already`, or `left`, which means that it was not done.
+    pub(in crate::cli) result: &'static str,
+    /// Why it was not done, or what does it.
+    pub(in crate::cli) advice: Option<String>,
+}
+
+impl Line {
+    pub(in crate::cli) fn done_unless(already: bool, what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            result: if already { "already" } else { "done" },
+            advice: None,
+        }
+    }
+
+    pub(in crate::cli) fn left(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            result: "left",
+            advice: Some(advice.into()),
+        }
+    }
+}
+
+impl From<Step> for Line {
+    fn from(step: Step) -> Self {
+        match step.outcome {
+            Outcome::Done => Self::done_unless(false, step.what),
+            Outcome::Already => Self::done_unless(true, step.what),
+            Outcome::Left(advice) => Self::left(step.what, advice),
+        }
+    }
+}
+
+/// A step as a line, with a second one for what is to be done about it.
+pub(in crate::cli) fn line(line: &Line, style: Style) -> String {
+    let tone = match line.result {
+        "done" => Tone::Good,
+        "already" => Tone::Label,
+        _ => Tone::Waiting,
+    };
+    let result = style.paint(tone, &format!("{:<9}", line.result));
+    let mut text = format!("{result}{}\n", inline(&line.what));
+    if let Some(advice) = &line.advice {
+        // Writing to a String can't fail.
+        let _written = writeln!(text, "         {}", inline(advice));
+    }
+    text
+}
+
+/// The steps, and how the service is now.
+pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
+    let steps = report.steps.iter().map(|step| line(step, style));
+    let mut text: String = steps.collect();
+    if let Some(status) = &report.service.status {
+        let _written = writeln!(text, "{}", inline(status));
+    }
+    text
+}
+
+/// What was taken away, and what was not.
+pub(in crate::cli) fn uninstalled(lines: &[Line], kept: &[String], style: Style) -> String {
+    let mut text: String = lines.iter().map(|step| line(step, style)).collect();
+    if lines.is_empty() {
+        text += "The service was not installed; nothing has changed.\n";
+    }
+    text += "Your login stays; `hermesctl auth logout` forgets it.\n";
+    for path in kept {
+        let _written = writeln!(text, "{} stays.", inline(path));
+    }
+    text
+}
+
+/// How the service is.
+pub(in crate::cli) fn status(service: &ServiceJson, style: Style) -> String {
+    let mut text = String::new();
+    let mut row = |label: &str, value: &str| text += &style.row("", label, 12, value);
+    let manager = match service.manager {
+        "systemd" => "systemd",
+        "launchd" => "launchd",
+        _ => "Task Scheduler",
+    };
+    let file = service.file.as_deref().map_or_else(
+        || "not installed; `hermesctl service install` does it".to_owned(),
+        |file| format!("{manager}, {}", inline(file)),
+    );
+    row("service", &file);
+    if let Some(pid) = service.other_pid {
+        let word = format!("hermes-proxyd runs as process {pid}, but not as the service");
+        row("beside it", &word);
+    }
+    if service.installed {
+        row("starts", &starts(service));
+        row("state", &state(service, style));
+        if let Some(status) = &service.status {
+            row("says", &inline(status));
+        }
+        if service.socket == Some(true) {
+            row("port", "held by systemd, also while the service restarts");
+        }
+        row("log", &inline(&service.log_command));
+    }
+    text
+}
+
+fn starts(service: &ServiceJson) -> String {
+    let when = match (service.enabled, service.linger) {
+        (false, _) => "only by hand; `hermesctl service install` changes that",
+        (true, Some(true)) => "at boot, and runs on after logout",
+        (true, Some(false)) => {
+            "at login, and ends with the last logout; `loginctl enable-linger` changes that"
+        }
+        (true, None) => "at login",
+    };
+    when.to_owned()
+}
+
+fn state(service: &ServiceJson, style: Style) -> String {
+    if let Some(pid) = service.pid {
+        let since = service.since.map(|since| format!(" since {since}"));
+        let running = style.paint(Tone::Good, "running");
+        return format!("{running}, process {pid}{}", since.unwrap_or_default());
+    }
+    let stopped = style.paint(Tone::Bad, "not running");
+    match &service.last_failure {
+        Some(failure) => format!("{stopped}: {}", printable(failure)),
+        None => format!("{stopped}; `hermesctl service start` starts it"),
+    }
+}

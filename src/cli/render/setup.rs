@@ -1,0 +1,34 @@
+//! What `hermesctl setup` says at its end.
+
+use super::{Style, Tone, inline};
+use crate::cli::setup::SetUp;
+use crate::control::protocol::ProviderStatus;
+
+/// Whose login was found.
+pub(in crate::cli) fn login(provider: &ProviderStatus) -> String {
+    let name = inline(&provider.display_name);
+    let Some(login) = &provider.login else {
+        return format!("login of {name}");
+    };
+    let whose = if login.separate {
+        "hermes-proxyd's own"
+    } else {
+        "shared with Hermes Agent"
+    };
+    let store = inline(&login.store.display().to_string());
+    format!("login of {name}, {whose}, in {store}")
+}
+
+/// What an app is configured with, or what is still to be done.
+pub(in crate::cli) fn outcome(outcome: &SetUp, style: Style) -> String {
+    let Some(url) = &outcome.base_url else {
+        return "\nStart it with `hermesctl proxy start`, then run `hermesctl setup` again.\n"
+            .to_owned();
+    };
+    let fine = style.paint(Tone::Good, "All is well.");
+    let url = inline(url);
+    format!(
+        "\n{fine} Apps use:\n  OPENAI_BASE_URL={url}\n  OPENAI_API_KEY=anything\n\
+         For the settings of an app: `hermesctl connect APP`\n"
+    )
+}

@@ -1,0 +1,267 @@
+//! `hermesctl setup`: from nothing to an app's first answer, step by step; safe to run again.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::args::{Auth, AuthVerb, LoginFlags, SetupFlags};
+use super::auth;
+use super::connection::{Connection, finish};
+use super::output::{Exit, Failure, Output};
+use super::probe::{self, Question};
+use super::render::service::Line;
+use super::{connect, render, service};
+use crate::config;
+use crate::control::protocol::{ListenerStatus, ProviderState, ProviderStatus, Status};
+use crate::paths::Environment;
+use crate::service::{Service, ServiceError};
+
+/// What is written where there is no configuration.
+const CONFIGURATION: &str = include_str!("setup/config.toml");
+
+/// A login that was just made is in use within this time.
+const LOGIN: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The outcome in JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct SetUp {
+    pub(super) steps: Vec<Line>,
+    /// Whether hermes-proxyd runs and a test request was answered.
+    pub(super) ready: bool,
+    /// What an app is configured with; `None` while hermes-proxyd does not run.
+    pub(super) base_url: Option<String>,
+    pub(super) test: Option<probe::Report>,
+}
+
+/// The steps so far, each of which is shown as it is done.
+struct Progress<'a> {
+    output: &'a mut Output,
+    steps: Vec<Line>,
+}
+
+impl Progress<'_> {
+    fn tell(&mut self, line: Line) -> Result<(), Failure> {
+        self.output
+            .tell(|style| render::service::line(&line, style))?;
+        self.steps.push(line);
+        Ok(())
+    }
+}
+
+/// Does it.
+pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit, Failure> {
+    output.in_lines();
+    let environment = Environment::from_process();
+    if !flags.yes && !agreed(&environment, &flags)? {
+        return Err(Failure::new("Nothing has changed."));
+    }
+    let mut progress = Progress {
+        output,
+        steps: Vec::new(),
+    };
+    progress.tell(configuration(&environment)?)?;
+    if let Some(exit) = login(&flags, &mut progress).await? {
+        return Ok(exit);
+    }
+    let exit = run(&flags, &environment, &mut progress).await?;
+    let (ready, base_url, test) = match connect().await {
+        Ok(mut client) => {
+            let status = in_use(&mut client).await?;
+            let base_url = base_url(&status.listeners);
+            let test = test(&status, &mut progress).await?;
+            (true, base_url, test)
+        }
+        Err(failure) if failure.exit == Exit::NotRunning => (false, None, None),
+        Err(failure) => return Err(failure),
+    };
+    let Progress { output, steps } = progress;
+    let outcome = SetUp {
+        steps,
+        ready,
+        base_url,
+        test,
+    };
+    output.answer(&outcome, render::setup::outcome)?;
+    Ok(if ready { Exit::Ok } else { exit })
+}
+
+/// Whether a person before the terminal wants what a first run does. Where nobody can be asked, the
+/// command itself is the word for it.
+fn agreed(environment: &Environment, flags: &SetupFlags) -> Result<bool, Failure> {
+    let file = config_file(environment)?;
+    if file.exists() {
+        return Ok(true);
+    }
+    let service = if flags.no_service {
+        ""
+    } else {
+        ", and installs and starts a service of your user"
+    };
+    let question = format!(
+        "This writes {}, uses Hermes Agent's login or makes one{service}. Go on?",
+        file.display()
+    );
+    Ok(auth::agreed(&question).unwrap_or(true))
+}
+
+fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure> {
+    environment.config_file().ok_or_else(|| {
+        Failure::new("There is no folder for the configuration.").with_hint("Set HOME.")
+    })
+}
+
+/// Writes the configuration, if there is none, and checks the one that is there.
+fn configuration(environment: &Environment) -> Result<Line, Failure> {
+    let file = config_file(environment)?;
+    let written = write_new(&file)
+        .map_err(|error| Failure::new(format!("{} can't be written: {error}.", file.display())))?;
+    config::load(None, environment).map_err(|error| {
+        Failure::new(format!("The configuration is invalid:\n{error}"))
+            .with_code(Exit::InvalidConfig, "config_invalid")
+            .with_hint("Correct it, then run `hermesctl setup` again.")
+    })?;
+    let what = format!("configuration {}", file.display());
+    Ok(Line::done_unless(!written, what))
+}
+
+/// Whether the file had to be written.
+fn write_new(file: &Path) -> std::io::Result<bool> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).open(file) {
+        Ok(mut new) => new.write_all(CONFIGURATION.as_bytes()).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Finds the default provider's login or makes one; how hermesctl ends, if there is none then.
+async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option<Exit>, Failure> {
+    let connection = Connection::open(None).await?;
+    let status = finish(connection, async |client| client.status().await).await?;
+    let Some(provider) = status.providers.iter().find(|one| one.default) else {
+        return Err(Failure::new(
+            "The default provider is missing from the status.",
+        ));
+    };
+    if provider.state == ProviderState::StoreUnreadable {
+        return Err(unreadable(provider));
+    }
+    if provider.state != ProviderState::LoginNeeded {
+        progress.tell(Line::done_unless(true, render::setup::login(provider)))?;
+        return Ok(None);
+    }
+    let login = AuthVerb::Login(LoginFlags {
+        provider: Some(provider.name.clone()),
+        separate: false,
+        force: false,
+        no_browser: flags.no_browser,
+    });
+    let login = Auth {
+        config: None,
+        verb: login,
+    };
+    let exit = auth::auth(login, progress.output).await?;
+    if exit != Exit::Ok {
+        return Ok(Some(exit));
+    }
+    let what = format!("login of {}", provider.display_name);
+    progress.tell(Line::done_unless(false, what))?;
+    Ok(None)
+}
+
+fn unreadable(provider: &ProviderStatus) -> Failure {
+    let why = provider.last_error.as_ref();
+    let why = why.map_or("no reason is known", |error| error.message.as_str());
+    Failure::new(format!("The login can't be read: {why}."))
+        .with_code(Exit::Failed, "store_unusable")
+        .with_hint("`hermesctl auth status` tells when it can be read again.")
+}
+
+/// Installs the service and starts it. What hermesctl ends with if nothing runs after that.
+async fn run(
+    flags: &SetupFlags,
+    environment: &Environment,
+    progress: &mut Progress<'_>,
+) -> Result<Exit, Failure> {
+    if flags.no_service {
+        let advice = "as you wished; `hermesctl proxy start` runs hermes-proxyd";
+        progress.tell(Line::left("service", advice))?;
+        return Ok(Exit::Ok);
+    }
+    let reached = match Service::here(environment) {
+        Ok(service) => service.state().await.map(|_| service),
+        Err(error) => Err(error),
+    };
+    let service = match reached {
+        Ok(service) => service,
+        Err(error @ (ServiceError::NoManager { .. } | ServiceError::Unreachable { .. })) => {
+            let hint = error.hint().unwrap_or_default();
+            progress.tell(Line::left("service", format!("{error}. {hint}")))?;
+            return Ok(Exit::NotRunning);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (lines, _) = service::set_up(&service, None).await?;
+    for line in lines {
+        progress.tell(line)?;
+    }
+    Ok(Exit::NotRunning)
+}
+
+/// The daemon's status, once it has taken the login up.
+async fn in_use(client: &mut crate::control::client::Client) -> Result<Status, Failure> {
+    let deadline = Instant::now() + LOGIN;
+    loop {
+        let status = client.status().await?;
+        let mut defaults = status.providers.iter().filter(|one| one.default);
+        let waits = defaults.any(|one| {
+            matches!(
+                one.state,
+                ProviderState::Starting | ProviderState::LoginNeeded
+            )
+        });
+        if !waits || Instant::now() > deadline {
+            return Ok(status);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// What most apps are configured with: a port without a key, else any.
+fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
+    let open = |one: &&ListenerStatus| (one.needs_key, !one.url.starts_with("http://"));
+    listeners.iter().min_by_key(open).map(|one| one.url.clone())
+}
+
+/// Sends a request as an app does.
+async fn test(
+    status: &Status,
+    progress: &mut Progress<'_>,
+) -> Result<Option<probe::Report>, Failure> {
+    let what = "test request";
+    let sent = probe::send(status, &Question::default(), &mut |_| Ok(())).await;
+    match sent {
+        Ok(report) => {
+            let model = &report.asked.model;
+            progress.tell(Line::done_unless(
+                false,
+                format!("{what}: {model} answered in {} ms", report.total_ms.round()),
+            ))?;
+            Ok(Some(report))
+        }
+        // Then nothing is wrong; there is only no key to show.
+        Err(failure) if failure.is("key_needed") => {
+            let advice = "every address needs a client key: `hermesctl clients add NAME`";
+            progress.tell(Line::left(what, advice))?;
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
+}
