@@ -177,11 +177,12 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
 
 /// Without comments and without the tests at a file's end.
 fn code(text: &str) -> String {
-    let text = text
-        .split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or_default();
-    text.lines()
+    let mut code = text;
+    for start in ["#[cfg(test)]\n", "#[cfg(all(test, unix))]\n"] {
+        let tests = format!("{start}mod tests {{");
+        code = code.split(&tests).next().unwrap_or_default();
+    }
+    code.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
         .join("\n")

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::StatusFlags;
 use super::output::{Exit, Failure, Output};
+use super::service::{self, ServiceJson};
 use super::{connect, render};
 use crate::control::protocol::{ClientEntry, ProviderState, Status};
 
@@ -24,20 +25,28 @@ pub(super) struct Home {
     /// The apps that have a key, where the daemon tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) clients: Option<Vec<ClientEntry>>,
+    /// The service, where its manager tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<ServiceJson>,
 }
 
 /// Shows it, once or again and again.
 pub(super) async fn status(flags: StatusFlags, output: &mut Output) -> Result<Exit, Failure> {
     if let Some(seconds) = flags.watch {
-        return watch::watch(seconds, output).await;
+        return Box::pin(watch::watch(seconds, output)).await;
     }
     let home = look().await?;
     output.answer(&home, |home, style| render::home::home(home, &Local, style))?;
     Ok(home.exit())
 }
 
-/// Asks the daemon, if one runs.
+/// Asks the daemon, if one runs, and the service's manager.
 async fn look() -> Result<Home, Failure> {
+    let (home, service) = tokio::join!(Box::pin(ask()), Box::pin(service::glance()));
+    Ok(Home { service, ..home? })
+}
+
+async fn ask() -> Result<Home, Failure> {
     let mut client = match connect().await {
         Ok(client) => client,
         Err(failure) if failure.exit == Exit::NotRunning => return Ok(Home::of(None, None)),
@@ -57,6 +66,7 @@ impl Home {
             verdict: verdict::verdict(status.as_ref()),
             status,
             clients,
+            service: None,
         }
     }
 

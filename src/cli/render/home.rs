@@ -8,6 +8,7 @@ use super::auth::{self, both};
 use super::{Clock, Style, Tone, inline, refresh_result, state, title};
 use crate::cli::home::{Home, Level, Verdict};
 use crate::cli::human::{count, duration};
+use crate::cli::service::ServiceJson;
 use crate::control::protocol::{
     ClientEntry, ListenerStatus, ProviderStatus, RequestCounts, Status, Timestamp,
 };
@@ -20,10 +21,6 @@ const LATELY: i64 = 3600;
 /// So many clients are named.
 const NAMED: usize = 5;
 
-/// Where nothing answers.
-const START: &str = "Start it with `hermesctl proxy start`, or `systemctl --user start \
-                     hermes-proxyd` where it is installed as a service.";
-
 /// The home screen. Times of the day are those of `zone`.
 pub(in crate::cli) fn home<Z>(home: &Home, zone: &Z, style: Style) -> String
 where
@@ -31,14 +28,22 @@ where
     Z::Offset: Display,
 {
     let mut text = verdict(&home.verdict, style);
+    let service = home.service.as_ref();
     let Some(status) = &home.status else {
-        return text + &style.prose(START);
+        if let Some(service) = service.filter(|service| service.installed) {
+            text += &style.row("", "service", HEAD, &service_row(service, None));
+        }
+        return text + &style.prose(how_to_start(service));
     };
     let clock = Clock {
         now: status.now,
         zone,
     };
     text += &daemon(status, &clock, style);
+    if let Some(service) = service {
+        let row = service_row(service, Some(status.daemon.pid));
+        text += &style.row("", "service", HEAD, &row);
+    }
     if let Some(clients) = &home.clients {
         let lately = lately(clients, &clock);
         text += &lately.map_or_else(String::new, |lately| {
@@ -50,6 +55,39 @@ where
         text += &provider(one, &clock, style);
     }
     text
+}
+
+/// How the service is, beside the daemon of this process.
+fn service_row(service: &ServiceJson, daemon: Option<u32>) -> String {
+    if !service.installed {
+        return "not installed; `hermesctl service install` does it".to_owned();
+    }
+    let state = match (service.pid, daemon) {
+        (Some(pid), Some(daemon)) if pid != daemon => "runs beside this hermes-proxyd",
+        (Some(_), Some(_)) => "runs",
+        (Some(_), None) => "is starting",
+        (None, Some(_)) => "does not run; this hermes-proxyd is none",
+        (None, None) => "does not run",
+    };
+    let starts = match (service.enabled, service.linger) {
+        (false, _) => "started only by hand: `hermesctl service install` changes that",
+        (true, Some(true)) => "starts at boot, and runs on after logout",
+        (true, Some(false)) => "ends with the last logout: `loginctl enable-linger` changes that",
+        (true, None) => "starts at login",
+    };
+    let failure = service.last_failure.as_deref();
+    let failure = failure.filter(|_| service.pid.is_none());
+    let failure = failure.map(|failure| format!(": {}", inline(failure)));
+    format!("{state}{}; {starts}", failure.unwrap_or_default())
+}
+
+fn how_to_start(service: Option<&ServiceJson>) -> &'static str {
+    if service.is_some_and(|service| service.installed) {
+        "Start it with `hermesctl service start`."
+    } else {
+        "Set all up with `hermesctl setup`, or run it in the foreground with \
+         `hermesctl proxy start`."
+    }
 }
 
 /// The first line: whether all is well, and what to do if not.

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::cli::probe::{Asked, Report, Tokens};
+use crate::cli::service::ServiceJson;
 use crate::control::protocol::{
     CredentialKind, ErrorReport, Outcome, ProviderState, ProviderStatus, RefreshReport,
     RefreshResult, Reply, RequestCounts, Status,
@@ -99,5 +100,25 @@ pub(in crate::cli) fn report(stream: bool) -> Report {
         finish_reason: Some("stop".into()),
         text: "Hello! It is good to meet you, and I hope that your day goes well.".into(),
         reasoning: String::new(),
+    }
+}
+
+/// A service that runs, or not.
+pub(in crate::cli) fn service(pid: Option<u32>) -> ServiceJson {
+    ServiceJson {
+        manager: "systemd",
+        installed: true,
+        file: Some("/home/u/.config/systemd/user/hermes-proxyd.service".into()),
+        packaged: false,
+        enabled: true,
+        running: pid.is_some(),
+        pid,
+        since: pid.map(|_| status().daemon.started_at),
+        status: None,
+        socket: Some(false),
+        linger: Some(pid.is_some()),
+        last_failure: pid.is_none().then(|| "exited with 78".into()),
+        log_command: "journalctl --user --unit hermes-proxyd".into(),
+        other_pid: None,
     }
 }

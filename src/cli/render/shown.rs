@@ -13,8 +13,10 @@ use serde_json::Value;
 use super::samples::{self, answer, golden};
 use super::*;
 use crate::cli::args::Arguments;
+use crate::cli::auth::Logins;
 use crate::cli::home::Home;
 use crate::cli::output::Failure;
+use crate::cli::service::{Report, ServiceJson};
 use crate::cli::version::Versions;
 use crate::control::client::ClientError;
 use crate::control::protocol::{Clients, RefreshOutcome};
@@ -35,6 +37,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "auth login",
         "its screens are snapshots of their own, by the terminal's size",
     ),
+    ("setup", "steps as of `service restart`, and a few words"),
+    ("service install", "as `service restart`"),
+    ("service uninstall", "as `service restart`"),
+    ("service start", "as `service restart`"),
+    ("service stop", "as `service restart`"),
     ("clients add", "the key alone, on a line"),
     ("clients rotate", "the key alone, on a line"),
 ];
@@ -51,69 +58,97 @@ fn shown<T: Serialize + 'static>(
     }
 }
 
-/// All of them.
+/// All of them; each noun has a function.
 fn all() -> Vec<Shown> {
+    let nouns = [
+        home_screens(),
+        proxies(),
+        services(),
+        logins(),
+        clients_shown(),
+    ];
+    let mut all: Vec<Shown> = nouns.into_iter().flatten().collect();
+    let address = "/run/user/1000/x.sock".into();
+    all.push(failed("an error", ClientError::NotRunning { address }));
+    all.push(shown("version", Versions::sample(), version));
+    all
+}
+
+fn home_screens() -> Vec<Shown> {
     let home = |home: &Home, style: Style| home::home(home, &Utc, style);
-    let logins =
-        |logins: &crate::cli::auth::Logins, style: Style| auth::logins(logins, &Utc, style);
     let clients = || answer::<Clients>("reply_clients.json").clients;
     let mut well = samples::status_with_login();
     well.providers.truncate(1);
-    let well = Home::of(Some(well), Some(clients()));
+    let well = Home {
+        service: Some(samples::service(Some(4242))),
+        ..Home::of(Some(well), Some(clients()))
+    };
+    let missing = Home::of(Some(samples::status()), Some(clients()));
+    let trouble = Home::of(Some(samples::troubled_status()), None);
+    let stopped = Home {
+        service: Some(samples::service(None)),
+        ..Home::of(None, None)
+    };
     vec![
         shown("proxy status", well, home),
-        shown(
-            "proxy status · one login is missing",
-            Home::of(Some(samples::status()), Some(clients())),
-            home,
-        ),
-        shown(
-            "proxy status · trouble",
-            Home::of(Some(samples::troubled_status()), None),
-            home,
-        ),
+        shown("proxy status · one login is missing", missing, home),
+        shown("proxy status · trouble", trouble, home),
         shown("proxy status · not running", Home::of(None, None), home),
+        shown("proxy status · service stopped", stopped, home),
+    ]
+}
+
+fn proxies() -> Vec<Shown> {
+    let (whole, streamed) = (samples::report(false), samples::report(true));
+    vec![
         shown("proxy providers", answer("reply_providers.json"), providers),
         shown("proxy reload", answer("reply_reload.json"), reload),
-        shown("proxy test", samples::report(false), probe::report),
-        shown(
-            "proxy test · streamed",
-            samples::report(true),
-            probe::report,
-        ),
-        shown(
-            "auth status",
-            crate::cli::auth::Logins::of(samples::status_with_login()),
-            logins,
-        ),
+        shown("proxy test", whole, probe::report),
+        shown("proxy test · streamed", streamed, probe::report),
+    ]
+}
+
+fn services() -> Vec<Shown> {
+    let runs = samples::service(Some(4242));
+    let report = Report {
+        steps: vec![service::Line::done_unless(false, "restart the service")],
+        service: samples::service(Some(4242)),
+    };
+    let stopped = samples::service(None);
+    let absent = ServiceJson {
+        installed: false,
+        file: None,
+        ..samples::service(None)
+    };
+    vec![
+        shown("service status", runs, service::status),
+        shown("service status · stopped", stopped, service::status),
+        shown("service status · not installed", absent, service::status),
+        shown("service restart", report, service::report),
+    ]
+}
+
+fn logins() -> Vec<Shown> {
+    let status = Logins::of(samples::status_with_login());
+    let logins = |logins: &Logins, style: Style| auth::logins(logins, &Utc, style);
+    let refresh = |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, &Utc, style);
+    vec![
+        shown("auth status", status, logins),
         shown("auth logout", answer("reply_logout.json"), auth::logout),
-        shown(
-            "auth refresh",
-            answer("reply_refresh.json"),
-            |outcome: &RefreshOutcome, style| auth::refresh(outcome, &Utc, style),
-        ),
-        shown(
-            "clients list",
-            answer("reply_clients.json"),
-            |clients: &Clients, style| clients::list(clients, &Utc, style),
-        ),
-        shown(
-            "clients revoke",
-            answer("reply_client_revoked.json"),
-            clients::revoked,
-        ),
-        shown(
-            "clients import",
-            answer("reply_client_import.json"),
-            clients::imported,
-        ),
-        shown("version", Versions::sample(), version),
-        failed(
-            "an error",
-            ClientError::NotRunning {
-                address: "/run/user/1000/x.sock".into(),
-            },
-        ),
+        shown("auth refresh", answer("reply_refresh.json"), refresh),
+    ]
+}
+
+fn clients_shown() -> Vec<Shown> {
+    let list = |list: &Clients, style: Style| clients::list(list, &Utc, style);
+    let (revoked, imported) = (
+        answer("reply_client_revoked.json"),
+        answer("reply_client_import.json"),
+    );
+    vec![
+        shown("clients list", answer("reply_clients.json"), list),
+        shown("clients revoke", revoked, clients::revoked),
+        shown("clients import", imported, clients::imported),
     ]
 }
 
