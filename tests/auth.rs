@@ -196,6 +196,7 @@ impl Session {
             .env_clear()
             .env("TZ", "UTC")
             .env("TERM", "xterm-256color")
+            .env("COLUMNS", "200")
             .env("XDG_RUNTIME_DIR", self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -85,7 +85,7 @@ impl Handler for Fake {
     }
 
     async fn clients(&self) -> Result<Clients, ControlError> {
-        panic!("not asked here")
+        Ok(golden("reply_clients.json"))
     }
 
     async fn client_add(&self, _: ClientAdd) -> Result<NewKey, ControlError> {
@@ -178,12 +178,30 @@ impl Run {
     }
 }
 
+/// A page of what the home screen is with the answers of the golden files.
+fn page(heading: &str) -> String {
+    let name = "tests/golden/cli/shown/proxy_status__one_login_is_missing.txt";
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let pages = std::fs::read_to_string(pages).unwrap();
+    let page = pages.split(&format!("── {heading} ──\n")).nth(1).unwrap();
+    let page = page.split("\n── ").next().unwrap();
+    page.trim_end().to_owned() + "\n"
+}
+
 #[tokio::test]
 async fn status_is_a_home_screen_without_colours_in_a_pipe() {
-    let run = Session::ready().run("proxy status").await;
-    let snapshot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cli/status.txt");
-    assert_eq!(run.stdout, std::fs::read_to_string(snapshot).unwrap());
-    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let session = Session::ready();
+    for line in ["proxy status", "status"] {
+        let run = session.run(line).await;
+        assert_eq!(run.stdout, page("80 columns"));
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    }
+    for columns in ["60", "120"] {
+        let mut command = session.command("proxy status");
+        let output = command.env("COLUMNS", columns).output().await.unwrap();
+        let run = Run::of(output);
+        assert_eq!(run.stdout, page(&format!("{columns} columns")));
+    }
 }
 
 #[tokio::test]
@@ -206,7 +224,7 @@ async fn status_tells_scripts_that_the_default_provider_needs_a_login() {
 #[tokio::test]
 async fn without_a_daemon_everything_says_how_to_start_it() {
     let session = Session::without_daemon();
-    for line in ["proxy status", "proxy providers", "proxy reload"] {
+    for line in ["proxy providers", "proxy reload"] {
         let run = session.run(line).await;
         assert_eq!((run.code, run.stdout.as_str()), (3, ""), "{line}");
         assert!(
@@ -215,8 +233,17 @@ async fn without_a_daemon_everything_says_how_to_start_it() {
         );
         assert!(run.stderr.contains("`hermesctl proxy start`"), "{line}");
     }
+    let run = session.run("proxy status").await;
+    assert_eq!((run.code, run.stderr.as_str()), (3, ""));
+    assert!(
+        run.stdout.starts_with("✗ hermes-proxyd is not running\n"),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("`hermesctl proxy start`"));
     let run = session.run("proxy status --json").await;
-    assert_eq!((run.code, run.json()), (3, json!({"running": false})));
+    assert_eq!((run.code, &run.json()["running"]), (3, &json!(false)));
+    assert_eq!(run.json()["verdict"]["code"], "not_running");
     let run = session.run("proxy reload --json").await;
     assert_eq!(run.code, 3);
     assert_eq!(run.json()["error"]["code"], "not_running");

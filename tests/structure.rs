@@ -72,11 +72,23 @@ const STAYS: &[(&str, &[&str])] = &[
     ("signal_hook", &["daemon/signals.rs"]),
     ("tracing_subscriber", &["daemon/logging.rs"]),
     ("tracing_journald", &["daemon/logging.rs"]),
-    ("clap", &["cli/args/", "daemon/args.rs", "manual/"]),
     ("roff", &["manual/page.rs"]),
     (
+        "clap",
+        &[
+            "cli/args/",
+            "cli/render/shown.rs",
+            "daemon/args.rs",
+            "manual/",
+        ],
+    ),
+    (
         "console::",
-        &["cli/auth/terminal.rs", "cli/auth/waiting.rs"],
+        &[
+            "cli/auth/terminal.rs",
+            "cli/auth/waiting.rs",
+            "cli/screen.rs",
+        ],
     ),
     ("open::that", &["cli/auth/browser.rs"]),
     ("qrcode", &["cli/auth/qr.rs"]),
@@ -106,6 +118,7 @@ const PURE: &[&str] = &[
     "cli/probe/reading.rs",
     "cli/bugreport/redact.rs",
     "cli/bugreport/shape.rs",
+    "cli/render/page.rs",
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",
@@ -183,11 +196,12 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
 
 /// Without comments and without the tests at a file's end.
 fn code(text: &str) -> String {
-    let text = text
-        .split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or_default();
-    text.lines()
+    let mut code = text;
+    for start in ["#[cfg(test)]\n", "#[cfg(all(test, unix))]\n"] {
+        let tests = format!("{start}mod tests {{");
+        code = code.split(&tests).next().unwrap_or_default();
+    }
+    code.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
         .join("\n")

@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod connection;
 mod documents;
+mod home;
 mod human;
 mod man;
 mod output;
@@ -17,6 +18,7 @@ mod probe;
 mod programs;
 mod proxy;
 mod render;
+mod screen;
 mod service;
 mod setup;
 mod start;
@@ -49,7 +51,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
     match noun {
         Noun::Proxy(ProxyVerb::Start(flags)) => start::start(&flags),
-        Noun::Proxy(ProxyVerb::Status) => block_on(proxy::status(output)),
+        Noun::Status(flags) | Noun::Proxy(ProxyVerb::Status(flags)) => {
+            block_on(home::status(flags, output))
+        }
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::control::client::ClientError;
 use crate::control::protocol::{ControlError, ErrorCode};
 
-use super::render::{Style, printable};
+use super::render::{Style, Tone, printable};
+use super::screen;
 
 /// `EX_CONFIG` of `sysexits.h`, of hermesctl and hermes-proxyd.
 const EXIT_CONFIG: u8 = 78;
@@ -122,12 +123,21 @@ impl Failure {
         }
     }
 
-    /// What a person is told.
+    /// What a person reads.
     pub(super) fn message(&self) -> &str {
         &self.message
     }
 
-    fn to_json(&self) -> Value {
+    /// The message and what mends it.
+    pub(super) fn to_text(&self, style: Style) -> String {
+        let name = style.paint(Tone::Bad, "hermesctl:");
+        let message = style.prose(&format!("{name} {}", printable(&self.message)));
+        let hint = self.hint.as_deref().map(printable);
+        message + &hint.map(|hint| style.prose(&hint)).unwrap_or_default()
+    }
+
+    /// What a program reads.
+    pub(super) fn to_json(&self) -> Value {
         if let Some(json) = &self.json {
             return Value::clone(json);
         }
@@ -222,7 +232,7 @@ pub(super) struct Output {
 impl Output {
     /// The process's stdout: coloured where a person looks and does not mind.
     pub(super) fn of_process(json: bool) -> Self {
-        let style = Style::of(&io::stdout());
+        let style = screen::style();
         let lines = false;
         Self { json, lines, style }
     }
@@ -290,10 +300,7 @@ fn write_out(text: &str) -> io::Result<()> {
 }
 
 fn complain(failure: &Failure) {
-    let mut text = format!("hermesctl: {}\n", printable(&failure.message));
-    if let Some(hint) = &failure.hint {
-        text = text + &printable(hint) + "\n";
-    }
+    let text = failure.to_text(screen::error_style());
     // Nobody is left to tell when this can't be written.
     let _said = io::stderr().lock().write_all(text.as_bytes());
 }

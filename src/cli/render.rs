@@ -2,79 +2,26 @@
 
 pub(super) mod auth;
 pub(super) mod clients;
+pub(super) mod home;
+mod page;
 pub(super) mod probe;
 pub(super) mod service;
 pub(super) mod setup;
 
 use std::fmt::Display;
-use std::io::IsTerminal;
 
 use chrono::TimeZone;
 
 use crate::control::protocol::{
-    ListenerStatus, ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshResult,
-    ReloadReport, Status, Timestamp,
+    ProviderEntry, ProviderState, Providers, RefreshResult, ReloadReport, Timestamp,
 };
 
-use super::human::{count, distance, duration};
+use super::human::distance;
+use super::version::Versions;
 
-/// Whether the reader's terminal shows colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
-    /// Text only.
-    Plain,
-    /// With ANSI colours.
-    Coloured,
-}
-
-/// What a text means to the reader.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Tone {
-    Heading,
-    Good,
-    Waiting,
-    Bad,
-    Label,
-}
-
-/// The home screen. Times of the day are those of `zone`.
-pub(super) fn status<Z>(status: &Status, zone: &Z, style: Style) -> String
-where
-    Z: TimeZone,
-    Z::Offset: Display,
-{
-    let daemon = &status.daemon;
-    let name = style.paint(
-        Tone::Heading,
-        &format!("hermes-proxyd {}", inline(&daemon.version)),
-    );
-    let uptime = duration(daemon.uptime_seconds);
-    let mut text = format!("{name} · running {uptime} · pid {}\n", daemon.pid);
-    for listener in &status.listeners {
-        text += &style.row("", "listening", 12, &listener_status(listener));
-    }
-    if status.listeners.is_empty() {
-        text += &style.row("", "listening", 12, "nowhere");
-    }
-    let config = daemon.config_file.as_ref();
-    let config = config.map_or_else(
-        || "none, all defaults".to_owned(),
-        |file| inline(&file.display().to_string()),
-    );
-    text += &style.row("", "config", 12, &config);
-    for provider in &status.providers {
-        text.push('\n');
-        text += &provider_status(
-            provider,
-            &Clock {
-                now: status.now,
-                zone,
-            },
-            style,
-        );
-    }
-    text
-}
+#[cfg(test)]
+use page::visible;
+pub(super) use page::{Style, Tone, USUAL};
 
 /// The providers with what is forwarded to them.
 pub(super) fn providers(providers: &Providers, style: Style) -> String {
@@ -96,15 +43,29 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         ("needs restart", &report.needs_restart),
         ("reloaded", &report.providers_reloaded),
     ];
-    let mut text = String::from("The configuration and the logins were read again.\n");
+    let mut text = style.prose("The configuration and the logins were read again.");
     for (label, names) in rows.into_iter().filter(|(_, names)| !names.is_empty()) {
         text += &style.row("  ", label, 14, &inline(&names.join(", ")));
     }
     if !report.needs_restart.is_empty() {
-        text += "To apply the rest, restart hermes-proxyd: `hermesctl service restart` where it is a \
-                 service.\n";
+        text += &style.prose(
+            "To apply the rest, restart hermes-proxyd: `hermesctl service restart` \
+             where it is a service.",
+        );
     }
     text
+}
+
+/// Both sides' versions.
+pub(super) fn version(versions: &Versions, _: Style) -> String {
+    let daemon = versions.daemon.as_ref().map_or_else(
+        || "not running".to_owned(),
+        |daemon| format!("{} (pid {})", inline(&daemon.version), daemon.pid),
+    );
+    format!(
+        "hermesctl     {}\nhermes-proxyd {daemon}\n",
+        versions.hermesctl
+    )
 }
 
 /// A text of the daemon's without anything that a terminal would act on; lines stay.
@@ -140,87 +101,6 @@ where
         let local = at.0.with_timezone(self.zone);
         local.format("%Y-%m-%d %H:%M").to_string()
     }
-}
-
-fn listener_status(listener: &ListenerStatus) -> String {
-    let key = if listener.needs_key {
-        ", with a client key"
-    } else {
-        ""
-    };
-    let waiting = if listener.waiting {
-        " (this machine does not have the address yet)"
-    } else {
-        ""
-    };
-    let (url, provider) = (inline(&listener.url), inline(&listener.provider));
-    format!("{url} → {provider}{key}{waiting}")
-}
-
-fn provider_status<Z>(provider: &ProviderStatus, clock: &Clock<'_, Z>, style: Style) -> String
-where
-    Z: TimeZone,
-    Z::Offset: Display,
-{
-    let mut text = title(
-        &provider.name,
-        &provider.display_name,
-        provider.default,
-        style,
-    );
-    let mut row = |label: &str, value: &str| text += &style.row("  ", label, 14, value);
-
-    let (tone, state) = state(&provider.state);
-    row("state", &style.paint(tone, &state));
-    if let Some(command) = &provider.login_command {
-        row("log in with", &inline(command));
-    }
-    for (label, warning) in auth::warnings(provider, clock, style) {
-        row(label, &warning);
-    }
-    if let Some(at) = provider.expires_at {
-        let label = if at > clock.now { "expires" } else { "expired" };
-        row(
-            label,
-            &format!("{} ({})", clock.distance(at), clock.time(at)),
-        );
-    }
-    if let Some(refresh) = &provider.last_refresh {
-        let detail = refresh
-            .detail
-            .as_deref()
-            .map(|detail| format!(" ({})", inline(detail)));
-        let result = refresh_result(&refresh.result);
-        let value = format!(
-            "{}: {result}{}",
-            clock.distance(refresh.at),
-            detail.unwrap_or_default()
-        );
-        row("last refresh", &value);
-    }
-    if let Some(at) = provider.next_refresh_at {
-        row("next refresh", &clock.distance(at));
-    }
-    if let Some(error) = &provider.last_error {
-        let message = inline(&error.message);
-        row(
-            "last error",
-            &format!(
-                "{}: {message} [{}]",
-                clock.distance(error.at),
-                inline(&error.code)
-            ),
-        );
-    }
-    let requests = provider.requests;
-    let value = format!(
-        "{} in flight, {} served, {} failed",
-        count(requests.in_flight),
-        count(requests.served),
-        count(requests.failed)
-    );
-    row("requests", &value);
-    text
 }
 
 fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
@@ -282,34 +162,9 @@ fn refresh_result(result: &RefreshResult) -> String {
     }
 }
 
-impl Style {
-    /// Coloured where a person looks and does not mind.
-    pub(super) fn of(stream: &impl IsTerminal) -> Self {
-        let minds = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if stream.is_terminal() && !minds {
-            Self::Coloured
-        } else {
-            Self::Plain
-        }
-    }
-
-    fn row(self, indent: &str, label: &str, width: usize, value: &str) -> String {
-        let label = self.paint(Tone::Label, &format!("{label:width$}"));
-        format!("{indent}{label}{value}\n")
-    }
-
-    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
-        let code = match (self, tone) {
-            (Self::Plain, _) => return text.to_owned(),
-            (Self::Coloured, Tone::Heading) => "1",
-            (Self::Coloured, Tone::Good) => "32",
-            (Self::Coloured, Tone::Waiting) => "33",
-            (Self::Coloured, Tone::Bad) => "31",
-            (Self::Coloured, Tone::Label) => "2",
-        };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
-    }
-}
-
+#[cfg(test)]
+pub(super) mod samples;
+#[cfg(test)]
+mod shown;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::args::{InstallFlags, ServiceVerb};
 use super::output::{Exit, Failure, Output};
@@ -19,6 +19,8 @@ use crate::service::{Installed, Manager, Plan, Service, ServiceError, State, car
 const ANSWERS: Duration = Duration::from_secs(20);
 /// It has read its logins within this time, or is reported as it is.
 const LOOKS: Duration = Duration::from_secs(10);
+/// The home screen does not wait longer for it.
+const GLANCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The JSON form of what a verb did.
@@ -277,6 +279,12 @@ fn socket_address(environment: &Environment) -> Result<String, Failure> {
             .with_hint("systemd can hold nothing else: leave --socket away, or give it one.")
     })?;
     Ok(address.to_string())
+}
+
+/// The service for the home screen, where the manager tells within a moment.
+pub(super) async fn glance() -> Option<ServiceJson> {
+    let service = Service::here(&Environment::from_process()).ok()?;
+    timeout(GLANCE, state_json(&service)).await.ok()?.ok()
 }
 
 async fn state_json(service: &Service) -> Result<ServiceJson, Failure> {

@@ -4,13 +4,14 @@ use serde::Serialize;
 
 use crate::control::protocol::DaemonHello;
 
-use super::connect;
 use super::output::{Exit, Failure, Output};
+use super::{connect, render};
 
+/// Both sides' versions; `None` where no daemon runs.
 #[derive(Serialize)]
-struct Versions {
-    hermesctl: &'static str,
-    daemon: Option<DaemonHello>,
+pub(super) struct Versions {
+    pub(super) hermesctl: &'static str,
+    pub(super) daemon: Option<DaemonHello>,
 }
 
 /// Shows the versions of hermesctl and of the running daemon.
@@ -24,15 +25,22 @@ pub(super) async fn version(output: &mut Output) -> Result<Exit, Failure> {
         hermesctl: env!("CARGO_PKG_VERSION"),
         daemon,
     };
-    output.answer(&versions, |versions, _| {
-        let daemon = versions.daemon.as_ref().map_or_else(
-            || "not running".to_owned(),
-            |daemon| format!("{} (pid {})", daemon.version, daemon.pid),
-        );
-        format!(
-            "hermesctl     {}\nhermes-proxyd {daemon}\n",
-            versions.hermesctl
-        )
-    })?;
+    output.answer(&versions, render::version)?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+impl Versions {
+    /// Of a daemon that runs.
+    pub(super) fn sample() -> Self {
+        let daemon = DaemonHello {
+            protocol: 1,
+            version: "0.1.0".to_owned(),
+            pid: 4242,
+        };
+        Self {
+            hermesctl: "0.1.0",
+            daemon: Some(daemon),
+        }
+    }
 }

@@ -166,6 +166,8 @@ pub fn program(path: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home)
+        // So that no line is broken that a test looks for.
+        .env("COLUMNS", "500")
         .env("XDG_RUNTIME_DIR", home.join("run"));
     command
 }

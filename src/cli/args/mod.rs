@@ -21,7 +21,7 @@ pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use completions::Completions;
 pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
 pub(super) use man::Man;
-pub(super) use proxy::{ProxyVerb, StartFlags, TestFlags};
+pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
@@ -35,7 +35,7 @@ Exit codes:
   3   hermes-proxyd is not running
   4   a login is needed
   78  the configuration is invalid
-  130 Ctrl-C ended it; nothing has changed")]
+  130 Ctrl-C ended it")]
 pub(super) struct Arguments {
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -47,6 +47,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Noun {
+    /// Show whether all is well; the same as `hermesctl proxy status`
+    Status(StatusFlags),
     /// Make everything ready for apps: configuration, login, service, test request
     Setup(SetupFlags),
     /// See and steer the proxy

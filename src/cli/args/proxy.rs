@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ProxyVerb {
     /// Show whether the proxy runs, where it listens and how its logins are
-    Status,
+    Status(StatusFlags),
     /// List the providers with the paths that are forwarded
     Providers,
     /// Send a small request through the port, as an app does, and show what came of it
@@ -18,6 +18,21 @@ pub(in crate::cli) enum ProxyVerb {
     Reload,
     /// Run hermes-proxyd in the foreground
     Start(StartFlags),
+}
+
+/// How the home screen is shown.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct StatusFlags {
+    /// Show it anew every so many seconds until Ctrl-C, also while hermes-proxyd restarts
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=86400)
+    )]
+    pub(in crate::cli) watch: Option<u64>,
 }
 
 /// What is asked, and how.

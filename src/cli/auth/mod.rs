@@ -49,6 +49,18 @@ pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failur
     }
 }
 
+#[cfg(test)]
+impl Logins {
+    /// What a daemon with this status tells.
+    pub(super) fn of(status: crate::control::protocol::Status) -> Self {
+        Self {
+            running: true,
+            now: status.now,
+            providers: status.providers,
+        }
+    }
+}
+
 async fn status(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
     let logins = logins(config).await?;
     output.answer(&logins, |logins, style| {

@@ -48,15 +48,13 @@ impl Qr {
             module.is_some_and(|(x, y)| self.dark.get(y * self.side + x) == Some(&true))
         };
         let row = |top: usize| -> String {
-            match style {
-                Style::Coloured => {
-                    let row = (0..size).map(|x| half_block(dark(x, top), dark(x, top + 1)));
-                    format!("{INK}{}{PLAIN}", row.collect::<String>())
-                }
-                Style::Plain => (0..size)
-                    .map(|x| half_block(!dark(x, top), top + 1 < size && !dark(x, top + 1)))
-                    .collect(),
+            if style.is_coloured() {
+                let row = (0..size).map(|x| half_block(dark(x, top), dark(x, top + 1)));
+                return format!("{INK}{}{PLAIN}", row.collect::<String>());
             }
+            (0..size)
+                .map(|x| half_block(!dark(x, top), top + 1 < size && !dark(x, top + 1)))
+                .collect()
         };
         (0..size).step_by(2).map(row).collect()
     }
@@ -102,17 +100,17 @@ mod tests {
         let qr = Qr::of(URL).unwrap();
         for quiet in [2, 4] {
             for paper in [0, 255] {
-                let rows = qr.rows(quiet, Style::Coloured);
+                let rows = qr.rows(quiet, Style::COLOURED);
                 assert_eq!(read(&rows, true, paper), URL);
             }
-            assert_eq!(read(&qr.rows(quiet, Style::Plain), false, 0), URL);
+            assert_eq!(read(&qr.rows(quiet, Style::PLAIN), false, 0), URL);
         }
     }
 
     #[test]
     fn it_is_as_large_as_it_says() {
         let qr = Qr::of(URL).unwrap();
-        let rows = qr.rows(2, Style::Plain);
+        let rows = qr.rows(2, Style::PLAIN);
         assert_eq!(qr.columns(2), 37);
         assert_eq!(rows.len(), 19);
         assert!(rows.iter().all(|row| row.chars().count() == 37));

@@ -6,6 +6,7 @@ use console::Term;
 
 use super::code_screen::Room;
 use crate::cli::render::Style;
+use crate::cli::screen;
 
 /// Rows and columns of a terminal that does not tell.
 const USUAL: (u16, u16) = (24, 80);
@@ -41,7 +42,7 @@ impl Reader {
         Self::Terminal {
             columns: columns.into(),
             rows: rows.into(),
-            style: Style::of(&io::stderr()),
+            style: screen::error_style(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::control::protocol::{
 };
 
 /// What the beginning of a login says on standard output.
-pub(in crate::cli) fn login_begun(begun: &LoginBegun, _: Style) -> String {
+pub(in crate::cli) fn login_begun(begun: &LoginBegun, style: Style) -> String {
     match begun {
         LoginBegun::Existing(existing) => {
             let whose = if existing.separate {
@@ -21,14 +21,14 @@ pub(in crate::cli) fn login_begun(begun: &LoginBegun, _: Style) -> String {
             } else {
                 "the login of Hermes Agent"
             };
-            format!(
+            style.prose(&format!(
                 "You are logged in to {} already: {whose} in {} is used, and no second one is \
                  needed.\nTo log in anew, run `hermesctl auth login {}{} --force`.\n",
                 inline(&existing.display_name),
                 inline(&existing.store.display().to_string()),
                 inline(&existing.provider),
                 separate(existing.separate),
-            )
+            ))
         }
         // That stands on standard error.
         LoginBegun::Code(_) => String::new(),
@@ -79,10 +79,10 @@ pub(in crate::cli) fn logout(report: &LogoutReport, style: Style) -> String {
     }
     let other = report.still_logged_in.as_ref().map(|file| {
         let file = inline(&file.display().to_string());
-        format!(
+        style.prose(&format!(
             "The login in {file} takes its place; `hermesctl auth logout {provider}` removes that \
-             one too.\n"
-        )
+             one too."
+        ))
     });
     text + &other.unwrap_or_default()
 }
@@ -121,13 +121,13 @@ where
     let expiry = expiry.map(|time| format!("The token in use expires at {time}.\n"));
     let rejected = outcome.result == RefreshResult::Rejected;
     let hint = rejected.then_some("`hermesctl auth status` names the command that helps.\n");
-    [
+    let text = [
         style.paint(tone, &text),
         ended(&detail) + "\n",
         expiry.unwrap_or_default(),
         hint.unwrap_or_default().to_owned(),
-    ]
-    .concat()
+    ];
+    style.prose(&text.concat())
 }
 
 /// All logins.

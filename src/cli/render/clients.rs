@@ -30,7 +30,7 @@ where
 }
 
 /// A key that was taken away.
-pub(in crate::cli) fn revoked(revoked: &ClientRevoked, _: Style) -> String {
+pub(in crate::cli) fn revoked(revoked: &ClientRevoked, style: Style) -> String {
     let name = inline(&revoked.name);
     let last = if revoked.was_last {
         "It was the last one: an address that needs a key lets nobody in now, and hermes-proxyd does \
@@ -38,7 +38,9 @@ pub(in crate::cli) fn revoked(revoked: &ClientRevoked, _: Style) -> String {
     } else {
         ""
     };
-    format!("The key of {name} is refused from now on.\n{last}")
+    style.prose(&format!(
+        "The key of {name} is refused from now on.\n{last}"
+    ))
 }
 
 /// What became of each token.
@@ -58,7 +60,8 @@ pub(in crate::cli) fn imported(report: &ClientImportReport, style: Style) -> Str
         .iter()
         .filter(|one| one.outcome == ImportOutcome::Imported);
     if imported.count() > 0 {
-        text += "The apps keep the tokens that they have. `hermesctl clients list` shows them.\n";
+        text += &style
+            .prose("The apps keep the tokens that they have. `hermesctl clients list` shows them.");
     }
     text
 }

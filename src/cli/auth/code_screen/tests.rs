@@ -20,7 +20,7 @@ fn code() -> LoginCode {
 }
 
 fn at(columns: usize, rows: usize) -> String {
-    screen(&code(), Room { columns, rows }, Style::Plain)
+    screen(&code(), Room { columns, rows }, Style::PLAIN)
 }
 
 /// `UPDATE_GOLDEN=1` writes the snapshots anew.
@@ -67,7 +67,7 @@ fn without_a_page_that_holds_the_code_it_is_to_be_entered() {
         columns: 120,
         rows: 40,
     };
-    let text = screen(&code, room, Style::Plain);
+    let text = screen(&code, room, Style::PLAIN);
     assert!(text.contains("enter this code"), "{text}");
     // The letters, and no QR code.
     assert_eq!(text.lines().count(), 4 + 4);
@@ -83,7 +83,7 @@ fn a_strange_page_gets_no_qr_code_but_a_warning() {
         columns: 120,
         rows: 40,
     };
-    let text = screen(&code, room, Style::Plain);
+    let text = screen(&code, room, Style::PLAIN);
     assert!(text.contains("not on the portal's own host"), "{text}");
     assert_eq!(text.lines().count(), 5 + 4);
 }
@@ -100,7 +100,7 @@ fn a_code_that_the_large_letters_lack_is_shown_small_and_whole() {
             columns: 120,
             rows: 40,
         };
-        let text = screen(&code, room, Style::Plain);
+        let text = screen(&code, room, Style::PLAIN);
         assert!(text.lines().any(|line| line.trim() == user_code), "{text}");
         assert!(!text.contains('█'), "{text}");
     }
@@ -119,7 +119,7 @@ fn a_terminal_is_not_steered() {
         columns: 80,
         rows: 24,
     };
-    for text in [screen(&code, room, Style::Plain), plain(&code)] {
+    for text in [screen(&code, room, Style::PLAIN), plain(&code)] {
         assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
         assert!(text.contains("A\u{fffd}B C"));
     }

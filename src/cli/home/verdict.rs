@@ -1,0 +1,195 @@
+//! Whether all is well, in one word. Pure.
+
+use serde::Serialize;
+
+use crate::cli::human::distance;
+use crate::control::protocol::{ProviderState, ProviderStatus, Status};
+
+/// Whether all is well, and what to do if not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(in crate::cli) struct Verdict {
+    pub(in crate::cli) level: Level,
+    /// What a program branches on.
+    pub(in crate::cli) code: &'static str,
+    /// What a person reads; no full stop.
+    pub(in crate::cli) message: String,
+    /// What mends it, where a command does.
+    pub(in crate::cli) command: Option<String>,
+}
+
+/// How much it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::cli) enum Level {
+    /// Nothing is to be done.
+    Good,
+    /// It works; something is to be looked after.
+    Attention,
+    /// Apps get errors.
+    Bad,
+}
+
+/// Of a daemon with this status, if one runs: the worst that is known of it.
+pub(super) fn verdict(status: Option<&Status>) -> Verdict {
+    let Some(status) = status else {
+        let message = "hermes-proxyd is not running".to_owned();
+        return bad("not_running", message, None);
+    };
+    let all = status.providers.iter().flat_map(troubles);
+    let all = all.chain(listening(status));
+    // The first of the worst: `max_by_key` alone would take the last.
+    let worst = all.reduce(|worst, next| {
+        if next.level > worst.level {
+            next
+        } else {
+            worst
+        }
+    });
+    worst.unwrap_or(Verdict {
+        level: Level::Good,
+        code: "all_well",
+        message: "All is well".to_owned(),
+        command: None,
+    })
+}
+
+/// Of a daemon that did not answer as it should.
+pub(super) fn unknown(message: &str) -> Verdict {
+    let message = message.trim_end_matches('.').to_owned();
+    bad("no_answer", message, None)
+}
+
+fn listening(status: &Status) -> Option<Verdict> {
+    let listeners = &status.listeners;
+    let waiting = listeners.iter().filter(|one| one.waiting).count();
+    if waiting == listeners.len() {
+        let message = "hermes-proxyd listens nowhere now".to_owned();
+        return Some(bad("listens_nowhere", message, None));
+    }
+    let first = listeners.iter().find(|one| one.waiting)?;
+    let message = format!("Waiting for the address {}", first.address);
+    Some(attention("address_missing", message, None))
+}
+
+/// What is wrong with one provider, the worst first.
+fn troubles(provider: &ProviderStatus) -> Vec<Verdict> {
+    let of = if provider.default {
+        String::new()
+    } else {
+        format!(" for {}", provider.name)
+    };
+    let command = provider.login_command.clone();
+    let mut troubles = Vec::new();
+    let mut state = |code, message: &str, command| {
+        let message = format!("{message}{of}");
+        // Without the default provider, an app that names none gets nothing.
+        troubles.push(if provider.default {
+            bad(code, message, command)
+        } else {
+            attention(code, message, command)
+        });
+    };
+    match &provider.state {
+        ProviderState::Ready | ProviderState::Refreshing | ProviderState::Other(_) => {}
+        ProviderState::LoginNeeded => state("login_needed", "Login needed", command),
+        ProviderState::StoreUnreadable => {
+            state("store_unreadable", "The login can't be read", None);
+        }
+        ProviderState::Unavailable => {
+            let message = "The token has expired, and no new one can be had";
+            state("unavailable", message, None);
+        }
+        ProviderState::Starting => {
+            let message = format!("Starting{of}");
+            troubles.push(attention("starting", message, None));
+        }
+    }
+    troubles.extend(warnings(provider));
+    troubles
+}
+
+fn warnings(provider: &ProviderStatus) -> Vec<Verdict> {
+    let mut warnings = Vec::new();
+    let name = &provider.name;
+    if provider.unsaved {
+        let message = format!("The renewed login of {name} could not be saved");
+        warnings.push(attention("unsaved", message, None));
+    }
+    let Some(login) = &provider.login else {
+        return warnings;
+    };
+    let separate = if login.separate { " --separate" } else { "" };
+    let again = format!("hermesctl auth login {name}{separate} --force");
+    if login.ends_soon {
+        let when = login.ends_in_seconds.map(distance);
+        let when = when.unwrap_or_else(|| "soon".to_owned());
+        let verb = if login.ends_in_seconds.is_some_and(|left| left <= 0) {
+            "ended"
+        } else {
+            "ends"
+        };
+        let message = format!("The login of {name} {verb} {when}");
+        warnings.push(attention("login_ends_soon", message, Some(again.clone())));
+    }
+    if login.may_be_spent {
+        let message = format!("The login of {name} may be lost after a renewal that was cut off");
+        warnings.push(attention("login_may_be_spent", message, Some(again)));
+    }
+    warnings
+}
+
+fn bad(code: &'static str, message: String, command: Option<String>) -> Verdict {
+    Verdict {
+        level: Level::Bad,
+        code,
+        message,
+        command,
+    }
+}
+
+fn attention(code: &'static str, message: String, command: Option<String>) -> Verdict {
+    Verdict {
+        level: Level::Attention,
+        ..bad(code, message, command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::render::samples;
+
+    #[test]
+    fn the_worst_decides_and_the_default_provider_goes_before_others() {
+        let mut status = samples::status();
+        let code = |status: &Status| verdict(Some(status)).code;
+        // The sample's other provider has no login.
+        assert_eq!(code(&status), "login_needed");
+        assert_eq!(verdict(Some(&status)).level, Level::Attention);
+        status.providers.truncate(1);
+        assert_eq!(code(&status), "all_well");
+        status.providers[0].unsaved = true;
+        assert_eq!(code(&status), "unsaved");
+        status.listeners[0].waiting = true;
+        assert_eq!(code(&status), "listens_nowhere");
+        status.providers[0].state = ProviderState::LoginNeeded;
+        assert_eq!(code(&status), "login_needed");
+        assert_eq!(verdict(Some(&status)).level, Level::Bad);
+        assert_eq!(verdict(None).code, "not_running");
+    }
+
+    #[test]
+    fn a_login_that_ends_names_the_command_that_goes_on() {
+        let mut status = samples::status_with_login();
+        status.providers.truncate(1);
+        if let Some(login) = &mut status.providers[0].login {
+            login.ends_soon = true;
+            login.ends_in_seconds = Some(-60);
+            login.separate = true;
+        }
+        let verdict = verdict(Some(&status));
+        assert_eq!(verdict.message, "The login of nous ended 1 min ago");
+        let command = "hermesctl auth login nous --separate --force";
+        assert_eq!(verdict.command.as_deref(), Some(command));
+    }
+}

@@ -1,0 +1,166 @@
+//! `hermesctl proxy status --watch`: the home screen, again and again, also while the daemon restarts.
+
+use std::io::{self, Write};
+use std::pin::pin;
+use std::time::Duration;
+
+use chrono::Local;
+use tokio::time::sleep;
+
+use super::{Home, look};
+use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::render::{self, Style, Tone};
+use crate::cli::screen;
+
+/// Another screen, where nothing scrolls, without a cursor and without broken lines.
+const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
+/// What was there before.
+const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
+
+/// Shows it every so many seconds until Ctrl-C.
+pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Failure> {
+    let pause = Duration::from_secs(seconds);
+    let mut ended = pin!(platform::ended());
+    let mut canvas = if output.is_json() || screen::size().is_none() {
+        None
+    } else {
+        Some(Canvas::open()?)
+    };
+    output.in_lines();
+    let mut first = true;
+    loop {
+        let home = tokio::select! {
+            home = look() => home.unwrap_or_else(|failure| Home::unknown(&failure)),
+            () = &mut ended => return Ok(Exit::Interrupted),
+        };
+        match &mut canvas {
+            Some(canvas) => canvas.show(&home, seconds)?,
+            None => block(&home, first, output)?,
+        }
+        first = false;
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = &mut ended => return Ok(Exit::Interrupted),
+        }
+    }
+}
+
+/// In a pipe: blocks with an empty line between them; in JSON a line each.
+fn block(home: &Home, first: bool, output: &mut Output) -> io::Result<()> {
+    output.answer(home, |home, style| {
+        let text = render::home::home(home, &Local, style);
+        if first { text } else { format!("\n{text}") }
+    })
+}
+
+/// A terminal's other screen. Dropping it brings the first one back.
+struct Canvas;
+
+impl Canvas {
+    fn open() -> io::Result<Self> {
+        // Made before it is entered, so that it is left in any case.
+        let canvas = Self;
+        write(ENTER)?;
+        Ok(canvas)
+    }
+
+    #[expect(clippy::unused_self, reason = "only an open one can be painted")]
+    fn show(&mut self, home: &Home, seconds: u64) -> io::Result<()> {
+        let style = screen::style();
+        let (rows, _) = screen::size().unwrap_or((24, 80));
+        let text = render::home::home(home, &Local, style);
+        let now = Local::now().format("%H:%M:%S");
+        let foot = format!("{now} · every {seconds} s · Ctrl-C ends");
+        write(&frame(&text, &foot, rows, style))
+    }
+}
+
+impl Drop for Canvas {
+    fn drop(&mut self) {
+        // Nobody is left to tell when this can't be written.
+        write(LEAVE).ok();
+    }
+}
+
+/// The screen's content: as much of the text as there is room for, and the foot.
+fn frame(text: &str, foot: &str, rows: usize, style: Style) -> String {
+    let mut frame = String::from("\u{1b}[H");
+    let room = rows.saturating_sub(2);
+    let lines = text.lines().count();
+    let shown = if lines > room {
+        room.saturating_sub(1)
+    } else {
+        lines
+    };
+    for line in text.lines().take(shown) {
+        frame += line;
+        // The rest of the line is what was there before.
+        frame += "\u{1b}[0m\u{1b}[K\r\n";
+    }
+    if shown < lines {
+        frame += "…\u{1b}[K\r\n";
+    }
+    frame += "\u{1b}[K\r\n";
+    frame += &style.paint(Tone::Label, foot);
+    frame += "\u{1b}[J";
+    frame
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+#[cfg(unix)]
+mod platform {
+    use tokio::signal::ctrl_c;
+    use tokio::signal::unix::{SignalKind, signal};
+
+    /// Waits for Ctrl-C, for the terminal's end, or for somebody who ends us.
+    pub(super) async fn ended() {
+        let other = async |kind| match signal(kind) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            // Then it ends hermesctl as it ends any program.
+            Err(_) => std::future::pending().await,
+        };
+        tokio::select! {
+            result = ctrl_c() => {
+                if result.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            () = other(SignalKind::terminate()) => {}
+            () = other(SignalKind::hangup()) => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    /// Waits for Ctrl-C.
+    pub(super) async fn ended() {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_has_room_on_the_screen_and_leaves_nothing_of_the_one_before() {
+        let text = "one\ntwo\nthree\nfour\n";
+        let whole = frame(text, "foot", 6, Style::PLAIN);
+        assert_eq!(whole.matches("\r\n").count(), 5);
+        assert!(whole.contains("four\u{1b}[0m\u{1b}[K") && whole.ends_with("foot\u{1b}[J"));
+        let cut = frame(text, "foot", 5, Style::PLAIN);
+        assert_eq!(cut.matches("\r\n").count(), 4);
+        assert!(cut.contains("two") && !cut.contains("three") && cut.contains('…'));
+        assert!(frame(text, "foot", 0, Style::PLAIN).ends_with("foot\u{1b}[J"));
+    }
+}

@@ -1,0 +1,251 @@
+//! The home screen.
+
+use std::fmt::Display;
+
+use chrono::TimeZone;
+
+use super::auth::{self, both};
+use super::{Clock, Style, Tone, inline, refresh_result, state, title};
+use crate::cli::home::{Home, Level, Verdict};
+use crate::cli::human::{count, duration};
+use crate::cli::service::ServiceJson;
+use crate::control::protocol::{
+    ClientEntry, ListenerStatus, ProviderStatus, RequestCounts, Status, Timestamp,
+};
+
+/// Where values stand in the head, and below a provider's name.
+const HEAD: usize = 12;
+const BELOW: usize = 14;
+/// A client that asked within so many seconds stands on the screen.
+const LATELY: i64 = 3600;
+/// So many clients are named.
+const NAMED: usize = 5;
+
+/// The home screen. Times of the day are those of `zone`.
+pub(in crate::cli) fn home<Z>(home: &Home, zone: &Z, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let mut text = verdict(&home.verdict, style);
+    let service = home.service.as_ref();
+    let Some(status) = &home.status else {
+        if let Some(service) = service.filter(|service| service.installed) {
+            text += &style.row("", "service", HEAD, &service_row(service, None));
+        }
+        return text + &style.prose(how_to_start(service));
+    };
+    let clock = Clock {
+        now: status.now,
+        zone,
+    };
+    text += &daemon(status, &clock, style);
+    if let Some(service) = service {
+        let row = service_row(service, Some(status.daemon.pid));
+        text += &style.row("", "service", HEAD, &row);
+    }
+    if let Some(clients) = &home.clients {
+        let lately = lately(clients, &clock);
+        text += &lately.map_or_else(String::new, |lately| {
+            style.row("", "clients", HEAD, &lately)
+        });
+    }
+    for one in &status.providers {
+        text.push('\n');
+        text += &provider(one, &clock, style);
+    }
+    text
+}
+
+/// How the service is, beside the daemon of this process.
+fn service_row(service: &ServiceJson, daemon: Option<u32>) -> String {
+    if !service.installed {
+        return "not installed; `hermesctl service install` does it".to_owned();
+    }
+    let state = match (service.pid, daemon) {
+        (Some(pid), Some(daemon)) if pid != daemon => "runs beside this hermes-proxyd",
+        (Some(_), Some(_)) => "runs",
+        (Some(_), None) => "is starting",
+        (None, Some(_)) => "does not run; this hermes-proxyd is none",
+        (None, None) => "does not run",
+    };
+    let starts = match (service.enabled, service.linger) {
+        (false, _) => "started only by hand: `hermesctl service install` changes that",
+        (true, Some(true)) => "starts at boot, and runs on after logout",
+        (true, Some(false)) => "ends with the last logout: `loginctl enable-linger` changes that",
+        (true, None) => "starts at login",
+    };
+    let failure = service.last_failure.as_deref();
+    let failure = failure.filter(|_| service.pid.is_none());
+    let failure = failure.map(|failure| format!(": {}", inline(failure)));
+    format!("{state}{}; {starts}", failure.unwrap_or_default())
+}
+
+fn how_to_start(service: Option<&ServiceJson>) -> &'static str {
+    if service.is_some_and(|service| service.installed) {
+        "Start it with `hermesctl service start`."
+    } else {
+        "Set all up with `hermesctl setup`, or run it in the foreground with \
+         `hermesctl proxy start`."
+    }
+}
+
+/// The first line: whether all is well, and what to do if not.
+fn verdict(verdict: &Verdict, style: Style) -> String {
+    let (tone, sign) = match verdict.level {
+        Level::Good => (Tone::Good, '✓'),
+        Level::Attention => (Tone::Waiting, '!'),
+        Level::Bad => (Tone::Bad, '✗'),
+    };
+    let message = style.paint(tone, &format!("{sign} {}", inline(&verdict.message)));
+    let command = verdict.command.as_deref();
+    let command = command.map(|command| format!(": `{}`", inline(command)));
+    style.prose(&(message + &command.unwrap_or_default()))
+}
+
+fn daemon<Z>(status: &Status, clock: &Clock<'_, Z>, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let daemon = &status.daemon;
+    let name = format!("hermes-proxyd {}", inline(&daemon.version));
+    let name = style.paint(Tone::Heading, &name);
+    let since = clock.time(daemon.started_at);
+    let uptime = duration(daemon.uptime_seconds);
+    let line = format!(
+        "{name} · running {uptime}, since {since} · pid {}",
+        daemon.pid
+    );
+    let mut text = style.prose(&line);
+    for (position, one) in status.listeners.iter().enumerate() {
+        let label = if position == 0 { "listening" } else { "" };
+        text += &style.row("", label, HEAD, &listener(one));
+    }
+    if status.listeners.is_empty() {
+        text += &style.row("", "listening", HEAD, "nowhere");
+    }
+    let config = daemon.config_file.as_ref();
+    let config = config.map_or_else(
+        || "none, all defaults".to_owned(),
+        |file| inline(&file.display().to_string()),
+    );
+    text + &style.row("", "config", HEAD, &config)
+}
+
+fn listener(listener: &ListenerStatus) -> String {
+    let key = if listener.needs_key {
+        ", with a client key"
+    } else {
+        ""
+    };
+    let waiting = if listener.waiting {
+        " (this machine does not have the address yet)"
+    } else {
+        ""
+    };
+    let (url, provider) = (inline(&listener.url), inline(&listener.provider));
+    format!("{url} → {provider}{key}{waiting}")
+}
+
+/// Who asked within the last hour, the last one first; `None` where no app has a key.
+fn lately<Z>(clients: &[ClientEntry], clock: &Clock<'_, Z>) -> Option<String>
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    if clients.is_empty() {
+        return None;
+    }
+    let recent = |at: &Timestamp| (clock.now.0 - at.0).num_seconds() <= LATELY;
+    let mut used: Vec<(Timestamp, &ClientEntry)> = clients
+        .iter()
+        .filter_map(|client| Some((client.last_used_at.filter(recent)?, client)))
+        .collect();
+    used.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let all = match clients.len() {
+        1 => "1 app has a key".to_owned(),
+        some => format!("{some} apps have keys"),
+    };
+    let named: Vec<String> = used
+        .iter()
+        .take(NAMED)
+        .map(|(at, client)| format!("{} {}", inline(&client.name), clock.distance(*at)))
+        .collect();
+    let more = used.len().saturating_sub(NAMED);
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(", and {more} more")
+    };
+    Some(if named.is_empty() {
+        format!("{all}; none was used in the last hour")
+    } else {
+        format!("{all}; in the last hour: {}{more}", named.join(", "))
+    })
+}
+
+fn provider<Z>(provider: &ProviderStatus, clock: &Clock<'_, Z>, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let name = &provider.name;
+    let title = title(name, &provider.display_name, provider.default, style);
+    let rows = rows(provider, clock, style).into_iter();
+    let rows = rows.map(|(label, value)| style.row("  ", label, BELOW, &value));
+    title + &rows.collect::<String>()
+}
+
+fn rows<Z>(
+    provider: &ProviderStatus,
+    clock: &Clock<'_, Z>,
+    style: Style,
+) -> Vec<(&'static str, String)>
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let (tone, state) = state(&provider.state);
+    let mut rows = vec![("state", style.paint(tone, &state))];
+    if let Some(command) = &provider.login_command {
+        rows.push(("log in with", inline(command)));
+    }
+    rows.extend(auth::warnings(provider, clock, style));
+    let login_ends = provider.login.as_ref().and_then(|login| login.ends_at);
+    if let Some(at) = login_ends {
+        let verb = if at > clock.now { "ends" } else { "ended" };
+        rows.push(("login", format!("{verb} {}", both(at, clock))));
+    }
+    if let Some(at) = provider.expires_at {
+        let verb = if at > clock.now { "expires" } else { "expired" };
+        rows.push(("token", format!("{verb} {}", both(at, clock))));
+    }
+    if let Some(refresh) = &provider.last_refresh {
+        let detail = refresh.detail.as_deref().map(inline);
+        let detail = detail.map(|detail| format!(" ({detail})"));
+        let result = refresh_result(&refresh.result);
+        let when = both(refresh.at, clock);
+        let detail = detail.unwrap_or_default();
+        rows.push(("last refresh", format!("{when}: {result}{detail}")));
+    }
+    if let Some(at) = provider.next_refresh_at {
+        rows.push(("next refresh", both(at, clock)));
+    }
+    if let Some(error) = &provider.last_error {
+        let (message, code) = (inline(&error.message), inline(&error.code));
+        let when = both(error.at, clock);
+        rows.push(("last error", format!("{when}: {message} [{code}]")));
+    }
+    rows.push(("requests", requests(provider.requests)));
+    rows
+}
+
+fn requests(requests: RequestCounts) -> String {
+    format!(
+        "{} in flight, {} served, {} failed",
+        count(requests.in_flight),
+        count(requests.served),
+        count(requests.failed)
+    )
+}

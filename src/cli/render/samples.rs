@@ -1,0 +1,124 @@
+//! What a daemon could answer, for tests.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::cli::probe::{Asked, Report, Tokens};
+use crate::cli::service::ServiceJson;
+use crate::control::protocol::{
+    CredentialKind, ErrorReport, Outcome, ProviderState, ProviderStatus, RefreshReport,
+    RefreshResult, Reply, RequestCounts, Status,
+};
+
+/// A golden file.
+pub(in crate::cli) fn golden(folder: &str, name: &str) -> std::path::PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("tests/golden").join(folder).join(name)
+}
+
+/// The answer in a golden file of the protocol.
+pub(in crate::cli) fn answer<T: DeserializeOwned>(name: &str) -> T {
+    let file = std::fs::read(golden("control", name)).unwrap();
+    let reply: Reply<T> = serde_json::from_slice(&file).unwrap();
+    let Outcome::Ok(answer) = reply.outcome else {
+        panic!("{name} holds an error");
+    };
+    answer
+}
+
+/// One provider works, the other one has no login.
+pub(in crate::cli) fn status() -> Status {
+    answer("reply_status.json")
+}
+
+/// The same with what is known of a login.
+pub(in crate::cli) fn status_with_login() -> Status {
+    answer("reply_status_login.json")
+}
+
+/// Three providers, each in another trouble.
+pub(in crate::cli) fn troubled_status() -> Status {
+    let mut status = status();
+    let at = status.daemon.started_at;
+    status.daemon.config_file = None;
+    status.listeners.clear();
+    status.providers = [
+        ProviderState::Unavailable,
+        ProviderState::LoginNeeded,
+        ProviderState::StoreUnreadable,
+    ]
+    .map(|state| ProviderStatus {
+        name: "nous".into(),
+        display_name: "Nous Portal".into(),
+        default: true,
+        base_url: None,
+        credential: Some(CredentialKind::InvokeJwt),
+        expires_at: Some(at),
+        expires_in_seconds: Some(-11_520),
+        last_refresh: Some(RefreshReport {
+            at,
+            result: RefreshResult::Rejected,
+            detail: Some("invalid_grant".into()),
+        }),
+        next_refresh_at: None,
+        next_refresh_in_seconds: None,
+        last_error: Some(ErrorReport {
+            at,
+            code: "invalid_grant".into(),
+            message: "The portal has revoked the login.\nIt says: \u{1b}[2Jgone.".into(),
+        }),
+        unsaved: state == ProviderState::Unavailable,
+        requests: RequestCounts::default(),
+        login_command: (state == ProviderState::LoginNeeded)
+            .then(|| "hermesctl auth login nous".into()),
+        login: None,
+        state,
+    })
+    .to_vec();
+    status
+}
+
+/// A test request that went well.
+pub(in crate::cli) fn report(stream: bool) -> Report {
+    Report {
+        asked: Asked {
+            url: "http://127.0.0.1:8645/v1".into(),
+            provider: "nous".into(),
+            model: "Hermes-4-405B".into(),
+            stream,
+            question: "Say hello in one short sentence.",
+        },
+        status: 200,
+        request_id: Some("49f2c0a51be7d386".into()),
+        first_byte_ms: 412.3,
+        total_ms: 1280.9,
+        tokens: Some(Tokens {
+            prompt: 14,
+            completion: 9,
+        }),
+        finish_reason: Some("stop".into()),
+        text: "Hello! It is good to meet you, and I hope that your day goes well.".into(),
+        reasoning: String::new(),
+    }
+}
+
+/// A service that runs, or not.
+pub(in crate::cli) fn service(pid: Option<u32>) -> ServiceJson {
+    ServiceJson {
+        manager: "systemd",
+        installed: true,
+        file: Some("/home/u/.config/systemd/user/hermes-proxyd.service".into()),
+        packaged: false,
+        enabled: true,
+        running: pid.is_some(),
+        pid,
+        since: pid.map(|_| status().daemon.started_at),
+        status: None,
+        socket: Some(false),
+        linger: Some(pid.is_some()),
+        last_failure: pid.is_none().then(|| "exited with 78".into()),
+        log_command: "journalctl --user --unit hermes-proxyd".into(),
+        other_pid: None,
+    }
+}

@@ -1,0 +1,260 @@
+//! Every command's output: as text at three widths, with and without colours, and as JSON.
+//!
+//! A verb has a row in [`all`], or a word in [`ELSEWHERE`] on why not. `UPDATE_GOLDEN=1` writes the
+//! files anew: `tests/golden/cli/shown/NAME.txt` and `NAME.json`.
+
+use std::fmt::Write as _;
+
+use chrono::Utc;
+use clap::CommandFactory;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::samples::{self, answer, golden};
+use super::*;
+use crate::cli::args::Arguments;
+use crate::cli::auth::Logins;
+use crate::cli::home::Home;
+use crate::cli::output::Failure;
+use crate::cli::service::{Report, ServiceJson};
+use crate::cli::version::Versions;
+use crate::control::client::ClientError;
+use crate::control::protocol::{Clients, RefreshOutcome};
+
+/// One output.
+struct Shown {
+    /// The command, and behind ` · ` the case.
+    name: &'static str,
+    text: Box<dyn Fn(Style) -> String>,
+    json: Value,
+}
+
+/// Commands that show nothing here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("status", "the same as `proxy status`"),
+    ("proxy start", "becomes hermes-proxyd"),
+    (
+        "auth login",
+        "its screens are snapshots of their own, by the terminal's size",
+    ),
+    ("setup", "steps as of `service restart`, and a few words"),
+    ("service install", "as `service restart`"),
+    ("service uninstall", "as `service restart`"),
+    ("service start", "as `service restart`"),
+    ("service stop", "as `service restart`"),
+    ("clients add", "the key alone, on a line"),
+    ("clients rotate", "the key alone, on a line"),
+];
+
+fn shown<T: Serialize + 'static>(
+    name: &'static str,
+    data: T,
+    render: impl Fn(&T, Style) -> String + 'static,
+) -> Shown {
+    Shown {
+        name,
+        json: serde_json::to_value(&data).unwrap(),
+        text: Box::new(move |style| render(&data, style)),
+    }
+}
+
+/// All of them; each noun has a function.
+fn all() -> Vec<Shown> {
+    let nouns = [
+        home_screens(),
+        proxies(),
+        services(),
+        logins(),
+        clients_shown(),
+    ];
+    let mut all: Vec<Shown> = nouns.into_iter().flatten().collect();
+    let address = "/run/user/1000/x.sock".into();
+    all.push(failed("an error", ClientError::NotRunning { address }));
+    all.push(shown("version", Versions::sample(), version));
+    all
+}
+
+fn home_screens() -> Vec<Shown> {
+    let home = |home: &Home, style: Style| home::home(home, &Utc, style);
+    let clients = || answer::<Clients>("reply_clients.json").clients;
+    let mut well = samples::status_with_login();
+    well.providers.truncate(1);
+    let well = Home {
+        service: Some(samples::service(Some(4242))),
+        ..Home::of(Some(well), Some(clients()))
+    };
+    let missing = Home::of(Some(samples::status()), Some(clients()));
+    let trouble = Home::of(Some(samples::troubled_status()), None);
+    let stopped = Home {
+        service: Some(samples::service(None)),
+        ..Home::of(None, None)
+    };
+    vec![
+        shown("proxy status", well, home),
+        shown("proxy status · one login is missing", missing, home),
+        shown("proxy status · trouble", trouble, home),
+        shown("proxy status · not running", Home::of(None, None), home),
+        shown("proxy status · service stopped", stopped, home),
+    ]
+}
+
+fn proxies() -> Vec<Shown> {
+    let (whole, streamed) = (samples::report(false), samples::report(true));
+    vec![
+        shown("proxy providers", answer("reply_providers.json"), providers),
+        shown("proxy reload", answer("reply_reload.json"), reload),
+        shown("proxy test", whole, probe::report),
+        shown("proxy test · streamed", streamed, probe::report),
+    ]
+}
+
+fn services() -> Vec<Shown> {
+    let runs = samples::service(Some(4242));
+    let report = Report {
+        steps: vec![service::Line::done_unless(false, "restart the service")],
+        service: samples::service(Some(4242)),
+    };
+    let stopped = samples::service(None);
+    let absent = ServiceJson {
+        installed: false,
+        file: None,
+        ..samples::service(None)
+    };
+    vec![
+        shown("service status", runs, service::status),
+        shown("service status · stopped", stopped, service::status),
+        shown("service status · not installed", absent, service::status),
+        shown("service restart", report, service::report),
+    ]
+}
+
+fn logins() -> Vec<Shown> {
+    let status = Logins::of(samples::status_with_login());
+    let logins = |logins: &Logins, style: Style| auth::logins(logins, &Utc, style);
+    let refresh = |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, &Utc, style);
+    vec![
+        shown("auth status", status, logins),
+        shown("auth logout", answer("reply_logout.json"), auth::logout),
+        shown("auth refresh", answer("reply_refresh.json"), refresh),
+    ]
+}
+
+fn clients_shown() -> Vec<Shown> {
+    let list = |list: &Clients, style: Style| clients::list(list, &Utc, style);
+    let (revoked, imported) = (
+        answer("reply_client_revoked.json"),
+        answer("reply_client_import.json"),
+    );
+    vec![
+        shown("clients list", answer("reply_clients.json"), list),
+        shown("clients revoke", revoked, clients::revoked),
+        shown("clients import", imported, clients::imported),
+    ]
+}
+
+/// An error, which goes to standard error.
+fn failed(name: &'static str, error: ClientError) -> Shown {
+    let failure = Failure::from(error);
+    Shown {
+        name,
+        json: failure.to_json(),
+        text: Box::new(move |style| failure.to_text(style)),
+    }
+}
+
+#[test]
+fn every_output_is_as_it_was() {
+    let folder = golden("cli", "shown");
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut known = Vec::new();
+    let mut changed = Vec::new();
+    for one in all() {
+        let name = one.name.replace(" · ", "__").replace(' ', "_");
+        let json = serde_json::to_string_pretty(&one.json).unwrap() + "\n";
+        for (file, text) in [
+            (format!("{name}.txt"), pages(&*one.text)),
+            (format!("{name}.json"), json),
+        ] {
+            let path = folder.join(&file);
+            if update {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(&path, &text).unwrap();
+            }
+            if std::fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+                changed.push(format!("── {file} ──\n{text}"));
+            }
+            known.push(file);
+        }
+    }
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains(&name), "{name} is no output any more");
+    }
+    let files = changed.join("\n");
+    assert!(
+        changed.is_empty(),
+        "UPDATE_GOLDEN=1 takes these over:\n{files}"
+    );
+}
+
+/// One output at three widths, plain and coloured.
+fn pages(text: &dyn Fn(Style) -> String) -> String {
+    let mut pages = String::new();
+    for columns in [60, 80, 120] {
+        let plain = text(Style::PLAIN.in_columns(columns));
+        let coloured = text(Style::COLOURED.in_columns(columns));
+        assert_eq!(without_colours(&coloured), plain, "colours change the text");
+        assert!(!plain.contains('\u{1b}'), "colours where none are wanted");
+        for line in plain.lines() {
+            let fits = visible(line) <= columns;
+            assert!(fits || is_one_piece(line), "too long: {line}");
+        }
+        writeln!(pages, "── {columns} columns ──\n{plain}").unwrap();
+        let coloured = coloured.replace('\u{1b}', "␛");
+        writeln!(pages, "── {columns} columns, coloured ──\n{coloured}").unwrap();
+    }
+    pages
+}
+
+/// Whether the end of a line that is too long can't be broken: a URL, a path, a command.
+fn is_one_piece(line: &str) -> bool {
+    let last = line.rsplit('`').nth(1).unwrap_or_default();
+    let word = line.split(' ').map(visible).max().unwrap_or_default();
+    word > 30 || last.len() > 20
+}
+
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split('\u{1b}');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let rest = pieces.map(|piece| piece.split_once('m').map_or(piece, |(_, rest)| rest));
+    first + &rest.collect::<String>()
+}
+
+#[test]
+fn every_command_is_shown_here_or_says_why_not() {
+    let shown: Vec<_> = all().iter().map(|one| one.name).collect();
+    let is_shown = |line: &str| {
+        let mut names = shown.iter().map(|name| name.split(" · ").next().unwrap());
+        names.any(|name| name == line) || ELSEWHERE.iter().any(|(name, _)| *name == line)
+    };
+    let mut missing = Vec::new();
+    leaves(&Arguments::command(), "", &mut |line| {
+        if !is_shown(line) {
+            missing.push(line.to_owned());
+        }
+    });
+    assert!(missing.is_empty(), "no snapshot of: {missing:?}");
+}
+
+fn leaves(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&str)) {
+    let mut verbs = command
+        .get_subcommands()
+        .filter(|verb| verb.get_name() != "help")
+        .peekable();
+    if verbs.peek().is_none() {
+        return visit(path.trim());
+    }
+    for verb in verbs {
+        leaves(verb, &format!("{path} {}", verb.get_name()), visit);
+    }
+}

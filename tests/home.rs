@@ -1,0 +1,140 @@
+//! `hermesctl proxy status --watch`, in a pipe and before a terminal, while the daemon comes and goes.
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, and reads in threads of its own"
+)]
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use common::{PATIENCE, World, program};
+use mock_cloud::Options;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+fn hermesctl(world: &World, line: &str) -> Command {
+    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
+    command.args(line.split(' ')).env("TERM", "xterm-256color");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn interrupt(child: &mut Child) -> ExitStatus {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.unwrap(), Signal::INT).unwrap();
+    child.wait().unwrap()
+}
+
+/// The lines that somebody writes.
+fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        loop {
+            let mut line = Vec::new();
+            // A terminal's last line has no end, and its end is an error.
+            let read = from.read_until(b'\n', &mut line);
+            let text = String::from_utf8(line).unwrap();
+            let ended = !text.ends_with('\n');
+            if sender.send(text.trim_end_matches('\n').to_owned()).is_err() {
+                return;
+            }
+            if ended || read.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn until(lines: &Receiver<String>, what: &str, is: impl Fn(&str) -> bool) -> String {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while let Some(left) = deadline.checked_duration_since(std::time::Instant::now()) {
+        match lines.recv_timeout(left) {
+            Ok(line) if is(&line) => return line,
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    unreachable(what)
+}
+
+#[expect(clippy::panic, reason = "the test fails")]
+fn unreachable(what: &str) -> ! {
+    panic!("{what} did not come")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_in_json_is_a_line_each_and_outlives_the_daemon() {
+    let world = World::new(Options::default()).await;
+    let mut command = hermesctl(&world, "proxy status --watch 1 --json");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let told = lines(child.stdout.take().unwrap());
+    let running = |running: bool| {
+        move |line: &str| {
+            let home: Value = serde_json::from_str(line).unwrap();
+            home["running"] == running && (!running || home["verdict"]["code"] == "all_well")
+        }
+    };
+    until(&told, "no daemon", running(false));
+    let mut daemon = world.daemon();
+    until(&told, "a daemon", running(true));
+    daemon.stop();
+    until(&told, "no daemon again", running(false));
+    assert_eq!(interrupt(&mut child).code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_in_a_pipe_is_a_block_each() {
+    let world = World::new(Options::default()).await;
+    let _daemon = world.daemon();
+    let mut command = hermesctl(&world, "status -w 1");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let told = lines(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        until(&told, "the verdict", |line| line == "✓ All is well");
+        until(&told, "the last row", |line| line.starts_with("  requests"));
+    }
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "");
+    drop(told);
+    interrupt(&mut child);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_gets_its_screen_back() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let size = rustix::termios::Winsize {
+        ws_row: 12,
+        ws_col: 60,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&master, size).unwrap();
+    let slave = || File::options().read(true).write(true).open(&name).unwrap();
+    let mut command = hermesctl(&world, "proxy status --watch 1");
+    command.stdin(slave()).stdout(slave()).stderr(slave());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let told = lines(File::from(master));
+    let first = until(&told, "the screen", |line| line.contains("All is well"));
+    assert!(first.starts_with("\u{1b}[?1049h"), "{first:?}");
+    assert!(first.contains("\u{1b}[32m✓ All is well"), "{first:?}");
+    drop(daemon);
+    until(&told, "the end", |line| line.contains("not running"));
+    assert_eq!(interrupt(&mut child).code(), Some(130));
+    let rest: Vec<String> = told.iter().collect();
+    let rest = rest.join("\n");
+    assert!(rest.ends_with("\u{1b}[?25h\u{1b}[?1049l"), "{rest:?}");
+}
