@@ -57,15 +57,23 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
 }
 
 /// Both sides' versions.
-pub(super) fn version(versions: &Versions, _: Style) -> String {
+pub(super) fn version(versions: &Versions, style: Style) -> String {
     let daemon = versions.daemon.as_ref().map_or_else(
         || "not running".to_owned(),
         |daemon| format!("{} (pid {})", inline(&daemon.version), daemon.pid),
     );
-    format!(
-        "hermesctl     {}\nhermes-proxyd {daemon}\n",
-        versions.hermesctl
-    )
+    let commit = versions.commit.map(|commit| format!(", {commit}"));
+    let (ours, target) = (versions.hermesctl, &versions.target);
+    let text = format!(
+        "hermesctl     {ours} ({target}{})\nhermes-proxyd {daemon}\n",
+        commit.unwrap_or_default()
+    );
+    if !versions.daemon_is_older {
+        return text;
+    }
+    let advice = "The running hermes-proxyd is older than hermesctl. Restart it: \
+                  `hermesctl service restart` where it is a service.";
+    text + &style.prose(advice)
 }
 
 /// A text of the daemon's without anything that a terminal would act on; lines stay.
