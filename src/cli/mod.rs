@@ -5,6 +5,7 @@
 mod args;
 mod auth;
 mod clients;
+mod connect;
 mod connection;
 mod human;
 mod output;
@@ -52,6 +53,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
         Noun::Service(verb) => block_on(service::service(verb, output)),
         Noun::Setup(flags) => block_on(setup::setup(flags, output)),
+        Noun::Connect(flags) => block_on(connect::connect(flags, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }

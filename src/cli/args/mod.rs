@@ -2,6 +2,7 @@
 
 mod auth;
 mod clients;
+mod connect;
 mod proxy;
 mod service;
 
@@ -13,6 +14,7 @@ use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
+pub(super) use connect::{Connect, Place};
 pub(super) use proxy::{ProxyVerb, StartFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 
@@ -51,6 +53,8 @@ pub(super) enum Noun {
     /// Have hermes-proxyd started by itself, at login or at boot
     #[command(subcommand)]
     Service(ServiceVerb),
+    /// Show how to connect an app, with a key of its own where it needs one
+    Connect(Connect),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }
