@@ -41,7 +41,8 @@ fn apps(world: &World) -> Vec<String> {
 }
 
 /// Reads the files back and asks with what stands in them; `at` is where the host really is.
-fn assert_usable(told: &Value, at: Option<&str>) {
+fn assert_usable(told: &[Value], at: Option<&str>) {
+    let texts: Vec<String> = told.iter().map(ToString::to_string).collect();
     let python = test_env("python").join("python/bin/python");
     let mut command = program(python, std::path::Path::new("/"));
     command.arg(clients().join("python/snippet_client.py"));
@@ -55,10 +56,13 @@ fn assert_usable(told: &Value, at: Option<&str>) {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(told.to_string().as_bytes()).unwrap();
+    stdin.write_all(texts.join("\n").as_bytes()).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}\n{told:#}");
+    assert!(output.status.success(), "{output:?}\n{texts:#?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let oks = said.lines().filter(|line| line.starts_with("ok "));
+    assert_eq!(oks.count(), told.len(), "{said}");
 }
 
 fn notes(told: &Value) -> String {
@@ -73,13 +77,15 @@ async fn on_this_machine_every_apps_files_work_without_a_key() {
     let daemon = world.daemon_with(config, &[]);
     let apps = apps(&world);
     assert!(apps.len() >= 14, "{apps:?}");
+    let mut all = Vec::new();
     for app in &apps {
         let told = told(&world, &[app]);
         assert_eq!(told["base_url"], daemon.base.as_str());
         assert_eq!(told["key"], Value::Null);
         assert_eq!(told["model"], "Hermes-4-405B");
-        assert_usable(&told, None);
+        all.push(told);
     }
+    assert_usable(&all, None);
     let keys = world.ctl(&["clients", "list", "--json"]);
     let keys: Value = serde_json::from_slice(&keys.stdout).unwrap();
     assert_eq!(keys["clients"], serde_json::json!([]), "no key was made");
@@ -95,6 +101,7 @@ async fn in_containers_every_apps_files_work_with_a_key_of_its_own() {
     let daemon = world.daemon_with(config, &[]);
     let port = daemon.address().rsplit_once(':').unwrap().1.to_owned();
     let here = format!("127.0.0.1:{port}");
+    let mut connected = Vec::new();
     for (place, host) in [
         ("docker", "host.docker.internal"),
         ("podman", "host.containers.internal"),
@@ -109,9 +116,10 @@ async fn in_containers_every_apps_files_work_with_a_key_of_its_own() {
             assert_eq!(told["key_name"], name.as_str());
             assert!(told["key"].as_str().unwrap().starts_with("hpx-"));
             assert_eq!(told["ready"], true);
-            assert_usable(&told, Some(&here));
+            connected.push(told);
         }
     }
+    assert_usable(&connected, Some(&here));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +147,7 @@ async fn over_a_socket_the_sidecar_of_the_compose_file_works() {
     let line = bridge.wait_for_log("bridging");
     let port = line.split("http://127.0.0.1:").nth(1).unwrap();
     let port = port.split("/v1").next().unwrap();
-    assert_usable(&told, Some(&format!("127.0.0.1:{port}")));
+    assert_usable(&[told], Some(&format!("127.0.0.1:{port}")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +162,7 @@ async fn another_provider_has_its_path_and_its_models() {
     let told = told(&world, &["karakeep", "--provider", "other"]);
     let expected = format!("{}/other/v1", daemon.origin());
     assert_eq!(told["base_url"], expected.as_str());
-    assert_usable(&told, None);
+    assert_usable(&[told], None);
     let output = connect(&world, &["karakeep", "--provider", "nobody", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let error: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -270,6 +278,10 @@ fn an_address_is_taken_as_it_is_meant_and_nothing_that_a_shell_would_act_on() {
     }
     for wrong in ["a b", "$(touch x)", "\"", "`x`"] {
         assert_eq!(run(&["--model", wrong]).status.code(), Some(1), "{wrong}");
+    }
+    for place in ["bare", "docker-desktop"] {
+        let output = run(&["--socket", "--from", place]);
+        assert_eq!(output.status.code(), Some(1), "{place}");
     }
     let unknown = ctl(home.path(), &["connect", "karakep"]);
     assert_eq!(unknown.status.code(), Some(2));

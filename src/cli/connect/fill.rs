@@ -12,6 +12,12 @@ const MODEL: &str = "YOUR-MODEL";
 /// What stands where a model for embeddings belongs that is not known.
 const EMBEDDING_MODEL: &str = "YOUR-EMBEDDING-MODEL";
 
+/// The service of an app that has no compose file of its own.
+const ANY_SERVICE: Container = Container {
+    service: "app",
+    mount: None,
+};
+
 /// What the placeholders stand for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Values<'a> {
@@ -44,7 +50,9 @@ pub(super) fn is_plain(text: &str) -> bool {
 
 /// The app's files for this way, ready to be used.
 pub(super) fn files(app: &App, way: &Way, in_container: bool, values: Values<'_>) -> Vec<File> {
-    let compose = app.container.as_ref().filter(|_| in_container);
+    // A sidecar needs a compose file in any case.
+    let any = way.socket.as_ref().map(|_| &ANY_SERVICE);
+    let compose = app.container.as_ref().or(any).filter(|_| in_container);
     let Some(container) = compose else {
         return app.snippets.iter().map(|one| whole(one, values)).collect();
     };
@@ -268,6 +276,19 @@ mod tests {
             assert!(compose.contains(part), "{part}: {compose}");
         }
         assert_eq!(files[1].name, "librechat.yaml");
+    }
+
+    #[test]
+    fn an_app_without_a_compose_file_gets_a_sidecar_too() {
+        let app = apps::by_name("codex").unwrap();
+        let names = |place, socket| -> Vec<String> {
+            let files = files(app, &way(place, socket), true, VALUES).into_iter();
+            files.map(|file| file.name).collect()
+        };
+        let own = ["config.toml", "profile"];
+        assert_eq!(names(Place::Docker, false), own);
+        let all = names(Place::Docker, true);
+        assert_eq!(all, [&["compose.override.yaml"], &own[..]].concat());
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
         return list(output);
     };
     let surroundings = Surroundings::look(flags.config.as_deref()).await?;
-    check_names(&flags, &surroundings)?;
+    check(&flags, &surroundings)?;
     let mut way = way::find(flags.from, flags.socket, &surroundings.doors);
     let base_url = base_url(&flags, &mut way, &surroundings.doors)?;
     let key = if way.needs_key {
@@ -159,7 +159,12 @@ impl Surroundings {
 }
 
 /// What the user names goes into files as it is.
-fn check_names(flags: &Connect, surroundings: &Surroundings) -> Result<(), Failure> {
+fn check(flags: &Connect, surroundings: &Surroundings) -> Result<(), Failure> {
+    if flags.socket && matches!(flags.from, Place::Bare | Place::DockerDesktop) {
+        let what = "`--socket` is for a container that mounts a folder of this machine.";
+        return Err(Failure::new(what)
+            .with_hint("Add `--from docker` or `--from podman`; Docker Desktop needs no socket."));
+    }
     for model in [&flags.model, &flags.embedding_model].into_iter().flatten() {
         if !fill::is_plain(model) {
             let what = format!("{model:?} can't be the name of a model.");
@@ -298,8 +303,7 @@ async fn put_together(
         model: model.as_deref(),
         embedding_model: embedding.as_deref(),
     };
-    let in_container = flags.from != Place::Bare;
-    let mut files = fill::files(app, &way, in_container || way.socket.is_some(), values);
+    let mut files = fill::files(app, &way, flags.from != Place::Bare, values);
     if let Some(lines) = &way.missing {
         files.insert(0, missing_file(lines));
         notes.insert(

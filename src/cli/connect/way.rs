@@ -180,8 +180,8 @@ fn docker(doors: &[Door]) -> Way {
     };
     let lines = format!("[[listen]]\naddress = \"docker0:{port}\"\n");
     way.lacking(default_door_too(doors, &lines)).noting(
-        "A firewall such as ufw has to let the bridge in: sudo ufw allow in on docker0 to any port \
-         PORT proto tcp. Without an open port: the same command with --socket."
+        "A firewall such as ufw has to let containers in: sudo ufw allow from 172.16.0.0/12 to any \
+         port PORT proto tcp. Without an open port: the same command with --socket."
             .replace("PORT", &port.to_string()),
     )
 }

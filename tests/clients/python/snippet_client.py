@@ -3,7 +3,7 @@
     hermesctl connect karakeep --json | snippet_client.py [--at HOST:PORT]
 
 Every file is read back by a parser of its kind; then models, a chat and, where a model for them is named,
-embeddings are asked for with the values that were found. `--at` says where the base URL's host really is, as
+embeddings are asked for with the values that were found. Several apps may come one after the other. `--at` says where the base URL's host really is, as
 `extra_hosts` and a container network do for a container. Prints a line for every check, `ok NAME` or
 `FAILED NAME: …`; exits with 1 when one failed. The upstream is the mock cloud.
 """
@@ -188,18 +188,28 @@ def by_hand(files):
     json.loads(answer)["choices"]
 
 
+def documents(text):
+    """JSON texts, one after the other."""
+    decoder = json.JSONDecoder()
+    while text := text.lstrip():
+        told, end = decoder.raw_decode(text)
+        yield told
+        text = text[end:]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--at", help="where the base URL's host really is")
     at = parser.parse_args().at
-    told = json.load(sys.stdin)
-    try:
-        use(told, at)
-    except Exception as error:
-        print(f"FAILED {told.get('app')}: {type(error).__name__}: {error}")
-        return 1
-    print(f"ok {told['app']}")
-    return 0
+    failures = 0
+    for told in documents(sys.stdin.read()):
+        try:
+            use(told, at)
+            print(f"ok {told['app']}")
+        except Exception as error:
+            print(f"FAILED {told.get('app')}: {type(error).__name__}: {error}")
+            failures += 1
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
