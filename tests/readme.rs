@@ -20,29 +20,57 @@ use hermes_proxy::proxy::route::Local;
 use mock_cloud::Options;
 use serde_json::Value;
 
-fn file(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+const CONNECT: &str = "docs/connect-an-app.md";
+const CONTAINERS: &str = "docs/containers.md";
+const HTTP: &str = "docs/http.md";
+const LOGS: &str = "docs/logs-and-hooks.md";
+const PROVIDERS: &str = "docs/providers.md";
+const TROUBLES: &str = "docs/troubleshooting.md";
+
+/// A page that is made from the configuration's types, and may not have been made yet.
+const MADE_LATER: &str = "docs/configuration.md";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The code blocks of the README behind a fence with these words.
-fn blocks(fence: &str) -> Vec<String> {
-    let readme = file("README.md");
+fn file(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The README and all of docs/, by their paths.
+fn pages() -> Vec<String> {
+    let docs = walk(&root().join("docs")).into_iter();
+    let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let docs = docs.map(|path| path.strip_prefix(root()).unwrap().display().to_string());
+    let mut pages: Vec<_> = docs.collect();
+    pages.push("README.md".to_owned());
+    pages.sort_unstable();
+    assert!(pages.len() >= 10, "{pages:?}");
+    pages
+}
+
+/// The code blocks of a page behind a fence with these words.
+fn blocks(page: &str, fence: &str) -> Vec<String> {
     let start = format!("```{fence}\n");
-    readme
+    file(page)
         .split(&start)
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap().to_owned())
         .collect()
 }
 
+/// What stands under a heading of a page.
+fn section(page: &str, heading: &str) -> String {
+    let text = file(page);
+    let section = text.split(&format!("## {heading}\n")).nth(1);
+    let section = section.expect("the heading").split("\n## ").next();
+    section.unwrap().to_owned()
+}
+
 /// The rows of the table under a heading, cell by cell.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let readme = file("README.md");
-    let section = readme
-        .split(&format!("## {heading}\n"))
-        .nth(1)
-        .expect("the heading");
-    let section = section.split("\n## ").next().unwrap();
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let section = section(page, heading);
     let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|row| {
         row.trim_matches('|')
@@ -54,10 +82,10 @@ fn table(heading: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_curl_commands_of_the_readme_work_as_they_stand() {
+async fn the_curl_commands_work_as_they_stand() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
-    let commands = blocks("sh curl").concat();
+    let commands = blocks(CONNECT, "sh curl").concat();
     let commands: Vec<_> = commands.lines().collect();
     assert!(commands.len() >= 5);
     for command in commands {
@@ -93,7 +121,7 @@ fn the_commands_on_keys_work_as_they_stand() {
     std::fs::write(&tokens, r#"{"agent-a": "a-token-of-agent-a"}"#).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&tokens, private).unwrap();
-    let commands = blocks("sh keys").concat();
+    let commands = blocks(CONNECT, "sh keys").concat();
     assert!(commands.lines().count() >= 6);
     for command in commands.lines() {
         let ours = command.replacen("hermesctl", env!("CARGO_BIN_EXE_hermesctl"), 1);
@@ -116,7 +144,7 @@ fn the_commands_on_keys_work_as_they_stand() {
 
 #[test]
 fn the_two_commands_stand_in_the_checks() {
-    let commands = blocks("sh");
+    let commands = blocks("README.md", "sh");
     let ci = file(".ci/run");
     assert_eq!(commands[0], "cargo run --release --example demo\n");
     assert!(ci.contains("cargo run --release --example demo -- --once"));
@@ -124,17 +152,19 @@ fn the_two_commands_stand_in_the_checks() {
 }
 
 #[test]
-fn the_table_of_errors_holds_every_code_with_its_status_and_no_other() {
-    let told: BTreeSet<_> = table("Errors")
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].clone()))
+fn each_error_code_has_an_entry_with_its_status_and_there_is_no_other() {
+    let told: BTreeSet<_> = section(TROUBLES, "By error code")
+        .split("\n### `")
+        .skip(1)
+        .map(|entry| {
+            let (code, text) = entry.split_once("`\n\n").expect("a text");
+            let (status, help) = text.split_once(". ").expect("a status");
+            assert!(help.len() > 40, "{code}: no help");
+            (status.to_owned(), code.to_owned())
+        })
         .collect();
-    let real = ErrorKind::ALL.iter().map(|kind| {
-        (
-            kind.status().as_u16().to_string(),
-            format!("`{}`", kind.code()),
-        )
-    });
+    let real = ErrorKind::ALL.iter();
+    let real = real.map(|kind| (kind.status().as_u16().to_string(), kind.code().to_owned()));
     assert_eq!(told, real.collect());
 }
 
@@ -145,9 +175,7 @@ fn the_table_of_apps_holds_what_is_run_at_the_pinned_versions() {
     let output = program(run, home.path()).arg("--list").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let real = String::from_utf8(output.stdout).unwrap();
-    let readme = file("README.md");
-    let section = readme.split("## Apps\n").nth(1).expect("the heading");
-    let section = section.split("\n## ").next().unwrap();
+    let section = section(CONNECT, "Apps");
     let told: Vec<_> = section
         .lines()
         .filter(|line| line.starts_with('|'))
@@ -176,7 +204,7 @@ fn each_error_code_has_a_test() {
 
 #[test]
 fn the_table_of_routes_holds_every_route() {
-    let routes: BTreeSet<_> = table("Routes")
+    let routes: BTreeSet<_> = table(HTTP, "Routes")
         .into_iter()
         .map(|row| row[0].clone())
         .collect();
@@ -193,7 +221,7 @@ fn the_table_of_routes_holds_every_route() {
 
 #[test]
 fn the_table_of_message_ids_holds_each_notice() {
-    let told: BTreeSet<_> = table("Logs")
+    let told: BTreeSet<_> = table(LOGS, "Logs")
         .into_iter()
         .map(|row| (row[0].split(':').next().unwrap().to_owned(), row[2].clone()))
         .collect();
@@ -205,11 +233,11 @@ fn the_table_of_message_ids_holds_each_notice() {
 }
 
 #[test]
-fn the_hooks_of_the_readme_are_valid_and_the_notice_has_its_form() {
-    let text = blocks("toml").concat();
-    let config = hermes_proxy::config::parse(&text, "README.md".as_ref(), &Environment::default());
+fn the_hooks_that_are_shown_are_valid_and_the_notice_has_its_form() {
+    let text = blocks(LOGS, "toml").concat();
+    let config = hermes_proxy::config::parse(&text, LOGS.as_ref(), &Environment::default());
     assert_eq!(config.unwrap().hooks.len(), 2);
-    let shown: Value = serde_json::from_str(&blocks("json").concat()).unwrap();
+    let shown: Value = serde_json::from_str(&blocks(LOGS, "json").concat()).unwrap();
     let notice = Notice {
         event: NoticeKind::LoginEnded,
         provider: "nous".to_owned(),
@@ -229,7 +257,7 @@ fn the_hooks_of_the_readme_are_valid_and_the_notice_has_its_form() {
 fn the_table_of_exit_codes_is_what_help_says() {
     let home = scratch();
     let told = |column: usize| -> BTreeSet<String> {
-        let rows = table("Exit codes").into_iter();
+        let rows = table(TROUBLES, "Exit codes").into_iter();
         rows.filter(|row| row[column] != "–")
             .map(|row| row[0].clone())
             .collect()
@@ -251,10 +279,10 @@ fn the_table_of_exit_codes_is_what_help_says() {
 fn every_command_that_is_named_anywhere_exists() {
     let home = scratch();
     let mut texts = vec![
-        file("README.md"),
         file("config.example.toml"),
         file("src/cli/config/starter.toml"),
     ];
+    texts.extend(pages().iter().map(|page| file(page)));
     for folder in [
         "cli",
         "clients",
@@ -267,11 +295,7 @@ fn every_command_that_is_named_anywhere_exists() {
         "provider",
         "proxy",
     ] {
-        for entry in walk(
-            &Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("src")
-                .join(folder),
-        ) {
+        for entry in walk(&root().join("src").join(folder)) {
             texts.push(std::fs::read_to_string(entry).unwrap());
         }
     }
@@ -294,6 +318,181 @@ fn every_command_that_is_named_anywhere_exists() {
             "hermesctl {noun} {verb} is named, but there is none"
         );
     }
+}
+
+/// One after another in a home of their own, without a daemon.
+#[test]
+fn the_commands_that_connect_work_as_they_stand() {
+    let home = scratch();
+    let commands = blocks(CONNECT, "sh connect").concat();
+    assert!(commands.lines().count() >= 6);
+    for command in commands.lines() {
+        let ours = command.replacen("hermesctl", env!("CARGO_BIN_EXE_hermesctl"), 1);
+        let output = program("sh", home.path())
+            .args(["-c", &ours])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+}
+
+#[test]
+fn the_table_of_flags_holds_those_of_connect() {
+    let home = scratch();
+    let told: BTreeSet<_> = table(CONNECT, "Ask hermesctl")
+        .into_iter()
+        .flat_map(|row| {
+            let flags = row[0].split(", ").map(|flag| flag.trim_matches('`'));
+            flags.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let help = ctl(home.path(), &["connect", "--help"]).stdout;
+    let help = String::from_utf8(help).unwrap();
+    let real = help.lines().filter_map(|line| {
+        let flag = line.trim_start().strip_prefix("--")?;
+        Some(format!("--{}", flag.split(' ').next()?))
+    });
+    assert_eq!(told, real.collect());
+}
+
+#[test]
+fn the_compose_files_are_those_that_hermesctl_prints() {
+    let home = scratch();
+    for (way, flags) in [("bridge", &[][..]), ("socket", &["--socket"])] {
+        let line = "connect karakeep --from docker --no-key --model Hermes-4-405B --json";
+        let line: Vec<_> = line.split(' ').chain(flags.iter().copied()).collect();
+        let output = ctl(home.path(), &line);
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |place: usize| told["files"][place]["text"].as_str().unwrap();
+        assert_eq!(blocks(CONTAINERS, &format!("yaml {way}")), [text(1)]);
+        let listeners = |text: &str| {
+            let config =
+                hermes_proxy::config::parse(text, CONTAINERS.as_ref(), &environment(home.path()));
+            config.unwrap().listeners
+        };
+        let shown = blocks(CONTAINERS, &format!("toml {way}")).concat();
+        assert_eq!(listeners(&shown), listeners(text(0)));
+        assert_eq!(listeners(&shown).len(), 2);
+    }
+}
+
+fn environment(home: &Path) -> Environment {
+    let home = home.as_os_str().to_owned();
+    Environment::from_lookup(move |name| (name == "HOME").then(|| home.clone()))
+}
+
+#[test]
+fn the_provider_with_a_fixed_key_is_valid() {
+    let text = blocks(PROVIDERS, "toml static").concat();
+    let config = hermes_proxy::config::parse(&text, PROVIDERS.as_ref(), &Environment::default());
+    assert_eq!(config.unwrap().providers.len(), 2);
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    for page in pages() {
+        let folder = root().join(&page);
+        let folder = folder.parent().unwrap();
+        let text = file(&page);
+        for target in text.split("](").skip(1) {
+            let target = target.split(')').next().unwrap();
+            if target.starts_with("https://") || target.starts_with("http://") {
+                continue;
+            }
+            let there = folder.join(target);
+            let later = there.ends_with(MADE_LATER);
+            assert!(
+                later || there.exists(),
+                "{page} links {target}, which is not there"
+            );
+        }
+        let home = page == "README.md" || text.contains("[Back to the README](../README.md)\n");
+        assert!(home, "{page} has no way back");
+        let known = file("README.md").contains(&format!("({page})"));
+        assert!(
+            known || page == "README.md",
+            "the README does not link {page}"
+        );
+    }
+}
+
+/// `docs/record-session` makes it.
+#[test]
+fn the_recorded_session_shows_commands_that_are_there_and_nothing_of_a_machine() {
+    let picture = file("docs/session.svg");
+    for word in ["/tmp", "/home", "/root", "/work", "localhost"] {
+        assert!(!picture.contains(word), "it shows {word}");
+    }
+    let commands = picture.split("<metadata>").nth(1).unwrap();
+    let commands = commands.split("</metadata>").next().unwrap();
+    let commands = commands.replace("&quot;", "\"").replace("&#x27;", "'");
+    let commands: Vec<Vec<String>> = serde_json::from_str(&commands).unwrap();
+    let home = scratch();
+    let mut count = 0;
+    for line in &commands {
+        let words = line.iter().map(String::as_str).chain(["--help"]);
+        let words: Vec<_> = words.collect();
+        if let ["hermesctl", words @ ..] = &*words {
+            assert!(ctl(home.path(), words).status.success(), "{line:?}");
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{commands:?}");
+}
+
+/// Lines of code blocks and words of the text, as far as they are ours, with what stands for a name
+/// filled in.
+fn commands(page: &str) -> BTreeSet<String> {
+    let text = file(page);
+    let mut found = BTreeSet::new();
+    for (place, part) in text.split("```").enumerate() {
+        let is_block = place % 2 == 1;
+        let pieces: Vec<&str> = if is_block {
+            part.lines().skip(1).collect()
+        } else {
+            part.split('`').skip(1).step_by(2).collect()
+        };
+        let ours = pieces.into_iter().map(|piece| piece.replace('\n', " "));
+        found.extend(
+            ours.filter(|it| it.starts_with("hermesctl ") || it.starts_with("hermes-proxyd ")),
+        );
+    }
+    found
+}
+
+#[test]
+fn every_command_with_its_flags_is_understood() {
+    let home = scratch();
+    let mut count = 0;
+    for page in pages() {
+        for command in commands(&page) {
+            let words = command.split_whitespace();
+            let words = words.map(|word| match word {
+                "APP" => "karakeep",
+                "https://…" => "https://ai.example",
+                word => word,
+            });
+            let mut words: Vec<_> = words.take_while(|word| !word.starts_with('·')).collect();
+            let name = words.remove(0);
+            // The first line of a status is no command.
+            if words.first().is_some_and(|word| word.starts_with("0.")) {
+                continue;
+            }
+            let ours = if name == "hermesctl" {
+                env!("CARGO_BIN_EXE_hermesctl")
+            } else {
+                env!("CARGO_BIN_EXE_hermes-proxyd")
+            };
+            let output = program(ours, home.path())
+                .args(&words)
+                .arg("--help")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{page}: {command}: {output:?}");
+            count += 1;
+        }
+    }
+    assert!(count >= 40, "{count}");
 }
 
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {

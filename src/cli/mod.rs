@@ -8,6 +8,7 @@ mod bugreport;
 mod clients;
 mod completions;
 mod config;
+mod connect;
 mod connection;
 mod documents;
 mod home;
@@ -65,6 +66,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Bugreport(flags) => block_on(bugreport::bugreport(&flags, output)),
         Noun::Completions(flags) => completions::completions(&flags, output),
         Noun::Man(flags) => man::man(&flags, output),
+        Noun::Connect(flags) => block_on(connect::connect(flags, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }

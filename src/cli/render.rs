@@ -2,6 +2,7 @@
 
 pub(super) mod auth;
 pub(super) mod clients;
+pub(super) mod connect;
 pub(super) mod home;
 mod page;
 pub(super) mod probe;

@@ -81,7 +81,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Every kind, for the tests that keep the README's table true.
+    /// Every kind, for the tests that keep the documentation complete.
     pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,

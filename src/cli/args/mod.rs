@@ -5,6 +5,7 @@ mod bugreport;
 mod clients;
 mod completions;
 mod config;
+mod connect;
 mod man;
 mod proxy;
 mod service;
@@ -20,6 +21,7 @@ pub(super) use bugreport::BugReport;
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use completions::Completions;
 pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
+pub(super) use connect::{Connect, Place};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
@@ -70,6 +72,8 @@ pub(super) enum Noun {
     Completions(Completions),
     /// Print a man page's source, or write all pages
     Man(Man),
+    /// Show how to connect an app, with a key of its own where it needs one
+    Connect(Connect),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }

@@ -1,20 +1,17 @@
 """Aider, the pair programmer of the terminal; it talks through litellm."""
 
 from harness import App, PythonPackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL
+from harness.session import GREETING, LOGIN_COMMAND, MODEL
 
 INSTALLATION = PythonPackages("aider", "aider-chat", newest=(3, 12))
 QUIET = ["--no-git", "--yes-always", "--no-check-update", "--no-analytics", "--no-show-model-warnings"]
 
 
-def environment(s: Session) -> dict[str, str]:
-    # Else litellm fetches its table of models from the internet.
-    return {"OPENAI_API_BASE": s.base, "OPENAI_API_KEY": KEY, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-
-
 def ask(s: Session, *flags: str, **options: bool) -> str:
-    model = ["--model", f"openai/{MODEL}", "--message", "hi there"]
-    return s.run("aider", *QUIET, *model, *flags, env=environment(s), **options)
+    (s.home / ".env").write_text(s.connect("aider")[".env"])
+    # Else litellm fetches its table of models from the internet.
+    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return s.run("aider", *QUIET, "--message", "hi there", *flags, env=env, **options)
 
 
 def run(s: Session) -> None:

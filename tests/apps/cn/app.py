@@ -1,25 +1,14 @@
 """cn, Continue's agent for the terminal."""
 
-import json
-
 from harness import App, NodePackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL
+from harness.session import GREETING, LOGIN_COMMAND
 
 INSTALLATION = NodePackages("cn", "@continuedev/cli")
 
 
 def ask(s: Session, **options: bool) -> str:
-    model = {
-        "name": "hermes",
-        "provider": "openai",
-        "model": MODEL,
-        "apiBase": s.base,
-        "apiKey": KEY,
-        "roles": ["chat"],
-    }
-    # JSON is YAML, too.
     config = s.home / "config.yaml"
-    config.write_text(json.dumps({"name": "test", "version": "1.0.0", "schema": "v1", "models": [model]}))
+    config.write_text(s.connect("continue")["config.yaml"])
     env = {"CONTINUE_CLI_ENABLE_TELEMETRY": "0", "CONTINUE_TELEMETRY_ENABLED": "0"}
     return s.run("cn", "-p", "--config", config, "hi there", env=env, **options)
 

@@ -1,30 +1,19 @@
 """Codex CLI, which speaks nothing but the Responses API."""
 
 from harness import App, NodePackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, RESPONSES
+from harness.session import GREETING, LOGIN_COMMAND, RESPONSES, variables
 
 INSTALLATION = NodePackages("codex", "@openai/codex")
-CONFIG = """
-model = "{model}"
-model_provider = "hermes"
-check_for_update_on_startup = false
-
-[analytics]
-enabled = false
-
-[model_providers.hermes]
-name = "hermes-proxyd"
-base_url = "{base}"
-env_key = "HERMES_KEY"
-wire_api = "responses"
-"""
+QUIET = "check_for_update_on_startup = false\n"
+QUIETER = "\n[analytics]\nenabled = false\n"
 
 
 def ask(s: Session, **options: bool) -> str:
     folder = s.home / "codex"
     folder.mkdir()
-    (folder / "config.toml").write_text(CONFIG.format(model=MODEL, base=s.base))
-    env = {"CODEX_HOME": str(folder), "HERMES_KEY": KEY}
+    files = s.connect("codex")
+    (folder / "config.toml").write_text(QUIET + files["config.toml"] + QUIETER)
+    env = {"CODEX_HOME": str(folder), **variables(files["profile"].removeprefix("export "))}
     return s.run("codex", "exec", "--skip-git-repo-check", "hi there", env=env, **options)
 
 

@@ -13,7 +13,7 @@ from .session import Session
 class App:
     """An app: where its pins are, what is checked, and by which function.
 
-    `title`, `checked` and `in_ci` stand in the README's table; the version comes from the pins. `run` makes
+    `title`, `checked` and `in_ci` stand in the table of docs/connect-an-app.md; the version comes from the pins. `run` makes
     its checks with a session of its own, whose world has a login.
     """
 

@@ -116,7 +116,7 @@ class Stamped:
 class PythonPackages(Stamped):
     """An environment with the packages of `requirements.txt`, which names all of them.
 
-    Those whose versions the README tells are named. `newest` is the newest Python, as (3, 12), that they run
+    Those whose versions the documentation tells are named. `newest` is the newest Python, as (3, 12), that they run
     on; 3.11 is the oldest.
     """
 

@@ -23,6 +23,9 @@ MODELS = ["Hermes-4-405B", "Hermes-4-70B"]
 # Nous Portal serves no /responses; with this the mock's are let through, for apps that speak nothing else.
 RESPONSES = '[providers.nous]\nextra_paths = ["/responses"]\n'
 
+# What `hermesctl connect` puts in place of a key where none is needed.
+ANY_KEY = "anything"
+
 # All that may reach the provider, beside what an SDK says of itself in x-stainless-*.
 FORWARDED = {
     "x-hermes-via",
@@ -79,6 +82,12 @@ class Session:
         if (code != 0) != fails:
             raise AssertionError(f"`{Path(command[0]).name}` ended with {code}: {printed[-2000:]}")
         return printed
+
+    def connect(self, app: str) -> dict[str, str]:
+        """The files that `hermesctl connect APP` prints, by their names, with a key of the app's own."""
+        models = ["--model", MODEL, "--embedding-model", MODEL]
+        told = json.loads(self.run(self.programs.ctl, "connect", app, *models, "--json"))
+        return {file["name"]: file["text"].replace(ANY_KEY, KEY) for file in told["files"]}
 
     def run_checks(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
         """Runs a script that prints lines of `ok CHECK` and `FAILED CHECK: why` itself."""
@@ -166,6 +175,12 @@ class Session:
         with self.check("`hermesctl proxy status` afterwards"):
             status = json.loads(self.run(self.programs.ctl, "proxy", "status", "--json"))
             expect("last_error", status["providers"][0]["last_error"], None)
+
+
+def variables(text: str) -> dict[str, str]:
+    """The variables of an environment file."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
 
 
 class Report:

@@ -4,14 +4,16 @@ import time
 
 from harness import App, NodePackages, Session, expect
 from harness.install import APPS
-from harness.session import KEY
+from harness.session import variables
 from harness.world import PATIENCE
 
 INSTALLATION = NodePackages("karakeep", "openai")
 
 
 def run(s: Session) -> None:
-    s.run_checks("node", APPS / "karakeep" / "calls.mjs", s.base, KEY, INSTALLATION.folder())
+    env = variables(s.connect("karakeep")[".env"])
+    reached = (env["OPENAI_BASE_URL"], env["OPENAI_API_KEY"])
+    s.run_checks("node", APPS / "karakeep" / "calls.mjs", *reached, INSTALLATION.folder())
     seen = s.world.requests()
     with s.check("the provider saw its parameters as they were"):
         chat, embeddings = "/v1/chat/completions", "/v1/embeddings"

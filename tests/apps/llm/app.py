@@ -1,9 +1,10 @@
 """llm, Simon Willison's command line for language models."""
 
 import json
+import shlex
 
 from harness import App, PythonPackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL
+from harness.session import GREETING, LOGIN_COMMAND
 
 INSTALLATION = PythonPackages("llm", "llm")
 
@@ -11,14 +12,16 @@ INSTALLATION = PythonPackages("llm", "llm")
 def prepare(s: Session) -> dict[str, str]:
     folder = s.home / "llm"
     folder.mkdir()
-    model = {"model_id": "hermes", "model_name": MODEL, "api_base": s.base, "supports_schema": True}
-    # JSON is YAML, too.
-    (folder / "extra-openai-models.yaml").write_text(json.dumps([model]))
-    return {"LLM_USER_PATH": str(folder)}
+    env = {"LLM_USER_PATH": str(folder)}
+    files = s.connect("llm")
+    (folder / "extra-openai-models.yaml").write_text(files["extra-openai-models.yaml"])
+    s.run(*shlex.split(files["key"]), env=env)
+    return env
 
 
 def run(s: Session) -> None:
-    env = prepare(s) | {"OPENAI_API_KEY": KEY}
+    env = prepare(s)
+    models = s.home / "llm/extra-openai-models.yaml"
     with s.check("`llm` streams"):
         expect("shown", s.run("llm", "-m", "hermes", "hi there", env=env).strip(), f"{GREETING}hi there")
         [body] = s.expect_seen("POST /v1/chat/completions")
@@ -36,18 +39,15 @@ def run(s: Session) -> None:
     with s.check("an image of the prompt"):
         picture = s.home / "dot.png"
         picture.write_bytes(bytes.fromhex("89504e470d0a1a0a") + bytes(2_000_000))
-        model = json.loads((s.home / "llm/extra-openai-models.yaml").read_text())
-        model[0]["vision"] = True
-        (s.home / "llm/extra-openai-models.yaml").write_text(json.dumps(model))
+        models.write_text(models.read_text() + "  vision: true\n")
         shown = s.run("llm", "-m", "hermes", "hi there", "-a", picture, env=env)
         expect("shown", shown.strip(), f"{GREETING}hi there")
     with s.check("without a key of its own"):
-        shown = s.run("llm", "-m", "hermes", "hi there", env={"LLM_USER_PATH": env["LLM_USER_PATH"]})
+        models.write_text(models.read_text().replace("  api_key_name: hermes-proxyd\n", ""))
+        shown = s.run("llm", "-m", "hermes", "hi there", env=env)
         expect("shown", shown.strip(), f"{GREETING}hi there")
     with s.living(login=False) as out, out.check("shows how to log in"):
-        shown = out.run(
-            "llm", "-m", "hermes", "hi there", env=prepare(out) | {"OPENAI_API_KEY": KEY}, fails=True
-        )
+        shown = out.run("llm", "-m", "hermes", "hi there", env=prepare(out), fails=True)
         expect_in("shown", LOGIN_COMMAND, shown)
         out.expect_seen()
 

@@ -158,7 +158,9 @@ class N8n:
     def use(self, s: Session, base: str) -> None:
         """Saves the credential with this base URL."""
         file = s.home / "credentials.json"
-        file.write_text(json.dumps([credential(base)]))
+        [printed] = json.loads(s.connect("n8n")["hermes-proxyd.json"])
+        data = {**printed["data"], "url": base}
+        file.write_text(json.dumps([{**printed, "id": "credential", "data": data}]))
         s.run("n8n", "import:credentials", f"--input={file}", env=self.env)
 
     def execute(self, s: Session, name: str) -> str:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from harness import App, PythonPackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS
+from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, variables
 from harness.world import Refused, fetch, fetch_text, free_port, wait_until
 
 INSTALLATION = PythonPackages("open-webui", "open-webui", newest=(3, 12))
@@ -25,14 +25,9 @@ class Pages:
             "WEBUI_SECRET_KEY": "not-a-secret",
             "OFFLINE_MODE": "true",
             "ENABLE_OLLAMA_API": "false",
-            "OPENAI_API_BASE_URL": s.base,
-            "OPENAI_API_KEY": KEY,
+            **variables(s.connect("open-webui")[".env"]),
             # It tells the provider who the user is; that must end at the daemon.
             "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
-            "RAG_EMBEDDING_ENGINE": "openai",
-            "RAG_EMBEDDING_MODEL": MODEL,
-            "RAG_OPENAI_API_BASE_URL": s.base,
-            "RAG_OPENAI_API_KEY": KEY,
         }
         command = ["open-webui", "serve", "--host", "127.0.0.1", "--port", str(port)]
         server = s.world.spawn(command, "open-webui.log", env, INSTALLATION.bin())

@@ -1,24 +1,16 @@
 """opencode, an agent for the terminal."""
 
-import json
-
 from harness import App, NodePackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL
+from harness.session import GREETING, LOGIN_COMMAND, MODEL
 
 INSTALLATION = NodePackages("opencode", "opencode-linux-x64")
 PROGRAM = INSTALLATION.folder() / "node_modules/opencode-linux-x64/bin/opencode"
 
 
 def ask(s: Session, **options: bool) -> str:
-    provider = {
-        "npm": "@ai-sdk/openai-compatible",
-        "name": "hermes-proxyd",
-        "options": {"baseURL": s.base, "apiKey": KEY},
-        "models": {MODEL: {"name": MODEL}},
-    }
-    (s.home / "opencode.json").write_text(json.dumps({"provider": {"hermes": provider}}))
+    (s.home / "opencode.json").write_text(s.connect("opencode")["opencode.json"])
     env = {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
-    return s.run(PROGRAM, "run", "-m", f"hermes/{MODEL}", "hi there", env=env, **options)
+    return s.run(PROGRAM, "run", "-m", f"hermes-proxyd/{MODEL}", "hi there", env=env, **options)
 
 
 def run(s: Session) -> None:

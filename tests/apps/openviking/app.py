@@ -3,7 +3,7 @@
 import json
 
 from harness import App, PythonPackages, Session, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL
+from harness.session import GREETING, LOGIN_COMMAND, MODEL
 from harness.world import fetch, free_port, wait_until
 
 INSTALLATION = PythonPackages("openviking", "openviking")
@@ -12,12 +12,9 @@ DIMENSION = 16
 
 
 def prepare(s: Session) -> dict[str, str]:
-    reached = {"provider": "openai", "model": MODEL, "api_base": s.base, "api_key": KEY}
-    config = {
-        "storage": {"workspace": str(s.home / "workspace")},
-        "embedding": {"dense": {**reached, "dimension": DIMENSION}},
-        "vlm": reached,
-    }
+    config = json.loads(s.connect("openviking")["ov.conf"])
+    config["storage"] = {"workspace": str(s.home / "workspace")}
+    config["embedding"]["dense"]["dimension"] = DIMENSION
     file = s.home / "ov.conf"
     file.write_text(json.dumps(config))
     # Else litellm fetches its table of models from the internet.

@@ -1,0 +1,302 @@
+//! The apps that are known, and what connects each; pure.
+
+/// An app.
+#[derive(Debug)]
+pub(super) struct App {
+    /// Its name on the command line, and that of its key.
+    pub(super) name: &'static str,
+    /// Its name for people.
+    pub(super) title: &'static str,
+    /// What it is, in a line.
+    pub(super) what: &'static str,
+    /// What it is configured with.
+    pub(super) snippets: &'static [Snippet],
+    /// How it runs in a container, where it usually does.
+    pub(super) container: Option<Container>,
+    /// What goes wrong easily. The snippets' placeholders stand here too.
+    pub(super) notes: &'static [&'static str],
+}
+
+/// A file of an app's, or lines to type.
+#[derive(Debug)]
+pub(super) struct Snippet {
+    /// Its name.
+    pub(super) file: &'static str,
+    /// Where it belongs.
+    pub(super) about: &'static str,
+    /// Whether it holds variables of the environment.
+    pub(super) is_env: bool,
+    /// What it holds, with placeholders.
+    pub(super) text: &'static str,
+}
+
+/// A service of a compose file.
+#[derive(Debug)]
+pub(super) struct Container {
+    /// Its name in the app's own compose file.
+    pub(super) service: &'static str,
+    /// The snippet's file and where it is mounted, if the app reads one.
+    pub(super) mount: Option<(&'static str, &'static str)>,
+}
+
+/// All of them.
+pub(super) const APPS: &[App] = &[
+    App {
+        name: "karakeep",
+        title: "Karakeep",
+        what: "tags and summarises bookmarks",
+        snippets: &[env(
+            ".env",
+            "beside Karakeep's compose file",
+            include_str!("snippets/karakeep.env"),
+        )],
+        container: Some(service("web")),
+        notes: &[
+            "Tags come with the next bookmark. For those that failed: Admin Settings, Background \
+             Jobs, \"Regenerate AI tags for failed bookmarks\".",
+            "If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
+        ],
+    },
+    App {
+        name: "open-webui",
+        title: "Open WebUI",
+        what: "a chat page for all models",
+        snippets: &[env(
+            ".env",
+            "the environment of Open WebUI",
+            include_str!("snippets/open-webui.env"),
+        )],
+        container: Some(service("open-webui")),
+        notes: &[
+            "Open WebUI reads these at its first start only. Later: Admin Panel, Settings, \
+             Connections, OpenAI API: URL {{base_url}}, with /v1 and without a slash behind it.",
+        ],
+    },
+    App {
+        name: "openviking",
+        title: "OpenViking",
+        what: "a database of context for agents",
+        snippets: &[file(
+            "ov.conf",
+            "as ~/.openviking/ov.conf, or where OPENVIKING_CONFIG_FILE points",
+            include_str!("snippets/openviking.json"),
+        )],
+        container: Some(service("openviking")),
+        notes: &[
+            "`dimension` has to be the length of your embedding model's vectors; \
+             `openviking-server doctor` measures it.",
+        ],
+    },
+    App {
+        name: "n8n",
+        title: "n8n",
+        what: "workflows with the OpenAI Chat Model node",
+        snippets: &[file(
+            "hermes-proxyd.json",
+            "for `n8n import:credentials --input=hermes-proxyd.json`",
+            include_str!("snippets/n8n.json"),
+        )],
+        container: Some(service("n8n")),
+        notes: &[
+            "Or by hand: Credentials, OpenAI: API Key {{key}}, Base URL {{base_url}}.",
+            "In the OpenAI Chat Model node choose {{model}} and switch \"Use Responses API\" off, \
+             unless the provider has /responses.",
+        ],
+    },
+    App {
+        name: "lobechat",
+        title: "LobeChat",
+        what: "a chat page with agents",
+        snippets: &[env(
+            ".env",
+            "the environment of LobeChat's server",
+            include_str!("snippets/lobechat.env"),
+        )],
+        container: Some(service("lobe")),
+        notes: &[
+            "OPENAI_PROXY_URL must end in /v1.",
+            "Leave \"Use Client-Side Fetching Mode\" off: with it the browser asks, and web pages \
+             are refused unless `allowed_origins` names them.",
+        ],
+    },
+    App {
+        name: "librechat",
+        title: "LibreChat",
+        what: "a chat page with many providers",
+        snippets: &[file(
+            "librechat.yaml",
+            "beside LibreChat's .env",
+            include_str!("snippets/librechat.yaml"),
+        )],
+        container: Some(Container {
+            service: "api",
+            mount: Some(("./librechat.yaml", "/app/librechat.yaml")),
+        }),
+        notes: &[
+            "If you have a librechat.yaml, add the entry below `custom:` to it.",
+            "If the provider refuses a parameter, name it in `dropParams` of this entry.",
+        ],
+    },
+    App {
+        name: "paperless-gpt",
+        title: "Paperless-GPT",
+        what: "titles, tags and text for Paperless-ngx",
+        snippets: &[env(
+            ".env",
+            "the environment of Paperless-GPT",
+            include_str!("snippets/paperless-gpt.env"),
+        )],
+        container: Some(service("paperless-gpt")),
+        notes: &[
+            "Paperless-AI instead: AI_PROVIDER=custom, CUSTOM_BASE_URL={{base_url}}, \
+             CUSTOM_API_KEY={{key}}, CUSTOM_MODEL={{model}}.",
+        ],
+    },
+    App {
+        name: "aider",
+        title: "Aider",
+        what: "a pair programmer in the terminal",
+        snippets: &[env(
+            ".env",
+            "in your project or your home folder",
+            include_str!("snippets/aider.env"),
+        )],
+        container: None,
+        notes: &["Aider names the model openai/{{model}}: the prefix chooses the protocol."],
+    },
+    App {
+        name: "continue",
+        title: "Continue",
+        what: "an assistant in the editor, and `cn` in the terminal",
+        snippets: &[file(
+            "config.yaml",
+            "as ~/.continue/config.yaml",
+            include_str!("snippets/continue.yaml"),
+        )],
+        container: None,
+        notes: &["If you have a config.yaml, add the entry below `models:` to it."],
+    },
+    App {
+        name: "home-assistant",
+        title: "Home Assistant",
+        what: "a conversation agent, by an integration of HACS",
+        snippets: &[file(
+            "fields",
+            "to type in Settings, Devices & services, Add integration",
+            include_str!("snippets/home-assistant.txt"),
+        )],
+        container: Some(service("homeassistant")),
+        notes: &[
+            "Home Assistant's own OpenAI integration has no field for a URL. Install \"Local \
+             OpenAI LLM\" (local_openai) or \"Extended OpenAI Conversation\" from HACS.",
+            "The integration lists the models before it saves: a login is needed by then.",
+        ],
+    },
+    App {
+        name: "codex",
+        title: "Codex CLI",
+        what: "OpenAI's agent in the terminal",
+        snippets: &[
+            file(
+                "config.toml",
+                "in ~/.codex/config.toml",
+                include_str!("snippets/codex.toml"),
+            ),
+            file(
+                "profile",
+                "in your shell's profile",
+                include_str!("snippets/codex.sh"),
+            ),
+        ],
+        container: None,
+        notes: &[
+            "Codex CLI speaks the Responses API only. Nous Portal has none: this works with a \
+             provider that has \"/responses\" in its `extra_paths`.",
+        ],
+    },
+    App {
+        name: "opencode",
+        title: "opencode",
+        what: "an agent in the terminal",
+        snippets: &[file(
+            "opencode.json",
+            "in your project, or as ~/.config/opencode/opencode.json",
+            include_str!("snippets/opencode.json"),
+        )],
+        container: None,
+        notes: &["Its model is called hermes-proxyd/{{model}}."],
+    },
+    App {
+        name: "llm",
+        title: "llm",
+        what: "Simon Willison's command line",
+        snippets: &[
+            file(
+                "extra-openai-models.yaml",
+                "in the folder that `dirname \"$(llm logs path)\"` prints",
+                include_str!("snippets/llm.yaml"),
+            ),
+            file("key", "to run once", include_str!("snippets/llm.sh")),
+        ],
+        container: None,
+        notes: &["Then: llm -m hermes \"Hello\""],
+    },
+    App {
+        name: "openai",
+        title: "Any other app",
+        what: "what speaks to OpenAI and takes a base URL",
+        snippets: &[
+            env(
+                ".env",
+                "what OpenAI's SDKs read",
+                include_str!("snippets/openai.env"),
+            ),
+            file(
+                "curl",
+                "to try it by hand",
+                include_str!("snippets/openai.sh"),
+            ),
+        ],
+        container: Some(service("app")),
+        notes: &[
+            "An app that asks for a \"base URL\" or \"API endpoint\" gets {{base_url}}; most want \
+             the /v1 and no slash behind it.",
+            "Where it offers \"Responses\" and \"Chat Completions\", choose Chat Completions.",
+        ],
+    },
+];
+
+/// Their names on the command line.
+pub(in crate::cli) fn names() -> impl Iterator<Item = &'static str> {
+    APPS.iter().map(|app| app.name)
+}
+
+/// The app of this name.
+pub(super) fn by_name(name: &str) -> Option<&'static App> {
+    APPS.iter().find(|app| app.name == name)
+}
+
+const fn env(file: &'static str, about: &'static str, text: &'static str) -> Snippet {
+    Snippet {
+        file,
+        about,
+        is_env: true,
+        text,
+    }
+}
+
+const fn file(file: &'static str, about: &'static str, text: &'static str) -> Snippet {
+    Snippet {
+        file,
+        about,
+        is_env: false,
+        text,
+    }
+}
+
+const fn service(service: &'static str) -> Container {
+    Container {
+        service,
+        mount: None,
+    }
+}

@@ -1,0 +1,328 @@
+//! The snippets of an app, filled in; pure.
+
+use std::path::Path;
+
+use super::apps::{App, Container, Snippet};
+use super::way::Way;
+
+/// What stands where the key belongs when nobody asks for one.
+pub(super) const ANY_KEY: &str = "anything";
+/// What stands where a model belongs that is not known.
+const MODEL: &str = "YOUR-MODEL";
+/// What stands where a model for embeddings belongs that is not known.
+const EMBEDDING_MODEL: &str = "YOUR-EMBEDDING-MODEL";
+
+/// The service of an app that has no compose file of its own.
+const ANY_SERVICE: Container = Container {
+    service: "app",
+    mount: None,
+};
+
+/// What the placeholders stand for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Values<'a> {
+    /// `http://127.0.0.1:8645/v1`.
+    pub(super) base_url: &'a str,
+    /// The client key, or a word in its place.
+    pub(super) key: &'a str,
+    /// The model; `None` where it is not known.
+    pub(super) model: Option<&'a str>,
+    /// The model for embeddings; `None` where it is not known.
+    pub(super) embedding_model: Option<&'a str>,
+}
+
+/// A file of an app's, filled in.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(in crate::cli) struct File {
+    /// Its name.
+    pub(in crate::cli) name: String,
+    /// Where it belongs.
+    pub(in crate::cli) about: String,
+    /// What it holds.
+    pub(in crate::cli) text: String,
+}
+
+/// Whether a text can stand in every kind of snippet as it is: in quotes or not, in a shell or not.
+pub(super) fn is_plain(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/@+[]%".contains(c);
+    !text.is_empty() && text.len() <= 200 && text.chars().all(plain)
+}
+
+/// The app's files for this way, ready to be used.
+pub(super) fn files(app: &App, way: &Way, in_container: bool, values: Values<'_>) -> Vec<File> {
+    // A sidecar needs a compose file in any case.
+    let any = way.socket.as_ref().map(|_| &ANY_SERVICE);
+    let compose = app.container.as_ref().or(any).filter(|_| in_container);
+    let Some(container) = compose else {
+        return app.snippets.iter().map(|one| whole(one, values)).collect();
+    };
+    let (variables, others): (Vec<&Snippet>, Vec<_>) =
+        app.snippets.iter().partition(|one| one.is_env);
+    let mut files: Vec<File> = others.iter().map(|one| whole(one, values)).collect();
+    let variables: Vec<String> = variables
+        .iter()
+        .map(|one| environment(one, values))
+        .collect();
+    let compose = service(container, way, &variables.concat());
+    if let Some(text) = compose {
+        files.insert(0, override_file(app, text));
+    }
+    files
+}
+
+/// The text with its placeholders filled in.
+pub(super) fn fill(text: &str, values: Values<'_>) -> String {
+    let embedding = values.embedding_model.unwrap_or(EMBEDDING_MODEL);
+    text.replace("{{base_url}}", values.base_url)
+        .replace("{{key}}", values.key)
+        .replace("{{model}}", values.model.unwrap_or(MODEL))
+        .replace("{{embedding_model}}", embedding)
+}
+
+fn whole(snippet: &Snippet, values: Values<'_>) -> File {
+    let lines = snippet
+        .text
+        .lines()
+        .map(|line| optional(line, values) + "\n");
+    File {
+        name: snippet.file.to_owned(),
+        about: snippet.about.to_owned(),
+        text: fill(&lines.collect::<String>(), values),
+    }
+}
+
+/// A line that begins with a question mark is about embeddings: a comment while no model for them is
+/// known.
+fn optional(line: &str, values: Values<'_>) -> String {
+    let Some(rest) = line.strip_prefix('?') else {
+        return line.to_owned();
+    };
+    let sign = if values.embedding_model.is_some() {
+        ""
+    } else {
+        "#"
+    };
+    format!("{sign}{rest}")
+}
+
+/// Variables as a compose file has them.
+fn environment(snippet: &Snippet, values: Values<'_>) -> String {
+    let lines = snippet.text.lines().map(|line| {
+        let line = fill(&optional(line, values), values);
+        let (sign, rest) = match line.strip_prefix('#') {
+            Some(rest) => ("#", rest),
+            None => ("", &*line),
+        };
+        match rest.split_once('=') {
+            Some((name, value)) => format!("      {sign}{name}: \"{value}\"\n"),
+            None => format!("      {line}\n"),
+        }
+    });
+    lines.collect()
+}
+
+/// What the app's service in a compose file needs, if anything.
+fn service(container: &Container, way: &Way, variables: &str) -> Option<String> {
+    let environment = (!variables.is_empty()).then(|| format!("    environment:\n{variables}"));
+    let mount = container.mount;
+    let volumes = mount.map(|(from, to)| format!("    volumes:\n      - \"{from}:{to}:ro\"\n"));
+    let name = "    extra_hosts:\n      - \"host.docker.internal:host-gateway\"\n";
+    let extra_hosts = way.extra_hosts.then(|| name.to_owned());
+    let after = "    depends_on:\n      - hermes-proxyd\n";
+    let sidecar = way
+        .socket
+        .as_deref()
+        .map(|socket| after.to_owned() + &sidecar(socket));
+    let parts = [environment, volumes, extra_hosts, sidecar];
+    let text: String = parts.into_iter().flatten().collect();
+    (!text.is_empty()).then(|| format!("services:\n  {}:\n{text}", container.service))
+}
+
+/// The service that carries connections to the socket.
+fn sidecar(socket: &Path) -> String {
+    let folder = socket.parent().unwrap_or(Path::new("/"));
+    let name = socket.file_name().unwrap_or_default();
+    include_str!("snippets/sidecar.yaml")
+        .replace("{{folder}}", &folder.display().to_string())
+        .replace("{{socket}}", &name.to_string_lossy())
+        .replace("{{version}}", env!("CARGO_PKG_VERSION"))
+}
+
+fn override_file(app: &App, text: String) -> File {
+    File {
+        name: "compose.override.yaml".to_owned(),
+        about: format!(
+            "beside {}'s compose file, which should call its service as this one does",
+            app.title
+        ),
+        text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apps::{self, APPS};
+    use super::super::way::{Door, find};
+    use super::*;
+    use crate::cli::args::Place;
+    use crate::config::ListenAddress;
+
+    const VALUES: Values<'_> = Values {
+        base_url: "http://127.0.0.1:8645/v1",
+        key: "a-key",
+        model: Some("a-model"),
+        embedding_model: None,
+    };
+
+    fn way(place: Place, socket: bool) -> Way {
+        let address = ListenAddress::Interface {
+            name: "docker0".to_owned(),
+            port: 8645,
+        };
+        let door = Door {
+            address,
+            provider: "nous".to_owned(),
+            needs_key: true,
+        };
+        find(place, socket, &[door])
+    }
+
+    fn all(in_container: bool, place: Place, socket: bool) -> Vec<(&'static App, File)> {
+        let way = way(place, socket);
+        let files = |app: &'static App| {
+            let files = files(app, &way, in_container, VALUES).into_iter();
+            files.map(move |file| (app, file))
+        };
+        APPS.iter().flat_map(files).collect()
+    }
+
+    #[test]
+    fn every_placeholder_is_filled_in() {
+        for (place, socket) in [
+            (Place::Bare, false),
+            (Place::Docker, false),
+            (Place::Docker, true),
+        ] {
+            for (app, file) in all(place != Place::Bare, place, socket) {
+                let name = format!("{} {}", app.name, file.name);
+                assert!(!file.text.contains("{{"), "{name}: {}", file.text);
+                assert!(!file.text.contains("\n?"), "{name}: {}", file.text);
+                assert!(file.text.ends_with('\n'), "{name}");
+            }
+        }
+        for app in APPS {
+            for note in app.notes {
+                assert!(!fill(note, VALUES).contains("{{"), "{note}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_app_is_told_address_and_key() {
+        for app in APPS {
+            let files = files(app, &way(Place::Bare, false), false, VALUES);
+            let text: String = files.into_iter().map(|file| file.text).collect();
+            assert!(text.contains(VALUES.base_url), "{}", app.name);
+            assert!(text.contains(VALUES.key), "{}", app.name);
+        }
+    }
+
+    #[test]
+    fn json_is_json_and_toml_is_toml() {
+        let mut seen = 0;
+        for (app, file) in all(false, Place::Bare, false) {
+            let is = |end: &str| file.name.ends_with(end);
+            if is(".json") || is(".conf") {
+                serde_json::from_str::<serde_json::Value>(&file.text).unwrap();
+                seen += 1;
+            }
+            if is(".toml") {
+                toml::from_str::<toml::Table>(&file.text).unwrap();
+                seen += 1;
+            }
+            assert!(!app.title.is_empty());
+        }
+        assert_eq!(seen, 4);
+    }
+
+    #[test]
+    fn variables_become_those_of_a_compose_file() {
+        let app = apps::by_name("karakeep").unwrap();
+        let files = files(app, &way(Place::Docker, false), true, VALUES);
+        let [file] = &*files else { panic!("{files:?}") };
+        assert_eq!(
+            file.text,
+            "services:\n  web:\n    environment:\n      OPENAI_BASE_URL: \
+             \"http://127.0.0.1:8645/v1\"\n      OPENAI_API_KEY: \"a-key\"\n      \
+             INFERENCE_TEXT_MODEL: \"a-model\"\n      INFERENCE_IMAGE_MODEL: \"a-model\"\n      \
+             # Karakeep gives a job up after 30 seconds, which is short for a model that \
+             thinks.\n      INFERENCE_JOB_TIMEOUT_SEC: \"120\"\n      #EMBEDDING_TEXT_MODEL: \
+             \"YOUR-EMBEDDING-MODEL\"\n    extra_hosts:\n      - \
+             \"host.docker.internal:host-gateway\"\n"
+        );
+    }
+
+    #[test]
+    fn a_socket_brings_its_sidecar() {
+        let app = apps::by_name("librechat").unwrap();
+        let files = files(app, &way(Place::Docker, true), true, VALUES);
+        let compose = &files[0].text;
+        for part in [
+            "  hermes-proxyd:\n    image: hermes-proxyd:",
+            "[\"bridge\", \"--to\", \"/apps/proxy.sock\"]",
+            "\"${HOME}/.local/state/hermes-proxyd/apps:/apps\"",
+            "./librechat.yaml:/app/librechat.yaml:ro",
+        ] {
+            assert!(compose.contains(part), "{part}: {compose}");
+        }
+        assert_eq!(files[1].name, "librechat.yaml");
+    }
+
+    #[test]
+    fn an_app_without_a_compose_file_gets_a_sidecar_too() {
+        let app = apps::by_name("codex").unwrap();
+        let names = |place, socket| -> Vec<String> {
+            let files = files(app, &way(place, socket), true, VALUES).into_iter();
+            files.map(|file| file.name).collect()
+        };
+        let own = ["config.toml", "profile"];
+        assert_eq!(names(Place::Docker, false), own);
+        let all = names(Place::Docker, true);
+        assert_eq!(all, [&["compose.override.yaml"], &own[..]].concat());
+    }
+
+    #[test]
+    fn a_known_model_for_embeddings_is_filled_in() {
+        let app = apps::by_name("open-webui").unwrap();
+        let way = way(Place::Bare, false);
+        let without = &files(app, &way, false, VALUES)[0].text;
+        assert!(without.contains("\n#RAG_EMBEDDING_MODEL=YOUR-EMBEDDING-MODEL\n"));
+        let values = Values {
+            embedding_model: Some("embed-4"),
+            ..VALUES
+        };
+        let with = &files(app, &way, false, values)[0].text;
+        assert!(with.contains("\nRAG_EMBEDDING_MODEL=embed-4\n"), "{with}");
+    }
+
+    #[test]
+    fn what_a_shell_or_a_quote_would_act_on_is_not_plain() {
+        for text in ["Hermes-4-405B", "a/b:c@1", "http://[::1]:8645/v1"] {
+            assert!(is_plain(text), "{text}");
+        }
+        for text in ["", "a b", "a\"", "$(x)", "a'b", "a\nb", "`x`", "a\\", "é"] {
+            assert!(!is_plain(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_names_of_keys_and_stand_once() {
+        let mut names: Vec<_> = apps::names().collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        let key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(names.iter().all(|name| name.chars().all(key)));
+    }
+}

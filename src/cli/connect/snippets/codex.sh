@@ -1,0 +1,1 @@
+export HERMES_PROXYD_KEY={{key}}

@@ -1,0 +1,1 @@
+llm keys set hermes-proxyd --value {{key}}

@@ -1,0 +1,426 @@
+//! How an app gets to hermes-proxyd from where it runs; pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::Place;
+use crate::config::{DEFAULT_PORT, ListenAddress, Listener};
+use crate::control::protocol::ListenerStatus;
+
+/// What Docker calls this machine, where it is told to.
+const DOCKER: &str = "host.docker.internal";
+/// What Podman calls this machine.
+const PODMAN: &str = "host.containers.internal";
+/// Where pasta shows a container this machine's loopback, if it is told to.
+const PASTA: &str = "169.254.1.3";
+/// The bridge of Docker, unless it was configured otherwise.
+const DOCKER_BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 17, 0, 1));
+/// The bridge of Podman that root runs, unless it was configured otherwise.
+const PODMAN_BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 1));
+
+/// An address that hermes-proxyd listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Door {
+    /// Where.
+    pub(super) address: ListenAddress,
+    /// The provider that `/v1` means there.
+    pub(super) provider: String,
+    /// Whether apps must show a client key there.
+    pub(super) needs_key: bool,
+}
+
+/// How an app gets there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Way {
+    /// The host in the base URL.
+    pub(super) host: String,
+    /// The port in the base URL.
+    pub(super) port: u16,
+    /// The provider that `/v1` means there.
+    pub(super) provider: String,
+    /// Whether the app needs a client key.
+    pub(super) needs_key: bool,
+    /// Whether the container has to be told what this machine is called.
+    pub(super) extra_hosts: bool,
+    /// The socket that a sidecar carries connections to.
+    pub(super) socket: Option<PathBuf>,
+    /// What the configuration lacks for it.
+    pub(super) missing: Option<String>,
+    /// What else has to be known.
+    pub(super) notes: Vec<String>,
+}
+
+impl Door {
+    /// One of a running daemon's.
+    pub(super) fn of_status(status: &ListenerStatus) -> Option<Self> {
+        Some(Self {
+            address: read_address(&status.address)?,
+            provider: status.provider.clone(),
+            needs_key: status.needs_key,
+        })
+    }
+
+    /// One that the configuration names.
+    pub(super) fn of_config(listener: &Listener, default_provider: &str) -> Self {
+        let provider = listener.provider.as_ref();
+        Self {
+            address: listener.address.clone(),
+            provider: provider.map_or_else(|| default_provider.to_owned(), ToString::to_string),
+            needs_key: listener.needs_key(),
+        }
+    }
+
+    /// Where this machine itself reaches it.
+    pub(super) fn seen_from_here(&self) -> Option<SocketAddr> {
+        let address = self.ip().filter(|address| address.port() != 0)?;
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+        };
+        Some(SocketAddr::new(ip, address.port()))
+    }
+
+    fn ip(&self) -> Option<SocketAddr> {
+        match self.address {
+            ListenAddress::Ip(address) => Some(address),
+            ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
+        }
+    }
+
+    /// Its port, where it is on loopback.
+    fn loopback_port(&self) -> Option<u16> {
+        let address = self.ip().filter(|address| address.port() != 0)?;
+        address.ip().is_loopback().then(|| address.port())
+    }
+
+    /// Its port, where it is on every IPv4 address.
+    fn wildcard_port(&self) -> Option<u16> {
+        let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let address = self.ip().filter(|address| address.port() != 0)?;
+        (address.ip() == everywhere).then(|| address.port())
+    }
+
+    /// Its port, where it is on this bridge, by the interface's name or its usual address.
+    fn bridge_port(&self, bridge: &str, usual: IpAddr) -> Option<u16> {
+        let port = match &self.address {
+            ListenAddress::Interface { name, port } if name == bridge => *port,
+            ListenAddress::Ip(address) if address.ip() == usual => address.port(),
+            ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => {
+                0
+            }
+        };
+        (port != 0).then_some(port)
+    }
+
+    fn socket(&self) -> Option<&Path> {
+        match &self.address {
+            ListenAddress::Unix { path, .. } => Some(path),
+            ListenAddress::Ip(_) | ListenAddress::Interface { .. } => None,
+        }
+    }
+}
+
+/// How an app gets from `place` to one of these doors, over a Unix socket if that is wanted.
+pub(super) fn find(place: Place, socket: bool, doors: &[Door]) -> Way {
+    match place {
+        _ if socket => by_socket(doors),
+        Place::Bare => bare(doors),
+        Place::Docker => docker(doors),
+        Place::Podman => podman(doors),
+        Place::DockerDesktop => docker_desktop(doors),
+    }
+}
+
+/// A door without a key first.
+fn easiest(doors: &[Door], port: impl Fn(&Door) -> Option<u16>) -> Option<(&Door, u16)> {
+    let found = doors.iter().filter_map(|door| Some((door, port(door)?)));
+    found.min_by_key(|(door, _)| door.needs_key)
+}
+
+fn bare(doors: &[Door]) -> Way {
+    let found = easiest(doors, Door::loopback_port)
+        .or_else(|| easiest(doors, |door| Some(door.seen_from_here()?.port())));
+    let Some((door, port)) = found else {
+        let lines = format!("[[listen]]\naddress = \"127.0.0.1:{DEFAULT_PORT}\"\n");
+        let way = Way::to("127.0.0.1", DEFAULT_PORT, default_provider(doors), false);
+        return way.lacking(lines);
+    };
+    let ip = door
+        .seen_from_here()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |it| it.ip());
+    let host = match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    Way::to(&host, port, &door.provider, door.needs_key)
+}
+
+fn docker(doors: &[Door]) -> Way {
+    let bridge = easiest(doors, |door| door.bridge_port("docker0", DOCKER_BRIDGE));
+    if let Some((door, port)) = bridge.or_else(|| easiest(doors, Door::wildcard_port)) {
+        return Way {
+            extra_hosts: true,
+            ..Way::to(DOCKER, port, &door.provider, true)
+        };
+    }
+    // An address of this machine's in another network; containers get there as others do.
+    if let Some((door, port)) = easiest(doors, outside_port)
+        && let Some(address) = door.seen_from_here()
+    {
+        return Way::to(&address.ip().to_string(), port, &door.provider, true);
+    }
+    if doors.iter().any(|door| door.socket().is_some()) {
+        return by_socket(doors);
+    }
+    let port = loopback_port(doors);
+    let way = Way {
+        extra_hosts: true,
+        ..Way::to(DOCKER, port, default_provider(doors), true)
+    };
+    let lines = format!("[[listen]]\naddress = \"docker0:{port}\"\n");
+    way.lacking(default_door_too(doors, &lines)).noting(
+        "A firewall such as ufw has to let containers in: sudo ufw allow from 172.16.0.0/12 to any \
+         port PORT proto tcp. Without an open port: the same command with --socket."
+            .replace("PORT", &port.to_string()),
+    )
+}
+
+fn podman(doors: &[Door]) -> Way {
+    let bridge = easiest(doors, |door| door.bridge_port("podman0", PODMAN_BRIDGE));
+    if let Some((door, port)) = bridge.or_else(|| easiest(doors, Door::wildcard_port)) {
+        return Way::to(PODMAN, port, &door.provider, true);
+    }
+    let Some((door, port)) = easiest(doors, Door::loopback_port) else {
+        return by_socket(doors);
+    };
+    Way::to(PASTA, port, &door.provider, true)
+        .noting(format!(
+            "Rootless Podman (5.3 or newer): run the container with \
+             `--network pasta:--map-host-loopback,{PASTA}`. Containers in a network of their own, as \
+             of a compose file, can't use this: run the same command with --socket."
+        ))
+        .noting(format!(
+            "Podman as root: add a [[listen]] with address = \"podman0:{port}\", restart \
+             hermes-proxyd, and run this again."
+        ))
+}
+
+fn docker_desktop(doors: &[Door]) -> Way {
+    let found = easiest(doors, Door::loopback_port).or_else(|| easiest(doors, Door::wildcard_port));
+    let Some((door, port)) = found else {
+        let lines = format!("[[listen]]\naddress = \"127.0.0.1:{DEFAULT_PORT}\"\n");
+        let way = Way::to(DOCKER, DEFAULT_PORT, default_provider(doors), false);
+        return way.lacking(lines);
+    };
+    Way::to(DOCKER, port, &door.provider, door.needs_key)
+}
+
+/// By a sidecar in the app's compose file.
+fn by_socket(doors: &[Door]) -> Way {
+    let found = doors.iter().filter_map(|door| Some((door, door.socket()?)));
+    // The name of the sidecar is on nobody's list of hosts, so a key is needed in any case.
+    let way = |provider: &str| Way::to("hermes-proxyd", DEFAULT_PORT, provider, true);
+    if let Some((door, socket)) = found.min_by_key(|(door, _)| !door.needs_key) {
+        return Way {
+            socket: Some(socket.to_owned()),
+            ..way(&door.provider)
+        };
+    }
+    let path = "~/.local/state/hermes-proxyd/apps/proxy.sock";
+    let lines = format!("[[listen]]\nunix = \"{path}\"\nauth = \"keys\"\n");
+    Way {
+        socket: Some(PathBuf::from(path.replace('~', "${HOME}"))),
+        ..way(default_provider(doors)).lacking(default_door_too(doors, &lines))
+    }
+}
+
+fn outside_port(door: &Door) -> Option<u16> {
+    let address = door.ip().filter(|address| address.port() != 0)?;
+    let ip = address.ip();
+    (ip.is_ipv4() && !ip.is_loopback() && !ip.is_unspecified()).then(|| address.port())
+}
+
+fn loopback_port(doors: &[Door]) -> u16 {
+    easiest(doors, Door::loopback_port).map_or(DEFAULT_PORT, |(_, port)| port)
+}
+
+fn default_provider(doors: &[Door]) -> &str {
+    doors.first().map_or("nous", |door| &door.provider)
+}
+
+/// A first `[[listen]]` takes the place of the default one, which has to be written down then.
+fn default_door_too(doors: &[Door], lines: &str) -> String {
+    let default = ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)));
+    match doors {
+        [only] if only.address == default && !only.needs_key => format!(
+            "# What is there by itself as long as no [[listen]] is.\n[[listen]]\naddress = \
+             \"127.0.0.1:{DEFAULT_PORT}\"\n\n{lines}"
+        ),
+        _ => lines.to_owned(),
+    }
+}
+
+/// An address as the daemon tells it.
+fn read_address(text: &str) -> Option<ListenAddress> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = PathBuf::from(path);
+        return Some(ListenAddress::Unix { path, mode: 0o600 });
+    }
+    if let Ok(address) = text.parse() {
+        return Some(ListenAddress::Ip(address));
+    }
+    let (name, port) = text.rsplit_once(':')?;
+    Some(ListenAddress::Interface {
+        name: name.to_owned(),
+        port: port.parse().ok()?,
+    })
+}
+
+impl Way {
+    fn to(host: &str, port: u16, provider: &str, needs_key: bool) -> Self {
+        Self {
+            host: host.to_owned(),
+            port,
+            provider: provider.to_owned(),
+            needs_key,
+            extra_hosts: false,
+            socket: None,
+            missing: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn lacking(self, lines: String) -> Self {
+        Self {
+            missing: Some(lines),
+            ..self
+        }
+    }
+
+    fn noting(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(address: &str, needs_key: bool) -> Door {
+        Door {
+            address: read_address(address).unwrap(),
+            provider: "nous".to_owned(),
+            needs_key,
+        }
+    }
+
+    /// Host and port, whether with a key, and what the configuration lacks.
+    fn told(place: Place, socket: bool, doors: &[Door]) -> (String, bool, Option<String>) {
+        let way = find(place, socket, doors);
+        (
+            format!("{}:{}", way.host, way.port),
+            way.needs_key,
+            way.missing,
+        )
+    }
+
+    fn reached(place: Place, doors: &[Door]) -> (String, bool) {
+        let (address, key, missing) = told(place, false, doors);
+        assert_eq!(missing, None, "{address}");
+        (address, key)
+    }
+
+    #[test]
+    fn an_app_on_this_machine_takes_a_door_without_a_key_if_there_is_one() {
+        let free = door("127.0.0.1:8645", false);
+        let locked = door("127.0.0.1:1", true);
+        let everywhere = door("0.0.0.0:2", true);
+        let ours = door("[::1]:3", false);
+        for (doors, address, key) in [
+            (vec![free.clone()], "127.0.0.1:8645", false),
+            (vec![locked.clone(), free], "127.0.0.1:8645", false),
+            (vec![everywhere.clone(), locked], "127.0.0.1:1", true),
+            (vec![everywhere], "127.0.0.1:2", true),
+            (vec![ours], "[::1]:3", false),
+        ] {
+            assert_eq!(reached(Place::Bare, &doors), (address.to_owned(), key));
+        }
+        let (address, _, missing) = told(Place::Bare, false, &[door("unix:/run/x", true)]);
+        assert_eq!(address, "127.0.0.1:8645");
+        assert!(missing.unwrap().contains("127.0.0.1:8645"));
+    }
+
+    #[test]
+    fn a_container_of_docker_takes_the_bridge_then_any_address_then_the_socket() {
+        let loopback = door("127.0.0.1:8645", false);
+        for (more, address) in [
+            ("docker0:8645", "host.docker.internal:8645"),
+            ("172.17.0.1:8646", "host.docker.internal:8646"),
+            ("0.0.0.0:1", "host.docker.internal:1"),
+            ("192.168.1.5:2", "192.168.1.5:2"),
+            ("unix:/run/x/proxy.sock", "hermes-proxyd:8645"),
+        ] {
+            let doors = [loopback.clone(), door(more, true)];
+            let way = find(Place::Docker, false, &doors);
+            assert_eq!(reached(Place::Docker, &doors), (address.to_owned(), true));
+            assert_eq!(way.extra_hosts, address.contains("docker"), "{more}");
+            assert_eq!(way.socket.is_some(), more.starts_with("unix"), "{more}");
+        }
+    }
+
+    #[test]
+    fn what_docker_lacks_keeps_the_default_door() {
+        let (address, key, missing) = told(Place::Docker, false, &[door("127.0.0.1:8645", false)]);
+        assert_eq!((&*address, key), ("host.docker.internal:8645", true));
+        let missing = missing.unwrap();
+        let config = crate::config::parse(
+            &missing,
+            "x".as_ref(),
+            &crate::paths::Environment::default(),
+        )
+        .unwrap();
+        let addresses: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|it| it.address.to_string())
+            .collect();
+        assert_eq!(addresses, ["127.0.0.1:8645", "docker0:8645"]);
+        let (_, _, missing) = told(Place::Docker, false, &[door("127.0.0.1:9", true)]);
+        assert_eq!(missing.unwrap(), "[[listen]]\naddress = \"docker0:9\"\n");
+    }
+
+    #[test]
+    fn a_socket_that_is_wanted_wins_and_is_described_if_it_is_not_there() {
+        let doors = [door("docker0:8645", true), door("unix:/a/b.sock", false)];
+        let way = find(Place::Docker, true, &doors);
+        assert_eq!((&*way.host, way.needs_key), ("hermes-proxyd", true));
+        assert_eq!(way.socket.unwrap(), Path::new("/a/b.sock"));
+        let way = find(Place::Podman, true, &doors[..1]);
+        assert!(way.missing.unwrap().contains("auth = \"keys\""));
+    }
+
+    #[test]
+    fn a_container_of_podman_takes_the_bridge_else_pasta() {
+        let loopback = door("127.0.0.1:8645", false);
+        let doors = [loopback.clone(), door("podman0:8645", true)];
+        let expected = ("host.containers.internal:8645".to_owned(), true);
+        assert_eq!(reached(Place::Podman, &doors), expected);
+        let way = find(Place::Podman, false, &[loopback]);
+        assert_eq!((&*way.host, way.needs_key), ("169.254.1.3", true));
+        assert!(
+            way.notes
+                .concat()
+                .contains("--map-host-loopback,169.254.1.3")
+        );
+    }
+
+    #[test]
+    fn docker_desktop_reaches_loopback() {
+        for (address, key) in [("127.0.0.1:8645", false), ("127.0.0.1:8645", true)] {
+            let found = reached(Place::DockerDesktop, &[door(address, key)]);
+            assert_eq!(found, ("host.docker.internal:8645".to_owned(), key));
+        }
+    }
+}
