@@ -8,6 +8,7 @@ mod clients;
 mod connection;
 mod home;
 mod human;
+mod logs;
 mod output;
 mod probe;
 mod programs;
@@ -52,6 +53,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
+        Noun::Logs(flags) => block_on(logs::logs(flags, output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
         Noun::Service(verb) => block_on(service::service(verb, output)),

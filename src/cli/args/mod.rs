@@ -2,6 +2,7 @@
 
 mod auth;
 mod clients;
+mod logs;
 mod proxy;
 mod service;
 
@@ -13,6 +14,7 @@ use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
+pub(super) use logs::{LogLevel, Logs};
 pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 
@@ -43,6 +45,8 @@ pub(super) enum Noun {
     Status(StatusFlags),
     /// Make everything ready for apps: configuration, login, service, test request
     Setup(SetupFlags),
+    /// Show what hermes-proxyd has logged
+    Logs(Logs),
     /// See and steer the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),
