@@ -49,7 +49,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const STAYS: &[(&str, &[&str])] = &[
     (
         "tokio::process",
-        &["cli/connection.rs", "hooks/command.rs", "service/tool.rs"],
+        &[
+            "cli/connection.rs",
+            "cli/logs/source.rs",
+            "hooks/command.rs",
+            "service/tool.rs",
+        ],
     ),
     ("interprocess", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
@@ -115,6 +120,8 @@ const PURE: &[&str] = &[
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
+    "cli/logs/entry.rs",
+    "cli/logs/since.rs",
     "cli/probe/reading.rs",
     "cli/bugreport/redact.rs",
     "cli/bugreport/shape.rs",

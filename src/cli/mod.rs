@@ -13,6 +13,7 @@ mod connection;
 mod documents;
 mod home;
 mod human;
+mod logs;
 mod man;
 mod output;
 mod probe;
@@ -58,6 +59,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
+        Noun::Logs(flags) => block_on(logs::logs(flags, output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
         Noun::Service(verb) => block_on(service::service(verb, output)),

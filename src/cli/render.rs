@@ -4,6 +4,7 @@ pub(super) mod auth;
 pub(super) mod clients;
 pub(super) mod connect;
 pub(super) mod home;
+pub(super) mod logs;
 mod page;
 pub(super) mod probe;
 pub(super) mod service;

@@ -6,6 +6,7 @@ mod clients;
 mod completions;
 mod config;
 mod connect;
+mod logs;
 mod man;
 mod proxy;
 mod service;
@@ -22,6 +23,7 @@ pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use completions::Completions;
 pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
 pub(super) use connect::{Connect, Place};
+pub(super) use logs::{LogLevel, Logs};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
@@ -53,6 +55,8 @@ pub(super) enum Noun {
     Status(StatusFlags),
     /// Make everything ready for apps: configuration, login, service, test request
     Setup(SetupFlags),
+    /// Show what hermes-proxyd has logged
+    Logs(Logs),
     /// See and steer the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),

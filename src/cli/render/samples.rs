@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use crate::cli::logs::Entry;
 use crate::cli::probe::{Asked, Report, Tokens};
 use crate::cli::service::ServiceJson;
 use crate::control::protocol::{
@@ -121,4 +122,11 @@ pub(in crate::cli) fn service(pid: Option<u32>) -> ServiceJson {
         log_command: "journalctl --user --unit hermes-proxyd".into(),
         other_pid: None,
     }
+}
+
+/// Lines of the log: requests that went well and not, a notice, and systemd's word.
+pub(in crate::cli) fn log() -> Vec<Entry> {
+    let text = std::fs::read_to_string(golden("cli", "journal.jsonl")).unwrap();
+    let entries = text.lines().map(|line| Entry::of_journal(line).unwrap());
+    entries.collect()
 }

@@ -15,6 +15,7 @@ use super::*;
 use crate::cli::args::Arguments;
 use crate::cli::auth::Logins;
 use crate::cli::home::Home;
+use crate::cli::logs::Entry;
 use crate::cli::output::Failure;
 use crate::cli::service::{Report, ServiceJson};
 use crate::cli::version::Versions;
@@ -70,6 +71,14 @@ fn all() -> Vec<Shown> {
     let mut all: Vec<Shown> = nouns.into_iter().flatten().collect();
     let address = "/run/user/1000/x.sock".into();
     all.push(failed("an error", ClientError::NotRunning { address }));
+    all.push(shown(
+        "logs",
+        samples::log(),
+        |entries: &Vec<Entry>, style| {
+            let lines = entries.iter().map(|one| logs::entry(one, &Utc, style));
+            lines.collect()
+        },
+    ));
     all.push(shown("version", Versions::sample(), version));
     all
 }
@@ -207,13 +216,21 @@ fn pages(text: &dyn Fn(Style) -> String) -> String {
         assert!(!plain.contains('\u{1b}'), "colours where none are wanted");
         for line in plain.lines() {
             let fits = visible(line) <= columns;
-            assert!(fits || is_one_piece(line), "too long: {line}");
+            assert!(
+                fits || is_one_piece(line) || is_logged(line),
+                "too long: {line}"
+            );
         }
         writeln!(pages, "── {columns} columns ──\n{plain}").unwrap();
         let coloured = coloured.replace('\u{1b}', "␛");
         writeln!(pages, "── {columns} columns, coloured ──\n{coloured}").unwrap();
     }
     pages
+}
+
+/// Whether it is a line of the log, which stays whole, so that it can be searched.
+fn is_logged(line: &str) -> bool {
+    line.starts_with("2026-11-23 19:44:0")
 }
 
 /// Whether the end of a line that is too long can't be broken: a URL, a path, a command.

@@ -1,0 +1,55 @@
+//! `hermesctl logs`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// `hermesctl logs`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Logs {
+    /// Go on with what comes, until Ctrl-C
+    #[arg(short, long)]
+    pub(in crate::cli) follow: bool,
+
+    /// Show so many lines, the last ones; with --since all of them if it is not given
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(in crate::cli) lines: Option<usize>,
+
+    /// Show what came since then: 15m, 2h, 3d, today, 2026-11-23 or "2026-11-23 19:30"
+    #[arg(long, value_name = "TIME")]
+    pub(in crate::cli) since: Option<String>,
+
+    /// Show lines of this level and above
+    #[arg(long, value_name = "LEVEL")]
+    pub(in crate::cli) level: Option<LogLevel>,
+
+    /// Show lines of this provider
+    #[arg(long, value_name = "PROVIDER")]
+    pub(in crate::cli) provider: Option<String>,
+
+    /// Show lines of the app with this client key's name
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) client: Option<String>,
+
+    /// Show the request with this id, as it stands in x-hermes-request-id
+    #[arg(long, value_name = "ID")]
+    pub(in crate::cli) request: Option<String>,
+
+    /// Show what failed: requests that did not end well, warnings and errors
+    #[arg(long)]
+    pub(in crate::cli) errors: bool,
+
+    /// Read this file, into which standard error was written, instead of the journal
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) file: Option<PathBuf>,
+}
+
+/// How much a line matters, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(in crate::cli) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
