@@ -261,6 +261,7 @@ fn every_command_that_is_named_anywhere_exists() {
         "hooks",
         "provider",
         "proxy",
+        "service",
     ] {
         for entry in walk(
             &Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -273,7 +274,7 @@ fn every_command_that_is_named_anywhere_exists() {
     let mut commands = BTreeSet::new();
     for (text, noun) in texts
         .iter()
-        .flat_map(|text| [(text, "proxy"), (text, "auth"), (text, "clients")])
+        .flat_map(|text| ["proxy", "auth", "clients", "service"].map(|noun| (text, noun)))
     {
         for rest in text.split(&format!("hermesctl {noun} ")).skip(1) {
             let verb: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
