@@ -6,7 +6,11 @@
 //! there the control groups are its own.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test's helper may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper may fail loudly"
+)]
 
 mod common;
 

@@ -1,7 +1,11 @@
 //! `hermesctl setup` without a service manager's help; `tests/service.rs` has it with one.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test's helper may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper may fail loudly"
+)]
 
 mod common;
 

@@ -173,6 +173,10 @@ fn code(text: &str) -> String {
         .split("#[cfg(test)]\nmod tests {")
         .next()
         .unwrap_or_default();
+    let text = text
+        .split("#[cfg(all(test, unix))]\nmod tests {")
+        .next()
+        .unwrap_or_default();
     text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
