@@ -9,6 +9,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test's helper may fail loudly"
 )]
 
