@@ -234,6 +234,29 @@ mod tests {
     }
 
     #[test]
+    fn a_runtime_folder_of_another_user_is_not_ours() {
+        let own = tempfile::tempdir().unwrap();
+        let path = own.path().to_owned();
+        let env = Environment::from_lookup(|name| {
+            (name == "XDG_RUNTIME_DIR").then(|| path.clone().into_os_string())
+        });
+        assert_eq!(env.runtime_base(), Some(path.clone()));
+        assert!(is_ours(&own.path().join("absent")));
+        // Root's, but for root.
+        let others = if user() == 0 {
+            std::os::unix::fs::chown(&path, Some(54321), None).unwrap();
+            path
+        } else {
+            PathBuf::from("/")
+        };
+        assert!(!is_ours(&others));
+        let env = Environment::from_lookup(|name| {
+            (name == "XDG_RUNTIME_DIR").then(|| others.clone().into_os_string())
+        });
+        assert_ne!(env.runtime_base(), Some(others));
+    }
+
+    #[test]
     fn xdg_values_win_and_relative_ones_are_ignored() {
         let env = environment(&[
             ("HOME", "/home/u"),

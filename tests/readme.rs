@@ -294,6 +294,7 @@ fn every_command_that_is_named_anywhere_exists() {
         "manual",
         "provider",
         "proxy",
+        "service",
     ] {
         for entry in walk(&root().join("src").join(folder)) {
             texts.push(std::fs::read_to_string(entry).unwrap());
@@ -302,7 +303,7 @@ fn every_command_that_is_named_anywhere_exists() {
     let mut commands = BTreeSet::new();
     for (text, noun) in texts
         .iter()
-        .flat_map(|text| ["proxy", "auth", "clients", "config"].map(|noun| (text, noun)))
+        .flat_map(|text| ["proxy", "auth", "clients", "config", "service"].map(|noun| (text, noun)))
     {
         for rest in text.split(&format!("hermesctl {noun} ")).skip(1) {
             let verb: String = rest.chars().take_while(char::is_ascii_lowercase).collect();

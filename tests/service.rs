@@ -6,7 +6,13 @@
 //! there the control groups are its own.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test's helper may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test's helper may fail loudly"
+)]
 
 mod common;
 

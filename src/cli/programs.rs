@@ -51,12 +51,13 @@ fn within(search: &OsStr, name: &OsStr) -> impl Iterator<Item = PathBuf> {
     folders.map(move |folder| folder.join(name))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-
+    #[cfg(unix)]
     #[test]
     fn a_versions_own_folder_is_not_named() {
+        use super::*;
+
         let root = tempfile::tempdir().unwrap();
         let place = |folder: &str| {
             let folder = root.path().join(folder);

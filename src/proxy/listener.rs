@@ -262,6 +262,8 @@ async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: Cancella
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
+            biased;
+            // What is not accepted waits for whoever has the service manager's socket next.
             () = stop.cancelled() => return,
             accepted = acceptor.accept() => accepted,
         };
@@ -281,8 +283,10 @@ async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: Cancella
         };
         // Accepted first, so that a quiet listener holds no place.
         let place = tokio::select! {
-            () = stop.cancelled() => return,
+            biased;
+            // What is accepted is served, if there is a place for it: nobody else can.
             place = service.places.take() => place,
+            () = stop.cancelled() => return,
         };
         let Ok(entry) = entry(&socket, &site.setting) else {
             continue;

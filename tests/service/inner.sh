@@ -63,7 +63,12 @@ until_true() {
         sleep 0.05
     done
 }
-runs_anew() { [ "$(property SubState)" = running ] && [ "$(property MainPID)" != "$1" ]; }
+runs_anew() {
+    local shown
+    # At one moment: between two questions it may have died.
+    shown=$(control show hermes-proxyd.service --property MainPID,SubState --value | sort -r | xargs)
+    [[ $shown =~ ^running\ [1-9] ]] && [ "$shown" != "running $1" ]
+}
 
 /lib/systemd/systemd-journald & journald=$!
 manager=
