@@ -59,6 +59,7 @@ const STAYS: &[(&str, &[&str])] = &[
         "reqwest",
         &[
             "hooks/webhook.rs",
+            "provider/probe.rs",
             "provider/registry.rs",
             "provider/token_client.rs",
         ],
@@ -83,6 +84,7 @@ const STAYS: &[(&str, &[&str])] = &[
     (
         "rustls::",
         &[
+            "provider/probe.rs",
             "provider/registry.rs",
             "provider/tls.rs",
             "provider/token_client.rs",
