@@ -50,6 +50,7 @@ fn status() -> Status {
             started_at: at("2026-11-23T16:32:00Z"),
             uptime_seconds: 11520,
             config_file: Some("/home/u/.config/hermes-proxyd/config.toml".into()),
+            proxies: std::collections::BTreeMap::new(),
         },
         listeners: vec![ListenerStatus {
             address: "127.0.0.1:8645".into(),

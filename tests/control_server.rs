@@ -51,6 +51,7 @@ impl Handler for Fake {
                 started_at: now,
                 uptime_seconds: 0,
                 config_file: None,
+                proxies: std::collections::BTreeMap::new(),
             },
             listeners: Vec::new(),
             providers: Vec::new(),

@@ -1,5 +1,6 @@
 //! The messages of the control protocol: plain data, no behaviour beyond its JSON form.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -499,6 +500,9 @@ pub struct DaemonStatus {
     pub uptime_seconds: u64,
     /// The configuration that is in force; `None` when there is no file and defaults apply.
     pub config_file: Option<PathBuf>,
+    /// The proxies of its environment: the variable, and `host:port` of its value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proxies: BTreeMap<String, String>,
 }
 
 /// One address that the daemon listens on.

@@ -72,6 +72,7 @@ impl Handler for Answers {
                     .try_into()
                     .unwrap_or(0),
                 config_file: view.config_file.clone(),
+                proxies: provider::probe::proxies(&|name| std::env::var(name).ok()),
             },
             listeners: self
                 .ports
