@@ -10,6 +10,7 @@
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
 //! - [`clients`]: the keys of apps: their limits and their use.
+//! - [`containers`]: engines, their networks, and the ways from a container to the port.
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod clients;
 pub mod clock;
 pub mod config;
+pub mod containers;
 pub mod control;
 pub mod credentials;
 pub mod daemon;

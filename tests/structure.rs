@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["backoff", "clock", "paths", "provider", "secret"],
     ),
     ("clients", &["clock", "secret"]),
+    ("containers", &[]),
     ("hooks", &["config", "provider"]),
     (
         "proxy",
@@ -49,7 +50,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ("interprocess", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
     ("service_binding", &["daemon/service_manager.rs"]),
-    ("if_addrs", &["proxy/interface.rs"]),
+    ("if_addrs", &["containers/networks.rs", "proxy/interface.rs"]),
     ("netlink_packet", &["proxy/peer.rs"]),
     (
         "rustix::net",
@@ -107,6 +108,7 @@ const PURE: &[&str] = &[
     "config/own.rs",
     "config/reader.rs",
     "config/values.rs",
+    "containers/ways.rs",
     "control/protocol.rs",
     "credentials/grant.rs",
     "credentials/notice.rs",
