@@ -14,6 +14,7 @@
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
+//! - [`doctor`]: what can be wrong, what is, and how to mend it.
 //! - [`cli`]: hermesctl, the command line.
 
 pub mod backoff;
@@ -25,6 +26,7 @@ pub mod containers;
 pub mod control;
 pub mod credentials;
 pub mod daemon;
+pub mod doctor;
 pub mod hooks;
 pub mod paths;
 pub mod provider;

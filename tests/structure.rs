@@ -41,16 +41,34 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("cli", &["config", "control", "paths"]),
+    (
+        "doctor",
+        &[
+            "clock",
+            "config",
+            "containers",
+            "control",
+            "credentials",
+            "paths",
+            "provider",
+        ],
+    ),
+    ("cli", &["config", "control", "doctor", "paths"]),
 ];
 
 /// A crate, and the only files and folders that may name it.
 const STAYS: &[(&str, &[&str])] = &[
-    ("tokio::process", &["cli/connection.rs", "hooks/command.rs"]),
+    (
+        "tokio::process",
+        &["cli/connection.rs", "doctor/command.rs", "hooks/command.rs"],
+    ),
     ("interprocess", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
     ("service_binding", &["daemon/service_manager.rs"]),
-    ("if_addrs", &["containers/networks.rs", "proxy/interface.rs"]),
+    (
+        "if_addrs",
+        &["containers/networks.rs", "proxy/interface.rs"],
+    ),
     ("netlink_packet", &["proxy/peer.rs"]),
     (
         "rustix::net",
@@ -72,11 +90,18 @@ const STAYS: &[(&str, &[&str])] = &[
     ("clap", &["cli/args/", "daemon/args.rs"]),
     (
         "console::",
-        &["cli/auth/terminal.rs", "cli/auth/waiting.rs"],
+        &[
+            "cli/auth/terminal.rs",
+            "cli/auth/waiting.rs",
+            "cli/output.rs",
+        ],
     ),
     ("open::that", &["cli/auth/browser.rs"]),
     ("qrcode", &["cli/auth/qr.rs"]),
-    ("listeners::", &["daemon/port_holder.rs"]),
+    (
+        "listeners::",
+        &["daemon/port_holder.rs", "doctor/system.rs"],
+    ),
     ("memchr", &["proxy/events.rs", "proxy/framing.rs"]),
     ("tempfile", &["clients/disk.rs", "credentials/write.rs"]),
     ("getrandom", &["clients/key.rs"]),
@@ -100,6 +125,7 @@ const PURE: &[&str] = &[
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
+    "cli/render/doctor.rs",
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",
@@ -113,6 +139,7 @@ const PURE: &[&str] = &[
     "credentials/grant.rs",
     "credentials/notice.rs",
     "credentials/schedule.rs",
+    "doctor/finding.rs",
     "hooks/notice.rs",
     "provider/jwt.rs",
     "proxy/framing.rs",

@@ -6,6 +6,7 @@ mod args;
 mod auth;
 mod clients;
 mod connection;
+mod doctor;
 mod human;
 mod output;
 mod proxy;
@@ -45,6 +46,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
+        Noun::Doctor(flags) => block_on(doctor::doctor(flags, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }
@@ -56,7 +58,10 @@ fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, F
         .map_err(|error| {
             Failure::new(format!("The asynchronous runtime didn't start: {error}."))
         })?;
-    runtime.block_on(work)
+    let result = runtime.block_on(work);
+    // What a thread still waits for, such as a name server, is nobody's concern any more.
+    runtime.shutdown_background();
+    result
 }
 
 /// A connection to this user's daemon.

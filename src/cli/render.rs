@@ -2,6 +2,7 @@
 
 pub(super) mod auth;
 pub(super) mod clients;
+pub(super) mod doctor;
 
 use std::fmt::Display;
 use std::io::IsTerminal;

@@ -2,6 +2,7 @@
 
 mod auth;
 mod clients;
+mod doctor;
 mod proxy;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
+pub(super) use doctor::DoctorFlags;
 pub(super) use proxy::{ProxyVerb, StartFlags};
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
@@ -44,6 +46,8 @@ pub(super) enum Noun {
     Auth(Auth),
     /// Give apps keys for the port, with hermes-proxyd running or not
     Clients(Clients),
+    /// Find out what is wrong, and how to mend it
+    Doctor(DoctorFlags),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }
