@@ -12,6 +12,7 @@
 //! - [`clients`]: the keys of apps: their limits and their use.
 //! - [`containers`]: engines, their networks, and the ways from a container to the port.
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
+//! - [`service`]: hermes-proxyd as a service of its user, with systemd, launchd and Windows.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
 //! - [`doctor`]: what can be wrong, what is, and how to mend it.
@@ -32,6 +33,7 @@ pub mod paths;
 pub mod provider;
 pub mod proxy;
 pub mod secret;
+pub mod service;
 
 /// How this program names itself to providers.
 pub const USER_AGENT: &str = concat!("hermes-proxyd/", env!("CARGO_PKG_VERSION"));

@@ -46,18 +46,30 @@ impl Environment {
             shared_auth_dir: path("HERMES_SHARED_AUTH_DIR"),
             config_home,
             state_home,
-            runtime_dir: absolute("XDG_RUNTIME_DIR"),
+            runtime_dir: absolute("XDG_RUNTIME_DIR").filter(|folder| is_ours(folder)),
         }
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
     /// `$XDG_CONFIG_HOME/hermes-proxyd/config.toml` (`~/.config` by default; Windows:
     /// `%APPDATA%`). `None` without a home.
     pub fn config_file(&self) -> Option<PathBuf> {
-        let base = self
-            .config_home
-            .clone()
-            .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
-        Some(base.join(NAME).join("config.toml"))
+        Some(self.config_home()?.join(NAME).join("config.toml"))
+    }
+
+    /// The folder of the user's own systemd units, `$XDG_CONFIG_HOME/systemd/user`. `None` without
+    /// a home.
+    pub fn unit_dir(&self) -> Option<PathBuf> {
+        Some(self.config_home()?.join("systemd").join("user"))
+    }
+
+    fn config_home(&self) -> Option<PathBuf> {
+        let home = || Some(self.home.as_ref()?.join(".config"));
+        self.config_home.clone().or_else(home)
     }
 
     /// The folder of the control socket and its lock: `$XDG_RUNTIME_DIR/hermes-proxyd`, else
@@ -140,9 +152,35 @@ fn resolve(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
+/// Whether a folder is no other user's: `su` and `sudo` may leave us the variable of whoever called
+/// them.
+#[cfg(unix)]
+fn is_ours(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let owner = folder.metadata().map(|metadata| metadata.uid());
+    owner.map_or(true, |owner| owner == user())
+}
+
+/// The number of the user that this process acts as; 0 where users have none.
+#[cfg(unix)]
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The number of the user that this process acts as; 0 where users have none.
+#[cfg(not(unix))]
+pub fn user() -> u32 {
+    0
+}
+
+#[cfg(not(unix))]
+fn is_ours(_folder: &Path) -> bool {
+    true
+}
+
 #[cfg(target_os = "linux")]
 fn default_runtime_dir() -> Option<PathBuf> {
-    let dir = PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+    let dir = PathBuf::from(format!("/run/user/{}", user()));
     dir.is_dir().then_some(dir)
 }
 

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clients", &["clock", "secret"]),
     ("containers", &[]),
     ("hooks", &["config", "provider"]),
+    ("service", &["paths"]),
     (
         "proxy",
         &["clients", "clock", "config", "credentials", "provider"],
@@ -51,16 +52,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "credentials",
             "paths",
             "provider",
+            "service",
         ],
     ),
-    ("cli", &["config", "control", "doctor", "paths"]),
+    ("cli", &["config", "control", "doctor", "paths", "service"]),
 ];
 
 /// A crate, and the only files and folders that may name it.
 const STAYS: &[(&str, &[&str])] = &[
     (
         "tokio::process",
-        &["cli/connection.rs", "doctor/command.rs", "hooks/command.rs"],
+        &[
+            "cli/connection.rs",
+            "doctor/command.rs",
+            "hooks/command.rs",
+            "service/tool.rs",
+        ],
     ),
     ("interprocess", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
@@ -125,6 +132,7 @@ const PURE: &[&str] = &[
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",
+    "cli/probe/reading.rs",
     "cli/render/doctor.rs",
     "clients/document.rs",
     "clients/import.rs",
@@ -142,6 +150,10 @@ const PURE: &[&str] = &[
     "doctor/finding.rs",
     "hooks/notice.rs",
     "provider/jwt.rs",
+    "service/carried.rs",
+    "service/launchd/agent.rs",
+    "service/systemd/unit.rs",
+    "service/task/definition.rs",
     "proxy/framing.rs",
     "proxy/framing/violation.rs",
     "proxy/events.rs",
@@ -153,6 +165,8 @@ const PURE: &[&str] = &[
 /// The files that may look at a secret's text.
 const MAY_EXPOSE: &[&str] = &[
     "cli/clients.rs",
+    "cli/probe/wire.rs",
+    "cli/proxy/test.rs",
     "clients/import.rs",
     "clients/key.rs",
     "control/protocol.rs",

@@ -9,6 +9,7 @@ mod connection;
 mod doctor;
 mod human;
 mod output;
+mod probe;
 mod proxy;
 mod render;
 mod start;
@@ -43,6 +44,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Start(flags)) => start::start(&flags),
         Noun::Proxy(ProxyVerb::Status) => block_on(proxy::status(output)),
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
+        Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),

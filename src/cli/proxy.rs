@@ -1,5 +1,7 @@
 //! `hermesctl proxy`: what a running daemon answers.
 
+mod test;
+
 use chrono::Local;
 use serde::Serialize;
 use serde_json::json;
@@ -9,6 +11,8 @@ use crate::control::protocol::{ProviderState, Status};
 use super::connect;
 use super::output::{Exit, Failure, Output};
 use super::render;
+
+pub(super) use test::test;
 
 /// The JSON form of `proxy status`; without a daemon it is `{"running":false}`.
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 pub(super) mod auth;
 pub(super) mod clients;
 pub(super) mod doctor;
+pub(super) mod probe;
 
 use std::fmt::Display;
 use std::io::IsTerminal;

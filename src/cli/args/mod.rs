@@ -14,7 +14,7 @@ use super::output::Exit;
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use doctor::DoctorFlags;
-pub(super) use proxy::{ProxyVerb, StartFlags};
+pub(super) use proxy::{ProxyVerb, StartFlags, TestFlags};
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]

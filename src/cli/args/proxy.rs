@@ -12,10 +12,33 @@ pub(in crate::cli) enum ProxyVerb {
     Status,
     /// List the providers with the paths that are forwarded
     Providers,
+    /// Send a small request through the port, as an app does, and show what came of it
+    Test(TestFlags),
     /// Read the configuration and the logins again, without dropping requests
     Reload,
     /// Run hermes-proxyd in the foreground
     Start(StartFlags),
+}
+
+/// What is asked, and how.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct TestFlags {
+    /// The provider; without it the one that /v1 means
+    #[arg(value_name = "PROVIDER")]
+    pub(in crate::cli) provider: Option<String>,
+
+    /// Have the answer streamed, and show it as it comes
+    #[arg(long)]
+    pub(in crate::cli) stream: bool,
+
+    /// Ask this model; without it the provider's first one that chats
+    #[arg(short, long, value_name = "MODEL")]
+    pub(in crate::cli) model: Option<String>,
+
+    /// Show the client key in this file, - for standard input; without it the one in
+    /// `HERMES_CLIENT_KEY`, if any
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) key: Option<PathBuf>,
 }
 
 /// What hermes-proxyd is started with.

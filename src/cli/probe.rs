@@ -1,0 +1,356 @@
+//! A request as an app sends one, through the running daemon's own port.
+
+mod reading;
+mod wire;
+
+use std::io;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header::HeaderMap;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::output::{Exit, Failure};
+use super::render::inline;
+use crate::control::protocol::{Key, ListenerStatus, Status};
+use reading::Reading;
+use wire::{Answer, Door, WireError};
+
+/// What is asked for.
+const WORDS: &str = "Say hello in one short sentence.";
+/// Enough for a short sentence, and next to nothing of a quota.
+const MAX_TOKENS: u32 = 32;
+
+/// What to send.
+#[derive(Debug, Default)]
+pub(super) struct Question {
+    /// The provider; `None` is the one that the address means.
+    pub(super) provider: Option<String>,
+    /// The model; `None` is the provider's first that chats.
+    pub(super) model: Option<String>,
+    /// Whether the answer is to come as a stream.
+    pub(super) stream: bool,
+    /// A client key.
+    pub(super) key: Option<Key>,
+}
+
+/// What was sent, before there is an answer.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Asked {
+    /// Where to: a URL up to `/v1`.
+    pub(super) url: String,
+    /// The provider that it is for.
+    pub(super) provider: String,
+    pub(super) model: String,
+    pub(super) stream: bool,
+    /// What the model was asked.
+    pub(super) question: &'static str,
+}
+
+/// A piece of a stream.
+#[derive(Debug, Serialize)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    /// Since the request was sent.
+    pub(super) after_ms: f64,
+}
+
+/// What happens while it is under way.
+#[derive(Debug)]
+pub(super) enum News<'a> {
+    /// The request is on its way.
+    Asking(&'a Asked),
+    /// A piece of the stream has come.
+    Words(&'a Piece),
+}
+
+/// How it went. In JSON, this is what `hermesctl proxy test` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    pub(super) asked: Asked,
+    pub(super) status: u16,
+    /// As it stands in the daemon's log.
+    pub(super) request_id: Option<String>,
+    /// From the request to the answer's first byte.
+    pub(super) first_byte_ms: f64,
+    pub(super) total_ms: f64,
+    /// What the provider counted, where it tells.
+    pub(super) tokens: Option<Tokens>,
+    /// Why the model stopped, in the provider's word.
+    pub(super) finish_reason: Option<String>,
+    /// The answer.
+    pub(super) text: String,
+    /// What the model thought aloud before it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) reasoning: String,
+}
+
+/// What the provider counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Tokens {
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
+}
+
+/// Where to, with what is the same for both requests.
+struct Way<'a> {
+    door: Door,
+    url: String,
+    provider: String,
+    question: &'a Question,
+}
+
+/// Sends a small chat request through the port of the daemon that has this status.
+pub(super) async fn send(
+    status: &Status,
+    question: &Question,
+    news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
+) -> Result<Report, Failure> {
+    let way = Way::find(status, question)?;
+    let model = match &question.model {
+        Some(model) => model.clone(),
+        None => way.first_model().await?,
+    };
+    let asked = Asked {
+        url: way.url.clone(),
+        provider: way.provider.clone(),
+        model,
+        stream: question.stream,
+        question: WORDS,
+    };
+    news(News::Asking(&asked))?;
+    way.chat(asked, news).await
+}
+
+impl<'a> Way<'a> {
+    fn find(status: &Status, question: &'a Question) -> Result<Self, Failure> {
+        let listener = listener(&status.listeners, question)?;
+        let door = Door::of(&listener.url).ok_or_else(|| {
+            let url = inline(&listener.url);
+            Failure::new(format!("hermesctl can't use the address {url}."))
+        })?;
+        let mut url = door.origin().to_owned();
+        let provider = match &question.provider {
+            Some(provider) => {
+                if !status.providers.iter().any(|one| one.name == *provider) {
+                    return Err(unknown_provider(provider));
+                }
+                url = format!("{url}/{provider}");
+                provider.clone()
+            }
+            None => listener.provider.clone(),
+        };
+        url += "/v1";
+        Ok(Self {
+            door,
+            url,
+            provider,
+            question,
+        })
+    }
+
+    /// The first model of the list that looks as if it chats.
+    async fn first_model(&self) -> Result<String, Failure> {
+        let mut answer = self.ask("models", None).await?;
+        let body = answer.rest().await.map_err(|error| self.broken(&error))?;
+        if answer.status != StatusCode::OK {
+            let failure = self.refused(&answer, &body, None);
+            return Err(failure);
+        }
+        reading::first_chat_model(&body).ok_or_else(|| {
+            Failure::new(format!("{} lists no model that chats.", self.provider))
+                .with_code(Exit::Failed, "no_model")
+                .with_hint("Name one: `hermesctl proxy test --model MODEL`.")
+        })
+    }
+
+    async fn chat(
+        &self,
+        asked: Asked,
+        news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
+    ) -> Result<Report, Failure> {
+        let body = json!({
+            "model": asked.model,
+            "messages": [{"role": "user", "content": asked.question}],
+            "max_tokens": MAX_TOKENS,
+            "stream": asked.stream,
+        });
+        let started = Instant::now();
+        let broken = |error: WireError| self.broken(&error);
+        let mut answer = self.ask("chat/completions", Some(body.to_string())).await?;
+        if answer.status != StatusCode::OK {
+            let body = answer.rest().await.map_err(broken)?;
+            return Err(self.refused(&answer, &body, Some(&asked.model)));
+        }
+        let mut reading = Reading::of(&answer.headers);
+        let mut first_byte = None;
+        while let Some(bytes) = answer.next().await.map_err(broken)? {
+            let after_ms = milliseconds(started.elapsed());
+            first_byte.get_or_insert(after_ms);
+            let text = reading.take(&bytes);
+            if !text.is_empty() {
+                news(News::Words(&Piece { text, after_ms }))?;
+            }
+        }
+        let total_ms = milliseconds(started.elapsed());
+        let answered = reading.end().map_err(|trouble| {
+            let code = trouble.code.as_deref().unwrap_or("broken_answer");
+            self.failure(&answer, code, &trouble.message, Some(&asked.model))
+        })?;
+        Ok(Report {
+            status: answer.status.as_u16(),
+            request_id: request_id(&answer.headers),
+            first_byte_ms: first_byte.unwrap_or(total_ms),
+            total_ms,
+            tokens: answered.tokens,
+            finish_reason: answered.finish_reason,
+            text: answered.text,
+            reasoning: answered.reasoning,
+            asked,
+        })
+    }
+
+    async fn ask(&self, path: &str, body: Option<String>) -> Result<Answer, Failure> {
+        let prefix = match &self.question.provider {
+            Some(provider) => format!("/{provider}/v1/{path}"),
+            None => format!("/v1/{path}"),
+        };
+        let key = self.question.key.as_ref();
+        let answer = self.door.ask(&prefix, body, key).await;
+        answer.map_err(|error| self.broken(&error))
+    }
+
+    /// There is no answer.
+    fn broken(&self, error: &WireError) -> Failure {
+        let url = inline(&self.url);
+        let failure = Failure::new(format!("The request to {url} failed: {error}."));
+        match error {
+            WireError::Key => failure.with_code(Exit::Failed, "bad_key"),
+            WireError::Connect(_) => failure
+                .with_code(Exit::Failed, "port_unreachable")
+                .with_hint("`hermesctl proxy status` shows where hermes-proxyd listens."),
+            WireError::Http(_) | WireError::Silent(_) => failure
+                .with_code(Exit::Failed, "broken_answer")
+                .with_hint("`hermesctl proxy status` shows whether hermes-proxyd still runs."),
+        }
+    }
+
+    /// The answer is an error: ours, or the provider's, which passed.
+    fn refused(&self, answer: &Answer, body: &Bytes, model: Option<&str>) -> Failure {
+        let ours = answer.headers.get("x-hermes-error");
+        let ours = ours.and_then(|code| code.to_str().ok());
+        let trouble = reading::trouble(body);
+        self.failure(
+            answer,
+            ours.unwrap_or("provider_error"),
+            &trouble.message,
+            model,
+        )
+    }
+
+    fn failure(&self, answer: &Answer, code: &str, said: &str, model: Option<&str>) -> Failure {
+        let status = answer.status.as_u16();
+        let who = if code == "provider_error" {
+            self.provider.as_str()
+        } else {
+            "hermes-proxyd"
+        };
+        let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
+        let message = format!("{} answered {status} ({code}): {said}", inline(who));
+        let hint = reading::hint(code, status, said);
+        let exit = if reading::needs_login(code, status) {
+            Exit::LoginNeeded
+        } else {
+            Exit::Failed
+        };
+        let report = json!({"error": {
+            "code": code,
+            "message": said,
+            "hint": hint,
+            "status": status,
+            "request_id": request_id(&answer.headers),
+            "url": self.url,
+            "provider": self.provider,
+            "model": model,
+        }});
+        let failure = Failure::new(message).with_code(exit, code);
+        let failure = failure.with_json(report);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// The listener to go through: with a key one that asks for it, without one one that does not; and
+/// rather a port than a socket, as most apps do.
+fn listener<'l>(
+    listeners: &'l [ListenerStatus],
+    question: &Question,
+) -> Result<&'l ListenerStatus, Failure> {
+    let usable = || listeners.iter().filter(|listener| !listener.waiting);
+    let rank = |listener: &&ListenerStatus| {
+        (
+            listener.needs_key != question.key.is_some(),
+            !listener.url.starts_with("http://"),
+        )
+    };
+    let Some(best) = usable().min_by_key(rank) else {
+        return Err(Failure::new("hermes-proxyd listens nowhere now.")
+            .with_code(Exit::Failed, "no_listener")
+            .with_hint("`hermesctl proxy status` shows what it waits for."));
+    };
+    if best.needs_key && question.key.is_none() {
+        let message = "Every address of hermes-proxyd needs a client key.";
+        return Err(Failure::new(message)
+            .with_code(Exit::Failed, "key_needed")
+            .with_hint(
+                "Make one with `hermesctl clients add NAME`, put it into a file and run \
+                 `hermesctl proxy test --key FILE`.",
+            ));
+    }
+    Ok(best)
+}
+
+fn unknown_provider(name: &str) -> Failure {
+    Failure::new(format!("No provider {name:?} is configured."))
+        .with_code(Exit::Failed, "unknown_provider")
+        .with_hint("`hermesctl proxy providers` lists them.")
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-hermes-request-id")?;
+    id.to_str().ok().map(str::to_owned)
+}
+
+/// To a tenth.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// An answer's error, as far as it says one.
+#[derive(Debug, PartialEq, Eq)]
+struct Trouble {
+    code: Option<String>,
+    message: String,
+}
+
+impl Trouble {
+    /// Of the `error` in an answer or an event.
+    fn of(error: &Value) -> Self {
+        let text = |value: Option<&Value>| value?.as_str().map(str::to_owned);
+        Self {
+            code: text(error.get("code")),
+            message: text(error.get("message"))
+                .or_else(|| text(Some(error)))
+                .unwrap_or_else(|| error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

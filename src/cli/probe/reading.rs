@@ -1,0 +1,219 @@
+//! What an answer says: the words in it, or the error. Pure.
+
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use serde_json::Value;
+
+use super::{Tokens, Trouble};
+
+/// Words in the names of models that don't chat.
+const NO_CHAT: &[&str] = &[
+    "embed",
+    "rerank",
+    "moderation",
+    "whisper",
+    "transcribe",
+    "tts",
+    "speech",
+    "audio",
+    "realtime",
+    "dall-e",
+    "image",
+    "video",
+    "diffusion",
+    "davinci-002",
+    "babbage",
+];
+/// Of an answer that is no JSON, so many characters are told.
+const EXCERPT: usize = 200;
+/// No event that we understand is longer, in bytes.
+const LONGEST: usize = 1024 * 1024;
+
+/// The first model of a list that looks as if it chats.
+pub(super) fn first_chat_model(body: &[u8]) -> Option<String> {
+    let list: Value = serde_json::from_slice(body).ok()?;
+    let ids = list.get("data")?.as_array()?.iter();
+    let mut ids = ids.filter_map(|model| model.get("id")?.as_str());
+    let chats = |id: &&str| {
+        let id = id.to_lowercase();
+        !NO_CHAT.iter().any(|word| id.contains(word))
+    };
+    ids.find(chats).map(str::to_owned)
+}
+
+/// What an error's body says.
+pub(super) fn trouble(body: &[u8]) -> Trouble {
+    let json: Option<Value> = serde_json::from_slice(body).ok();
+    if let Some(error) = json.as_ref().and_then(|json| json.get("error")) {
+        return Trouble::of(error);
+    }
+    let text = String::from_utf8_lossy(body);
+    let text: String = text.trim().chars().take(EXCERPT).collect();
+    let message = if text.is_empty() {
+        "the answer is empty".to_owned()
+    } else {
+        text
+    };
+    Trouble {
+        code: None,
+        message,
+    }
+}
+
+/// Whether only a login helps.
+pub(super) fn needs_login(code: &str, status: u16) -> bool {
+    code == "upstream_auth_failed" || (code == "provider_error" && status == 401)
+}
+
+/// What mends it, unless the message itself names a command.
+pub(super) fn hint(code: &str, status: u16, message: &str) -> Option<&'static str> {
+    if message.contains("hermesctl ") {
+        return None;
+    }
+    match (code, status) {
+        ("provider_error", 401 | 403) => {
+            Some("`hermesctl auth status` shows the login that the provider refused.")
+        }
+        ("provider_error", 402 | 429) => Some(
+            "hermes-proxyd and the login work; this is the provider's word on your subscription.",
+        ),
+        ("provider_error", 400 | 404 | 422) => {
+            Some("To ask another model, run `hermesctl proxy test --model MODEL`.")
+        }
+        ("provider_error", _) => Some("hermes-proxyd and the login work; try again later."),
+        ("unknown_provider" | "path_not_allowed", _) => {
+            Some("`hermesctl proxy providers` lists what is forwarded.")
+        }
+        _ => Some("`hermesctl proxy status` shows how the provider is."),
+    }
+}
+
+/// An answer as it comes.
+#[derive(Debug)]
+pub(super) struct Reading {
+    streams: bool,
+    buffer: Vec<u8>,
+    answered: Answered,
+    done: bool,
+    trouble: Option<Trouble>,
+}
+
+/// What an answer said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) text: String,
+    pub(super) reasoning: String,
+    pub(super) finish_reason: Option<String>,
+    pub(super) tokens: Option<Tokens>,
+}
+
+impl Reading {
+    /// Of the answer with this head.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let kind = headers.get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        Self {
+            streams: kind.trim_start().starts_with("text/event-stream"),
+            buffer: Vec::new(),
+            answered: Answered::default(),
+            done: false,
+            trouble: None,
+        }
+    }
+
+    /// Takes bytes; the words that a stream said with them.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> String {
+        self.buffer.extend_from_slice(bytes);
+        let mut said = String::new();
+        while let Some(end) = self.line_end() {
+            let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            said += &self.event(&line);
+        }
+        if self.buffer.len() > LONGEST {
+            self.buffer.clear();
+            self.trouble = Some(broken("the answer is far too long"));
+        }
+        said
+    }
+
+    /// The whole answer, or what is wrong with it.
+    pub(super) fn end(mut self) -> Result<Answered, Trouble> {
+        if let Some(trouble) = self.trouble {
+            return Err(trouble);
+        }
+        if self.streams {
+            if !self.done {
+                return Err(broken("the stream ended without its last event"));
+            }
+            return Ok(self.answered);
+        }
+        let Ok(answer) = serde_json::from_slice::<Value>(&self.buffer) else {
+            return Err(broken("the answer is no JSON"));
+        };
+        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
+            return Err(Trouble::of(error));
+        }
+        if answer.pointer("/choices/0").is_none() {
+            return Err(broken("the answer has no `choices`"));
+        }
+        self.answered.add(&answer, "message");
+        Ok(self.answered)
+    }
+
+    /// Where a line ends; a whole answer is no lines.
+    fn line_end(&self) -> Option<usize> {
+        let mut bytes = self.buffer.iter();
+        self.streams
+            .then(|| bytes.position(|byte| *byte == b'\n'))
+            .flatten()
+    }
+
+    fn event(&mut self, line: &[u8]) -> String {
+        let line = String::from_utf8_lossy(line);
+        let Some(data) = line.trim_end().strip_prefix("data:").map(str::trim_start) else {
+            return String::new();
+        };
+        if data == "[DONE]" {
+            self.done = true;
+            return String::new();
+        }
+        let Ok(event) = serde_json::from_str::<Value>(data) else {
+            self.trouble = Some(broken("an event of the stream is no JSON"));
+            return String::new();
+        };
+        if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
+            self.trouble = Some(Trouble::of(error));
+            return String::new();
+        }
+        self.answered.add(&event, "delta")
+    }
+}
+
+impl Answered {
+    /// Adds what is in the first choice; its words.
+    fn add(&mut self, answer: &Value, place: &str) -> String {
+        let choice = |path: &str| answer.pointer(&format!("/choices/0/{path}"));
+        let text = |path: &str| choice(path).and_then(Value::as_str).unwrap_or_default();
+        let said = text(&format!("{place}/content")).to_owned();
+        self.text += &said;
+        for name in ["reasoning_content", "reasoning"] {
+            self.reasoning += text(&format!("{place}/{name}"));
+        }
+        if let Some(reason) = choice("finish_reason").and_then(Value::as_str) {
+            self.finish_reason = Some(reason.to_owned());
+        }
+        let number = |name: &str| answer.pointer(&format!("/usage/{name}"))?.as_u64();
+        if let (Some(prompt), Some(completion)) =
+            (number("prompt_tokens"), number("completion_tokens"))
+        {
+            self.tokens = Some(Tokens { prompt, completion });
+        }
+        said
+    }
+}
+
+fn broken(message: &str) -> Trouble {
+    Trouble {
+        code: None,
+        message: message.to_owned(),
+    }
+}

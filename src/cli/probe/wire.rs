@@ -1,0 +1,226 @@
+//! One request over a connection of its own, by TCP or a Unix socket.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT,
+};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::control::protocol::Key;
+
+/// How long a connection to this machine may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may be silent; the daemon's own limits end it sooner.
+const SILENCE: Duration = Duration::from_mins(5);
+/// No answer that we understand is larger, in bytes.
+const LARGEST: usize = 4 * 1024 * 1024;
+
+/// Why there is no answer, or no whole one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    /// No connection.
+    #[error("{0}")]
+    Connect(io::Error),
+    /// The connection broke, or what came was no HTTP.
+    #[error("the answer broke off ({0})")]
+    Http(hyper::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for {} seconds", .0.as_secs())]
+    Silent(Duration),
+    /// The key can't stand in a header.
+    #[error("the client key has characters that no key has")]
+    Key,
+}
+
+/// Where the daemon listens.
+#[derive(Debug)]
+pub(super) struct Door {
+    place: Place,
+    origin: String,
+    host: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    Tcp(SocketAddr),
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are none"))]
+    Unix(String),
+}
+
+/// An answer's head, and the body that is still to come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    body: Incoming,
+    /// Carries the connection.
+    _connection: TaskTracker,
+}
+
+impl Door {
+    /// Of a listener's URL in the daemon's status, `http://127.0.0.1:8645/v1` or `unix:/run/…`.
+    pub(super) fn of(url: &str) -> Option<Self> {
+        if let Some(path) = url.strip_prefix("unix:") {
+            return Some(Self {
+                place: Place::Unix(path.to_owned()),
+                origin: url.to_owned(),
+                host: "localhost".to_owned(),
+            });
+        }
+        let authority = url.strip_prefix("http://")?.strip_suffix("/v1")?;
+        let mut address: SocketAddr = authority.parse().ok()?;
+        // Where it listens on every address, this machine's own will do.
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Some(Self {
+            place: Place::Tcp(address),
+            origin: format!("http://{address}"),
+            host: address.to_string(),
+        })
+    }
+
+    /// What stands before the path for people.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Asks: with a body by POST, without one by GET.
+    pub(super) async fn ask(
+        &self,
+        path: &str,
+        body: Option<String>,
+        key: Option<&Key>,
+    ) -> Result<Answer, WireError> {
+        let request = self.request(path, body, key)?;
+        match &self.place {
+            Place::Tcp(address) => {
+                let stream = in_time(TcpStream::connect(address)).await?;
+                exchange(stream, request).await
+            }
+            Place::Unix(path) => {
+                let stream = in_time(platform::connect(path)).await?;
+                exchange(stream, request).await
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        path: &str,
+        body: Option<String>,
+        key: Option<&Key>,
+    ) -> Result<Request<String>, WireError> {
+        let mut request = Request::new(String::new());
+        // What can't stand in a path is answered by the daemon, as for any app.
+        *request.uri_mut() = path.parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::from_str(&self.host) {
+            headers.insert(HOST, host);
+        }
+        headers.insert(USER_AGENT, HeaderValue::from_static(crate::cli::NAME));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        if let Some(key) = key {
+            let bearer = Zeroizing::new(format!("Bearer {}", key.expose()));
+            let mut value = HeaderValue::from_str(&bearer).map_err(|_| WireError::Key)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        if let Some(body) = body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.method_mut() = Method::POST;
+            *request.body_mut() = body;
+        }
+        Ok(request)
+    }
+}
+
+impl Answer {
+    /// The next bytes of the body; `None` after the last ones.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, WireError> {
+        loop {
+            let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
+            let frame = timeout(SILENCE, frame).await;
+            let frame = frame.map_err(|_| WireError::Silent(SILENCE))?;
+            let Some(frame) = frame.transpose().map_err(WireError::Http)? else {
+                return Ok(None);
+            };
+            // Trailers say nothing to us.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// All that is left, as far as anybody would read.
+    pub(super) async fn rest(&mut self) -> Result<Bytes, WireError> {
+        let mut rest = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            if rest.len() + bytes.len() > LARGEST {
+                break;
+            }
+            rest.extend_from_slice(&bytes);
+        }
+        Ok(rest.into())
+    }
+}
+
+async fn in_time<S>(connecting: impl Future<Output = io::Result<S>>) -> Result<S, WireError> {
+    let connected = timeout(CONNECT, connecting).await;
+    connected
+        .map_err(|_| WireError::Silent(CONNECT))?
+        .map_err(WireError::Connect)
+}
+
+async fn exchange<S>(stream: S, request: Request<String>) -> Result<Answer, WireError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(WireError::Http)?;
+    let tracker = TaskTracker::new();
+    // What ends it is told to whom reads the answer.
+    tracker.spawn(async move { connection.await.ok() });
+    let response = timeout(SILENCE, sender.send_request(request)).await;
+    let response = response
+        .map_err(|_| WireError::Silent(SILENCE))?
+        .map_err(WireError::Http)?;
+    let (head, body) = response.into_parts();
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+        _connection: tracker,
+    })
+}
+
+#[cfg(unix)]
+mod platform {
+    pub(super) async fn connect(path: &str) -> std::io::Result<tokio::net::UnixStream> {
+        tokio::net::UnixStream::connect(path).await
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    #[expect(clippy::unused_async, reason = "the same shape as on Unix")]
+    pub(super) async fn connect(_path: &str) -> std::io::Result<tokio::net::TcpStream> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}

@@ -1,0 +1,75 @@
+//! `hermesctl proxy test`: one small request through the port, as an app sends it.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use crate::cli::args::TestFlags;
+use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::probe::{self, News, Question};
+use crate::cli::{connect, render};
+use crate::control::protocol::Key;
+
+/// Where a key may be instead of in a file.
+const KEY_VARIABLE: &str = "HERMES_CLIENT_KEY";
+/// No file of one key is larger, in bytes.
+const LARGEST_KEY: u64 = 4096;
+
+/// Sends the request and shows what came of it.
+pub(in crate::cli) async fn test(flags: TestFlags, output: &mut Output) -> Result<Exit, Failure> {
+    let question = Question {
+        key: key(flags.key.as_deref())?,
+        provider: flags.provider,
+        model: flags.model,
+        stream: flags.stream,
+    };
+    let status = connect().await?.status().await?;
+    if question.stream {
+        output.in_lines();
+    }
+    let mut news = |news: News<'_>| match news {
+        News::Asking(asked) if !output.is_json() => {
+            let line = render::probe::asking(asked);
+            io::stderr().lock().write_all(line.as_bytes())
+        }
+        News::Words(piece) => output.answer(piece, render::probe::piece),
+        News::Asking(_) => Ok(()),
+    };
+    let report = probe::send(&status, &question, &mut news).await?;
+    output.answer(&report, render::probe::report)?;
+    Ok(Exit::Ok)
+}
+
+/// The client key in this file, `-` being standard input; else the environment's.
+fn key(file: Option<&Path>) -> Result<Option<Key>, Failure> {
+    let mut text = String::new();
+    match file {
+        None => {
+            let variable = std::env::var(KEY_VARIABLE).ok();
+            let variable = variable.filter(|key| !key.trim().is_empty());
+            return Ok(variable.map(|key| Key::new(key.trim().to_owned())));
+        }
+        Some(file) if file == Path::new("-") => {
+            let read = io::stdin().take(LARGEST_KEY).read_to_string(&mut text);
+            read.map_err(|error| Failure::new(format!("The key can't be read: {error}.")))?;
+        }
+        Some(file) => {
+            let opened = std::fs::File::open(file);
+            let read = opened.and_then(|opened| opened.take(LARGEST_KEY).read_to_string(&mut text));
+            read.map_err(|error| {
+                Failure::new(format!("{} can't be read: {error}.", file.display())).with_hint(
+                    "It should have one line: the key that `hermesctl clients add NAME` showed.",
+                )
+            })?;
+        }
+    }
+    let key = Key::new(text);
+    let line = key.expose().trim();
+    if line.is_empty() || line.contains(char::is_whitespace) {
+        return Err(
+            Failure::new("The file has no client key in it, or more than one line.").with_hint(
+                "It should have one line: the key that `hermesctl clients add NAME` showed.",
+            ),
+        );
+    }
+    Ok(Some(Key::new(line.to_owned())))
+}

@@ -1,0 +1,60 @@
+//! The files that an installation writes and removes.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::ServiceError;
+
+/// What the file holds; `None` where there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ServiceError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed(path, source)),
+    }
+}
+
+/// The same as text; what is no text counts as another text than any.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, ServiceError> {
+    let bytes = read(path)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Writes the file whole, with its folder. Whether that was needed.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<bool, ServiceError> {
+    if read(path)?.as_deref() == Some(bytes) {
+        return Ok(false);
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    fs::write(&beside, bytes).map_err(|source| failed(&beside, source))?;
+    fs::rename(&beside, path).map_err(|source| failed(path, source))?;
+    Ok(true)
+}
+
+/// Removes the file. Whether it was there.
+pub(super) fn remove(path: &Path) -> Result<bool, ServiceError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed(path, source)),
+    }
+}
+
+/// Removes the folder if nothing is in it.
+pub(super) fn remove_empty(folder: &Path) {
+    // What others put there stays, and so does the folder.
+    fs::remove_dir(folder).ok();
+}
+
+fn failed(path: &Path, source: std::io::Error) -> ServiceError {
+    ServiceError::File {
+        path: path.to_owned(),
+        source,
+    }
+}

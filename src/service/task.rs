@@ -1,0 +1,297 @@
+//! The Task Scheduler of Windows, with a task at logon. A Windows service would run as another user,
+//! who has neither the user's files nor the login.
+
+mod definition;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+
+use super::tool::{Answer, Call, Processes, Tools};
+use super::{
+    Installed, Manager, Outcome, Plan, Running, ServiceError, State, Steering, Step, file,
+};
+use crate::paths::Environment;
+
+/// It runs, or has ended, within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whose task it is.
+#[derive(Debug, Clone)]
+pub(super) struct User {
+    pub(super) domain: String,
+    pub(super) name: String,
+}
+
+impl User {
+    fn account(&self) -> String {
+        if self.domain.is_empty() {
+            return self.name.clone();
+        }
+        format!("{}\\{}", self.domain, self.name)
+    }
+}
+
+/// The service as a task.
+#[derive(Debug)]
+pub(super) struct Task {
+    tools: Box<dyn Tools>,
+    user: User,
+    /// What the task was made from; it tells whether another one is wanted.
+    file: PathBuf,
+}
+
+impl Task {
+    pub(super) fn new(environment: &Environment) -> Result<Self, ServiceError> {
+        let variable = |name: &str| std::env::var(name).unwrap_or_default();
+        let user = User {
+            domain: variable("USERDOMAIN"),
+            name: variable("USERNAME"),
+        };
+        Self::with(Box::new(Processes::default()), environment, user)
+    }
+
+    fn with(
+        tools: Box<dyn Tools>,
+        environment: &Environment,
+        user: User,
+    ) -> Result<Self, ServiceError> {
+        let state = environment.state_dir().ok_or(ServiceError::NoHome)?;
+        Ok(Self {
+            tools,
+            user,
+            file: state.join("task.xml"),
+        })
+    }
+
+    /// All users of a machine share one list of tasks.
+    fn name(&self) -> String {
+        let plain = |c: char| {
+            if c.is_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
+        let user: String = self.user.name.chars().map(plain).collect();
+        format!("hermes-proxyd-{user}")
+    }
+
+    fn call(&self, verb: &str, more: &[&str]) -> Call {
+        let name = self.name();
+        let arguments: Vec<_> = [verb, "/TN", &name]
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect();
+        Call::new("schtasks", &arguments)
+    }
+
+    async fn must(&self, call: Call) -> Result<Answer, ServiceError> {
+        let answer = self.tools.run(&call).await?;
+        if answer.ok {
+            return Ok(answer);
+        }
+        Err(call.refused(&answer))
+    }
+
+    /// The task's definition, if there is one.
+    async fn defined(&self) -> Result<Option<String>, ServiceError> {
+        let answer = self.tools.run(&self.call("/Query", &["/XML"])).await?;
+        Ok(Some(answer.said).filter(|_| answer.ok))
+    }
+
+    async fn process(&self) -> Result<Option<u32>, ServiceError> {
+        let user = format!("USERNAME eq {}", self.user.account());
+        let image = "IMAGENAME eq hermes-proxyd.exe";
+        let arguments = ["/FI", image, "/FI", &user, "/FO", "CSV", "/NH"];
+        let answer = self.tools.run(&Call::new("tasklist", &arguments)).await?;
+        Ok(definition::process(&answer.said))
+    }
+
+    async fn wait(&self, for_running: bool) -> Result<(), ServiceError> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.process().await?.is_some() != for_running {
+            if Instant::now() > deadline {
+                return Err(ServiceError::TooLong {
+                    line: format!("schtasks {}", if for_running { "/Run" } else { "/End" }),
+                    seconds: PATIENCE.as_secs(),
+                });
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Steering for Task {
+    async fn state(&self) -> Result<State, ServiceError> {
+        let defined = self.defined().await?;
+        let mut result = None;
+        if defined.is_some() {
+            let call = self.call("/Query", &["/FO", "CSV", "/V", "/NH"]);
+            result = definition::last_result(&self.must(call).await?.said);
+        }
+        // Only what the task started is the service; another one runs in somebody's console.
+        let process = match result {
+            Some(definition::RUNNING) => self.process().await?,
+            Some(_) | None => None,
+        };
+        Ok(State {
+            manager: Manager::TaskScheduler,
+            file: defined.as_ref().map(|_| self.file.clone()),
+            packaged: false,
+            enabled: defined.as_deref().is_some_and(definition::is_enabled),
+            running: process.map(|pid| Running { pid, since: None }),
+            status: None,
+            socket: None,
+            linger: None,
+            last_failure: result.and_then(definition::failure),
+        })
+    }
+
+    async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+        if plan.socket.is_some() {
+            return Err(ServiceError::Unsupported {
+                what: "Only systemd holds the port for the service: leave --socket away",
+            });
+        }
+        let written = file::write(&self.file, &definition::file(&self.user, &plan.daemon))?;
+        let changed = written || self.defined().await?.is_none();
+        if changed {
+            let file = self.file.display().to_string();
+            self.must(self.call("/Create", &["/XML", &file, "/F"]))
+                .await?;
+        }
+        let what = format!("task {}, at logon", self.name());
+        Ok(Installed {
+            steps: vec![Step::new(what, changed.into())],
+            changed,
+        })
+    }
+
+    async fn uninstall(&self) -> Result<Vec<Step>, ServiceError> {
+        let mut steps = Vec::new();
+        if self.defined().await?.is_some() {
+            // It is no error that it does not run.
+            self.tools.run(&self.call("/End", &[])).await?;
+            self.must(self.call("/Delete", &["/F"])).await?;
+            let what = format!("stop and remove task {}", self.name());
+            steps.push(Step::new(what, Outcome::Done));
+        }
+        file::remove(&self.file)?;
+        Ok(steps)
+    }
+
+    async fn start(&self) -> Result<(), ServiceError> {
+        if self.defined().await?.is_none() {
+            return Err(ServiceError::NotInstalled);
+        }
+        if self.state().await?.running.is_some() {
+            return Ok(());
+        }
+        self.must(self.call("/Run", &[])).await?;
+        self.wait(true).await
+    }
+
+    async fn stop(&self) -> Result<(), ServiceError> {
+        if self.defined().await?.is_none() {
+            return Err(ServiceError::NotInstalled);
+        }
+        if self.state().await?.running.is_none() {
+            return Ok(());
+        }
+        self.must(self.call("/End", &[])).await?;
+        self.wait(false).await
+    }
+
+    async fn restart(&self) -> Result<(), ServiceError> {
+        self.stop().await?;
+        self.start().await
+    }
+
+    async fn last_words(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn log_command(&self) -> String {
+        "hermesctl proxy start".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::tool::fake::Script;
+    use super::*;
+
+    fn task(script: &Script, home: &std::path::Path) -> Task {
+        let home = home.to_owned();
+        let environment = Environment::from_lookup(|name| {
+            let wanted = ["HOME", "USERPROFILE", "LOCALAPPDATA"].contains(&name);
+            wanted.then(|| home.clone().into_os_string())
+        });
+        let user = User {
+            domain: "OFFICE".to_owned(),
+            name: "Ann B".to_owned(),
+        };
+        Task::with(Box::new(script.clone()), &environment, user).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_task_is_made_run_ended_and_removed_by_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let script = Script::default();
+        let task = task(&script, home.path());
+        let plan = Plan {
+            daemon: "hermes-proxyd.exe".into(),
+            ctl: "hermesctl.exe".into(),
+            variables: BTreeMap::new(),
+            socket: None,
+        };
+        script.fails(
+            "/Query",
+            "ERROR: The system cannot find the file specified.",
+        );
+        assert_eq!(task.state().await.unwrap().file, None);
+        assert!(matches!(
+            task.start().await,
+            Err(ServiceError::NotInstalled)
+        ));
+        assert!(task.install(&plan).await.unwrap().changed);
+        script.says("/XML", "<Task><Settings></Settings></Task>");
+        script.says(
+            "/V",
+            "\"PC\",\"t\",\"n\",\"s\",\"l\",\"d\",\"267009\",\"a\"\r\n",
+        );
+        assert!(!task.install(&plan).await.unwrap().changed);
+        script.says("tasklist", "INFO: none\r\n");
+        assert_eq!(task.state().await.unwrap().running, None);
+        script.says("tasklist", "\"hermes-proxyd.exe\",\"42\",\"Console\"\r\n");
+        let state = task.state().await.unwrap();
+        assert_eq!(state.running.unwrap().pid, 42);
+        assert!(state.enabled);
+        task.start().await.unwrap();
+        task.uninstall().await.unwrap();
+        let file = home.path().join(".local/state/hermes-proxyd/task.xml");
+        let create = format!(
+            "schtasks /Create /TN hermes-proxyd-Ann_B /XML {} /F",
+            file.display()
+        );
+        let lines = script.done();
+        if cfg!(unix) {
+            assert_eq!(lines[0], create);
+        }
+        assert_eq!(
+            lines[1..],
+            [
+                "schtasks /End /TN hermes-proxyd-Ann_B",
+                "schtasks /Delete /TN hermes-proxyd-Ann_B /F",
+            ]
+        );
+    }
+}
