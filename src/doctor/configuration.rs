@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::facts::Facts;
-use super::{Finding, Fix, Group, Verdict, on_a_thread, system};
+use super::{Finding, Fix, Group, Verdict, on_a_thread, sentence, system};
 use crate::config::{Config, ConfigError, KeySource, Loaded, ProviderKind};
 
 const GROUP: Group = Group::Configuration;
@@ -31,11 +31,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
 fn valid(loaded: &Loaded, facts: &Facts) -> Finding {
     if let Err(error) = loaded.config.clone().without_own_listeners() {
         return GROUP
-            .finds(
-                "file",
-                Verdict::Fail,
-                format!("{}.", upper(&error.to_string())),
-            )
+            .finds("file", Verdict::Fail, sentence(&error.to_string()))
             .run("hermes-proxyd --check");
     }
     let text = match (&loaded.file, &facts.file) {
@@ -145,10 +141,4 @@ fn private(name: &str, file: &Path) -> Finding {
         }
         Some(_) | None => found(Verdict::Ok, format!("{shown} is there, and yours alone.")),
     }
-}
-
-fn upper(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string());
-    first.unwrap_or_default() + chars.as_str()
 }

@@ -203,7 +203,7 @@ fn in_detail(way: &Way, facts: &Facts) -> Finding {
         };
     }
     if is_new && !way.steps.is_empty() {
-        finding = finding.run(facts.restart());
+        finding = finding.fixes(facts.restart());
     }
     finding
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
+use super::Fix;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError, Loaded, Provider, ProviderKind, ProviderName};
 use crate::control::client::{Client, ClientError};
@@ -15,9 +16,12 @@ use crate::control::protocol::{DaemonHello, Status};
 use crate::credentials::{StoreFiles, stored_ca_bundle};
 use crate::paths::Environment;
 use crate::provider::{self, Adapter, Tls};
+use crate::service::{self, ServiceError, State};
 
 /// How long the daemon may take to answer: it answers from memory.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for the service manager, which starts a program first.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
 /// Who we are, for the daemon's log.
 const NAME: &str = concat!("hermesctl doctor ", env!("CARGO_PKG_VERSION"));
 
@@ -36,6 +40,8 @@ pub(super) struct Facts {
     /// `None` without a home folder.
     pub(super) files: Option<StoreFiles>,
     pub(super) providers: Vec<Served>,
+    /// How the service manager says that the service is; `None` when it did not answer in time.
+    pub(super) service: Option<Result<State, ServiceError>>,
 }
 
 /// The daemon of this user.
@@ -81,28 +87,36 @@ impl Facts {
     /// Asks the daemon, reads the configuration, and finds the files.
     pub(super) async fn gather(config: Option<&Path>) -> Self {
         let environment = Environment::from_process();
-        let daemon = match environment.runtime_dir() {
-            Some(folder) => ask(&Endpoint::new(folder)).await,
-            None => Daemon::Nowhere,
+        let asking = async {
+            match environment.runtime_dir() {
+                Some(folder) => ask(&Endpoint::new(folder)).await,
+                None => Daemon::Nowhere,
+            }
         };
+        let service = timeout(MANAGER_PATIENCE, service::state(&environment));
+        let (daemon, service) = tokio::join!(asking, service);
+        let others = (daemon, service.ok());
         // A daemon may have been started with another file than the default one.
-        let in_force = match &daemon {
+        let in_force = match &others.0 {
             Daemon::Running(answers) => answers.status.daemon.config_file.clone(),
             Daemon::NotRunning | Daemon::Nowhere | Daemon::Mute(_) => None,
         };
         let named = config.map(Path::to_path_buf).or(in_force);
         let now = SystemClock.now();
-        let read = tokio::task::spawn_blocking(move || Self::read(environment, daemon, named, now));
+        let read = tokio::task::spawn_blocking(move || Self::read(environment, others, named, now));
         match read.await {
             Ok(facts) => facts,
             // Only a defect of ours.
-            Err(_) => Self::read(Environment::default(), Daemon::Nowhere, None, now),
+            Err(_) => {
+                let others = (Daemon::Nowhere, None);
+                Self::read(Environment::default(), others, None, now)
+            }
         }
     }
 
     fn read(
         environment: Environment,
-        daemon: Daemon,
+        (daemon, service): (Daemon, Option<Result<State, ServiceError>>),
         named: Option<PathBuf>,
         now: DateTime<Utc>,
     ) -> Self {
@@ -126,6 +140,7 @@ impl Facts {
             config,
             files,
             providers,
+            service,
         }
     }
 
@@ -142,12 +157,24 @@ impl Facts {
         *name == self.config.default_provider
     }
 
-    /// The command that makes the daemon run with a changed configuration.
-    pub(super) fn restart(&self) -> &'static str {
-        if self.running().is_some() {
-            "systemctl --user restart hermes-proxyd"
-        } else {
-            "hermesctl proxy start"
+    /// How the service is, where one is installed.
+    pub(super) fn installed(&self) -> Option<&State> {
+        let state = self.service.as_ref()?.as_ref().ok()?;
+        state.file.is_some().then_some(state)
+    }
+
+    /// What makes the daemon run, with a changed configuration or another environment.
+    pub(super) fn restart(&self) -> Vec<Fix> {
+        let run = |command: &str| Fix::Run(command.to_owned());
+        let pid = self.running().map(|answers| answers.hello.pid);
+        let of_service = self.installed().map(|state| state.running);
+        match (of_service, pid) {
+            (Some(Some(_)), _) => vec![run("hermesctl service restart")],
+            (Some(None), None) => vec![run("hermesctl service start")],
+            (Some(None) | None, Some(pid)) => {
+                vec![run(&format!("kill {pid}")), run("hermesctl proxy start")]
+            }
+            (None, None) => vec![run("hermesctl proxy start")],
         }
     }
 }

@@ -126,6 +126,12 @@ impl Finding {
         self.fix(Fix::Run(command.into()))
     }
 
+    /// The same with more things to do.
+    pub(super) fn fixes(mut self, fixes: impl IntoIterator<Item = Fix>) -> Self {
+        self.fix.extend(fixes);
+        self
+    }
+
     /// The same with advice.
     pub(super) fn advice(self, text: impl Into<String>) -> Self {
         self.fix(Fix::Advice(text.into()))

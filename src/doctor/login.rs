@@ -35,7 +35,7 @@ fn of_daemon(provider: &ProviderStatus, now: DateTime<Utc>) -> Vec<Finding> {
     let name = &provider.name;
     if provider.unsaved {
         let text = "The renewed login could not be saved, and is lost when hermes-proxyd stops.";
-        let finding = GROUP.finds(format!("{name}, saved"), Verdict::Fail, text);
+        let finding = GROUP.finds(format!("saving {name}"), Verdict::Fail, text);
         findings.push(finding.advice(
             "Make room and give write access where the store lies: see the groups store and \
              machine. Don't stop hermes-proxyd before.",
@@ -56,7 +56,7 @@ fn of_daemon(provider: &ProviderStatus, now: DateTime<Utc>) -> Vec<Finding> {
 fn spent(name: &str, login: &LoginStatus) -> Finding {
     let text = "A renewal was cut off and may have spent the refresh token.";
     GROUP
-        .finds(format!("{name}, last renewal"), Verdict::Warn, text)
+        .finds(format!("last renewal of {name}"), Verdict::Warn, text)
         .run(again(name, login.separate))
 }
 
@@ -201,7 +201,7 @@ fn grant(
     now: DateTime<Utc>,
 ) -> Option<Finding> {
     let end = ends_at?;
-    let label = format!("{name}, its end");
+    let label = format!("end of {name}");
     let (day, distance) = (end.format("%Y-%m-%d"), distance(end, now));
     if end <= now {
         let text = format!("The login ended {distance} ago ({day}), as far as is known.");

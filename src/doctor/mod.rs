@@ -101,3 +101,10 @@ async fn on_a_thread(
     let done = tokio::task::spawn_blocking(move || check(&facts)).await;
     done.unwrap_or_default()
 }
+
+/// An error's text with a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut rest = text.trim_end_matches('.').chars();
+    let first = rest.next().map(|c| c.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), rest.as_str())
+}

@@ -9,6 +9,7 @@ use super::system::{self, Process};
 use super::{Finding, Group, Verdict, on_a_thread};
 use crate::credentials::StoreFiles;
 use crate::credentials::inspection;
+use crate::paths::Environment;
 use crate::provider::Adapter;
 
 const GROUP: Group = Group::Neighbours;
@@ -47,11 +48,11 @@ fn processes(facts: &Facts) -> Vec<Finding> {
         if Some(process.pid) == ours || process.pid == std::process::id() {
             continue;
         }
-        let role = role(&process.arguments).or_else(|| {
-            let opens = system::open_files(process.pid);
-            let reads = opens.iter().any(|file| watched.contains(file));
-            reads.then_some(Role::Reader)
-        });
+        let opens = system::open_files(process.pid);
+        let reads = opens.iter().any(|file| watched.contains(file));
+        let role = role(&process.arguments)
+            .filter(|_| reads || !is_of_another_home(&process, facts))
+            .or_else(|| reads.then_some(Role::Reader));
         findings.extend(role.and_then(|role| running(role, &process, ours)));
     }
     if findings.is_empty() {
@@ -59,6 +60,25 @@ fn processes(facts: &Facts) -> Vec<Finding> {
         findings.push(GROUP.finds("programs", Verdict::Ok, text));
     }
     findings
+}
+
+/// Whether the program is known to use other logins than ours.
+fn is_of_another_home(process: &Process, facts: &Facts) -> bool {
+    let Some(variables) = system::environment(process.pid) else {
+        return false;
+    };
+    let theirs = Environment::from_lookup(|name| {
+        let mut variables = variables.iter();
+        let found = variables.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        found.map(Into::into)
+    });
+    let ours = &facts.environment;
+    let same_hermes = facts.files.as_ref().is_some_and(|files| {
+        let home = theirs.hermes_home();
+        let stores = [&files.active, &files.global];
+        stores.iter().any(|store| store.parent() == home.as_deref())
+    });
+    !same_hermes && theirs.state_dir() != ours.state_dir()
 }
 
 /// The files that only a program with our login has open.

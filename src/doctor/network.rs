@@ -13,7 +13,7 @@ use url::{Host, Url};
 use super::command::Tool;
 use super::facts::{Facts, Served, Trust};
 use super::login::distance;
-use super::{Finding, Group, Verdict};
+use super::{Finding, Fix, Group, Verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::inspection;
 use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
@@ -45,10 +45,21 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     });
     let answers = join_all(asked);
     let (names, answers) = tokio::join!(names, answers);
+    let lost: Vec<_> = names
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Fail)
+        .map(|finding| finding.name.clone())
+        .collect();
     findings.extend(names);
     let mut clocks = Vec::new();
-    for (finding, clock) in answers.into_iter().flatten() {
-        findings.push(finding);
+    for (place, finding, clock) in answers.into_iter().flatten() {
+        let is_lost = finding.verdict == Verdict::Fail && lost.contains(&name_label(&place));
+        findings.push(if is_lost {
+            let text = format!("Without the name {place} nobody can be asked.");
+            GROUP.finds(finding.name, Verdict::Skip, text)
+        } else {
+            finding
+        });
         clocks.extend(clock);
     }
     findings.push(clock(&clocks).await);
@@ -131,8 +142,7 @@ fn proxies(facts: &Facts) -> Vec<Finding> {
             list(&here)
         );
         let finding = GROUP.finds("proxy", Verdict::Info, text);
-        let names: Vec<_> = here.into_keys().collect();
-        return vec![finding.run(import(&names))];
+        return vec![finding.fixes(carry(facts))];
     };
     let there = &answers.status.daemon.proxies;
     if here == *there {
@@ -153,15 +163,14 @@ fn proxies(facts: &Facts) -> Vec<Finding> {
         format!("in hermes-proxyd {}", list(there))
     };
     let text = format!("In this shell {}, and {theirs}.", list(&here));
-    let names: Vec<_> = here.into_keys().collect();
-    let finding = GROUP
-        .finds("proxy", Verdict::Warn, text)
-        .run(import(&names));
-    vec![finding.run("systemctl --user restart hermes-proxyd")]
+    let finding = GROUP.finds("proxy", Verdict::Warn, text);
+    vec![finding.fixes(carry(facts)).fixes(facts.restart())]
 }
 
-fn import(names: &[String]) -> String {
-    format!("systemctl --user import-environment {}", names.join(" "))
+/// An installation takes the variables of this shell along.
+fn carry(facts: &Facts) -> Option<Fix> {
+    let installed = facts.installed().is_some();
+    installed.then(|| Fix::Run("hermesctl service install".to_owned()))
 }
 
 fn trust(served: &Served) -> Option<Finding> {
@@ -192,8 +201,12 @@ fn trust(served: &Served) -> Option<Finding> {
     }
 }
 
+fn name_label(name: &str) -> String {
+    format!("name {name}")
+}
+
 async fn resolve(name: String) -> Finding {
-    let label = format!("name {name}");
+    let label = name_label(&name);
     let found = timeout(NAME_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await;
     let why = match found {
         Ok(Ok(addresses)) => {
@@ -224,7 +237,7 @@ struct Offset {
     theirs: DateTime<Utc>,
 }
 
-async fn ask(served: &Served, address: Address) -> Option<(Finding, Option<Offset>)> {
+async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Option<Offset>)> {
     let (_, tls) = served.built.as_ref().ok()?;
     let label = format!("{} {}", served.name, address.what);
     let host = place(&address.url);
@@ -234,7 +247,7 @@ async fn ask(served: &Served, address: Address) -> Option<(Finding, Option<Offse
     let via = probe::proxy_for(&address.url);
     let via = via.map(|via| format!(" through the proxy {via}"));
     let via = via.unwrap_or_default();
-    Some(match answer {
+    let (finding, offset) = match answer {
         Ok(seen) => {
             let offset = seen.date.map(|theirs| Offset {
                 host: host.clone(),
@@ -249,7 +262,9 @@ async fn ask(served: &Served, address: Address) -> Option<(Finding, Option<Offse
             let finding = GROUP.finds(label, Verdict::Fail, text);
             (advise(finding, &error, served, &host), None)
         }
-    })
+    };
+    let name = Url::parse(&address.url).ok()?.host_str()?.to_owned();
+    Some((name, finding, offset))
 }
 
 fn judge(label: String, text: &str, seen: &Seen) -> Finding {
@@ -299,7 +314,7 @@ fn advise(finding: Finding, error: &Unreachable, served: &Served, host: &str) ->
                         "If a proxy of your company looks into TLS, trust its certificate in the \
                          configuration; without any, install the package ca-certificates:",
                     )
-                    .fix(super::Fix::Configure(vec![
+                    .fix(Fix::Configure(vec![
                         format!("[providers.{name}]"),
                         "ca_file = \"~/company-ca.pem\"".to_owned(),
                     ]))

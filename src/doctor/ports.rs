@@ -104,7 +104,7 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     let good = matches!(answer, Ok(200)) != listener.needs_key && matches!(answer, Ok(200 | 401));
     if !good {
         let finding = GROUP.finds(name, Verdict::Fail, text);
-        findings.push(finding.run("systemctl --user restart hermes-proxyd"));
+        findings.push(finding.fixes(facts.restart()));
         return findings;
     }
     findings.push(GROUP.finds(name.clone(), Verdict::Ok, text));
@@ -139,7 +139,7 @@ fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
     let Some(attributes) = system::attributes(path) else {
         let text = "The socket's file is not there: somebody has removed it.";
         let finding = GROUP.finds(name, Verdict::Fail, text);
-        return Some(finding.run("systemctl --user restart hermes-proxyd"));
+        return Some(finding.fixes(facts.restart()));
     };
     let wanted = facts
         .config

@@ -12,11 +12,13 @@ const OURS: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     match &facts.daemon {
-        Daemon::Running(answers) => vec![running(answers), version(&answers.hello.version)],
+        Daemon::Running(answers) => {
+            vec![running(answers), version(&answers.hello.version, &facts)]
+        }
         Daemon::NotRunning => vec![
             GROUP
                 .finds(RUNNING, Verdict::Fail, "It is not running.")
-                .run("hermesctl proxy start"),
+                .fixes(facts.restart()),
         ],
         Daemon::Nowhere => vec![
             GROUP
@@ -27,7 +29,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
                 )
                 .advice("Set HOME, or XDG_RUNTIME_DIR."),
         ],
-        Daemon::Mute(error) => vec![mute(error)],
+        Daemon::Mute(error) => vec![mute(error, &facts)],
     }
 }
 
@@ -36,7 +38,7 @@ fn running(answers: &Answers) -> Finding {
     GROUP.finds(RUNNING, Verdict::Ok, text)
 }
 
-fn version(daemon: &str) -> Finding {
+fn version(daemon: &str, facts: &Facts) -> Finding {
     if daemon == OURS {
         let text = format!("hermesctl and hermes-proxyd are both {OURS}.");
         return GROUP.finds("version", Verdict::Ok, text);
@@ -44,10 +46,10 @@ fn version(daemon: &str) -> Finding {
     let text = format!("hermesctl is {OURS}, and the running hermes-proxyd is {daemon}.");
     GROUP
         .finds("version", Verdict::Warn, text)
-        .run("systemctl --user restart hermes-proxyd")
+        .fixes(facts.restart())
 }
 
-fn mute(error: &ClientError) -> Finding {
+fn mute(error: &ClientError, facts: &Facts) -> Finding {
     let failed = |text: String| GROUP.finds(RUNNING, Verdict::Fail, text);
     match error {
         ClientError::NoPermission { address, source } => failed(format!(
@@ -62,16 +64,16 @@ fn mute(error: &ClientError) -> Finding {
                 Verdict::Fail,
                 format!("hermesctl and the running hermes-proxyd don't understand each other: {message}."),
             )
-            .run("systemctl --user restart hermes-proxyd"),
+            .fixes(facts.restart()),
         ClientError::Timeout { patience } => failed(format!(
             "It is there, but did not answer within {} s.",
             patience.as_secs()
         ))
-        .run("systemctl --user restart hermes-proxyd"),
+        .fixes(facts.restart()),
         ClientError::NotRunning { .. }
         | ClientError::Daemon(_)
         | ClientError::Broken(_)
         | ClientError::Confused(_) => failed(format!("Its control socket does not work: {error}."))
-            .run("systemctl --user restart hermes-proxyd"),
+            .fixes(facts.restart()),
     }
 }

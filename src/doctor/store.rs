@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::facts::Facts;
 use super::system::{self, quoted};
 use super::{Finding, Fix, Group, Verdict, on_a_thread};
+use crate::credentials::StoreFiles;
 use crate::credentials::inspection::{self, Content, FileLook, Inspection, LoginLook};
 use crate::provider::Merge;
 
@@ -43,7 +44,8 @@ fn look(facts: &Facts) -> Vec<Finding> {
         let all = inspection.files.iter().chain(&inspection.mirror);
         for file in all {
             if seen.insert(file.path.clone()) {
-                findings.extend(file_findings(file, name));
+                let label = role(&file.path, files);
+                findings.extend(file_findings(file, label, name));
             }
         }
         findings.extend(
@@ -59,9 +61,9 @@ fn look(facts: &Facts) -> Vec<Finding> {
                 .flat_map(|login| leftovers(name, login)),
         );
     }
-    findings.extend(lock(&files.active));
+    findings.extend(lock("lock", &files.active));
     if files.own.exists() {
-        findings.extend(lock(&files.own));
+        findings.extend(lock("own lock", &files.own));
     }
     if findings.is_empty() {
         let text = "No provider has a login in a store.";
@@ -78,7 +80,7 @@ fn place(name: &str, inspection: &Inspection, facts: &Facts) -> Option<Finding> 
         "shared with Hermes Agent"
     };
     let store = login.store.display();
-    let label = format!("{name}, place");
+    let label = format!("place of {name}");
     let theirs = facts.running().and_then(|answers| {
         let mut providers = answers.status.providers.iter();
         providers
@@ -105,11 +107,24 @@ fn place(name: &str, inspection: &Inspection, facts: &Facts) -> Option<Finding> 
     }
 }
 
-fn file_findings(file: &FileLook, provider: &str) -> Vec<Finding> {
+/// What a file is to the logins.
+fn role(path: &Path, files: &StoreFiles) -> &'static str {
+    if path == files.own {
+        "own store"
+    } else if path == files.active {
+        "store"
+    } else if path == files.global {
+        "global store"
+    } else {
+        "mirror"
+    }
+}
+
+fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
     let path = &file.path;
-    let name = path.display().to_string();
+    let shown = path.display();
     if let Content::Unusable(reason) = &file.content {
-        let text = format!("It {reason}.");
+        let text = format!("{shown} {reason}.");
         let finding = GROUP.finds(name, Verdict::Fail, text);
         return vec![mend_unusable(finding, path, provider)];
     }
@@ -122,20 +137,18 @@ fn file_findings(file: &FileLook, provider: &str) -> Vec<Finding> {
     };
     let ours = system::our_user();
     if attributes.user != ours && ours != 0 {
-        let text = format!("It belongs to another user (id {}).", attributes.user);
-        let finding = GROUP.finds(name.clone(), Verdict::Fail, text);
+        let text = format!("{shown} belongs to another user (id {}).", attributes.user);
+        let finding = GROUP.finds(name, Verdict::Fail, text);
         findings.push(finding.run(format!("sudo chown {ours} {}", quoted(path))));
     } else if attributes.mode & 0o077 != 0 {
-        let text = format!("Others can read it (mode {:04o}).", attributes.mode);
-        let finding = GROUP.finds(name.clone(), Verdict::Warn, text);
+        let text = format!("Others can read {shown} (mode {:04o}).", attributes.mode);
+        let finding = GROUP.finds(name, Verdict::Warn, text);
         findings.push(finding.run(format!("chmod 600 {}", quoted(path))));
     }
-    findings.extend(folder(path));
+    findings.extend(folder(path, name));
     if findings.is_empty() {
-        let text = format!(
-            "It is whole, and yours alone (mode {:04o}).",
-            attributes.mode
-        );
+        let mode = attributes.mode;
+        let text = format!("{shown} is whole, and yours alone (mode {mode:04o}).");
         findings.push(GROUP.finds(name, Verdict::Ok, text));
     }
     findings
@@ -159,25 +172,29 @@ fn mend_unusable(finding: Finding, path: &Path, provider: &str) -> Finding {
         .run(format!("hermesctl auth login {provider}"))
 }
 
-fn folder(file: &Path) -> Option<Finding> {
+fn folder(file: &Path, of: &str) -> Option<Finding> {
     let folder = file.parent()?;
     let attributes = system::attributes(folder)?;
-    let name = format!("{}/", folder.display());
+    let name = format!("folder of the {of}");
+    let shown = folder.display();
     if let Err(error) = system::can_write(folder) {
-        let text = format!("A renewed login could not be saved there: {error}.");
+        let text = format!("A renewed login could not be saved in {shown}: {error}.");
         let finding = GROUP.finds(name, Verdict::Fail, text);
         return Some(finding.run(format!("ls -ld {}", quoted(folder))));
     }
     if attributes.mode & 0o022 != 0 {
         let text = format!(
-            "Others can put files there (mode {:04o}), and so replace your login.",
+            "Others can put files into {shown} (mode {:04o}), and so replace your login.",
             attributes.mode
         );
         let finding = GROUP.finds(name, Verdict::Fail, text);
         return Some(finding.run(format!("chmod 700 {}", quoted(folder))));
     }
     if attributes.mode & 0o055 != 0 {
-        let text = format!("Others can look into it (mode {:04o}).", attributes.mode);
+        let text = format!(
+            "Others can look into {shown} (mode {:04o}).",
+            attributes.mode
+        );
         let finding = GROUP.finds(name, Verdict::Warn, text);
         return Some(finding.run(format!("chmod 700 {}", quoted(folder))));
     }
@@ -185,7 +202,7 @@ fn folder(file: &Path) -> Option<Finding> {
 }
 
 fn mirror(name: &str, login: &LoginLook) -> Option<Finding> {
-    let label = format!("{name}, mirror");
+    let label = format!("mirror of {name}");
     let found = |verdict, text: &str| Some(GROUP.finds(label.clone(), verdict, text));
     match login.merge? {
         Merge::Same => found(
@@ -219,7 +236,7 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
             at.format("%Y-%m-%d %H:%M UTC")
         );
         let separate = if login.own { " --separate" } else { "" };
-        let finding = GROUP.finds(format!("{name}, journal"), Verdict::Warn, text);
+        let finding = GROUP.finds(format!("journal of {name}"), Verdict::Warn, text);
         findings.push(
             finding
                 .run("hermesctl auth refresh")
@@ -229,7 +246,7 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
     }
     if login.waits_to_be_saved {
         let text = "A renewed login lies in the journal, because its store could not be written.";
-        let finding = GROUP.finds(format!("{name}, unsaved"), Verdict::Warn, text);
+        let finding = GROUP.finds(format!("unsaved {name}"), Verdict::Warn, text);
         findings.push(finding.advice(
             "Make room and give write access where the store lies; the running hermes-proxyd, or \
              its next start, writes it.",
@@ -244,33 +261,33 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
             old.len(),
             login.store.display()
         );
-        findings.push(GROUP.finds(format!("{name}, temporary files"), Verdict::Info, text));
+        findings.push(GROUP.finds(format!("leftovers of {name}"), Verdict::Info, text));
     }
     findings
 }
 
 /// Whether the lock beside a store works, and whether it can be had. It is held for an instant, as
 /// long as nobody else wants it.
-fn lock(store: &Path) -> Vec<Finding> {
+fn lock(name: &str, store: &Path) -> Vec<Finding> {
     let path = inspection::lock_of(store);
-    let name = format!("lock {}", path.display());
+    let shown = path.display();
     let mut findings = Vec::new();
     if let Some(kind) = system::network_file_system(&path) {
         let text = format!(
-            "It lies on {kind}, where locks may not keep other machines out. Don't use this login \
+            "{shown} lies on {kind}, where locks may not keep other machines out. Don't use this login \
              on two machines."
         );
-        findings.push(GROUP.finds("file system", Verdict::Warn, text));
+        findings.push(GROUP.finds(format!("file system of the {name}"), Verdict::Warn, text));
     }
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let text = "It is not there yet; the first renewal makes it.";
+            let text = format!("{shown} is not there yet; the first renewal makes it.");
             findings.push(GROUP.finds(name, Verdict::Skip, text));
             return findings;
         }
         Err(error) => {
-            let text = format!("It can't be opened: {error}.");
+            let text = format!("{shown} can't be opened: {error}.");
             let finding = GROUP.finds(name, Verdict::Fail, text);
             let ours = system::our_user();
             findings.push(finding.run(format!("sudo chown {ours} {}", quoted(&path))));
@@ -278,10 +295,13 @@ fn lock(store: &Path) -> Vec<Finding> {
         }
     };
     findings.push(match file.try_lock() {
-        Ok(()) if excludes(&path) => GROUP.finds(name, Verdict::Ok, "It is free, and it works."),
-        Ok(()) => no_locks(name, "two programs can have it at the same time"),
+        Ok(()) if excludes(&path) => {
+            let text = format!("{shown} is free, and it works.");
+            GROUP.finds(name, Verdict::Ok, text)
+        }
+        Ok(()) => no_locks(name, &path, "two programs can have it at the same time"),
         Err(TryLockError::WouldBlock) => held(name, &path),
-        Err(TryLockError::Error(error)) => no_locks(name, &error.to_string()),
+        Err(TryLockError::Error(error)) => no_locks(name, &path, &error.to_string()),
     });
     findings
 }
@@ -292,10 +312,11 @@ fn excludes(path: &Path) -> bool {
     second.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-fn no_locks(name: String, why: &str) -> Finding {
+fn no_locks(name: &str, path: &Path, why: &str) -> Finding {
     let text = format!(
-        "Locks don't work there ({why}): two programs could spend the same token, which ends the \
-         login."
+        "Locks on {} don't work ({why}): two programs could spend the same token, which ends the \
+         login.",
+        path.display()
     );
     GROUP.finds(name, Verdict::Fail, text).advice(
         "Put the home of Hermes Agent on a local file system, with `hermes_home` in the \
@@ -303,7 +324,7 @@ fn no_locks(name: String, why: &str) -> Finding {
     )
 }
 
-fn held(name: String, path: &Path) -> Finding {
+fn held(name: &str, path: &Path) -> Finding {
     let holders = system::lock_holders(path);
     let whose: Vec<_> = holders
         .iter()
@@ -317,7 +338,10 @@ fn held(name: String, path: &Path) -> Finding {
     } else {
         whose.join(" and ")
     };
-    let text = format!("It is held by {whose}. That is good for the seconds of a renewal only.");
+    let text = format!(
+        "{} is held by {whose}. That is good for the seconds of a renewal only.",
+        path.display()
+    );
     let finding = GROUP.finds(name, Verdict::Warn, text);
     match holders.first() {
         Some(pid) => finding

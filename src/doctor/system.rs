@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 
-pub(super) use platform::{
-    attributes, can_write, connect, network_file_system, our_name, our_user, room,
+pub(super) use platform::{attributes, can_write, connect, network_file_system, our_user, room};
+pub(super) use proc::{
+    descriptor_limit, environment, lock_holders, open_files, process_name, processes,
 };
-pub(super) use proc::{descriptor_limit, lock_holders, open_files, process_name, processes};
 
 /// Who may do what with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,18 +90,6 @@ mod platform {
         rustix::process::geteuid().as_raw()
     }
 
-    /// Our own name.
-    pub(in crate::doctor) fn our_name() -> Option<String> {
-        let ours = our_user().to_string();
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let found = users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)? == ours).then(|| name.to_owned())
-        });
-        found.or_else(|| std::env::var("USER").ok())
-    }
-
     /// Whether files can be made in a folder; nothing is made.
     pub(in crate::doctor) fn can_write(folder: &Path) -> io::Result<()> {
         Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
@@ -167,10 +155,6 @@ mod platform {
         0
     }
 
-    pub(in crate::doctor) fn our_name() -> Option<String> {
-        std::env::var("USERNAME").ok()
-    }
-
     #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
     pub(in crate::doctor) fn can_write(_: &Path) -> io::Result<()> {
         Ok(())
@@ -230,6 +214,14 @@ mod proc {
             .flatten();
         let files = entries.flatten().map(|entry| fs::read_link(entry.path()));
         files.flatten().collect()
+    }
+
+    /// What a process was started with, as far as it lets us look: `NAME=value`.
+    pub(in crate::doctor) fn environment(pid: u32) -> Option<Vec<String>> {
+        let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let lines = bytes.split(|byte| *byte == 0);
+        let lines = lines.map(|line| String::from_utf8_lossy(line).into_owned());
+        Some(lines.filter(|line| !line.is_empty()).collect())
     }
 
     pub(in crate::doctor) fn process_name(pid: u32) -> Option<String> {
@@ -302,6 +294,10 @@ mod proc {
 
     pub(in crate::doctor) fn open_files(_: u32) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    pub(in crate::doctor) fn environment(_: u32) -> Option<Vec<String>> {
+        None
     }
 
     pub(in crate::doctor) fn process_name(_: u32) -> Option<String> {
