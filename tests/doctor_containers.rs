@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and tells why it is skipped"
@@ -54,6 +55,7 @@ fn is_inside() -> bool {
     let errors = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(run.status.success(), "{text}\n{errors}");
     assert!(text.contains("1 passed"), "{text}");
+    println!("{text}");
     false
 }
 

@@ -12,7 +12,7 @@ pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Ex
         containers_only: flags.containers,
     })
     .await;
-    let width = output.width();
+    let width = Output::width();
     output.answer(&report, |report, style| {
         render::doctor::report(report, style, width)
     })?;

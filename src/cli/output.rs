@@ -212,7 +212,7 @@ impl Output {
     }
 
     /// How many columns a text may have: the terminal's, or `COLUMNS`, or 80.
-    pub(super) fn width(&self) -> usize {
+    pub(super) fn width() -> usize {
         const LEAST: usize = 40;
         const MOST: usize = 120;
         let terminal = console::Term::stdout().size_checked();

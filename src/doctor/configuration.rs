@@ -83,7 +83,7 @@ fn mode(file: &Path, config: &Config) -> Option<Finding> {
         let finding = GROUP.finds("file mode", Verdict::Warn, text);
         return Some(finding.run(format!("chmod go-w {}", system::quoted(file))));
     }
-    if config.hooks.is_empty() || mode & 0o077 == 0 {
+    if config.hooks.is_empty() || !system::is_open(mode) {
         return None;
     }
     let text = format!(
@@ -135,7 +135,7 @@ fn private(name: &str, file: &Path) -> Finding {
             .fix(Fix::Advice(format!("Put the API key into {shown}.")));
     }
     match system::attributes(file) {
-        Some(attributes) if attributes.mode & 0o077 != 0 => {
+        Some(attributes) if system::is_open(attributes.mode) => {
             let text = format!("Others can read {shown} (mode {:04o}).", attributes.mode);
             found(Verdict::Warn, text).run(format!("chmod 600 {}", system::quoted(file)))
         }

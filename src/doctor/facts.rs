@@ -104,14 +104,12 @@ impl Facts {
         let named = config.map(Path::to_path_buf).or(in_force);
         let now = SystemClock.now();
         let read = tokio::task::spawn_blocking(move || Self::read(environment, others, named, now));
-        match read.await {
-            Ok(facts) => facts,
-            // Only a defect of ours.
-            Err(_) => {
-                let others = (Daemon::Nowhere, None);
-                Self::read(Environment::default(), others, None, now)
-            }
+        if let Ok(facts) = read.await {
+            return facts;
         }
+        // Only a defect of ours.
+        let others = (Daemon::Nowhere, None);
+        Self::read(Environment::default(), others, None, now)
     }
 
     fn read(

@@ -56,8 +56,7 @@ pub async fn examine(questions: Questions) -> Report {
         return Report::new(within(group, Box::pin(detail)).await, &default);
     }
     drop(detail);
-    let checks: [(Group, Check); 10] = [
-        (Group::Program, Box::pin(program::examine(facts.clone()))),
+    let checks: [(Group, Check); 9] = [
         (
             Group::Configuration,
             Box::pin(configuration::examine(facts.clone())),
@@ -78,7 +77,9 @@ pub async fn examine(questions: Questions) -> Report {
         ),
     ];
     let checks = checks.map(|(group, check)| within(group, check));
-    Report::new(join_all(checks).await.concat(), &default)
+    let mut findings = program::examine(&facts);
+    findings.extend(join_all(checks).await.concat());
+    Report::new(findings, &default)
 }
 
 async fn within(group: Group, check: Check) -> Vec<Finding> {

@@ -26,17 +26,12 @@ const STRANGER: &str = "rebound.invalid";
 const LARGEST: u64 = 64 * 1024;
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
-    let mut findings = match facts.running() {
-        Some(answers) => {
-            let listeners = answers.status.listeners.iter();
-            join_all(listeners.map(|listener| living(listener, &facts)))
-                .await
-                .concat()
-        }
-        None => {
-            let listeners = facts.config.listeners.iter();
-            join_all(listeners.map(free)).await
-        }
+    let mut findings = if let Some(answers) = facts.running() {
+        let listeners = answers.status.listeners.iter();
+        let asked = listeners.map(|listener| living(listener, &facts));
+        join_all(asked).await.concat()
+    } else {
+        join_all(facts.config.listeners.iter().map(free)).await
     };
     findings.extend(open_to_all(&facts));
     findings.extend(keys(&facts));
@@ -74,7 +69,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, address.port())
 }
@@ -291,7 +286,7 @@ fn key_file(file: &Path) -> Option<Finding> {
         let ours = system::our_user();
         return Some(finding.run(format!("sudo chown {ours} {}", quoted(file))));
     }
-    if attributes.mode & 0o077 == 0 {
+    if !system::is_open(attributes.mode) {
         return None;
     }
     let ours = file.file_name().is_some_and(|name| name == "clients.json");

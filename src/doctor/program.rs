@@ -1,7 +1,5 @@
 //! The daemon and hermesctl: whether it runs, and whether both are of one version.
 
-use std::sync::Arc;
-
 use super::facts::{Answers, Daemon, Facts};
 use super::finding::RUNNING;
 use super::{Finding, Group, Verdict};
@@ -10,10 +8,10 @@ use crate::control::client::ClientError;
 const GROUP: Group = Group::Program;
 const OURS: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     match &facts.daemon {
         Daemon::Running(answers) => {
-            vec![running(answers), version(&answers.hello.version, &facts)]
+            vec![running(answers), version(&answers.hello.version, facts)]
         }
         Daemon::NotRunning => vec![
             GROUP
@@ -29,7 +27,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
                 )
                 .advice("Set HOME, or XDG_RUNTIME_DIR."),
         ],
-        Daemon::Mute(error) => vec![mute(error, &facts)],
+        Daemon::Mute(error) => vec![mute(error, facts)],
     }
 }
 

@@ -203,19 +203,15 @@ fn session(facts: &Facts) -> Vec<Finding> {
     let shown = folder.display();
     let Some(attributes) = system::attributes(&folder) else {
         let base = folder.parent().filter(|base| !base.is_dir());
-        return match base {
-            Some(base) => {
-                let text = format!("{} is not there.", base.display());
-                let finding = GROUP.finds(name, Verdict::Warn, text);
-                vec![finding.advice(
-                    "Log in anew, or set XDG_RUNTIME_DIR to the folder /run/user/ID of your user.",
-                )]
-            }
-            None => {
-                let text = format!("hermes-proxyd makes {shown} at its start.");
-                vec![GROUP.finds(name, Verdict::Ok, text)]
-            }
+        let Some(base) = base else {
+            let text = format!("hermes-proxyd makes {shown} at its start.");
+            return vec![GROUP.finds(name, Verdict::Ok, text)];
         };
+        let text = format!("{} is not there.", base.display());
+        let finding = GROUP.finds(name, Verdict::Warn, text);
+        return vec![finding.advice(
+            "Log in anew, or set XDG_RUNTIME_DIR to the folder /run/user/ID of your user.",
+        )];
     };
     let ours = system::our_user();
     if attributes.user != ours && ours != 0 {
@@ -223,7 +219,7 @@ fn session(facts: &Facts) -> Vec<Finding> {
         let finding = GROUP.finds(name, Verdict::Fail, text);
         return vec![finding.run(format!("ls -ld {}", quoted(&folder)))];
     }
-    if attributes.mode & 0o077 != 0 {
+    if system::is_open(attributes.mode) {
         let text = format!("Others can enter {shown} (mode {:04o}).", attributes.mode);
         let finding = GROUP.finds(name, Verdict::Warn, text);
         return vec![finding.run(format!("chmod 700 {}", quoted(&folder)))];

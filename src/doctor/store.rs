@@ -140,7 +140,7 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
         let text = format!("{shown} belongs to another user (id {}).", attributes.user);
         let finding = GROUP.finds(name, Verdict::Fail, text);
         findings.push(finding.run(format!("sudo chown {ours} {}", quoted(path))));
-    } else if attributes.mode & 0o077 != 0 {
+    } else if system::is_open(attributes.mode) {
         let text = format!("Others can read {shown} (mode {:04o}).", attributes.mode);
         let finding = GROUP.finds(name, Verdict::Warn, text);
         findings.push(finding.run(format!("chmod 600 {}", quoted(path))));

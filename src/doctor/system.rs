@@ -36,6 +36,12 @@ pub(super) struct Process {
     pub(super) arguments: Vec<String>,
 }
 
+/// Whether anybody but the owner may do anything.
+pub(super) fn is_open(mode: u32) -> bool {
+    const OTHERS: u32 = 0o077;
+    mode & OTHERS != 0
+}
+
 /// How long ago a file was written.
 pub(super) fn age(file: &Path) -> Option<Duration> {
     let written = std::fs::metadata(file).ok()?.modified().ok()?;
@@ -114,7 +120,7 @@ mod platform {
     #[cfg(target_os = "linux")]
     pub(in crate::doctor) fn network_file_system(path: &Path) -> Option<&'static str> {
         // The numbers of statfs(2).
-        const KINDS: [(i64, &str); 8] = [
+        const KINDS: [(i128, &str); 8] = [
             (0x6969, "NFS"),
             (0xff53_4d42, "CIFS"),
             (0xfe53_4d42, "SMB"),
@@ -125,7 +131,9 @@ mod platform {
             (0x6573_5546, "FUSE"),
         ];
         let there = path.ancestors().find(|path| path.exists())?;
-        let kind = i64::try_from(rustix::fs::statfs(there).ok()?.f_type).ok()?;
+        // Its type is another one on each architecture.
+        let kind = rustix::fs::statfs(there).ok()?.f_type;
+        let kind = i128::from(kind);
         let mut known = KINDS.iter();
         known
             .find(|(number, _)| *number == kind)
@@ -229,7 +237,7 @@ mod proc {
         Some(name.trim().to_owned())
     }
 
-    /// Who holds a `flock(2)` on this file (proc_locks(5)).
+    /// Who holds a `flock(2)` on this file (`proc_locks(5)`).
     pub(in crate::doctor) fn lock_holders(path: &Path) -> Vec<u32> {
         let Ok(metadata) = fs::metadata(path) else {
             return Vec::new();

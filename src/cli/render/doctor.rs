@@ -58,7 +58,7 @@ fn finding(finding: &Finding, column: usize, style: Style, width: usize) -> Stri
     }
     text.push('\n');
     for line in lines {
-        text += &format!("{}{line}\n", " ".repeat(indent));
+        text += &indented(indent, &line);
     }
     for fix in &finding.fix {
         text += &fix_of(fix, style, width);
@@ -67,27 +67,28 @@ fn finding(finding: &Finding, column: usize, style: Style, width: usize) -> Stri
 }
 
 fn fix_of(fix: &Fix, style: Style, width: usize) -> String {
-    let indent = " ".repeat(FIX);
-    match fix {
-        Fix::Run(command) => {
-            let command = style.paint(Tone::Heading, &inline(command));
-            format!("{indent}{command}\n")
+    let (tone, lines) = match fix {
+        Fix::Run(command) => (Tone::Heading, vec![inline(command)]),
+        Fix::Configure(lines) => {
+            let lines = lines.iter().map(|line| inline(line)).collect();
+            (Tone::Heading, lines)
         }
-        Fix::Configure(lines) => lines
-            .iter()
-            .map(|line| {
-                let line = inline(line);
-                if line.is_empty() {
-                    return "\n".to_owned();
-                }
-                format!("{indent}{}\n", style.paint(Tone::Heading, &line))
-            })
-            .collect(),
-        Fix::Advice(text) => wrap(&printable(text), width.saturating_sub(FIX))
-            .into_iter()
-            .map(|line| format!("{indent}{}\n", style.paint(Tone::Label, &line)))
-            .collect(),
-    }
+        Fix::Advice(text) => {
+            let lines = wrap(&printable(text), width.saturating_sub(FIX));
+            (Tone::Label, lines)
+        }
+    };
+    let painted = lines.iter().map(|line| {
+        if line.is_empty() {
+            return "\n".to_owned();
+        }
+        indented(FIX, &style.paint(tone, line))
+    });
+    painted.collect()
+}
+
+fn indented(indent: usize, line: &str) -> String {
+    [&" ".repeat(indent), line, "\n"].concat()
 }
 
 fn summary(report: &Report, style: Style) -> String {
