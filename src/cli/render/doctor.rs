@@ -154,6 +154,115 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::{Cause, Group};
+
+    fn example() -> Report {
+        let finding = |group, name: &str, verdict, text: &str, fix: &[Fix]| Finding {
+            group,
+            name: name.to_owned(),
+            verdict,
+            text: text.to_owned(),
+            fix: fix.to_vec(),
+        };
+        let run = |command: &str| Fix::Run(command.to_owned());
+        let findings = vec![
+            finding(
+                Group::Login,
+                "nous",
+                Verdict::Ok,
+                "The login works. Its token expires in 47 min, and is renewed before.",
+                &[],
+            ),
+            finding(
+                Group::Login,
+                "end of nous",
+                Verdict::Warn,
+                "The login ends in 3 d (2026-11-29), whatever is renewed.",
+                &[run("hermesctl auth login nous --force")],
+            ),
+            finding(
+                Group::Containers,
+                "bridge address",
+                Verdict::Info,
+                "This way is not set up: nothing listens at docker0 (172.17.0.1).",
+                &[
+                    Fix::Advice("Add to /home/u/.config/hermes-proxyd/config.toml:".to_owned()),
+                    Fix::Configure(vec![
+                        "[[listen]]".to_owned(),
+                        String::new(),
+                        "address = \"docker0:8645\"".to_owned(),
+                    ]),
+                    run("hermesctl clients add my-app"),
+                ],
+            ),
+        ];
+        Report {
+            verdict: Verdict::Warn,
+            findings,
+            cause: Cause::Nothing,
+        }
+    }
+
+    #[test]
+    fn a_wide_terminal_has_the_words_beside_the_names() {
+        let text = report(&example(), Style::Plain, 80);
+        let expected = "\
+login
+  ✓ ok    nous         The login works. Its token expires in 47 min, and is
+                       renewed before.
+  ! warn  end of nous  The login ends in 3 d (2026-11-29), whatever is renewed.
+            hermesctl auth login nous --force
+
+containers
+  · info  bridge address  This way is not set up: nothing listens at docker0
+                          (172.17.0.1).
+            Add to /home/u/.config/hermes-proxyd/config.toml:
+            [[listen]]
+
+            address = \"docker0:8645\"
+            hermesctl clients add my-app
+
+It works, with 1 warning.
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_them_below() {
+        let text = report(&example(), Style::Plain, 60);
+        let expected = "\
+login
+  ✓ ok    nous
+            The login works. Its token expires in 47 min, and is
+            renewed before.
+  ! warn  end of nous
+            The login ends in 3 d (2026-11-29), whatever is
+            renewed.
+            hermesctl auth login nous --force
+";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_but_those_to_be_copied() {
+        for width in [60, 80, 120] {
+            let text = report(&example(), Style::Plain, width);
+            let wide = text.lines().find(|line| length(line) > width);
+            assert_eq!(wide, None, "{width}");
+        }
+    }
+
+    #[test]
+    fn colours_change_no_word() {
+        let coloured = report(&example(), Style::Coloured, 80);
+        assert!(coloured.contains("\u{1b}[33m! warn\u{1b}[0m"), "{coloured}");
+        let mut plain = String::new();
+        for (number, part) in coloured.split('\u{1b}').enumerate() {
+            let rest = part.split_once('m').filter(|_| number > 0);
+            plain += rest.map_or(part, |(_, rest)| rest);
+        }
+        assert_eq!(plain, report(&example(), Style::Plain, 80));
+    }
 
     #[test]
     fn words_are_kept_whole() {
