@@ -233,8 +233,8 @@ It works, with 1 warning.
         let expected = "\
 login
   ✓ ok    nous
-            The login works. Its token expires in 47 min, and is
-            renewed before.
+            The login works. Its token expires in 47 min,
+            and is renewed before.
   ! warn  end of nous
             The login ends in 3 d (2026-11-29), whatever is
             renewed.
