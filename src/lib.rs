@@ -10,11 +10,13 @@
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
 //! - [`clients`]: the keys of apps: their limits and their use.
+//! - [`containers`]: engines, their networks, and the ways from a container to the port.
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`service`]: hermes-proxyd as a service of its user, with systemd, launchd and Windows.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
 //! - [`manual`]: man pages and completions of both programs.
+//! - [`doctor`]: what can be wrong, what is, and how to mend it.
 //! - [`cli`]: hermesctl, the command line.
 
 pub mod backoff;
@@ -22,9 +24,11 @@ pub mod cli;
 pub mod clients;
 pub mod clock;
 pub mod config;
+pub mod containers;
 pub mod control;
 pub mod credentials;
 pub mod daemon;
+pub mod doctor;
 pub mod hooks;
 pub mod manual;
 pub mod paths;

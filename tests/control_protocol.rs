@@ -52,6 +52,7 @@ fn status() -> Status {
             config_file: Some("/home/u/.config/hermes-proxyd/config.toml".into()),
             config_digest: None,
             command_line: CommandLine::default(),
+            proxies: std::collections::BTreeMap::new(),
         },
         listeners: vec![ListenerStatus {
             address: "127.0.0.1:8645".into(),

@@ -53,6 +53,7 @@ impl Handler for Fake {
                 config_file: None,
                 config_digest: None,
                 command_line: CommandLine::default(),
+                proxies: std::collections::BTreeMap::new(),
             },
             listeners: Vec::new(),
             providers: Vec::new(),

@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["backoff", "clock", "paths", "provider", "secret"],
     ),
     ("clients", &["clock", "secret"]),
+    ("containers", &[]),
     ("hooks", &["config", "provider"]),
     ("service", &["paths"]),
     (
@@ -42,7 +43,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("manual", &["config", "daemon"]),
-    ("cli", &["config", "control", "manual", "paths", "service"]),
+    (
+        "doctor",
+        &[
+            "clock",
+            "config",
+            "containers",
+            "control",
+            "credentials",
+            "paths",
+            "provider",
+            "service",
+        ],
+    ),
+    (
+        "cli",
+        &["config", "control", "doctor", "manual", "paths", "service"],
+    ),
 ];
 
 /// A crate, and the only files and folders that may name it.
@@ -52,6 +69,7 @@ const STAYS: &[(&str, &[&str])] = &[
         &[
             "cli/connection.rs",
             "cli/logs/source.rs",
+            "doctor/command.rs",
             "hooks/command.rs",
             "service/tool.rs",
         ],
@@ -59,7 +77,10 @@ const STAYS: &[(&str, &[&str])] = &[
     ("interprocess", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
     ("service_binding", &["daemon/service_manager.rs"]),
-    ("if_addrs", &["proxy/interface.rs"]),
+    (
+        "if_addrs",
+        &["containers/networks.rs", "proxy/interface.rs"],
+    ),
     ("netlink_packet", &["proxy/peer.rs"]),
     (
         "rustix::net",
@@ -69,6 +90,7 @@ const STAYS: &[(&str, &[&str])] = &[
         "reqwest",
         &[
             "hooks/webhook.rs",
+            "provider/probe.rs",
             "provider/registry.rs",
             "provider/token_client.rs",
         ],
@@ -93,11 +115,15 @@ const STAYS: &[(&str, &[&str])] = &[
             "cli/auth/terminal.rs",
             "cli/auth/waiting.rs",
             "cli/screen.rs",
+            "cli/output.rs",
         ],
     ),
     ("open::that", &["cli/auth/browser.rs"]),
     ("qrcode", &["cli/auth/qr.rs"]),
-    ("listeners::", &["daemon/port_holder.rs"]),
+    (
+        "listeners::",
+        &["daemon/port_holder.rs", "doctor/system.rs"],
+    ),
     ("memchr", &["proxy/events.rs", "proxy/framing.rs"]),
     ("tempfile", &["clients/disk.rs", "credentials/write.rs"]),
     ("getrandom", &["clients/key.rs"]),
@@ -106,6 +132,7 @@ const STAYS: &[(&str, &[&str])] = &[
     (
         "rustls::",
         &[
+            "provider/probe.rs",
             "provider/registry.rs",
             "provider/tls.rs",
             "provider/token_client.rs",
@@ -129,6 +156,7 @@ const PURE: &[&str] = &[
     "cli/connect/apps.rs",
     "cli/connect/fill.rs",
     "cli/connect/way.rs",
+    "cli/render/doctor.rs",
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",
@@ -142,10 +170,12 @@ const PURE: &[&str] = &[
     "config/shape.rs",
     "config/values.rs",
     "config/written.rs",
+    "containers/ways.rs",
     "control/protocol.rs",
     "credentials/grant.rs",
     "credentials/notice.rs",
     "credentials/schedule.rs",
+    "doctor/finding.rs",
     "hooks/notice.rs",
     "manual/completions.rs",
     "manual/line.rs",

@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod connect;
 mod connection;
+mod doctor;
 mod documents;
 mod home;
 mod human;
@@ -69,6 +70,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Completions(flags) => completions::completions(&flags, output),
         Noun::Man(flags) => man::man(&flags, output),
         Noun::Connect(flags) => block_on(connect::connect(flags, output)),
+        Noun::Doctor(flags) => block_on(doctor::doctor(flags, output)),
         Noun::Version => block_on(version::version(output)),
     }
 }
@@ -80,7 +82,10 @@ fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, F
         .map_err(|error| {
             Failure::new(format!("The asynchronous runtime didn't start: {error}."))
         })?;
-    runtime.block_on(work)
+    let result = runtime.block_on(work);
+    // What a thread still waits for, such as a name server, is nobody's concern any more.
+    runtime.shutdown_background();
+    result
 }
 
 /// A connection to this user's daemon.

@@ -3,6 +3,7 @@
 pub(super) mod auth;
 pub(super) mod clients;
 pub(super) mod connect;
+pub(super) mod doctor;
 pub(super) mod home;
 pub(super) mod logs;
 mod page;

@@ -1,5 +1,6 @@
 //! The messages of the control protocol: plain data, no behaviour beyond its JSON form.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -505,6 +506,9 @@ pub struct DaemonStatus {
     /// The flags that win over the file.
     #[serde(default, skip_serializing_if = "CommandLine::is_empty")]
     pub command_line: CommandLine,
+    /// The proxies of its environment: the variable, and `host:port` of its value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proxies: BTreeMap<String, String>,
 }
 
 /// The flags of the daemon that win over its file; `None` where one was not given.

@@ -9,6 +9,7 @@ mod commands;
 mod file_lock;
 mod grant;
 mod handle;
+pub mod inspection;
 mod journal;
 mod keeper;
 mod notice;

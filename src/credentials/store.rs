@@ -645,7 +645,7 @@ fn has_tokens(login: &Login) -> bool {
         .any(|key| login.text(key).is_some())
 }
 
-fn block(document: &mut Map<String, Value>, key: &str) -> Option<Login> {
+pub(super) fn block(document: &mut Map<String, Value>, key: &str) -> Option<Login> {
     match document.get_mut("providers")?.get_mut(key)?.take() {
         Value::Object(fields) => Some(Login::new(fields)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -655,7 +655,7 @@ fn block(document: &mut Map<String, Value>, key: &str) -> Option<Login> {
 }
 
 /// Reads a JSON object. `None` only when there is no file.
-fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, StoreError> {
+pub(super) fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, StoreError> {
     let fault = |source| StoreError::Read {
         file: file.to_owned(),
         source,

@@ -151,7 +151,7 @@ pub(super) fn clear_leftovers(target: &Path) {
 
 /// Our temporary files beside `target` that a process left when it was killed. The caller holds
 /// the lock, so nobody else is using them.
-fn leftovers(target: &Path) -> Vec<PathBuf> {
+pub(super) fn leftovers(target: &Path) -> Vec<PathBuf> {
     let Some((folder, prefix)) = target.parent().zip(temporary_prefix(target)) else {
         return Vec::new();
     };

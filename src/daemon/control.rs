@@ -149,6 +149,7 @@ impl Answers {
                 config_file: view.config_file.clone(),
                 config_digest: view.config_digest.clone(),
                 command_line: self.command_line.clone(),
+                proxies: provider::probe::proxies(&|name| std::env::var(name).ok()),
             },
             listeners: self
                 .ports

@@ -10,6 +10,7 @@ mod device;
 mod jwt;
 mod login;
 pub mod nous;
+pub mod probe;
 mod registry;
 mod static_key;
 mod tls;
@@ -27,7 +28,7 @@ pub use self::base_url::BaseUrl;
 pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
 pub use self::login::Login;
 pub use self::registry::{BuildError, build};
-pub use self::tls::{TlsError, client_config};
+pub use self::tls::{Tls, TlsError, client_config};
 use crate::config::{AllowedPath, ProviderName};
 use crate::secret::Secret;
 
@@ -238,6 +239,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// The way to log in on another device, if the provider has one.
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
         None
+    }
+
+    /// Where the provider is reached for this login: what requests and renewals go to.
+    fn addresses(&self, _login: &Login) -> Vec<probe::Address> {
+        Vec::new()
     }
 
     /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.

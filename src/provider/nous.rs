@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::jwt::{Claims, holds};
+use super::probe::Address;
 use super::token_client::{TokenClient, seconds};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Login,
@@ -257,6 +258,18 @@ impl Adapter for Nous {
 
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
         Some(self)
+    }
+
+    fn addresses(&self, login: &Login) -> Vec<Address> {
+        let portal = Address {
+            what: "portal",
+            url: self.portal(login),
+        };
+        let inference = self.inference(login).map(|base| Address {
+            what: "inference",
+            url: base.to_string(),
+        });
+        [portal].into_iter().chain(inference).collect()
     }
 
     fn grant_lifetime(&self) -> Option<std::time::Duration> {

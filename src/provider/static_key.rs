@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use hyper::Method;
 use zeroize::Zeroizing;
 
+use super::probe::Address;
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
     TokenError,
@@ -106,6 +107,13 @@ impl Adapter for StaticKey {
 
     fn login_source(&self) -> LoginSource {
         LoginSource::Own
+    }
+
+    fn addresses(&self, _login: &Login) -> Vec<Address> {
+        vec![Address {
+            what: "inference",
+            url: self.base_url.to_string(),
+        }]
     }
 
     fn assess(&self, _login: &Login, _now: DateTime<Utc>) -> Assessment {

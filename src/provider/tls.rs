@@ -10,6 +10,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
+/// What every connection to a provider is made with.
+pub type Tls = ClientConfig;
+
 /// A trust store that can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

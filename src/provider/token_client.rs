@@ -118,7 +118,8 @@ impl TokenClient {
     }
 }
 
-fn is_loopback(url: &str) -> bool {
+/// Whether the URL is this machine's, which no proxy leads to.
+pub(super) fn is_loopback(url: &str) -> bool {
     let url = Url::parse(url);
     match url.as_ref().ok().and_then(Url::host) {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),

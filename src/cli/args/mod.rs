@@ -6,6 +6,7 @@ mod clients;
 mod completions;
 mod config;
 mod connect;
+mod doctor;
 mod logs;
 mod man;
 mod proxy;
@@ -23,6 +24,7 @@ pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
 pub(super) use completions::Completions;
 pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
 pub(super) use connect::{Connect, Place};
+pub(super) use doctor::DoctorFlags;
 pub(super) use logs::{LogLevel, Logs};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
@@ -78,6 +80,8 @@ pub(super) enum Noun {
     Man(Man),
     /// Show how to connect an app, with a key of its own where it needs one
     Connect(Connect),
+    /// Find out what is wrong, and how to mend it
+    Doctor(DoctorFlags),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
@@ -64,6 +65,10 @@ impl Service for Inference {
         }
         watch.finished = hyper::body::Body::is_end_stream(answer.body());
         Ok(answer.map(|body| body.watched(watch)))
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     fn connected(&self) {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
@@ -53,6 +54,10 @@ pub(crate) struct Portal {
 type Form = std::collections::HashMap<String, String>;
 
 impl Service for Portal {
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
+use hyper::header::DATE;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -53,6 +55,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<AnswerBody>, Hangup>> + Send;
 
     fn connected(&self) {}
+
+    /// What the server's clock says, for the field `Date`.
+    fn now(&self) -> DateTime<Utc>;
 }
 
 /// A running server.
@@ -197,7 +202,16 @@ async fn serve<S: Service>(
     service: Arc<S>,
     connection: Connection,
 ) {
-    let service = service_fn(move |request| service.clone().answer(request, connection.clone()));
+    let service = service_fn(move |request| {
+        let (service, connection) = (service.clone(), connection.clone());
+        async move {
+            let mut answer = service.clone().answer(request, connection).await?;
+            let now = service.now().format("%a, %d %b %Y %H:%M:%S GMT");
+            let now = now.to_string().parse().expect("a date is a field's value");
+            answer.headers_mut().insert(DATE, now);
+            Ok::<_, Hangup>(answer)
+        }
+    });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(10_000);
     match tls {

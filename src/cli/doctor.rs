@@ -1,0 +1,26 @@
+//! `hermesctl doctor`: what is wrong, and how to mend it.
+
+use super::args::DoctorFlags;
+use super::output::{Exit, Failure, Output};
+use super::render;
+use crate::doctor::{self, Cause, Questions};
+
+/// Looks at everything, and ends as the worst of it says.
+pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Exit, Failure> {
+    let report = doctor::examine(Questions {
+        config: flags.config,
+        containers_only: flags.containers,
+    })
+    .await;
+    let width = Output::width();
+    output.answer(&report, |report, style| {
+        render::doctor::report(report, style, width)
+    })?;
+    Ok(match report.cause {
+        Cause::Nothing => Exit::Ok,
+        Cause::Configuration => Exit::InvalidConfig,
+        Cause::NotRunning => Exit::NotRunning,
+        Cause::Login => Exit::LoginNeeded,
+        Cause::Other => Exit::Failed,
+    })
+}

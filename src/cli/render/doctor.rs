@@ -1,0 +1,276 @@
+//! What `hermesctl doctor` found. Pure.
+
+use super::{Style, Tone, inline, printable};
+use crate::doctor::{Finding, Fix, Report, Verdict};
+
+/// Below this width a finding's text stands under its name.
+const NARROW: usize = 72;
+/// A name longer than this has a line of its own.
+const LONGEST_NAME: usize = 24;
+/// What stands before a name: sign and verdict.
+const MARGIN: usize = 10;
+/// What stands before what mends it.
+const FIX: usize = MARGIN + 2;
+
+/// The report in `width` columns. Lines that are to be copied are never broken.
+pub(in crate::cli) fn report(report: &Report, style: Style, width: usize) -> String {
+    let mut text = String::new();
+    let mut rest = report.findings.as_slice();
+    while let Some(first) = rest.first() {
+        let count = rest
+            .iter()
+            .take_while(|one| one.group == first.group)
+            .count();
+        let (group, others) = rest.split_at(count);
+        text += &style.paint(Tone::Heading, first.group.as_str());
+        text.push('\n');
+        text += &group_of(group, style, width);
+        text.push('\n');
+        rest = others;
+    }
+    text + &summary(report, style)
+}
+
+fn group_of(findings: &[Finding], style: Style, width: usize) -> String {
+    let names = findings.iter().map(|finding| length(&finding.name));
+    let column = names.filter(|length| *length <= LONGEST_NAME).max();
+    let column = column.unwrap_or_default();
+    let lines = findings.iter();
+    lines
+        .map(|one| finding(one, column, style, width))
+        .collect()
+}
+
+fn finding(finding: &Finding, column: usize, style: Style, width: usize) -> String {
+    let (sign, word, tone) = shown(finding.verdict);
+    let name = inline(&finding.name);
+    let verdict = style.paint(tone, &format!("{sign} {word:4}"));
+    let mut text = format!("  {verdict}  ");
+    let beside = width >= NARROW && length(&name) <= LONGEST_NAME;
+    let indent = if beside { MARGIN + column + 2 } else { FIX };
+    let lines = wrap(&inline(&finding.text), width.saturating_sub(indent));
+    text += &name;
+    let mut lines = lines.into_iter();
+    if beside {
+        let gap = column + 2 - length(&name);
+        text += &" ".repeat(gap);
+        text += &lines.next().unwrap_or_default();
+    }
+    text.push('\n');
+    for line in lines {
+        text += &indented(indent, &line);
+    }
+    for fix in &finding.fix {
+        text += &fix_of(fix, style, width);
+    }
+    text
+}
+
+fn fix_of(fix: &Fix, style: Style, width: usize) -> String {
+    let (tone, lines) = match fix {
+        Fix::Run(command) => (Tone::Heading, vec![inline(command)]),
+        Fix::Configure(lines) => {
+            let lines = lines.iter().map(|line| inline(line)).collect();
+            (Tone::Heading, lines)
+        }
+        Fix::Advice(text) => {
+            let lines = wrap(&printable(text), width.saturating_sub(FIX));
+            (Tone::Label, lines)
+        }
+    };
+    let painted = lines.iter().map(|line| {
+        if line.is_empty() {
+            return "\n".to_owned();
+        }
+        indented(FIX, &style.paint(tone, line))
+    });
+    painted.collect()
+}
+
+fn indented(indent: usize, line: &str) -> String {
+    [&" ".repeat(indent), line, "\n"].concat()
+}
+
+fn summary(report: &Report, style: Style) -> String {
+    let count = |verdict: Verdict| {
+        let of_verdict = report.findings.iter().filter(|one| one.verdict == verdict);
+        of_verdict.count()
+    };
+    let (failures, warnings) = (count(Verdict::Fail), count(Verdict::Warn));
+    let plural = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    };
+    let (tone, text) = match (failures, warnings) {
+        (0, 0) => (Tone::Good, "All is well.".to_owned()),
+        (0, warnings) => (
+            Tone::Waiting,
+            format!("It works, with {}.", plural(warnings, "warning")),
+        ),
+        (failures, 0) => (Tone::Bad, format!("{}.", plural(failures, "failure"))),
+        (failures, warnings) => (
+            Tone::Bad,
+            format!(
+                "{}, {}.",
+                plural(failures, "failure"),
+                plural(warnings, "warning")
+            ),
+        ),
+    };
+    style.paint(tone, &text) + "\n"
+}
+
+fn shown(verdict: Verdict) -> (char, &'static str, Tone) {
+    match verdict {
+        Verdict::Ok => ('✓', "ok", Tone::Good),
+        Verdict::Info => ('·', "info", Tone::Label),
+        Verdict::Skip => ('-', "skip", Tone::Label),
+        Verdict::Warn => ('!', "warn", Tone::Waiting),
+        Verdict::Fail => ('✗', "fail", Tone::Bad),
+    }
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Breaks between words; a word that is longer than a line has one of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && length(&line) + 1 + length(word) > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{Cause, Group};
+
+    fn example() -> Report {
+        let finding = |group, name: &str, verdict, text: &str, fix: &[Fix]| Finding {
+            group,
+            name: name.to_owned(),
+            verdict,
+            text: text.to_owned(),
+            fix: fix.to_vec(),
+        };
+        let run = |command: &str| Fix::Run(command.to_owned());
+        let findings = vec![
+            finding(
+                Group::Login,
+                "nous",
+                Verdict::Ok,
+                "The login works. Its token expires in 47 min, and is renewed before.",
+                &[],
+            ),
+            finding(
+                Group::Login,
+                "end of nous",
+                Verdict::Warn,
+                "The login ends in 3 d (2026-11-29), whatever is renewed.",
+                &[run("hermesctl auth login nous --force")],
+            ),
+            finding(
+                Group::Containers,
+                "bridge address",
+                Verdict::Info,
+                "This way is not set up: nothing listens at docker0 (172.17.0.1).",
+                &[
+                    Fix::Advice("Add to /home/u/.config/hermes-proxyd/config.toml:".to_owned()),
+                    Fix::Configure(vec![
+                        "[[listen]]".to_owned(),
+                        String::new(),
+                        "address = \"docker0:8645\"".to_owned(),
+                    ]),
+                    run("hermesctl clients add my-app"),
+                ],
+            ),
+        ];
+        Report {
+            verdict: Verdict::Warn,
+            findings,
+            cause: Cause::Nothing,
+        }
+    }
+
+    #[test]
+    fn a_wide_terminal_has_the_words_beside_the_names() {
+        let text = report(&example(), Style::PLAIN, 80);
+        let expected = "\
+login
+  ✓ ok    nous         The login works. Its token expires in 47 min, and is
+                       renewed before.
+  ! warn  end of nous  The login ends in 3 d (2026-11-29), whatever is renewed.
+            hermesctl auth login nous --force
+
+containers
+  · info  bridge address  This way is not set up: nothing listens at docker0
+                          (172.17.0.1).
+            Add to /home/u/.config/hermes-proxyd/config.toml:
+            [[listen]]
+
+            address = \"docker0:8645\"
+            hermesctl clients add my-app
+
+It works, with 1 warning.
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_them_below() {
+        let text = report(&example(), Style::PLAIN, 60);
+        let expected = "\
+login
+  ✓ ok    nous
+            The login works. Its token expires in 47 min,
+            and is renewed before.
+  ! warn  end of nous
+            The login ends in 3 d (2026-11-29), whatever is
+            renewed.
+            hermesctl auth login nous --force
+";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_but_those_to_be_copied() {
+        for width in [60, 80, 120] {
+            let text = report(&example(), Style::PLAIN, width);
+            let wide = text.lines().find(|line| length(line) > width);
+            assert_eq!(wide, None, "{width}");
+        }
+    }
+
+    #[test]
+    fn colours_change_no_word() {
+        let coloured = report(&example(), Style::COLOURED, 80);
+        assert!(coloured.contains("\u{1b}[33m! warn\u{1b}[0m"), "{coloured}");
+        let mut plain = String::new();
+        for (number, part) in coloured.split('\u{1b}').enumerate() {
+            let rest = part.split_once('m').filter(|_| number > 0);
+            plain += rest.map_or(part, |(_, rest)| rest);
+        }
+        assert_eq!(plain, report(&example(), Style::PLAIN, 80));
+    }
+
+    #[test]
+    fn words_are_kept_whole() {
+        assert_eq!(wrap("a bb ccc", 4), ["a bb", "ccc"]);
+        assert_eq!(
+            wrap("a /very/long/path b", 6),
+            ["a", "/very/long/path", "b"]
+        );
+        assert_eq!(wrap("", 4), [""]);
+    }
+}

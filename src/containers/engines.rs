@@ -1,0 +1,187 @@
+//! Which engines are here, by their sockets and programs.
+
+use std::path::{Path, PathBuf};
+
+use super::{Engine, EngineKind, EngineState, Machine};
+
+/// The engines, each once.
+pub(super) fn find(machine: &Machine) -> Vec<Engine> {
+    let mut engines = Vec::new();
+    for (kind, socket) in sockets(machine) {
+        if engines.iter().any(|known: &Engine| known.kind == kind) {
+            continue;
+        }
+        if let Some(state) = platform::state(&socket) {
+            let found = socket;
+            engines.push(Engine { kind, state, found });
+        }
+    }
+    let docker = engines.iter().any(|engine| is_docker(engine.kind));
+    if let Some(found) = program(machine, "docker").filter(|_| !docker) {
+        let kind = if prefers_desktop(machine) {
+            EngineKind::DockerDesktop
+        } else {
+            EngineKind::Docker
+        };
+        let state = EngineState::Stopped;
+        engines.push(Engine { kind, state, found });
+    }
+    // Podman needs no service: whoever runs it is the engine.
+    let kind = if machine.is_root {
+        EngineKind::Podman
+    } else {
+        EngineKind::PodmanRootless
+    };
+    if let Some(found) = program(machine, "podman") {
+        engines.retain(|engine| engine.kind != kind);
+        let state = EngineState::Ready;
+        engines.push(Engine { kind, state, found });
+    }
+    engines.sort_by_key(|engine| engine.kind);
+    engines
+}
+
+/// Where the engines' sockets lie, the surest first.
+fn sockets(machine: &Machine) -> Vec<(EngineKind, PathBuf)> {
+    let mut sockets = Vec::new();
+    if let Some(home) = &machine.home {
+        let docker = home.join(".docker");
+        sockets.push((
+            EngineKind::DockerDesktop,
+            docker.join("desktop/docker.sock"),
+        ));
+        sockets.push((EngineKind::DockerDesktop, docker.join("run/docker.sock")));
+    }
+    if let Some(runtime) = &machine.runtime {
+        sockets.push((EngineKind::DockerRootless, runtime.join("docker.sock")));
+        let podman = runtime.join("podman/podman.sock");
+        sockets.push((EngineKind::PodmanRootless, podman));
+    }
+    sockets.push((EngineKind::Docker, machine.root.join("var/run/docker.sock")));
+    sockets.push((EngineKind::Docker, machine.root.join("run/docker.sock")));
+    sockets.push((
+        EngineKind::Podman,
+        machine.root.join("run/podman/podman.sock"),
+    ));
+    sockets
+}
+
+fn is_docker(kind: EngineKind) -> bool {
+    match kind {
+        EngineKind::Docker | EngineKind::DockerRootless | EngineKind::DockerDesktop => true,
+        EngineKind::Podman | EngineKind::PodmanRootless => false,
+    }
+}
+
+/// Whether the docker program talks to Docker Desktop.
+fn prefers_desktop(machine: &Machine) -> bool {
+    let config = machine
+        .home
+        .as_ref()
+        .map(|home| home.join(".docker/config.json"));
+    let text = config.and_then(|file| std::fs::read_to_string(file).ok());
+    let config: Option<serde_json::Value> = text.and_then(|text| serde_json::from_str(&text).ok());
+    let context = config
+        .as_ref()
+        .and_then(|config| config.get("currentContext")?.as_str());
+    context.is_some_and(|context| context.starts_with("desktop"))
+}
+
+fn program(machine: &Machine, name: &str) -> Option<PathBuf> {
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let mut places = machine.programs.iter().map(|folder| folder.join(&name));
+    places.find(|path: &PathBuf| Path::is_file(path))
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::io::ErrorKind;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+
+    use super::EngineState;
+
+    /// How an engine's socket behaves; `None` when it is not there, or a file that was left.
+    pub(super) fn state(socket: &Path) -> Option<EngineState> {
+        match UnixStream::connect(socket) {
+            Ok(_) => Some(EngineState::Ready),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Some(EngineState::Forbidden)
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::path::Path;
+
+    use super::EngineState;
+
+    /// Engines are found by their programs there.
+    pub(super) fn state(_: &Path) -> Option<EngineState> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(unix)]
+
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn machine(folder: &Path) -> Machine {
+        Machine {
+            root: folder.to_owned(),
+            home: Some(folder.join("home")),
+            runtime: Some(folder.join("runtime")),
+            programs: vec![folder.join("bin")],
+            is_root: false,
+        }
+    }
+
+    fn found(machine: &Machine) -> Vec<(EngineKind, EngineState)> {
+        let engines = find(machine).into_iter();
+        engines.map(|engine| (engine.kind, engine.state)).collect()
+    }
+
+    #[test]
+    fn engines_are_found_by_living_sockets_and_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = machine(dir.path());
+        for folder in ["home/.docker", "runtime/podman", "bin", "run"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        assert_eq!(found(&machine), []);
+        std::fs::write(dir.path().join("bin/docker"), "").unwrap();
+        assert_eq!(
+            found(&machine),
+            [(EngineKind::Docker, EngineState::Stopped)]
+        );
+        let desktop = r#"{"currentContext": "desktop-linux"}"#;
+        std::fs::write(dir.path().join("home/.docker/config.json"), desktop).unwrap();
+        assert_eq!(
+            found(&machine),
+            [(EngineKind::DockerDesktop, EngineState::Stopped)]
+        );
+        let socket = UnixListener::bind(dir.path().join("run/docker.sock")).unwrap();
+        assert_eq!(found(&machine), [(EngineKind::Docker, EngineState::Ready)]);
+        // A dead socket's file stays.
+        drop(socket);
+        assert_eq!(
+            found(&machine),
+            [(EngineKind::DockerDesktop, EngineState::Stopped)]
+        );
+        std::fs::write(dir.path().join("bin/podman"), "").unwrap();
+        let podman = (EngineKind::PodmanRootless, EngineState::Ready);
+        assert!(found(&machine).contains(&podman));
+        let machine = Machine {
+            is_root: true,
+            ..machine
+        };
+        assert!(found(&machine).contains(&(EngineKind::Podman, EngineState::Ready)));
+    }
+}

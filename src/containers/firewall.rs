@@ -1,0 +1,91 @@
+//! Firewalls, as far as their files tell without root.
+
+use std::path::Path;
+
+use super::{Firewall, Machine};
+
+/// The firewalls that are switched on.
+pub(super) fn find(machine: &Machine) -> Vec<Firewall> {
+    let root = &machine.root;
+    let mut firewalls = Vec::new();
+    if is_ufw_enabled(root) {
+        firewalls.push(Firewall::Ufw);
+    }
+    // The service's control group is there while it runs.
+    let groups = ["system.slice", "systemd/system.slice"];
+    let runs = |group: &str| {
+        let folder = root.join("sys/fs/cgroup").join(group);
+        folder.join("firewalld.service").is_dir()
+    };
+    if groups.into_iter().any(runs) {
+        firewalls.push(Firewall::Firewalld);
+    }
+    if is_nftables_loaded(root) {
+        firewalls.push(Firewall::Nftables);
+    }
+    firewalls
+}
+
+fn is_ufw_enabled(root: &Path) -> bool {
+    let text = std::fs::read_to_string(root.join("etc/ufw/ufw.conf")).unwrap_or_default();
+    let mut settings = text.lines().filter_map(|line| line.trim().split_once('='));
+    settings.any(|(key, value)| {
+        key.trim() == "ENABLED" && value.trim().trim_matches('"').eq_ignore_ascii_case("yes")
+    })
+}
+
+/// Whether `nftables.service` is enabled with rules that drop what is not allowed.
+fn is_nftables_loaded(root: &Path) -> bool {
+    let units = root.join("etc/systemd/system");
+    let enabled = ["sysinit.target.wants", "multi-user.target.wants"]
+        .into_iter()
+        .any(|target| {
+            let link = units.join(target).join("nftables.service");
+            link.symlink_metadata().is_ok()
+        });
+    let rules = std::fs::read_to_string(root.join("etc/nftables.conf")).unwrap_or_default();
+    let mut lines = rules
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'));
+    enabled && lines.any(|line| line.contains("hook input") && line.contains("policy drop"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firewalls_are_known_by_their_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine {
+            root: dir.path().to_owned(),
+            ..Machine::default()
+        };
+        let write = |path: &str, text: &str| {
+            let file = dir.path().join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        assert_eq!(find(&machine), []);
+        write("etc/ufw/ufw.conf", "# ENABLED=yes\nENABLED=no\n");
+        assert_eq!(find(&machine), []);
+        write("etc/ufw/ufw.conf", "ENABLED=yes\n");
+        assert_eq!(find(&machine), [Firewall::Ufw]);
+        write(
+            "sys/fs/cgroup/system.slice/firewalld.service/cgroup.procs",
+            "",
+        );
+        assert_eq!(find(&machine), [Firewall::Ufw, Firewall::Firewalld]);
+        write(
+            "etc/nftables.conf",
+            "chain input { type filter hook input priority 0; policy drop; }\n",
+        );
+        assert_eq!(find(&machine).len(), 2);
+        write(
+            "etc/systemd/system/sysinit.target.wants/nftables.service",
+            "",
+        );
+        assert_eq!(find(&machine).len(), 3);
+    }
+}

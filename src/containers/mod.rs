@@ -1,0 +1,182 @@
+//! Containers on this machine: which engines there are, which networks of theirs the host has an
+//! address in, and which way leads from a container to the service.
+//!
+//! Only looks: no engine is asked to do anything, and nothing here needs root.
+
+mod engines;
+mod firewall;
+mod networks;
+mod ways;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+pub use self::ways::{Reach, Step, Way, WayKind, ways};
+
+/// Where to look.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// What stands for `/`.
+    pub root: PathBuf,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+    /// The user's runtime folder.
+    pub runtime: Option<PathBuf>,
+    /// The folders of `PATH`.
+    pub programs: Vec<PathBuf>,
+    /// Whether the user is root.
+    pub is_root: bool,
+}
+
+/// What is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The engines.
+    pub engines: Vec<Engine>,
+    /// The engines' networks that the host itself has an address in.
+    pub bridges: Vec<Bridge>,
+    /// Firewalls that may keep containers from the host.
+    pub firewalls: Vec<Firewall>,
+}
+
+/// A container engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Which one.
+    pub kind: EngineKind,
+    /// Whether it can be used now.
+    pub state: EngineState,
+    /// The file that told.
+    pub found: PathBuf,
+}
+
+/// The kinds of engines, as far as their networks differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EngineKind {
+    /// Docker as root's service; its networks are bridges of the host.
+    Docker,
+    /// Docker as the user's own service; its networks are not the host's.
+    DockerRootless,
+    /// Docker in a virtual machine.
+    DockerDesktop,
+    /// Podman as root; its networks are bridges of the host.
+    Podman,
+    /// Podman as the user; its networks are not the host's.
+    PodmanRootless,
+}
+
+/// Whether an engine can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineState {
+    /// It answers, or needs no service.
+    Ready,
+    /// It answers, but not to this user.
+    Forbidden,
+    /// Only its program is there.
+    Stopped,
+}
+
+/// A network interface of an engine's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its name, `docker0`.
+    pub name: String,
+    /// The host's addresses in it, the one to use first.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A firewall that filters what containers send to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firewall {
+    /// ufw, which refuses what no rule allows.
+    Ufw,
+    /// firewalld; the engines' own interfaces are in zones that let them through.
+    Firewalld,
+    /// Rules of the administrator's own for nftables, loaded at the start.
+    Nftables,
+}
+
+/// Where the service listens, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The address.
+    pub address: PlaceAddress,
+    /// Whether apps must show a client key there.
+    pub needs_key: bool,
+}
+
+/// The kinds of places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceAddress {
+    /// An IP address and port.
+    Ip(SocketAddr),
+    /// All addresses of an interface.
+    Interface {
+        /// Its name.
+        name: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix {
+        /// Its file.
+        path: PathBuf,
+        /// Whether the file is there.
+        is_there: bool,
+    },
+}
+
+/// Looks around.
+pub fn look(machine: &Machine) -> Surroundings {
+    Surroundings {
+        engines: engines::find(machine),
+        bridges: networks::bridges(),
+        firewalls: firewall::find(machine),
+    }
+}
+
+impl EngineKind {
+    /// The name for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker",
+            Self::DockerRootless => "rootless Docker",
+            Self::DockerDesktop => "Docker Desktop",
+            Self::Podman => "Podman",
+            Self::PodmanRootless => "rootless Podman",
+        }
+    }
+
+    /// Whether its networks are bridges that the host has an address in.
+    pub fn has_bridges(self) -> bool {
+        matches!(self, Self::Docker | Self::Podman)
+    }
+
+    /// The interface of its usual network.
+    pub fn usual_bridge(self) -> Option<&'static str> {
+        match self {
+            Self::Docker => Some("docker0"),
+            Self::Podman => Some("podman0"),
+            Self::DockerRootless | Self::DockerDesktop | Self::PodmanRootless => None,
+        }
+    }
+
+    /// The name under which its containers know the host.
+    pub fn host_name(self) -> &'static str {
+        match self {
+            Self::Docker | Self::DockerRootless | Self::DockerDesktop => "host.docker.internal",
+            Self::Podman | Self::PodmanRootless => "host.containers.internal",
+        }
+    }
+}
+
+impl Firewall {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ufw => "ufw",
+            Self::Firewalld => "firewalld",
+            Self::Nftables => "nftables",
+        }
+    }
+}

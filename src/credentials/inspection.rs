@@ -1,0 +1,180 @@
+//! A look at the files of a login that takes no lock, changes nothing and shows no token.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::journal::Journal;
+use super::store::{Store, StoreFiles, block, read_object};
+use super::{StoreError, file_lock, grant, write};
+use crate::clock;
+use crate::provider::{Adapter, Assessment, Login, LoginSource, Merge};
+
+/// All that the files tell of one provider's login.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The files that it can lie in, in the order in which they are looked at.
+    pub files: Vec<FileLook>,
+    /// The file of the mirror, where the provider has one.
+    pub mirror: Option<FileLook>,
+    /// The login in use; `None` where there is none.
+    pub login: Option<LoginLook>,
+}
+
+/// One file.
+#[derive(Debug)]
+pub struct FileLook {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it is ours alone.
+    pub own: bool,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// There is no file.
+    Missing,
+    /// It can't be read, or is no store; in words, without any of its content.
+    Unusable(String),
+    /// No login of this provider.
+    Nothing,
+    /// A login, with its refresh token's fingerprint where it has one.
+    Login(Option<String>),
+}
+
+/// The login in use.
+#[derive(Debug)]
+pub struct LoginLook {
+    /// The file that it lies in.
+    pub store: PathBuf,
+    /// Whether it is ours alone.
+    pub own: bool,
+    /// The login itself.
+    pub login: Login,
+    /// What it allows now.
+    pub assessment: Assessment,
+    /// When the user logged in, as far as it was noted.
+    pub since: Option<DateTime<Utc>>,
+    /// When the grant ends, as far as that is known.
+    pub ends_at: Option<DateTime<Utc>>,
+    /// Whether that is near enough to warn of.
+    pub ends_soon: bool,
+    /// How the mirror stands to it; `None` without a mirror.
+    pub merge: Option<Merge>,
+    /// When a refresh began that was cut off.
+    pub cut_off_at: Option<DateTime<Utc>>,
+    /// Whether a renewed login waits to be written where it belongs.
+    pub waits_to_be_saved: bool,
+}
+
+/// Looks at the login of this provider; `None` where it keeps none in a store.
+pub fn inspect(
+    files: &StoreFiles,
+    adapter: &dyn Adapter,
+    now: DateTime<Utc>,
+) -> Option<Inspection> {
+    let LoginSource::Store { key, mirror } = adapter.login_source() else {
+        return None;
+    };
+    let store = Store::new(files.clone(), key, mirror);
+    let global = (files.global != files.active).then_some(&files.global);
+    let sources = [&files.own, &files.active].into_iter().chain(global);
+    let mirror = mirror.map(|name| {
+        look(&files.shared.join(name), false, |document| {
+            Some(Login::new(std::mem::take(document)))
+        })
+    });
+    Some(Inspection {
+        files: sources
+            .map(|file| look(file, *file == files.own, |document| block(document, key)))
+            .collect(),
+        mirror,
+        // What is wrong with a file stands above.
+        login: store.peek().ok().flatten().map(|found| {
+            let journal = store.journal(&found.source);
+            let own = store.is_own(&found.source);
+            let mirror = found.mirror.filter(|_| !own);
+            let state = (found.login, mirror.as_ref());
+            login_look(adapter, (found.source, own), state, &journal, now)
+        }),
+    })
+}
+
+/// The fingerprint of the refresh token that a store at `file` holds of this provider.
+pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
+    let LoginSource::Store { key, .. } = adapter.login_source() else {
+        return None;
+    };
+    match look(file, false, |document| block(document, key)).content {
+        Content::Login(fingerprint) => fingerprint,
+        Content::Missing | Content::Unusable(_) | Content::Nothing => None,
+    }
+}
+
+/// The file whose lock guards `store`.
+pub fn lock_of(store: &Path) -> PathBuf {
+    file_lock::beside(store)
+}
+
+/// The temporary files that a killed process left beside `store`; while it is being written, one.
+pub fn temporaries(store: &Path) -> Vec<PathBuf> {
+    let target = store.canonicalize().unwrap_or_else(|_| store.to_owned());
+    write::leftovers(&target)
+}
+
+fn login_look(
+    adapter: &dyn Adapter,
+    (store, own): (PathBuf, bool),
+    (login, mirror): (Login, Option<&Login>),
+    journal: &Journal,
+    now: DateTime<Utc>,
+) -> LoginLook {
+    let since = grant::login_at(&login);
+    let ends_at = since.and_then(|since| Some(clock::after(since, adapter.grant_lifetime()?)));
+    let token = login.secret("refresh_token");
+    let pending = journal
+        .pending()
+        .filter(|entry| token.as_ref().is_some_and(|token| entry.is_about(token)));
+    LoginLook {
+        store,
+        own,
+        assessment: adapter.assess(&login, now),
+        since,
+        ends_at,
+        ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
+        merge: mirror.map(|mirror| adapter.merge_mirror(&mut login.clone(), mirror, now)),
+        cut_off_at: pending.map(|entry| entry.started_at),
+        waits_to_be_saved: journal.kept().is_some(),
+        login,
+    }
+}
+
+fn look(
+    file: &Path,
+    own: bool,
+    login: impl FnOnce(&mut Map<String, Value>) -> Option<Login>,
+) -> FileLook {
+    let content = match read_object(file) {
+        Ok(None) => Content::Missing,
+        Ok(Some(mut document)) => login(&mut document).map_or(Content::Nothing, |login| {
+            Content::Login(
+                login
+                    .secret("refresh_token")
+                    .map(|token| token.fingerprint()),
+            )
+        }),
+        Err(StoreError::Read { source, .. }) => {
+            Content::Unusable(format!("can't be read ({source})"))
+        }
+        Err(StoreError::Parse { reason, .. }) => {
+            Content::Unusable(format!("is not a credential store ({reason})"))
+        }
+        Err(error) => Content::Unusable(error.to_string()),
+    };
+    let path = file.to_owned();
+    FileLook { path, own, content }
+}

@@ -1,0 +1,252 @@
+//! The ways from containers to the service.
+
+use std::sync::Arc;
+
+use super::facts::Facts;
+use super::system;
+use super::{Finding, Fix, Group, Verdict, on_a_thread};
+use crate::config::{DEFAULT_PORT, ListenAddress, Listener};
+use crate::containers::{
+    self, EngineState, Machine, Place, PlaceAddress, Reach, Step, Surroundings, Way, WayKind,
+};
+use crate::control::protocol::ListenerStatus;
+
+const GROUP: Group = Group::Containers;
+
+/// In `detail` with all ways and steps; else one line.
+pub(super) async fn examine(facts: Arc<Facts>, detail: bool) -> Vec<Finding> {
+    on_a_thread(facts, move |facts| look(facts, detail)).await
+}
+
+fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
+    let surroundings = containers::look(&machine(facts));
+    let places = places(facts);
+    let ways = containers::ways(&places, &surroundings, (port(&places), is_bare(facts)));
+    if detail {
+        let mut findings = engines(&surroundings);
+        findings.extend(surroundings.firewalls.iter().map(|firewall| {
+            let text = "It is on, and may keep containers from the host's address.";
+            GROUP.finds(firewall.as_str(), Verdict::Info, text)
+        }));
+        findings.extend(ways.iter().map(|way| in_detail(way, facts)));
+        return findings;
+    }
+    vec![summary(&surroundings, &ways)]
+}
+
+fn machine(facts: &Facts) -> Machine {
+    Machine {
+        root: "/".into(),
+        home: std::env::home_dir(),
+        runtime: facts.environment.runtime_base(),
+        programs: system::programs(),
+        is_root: system::our_user() == 0,
+    }
+}
+
+/// Where the running daemon listens, else where it would.
+fn places(facts: &Facts) -> Vec<Place> {
+    match facts.running() {
+        Some(answers) => {
+            let listeners = answers.status.listeners.iter();
+            listeners.filter_map(place_of_status).collect()
+        }
+        None => facts.config.listeners.iter().map(place_of_config).collect(),
+    }
+}
+
+fn place_of_status(listener: &ListenerStatus) -> Option<Place> {
+    let address = &listener.address;
+    let unix = address
+        .strip_prefix("unix:")
+        .map(|path| PlaceAddress::Unix {
+            path: path.into(),
+            is_there: std::path::Path::new(path).exists(),
+        });
+    let ip = || address.parse().ok().map(PlaceAddress::Ip);
+    let interface = || {
+        let (name, port) = address.rsplit_once(':')?;
+        Some(PlaceAddress::Interface {
+            name: name.to_owned(),
+            port: port.parse().ok()?,
+        })
+    };
+    Some(Place {
+        address: unix.or_else(ip).or_else(interface)?,
+        needs_key: listener.needs_key,
+    })
+}
+
+fn place_of_config(listener: &Listener) -> Place {
+    let address = match &listener.address {
+        ListenAddress::Ip(address) => PlaceAddress::Ip(*address),
+        ListenAddress::Interface { name, port } => PlaceAddress::Interface {
+            name: name.clone(),
+            port: *port,
+        },
+        ListenAddress::Unix { path, .. } => PlaceAddress::Unix {
+            path: path.clone(),
+            // The daemon makes it.
+            is_there: true,
+        },
+    };
+    Place {
+        address,
+        needs_key: listener.needs_key(),
+    }
+}
+
+/// The port that apps know already.
+fn port(places: &[Place]) -> u16 {
+    let mut ports = places.iter().filter_map(|place| match &place.address {
+        PlaceAddress::Ip(address) => Some(address.port()),
+        PlaceAddress::Interface { port, .. } => Some(*port),
+        PlaceAddress::Unix { .. } => None,
+    });
+    ports.find(|port| *port != 0).unwrap_or(DEFAULT_PORT)
+}
+
+/// Whether the file has no listener, so that the default one is in force.
+fn is_bare(facts: &Facts) -> bool {
+    let file = facts
+        .loaded
+        .as_ref()
+        .ok()
+        .and_then(|loaded| loaded.file.as_ref());
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    let text = text.unwrap_or_default();
+    !text
+        .lines()
+        .any(|line| line.replace(' ', "").starts_with("[[listen]]"))
+}
+
+fn engines(surroundings: &Surroundings) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = surroundings
+        .engines
+        .iter()
+        .map(|engine| {
+            let name = engine.kind.as_str();
+            let found = engine.found.display();
+            let text = match engine.state {
+                EngineState::Ready => format!("It is here ({found})."),
+                EngineState::Forbidden => format!("It is here; {found} is not for this user."),
+                EngineState::Stopped => format!("It is installed ({found}), and does not run."),
+            };
+            GROUP.finds(name, Verdict::Info, text)
+        })
+        .collect();
+    if findings.is_empty() {
+        let text = "Neither Docker nor Podman was found.";
+        findings.push(GROUP.finds("engines", Verdict::Skip, text));
+    }
+    findings.extend(surroundings.bridges.iter().map(|bridge| {
+        let addresses: Vec<_> = bridge.addresses.iter().map(ToString::to_string).collect();
+        let text = format!("The host is {} there.", addresses.join(" and "));
+        GROUP.finds(bridge.name.clone(), Verdict::Info, text)
+    }));
+    findings
+}
+
+fn label(kind: WayKind) -> &'static str {
+    match kind {
+        WayKind::HostNetwork => "host network",
+        WayKind::Bridge => "bridge address",
+        WayKind::Socket => "Unix socket",
+    }
+}
+
+fn in_detail(way: &Way, facts: &Facts) -> Finding {
+    let name = label(way.kind);
+    let runs = facts.running().is_some();
+    let mut finding = match &way.reach {
+        Reach::Works {
+            how,
+            base_url,
+            needs_key,
+        } => {
+            let key = if *needs_key {
+                ", with a client key as API key"
+            } else {
+                ", with any API key"
+            };
+            let (verdict, verb) = if runs {
+                (Verdict::Ok, "works")
+            } else {
+                (Verdict::Info, "works once hermes-proxyd runs")
+            };
+            let text = format!("This way {verb} ({how}): {base_url}{key}.");
+            GROUP.finds(name, verdict, text)
+        }
+        Reach::Blocked(why) => {
+            let text = format!("This way does not work yet: {why}.");
+            GROUP.finds(name, Verdict::Warn, text)
+        }
+        Reach::NotSetUp(why) => GROUP.finds(
+            name,
+            Verdict::Info,
+            format!("This way is not set up: {why}."),
+        ),
+        Reach::Impossible(why) => GROUP.finds(
+            name,
+            Verdict::Skip,
+            format!("This way is none here: {why}."),
+        ),
+    };
+    let is_new = matches!(way.reach, Reach::NotSetUp(_));
+    for step in &way.steps {
+        finding = match step {
+            Step::Run(command) => finding.run(command.clone()),
+            Step::Configure(lines) => finding
+                .advice(add_to(facts))
+                .fix(Fix::Configure(lines.clone())),
+            Step::Advice(text) => finding.advice(text.clone()),
+        };
+    }
+    if is_new && !way.steps.is_empty() {
+        finding = finding.fixes(facts.restart());
+    }
+    finding
+}
+
+fn add_to(facts: &Facts) -> String {
+    match &facts.file {
+        Some(file) => format!("Add to {}:", file.display()),
+        None => "Add to the configuration:".to_owned(),
+    }
+}
+
+fn summary(surroundings: &Surroundings, ways: &[Way]) -> Finding {
+    let name = "ways";
+    if surroundings.engines.is_empty() && surroundings.bridges.is_empty() {
+        let text = "Neither Docker nor Podman was found.";
+        return GROUP.finds(name, Verdict::Skip, text);
+    }
+    let blocked = ways.iter().find_map(|way| match &way.reach {
+        Reach::Blocked(why) => Some(why),
+        Reach::Works { .. } | Reach::NotSetUp(_) | Reach::Impossible(_) => None,
+    });
+    if let Some(why) = blocked {
+        let finding = GROUP.finds(
+            name,
+            Verdict::Warn,
+            format!("One does not work yet: {why}."),
+        );
+        return finding.run("hermesctl doctor --containers");
+    }
+    let works: Vec<_> = ways
+        .iter()
+        .filter(|way| matches!(way.reach, Reach::Works { .. }))
+        .map(|way| label(way.kind))
+        .collect();
+    let text = if works.is_empty() {
+        "No way from a container to hermes-proxyd is set up.".to_owned()
+    } else {
+        format!(
+            "From a container it can be reached by: {}.",
+            works.join(", ")
+        )
+    };
+    GROUP
+        .finds(name, Verdict::Info, text)
+        .run("hermesctl doctor --containers")
+}

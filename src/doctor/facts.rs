@@ -1,0 +1,252 @@
+//! What all checks look at, gathered once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::timeout;
+
+use super::Fix;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config, ConfigError, Loaded, Provider, ProviderKind, ProviderName};
+use crate::control::client::{Client, ClientError};
+use crate::control::endpoint::Endpoint;
+use crate::control::protocol::{DaemonHello, Status};
+use crate::credentials::{StoreFiles, stored_ca_bundle};
+use crate::paths::Environment;
+use crate::provider::{self, Adapter, Tls};
+use crate::service::{self, ServiceError, State};
+
+/// How long the daemon may take to answer: it answers from memory.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for the service manager, which starts a program first.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
+/// Who we are, for the daemon's log.
+const NAME: &str = concat!("hermesctl doctor ", env!("CARGO_PKG_VERSION"));
+
+/// What all checks look at.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) environment: Environment,
+    /// Now, by this machine's clock.
+    pub(super) now: DateTime<Utc>,
+    pub(super) daemon: Daemon,
+    /// The file that should be there.
+    pub(super) file: Option<PathBuf>,
+    pub(super) loaded: Result<Loaded, ConfigError>,
+    /// What the file says, or the defaults where it can't be used.
+    pub(super) config: Config,
+    /// `None` without a home folder.
+    pub(super) files: Option<StoreFiles>,
+    pub(super) providers: Vec<Served>,
+    /// How the service manager says that the service is; `None` when it did not answer in time.
+    pub(super) service: Option<Result<State, ServiceError>>,
+}
+
+/// The daemon of this user.
+#[derive(Debug)]
+pub(super) enum Daemon {
+    /// It answers.
+    Running(Box<Answers>),
+    /// Nobody listens.
+    NotRunning,
+    /// There is no folder for its socket.
+    Nowhere,
+    /// Somebody listens and does not answer as it should.
+    Mute(ClientError),
+}
+
+/// What the daemon answered.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) hello: DaemonHello,
+    pub(super) status: Status,
+    /// How many client keys there are.
+    pub(super) clients: Option<usize>,
+}
+
+/// A provider, ready to be asked.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) name: ProviderName,
+    /// Why it can't be built, else the adapter and the TLS that its requests use.
+    pub(super) built: Result<(Arc<dyn Adapter>, Tls), String>,
+    pub(super) trust: Trust,
+}
+
+/// Whose certificates are trusted beside the system's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trust {
+    pub(super) file: Option<PathBuf>,
+    /// Who names the file.
+    pub(super) named_by: &'static str,
+}
+
+impl Facts {
+    /// Asks the daemon, reads the configuration, and finds the files.
+    pub(super) async fn gather(config: Option<&Path>) -> Self {
+        let environment = Environment::from_process();
+        let asking = async {
+            match environment.runtime_dir() {
+                Some(folder) => ask(&Endpoint::new(folder)).await,
+                None => Daemon::Nowhere,
+            }
+        };
+        let service = timeout(MANAGER_PATIENCE, service::state(&environment));
+        let (daemon, service) = tokio::join!(asking, service);
+        let others = (daemon, service.ok());
+        // A daemon may have been started with another file than the default one.
+        let in_force = match &others.0 {
+            Daemon::Running(answers) => answers.status.daemon.config_file.clone(),
+            Daemon::NotRunning | Daemon::Nowhere | Daemon::Mute(_) => None,
+        };
+        let named = config.map(Path::to_path_buf).or(in_force);
+        let now = SystemClock.now();
+        let read = tokio::task::spawn_blocking(move || Self::read(environment, others, named, now));
+        if let Ok(facts) = read.await {
+            return facts;
+        }
+        // Only a defect of ours.
+        let others = (Daemon::Nowhere, None);
+        Self::read(Environment::default(), others, None, now)
+    }
+
+    fn read(
+        environment: Environment,
+        (daemon, service): (Daemon, Option<Result<State, ServiceError>>),
+        named: Option<PathBuf>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let loaded = config::load(named.as_deref(), &environment);
+        let config = loaded
+            .as_ref()
+            .map(|loaded| loaded.config.clone())
+            .unwrap_or_default();
+        let files = store_files(&environment, &config);
+        let providers = config
+            .providers
+            .iter()
+            .map(|(name, settings)| serve(name, settings, files.as_ref()))
+            .collect();
+        Self {
+            file: named.or_else(|| environment.config_file()),
+            environment,
+            now,
+            daemon,
+            loaded,
+            config,
+            files,
+            providers,
+            service,
+        }
+    }
+
+    /// The daemon's answers, if it runs.
+    pub(super) fn running(&self) -> Option<&Answers> {
+        match &self.daemon {
+            Daemon::Running(answers) => Some(answers),
+            Daemon::NotRunning | Daemon::Nowhere | Daemon::Mute(_) => None,
+        }
+    }
+
+    /// Whether the provider is the one that `/v1` means.
+    pub(super) fn is_default(&self, name: &ProviderName) -> bool {
+        *name == self.config.default_provider
+    }
+
+    /// How the service is, where one is installed.
+    pub(super) fn installed(&self) -> Option<&State> {
+        let state = self.service.as_ref()?.as_ref().ok()?;
+        state.file.is_some().then_some(state)
+    }
+
+    /// What makes the daemon run, with a changed configuration or another environment.
+    pub(super) fn restart(&self) -> Vec<Fix> {
+        let run = |command: &str| Fix::Run(command.to_owned());
+        let pid = self.running().map(|answers| answers.hello.pid);
+        let of_service = self.installed().map(|state| state.running);
+        match (of_service, pid) {
+            (Some(Some(_)), _) => vec![run("hermesctl service restart")],
+            (Some(None), None) => vec![run("hermesctl service start")],
+            (Some(None) | None, Some(pid)) => {
+                vec![run(&format!("kill {pid}")), run("hermesctl proxy start")]
+            }
+            (None, None) => vec![run("hermesctl proxy start")],
+        }
+    }
+}
+
+async fn ask(endpoint: &Endpoint) -> Daemon {
+    let asking = async {
+        let mut client = Client::connect(endpoint, NAME).await?;
+        let status = client.status().await?;
+        let clients = client.clients().await;
+        let clients = clients.ok().map(|clients| clients.clients.len());
+        let hello = client.daemon().clone();
+        Ok(Daemon::Running(Box::new(Answers {
+            hello,
+            status,
+            clients,
+        })))
+    };
+    match timeout(PATIENCE, asking).await {
+        Ok(Ok(daemon)) => daemon,
+        Ok(Err(ClientError::NotRunning { .. })) => Daemon::NotRunning,
+        Ok(Err(error)) => Daemon::Mute(error),
+        Err(_) => Daemon::Mute(ClientError::Timeout { patience: PATIENCE }),
+    }
+}
+
+fn store_files(environment: &Environment, config: &Config) -> Option<StoreFiles> {
+    let home = config
+        .hermes_home
+        .clone()
+        .or_else(|| environment.hermes_home())?;
+    let state = environment
+        .state_dir()
+        .unwrap_or_else(|| home.join("hermes-proxyd"));
+    Some(StoreFiles::locate(environment, &home, &state))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Builds the provider as the daemon does.
+fn serve(name: &ProviderName, settings: &Provider, files: Option<&StoreFiles>) -> Served {
+    let trust = trust(settings, files);
+    let built = provider::client_config(trust.file.as_deref())
+        .map_err(|error| error.to_string())
+        .and_then(|tls| {
+            let adapter = provider::build(name, settings, tls.clone(), &variable)
+                .map_err(|error| error.to_string())?;
+            Ok((adapter, tls))
+        });
+    let name = name.clone();
+    Served { name, built, trust }
+}
+
+fn trust(settings: &Provider, files: Option<&StoreFiles>) -> Trust {
+    let stored = match (&settings.kind, files) {
+        (ProviderKind::Nous { .. }, Some(files)) => stored_ca_bundle(files, "nous"),
+        (ProviderKind::Nous { .. } | ProviderKind::Static { .. }, _) => None,
+    };
+    let from_env = variable("HERMES_CA_BUNDLE").map(PathBuf::from);
+    let named = [
+        (settings.ca_file.clone(), "`ca_file` in the configuration"),
+        (stored, "Hermes Agent's login"),
+        (from_env, "HERMES_CA_BUNDLE"),
+    ];
+    let named = named.into_iter().find_map(|(file, by)| Some((file?, by)));
+    match named {
+        Some((file, named_by)) => Trust {
+            file: Some(file),
+            named_by,
+        },
+        None => Trust {
+            file: None,
+            named_by: "",
+        },
+    }
+}

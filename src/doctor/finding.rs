@@ -1,0 +1,205 @@
+//! What a check found, and what mends it.
+
+use serde::Serialize;
+
+/// One line of the doctor's: what was looked at, how it is, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The group that it stands in.
+    pub group: Group,
+    /// What was looked at; unique in its group.
+    pub name: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// The same in words: full sentences, without anything secret.
+    pub text: String,
+    /// What mends it, in this order; nothing where nothing need be done.
+    pub fix: Vec<Fix>,
+}
+
+/// The groups, in the order in which they are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// The daemon and hermesctl.
+    Program,
+    /// The configuration and the files that it names.
+    Configuration,
+    /// The logins and their ends.
+    Login,
+    /// The files that the logins lie in.
+    Store,
+    /// The way to the providers.
+    Network,
+    /// Where apps connect.
+    Listeners,
+    /// What starts the daemon, and where it lives.
+    Service,
+    /// Other programs with the same login.
+    Neighbours,
+    /// What the machine gives.
+    Machine,
+    /// The ways from containers.
+    Containers,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Good.
+    Ok,
+    /// Worth knowing, and neither good nor bad.
+    Info,
+    /// It could not be looked at, or need not be.
+    Skip,
+    /// It works, but should be mended.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fix {
+    /// A command, on one line, that can be copied.
+    Run(String),
+    /// Lines for the configuration file, that can be copied.
+    Configure(Vec<String>),
+    /// What no line can do.
+    Advice(String),
+}
+
+/// What the worst of it means for the one who asked, as `hermesctl` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing failed.
+    Nothing,
+    /// The configuration has mistakes.
+    Configuration,
+    /// The daemon does not run.
+    NotRunning,
+    /// The default provider needs a login.
+    Login,
+    /// Something else failed.
+    Other,
+}
+
+/// All that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The worst verdict: `ok`, `warn` or `fail`.
+    pub verdict: Verdict,
+    /// The findings, by groups.
+    pub findings: Vec<Finding>,
+    /// Why it is as bad as it is.
+    #[serde(skip)]
+    pub cause: Cause,
+}
+
+impl Finding {
+    /// A finding without a fix.
+    pub(super) fn new(
+        group: Group,
+        name: impl Into<String>,
+        verdict: Verdict,
+        text: impl Into<String>,
+    ) -> Self {
+        Self {
+            group,
+            name: name.into(),
+            verdict,
+            text: text.into(),
+            fix: Vec::new(),
+        }
+    }
+
+    /// The same with one more thing to do.
+    pub(super) fn fix(mut self, fix: Fix) -> Self {
+        self.fix.push(fix);
+        self
+    }
+
+    /// The same with a command.
+    pub(super) fn run(self, command: impl Into<String>) -> Self {
+        self.fix(Fix::Run(command.into()))
+    }
+
+    /// The same with more things to do.
+    pub(super) fn fixes(mut self, fixes: impl IntoIterator<Item = Fix>) -> Self {
+        self.fix.extend(fixes);
+        self
+    }
+
+    /// The same with advice.
+    pub(super) fn advice(self, text: impl Into<String>) -> Self {
+        self.fix(Fix::Advice(text.into()))
+    }
+}
+
+impl Group {
+    /// The heading.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Configuration => "configuration",
+            Self::Login => "login",
+            Self::Store => "store",
+            Self::Network => "network",
+            Self::Listeners => "listeners",
+            Self::Service => "service",
+            Self::Neighbours => "neighbours",
+            Self::Machine => "machine",
+            Self::Containers => "containers",
+        }
+    }
+
+    /// Findings of this group, for short.
+    pub(super) fn finds(
+        self,
+        name: impl Into<String>,
+        verdict: Verdict,
+        text: impl Into<String>,
+    ) -> Finding {
+        Finding::new(self, name, verdict, text)
+    }
+}
+
+impl Report {
+    /// Puts the findings in order and judges them.
+    pub(super) fn new(mut findings: Vec<Finding>, default_provider: &str) -> Self {
+        findings.sort_by_key(|finding| finding.group);
+        let worst = findings.iter().map(|finding| finding.verdict).max();
+        let verdict = match worst {
+            Some(verdict @ (Verdict::Warn | Verdict::Fail)) => verdict,
+            Some(Verdict::Ok | Verdict::Info | Verdict::Skip) | None => Verdict::Ok,
+        };
+        let failed = |group: Group, name: Option<&str>| {
+            findings.iter().any(|finding| {
+                finding.verdict == Verdict::Fail
+                    && finding.group == group
+                    && name.is_none_or(|name| finding.name == name)
+            })
+        };
+        let cause = if verdict != Verdict::Fail {
+            Cause::Nothing
+        } else if failed(Group::Configuration, None) {
+            Cause::Configuration
+        } else if failed(Group::Program, Some(RUNNING)) {
+            Cause::NotRunning
+        } else if failed(Group::Login, Some(default_provider)) {
+            Cause::Login
+        } else {
+            Cause::Other
+        };
+        Self {
+            verdict,
+            findings,
+            cause,
+        }
+    }
+}
+
+/// The finding that tells whether the daemon runs.
+pub(super) const RUNNING: &str = "hermes-proxyd";

@@ -1,0 +1,91 @@
+//! What the machine gives: room on the disk, and descriptors for connections.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::facts::Facts;
+use super::system::{self, Room};
+use super::{Finding, Group, Verdict, on_a_thread};
+
+const GROUP: Group = Group::Machine;
+const MIB: u64 = 1024 * 1024;
+/// A store with room for its next version, and our own files.
+const NEEDED: u64 = MIB;
+/// From here on it is time to make room.
+const SCARCE: u64 = 64 * MIB;
+/// Each connection may have one to the provider; files and sockets of the daemon's own come on top.
+const OWN_DESCRIPTORS: u64 = 64;
+
+pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+    on_a_thread(facts, |facts| {
+        let mut findings = Vec::new();
+        if let Some(files) = &facts.files {
+            let state = files.own.parent();
+            let store = files.active.parent();
+            findings.extend(state.map(|folder| disk("state folder", folder)));
+            findings.extend(store.map(|folder| disk("store's folder", folder)));
+        }
+        findings.extend(descriptors(facts));
+        findings
+    })
+    .await
+}
+
+/// The folder, or the nearest one above it that is there.
+fn nearest(folder: &Path) -> &Path {
+    let mut there = folder.ancestors();
+    there.find(|folder| folder.is_dir()).unwrap_or(folder)
+}
+
+fn disk(what: &str, folder: &Path) -> Finding {
+    let there = nearest(folder);
+    let shown = folder.display();
+    let found = |verdict, text: String| GROUP.finds(what, verdict, text);
+    let look = format!("df -h {}", system::quoted(there));
+    let Some(room) = system::room(there) else {
+        let text = format!("The disk of {shown} does not tell how full it is.");
+        return found(Verdict::Skip, text);
+    };
+    if room.is_read_only {
+        let text =
+            format!("{shown} lies on a disk that is mounted read-only: no login can be saved.");
+        return found(Verdict::Fail, text).run(format!("findmnt -T {}", system::quoted(there)));
+    }
+    if let Err(error) = system::can_write(there) {
+        let text = format!("{shown} can't be written: {error}.");
+        return found(Verdict::Fail, text).run(format!("ls -ld {}", system::quoted(there)));
+    }
+    let Room { bytes, files, .. } = room;
+    if bytes < NEEDED || files == Some(0) {
+        let text = format!("The disk of {shown} is full: a renewed login can't be saved.");
+        return found(Verdict::Fail, text).run(look);
+    }
+    let text = format!("{shown} has {} MiB left.", bytes / MIB);
+    if bytes < SCARCE {
+        return found(Verdict::Warn, text).run(look);
+    }
+    found(Verdict::Ok, text)
+}
+
+fn descriptors(facts: &Facts) -> Option<Finding> {
+    let name = "descriptors";
+    let connections = u64::try_from(facts.config.limits.connections).ok()?;
+    let needed = connections * 2 + OWN_DESCRIPTORS;
+    let pid = facts.running()?.hello.pid;
+    let limit = system::descriptor_limit(pid)?;
+    if limit >= needed {
+        let text = format!("hermes-proxyd may have {limit}, enough for {connections} connections.");
+        return Some(GROUP.finds(name, Verdict::Ok, text));
+    }
+    let text = format!(
+        "hermes-proxyd may have {limit}, and `limits.connections` = {connections} can take {needed}."
+    );
+    let finding = GROUP.finds(name, Verdict::Warn, text);
+    Some(
+        finding
+            .advice(format!(
+                "Put LimitNOFILE={needed} into the service, or lower `limits.connections`:"
+            ))
+            .run("systemctl --user edit hermes-proxyd"),
+    )
+}

@@ -1,0 +1,111 @@
+//! `hermesctl doctor`: looks at everything that can be wrong, says what is, and how to mend it.
+//!
+//! It never changes anything, renews no token, spends nothing and shows no secret. The checks run
+//! side by side, each with a limit, with a running daemon or without one.
+//!
+//! - `facts`: what all checks look at: the configuration, the running daemon, the files.
+//! - one file for each group of checks; a check makes [`Finding`]s.
+//! - `system`: what only one platform tells.
+
+mod command;
+mod configuration;
+mod containers;
+mod facts;
+mod finding;
+mod login;
+mod machine;
+mod neighbours;
+mod network;
+mod ports;
+mod program;
+mod service;
+mod store;
+mod system;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use self::facts::Facts;
+pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
+
+/// No group may take longer: what hangs here would hang the daemon too, and is told.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Questions {
+    /// The configuration file, if not the one of the running daemon or the default one.
+    pub config: Option<PathBuf>,
+    /// Only the ways from containers, in detail.
+    pub containers_only: bool,
+}
+
+type Check = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
+
+/// Looks at everything; takes less than 15 s even when nothing answers.
+pub async fn examine(questions: Questions) -> Report {
+    let facts = Arc::new(Facts::gather(questions.config.as_deref()).await);
+    let default = facts.config.default_provider.to_string();
+    let (group, detail) = (Group::Containers, containers::examine(facts.clone(), true));
+    if questions.containers_only {
+        return Report::new(within(group, Box::pin(detail)).await, &default);
+    }
+    drop(detail);
+    let checks: [(Group, Check); 9] = [
+        (
+            Group::Configuration,
+            Box::pin(configuration::examine(facts.clone())),
+        ),
+        (Group::Login, Box::pin(login::examine(facts.clone()))),
+        (Group::Store, Box::pin(store::examine(facts.clone()))),
+        (Group::Network, Box::pin(network::examine(facts.clone()))),
+        (Group::Listeners, Box::pin(ports::examine(facts.clone()))),
+        (Group::Service, Box::pin(service::examine(facts.clone()))),
+        (
+            Group::Neighbours,
+            Box::pin(neighbours::examine(facts.clone())),
+        ),
+        (Group::Machine, Box::pin(machine::examine(facts.clone()))),
+        (
+            Group::Containers,
+            Box::pin(containers::examine(facts.clone(), false)),
+        ),
+    ];
+    let checks = checks.map(|(group, check)| within(group, check));
+    let mut findings = program::examine(&facts);
+    findings.extend(join_all(checks).await.concat());
+    Report::new(findings, &default)
+}
+
+async fn within(group: Group, check: Check) -> Vec<Finding> {
+    timeout(LIMIT, check).await.unwrap_or_else(|_| {
+        let text = format!(
+            "These checks did not end within {} s; a file system or a service hangs.",
+            LIMIT.as_secs()
+        );
+        vec![group.finds("time", Verdict::Fail, text).advice(
+            "See whether the home folder lies on a network that is down: `df ~` must answer.",
+        )]
+    })
+}
+
+/// Runs a check that reads files, which may hang.
+async fn on_a_thread(
+    facts: Arc<Facts>,
+    check: impl FnOnce(&Facts) -> Vec<Finding> + Send + 'static,
+) -> Vec<Finding> {
+    let done = tokio::task::spawn_blocking(move || check(&facts)).await;
+    done.unwrap_or_default()
+}
+
+/// An error's text with a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut rest = text.trim_end_matches('.').chars();
+    let first = rest.next().map(|c| c.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), rest.as_str())
+}

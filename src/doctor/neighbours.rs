@@ -1,0 +1,255 @@
+//! Other programs with the same login: running ones, and files with a copy of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::facts::Facts;
+use super::system::{self, Process};
+use super::{Finding, Group, Verdict, on_a_thread};
+use crate::credentials::StoreFiles;
+use crate::credentials::inspection;
+use crate::paths::Environment;
+use crate::provider::Adapter;
+
+const GROUP: Group = Group::Neighbours;
+
+pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+    on_a_thread(facts, |facts| {
+        let mut findings = processes(facts);
+        findings.extend(copies(facts));
+        findings
+    })
+    .await
+}
+
+/// What a process has to do with the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// hermes-proxyd, as a daemon.
+    Daemon,
+    /// The proxy of Hermes Agent.
+    HermesProxy,
+    /// Hermes Agent in another part.
+    Hermes,
+    /// Whatever has the store or its lock open.
+    Reader,
+}
+
+fn processes(facts: &Facts) -> Vec<Finding> {
+    let ours = facts.running().map(|answers| answers.hello.pid);
+    let Some(processes) = system::processes() else {
+        let text = "This system does not tell which programs run.";
+        return vec![GROUP.finds("programs", Verdict::Skip, text)];
+    };
+    let watched = watched(facts);
+    let mut findings: Vec<Finding> = Vec::new();
+    for process in processes {
+        if Some(process.pid) == ours || process.pid == std::process::id() {
+            continue;
+        }
+        let opens = system::open_files(process.pid);
+        let reads = opens.iter().any(|file| watched.contains(file));
+        let role = role(&process.arguments)
+            .filter(|_| reads || !is_of_another_home(&process, facts))
+            .or_else(|| reads.then_some(Role::Reader));
+        findings.extend(role.and_then(|role| running(role, &process, ours)));
+    }
+    if findings.is_empty() {
+        let text = "No other program that renews this login runs.";
+        findings.push(GROUP.finds("programs", Verdict::Ok, text));
+    }
+    findings
+}
+
+/// Whether the program is known to use other logins than ours.
+fn is_of_another_home(process: &Process, facts: &Facts) -> bool {
+    let Some(variables) = system::environment(process.pid) else {
+        return false;
+    };
+    let theirs = Environment::from_lookup(|name| {
+        let mut variables = variables.iter();
+        let found = variables.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        found.map(Into::into)
+    });
+    let ours = &facts.environment;
+    let same_hermes = facts.files.as_ref().is_some_and(|files| {
+        let home = theirs.hermes_home();
+        let stores = [&files.active, &files.global];
+        stores.iter().any(|store| store.parent() == home.as_deref())
+    });
+    !same_hermes && theirs.state_dir() != ours.state_dir()
+}
+
+/// The files that only a program with our login has open.
+fn watched(facts: &Facts) -> Vec<PathBuf> {
+    let Some(files) = &facts.files else {
+        return Vec::new();
+    };
+    let stores = [&files.own, &files.active, &files.global];
+    let pairs = stores
+        .into_iter()
+        .flat_map(|store| [store.clone(), inspection::lock_of(store)]);
+    pairs
+        .map(|file| file.canonicalize().unwrap_or(file))
+        .collect()
+}
+
+/// What a command line is of: the program itself, or an interpreter's script.
+fn role(arguments: &[String]) -> Option<Role> {
+    let name = |argument: &String| {
+        let name = Path::new(argument).file_name()?.to_str()?;
+        Some(name.trim_end_matches(".exe").to_owned())
+    };
+    let program = name(arguments.first()?)?;
+    if program == "hermes-proxyd" {
+        let helps = ["bridge", "--control-stdio", "--check"];
+        let helps = arguments.iter().any(|one| helps.contains(&one.as_str()));
+        return (!helps).then_some(Role::Daemon);
+    }
+    let interpreted = program.starts_with("python") || program == "uv";
+    let at = if program == "hermes" {
+        0
+    } else if interpreted {
+        let script = |one: &String| name(one).is_some_and(|name| name == "hermes");
+        let module = |one: &String| one.starts_with("hermes_cli");
+        arguments
+            .iter()
+            .position(|one| script(one) || module(one))?
+    } else {
+        return None;
+    };
+    let is_proxy = arguments.get(at + 1).is_some_and(|verb| verb == "proxy");
+    Some(if is_proxy {
+        Role::HermesProxy
+    } else {
+        Role::Hermes
+    })
+}
+
+fn running(role: Role, process: &Process, ours: Option<u32>) -> Option<Finding> {
+    let pid = process.pid;
+    match role {
+        Role::Daemon => {
+            let text = if ours.is_some() {
+                "A second hermes-proxyd runs beside the one that hermesctl talks to."
+            } else {
+                "A hermes-proxyd runs that hermesctl does not find; it has another \
+                 XDG_RUNTIME_DIR or HOME."
+            };
+            let finding = GROUP.finds(format!("hermes-proxyd {pid}"), Verdict::Warn, text);
+            Some(finding.run(format!("kill {pid}")))
+        }
+        Role::HermesProxy => {
+            let text = "The proxy of Hermes Agent runs. It takes turns with us at renewing the \
+                        login, but wants the same port, and is not needed any more.";
+            let finding = GROUP.finds(format!("hermes proxy {pid}"), Verdict::Warn, text);
+            Some(finding.run(format!("kill {pid}")))
+        }
+        Role::Hermes => {
+            let text = "Hermes Agent runs, and takes turns with us at renewing the login.";
+            Some(GROUP.finds(format!("hermes {pid}"), Verdict::Info, text))
+        }
+        Role::Reader => {
+            let name = system::process_name(pid)?;
+            let text = format!("{name} has the store or its lock open.");
+            Some(GROUP.finds(format!("process {pid}"), Verdict::Info, text))
+        }
+    }
+}
+
+/// Stores that hold the same refresh token: whoever spends it second ends the login.
+fn copies(facts: &Facts) -> Vec<Finding> {
+    let Some(files) = &facts.files else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    for served in &facts.providers {
+        if let Ok((adapter, _)) = &served.built {
+            findings.extend(copies_of(served.name.as_str(), &**adapter, files));
+        }
+    }
+    findings
+}
+
+fn copies_of(name: &str, adapter: &dyn Adapter, files: &StoreFiles) -> Option<Finding> {
+    let mut holders: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for store in known_stores(files) {
+        if let Some(token) = inspection::refresh_fingerprint(&store, adapter) {
+            holders.entry(token).or_default().push(store);
+        }
+    }
+    if holders.is_empty() {
+        return None;
+    }
+    let label = format!("copies of {name}");
+    let Some(copied) = holders.values().find(|stores| stores.len() > 1) else {
+        let text = "No other known store holds the same login.";
+        return Some(GROUP.finds(label, Verdict::Ok, text));
+    };
+    let list: Vec<_> = copied
+        .iter()
+        .map(|store| store.display().to_string())
+        .collect();
+    let text = format!(
+        "{} hold the same single-use token: whoever renews it second ends the login for all.",
+        list.join(" and ")
+    );
+    let finding = GROUP.finds(label, Verdict::Fail, text);
+    Some(if copied.contains(&files.own) {
+        finding.run(format!("hermesctl auth login {name} --separate --force"))
+    } else {
+        finding.run(format!("hermesctl auth login {name} --force"))
+    })
+}
+
+/// Our store, Hermes Agent's, and those of its profiles.
+fn known_stores(files: &StoreFiles) -> Vec<PathBuf> {
+    let root = files.global.parent().unwrap_or(Path::new("/"));
+    let profiles = std::fs::read_dir(root.join("profiles"))
+        .into_iter()
+        .flatten();
+    let profiles = profiles
+        .flatten()
+        .map(|entry| entry.path().join("auth.json"));
+    let mut stores: Vec<PathBuf> = Vec::new();
+    let all = [&files.own, &files.active, &files.global];
+    for store in all.into_iter().cloned().chain(profiles) {
+        // A link to the same file is no copy.
+        let real = store.canonicalize().unwrap_or_else(|_| store.clone());
+        if !stores
+            .iter()
+            .any(|known| known.canonicalize().is_ok_and(|known| known == real))
+        {
+            stores.push(store);
+        }
+    }
+    stores
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_tell_who_renews() {
+        for (line, expected) in [
+            ("hermes-proxyd", Some(Role::Daemon)),
+            ("/usr/bin/hermes-proxyd --port 1", Some(Role::Daemon)),
+            ("hermes-proxyd bridge --to /a", None),
+            ("hermes-proxyd --control-stdio", None),
+            ("/home/u/.local/bin/hermes", Some(Role::Hermes)),
+            ("hermes proxy start", Some(Role::HermesProxy)),
+            (
+                "/venv/bin/python3 /venv/bin/hermes proxy start",
+                Some(Role::HermesProxy),
+            ),
+            ("python3 -m hermes_cli.main gateway", Some(Role::Hermes)),
+            ("vim hermes", None),
+            ("bash", None),
+        ] {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(role(&words), expected, "{line}");
+        }
+    }
+}

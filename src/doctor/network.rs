@@ -1,0 +1,373 @@
+//! The way to the providers: proxy, name, TLS, answer and clock, as the daemon's requests take it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use tokio::time::timeout;
+use url::{Host, Url};
+
+use super::command::Tool;
+use super::facts::{Facts, Served, Trust};
+use super::login::distance;
+use super::{Finding, Fix, Group, Verdict};
+use crate::clock::{Clock, SystemClock};
+use crate::credentials::inspection;
+use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
+
+const GROUP: Group = Group::Network;
+/// Longer than a name look-up takes on the worst network that is usable.
+const NAME_LIMIT: Duration = Duration::from_secs(4);
+/// The same for an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(8);
+/// A clock is read to the second, and the answer is some time under way.
+const TOLERATED: i64 = 30;
+/// From here on tokens count as expired, or as living when they don't.
+const HARMFUL: i64 = 300;
+
+pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+    let mut findings = proxies(&facts);
+    for served in &facts.providers {
+        findings.extend(trust(served));
+    }
+    let targets = targets(facts.clone()).await;
+    let names: BTreeSet<_> = targets
+        .iter()
+        .filter_map(|(_, address)| name_to_resolve(&address.url))
+        .collect();
+    let names = join_all(names.into_iter().map(resolve));
+    let asked = targets.into_iter().filter_map(|(number, address)| {
+        let served = facts.providers.get(number)?;
+        Some(ask(served, address))
+    });
+    let answers = join_all(asked);
+    let (names, answers) = tokio::join!(names, answers);
+    let lost: Vec<_> = names
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Fail)
+        .map(|finding| finding.name.clone())
+        .collect();
+    findings.extend(names);
+    let mut clocks = Vec::new();
+    for (place, finding, clock) in answers.into_iter().flatten() {
+        let is_lost = finding.verdict == Verdict::Fail && lost.contains(&name_label(&place));
+        findings.push(if is_lost {
+            let text = format!("Without the name {place} nobody can be asked.");
+            GROUP.finds(finding.name, Verdict::Skip, text)
+        } else {
+            finding
+        });
+        clocks.extend(clock);
+    }
+    findings.push(clock(&clocks).await);
+    findings
+}
+
+/// What is asked, with its provider's number. Reads files, which may hang.
+async fn targets(facts: Arc<Facts>) -> Vec<(usize, Address)> {
+    let found = tokio::task::spawn_blocking(move || {
+        let served = facts.providers.iter().enumerate();
+        served
+            .flat_map(|(number, served)| {
+                let addresses = addresses(served, &facts).into_iter();
+                addresses.map(move |address| (number, address))
+            })
+            .collect()
+    });
+    found.await.unwrap_or_default()
+}
+
+/// The name in a URL that we have to resolve ourselves: behind a proxy that is the proxy's part.
+fn name_to_resolve(url: &str) -> Option<String> {
+    if probe::proxy_for(url).is_some() {
+        return None;
+    }
+    match Url::parse(url).ok()?.host()? {
+        Host::Domain("localhost") | Host::Ipv4(_) | Host::Ipv6(_) => None,
+        Host::Domain(name) => Some(name.to_owned()),
+    }
+}
+
+/// Where the provider is reached; the running daemon knows best where requests go.
+fn addresses(served: &Served, facts: &Facts) -> Vec<Address> {
+    let Ok((adapter, _)) = &served.built else {
+        return Vec::new();
+    };
+    let files = facts.files.as_ref();
+    let inspection = files.and_then(|files| inspection::inspect(files, &**adapter, facts.now));
+    let login = inspection.and_then(|inspection| inspection.login);
+    let login = login.map(|look| look.login).unwrap_or_default();
+    let mut addresses = adapter.addresses(&login);
+    let in_use = facts.running().and_then(|answers| {
+        let mut providers = answers.status.providers.iter();
+        let provider = providers.find(|provider| provider.name == served.name.as_str())?;
+        provider.base_url.clone()
+    });
+    if let (Some(url), Some(inference)) = (
+        in_use,
+        addresses
+            .iter_mut()
+            .find(|address| address.what == "inference"),
+    ) {
+        inference.url = url;
+    }
+    addresses
+}
+
+/// `host:port` of a URL, which may hold a password before them.
+fn place(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or("?");
+    match url.as_ref().and_then(Url::port) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn proxies(facts: &Facts) -> Vec<Finding> {
+    let here = probe::proxies(&|name| std::env::var(name).ok());
+    let list = |proxies: &BTreeMap<String, String>| {
+        let named = proxies.iter().map(|(name, via)| format!("{name} is {via}"));
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let Some(answers) = facts.running() else {
+        if here.is_empty() {
+            return Vec::new();
+        }
+        let text = format!(
+            "In this shell {}; a service has its own environment.",
+            list(&here)
+        );
+        let finding = GROUP.finds("proxy", Verdict::Info, text);
+        return vec![finding.fixes(carry(facts))];
+    };
+    let there = &answers.status.daemon.proxies;
+    if here == *there {
+        let text = format!("{}, here and in hermes-proxyd.", list(&here));
+        let finding = GROUP.finds("proxy", Verdict::Info, text);
+        return [finding].into_iter().filter(|_| !here.is_empty()).collect();
+    }
+    if here.is_empty() {
+        let text = format!(
+            "In hermes-proxyd {}; in this shell there is none.",
+            list(there)
+        );
+        return vec![GROUP.finds("proxy", Verdict::Info, text)];
+    }
+    let theirs = if there.is_empty() {
+        "hermes-proxyd has none".to_owned()
+    } else {
+        format!("in hermes-proxyd {}", list(there))
+    };
+    let text = format!("In this shell {}, and {theirs}.", list(&here));
+    let finding = GROUP.finds("proxy", Verdict::Warn, text);
+    vec![finding.fixes(carry(facts)).fixes(facts.restart())]
+}
+
+/// An installation takes the variables of this shell along.
+fn carry(facts: &Facts) -> Option<Fix> {
+    let installed = facts.installed().is_some();
+    installed.then(|| Fix::Run("hermesctl service install".to_owned()))
+}
+
+fn trust(served: &Served) -> Option<Finding> {
+    let name = format!("trust of {}", served.name);
+    let Trust { file, named_by } = &served.trust;
+    match (&served.built, file) {
+        (Err(error), Some(file)) => {
+            let text = format!("{}.", error.trim_end_matches('.'));
+            let finding = GROUP.finds(name, Verdict::Fail, text);
+            Some(finding.advice(format!(
+                "{} is named by {named_by}: correct it there.",
+                file.display()
+            )))
+        }
+        (Err(error), None) => {
+            let text = format!("{}.", error.trim_end_matches('.'));
+            let finding = GROUP.finds(name, Verdict::Fail, text);
+            Some(finding.run("hermes-proxyd --check"))
+        }
+        (Ok(_), Some(file)) => {
+            let text = format!(
+                "{} is trusted beside the system's certificates, as {named_by} says.",
+                file.display()
+            );
+            Some(GROUP.finds(name, Verdict::Info, text))
+        }
+        (Ok(_), None) => None,
+    }
+}
+
+fn name_label(name: &str) -> String {
+    format!("name {name}")
+}
+
+async fn resolve(name: String) -> Finding {
+    let label = name_label(&name);
+    let found = timeout(NAME_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await;
+    let why = match found {
+        Ok(Ok(addresses)) => {
+            let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+            if let Some(first) = addresses.first() {
+                let text = match addresses.len() - 1 {
+                    0 => format!("It is {first}."),
+                    more => format!("It is {first} (and {more} more)."),
+                };
+                return GROUP.finds(label, Verdict::Ok, text);
+            }
+            "it has no address".to_owned()
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", NAME_LIMIT.as_secs()),
+    };
+    let text = format!("The name can't be resolved: {why}.");
+    GROUP
+        .finds(label, Verdict::Fail, text)
+        .run(format!("getent hosts {name}"))
+        .advice("If that is silent too, the machine is offline, or its DNS server does not answer.")
+}
+
+/// How far the other side's clock is ahead of ours, in seconds.
+struct Offset {
+    host: String,
+    seconds: i64,
+    theirs: DateTime<Utc>,
+}
+
+async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Option<Offset>)> {
+    let (_, tls) = served.built.as_ref().ok()?;
+    let label = format!("{} {}", served.name, address.what);
+    let host = place(&address.url);
+    let before = SystemClock.now();
+    let answer = probe::probe(&address.url, tls.clone(), ANSWER_LIMIT).await;
+    let took = SystemClock.now() - before;
+    let via = probe::proxy_for(&address.url);
+    let via = via.map(|via| format!(" through the proxy {via}"));
+    let via = via.unwrap_or_default();
+    let (finding, offset) = match answer {
+        Ok(seen) => {
+            let offset = seen.date.map(|theirs| Offset {
+                host: host.clone(),
+                seconds: (theirs - (before + took / 2)).num_seconds(),
+                theirs,
+            });
+            let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
+            (judge(label, &text, &seen), offset)
+        }
+        Err(error) => {
+            let text = format!("{host} can't be reached{via}: {error}.");
+            let finding = GROUP.finds(label, Verdict::Fail, text);
+            (advise(finding, &error, served, &host), None)
+        }
+    };
+    let name = Url::parse(&address.url).ok()?.host_str()?.to_owned();
+    Some((name, finding, offset))
+}
+
+fn judge(label: String, text: &str, seen: &Seen) -> Finding {
+    if let Some(host) = &seen.redirected_to {
+        let text = format!("{text}, but sends us on to {host}.");
+        let finding = GROUP.finds(label, Verdict::Warn, text);
+        return finding
+            .advice("A network that wants you to sign in does so: open a web page first.");
+    }
+    match seen.status {
+        407 => GROUP
+            .finds(
+                label,
+                Verdict::Fail,
+                format!("{text}: the proxy wants a password."),
+            )
+            .advice("Put user and password into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT."),
+        500..=599 => {
+            let text = format!("{text}, with an error of its own ({}).", seen.status);
+            let finding = GROUP.finds(label, Verdict::Warn, text);
+            finding.advice("Nothing here can mend that; hermes-proxyd goes on trying.")
+        }
+        _ => GROUP.finds(label, Verdict::Ok, format!("{text}.")),
+    }
+}
+
+fn advise(finding: Finding, error: &Unreachable, served: &Served, host: &str) -> Finding {
+    let name = &served.name;
+    match error {
+        Unreachable::Certificate { fault, .. } => match fault {
+            CertificateFault::Expired | CertificateFault::NotYetValid => finding
+                .run("date")
+                .advice("If the clock is right, the other side must renew its certificate."),
+            CertificateFault::WrongName => finding.advice(format!(
+                "Somebody else answers in the place of {host}: a proxy, a captive portal, or a \
+                 wrong `base_url` or `portal_url` under [providers.{name}]."
+            )),
+            CertificateFault::UnknownIssuer | CertificateFault::Other => {
+                if served.trust.file.is_some() {
+                    return finding.advice(
+                        "The certificate is signed by neither the system's authorities nor the \
+                         file above; see the trust above.",
+                    );
+                }
+                finding
+                    .advice(
+                        "If a proxy of your company looks into TLS, trust its certificate in the \
+                         configuration; without any, install the package ca-certificates:",
+                    )
+                    .fix(Fix::Configure(vec![
+                        format!("[providers.{name}]"),
+                        "ca_file = \"~/company-ca.pem\"".to_owned(),
+                    ]))
+            }
+        },
+        Unreachable::Connect(_) | Unreachable::Tls(_) | Unreachable::TimedOut(_) => {
+            finding.run(format!("curl -sSI https://{host}"))
+        }
+    }
+}
+
+async fn clock(offsets: &[Offset]) -> Finding {
+    let name = "clock";
+    let Some(worst) = offsets.iter().max_by_key(|offset| offset.seconds.abs()) else {
+        let text = "Nobody answered with the time.";
+        return GROUP.finds(name, Verdict::Skip, text);
+    };
+    let skew = worst.seconds.abs();
+    // Two of them that disagree can't both be right.
+    let agreed = offsets
+        .iter()
+        .all(|one| (one.seconds - worst.seconds).abs() <= TOLERATED);
+    if skew <= TOLERATED {
+        let text = format!("It agrees with {}.", worst.host);
+        return GROUP.finds(name, Verdict::Ok, text);
+    }
+    let now = worst.theirs - chrono::Duration::seconds(worst.seconds);
+    let side = if worst.seconds > 0 {
+        "behind"
+    } else {
+        "ahead of"
+    };
+    let mut text = format!(
+        "It is {} {side} that of {}.",
+        distance(now, worst.theirs),
+        worst.host
+    );
+    if !agreed {
+        text.push_str(" The others disagree: it may be theirs that is wrong.");
+    }
+    let verdict = if skew > HARMFUL && agreed {
+        Verdict::Fail
+    } else {
+        Verdict::Warn
+    };
+    let synchronised = Tool::new("timedatectl")
+        .args(["show", "--property=NTP", "--property=NTPSynchronized"])
+        .output()
+        .await;
+    let finding = GROUP.finds(name, verdict, text);
+    match synchronised {
+        Some(text) if text.contains("NTP=no") => finding.run("sudo timedatectl set-ntp true"),
+        Some(_) => finding.run("timedatectl timesync-status"),
+        None => finding.advice("Set the machine's clock, or switch its synchronisation on."),
+    }
+}

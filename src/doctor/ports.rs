@@ -1,0 +1,307 @@
+//! Where apps connect: whether each listener answers, whether its guard stands, who has a port that
+//! we want, and whether there are keys where keys are needed.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::facts::{Answers, Facts};
+use super::system::{self, quoted};
+use super::{Finding, Group, Verdict};
+use crate::config::{ListenAddress, Listener};
+use crate::control::protocol::ListenerStatus;
+
+const GROUP: Group = Group::Listeners;
+/// The service is on this machine and answers `/health` from memory.
+const LIMIT: Duration = Duration::from_secs(3);
+/// A name that nobody has (RFC 2606 §2), as a page that rebinds its own would show it.
+const STRANGER: &str = "rebound.invalid";
+/// More than `/health` answers with.
+const LARGEST: u64 = 64 * 1024;
+
+pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+    let mut findings = if let Some(answers) = facts.running() {
+        let listeners = answers.status.listeners.iter();
+        let asked = listeners.map(|listener| living(listener, &facts));
+        join_all(asked).await.concat()
+    } else {
+        join_all(facts.config.listeners.iter().map(free)).await
+    };
+    findings.extend(open_to_all(&facts));
+    findings.extend(keys(&facts));
+    findings
+}
+
+/// Where a listener is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Target {
+    fn of_status(listener: &ListenerStatus) -> Option<Self> {
+        if let Some(path) = listener.address.strip_prefix("unix:") {
+            return Some(Self::Unix(path.into()));
+        }
+        let url = listener.url.strip_prefix("http://")?;
+        let address = url.strip_suffix("/v1").unwrap_or(url);
+        address.parse().ok().map(Self::Tcp)
+    }
+
+    /// What an app would call it.
+    fn host(&self) -> String {
+        match self {
+            Self::Tcp(address) => reachable(*address).to_string(),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+/// All addresses of the machine are reached at its own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// A listener of the running daemon: it answers under its own name, and not under a strange one.
+async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
+    let name = listener.address.clone();
+    if listener.waiting {
+        let text = "This machine does not have the address yet; the listener opens when it comes.";
+        return vec![GROUP.finds(name, Verdict::Info, text)];
+    }
+    let Some(target) = Target::of_status(listener) else {
+        return vec![GROUP.finds(name, Verdict::Skip, "Its address can't be asked.")];
+    };
+    let mut findings = Vec::new();
+    if let Target::Unix(path) = &target {
+        findings.extend(socket_file(path, facts));
+    }
+    let answer = get(&target, &target.host()).await;
+    let text = match &answer {
+        Ok(200) if listener.needs_key => "It answers without the client key that it should want.",
+        Ok(200) => "It answers.",
+        Ok(401) if listener.needs_key => "It answers, and wants a client key.",
+        Ok(status) => &format!("It answers /health with {status}."),
+        Err(error) => &format!("It does not answer: {error}."),
+    };
+    let good = matches!(answer, Ok(200)) != listener.needs_key && matches!(answer, Ok(200 | 401));
+    if !good {
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        findings.push(finding.fixes(facts.restart()));
+        return findings;
+    }
+    findings.push(GROUP.finds(name.clone(), Verdict::Ok, text));
+    findings.extend(guard(&name, &target).await);
+    findings
+}
+
+async fn guard(name: &str, target: &Target) -> Option<Finding> {
+    let label = format!("guard of {name}");
+    match get(target, STRANGER).await {
+        Ok(401 | 403) => {
+            let text = "Requests under a strange host name are refused.";
+            Some(GROUP.finds(label, Verdict::Ok, text))
+        }
+        Ok(status) => {
+            let text = format!(
+                "A request under a strange host name was answered with {status}: a web page could \
+                 ask."
+            );
+            let finding = GROUP.finds(label, Verdict::Fail, text);
+            Some(finding.advice(
+                "That is a defect, or another program answers there. Please report it with the \
+                 output of `hermesctl doctor --json`.",
+            ))
+        }
+        Err(_) => None,
+    }
+}
+
+fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
+    let name = format!("mode of {}", path.display());
+    let Some(attributes) = system::attributes(path) else {
+        let text = "The socket's file is not there: somebody has removed it.";
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        return Some(finding.fixes(facts.restart()));
+    };
+    let wanted = facts
+        .config
+        .listeners
+        .iter()
+        .find_map(|listener| match &listener.address {
+            ListenAddress::Unix { path: own, mode } if own == path => Some(*mode),
+            ListenAddress::Unix { .. } | ListenAddress::Ip(_) | ListenAddress::Interface { .. } => {
+                None
+            }
+        })?;
+    let mode = attributes.mode & 0o777;
+    if mode == wanted {
+        let text = format!("It is {mode:04o}, as configured.");
+        return Some(GROUP.finds(name, Verdict::Ok, text));
+    }
+    let text = format!("It is {mode:04o}, and the configuration says {wanted:04o}.");
+    let finding = GROUP.finds(name, Verdict::Warn, text);
+    Some(finding.run(format!("chmod {wanted:04o} {}", quoted(path))))
+}
+
+/// Asks `/health` under this name; the status.
+async fn get(target: &Target, host: &str) -> Result<u16, String> {
+    let asking = async {
+        match target {
+            Target::Tcp(address) => {
+                let stream = TcpStream::connect(reachable(*address)).await?;
+                exchange(stream, host).await
+            }
+            Target::Unix(path) => exchange(system::connect(path).await?, host).await,
+        }
+    };
+    let answer = timeout(LIMIT, asking).await;
+    let answer = answer.map_err(|_| format!("silent for {} s", LIMIT.as_secs()))?;
+    answer.map_err(|error: std::io::Error| error.to_string())
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+) -> std::io::Result<u16> {
+    let request = format!(
+        "GET /health HTTP/1.1\r\nhost: {host}\r\nuser-agent: {}\r\nconnection: close\r\n\r\n",
+        crate::USER_AGENT
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(LARGEST).read_to_end(&mut answer).await?;
+    let head = String::from_utf8_lossy(&answer);
+    let status = head
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.split(' ').nth(1))
+        .and_then(|status| status.parse().ok());
+    status.ok_or_else(|| std::io::Error::other("what answers there speaks no HTTP"))
+}
+
+/// A listener that the daemon would open: is its place free?
+async fn free(listener: &Listener) -> Finding {
+    let name = listener.address.to_string();
+    let taken = match &listener.address {
+        ListenAddress::Ip(address) => {
+            let address = reachable(*address);
+            let connected = timeout(LIMIT, TcpStream::connect(address)).await;
+            matches!(connected, Ok(Ok(_))).then(|| Target::Tcp(address))
+        }
+        ListenAddress::Unix { path, .. } => {
+            let connected = timeout(LIMIT, system::connect(path)).await;
+            matches!(connected, Ok(Ok(_))).then(|| Target::Unix(path.clone()))
+        }
+        ListenAddress::Interface { .. } => None,
+    };
+    let Some(target) = taken else {
+        return GROUP.finds(name, Verdict::Ok, "It is free for hermes-proxyd.");
+    };
+    let holder = match &target {
+        Target::Tcp(address) => system::port_holder(address.port()),
+        Target::Unix(_) => None,
+    };
+    let (who, pid) = match holder {
+        Some((name, pid)) => (format!("{name} (process {pid})"), Some(pid)),
+        None => ("Another program".to_owned(), None),
+    };
+    let text = format!("{who} has it, so hermes-proxyd can't start.");
+    let finding = GROUP.finds(name, Verdict::Fail, text);
+    match pid {
+        Some(pid) => finding.run(format!("kill {pid}")),
+        None => finding.run("ss -ltnp"),
+    }
+    .advice("Or choose another `address` under [[listen]] in the configuration.")
+}
+
+fn open_to_all(facts: &Facts) -> Vec<Finding> {
+    let open = facts.config.listeners.iter().filter(|listener| {
+        listener.allow_unauthenticated
+            && listener.address.is_reachable_by_others()
+            && !listener.needs_key()
+    });
+    open.map(|listener| {
+        let name = format!("access to {}", listener.address);
+        let text = "Everyone who can reach it may use your subscription \
+                    (`allow_unauthenticated`).";
+        GROUP
+            .finds(name, Verdict::Warn, text)
+            .run("hermesctl clients add my-app")
+            .advice("Then take `allow_unauthenticated` out of the configuration and restart.")
+    })
+    .collect()
+}
+
+/// Whether there are client keys where they are needed, and whether their file is private.
+fn keys(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let files = facts.files.as_ref();
+    let file = files.map(|files| files.own.with_file_name("clients.json"));
+    if let Some(file) = &file {
+        findings.extend(key_file(file));
+    }
+    let imported = files.map(|files| files.active.with_file_name("proxy-clients.json"));
+    findings.extend(imported.and_then(|file| key_file(&file)));
+
+    let needs_key = match facts.running() {
+        Some(answers) => answers.status.listeners.iter().any(|one| one.needs_key),
+        None => facts.config.listeners.iter().any(Listener::needs_key),
+    };
+    if !needs_key {
+        return findings;
+    }
+    let of_daemon = facts
+        .running()
+        .and_then(|answers: &Answers| answers.clients);
+    let count = of_daemon.or_else(|| count_keys(&file?));
+    if count.unwrap_or_default() == 0 {
+        let text = "A listener lets in only apps with a client key, and there is none yet.";
+        let finding = GROUP.finds("client keys", Verdict::Fail, text);
+        findings.push(finding.run("hermesctl clients add my-app"));
+    } else {
+        let text = format!("There are {} client keys.", count.unwrap_or_default());
+        findings.push(GROUP.finds("client keys", Verdict::Ok, text));
+    }
+    findings
+}
+
+fn key_file(file: &Path) -> Option<Finding> {
+    let attributes = system::attributes(file)?;
+    let name = file.display().to_string();
+    if attributes.user != system::our_user() && system::our_user() != 0 {
+        let text = format!("It belongs to another user (id {}).", attributes.user);
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let ours = system::our_user();
+        return Some(finding.run(format!("sudo chown {ours} {}", quoted(file))));
+    }
+    if !system::is_open(attributes.mode) {
+        return None;
+    }
+    let ours = file.file_name().is_some_and(|name| name == "clients.json");
+    let (verdict, then) = if ours {
+        (Verdict::Fail, ", and hermes-proxyd does not start with it")
+    } else {
+        (Verdict::Warn, "")
+    };
+    let text = format!("Others can read it (mode {:04o}){then}.", attributes.mode);
+    let finding = GROUP.finds(name, verdict, text);
+    Some(finding.run(format!("chmod 600 {}", quoted(file))))
+}
+
+fn count_keys(file: &Path) -> Option<usize> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let document: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(document.get("clients")?.as_array()?.len())
+}

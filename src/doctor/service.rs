@@ -1,0 +1,234 @@
+//! What starts the daemon and where it lives: the service, lingering, the journal, and the folder
+//! of the control socket.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::command::Tool;
+use super::facts::{Daemon, Facts};
+use super::system::{self, quoted};
+use super::{Finding, Group, Verdict, on_a_thread, sentence};
+use crate::service::{Manager, ServiceError, State};
+
+const GROUP: Group = Group::Service;
+/// A service that was restarted more often has a reason that should be looked for.
+const USUAL_RESTARTS: u32 = 3;
+
+pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &facts.service {
+        None => {
+            let text = "The service manager did not answer in time.";
+            let finding = GROUP.finds("service", Verdict::Warn, text);
+            findings.push(finding.run("hermesctl service status"));
+        }
+        Some(Err(error)) => findings.push(no_manager(error)),
+        Some(Ok(state)) => {
+            findings.extend(of_state(state, &facts));
+            if state.manager == Manager::Systemd {
+                findings.extend(restarts(state).await);
+                findings.extend(journal().await);
+            }
+        }
+    }
+    findings.extend(on_a_thread(facts, session).await);
+    findings
+}
+
+fn no_manager(error: &ServiceError) -> Finding {
+    let verdict = match error {
+        ServiceError::NoManager { .. } | ServiceError::Unsupported { .. } => Verdict::Skip,
+        ServiceError::Unreachable { .. }
+        | ServiceError::NoHome
+        | ServiceError::NotInstalled
+        | ServiceError::Tool { .. }
+        | ServiceError::TooLong { .. }
+        | ServiceError::Refused { .. }
+        | ServiceError::File { .. } => Verdict::Warn,
+    };
+    let text = sentence(&error.to_string());
+    let finding = GROUP.finds("service", verdict, text);
+    match error.hint() {
+        Some(hint) => finding.advice(hint),
+        None => finding,
+    }
+}
+
+fn of_state(state: &State, facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![installed(state, facts)];
+    if state.file.is_some() {
+        findings.extend(linger(state));
+    }
+    findings
+}
+
+fn installed(state: &State, facts: &Facts) -> Finding {
+    let name = "service";
+    let found = |verdict, text: String| GROUP.finds(name, verdict, text);
+    let answering = facts.running().map(|answers| answers.hello.pid);
+    let Some(file) = &state.file else {
+        let text = "It is not installed: hermes-proxyd does not start by itself.";
+        return found(Verdict::Info, text.to_owned()).run("hermesctl service install");
+    };
+    let file = file.display();
+    let Some(running) = state.running else {
+        let why = state.last_failure.as_ref();
+        let why = why.map(|why| format!(": {}", why.trim_end_matches('.')));
+        let why = why.unwrap_or_default();
+        return match answering {
+            Some(pid) => found(
+                Verdict::Warn,
+                format!("It is installed ({file}), but process {pid} runs outside of it."),
+            )
+            .fixes(facts.restart()),
+            None if state.socket == Some(true) => found(
+                Verdict::Ok,
+                format!("It is installed ({file}), and starts with the first request."),
+            ),
+            None => found(
+                Verdict::Warn,
+                format!("It is installed ({file}), and does not run{why}."),
+            )
+            .run("hermesctl service start"),
+        };
+    };
+    if answering.is_some_and(|pid| pid != running.pid) {
+        let text = format!(
+            "It runs as process {}, and another hermes-proxyd answers hermesctl.",
+            running.pid
+        );
+        return found(Verdict::Warn, text).run("hermesctl service restart");
+    }
+    if !state.enabled {
+        let text = format!("It runs ({file}), but does not start by itself.");
+        return found(Verdict::Warn, text).run("hermesctl service install");
+    }
+    found(
+        Verdict::Ok,
+        format!("It is installed ({file}), enabled and running."),
+    )
+}
+
+/// Whether the service outlives the last session, and starts with the machine.
+fn linger(state: &State) -> Option<Finding> {
+    if state.linger? {
+        let text = "The service runs without a session, and starts with the machine.";
+        return Some(GROUP.finds("linger", Verdict::Ok, text));
+    }
+    let text = "The service ends with your last session, and does not start with the machine.";
+    let finding = GROUP.finds("linger", Verdict::Warn, text);
+    Some(finding.run("loginctl enable-linger"))
+}
+
+async fn restarts(state: &State) -> Option<Finding> {
+    state.running?;
+    let said = Tool::new("systemctl")
+        .args([
+            "--user",
+            "show",
+            "--property=NRestarts",
+            "--value",
+            "hermes-proxyd.service",
+        ])
+        .output()
+        .await?;
+    let count: u32 = said.trim().parse().ok()?;
+    if count == 0 {
+        return None;
+    }
+    let times = if count == 1 { "once" } else { "times" };
+    let number = if count == 1 {
+        String::new()
+    } else {
+        format!("{count} ")
+    };
+    let text = format!("The service manager has restarted it {number}{times}.");
+    if count <= USUAL_RESTARTS {
+        return Some(GROUP.finds("restarts", Verdict::Info, text));
+    }
+    let finding = GROUP.finds("restarts", Verdict::Warn, text);
+    Some(finding.run("journalctl --user -u hermes-proxyd -p warning"))
+}
+
+async fn journal() -> Option<Finding> {
+    let said = Tool::new("journalctl")
+        .args([
+            "--user",
+            "--unit=hermes-proxyd",
+            "--priority=err",
+            "--since=-1d",
+            "--lines=3",
+            "--output=json",
+            "--no-pager",
+            "--quiet",
+        ])
+        .output()
+        .await;
+    let name = "journal";
+    let Some(said) = said else {
+        let text = "The journal of your services can't be read here.";
+        let finding = GROUP.finds(name, Verdict::Skip, text);
+        return Some(finding.run("journalctl --user -u hermes-proxyd"));
+    };
+    let errors: Vec<_> = said.lines().filter_map(error).collect();
+    if errors.is_empty() {
+        let text = "No errors in the last day.";
+        return Some(GROUP.finds(name, Verdict::Ok, text));
+    }
+    let text = format!("The last errors: {}", errors.join("; "));
+    let finding = GROUP.finds(name, Verdict::Warn, text);
+    Some(finding.run("journalctl --user -u hermes-proxyd -p err"))
+}
+
+/// One line of the journal, with the number of its kind where it has one.
+fn error(line: &str) -> Option<String> {
+    let entry: Value = serde_json::from_str(line).ok()?;
+    let text = entry.get("MESSAGE")?.as_str()?;
+    let id = entry.get("MESSAGE_ID").and_then(Value::as_str);
+    Some(match id {
+        Some(id) => format!("{text} (MESSAGE_ID={id})"),
+        None => text.to_owned(),
+    })
+}
+
+/// The folder of the control socket.
+fn session(facts: &Facts) -> Vec<Finding> {
+    let name = "runtime folder";
+    let Some(folder) = facts.environment.runtime_dir() else {
+        let text = "There is none for the control socket.";
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        return vec![finding.advice("Set HOME, or XDG_RUNTIME_DIR.")];
+    };
+    let shown = folder.display();
+    let Some(attributes) = system::attributes(&folder) else {
+        let base = folder.parent().filter(|base| !base.is_dir());
+        let Some(base) = base else {
+            let text = format!("hermes-proxyd makes {shown} at its start.");
+            return vec![GROUP.finds(name, Verdict::Ok, text)];
+        };
+        let text = format!("{} is not there.", base.display());
+        let finding = GROUP.finds(name, Verdict::Warn, text);
+        return vec![finding.advice(
+            "Log in anew, or set XDG_RUNTIME_DIR to the folder /run/user/ID of your user.",
+        )];
+    };
+    let ours = system::our_user();
+    if attributes.user != ours && ours != 0 {
+        let text = format!("{shown} belongs to another user (id {}).", attributes.user);
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        return vec![finding.run(format!("ls -ld {}", quoted(&folder)))];
+    }
+    if system::is_open(attributes.mode) {
+        let text = format!("Others can enter {shown} (mode {:04o}).", attributes.mode);
+        let finding = GROUP.finds(name, Verdict::Warn, text);
+        return vec![finding.run(format!("chmod 700 {}", quoted(&folder)))];
+    }
+    let socket = match &facts.daemon {
+        Daemon::Running(_) => "the control socket in it answers",
+        Daemon::NotRunning | Daemon::Nowhere => "nobody listens in it",
+        Daemon::Mute(_) => "the control socket in it does not answer as it should",
+    };
+    let text = format!("{shown} is yours alone, and {socket}.");
+    vec![GROUP.finds(name, Verdict::Ok, text)]
+}

@@ -1,0 +1,353 @@
+//! The files that the logins lie in: whether they are whole and private, whether their lock works,
+//! and what a cut renewal has left.
+
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::facts::Facts;
+use super::system::{self, quoted};
+use super::{Finding, Fix, Group, Verdict, on_a_thread};
+use crate::credentials::StoreFiles;
+use crate::credentials::inspection::{self, Content, FileLook, Inspection, LoginLook};
+use crate::provider::Merge;
+
+const GROUP: Group = Group::Store;
+/// A temporary file this young is being written.
+const YOUNG: Duration = Duration::from_mins(1);
+
+pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+    on_a_thread(facts, look).await
+}
+
+fn look(facts: &Facts) -> Vec<Finding> {
+    let Some(files) = &facts.files else {
+        let text = "There is no home folder to find the logins in.";
+        let finding = GROUP.finds("place", Verdict::Fail, text);
+        return vec![
+            finding.advice("Set HOME or HERMES_HOME, or `hermes_home` in the configuration."),
+        ];
+    };
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    for served in &facts.providers {
+        let Ok((adapter, _)) = &served.built else {
+            continue;
+        };
+        let Some(inspection) = inspection::inspect(files, &**adapter, facts.now) else {
+            continue;
+        };
+        let name = served.name.as_str();
+        findings.extend(place(name, &inspection, facts));
+        let all = inspection.files.iter().chain(&inspection.mirror);
+        for file in all {
+            if seen.insert(file.path.clone()) {
+                let label = role(&file.path, files);
+                findings.extend(file_findings(file, label, name));
+            }
+        }
+        findings.extend(
+            inspection
+                .login
+                .as_ref()
+                .and_then(|login| mirror(name, login)),
+        );
+        findings.extend(
+            inspection
+                .login
+                .iter()
+                .flat_map(|login| leftovers(name, login)),
+        );
+    }
+    findings.extend(lock("lock", &files.active));
+    if files.own.exists() {
+        findings.extend(lock("own lock", &files.own));
+    }
+    if findings.is_empty() {
+        let text = "No provider has a login in a store.";
+        findings.push(GROUP.finds("place", Verdict::Skip, text));
+    }
+    findings
+}
+
+fn place(name: &str, inspection: &Inspection, facts: &Facts) -> Option<Finding> {
+    let login = inspection.login.as_ref()?;
+    let whose = if login.own {
+        "hermes-proxyd's own"
+    } else {
+        "shared with Hermes Agent"
+    };
+    let store = login.store.display();
+    let label = format!("place of {name}");
+    let theirs = facts.running().and_then(|answers| {
+        let mut providers = answers.status.providers.iter();
+        providers
+            .find(|provider| provider.name == name)?
+            .login
+            .as_ref()
+    });
+    match theirs {
+        Some(theirs) if theirs.store != login.store => {
+            let text = format!(
+                "The running hermes-proxyd uses {}, and this shell finds {store}.",
+                theirs.store.display()
+            );
+            let finding = GROUP.finds(label, Verdict::Warn, text);
+            Some(finding.advice(
+                "Set HERMES_HOME alike here and in the service, or `hermes_home` in the \
+                 configuration.",
+            ))
+        }
+        Some(_) | None => {
+            let text = format!("It lies in {store}, {whose}.");
+            Some(GROUP.finds(label, Verdict::Ok, text))
+        }
+    }
+}
+
+/// What a file is to the logins.
+fn role(path: &Path, files: &StoreFiles) -> &'static str {
+    if path == files.own {
+        "own store"
+    } else if path == files.active {
+        "store"
+    } else if path == files.global {
+        "global store"
+    } else {
+        "mirror"
+    }
+}
+
+fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
+    let path = &file.path;
+    let shown = path.display();
+    if let Content::Unusable(reason) = &file.content {
+        let text = format!("{shown} {reason}.");
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        return vec![mend_unusable(finding, path, provider)];
+    }
+    if file.content == Content::Missing {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    let Some(attributes) = system::attributes(path) else {
+        return findings;
+    };
+    let ours = system::our_user();
+    if attributes.user != ours && ours != 0 {
+        let text = format!("{shown} belongs to another user (id {}).", attributes.user);
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        findings.push(finding.run(format!("sudo chown {ours} {}", quoted(path))));
+    } else if system::is_open(attributes.mode) {
+        let text = format!("Others can read {shown} (mode {:04o}).", attributes.mode);
+        let finding = GROUP.finds(name, Verdict::Warn, text);
+        findings.push(finding.run(format!("chmod 600 {}", quoted(path))));
+    }
+    findings.extend(folder(path, name));
+    if findings.is_empty() {
+        let mode = attributes.mode;
+        let text = format!("{shown} is whole, and yours alone (mode {mode:04o}).");
+        findings.push(GROUP.finds(name, Verdict::Ok, text));
+    }
+    findings
+}
+
+fn mend_unusable(finding: Finding, path: &Path, provider: &str) -> Finding {
+    let shown = quoted(path);
+    let readable = File::open(path).is_ok();
+    if !readable {
+        let ours = system::our_user();
+        return finding
+            .run(format!("ls -l {shown}"))
+            .run(format!("sudo chown {ours} {shown}"))
+            .run(format!("chmod 600 {shown}"));
+    }
+    finding
+        .fix(Fix::Advice(
+            "Put a whole copy back; or move it away and log in anew:".to_owned(),
+        ))
+        .run(format!("mv {shown} {shown}.broken"))
+        .run(format!("hermesctl auth login {provider}"))
+}
+
+fn folder(file: &Path, of: &str) -> Option<Finding> {
+    let folder = file.parent()?;
+    let attributes = system::attributes(folder)?;
+    let name = format!("folder of the {of}");
+    let shown = folder.display();
+    if let Err(error) = system::can_write(folder) {
+        let text = format!("A renewed login could not be saved in {shown}: {error}.");
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        return Some(finding.run(format!("ls -ld {}", quoted(folder))));
+    }
+    if attributes.mode & 0o022 != 0 {
+        let text = format!(
+            "Others can put files into {shown} (mode {:04o}), and so replace your login.",
+            attributes.mode
+        );
+        let finding = GROUP.finds(name, Verdict::Fail, text);
+        return Some(finding.run(format!("chmod 700 {}", quoted(folder))));
+    }
+    if attributes.mode & 0o055 != 0 {
+        let text = format!(
+            "Others can look into {shown} (mode {:04o}).",
+            attributes.mode
+        );
+        let finding = GROUP.finds(name, Verdict::Warn, text);
+        return Some(finding.run(format!("chmod 700 {}", quoted(folder))));
+    }
+    None
+}
+
+fn mirror(name: &str, login: &LoginLook) -> Option<Finding> {
+    let label = format!("mirror of {name}");
+    let found = |verdict, text: &str| Some(GROUP.finds(label.clone(), verdict, text));
+    match login.merge? {
+        Merge::Same => found(
+            Verdict::Ok,
+            "The copy for Hermes Agent's profiles is the same.",
+        ),
+        Merge::Taken => found(
+            Verdict::Info,
+            "The copy for Hermes Agent's profiles is fresher, and is taken over.",
+        ),
+        Merge::MirrorBehind => found(
+            Verdict::Info,
+            "The copy for Hermes Agent's profiles is older, and is written anew with the next \
+             renewal.",
+        ),
+        Merge::Undecided => {
+            let text = "The copy for Hermes Agent's profiles holds other tokens, and nobody can \
+                        tell which are spent.";
+            let finding = GROUP.finds(label, Verdict::Warn, text);
+            Some(finding.run(format!("hermesctl auth login {name} --force")))
+        }
+    }
+}
+
+fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(at) = login.cut_off_at {
+        let text = format!(
+            "A renewal was cut off at {}: its token may be spent. hermes-proxyd tries it at its \
+             start.",
+            at.format("%Y-%m-%d %H:%M UTC")
+        );
+        let separate = if login.own { " --separate" } else { "" };
+        let finding = GROUP.finds(format!("journal of {name}"), Verdict::Warn, text);
+        findings.push(
+            finding
+                .run("hermesctl auth refresh")
+                .advice("If that is refused, only a new login helps:")
+                .run(format!("hermesctl auth login {name}{separate} --force")),
+        );
+    }
+    if login.waits_to_be_saved {
+        let text = "A renewed login lies in the journal, because its store could not be written.";
+        let finding = GROUP.finds(format!("unsaved {name}"), Verdict::Warn, text);
+        findings.push(finding.advice(
+            "Make room and give write access where the store lies; the running hermes-proxyd, or \
+             its next start, writes it.",
+        ));
+    }
+    let old = inspection::temporaries(&login.store).into_iter();
+    let old: Vec<_> = old.filter(|file| system::age(file) > Some(YOUNG)).collect();
+    if !old.is_empty() {
+        let text = format!(
+            "{} temporary file(s) of a program that was killed lie beside {}; the next renewal \
+             takes them away.",
+            old.len(),
+            login.store.display()
+        );
+        findings.push(GROUP.finds(format!("leftovers of {name}"), Verdict::Info, text));
+    }
+    findings
+}
+
+/// Whether the lock beside a store works, and whether it can be had. It is held for an instant, as
+/// long as nobody else wants it.
+fn lock(name: &str, store: &Path) -> Vec<Finding> {
+    let path = inspection::lock_of(store);
+    let shown = path.display();
+    let mut findings = Vec::new();
+    if let Some(kind) = system::network_file_system(&path) {
+        let text = format!(
+            "{shown} lies on {kind}, where locks may not keep other machines out. Don't use this login \
+             on two machines."
+        );
+        findings.push(GROUP.finds(format!("file system of the {name}"), Verdict::Warn, text));
+    }
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = format!("{shown} is not there yet; the first renewal makes it.");
+            findings.push(GROUP.finds(name, Verdict::Skip, text));
+            return findings;
+        }
+        Err(error) => {
+            let text = format!("{shown} can't be opened: {error}.");
+            let finding = GROUP.finds(name, Verdict::Fail, text);
+            let ours = system::our_user();
+            findings.push(finding.run(format!("sudo chown {ours} {}", quoted(&path))));
+            return findings;
+        }
+    };
+    findings.push(match file.try_lock() {
+        Ok(()) if excludes(&path) => {
+            let text = format!("{shown} is free, and it works.");
+            GROUP.finds(name, Verdict::Ok, text)
+        }
+        Ok(()) => no_locks(name, &path, "two programs can have it at the same time"),
+        Err(TryLockError::WouldBlock) => held(name, &path),
+        Err(TryLockError::Error(error)) => no_locks(name, &path, &error.to_string()),
+    });
+    findings
+}
+
+/// Whether our lock keeps a second one out.
+fn excludes(path: &Path) -> bool {
+    let second = File::open(path);
+    second.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn no_locks(name: &str, path: &Path, why: &str) -> Finding {
+    let text = format!(
+        "Locks on {} don't work ({why}): two programs could spend the same token, which ends the \
+         login.",
+        path.display()
+    );
+    GROUP.finds(name, Verdict::Fail, text).advice(
+        "Put the home of Hermes Agent on a local file system, with `hermes_home` in the \
+         configuration or HERMES_HOME.",
+    )
+}
+
+fn held(name: &str, path: &Path) -> Finding {
+    let holders = system::lock_holders(path);
+    let whose: Vec<_> = holders
+        .iter()
+        .map(|pid| match system::process_name(*pid) {
+            Some(name) => format!("{name} (process {pid})"),
+            None => format!("process {pid}"),
+        })
+        .collect();
+    let whose = if whose.is_empty() {
+        "another program".to_owned()
+    } else {
+        whose.join(" and ")
+    };
+    let text = format!(
+        "{} is held by {whose}. That is good for the seconds of a renewal only.",
+        path.display()
+    );
+    let finding = GROUP.finds(name, Verdict::Warn, text);
+    match holders.first() {
+        Some(pid) => finding
+            .run("hermesctl doctor")
+            .advice("If the same process has it still, it hangs:")
+            .run(format!("kill {pid}")),
+        None => finding.run("hermesctl doctor"),
+    }
+}

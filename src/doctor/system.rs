@@ -1,0 +1,322 @@
+//! What only one platform tells: modes and owners, locks and processes, disks. Where a system does
+//! not tell, there is no answer, and a check says so or leaves it out.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+
+pub(super) use platform::{attributes, can_write, connect, network_file_system, our_user, room};
+pub(super) use proc::{
+    descriptor_limit, environment, lock_holders, open_files, process_name, processes,
+};
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attributes {
+    /// The permissions.
+    pub(super) mode: u32,
+    /// The owner's id.
+    pub(super) user: u32,
+}
+
+/// What is left of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) bytes: u64,
+    /// How many files it takes, where that is limited.
+    pub(super) files: Option<u64>,
+    pub(super) is_read_only: bool,
+}
+
+/// A running program of this user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) arguments: Vec<String>,
+}
+
+/// Whether anybody but the owner may do anything.
+pub(super) fn is_open(mode: u32) -> bool {
+    const OTHERS: u32 = 0o077;
+    mode & OTHERS != 0
+}
+
+/// How long ago a file was written.
+pub(super) fn age(file: &Path) -> Option<Duration> {
+    let written = std::fs::metadata(file).ok()?.modified().ok()?;
+    let written: chrono::DateTime<chrono::Utc> = written.into();
+    (SystemClock.now() - written).to_std().ok()
+}
+
+/// The program that listens on this port of TCP, and its process.
+pub(super) fn port_holder(port: u16) -> Option<(String, u32)> {
+    let process = listeners::get_process_by_port(port, listeners::Protocol::TCP).ok()?;
+    Some((process.name, process.pid))
+}
+
+/// A path as a shell takes it, on one line.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:~".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The folders of `PATH`.
+pub(super) fn programs() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect()
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::io;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+    use tokio::net::UnixStream;
+
+    use super::{Attributes, Room};
+
+    /// Mode and owner; of a link, those of what it leads to. `None` when it is not there.
+    pub(in crate::doctor) fn attributes(path: &Path) -> Option<Attributes> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Attributes {
+            mode: metadata.mode() & 0o7777,
+            user: metadata.uid(),
+        })
+    }
+
+    /// Our own id.
+    pub(in crate::doctor) fn our_user() -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    /// Whether files can be made in a folder; nothing is made.
+    pub(in crate::doctor) fn can_write(folder: &Path) -> io::Result<()> {
+        Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+    }
+
+    pub(in crate::doctor) fn room(folder: &Path) -> Option<Room> {
+        let found = statvfs(folder).ok()?;
+        Some(Room {
+            bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            // Some file systems have no limit, and say 0 of 0.
+            files: (found.f_files > 0).then_some(found.f_favail),
+            is_read_only: found.f_flag.contains(StatVfsMountFlags::RDONLY),
+        })
+    }
+
+    /// Opens a Unix socket.
+    pub(in crate::doctor) async fn connect(path: &Path) -> io::Result<UnixStream> {
+        UnixStream::connect(path).await
+    }
+
+    /// The kind of a file system that other machines see too.
+    #[cfg(target_os = "linux")]
+    pub(in crate::doctor) fn network_file_system(path: &Path) -> Option<&'static str> {
+        // The numbers of statfs(2).
+        const KINDS: [(i128, &str); 8] = [
+            (0x6969, "NFS"),
+            (0xff53_4d42, "CIFS"),
+            (0xfe53_4d42, "SMB"),
+            (0x517b, "SMB"),
+            (0x5346_414f, "AFS"),
+            (0x0102_1997, "9P"),
+            (0x00c3_6400, "Ceph"),
+            (0x6573_5546, "FUSE"),
+        ];
+        let there = path.ancestors().find(|path| path.exists())?;
+        // Its type is another one on each architecture.
+        let kind = rustix::fs::statfs(there).ok()?.f_type;
+        let kind = i128::from(kind);
+        let mut known = KINDS.iter();
+        known
+            .find(|(number, _)| *number == kind)
+            .map(|(_, name)| *name)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(in crate::doctor) fn network_file_system(_: &Path) -> Option<&'static str> {
+        None
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::io;
+    use std::path::Path;
+
+    use tokio::io::DuplexStream;
+
+    use super::{Attributes, Room};
+
+    pub(in crate::doctor) fn attributes(_: &Path) -> Option<Attributes> {
+        None
+    }
+
+    pub(in crate::doctor) fn our_user() -> u32 {
+        0
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
+    pub(in crate::doctor) fn can_write(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(in crate::doctor) fn room(_: &Path) -> Option<Room> {
+        None
+    }
+
+    #[expect(clippy::unused_async, reason = "the same shape as on Unix")]
+    pub(in crate::doctor) async fn connect(_: &Path) -> io::Result<DuplexStream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in crate::doctor) fn network_file_system(_: &Path) -> Option<&'static str> {
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod proc {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::{Path, PathBuf};
+
+    use super::Process;
+
+    /// All programs of this user's.
+    pub(in crate::doctor) fn processes() -> Option<Vec<Process>> {
+        let ours = super::our_user();
+        let entries = fs::read_dir("/proc").ok()?;
+        let of_entry = |entry: fs::DirEntry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            // A process that closed itself to others has files of root's, and still our folder.
+            let owner = owner(pid).unwrap_or(u32::MAX);
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            let arguments = line.split(|byte| *byte == 0).filter(|one| !one.is_empty());
+            let arguments: Vec<_> = arguments
+                .map(|one| String::from_utf8_lossy(one).into_owned())
+                .collect();
+            (owner == ours && !arguments.is_empty()).then_some(Process { pid, arguments })
+        };
+        Some(entries.flatten().filter_map(of_entry).collect())
+    }
+
+    /// Whose a process is: the folder's own owner is root where the process is closed to others.
+    fn owner(pid: u32) -> Option<u32> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// The files that a process has open, as far as it lets us look.
+    pub(in crate::doctor) fn open_files(pid: u32) -> Vec<PathBuf> {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        let files = entries.flatten().map(|entry| fs::read_link(entry.path()));
+        files.flatten().collect()
+    }
+
+    /// What a process was started with, as far as it lets us look: `NAME=value`.
+    pub(in crate::doctor) fn environment(pid: u32) -> Option<Vec<String>> {
+        let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let lines = bytes.split(|byte| *byte == 0);
+        let lines = lines.map(|line| String::from_utf8_lossy(line).into_owned());
+        Some(lines.filter(|line| !line.is_empty()).collect())
+    }
+
+    pub(in crate::doctor) fn process_name(pid: u32) -> Option<String> {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(name.trim().to_owned())
+    }
+
+    /// Who holds a `flock(2)` on this file (`proc_locks(5)`).
+    pub(in crate::doctor) fn lock_holders(path: &Path) -> Vec<u32> {
+        let Ok(metadata) = fs::metadata(path) else {
+            return Vec::new();
+        };
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        holders(&locks, metadata.ino())
+    }
+
+    /// The device is left out: some file systems name another one there than in stat(2).
+    fn holders(locks: &str, inode: u64) -> Vec<u32> {
+        let mut holders = Vec::new();
+        for line in locks.lines() {
+            let mut words = line.split_whitespace().skip(1);
+            let is_held = words.next() == Some("FLOCK");
+            let pid = words.nth(2).and_then(|pid| pid.parse().ok());
+            let file = words.next().and_then(|file| file.rsplit_once(':'));
+            let number: Option<u64> = file.and_then(|(_, inode)| inode.parse().ok());
+            if let (true, Some(pid), Some(number)) = (is_held, pid, number)
+                && number == inode
+                && !holders.contains(&pid)
+            {
+                holders.push(pid);
+            }
+        }
+        holders
+    }
+
+    /// How many files a process may have open.
+    pub(in crate::doctor) fn descriptor_limit(pid: u32) -> Option<u64> {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+        let mut lines = limits.lines();
+        let line = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn holders_are_read_from_the_kernels_list() {
+            let locks = "1: FLOCK  ADVISORY  WRITE 24133 fe:00:1941505 0 EOF\n\
+                         1: -> FLOCK  ADVISORY  WRITE 99 fe:00:1941505 0 EOF\n\
+                         2: POSIX  ADVISORY  WRITE 23449 fe:00:1941505 0 EOF\n\
+                         3: FLOCK  ADVISORY  READ  7 00:2a:5 0 EOF\n";
+            assert_eq!(holders(locks, 1_941_505), [24133]);
+            assert_eq!(holders(locks, 5), [7]);
+            assert_eq!(holders(locks, 6), [0; 0]);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod proc {
+    use std::path::{Path, PathBuf};
+
+    use super::Process;
+
+    pub(in crate::doctor) fn processes() -> Option<Vec<Process>> {
+        None
+    }
+
+    pub(in crate::doctor) fn open_files(_: u32) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    pub(in crate::doctor) fn environment(_: u32) -> Option<Vec<String>> {
+        None
+    }
+
+    pub(in crate::doctor) fn process_name(_: u32) -> Option<String> {
+        None
+    }
+
+    pub(in crate::doctor) fn lock_holders(_: &Path) -> Vec<u32> {
+        Vec::new()
+    }
+
+    pub(in crate::doctor) fn descriptor_limit(_: u32) -> Option<u64> {
+        None
+    }
+}

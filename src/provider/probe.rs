@@ -1,0 +1,262 @@
+//! A look at an address of a provider's: whether it can be reached, on the way that requests take,
+//! and what its clock says. Nothing is sent that a stranger could not send.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use hyper::Uri;
+use hyper::header::{DATE, HeaderMap, LOCATION};
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::CertificateError;
+use tokio::time::timeout;
+use url::Url;
+
+use super::token_client::is_loopback;
+
+/// The variables that name a proxy.
+const PROXY_VARIABLES: [&str; 6] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// An address that a provider is reached at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// What is there: `portal` or `inference`.
+    pub what: &'static str,
+    /// Its URL, without anything secret.
+    pub url: String,
+}
+
+/// What answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The HTTP status.
+    pub status: u16,
+    /// The other side's clock (RFC 9110 §6.6.1), in whole seconds.
+    pub date: Option<DateTime<Utc>>,
+    /// The host that the answer sends us on to, if it does.
+    pub redirected_to: Option<String>,
+}
+
+/// Why nothing answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// No connection could be made.
+    #[error("{0}")]
+    Connect(String),
+    /// The other side's certificate is not to be trusted.
+    #[error("{what}")]
+    Certificate {
+        /// What is wrong with it.
+        fault: CertificateFault,
+        /// The same in words.
+        what: String,
+    },
+    /// TLS failed for another reason.
+    #[error("{0}")]
+    Tls(String),
+    /// No answer came in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+}
+
+/// What is wrong with a certificate, as far as it tells what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// Its time is over.
+    Expired,
+    /// Its time has not begun.
+    NotYetValid,
+    /// It is another name's.
+    WrongName,
+    /// Nobody that we trust has signed it.
+    UnknownIssuer,
+    /// Something else.
+    Other,
+}
+
+/// Asks `url` once, with `HEAD` and without any credential; any answer is a success.
+///
+/// # Errors
+/// When there is none within `limit`.
+pub async fn probe(
+    url: &str,
+    tls: rustls::ClientConfig,
+    limit: Duration,
+) -> Result<Seen, Unreachable> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(crate::USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0);
+    let builder = if is_loopback(url) {
+        builder.no_proxy()
+    } else {
+        builder
+    };
+    let client = builder.build().map_err(|error| explain(&error, limit))?;
+    match timeout(limit, client.head(url).send()).await {
+        Ok(Ok(answer)) => Ok(Seen {
+            status: answer.status().as_u16(),
+            date: date(answer.headers()),
+            redirected_to: redirected_to(url, answer.headers()),
+        }),
+        Ok(Err(error)) => Err(explain(&error.without_url(), limit)),
+        Err(_) => Err(Unreachable::TimedOut(limit)),
+    }
+}
+
+/// The proxy of the environment that `url` is reached through, as `host:port`; without the user and
+/// password that a proxy's URL may hold.
+pub fn proxy_for(url: &str) -> Option<String> {
+    let target: Uri = url.parse().ok()?;
+    let proxy = Matcher::from_env()
+        .intercept(&target)
+        .filter(|_| !is_loopback(url))?;
+    let uri = proxy.uri();
+    let host = uri.host()?;
+    Some(match uri.port_u16() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
+}
+
+/// The variables of an environment that name a proxy, with `host:port` of their values.
+pub fn proxies(env: &dyn Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let named = |name: &str| {
+        let value = env(name)?;
+        let value = value.trim();
+        if value.is_empty() {
+            return None;
+        }
+        let url = Url::parse(value).ok().filter(Url::has_host);
+        let url = url.or_else(|| Url::parse(&format!("http://{value}")).ok())?;
+        let via = match url.port_or_known_default() {
+            Some(port) => format!("{}:{port}", url.host_str()?),
+            None => url.host_str()?.to_owned(),
+        };
+        Some((name.to_owned(), via))
+    };
+    PROXY_VARIABLES
+        .iter()
+        .filter_map(|name| named(name))
+        .collect()
+}
+
+fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let time = DateTime::parse_from_rfc2822(text).ok()?;
+    Some(time.to_utc())
+}
+
+/// The other host in `Location`.
+fn redirected_to(url: &str, headers: &HeaderMap) -> Option<String> {
+    let here = Url::parse(url).ok()?;
+    let there = here.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+    let host = there.host_str()?.to_owned();
+    (here.host_str() != Some(&host)).then_some(host)
+}
+
+fn explain(error: &reqwest::Error, limit: Duration) -> Unreachable {
+    if let Some(tls) = find::<rustls::Error>(error) {
+        let what = tls.to_string();
+        return match certificate_fault(tls) {
+            Some(fault) => Unreachable::Certificate { fault, what },
+            None => Unreachable::Tls(what),
+        };
+    }
+    if error.is_timeout() {
+        return Unreachable::TimedOut(limit);
+    }
+    // The last cause is the system's own word; those before only say where it came up.
+    let mut last: &dyn Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    Unreachable::Connect(last.to_string())
+}
+
+fn certificate_fault(error: &rustls::Error) -> Option<CertificateFault> {
+    let rustls::Error::InvalidCertificate(certificate) = error else {
+        return None;
+    };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "rustls' list grows, and the rest takes the same advice"
+    )]
+    Some(match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            CertificateFault::Expired
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            CertificateFault::NotYetValid
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            CertificateFault::WrongName
+        }
+        CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
+        _ => CertificateFault::Other,
+    })
+}
+
+/// The first `T` in the chain of causes. An I/O error hides the error that it wraps from its
+/// `source`.
+fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+        .map(|wrapped| wrapped as &(dyn Error + 'static));
+    error
+        .downcast_ref::<T>()
+        .or_else(|| wrapped.and_then(find::<T>))
+        .or_else(|| error.source().and_then(find::<T>))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_counts_only_to_another_host() {
+        let mut headers = HeaderMap::new();
+        for (location, host) in [
+            ("/login", None),
+            ("https://portal.example/login", None),
+            ("https://hotel.example/terms", Some("hotel.example")),
+        ] {
+            headers.insert(LOCATION, location.parse().unwrap());
+            let found = redirected_to("https://portal.example/", &headers);
+            assert_eq!(found.as_deref(), host, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_proxys_password_is_not_told() {
+        let env = |name: &str| match name {
+            "HTTPS_PROXY" => Some("http://me:pass@proxy.example:3128".to_owned()),
+            "all_proxy" => Some("proxy.example:1080".to_owned()),
+            "HTTP_PROXY" => Some(" ".to_owned()),
+            _ => None,
+        };
+        let found: Vec<_> = proxies(&env).into_iter().collect();
+        let pair = |name: &str, via: &str| (name.to_owned(), via.to_owned());
+        let expected = [
+            pair("HTTPS_PROXY", "proxy.example:3128"),
+            pair("all_proxy", "proxy.example:1080"),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn this_machine_is_never_behind_a_proxy() {
+        assert_eq!(proxy_for("http://127.0.0.1:1/v1"), None);
+        assert_eq!(proxy_for("http://localhost:1/v1"), None);
+    }
+}

@@ -1,0 +1,667 @@
+//! `hermesctl doctor`: for each check a world that is broken in one way, the verdict and what mends
+//! it; with a running daemon and without one. No output holds a secret.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::{Daemon, World, program, scratch};
+use mock_cloud::{Options, Tls};
+use serde_json::{Value, json};
+
+/// What the doctor says, and how it ends.
+struct Diagnosis {
+    report: Value,
+    code: i32,
+}
+
+impl Diagnosis {
+    /// Of a world, with the cloud's URLs in the environment as the daemon has them.
+    fn of(world: &World, more: &[(&str, &str)]) -> Self {
+        let (inference, portal) = (world.cloud.inference_base_url(), world.cloud.portal_url());
+        let urls = [
+            ("NOUS_INFERENCE_BASE_URL", inference.as_str()),
+            ("HERMES_PORTAL_BASE_URL", portal.as_str()),
+        ];
+        let environment: Vec<_> = urls.iter().chain(more).copied().collect();
+        let text = doctor(world.home.path(), &environment, &[]);
+        world.assert_no_secret_in("the doctor", &text.0);
+        let json = doctor(world.home.path(), &environment, &["--json"]);
+        world.assert_no_secret_in("the doctor's JSON", &json.0);
+        let report = serde_json::from_str(&json.0).unwrap();
+        Self {
+            report,
+            code: json.1,
+        }
+    }
+
+    fn find(&self, group: &str, name: &str) -> Option<&Value> {
+        let mut findings = self.report["findings"].as_array().unwrap().iter();
+        findings.find(|one| one["group"] == group && one["name"] == name)
+    }
+
+    /// The finding is there, with this verdict; its text holds `says`, and what mends it `fix`.
+    #[track_caller]
+    fn assert(&self, (group, name): (&str, &str), verdict: &str, says: &str, fix: &str) {
+        let Some(finding) = self.find(group, name) else {
+            panic!("no {group}/{name} in {:#}", self.report);
+        };
+        assert_eq!(finding["verdict"], verdict, "{finding:#}");
+        let text = finding["text"].as_str().unwrap();
+        assert!(text.contains(says), "{finding:#}");
+        assert!(finding["fix"].to_string().contains(fix), "{finding:#}");
+        if ["fail", "warn"].contains(&verdict) {
+            assert_ne!(finding["fix"], json!([]), "nothing mends {finding:#}");
+        }
+    }
+}
+
+/// Standard output and exit code.
+fn doctor(home: &Path, environment: &[(&str, &str)], args: &[&str]) -> (String, i32) {
+    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), home);
+    let output = command
+        .envs(environment.iter().copied())
+        .arg("doctor")
+        .args(args)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors, "", "nothing is said on standard error");
+    let text = String::from_utf8(output.stdout).unwrap();
+    (text, output.status.code().unwrap())
+}
+
+async fn world() -> World {
+    World::new(Options::default()).await
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_well_with_a_running_daemon() {
+    let world = world().await;
+    std::fs::write(world.home.path().join(".hermes/auth.lock"), "").unwrap();
+    let daemon = world.daemon();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let address = daemon.address();
+    for (group, name) in [
+        ("program", "hermes-proxyd"),
+        ("program", "version"),
+        ("configuration", "file"),
+        ("login", "nous"),
+        ("login", "end of nous"),
+        ("store", "store"),
+        ("store", "place of nous"),
+        ("store", "lock"),
+        ("network", "nous portal"),
+        ("network", "nous inference"),
+        ("network", "clock"),
+        ("listeners", address),
+        ("listeners", &format!("guard of {address}")),
+        ("service", "runtime folder"),
+        ("neighbours", "copies of nous"),
+        ("machine", "state folder"),
+        ("machine", "descriptors"),
+    ] {
+        diagnosis.assert((group, name), "ok", "", "");
+    }
+    assert_eq!(diagnosis.code, 0, "{:#}", diagnosis.report);
+    let spent = world.cloud.calls();
+    assert!(spent.is_empty(), "the doctor renewed a token: {spent:?}");
+}
+
+/// The form of `--json`, which programs read: every key of a finding, and every kind of fix.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_json_has_its_documented_form() {
+    let world = world().await;
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let keys = |value: &Value| -> Vec<String> {
+        let object = value.as_object().unwrap();
+        object.keys().cloned().collect()
+    };
+    assert_eq!(keys(&diagnosis.report), ["verdict", "findings"]);
+    assert_eq!(diagnosis.report["verdict"], "fail");
+    let groups = [
+        "program",
+        "configuration",
+        "login",
+        "store",
+        "network",
+        "listeners",
+        "service",
+        "neighbours",
+        "machine",
+        "containers",
+    ];
+    let mut seen = std::collections::BTreeSet::new();
+    let mut last = 0;
+    for finding in diagnosis.report["findings"].as_array().unwrap() {
+        assert_eq!(keys(finding), ["group", "name", "verdict", "text", "fix"]);
+        let group = finding["group"].as_str().unwrap();
+        let place = groups.iter().position(|known| *known == group).unwrap();
+        assert!(place >= last, "the groups are out of order");
+        last = place;
+        let name = finding["name"].as_str().unwrap();
+        assert!(
+            seen.insert((group, name)),
+            "{group}/{name} stands there twice"
+        );
+        let verdict = finding["verdict"].as_str().unwrap();
+        assert!(["ok", "info", "skip", "warn", "fail"].contains(&verdict));
+        for fix in finding["fix"].as_array().unwrap() {
+            let [kind] = &keys(fix)[..] else {
+                panic!("{fix}")
+            };
+            match kind.as_str() {
+                "run" | "advice" => assert!(fix[kind].is_string(), "{fix}"),
+                "configure" => assert!(fix[kind].is_array(), "{fix}"),
+                other => panic!("{other}"),
+            }
+        }
+    }
+    assert_eq!(last, groups.len() - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_daemon_the_files_are_looked_at() {
+    let world = world().await;
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let start = "hermesctl proxy start";
+    diagnosis.assert(("program", "hermes-proxyd"), "fail", "not running", start);
+    diagnosis.assert(("login", "nous"), "ok", "There is a login", "");
+    diagnosis.assert(("listeners", "127.0.0.1:8645"), "ok", "free", "");
+    assert_eq!(diagnosis.code, 3);
+}
+
+#[test]
+fn without_a_login_one_is_asked_for() {
+    let home = scratch();
+    let environment = [("HERMES_PORTAL_BASE_URL", "http://127.0.0.1:1")];
+    let (text, code) = doctor(home.path(), &environment, &["--json"]);
+    let report = serde_json::from_str(&text).unwrap();
+    let diagnosis = Diagnosis { report, code };
+    let login = "hermesctl auth login nous";
+    diagnosis.assert(("login", "nous"), "fail", "no login", login);
+    diagnosis.assert(("store", "lock"), "skip", "not there yet", "");
+    assert_eq!(code, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_login_ends_with_4() {
+    let world = World::with_a_refresh_due(Options::default()).await;
+    world.cloud.revoke(world.family());
+    let daemon = world.daemon();
+    daemon.wait_for_log("login_ended");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let login = "hermesctl auth login nous";
+    diagnosis.assert(("login", "nous"), "fail", "login is needed", login);
+    assert_eq!(diagnosis.code, 4);
+    drop(daemon);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(("login", "nous"), "fail", "login is needed", login);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_grant_is_told_before() {
+    for (days, verdict, says) in [
+        (1, "ok", "ends in 28 d"),
+        (27, "warn", "ends in"),
+        (31, "warn", "ended"),
+    ] {
+        let world = world().await;
+        let mut store = world.store();
+        let at = chrono::Utc::now() - chrono::Duration::days(days);
+        store["providers"]["nous"]["hermes_proxyd"] = json!({"login_at": at.to_rfc3339()});
+        std::fs::write(world.store_file(), store.to_string()).unwrap();
+        let again = if verdict == "ok" {
+            ""
+        } else {
+            "auth login nous --force"
+        };
+        let without = Diagnosis::of(&world, &[]);
+        without.assert(("login", "end of nous"), verdict, says, again);
+        let _daemon = world.daemon();
+        let with = Diagnosis::of(&world, &[]);
+        with.assert(("login", "end of nous"), verdict, says, again);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_in_the_configuration_are_told_with_their_lines() {
+    let world = world().await;
+    let daemon = world.daemon();
+    world.write_config("[limits]\nbdoy = \"1MiB\"\nconnections = -1\n");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let file = ("configuration", "file");
+    let check = "hermes-proxyd --check --config";
+    // The daemon started without a file, so the default one is looked at.
+    diagnosis.assert(file, "fail", "line 2: limits.bdoy", check);
+    diagnosis.assert(file, "fail", "goes on with what it read before", check);
+    diagnosis.assert(("configuration", "file (2)"), "fail", "line 3", check);
+    assert_eq!(diagnosis.code, 78);
+    drop(daemon);
+    assert_eq!(Diagnosis::of(&world, &[]).code, 78);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn private_files_that_others_can_read_are_named() {
+    let world = world().await;
+    let home = world.home.path();
+    let key = home.join("example.key");
+    std::fs::write(&key, "the-key-of-a-provider").unwrap();
+    world.write_config(&format!(
+        "[[hooks]]\nurl = \"https://ntfy.example/my-topic\"\n[providers.example]\ntype = \
+         \"static\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key_file = {key:?}\n\
+         [providers.gone]\ntype = \"static\"\nbase_url = \"http://127.0.0.1:1/v1\"\n\
+         api_key_file = \"~/gone.key\"\n",
+    ));
+    let config = home.join(".config/hermes-proxyd/config.toml");
+    chmod(&config, 0o644);
+    chmod(&key, 0o644);
+    chmod(&world.store_file(), 0o640);
+    chmod(&home.join(".hermes"), 0o755);
+    world.write_mirror();
+    chmod(&world.mirror_file(), 0o644);
+    let keys = home.join(".local/state/hermes-proxyd/clients.json");
+    std::fs::create_dir_all(keys.parent().unwrap()).unwrap();
+    std::fs::write(&keys, "{}").unwrap();
+    chmod(&keys, 0o644);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    for (place, verdict, says, path) in [
+        (
+            ("configuration", "file mode"),
+            "warn",
+            "others can read it (mode 0644)",
+            &config,
+        ),
+        (
+            ("configuration", "key of example"),
+            "warn",
+            "Others can read",
+            &key,
+        ),
+        (("store", "store"), "warn", "mode 0640", &world.store_file()),
+        (
+            ("store", "mirror"),
+            "warn",
+            "mode 0644",
+            &world.mirror_file(),
+        ),
+        (
+            ("listeners", keys.to_str().unwrap()),
+            "fail",
+            "does not start with it",
+            &keys,
+        ),
+    ] {
+        let fix = format!("chmod 600 {}", path.display());
+        diagnosis.assert(place, verdict, says, &fix);
+    }
+    let fix = format!("chmod 700 {}", home.join(".hermes").display());
+    diagnosis.assert(("store", "folder of the store"), "warn", "mode 0755", &fix);
+    let gone = ("configuration", "key of gone");
+    diagnosis.assert(gone, "fail", "can't be read", "Put the API key into");
+    let text = diagnosis.report.to_string();
+    assert!(
+        !text.contains("my-topic") && !text.contains("the-key-of"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_store_and_a_folder_for_all_are_failures() {
+    let world = world().await;
+    std::fs::write(world.store_file(), "{\"providers\": ").unwrap();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let file = world.store_file();
+    let fix = format!("mv {0} {0}.broken", file.display());
+    diagnosis.assert(("store", "store"), "fail", "not JSON at line 1", &fix);
+
+    let world = self::world().await;
+    let folder = world.home.path().join(".hermes");
+    chmod(&folder, 0o777);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let fix = format!("chmod 700 {}", folder.display());
+    let place = ("store", "folder of the store");
+    diagnosis.assert(place, "fail", "Others can put files", &fix);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_the_lock_is_named() {
+    let world = world().await;
+    let lock = world.home.path().join(".hermes/auth.lock");
+    let file = std::fs::File::create(&lock).unwrap();
+    let free = Diagnosis::of(&world, &[]);
+    free.assert(("store", "lock"), "ok", "is free", "");
+    file.lock().unwrap();
+    let held = Diagnosis::of(&world, &[]);
+    let us = format!("(process {})", std::process::id());
+    held.assert(("store", "lock"), "warn", &us, "hermesctl doctor");
+    let reader = format!("process {}", std::process::id());
+    held.assert(
+        ("neighbours", &reader),
+        "info",
+        "store or its lock open",
+        "",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_renewal_and_a_mirror_with_other_tokens_are_found() {
+    use common::hermes::fingerprint;
+    let world = world().await;
+    world.write_mirror();
+    let token = world.store()["providers"]["nous"]["refresh_token"].clone();
+    let journal = world.home.path().join(".local/state/hermes-proxyd/journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    let store = fingerprint(world.store_file().to_str().unwrap());
+    let entry = json!({
+        "version": 1,
+        "refresh_token_fingerprint": fingerprint(token.as_str().unwrap()),
+        "started_at": "2026-11-23T12:00:00Z",
+        "pid": 1,
+    });
+    std::fs::write(
+        journal.join(format!("nous-{store}.json")),
+        entry.to_string(),
+    )
+    .unwrap();
+    let leftover = world
+        .home
+        .path()
+        .join(".hermes/auth.json.hermes-proxyd.abc");
+    let old = std::fs::File::create(&leftover).unwrap();
+    old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let force = "hermesctl auth login nous --force";
+    diagnosis.assert(
+        ("store", "journal of nous"),
+        "warn",
+        "2026-11-23 12:00",
+        force,
+    );
+    diagnosis.assert(("store", "mirror of nous"), "ok", "the same", "");
+    diagnosis.assert(
+        ("store", "leftovers of nous"),
+        "info",
+        "1 temporary file",
+        "",
+    );
+
+    let other = world.cloud.login();
+    let mut mirror = world.store()["providers"]["nous"].clone();
+    mirror["refresh_token"] = other.refresh_token.into();
+    mirror["access_token"] = "opaque".into();
+    for times in ["obtained_at", "expires_at"] {
+        mirror.as_object_mut().unwrap().remove(times);
+    }
+    std::fs::write(world.mirror_file(), mirror.to_string()).unwrap();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(
+        ("store", "mirror of nous"),
+        "warn",
+        "nobody can tell",
+        force,
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_login_is_a_failure() {
+    let world = world().await;
+    let own = world
+        .home
+        .path()
+        .join(".local/state/hermes-proxyd/auth.json");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::copy(world.store_file(), &own).unwrap();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let place = ("neighbours", "copies of nous");
+    let fix = "hermesctl auth login nous --separate --force";
+    diagnosis.assert(place, "fail", own.to_str().unwrap(), fix);
+
+    std::fs::remove_file(&own).unwrap();
+    let profile = world.home.path().join(".hermes/profiles/work");
+    std::fs::create_dir_all(&profile).unwrap();
+    std::fs::copy(world.store_file(), profile.join("auth.json")).unwrap();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(place, "fail", "profiles/work", "auth login nous --force");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_is_found() {
+    let world = world().await;
+    let _first = world.daemon();
+    let other = world.home.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let mut command = world.command(&[]);
+    command.env("XDG_RUNTIME_DIR", &other);
+    let second = Daemon::start(command, world.home.path());
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let name = format!("hermes-proxyd {}", second.pid());
+    let fix = format!("kill {}", second.pid());
+    diagnosis.assert(("neighbours", &name), "warn", "second hermes-proxyd", &fix);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_is_told_by_how_much() {
+    for (ahead, verdict, says) in [
+        (10, "ok", "agrees"),
+        (-90, "warn", "ahead of"),
+        (90, "warn", "behind"),
+        (3605, "fail", "60 min behind"),
+    ] {
+        let world = World::new(Options::default().clock_ahead(ahead)).await;
+        let diagnosis = Diagnosis::of(&world, &[]);
+        diagnosis.assert(("network", "clock"), verdict, says, "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_told_what_is_wrong_with_it() {
+    for (tls, trusted, verdict, fix) in [
+        (Tls::On, true, "ok", ""),
+        (Tls::On, false, "fail", "ca_file"),
+        (Tls::Expired, true, "fail", "date"),
+        (Tls::WrongName, true, "fail", "Somebody else answers"),
+    ] {
+        let world = World::new(Options::default().tls(tls)).await;
+        let ca = world.home.path().join("ca.pem");
+        world.cloud.write_ca(&ca).unwrap();
+        if trusted {
+            world.write_config(&format!("[providers.nous]\nca_file = {ca:?}\n"));
+        }
+        let diagnosis = Diagnosis::of(&world, &[]);
+        for name in ["nous portal", "nous inference"] {
+            diagnosis.assert(("network", name), verdict, "localhost", fix);
+        }
+        if trusted {
+            let trust = ("network", "trust of nous");
+            diagnosis.assert(trust, "info", "`ca_file` in the configuration", "");
+        }
+    }
+    let world = world().await;
+    world.write_config("[providers.nous]\nca_file = \"/nonexistent.pem\"\n");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let trust = ("network", "trust of nous");
+    diagnosis.assert(trust, "fail", "/nonexistent.pem", "correct it there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_away_is_told_in_time() {
+    let world = world().await;
+    world.cloud.set_portal_open(false).await;
+    // An address that swallows what is sent to it, and a name that is none (RFC 2606).
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}/v1", silent.local_addr().unwrap());
+    world.write_config(&format!(
+        "[providers.silent]\ntype = \"static\"\nbase_url = {silent:?}\napi_key_env = \"KEY\"\n\
+         [providers.lost]\ntype = \"static\"\nbase_url = \"https://nobody.invalid/v1\"\n\
+         api_key_env = \"KEY\"\n"
+    ));
+    let began = Instant::now();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    // Two runs, of text and of JSON.
+    let took = began.elapsed() / 2;
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    let portal = ("network", "nous portal");
+    diagnosis.assert(portal, "fail", "Connection refused", "curl -sSI");
+    let silent = ("network", "silent inference");
+    diagnosis.assert(silent, "fail", "no answer within", "curl -sSI");
+    let lost = ("network", "name nobody.invalid");
+    diagnosis.assert(
+        lost,
+        "fail",
+        "can't be resolved",
+        "getent hosts nobody.invalid",
+    );
+    diagnosis.assert(("network", "lost inference"), "skip", "nobody.invalid", "");
+    diagnosis.assert(("login", "lost"), "warn", "KEY is not set", "KEY");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_the_shell_is_compared_with_the_daemons() {
+    let world = world().await;
+    let proxy = [("HTTPS_PROXY", "http://me:hidden@127.0.0.1:3128")];
+    let without = Diagnosis::of(&world, &proxy);
+    let place = ("network", "proxy");
+    without.assert(place, "info", "HTTPS_PROXY is 127.0.0.1:3128", "");
+    let daemon = world.daemon();
+    let differs = Diagnosis::of(&world, &proxy);
+    let restart = format!("kill {}", daemon.pid());
+    differs.assert(place, "warn", "hermes-proxyd has none", &restart);
+    drop(daemon);
+    let mut command = world.command(&[]);
+    command.envs(proxy);
+    let _daemon = Daemon::start(command, world.home.path());
+    let same = Diagnosis::of(&world, &proxy);
+    same.assert(place, "info", "here and in hermes-proxyd", "");
+    let other = Diagnosis::of(&world, &[]);
+    other.assert(place, "info", "in this shell there is none", "");
+    for one in [without, differs, same, other] {
+        assert!(!one.report.to_string().contains("hidden"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_our_port_is_named() {
+    let world = world().await;
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    world.write_config(&format!("[[listen]]\naddress = \"{address}\"\n"));
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let us = format!("(process {})", std::process::id());
+    diagnosis.assert(("listeners", &address), "fail", &us, "[[listen]]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_and_keys_are_looked_at() {
+    let world = world().await;
+    let keys = ("listeners", "client keys");
+    world.write_config("[[listen]]\naddress = \"127.0.0.1:0\"\nauth = \"keys\"\n");
+    let none = Diagnosis::of(&world, &[]);
+    none.assert(
+        keys,
+        "fail",
+        "there is none yet",
+        "hermesctl clients add my-app",
+    );
+    assert!(world.ctl(&["clients", "add", "my-app"]).status.success());
+    let one = Diagnosis::of(&world, &[]);
+    one.assert(keys, "ok", "1 client keys", "");
+
+    let socket = world.home.path().join("apps/proxy.sock");
+    let config = format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\nunix = {socket:?}\nauth = \"keys\"\n"
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    let unix = format!("unix:{}", socket.display());
+    let mode = format!("mode of {}", socket.display());
+    let good = Diagnosis::of(&world, &[]);
+    good.assert(("listeners", &unix), "ok", "wants a client key", "");
+    good.assert(
+        ("listeners", &format!("guard of {unix}")),
+        "ok",
+        "refused",
+        "",
+    );
+    good.assert(("listeners", &mode), "ok", "0600", "");
+    good.assert(("listeners", daemon.address()), "ok", "It answers.", "");
+    chmod(&socket, 0o666);
+    let wide = Diagnosis::of(&world, &[]);
+    let fix = format!("chmod 0600 {}", socket.display());
+    wide.assert(("listeners", &mode), "warn", "0666", &fix);
+    std::fs::remove_file(&socket).unwrap();
+    let gone = Diagnosis::of(&world, &[]);
+    let fix = format!("kill {}", daemon.pid());
+    gone.assert(("listeners", &mode), "fail", "not there", &fix);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_for_everybody_is_warned_of() {
+    let world = world().await;
+    world.write_config("[[listen]]\naddress = \"0.0.0.0:0\"\nallow_unauthenticated = true\n");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let place = ("listeners", "access to 0.0.0.0:0");
+    diagnosis.assert(place, "warn", "Everyone", "hermesctl clients add my-app");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_folder_that_others_can_enter_is_warned_of() {
+    let world = world().await;
+    let folder = world.home.path().join("run/hermes-proxyd");
+    std::fs::create_dir(&folder).unwrap();
+    chmod(&folder, 0o755);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let fix = format!("chmod 700 {}", folder.display());
+    diagnosis.assert(
+        ("service", "runtime folder"),
+        "warn",
+        "Others can enter",
+        &fix,
+    );
+    let lost = Diagnosis::of(&world, &[("XDG_RUNTIME_DIR", "/nonexistent/run")]);
+    lost.assert(
+        ("service", "runtime folder"),
+        "warn",
+        "is not there",
+        "XDG_RUNTIME_DIR",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_home_in_the_service_is_noticed() {
+    let world = world().await;
+    let _daemon = world.daemon();
+    let other = world.home.path().join("other-hermes");
+    world
+        .cloud
+        .write_hermes_home(&other, &world.cloud.login())
+        .unwrap();
+    let diagnosis = Diagnosis::of(&world, &[("HERMES_HOME", other.to_str().unwrap())]);
+    let place = ("store", "place of nous");
+    diagnosis.assert(place, "warn", "other-hermes", "hermes_home");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_does_not_answer_is_no_daemon() {
+    let world = world().await;
+    let folder = world.home.path().join("run/hermes-proxyd");
+    std::fs::create_dir(&folder).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("control.sock")).unwrap();
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let place = ("program", "hermes-proxyd");
+    diagnosis.assert(place, "fail", "did not answer", "hermesctl proxy start");
+}
