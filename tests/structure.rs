@@ -47,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const STAYS: &[(&str, &[&str])] = &[
     ("tokio::process", &["cli/connection.rs", "hooks/command.rs"]),
     ("interprocess", &["control/endpoint.rs"]),
+    ("winsafe", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
     ("service_binding", &["daemon/service_manager.rs"]),
     ("if_addrs", &["proxy/interface.rs"]),
