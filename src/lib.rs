@@ -13,6 +13,7 @@
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
+//! - [`manual`]: man pages and completions of both programs.
 //! - [`cli`]: hermesctl, the command line.
 
 pub mod backoff;
@@ -24,6 +25,7 @@ pub mod control;
 pub mod credentials;
 pub mod daemon;
 pub mod hooks;
+pub mod manual;
 pub mod paths;
 pub mod provider;
 pub mod proxy;

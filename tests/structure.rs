@@ -40,7 +40,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("cli", &["config", "control", "paths"]),
+    ("manual", &["daemon"]),
+    ("cli", &["config", "control", "manual", "paths"]),
 ];
 
 /// A crate, and the only files and folders that may name it.
@@ -68,7 +69,8 @@ const STAYS: &[(&str, &[&str])] = &[
     ("signal_hook", &["daemon/signals.rs"]),
     ("tracing_subscriber", &["daemon/logging.rs"]),
     ("tracing_journald", &["daemon/logging.rs"]),
-    ("clap", &["cli/args/", "daemon/args.rs"]),
+    ("clap", &["cli/args/", "daemon/args.rs", "manual/"]),
+    ("roff", &["manual/page.rs"]),
     (
         "console::",
         &["cli/auth/terminal.rs", "cli/auth/waiting.rs"],
@@ -111,6 +113,10 @@ const PURE: &[&str] = &[
     "credentials/notice.rs",
     "credentials/schedule.rs",
     "hooks/notice.rs",
+    "manual/completions.rs",
+    "manual/line.rs",
+    "manual/page.rs",
+    "manual/pages.rs",
     "provider/jwt.rs",
     "proxy/framing.rs",
     "proxy/framing/violation.rs",

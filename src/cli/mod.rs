@@ -5,8 +5,11 @@
 mod args;
 mod auth;
 mod clients;
+mod completions;
 mod connection;
+mod documents;
 mod human;
+mod man;
 mod output;
 mod proxy;
 mod render;
@@ -45,6 +48,8 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
+        Noun::Completions(flags) => completions::completions(&flags, output),
+        Noun::Man(flags) => man::man(&flags, output),
         Noun::Version => block_on(version::version(output)),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{LogFormat, Overrides};
 
@@ -82,6 +82,11 @@ enum Format {
     Journald,
     Pretty,
     Json,
+}
+
+/// The shape as clap has it, for man pages and completions.
+pub fn command() -> clap::Command {
+    Line::command()
 }
 
 /// What the command line says.

@@ -2,16 +2,20 @@
 
 mod auth;
 mod clients;
+mod completions;
+mod man;
 mod proxy;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::output::Exit;
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
+pub(super) use completions::Completions;
+pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags};
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
@@ -44,8 +48,17 @@ pub(super) enum Noun {
     Auth(Auth),
     /// Give apps keys for the port, with hermes-proxyd running or not
     Clients(Clients),
+    /// Print what a shell needs to complete hermesctl, or write that of all shells
+    Completions(Completions),
+    /// Print a man page's source, or write all pages
+    Man(Man),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
+}
+
+/// The shape as clap has it, for man pages and completions.
+pub(super) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 impl Arguments {
@@ -61,8 +74,6 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -1,0 +1,19 @@
+//! `hermesctl completions`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::manual::Shell;
+
+/// `hermesctl completions`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Completions {
+    /// The shell whose script is printed
+    #[arg(value_name = "SHELL", required_unless_present = "dir")]
+    pub(in crate::cli) shell: Option<Shell>,
+
+    /// Write the scripts of all shells for both programs into folders in this one
+    #[arg(long, value_name = "DIR", conflicts_with = "shell")]
+    pub(in crate::cli) dir: Option<PathBuf>,
+}

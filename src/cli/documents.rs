@@ -1,0 +1,57 @@
+//! Files that hermesctl makes of itself: printed one by one, or written into folders.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::output::{Exit, Failure, Output};
+use super::render;
+use crate::manual::Document;
+
+#[derive(Serialize)]
+struct Printed {
+    name: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Written {
+    files: Vec<PathBuf>,
+}
+
+/// Prints one.
+pub(super) fn print(document: Document, output: &mut Output) -> Result<Exit, Failure> {
+    let printed = Printed {
+        name: document.name,
+        text: document.text,
+    };
+    output.answer(&printed, |printed, _| printed.text.clone())?;
+    Ok(Exit::Ok)
+}
+
+/// Writes each into its folder, which is made where it lacks, and names the files.
+pub(super) fn write(
+    documents: impl Iterator<Item = (PathBuf, Document)>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let mut files = Vec::new();
+    for (folder, document) in documents {
+        let file = folder.join(&document.name);
+        std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
+        std::fs::write(&file, &document.text).map_err(|error| unwritable(&file, &error))?;
+        files.push(file);
+    }
+    output.answer(&Written { files }, |written, _| {
+        let lines = written.files.iter().map(|file| {
+            let name = file.display().to_string();
+            render::inline(&name) + "\n"
+        });
+        lines.collect()
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{} can't be written: {error}.", path.display()))
+        .with_hint("Name another folder with --dir.")
+}

@@ -1,0 +1,23 @@
+//! The man pages and the completions of shells, made from the command lines of both programs.
+//!
+//! - `page`: how a man page is written.
+//! - `line`: what a command line's shape says, as parts of a page.
+//! - `pages`: the pages.
+//! - `completions`: what shells load.
+
+mod completions;
+mod line;
+mod page;
+mod pages;
+
+pub use self::completions::{Shell, completions, scripts};
+pub use self::pages::{PAGES, pages};
+
+/// A file's name and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Where it belongs, as a name without folders.
+    pub name: String,
+    /// What stands in it.
+    pub text: String,
+}
