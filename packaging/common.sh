@@ -8,6 +8,7 @@ field() { sed -n "/^\[package\]/,/^\[lib\]/s/^$1 = \"\(.*\)\"/\1/p" Cargo.toml; 
 NAME=$(field name)
 VERSION=$(field version)
 URL=$(field homepage)
+AUTHOR=$(sed -n 's/^authors = \["\(.*\)"\]$/\1/p' Cargo.toml)
 BUILT=${CARGO_TARGET_DIR:-target}
 OUT=$BUILT/packages
 # `PROFILE=dev` packs what the tests have built anyway, to try the packages out.

@@ -3,7 +3,10 @@
 # shellcheck source=packaging/common.sh
 . "$(dirname "$0")/common.sh"
 
-cargo build --profile "$PROFILE" --locked --bins
+# With the mock cloud's features for dev, as the tests have built it, so that nothing is built twice.
+scope=--package=$NAME
+[ "$PROFILE" = dev ] && scope=--workspace
+cargo build --profile "$PROFILE" --locked "$scope" --bins
 files=$OUT/files
 rm -rf "$files"
 mkdir -p "$files/bin" "$files/units"
@@ -19,3 +22,11 @@ for unit in systemd/*; do
     sed 's|%h/.local/bin/|/usr/bin/|' "$unit" >"$files/units/$(basename "$unit")"
 done
 gzip -9nc CHANGELOG.md >"$files/changelog.gz"
+# Debian wants one of the packaging beside that; there is nothing to tell but the version.
+gzip -9nc >"$files/changelog.Debian.gz" <<TEXT
+$NAME ($VERSION-1) unstable; urgency=medium
+
+  * New version; changelog.gz tells what changed.
+
+ -- $AUTHOR  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
+TEXT

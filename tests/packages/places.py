@@ -81,7 +81,7 @@ def copy_of_this_machine() -> Iterator[Path]:
             if subprocess.call(command, stderr=subprocess.DEVNULL) != 0:
                 raise Skipped("there is no overlayfs here")
             try:
-                for name in ("proc", "dev"):
+                for name in ("proc", "dev", "sys"):
                     say(["mount", "--rbind", f"/{name}", root / name])
                 yield root
             finally:
@@ -116,7 +116,7 @@ def answers(place: Place) -> str:
         own_all(home, place.owner)
         within = "/" + str(home.relative_to(place.root)) if place.root != Path("/") else str(home)
         environment = {
-            "PATH": "/usr/bin:/bin",
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": within,
             "XDG_RUNTIME_DIR": f"{within}/run",
             **urls,
