@@ -11,6 +11,6 @@ rpmbuild -bb --quiet packaging/hermes-proxyd.spec \
     --define "_rpmdir $out" \
     --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \
     --define "sources $PWD" \
-    --define "files $out/files" \
+    --define "packed $out/files" \
     --define "its_version $VERSION" \
     --define "its_url $URL"

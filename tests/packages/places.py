@@ -102,6 +102,7 @@ class Place:
     environment: Mapping[str, str] = field(default_factory=dict)
     # Whose the home is.
     owner: int | None = None
+    config: str = ""
 
     def command(self, *command: str) -> list[str]:
         return [*self.before, *command]
@@ -113,6 +114,10 @@ def answers(place: Place) -> str:
     with scratch(place.root / "tmp") as home, contextlib.ExitStack() as running:
         (home / "run").mkdir(mode=0o700)
         login, urls = start_cloud(home / ".hermes", running)
+        folder = home / ".config/hermes-proxyd"
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / "config.toml").write_text(place.config)
+        (folder / "config.toml").chmod(0o600)
         own_all(home, place.owner)
         within = "/" + str(home.relative_to(place.root)) if place.root != Path("/") else str(home)
         environment = {
