@@ -75,6 +75,7 @@ const STAYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("interprocess", &["control/endpoint.rs"]),
+    ("winsafe", &["control/endpoint.rs"]),
     ("listenfd", &["daemon/service_manager.rs"]),
     ("service_binding", &["daemon/service_manager.rs"]),
     (

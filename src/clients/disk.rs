@@ -93,6 +93,7 @@ fn private(file: &Path, metadata: &fs::Metadata) -> Result<(), ClientsError> {
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
 fn private(_file: &Path, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
     Ok(())
 }
@@ -217,10 +218,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     if let Some(parent) = folder.parent() {
         make_folder(parent)?;
     }
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
+    match private_folder().create(folder) {
         // Somebody else was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
         made => made?,
@@ -228,6 +226,19 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     give_to_folders_owner(&File::open(folder)?, folder)?;
     Ok(())
+}
+
+#[cfg(unix)]
+fn private_folder() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// What lies in the user's profile is the user's alone already.
+#[cfg(not(unix))]
+fn private_folder() -> fs::DirBuilder {
+    fs::DirBuilder::new()
 }
 
 /// The new version belongs to whom the old one does, and a first one to its folder's owner. Only
@@ -258,11 +269,13 @@ fn give_to_folders_owner(made: &File, path: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
 fn keep_owner(_new: &File, _target: &Path) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
 fn give_to_folders_owner(_made: &File, _path: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -269,37 +269,28 @@ mod platform {
 
 #[cfg(windows)]
 mod platform {
-    use std::fmt::Write as _;
     use std::fs::File;
     use std::io;
     use std::path::{Path, PathBuf};
 
     use interprocess::local_socket::ListenerOptions;
-    use interprocess::local_socket::tokio::Stream;
+    use interprocess::local_socket::tokio::{Stream, prelude::*};
     use interprocess::os::windows::ToWtf16;
     use interprocess::os::windows::local_socket::ListenerOptionsExt;
     use interprocess::os::windows::security_descriptor::SecurityDescriptor;
-    use sha2::{Digest, Sha256};
+    use winsafe::{HPROCESS, TokenInfo, co};
 
     use super::{BindError, LOCK};
-
-    /// Full control for the pipe's owner and the system, nothing for anybody else. The default
-    /// would let everybody read.
-    const OWNER_ONLY: &str = "D:P(A;;GA;;;OW)(A;;GA;;;SY)";
 
     /// A pipe's name goes away with it: nothing to compare.
     #[derive(Debug, PartialEq, Eq)]
     pub(super) struct Identity;
 
-    /// Pipes share one name space, so the name carries a mark of the folder, which is the user's.
-    pub(super) fn address(folder: &Path) -> PathBuf {
-        let folder = folder.to_string_lossy().to_lowercase();
-        let mut name = String::from(r"\\.\pipe\hermes-proxyd-");
-        for byte in Sha256::digest(folder.as_bytes()).iter().take(8) {
-            // Writing to a string can't fail.
-            let _written = write!(name, "{byte:02x}");
-        }
-        PathBuf::from(name)
+    /// Pipes share one name space, so the name carries the user. Where the system does not tell the
+    /// user, `bind` fails and nobody is found under this name.
+    pub(super) fn address(_: &Path) -> PathBuf {
+        let user = our_user().unwrap_or_default();
+        PathBuf::from(format!(r"\\.\pipe\hermes-proxyd-{user}"))
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
@@ -307,9 +298,14 @@ mod platform {
         Ok(Identity)
     }
 
+    /// Full control for our user and the system, nothing for anybody else, and nothing inherited:
+    /// the default would let everybody read. The owner is named, since an administrator's would else
+    /// be the group of all administrators.
     pub(super) fn close_to_others(options: ListenerOptions<'_>) -> io::Result<ListenerOptions<'_>> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let text = OWNER_ONLY.to_wtf_16().map_err(invalid)?;
+        let user = our_user()?;
+        let text = format!("O:{user}G:{user}D:P(A;;GA;;;{user})(A;;GA;;;SY)");
+        let text = text.to_wtf_16().map_err(invalid)?;
         Ok(options.security_descriptor(SecurityDescriptor::deserialize(&text)?))
     }
 
@@ -334,10 +330,40 @@ mod platform {
         Ok(())
     }
 
-    /// The system tells a pipe server's process but not its user; a stranger's pipe under our
-    /// name learns that somebody asked, and no secret ever goes over it.
-    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-    pub(super) fn check_server(_: &Stream) -> io::Result<()> {
-        Ok(())
+    /// Any user may make a pipe of our name while no daemon of ours runs, so the process behind it
+    /// is looked at. Another user's can't even be opened.
+    pub(super) fn check_server(stream: &Stream) -> io::Result<()> {
+        let denied = || {
+            let reason = "the process at the pipe belongs to another user";
+            io::Error::new(io::ErrorKind::PermissionDenied, reason)
+        };
+        let server = stream.peer_creds()?.pid().ok_or_else(denied)?;
+        let server = HPROCESS::OpenProcess(co::PROCESS::QUERY_LIMITED_INFORMATION, false, server);
+        if user(&*server.map_err(system)?)? == our_user()? {
+            return Ok(());
+        }
+        Err(denied())
+    }
+
+    fn our_user() -> io::Result<String> {
+        user(&HPROCESS::GetCurrentProcess())
+    }
+
+    /// The SID of a process's user, such as `S-1-5-21-…-1001`.
+    fn user(process: &HPROCESS) -> io::Result<String> {
+        let token = process.OpenProcessToken(co::TOKEN::QUERY).map_err(system)?;
+        let known = token.GetTokenInformation(co::TOKEN_INFORMATION_CLASS::User);
+        let TokenInfo::User(user) = known.map_err(system)? else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let sid = user.User.Sid().ok_or(io::ErrorKind::Unsupported)?;
+        winsafe::ConvertSidToStringSid(sid).map_err(system)
+    }
+
+    fn system(error: co::ERROR) -> io::Error {
+        i32::try_from(error.raw()).map_or_else(
+            |_| io::Error::other(error.to_string()),
+            io::Error::from_raw_os_error,
+        )
     }
 }

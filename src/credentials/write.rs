@@ -77,6 +77,11 @@ impl Prepared {
     }
 
     #[cfg(not(unix))]
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "the same shape as on Unix"
+    )]
     fn keep_owner(&self, _store: &Path) -> Result<(), StoreError> {
         Ok(())
     }
@@ -217,10 +222,7 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     if let Some(parent) = folder.parent() {
         make_folder(parent)?;
     }
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
+    match private_folder().create(folder) {
         // Somebody else was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
         made => made?,
@@ -229,6 +231,19 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
         give_to_folders_owner(&made, folder);
     }
     Ok(())
+}
+
+#[cfg(unix)]
+fn private_folder() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// What lies in the user's profile is the user's alone already.
+#[cfg(not(unix))]
+fn private_folder() -> fs::DirBuilder {
+    fs::DirBuilder::new()
 }
 
 /// A file that root has made in a user's folder is to be the user's; nobody else can give it away.
@@ -253,6 +268,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }

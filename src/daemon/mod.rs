@@ -128,6 +128,7 @@ fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::needless_pass_by_value, reason = "the same shape as on Unix")]
 fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
     Err(StartError::Bridge {
         address: bridge.listen,

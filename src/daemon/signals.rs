@@ -6,8 +6,12 @@ use std::io;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
     /// SIGHUP.
+    #[cfg_attr(
+        windows,
+        expect(dead_code, reason = "no signal of Windows asks for it")
+    )]
     Reload,
-    /// SIGTERM, SIGINT.
+    /// SIGTERM, SIGINT; on Windows Ctrl-C, Ctrl-Break, a closed console, the session's end.
     Stop,
 }
 
@@ -38,25 +42,46 @@ mod platform {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod platform {
     use std::io;
 
+    use tokio::signal::windows::{
+        CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close,
+        ctrl_logoff, ctrl_shutdown,
+    };
+
     use super::Signal;
 
-    /// Ctrl-C is the only one here.
+    /// What the console and the session tell.
     #[derive(Debug)]
-    pub(in crate::daemon) struct Signals;
+    pub(in crate::daemon) struct Signals {
+        ctrl_c: CtrlC,
+        ctrl_break: CtrlBreak,
+        close: CtrlClose,
+        logoff: CtrlLogoff,
+        shutdown: CtrlShutdown,
+    }
 
     impl Signals {
         pub(in crate::daemon) fn register() -> io::Result<Self> {
-            Ok(Self)
+            Ok(Self {
+                ctrl_c: ctrl_c()?,
+                ctrl_break: ctrl_break()?,
+                close: ctrl_close()?,
+                logoff: ctrl_logoff()?,
+                shutdown: ctrl_shutdown()?,
+            })
         }
 
+        /// The next signal. Waiting can be given up at any time.
         pub(in crate::daemon) async fn next(&mut self) -> Signal {
-            if let Err(error) = tokio::signal::ctrl_c().await {
-                tracing::error!(%error, "Ctrl-C can't be heard");
-                std::future::pending::<()>().await;
+            tokio::select! {
+                _ = self.ctrl_c.recv() => {}
+                _ = self.ctrl_break.recv() => {}
+                _ = self.close.recv() => {}
+                _ = self.logoff.recv() => {}
+                _ = self.shutdown.recv() => {}
             }
             Signal::Stop
         }

@@ -44,12 +44,11 @@ impl Socket {
 
     /// At most about so many bytes wait in the kernel for a client that does not read.
     pub(super) fn set_send_buffer(&self, bytes: usize) {
-        #[cfg(unix)]
-        if let Self::Tcp(stream) = self {
-            rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes).ok();
+        match self {
+            Self::Tcp(stream) => set_tcp_send_buffer(stream, bytes),
+            #[cfg(unix)]
+            Self::Unix(_) => {}
         }
-        #[cfg(not(unix))]
-        let _ = bytes;
     }
 
     /// Whether the client has closed its side or reset the connection, even behind bytes that
@@ -74,6 +73,15 @@ impl Socket {
         }
     }
 }
+
+#[cfg(unix)]
+fn set_tcp_send_buffer(stream: &TcpStream, bytes: usize) {
+    rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes).ok();
+}
+
+/// Windows grows and shrinks it by itself.
+#[cfg(not(unix))]
+fn set_tcp_send_buffer(_: &TcpStream, _: usize) {}
 
 /// Calls a method of whichever stream it is.
 macro_rules! either {

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# What the .deb and the .rpm hold: the programs, man pages, completions, units.
+# shellcheck source=packaging/common.sh
+. "$(dirname "$0")/common.sh"
+
+# With the mock cloud's features for dev, as the tests have built it, so that nothing is built twice.
+scope=--package=$NAME
+[ "$PROFILE" = dev ] && scope=--workspace
+cargo build --profile "$PROFILE" --locked "$scope" --bins
+files=$OUT/files
+rm -rf "$files"
+mkdir -p "$files/bin" "$files/units"
+for program in hermes-proxyd hermesctl; do
+    strip -o "$files/bin/$program" "$BUILT/$BUILT_IN/$program"
+done
+
+ctl=$files/bin/hermesctl
+"$ctl" man --dir "$files/man" >/dev/null
+gzip -9n "$files"/man/*
+"$ctl" completions --dir "$files/completions" >/dev/null
+for unit in systemd/*; do
+    sed 's|%h/.local/bin/|/usr/bin/|' "$unit" >"$files/units/$(basename "$unit")"
+done
+gzip -9nc CHANGELOG.md >"$files/changelog.gz"
+# Debian wants one of the packaging beside that; there is nothing to tell but the version.
+gzip -9nc >"$files/changelog.Debian.gz" <<TEXT
+$NAME ($VERSION-1) unstable; urgency=medium
+
+  * New version; changelog.gz tells what changed.
+
+ -- $AUTHOR  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
+TEXT
