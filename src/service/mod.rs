@@ -75,7 +75,7 @@ pub struct Plan {
     pub daemon: PathBuf,
     /// hermesctl, with its whole path.
     pub ctl: PathBuf,
-    /// Variables that the service needs as this shell has them, see [`carried`].
+    /// Variables that the service needs as this shell has them, see [`carried()`].
     pub variables: BTreeMap<String, String>,
     /// The address whose port the manager is to hold (systemd); `None` leaves that as it is.
     pub socket: Option<String>,
