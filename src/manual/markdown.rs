@@ -5,6 +5,8 @@ use crate::config::{Entry, notation, reference};
 const HEAD: &str = "\
 # Configuration
 
+[Back to the README](../README.md)
+
 `hermes-proxyd` needs no configuration. What a file leaves out is at its default.
 
 - `hermesctl config path` says which file is read, usually `~/.config/hermes-proxyd/config.toml`.
