@@ -1,8 +1,5 @@
 //! `hermesctl setup`: from nothing to an app's first answer, step by step; safe to run again.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::args::{Auth, AuthVerb, LoginFlags, SetupFlags};
 use super::auth;
+use super::config::begin;
 use super::connection::{Connection, finish};
 use super::output::{Exit, Failure, Output};
 use super::probe::{self, Question};
@@ -19,9 +17,6 @@ use crate::config;
 use crate::control::protocol::{ListenerStatus, ProviderState, ProviderStatus, Status};
 use crate::paths::Environment;
 use crate::service::{Service, ServiceError};
-
-/// What is written where there is no configuration.
-const CONFIGURATION: &str = include_str!("setup/config.toml");
 
 /// A login that was just made is in use within this time.
 const LOGIN: Duration = Duration::from_secs(20);
@@ -118,7 +113,7 @@ fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure>
 /// Writes the configuration, if there is none, and checks the one that is there.
 fn configuration(environment: &Environment) -> Result<Line, Failure> {
     let file = config_file(environment)?;
-    let written = write_new(&file)
+    let written = begin(&file)
         .map_err(|error| Failure::new(format!("{} can't be written: {error}.", file.display())))?;
     config::load(None, environment).map_err(|error| {
         Failure::new(format!("The configuration is invalid:\n{error}"))
@@ -127,18 +122,6 @@ fn configuration(environment: &Environment) -> Result<Line, Failure> {
     })?;
     let what = format!("configuration {}", file.display());
     Ok(Line::done_unless(!written, what))
-}
-
-/// Whether the file had to be written.
-fn write_new(file: &Path) -> std::io::Result<bool> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    match OpenOptions::new().write(true).create_new(true).open(file) {
-        Ok(mut new) => new.write_all(CONFIGURATION.as_bytes()).map(|()| true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Finds the default provider's login or makes one; how hermesctl ends, if there is none then.

@@ -30,8 +30,11 @@ pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, 
         Some(file) => file,
         None => Place::find(None).await?.file,
     };
-    let text = if flags.full { config::EXAMPLE } else { STARTER };
-    let text = schema().map_or_else(String::new, |line| line + "\n") + text;
+    let text = if flags.full {
+        with_schema(config::EXAMPLE)
+    } else {
+        begun()
+    };
     let backup = write(&file, &text, flags.force)?;
     output.answer(&Written { file, backup }, |written, _| {
         let name = |path: &Path| render::inline(&path.display().to_string());
@@ -42,6 +45,14 @@ pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, 
         text
     })?;
     Ok(Exit::Ok)
+}
+
+fn begun() -> String {
+    with_schema(STARTER)
+}
+
+fn with_schema(text: &str) -> String {
+    schema().map_or_else(String::new, |line| line + "\n") + text
 }
 
 /// A line that leads editors to the schema, where that is installed.
@@ -64,23 +75,34 @@ fn write(file: &Path, text: &str, force: bool) -> Result<Option<PathBuf>, Failur
         Failure::new(format!("{name} can't be written: {error}."))
             .with_hint("Name another file: hermesctl config init FILE")
     };
-    if let Some(folder) = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        platform::make_folder(folder).map_err(failed)?;
-    }
     let backup = if force {
         put_aside(file).map_err(failed)?
     } else {
         None
     };
-    let written = platform::create(file).and_then(|mut new| {
-        new.write_all(text.as_bytes())?;
-        new.sync_all()
-    });
-    written.map_err(failed)?;
+    create(file, text).map_err(failed)?;
     Ok(backup)
+}
+
+/// Writes the file to begin with, if there is none; whether it had to be written.
+pub(in crate::cli) fn begin(file: &Path) -> io::Result<bool> {
+    match create(file, &begun()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn create(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        platform::make_folder(folder)?;
+    }
+    let mut new = platform::create(file)?;
+    new.write_all(text.as_bytes())?;
+    new.sync_all()
 }
 
 /// Gives a file that is there a name that no other has.

@@ -7,6 +7,8 @@ mod show;
 
 use crate::config::{self, Setting};
 
+pub(in crate::cli) use init::begin;
+
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};
 
