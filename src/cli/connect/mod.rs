@@ -309,7 +309,7 @@ async fn put_together(
         notes.insert(
             0,
             "First add the lines to the configuration and restart hermes-proxyd: \
-                         systemctl --user restart hermes-proxyd"
+                         hermesctl service restart"
                 .to_owned(),
         );
     }
