@@ -172,12 +172,22 @@ pub fn program(path: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
     command
 }
 
-/// Runs hermesctl to its end.
+/// Runs hermesctl to its end, as the user whose the runtime folder is.
 pub fn ctl(home: &Path, args: &[&str]) -> Output {
-    program(env!("CARGO_BIN_EXE_hermesctl"), home)
-        .args(args)
-        .output()
-        .expect("hermesctl runs")
+    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), home);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        use std::os::unix::process::CommandExt;
+
+        let owner = std::fs::metadata(home.join("run")).map(|folder| folder.uid());
+        if let Ok(owner @ 1..) = owner
+            && rustix::process::geteuid().is_root()
+        {
+            command.uid(owner);
+        }
+    }
+    command.args(args).output().expect("hermesctl runs")
 }
 
 impl Daemon {
