@@ -7,6 +7,12 @@ mod show;
 
 use crate::config::{self, Setting};
 
+#[cfg(test)]
+pub(super) use check::invalid;
+#[cfg(test)]
+pub(super) use place::sample;
+pub(super) use {check::Valid, init::Written, place::Place};
+
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};
 

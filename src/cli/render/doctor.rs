@@ -36,9 +36,7 @@ fn group_of(findings: &[Finding], style: Style) -> String {
     let column = names.filter(|length| *length <= LONGEST_NAME).max();
     let column = column.unwrap_or_default();
     let lines = findings.iter();
-    lines
-        .map(|one| finding(one, column, style))
-        .collect()
+    lines.map(|one| finding(one, column, style)).collect()
 }
 
 fn finding(finding: &Finding, column: usize, style: Style) -> String {

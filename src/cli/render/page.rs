@@ -64,6 +64,11 @@ impl Style {
         self.hanging(&format!("{indent}{label}"), indent.len() + width, value)
     }
 
+    /// A text beside its head, below whose end it goes on.
+    pub(in crate::cli) fn beside(self, head: &str, text: &str) -> String {
+        self.hanging(head, visible(head), text)
+    }
+
     /// One of several points, behind its dash.
     pub(in crate::cli) fn point(self, text: &str) -> String {
         self.hanging("-", 2, &format!(" {text}"))
@@ -93,7 +98,7 @@ impl Style {
                 whole.push(' ');
                 column += 1;
             }
-            whole.push_str(word);
+            whole.push_str(&word.replace(TIE, " "));
             column += width;
             fresh = false;
         }
@@ -116,6 +121,9 @@ impl Style {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 }
+
+/// A space that no line is broken at.
+pub(in crate::cli) const TIE: char = '\u{a0}';
 
 /// The words of a text; a command between backticks stays in one piece, to be copied.
 fn words(text: &str) -> impl Iterator<Item = &str> {
