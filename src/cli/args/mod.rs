@@ -124,18 +124,4 @@ fn hint(message: &mut clap::Error, line: &[OsString]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shape_is_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn json_is_understood_anywhere() {
-        for line in ["hermesctl --json version", "hermesctl proxy status --json"] {
-            assert!(Arguments::try_parse_from(line.split(' ')).unwrap().json);
-        }
-    }
-}
+mod tests;
