@@ -323,3 +323,24 @@ async fn a_closed_pipe_is_success() {
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty());
 }
+
+#[test]
+fn a_command_that_is_none_leads_to_the_one_that_was_meant() {
+    for (line, meant) in [
+        ("--json statsu", "did you mean `hermesctl status`?"),
+        ("login nous", "did you mean `hermesctl auth login`?"),
+        (
+            "start",
+            "did you mean `hermesctl proxy start` or `hermesctl service start`?",
+        ),
+        ("keys", "did you mean `hermesctl clients list`?"),
+    ] {
+        let mut command = std::process::Command::new(HERMESCTL);
+        let output = command.args(line.split(' ')).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(said.contains(meant), "{line}: {said}");
+        assert_eq!(said.matches("tip:").count(), 1, "{line}: {said}");
+        assert!(output.stdout.is_empty(), "{line}");
+    }
+}

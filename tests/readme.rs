@@ -275,52 +275,6 @@ fn the_table_of_exit_codes_is_what_help_says() {
     }
 }
 
-#[test]
-fn every_command_that_is_named_anywhere_exists() {
-    let home = scratch();
-    let mut texts = vec![
-        file("config.example.toml"),
-        file("src/cli/config/starter.toml"),
-    ];
-    texts.extend(pages().iter().map(|page| file(page)));
-    for folder in [
-        "cli",
-        "clients",
-        "config",
-        "control",
-        "credentials",
-        "daemon",
-        "hooks",
-        "manual",
-        "provider",
-        "proxy",
-        "service",
-    ] {
-        for entry in walk(&root().join("src").join(folder)) {
-            texts.push(std::fs::read_to_string(entry).unwrap());
-        }
-    }
-    let mut commands = BTreeSet::new();
-    for (text, noun) in texts
-        .iter()
-        .flat_map(|text| ["proxy", "auth", "clients", "config", "service"].map(|noun| (text, noun)))
-    {
-        for rest in text.split(&format!("hermesctl {noun} ")).skip(1) {
-            let verb: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
-            commands.insert((noun, verb));
-        }
-    }
-    commands.retain(|(_, verb)| !verb.is_empty());
-    assert!(commands.len() >= 15, "{commands:?}");
-    for (noun, verb) in commands {
-        let output = ctl(home.path(), &[noun, &verb, "--help"]);
-        assert!(
-            output.status.success(),
-            "hermesctl {noun} {verb} is named, but there is none"
-        );
-    }
-}
-
 /// One after another in a home of their own, without a daemon.
 #[test]
 fn the_commands_that_connect_work_as_they_stand() {
@@ -439,61 +393,6 @@ fn the_recorded_session_shows_commands_that_are_there_and_nothing_of_a_machine()
         }
     }
     assert!(count >= 2, "{commands:?}");
-}
-
-/// Lines of code blocks and words of the text, as far as they are ours, with what stands for a name
-/// filled in.
-fn commands(page: &str) -> BTreeSet<String> {
-    let text = file(page);
-    let mut found = BTreeSet::new();
-    for (place, part) in text.split("```").enumerate() {
-        let is_block = place % 2 == 1;
-        let pieces: Vec<&str> = if is_block {
-            part.lines().skip(1).collect()
-        } else {
-            part.split('`').skip(1).step_by(2).collect()
-        };
-        let ours = pieces.into_iter().map(|piece| piece.replace('\n', " "));
-        found.extend(
-            ours.filter(|it| it.starts_with("hermesctl ") || it.starts_with("hermes-proxyd ")),
-        );
-    }
-    found
-}
-
-#[test]
-fn every_command_with_its_flags_is_understood() {
-    let home = scratch();
-    let mut count = 0;
-    for page in pages() {
-        for command in commands(&page) {
-            let words = command.split_whitespace();
-            let words = words.map(|word| match word {
-                "APP" => "karakeep",
-                "https://…" => "https://ai.example",
-                word => word,
-            });
-            let mut words: Vec<_> = words.take_while(|word| !word.starts_with('·')).collect();
-            let name = words.remove(0);
-            // The first line of a status is no command.
-            if words.first().is_some_and(|word| word.starts_with("0.")) {
-                continue;
-            }
-            let ours = if name == "hermesctl" {
-                env!("CARGO_BIN_EXE_hermesctl")
-            } else {
-                env!("CARGO_BIN_EXE_hermes-proxyd")
-            };
-            let output = program(ours, home.path())
-                .args(&words)
-                .arg("--help")
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "{page}: {command}: {output:?}");
-            count += 1;
-        }
-    }
-    assert!(count >= 40, "{count}");
 }
 
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {

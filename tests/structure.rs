@@ -116,7 +116,6 @@ const STAYS: &[(&str, &[&str])] = &[
             "cli/auth/terminal.rs",
             "cli/auth/waiting.rs",
             "cli/screen.rs",
-            "cli/output.rs",
         ],
     ),
     ("open::that", &["cli/auth/browser.rs"]),
@@ -145,6 +144,7 @@ const STAYS: &[(&str, &[&str])] = &[
 
 /// Files that do no I/O and wait for nothing.
 const PURE: &[&str] = &[
+    "cli/args/meant.rs",
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
     "cli/auth/qr.rs",

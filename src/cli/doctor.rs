@@ -12,10 +12,7 @@ pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Ex
         containers_only: flags.containers,
     })
     .await;
-    let width = Output::width();
-    output.answer(&report, |report, style| {
-        render::doctor::report(report, style, width)
-    })?;
+    output.answer(&report, render::doctor::report)?;
     Ok(match report.cause {
         Cause::Nothing => Exit::Ok,
         Cause::Configuration => Exit::InvalidConfig,

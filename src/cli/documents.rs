@@ -14,9 +14,10 @@ struct Printed {
     text: String,
 }
 
+/// The files that were made.
 #[derive(Serialize)]
-struct Written {
-    files: Vec<PathBuf>,
+pub(super) struct Written {
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// Prints one.
@@ -41,13 +42,7 @@ pub(super) fn write(
         std::fs::write(&file, &document.text).map_err(|error| unwritable(&file, &error))?;
         files.push(file);
     }
-    output.answer(&Written { files }, |written, _| {
-        let lines = written.files.iter().map(|file| {
-            let name = file.display().to_string();
-            render::inline(&name) + "\n"
-        });
-        lines.collect()
-    })?;
+    output.answer(&Written { files }, render::files)?;
     Ok(Exit::Ok)
 }
 

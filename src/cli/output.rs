@@ -242,19 +242,6 @@ impl Output {
         self.json
     }
 
-    /// How many columns a text may have: the terminal's, or `COLUMNS`, or 80.
-    pub(super) fn width() -> usize {
-        const LEAST: usize = 40;
-        const MOST: usize = 120;
-        let terminal = console::Term::stdout().size_checked();
-        let terminal = terminal.map(|(_, columns)| usize::from(columns));
-        let named = std::env::var("COLUMNS")
-            .ok()
-            .and_then(|columns| columns.parse().ok());
-        let width: usize = terminal.or(named).unwrap_or(80);
-        width.clamp(LEAST, MOST)
-    }
-
     /// From now on each JSON value takes one line.
     pub(super) fn in_lines(&mut self) {
         self.lines = true;

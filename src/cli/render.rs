@@ -1,7 +1,9 @@
 //! What the daemon answers, as text for people. Pure: the answer carries the daemon's clock.
 
 pub(super) mod auth;
+pub(super) mod bugreport;
 pub(super) mod clients;
+pub(super) mod config;
 pub(super) mod connect;
 pub(super) mod doctor;
 pub(super) mod home;
@@ -19,6 +21,7 @@ use crate::control::protocol::{
     ProviderEntry, ProviderState, Providers, RefreshResult, ReloadReport, Timestamp,
 };
 
+use super::documents::Written;
 use super::human::distance;
 use super::version::Versions;
 
@@ -57,6 +60,13 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         );
     }
     text
+}
+
+/// Files that were made, a line each.
+pub(super) fn files(written: &Written, _: Style) -> String {
+    let lines = written.files.iter();
+    let lines = lines.map(|file| inline(&file.display().to_string()) + "\n");
+    lines.collect()
 }
 
 /// Both sides' versions.
@@ -110,7 +120,7 @@ where
 
     fn time(&self, at: Timestamp) -> String {
         let local = at.0.with_timezone(self.zone);
-        local.format("%Y-%m-%d %H:%M").to_string()
+        local.format("%Y-%m-%d\u{a0}%H:%M").to_string()
     }
 }
 

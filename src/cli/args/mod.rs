@@ -9,11 +9,13 @@ mod connect;
 mod doctor;
 mod logs;
 mod man;
+mod meant;
 mod proxy;
 mod service;
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::output::Exit;
@@ -94,7 +96,11 @@ pub(super) fn command() -> clap::Command {
 impl Arguments {
     /// Reads the command line. Help and complaints are shown here, and end hermesctl.
     pub(super) fn understand(line: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        Self::try_parse_from(line).map_err(|message| {
+        let line: Vec<_> = line.into_iter().collect();
+        Self::try_parse_from(&line).map_err(|mut message| {
+            if message.kind() == ErrorKind::InvalidSubcommand {
+                hint(&mut message, &line);
+            }
             // Nobody is left to tell when this can't be written.
             let _shown = message.print();
             u8::try_from(message.exit_code()).map_or(Exit::Failed, Exit::Passed)
@@ -102,19 +108,20 @@ impl Arguments {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shape_is_consistent() {
-        Arguments::command().debug_assert();
+/// Says which command was meant, where that is known better than by its letters.
+fn hint(message: &mut clap::Error, line: &[OsString]) {
+    let words = line.iter().skip(1).filter_map(|word| word.to_str());
+    let words: Vec<_> = words.filter(|word| !word.starts_with('-')).collect();
+    let meant = meant::meant(&command(), &words).into_iter();
+    let meant: Vec<_> = meant.map(|line| format!("`hermesctl {line}`")).collect();
+    if meant.is_empty() {
+        return;
     }
-
-    #[test]
-    fn json_is_understood_anywhere() {
-        for line in ["hermesctl --json version", "hermesctl proxy status --json"] {
-            assert!(Arguments::try_parse_from(line.split(' ')).unwrap().json);
-        }
-    }
+    let text = format!("did you mean {}?", meant.join(" or "));
+    message.remove(ContextKind::SuggestedSubcommand);
+    let tip = ContextValue::StyledStrs(vec![text.into()]);
+    message.insert(ContextKind::Suggested, tip);
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::args::BugReport;
 use super::auth::terminal;
 use super::output::{Exit, Failure, Output};
-use super::render;
+use super::{render, screen};
 
 /// A part of the report.
 #[derive(Debug)]
@@ -25,24 +25,37 @@ struct Section {
     text: String,
 }
 
-#[derive(Serialize)]
-struct Written {
-    file: PathBuf,
-    sections: Vec<Contents>,
+/// A report: what is shown before it is written, and the answer in JSON after.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct Planned {
+    pub(in crate::cli) file: PathBuf,
+    pub(in crate::cli) sections: Vec<Contents>,
 }
 
-#[derive(Serialize)]
-struct Contents {
-    title: &'static str,
-    lines: usize,
+/// One of its sections.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct Contents {
+    pub(in crate::cli) title: &'static str,
+    #[serde(skip)]
+    pub(in crate::cli) about: &'static str,
+    pub(in crate::cli) lines: usize,
 }
 
 /// Says what the report would contain, asks, and writes it.
 pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<Exit, Failure> {
     let sections = collect::sections().await;
-    let file = flags.output.clone().unwrap_or_else(free_name);
+    let contents = sections.iter().map(|section| Contents {
+        title: section.title,
+        about: section.about,
+        lines: section.text.lines().count(),
+    });
+    let planned = Planned {
+        file: flags.output.clone().unwrap_or_else(free_name),
+        sections: contents.collect(),
+    };
     if !output.is_json() {
-        announce(&sections, &file)?;
+        let said = render::bugreport::planned(&planned, screen::error_style());
+        io::stderr().lock().write_all(said.as_bytes())?;
     }
     if !flags.yes {
         let question = "Write it? Read it before you send it to anybody.";
@@ -58,35 +71,9 @@ pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<
             }
         }
     }
-    write(&file, &text(&sections))?;
-    let contents = sections.iter().map(|section| Contents {
-        title: section.title,
-        lines: section.text.lines().count(),
-    });
-    let written = Written {
-        file,
-        sections: contents.collect(),
-    };
-    output.answer(&written, |written, _| {
-        render::inline(&written.file.display().to_string()) + "\n"
-    })?;
+    write(&planned.file, &text(&sections))?;
+    output.answer(&planned, render::bugreport::written)?;
     Ok(Exit::Ok)
-}
-
-fn announce(sections: &[Section], file: &Path) -> io::Result<()> {
-    let mut stderr = io::stderr().lock();
-    writeln!(stderr, "The report would contain:")?;
-    for section in sections {
-        let lines = section.text.lines().count();
-        let (title, about) = (section.title, section.about);
-        writeln!(stderr, "  {title:<15} {about} ({lines} lines)")?;
-    }
-    writeln!(
-        stderr,
-        "Tokens, keys, passwords, e-mail addresses, and the names of you, your machine and your apps are \
-         taken out.\nIt would be written to {}.",
-        render::inline(&file.display().to_string())
-    )
 }
 
 fn text(sections: &[Section]) -> String {

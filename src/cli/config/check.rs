@@ -12,10 +12,12 @@ use super::place::{Place, talk};
 use crate::config::{self, ConfigError};
 use crate::paths::Environment;
 
+/// A configuration without a mistake.
 #[derive(Serialize)]
-struct Valid {
-    valid: bool,
-    file: Option<PathBuf>,
+pub(in crate::cli) struct Valid {
+    pub(in crate::cli) valid: bool,
+    /// The file; `None` where there is none.
+    pub(in crate::cli) file: Option<PathBuf>,
 }
 
 /// Checks a file.
@@ -28,13 +30,7 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
         valid: true,
         file: loaded.file,
     };
-    output.answer(&valid, |valid, _| match &valid.file {
-        Some(file) => {
-            let file = render::inline(&file.display().to_string());
-            format!("{file} is valid.\n")
-        }
-        None => "There is no file, and the defaults are valid.\n".to_owned(),
-    })?;
+    output.answer(&valid, render::config::valid)?;
     if !output.is_json() && !place.was_named() {
         let warning: Vec<_> = place.warning().into_iter().collect();
         talk(&warning)?;

@@ -17,11 +17,12 @@ const STARTER: &str = include_str!("starter.toml");
 /// Where packages put the schema, seen from the folder of our program.
 const SCHEMA: &str = "../share/hermes-proxyd/hermes-proxyd.schema.json";
 
+/// The file that was made.
 #[derive(Serialize)]
-struct Written {
-    file: PathBuf,
+pub(in crate::cli) struct Written {
+    pub(in crate::cli) file: PathBuf,
     /// Where the file that was there is kept.
-    backup: Option<PathBuf>,
+    pub(in crate::cli) backup: Option<PathBuf>,
 }
 
 /// Writes the file.
@@ -36,14 +37,7 @@ pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, 
         begun()
     };
     let backup = write(&file, &text, flags.force)?;
-    output.answer(&Written { file, backup }, |written, _| {
-        let name = |path: &Path| render::inline(&path.display().to_string());
-        let mut text = format!("{} was written.\n", name(&written.file));
-        if let Some(backup) = &written.backup {
-            text.extend(["What was there is in ", &name(backup), ".\n"]);
-        }
-        text
-    })?;
+    output.answer(&Written { file, backup }, render::config::written)?;
     Ok(Exit::Ok)
 }
 

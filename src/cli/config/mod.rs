@@ -7,7 +7,11 @@ mod show;
 
 use crate::config::{self, Setting};
 
-pub(in crate::cli) use init::begin;
+#[cfg(test)]
+pub(super) use check::invalid;
+#[cfg(test)]
+pub(super) use place::sample;
+pub(super) use {check::Valid, init::Written, init::begin, place::Place};
 
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::output::{Exit, Failure, Output};
-use super::super::{connect, render};
+use super::super::{connect, render, screen};
 use crate::config;
 use crate::control::protocol::DaemonStatus;
 use crate::paths::Environment;
 
 /// The file that counts.
 #[derive(Debug, Serialize)]
-pub(super) struct Place {
-    pub(super) file: PathBuf,
+pub(in crate::cli) struct Place {
+    pub(in crate::cli) file: PathBuf,
     pub(super) exists: bool,
     why: Why,
     /// The daemon that runs.
@@ -62,13 +62,9 @@ pub(super) enum State {
 /// Shows the file's place.
 pub(super) async fn path(output: &mut Output) -> Result<Exit, Failure> {
     let place = Place::find(None).await?;
-    output.answer(&place, |place, _| {
-        render::inline(&place.file.display().to_string()) + "\n"
-    })?;
+    output.answer(&place, render::config::place)?;
     if !output.is_json() {
-        let mut said = place.why();
-        said.extend(place.warning());
-        talk(&said)?;
+        talk(&place.said())?;
     }
     Ok(Exit::Ok)
 }
@@ -146,6 +142,12 @@ impl Place {
         }
     }
 
+    /// All that is to be told of it.
+    pub(in crate::cli) fn said(&self) -> Vec<String> {
+        let why = self.why().into_iter();
+        why.chain(self.warning()).collect()
+    }
+
     fn why(&self) -> Vec<String> {
         let why = match self.why {
             Why::Named => "It was named.",
@@ -186,9 +188,21 @@ impl Reader {
 
 /// Says something beside the answer.
 pub(super) fn talk(lines: &[String]) -> io::Result<()> {
-    let mut stderr = io::stderr().lock();
-    for line in lines {
-        writeln!(stderr, "{line}")?;
+    let said = screen::error_style().prose(&lines.join("\n"));
+    io::stderr().lock().write_all(said.as_bytes())
+}
+
+/// A file that was changed since a daemon read it.
+#[cfg(test)]
+pub(in crate::cli) fn sample() -> Place {
+    let file = PathBuf::from("/home/u/.config/hermes-proxyd/config.toml");
+    Place {
+        exists: true,
+        why: Why::Default,
+        daemon: Some(Reader {
+            state: State::Changed,
+            ..Reader::of(render::samples::status().daemon, &file)
+        }),
+        file,
     }
-    Ok(())
 }

@@ -19,7 +19,7 @@ use super::args::{Connect, Place};
 use super::connect as reach_daemon;
 use super::connection::Connection;
 use super::output::{Exit, Failure, Output};
-use super::render;
+use super::{render, screen};
 use crate::config::load;
 use crate::control::client::ClientError;
 use crate::control::protocol::{ClientAdd, ErrorCode};
@@ -108,16 +108,20 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
 }
 
 fn list(output: &mut Output) -> Result<Exit, Failure> {
+    output.answer(&known(), render::connect::list)?;
+    Ok(Exit::Ok)
+}
+
+/// All that can be connected.
+pub(in crate::cli) fn known() -> Known {
     let apps = APPS.iter().map(|app| KnownApp {
         app: app.name,
         title: app.title,
         what: app.what,
     });
-    let known = Known {
+    Known {
         apps: apps.collect(),
-    };
-    output.answer(&known, render::connect::list)?;
-    Ok(Exit::Ok)
+    }
 }
 
 impl Surroundings {
@@ -419,7 +423,7 @@ fn show(connected: &Connected, output: &mut Output) -> Result<Exit, Failure> {
         }
     })?;
     if !output.is_json() {
-        let notes = render::connect::notes(connected);
+        let notes = render::connect::notes(connected, screen::error_style());
         io::stderr().lock().write_all(notes.as_bytes())?;
     }
     Ok(Exit::Ok)

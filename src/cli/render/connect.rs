@@ -12,7 +12,8 @@ pub(in crate::cli) fn list(known: &Known, style: Style) -> String {
     let title_width = titles.max().unwrap_or_default() + 2;
     let lines = apps.iter().map(|app| {
         let name = style.paint(Tone::Heading, &format!("{:width$}", app.app));
-        format!("{name}{:title_width$}{}\n", app.title, app.what)
+        let head = format!("{name}{:title_width$}", app.title);
+        style.beside(&head, app.what)
     });
     lines.collect::<String>() + "\nThen: hermesctl connect APP\n"
 }
@@ -20,23 +21,28 @@ pub(in crate::cli) fn list(known: &Known, style: Style) -> String {
 /// The files, each below a comment that says which it is.
 pub(in crate::cli) fn files(connected: &Connected, style: Style) -> String {
     let files = connected.files.iter().map(|file| {
-        let title = format!("# {}: {}", inline(&file.name), inline(&file.about));
-        let title = style.paint(Tone::Label, &title);
-        format!("{title}\n{}", printable(&file.text))
+        let title = format!("{}: {}", inline(&file.name), inline(&file.about));
+        comment(&title, style) + &printable(&file.text)
     });
     files.collect::<Vec<_>>().join("\n")
 }
 
+fn comment(text: &str, style: Style) -> String {
+    let sign = "# ";
+    let lines = style.in_columns(style.columns().saturating_sub(sign.len()));
+    let lines = lines.prose(text);
+    let lines = lines.lines();
+    let painted = lines.map(|line| style.paint(Tone::Label, &format!("{sign}{line}")) + "\n");
+    painted.collect()
+}
+
 /// What goes wrong easily, a paragraph each.
-pub(in crate::cli) fn notes(connected: &Connected) -> String {
+pub(in crate::cli) fn notes(connected: &Connected, style: Style) -> String {
     let notes = connected
         .notes
         .iter()
-        .map(|note| format!("- {}\n", inline(note)));
+        .map(|note| style.point(&inline(note)));
+    let title = format!("{} at {}", connected.title, inline(&connected.base_url));
     let notes: String = notes.collect();
-    format!(
-        "\n{} at {}\n{notes}",
-        connected.title,
-        inline(&connected.base_url)
-    )
+    format!("\n{}{notes}", style.prose(&title))
 }

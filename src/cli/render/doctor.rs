@@ -12,8 +12,8 @@ const MARGIN: usize = 10;
 /// What stands before what mends it.
 const FIX: usize = MARGIN + 2;
 
-/// The report in `width` columns. Lines that are to be copied are never broken.
-pub(in crate::cli) fn report(report: &Report, style: Style, width: usize) -> String {
+/// The report. Lines that are to be copied are never broken.
+pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
     let mut text = String::new();
     let mut rest = report.findings.as_slice();
     while let Some(first) = rest.first() {
@@ -24,28 +24,27 @@ pub(in crate::cli) fn report(report: &Report, style: Style, width: usize) -> Str
         let (group, others) = rest.split_at(count);
         text += &style.paint(Tone::Heading, first.group.as_str());
         text.push('\n');
-        text += &group_of(group, style, width);
+        text += &group_of(group, style);
         text.push('\n');
         rest = others;
     }
     text + &summary(report, style)
 }
 
-fn group_of(findings: &[Finding], style: Style, width: usize) -> String {
+fn group_of(findings: &[Finding], style: Style) -> String {
     let names = findings.iter().map(|finding| length(&finding.name));
     let column = names.filter(|length| *length <= LONGEST_NAME).max();
     let column = column.unwrap_or_default();
     let lines = findings.iter();
-    lines
-        .map(|one| finding(one, column, style, width))
-        .collect()
+    lines.map(|one| finding(one, column, style)).collect()
 }
 
-fn finding(finding: &Finding, column: usize, style: Style, width: usize) -> String {
+fn finding(finding: &Finding, column: usize, style: Style) -> String {
     let (sign, word, tone) = shown(finding.verdict);
     let name = inline(&finding.name);
     let verdict = style.paint(tone, &format!("{sign} {word:4}"));
     let mut text = format!("  {verdict}  ");
+    let width = style.columns();
     let beside = width >= NARROW && length(&name) <= LONGEST_NAME;
     let indent = if beside { MARGIN + column + 2 } else { FIX };
     let lines = wrap(&inline(&finding.text), width.saturating_sub(indent));
@@ -61,12 +60,12 @@ fn finding(finding: &Finding, column: usize, style: Style, width: usize) -> Stri
         text += &indented(indent, &line);
     }
     for fix in &finding.fix {
-        text += &fix_of(fix, style, width);
+        text += &fix_of(fix, style);
     }
     text
 }
 
-fn fix_of(fix: &Fix, style: Style, width: usize) -> String {
+fn fix_of(fix: &Fix, style: Style) -> String {
     let (tone, lines) = match fix {
         Fix::Run(command) => (Tone::Heading, vec![inline(command)]),
         Fix::Configure(lines) => {
@@ -74,7 +73,7 @@ fn fix_of(fix: &Fix, style: Style, width: usize) -> String {
             (Tone::Heading, lines)
         }
         Fix::Advice(text) => {
-            let lines = wrap(&printable(text), width.saturating_sub(FIX));
+            let lines = wrap(&printable(text), style.columns().saturating_sub(FIX));
             (Tone::Label, lines)
         }
     };
@@ -152,11 +151,12 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::doctor::{Cause, Group};
 
-    fn example() -> Report {
+    /// What works, what will not for long, and what could be set up.
+    pub(in crate::cli::render) fn example() -> Report {
         let finding = |group, name: &str, verdict, text: &str, fix: &[Fix]| Finding {
             group,
             name: name.to_owned(),
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_has_the_words_beside_the_names() {
-        let text = report(&example(), Style::PLAIN, 80);
+        let text = report(&example(), Style::PLAIN);
         let expected = "\
 login
   ✓ ok    nous         The login works. Its token expires in 47 min, and is
@@ -229,7 +229,7 @@ It works, with 1 warning.
 
     #[test]
     fn a_narrow_terminal_has_them_below() {
-        let text = report(&example(), Style::PLAIN, 60);
+        let text = report(&example(), Style::PLAIN.in_columns(60));
         let expected = "\
 login
   ✓ ok    nous
@@ -246,7 +246,7 @@ login
     #[test]
     fn no_line_is_wider_than_the_terminal_but_those_to_be_copied() {
         for width in [60, 80, 120] {
-            let text = report(&example(), Style::PLAIN, width);
+            let text = report(&example(), Style::PLAIN.in_columns(width));
             let wide = text.lines().find(|line| length(line) > width);
             assert_eq!(wide, None, "{width}");
         }
@@ -254,14 +254,14 @@ login
 
     #[test]
     fn colours_change_no_word() {
-        let coloured = report(&example(), Style::COLOURED, 80);
+        let coloured = report(&example(), Style::COLOURED);
         assert!(coloured.contains("\u{1b}[33m! warn\u{1b}[0m"), "{coloured}");
         let mut plain = String::new();
         for (number, part) in coloured.split('\u{1b}').enumerate() {
             let rest = part.split_once('m').filter(|_| number > 0);
             plain += rest.map_or(part, |(_, rest)| rest);
         }
-        assert_eq!(plain, report(&example(), Style::PLAIN, 80));
+        assert_eq!(plain, report(&example(), Style::PLAIN));
     }
 
     #[test]

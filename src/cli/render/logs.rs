@@ -75,6 +75,7 @@ fn event(entry: &Entry, style: Style) -> String {
     for (name, value) in &entry.fields {
         let value = value
             .as_str()
+            .filter(|text| !text.contains([' ', '"']))
             .map_or_else(|| value.to_string(), str::to_owned);
         let name = style.paint(Tone::Label, &format!("{}=", inline(name)));
         text = text + " " + &name + &inline(&value);

@@ -39,6 +39,14 @@ impl Style {
         Self { columns, ..self }
     }
 
+    /// How long a line may be; one that is too narrow for words has no limit.
+    pub(in crate::cli) fn columns(self) -> usize {
+        if self.columns < NARROWEST {
+            return usize::MAX;
+        }
+        self.columns
+    }
+
     /// Whether the reader's terminal shows colours.
     pub(in crate::cli) fn is_coloured(self) -> bool {
         self.coloured
@@ -56,6 +64,16 @@ impl Style {
         self.hanging(&format!("{indent}{label}"), indent.len() + width, value)
     }
 
+    /// A text beside its head, below whose end it goes on.
+    pub(in crate::cli) fn beside(self, head: &str, text: &str) -> String {
+        self.hanging(head, visible(head), text)
+    }
+
+    /// One of several points, behind its dash.
+    pub(in crate::cli) fn point(self, text: &str) -> String {
+        self.hanging("-", 2, &format!(" {text}"))
+    }
+
     /// Text whose lines are broken where they are too long.
     pub(in crate::cli) fn prose(self, text: &str) -> String {
         let lines = text.lines().map(|line| self.hanging("", 0, line));
@@ -69,7 +87,7 @@ impl Style {
         let mut fresh = true;
         for word in words(text) {
             let width = visible(word);
-            if !fresh && self.columns >= NARROWEST && column + 1 + width > self.columns {
+            if !fresh && column + 1 + width > self.columns() {
                 whole.truncate(whole.trim_end_matches(' ').len());
                 whole.push('\n');
                 whole.push_str(&" ".repeat(hang));
@@ -80,7 +98,7 @@ impl Style {
                 whole.push(' ');
                 column += 1;
             }
-            whole.push_str(word);
+            whole.push_str(&word.replace(TIE, " "));
             column += width;
             fresh = false;
         }
@@ -103,6 +121,9 @@ impl Style {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 }
+
+/// A space that no line is broken at.
+pub(in crate::cli) const TIE: char = '\u{a0}';
 
 /// The words of a text; a command between backticks stays in one piece, to be copied.
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -4,9 +4,13 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::service::Line;
+use crate::cli::bugreport::{Contents, Planned};
+use crate::cli::connect::{Connected, File};
 use crate::cli::logs::Entry;
 use crate::cli::probe::{Asked, Report, Tokens};
 use crate::cli::service::ServiceJson;
+use crate::cli::setup::SetUp;
 use crate::control::protocol::{
     CredentialKind, ErrorReport, Outcome, ProviderState, ProviderStatus, RefreshReport,
     RefreshResult, Reply, RequestCounts, Status,
@@ -101,6 +105,90 @@ pub(in crate::cli) fn report(stream: bool) -> Report {
         finish_reason: Some("stop".into()),
         text: "Hello! It is good to meet you, and I hope that your day goes well.".into(),
         reasoning: String::new(),
+    }
+}
+
+/// A bug report that could be written.
+pub(in crate::cli) fn bug_report() -> Planned {
+    let section = |title, about, lines| Contents {
+        title,
+        about,
+        lines,
+    };
+    Planned {
+        file: "hermes-proxyd-report.txt".into(),
+        sections: vec![
+            section("versions", "of both programs and the system", 8),
+            section(
+                "client keys",
+                "limits and use, without names and places",
+                24,
+            ),
+            section("log", "the last 200 lines", 200),
+        ],
+    }
+}
+
+/// An app in a container, with a key made on the spot.
+pub(in crate::cli) fn connected() -> Connected {
+    let file = |name: &str, about: &str, text: &str| File {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        text: text.to_owned(),
+    };
+    let notes = [
+        "The key is that of karakeep, made just now and shown only this once; \
+         `hermesctl clients revoke karakeep` takes it away.",
+        "If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
+    ];
+    Connected {
+        app: "karakeep",
+        title: "Karakeep",
+        from: "docker",
+        base_url: "http://host.docker.internal:8645/v1".to_owned(),
+        ready: true,
+        key: Some("a-key-for-karakeep".to_owned()),
+        key_name: Some("karakeep".to_owned()),
+        model: Some("Hermes-4-405B".to_owned()),
+        embedding_model: None,
+        files: vec![
+            file(
+                ".env",
+                "beside Karakeep's compose file",
+                "OPENAI_BASE_URL=http://host.docker.internal:8645/v1\n\
+                 OPENAI_API_KEY=a-key-for-karakeep\n",
+            ),
+            file(
+                "docker-compose.override.yml",
+                "beside Karakeep's compose file",
+                "services:\n  web:\n    env_file: .env\n",
+            ),
+        ],
+        notes: notes.map(str::to_owned).to_vec(),
+    }
+}
+
+/// A first run, with a service or without one.
+pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
+    let file = "configuration /home/u/.config/hermes-proxyd/config.toml";
+    let login = "login of Nous Portal, shared with Hermes Agent, in /home/u/.hermes/auth.json";
+    let mut steps = vec![
+        Line::done_unless(false, file),
+        Line::done_unless(true, login),
+    ];
+    steps.push(if ready {
+        Line::done_unless(false, "start the service")
+    } else {
+        Line::left(
+            "service",
+            "as you wished; `hermesctl proxy start` runs hermes-proxyd",
+        )
+    });
+    SetUp {
+        steps,
+        ready,
+        base_url: ready.then(|| "http://127.0.0.1:8645/v1".to_owned()),
+        test: ready.then(|| report(false)),
     }
 }
 

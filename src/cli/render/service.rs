@@ -8,6 +8,9 @@ use super::{Style, Tone, inline, printable};
 use crate::cli::service::{Report, ServiceJson};
 use crate::service::{Outcome, Step};
 
+/// Where a step's words stand, behind what came of it.
+const RESULT: usize = 9;
+
 /// One step: what, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in crate::cli) struct Line {
@@ -53,11 +56,10 @@ pub(in crate::cli) fn line(line: &Line, style: Style) -> String {
         "already" => Tone::Label,
         _ => Tone::Waiting,
     };
-    let result = style.paint(tone, &format!("{:<9}", line.result));
-    let mut text = format!("{result}{}\n", inline(&line.what));
+    let result = style.paint(tone, &format!("{:<RESULT$}", line.result));
+    let mut text = style.beside(&result, &inline(&line.what));
     if let Some(advice) = &line.advice {
-        // Writing to a String can't fail.
-        let _written = writeln!(text, "         {}", inline(advice));
+        text += &style.row("", "", RESULT, &inline(advice));
     }
     text
 }

@@ -22,8 +22,8 @@ pub(in crate::cli) fn login(provider: &ProviderStatus) -> String {
 /// What an app is configured with, or what is still to be done.
 pub(in crate::cli) fn outcome(outcome: &SetUp, style: Style) -> String {
     let Some(url) = &outcome.base_url else {
-        return "\nStart it with `hermesctl proxy start`, then run `hermesctl setup` again.\n"
-            .to_owned();
+        let advice = "Start it with `hermesctl proxy start`, then run `hermesctl setup` again.";
+        return format!("\n{}", style.prose(advice));
     };
     let fine = style.paint(Tone::Good, "All is well.");
     let url = inline(url);

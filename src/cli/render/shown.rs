@@ -4,23 +4,30 @@
 //! files anew: `tests/golden/cli/shown/NAME.txt` and `NAME.json`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use chrono::Utc;
 use clap::CommandFactory;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::config as render_config;
 use super::samples::{self, answer, golden};
 use super::*;
 use crate::cli::args::Arguments;
 use crate::cli::auth::Logins;
+use crate::cli::bugreport::Planned;
+use crate::cli::config::{self, Valid};
+use crate::cli::connect::{Connected, known};
 use crate::cli::home::Home;
 use crate::cli::logs::Entry;
 use crate::cli::output::Failure;
 use crate::cli::service::{Report, ServiceJson};
+use crate::cli::setup::SetUp;
 use crate::cli::version::Versions;
 use crate::control::client::ClientError;
 use crate::control::protocol::{Clients, RefreshOutcome};
+use crate::paths::Environment;
 
 /// One output.
 struct Shown {
@@ -38,7 +45,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "auth login",
         "its screens are snapshots of their own, by the terminal's size",
     ),
-    ("setup", "steps as of `service restart`, and a few words"),
+    (
+        "config show",
+        "a file in TOML, the same at every width, which tests/config.rs reads again",
+    ),
+    (
+        "config schema",
+        "a JSON schema either way, which tests/schema.rs compares",
+    ),
     ("service install", "as `service restart`"),
     ("service uninstall", "as `service restart`"),
     ("service start", "as `service restart`"),
@@ -67,10 +81,15 @@ fn all() -> Vec<Shown> {
         services(),
         logins(),
         clients_shown(),
+        of_configuration(),
+        others(),
     ];
     let mut all: Vec<Shown> = nouns.into_iter().flatten().collect();
     let address = "/run/user/1000/x.sock".into();
-    all.push(failed("an error", ClientError::NotRunning { address }));
+    all.push(failed(
+        "an error",
+        ClientError::NotRunning { address }.into(),
+    ));
     all.push(shown(
         "logs",
         samples::log(),
@@ -80,7 +99,57 @@ fn all() -> Vec<Shown> {
         },
     ));
     all.push(shown("version", Versions::sample(), version));
+    all.push(shown("doctor", doctor::tests::example(), doctor::report));
     all
+}
+
+fn of_configuration() -> Vec<Shown> {
+    let file = || PathBuf::from("/home/u/.config/hermes-proxyd/config.toml");
+    let valid = |file| Valid { valid: true, file };
+    let said = |place: &config::Place, style: Style| {
+        render_config::place(place, style) + &style.prose(&place.said().join("\n"))
+    };
+    let text = "[limits]\nbodi = 3\n";
+    let wrong = crate::config::parse(text, &file(), &Environment::default()).unwrap_err();
+    let backup = Some(file().with_extension("toml.bak"));
+    let new = config::Written {
+        file: file(),
+        backup,
+    };
+    vec![
+        shown("config path", config::sample(), said),
+        shown("config check", valid(Some(file())), render_config::valid),
+        shown("config check · no file", valid(None), render_config::valid),
+        failed("config check · a mistake", config::invalid(&wrong)),
+        shown("config init", new, render_config::written),
+    ]
+}
+
+/// What needs more than an answer of the daemon's: apps, a first run, files.
+fn others() -> Vec<Shown> {
+    let report = samples::bug_report();
+    let both = |report: &Planned, style: Style| {
+        bugreport::planned(report, style) + &bugreport::written(report, style)
+    };
+    let snippet = |connected: &Connected, style: Style| {
+        connect::files(connected, style) + &connect::notes(connected, style)
+    };
+    let all_set = |set_up: &SetUp, style: Style| {
+        let lines = set_up.steps.iter().map(|one| service::line(one, style));
+        lines.collect::<String>() + &setup::outcome(set_up, style)
+    };
+    let made = |name: &str| Written {
+        files: vec![PathBuf::from("out").join(name)],
+    };
+    vec![
+        shown("bugreport", report, both),
+        shown("connect", known(), connect::list),
+        shown("connect · an app", samples::connected(), snippet),
+        shown("setup", samples::set_up(true), all_set),
+        shown("setup · no service", samples::set_up(false), all_set),
+        shown("completions", made("bash/hermesctl"), files),
+        shown("man", made("hermesctl.1"), files),
+    ]
 }
 
 fn home_screens() -> Vec<Shown> {
@@ -162,8 +231,7 @@ fn clients_shown() -> Vec<Shown> {
 }
 
 /// An error, which goes to standard error.
-fn failed(name: &'static str, error: ClientError) -> Shown {
-    let failure = Failure::from(error);
+fn failed(name: &'static str, failure: Failure) -> Shown {
     Shown {
         name,
         json: failure.to_json(),
