@@ -5,10 +5,10 @@
 
 if [ "$PROFILE" = dev ]; then
     # As the tests have built it, so that nothing is built twice: with one of them asked for, the crates'
-    # features are the same ones, and aws-lc-sys is built anew for another SOURCE_DATE_EPOCH.
-    env -u SOURCE_DATE_EPOCH cargo build --locked --workspace --bins --test structure
+    # features are the same ones.
+    compile build --locked --workspace --bins --test structure
 else
-    cargo build --profile "$PROFILE" --locked --package "$NAME" --bins
+    compile build --profile "$PROFILE" --locked --package "$NAME" --bins
 fi
 files=$OUT/files
 rm -rf "$files"
