@@ -30,6 +30,10 @@ need() {
     fi
 }
 
+# Cargo without SOURCE_DATE_EPOCH, for each of which it would build aws-lc-sys anew. A program for Linux
+# holds no time.
+compile() { env -u SOURCE_DATE_EPOCH cargo "$@"; }
+
 # A tar archive that does not depend on who made it, and when.
 pack() {
     local archive=$1 folder=$2

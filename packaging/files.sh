@@ -3,10 +3,13 @@
 # shellcheck source=packaging/common.sh
 . "$(dirname "$0")/common.sh"
 
-# With the mock cloud's features for dev, as the tests have built it, so that nothing is built twice.
-scope=--package=$NAME
-[ "$PROFILE" = dev ] && scope=--workspace
-cargo build --profile "$PROFILE" --locked "$scope" --bins
+if [ "$PROFILE" = dev ]; then
+    # As the tests have built it, so that nothing is built twice: with one of them asked for, the crates'
+    # features are the same ones.
+    compile build --locked --workspace --bins --test structure
+else
+    compile build --profile "$PROFILE" --locked --package "$NAME" --bins
+fi
 files=$OUT/files
 rm -rf "$files"
 mkdir -p "$files/bin" "$files/units"

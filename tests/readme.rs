@@ -331,6 +331,25 @@ fn the_compose_files_are_those_that_hermesctl_prints() {
     }
 }
 
+#[test]
+fn the_whole_compose_files_hold_what_hermesctl_prints() {
+    let home = scratch();
+    for (way, flags) in [("bridge", &[][..]), ("host-socket", &["--socket"])] {
+        let line = "connect open-webui --from docker --no-key --json";
+        let line: Vec<_> = line.split(' ').chain(flags.iter().copied()).collect();
+        let told: Value = serde_json::from_slice(&ctl(home.path(), &line).stdout).unwrap();
+        let printed = told["files"][1]["text"].as_str().unwrap();
+        let whole = file(&format!("packaging/compose/{way}.yaml"));
+        let whole = whole.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+        // What is the reader's to choose is another there.
+        let chosen = ["OPENAI_API_KEY:", "DEFAULT_MODELS:", "#RAG_"];
+        let chosen = |line: &str| chosen.iter().any(|name| line.contains(name));
+        for line in printed.lines().filter(|line| !chosen(line)) {
+            assert!(whole.lines().any(|one| one == line), "{way} lacks: {line}");
+        }
+    }
+}
+
 fn environment(home: &Path) -> Environment {
     let home = home.as_os_str().to_owned();
     Environment::from_lookup(move |name| (name == "HOME").then(|| home.clone()))

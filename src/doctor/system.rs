@@ -172,7 +172,6 @@ mod platform {
         None
     }
 
-    #[expect(clippy::unused_async, reason = "the same shape as on Unix")]
     pub(in crate::doctor) async fn connect(_: &Path) -> io::Result<DuplexStream> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -56,7 +56,6 @@ pub(super) struct Door {
 #[derive(Debug)]
 enum Place {
     Tcp(SocketAddr),
-    #[cfg_attr(not(unix), expect(dead_code, reason = "there are none"))]
     Unix(String),
 }
 
