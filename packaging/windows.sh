@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Both programs for Windows on x86_64, as a .zip.
+# The programs for Windows on x86_64, as a .zip.
 # shellcheck source=packaging/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -7,7 +7,9 @@ need x86_64-w64-mingw32-gcc "run \`apt-get install gcc-mingw-w64-x86-64\`"
 need python3 "install Python 3"
 target=x86_64-pc-windows-gnu
 rustup target add $target >/dev/null 2>&1 || true
-CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_DEV_STRIP=true cargo build --profile "$PROFILE" --locked --bins --target $target
+CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_DEV_STRIP=true cargo build --profile "$PROFILE" --locked --package "$NAME" --package hermes-proxyd-hidden \
+    --bins --target $target
 python3 packaging/zip.py "$OUT/$NAME-$VERSION-x86_64-windows.zip" "$NAME-$VERSION" \
     "$BUILT/$target/$BUILT_IN/hermes-proxyd.exe" "$BUILT/$target/$BUILT_IN/hermesctl.exe" \
+    "$BUILT/$target/$BUILT_IN/hermes-proxyd-hidden.exe" \
     README.md LICENSE-APACHE LICENSE-MIT config.example.toml

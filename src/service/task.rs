@@ -3,7 +3,7 @@
 
 mod definition;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +18,9 @@ use crate::paths::Environment;
 /// It runs, or has ended, within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Runs the daemon without a window, and ends as it does.
+const HIDDEN: &str = "hermes-proxyd-hidden.exe";
 
 /// Whose task it is.
 #[derive(Debug, Clone)]
@@ -111,6 +114,19 @@ impl Task {
         Ok(definition::process(&answer.said))
     }
 
+    /// Ends the task, and the daemon with it: of a task with two processes only the first one ends.
+    async fn end(&self) -> Result<(), ServiceError> {
+        let running = self.state().await?.running;
+        // It is no error that it does not run.
+        self.tools.run(&self.call("/End", &[])).await?;
+        if let Some(Running { pid, .. }) = running {
+            let pid = pid.to_string();
+            let call = Call::new("taskkill", &["/PID", &pid, "/F"]);
+            self.tools.run(&call).await?;
+        }
+        Ok(())
+    }
+
     async fn wait(&self, for_running: bool) -> Result<(), ServiceError> {
         let deadline = Instant::now() + PATIENCE;
         while self.process().await?.is_some() != for_running {
@@ -124,6 +140,15 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// What the task starts. Built from source, there may be no program without a window: then it has one.
+fn started(daemon: &Path) -> PathBuf {
+    let hidden = daemon.with_file_name(HIDDEN);
+    if hidden.exists() {
+        return hidden;
+    }
+    daemon.to_owned()
 }
 
 #[async_trait]
@@ -159,7 +184,8 @@ impl Steering for Task {
                 what: "Only systemd holds the port for the service: leave --socket away",
             });
         }
-        let written = file::write(&self.file, &definition::file(&self.user, &plan.daemon))?;
+        let program = started(&plan.daemon);
+        let written = file::write(&self.file, &definition::file(&self.user, &program))?;
         let changed = written || self.defined().await?.is_none();
         if changed {
             let file = self.file.display().to_string();
@@ -176,8 +202,7 @@ impl Steering for Task {
     async fn uninstall(&self) -> Result<Vec<Step>, ServiceError> {
         let mut steps = Vec::new();
         if self.defined().await?.is_some() {
-            // It is no error that it does not run.
-            self.tools.run(&self.call("/End", &[])).await?;
+            self.end().await?;
             self.must(self.call("/Delete", &["/F"])).await?;
             let what = format!("stop and remove task {}", self.name());
             steps.push(Step::new(what, Outcome::Done));
@@ -204,7 +229,7 @@ impl Steering for Task {
         if self.state().await?.running.is_none() {
             return Ok(());
         }
-        self.must(self.call("/End", &[])).await?;
+        self.end().await?;
         self.wait(false).await
     }
 
@@ -290,6 +315,7 @@ mod tests {
             lines[1..],
             [
                 "schtasks /End /TN hermes-proxyd-Ann_B",
+                "taskkill /PID 42 /F",
                 "schtasks /Delete /TN hermes-proxyd-Ann_B /F",
             ]
         );

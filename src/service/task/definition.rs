@@ -14,17 +14,16 @@ const TERMINATED: i64 = 0x0004_1306;
 const CONTROL_C_EXIT: i64 = 0xC000_013A;
 
 /// The task for one user, in UTF-16 with its mark, as `schtasks` wants it.
-pub(super) fn file(user: &User, daemon: &Path) -> Vec<u8> {
-    let text = xml(user, daemon).replace('\n', "\r\n");
+pub(super) fn file(user: &User, program: &Path) -> Vec<u8> {
+    let text = xml(user, program).replace('\n', "\r\n");
     let units = std::iter::once(0xfeff).chain(text.encode_utf16());
     units.flat_map(u16::to_le_bytes).collect()
 }
 
 /// The task: at logon, with the user's own rights and desktop, for as long as it takes.
-fn xml(user: &User, daemon: &Path) -> String {
+fn xml(user: &User, program: &Path) -> String {
     let account = escaped(&user.account());
-    let daemon = escaped(&daemon.display().to_string());
-    // conhost without a window: a console program would open one at each logon.
+    let program = escaped(&program.display().to_string());
     format!(
         r#"<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
@@ -61,8 +60,7 @@ fn xml(user: &User, daemon: &Path) -> String {
   </Settings>
   <Actions Context="Author">
     <Exec>
-      <Command>%SystemRoot%\System32\conhost.exe</Command>
-      <Arguments>--headless "{daemon}"</Arguments>
+      <Command>"{program}"</Command>
     </Exec>
   </Actions>
 </Task>
@@ -139,7 +137,7 @@ task = tree.parse(sys.stdin.buffer).getroot()
 for path in ['Triggers/LogonTrigger/UserId', 'Principals/Principal/UserId',
              'Principals/Principal/LogonType', 'Principals/Principal/RunLevel',
              'Settings/ExecutionTimeLimit', 'Settings/DisallowStartIfOnBatteries',
-             'Actions/Exec/Arguments']:
+             'Actions/Exec/Command']:
     print(task.find('/'.join(space + name for name in path.split('/'))).text)
 ";
         let stored = tempfile::NamedTempFile::new().unwrap();
@@ -163,7 +161,7 @@ for path in ['Triggers/LogonTrigger/UserId', 'Principals/Principal/UserId',
                 "LeastPrivilege",
                 "PT0S",
                 "false",
-                r#"--headless "C:\Users\Ann & Bob\bin\hermes-proxyd.exe""#,
+                r#""C:\Users\Ann & Bob\bin\hermes-proxyd.exe""#,
             ],
             "{}",
             String::from_utf8_lossy(&output.stderr)
