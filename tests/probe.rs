@@ -105,6 +105,12 @@ async fn the_providers_own_error_is_told_as_its_own() {
         .fail_next(1, &Fault::Answer(Canned::rate_limited(7)));
     let report = json(&world.ctl(&["proxy", "test", "--model", "x", "--json"]));
     assert_eq!(report["error"]["status"], 429);
+    let id = report["error"]["request_id"].as_str().unwrap();
+    let hint = report["error"]["hint"].as_str().unwrap();
+    assert!(
+        hint.contains(&format!("`hermesctl logs --request {id}`")),
+        "{hint}"
+    );
     daemon.wait_for_log(report["error"]["request_id"].as_str().unwrap());
 }
 

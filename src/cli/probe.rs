@@ -261,18 +261,26 @@ impl<'a> Way<'a> {
         };
         let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
         let message = format!("{} answered {status} ({code}): {said}", inline(who));
-        let hint = reading::hint(code, status, said);
-        let exit = if reading::needs_login(code, status) {
+        let needs_login = reading::needs_login(code, status);
+        let exit = if needs_login {
             Exit::LoginNeeded
         } else {
             Exit::Failed
         };
+        let id = request_id(&answer.headers);
+        let logged = id.as_deref().filter(|_| !needs_login);
+        let hint = [
+            reading::hint(code, status, said).map(str::to_owned),
+            logged.map(|id| format!("Its lines in the log: `hermesctl logs --request {id}`.")),
+        ];
+        let hint: Vec<_> = hint.into_iter().flatten().collect();
+        let hint = (!hint.is_empty()).then(|| hint.join(" "));
         let report = json!({"error": {
             "code": code,
             "message": said,
             "hint": hint,
             "status": status,
-            "request_id": request_id(&answer.headers),
+            "request_id": id,
             "url": self.url,
             "provider": self.provider,
             "model": model,

@@ -94,7 +94,7 @@ fn of_source(text: &str) -> String {
     for line in text.lines() {
         let bare = line.trim_start();
         let comment = bare.trim_start_matches('/').trim_start_matches('!');
-        if bare.starts_with("//") && whole.ends_with("\u{1}") {
+        if bare.starts_with("//") && whole.ends_with('\u{1}') {
             whole.pop();
             whole.push_str(comment);
         } else if whole.ends_with('\\') {
@@ -131,7 +131,8 @@ fn of_page(text: &str) -> String {
 fn named<'t>(program: &str, text: &'t str) -> Vec<Named<'t>> {
     let mut found = Vec::new();
     for (at, name) in text.match_indices(&format!("{program} ")) {
-        let (before, after) = (&text[..at], &text[at + name.len()..]);
+        let (before, after) = text.split_at(at);
+        let after = after.strip_prefix(name).unwrap();
         let part_of_a_word = |c: char| c.is_alphanumeric() || "-_.".contains(c);
         if before.ends_with(part_of_a_word) || before.ends_with("keys set ") {
             continue;
@@ -183,15 +184,18 @@ fn understood(shape: &clap::Command, words: &[&str]) -> Result<(), String> {
         let Err(error) = shape.clone().try_get_matches_from(line) else {
             return Ok(());
         };
-        match error.kind() {
-            // A noun or a verb is named as such.
+        // A noun or a verb is named as such.
+        if matches!(
+            error.kind(),
             ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-            | ErrorKind::MissingSubcommand
-            | ErrorKind::MissingRequiredArgument => return Ok(()),
-            _ => complaint = error.to_string(),
+                | ErrorKind::DisplayVersion
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                | ErrorKind::MissingSubcommand
+                | ErrorKind::MissingRequiredArgument
+        ) {
+            return Ok(());
         }
+        complaint = error.to_string();
     }
     Err(complaint)
 }

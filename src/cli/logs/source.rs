@@ -28,6 +28,10 @@ type Lines = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
 pub(super) struct Source {
     lines: Lines,
     place: Place,
+    /// What is there of a line.
+    begun: Vec<u8>,
+    /// Whether the rest of a line is waited for.
+    follows: bool,
 }
 
 enum Place {
@@ -45,7 +49,7 @@ impl Source {
     /// The file that is asked for, else the journal, else the service's file.
     pub(super) fn open(flags: &Logs, since: Option<DateTime<Utc>>) -> Result<Self, Failure> {
         if let Some(file) = &flags.file {
-            return Self::file(file);
+            return Self::file(file, flags.follow);
         }
         let matches = matches(flags);
         let mut arguments = Vec::new();
@@ -59,11 +63,13 @@ impl Source {
                     cursor: None,
                     following: false,
                 },
+                begun: Vec::new(),
+                follows: flags.follow,
             }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let file = Environment::from_process().home().map(service_file);
                 match file.filter(|file| file.is_file()) {
-                    Some(file) => Self::file(&file),
+                    Some(file) => Self::file(&file, flags.follow),
                     None => Err(nowhere()),
                 }
             }
@@ -71,12 +77,14 @@ impl Source {
         }
     }
 
-    fn file(path: &Path) -> Result<Self, Failure> {
+    fn file(path: &Path, follows: bool) -> Result<Self, Failure> {
         let file = File::open(path)
             .map_err(|error| Failure::new(format!("{} can't be read: {error}.", path.display())))?;
         Ok(Self {
             lines: BufReader::new(Box::new(Plain(file))),
             place: Place::File(path.to_owned()),
+            begun: Vec::new(),
+            follows,
         })
     }
 
@@ -161,9 +169,13 @@ impl Source {
     }
 
     async fn line(&mut self) -> Result<Option<String>, Failure> {
-        let mut line = Vec::new();
-        let count = self.lines.read_until(b'\n', &mut line).await;
+        let count = self.lines.read_until(b'\n', &mut self.begun).await;
         count.map_err(|error| Failure::new(format!("The log can't be read: {error}.")))?;
+        let grows = self.follows && matches!(self.place, Place::File(_));
+        if grows && !self.begun.ends_with(b"\n") {
+            return Ok(None);
+        }
+        let line = std::mem::take(&mut self.begun);
         let line = String::from_utf8_lossy(&line).into_owned();
         Ok((!line.is_empty()).then_some(line))
     }
