@@ -30,6 +30,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+pub use self::command::Tool;
 use self::facts::Facts;
 pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
 

@@ -1,7 +1,6 @@
 //! What the report is made of.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use super::store::Stores;
 use super::{Section, logs};
 use crate::config::{self, Setting};
 use crate::control::protocol::Clients;
+use crate::doctor::{self, Questions, Tool};
 use crate::paths::Environment;
 
 /// What systemd knows of the service that helps.
@@ -48,7 +48,7 @@ pub(super) async fn sections() -> Vec<Section> {
         section(
             "service",
             "the service manager's view, and the unit",
-            service(),
+            service().await,
         ),
         section(
             "configuration",
@@ -68,11 +68,15 @@ pub(super) async fn sections() -> Vec<Section> {
         ),
         section(
             "doctor",
-            "`hermesctl doctor --json`, where there is one",
-            doctor(),
+            "`hermesctl doctor --json`",
+            pretty(&Ok(doctor::examine(Questions::default()).await)),
         ),
         section("stores", "files, modes and keys, no values", stores.text),
-        section("log", "the last 200 lines", logs::last_lines(env.home())),
+        section(
+            "log",
+            "the last 200 lines",
+            logs::last_lines(env.home()).await,
+        ),
     ]
 }
 
@@ -145,7 +149,7 @@ async fn versions() -> String {
         Err(failure) => format!("none that answers: {}", failure.message()),
     };
     let program = start::program();
-    let beside = first_line(Command::new(&program).arg("--version"));
+    let beside = first_line(Tool::new(&program).args(["--version"])).await;
     let lines = [
         ("hermesctl", env!("CARGO_PKG_VERSION").to_owned()),
         ("running daemon", daemon),
@@ -157,7 +161,7 @@ async fn versions() -> String {
         ("system", platform::system()),
         (
             "systemd",
-            first_line(Command::new("systemctl").arg("--version")),
+            first_line(Tool::new("systemctl").args(["--version"])).await,
         ),
     ];
     let lines = lines.map(|(name, value)| format!("{name}: {value}\n"));
@@ -182,17 +186,13 @@ async fn versions() -> String {
     format!("{}set here: {}\n", lines.concat(), names.join(" "))
 }
 
-fn service() -> String {
-    let systemctl = |args: &[&str]| {
-        let mut command = Command::new("systemctl");
-        said(
-            command
-                .arg("--user")
-                .args(args)
-                .arg("hermes-proxyd.service"),
-        )
+async fn service() -> String {
+    let systemctl = |args: [&'static str; 2]| {
+        let tool = Tool::new("systemctl").args(["--user"]).args(args);
+        tool.args(["hermes-proxyd.service"]).said()
     };
-    let unit = systemctl(&["show", PROPERTIES]) + "\n" + &systemctl(&["cat", "--no-pager"]);
+    let state = systemctl(["show", PROPERTIES]).await;
+    let unit = state + "\n" + &systemctl(["cat", "--no-pager"]).await;
     // What stands behind a variable's name may be anything.
     let unit = unit
         .lines()
@@ -270,19 +270,6 @@ fn keys(clients: Result<Clients, Failure>) -> String {
     pretty(&Ok(keys.collect::<Vec<_>>()))
 }
 
-/// What `hermesctl doctor` finds, if this hermesctl has it.
-fn doctor() -> String {
-    let Ok(ours) = std::env::current_exe() else {
-        return "not run\n".to_owned();
-    };
-    match Command::new(ours).args(["doctor", "--json"]).output() {
-        Ok(output) if output.status.code() != Some(2) => {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        }
-        Ok(_) | Err(_) => "not run: this hermesctl has no doctor\n".to_owned(),
-    }
-}
-
 fn pretty<T: Serialize>(answer: &Result<T, Failure>) -> String {
     match answer {
         Ok(answer) => serde_json::to_string_pretty(answer).unwrap_or_default() + "\n",
@@ -290,21 +277,9 @@ fn pretty<T: Serialize>(answer: &Result<T, Failure>) -> String {
     }
 }
 
-/// What a program says, with its complaints.
-fn said(command: &mut Command) -> String {
-    match command.output() {
-        Ok(output) => {
-            let (out, err) = (output.stdout, output.stderr);
-            [out, err]
-                .map(|text| String::from_utf8_lossy(&text).into_owned())
-                .concat()
-        }
-        Err(error) => format!("{}: {error}\n", command.get_program().display()),
-    }
-}
-
-fn first_line(command: &mut Command) -> String {
-    said(command).lines().next().unwrap_or_default().to_owned()
+async fn first_line(tool: Tool) -> String {
+    let said = tool.said().await;
+    said.lines().next().unwrap_or_default().to_owned()
 }
 
 /// The text of a TOML string.

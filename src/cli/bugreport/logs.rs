@@ -1,9 +1,10 @@
 //! The end of the service's log, from wherever the system keeps it.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
+
+use crate::doctor::Tool;
 
 /// So many lines are in the report.
 const LINES: usize = 200;
@@ -11,22 +12,16 @@ const LINES: usize = 200;
 const FIELDS: &str = "HERMES_";
 
 /// The last lines, and of which kind they are.
-pub(super) fn last_lines(home: Option<&Path>) -> String {
+pub(super) async fn last_lines(home: Option<&Path>) -> String {
     let file = home.map(|home| home.join("Library/Logs/hermes-proxyd.log"));
     if let Some(text) = file.and_then(|file| std::fs::read_to_string(file).ok()) {
         return tail(text.lines().map(str::to_owned));
     }
-    let journal = Command::new("journalctl")
+    let text = Tool::new("journalctl")
         .args(["--user", "--unit=hermes-proxyd", "--output=json", "--quiet"])
         .args(["--no-pager", &format!("--lines={LINES}")])
-        .output();
-    let text = match journal {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        }
-        Ok(output) => return String::from_utf8_lossy(&output.stderr).into_owned(),
-        Err(error) => return format!("there is none to be found: journalctl: {error}\n"),
-    };
+        .said()
+        .await;
     if text.trim().is_empty() {
         return "nothing of it is in the journal\n".to_owned();
     }
