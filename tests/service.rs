@@ -116,6 +116,25 @@ async fn hermesctl_runs_the_service_under_a_real_user_manager() {
         eprintln!("skipped: {obstacle}");
         return;
     }
+    a_day_with(None).await;
+}
+
+/// As above, with the programs and the units of the package that `HERMES_PROXYD_DEB` names.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "makes control groups on this machine, and takes a .deb; run it with: \
+            HERMES_PROXYD_DEB=FILE cargo test --test service the_deb -- --ignored"]
+async fn the_deb_is_a_service_from_its_installation_to_its_removal() {
+    let deb = std::env::var_os("HERMES_PROXYD_DEB").map(PathBuf::from);
+    let without = || "HERMES_PROXYD_DEB names no package".to_owned();
+    if let Some(obstacle) = obstacle().or_else(|| deb.is_none().then(without)) {
+        eprintln!("skipped: {obstacle}");
+        return;
+    }
+    a_day_with(deb.as_deref()).await;
+}
+
+/// From setup to uninstall, with our own programs or those of a package.
+async fn a_day_with(deb: Option<&Path>) {
     let world = World::new(Options::default()).await;
     let home = world.home.path();
     let port = free_port();
@@ -137,6 +156,10 @@ async fn hermesctl_runs_the_service_under_a_real_user_manager() {
         .env("PORT", port.to_string())
         .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
         .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env(
+            "DEB",
+            deb.map_or_else(Default::default, |deb| deb.as_os_str().to_owned()),
+        )
         .output()
         .unwrap();
     let told = Told(home.join("out"));
@@ -146,10 +169,10 @@ async fn hermesctl_runs_the_service_under_a_real_user_manager() {
         String::from_utf8_lossy(&output.stderr),
         told.text("manager")
     );
-    the_setup(&told, port);
+    the_setup(&told, port, deb.is_some());
     the_reloads(&told);
     the_restarts(&told);
-    the_end(&told);
+    the_end(&told, deb.is_some());
     assert!(world.store()["providers"]["nous"]["refresh_token"].is_string());
     for entry in std::fs::read_dir(&told.0).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
@@ -157,13 +180,17 @@ async fn hermesctl_runs_the_service_under_a_real_user_manager() {
     }
 }
 
-fn the_setup(told: &Told, port: u16) {
-    assert_eq!(told.json("absent", 3)["installed"], false);
+fn the_setup(told: &Told, port: u16, packaged: bool) {
+    assert_eq!(told.json("absent", 3)["installed"], packaged);
     let setup = told.json("setup", 0);
     // Configuration, login; unit, variables, login, linger, start; test request.
-    let expected = [
+    let mut expected = [
         "already", "already", "done", "done", "done", "done", "done", "done",
     ];
+    if packaged {
+        // The unit is the package's.
+        expected[2] = "already";
+    }
     assert_eq!(results(&setup), expected, "{setup:#}");
     let url = format!("http://127.0.0.1:{port}/v1");
     assert_eq!(setup["base_url"], url.as_str());
@@ -233,7 +260,7 @@ fn the_restarts(told: &Told) {
     assert!(line["HERMES_URL"].is_string(), "{line:#}");
 }
 
-fn the_end(told: &Told) {
+fn the_end(told: &Told, packaged: bool) {
     assert_eq!(told.json("stop", 0)["service"]["running"], false);
     assert_eq!(told.json("stopped", 3)["running"], false);
     assert_eq!(told.json("started", 0)["service"]["running"], true);
@@ -246,7 +273,12 @@ fn the_end(told: &Told) {
         told.json("uninstall_again", 0)["steps"],
         Value::Array(Vec::new())
     );
-    assert_eq!(told.json("gone", 3)["installed"], false);
+    assert_eq!(told.json("gone", 3)["installed"], packaged);
+    if packaged {
+        let removed = told.text("purge");
+        assert!(removed.contains("hermes-proxyd"), "{removed}");
+        assert_eq!(told.text("remains"), "", "{removed}");
+    }
     // What the user put there stays.
     let left = told.text("left");
     assert!(

@@ -1,7 +1,8 @@
 #!/bin/bash
 # What a user does with the service, under a real user manager and a real journald. Runs as root in
 # the surroundings that outer.sh makes; HOME is the user's, BIN has the programs, PORT is free.
-# What each command says is kept in $HOME/out for the test to read.
+# What each command says is kept in $HOME/out for the test to read. With DEB, that package is installed
+# first, into a /usr and a /var that are gone at the end, and removed last.
 set -eu
 user=$1
 export XDG_RUNTIME_DIR=/run/user/$user
@@ -11,11 +12,23 @@ mkdir -p "$out" "$HOME/fake" "$(dirname "$config")" "$HOME/.config/systemd/user/
 
 # --- surroundings ---------------------------------------------------------------------------------
 mount -t tmpfs none /run
-mount -t tmpfs none /var/log
-mkdir -p /run/systemd/journald.conf.d /run/systemd/system /var/log/journal "$XDG_RUNTIME_DIR"
+mkdir -p /run/systemd/journald.conf.d /run/systemd/system "$XDG_RUNTIME_DIR"
 printf '[Journal]\nStorage=persistent\nAudit=\nReadKMsg=no\n' > /run/systemd/journald.conf.d/test.conf
 { cat /etc/passwd; echo "hermes-test:x:$user:$user::$HOME:/bin/sh"; } > /run/passwd
 mount --bind /run/passwd /etc/passwd
+
+if [ -n "${DEB:-}" ]; then
+    mount -t tmpfs none /mnt
+    for folder in usr var; do
+        mkdir "/mnt/$folder" "/mnt/$folder.work"
+        layers=lowerdir=/$folder,upperdir=/mnt/$folder,workdir=/mnt/$folder.work
+        mount -t overlay overlay -o "$layers" "/$folder"
+    done
+    dpkg -i "$DEB" > "$out/dpkg" 2>&1
+    BIN=/usr/bin
+fi
+mount -t tmpfs none /var/log
+mkdir -p /var/log/journal
 
 # logind needs a whole machine, so this stands in for its program.
 cat > "$HOME/fake/loginctl" <<'FAKE'
@@ -177,3 +190,7 @@ keep uninstall ctl service uninstall --json
 keep uninstall_again ctl service uninstall --json
 keep gone ctl service status --json
 find "$HOME/.config/systemd" -type f > "$out/left"
+if [ -n "${DEB:-}" ]; then
+    dpkg --purge hermes-proxyd > "$out/purge" 2>&1
+    find /usr /var/lib -name '*hermes-proxyd*' -o -name 'hermesctl*' > "$out/remains"
+fi
