@@ -199,7 +199,7 @@ const PURE: &[&str] = &[
 /// The files that may look at a secret's text.
 const MAY_EXPOSE: &[&str] = &[
     "cli/clients.rs",
-    "cli/probe/wire.rs",
+    "cli/wire.rs",
     "cli/proxy/test.rs",
     "cli/connect/mod.rs",
     "clients/import.rs",

@@ -26,6 +26,7 @@ mod service;
 mod setup;
 mod start;
 mod version;
+mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

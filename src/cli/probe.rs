@@ -1,7 +1,6 @@
 //! A request as an app sends one, through the running daemon's own port.
 
 mod reading;
-mod wire;
 
 use std::io;
 use std::time::Duration;
@@ -15,9 +14,9 @@ use tokio::time::Instant;
 
 use super::output::{Exit, Failure};
 use super::render::inline;
+use super::wire::{Answer, Door, WireError};
 use crate::control::protocol::{Key, ListenerStatus, Status};
 use reading::Reading;
-use wire::{Answer, Door, WireError};
 
 /// What is asked for.
 const WORDS: &str = "Say hello in one short sentence.";

@@ -22,7 +22,7 @@ use super::output::{Exit, Failure, Output};
 use super::{render, screen};
 use crate::config::load;
 use crate::control::client::ClientError;
-use crate::control::protocol::{ClientAdd, ErrorCode};
+use crate::control::protocol::{ClientAdd, ErrorCode, Key};
 use crate::paths::Environment;
 use apps::{APPS, App};
 pub(in crate::cli) use fill::File;
@@ -397,7 +397,8 @@ async fn choose_models(
     };
     let path = provider_path(flags, &door.provider) + "/models";
     let key = key.filter(|_| door.needs_key);
-    let listed = models::list(address, &path, key)
+    let key = key.map(|key| Key::new(key.to_owned()));
+    let listed = models::list(address, &path, key.as_ref())
         .await
         .map_err(|why| unknown(&why))?;
     let plain = listed.into_iter().filter(|name| fill::is_plain(name));

@@ -1,23 +1,18 @@
 //! Which models there are, asked of the running daemon as an app would.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
-use hyper::body::Body;
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
+use hyper::body::Bytes;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
+
+use super::super::wire::{Door, WireError};
+use crate::control::protocol::Key;
 
 /// Apps give up sooner.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// No list of models is longer, in bytes.
-const LONGEST: usize = 4 * 1024 * 1024;
 
 #[derive(Deserialize)]
 struct List {
@@ -43,11 +38,11 @@ struct Message {
 pub(super) async fn list(
     daemon: SocketAddr,
     path: &str,
-    key: Option<&str>,
+    key: Option<&Key>,
 ) -> Result<Vec<String>, String> {
     let (status, body) = match timeout(PATIENCE, get(daemon, path, key)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(error),
+        Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("the list of models did not come in time".to_owned()),
     };
     if status != StatusCode::OK {
@@ -62,43 +57,8 @@ pub(super) async fn list(
 async fn get(
     daemon: SocketAddr,
     path: &str,
-    key: Option<&str>,
-) -> Result<(StatusCode, Vec<u8>), String> {
-    let stream = TcpStream::connect(daemon)
-        .await
-        .map_err(|error| error.to_string())?;
-    let (mut sender, connection) = http1::handshake::<_, String>(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    // It ends when the sender and the answer are dropped.
-    let _carrying = TaskTracker::new().spawn(connection);
-    let mut request = Request::get(path)
-        .header(HOST, daemon.to_string())
-        .header(ACCEPT, "application/json");
-    if let Some(key) = key {
-        request = request.header(AUTHORIZATION, format!("Bearer {key}"));
-    }
-    let request = request
-        .body(String::new())
-        .map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await;
-    let answer = answer.map_err(|error| error.to_string())?;
-    let status = answer.status();
-    Ok((status, read(answer.into_body()).await?))
-}
-
-async fn read(body: hyper::body::Incoming) -> Result<Vec<u8>, String> {
-    let mut body = pin!(body);
-    let mut bytes = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
-    {
-        let frame = frame.map_err(|error| error.to_string())?;
-        if let Some(data) = frame.data_ref() {
-            bytes.extend_from_slice(data);
-        }
-        if bytes.len() > LONGEST {
-            return Err("the list of models is too long".to_owned());
-        }
-    }
-    Ok(bytes)
+    key: Option<&Key>,
+) -> Result<(StatusCode, Bytes), WireError> {
+    let mut answer = Door::at(daemon).ask(path, None, key).await?;
+    Ok((answer.status, answer.rest().await?))
 }

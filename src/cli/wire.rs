@@ -80,7 +80,11 @@ impl Door {
             });
         }
         let authority = url.strip_prefix("http://")?.strip_suffix("/v1")?;
-        let mut address: SocketAddr = authority.parse().ok()?;
+        Some(Self::at(authority.parse().ok()?))
+    }
+
+    /// Of an address.
+    pub(super) fn at(mut address: SocketAddr) -> Self {
         // Where it listens on every address, this machine's own will do.
         if address.ip().is_unspecified() {
             address.set_ip(match address {
@@ -88,11 +92,11 @@ impl Door {
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        Some(Self {
+        Self {
             place: Place::Tcp(address),
             origin: format!("http://{address}"),
             host: address.to_string(),
-        })
+        }
     }
 
     /// What stands before the path for people.
