@@ -38,7 +38,7 @@ pub use self::listen::{Auth, ListenAddress, Listener};
 pub use self::load::{Loaded, digest_of, load};
 pub use self::overrides::{OverrideError, Overrides};
 pub use self::own::OwnListenerError;
-pub use self::reference::{EXAMPLE, Entry, notation, reference};
+pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
 pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
 pub use self::written::{Setting, settings, to_toml};

@@ -27,6 +27,17 @@ pub struct Entry {
     pub text: String,
 }
 
+/// A table of the file with its keys, for a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Which tables it is, such as `providers.<name>`; empty for the top level.
+    pub pattern: String,
+    /// What it is for.
+    pub text: String,
+    /// Its keys, in the file's order.
+    pub keys: Vec<Entry>,
+}
+
 impl Entry {
     /// The key within its table.
     pub fn name(&self) -> &str {
@@ -76,6 +87,35 @@ pub fn reference() -> Vec<Entry> {
         key,
     };
     shape().into_iter().map(entry).collect()
+}
+
+/// The same by tables, as a reference shows them: the top level, whose pattern is empty, then each
+/// table that has keys of its own.
+pub fn tables() -> Vec<Table> {
+    let entries = reference();
+    let keys_of = |pattern: &str| -> Vec<Entry> {
+        let own = entries.iter().filter(|entry| entry.table() == pattern);
+        own.filter(|entry| !entry.is_table()).cloned().collect()
+    };
+    let mut tables = vec![Table {
+        pattern: String::new(),
+        text: String::new(),
+        keys: keys_of(""),
+    }];
+    for table in entries.iter().filter(|entry| entry.is_table()) {
+        let pattern = table.tables();
+        let keys = keys_of(&pattern);
+        if keys.is_empty() || table.name() == "<name>" {
+            continue;
+        }
+        let about = entries.iter().find(|entry| entry.key.pattern == pattern);
+        tables.push(Table {
+            text: about.unwrap_or(table).text.clone(),
+            pattern,
+            keys,
+        });
+    }
+    tables
 }
 
 /// How values are written: the last words before the example's first key.

@@ -1,6 +1,6 @@
 //! `docs/configuration.md`: every key of the file, for people who read it on the web; pure.
 
-use crate::config::{Entry, notation, reference};
+use crate::config::{Entry, notation, tables};
 
 const HEAD: &str = "\
 # Configuration
@@ -23,28 +23,21 @@ This page is made of the program's own list of keys and of the comments in `conf
 
 /// The page.
 pub fn configuration() -> String {
-    let entries = reference();
     let mut text = HEAD.to_owned();
     text.extend(["\n", &notation(), "\n"]);
-    let top = |entry: &&Entry| entry.table().is_empty() && !entry.is_table();
-    text += "\n## Top level\n";
-    keys(&mut text, entries.iter().filter(top));
-    for table in entries.iter().filter(|entry| entry.is_table()) {
-        let pattern = table.tables();
-        let within = entries.iter().filter(|entry| entry.table() == pattern);
-        let within: Vec<_> = within.filter(|entry| !entry.is_table()).collect();
-        if within.is_empty() || table.name() == "<name>" {
-            continue;
+    for table in tables() {
+        if table.pattern.is_empty() {
+            text += "\n## Top level\n";
+        } else {
+            let heading = heading(&table.pattern);
+            text.extend(["\n## `", &heading, "`\n\n", &table.text, "\n"]);
         }
-        let about = entries.iter().find(|entry| entry.key.pattern == pattern);
-        let about = about.map_or(table.text.as_str(), |entry| entry.text.as_str());
-        text.extend(["\n## `", &heading(&pattern), "`\n\n", about, "\n"]);
-        keys(&mut text, within.into_iter());
+        keys(&mut text, &table.keys);
     }
     text
 }
 
-fn keys<'e>(text: &mut String, entries: impl Iterator<Item = &'e Entry>) {
+fn keys(text: &mut String, entries: &[Entry]) {
     for entry in entries {
         let default = entry.default.as_ref();
         let default = default.map_or_else(

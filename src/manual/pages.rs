@@ -208,24 +208,14 @@ fn toml() -> Page {
 
 /// Every key, table by table.
 fn settings(page: &mut Page) {
-    let entries = config::reference();
-    page.heading("TOP LEVEL");
-    for entry in &entries {
-        if entry.table().is_empty() && !entry.is_table() {
-            setting(page, entry);
+    for table in config::tables() {
+        if table.pattern.is_empty() {
+            page.heading("TOP LEVEL");
+        } else {
+            page.heading(&markdown::heading(&table.pattern));
+            page.text(&table.text);
         }
-    }
-    for table in entries.iter().filter(|entry| entry.is_table()) {
-        let pattern = table.tables();
-        let within = entries.iter().filter(|entry| entry.table() == pattern);
-        let within: Vec<_> = within.filter(|entry| !entry.is_table()).collect();
-        if within.is_empty() || table.name() == "<name>" {
-            continue;
-        }
-        let about = entries.iter().find(|entry| entry.key.pattern == pattern);
-        page.heading(&markdown::heading(&pattern));
-        page.text(about.map_or(&table.text, |entry| &entry.text));
-        for entry in within {
+        for entry in &table.keys {
             setting(page, entry);
         }
     }
