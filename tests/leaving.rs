@@ -148,6 +148,7 @@ async fn with_bytes_behind_its_request() {
     let (world, daemon) = start(false).await;
     let socket = world.home.path().join("apps/proxy.sock");
     let waiting = steered(json!({"delay_head_ms": 600_000}));
+    let running = steered(json!({"delay_chunk_ms": 20, "events": 100_000}));
     let silent = steered(json!({"hang_after_bytes": 400}));
     for (behind, what) in [
         ("\r\n", "a stray CRLF"),
@@ -158,7 +159,11 @@ async fn with_bytes_behind_its_request() {
         ("nonsense\r\n\r\n", "what is no request"),
     ] {
         for unix in [false, true] {
-            for (body, streams) in [(&waiting, false), (&silent, true)] {
+            for (body, phase) in [
+                (&waiting, "before the head"),
+                (&running, "in a running stream"),
+                (&silent, "in a silent stream"),
+            ] {
                 // Together, or when the answer is waited for already.
                 for apart in [false, true] {
                     let mut times = Vec::new();
@@ -178,7 +183,7 @@ async fn with_bytes_behind_its_request() {
                             cloud.counts().requests > before.requests
                         };
                         world.cloud.wait_for(PATIENCE, there).await;
-                        if streams {
+                        if phase.ends_with("stream") {
                             read_until(&mut client, b"data: ").await;
                         }
                         if apart {
@@ -190,11 +195,6 @@ async fn with_bytes_behind_its_request() {
                         times.push(cancelled(&world, before.cancelled, left).await);
                     }
                     let way = if unix { "Unix socket" } else { "TCP" };
-                    let phase = if streams {
-                        "in a stream"
-                    } else {
-                        "before the head"
-                    };
                     let when = if apart { "later" } else { "at once" };
                     report(&format!("{way}, {what} {when}, {phase}"), times);
                 }

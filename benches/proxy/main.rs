@@ -1,5 +1,5 @@
 //! What the daemon costs: `cargo bench`, one table, about two minutes; `cargo bench -- --quick`
-//! for a look that it still runs.
+//! for a look that it still runs, `cargo bench --bench proxy -- memory` for the memory alone.
 //!
 //! The daemon, the mock cloud and the load are three processes, so that the system's accounts
 //! tell their CPU time apart. The same load goes through the daemon and straight to the cloud,
@@ -34,6 +34,7 @@ struct Effort {
     turn: Duration,
     streams: usize,
     starts: usize,
+    only_memory: bool,
 }
 
 fn main() -> ExitCode {
@@ -43,12 +44,14 @@ fn main() -> ExitCode {
     }
     // `cargo test --all-targets` runs benches too, without `--bench`.
     let quick = words.iter().any(|word| word == "--quick") || !words.contains(&"--bench".into());
+    let only_memory = words.iter().any(|word| word == "memory");
     let effort = if quick {
         Effort {
             rounds: 2,
             turn: Duration::from_millis(200),
             streams: 200,
             starts: 3,
+            only_memory,
         }
     } else {
         Effort {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
             turn: Duration::from_millis(1500),
             streams: 1000,
             starts: 15,
+            only_memory,
         }
     };
     processes::raise_file_limit();
@@ -82,7 +86,9 @@ async fn measure(effort: Effort) {
     );
     let worlds = [World::start(false).await, World::start(true).await];
     start_and_memory(&worlds, effort).await;
-    requests(&worlds, effort).await;
+    if !effort.only_memory {
+        requests(&worlds, effort).await;
+    }
 }
 
 /// A cloud, plain or with TLS, and a daemon before it.

@@ -91,23 +91,27 @@ pub(super) async fn handle(
 }
 
 /// A defect in one request costs that request only: it gets a 500.
-pub(super) async fn unharmed(
+pub(super) fn unharmed(
     id: RequestId,
     answer: impl Future<Output = Response<AnswerBody>>,
-) -> Response<AnswerBody> {
-    // What the request held is dropped, and nobody else has seen it in between.
-    let answer = AssertUnwindSafe(answer).catch_unwind().await;
-    answer.unwrap_or_else(|_| {
-        let message =
-            format!("hermes-proxyd: a defect; the log tells where. Please report it. Request {id}");
-        let (mut head, text) = ProxyError::new(ErrorKind::Internal, message)
-            .response()
-            .into_parts();
-        identify(&mut head.headers, id);
-        // Its body may not have been read.
-        let close = HeaderValue::from_static("close");
-        head.headers.insert(CONNECTION, close);
-        Response::from_parts(head, AnswerBody::Whole(Some(text)))
+) -> impl Future<Output = Response<AnswerBody>> {
+    // What the request held is dropped, and nobody else has seen it in between. An `async fn` would
+    // hold the answer's future twice.
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    answer.map(move |answer| {
+        answer.unwrap_or_else(|_| {
+            let message = format!(
+                "hermes-proxyd: a defect; the log tells where. Please report it. Request {id}"
+            );
+            let (mut head, text) = ProxyError::new(ErrorKind::Internal, message)
+                .response()
+                .into_parts();
+            identify(&mut head.headers, id);
+            // Its body may not have been read.
+            let close = HeaderValue::from_static("close");
+            head.headers.insert(CONNECTION, close);
+            Response::from_parts(head, AnswerBody::Whole(Some(text)))
+        })
     })
 }
 
