@@ -102,7 +102,7 @@ async fn while_it_sends_waits_reads_or_does_not_read() {
         let (world, daemon) = start(http2).await;
         let name = if http2 { "HTTP/2" } else { "HTTP/1.1" };
         let waiting = steered(json!({"delay_head_ms": 600_000}));
-        let running = steered(json!({"delay_chunk_ms": 20, "events": 100_000}));
+        let running = steered(json!({"delay_chunk_ms": 20, "events": 3000}));
         let silent = steered(json!({"hang_after_bytes": 400}));
         let stalled = steered(json!({"endless": true, "chunk_bytes": 16384}));
         for way in [Way::Fin, Way::Rst] {
@@ -148,7 +148,7 @@ async fn with_bytes_behind_its_request() {
     let (world, daemon) = start(false).await;
     let socket = world.home.path().join("apps/proxy.sock");
     let waiting = steered(json!({"delay_head_ms": 600_000}));
-    let running = steered(json!({"delay_chunk_ms": 20, "events": 100_000}));
+    let running = steered(json!({"delay_chunk_ms": 20, "events": 3000}));
     let silent = steered(json!({"hang_after_bytes": 400}));
     for (behind, what) in [
         ("\r\n", "a stray CRLF"),
