@@ -300,10 +300,7 @@ mod tests {
         let holds = held.clone();
         let answer = move |_| {
             let permit = holds.clone();
-            let defect = async move {
-                let _permit = permit;
-                panic!("the bearer is xyz")
-            };
+            let defect = async move { panic!("the bearer is xyz: {permit:?}") };
             handler::unharmed(id, defect)
         };
         let (mut client, task) = serve_one(answer).await;

@@ -1,5 +1,7 @@
-//! The shape holds together, and every command that is named anywhere is one.
+//! The shape holds together, and every command that is named anywhere is one. `UPDATE_GOLDEN=1`
+//! writes their list anew, which `tests/commands.rs` runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
@@ -174,15 +176,18 @@ fn filled(word: &str, value: &str) -> String {
     text
 }
 
-/// Whether the program understands these words.
-fn understood(shape: &clap::Command, words: &[&str]) -> Result<(), String> {
+/// The command that the program understands these words as; empty where they only name a noun or a
+/// verb that lacks something.
+fn understood(shape: &clap::Command, words: &[&str]) -> Result<String, String> {
     let mut complaint = String::new();
     for value in VALUES {
         let line = words.iter().map(|word| filled(word, value));
         let line = line.filter(|word| !word.is_empty());
-        let line = std::iter::once(shape.get_name().to_owned()).chain(line);
-        let Err(error) = shape.clone().try_get_matches_from(line) else {
-            return Ok(());
+        let line: Vec<_> = std::iter::once(shape.get_name().to_owned())
+            .chain(line)
+            .collect();
+        let Err(error) = shape.clone().try_get_matches_from(&line) else {
+            return Ok(line.join(" "));
         };
         // A noun or a verb is named as such.
         if matches!(
@@ -193,29 +198,29 @@ fn understood(shape: &clap::Command, words: &[&str]) -> Result<(), String> {
                 | ErrorKind::MissingSubcommand
                 | ErrorKind::MissingRequiredArgument
         ) {
-            return Ok(());
+            return Ok(String::new());
         }
         complaint = error.to_string();
     }
     Err(complaint)
 }
 
-/// What is wrong with a command that is named; whether it is one at all.
-fn look(shape: &clap::Command, named: &Named<'_>) -> Result<bool, String> {
+/// What is wrong with a command that is named; what it is, if it is one at all.
+fn look(shape: &clap::Command, named: &Named<'_>) -> Result<Option<String>, String> {
     let words: Vec<_> = named.line.split_whitespace().collect();
     let Some(first) = words.first() else {
-        return Ok(false);
+        return Ok(None);
     };
     // A version, or any command.
     if first.starts_with(|c: char| c.is_ascii_digit() || c == '{') {
-        return Ok(false);
+        return Ok(None);
     }
     if named.whole {
-        return understood(shape, &words).map(|()| true);
+        return understood(shape, &words).map(Some);
     }
     let known = shape.find_subcommand(first).is_some() || first.starts_with("--");
     if !known && !named.sure {
-        return Ok(false);
+        return Ok(None);
     }
     // The sentence may go on behind it, but not with a flag.
     let mut complaint = understood(shape, &words);
@@ -227,17 +232,18 @@ fn look(shape: &clap::Command, named: &Named<'_>) -> Result<bool, String> {
     };
     for end in (least..words.len()).rev() {
         let goes_on = !words[end].starts_with('-');
-        if complaint.is_err() && goes_on && understood(shape, &words[..end]).is_ok() {
-            complaint = Ok(());
+        if complaint.is_err() && goes_on {
+            complaint = understood(shape, &words[..end]).or(complaint);
         }
     }
-    complaint.map(|()| true)
+    complaint.map(Some)
 }
 
 #[test]
 fn every_command_that_is_named_anywhere_is_understood_with_its_flags() {
     let mut count = 0;
     let mut wrong = Vec::new();
+    let mut commands = BTreeSet::new();
     for (path, text) in texts() {
         for (program, shape) in [
             ("hermesctl", command()),
@@ -245,7 +251,11 @@ fn every_command_that_is_named_anywhere_is_understood_with_its_flags() {
         ] {
             for one in named(program, &text) {
                 match look(&shape, &one) {
-                    Ok(is_command) => count += usize::from(is_command),
+                    Ok(None) => {}
+                    Ok(Some(command)) => {
+                        count += 1;
+                        commands.insert(command);
+                    }
                     Err(complaint) => {
                         let complaint = complaint.lines().next().unwrap_or_default().to_owned();
                         let line = one.line;
@@ -257,6 +267,16 @@ fn every_command_that_is_named_anywhere_is_understood_with_its_flags() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count >= 200, "{count}");
+
+    commands.remove("");
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cli/commands.txt");
+    let text = commands.into_iter().map(|command| command + "\n");
+    let text: String = text.collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&list, &text).unwrap();
+    }
+    let known = std::fs::read_to_string(&list).unwrap_or_default();
+    assert_eq!(known, text, "UPDATE_GOLDEN=1 takes it over");
 }
 
 #[test]
@@ -317,6 +337,7 @@ fn a_command_that_is_none_is_found_wherever_it_stands() {
         ("`hermesctl 0.1.0`", false),
     ] {
         let found = named("hermesctl", text);
-        assert_eq!(look(&shape, &found[0]), Ok(is_command), "{text}");
+        let command = look(&shape, &found[0]).unwrap();
+        assert_eq!(command.is_some(), is_command, "{text}");
     }
 }
