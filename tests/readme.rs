@@ -359,6 +359,19 @@ fn the_provider_with_a_fixed_key_is_valid() {
     assert_eq!(config.unwrap().providers.len(), 2);
 }
 
+/// What a page's headings are linked by.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchors = headings.map(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().replace(' ', "-")
+    });
+    anchors.collect()
+}
+
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
     for page in pages() {
@@ -370,8 +383,15 @@ fn every_link_between_the_pages_leads_somewhere() {
             if target.starts_with("https://") || target.starts_with("http://") {
                 continue;
             }
-            let there = folder.join(target);
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = match path {
+                "" => root().join(&page),
+                path => folder.join(path),
+            };
             assert!(there.exists(), "{page} links {target}, which is not there");
+            let known = || anchors(&std::fs::read_to_string(&there).unwrap());
+            let leads = anchor.is_empty() || known().contains(anchor);
+            assert!(leads, "{page} links {target}, a heading that is not there");
         }
         let home = page == "README.md" || text.contains("[Back to the README](../README.md)\n");
         assert!(home, "{page} has no way back");
