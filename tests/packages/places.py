@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,8 +215,12 @@ def stream(base: str) -> int:
     body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
     headers = {"Content-Type": "application/json", "Authorization": "Bearer anything"}
     request = urllib.request.Request(f"{base}/chat/completions", json.dumps(body).encode(), headers)
-    with DIRECT.open(request, timeout=PATIENCE) as answer:
-        lines = [line.decode().strip() for line in answer if line.startswith(b"data:")]
+    try:
+        with DIRECT.open(request, timeout=PATIENCE) as answer:
+            lines = [line.decode().strip() for line in answer if line.startswith(b"data:")]
+    except urllib.error.HTTPError as refused:
+        text = refused.read().decode(errors="replace")
+        raise AssertionError(f"the answer is {refused.code}: {text}") from refused
     if len(lines) < 3 or lines[-1] != "data: [DONE]":
         raise AssertionError(f"the answer was not streamed to its end: {lines}")
     return len(lines)
