@@ -364,10 +364,7 @@ mod tests {
             Peer::Stranger(Some(65534)),
             Peer::Untold,
         ] {
-            let arrival = Arrival {
-                peer,
-                ..ARRIVAL
-            };
+            let arrival = Arrival { peer, ..ARRIVAL };
             let refused = admitted_at(arrival, &local);
             assert_eq!(refused, Err(ErrorKind::PeerNotAllowed));
             let arrival = Arrival {
