@@ -21,7 +21,8 @@ CONF
 daemon=
 end() {
     [ -z "$daemon" ] || kill "$daemon" 2> /dev/null || true
-    podman_ rm --all --force --time 0 > /dev/null 2>&1 || true
+    # Twice, since a container whose network another one uses is not removed before that.
+    for _ in first again; do podman_ rm --all --force --time 0 > /dev/null 2>&1 || true; done
     exec 9>&-
     umount -R "$scratch/podman" 2> /dev/null || true
     # What podman leaves behind to clean up after a container may still write there.
