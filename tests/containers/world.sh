@@ -1,5 +1,6 @@
 # Read by the scripts here: a podman of its own, a mock cloud with a login, and the daemon before it.
-# Everything happens in namespaces of its own and in a temporary folder, which are gone at the end.
+# Everything happens in namespaces of its own and in a temporary folder, which are gone at the end, as is
+# every process, however the script ends: it is the first one of a PID namespace.
 # shellcheck shell=sh disable=SC2034
 
 scratch=$(mktemp -d /tmp/hpXXXXXX)
@@ -33,6 +34,8 @@ end() {
     done
 }
 trap end EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 podman_() {
     podman --root "$scratch/podman" --runroot "$scratch/run/podman" --storage-driver vfs \
@@ -45,15 +48,14 @@ expect() {
         *) echo "FAIL  $what: $got instead of $wanted"; exit 1 ;;
     esac
 }
-# until_ WANTED COMMAND…: what the command says in the end.
+# until_ WANTED COMMAND…: what the command says in the end, which is after 20 seconds.
 until_() {
-    wanted=$1 tries=0
+    wanted=$1 end_at=$(($(date +%s) + 20))
     shift
     while :; do
         got=$("$@") || true
         case $got in *"$wanted"*) break ;; esac
-        tries=$((tries + 1))
-        [ "$tries" -lt 100 ] || break
+        [ "$(date +%s)" -lt "$end_at" ] || break
         sleep 0.1
     done
     echo "$got"
