@@ -31,6 +31,7 @@
             installShellCompletion --bash made/completions/bash/*
             installShellCompletion --zsh made/completions/zsh/*
             installShellCompletion --fish made/completions/fish/*
+            install -Dm644 -t $out/share/hermes-proxyd packaging/hermes-proxyd.schema.json
             for unit in systemd/*; do
               install -Dm644 $unit $out/lib/systemd/user/$(basename $unit)
             done

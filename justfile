@@ -19,3 +19,7 @@ package-test *names:
 # All that a change must pass
 ci:
     .ci/run
+
+# The lints for Windows and macOS
+platforms:
+    .ci/platforms

@@ -19,7 +19,7 @@ for part in deb rpm static windows image texts; do
 done
 packaging/sums.sh
 step "built"
-(cd "$OUT" && ls -l ./*.*) >&2
+(cd "$OUT" && find . -maxdepth 1 -type f -print0 | sort -z | xargs -0 ls -l) >&2
 if [ -n "$lacking" ]; then
     echo "not built, since a tool is missing:$lacking" >&2
     [ -z "$strict" ]

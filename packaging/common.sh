@@ -30,8 +30,8 @@ need() {
     fi
 }
 
-# Cargo without SOURCE_DATE_EPOCH, for each of which it would build aws-lc-sys anew. A program for Linux
-# holds no time.
+# Cargo without SOURCE_DATE_EPOCH, for each of which it would build aws-lc-sys anew, and all that needs it.
+# The programs hold no time.
 compile() { env -u SOURCE_DATE_EPOCH cargo "$@"; }
 
 # A tar archive that does not depend on who made it, and when.

@@ -22,6 +22,7 @@ put 644 usr/share/man/man5 "$files"/man/*.5.gz
 put 644 usr/share/bash-completion/completions "$files"/completions/bash/*
 put 644 usr/share/zsh/vendor-completions "$files"/completions/zsh/*
 put 644 usr/share/fish/vendor_completions.d "$files"/completions/fish/*
+put 644 "usr/share/$NAME" packaging/hermes-proxyd.schema.json
 put 644 "usr/share/doc/$NAME" README.md config.example.toml packaging/debian/copyright "$files"/changelog*.gz
 
 # The packages with the libraries that the programs need; dpkg-shlibdeps wants to stand in a source tree,

@@ -14,4 +14,5 @@ for program in hermes-proxyd hermesctl; do
     install -D -m 644 "$files/completions/zsh/_$program" "$share/zsh/site-functions/_$program"
     install -D -m 644 "$files/completions/fish/$program.fish" "$share/fish/vendor_completions.d/$program.fish"
 done
+install -D -m 644 -t "$share/$NAME" packaging/hermes-proxyd.schema.json
 install -D -m 644 -t "$share/doc/$NAME" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT config.example.toml

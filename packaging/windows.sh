@@ -7,7 +7,9 @@ need x86_64-w64-mingw32-gcc "run \`apt-get install gcc-mingw-w64-x86-64\`"
 need python3 "install Python 3"
 target=x86_64-pc-windows-gnu
 rustup target add $target >/dev/null 2>&1 || true
-CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_DEV_STRIP=true cargo build --profile "$PROFILE" --locked --package "$NAME" --package hermes-proxyd-hidden \
+# The linker would put the time of the build into each program.
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS=-Clink-arg=-Wl,--no-insert-timestamp
+CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_DEV_STRIP=true compile build --profile "$PROFILE" --locked --package "$NAME" --package hermes-proxyd-hidden \
     --bins --target $target
 python3 packaging/zip.py "$OUT/$NAME-$VERSION-x86_64-windows.zip" "$NAME-$VERSION" \
     "$BUILT/$target/$BUILT_IN/hermes-proxyd.exe" "$BUILT/$target/$BUILT_IN/hermesctl.exe" \

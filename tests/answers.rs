@@ -1,12 +1,12 @@
 //! Every answer that the daemon makes itself: each route of its own and each error code.
 
+#![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test may fail loudly"
 )]
-#![cfg(unix)]
 
 mod common;
 

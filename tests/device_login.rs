@@ -1,13 +1,13 @@
 //! Logging in and out with the real programs against the mock portal: through the daemon, and
 //! without one.
 
+#![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test may fail loudly"
 )]
-#![cfg(unix)]
 
 mod common;
 

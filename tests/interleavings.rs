@@ -4,8 +4,8 @@
 //! The keeper is the real one, on real files and real locks; the portal is a model that counts
 //! every refresh token shown twice.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

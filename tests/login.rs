@@ -1,7 +1,7 @@
 //! The login: kept fresh, never spent twice, never lost, and its end told.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod common;
 

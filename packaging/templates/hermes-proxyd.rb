@@ -18,6 +18,7 @@ class HermesProxyd < Formula
       zsh_completion.install Dir["completions/zsh/*"]
       fish_completion.install Dir["completions/fish/*"]
     end
+    pkgshare.install "packaging/hermes-proxyd.schema.json"
     doc.install "config.example.toml"
   end
 

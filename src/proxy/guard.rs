@@ -28,6 +28,8 @@ pub enum Peer {
     Ours,
     /// Another user's of this machine, with its id where the system tells.
     Stranger(Option<u32>),
+    /// The system should tell, but does not: a sandbox or an emulator passes the question not on.
+    Untold,
 }
 
 /// What is known of a request beside its head.
@@ -101,18 +103,21 @@ pub fn shown_key(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
-    let Peer::Stranger(uid) = arrival.peer else {
-        return Ok(());
-    };
     if arrival.has_key {
         return Ok(());
     }
-    let whose = match uid {
-        Some(uid) => format!("belongs to another user of this machine (uid {uid})"),
-        None => "has ended, or belongs to another user of this machine".to_owned(),
+    let why = match arrival.peer {
+        Peer::Ours => return Ok(()),
+        Peer::Stranger(Some(uid)) => {
+            format!("the program that asks belongs to another user of this machine (uid {uid})")
+        }
+        Peer::Stranger(None) => {
+            "the program that asks has ended, or belongs to another user of this machine".to_owned()
+        }
+        Peer::Untold => "this system does not tell whose program asks".to_owned(),
     };
     let message = format!(
-        "hermes-proxyd: the program that asks {whose}; give it a client key (`hermesctl clients \
+        "hermes-proxyd: {why}; give it a client key (`hermesctl clients \
          add NAME`), or set `peer_check = false` under [guard] in the configuration of \
          hermes-proxyd and run: hermesctl proxy reload"
     );
@@ -354,11 +359,12 @@ mod tests {
     #[test]
     fn another_user_is_refused_unless_it_has_a_key() {
         let local = [("host", "localhost")];
-        for uid in [None, Some(65534)] {
-            let arrival = Arrival {
-                peer: Peer::Stranger(uid),
-                ..ARRIVAL
-            };
+        for peer in [
+            Peer::Stranger(None),
+            Peer::Stranger(Some(65534)),
+            Peer::Untold,
+        ] {
+            let arrival = Arrival { peer, ..ARRIVAL };
             let refused = admitted_at(arrival, &local);
             assert_eq!(refused, Err(ErrorKind::PeerNotAllowed));
             let arrival = Arrival {

@@ -51,8 +51,12 @@ mod platform {
             Ok(Some((uid, _))) if uid == ours || uid == 0 => Peer::Ours,
             Ok(Some((uid, _))) => Peer::Stranger(Some(uid)),
             Err(error) => {
-                tracing::warn!(%error, "the system does not tell whose connection it is");
-                Peer::Stranger(None)
+                tracing::warn!(
+                    %error,
+                    "this system does not tell whose connection it is, so without a client key it is \
+                     refused; `peer_check = false` under [guard] lets everybody of this machine in"
+                );
+                Peer::Untold
             }
         }
     }

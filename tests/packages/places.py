@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,26 @@ from harness.world import DIRECT, PATIENCE, end, wait_until  # noqa: E402
 
 BUILT = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target")).resolve()
 PACKAGES = BUILT / "packages"
+# What every package brings, wherever its manager puts it. A page may be compressed.
+FILES = (
+    "bin/hermes-proxyd",
+    "bin/hermesctl",
+    "man1/hermes-proxyd.1",
+    "man1/hermesctl.1",
+    "man5/hermes-proxyd.toml.5",
+    "/_hermesctl",
+    "/_hermes-proxyd",
+    "fish/vendor_completions.d/hermesctl.fish",
+    "fish/vendor_completions.d/hermes-proxyd.fish",
+    "share/hermes-proxyd/hermes-proxyd.schema.json",
+)
+# What comes on top on Linux.
+LINUX = (
+    "systemd/user/hermes-proxyd.service",
+    "systemd/user/hermes-proxyd.socket",
+    "bash-completion/completions/hermesctl",
+    "bash-completion/completions/hermes-proxyd",
+)
 
 
 class Skipped(Exception):
@@ -53,6 +74,11 @@ def say(command: Sequence[str | Path], **more: object) -> str:
     if done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
+
+
+def has_all(files: str, *more: str) -> None:
+    if missing := [file for file in (*FILES, *more) if file not in files]:
+        raise AssertionError(f"it lacks {missing}")
 
 
 @contextlib.contextmanager
@@ -189,8 +215,12 @@ def stream(base: str) -> int:
     body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
     headers = {"Content-Type": "application/json", "Authorization": "Bearer anything"}
     request = urllib.request.Request(f"{base}/chat/completions", json.dumps(body).encode(), headers)
-    with DIRECT.open(request, timeout=PATIENCE) as answer:
-        lines = [line.decode().strip() for line in answer if line.startswith(b"data:")]
+    try:
+        with DIRECT.open(request, timeout=PATIENCE) as answer:
+            lines = [line.decode().strip() for line in answer if line.startswith(b"data:")]
+    except urllib.error.HTTPError as refused:
+        text = refused.read().decode(errors="replace")
+        raise AssertionError(f"the answer is {refused.code}: {text}") from refused
     if len(lines) < 3 or lines[-1] != "data: [DONE]":
         raise AssertionError(f"the answer was not streamed to its end: {lines}")
     return len(lines)
