@@ -86,29 +86,38 @@ fn a_new_file_is_private_valid_and_never_over_another() {
     assert_eq!(kept, "[log]\nlevel = \"debug\"\n");
 }
 
-/// As a package puts it: `bin/hermesctl` and `share/hermes-proxyd/`.
+/// As a package puts it, `bin/hermesctl` and `share/hermes-proxyd/`; and as package managers do that
+/// keep each version in a folder of its own and link to it: the links stay over an update.
 #[test]
 fn a_new_file_leads_editors_to_the_schema_where_it_is_installed() {
-    let home = scratch();
-    let (bin, share) = (
-        home.path().join("bin"),
-        home.path().join("share/hermes-proxyd"),
-    );
-    std::fs::create_dir_all(&bin).unwrap();
-    std::fs::create_dir_all(&share).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_hermesctl"), bin.join("hermesctl")).unwrap();
-    let schema = share.join("hermes-proxyd.schema.json");
-    std::fs::write(&schema, "{}").unwrap();
-    let output = program(bin.join("hermesctl"), home.path())
-        .args(["config", "init"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = std::fs::read_to_string(place(home.path())).unwrap();
-    let line = format!("#:schema file://{}\n", schema.display());
-    assert!(text.starts_with(&line), "{text}");
-    let output = ctl(home.path(), &["config", "check"]);
-    assert!(output.status.success(), "{output:?}");
+    for versions in [false, true] {
+        let home = scratch();
+        let own = if versions { "Cellar/0.1.0" } else { "usr" };
+        let (own, linked) = (home.path().join(own), home.path().join("usr"));
+        for folder in [&own, &linked] {
+            std::fs::create_dir_all(folder.join("bin")).unwrap();
+            std::fs::create_dir_all(folder.join("share/hermes-proxyd")).unwrap();
+        }
+        std::fs::copy(env!("CARGO_BIN_EXE_hermesctl"), own.join("bin/hermesctl")).unwrap();
+        let schema = "share/hermes-proxyd/hermes-proxyd.schema.json";
+        std::fs::write(own.join(schema), "{}").unwrap();
+        if versions {
+            for file in ["bin/hermesctl", schema] {
+                std::os::unix::fs::symlink(own.join(file), linked.join(file)).unwrap();
+            }
+        }
+        let output = program(linked.join("bin/hermesctl"), home.path())
+            .args(["config", "init"])
+            .env("PATH", linked.join("bin"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = std::fs::read_to_string(place(home.path())).unwrap();
+        let line = format!("#:schema file://{}\n", linked.join(schema).display());
+        assert!(text.starts_with(&line), "{text}");
+        let output = ctl(home.path(), &["config", "check"]);
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 #[test]

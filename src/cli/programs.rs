@@ -31,6 +31,13 @@ pub(super) fn find() -> Result<Programs, Failure> {
     })
 }
 
+/// This program, by a name that stays right after an update; `None` if it can't be found.
+pub(super) fn ctl() -> Option<PathBuf> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let ctl = std::env::current_exe().ok()?;
+    Some(lasting(&ctl, &search))
+}
+
 /// The program as `PATH` has it, if that leads to the same file: package managers keep each version
 /// in a folder of its own, which an update removes.
 fn lasting(path: &Path, search: &OsStr) -> PathBuf {

@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::super::args::InitFlags;
 use super::super::output::{Exit, Failure, Output};
-use super::super::render;
+use super::super::{programs, render};
 use super::place::Place;
 use crate::config;
 
 const STARTER: &str = include_str!("starter.toml");
 
-/// Where packages put the schema, seen from the folder of our program.
-const SCHEMA: &str = "../share/hermes-proxyd/hermes-proxyd.schema.json";
+/// Where packages put the schema, seen from the folder above that of our program.
+const SCHEMA: &str = "share/hermes-proxyd/hermes-proxyd.schema.json";
 
 /// The file that was made.
 #[derive(Serialize)]
@@ -51,8 +51,13 @@ fn with_schema(text: &str) -> String {
 
 /// A line that leads editors to the schema, where that is installed.
 fn schema() -> Option<String> {
-    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
-    let schema = program.parent()?.join(SCHEMA).canonicalize().ok()?;
+    // Beside the link to our program, where an update leaves it, or else beside the program.
+    let ctl = programs::ctl()?;
+    let installed = |program: &Path| {
+        let schema = program.parent()?.parent()?.join(SCHEMA);
+        schema.is_file().then_some(schema)
+    };
+    let schema = installed(&ctl).or_else(|| installed(&ctl.canonicalize().ok()?))?;
     let url = url::Url::from_file_path(schema).ok()?;
     Some(format!("#:schema {url}\n"))
 }
