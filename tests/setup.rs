@@ -9,11 +9,14 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, ChildStderr, ChildStdout, Output, Stdio};
+use std::time::Duration;
 
-use common::{World, ctl, scratch};
+use common::{World, chat, ctl, post, program, scratch};
 use mock_cloud::Options;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The last line; what comes before is a login's.
@@ -105,4 +108,224 @@ async fn without_a_service_manager_the_way_without_it_is_told() {
                 .contains("hermesctl proxy start")
         );
     }
+}
+
+/// A world in which nobody has logged in yet.
+async fn nobody() -> World {
+    let world = World::new(Options::default()).await;
+    std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
+    world
+}
+
+/// `hermesctl setup` that waits for its login.
+struct Waiting {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+    /// What it said up to here.
+    said: String,
+}
+
+impl Waiting {
+    fn begin(world: &World, flags: &[&str]) -> Self {
+        let mut child = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path())
+            .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+            .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+            .arg("setup")
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("Waiting for the login") {
+            let count = stderr.read_line(&mut said).unwrap();
+            assert_ne!(count, 0, "it did not wait for a login: {said}");
+        }
+        Self {
+            child,
+            stdout,
+            stderr,
+            said,
+        }
+    }
+
+    /// The line below the one that holds `text`.
+    fn below(&self, text: &str) -> &str {
+        let mut lines = self.said.lines().skip_while(|line| !line.contains(text));
+        lines.nth(1).unwrap().trim()
+    }
+
+    fn user_code(&self) -> String {
+        self.below("check that it shows this code").to_owned()
+    }
+
+    fn interrupt(&self) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+    }
+
+    /// Exit code, standard output, and what came on standard error since the code.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut out, mut errors) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut out).unwrap();
+        self.stderr.read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code(), out, errors)
+    }
+}
+
+/// Everything in a home but what a running daemon holds, with its sizes.
+fn files(home: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![home.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let path = path.strip_prefix(home).unwrap();
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found.retain(|file| !file.starts_with("run/") && file.rsplit('.').next() != Some("lock"));
+    found.sort();
+    found
+}
+
+const CONFIG: &str = ".config/hermes-proxyd/config.toml";
+
+/// From nothing to an app's first answer: the user does no more than say yes in the browser.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_made_and_a_request_answered_with_it() {
+    let world = nobody().await;
+    let daemon = world.daemon();
+    std::fs::remove_file(world.home.path().join(CONFIG)).unwrap();
+    let setup = Waiting::begin(&world, &["--no-service", "--no-browser"]);
+    assert!(!world.store_file().exists());
+    let url = setup.below("open this page on any device");
+    let code = setup.user_code();
+    // The cloud names the page that the real portal names.
+    assert!(url.starts_with("https://portal.nousresearch.com/"), "{url}");
+    assert!(url.ends_with(&code), "{url}");
+    world.cloud.approve(&code);
+    let (exit, text, errors) = setup.end();
+    assert_eq!(exit, Some(0), "{text}{errors}");
+    let mut lines = text.lines().map(str::trim);
+    // In this order, whatever stands between.
+    for start in [
+        &format!(
+            "done     configuration {}/{CONFIG}",
+            world.home.path().display()
+        ),
+        "Logged in to Nous Portal.",
+        "done     login of Nous Portal",
+        "left     service",
+        "done     test request: ",
+        "All is well. Apps use:",
+        &format!("OPENAI_BASE_URL={}", daemon.base),
+        "OPENAI_API_KEY=anything",
+    ] {
+        let found = lines.any(|line| line.starts_with(start));
+        assert!(found, "{start:?} is missing in:\n{text}");
+    }
+    assert!(world.store()["providers"]["nous"]["refresh_token"].is_string());
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    world.assert_no_secret_in("setup", &text);
+    world.assert_no_secret_in("setup's login", &errors);
+
+    // A second time there is nothing left to do but the question.
+    let logins = world.cloud.counts().device_polls;
+    let output = world.ctl(&["setup", "--no-service", "--json"]);
+    let again = outcome(&output);
+    assert_eq!(results(&again), ["already", "already", "left", "done"]);
+    assert_eq!(world.cloud.counts().device_polls, logins);
+}
+
+/// Where no daemon runs, the login is made without one, and is there for the one that comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_made_before_anything_runs() {
+    let world = nobody().await;
+    let setup = Waiting::begin(&world, &["--yes", "--no-service", "--no-browser"]);
+    world.cloud.approve(&setup.user_code());
+    let (exit, text, errors) = setup.end();
+    assert_eq!(exit, Some(0), "{text}{errors}");
+    assert!(text.contains("done     login of Nous Portal"), "{text}");
+    assert!(text.contains("hermesctl proxy start"), "{text}");
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    let output = world.ctl(&["setup", "--no-service", "--json"]);
+    assert_eq!(outcome(&output)["ready"], true, "{output:?}");
+}
+
+/// A setup whose login fails has written a whole configuration and nothing else, says what goes on,
+/// and that does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_fails_leaves_nothing_half_done_and_setup_goes_on_from_there() {
+    for with_a_daemon in [true, false] {
+        let world = nobody().await;
+        let daemon = with_a_daemon.then(|| world.daemon());
+        let mut written = None;
+        for (end, exit, says) in [
+            ("deny", 1, "hermesctl: "),
+            ("expire", 1, "hermesctl: "),
+            ("interrupt", 130, "nothing has changed"),
+        ] {
+            let setup = Waiting::begin(&world, &["--yes", "--no-service", "--no-browser"]);
+            let code = setup.user_code();
+            match end {
+                "deny" => world.cloud.deny(&code),
+                "expire" => world.cloud.advance(Duration::from_hours(1)),
+                _ => setup.interrupt(),
+            }
+            let (ended, text, errors) = setup.end();
+            assert_eq!(ended, Some(exit), "{end}: {text}{errors}");
+            let all = text + &errors;
+            assert!(all.contains(says), "{end}: {all}");
+            assert!(all.contains("`hermesctl setup` goes on"), "{end}: {all}");
+            assert!(!all.contains("auth login"), "{end}: {all}");
+            assert!(!all.contains("test request"), "{end}: {all}");
+            assert!(!all.contains("service"), "{end}: {all}");
+            // A yes that comes too late logs nobody in.
+            world.cloud.approve(&code);
+            assert_eq!(files(world.home.path()), [CONFIG], "{end}");
+            let config = std::fs::read_to_string(world.home.path().join(CONFIG)).unwrap();
+            assert_eq!(*written.get_or_insert_with(|| config.clone()), config);
+        }
+        let checked = world.ctl(&["config", "check"]);
+        assert!(checked.status.success(), "{checked:?}");
+        let setup = Waiting::begin(&world, &["--no-service", "--no-browser"]);
+        world.cloud.approve(&setup.user_code());
+        let (exit, text, errors) = setup.end();
+        assert_eq!(exit, Some(0), "{text}{errors}");
+        assert_eq!(text.contains("test request"), daemon.is_some(), "{text}");
+        assert!(world.store()["providers"]["nous"]["refresh_token"].is_string());
+    }
+}
+
+/// What a program reads of a setup that makes a login: a line for the code, one for the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_reads_the_code_and_the_outcome_as_lines() {
+    let world = nobody().await;
+    let _daemon = world.daemon();
+    let mut child = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path())
+        .args(["setup", "--no-service", "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let code = next();
+    world
+        .cloud
+        .approve(code["code"]["user_code"].as_str().unwrap());
+    assert_eq!(next()["done"]["provider"], "nous");
+    let outcome = next();
+    assert_eq!(results(&outcome), ["already", "done", "left", "done"]);
+    assert!(child.wait().unwrap().success());
 }

@@ -96,6 +96,18 @@ impl Failure {
         }
     }
 
+    /// The same with one more sentence on what mends it.
+    pub(super) fn with_more_hint(self, more: &str) -> Self {
+        let hint = self
+            .hint
+            .as_deref()
+            .map(|hint| ended(hint.to_owned()) + " ");
+        Self {
+            hint: Some(hint.unwrap_or_default() + more),
+            ..self
+        }
+    }
+
     /// The same with another JSON form.
     pub(super) fn with_json(self, json: Value) -> Self {
         Self {

@@ -22,6 +22,9 @@ use crate::service::{Service, ServiceError};
 const LOGIN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// For a setup that ended at its login.
+const AGAIN: &str = "`hermesctl setup` goes on from here.";
+
 /// The outcome in JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct SetUp {
@@ -150,13 +153,24 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         config: None,
         verb: login,
     };
-    let exit = auth::auth(login, progress.output).await?;
+    let exit = auth::auth(login, progress.output).await;
+    let exit = exit.map_err(begin_again)?;
     if exit != Exit::Ok {
+        progress.output.tell(|style| style.prose(AGAIN))?;
         return Ok(Some(exit));
     }
     let what = format!("login of {}", provider.display_name);
     progress.tell(Line::done_unless(false, what))?;
     Ok(None)
+}
+
+/// A login that failed, with the command that goes on from here, and not only with that of the login.
+fn begin_again(failure: Failure) -> Failure {
+    let ended = ["login_denied", "login_expired", "login_failed"];
+    if ended.iter().any(|code| failure.is(code)) {
+        return failure.with_hint(AGAIN);
+    }
+    failure.with_more_hint(AGAIN)
 }
 
 fn unreadable(provider: &ProviderStatus) -> Failure {
