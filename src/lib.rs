@@ -2,8 +2,8 @@
 //!
 //! In reading order, from what knows nothing of ours to the programs:
 //!
-//! - [`clock`], [`backoff`], [`secret`], [`paths`]: wall time, delays, token types that never
-//!   print, where files lie.
+//! - [`clock`], [`backoff`], [`secret`], [`paths`], [`tools`]: wall time, delays, token types that
+//!   never print, where files lie, programs that are run for an answer.
 //! - [`config`]: the file, validated into values that are always valid.
 //! - [`provider`]: the adapter contract and the providers.
 //! - [`control`]: the protocol between hermesctl and the daemon.
@@ -36,6 +36,7 @@ pub mod provider;
 pub mod proxy;
 pub mod secret;
 pub mod service;
+pub mod tools;
 
 /// How this program names itself to providers.
 pub const USER_AGENT: &str = concat!("hermes-proxyd/", env!("CARGO_PKG_VERSION"));

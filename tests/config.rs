@@ -7,9 +7,9 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
-use common::{World, ctl, program, scratch};
+use common::{World, ctl, fake_program, program, scratch};
 use mock_cloud::Options;
 use serde_json::Value;
 
@@ -218,4 +218,40 @@ async fn a_running_daemon_is_asked_what_it_has() {
     assert_eq!(path()["why"], "daemon");
     drop(daemon);
     assert_eq!(path()["why"], "default");
+}
+
+/// hermes-proxyd itself is asked too, which may wait for a key on a disk that does not answer.
+#[test]
+fn a_check_that_does_not_end_is_ended() {
+    let home = scratch();
+    let (ours, theirs) = (
+        home.path().join("hermesctl"),
+        home.path().join("hermes-proxyd"),
+    );
+    fake_program(&theirs, "exec sleep 300");
+    let copied = Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_hermesctl")), &ours])
+        .status();
+    assert!(copied.unwrap().success());
+    let output = program(&ours, home.path())
+        .args(["config", "check"])
+        .output()
+        .unwrap();
+    let said = err(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let told = format!(
+        "`{} --check` did not end within 20 seconds",
+        theirs.display()
+    );
+    assert!(said.contains(&told), "{said}");
+    assert!(said.contains("to see what it waits for"), "{said}");
+
+    // Without the program, the file alone is looked at.
+    std::fs::remove_file(theirs).unwrap();
+    let output = program(&ours, home.path())
+        .env("PATH", home.path())
+        .args(["config", "check"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", err(&output));
 }

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("secret", &[]),
     ("paths", &[]),
+    ("tools", &[]),
     ("config", &["paths"]),
     ("control", &["paths"]),
     ("provider", &["clock", "config", "secret"]),
@@ -22,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clients", &["clock", "secret"]),
     ("containers", &[]),
     ("hooks", &["config", "provider"]),
-    ("service", &["paths"]),
+    ("service", &["paths", "tools"]),
     (
         "proxy",
         &["clients", "clock", "config", "credentials", "provider"],
@@ -54,11 +55,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "paths",
             "provider",
             "service",
+            "tools",
         ],
     ),
     (
         "cli",
-        &["config", "control", "doctor", "manual", "paths", "service"],
+        &[
+            "config", "control", "doctor", "manual", "paths", "service", "tools",
+        ],
     ),
 ];
 
@@ -66,13 +70,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const STAYS: &[(&str, &[&str])] = &[
     (
         "tokio::process",
-        &[
-            "cli/connection.rs",
-            "cli/logs/source.rs",
-            "doctor/command.rs",
-            "hooks/command.rs",
-            "service/tool.rs",
-        ],
+        &["cli/connection.rs", "hooks/command.rs", "tools.rs"],
     ),
     ("interprocess", &["control/endpoint.rs"]),
     ("winsafe", &["control/endpoint.rs"]),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::control::client::ClientError;
 use crate::control::protocol::{ControlError, ErrorCode};
+use crate::tools::ToolError;
 
 use super::render::{Style, Tone, printable};
 use super::screen;
@@ -166,6 +167,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<ToolError> for Failure {
+    fn from(error: ToolError) -> Self {
+        let hint = error.hint();
+        Self::of_error(&error)
+            .with_code(Exit::Failed, "tool_failed")
+            .with_hint(hint)
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let failure = Self::new(sentence(&error));
@@ -207,12 +217,14 @@ fn refused(error: ControlError) -> Failure {
     }
 }
 
-/// The error and its causes as one sentence.
+/// The error and its causes as one sentence. Some errors tell their cause themselves.
 fn sentence(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        if !text.ends_with(&cause.to_string()) {
+            text = format!("{text}: {cause}");
+        }
         source = cause.source();
     }
     ended(text)

@@ -14,6 +14,7 @@ use crate::config::{self, ListenAddress};
 use crate::control::protocol::{ProviderState, Status, Timestamp};
 use crate::paths::Environment;
 use crate::service::{Installed, Manager, Plan, Service, ServiceError, State, carried};
+use crate::tools::ToolError;
 
 /// A service that runs answers within this time.
 const ANSWERS: Duration = Duration::from_secs(20);
@@ -186,7 +187,9 @@ async fn bring_up(service: &Service, way: Way) -> Result<Status, Failure> {
     };
     match started {
         Ok(()) => {}
-        Err(error @ (ServiceError::Refused { .. } | ServiceError::TooLong { .. })) => {
+        Err(
+            error @ (ServiceError::Refused { .. } | ServiceError::Tool(ToolError::TooLong { .. })),
+        ) => {
             return Err(did_not_start(service, Some(error)).await);
         }
         Err(error) => return Err(error.into()),
@@ -323,8 +326,7 @@ impl From<ServiceError> for Failure {
             ServiceError::NotInstalled => "not_installed",
             ServiceError::NoHome
             | ServiceError::Unsupported { .. }
-            | ServiceError::Tool { .. }
-            | ServiceError::TooLong { .. }
+            | ServiceError::Tool(_)
             | ServiceError::Refused { .. }
             | ServiceError::File { .. } => "service_failed",
         };

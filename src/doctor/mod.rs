@@ -7,7 +7,6 @@
 //! - one file for each group of checks; a check makes [`Finding`]s.
 //! - `system`: what only one platform tells.
 
-mod command;
 mod configuration;
 mod containers;
 mod facts;
@@ -30,12 +29,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-pub use self::command::Tool;
 use self::facts::Facts;
 pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
 
 /// No group may take longer: what hangs here would hang the daemon too, and is told.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// A tool of the system that is asked for a diagnosis has no longer: its silence is no answer.
+pub const QUESTION: Duration = Duration::from_secs(4);
 
 /// What is asked.
 #[derive(Debug, Clone, Default)]

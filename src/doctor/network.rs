@@ -10,13 +10,13 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::command::Tool;
 use super::facts::{Facts, Served, Trust};
 use super::login::distance;
-use super::{Finding, Fix, Group, Verdict};
+use super::{Finding, Fix, Group, QUESTION, Verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::inspection;
 use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
+use crate::tools::Call;
 
 const GROUP: Group = Group::Network;
 /// Longer than a name look-up takes on the worst network that is usable.
@@ -360,12 +360,10 @@ async fn clock(offsets: &[Offset]) -> Finding {
     } else {
         Verdict::Warn
     };
-    let synchronised = Tool::new("timedatectl")
-        .args(["show", "--property=NTP", "--property=NTPSynchronized"])
-        .output()
-        .await;
+    let arguments = ["show", "--property=NTP", "--property=NTPSynchronized"];
+    let synchronised = Call::new("timedatectl", arguments).within(QUESTION);
     let finding = GROUP.finds(name, verdict, text);
-    match synchronised {
+    match synchronised.success().await {
         Some(text) if text.contains("NTP=no") => finding.run("sudo timedatectl set-ntp true"),
         Some(_) => finding.run("timedatectl timesync-status"),
         None => finding.advice("Set the machine's clock, or switch its synchronisation on."),

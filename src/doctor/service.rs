@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::command::Tool;
 use super::facts::{Daemon, Facts};
 use super::system::{self, quoted};
-use super::{Finding, Group, Verdict, on_a_thread, sentence};
+use super::{Finding, Group, QUESTION, Verdict, on_a_thread, sentence};
 use crate::service::{Manager, ServiceError, State};
+use crate::tools::Call;
 
 const GROUP: Group = Group::Service;
 /// A service that was restarted more often has a reason that should be looked for.
@@ -42,8 +42,7 @@ fn no_manager(error: &ServiceError) -> Finding {
         ServiceError::Unreachable { .. }
         | ServiceError::NoHome
         | ServiceError::NotInstalled
-        | ServiceError::Tool { .. }
-        | ServiceError::TooLong { .. }
+        | ServiceError::Tool(_)
         | ServiceError::Refused { .. }
         | ServiceError::File { .. } => Verdict::Warn,
     };
@@ -123,16 +122,15 @@ fn linger(state: &State) -> Option<Finding> {
 
 async fn restarts(state: &State) -> Option<Finding> {
     state.running?;
-    let said = Tool::new("systemctl")
-        .args([
-            "--user",
-            "show",
-            "--property=NRestarts",
-            "--value",
-            "hermes-proxyd.service",
-        ])
-        .output()
-        .await?;
+    let arguments = [
+        "--user",
+        "show",
+        "--property=NRestarts",
+        "--value",
+        "hermes-proxyd.service",
+    ];
+    let call = Call::new("systemctl", arguments).within(QUESTION);
+    let said = call.success().await?;
     let count: u32 = said.trim().parse().ok()?;
     if count == 0 {
         return None;
@@ -152,21 +150,19 @@ async fn restarts(state: &State) -> Option<Finding> {
 }
 
 async fn journal() -> Option<Finding> {
-    let said = Tool::new("journalctl")
-        .args([
-            "--user",
-            "--unit=hermes-proxyd",
-            "--priority=err",
-            "--since=-1d",
-            "--lines=3",
-            "--output=json",
-            "--no-pager",
-            "--quiet",
-        ])
-        .output()
-        .await;
+    let arguments = [
+        "--user",
+        "--unit=hermes-proxyd",
+        "--priority=err",
+        "--since=-1d",
+        "--lines=3",
+        "--output=json",
+        "--no-pager",
+        "--quiet",
+    ];
+    let call = Call::new("journalctl", arguments).within(QUESTION);
     let name = "journal";
-    let Some(said) = said else {
+    let Some(said) = call.success().await else {
         let text = "The journal of your services can't be read here.";
         let finding = GROUP.finds(name, Verdict::Skip, text);
         return Some(finding.run("journalctl --user -u hermes-proxyd"));

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use self::agent::Printed;
-use super::tool::{Call, Processes, Tools};
+use super::tool::{Call, Processes, Tools, refused};
 use super::{Installed, Outcome, Plan, ServiceError, State, Steering, Step, file};
 use crate::paths::Environment;
+use crate::tools::ToolError;
 
 const LABEL: &str = "hermes-proxyd";
 /// What `brew services` calls it.
@@ -112,7 +113,7 @@ impl Launchd {
             if answer.ok {
                 return Ok(());
             }
-            failure = Some(call.refused(&answer));
+            failure = Some(refused(&call, &answer));
         }
         failure.map_or(Ok(()), Err)
     }
@@ -128,7 +129,7 @@ impl Launchd {
         // launchctl may return, also with an error, while the service still ends.
         while self.loaded().await?.is_some() {
             if Instant::now() > deadline {
-                return Err(call.refused(&answer));
+                return Err(refused(&call, &answer));
             }
             sleep(PAUSE).await;
         }
@@ -139,10 +140,10 @@ impl Launchd {
         let deadline = Instant::now() + START;
         while self.state().await?.running.is_none() {
             if Instant::now() > deadline {
-                return Err(ServiceError::TooLong {
+                return Err(ServiceError::Tool(ToolError::TooLong {
                     line: format!("launchctl bootstrap {}", self.label()),
                     seconds: START.as_secs(),
-                });
+                }));
             }
             sleep(PAUSE).await;
         }
@@ -219,7 +220,7 @@ impl Steering for Launchd {
                 let call = launchctl(&["kickstart", &target]);
                 let answer = self.tools.run(&call).await?;
                 if !answer.ok {
-                    return Err(call.refused(&answer));
+                    return Err(refused(&call, &answer));
                 }
             }
         }
@@ -240,7 +241,7 @@ impl Steering for Launchd {
         let call = launchctl(&["kickstart", "-k", &target]).within(STOP);
         let answer = self.tools.run(&call).await?;
         if !answer.ok {
-            return Err(call.refused(&answer));
+            return Err(refused(&call, &answer));
         }
         self.runs().await
     }

@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::paths::{self, Environment};
+use crate::tools::ToolError;
 
 pub use carried::carried;
 
@@ -139,22 +140,9 @@ pub enum ServiceError {
     /// Nothing is installed.
     #[error("the service is not installed")]
     NotInstalled,
-    /// Its program can't be run.
-    #[error("{program} can't be run: {source}")]
-    Tool {
-        /// The program.
-        program: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its program took too long.
-    #[error("`{line}` did not end within {seconds} seconds")]
-    TooLong {
-        /// What was run.
-        line: String,
-        /// How long it had.
-        seconds: u64,
-    },
+    /// Its program can't be run, or took too long.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     /// Its program refused.
     #[error("`{line}` failed: {said}")]
     Refused {
@@ -183,13 +171,12 @@ impl ServiceError {
             Self::Unreachable { hint, .. } => Some(hint.clone()),
             Self::NoHome => Some("Set HOME.".to_owned()),
             Self::NotInstalled => Some("Install it with `hermesctl service install`.".to_owned()),
-            Self::TooLong { .. } => {
-                Some("`hermesctl service status` shows what became of it.".to_owned())
-            }
-            Self::Unsupported { .. }
-            | Self::Tool { .. }
-            | Self::Refused { .. }
-            | Self::File { .. } => None,
+            Self::Tool(error @ ToolError::TooLong { .. }) => Some(format!(
+                "{} `hermesctl service status` shows what became of it.",
+                error.hint()
+            )),
+            Self::Tool(error) => Some(error.hint()),
+            Self::Unsupported { .. } | Self::Refused { .. } | Self::File { .. } => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::unit::Shown;
-use super::tool::{Answer, Call, Processes, Tools};
+use super::tool::{Answer, Call, Processes, Tools, refused};
 use super::{Installed, Outcome, Plan, ServiceError, State, Steering, Step, file};
 use crate::paths::Environment;
 
@@ -69,7 +69,7 @@ impl Systemd {
         }
         let said = answer.complained.trim();
         if !said.contains("Failed to connect to") && !said.contains("not been booted") {
-            return Err(call.refused(&answer));
+            return Err(refused(&call, &answer));
         }
         Err(ServiceError::Unreachable {
             said: said.to_owned(),
@@ -92,7 +92,7 @@ impl Systemd {
         let user = self.user.to_string();
         let call = Call::new(
             "loginctl",
-            &["show-user", "--property=Linger", "--value", &user],
+            ["show-user", "--property=Linger", "--value", &user],
         );
         let answer = self.tools.run(&call).await.ok()?;
         unit::linger(&answer.said, &answer.complained)
@@ -173,7 +173,7 @@ impl Systemd {
             return Ok(Step::new(what, Outcome::Already));
         }
         let user = self.user.to_string();
-        let call = Call::new("loginctl", &["--no-ask-password", "enable-linger", &user]);
+        let call = Call::new("loginctl", ["--no-ask-password", "enable-linger", &user]);
         if self.tools.run(&call).await.is_ok_and(|answer| answer.ok) {
             file::write(&self.linger_note, b"")?;
             return Ok(Step::new(what, Outcome::Done));
@@ -187,7 +187,7 @@ impl Systemd {
             return Ok(None);
         }
         let user = self.user.to_string();
-        let call = Call::new("loginctl", &["--no-ask-password", "disable-linger", &user]);
+        let call = Call::new("loginctl", ["--no-ask-password", "disable-linger", &user]);
         let ended = self.tools.run(&call).await.is_ok_and(|answer| answer.ok);
         file::remove(&self.linger_note)?;
         let outcome = if ended {

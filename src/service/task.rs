@@ -9,11 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::tool::{Answer, Call, Processes, Tools};
+use super::tool::{Answer, Call, Processes, Tools, refused};
 use super::{
     Installed, Manager, Outcome, Plan, Running, ServiceError, State, Steering, Step, file,
 };
 use crate::paths::Environment;
+use crate::tools::ToolError;
 
 /// It runs, or has ended, within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,7 +98,7 @@ impl Task {
         if answer.ok {
             return Ok(answer);
         }
-        Err(call.refused(&answer))
+        Err(refused(&call, &answer))
     }
 
     /// The task's definition, if there is one.
@@ -110,7 +111,7 @@ impl Task {
         let user = format!("USERNAME eq {}", self.user.account());
         let image = "IMAGENAME eq hermes-proxyd.exe";
         let arguments = ["/FI", image, "/FI", &user, "/FO", "CSV", "/NH"];
-        let answer = self.tools.run(&Call::new("tasklist", &arguments)).await?;
+        let answer = self.tools.run(&Call::new("tasklist", arguments)).await?;
         Ok(definition::process(&answer.said))
     }
 
@@ -121,7 +122,7 @@ impl Task {
         self.tools.run(&self.call("/End", &[])).await?;
         if let Some(Running { pid, .. }) = running {
             let pid = pid.to_string();
-            let call = Call::new("taskkill", &["/PID", &pid, "/F"]);
+            let call = Call::new("taskkill", ["/PID", &pid, "/F"]);
             self.tools.run(&call).await?;
         }
         Ok(())
@@ -131,10 +132,10 @@ impl Task {
         let deadline = Instant::now() + PATIENCE;
         while self.process().await?.is_some() != for_running {
             if Instant::now() > deadline {
-                return Err(ServiceError::TooLong {
+                return Err(ServiceError::Tool(ToolError::TooLong {
                     line: format!("schtasks {}", if for_running { "/Run" } else { "/End" }),
                     seconds: PATIENCE.as_secs(),
-                });
+                }));
             }
             sleep(PAUSE).await;
         }

@@ -1,33 +1,11 @@
-//! The programs of service managers, run with a time limit.
+//! The programs of service managers, behind a seam at which a test plays them.
 
 use std::fmt;
-use std::process::Stdio;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::ServiceError;
-
-/// Every question is answered within this time.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// A program and its arguments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Call {
-    pub(super) program: &'static str,
-    pub(super) arguments: Vec<String>,
-    limit: Duration,
-}
-
-/// What the program said, whatever its end.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) ok: bool,
-    pub(super) said: String,
-    pub(super) complained: String,
-}
+pub(super) use crate::tools::{Answer, Call};
 
 /// Who runs the programs; a test has its own.
 #[async_trait]
@@ -42,61 +20,22 @@ pub(super) struct Processes {
     pub(super) variables: Vec<(&'static str, String)>,
 }
 
-impl Call {
-    pub(super) fn new(program: &'static str, arguments: &[&str]) -> Self {
-        Self {
-            program,
-            arguments: arguments.iter().map(ToString::to_string).collect(),
-            limit: LIMIT,
-        }
-    }
-
-    /// The same with another time limit.
-    pub(super) fn within(self, limit: Duration) -> Self {
-        Self { limit, ..self }
-    }
-
-    /// As a person would type it.
-    pub(super) fn line(&self) -> String {
-        format!("{} {}", self.program, self.arguments.join(" "))
-    }
-
-    /// Its failure.
-    pub(super) fn refused(&self, answer: &Answer) -> ServiceError {
-        let said = [&answer.complained, &answer.said];
-        let mut said = said.map(|text| text.trim()).into_iter();
-        let said = said.find(|text| !text.is_empty());
-        ServiceError::Refused {
-            line: self.line(),
-            said: said.unwrap_or("it did not say why").to_owned(),
-        }
-    }
-}
-
 #[async_trait]
 impl Tools for Processes {
     async fn run(&self, call: &Call) -> Result<Answer, ServiceError> {
-        let mut command = Command::new(call.program);
-        command
-            .args(&call.arguments)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let ended = timeout(call.limit, command.output()).await;
-        let ended = ended.map_err(|_| ServiceError::TooLong {
-            line: call.line(),
-            seconds: call.limit.as_secs(),
-        })?;
-        let output = ended.map_err(|source| ServiceError::Tool {
-            program: call.program,
-            source,
-        })?;
-        Ok(Answer {
-            ok: output.status.success(),
-            said: String::from_utf8_lossy(&output.stdout).into_owned(),
-            complained: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        let call = call.clone().with_variables(&self.variables);
+        Ok(call.run().await?)
+    }
+}
+
+/// The failure of a program that ended, in its own words.
+pub(super) fn refused(call: &Call, answer: &Answer) -> ServiceError {
+    let said = [&answer.complained, &answer.said];
+    let mut said = said.map(|text| text.trim()).into_iter();
+    let said = said.find(|text| !text.is_empty());
+    ServiceError::Refused {
+        line: call.line(),
+        said: said.unwrap_or("it did not say why").to_owned(),
     }
 }
 
@@ -129,6 +68,7 @@ pub(super) mod fake {
             let (out, error) = if ok { (said, "") } else { ("", said) };
             let answer = Answer {
                 ok,
+                code: Some(i32::from(!ok)),
                 said: out.to_owned(),
                 complained: error.to_owned(),
             };

@@ -172,6 +172,22 @@ pub fn program(path: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
     command
 }
 
+/// Writes a program for `sh`. Another process does it: one that this process has written could not be
+/// executed as long as a child that another test has just forked holds the file open.
+#[cfg(unix)]
+pub fn fake_program(path: &Path, script: &str) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    let written = Command::new("sh")
+        .args([
+            "-c",
+            "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"",
+        ])
+        .arg(path)
+        .arg(script)
+        .status();
+    assert!(written.is_ok_and(|status| status.success()), "no program");
+}
+
 /// Runs hermesctl to its end, as the user whose the runtime folder is.
 pub fn ctl(home: &Path, args: &[&str]) -> Output {
     let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), home);

@@ -13,8 +13,9 @@ use super::store::Stores;
 use super::{Section, logs};
 use crate::config::{self, Setting};
 use crate::control::protocol::Clients;
-use crate::doctor::{self, Questions, Tool};
+use crate::doctor::{self, QUESTION, Questions};
 use crate::paths::Environment;
+use crate::tools::Call;
 
 /// What systemd knows of the service that helps.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,\
@@ -149,7 +150,7 @@ async fn versions() -> String {
         Err(failure) => format!("none that answers: {}", failure.message()),
     };
     let program = start::program();
-    let beside = first_line(Tool::new(&program).args(["--version"])).await;
+    let beside = first_line(&Call::new(&program, ["--version"])).await;
     let lines = [
         ("hermesctl", env!("CARGO_PKG_VERSION").to_owned()),
         ("running daemon", daemon),
@@ -161,7 +162,7 @@ async fn versions() -> String {
         ("system", platform::system()),
         (
             "systemd",
-            first_line(Tool::new("systemctl").args(["--version"])).await,
+            first_line(&Call::new("systemctl", ["--version"])).await,
         ),
     ];
     let lines = lines.map(|(name, value)| format!("{name}: {value}\n"));
@@ -187,12 +188,12 @@ async fn versions() -> String {
 }
 
 async fn service() -> String {
-    let systemctl = |args: [&'static str; 2]| {
-        let tool = Tool::new("systemctl").args(["--user"]).args(args);
-        tool.args(["hermes-proxyd.service"]).said()
+    let systemctl = |verb, option| {
+        let arguments = ["--user", verb, option, "hermes-proxyd.service"];
+        Call::new("systemctl", arguments).within(QUESTION)
     };
-    let state = systemctl(["show", PROPERTIES]).await;
-    let unit = state + "\n" + &systemctl(["cat", "--no-pager"]).await;
+    let state = systemctl("show", PROPERTIES).words().await;
+    let unit = state + "\n" + &systemctl("cat", "--no-pager").words().await;
     // What stands behind a variable's name may be anything.
     let unit = unit
         .lines()
@@ -277,8 +278,8 @@ fn pretty<T: Serialize>(answer: &Result<T, Failure>) -> String {
     }
 }
 
-async fn first_line(tool: Tool) -> String {
-    let said = tool.said().await;
+async fn first_line(call: &Call) -> String {
+    let said = call.clone().within(QUESTION).words().await;
     said.lines().next().unwrap_or_default().to_owned()
 }
 

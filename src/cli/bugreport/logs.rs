@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::doctor::Tool;
+use crate::doctor::QUESTION;
+use crate::tools::Call;
 
 /// So many lines are in the report.
 const LINES: usize = 200;
@@ -17,11 +18,17 @@ pub(super) async fn last_lines(home: Option<&Path>) -> String {
     if let Some(text) = file.and_then(|file| std::fs::read_to_string(file).ok()) {
         return tail(text.lines().map(str::to_owned));
     }
-    let text = Tool::new("journalctl")
-        .args(["--user", "--unit=hermes-proxyd", "--output=json", "--quiet"])
-        .args(["--no-pager", &format!("--lines={LINES}")])
-        .said()
-        .await;
+    let lines = format!("--lines={LINES}");
+    let arguments = [
+        "--user",
+        "--unit=hermes-proxyd",
+        "--output=json",
+        "--quiet",
+        "--no-pager",
+        &lines,
+    ];
+    let call = Call::new("journalctl", arguments).within(QUESTION);
+    let text = call.words().await;
     if text.trim().is_empty() {
         return "nothing of it is in the journal\n".to_owned();
     }

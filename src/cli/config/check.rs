@@ -1,7 +1,7 @@
 //! `hermesctl config check`: every mistake with its line, and nothing changed.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Serialize;
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::super::{render, start};
 use super::place::{Place, talk};
 use crate::config::{self, ConfigError};
 use crate::paths::Environment;
+use crate::tools::Call;
 
 /// A configuration without a mistake.
 #[derive(Serialize)]
@@ -25,7 +26,7 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
     let place = Place::find(named).await?;
     let loaded = config::load(place.to_load(), &Environment::from_process());
     let loaded = loaded.map_err(|error| invalid(&error))?;
-    ask_the_daemons_program(place.to_load())?;
+    ask_the_daemons_program(place.to_load()).await?;
     let valid = Valid {
         valid: true,
         file: loaded.file,
@@ -40,24 +41,25 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
 
 /// What only the daemon knows: whether a certificate can be read, or a provider be built. Where its
 /// program is not there, nothing of it can be wrong.
-fn ask_the_daemons_program(file: Option<&Path>) -> Result<(), Failure> {
-    let mut command = Command::new(start::program());
-    command.arg("--check");
+async fn ask_the_daemons_program(file: Option<&Path>) -> Result<(), Failure> {
+    let mut arguments = vec![OsStr::new("--check")];
     if let Some(file) = file {
-        command.arg("--config").arg(file);
+        arguments.extend([OsStr::new("--config"), file.as_os_str()]);
     }
-    let Ok(answer) = command.output() else {
-        return Ok(());
+    let answer = match Call::new(start::program(), arguments).run().await {
+        Ok(answer) => answer,
+        Err(error) if error.is_absence() => return Ok(()),
+        Err(error) => return Err(error.into()),
     };
-    if answer.status.success() {
+    if answer.ok {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&answer.stderr);
+    let said = answer.complained;
     let said = said.trim();
     let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
     let problem = json!({"line": 0, "key": "", "message": said, "suggestion": null});
     let answer_json = json!({"valid": false, "file": file, "problems": [problem]});
-    Err(Failure::of_daemon(answer.status.code(), said).with_json(answer_json))
+    Err(Failure::of_daemon(answer.code, said).with_json(answer_json))
 }
 
 /// A file with mistakes.

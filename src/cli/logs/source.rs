@@ -1,32 +1,25 @@
 //! Where the log comes from: `journalctl`, or a file.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::process::Stdio;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
-use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
 use super::entry::Entry;
 use crate::cli::args::Logs;
 use crate::cli::output::{Exit, Failure};
 use crate::paths::{self, Environment};
+use crate::tools::{Call, Stream, ToolError};
 
 /// How often a file is looked at for more.
 const PAUSE: Duration = Duration::from_millis(250);
 
-type Lines = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
-
 /// A log that is read to its end, and then on.
 pub(super) struct Source {
-    lines: Lines,
     place: Place,
     /// What is there of a line.
     begun: Vec<u8>,
@@ -37,12 +30,16 @@ pub(super) struct Source {
 enum Place {
     /// With what it is asked for, and where it was read to.
     Journal {
-        process: Box<Child>,
+        process: Box<Stream>,
         matches: Vec<String>,
         cursor: Option<String>,
         following: bool,
     },
-    File(PathBuf),
+    /// Read in place: hermesctl has nothing else to do meanwhile.
+    File {
+        path: PathBuf,
+        lines: BufReader<File>,
+    },
 }
 
 impl Source {
@@ -55,8 +52,7 @@ impl Source {
         let mut arguments = Vec::new();
         arguments.extend(since.map(|since| format!("--since=@{}", since.timestamp())));
         match journalctl(&arguments, &matches) {
-            Ok(mut process) => Ok(Self {
-                lines: lines(&mut process),
+            Ok(process) => Ok(Self {
                 place: Place::Journal {
                     process: Box::new(process),
                     matches,
@@ -66,14 +62,14 @@ impl Source {
                 begun: Vec::new(),
                 follows: flags.follow,
             }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if error.is_absence() => {
                 let file = Environment::from_process().home().map(service_file);
                 match file.filter(|file| file.is_file()) {
                     Some(file) => Self::file(&file, flags.follow),
                     None => Err(nowhere()),
                 }
             }
-            Err(error) => Err(Failure::new(format!("journalctl can't be run: {error}."))),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -81,8 +77,10 @@ impl Source {
         let file = File::open(path)
             .map_err(|error| Failure::new(format!("{} can't be read: {error}.", path.display())))?;
         Ok(Self {
-            lines: BufReader::new(Box::new(Plain(file))),
-            place: Place::File(path.to_owned()),
+            place: Place::File {
+                path: path.to_owned(),
+                lines: BufReader::new(file),
+            },
             begun: Vec::new(),
             follows,
         })
@@ -92,20 +90,16 @@ impl Source {
     pub(super) fn place(&self) -> String {
         match &self.place {
             Place::Journal { .. } => "the journal".to_owned(),
-            Place::File(path) => path.display().to_string(),
+            Place::File { path, .. } => path.display().to_string(),
         }
     }
 
     /// The next entry of those that are there.
     pub(super) async fn next_old(&mut self) -> Result<Option<Entry>, Failure> {
-        while let Some(line) = self.line().await? {
+        while let Some(line) = self.line(false).await? {
             if let Some(entry) = self.read(&line) {
                 return Ok(Some(entry));
             }
-        }
-        if let Place::Journal { process, .. } = &mut self.place {
-            // What it had to say about itself stands on standard error.
-            process.wait().await.ok();
         }
         Ok(None)
     }
@@ -114,13 +108,13 @@ impl Source {
     pub(super) async fn next_new(&mut self) -> Result<Option<Entry>, Failure> {
         self.follow()?;
         loop {
-            match self.line().await? {
+            match self.line(true).await? {
                 Some(line) => {
                     if let Some(entry) = self.read(&line) {
                         return Ok(Some(entry));
                     }
                 }
-                None if matches!(self.place, Place::File(_)) => sleep(PAUSE).await,
+                None if matches!(self.place, Place::File { .. }) => sleep(PAUSE).await,
                 None => return Ok(None),
             }
         }
@@ -148,11 +142,8 @@ impl Source {
             }
             None => arguments.push("--lines=0".to_owned()),
         }
-        let again = journalctl(&arguments, matches);
-        **process =
-            again.map_err(|error| Failure::new(format!("journalctl can't be run: {error}.")))?;
+        **process = journalctl(&arguments, matches)?;
         *following = true;
-        self.lines = lines(process);
         Ok(())
     }
 
@@ -168,12 +159,21 @@ impl Source {
         Entry::of_journal(line)
     }
 
-    async fn line(&mut self) -> Result<Option<String>, Failure> {
-        let count = self.lines.read_until(b'\n', &mut self.begun).await;
-        count.map_err(|error| Failure::new(format!("The log can't be read: {error}.")))?;
-        let grows = self.follows && matches!(self.place, Place::File(_));
-        if grows && !self.begun.ends_with(b"\n") {
-            return Ok(None);
+    /// The next line; one that `waits` may never come.
+    async fn line(&mut self, waits: bool) -> Result<Option<String>, Failure> {
+        match &mut self.place {
+            Place::Journal { process, .. } => {
+                process.read_line(&mut self.begun, waits).await?;
+            }
+            Place::File { path, lines } => {
+                let count = lines.read_until(b'\n', &mut self.begun);
+                count.map_err(|error| {
+                    Failure::new(format!("{} can't be read: {error}.", path.display()))
+                })?;
+                if self.follows && !self.begun.ends_with(b"\n") {
+                    return Ok(None);
+                }
+            }
         }
         let line = std::mem::take(&mut self.begun);
         let line = String::from_utf8_lossy(&line).into_owned();
@@ -181,37 +181,10 @@ impl Source {
     }
 }
 
-/// A file that is read in place: hermesctl has nothing else to do meanwhile.
-struct Plain(File);
-
-impl AsyncRead for Plain {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let count = self.0.read(buffer.initialize_unfilled())?;
-        buffer.advance(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn journalctl(arguments: &[String], matches: &[String]) -> io::Result<Child> {
-    Command::new("journalctl")
-        .args(["--no-pager", "--quiet", "--output=json", "--all"])
-        .args(arguments)
-        .args(matches)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-}
-
-fn lines(process: &mut Child) -> Lines {
-    match process.stdout.take() {
-        Some(stdout) => BufReader::new(Box::new(stdout)),
-        None => BufReader::new(Box::new(tokio::io::empty())),
-    }
+fn journalctl(arguments: &[String], matches: &[String]) -> Result<Stream, ToolError> {
+    let all = ["--no-pager", "--quiet", "--output=json", "--all"];
+    let more = arguments.iter().chain(matches).map(String::as_str);
+    Call::new("journalctl", all.into_iter().chain(more)).stream()
 }
 
 /// This user's entries of hermes-proxyd, as a unit or not, and systemd's words on the unit.
