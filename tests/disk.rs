@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Daemon, PATIENCE, World, chat, client, program};
+use common::{Daemon, PATIENCE, World, chat, client, mount_namespace, program, wrapped};
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
 use serde_json::Value;
 
@@ -53,7 +53,9 @@ exec "$@"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_no_token_is_spent_and_room_is_all_that_it_takes() {
-    let Some(namespace) = namespace() else { return };
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
     let world = World::with_a_refresh_due(Options::default()).await;
     let daemon = confined(&world, namespace, FULL);
     let inside = hermes_home_inside(&daemon);
@@ -64,7 +66,9 @@ async fn on_a_full_disk_no_token_is_spent_and_room_is_all_that_it_takes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_while_the_answer_comes_loses_nothing() {
-    let Some(namespace) = namespace() else { return };
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
     let world = World::with_a_refresh_due(Options::default()).await;
     let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
     world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
@@ -92,7 +96,9 @@ async fn a_disk_that_fills_up_while_the_answer_comes_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_read_only_disk_no_token_is_spent_and_writing_is_all_that_it_takes() {
-    let Some(namespace) = namespace() else { return };
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
     let world = World::with_a_refresh_due(Options::default()).await;
     let daemon = confined(&world, namespace, READ_ONLY);
     assert_spends_nothing(
@@ -330,25 +336,6 @@ fn snapshot(path: &Path) -> Option<Vec<u8>> {
     Some(std::fs::read(path).unwrap())
 }
 
-/// How a mount namespace is made here, if it can be.
-fn namespace() -> Option<&'static [&'static str]> {
-    let ways: [&[&str]; 2] = [&["-m", "--propagation", "private"], &["-Ur", "-m"]];
-    let mount = ["sh", "-c", "mount -t tmpfs none /mnt"];
-    let works = |way: &&[&str]| {
-        let mut probe = program("unshare", "/".as_ref());
-        probe
-            .args(*way)
-            .args(mount)
-            .stderr(std::process::Stdio::null());
-        probe.status().is_ok_and(|status| status.success())
-    };
-    let way = ways.into_iter().find(works);
-    if way.is_none() {
-        eprintln!("skipped: no mount namespace can be made here");
-    }
-    way
-}
-
 /// The daemon in a mount namespace that a script has prepared.
 fn confined(world: &World, namespace: &[&str], script: &str) -> Daemon {
     world.write_config("");
@@ -356,16 +343,6 @@ fn confined(world: &World, namespace: &[&str], script: &str) -> Daemon {
     let mut command = program("unshare", world.home.path());
     command.args(namespace).args(["sh", "-c", script, "sh"]);
     Daemon::start(wrapped(command, &inner), world.home.path())
-}
-
-fn wrapped(mut outer: Command, inner: &Command) -> Command {
-    outer.arg(inner.get_program()).args(inner.get_args());
-    for (name, value) in inner.get_envs() {
-        if let Some(value) = value {
-            outer.env(name, value);
-        }
-    }
-    outer
 }
 
 /// `~/.hermes` as the daemon in its namespace sees it.

@@ -12,11 +12,15 @@
 
 mod common;
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Daemon, World, program, scratch};
+use common::{Daemon, World, mount_namespace, program, scratch, wrapped};
 use mock_cloud::{Options, Tls};
 use serde_json::{Value, json};
 
@@ -40,9 +44,72 @@ impl Diagnosis {
         let json = doctor(world.home.path(), &environment, &["--json"]);
         world.assert_no_secret_in("the doctor's JSON", &json.0);
         let report = serde_json::from_str(&json.0).unwrap();
-        Self {
+        let diagnosis = Self {
             report,
             code: json.1,
+        };
+        diagnosis.assert_commands_exist(world.home.path());
+        diagnosis
+    }
+
+    /// The same, seen by a hermesctl that `outer` starts: in a namespace, or as another user.
+    fn of_wrapped(world: &World, outer: Command) -> Self {
+        let mut inner = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
+        inner
+            .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+            .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+            .args(["doctor", "--json"]);
+        let output = wrapped(outer, &inner).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        world.assert_no_secret_in("the doctor's JSON", &text);
+        let report = serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr))
+        });
+        let diagnosis = Self {
+            report,
+            code: output.status.code().unwrap(),
+        };
+        diagnosis.assert_commands_exist(world.home.path());
+        diagnosis
+    }
+
+    /// What mends something can be run: our own verbs are there, and the other programs are known ones.
+    fn assert_commands_exist(&self, home: &Path) {
+        const KNOWN: [&str; 15] = [
+            "chmod",
+            "chown",
+            "curl",
+            "date",
+            "df",
+            "findmnt",
+            "getent",
+            "journalctl",
+            "kill",
+            "loginctl",
+            "ls",
+            "mv",
+            "ss",
+            "systemctl",
+            "timedatectl",
+        ];
+        let findings = self.report["findings"].as_array().unwrap().iter();
+        let fixes = findings.flat_map(|finding| finding["fix"].as_array().unwrap());
+        let commands: std::collections::BTreeSet<_> =
+            fixes.filter_map(|fix| fix["run"].as_str()).collect();
+        for command in commands {
+            let mut words = command.split(' ').filter(|word| *word != "sudo");
+            let name = words.next().unwrap();
+            let ours = match name {
+                "hermesctl" => env!("CARGO_BIN_EXE_hermesctl"),
+                "hermes-proxyd" => env!("CARGO_BIN_EXE_hermes-proxyd"),
+                _ => {
+                    assert!(KNOWN.contains(&name), "nobody has {command:?}");
+                    continue;
+                }
+            };
+            // Its help stands for the run: a word that is not known fails all the same.
+            let asked = program(ours, home).args(words).arg("--help").output();
+            assert!(asked.unwrap().status.success(), "{command:?} is no command");
         }
     }
 
@@ -664,4 +731,242 @@ async fn a_daemon_that_does_not_answer_is_no_daemon() {
     let diagnosis = Diagnosis::of(&world, &[]);
     let place = ("program", "hermes-proxyd");
     diagnosis.assert(place, "fail", "did not answer", "hermesctl proxy start");
+}
+
+/// `~/.hermes` and `~/.local/state` on disks of their own.
+const DISKS: &str = r#"
+set -eu
+cp "$HOME/.hermes/auth.json" "$HOME/aside"
+mkdir -p "$HOME/.local/state"
+for folder in .hermes .local/state; do
+    mount -t tmpfs -o size=2m,mode=700 none "$HOME/$folder"
+done
+cp "$HOME/aside" "$HOME/.hermes/auth.json"
+chmod 600 "$HOME/.hermes/auth.json"
+"#;
+const FULL: &str = r#"
+for folder in .hermes .local/state; do
+    cat /dev/zero > "$HOME/$folder/filler" 2> /dev/null || true
+done
+exec "$@"
+"#;
+const READ_ONLY: &str = r#"
+for folder in .hermes .local/state; do
+    mount -o remount,ro "$HOME/$folder"
+done
+exec "$@"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_scarce_or_read_only_is_told() {
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
+    for (then, verdict, says, fix) in [
+        (
+            FULL,
+            "fail",
+            "is full: a renewed login can't be saved",
+            "df -h",
+        ),
+        (READ_ONLY, "fail", "mounted read-only", "findmnt -T"),
+        ("exec \"$@\"", "warn", "MiB left", "df -h"),
+    ] {
+        let world = world().await;
+        let mut outer = program("unshare", world.home.path());
+        let script = DISKS.to_owned() + then;
+        outer.args(namespace).args(["sh", "-c", &script, "sh"]);
+        let diagnosis = Diagnosis::of_wrapped(&world, outer);
+        let home = world.home.path();
+        for (name, folder) in [
+            ("store's folder", home.join(".hermes")),
+            ("state folder", home.join(".local/state")),
+        ] {
+            let fix = format!("{fix} {}", folder.display());
+            diagnosis.assert(("machine", name), verdict, says, &fix);
+        }
+        if verdict == "fail" {
+            assert_ne!(diagnosis.report["verdict"], "ok");
+        }
+    }
+}
+
+/// Root may write anywhere, so another user looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_can_not_be_written_is_told_with_what_gives_it_back() {
+    const SOMEBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: it takes root to become another user");
+        return;
+    }
+    for (owner, fix) in [(SOMEBODY, "chmod u+rwx"), (0, "sudo chown 65534")] {
+        let world = world().await;
+        let home = world.home.path();
+        let folder = home.join(".hermes");
+        for path in [home, &home.join("run"), &world.store_file()] {
+            chown(path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        }
+        chown(&folder, Some(owner), Some(owner)).unwrap();
+        chmod(&folder, 0o555);
+        let mut outer = program("env", home);
+        outer.uid(SOMEBODY);
+        let diagnosis = Diagnosis::of_wrapped(&world, outer);
+        let fix = format!("{fix} {}", folder.display());
+        let place = ("store", "folder of the store");
+        diagnosis.assert(place, "fail", "could not be saved", &fix);
+        let place = ("machine", "store's folder");
+        diagnosis.assert(place, "fail", "can't be written: Permission denied", &fix);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_may_open_too_few_files_is_warned_of() {
+    let world = world().await;
+    let inner = world.command(&[]);
+    let mut outer = program("sh", world.home.path());
+    outer.args(["-c", "ulimit -n 200; exec \"$@\"", "sh"]);
+    let daemon = Daemon::start(wrapped(outer, &inner), world.home.path());
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let place = ("machine", "descriptors");
+    let says = "may have 200, and `limits.connections` = 1024 can take 2112";
+    diagnosis.assert(place, "warn", says, "`ulimit -Hn` says 2112");
+    // What is told to be put there is enough.
+    diagnosis.assert(place, "warn", says, "connections = 68");
+    diagnosis.assert(place, "warn", says, &format!("kill {}", daemon.pid()));
+    drop(daemon);
+    world.write_config("[limits]\nconnections = 68\n");
+    let mut outer = program("sh", world.home.path());
+    outer.args(["-c", "ulimit -n 200; exec \"$@\"", "sh"]);
+    let _daemon = Daemon::start(wrapped(outer, &inner), world.home.path());
+    let says = "may have 200, enough for 68";
+    Diagnosis::of(&world, &[]).assert(place, "ok", says, "");
+}
+
+/// A daemon of another release, which knows no more than to say hello and how it is.
+fn another_release(home: &Path, hello: &'static str) {
+    let folder = home.join("run/hermes-proxyd");
+    std::fs::create_dir(&folder).unwrap();
+    chmod(&folder, 0o700);
+    let listener = UnixListener::bind(folder.join("control.sock")).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let status = root.join("tests/golden/control/reply_status.json");
+    let status: Value = serde_json::from_slice(&std::fs::read(status).unwrap()).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            lines.next();
+            writeln!(stream, "{hello}").unwrap();
+            for line in lines.map_while(Result::ok) {
+                let request: Value = serde_json::from_str(&line).unwrap();
+                let mut reply = status.clone();
+                if request["op"] != "status" {
+                    reply = json!({"error": {"code": "unknown_operation", "message": "What?"}});
+                }
+                reply["id"] = request["id"].clone();
+                if writeln!(stream, "{reply}").is_err() {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_releases_side_by_side_are_told_with_the_one_to_replace() {
+    let ours = format!("hermesctl is {}", env!("CARGO_PKG_VERSION"));
+    for (hello, verdict, says, fix) in [
+        (
+            r#"{"hello":{"protocol":1,"version":"0.0.9","pid":4242}}"#,
+            "warn",
+            "the running hermes-proxyd is 0.0.9",
+            "hermesctl proxy start",
+        ),
+        (
+            r#"{"hello":{"protocol":1,"version":"99.0.0-rc.1","pid":4242}}"#,
+            "warn",
+            "the running hermes-proxyd is 99.0.0-rc.1",
+            "is the older one: update it",
+        ),
+        (
+            r#"{"error":{"code":"protocol_mismatch","message":"It speaks 2, the client 1."}}"#,
+            "fail",
+            "don't understand each other",
+            "hermesctl proxy start",
+        ),
+    ] {
+        let world = world().await;
+        another_release(world.home.path(), hello);
+        let diagnosis = Diagnosis::of(&world, &[]);
+        let place = ("program", "version");
+        diagnosis.assert(place, verdict, says, fix);
+        if verdict == "warn" {
+            diagnosis.assert(place, verdict, &ours, fix);
+        }
+    }
+}
+
+/// Answers every request with this head.
+async fn answering(head: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = listener.into_std().unwrap();
+    listener.set_nonblocking(false).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+                line.clear();
+            }
+            stream.write_all(head.as_bytes()).ok();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_sends_us_elsewhere_is_told() {
+    for (head, verdict, says, fixes) in [
+        (
+            "HTTP/1.1 302 Found\r\nlocation: http://hotel.example/terms\r\nconnection: close\r\n\r\n",
+            "warn",
+            "but sends us on to hotel.example",
+            ["open a web page first", "[providers.nous]"],
+        ),
+        (
+            "HTTP/1.1 308 Permanent Redirect\r\nlocation: https://new.example/\r\nconnection: \
+             close\r\n\r\n",
+            "warn",
+            "but sends us on to new.example",
+            ["has moved there", "hermes-proxyd follows nobody"],
+        ),
+        (
+            "HTTP/1.1 511 Network Authentication Required\r\nconnection: close\r\n\r\n",
+            "fail",
+            "the network wants you to sign in",
+            ["open a web page first", ""],
+        ),
+    ] {
+        let world = world().await;
+        let there = answering(head).await;
+        let base = format!("{there}/v1");
+        let diagnosis = Diagnosis::of(
+            &world,
+            &[
+                ("HERMES_PORTAL_BASE_URL", &there),
+                ("NOUS_INFERENCE_BASE_URL", &base),
+            ],
+        );
+        for (name, key) in [
+            ("nous portal", "portal_url"),
+            ("nous inference", "base_url"),
+        ] {
+            for fix in fixes {
+                diagnosis.assert(("network", name), verdict, says, fix);
+            }
+            if verdict == "warn" {
+                diagnosis.assert(("network", name), verdict, says, key);
+            }
+        }
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::system::{self, Room};
-use super::{Finding, Group, Verdict, on_a_thread};
+use super::{Finding, Fix, Group, Verdict, on_a_thread};
+use crate::service::Manager;
 
 const GROUP: Group = Group::Machine;
 const MIB: u64 = 1024 * 1024;
@@ -15,6 +16,9 @@ const NEEDED: u64 = MIB;
 const SCARCE: u64 = 64 * MIB;
 /// Each connection may have one to the provider; files and sockets of the daemon's own come on top.
 const OWN_DESCRIPTORS: u64 = 64;
+/// What `df` does not say.
+const ROOM: &str = "Delete or move something there. hermes-proxyd needs no restart then: it tries again by \
+                    itself.";
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     on_a_thread(facts, |facts| {
@@ -49,20 +53,25 @@ fn disk(what: &str, folder: &Path) -> Finding {
     if room.is_read_only {
         let text =
             format!("{shown} lies on a disk that is mounted read-only: no login can be saved.");
-        return found(Verdict::Fail, text).run(format!("findmnt -T {}", system::quoted(there)));
+        return found(Verdict::Fail, text)
+            .run(format!("findmnt -T {}", system::quoted(there)))
+            .advice(
+                "If it shows an error of the disk, mend that; else have it mounted writable. \
+                 hermes-proxyd needs no restart then.",
+            );
     }
     if let Err(error) = system::can_write(there) {
         let text = format!("{shown} can't be written: {error}.");
-        return found(Verdict::Fail, text).run(format!("ls -ld {}", system::quoted(there)));
+        return found(Verdict::Fail, text).run(system::make_writable(there));
     }
     let Room { bytes, files, .. } = room;
     if bytes < NEEDED || files == Some(0) {
         let text = format!("The disk of {shown} is full: a renewed login can't be saved.");
-        return found(Verdict::Fail, text).run(look);
+        return found(Verdict::Fail, text).run(look).advice(ROOM);
     }
     let text = format!("{shown} has {} MiB left.", bytes / MIB);
     if bytes < SCARCE {
-        return found(Verdict::Warn, text).run(look);
+        return found(Verdict::Warn, text).run(look).advice(ROOM);
     }
     found(Verdict::Ok, text)
 }
@@ -81,11 +90,24 @@ fn descriptors(facts: &Facts) -> Option<Finding> {
         "hermes-proxyd may have {limit}, and `limits.connections` = {connections} can take {needed}."
     );
     let finding = GROUP.finds(name, Verdict::Warn, text);
-    Some(
-        finding
+    let fewer = (limit.saturating_sub(OWN_DESCRIPTORS) / 2).max(1);
+    let fewer = Fix::Configure(vec![
+        "[limits]".to_owned(),
+        format!("connections = {fewer}"),
+    ]);
+    let by_systemd = facts.installed().filter(|state| {
+        let ours = state.running.is_some_and(|running| running.pid == pid);
+        ours && state.manager == Manager::Systemd
+    });
+    let finding = match by_systemd {
+        Some(_) => finding
             .advice(format!(
-                "Put LimitNOFILE={needed} into the service, or lower `limits.connections`:"
+                "Put LimitNOFILE={needed} below [Service], or let fewer in:"
             ))
             .run("systemctl --user edit hermes-proxyd"),
-    )
+        None => finding.advice(format!(
+            "Start it where `ulimit -Hn` says {needed} or more, or let fewer in:"
+        )),
+    };
+    Some(finding.fix(fewer).fixes(facts.restart()))
 }

@@ -255,7 +255,7 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
                 theirs,
             });
             let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
-            (judge(label, &text, &seen), offset)
+            (judge(label, &text, &seen, (served, address.what)), offset)
         }
         Err(error) => {
             let text = format!("{host} can't be reached{via}: {error}.");
@@ -267,12 +267,22 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
     Some((name, finding, offset))
 }
 
-fn judge(label: String, text: &str, seen: &Seen) -> Finding {
+fn judge(label: String, text: &str, seen: &Seen, (served, what): (&Served, &str)) -> Finding {
+    const SIGN_IN: &str = "A network that wants you to sign in does so: open a web page first.";
+
     if let Some(host) = &seen.redirected_to {
         let text = format!("{text}, but sends us on to {host}.");
-        let finding = GROUP.finds(label, Verdict::Warn, text);
-        return finding
-            .advice("A network that wants you to sign in does so: open a web page first.");
+        let finding = GROUP.finds(label, Verdict::Warn, text).advice(SIGN_IN);
+        let key = if what == "portal" {
+            "portal_url"
+        } else {
+            "base_url"
+        };
+        return finding.advice(format!(
+            "If the provider has moved there, name its new address as `{key}` under [providers.{}]; \
+             hermes-proxyd follows nobody with your login.",
+            served.name
+        ));
     }
     match seen.status {
         407 => GROUP
@@ -282,6 +292,11 @@ fn judge(label: String, text: &str, seen: &Seen) -> Finding {
                 format!("{text}: the proxy wants a password."),
             )
             .advice("Put user and password into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT."),
+        // RFC 6585 §6.
+        511 => {
+            let text = format!("{text}: the network wants you to sign in.");
+            GROUP.finds(label, Verdict::Fail, text).advice(SIGN_IN)
+        }
         500..=599 => {
             let text = format!("{text}, with an error of its own ({}).", seen.status);
             let finding = GROUP.finds(label, Verdict::Warn, text);

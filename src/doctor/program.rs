@@ -42,9 +42,27 @@ fn version(daemon: &str, facts: &Facts) -> Finding {
         return GROUP.finds("version", Verdict::Ok, text);
     }
     let text = format!("hermesctl is {OURS}, and the running hermes-proxyd is {daemon}.");
-    GROUP
-        .finds("version", Verdict::Warn, text)
-        .fixes(facts.restart())
+    let finding = GROUP.finds("version", Verdict::Warn, text);
+    if numbers(daemon) <= numbers(OURS) {
+        return finding.fixes(facts.restart());
+    }
+    // A restart would bring the same one back.
+    let ours = std::env::current_exe().ok();
+    let ours = ours.map_or_else(
+        || "This hermesctl".to_owned(),
+        |ours| ours.display().to_string(),
+    );
+    finding.advice(format!(
+        "{ours} is the older one: update it, or use the hermesctl that came with the running \
+         hermes-proxyd."
+    ))
+}
+
+/// Of `1.2.3-rc.4`, the three.
+fn numbers(version: &str) -> Vec<u64> {
+    let release = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers = release.split('.');
+    numbers.map(|part| part.parse().unwrap_or(0)).collect()
 }
 
 fn mute(error: &ClientError, facts: &Facts) -> Finding {

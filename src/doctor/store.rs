@@ -180,7 +180,7 @@ fn folder(file: &Path, of: &str) -> Option<Finding> {
     if let Err(error) = system::can_write(folder) {
         let text = format!("A renewed login could not be saved in {shown}: {error}.");
         let finding = GROUP.finds(name, Verdict::Fail, text);
-        return Some(finding.run(format!("ls -ld {}", quoted(folder))));
+        return Some(finding.fixes(mend_writing(folder)));
     }
     if attributes.mode & 0o022 != 0 {
         let text = format!(
@@ -199,6 +199,17 @@ fn folder(file: &Path, of: &str) -> Option<Finding> {
         return Some(finding.run(format!("chmod 700 {}", quoted(folder))));
     }
     None
+}
+
+/// A disk that is mounted read-only is another matter than rights, see the machine's findings.
+fn mend_writing(folder: &Path) -> [Fix; 1] {
+    let read_only = system::room(folder).is_some_and(|room| room.is_read_only);
+    let command = if read_only {
+        format!("findmnt -T {}", quoted(folder))
+    } else {
+        system::make_writable(folder)
+    };
+    [Fix::Run(command)]
 }
 
 fn mirror(name: &str, login: &LoginLook) -> Option<Finding> {

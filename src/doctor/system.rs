@@ -65,6 +65,16 @@ pub(super) fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// What gives us a folder that we may not write: the owner's rights, or the folder itself.
+pub(super) fn make_writable(folder: &Path) -> String {
+    let shown = quoted(folder);
+    let ours = our_user();
+    match attributes(folder) {
+        Some(attributes) if attributes.user == ours => format!("chmod u+rwx {shown}"),
+        Some(_) | None => format!("sudo chown {ours} {shown}"),
+    }
+}
+
 /// The folders of `PATH`.
 pub(super) fn programs() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -188,6 +188,41 @@ pub fn fake_program(path: &Path, script: &str) {
     assert!(written.is_ok_and(|status| status.success()), "no program");
 }
 
+/// How a mount namespace is made here, if it can be.
+#[allow(
+    clippy::print_stderr,
+    clippy::allow_attributes,
+    reason = "tells why a test is skipped; some tests allow it as a whole"
+)]
+pub fn mount_namespace() -> Option<&'static [&'static str]> {
+    let ways: [&[&str]; 2] = [&["-m", "--propagation", "private"], &["-Ur", "-m"]];
+    let mount = ["sh", "-c", "mount -t tmpfs none /mnt"];
+    let works = |way: &&[&str]| {
+        let mut probe = program("unshare", "/".as_ref());
+        probe
+            .args(*way)
+            .args(mount)
+            .stderr(std::process::Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    };
+    let way = ways.into_iter().find(works);
+    if way.is_none() {
+        eprintln!("skipped: no mount namespace can be made here");
+    }
+    way
+}
+
+/// `outer`, which is given `inner` with its variables to run.
+pub fn wrapped(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        if let Some(value) = value {
+            outer.env(name, value);
+        }
+    }
+    outer
+}
+
 /// Runs hermesctl to its end, as the user whose the runtime folder is.
 pub fn ctl(home: &Path, args: &[&str]) -> Output {
     let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), home);
