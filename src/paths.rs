@@ -19,6 +19,13 @@ pub struct Environment {
     runtime_dir: Option<PathBuf>,
 }
 
+/// What a log's file is called once it had to make way for a new one: `FILE.1`.
+pub fn older_log(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
+
 impl Environment {
     /// Reads the process's environment.
     pub fn from_process() -> Self {
@@ -53,6 +60,11 @@ impl Environment {
     /// The home folder.
     pub fn home(&self) -> Option<&Path> {
         self.home.as_deref()
+    }
+
+    /// `~/Library/Logs/hermes-proxyd.log`, where the agent of launchd logs to. `None` without a home.
+    pub fn agent_log(&self) -> Option<PathBuf> {
+        Some(self.home()?.join("Library/Logs/hermes-proxyd.log"))
     }
 
     /// `$XDG_CONFIG_HOME/hermes-proxyd/config.toml` (`~/.config` by default; Windows:

@@ -11,12 +11,14 @@ mod common;
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, ctl, fake_program, program, scratch};
+use common::{Daemon, PATIENCE, World, ctl, fake_program, program, scratch, wrapped};
+use mock_cloud::Options;
 use serde_json::Value;
 
 /// Longer than four times the pause between two looks of hermesctl at a file, 250 ms.
@@ -73,6 +75,10 @@ impl Drop for Follower {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn mode(file: &Path) -> u32 {
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o777
 }
 
 fn append(file: &Path, text: &str) {
@@ -137,6 +143,114 @@ fn a_file_is_read_to_its_end_with_what_is_asked_for() {
     let since = ["--since", "2026-11-23T19:44:01Z"];
     assert_eq!(messages(&since), ["request", "a login ends soon"]);
     assert_eq!(messages(&["--since", "2099-01-01"]), [""; 0]);
+}
+
+/// hermes-proxyd as launchd starts it: what it says beside its log goes to the same file.
+fn agent(world: &World, log: &Path) -> Daemon {
+    let mut command = program("sh", world.home.path());
+    command
+        .args(["-c", "log=$1; shift; exec \"$@\" 2>> \"$log\"", "sh"])
+        .arg(log);
+    let mut inner = program(env!("CARGO_BIN_EXE_hermes-proxyd"), world.home.path());
+    inner
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .args(["--port", "0", "--log-file"])
+        .arg(log);
+    Daemon::launch(wrapped(command, &inner), world.home.path())
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_file_makes_way_at_its_limit_and_is_followed_and_shown_on() {
+    const LARGEST: usize = 10 * 1024 * 1024;
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("Library/Logs/hermes-proxyd.log");
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    // What a year has left there, up to the limit but for less than a line.
+    let old = FIRST.repeat((LARGEST - SECOND.len()) / FIRST.len());
+    std::fs::write(&log, &old).unwrap();
+    append(&log, SECOND);
+    let follower = Follower::of(world.home.path(), &log);
+    for _ in 0..49 {
+        assert_eq!(follower.next()["message"], "listening");
+    }
+    assert_eq!(follower.next()["message"], "request");
+
+    let mut daemon = agent(&world, &log);
+    while follower.next()["message"] != "listening" {}
+    daemon.stop();
+    let older = log.with_extension("log.1");
+    let (before, now) = (read(&older), read(&log));
+    assert!(before.starts_with(&(old + SECOND)), "{}", before.len());
+    assert!(before.len() <= LARGEST && now.len() < 10_000);
+    assert!(now.contains("listening"), "{now}");
+    for text in [&before, &now] {
+        assert!(text.ends_with('\n'));
+        world.assert_no_secret_in("the log", text);
+    }
+    assert_eq!(mode(&log), 0o600);
+
+    // Where there is no journal, both are read, without a file that is named.
+    let output = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path())
+        .env("PATH", world.home.path())
+        .args(["logs", "--json", "-n", "1000000", "--request", "49f2c0a5"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("\"end\":\"refused\"").count(), 1, "{text}");
+    let output = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path())
+        .env("PATH", world.home.path())
+        .args(["logs", "--json", "-n", "1000000"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = before.lines().count() + now.lines().count();
+    assert_eq!(text.lines().count(), lines);
+
+    // A second start goes on in the new file.
+    let mut daemon = agent(&world, &log);
+    while follower.next()["message"] != "listening" {}
+    daemon.stop();
+    assert!(read(&log).starts_with(&now));
+    assert_eq!(read(&older), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_file_that_can_not_be_written_keeps_nobody_from_serving() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("", &["--log-file", "/proc/nothing/is.log"]);
+    let warning = daemon.wait_for_log("--log-file");
+    assert!(warning.contains("WARN"), "{warning}");
+    assert!(warning.contains("No such file"), "{warning}");
+}
+
+/// Whoever cuts a file in place, as `logrotate` does with `copytruncate`, is followed too.
+#[test]
+fn a_file_that_is_emptied_or_replaced_is_followed_on() {
+    let home = scratch();
+    let file = home.path().join("log");
+    append(&file, FIRST);
+    let follower = Follower::of(home.path(), &file);
+    assert_eq!(follower.next()["message"], "listening");
+    OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(&file)
+        .unwrap();
+    follower.assert_shows_nothing();
+    append(&file, SECOND);
+    assert_eq!(follower.next()["message"], "request");
+    // What came last before it had to make way is shown, though it has no end.
+    append(&file, THIRD.trim_end());
+    std::fs::rename(&file, home.path().join("aside")).unwrap();
+    follower.assert_shows_nothing();
+    append(&file, FIRST);
+    assert_eq!(follower.next()["level"], "warn");
+    assert_eq!(follower.next()["message"], "listening");
 }
 
 /// hermesctl with this as `journalctl`.

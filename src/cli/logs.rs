@@ -1,6 +1,7 @@
 //! `hermesctl logs`: what hermes-proxyd has logged, from the journal or from a file.
 
 mod entry;
+mod file;
 mod since;
 mod source;
 

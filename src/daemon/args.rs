@@ -45,6 +45,10 @@ struct Line {
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<Format>,
 
+    /// Log into FILE, which becomes FILE.1 at 10 MiB, instead of to standard error or the journal
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
     /// Check the configuration and exit
     #[arg(long)]
     check: bool,
@@ -96,6 +100,8 @@ pub struct Args {
     pub config: Option<PathBuf>,
     /// What wins over the file.
     pub overrides: Overrides,
+    /// Where the log goes to, if not to standard error or the journal.
+    pub log_file: Option<PathBuf>,
     /// Only check the configuration.
     pub check: bool,
     /// Only serve hermesctl, on standard input and output, until that closes.
@@ -128,6 +134,7 @@ impl Args {
                 log_level: line.log_level,
                 log_format,
             },
+            log_file: line.log_file,
             check: line.check,
             control_stdio: line.control_stdio,
             bridge: line.instead.map(|Instead::Bridge(bridge)| bridge),

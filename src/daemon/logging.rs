@@ -1,15 +1,20 @@
-//! The log: to the journal when systemd started us, else to standard error.
+//! The log: to a file where one was named, to the journal when systemd started us, else to standard
+//! error.
 //!
 //! In the journal our fields are called `HERMES_…`, so that they are nobody else's. A notice's
 //! `message_id` stands there as `MESSAGE_ID` too, which is the journal's own field.
 
 use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Mutex;
 
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::log_file::{self, LogFile};
 use crate::config::{Log, LogFormat};
 
 /// The target of notices: lines with a `message_id`.
@@ -45,17 +50,31 @@ impl LogLevel {
     }
 }
 
-/// Starts the process's log.
-pub(super) fn start(log: &Log) -> Result<LogLevel, LogError> {
+/// Starts the process's log, in this file if there is one. A file that can't be opened is no reason
+/// not to serve: then the log is where it would be without it, and begins with a warning.
+pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<LogLevel, LogError> {
     let (filter, handle) = reload::Layer::new(targets(&log.level)?);
+    let opened = file.map(|path| LogFile::open(path, log_file::LARGEST));
+    let (file, fault) = match opened {
+        Some(Ok(file)) => (Some(file), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let in_journal = file.is_none() && started_by_journal();
     let output = match log.format {
-        LogFormat::Json => json(),
+        LogFormat::Json => json(place(file)),
         LogFormat::Journald => journald().map_err(LogError::Journal)?,
-        LogFormat::Auto if started_by_journal() => journald().unwrap_or_else(|_| pretty()),
-        LogFormat::Auto | LogFormat::Pretty => pretty(),
+        LogFormat::Auto if in_journal => journald().unwrap_or_else(|_| pretty(None)),
+        LogFormat::Auto | LogFormat::Pretty => pretty(file),
     };
     let registry = tracing_subscriber::registry().with(output.with_filter(filter));
     registry.try_init().map_err(|_| LogError::Twice)?;
+    if let Some(error) = fault {
+        tracing::warn!(
+            %error,
+            "the file that --log-file names can't be written; the log stays here"
+        );
+    }
     Ok(LogLevel(handle))
 }
 
@@ -65,20 +84,27 @@ fn targets(level: &str) -> Result<Targets, LogError> {
     })
 }
 
-fn json() -> Boxed {
+fn place(file: Option<LogFile>) -> BoxMakeWriter {
+    match file {
+        Some(file) => BoxMakeWriter::new(Mutex::new(file)),
+        None => BoxMakeWriter::new(std::io::stderr),
+    }
+}
+
+fn json(place: BoxMakeWriter) -> Boxed {
     fmt::layer()
         .json()
         .flatten_event(true)
-        .with_writer(std::io::stderr)
+        .with_writer(place)
         .boxed()
 }
 
-fn pretty() -> Boxed {
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+fn pretty(file: Option<LogFile>) -> Boxed {
+    let person = file.is_none() && std::io::stderr().is_terminal();
     fmt::layer()
-        .with_ansi(colours)
+        .with_ansi(person && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
-        .with_writer(std::io::stderr)
+        .with_writer(place(file))
         .boxed()
 }
 

@@ -17,6 +17,7 @@ mod bridge;
 mod clients;
 mod control;
 mod fleet;
+mod log_file;
 mod logging;
 mod logins;
 mod notices;
@@ -114,7 +115,8 @@ fn start(args: Args) -> Result<(), StartError> {
     if args.control_stdio {
         return run_to_end(stdio::serve(origin, loaded));
     }
-    let log = logging::start(&loaded.config.log).map_err(StartError::Logging)?;
+    let file = args.log_file.as_deref();
+    let log = logging::start(&loaded.config.log, file).map_err(StartError::Logging)?;
     process::log_defects();
     raise_descriptor_limit();
     run_to_end(run::run(origin, loaded, log))
@@ -122,7 +124,8 @@ fn start(args: Args) -> Result<(), StartError> {
 
 #[cfg(unix)]
 fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
-    logging::start(&crate::config::Config::default().log).map_err(StartError::Logging)?;
+    let log = crate::config::Config::default().log;
+    logging::start(&log, None).map_err(StartError::Logging)?;
     raise_descriptor_limit();
     run_to_end(bridge::run(bridge))
 }

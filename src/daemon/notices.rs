@@ -261,11 +261,11 @@ journalctl --no-pager -o json "MESSAGE_ID=$3" > "$1"
             if std::env::var_os("HERMES_TEST_JOURNAL").is_none() {
                 return;
             }
-            logging::start(&Log {
+            let log = Log {
                 level: "info".into(),
                 format: LogFormat::Journald,
-            })
-            .unwrap();
+            };
+            logging::start(&log, None).unwrap();
             tell_all().await;
         }
 

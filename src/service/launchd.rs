@@ -45,15 +45,12 @@ impl Launchd {
         environment: &Environment,
         user: u32,
     ) -> Result<Self, ServiceError> {
-        let library = environment
-            .home()
-            .ok_or(ServiceError::NoHome)?
-            .join("Library");
+        let home = environment.home().ok_or(ServiceError::NoHome)?;
         Ok(Self {
             tools,
             user,
-            agents: library.join("LaunchAgents"),
-            log: library.join("Logs").join("hermes-proxyd.log"),
+            agents: home.join("Library/LaunchAgents"),
+            log: environment.agent_log().ok_or(ServiceError::NoHome)?,
         })
     }
 

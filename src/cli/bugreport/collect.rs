@@ -73,11 +73,7 @@ pub(super) async fn sections() -> Vec<Section> {
             pretty(&Ok(doctor::examine(Questions::default()).await)),
         ),
         section("stores", "files, modes and keys, no values", stores.text),
-        section(
-            "log",
-            "the last 200 lines",
-            logs::last_lines(env.home()).await,
-        ),
+        section("log", "the last 200 lines", logs::last_lines(&env).await),
     ]
 }
 

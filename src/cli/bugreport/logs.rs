@@ -1,10 +1,9 @@
 //! The end of the service's log, from wherever the system keeps it.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::doctor::QUESTION;
+use crate::paths::{Environment, older_log};
 use crate::tools::Call;
 
 /// So many lines are in the report.
@@ -13,10 +12,14 @@ const LINES: usize = 200;
 const FIELDS: &str = "HERMES_";
 
 /// The last lines, and of which kind they are.
-pub(super) async fn last_lines(home: Option<&Path>) -> String {
-    let file = home.map(|home| home.join("Library/Logs/hermes-proxyd.log"));
-    if let Some(text) = file.and_then(|file| std::fs::read_to_string(file).ok()) {
-        return tail(text.lines().map(str::to_owned));
+pub(super) async fn last_lines(environment: &Environment) -> String {
+    let file = environment.agent_log();
+    let files = file.iter().flat_map(|file| [older_log(file), file.clone()]);
+    let texts: Vec<_> = files
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .collect();
+    if !texts.is_empty() {
+        return tail(texts.concat().lines().map(str::to_owned));
     }
     let lines = format!("--lines={LINES}");
     let arguments = [

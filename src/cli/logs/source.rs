@@ -1,8 +1,7 @@
 //! Where the log comes from: `journalctl`, or a file.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +9,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::entry::Entry;
+use super::file::LogFile;
 use crate::cli::args::Logs;
 use crate::cli::output::{Exit, Failure};
 use crate::paths::{self, Environment};
@@ -21,8 +21,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// A log that is read to its end, and then on.
 pub(super) struct Source {
     place: Place,
-    /// What is there of a line.
-    begun: Vec<u8>,
     /// Whether the rest of a line is waited for.
     follows: bool,
 }
@@ -35,18 +33,14 @@ enum Place {
         cursor: Option<String>,
         following: bool,
     },
-    /// Read in place: hermesctl has nothing else to do meanwhile.
-    File {
-        path: PathBuf,
-        lines: BufReader<File>,
-    },
+    File(LogFile),
 }
 
 impl Source {
     /// The file that is asked for, else the journal, else the service's file.
     pub(super) fn open(flags: &Logs, since: Option<DateTime<Utc>>) -> Result<Self, Failure> {
         if let Some(file) = &flags.file {
-            return Self::file(file, flags.follow);
+            return Self::file(file, LogFile::open(file), flags.follow);
         }
         let matches = matches(flags);
         let mut arguments = Vec::new();
@@ -59,13 +53,12 @@ impl Source {
                     cursor: None,
                     following: false,
                 },
-                begun: Vec::new(),
                 follows: flags.follow,
             }),
             Err(error) if error.is_absence() => {
-                let file = Environment::from_process().home().map(service_file);
+                let file = Environment::from_process().agent_log();
                 match file.filter(|file| file.is_file()) {
-                    Some(file) => Self::file(&file, flags.follow),
+                    Some(file) => Self::file(&file, LogFile::with_older(&file), flags.follow),
                     None => Err(nowhere()),
                 }
             }
@@ -73,15 +66,10 @@ impl Source {
         }
     }
 
-    fn file(path: &Path, follows: bool) -> Result<Self, Failure> {
-        let file = File::open(path)
-            .map_err(|error| Failure::new(format!("{} can't be read: {error}.", path.display())))?;
+    fn file(path: &Path, opened: io::Result<LogFile>, follows: bool) -> Result<Self, Failure> {
+        let opened = opened.map_err(|error| unreadable(path, &error))?;
         Ok(Self {
-            place: Place::File {
-                path: path.to_owned(),
-                lines: BufReader::new(file),
-            },
-            begun: Vec::new(),
+            place: Place::File(opened),
             follows,
         })
     }
@@ -90,7 +78,7 @@ impl Source {
     pub(super) fn place(&self) -> String {
         match &self.place {
             Place::Journal { .. } => "the journal".to_owned(),
-            Place::File { path, .. } => path.display().to_string(),
+            Place::File(file) => file.path().display().to_string(),
         }
     }
 
@@ -114,7 +102,7 @@ impl Source {
                         return Ok(Some(entry));
                     }
                 }
-                None if matches!(self.place, Place::File { .. }) => sleep(PAUSE).await,
+                None if matches!(self.place, Place::File(_)) => sleep(PAUSE).await,
                 None => return Ok(None),
             }
         }
@@ -161,24 +149,24 @@ impl Source {
 
     /// The next line; one that `waits` may never come.
     async fn line(&mut self, waits: bool) -> Result<Option<String>, Failure> {
+        let mut line = Vec::new();
         match &mut self.place {
             Place::Journal { process, .. } => {
-                process.read_line(&mut self.begun, waits).await?;
+                process.read_line(&mut line, waits).await?;
             }
-            Place::File { path, lines } => {
-                let count = lines.read_until(b'\n', &mut self.begun);
-                count.map_err(|error| {
-                    Failure::new(format!("{} can't be read: {error}.", path.display()))
-                })?;
-                if self.follows && !self.begun.ends_with(b"\n") {
-                    return Ok(None);
-                }
+            Place::File(file) => {
+                let read = file.line(self.follows);
+                let read = read.map_err(|error| unreadable(file.path(), &error))?;
+                line = read.unwrap_or_default();
             }
         }
-        let line = std::mem::take(&mut self.begun);
         let line = String::from_utf8_lossy(&line).into_owned();
         Ok((!line.is_empty()).then_some(line))
     }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{} can't be read: {error}.", path.display()))
 }
 
 fn journalctl(arguments: &[String], matches: &[String]) -> Result<Stream, ToolError> {
@@ -205,11 +193,6 @@ fn matches(flags: &Logs) -> Vec<String> {
     ];
     let terms = whose.map(|whose| [and.clone(), vec![whose.to_owned()]].concat());
     terms.join(&"+".to_owned())
-}
-
-/// Where launchd writes what an agent says.
-fn service_file(home: &Path) -> PathBuf {
-    home.join("Library/Logs/hermes-proxyd.log")
 }
 
 fn nowhere() -> Failure {

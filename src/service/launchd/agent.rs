@@ -157,7 +157,11 @@ mod tests {
         let read: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let expected = serde_json::json!({
             "Label": "hermes-proxyd",
-            "ProgramArguments": ["/Users/A & B <c>/bin/hermes-proxyd"],
+            "ProgramArguments": [
+                "/Users/A & B <c>/bin/hermes-proxyd",
+                "--log-file",
+                "/Users/A & B <c>/Library/Logs/hermes-proxyd.log",
+            ],
             "EnvironmentVariables": {"PATH": PATH, "HERMES_HOME": "/data/\"é\" & more"},
             "RunAtLoad": true,
             "KeepAlive": {"SuccessfulExit": false},

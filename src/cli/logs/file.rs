@@ -1,0 +1,140 @@
+//! A log's file, read to its end and then on, also when another one takes its place.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Seek};
+use std::path::{Path, PathBuf};
+
+use crate::paths::older_log;
+
+/// A log's file. It is read in place: hermesctl has nothing else to do meanwhile.
+pub(super) struct LogFile {
+    path: PathBuf,
+    lines: BufReader<File>,
+    /// What is there of a line.
+    begun: Vec<u8>,
+    reads: Reads,
+}
+
+/// Which file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// What was there before the file.
+    Older,
+    /// The file.
+    Current,
+    /// What was the file, until it is known that nothing more came before it had to make way.
+    Left,
+}
+
+/// What the end of a file means.
+enum End {
+    /// For now there is no more.
+    Here,
+    /// It is worth another look.
+    Again,
+    /// Another file is read from here on.
+    Other,
+}
+
+impl LogFile {
+    /// Opens a file.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self::reading(path, File::open(path)?, Reads::Current))
+    }
+
+    /// Opens the one that had to make way for it, which is read before it.
+    pub(super) fn with_older(path: &Path) -> io::Result<Self> {
+        match File::open(older_log(path)) {
+            Ok(older) => Ok(Self::reading(path, older, Reads::Older)),
+            Err(_) => Self::open(path),
+        }
+    }
+
+    fn reading(path: &Path, file: File, reads: Reads) -> Self {
+        Self {
+            path: path.to_owned(),
+            lines: BufReader::new(file),
+            begun: Vec::new(),
+            reads,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next line that is there, with its end. The last one has none, unless its end `may_come`.
+    pub(super) fn line(&mut self, may_come: bool) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            self.lines.read_until(b'\n', &mut self.begun)?;
+            if self.begun.ends_with(b"\n") {
+                return Ok(Some(std::mem::take(&mut self.begun)));
+            }
+            let rest = match self.end()? {
+                End::Again => false,
+                End::Here if may_come => return Ok(None),
+                // No more comes of the line that was begun there.
+                End::Other => !self.begun.is_empty(),
+                End::Here if self.begun.is_empty() => return Ok(None),
+                End::Here => true,
+            };
+            if rest {
+                return Ok(Some(std::mem::take(&mut self.begun)));
+            }
+        }
+    }
+
+    fn end(&mut self) -> io::Result<End> {
+        match self.reads {
+            Reads::Current => {
+                if !self.is_replaced()? {
+                    return Ok(End::Here);
+                }
+                self.reads = Reads::Left;
+                Ok(End::Again)
+            }
+            Reads::Older | Reads::Left => match File::open(&self.path) {
+                Ok(file) => {
+                    self.lines = BufReader::new(file);
+                    self.reads = Reads::Current;
+                    Ok(End::Other)
+                }
+                // It comes in a moment, if it comes.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(End::Here),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Whether the path leads to another file by now, or this one was emptied.
+    fn is_replaced(&mut self) -> io::Result<bool> {
+        let now = match fs::metadata(&self.path) {
+            Ok(now) => now,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let file = self.lines.get_mut();
+        let read = file.stream_position()?;
+        Ok(now.len() < read || platform::are_two(&now, &file.metadata()?))
+    }
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::Metadata;
+    use std::os::unix::fs::MetadataExt;
+
+    pub(super) fn are_two(one: &Metadata, other: &Metadata) -> bool {
+        (one.dev(), one.ino()) != (other.dev(), other.ino())
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::fs::Metadata;
+
+    /// Here the size has to tell.
+    pub(super) fn are_two(_: &Metadata, _: &Metadata) -> bool {
+        false
+    }
+}
