@@ -2,8 +2,9 @@
 //!
 //! In reading order, from what knows nothing of ours to the programs:
 //!
-//! - [`clock`], [`backoff`], [`secret`], [`paths`], [`tools`]: wall time, delays, token types that
-//!   never print, where files lie, programs that are run for an answer.
+//! - [`clock`], [`backoff`], [`secret`], [`paths`], [`files`], [`tools`]: wall time, delays, token
+//!   types that never print, where files lie, how private ones are replaced, programs that are run for
+//!   an answer.
 //! - [`config`]: the file, validated into values that are always valid.
 //! - [`provider`]: the adapter contract and the providers.
 //! - [`control`]: the protocol between hermesctl and the daemon.
@@ -29,6 +30,7 @@ pub mod control;
 pub mod credentials;
 pub mod daemon;
 pub mod doctor;
+pub mod files;
 pub mod hooks;
 pub mod manual;
 pub mod paths;

@@ -1,17 +1,13 @@
 //! The file of client keys on disk: read only where nobody else can, changed under a lock, and
-//! replaced as a whole: a private temporary file in the same folder, synced, renamed over the old
-//! one, then the folder synced.
+//! replaced as a whole.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tempfile::NamedTempFile;
-use tokio::time::{Instant, sleep};
-
 use super::ClientsError;
+use crate::files::{self, Giving, Temporary};
 
 /// No file of client keys is larger; a larger file is none.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -100,33 +96,21 @@ fn private(_file: &Path, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
 
 /// A whole new version beside the file, synced and not yet in its place.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    temporary: NamedTempFile,
-    target: PathBuf,
-}
+pub(super) struct Prepared(Temporary);
 
 impl Prepared {
     /// Writes it. The caller holds the lock. A link is followed, so that it stays one.
     pub(super) fn beside(file: &Path, content: &[u8]) -> io::Result<Self> {
-        let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-        let missing = || io::Error::new(ErrorKind::NotFound, "it has no folder");
-        let folder = target.parent().ok_or_else(missing)?;
-        make_folder(folder)?;
-        let prefix = temporary_prefix(&target).ok_or_else(missing)?;
-        clear_leftovers(folder, &prefix);
-        // Made with mode 0600, under a name that nobody had.
-        let mut temporary = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempfile_in(folder)?;
-        keep_owner(temporary.as_file(), &target)?;
-        temporary.write_all(content)?;
-        temporary.as_file().sync_all()?;
-        Ok(Self { temporary, target })
+        let temporary = Temporary::beside(file, Giving::Must)?;
+        keep_owner(temporary.file(), temporary.target())?;
+        temporary.file().write_all(content)?;
+        temporary.file().sync_all()?;
+        Ok(Self(temporary))
     }
 
     /// Puts it into its place, and gives its stamp. It outlives a crash once [`sync_folder`] is done.
     pub(super) fn persist(self) -> io::Result<Stamp> {
-        let file = self.temporary.persist(&self.target)?;
+        let file = self.0.persist().map_err(|failed| failed.error)?;
         Ok(of_metadata(&file.metadata()?))
     }
 }
@@ -135,31 +119,8 @@ impl Prepared {
 pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
     let target = file.canonicalize()?;
     match target.parent() {
-        #[cfg(unix)]
-        Some(folder) => File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-/// What our temporary files beside `target` are called.
-fn temporary_prefix(target: &Path) -> Option<OsString> {
-    let mut prefix = target.file_name()?.to_owned();
-    prefix.push(".hermes-proxyd.");
-    Some(prefix)
-}
-
-/// Removes the temporary files that a killed process left. The caller holds the lock, so nobody
-/// else is using them.
-fn clear_leftovers(folder: &Path, prefix: &OsString) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if name
-            .as_encoded_bytes()
-            .starts_with(prefix.as_encoded_bytes())
-        {
-            // One that can't be removed is in nobody's way.
-            fs::remove_file(entry.path()).ok();
-        }
+        Some(folder) => files::sync_folder(folder),
+        None => Ok(()),
     }
 }
 
@@ -179,66 +140,19 @@ impl Lock {
             file: path.clone(),
             source,
         };
-        let file = open_lock(&path).map_err(fault)?;
-        let deadline = Instant::now() + limit;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(error)) => return Err(fault(error)),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(ClientsError::LockHeld { file: path, limit });
-                }
-                Err(TryLockError::WouldBlock) => sleep(POLL).await,
-            }
+        let opened = path.parent().map_or(Ok(()), make_folder);
+        let file = opened.and_then(|()| files::open_lock(&path, Giving::Must));
+        let file = file.map_err(fault)?;
+        match files::lock(&file, limit, POLL).await {
+            Ok(true) => Ok(Self { _file: file }),
+            Ok(false) => Err(ClientsError::LockHeld { file: path, limit }),
+            Err(error) => Err(fault(error)),
         }
     }
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        make_folder(folder)?;
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let missing = !path.exists();
-    let file = options.open(path)?;
-    if missing {
-        give_to_folders_owner(&file, path)?;
-    }
-    Ok(file)
-}
-
-/// Makes a private folder when it is missing.
 fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        make_folder(parent)?;
-    }
-    match private_folder().create(folder) {
-        // Somebody else was faster.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
-        made => made?,
-    }
-    #[cfg(unix)]
-    give_to_folders_owner(&File::open(folder)?, folder)?;
-    Ok(())
-}
-
-#[cfg(unix)]
-fn private_folder() -> fs::DirBuilder {
-    let mut builder = fs::DirBuilder::new();
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-}
-
-/// What lies in the user's profile is the user's alone already.
-#[cfg(not(unix))]
-fn private_folder() -> fs::DirBuilder {
-    fs::DirBuilder::new()
+    files::make_folder(folder, Giving::Must)
 }
 
 /// The new version belongs to whom the old one does, and a first one to its folder's owner. Only
@@ -247,7 +161,7 @@ fn private_folder() -> fs::DirBuilder {
 fn keep_owner(new: &File, target: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
     let Ok(old) = fs::metadata(target) else {
-        return give_to_folders_owner(new, target);
+        return Giving::Must.to_folders_owner(new, target);
     };
     if old.uid() == new.metadata()?.uid() {
         return Ok(());
@@ -255,27 +169,8 @@ fn keep_owner(new: &File, target: &Path) -> io::Result<()> {
     fchown(new, Some(old.uid()), Some(old.gid()))
 }
 
-/// What root makes in a user's folder is the user's.
-#[cfg(unix)]
-fn give_to_folders_owner(made: &File, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    let Some(folder) = path.parent().and_then(|folder| fs::metadata(folder).ok()) else {
-        return Ok(());
-    };
-    if !rustix::process::geteuid().is_root() || folder.uid() == made.metadata()?.uid() {
-        return Ok(());
-    }
-    fchown(made, Some(folder.uid()), Some(folder.gid()))
-}
-
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
 fn keep_owner(_new: &File, _target: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-fn give_to_folders_owner(_made: &File, _path: &Path) -> io::Result<()> {
     Ok(())
 }

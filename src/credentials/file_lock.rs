@@ -1,12 +1,11 @@
 //! Hermes Agent's lock files: an exclusive `flock(2)`, acquired by polling.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-
 use super::StoreError;
+use crate::files::{self, Giving};
 
 /// How often a held lock is tried again; Hermes Agent's own interval.
 const POLL: Duration = Duration::from_millis(50);
@@ -30,33 +29,19 @@ impl FileLock {
             source,
         };
         let file = open(path).map_err(fault)?;
-        let deadline = Instant::now() + limit;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(error)) => return Err(fault(error)),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(StoreError::LockHeld {
-                        file: path.to_owned(),
-                        limit,
-                    });
-                }
-                Err(TryLockError::WouldBlock) => sleep(POLL).await,
-            }
+        match files::lock(&file, limit, POLL).await {
+            Ok(true) => Ok(Self { _file: file }),
+            Ok(false) => Err(StoreError::LockHeld {
+                file: path.to_owned(),
+                limit,
+            }),
+            Err(error) => Err(fault(error)),
         }
     }
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let missing = !path.exists();
-    let file = options.open(path)?;
-    if missing {
-        super::write::give_to_folders_owner(&file, path);
-    }
+    let file = files::open_lock(path, Giving::May)?;
     // Hermes Agent locks the first byte there, and writes one where there is none.
     #[cfg(windows)]
     if file.metadata()?.len() == 0 {

@@ -1,26 +1,23 @@
 //! Replacing a file durably: a private temporary file in the same folder, synced, renamed over
 //! the old one, then the folder synced. The old content is there until the new one is.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::StoreError;
+use crate::files::{self, Giving, Temporary};
+pub(super) use crate::files::{clear_leftovers, leftovers};
 
 /// A new version may be this much larger than the old one.
 const GROWTH: u64 = 16 * 1024;
 
 /// A temporary file beside a store with room for its next version, on disk.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    file: NamedTempFile,
-    target: PathBuf,
-}
+pub(super) struct Prepared(Temporary);
 
 impl Prepared {
     /// Makes the file, filled to the old version's size and some, and syncs it.
@@ -29,30 +26,20 @@ impl Prepared {
             file: store.to_owned(),
             source,
         };
-        let mut prepared = Self::empty(store).map_err(fault)?;
+        let prepared = Self::empty(store).map_err(fault)?;
         prepared.keep_owner(store)?;
-        if is_mount_point(&prepared.target) {
-            let writable = fs::OpenOptions::new().write(true).open(&prepared.target);
+        if is_mount_point(prepared.0.target()) {
+            let writable = fs::OpenOptions::new().write(true).open(prepared.0.target());
             writable.map_err(fault)?;
         }
-        let size = fs::metadata(&prepared.target).map_or(0, |metadata| metadata.len()) + GROWTH;
+        let size = fs::metadata(prepared.0.target()).map_or(0, |metadata| metadata.len()) + GROWTH;
         prepared.fill(size).map_err(fault)?;
         Ok(prepared)
     }
 
     /// Follows a link to the real file, so that the link stays one.
     fn empty(store: &Path) -> io::Result<Self> {
-        let target = store.canonicalize().unwrap_or_else(|_| store.to_owned());
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "it has no folder");
-        let folder = target.parent().ok_or_else(missing)?;
-        make_folder(folder)?;
-        let prefix = temporary_prefix(&target).ok_or_else(missing)?;
-        clear_leftovers(&target);
-        // Made with mode 0600, under a name that nobody had.
-        let file = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempfile_in(folder)?;
-        Ok(Self { file, target })
+        Ok(Self(Temporary::beside(store, Giving::May)?))
     }
 
     /// The new version belongs to whom the old one does: root writes for the user, and nobody
@@ -60,9 +47,9 @@ impl Prepared {
     #[cfg(unix)]
     fn keep_owner(&self, store: &Path) -> Result<(), StoreError> {
         use std::os::unix::fs::{MetadataExt, fchown};
-        let (Ok(old), Ok(new)) = (fs::metadata(&self.target), self.file.as_file().metadata())
-        else {
-            give_to_folders_owner(self.file.as_file(), &self.target);
+        let (new_file, target) = (self.0.file(), self.0.target());
+        let (Ok(old), Ok(new)) = (fs::metadata(target), new_file.metadata()) else {
+            Giving::May.to_folders_owner(new_file, target).ok();
             return Ok(());
         };
         if old.uid() == new.uid() {
@@ -73,7 +60,7 @@ impl Prepared {
             owner: old.uid(),
             ours: new.uid(),
         };
-        fchown(self.file.as_file(), Some(old.uid()), Some(old.gid())).map_err(foreign)
+        fchown(new_file, Some(old.uid()), Some(old.gid())).map_err(foreign)
     }
 
     #[cfg(not(unix))]
@@ -86,32 +73,33 @@ impl Prepared {
         Ok(())
     }
 
-    fn fill(&mut self, size: u64) -> io::Result<()> {
+    fn fill(&self, size: u64) -> io::Result<()> {
         let zeros = io::Read::take(io::repeat(0), size);
-        io::copy(&mut { zeros }, self.file.as_file_mut())?;
-        self.file.as_file().sync_all()
+        io::copy(&mut { zeros }, &mut self.0.file())?;
+        self.0.file().sync_all()
     }
 
-    fn persist(mut self, content: &[u8]) -> io::Result<()> {
-        let file = self.file.as_file_mut();
+    fn persist(self, content: &[u8]) -> io::Result<()> {
+        let target = self.0.target().to_owned();
+        let mut file = self.0.file();
         file.seek(SeekFrom::Start(0))?;
         file.write_all(content)?;
         file.set_len(content.len() as u64)?;
         file.sync_all()?;
-        if let Err(mut error) = self.file.persist(&self.target) {
+        if let Err(mut failed) = self.0.persist() {
             let fixed = [io::ErrorKind::ResourceBusy, io::ErrorKind::CrossesDevices];
-            if !fixed.contains(&error.error.kind()) {
-                return Err(error.error);
+            if !fixed.contains(&failed.error.kind()) {
+                return Err(failed.error);
             }
             // A file that is mounted by itself can't be replaced, only written. Until that is
             // done, the temporary file has it all.
-            error.file.disable_cleanup(true);
-            write_in_place(&self.target, content)?;
-            error.file.disable_cleanup(false);
+            failed.temporary.outlives(true);
+            write_in_place(&target, content)?;
+            failed.temporary.outlives(false);
             return Ok(());
         }
-        match self.target.parent() {
-            Some(folder) => sync_folder(folder),
+        match target.parent() {
+            Some(folder) => files::sync_folder(folder),
             None => Ok(()),
         }
     }
@@ -137,38 +125,6 @@ fn is_mount_point(target: &Path) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn is_mount_point(_target: &Path) -> bool {
     false
-}
-
-/// What our temporary files beside `target` are called.
-fn temporary_prefix(target: &Path) -> Option<OsString> {
-    let mut prefix = target.file_name()?.to_owned();
-    prefix.push(".hermes-proxyd.");
-    Some(prefix)
-}
-
-/// Removes our temporary files beside `target` that a killed process left.
-pub(super) fn clear_leftovers(target: &Path) {
-    for leftover in leftovers(target) {
-        // One that can't be removed is in nobody's way.
-        fs::remove_file(leftover).ok();
-    }
-}
-
-/// Our temporary files beside `target` that a process left when it was killed. The caller holds
-/// the lock, so nobody else is using them.
-pub(super) fn leftovers(target: &Path) -> Vec<PathBuf> {
-    let Some((folder, prefix)) = target.parent().zip(temporary_prefix(target)) else {
-        return Vec::new();
-    };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| {
-            let name = entry.file_name();
-            name.as_encoded_bytes()
-                .starts_with(prefix.as_encoded_bytes())
-        })
-        .map(|entry| entry.path())
-        .collect()
 }
 
 /// The objects in the temporary files beside `store` that were written whole, and then not
@@ -216,61 +172,7 @@ pub(super) fn replace_small(file: &Path, document: Map<String, Value>) -> Result
 
 /// Makes a private folder when it is missing.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        make_folder(parent)?;
-    }
-    match private_folder().create(folder) {
-        // Somebody else was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
-        made => made?,
-    }
-    if let Ok(made) = fs::File::open(folder) {
-        give_to_folders_owner(&made, folder);
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn private_folder() -> fs::DirBuilder {
-    let mut builder = fs::DirBuilder::new();
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-}
-
-/// What lies in the user's profile is the user's alone already.
-#[cfg(not(unix))]
-fn private_folder() -> fs::DirBuilder {
-    fs::DirBuilder::new()
-}
-
-/// A file that root has made in a user's folder is to be the user's; nobody else can give it away.
-#[cfg(unix)]
-pub(super) fn give_to_folders_owner(file: &fs::File, path: &Path) {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    let folder = path.parent().and_then(|folder| fs::metadata(folder).ok());
-    if let (Some(folder), Ok(made)) = (folder, file.metadata())
-        && folder.uid() != made.uid()
-        && let Err(error) = fchown(file, Some(folder.uid()), Some(folder.gid()))
-    {
-        tracing::debug!(%error, "a new file does not belong to its folder's owner");
-    }
-}
-
-#[cfg(not(unix))]
-pub(super) fn give_to_folders_owner(_file: &fs::File, _path: &Path) {}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
+    files::make_folder(folder, Giving::May)
 }
 
 #[cfg(all(test, unix))]
@@ -304,10 +206,10 @@ mod tests {
     fn what_a_killed_process_wrote_is_found_and_the_next_one_clears_it_away() {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("auth.json");
-        let mut written = Prepared::beside(&store).unwrap();
-        written.file.seek(SeekFrom::Start(0)).unwrap();
-        written.file.write_all(b"{\"a\": 1}\n").unwrap();
-        written.file.disable_cleanup(true);
+        let mut written = Prepared::beside(&store).unwrap().0;
+        written.file().seek(SeekFrom::Start(0)).unwrap();
+        written.file().write_all(b"{\"a\": 1}\n").unwrap();
+        written.outlives(true);
         drop(written);
         fs::write(dir.path().join("auth.json.hermes-proxyd.torn"), "{\"a\": ").unwrap();
         fs::write(dir.path().join("auth.json.tmp.theirs"), "{}").unwrap();
