@@ -11,7 +11,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use common::{World, chat, ctl, post, program, scratch};
@@ -117,6 +117,16 @@ async fn nobody() -> World {
     world
 }
 
+/// hermesctl in a shell that knows the cloud.
+fn hermesctl(world: &World, args: &[&str]) -> Command {
+    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
+    command
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .args(args);
+    command
+}
+
 /// `hermesctl setup` that waits for its login.
 struct Waiting {
     child: Child,
@@ -128,11 +138,11 @@ struct Waiting {
 
 impl Waiting {
     fn begin(world: &World, flags: &[&str]) -> Self {
-        let mut child = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path())
-            .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
-            .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
-            .arg("setup")
-            .args(flags)
+        Self::of(hermesctl(world, &[&["setup"], flags].concat()))
+    }
+
+    fn of(mut setup: Command) -> Self {
+        let mut child = setup
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -328,4 +338,120 @@ async fn a_program_reads_the_code_and_the_outcome_as_lines() {
     let outcome = next();
     assert_eq!(results(&outcome), ["already", "done", "left", "done"]);
     assert!(child.wait().unwrap().success());
+}
+
+/// As much of a user manager as hermesctl asks for: it starts what the unit's file says, with the
+/// variables of the drop-in. The real one has `tests/service.rs`.
+#[cfg(target_os = "linux")]
+mod with_a_manager {
+    use common::{PATIENCE, fake_program, mount_namespace, wrapped};
+
+    use super::*;
+
+    const SYSTEMCTL: &str = r#"
+state=$HOME/fake
+units=$HOME/.config/systemd/user
+echo "$*" >> "$state/asked"
+for unit in "$@"; do :; done
+pid=$(cat "$state/pid" 2> /dev/null)
+kill -0 "${pid:-none}" 2> /dev/null || pid=
+case $2 in
+    show)
+        [ -e "$units/$unit" ] || exit 0
+        echo "FragmentPath=$units/$unit"
+        if [ -e "$state/$unit.enabled" ]; then echo UnitFileState=enabled; fi
+        if [ "$pid" ]; then echo "ActiveState=active"; echo "MainPID=$pid"; fi ;;
+    enable) touch "$state/$unit.enabled" ;;
+    start)
+        if [ -e "$state/broken" ]; then echo 'Job for hermes-proxyd.service failed.' >&2; exit 1; fi
+        [ "$pid" ] && exit 0
+        daemon=$(sed -n 's/^ExecStart=//p' "$units/$unit")
+        variables=$(sed -n 's/^Environment="\(.*\)"$/\1/p' "$units/$unit.d/environment.conf")
+        env $variables "$daemon" --port 0 < /dev/null > /dev/null 2> "$state/log" &
+        echo $! > "$state/pid" ;;
+esac
+"#;
+
+    /// What the manager has started; it ends with its test.
+    struct Started<'a>(&'a Path);
+
+    impl Drop for Started<'_> {
+        fn drop(&mut self) {
+            let pid = std::fs::read_to_string(self.0.join("fake/pid")).unwrap_or_default();
+            let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                kill_process(pid, Signal::KILL).ok();
+            }
+        }
+    }
+
+    /// hermesctl where systemd runs the machine, as `sd_booted(3)` looks.
+    fn booted(world: &World, namespace: &[&str], args: &[&str]) -> Command {
+        let home = world.home.path();
+        let mut outer = program("unshare", home);
+        let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
+        outer.args(namespace).args(["sh", "-c", script, "sh"]);
+        let path = std::env::var("PATH").unwrap();
+        let mut inner = hermesctl(world, args);
+        inner.env("PATH", format!("{}:{path}", home.join("bin").display()));
+        wrapped(outer, &inner)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn from_nothing_to_a_service_that_answers() {
+        let Some(namespace) = mount_namespace() else {
+            return;
+        };
+        let world = nobody().await;
+        let home = world.home.path();
+        let fake = home.join("fake");
+        std::fs::create_dir(&fake).unwrap();
+        fake_program(&home.join("bin/systemctl"), SYSTEMCTL);
+        fake_program(&home.join("bin/loginctl"), "[ $1 = show-user ] && echo no");
+        fake_program(&home.join("bin/journalctl"), "echo 'its last words'");
+        let _started = Started(home);
+        let setup = |flags: &[&str]| booted(&world, namespace, &[&["setup"], flags].concat());
+
+        // A service that does not start is told with its last words; the login is made by then.
+        std::fs::write(fake.join("broken"), "").unwrap();
+        let waiting = Waiting::of(setup(&["--yes", "--no-browser"]));
+        assert!(!fake.join("asked").exists(), "the login comes first");
+        world.cloud.approve(&waiting.user_code());
+        let (exit, text, errors) = waiting.end();
+        assert_eq!(exit, Some(1), "{text}{errors}");
+        for part in [
+            "did not start",
+            "Job for",
+            "its last words",
+            "hermesctl service start",
+        ] {
+            assert!(errors.contains(part), "{part:?} is missing: {errors}");
+        }
+        let logins = world.cloud.counts().device_polls;
+
+        // Once that is mended, the same command goes on, to an app's first answer.
+        std::fs::remove_file(fake.join("broken")).unwrap();
+        let output = setup(&["--yes", "--json"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let told = outcome(&output);
+        assert_eq!(told["test"]["status"], 200, "{told:#}");
+        let base = told["base_url"].as_str().unwrap();
+        assert!(base.starts_with("http://127.0.0.1:"), "{base}");
+        let answer = common::client()
+            .post(format!("{base}/chat/completions"))
+            .json(&chat("x"))
+            .timeout(PATIENCE)
+            .send()
+            .await;
+        assert_eq!(answer.unwrap().status(), 200);
+
+        // And once more changes nothing. Lingering is an administrator's to give here.
+        let output = setup(&["--json"]).output().unwrap();
+        let again = outcome(&output);
+        let mut expected = vec!["already"; 8];
+        (expected[5], expected[7]) = ("left", "done");
+        assert_eq!(results(&again), expected, "{again:#}");
+        assert_eq!(again["base_url"], base);
+        assert_eq!(world.cloud.counts().device_polls, logins);
+    }
 }

@@ -248,6 +248,7 @@ async fn did_not_start(service: &Service, error: Option<ServiceError>) -> Failur
     let invalid = why.as_deref().is_some_and(|why| why.contains("--check"));
     let why = why.or_else(|| error.map(|error| error.to_string()));
     let why = why.unwrap_or_else(|| "it does not answer".to_owned());
+    let why = why.trim_end_matches('.');
     let mut message = format!("The service did not start: {why}.");
     for line in service.last_words().await {
         message = message + "\n  " + &line;
