@@ -63,6 +63,7 @@ fn status() -> Status {
             waiting: false,
         }],
         providers: vec![ready(), bare()],
+        refused: None,
     }
 }
 
@@ -95,6 +96,7 @@ fn ready() -> ProviderStatus {
             failed: 3,
         },
         login_command: None,
+        failing: None,
         login: None,
     }
 }
@@ -116,6 +118,7 @@ fn bare() -> ProviderStatus {
         unsaved: false,
         requests: RequestCounts::default(),
         login_command: Some("hermesctl auth login nous".into()),
+        failing: None,
         login: None,
     }
 }
@@ -317,6 +320,7 @@ fn the_answers() {
             applied: vec!["log.level".into()],
             needs_restart: vec!["listen".into()],
             providers_reloaded: vec!["nous".into()],
+            providers_unreadable: Vec::new(),
         }),
     );
 }
@@ -478,6 +482,28 @@ fn the_answer_on_logins() {
         may_be_spent: false,
     });
     golden("reply_status_login.json", &ok(status));
+}
+
+/// Requests that went wrong, where there are some.
+#[test]
+fn the_answer_on_what_went_wrong() {
+    let mut status = status();
+    status.providers.truncate(1);
+    status.providers[0].failing = Some(Mishaps {
+        count: 5,
+        at: at("2026-11-23T19:42:00Z"),
+        code: "http_429".into(),
+        request_id: "49f2c0a51be7d386".into(),
+        from: None,
+    });
+    status.refused = Some(Mishaps {
+        count: 3,
+        at: at("2026-11-23T19:40:00Z"),
+        code: "invalid_client_key".into(),
+        request_id: "5be7d38649f2c0a5".into(),
+        from: Some("172.17.0.2".into()),
+    });
+    golden("reply_status_trouble.json", &ok(status));
 }
 
 /// A daemon that was started with flags.

@@ -57,6 +57,7 @@ impl Handler for Fake {
             },
             listeners: Vec::new(),
             providers: Vec::new(),
+            refused: None,
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "a test may fail loudly, and reads in threads of its own"
 )]
 
@@ -13,7 +14,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use common::{PATIENCE, World, program};
+use common::{PATIENCE, World, chat, client, post, program};
 use mock_cloud::Options;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -137,4 +138,77 @@ async fn a_terminal_gets_its_screen_back() {
     let rest: Vec<String> = told.iter().collect();
     let rest = rest.join("\n");
     assert!(rest.ends_with("\u{1b}[?25h\u{1b}[?1049l"), "{rest:?}");
+}
+
+fn verdict_of(world: &World) -> (Value, String) {
+    let output = world.ctl(&["proxy", "status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let code = status["verdict"]["code"].as_str().unwrap().to_owned();
+    (status, code)
+}
+
+/// What apps run into is told, and is told no more when it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_fail_or_are_refused_are_no_secret() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    assert_eq!(verdict_of(&world).1, "all_well");
+
+    let mut quota = chat("x");
+    quota["mock"] = serde_json::json!({"status": 429});
+    for _ in 0..3 {
+        assert_eq!(post(&daemon, &quota).await.status(), 429);
+    }
+    let (status, code) = verdict_of(&world);
+    assert_eq!(code, "requests_fail", "{status}");
+    let failing = &status["providers"][0]["failing"];
+    assert_eq!(
+        (&failing["count"], &failing["code"]),
+        (&3.into(), &"http_429".into())
+    );
+    let id = failing["request_id"].as_str().unwrap();
+    assert!(daemon.logged().contains(id), "{id}");
+    // A request's own mistake says nothing about the provider but that it answers.
+    let mut mistake = chat("x");
+    mistake["mock"] = serde_json::json!({"status": 400});
+    assert_eq!(post(&daemon, &mistake).await.status(), 400);
+    assert_eq!(verdict_of(&world).1, "all_well");
+
+    let answer = client()
+        .get(daemon.url("/v1/nonsense"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 404);
+    let (status, code) = verdict_of(&world);
+    assert_eq!(code, "requests_refused", "{status}");
+    assert_eq!(status["refused"]["code"], "path_not_allowed");
+    assert_eq!(status["refused"]["from"], "127.0.0.1");
+    let id = &answer.headers()["x-hermes-request-id"];
+    assert_eq!(id, status["refused"]["request_id"].as_str().unwrap());
+}
+
+/// A token that is good for a while does not hide that its login can't be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_can_not_be_read_is_told_while_its_token_serves() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    let whole = std::fs::read(world.store_file()).unwrap();
+    std::fs::write(world.store_file(), "{\"x").unwrap();
+    let output = world.ctl(&["proxy", "reload"]);
+    assert_eq!(output.status.code(), Some(1), "{}", daemon.logged());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("unreadable    nous") && said.contains("hermesctl doctor"),
+        "{said}"
+    );
+    let (status, code) = verdict_of(&world);
+    assert_eq!(code, "login_trouble", "{status}");
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+
+    std::fs::write(world.store_file(), whole).unwrap();
+    let output = world.ctl(&["proxy", "reload"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(verdict_of(&world).1, "all_well");
 }

@@ -43,7 +43,7 @@ pub(super) async fn status(flags: StatusFlags, output: &mut Output) -> Result<Ex
 /// Asks the daemon, if one runs, and the service's manager.
 async fn look() -> Result<Home, Failure> {
     let (home, service) = tokio::join!(Box::pin(ask()), Box::pin(service::glance()));
-    Ok(Home { service, ..home? })
+    Ok(home?.beside(service))
 }
 
 async fn ask() -> Result<Home, Failure> {
@@ -63,10 +63,24 @@ impl Home {
     pub(super) fn of(status: Option<Status>, clients: Option<Vec<ClientEntry>>) -> Self {
         Self {
             running: status.is_some(),
-            verdict: verdict::verdict(status.as_ref()),
+            verdict: verdict::verdict(status.as_ref(), None),
             status,
             clients,
             service: None,
+        }
+    }
+
+    /// With what the service's manager tells.
+    pub(super) fn beside(self, service: Option<ServiceJson>) -> Self {
+        let verdict = if self.running || self.verdict.code != "not_running" {
+            self.verdict
+        } else {
+            verdict::verdict(None, service.as_ref())
+        };
+        Self {
+            verdict,
+            service,
+            ..self
         }
     }
 

@@ -19,5 +19,9 @@ pub(super) async fn providers(output: &mut Output) -> Result<Exit, Failure> {
 pub(super) async fn reload(output: &mut Output) -> Result<Exit, Failure> {
     let report = connect().await?.reload().await?;
     output.answer(&report, render::reload)?;
-    Ok(Exit::Ok)
+    Ok(if report.providers_unreadable.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
 }

@@ -48,10 +48,14 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         ("applied", &report.applied),
         ("needs restart", &report.needs_restart),
         ("reloaded", &report.providers_reloaded),
+        ("unreadable", &report.providers_unreadable),
     ];
     let mut text = style.prose("The configuration and the logins were read again.");
     for (label, names) in rows.into_iter().filter(|(_, names)| !names.is_empty()) {
         text += &style.row("  ", label, 14, &inline(&names.join(", ")));
+    }
+    if !report.providers_unreadable.is_empty() {
+        text += &style.prose("Their logins can't be read: `hermesctl doctor` tells why.");
     }
     if !report.needs_restart.is_empty() {
         text += &style.prose(

@@ -485,6 +485,26 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// Its providers, the default one first.
     pub providers: Vec<ProviderStatus>,
+    /// Requests that were refused before any provider was asked, since the daemon started; `None`
+    /// where there was none, and with an old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Mishaps>,
+}
+
+/// Requests that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mishaps {
+    /// How many.
+    pub count: u64,
+    /// When the last one ended.
+    pub at: Timestamp,
+    /// The code of its error, `answer_cut`, or `http_` and the provider's status.
+    pub code: String,
+    /// Its number, as the log has it.
+    pub request_id: String,
+    /// The app's name or its address, where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// The daemon itself.
@@ -591,6 +611,10 @@ pub struct ProviderStatus {
     pub requests: RequestCounts,
     /// The command that logs in, where a login is what helps.
     pub login_command: Option<String>,
+    /// Requests that the provider failed, one after another until now; `None` where the last one
+    /// went well, and with an old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Mishaps>,
     /// The login in use; `None` where there is none, with a fixed key, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStatus>,
@@ -743,6 +767,9 @@ pub struct ReloadReport {
     pub needs_restart: Vec<String>,
     /// Providers that were told to read their credential again.
     pub providers_reloaded: Vec<String>,
+    /// Those of them whose store could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers_unreadable: Vec<String>,
 }
 
 /// A moment, in JSON as RFC 3339 in UTC to the second: `2026-11-23T20:31:00Z`.

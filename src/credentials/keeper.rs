@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::UNREADABLE;
 use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
 use super::journal::{Entry, Journal, Kept};
@@ -841,7 +842,7 @@ impl Keeper {
     fn unreadable(&mut self, error: &StoreError) {
         let message = error.to_string();
         if !self.unread {
-            self.failed("store_unreadable", &message);
+            self.failed(UNREADABLE, &message);
         }
         self.unread = true;
         let now = self.clock.now();

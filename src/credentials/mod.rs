@@ -22,6 +22,9 @@ mod store;
 mod tests;
 mod write;
 
+/// The code of a store that can't be read.
+const UNREADABLE: &str = "store_unreadable";
+
 pub use self::commands::Refreshed;
 pub use self::handle::{Handle, Lease, Refusal};
 pub use self::keeper::{Estate, Initiative, Keeper, Settings};

@@ -33,6 +33,15 @@ pub struct Status {
     pub login: Option<LoginStatus>,
 }
 
+impl Status {
+    /// Whether the store could not be read when it was looked at last. An earlier credential may
+    /// still serve.
+    pub fn is_unreadable(&self) -> bool {
+        let code = self.last_error.as_ref().map(|event| event.what.code);
+        code == Some(super::UNREADABLE)
+    }
+}
+
 /// Where a login lies and how long it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginStatus {

@@ -17,14 +17,14 @@ use crate::config::{ListenAddress, ProviderName};
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
     ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
-    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, NewKey,
-    PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
+    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, Mishaps,
+    NewKey, PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
     RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
 use crate::provider;
-use crate::proxy::Port;
+use crate::proxy::{self, Port};
 
 /// A reload that hermesctl asked for, with the way back.
 pub(super) type ReloadRequest = oneshot::Sender<Result<ReloadReport, ControlError>>;
@@ -46,6 +46,7 @@ pub(super) struct Answers {
     pub(super) ports: Vec<Port>,
     pub(super) command_line: CommandLine,
     pub(super) view: Arc<ArcSwap<View>>,
+    pub(super) refused: Arc<proxy::Mishaps>,
     pub(super) logins: Arc<Logins>,
     pub(super) clients: Registry,
     /// To the daemon's main loop, which alone reloads.
@@ -157,6 +158,7 @@ impl Answers {
                 .map(|port| listener_status(port, &view))
                 .collect(),
             providers,
+            refused: mishaps(&self.refused, now),
         }
     }
 
@@ -196,6 +198,17 @@ fn listener_status(port: &Port, view: &View) -> ListenerStatus {
         needs_key: setting.needs_key(),
         waiting: port.is_waiting(),
     }
+}
+
+fn mishaps(mishaps: &proxy::Mishaps, now: DateTime<Utc>) -> Option<Mishaps> {
+    let (count, last) = mishaps.look()?;
+    Some(Mishaps {
+        count,
+        at: Timestamp(now - last.at.elapsed()),
+        code: last.code.into_owned(),
+        request_id: last.request_id,
+        from: (!last.from.is_empty()).then(|| last.from.into()),
+    })
 }
 
 fn provider_entry(report: &Report, view: &View) -> ProviderEntry {
@@ -244,6 +257,7 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             served: counts.served,
             failed: counts.failed,
         },
+        failing: mishaps(&report.upstream.counters.failing, now),
         login: status
             .login
             .map(|login| login_status(login, status.may_be_spent, now)),

@@ -5,21 +5,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use hyper::header::HeaderValue;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Provider, ProviderKind, ProviderName, Timeouts};
 use crate::credentials::{
-    self, Audience, Estate, Handle, Initiative, Keeper, Settings, StoreFiles,
+    self, Audience, Estate, Handle, Initiative, Keeper, Settings, Status, StoreFiles,
 };
 use crate::provider::{self, Adapter, LoginSource};
 use crate::proxy::{self, Client, Counters, Rules, Upstream};
 
 /// A keeper reads its store within this time, or the daemon goes on without waiting.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// A reload waits this long for all keepers to read their stores: one may be asking its portal.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A provider that can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -291,11 +296,20 @@ impl Fleet {
         self.members.values().map(report).collect()
     }
 
-    /// The providers whose login lies in the shared store.
-    pub(super) fn names_with_store(&self) -> Vec<String> {
+    /// Waits until every keeper has looked at its store; not for one that has other things to do
+    /// for longer than [`LOOK`].
+    pub(super) async fn look(&self) {
+        let members = self.members.values();
+        let looks = members.map(|member| member.upstream.credentials.look());
+        drop(timeout(LOOK, join_all(looks)).await);
+    }
+
+    /// The providers whose login lies in a store, if their credential is as wanted.
+    pub(super) fn names_with_store(&self, wanted: impl Fn(&Status) -> bool) -> Vec<String> {
         self.members
             .values()
             .filter(|member| matches!(member.adapter.login_source(), LoginSource::Store { .. }))
+            .filter(|member| wanted(&member.upstream.credentials.status()))
             .map(|member| member.upstream.name.to_string())
             .collect()
     }

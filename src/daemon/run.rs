@@ -29,7 +29,7 @@ use crate::config::{
 use crate::control::endpoint::{BindError, Endpoint, Listener};
 use crate::control::protocol::{CommandLine, ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
-use crate::credentials::{Initiative, StoreFiles};
+use crate::credentials::{Initiative, Status, StoreFiles};
 use crate::hooks;
 use crate::paths::Environment;
 use crate::proxy::{self, Bound, Gateway, Places, Port, Service};
@@ -205,6 +205,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
         started_at,
         ports: ports.clone(),
         view: view.clone(),
+        refused: gateway.refused().clone(),
         reloads,
     });
     stops.answer(control, answers.clone());
@@ -393,10 +394,12 @@ impl Daemon {
             },
             ..loaded.config
         };
+        self.fleet.look().await;
         Ok(ReloadReport {
             applied: changes.applied,
             needs_restart: changes.needs_restart,
-            providers_reloaded: self.fleet.names_with_store(),
+            providers_reloaded: self.fleet.names_with_store(|_| true),
+            providers_unreadable: self.fleet.names_with_store(Status::is_unreadable),
         })
     }
 

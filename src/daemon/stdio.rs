@@ -43,6 +43,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         clock,
         ports: Vec::new(),
         view,
+        refused: Arc::default(),
         reloads,
         logins: Arc::new(logins),
         clients,

@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::outcome::Counters;
 use super::route::Serves;
+use super::trouble::Mishaps;
 use super::upstream::Client;
 use crate::clients::Registry;
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Timeouts, UserAgent};
@@ -93,6 +94,7 @@ pub struct Gateway {
     rules: ArcSwap<Rules>,
     pub(super) clients: Registry,
     pub(super) replay_used: Arc<AtomicUsize>,
+    refused: Arc<Mishaps>,
 }
 
 impl Gateway {
@@ -102,7 +104,13 @@ impl Gateway {
             clients,
             rules: ArcSwap::from_pointee(rules),
             replay_used: Arc::default(),
+            refused: Arc::default(),
         }
+    }
+
+    /// Requests that were refused before any provider was asked, since the start.
+    pub fn refused(&self) -> &Arc<Mishaps> {
+        &self.refused
     }
 
     /// The rules in force.

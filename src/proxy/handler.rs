@@ -136,7 +136,11 @@ async fn respond(
         Ok(decision)
     });
     let mut answer = match decision {
-        Err(error) => refuse(&error, outcome, body.is_end_stream()),
+        Err(error) => {
+            let app = client.as_ref().map_or(&*entry.from, |client| client.name());
+            gateway.refused().add(error.kind.code(), id, app);
+            refuse(&error, outcome, body.is_end_stream())
+        }
         Ok(Decision::Answer(response)) => whole(response, outcome, End::Complete),
         Ok(Decision::Local(path, upstream)) => {
             let response = local::answer(path, &rules, upstream.map(|upstream| &**upstream));

@@ -4,7 +4,8 @@
 //! over one, `framing` refuses what can be read in two ways (pure), `guard` and `route` decide
 //! (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
 //! sends it, `upload` and `download` pass the bytes, `events` knows where an event stream stands
-//! (pure), `presence` whether the client is still there, `outcome` writes the one log line. `error`
+//! (pure), `presence` whether the client is still there, `outcome` writes the one log line, `trouble` keeps what went
+//! wrong last. `error`
 //! is the one place that turns errors into HTTP.
 
 mod bind;
@@ -32,6 +33,7 @@ mod places;
 mod presence;
 pub mod route;
 mod socket;
+mod trouble;
 mod upload;
 mod upstream;
 
@@ -40,4 +42,5 @@ pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::listener::{Bound, Port, Service, adopt, bind};
 pub use self::outcome::{Counters, Counts};
 pub use self::places::Places;
+pub use self::trouble::{Mishap, Mishaps};
 pub use self::upstream::Client;

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hyper::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
+use super::error::ErrorKind;
+use super::trouble::Mishaps;
 use super::upload::Upload;
 use crate::clients::{Client, Visit};
 
@@ -15,6 +17,8 @@ pub struct Counters {
     in_flight: AtomicU64,
     served: AtomicU64,
     failed: AtomicU64,
+    /// Requests that the provider failed, one after another.
+    pub failing: Mishaps,
 }
 
 /// A provider's requests at a moment.
@@ -190,12 +194,44 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Whether it shows that the provider fails, or that it does not. Neither does what the client
+    /// or a shutdown ended.
+    fn tell(&self, failing: &Mishaps) {
+        let status = self.status.map_or(0, |status| status.as_u16());
+        match self.end {
+            // A login or a quota that is at its end, or a provider in trouble; all others are the
+            // request's own fault.
+            End::Complete if matches!(status, 401..=403 | 429 | 500..) => {
+                failing.add(format!("http_{status}"), self.id, "");
+            }
+            End::Complete => failing.clear(),
+            End::Refused(code) if is_of_the_provider(code) => failing.add(code, self.id, ""),
+            End::UpstreamBroke => failing.add("answer_cut", self.id, ""),
+            End::Refused(_) | End::Cut | End::MadeWay | End::Defect | End::ClientLeft => {}
+        }
+    }
+}
+
+/// Whether an error of ours says that the provider, or the way to it, fails.
+fn is_of_the_provider(code: &str) -> bool {
+    [
+        ErrorKind::UpstreamUnreachable,
+        ErrorKind::UpstreamTimeout,
+        ErrorKind::UpstreamAuthFailed,
+        ErrorKind::CredentialsUnavailable,
+    ]
+    .iter()
+    .any(|kind| kind.code() == code)
+}
+
 impl Drop for Outcome {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.end = End::Defect;
         }
         if let Some(counters) = &self.counters {
+            self.tell(&counters.failing);
             counters.in_flight.fetch_sub(1, Ordering::Relaxed);
             let counter = if self.end == End::Complete {
                 &counters.served

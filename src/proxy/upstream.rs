@@ -321,7 +321,7 @@ fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
         message.push_str(": ");
         message.push_str(cause);
     }
-    message.push(')');
+    message.push_str("); `hermesctl doctor` looks at the way there");
     ProxyError::new(ErrorKind::UpstreamUnreachable, message)
 }
 

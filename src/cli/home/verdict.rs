@@ -2,8 +2,16 @@
 
 use serde::Serialize;
 
-use crate::cli::human::distance;
-use crate::control::protocol::{ProviderState, ProviderStatus, Status};
+use crate::cli::human::{count, distance};
+use crate::cli::service::ServiceJson;
+use crate::control::protocol::{Mishaps, ProviderState, ProviderStatus, Status, Timestamp};
+
+/// So many requests that fail one after another are no accident.
+const NO_ACCIDENT: u64 = 3;
+/// What went wrong is news for so many seconds.
+const NEWS: i64 = 3600;
+/// Who was refused is news for so many seconds: a machine has stray visitors.
+const REFUSED: i64 = 600;
 
 /// Whether all is well, and what to do if not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,13 +38,14 @@ pub(in crate::cli) enum Level {
 }
 
 /// Of a daemon with this status, if one runs: the worst that is known of it.
-pub(super) fn verdict(status: Option<&Status>) -> Verdict {
+pub(super) fn verdict(status: Option<&Status>, service: Option<&ServiceJson>) -> Verdict {
     let Some(status) = status else {
         let message = "hermes-proxyd is not running".to_owned();
-        return bad("not_running", message, None);
+        return bad("not_running", message, service.and_then(starts));
     };
-    let all = status.providers.iter().flat_map(troubles);
-    let all = all.chain(listening(status));
+    let all = status.providers.iter();
+    let all = all.flat_map(|provider| troubles(provider, status.now));
+    let all = all.chain(listening(status)).chain(refused(status));
     // The first of the worst: `max_by_key` alone would take the last.
     let worst = all.reduce(|worst, next| {
         if next.level > worst.level {
@@ -51,6 +60,52 @@ pub(super) fn verdict(status: Option<&Status>) -> Verdict {
         message: "All is well".to_owned(),
         command: None,
     })
+}
+
+/// What leads on where a service does not run. Starting one that failed would fail again.
+fn starts(service: &ServiceJson) -> Option<String> {
+    let command = match service.last_failure.as_deref() {
+        // `EX_CONFIG`
+        Some("exited with 78") => "hermesctl config check",
+        Some(_) => "hermesctl doctor",
+        None => "hermesctl service start",
+    };
+    service.installed.then(|| command.to_owned())
+}
+
+/// An app that was turned away a moment ago.
+fn refused(status: &Status) -> Option<Verdict> {
+    let refused = status.refused.as_ref()?;
+    let age = (status.now.0 - refused.at.0).num_seconds();
+    if age > REFUSED {
+        return None;
+    }
+    let from = refused.from.as_deref().unwrap_or("an app");
+    let (when, code) = (distance(-age), &refused.code);
+    let message = format!("A request from {from} was refused {when}, {code}");
+    let command = format!("hermesctl logs --request {}", refused.request_id);
+    Some(attention("requests_refused", message, Some(command)))
+}
+
+/// Requests that the provider fails, up to now.
+fn failing(provider: &ProviderStatus, failing: &Mishaps, now: Timestamp) -> Verdict {
+    let (name, code) = (&provider.name, &failing.code);
+    let age = (now.0 - failing.at.0).num_seconds();
+    let when = distance(-age);
+    let message = match failing.count {
+        1 => format!("The last request to {name} failed {when}: {code}"),
+        more => format!(
+            "The last {} requests to {name} failed, the last one {when}: {code}",
+            count(more)
+        ),
+    };
+    let command = Some("hermesctl doctor".to_owned());
+    let matters = provider.default && failing.count >= NO_ACCIDENT && age <= NEWS;
+    if matters {
+        bad("requests_fail", message, command)
+    } else {
+        attention("requests_fail", message, command)
+    }
 }
 
 /// Of a daemon that did not answer as it should.
@@ -72,7 +127,7 @@ fn listening(status: &Status) -> Option<Verdict> {
 }
 
 /// What is wrong with one provider, the worst first.
-fn troubles(provider: &ProviderStatus) -> Vec<Verdict> {
+fn troubles(provider: &ProviderStatus, now: Timestamp) -> Vec<Verdict> {
     let of = if provider.default {
         String::new()
     } else {
@@ -104,8 +159,29 @@ fn troubles(provider: &ProviderStatus) -> Vec<Verdict> {
             troubles.push(attention("starting", message, None));
         }
     }
+    // Where the state tells why, that goes first.
+    let told = provider.failing.as_ref().filter(|_| troubles.is_empty());
+    troubles.extend(told.map(|one| failing(provider, one, now)));
+    troubles.extend(unkept(provider));
     troubles.extend(warnings(provider));
     troubles
+}
+
+/// A login that works now and can't be kept fresh.
+fn unkept(provider: &ProviderStatus) -> Option<Verdict> {
+    let serves = matches!(
+        provider.state,
+        ProviderState::Ready | ProviderState::Refreshing
+    );
+    let error = provider.last_error.as_ref().filter(|_| serves)?;
+    let mended = provider.last_refresh.as_ref();
+    if mended.is_some_and(|refresh| refresh.at > error.at) {
+        return None;
+    }
+    let (name, code) = (&provider.name, &error.code);
+    let message = format!("The login of {name} works, but can't be kept fresh: {code}");
+    let command = Some("hermesctl doctor".to_owned());
+    Some(attention("login_trouble", message, command))
 }
 
 fn warnings(provider: &ProviderStatus) -> Vec<Verdict> {
@@ -162,10 +238,10 @@ mod tests {
     #[test]
     fn the_worst_decides_and_the_default_provider_goes_before_others() {
         let mut status = samples::status();
-        let code = |status: &Status| verdict(Some(status)).code;
+        let code = |status: &Status| verdict(Some(status), None).code;
         // The sample's other provider has no login.
         assert_eq!(code(&status), "login_needed");
-        assert_eq!(verdict(Some(&status)).level, Level::Attention);
+        assert_eq!(verdict(Some(&status), None).level, Level::Attention);
         status.providers.truncate(1);
         assert_eq!(code(&status), "all_well");
         status.providers[0].unsaved = true;
@@ -174,8 +250,46 @@ mod tests {
         assert_eq!(code(&status), "listens_nowhere");
         status.providers[0].state = ProviderState::LoginNeeded;
         assert_eq!(code(&status), "login_needed");
-        assert_eq!(verdict(Some(&status)).level, Level::Bad);
-        assert_eq!(verdict(None).code, "not_running");
+        assert_eq!(verdict(Some(&status), None).level, Level::Bad);
+        assert_eq!(verdict(None, None).code, "not_running");
+    }
+
+    #[test]
+    fn requests_that_fail_are_told_and_those_of_long_ago_are_no_news() {
+        let mut status = samples::failing_status();
+        let told = |status: &Status| {
+            let verdict = verdict(Some(status), None);
+            (verdict.level, verdict.code)
+        };
+        assert_eq!(told(&status), (Level::Bad, "requests_fail"));
+        let failing = status.providers[0].failing.as_mut().unwrap();
+        failing.count = 2;
+        assert_eq!(told(&status), (Level::Attention, "requests_fail"));
+        status.providers[0].failing = None;
+        assert_eq!(told(&status), (Level::Attention, "requests_refused"));
+        let refused = status.refused.as_mut().unwrap();
+        refused.at = status.daemon.started_at;
+        assert_eq!(told(&status), (Level::Good, "all_well"));
+        // Since it was last renewed, the login could not be read.
+        let provider = &mut status.providers[0];
+        provider.last_error.as_mut().unwrap().at = status.now;
+        assert_eq!(told(&status), (Level::Attention, "login_trouble"));
+    }
+
+    #[test]
+    fn a_service_that_failed_is_not_just_started_again() {
+        let command = |failure: Option<&str>| {
+            let mut service = samples::service(None);
+            service.last_failure = failure.map(str::to_owned);
+            verdict(None, Some(&service)).command
+        };
+        let says = |command: &str| Some(command.to_owned());
+        assert_eq!(command(None), says("hermesctl service start"));
+        assert_eq!(
+            command(Some("exited with 78")),
+            says("hermesctl config check")
+        );
+        assert_eq!(command(Some("exited with 1")), says("hermesctl doctor"));
     }
 
     #[test]
@@ -187,7 +301,7 @@ mod tests {
             login.ends_in_seconds = Some(-60);
             login.separate = true;
         }
-        let verdict = verdict(Some(&status));
+        let verdict = verdict(Some(&status), None);
         assert_eq!(verdict.message, "The login of nous ended 1 min ago");
         let command = "hermesctl auth login nous --separate --force";
         assert_eq!(verdict.command.as_deref(), Some(command));

@@ -83,7 +83,7 @@ pub(super) fn hint(code: &str, status: u16, message: &str) -> Option<&'static st
         ("unknown_provider" | "path_not_allowed", _) => {
             Some("`hermesctl proxy providers` lists what is forwarded.")
         }
-        _ => Some("`hermesctl proxy status` shows how the provider is."),
+        _ => Some("`hermesctl doctor` looks at the way to the provider."),
     }
 }
 

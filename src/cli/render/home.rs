@@ -10,7 +10,7 @@ use crate::cli::home::{Home, Level, Verdict};
 use crate::cli::human::{count, duration};
 use crate::cli::service::ServiceJson;
 use crate::control::protocol::{
-    ClientEntry, ListenerStatus, ProviderStatus, RequestCounts, Status, Timestamp,
+    ClientEntry, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
 };
 
 /// Where values stand in the head, and below a provider's name.
@@ -33,7 +33,9 @@ where
         if let Some(service) = service.filter(|service| service.installed) {
             text += &style.row("", "service", HEAD, &service_row(service, None));
         }
-        return text + &style.prose(how_to_start(service));
+        let mended = home.verdict.command.is_some();
+        let how = how_to_start(service).filter(|_| !mended);
+        return text + &how.map_or_else(String::new, |how| style.prose(how));
     };
     let clock = Clock {
         now: status.now,
@@ -49,6 +51,9 @@ where
         text += &lately.map_or_else(String::new, |lately| {
             style.row("", "clients", HEAD, &lately)
         });
+    }
+    if let Some(refused) = &status.refused {
+        text += &style.row("", "refused", HEAD, &mishaps(refused, &clock));
     }
     for one in &status.providers {
         text.push('\n');
@@ -81,13 +86,13 @@ fn service_row(service: &ServiceJson, daemon: Option<u32>) -> String {
     format!("{state}{}; {starts}", failure.unwrap_or_default())
 }
 
-fn how_to_start(service: Option<&ServiceJson>) -> &'static str {
-    if service.is_some_and(|service| service.installed) {
-        "Start it with `hermesctl service start`."
-    } else {
+/// Where there is no service that could be started.
+fn how_to_start(service: Option<&ServiceJson>) -> Option<&'static str> {
+    let installed = service.is_some_and(|service| service.installed);
+    (!installed).then_some(
         "Set all up with `hermesctl setup`, or run it in the foreground with \
-         `hermesctl proxy start`."
-    }
+         `hermesctl proxy start`. If it does not stay, `hermesctl doctor` tells why.",
+    )
 }
 
 /// The first line: whether all is well, and what to do if not.
@@ -238,7 +243,27 @@ where
         rows.push(("last error", format!("{when}: {message} [{code}]")));
     }
     rows.push(("requests", requests(provider.requests)));
+    if let Some(failing) = &provider.failing {
+        rows.push(("failing", mishaps(failing, clock)));
+    }
     rows
+}
+
+/// How many, and the last one: `3, the last one 2 min ago: http_429 (request 49f2c0a51be7d386)`
+fn mishaps<Z>(mishaps: &Mishaps, clock: &Clock<'_, Z>) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let from = mishaps.from.as_deref().map(inline);
+    let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+    format!(
+        "{}, the last one {}{from}: {} (request {})",
+        count(mishaps.count),
+        clock.distance(mishaps.at),
+        inline(&mishaps.code),
+        inline(&mishaps.request_id),
+    )
 }
 
 fn requests(requests: RequestCounts) -> String {

@@ -37,6 +37,11 @@ pub(in crate::cli) fn status() -> Status {
     answer("reply_status.json")
 }
 
+/// Requests fail, and an app is refused.
+pub(in crate::cli) fn failing_status() -> Status {
+    answer("reply_status_trouble.json")
+}
+
 /// The same with what is known of a login.
 pub(in crate::cli) fn status_with_login() -> Status {
     answer("reply_status_login.json")
@@ -77,6 +82,7 @@ pub(in crate::cli) fn troubled_status() -> Status {
         requests: RequestCounts::default(),
         login_command: (state == ProviderState::LoginNeeded)
             .then(|| "hermesctl auth login nous".into()),
+        failing: None,
         login: None,
         state,
     })

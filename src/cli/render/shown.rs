@@ -163,14 +163,13 @@ fn home_screens() -> Vec<Shown> {
     };
     let missing = Home::of(Some(samples::status()), Some(clients()));
     let trouble = Home::of(Some(samples::troubled_status()), None);
-    let stopped = Home {
-        service: Some(samples::service(None)),
-        ..Home::of(None, None)
-    };
+    let failing = Home::of(Some(samples::failing_status()), None);
+    let stopped = Home::of(None, None).beside(Some(samples::service(None)));
     vec![
         shown("proxy status", well, home),
         shown("proxy status · one login is missing", missing, home),
         shown("proxy status · trouble", trouble, home),
+        shown("proxy status · requests fail", failing, home),
         shown("proxy status · not running", Home::of(None, None), home),
         shown("proxy status · service stopped", stopped, home),
     ]

@@ -1,0 +1,62 @@
+//! What went wrong lately, for whoever asks how all is. A request that goes well costs one look at a
+//! counter.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use super::outcome::RequestId;
+
+/// A request that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mishap {
+    /// When.
+    pub at: Instant,
+    /// The code of our error, `answer_cut` for a provider's answer that broke off, or `http_` and
+    /// the provider's status.
+    pub code: Cow<'static, str>,
+    /// As the log and `x-hermes-request-id` have it.
+    pub request_id: String,
+    /// The app's name or its address; empty where that does not matter.
+    pub from: Box<str>,
+}
+
+/// Requests that went wrong, and the last of them.
+#[derive(Debug, Default)]
+pub struct Mishaps {
+    count: AtomicU64,
+    last: Mutex<Option<Mishap>>,
+}
+
+impl Mishaps {
+    /// One more.
+    pub(super) fn add(&self, code: impl Into<Cow<'static, str>>, id: RequestId, from: &str) {
+        let mishap = Mishap {
+            at: Instant::now(),
+            code: code.into(),
+            request_id: id.to_string(),
+            from: from.into(),
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(mishap);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It goes well again.
+    pub(super) fn clear(&self) {
+        if self.count.load(Ordering::Relaxed) != 0 {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = None;
+            self.count.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many, and the last one; `None` if there was none.
+    pub fn look(&self) -> Option<(u64, Mishap)> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mishap = last.clone()?;
+        Some((self.count.load(Ordering::Relaxed), mishap))
+    }
+}
