@@ -124,7 +124,7 @@ fn configuration(environment: &Environment) -> Result<Line, Failure> {
             .with_hint("Correct it, then run `hermesctl setup` again.")
     })?;
     let what = format!("configuration {}", file.display());
-    Ok(Line::done_unless(!written, what))
+    Ok(Line::done_unless(!written, "configuration", what))
 }
 
 /// Finds the default provider's login or makes one; how hermesctl ends, if there is none then.
@@ -140,7 +140,8 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         return Err(unreadable(provider));
     }
     if provider.state != ProviderState::LoginNeeded {
-        progress.tell(Line::done_unless(true, render::setup::login(provider)))?;
+        let what = render::setup::login(provider);
+        progress.tell(Line::done_unless(true, "login", what))?;
         return Ok(None);
     }
     let login = AuthVerb::Login(LoginFlags {
@@ -160,7 +161,7 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         return Ok(Some(exit));
     }
     let what = format!("login of {}", provider.display_name);
-    progress.tell(Line::done_unless(false, what))?;
+    progress.tell(Line::done_unless(false, "login", what))?;
     Ok(None)
 }
 
@@ -189,7 +190,7 @@ async fn run(
 ) -> Result<Exit, Failure> {
     if flags.no_service {
         let advice = "as you wished; `hermesctl proxy start` runs hermes-proxyd";
-        progress.tell(Line::left("service", advice))?;
+        progress.tell(Line::left("service", "service", advice))?;
         return Ok(Exit::Ok);
     }
     let reached = match Service::here(environment) {
@@ -200,7 +201,7 @@ async fn run(
         Ok(service) => service,
         Err(error @ (ServiceError::NoManager { .. } | ServiceError::Unreachable { .. })) => {
             let hint = error.hint().unwrap_or_default();
-            progress.tell(Line::left("service", format!("{error}. {hint}")))?;
+            progress.tell(Line::left("service", "service", format!("{error}. {hint}")))?;
             return Ok(Exit::NotRunning);
         }
         Err(error) => return Err(error.into()),
@@ -249,6 +250,7 @@ async fn test(
             let model = &report.asked.model;
             progress.tell(Line::done_unless(
                 false,
+                "test",
                 format!("{what}: {model} answered in {} ms", report.total_ms.round()),
             ))?;
             Ok(Some(report))
@@ -256,7 +258,7 @@ async fn test(
         // Then nothing is wrong; there is only no key to show.
         Err(failure) if failure.is("key_needed") => {
             let advice = "every address needs a client key: `hermesctl clients add NAME`";
-            progress.tell(Line::left(what, advice))?;
+            progress.tell(Line::left("test", what, advice))?;
             Ok(None)
         }
         Err(failure) => Err(failure),
