@@ -12,6 +12,7 @@ mod man;
 mod meant;
 mod proxy;
 mod service;
+mod suggest;
 
 use std::ffi::OsString;
 
@@ -31,6 +32,7 @@ pub(super) use logs::{LogLevel, Logs};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
+pub(super) use suggest::answer as answer_a_shell;
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
@@ -96,15 +98,14 @@ pub(super) fn command() -> clap::Command {
 impl Arguments {
     /// Reads the command line. Help and complaints are shown here, and end hermesctl; a program that
     /// asks for JSON reads complaints as any other error.
-    pub(super) fn understand(line: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        let line: Vec<_> = line.into_iter().collect();
-        Self::try_parse_from(&line).map_err(|mut message| {
+    pub(super) fn understand(line: &[OsString]) -> Result<Self, Exit> {
+        Self::try_parse_from(line).map_err(|mut message| {
             if message.kind() == ErrorKind::InvalidSubcommand {
-                hint(&mut message, &line);
+                hint(&mut message, line);
             }
             // Nobody is left to tell when this can't be written.
             let _shown = message.print();
-            if message.use_stderr() && wants_json(&line) {
+            if message.use_stderr() && wants_json(line) {
                 Output::of_process(true).tell_program(&failure(&message));
             }
             u8::try_from(message.exit_code()).map_or(Exit::Failed, Exit::Passed)
