@@ -1,0 +1,16 @@
+#!/bin/sh
+# Copies what is there to be read into a folder, so that every link between the pages leads somewhere:
+# documents.sh FOLDER
+set -eu
+
+mkdir -p "$1/docs" "$1/packaging/compose"
+into=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+put() {
+    folder=$1
+    shift
+    install -m 644 "$@" "$into/$folder"
+}
+put . README.md ARCHITECTURE.md config.example.toml
+put docs docs/*.md docs/session.svg
+put packaging/compose packaging/compose/*.yaml
