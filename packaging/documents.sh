@@ -13,4 +13,8 @@ put() {
 }
 put . README.md ARCHITECTURE.md config.example.toml
 put docs docs/*.md docs/session.svg
-put packaging/compose packaging/compose/*.yaml
+version=$(sed -n '/^\[package\]/,/^\[lib\]/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+for example in packaging/compose/*.yaml; do
+    sed "s|@VERSION@|$version|g" "$example" >"$into/$example"
+    chmod 644 "$into/$example"
+done
