@@ -1,5 +1,6 @@
 //! `hermesctl setup`: from nothing to an app's first answer, step by step; safe to run again.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -55,8 +56,8 @@ impl Progress<'_> {
 pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit, Failure> {
     output.in_lines();
     let environment = Environment::from_process();
-    if !flags.yes && !agreed(&environment, &flags)? {
-        return Err(Failure::new("Nothing has changed."));
+    if !flags.yes {
+        agree(&environment, &flags, output)?;
     }
     let mut progress = Progress {
         output,
@@ -88,23 +89,57 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
     Ok(if ready { Exit::Ok } else { exit })
 }
 
-/// Whether a person before the terminal wants what a first run does. Where nobody can be asked, the
-/// command itself is the word for it.
-fn agreed(environment: &Environment, flags: &SetupFlags) -> Result<bool, Failure> {
+/// Asks a person before the terminal for what a first run does. Where nobody can be asked, nothing is
+/// done but to say what would be and which flag says yes: a program in the user's home and a wait for a
+/// login are not for a script that has met the command by chance. What was agreed to once, which the
+/// configuration shows, is gone on with in either case.
+fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Result<(), Failure> {
     let file = config_file(environment)?;
     if file.exists() {
-        return Ok(true);
+        return Ok(());
     }
-    let service = if flags.no_service {
+    let plan = plan(&file, flags.no_service);
+    let asked = !output.is_json();
+    let answer = if asked {
+        auth::agreed(&format!("{plan}. Go on?"))
+    } else {
+        None
+    };
+    match answer {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::new("Nothing has changed.")),
+        None => Err(unconfirmed(&plan, flags)),
+    }
+}
+
+/// What a first run does.
+fn plan(file: &Path, no_service: bool) -> String {
+    let service = if no_service {
         ""
     } else {
         ", and installs and starts a service of your user"
     };
-    let question = format!(
-        "This writes {}, uses Hermes Agent's login or makes one{service}. Go on?",
+    format!(
+        "This writes {}, uses Hermes Agent's login or makes one{service}",
         file.display()
-    );
-    Ok(auth::agreed(&question).unwrap_or(true))
+    )
+}
+
+/// Nobody can be asked.
+fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
+    let given = [
+        (flags.no_service, " --no-service"),
+        (flags.no_browser, " --no-browser"),
+    ];
+    let given = given.iter().filter(|(given, _)| *given);
+    let given: String = given.map(|(_, flag)| *flag).collect();
+    Failure::new(format!(
+        "{plan}; nobody is here to be asked. Nothing has changed."
+    ))
+    .with_code(Exit::Failed, "confirmation_needed")
+    .with_hint(format!(
+        "If that is meant, run `hermesctl setup --yes{given}`."
+    ))
 }
 
 fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure> {
