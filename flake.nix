@@ -32,6 +32,7 @@
             installShellCompletion --zsh made/completions/zsh/*
             installShellCompletion --fish made/completions/fish/*
             install -Dm644 -t $out/share/hermes-proxyd packaging/hermes-proxyd.schema.json
+            sh packaging/documents.sh $out/share/doc/hermes-proxyd
             for unit in systemd/*; do
               install -Dm644 $unit $out/lib/systemd/user/$(basename $unit)
             done

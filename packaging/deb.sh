@@ -23,7 +23,8 @@ put 644 usr/share/bash-completion/completions "$files"/completions/bash/*
 put 644 usr/share/zsh/vendor-completions "$files"/completions/zsh/*
 put 644 usr/share/fish/vendor_completions.d "$files"/completions/fish/*
 put 644 "usr/share/$NAME" packaging/hermes-proxyd.schema.json
-put 644 "usr/share/doc/$NAME" README.md config.example.toml packaging/debian/copyright "$files"/changelog*.gz
+packaging/documents.sh "$root/usr/share/doc/$NAME"
+put 644 "usr/share/doc/$NAME" packaging/debian/copyright "$files"/changelog*.gz
 
 # The packages with the libraries that the programs need; dpkg-shlibdeps wants to stand in a source tree,
 # and knows a package's folder by its DEBIAN.

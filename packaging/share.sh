@@ -15,4 +15,5 @@ for program in hermes-proxyd hermesctl; do
     install -D -m 644 "$files/completions/fish/$program.fish" "$share/fish/vendor_completions.d/$program.fish"
 done
 install -D -m 644 -t "$share/$NAME" packaging/hermes-proxyd.schema.json
-install -D -m 644 -t "$share/doc/$NAME" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT config.example.toml
+packaging/documents.sh "$share/doc/$NAME"
+install -D -m 644 -t "$share/doc/$NAME" CHANGELOG.md LICENSE-APACHE LICENSE-MIT

@@ -11,7 +11,10 @@ rustup target add $target >/dev/null 2>&1 || true
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS=-Clink-arg=-Wl,--no-insert-timestamp
 CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_DEV_STRIP=true compile build --profile "$PROFILE" --locked --package "$NAME" --package hermes-proxyd-hidden \
     --bins --target $target
+documents=$OUT/work/windows
+rm -rf "$documents"
+packaging/documents.sh "$documents"
 python3 packaging/zip.py "$OUT/$NAME-$VERSION-x86_64-windows.zip" "$NAME-$VERSION" \
     "$BUILT/$target/$BUILT_IN/hermes-proxyd.exe" "$BUILT/$target/$BUILT_IN/hermesctl.exe" \
     "$BUILT/$target/$BUILT_IN/hermes-proxyd-hidden.exe" \
-    README.md LICENSE-APACHE LICENSE-MIT config.example.toml
+    "$documents" CHANGELOG.md LICENSE-APACHE LICENSE-MIT

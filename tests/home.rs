@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use common::{PATIENCE, World, chat, client, post, program};
 use mock_cloud::Options;
@@ -84,6 +85,8 @@ async fn a_watch_in_json_is_a_line_each_and_outlives_the_daemon() {
         }
     };
     until(&told, "no daemon", running(false));
+    let silence = told.recv_timeout(Duration::from_millis(2500));
+    assert!(silence.is_err(), "nothing changed, but it told {silence:?}");
     let mut daemon = world.daemon();
     until(&told, "a daemon", running(true));
     daemon.stop();

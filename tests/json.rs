@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -137,4 +138,60 @@ fn every_field_that_is_printed_is_documented_and_the_other_way_round() {
     }
     assert!(count >= 30, "{count}");
     assert!(page.wrong.is_empty(), "{}", page.wrong.join("\n"));
+}
+
+/// What can't be understood is told to a program as any other error, wherever `--json` stands.
+#[test]
+fn a_wrong_command_line_is_an_error_in_json_too() {
+    let table: [(&[&str], &str, &str); 9] = [
+        (&["connect", "nope", "--json"], "'nope'", "'openai'"),
+        (&["nope", "--json"], "'nope'", "Usage: hermesctl"),
+        (&["--json", "lgoin"], "'lgoin'", "`hermesctl auth login`"),
+        (&["completions", "nope", "--json"], "'nope'", "hermesctl"),
+        (&["status", "--watch", "x", "--json"], "'x'", "--help"),
+        (
+            &["proxy", "start", "--port", "x", "--json"],
+            "'x'",
+            "--help",
+        ),
+        (
+            &["clients", "add", "--json"],
+            "<NAME>",
+            "Usage: hermesctl clients add",
+        ),
+        (
+            &["clients", "--json"],
+            "requires a subcommand",
+            "hermesctl clients",
+        ),
+        (&["--json"], "requires a subcommand", "hermesctl"),
+    ];
+    for (line, message, hint) in table {
+        let output = Command::new(env!("CARGO_BIN_EXE_hermesctl"))
+            .args(line)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{line:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let error = &told["error"];
+        assert_eq!(error["code"], "usage", "{line:?}");
+        for (part, wanted) in [("message", message), ("hint", hint)] {
+            let text = error[part].as_str().unwrap();
+            assert!(text.contains(wanted), "{line:?}: {part}: {text}");
+        }
+        assert_eq!(error.as_object().unwrap().len(), 3, "{line:?}");
+    }
+    for line in [
+        &["nope"][..],
+        &["auth", "login", "a", "b"],
+        &["nope", "--", "--json"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hermesctl"))
+            .args(line)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{line:?}: {output:?}");
+    }
 }

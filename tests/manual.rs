@@ -9,10 +9,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use common::{ctl, program, scratch};
+use common::{World, ctl, program, scratch};
+use mock_cloud::Options;
 use serde_json::Value;
 
 fn written(noun: &str, home: &Path) -> Vec<String> {
@@ -131,34 +133,195 @@ fn mandoc_has_nothing_to_say() {
     }
 }
 
+/// A path that is broken by a hyphen is another one when it is copied.
 #[test]
-fn a_shell_loads_the_completions_and_knows_the_verbs() {
+fn paths_and_commands_are_whole_at_any_width() {
     let home = scratch();
-    written("completions", home.path());
-    let folder = home.path().join("made/here");
-    let bash = "source bash/hermesctl && source bash/hermes-proxyd && \
-                COMP_WORDS=(hermesctl clients re) COMP_CWORD=2 && \
-                _hermesctl hermesctl re clients && echo \"${COMPREPLY[@]}\"";
-    let zsh = "autoload -U compinit && compinit -u -d ./dump && source ./_hermesctl && \
-               source ./_hermes-proxyd && _describe() { shift 3; print -l ${(P)1} } && \
-               _hermesctl__subcmd__clients_commands";
-    let zsh = &format!("cd zsh && fpath=(. $fpath) && {zsh}");
-    let fish = "source fish/hermesctl.fish; source fish/hermes-proxyd.fish; \
-                complete -C 'hermesctl clients re'";
-    for (shell, script) in [("bash", bash), ("zsh", zsh.as_str()), ("fish", fish)] {
-        if !has(shell) {
-            continue;
+    for file in written("man", home.path()) {
+        let source = std::fs::read_to_string(&file).unwrap();
+        // What stands without a space in the page's source, and could be copied.
+        let wanted: BTreeSet<_> = source
+            .lines()
+            .filter(|line| !line.starts_with('.'))
+            .map(|line| {
+                let line = line
+                    .replace("\\fB", " ")
+                    .replace("\\fR", " ")
+                    .replace("\\-", "-");
+                line.replace("\\&", "")
+                    .replace("\\*(Aq", "'")
+                    .replace("\\[aq]", "'")
+            })
+            .flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+            .map(|word| {
+                word.trim_matches(['.', ',', ';', ':', '(', ')', '"', '\''])
+                    .to_owned()
+            })
+            .filter(|word| word.contains('/') && word.len() > 12 && !word.contains('\\'))
+            .collect();
+        assert!(wanted.len() >= 3, "{file}: {wanted:?}");
+        for columns in ["60", "80"] {
+            let width = format!("width={columns}");
+            for (program_name, args) in [
+                ("mandoc", ["-Tutf8", "-O", &width, &file].to_vec()),
+                ("man", ["-l", &file].to_vec()),
+            ] {
+                if !has(program_name) {
+                    continue;
+                }
+                let output = program(program_name, home.path())
+                    .env("COLUMNS", columns)
+                    .env("MANWIDTH", columns)
+                    .env("MANPAGER", "cat")
+                    .env("LC_ALL", "C.UTF-8")
+                    .args(args)
+                    .output()
+                    .unwrap();
+                let text = plain(&text_of(output));
+                assert!(
+                    !text.contains('\u{2010}'),
+                    "{program_name}: {file}: hyphenated"
+                );
+                for word in &wanted {
+                    assert!(
+                        text.contains(word),
+                        "{program_name} {columns}: no {word} in\n{text}"
+                    );
+                }
+            }
         }
-        let output = program(shell, home.path())
-            .current_dir(&folder)
-            .args(["-c", script])
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        let said = text_of(output);
-        assert!(said.contains("revoke"), "{shell}: {said}{errors}");
-        assert!(errors.is_empty(), "{shell}: {errors}");
     }
+}
+
+/// Without what a printer of old made bold with, and without colours.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\u{8}' => {
+                plain.pop();
+            }
+            '\u{1b}' => {
+                letters.by_ref().find(|letter| *letter == 'm');
+            }
+            _ => plain.push(letter),
+        }
+    }
+    plain
+}
+
+/// Has a shell complete a line, whose last word has been begun, with the scripts in `made/here`.
+fn complete(shell: &str, line: &str, home: &Path) -> Vec<String> {
+    let words: Vec<_> = line.split(' ').collect();
+    let last = words.len() - 1;
+    let quoted: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
+    let (quoted, begun) = (quoted.join(" "), words[last]);
+    let program_name = words[0];
+    let script = match (shell, program_name) {
+        ("bash", "hermesctl") => format!(
+            "source made/here/bash/hermesctl && COMP_WORDS=({quoted}) COMP_CWORD={last} COMP_TYPE=9 && \
+             _clap_complete_hermesctl hermesctl '{begun}' x && printf '%s\n' \"${{COMPREPLY[@]}}\""
+        ),
+        ("bash", _) => format!(
+            "source made/here/bash/hermes-proxyd && COMP_WORDS=({quoted}) COMP_CWORD={last} && \
+             _hermes__proxyd hermes-proxyd '{begun}' x && printf '%s\n' \"${{COMPREPLY[@]}}\""
+        ),
+        // As the first Tab has it, which runs the file.
+        ("zsh", "hermesctl") => format!(
+            "autoload -U compinit && compinit -u -d ./dump && fpath=(made/here/zsh $fpath) && \
+             _describe() {{ print -rl -- ${{(P)3}} }} && autoload -U _hermesctl && \
+             words=({quoted}) CURRENT={} && _hermesctl",
+            last + 1
+        ),
+        ("zsh", _) => "autoload -U compinit && compinit -u -d ./dump && \
+                       source made/here/zsh/_hermes-proxyd && echo bridge"
+            .to_owned(),
+        _ => format!("source made/here/fish/{program_name}.fish; complete -C '{line}'"),
+    };
+    let programs = Path::new(env!("CARGO_BIN_EXE_hermesctl")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let output = program(shell, home)
+        .current_dir(home)
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(errors.is_empty(), "{shell}: {line}: {errors}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Behind the word stands what it means, where the shell shows that.
+    let words = said.lines().filter(|word| !word.is_empty());
+    let words = words.map(|word| word.split(['\t', ':']).next().unwrap().to_owned());
+    words.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_completes_verbs_apps_providers_and_clients_and_files_where_they_belong() {
+    let world = World::new(Options::default()).await;
+    let home = world.home.path();
+    written("completions", home);
+    std::fs::write(home.join("nous-file"), "").unwrap();
+    let config = home.join(".config/hermes-proxyd/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    let ollama = "[providers.ollama]\ntype = \"static\"\nbase_url = \"http://127.0.0.1:1/v1\"\n\
+                  api_key_env = \"X\"\n";
+    std::fs::write(&config, ollama).unwrap();
+    let always: &[(&str, &[&str])] = &[
+        ("hermesctl clients re", &["revoke"]),
+        ("hermesctl connect kara", &["karakeep"]),
+        ("hermesctl connect nous", &[]),
+        ("hermesctl logs --level wa", &["warn"]),
+        ("hermesctl logs --request nous", &[]),
+        ("hermesctl config check nous", &["nous-file"]),
+        (
+            "hermesctl connect karakeep --from docker-",
+            &["docker-desktop"],
+        ),
+        ("hermesctl connect karakeep --model nous", &[]),
+        ("hermesctl connect karakeep --config nous", &["nous-file"]),
+        // Of the running daemon, else of the file.
+        ("hermesctl auth login ol", &["ollama"]),
+        ("hermesctl auth logout ", &["nous", "ollama"]),
+        ("hermesctl auth refresh n", &["nous"]),
+        ("hermesctl proxy test n", &["nous"]),
+        ("hermesctl connect karakeep --provider n", &["nous"]),
+        ("hermesctl clients add x --provider n", &["nous"]),
+        ("hermesctl logs --provider n", &["nous"]),
+        ("hermes-proxyd br", &["bridge"]),
+    ];
+    let keys: &[(&str, &[&str])] = &[
+        ("hermesctl clients revoke ", &["karakeep", "open-webui"]),
+        ("hermesctl clients rotate k", &["karakeep"]),
+        ("hermesctl logs --client op", &["open-webui"]),
+        ("hermesctl clients add ", &[]),
+    ];
+    let none: &[(&str, &[&str])] = &[("hermesctl clients revoke ", &[])];
+    let tried = |table: &[(&str, &[&str])]| {
+        for shell in ["bash", "zsh", "fish"]
+            .into_iter()
+            .filter(|shell| has(shell))
+        {
+            for (line, words) in table {
+                let mut completed = complete(shell, line, home);
+                completed.retain(|word| !word.starts_with('-'));
+                assert_eq!(completed, *words, "{shell}: {line}");
+            }
+        }
+    };
+    tried(always);
+    tried(none);
+    let _daemon = world.daemon();
+    for name in ["karakeep", "open-webui"] {
+        text_of(world.ctl(&["clients", "add", name]));
+    }
+    // It has read another file, and it is what counts.
+    std::fs::write(&config, ollama).unwrap();
+    tried(keys);
+    tried(&[
+        ("hermesctl auth logout ", &["nous"]),
+        ("hermesctl logs --provider ol", &[]),
+    ]);
 }
 
 #[test]
@@ -166,7 +329,7 @@ fn one_script_or_page_is_printed() {
     let home = scratch();
     for shell in ["bash", "zsh", "fish"] {
         let script = text_of(ctl(home.path(), &["completions", shell]));
-        assert!(script.contains("hermesctl") && script.contains("rotate"));
+        assert!(script.contains("HERMESCTL_COMPLETE"));
     }
     let output = ctl(home.path(), &["completions", "tcsh"]);
     assert_eq!(output.status.code(), Some(2));

@@ -139,6 +139,23 @@ fn the_commands_on_keys_work_as_they_stand() {
     assert!(file.exists());
 }
 
+/// The project's address stands in Cargo.toml, from where packages and install.sh take it.
+#[test]
+fn downloads_are_where_the_packages_say_that_the_project_is() {
+    let address = concat!("(", env!("CARGO_PKG_HOMEPAGE"), "/releases)");
+    for page in ["README.md", "docs/install.md"] {
+        assert!(
+            file(page).contains(address),
+            "{page} does not name {address}"
+        );
+    }
+    assert!(file("packaging/templates/install.sh").contains("@URL@/releases"));
+    for recipe in ["package:", "package-one"] {
+        let name = recipe.trim_end_matches(':');
+        assert!(file("justfile").contains(&format!("\n{name} ")), "{name}");
+    }
+}
+
 #[test]
 fn the_two_commands_stand_in_the_checks() {
     let commands = blocks("README.md", "sh");

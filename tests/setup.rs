@@ -51,6 +51,32 @@ async fn a_configuration_is_written_once_and_a_login_is_found() {
     assert!(text.contains("hermesctl proxy start"), "{text}");
 }
 
+/// Where nobody can be asked, nothing is written and nobody waits for a login.
+#[test]
+fn without_a_terminal_and_a_yes_it_is_said_what_would_be_done() {
+    for json in [false, true] {
+        let home = scratch();
+        let line = ["setup", "--no-browser", "--json"];
+        let line = if json { &line[..] } else { &line[..2] };
+        let output = ctl(home.path(), line);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(files(home.path()), [""; 0]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        for part in [
+            "config.toml",
+            "login",
+            "a service of your user",
+            "`hermesctl setup --yes --no-browser`",
+        ] {
+            assert!(said.contains(part), "{part:?} is missing: {said}");
+        }
+        if json {
+            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(told["error"]["code"], "confirmation_needed");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_daemon_a_request_is_sent_and_the_address_is_told() {
     let world = World::new(Options::default()).await;
@@ -215,7 +241,7 @@ async fn a_login_is_made_and_a_request_answered_with_it() {
     let world = nobody().await;
     let daemon = world.daemon();
     std::fs::remove_file(world.home.path().join(CONFIG)).unwrap();
-    let setup = Waiting::begin(&world, &["--no-service", "--no-browser"]);
+    let setup = Waiting::begin(&world, &["--yes", "--no-service", "--no-browser"]);
     assert!(!world.store_file().exists());
     let url = setup.below("open this page on any device");
     let code = setup.user_code();

@@ -19,7 +19,7 @@ class HermesProxyd < Formula
       fish_completion.install Dir["completions/fish/*"]
     end
     pkgshare.install "packaging/hermes-proxyd.schema.json"
-    doc.install "config.example.toml"
+    system "packaging/documents.sh", doc
   end
 
   service do

@@ -1,15 +1,14 @@
 //! `hermesctl completions`: what shells load to complete the command line.
 
-use super::args::{self, Completions};
+use super::args::Completions;
 use super::documents;
 use super::output::{Exit, Failure, Output};
 use crate::manual;
 
 /// Prints one shell's script for hermesctl, or writes those of all shells for both programs.
 pub(super) fn completions(flags: &Completions, output: &mut Output) -> Result<Exit, Failure> {
-    let command = args::command();
     if let Some(folder) = &flags.dir {
-        let scripts = manual::scripts(&command).into_iter();
+        let scripts = manual::scripts().into_iter();
         return documents::write(
             scripts.map(|(shell, script)| (folder.join(shell), script)),
             output,
@@ -18,5 +17,5 @@ pub(super) fn completions(flags: &Completions, output: &mut Output) -> Result<Ex
     let Some(shell) = flags.shell else {
         return Err(Failure::new("No shell was named."));
     };
-    documents::print(manual::completions(shell, command), output)
+    documents::print(manual::completions(shell), output)
 }

@@ -14,6 +14,7 @@ mod doctor;
 mod documents;
 mod home;
 mod human;
+mod known;
 mod logs;
 mod man;
 mod output;
@@ -43,7 +44,11 @@ const NAME: &str = concat!("hermesctl ", env!("CARGO_PKG_VERSION"));
 
 /// Runs hermesctl with the process's arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::understand(arguments) {
+    let line: Vec<_> = arguments.into_iter().collect();
+    if let Some(exit) = args::answer_a_shell(&line) {
+        return exit.into();
+    }
+    let arguments = match Arguments::understand(&line) {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),
     };
@@ -76,7 +81,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
     }
 }
 
-fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -27,6 +27,8 @@ pub(super) enum Exit {
     NotRunning,
     /// The default provider needs a login.
     LoginNeeded,
+    /// The command line is wrong.
+    Usage,
     /// The configuration is invalid.
     InvalidConfig,
     /// Ctrl-C ended it.
@@ -40,6 +42,8 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Ok => 0,
             Exit::Failed => 1,
+            // As clap has it.
+            Exit::Usage => 2,
             // As `systemctl status` has it.
             Exit::NotRunning => 3,
             // As `gh` has it.
@@ -300,11 +304,16 @@ impl Output {
             Err(failure) => failure,
         };
         complain(&failure);
+        self.tell_program(&failure);
+        failure.exit
+    }
+
+    /// Tells a failure to a program, if one reads.
+    pub(super) fn tell_program(&self, failure: &Failure) {
         if self.json {
             // The exit code tells the failure to those who don't read.
             let _written = self.write_json(&failure.to_json());
         }
-        failure.exit
     }
 
     fn write_json<T: Serialize>(&self, data: &T) -> io::Result<()> {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::args::{InstallFlags, ServiceVerb};
@@ -29,6 +28,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Report {
     pub(super) steps: Vec<Line>,
     pub(super) service: ServiceJson,
+}
+
+/// The JSON form of what uninstalling did.
+#[derive(Debug, Serialize)]
+pub(super) struct Uninstalled {
+    pub(super) steps: Vec<Line>,
+    /// Files and folders that stay.
+    pub(super) kept: Vec<String>,
 }
 
 /// The service in JSON.
@@ -66,16 +73,16 @@ pub(super) async fn service(verb: ServiceVerb, output: &mut Output) -> Result<Ex
         ServiceVerb::Start => {
             let already = service.state().await?.running.is_some();
             bring_up(&service, Way::Start).await?;
-            told(&service, "start the service", already, output).await
+            told(&service, ("start", "start the service"), already, output).await
         }
         ServiceVerb::Stop => {
             let already = service.state().await?.running.is_none();
             service.stop().await?;
-            told(&service, "stop the service", already, output).await
+            told(&service, ("stop", "stop the service"), already, output).await
         }
         ServiceVerb::Restart => {
             bring_up(&service, Way::Restart).await?;
-            told(&service, "restart the service", false, output).await
+            told(&service, ("restart", "restart the service"), false, output).await
         }
         ServiceVerb::Status => status(&service, output).await,
     }
@@ -120,6 +127,7 @@ pub(super) async fn set_up(
     let status = bring_up(service, way).await?;
     lines.push(Line::done_unless(
         running && !changed,
+        "start",
         format!("start the service: process {}, ready", status.daemon.pid),
     ));
     Ok((lines, status))
@@ -131,17 +139,15 @@ async fn uninstall(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let steps = service.uninstall().await?;
-    let lines: Vec<Line> = steps.into_iter().map(Line::from).collect();
+    let steps = steps.into_iter().map(Line::from).collect();
     let kept = [
         environment.config_file().filter(|file| file.exists()),
         environment.state_dir().filter(|folder| folder.exists()),
     ];
     let kept: Vec<_> = kept.into_iter().flatten().collect();
-    let kept: Vec<_> = kept.iter().map(|path| path.display().to_string()).collect();
-    let report = json!({"steps": lines, "kept": kept});
-    output.answer(&report, |_, style| {
-        render::service::uninstalled(&lines, &kept, style)
-    })?;
+    let kept = kept.iter().map(|path| path.display().to_string()).collect();
+    let report = Uninstalled { steps, kept };
+    output.answer(&report, render::service::uninstalled)?;
     Ok(Exit::Ok)
 }
 
@@ -157,11 +163,12 @@ async fn status(service: &Service, output: &mut Output) -> Result<Exit, Failure>
 
 async fn told(
     service: &Service,
-    what: &str,
+    (step, what): (&'static str, &str),
     already: bool,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    report(service, vec![Line::done_unless(already, what)], output).await
+    let steps = vec![Line::done_unless(already, step, what)];
+    report(service, steps, output).await
 }
 
 async fn report(service: &Service, steps: Vec<Line>, output: &mut Output) -> Result<Exit, Failure> {

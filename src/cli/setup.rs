@@ -1,5 +1,6 @@
 //! `hermesctl setup`: from nothing to an app's first answer, step by step; safe to run again.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -55,8 +56,8 @@ impl Progress<'_> {
 pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit, Failure> {
     output.in_lines();
     let environment = Environment::from_process();
-    if !flags.yes && !agreed(&environment, &flags)? {
-        return Err(Failure::new("Nothing has changed."));
+    if !flags.yes {
+        agree(&environment, &flags, output)?;
     }
     let mut progress = Progress {
         output,
@@ -88,23 +89,57 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
     Ok(if ready { Exit::Ok } else { exit })
 }
 
-/// Whether a person before the terminal wants what a first run does. Where nobody can be asked, the
-/// command itself is the word for it.
-fn agreed(environment: &Environment, flags: &SetupFlags) -> Result<bool, Failure> {
+/// Asks a person before the terminal for what a first run does. Where nobody can be asked, nothing is
+/// done but to say what would be and which flag says yes: a program in the user's home and a wait for a
+/// login are not for a script that has met the command by chance. What was agreed to once, which the
+/// configuration shows, is gone on with in either case.
+fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Result<(), Failure> {
     let file = config_file(environment)?;
     if file.exists() {
-        return Ok(true);
+        return Ok(());
     }
-    let service = if flags.no_service {
+    let plan = plan(&file, flags.no_service);
+    let asked = !output.is_json();
+    let answer = if asked {
+        auth::agreed(&format!("{plan}. Go on?"))
+    } else {
+        None
+    };
+    match answer {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::new("Nothing has changed.")),
+        None => Err(unconfirmed(&plan, flags)),
+    }
+}
+
+/// What a first run does.
+fn plan(file: &Path, no_service: bool) -> String {
+    let service = if no_service {
         ""
     } else {
         ", and installs and starts a service of your user"
     };
-    let question = format!(
-        "This writes {}, uses Hermes Agent's login or makes one{service}. Go on?",
+    format!(
+        "This writes {}, uses Hermes Agent's login or makes one{service}",
         file.display()
-    );
-    Ok(auth::agreed(&question).unwrap_or(true))
+    )
+}
+
+/// Nobody can be asked.
+fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
+    let given = [
+        (flags.no_service, " --no-service"),
+        (flags.no_browser, " --no-browser"),
+    ];
+    let given = given.iter().filter(|(given, _)| *given);
+    let given: String = given.map(|(_, flag)| *flag).collect();
+    Failure::new(format!(
+        "{plan}; nobody is here to be asked. Nothing has changed."
+    ))
+    .with_code(Exit::Failed, "confirmation_needed")
+    .with_hint(format!(
+        "If that is meant, run `hermesctl setup --yes{given}`."
+    ))
 }
 
 fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure> {
@@ -124,7 +159,7 @@ fn configuration(environment: &Environment) -> Result<Line, Failure> {
             .with_hint("Correct it, then run `hermesctl setup` again.")
     })?;
     let what = format!("configuration {}", file.display());
-    Ok(Line::done_unless(!written, what))
+    Ok(Line::done_unless(!written, "configuration", what))
 }
 
 /// Finds the default provider's login or makes one; how hermesctl ends, if there is none then.
@@ -140,7 +175,8 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         return Err(unreadable(provider));
     }
     if provider.state != ProviderState::LoginNeeded {
-        progress.tell(Line::done_unless(true, render::setup::login(provider)))?;
+        let what = render::setup::login(provider);
+        progress.tell(Line::done_unless(true, "login", what))?;
         return Ok(None);
     }
     let login = AuthVerb::Login(LoginFlags {
@@ -160,7 +196,7 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         return Ok(Some(exit));
     }
     let what = format!("login of {}", provider.display_name);
-    progress.tell(Line::done_unless(false, what))?;
+    progress.tell(Line::done_unless(false, "login", what))?;
     Ok(None)
 }
 
@@ -189,7 +225,7 @@ async fn run(
 ) -> Result<Exit, Failure> {
     if flags.no_service {
         let advice = "as you wished; `hermesctl proxy start` runs hermes-proxyd";
-        progress.tell(Line::left("service", advice))?;
+        progress.tell(Line::left("service", "service", advice))?;
         return Ok(Exit::Ok);
     }
     let reached = match Service::here(environment) {
@@ -200,7 +236,7 @@ async fn run(
         Ok(service) => service,
         Err(error @ (ServiceError::NoManager { .. } | ServiceError::Unreachable { .. })) => {
             let hint = error.hint().unwrap_or_default();
-            progress.tell(Line::left("service", format!("{error}. {hint}")))?;
+            progress.tell(Line::left("service", "service", format!("{error}. {hint}")))?;
             return Ok(Exit::NotRunning);
         }
         Err(error) => return Err(error.into()),
@@ -249,6 +285,7 @@ async fn test(
             let model = &report.asked.model;
             progress.tell(Line::done_unless(
                 false,
+                "test",
                 format!("{what}: {model} answered in {} ms", report.total_ms.round()),
             ))?;
             Ok(Some(report))
@@ -256,7 +293,7 @@ async fn test(
         // Then nothing is wrong; there is only no key to show.
         Err(failure) if failure.is("key_needed") => {
             let advice = "every address needs a client key: `hermesctl clients add NAME`";
-            progress.tell(Line::left(what, advice))?;
+            progress.tell(Line::left("test", what, advice))?;
             Ok(None)
         }
         Err(failure) => Err(failure),

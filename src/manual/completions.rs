@@ -1,10 +1,16 @@
 //! What bash, zsh and fish load to complete a command line; pure.
 
-use clap::{Command, ValueEnum};
+use clap::ValueEnum;
+use clap_complete::env::{self, EnvCompleter};
 use clap_complete::shells;
 
 use super::Document;
 use crate::daemon::args;
+
+/// The variable with which a shell asks hermesctl what may stand next; its value is the shell's name.
+pub const COMPLETE: &str = "HERMESCTL_COMPLETE";
+
+const CTL: &str = "hermesctl";
 
 /// A shell that completes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,6 +27,15 @@ impl Shell {
     /// Every shell.
     pub const ALL: [Self; 3] = [Self::Bash, Self::Zsh, Self::Fish];
 
+    /// Its folder beside those of the others.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        }
+    }
+
     /// The name that the shell looks for.
     fn file(self, program: &str) -> String {
         match self {
@@ -30,36 +45,57 @@ impl Shell {
         }
     }
 
-    fn write(self, mut command: Command) -> Vec<u8> {
-        let name = command.get_name().to_owned();
-        let mut script = Vec::new();
-        match self {
-            Self::Bash => clap_complete::generate(shells::Bash, &mut command, name, &mut script),
-            Self::Zsh => clap_complete::generate(shells::Zsh, &mut command, name, &mut script),
-            Self::Fish => clap_complete::generate(shells::Fish, &mut command, name, &mut script),
+    fn document(self, program: &str, script: &[u8]) -> Document {
+        Document {
+            name: self.file(program),
+            text: String::from_utf8_lossy(script).into_owned(),
         }
-        script
     }
 }
 
-/// The script with which a shell completes a program.
-pub fn completions(shell: Shell, command: Command) -> Document {
-    Document {
-        name: shell.file(command.get_name()),
-        text: String::from_utf8_lossy(&shell.write(command)).into_owned(),
+/// The script with which a shell completes hermesctl: it asks hermesctl, which knows names that no
+/// script can.
+pub fn completions(shell: Shell) -> Document {
+    let asks: &dyn EnvCompleter = match shell {
+        Shell::Bash => &env::Bash,
+        Shell::Zsh => &env::Zsh,
+        Shell::Fish => &env::Fish,
+    };
+    let mut script = Vec::new();
+    // Writing into memory does not fail.
+    let _written = asks.write_registration(COMPLETE, CTL, CTL, CTL, &mut script);
+    if shell == Shell::Zsh {
+        // zsh runs the file itself at the first Tab, which is to be answered too.
+        script.extend_from_slice(FIRST_TAB.as_bytes());
     }
+    shell.document(CTL, &script)
+}
+
+const FIRST_TAB: &str = r#"
+if [ "$funcstack[1]" = "_hermesctl" ]; then
+    _clap_dynamic_completer_hermesctl "$@"
+fi
+"#;
+
+/// The script for hermes-proxyd, whose few options stand in it.
+fn of_the_daemon(shell: Shell) -> Document {
+    let mut command = args::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    let into = &mut script;
+    match shell {
+        Shell::Bash => clap_complete::generate(shells::Bash, &mut command, &name, into),
+        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut command, &name, into),
+        Shell::Fish => clap_complete::generate(shells::Fish, &mut command, &name, into),
+    }
+    shell.document(&name, &script)
 }
 
 /// The scripts of every shell for both programs, by the shell's folder.
-pub fn scripts(hermesctl: &Command) -> Vec<(&'static str, Document)> {
-    let folder = |shell| match shell {
-        Shell::Bash => "bash",
-        Shell::Zsh => "zsh",
-        Shell::Fish => "fish",
-    };
-    let both = |shell| {
-        [hermesctl.clone(), args::command()]
-            .map(|command| (folder(shell), completions(shell, command)))
+pub fn scripts() -> Vec<(&'static str, Document)> {
+    let both = |shell: Shell| {
+        let scripts = [completions(shell), of_the_daemon(shell)];
+        scripts.map(|script| (shell.folder(), script))
     };
     Shell::ALL.into_iter().flat_map(both).collect()
 }

@@ -12,7 +12,7 @@ mod markdown;
 mod page;
 mod pages;
 
-pub use self::completions::{Shell, completions, scripts};
+pub use self::completions::{COMPLETE, Shell, completions, scripts};
 pub use self::markdown::configuration;
 pub use self::pages::{PAGES, pages};
 

@@ -15,6 +15,10 @@ impl Page {
         let none = "\"\"";
         page.0
             .control("TH", [name, section, none, source, "User manuals"]);
+        // A path or a command that is copied has to be whole: nothing is hyphenated, and no space is
+        // widened to fill a line.
+        page.0.control("nh", []);
+        page.0.control("ad", ["l"]);
         page.heading("NAME");
         // Programs that index pages read this line as it is.
         page.0.text([roman(format!("{name} - {words}"))]);

@@ -110,7 +110,7 @@ fn ctl(command: &Command) -> Page {
     );
     page.paragraph(
         "Answers go to standard output, all else to standard error. With `--json` the answer is JSON \
-         whose form stays (docs/json.md has every field); a failure is {\"error\": {\"code\", \"message\", \"hint\"}}.",
+         whose form stays (docs/json.md, beside the README, has every field); a failure is {\"error\": {\"code\", \"message\", \"hint\"}}.",
     );
     line::options(&mut page, command);
     line::commands(&mut page, command);

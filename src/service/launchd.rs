@@ -170,7 +170,8 @@ impl Steering for Launchd {
         let what = format!("agent {}", path.display());
         if self.label() == BREW_LABEL {
             let what = format!("{what}, which Homebrew installed");
-            installed.steps.push(Step::new(what, Outcome::Already));
+            let step = Step::new("definition", what, Outcome::Already);
+            installed.steps.push(step);
             return Ok(installed);
         }
         // launchd makes the log, but not its folder.
@@ -186,9 +187,8 @@ impl Steering for Launchd {
             // launchd reads the file only when it loads it.
             self.unload().await?;
         }
-        installed
-            .steps
-            .push(Step::new(what, installed.changed.into()));
+        let step = Step::new("definition", what, installed.changed.into());
+        installed.steps.push(step);
         Ok(installed)
     }
 
@@ -196,15 +196,15 @@ impl Steering for Launchd {
         let mut steps = Vec::new();
         let label = self.label();
         if self.unload().await? {
-            steps.push(Step::new(format!("stop {label}"), Outcome::Done));
+            steps.push(Step::new("stop", format!("stop {label}"), Outcome::Done));
         }
         let path = self.file(label);
         let what = format!("remove {}", path.display());
         if label == BREW_LABEL {
             let advice = "Homebrew installed it: `brew services stop hermes-proxyd`".to_owned();
-            steps.push(Step::new(what, Outcome::Left(advice)));
+            steps.push(Step::new("remove", what, Outcome::Left(advice)));
         } else if file::remove(&path)? {
-            steps.push(Step::new(what, Outcome::Done));
+            steps.push(Step::new("remove", what, Outcome::Done));
         }
         Ok(steps)
     }

@@ -85,6 +85,9 @@ pub struct Plan {
 /// One step of an installation or of its undoing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
+    /// What a program knows it by, whatever the platform's words: `definition` (unit, agent or task),
+    /// `socket`, `variables`, `enable`, `linger`, `stop` or `remove`.
+    pub name: &'static str,
     /// What, such as `unit /home/u/.config/systemd/user/hermes-proxyd.service`.
     pub what: String,
     /// What came of it.
@@ -265,8 +268,9 @@ pub async fn state(environment: &Environment) -> Result<State, ServiceError> {
 }
 
 impl Step {
-    fn new(what: impl Into<String>, outcome: Outcome) -> Self {
+    fn new(name: &'static str, what: impl Into<String>, outcome: Outcome) -> Self {
         Self {
+            name,
             what: what.into(),
             outcome,
         }

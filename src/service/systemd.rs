@@ -122,10 +122,12 @@ impl Systemd {
         match shown.file() {
             Some(path) if self.is_foreign(&shown)? => {
                 let what = format!("unit {}, which is not ours to write", path.display());
-                installed.steps.push(Step::new(what, Outcome::Already));
+                installed
+                    .steps
+                    .push(Step::new(step(name), what, Outcome::Already));
                 Ok(())
             }
-            _ => self.place(name, text, "unit", installed),
+            _ => self.place(name, text, (step(name), "unit"), installed),
         }
     }
 
@@ -133,14 +135,14 @@ impl Systemd {
         &self,
         name: &str,
         text: &str,
-        kind: &str,
+        (step, kind): (&'static str, &str),
         installed: &mut Installed,
     ) -> Result<(), ServiceError> {
         let path = self.units.join(name);
         let written = file::write(&path, text.as_bytes())?;
         installed.changed |= written;
         let what = format!("{kind} {}", path.display());
-        installed.steps.push(Step::new(what, written.into()));
+        installed.steps.push(Step::new(step, what, written.into()));
         Ok(())
     }
 
@@ -151,7 +153,7 @@ impl Systemd {
     ) -> Result<(), ServiceError> {
         self.place_unit(SOCKET, &unit::socket(), installed).await?;
         if let Some(text) = unit::address(address) {
-            return self.place(&address_file(), &text, "address in", installed);
+            return self.place(&address_file(), &text, ("socket", "address in"), installed);
         }
         installed.changed |= file::remove(&self.units.join(address_file()))?;
         Ok(())
@@ -163,23 +165,24 @@ impl Systemd {
         let Some(text) = text else {
             return Ok(());
         };
-        self.place(&environment_file(), &text, "variables in", installed)
+        let what = ("variables", "variables in");
+        self.place(&environment_file(), &text, what, installed)
     }
 
     /// Has the service outlive the logout, as far as this user may decide that.
     async fn keep(&self) -> Result<Step, ServiceError> {
         let what = "start at boot, run on after logout (linger)";
         if self.linger().await == Some(true) {
-            return Ok(Step::new(what, Outcome::Already));
+            return Ok(Step::new("linger", what, Outcome::Already));
         }
         let user = self.user.to_string();
         let call = Call::new("loginctl", ["--no-ask-password", "enable-linger", &user]);
         if self.tools.run(&call).await.is_ok_and(|answer| answer.ok) {
             file::write(&self.linger_note, b"")?;
-            return Ok(Step::new(what, Outcome::Done));
+            return Ok(Step::new("linger", what, Outcome::Done));
         }
         let advice = format!("it needs an administrator: `sudo loginctl enable-linger {user}`");
-        Ok(Step::new(what, Outcome::Left(advice)))
+        Ok(Step::new("linger", what, Outcome::Left(advice)))
     }
 
     async fn undo_keep(&self) -> Result<Option<Step>, ServiceError> {
@@ -196,7 +199,7 @@ impl Systemd {
             Outcome::Left(format!("`sudo loginctl disable-linger {user}` does it"))
         };
         let what = "nothing of yours runs on after logout (linger, switched on by us)";
-        Ok(Some(Step::new(what, outcome)))
+        Ok(Some(Step::new("linger", what, outcome)))
     }
 
     fn remove(&self, name: &str) -> Result<Option<Step>, ServiceError> {
@@ -207,10 +210,10 @@ impl Systemd {
         let what = format!("remove {}", path.display());
         if !unit::is_ours(&text) {
             let outcome = Outcome::Left("it is your own".to_owned());
-            return Ok(Some(Step::new(what, outcome)));
+            return Ok(Some(Step::new("remove", what, outcome)));
         }
         file::remove(&path)?;
-        Ok(Some(Step::new(what, Outcome::Done)))
+        Ok(Some(Step::new("remove", what, Outcome::Done)))
     }
 
     /// The units that start it, the socket first.
@@ -221,6 +224,15 @@ impl Systemd {
         } else {
             vec![SERVICE]
         })
+    }
+}
+
+/// The step that writes this unit.
+fn step(unit: &str) -> &'static str {
+    if unit == SOCKET {
+        "socket"
+    } else {
+        "definition"
     }
 }
 
@@ -264,7 +276,8 @@ impl Steering for Systemd {
                 installed.changed |= name == SOCKET;
             }
             let what = format!("start {name} at login");
-            installed.steps.push(Step::new(what, (!enabled).into()));
+            let outcome = (!enabled).into();
+            installed.steps.push(Step::new("enable", what, outcome));
         }
         installed.steps.push(self.keep().await?);
         Ok(installed)
@@ -279,7 +292,7 @@ impl Steering for Systemd {
                 let call = systemctl(&["disable", "--now", name]).within(STOP);
                 self.must(call).await?;
                 let what = format!("stop {name}, don't start it any more");
-                steps.push(Step::new(what, Outcome::Done));
+                steps.push(Step::new("stop", what, Outcome::Done));
             }
         }
         let mut removed = false;

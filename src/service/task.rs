@@ -195,7 +195,7 @@ impl Steering for Task {
         }
         let what = format!("task {}, at logon", self.name());
         Ok(Installed {
-            steps: vec![Step::new(what, changed.into())],
+            steps: vec![Step::new("definition", what, changed.into())],
             changed,
         })
     }
@@ -206,7 +206,7 @@ impl Steering for Task {
             self.end().await?;
             self.must(self.call("/Delete", &["/F"])).await?;
             let what = format!("stop and remove task {}", self.name());
-            steps.push(Step::new(what, Outcome::Done));
+            steps.push(Step::new("remove", what, Outcome::Done));
         }
         file::remove(&self.file)?;
         Ok(steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,8 @@ FILES = (
     "fish/vendor_completions.d/hermesctl.fish",
     "fish/vendor_completions.d/hermes-proxyd.fish",
     "share/hermes-proxyd/hermes-proxyd.schema.json",
+    "doc/hermes-proxyd/README.md",
+    "doc/hermes-proxyd/config.example.toml",
 )
 # What comes on top on Linux.
 LINUX = (
@@ -76,7 +79,22 @@ def say(command: Sequence[str | Path], **more: object) -> str:
     return done.stdout
 
 
+def read() -> list[str]:
+    """What the README leads to, page by page: all of it has to be there to be read."""
+    found, pages = set(), ["README.md"]
+    for page in pages:
+        text = (REPO / page).read_text()
+        links = (link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link)
+        targets = {os.path.normpath(Path(page).parent / link) for link in links if link}
+        pages += [target for target in sorted(targets - found) if target.endswith(".md") and target not in pages]
+        found |= targets
+    if len(found) < 15:
+        raise AssertionError(f"the README leads to no more than {sorted(found)}")
+    return [f"doc/hermes-proxyd/{file}" for file in sorted(found)]
+
+
 def has_all(files: str, *more: str) -> None:
+    more = (*more, *read())
     if missing := [file for file in (*FILES, *more) if file not in files]:
         raise AssertionError(f"it lacks {missing}")
 

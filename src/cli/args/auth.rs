@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::suggest;
+
 /// `hermesctl auth`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Auth {
@@ -26,7 +28,7 @@ pub(in crate::cli) enum AuthVerb {
     /// Renew a token now
     Refresh {
         /// The provider; without it the default one
-        #[arg(value_name = "PROVIDER")]
+        #[arg(value_name = "PROVIDER", add = suggest::providers())]
         provider: Option<String>,
     },
 }
@@ -34,7 +36,7 @@ pub(in crate::cli) enum AuthVerb {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LoginFlags {
     /// The provider; without it the default one
-    #[arg(value_name = "PROVIDER")]
+    #[arg(value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
     /// Make a login of hermes-proxyd's own, which Hermes Agent does not use
@@ -53,7 +55,7 @@ pub(in crate::cli) struct LoginFlags {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LogoutFlags {
     /// The provider; without it the default one
-    #[arg(value_name = "PROVIDER")]
+    #[arg(value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
     /// Don't ask, even if Hermes Agent is logged out too

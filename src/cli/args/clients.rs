@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::suggest;
+
 /// `hermesctl clients`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Clients {
@@ -24,13 +26,13 @@ pub(in crate::cli) enum ClientVerb {
     /// Take an app's key away; it is refused from the next request on
     Revoke {
         /// The app
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", add = suggest::clients())]
         name: String,
     },
     /// Give an app another key and show it, this once; the old one is refused from then on
     Rotate {
         /// The app
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", add = suggest::clients())]
         name: String,
     },
     /// Take over the tokens of Hermes Agent's proxy, so that its apps go on working
@@ -48,7 +50,7 @@ pub(in crate::cli) struct ClientAddFlags {
     pub(in crate::cli) name: String,
 
     /// Let it use this provider only; several may be given
-    #[arg(long = "provider", value_name = "PROVIDER")]
+    #[arg(long = "provider", value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) providers: Vec<String>,
 
     /// Let it use this path below /v1 only, such as /chat/completions; several may be given

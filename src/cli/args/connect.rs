@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
+use super::suggest;
+
 use crate::cli::connect::apps;
 
 /// `hermesctl connect`.
@@ -19,7 +21,7 @@ pub(in crate::cli) struct Connect {
     pub(in crate::cli) from: Place,
 
     /// Use this provider instead of the default one
-    #[arg(long, value_name = "PROVIDER")]
+    #[arg(long, value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
     /// Use this model instead of the provider's first one

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::suggest;
+
 /// `hermesctl logs`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Logs {
@@ -24,11 +26,11 @@ pub(in crate::cli) struct Logs {
     pub(in crate::cli) level: Option<LogLevel>,
 
     /// Show lines of this provider
-    #[arg(long, value_name = "PROVIDER")]
+    #[arg(long, value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
     /// Show lines of the app with this client key's name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = suggest::clients())]
     pub(in crate::cli) client: Option<String>,
 
     /// Show the request with this id, as it stands in x-hermes-request-id

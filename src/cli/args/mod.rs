@@ -12,13 +12,14 @@ mod man;
 mod meant;
 mod proxy;
 mod service;
+mod suggest;
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::output::Exit;
+use super::output::{Exit, Failure, Output};
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use bugreport::BugReport;
@@ -31,6 +32,7 @@ pub(super) use logs::{LogLevel, Logs};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
+pub(super) use suggest::answer as answer_a_shell;
 
 /// See and steer hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
@@ -94,17 +96,49 @@ pub(super) fn command() -> clap::Command {
 }
 
 impl Arguments {
-    /// Reads the command line. Help and complaints are shown here, and end hermesctl.
-    pub(super) fn understand(line: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        let line: Vec<_> = line.into_iter().collect();
-        Self::try_parse_from(&line).map_err(|mut message| {
+    /// Reads the command line. Help and complaints are shown here, and end hermesctl; a program that
+    /// asks for JSON reads complaints as any other error.
+    pub(super) fn understand(line: &[OsString]) -> Result<Self, Exit> {
+        Self::try_parse_from(line).map_err(|mut message| {
             if message.kind() == ErrorKind::InvalidSubcommand {
-                hint(&mut message, &line);
+                hint(&mut message, line);
             }
             // Nobody is left to tell when this can't be written.
             let _shown = message.print();
+            if message.use_stderr() && wants_json(line) {
+                Output::of_process(true).tell_program(&failure(&message));
+            }
             u8::try_from(message.exit_code()).map_or(Exit::Failed, Exit::Passed)
         })
+    }
+}
+
+/// Whether `--json` stands in a line that could not be understood.
+fn wants_json(line: &[OsString]) -> bool {
+    let words = line.iter().skip(1).take_while(|word| *word != "--");
+    words.into_iter().any(|word| word == "--json")
+}
+
+/// What clap complains of, as an error with what mends it: what was probably meant, else how the
+/// command is called.
+fn failure(complaint: &clap::Error) -> Failure {
+    let text = complaint.to_string();
+    let parts: Vec<&str> = text.trim().split("\n\n").map(str::trim).collect();
+    let joined = |part: &str| {
+        let words: Vec<_> = part.split_whitespace().collect();
+        words.join(" ")
+    };
+    let starting = |start: &str| {
+        let lines = parts.iter().flat_map(|part| part.lines());
+        let mut lines = lines.map(str::trim).filter(|line| line.starts_with(start));
+        lines.next().map(str::to_owned)
+    };
+    let message = joined(parts.first().copied().unwrap_or_default());
+    let message = message.trim_start_matches("error:").trim();
+    let failure = Failure::new(message).with_code(Exit::Usage, "usage");
+    match starting("tip:").or_else(|| starting("Usage:")) {
+        Some(hint) => failure.with_hint(hint.trim_start_matches("tip:").trim()),
+        None => failure.with_hint("`hermesctl --help` lists the commands."),
     }
 }
 

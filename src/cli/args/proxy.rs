@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::suggest;
+
 /// See and steer the proxy.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ProxyVerb {
@@ -39,7 +41,7 @@ pub(in crate::cli) struct StatusFlags {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TestFlags {
     /// The provider; without it the one that /v1 means
-    #[arg(value_name = "PROVIDER")]
+    #[arg(value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
     /// Have the answer streamed, and show it as it comes
@@ -60,7 +62,7 @@ pub(in crate::cli) struct TestFlags {
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct StartFlags {
     /// Serve this provider at /v1
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = suggest::providers())]
     provider: Option<String>,
 
     /// Listen on this address

@@ -106,8 +106,12 @@ async fn logout(
             .and_then(|one| one.login.as_ref())
             .map(|login| login.store.clone());
         if let Some(provider) = provider.filter(|one| is_shared(one)) {
-            let asked = !output.is_json();
-            match terminal::confirmed("This also logs Hermes Agent out. Go on?").filter(|_| asked) {
+            let answer = if output.is_json() {
+                None
+            } else {
+                terminal::confirmed("This also logs Hermes Agent out. Go on?")
+            };
+            match answer {
                 Some(true) => {}
                 Some(false) => return Err(Failure::new("Nothing has changed.")),
                 None => return Err(unconfirmed(provider)),

@@ -81,7 +81,8 @@ fn asked(question: &str) -> Option<String> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
     }
-    say(question);
+    let text = screen::error_style().prose(question);
+    say(&format!("{} ", text.trim_end()));
     let mut answer = String::new();
     let read = io::stdin().read_line(&mut answer);
     if !matches!(read, Ok(1..)) {

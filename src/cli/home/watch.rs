@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use chrono::Local;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{Home, look};
@@ -28,6 +29,7 @@ pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Fai
     };
     output.in_lines();
     let mut first = true;
+    let mut told = Value::Null;
     loop {
         let home = tokio::select! {
             home = look() => home.unwrap_or_else(|failure| Home::unknown(&failure)),
@@ -35,6 +37,13 @@ pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Fai
         };
         match &mut canvas {
             Some(canvas) => canvas.show(&home, seconds)?,
+            None if output.is_json() => {
+                let now = timeless(&home);
+                if now != told {
+                    output.answer(&home, |_, _| String::new())?;
+                    told = now;
+                }
+            }
             None => block(&home, first, output)?,
         }
         first = false;
@@ -45,7 +54,34 @@ pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Fai
     }
 }
 
-/// In a pipe: blocks with an empty line between them; in JSON a line each.
+/// What of it changes by more than that time goes by.
+fn timeless(home: &Home) -> Value {
+    let mut value = serde_json::to_value(home).unwrap_or_default();
+    // It is made of all the rest, and may have a relative time in it.
+    if home.running
+        && let Some(verdict) = value["verdict"].as_object_mut()
+    {
+        verdict.remove("message");
+    }
+    without_clock(&mut value);
+    value
+}
+
+fn without_clock(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|key, _| {
+                let goes_on = key == "now" || key == "uptime_seconds";
+                !goes_on && !key.ends_with("_in_seconds")
+            });
+            object.values_mut().for_each(without_clock);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_clock),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// In a pipe: blocks with an empty line between them.
 fn block(home: &Home, first: bool, output: &mut Output) -> io::Result<()> {
     output.answer(home, |home, style| {
         let text = render::home::home(home, &Local, style);
@@ -151,6 +187,36 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::render::samples;
+
+    #[test]
+    fn time_alone_is_no_news_to_a_program() {
+        let status = samples::status_with_login;
+        let home = |change: &dyn Fn(&mut crate::control::protocol::Status)| {
+            let mut status = status();
+            change(&mut status);
+            timeless(&Home::of(Some(status), None))
+        };
+        let first = home(&|_| {});
+        let later = home(&|status| {
+            status.now = status.daemon.started_at;
+            status.daemon.uptime_seconds += 60;
+            for one in &mut status.providers {
+                one.expires_in_seconds = Some(1);
+                one.next_refresh_in_seconds = Some(2);
+                if let Some(login) = &mut one.login {
+                    login.ends_in_seconds = Some(3);
+                }
+            }
+        });
+        assert_eq!(first, later);
+        assert_ne!(
+            first,
+            home(&|status| status.providers[0].requests.served += 1)
+        );
+        assert_ne!(first, home(&|status| status.listeners.clear()));
+        assert_ne!(first, timeless(&Home::of(None, None)));
+    }
 
     #[test]
     fn a_frame_has_room_on_the_screen_and_leaves_nothing_of_the_one_before() {

@@ -179,13 +179,14 @@ pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
     let file = "configuration /home/u/.config/hermes-proxyd/config.toml";
     let login = "login of Nous Portal, shared with Hermes Agent, in /home/u/.hermes/auth.json";
     let mut steps = vec![
-        Line::done_unless(false, file),
-        Line::done_unless(true, login),
+        Line::done_unless(false, "configuration", file),
+        Line::done_unless(true, "login", login),
     ];
     steps.push(if ready {
-        Line::done_unless(false, "start the service")
+        Line::done_unless(false, "start", "start the service")
     } else {
         Line::left(
+            "service",
             "service",
             "as you wished; `hermesctl proxy start` runs hermes-proxyd",
         )

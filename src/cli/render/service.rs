@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{Style, Tone, inline, printable};
-use crate::cli::service::{Report, ServiceJson};
+use crate::cli::service::{Report, ServiceJson, Uninstalled};
 use crate::service::{Outcome, Step};
 
 /// Where a step's words stand, behind what came of it.
@@ -14,6 +14,8 @@ const RESULT: usize = 9;
 /// One step: what, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in crate::cli) struct Line {
+    /// What a program branches on.
+    pub(in crate::cli) step: &'static str,
     pub(in crate::cli) what: String,
     /// `done`, `already`, or `left`, which means that it was not done.
     pub(in crate::cli) result: &'static str,
@@ -22,16 +24,26 @@ pub(in crate::cli) struct Line {
 }
 
 impl Line {
-    pub(in crate::cli) fn done_unless(already: bool, what: impl Into<String>) -> Self {
+    pub(in crate::cli) fn done_unless(
+        already: bool,
+        step: &'static str,
+        what: impl Into<String>,
+    ) -> Self {
         Self {
+            step,
             what: what.into(),
             result: if already { "already" } else { "done" },
             advice: None,
         }
     }
 
-    pub(in crate::cli) fn left(what: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(in crate::cli) fn left(
+        step: &'static str,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self {
+            step,
             what: what.into(),
             result: "left",
             advice: Some(advice.into()),
@@ -42,9 +54,9 @@ impl Line {
 impl From<Step> for Line {
     fn from(step: Step) -> Self {
         match step.outcome {
-            Outcome::Done => Self::done_unless(false, step.what),
-            Outcome::Already => Self::done_unless(true, step.what),
-            Outcome::Left(advice) => Self::left(step.what, advice),
+            Outcome::Done => Self::done_unless(false, step.name, step.what),
+            Outcome::Already => Self::done_unless(true, step.name, step.what),
+            Outcome::Left(advice) => Self::left(step.name, step.what, advice),
         }
     }
 }
@@ -75,13 +87,13 @@ pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
 }
 
 /// What was taken away, and what was not.
-pub(in crate::cli) fn uninstalled(lines: &[Line], kept: &[String], style: Style) -> String {
-    let mut text: String = lines.iter().map(|step| line(step, style)).collect();
-    if lines.is_empty() {
+pub(in crate::cli) fn uninstalled(report: &Uninstalled, style: Style) -> String {
+    let mut text: String = report.steps.iter().map(|step| line(step, style)).collect();
+    if report.steps.is_empty() {
         text += "The service was not installed; nothing has changed.\n";
     }
     text += "Your login stays; `hermesctl auth logout` forgets it.\n";
-    for path in kept {
+    for path in &report.kept {
         let _written = writeln!(text, "{} stays.", inline(path));
     }
     text

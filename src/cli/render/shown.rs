@@ -188,7 +188,11 @@ fn proxies() -> Vec<Shown> {
 fn services() -> Vec<Shown> {
     let runs = samples::service(Some(4242));
     let report = Report {
-        steps: vec![service::Line::done_unless(false, "restart the service")],
+        steps: vec![service::Line::done_unless(
+            false,
+            "restart",
+            "restart the service",
+        )],
         service: samples::service(Some(4242)),
     };
     let stopped = samples::service(None);

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Copies what is there to be read into a folder, so that every link between the pages leads somewhere:
+# documents.sh FOLDER
+set -eu
+
+mkdir -p "$1/docs" "$1/packaging/compose"
+into=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+put() {
+    folder=$1
+    shift
+    install -m 644 "$@" "$into/$folder"
+}
+put . README.md ARCHITECTURE.md config.example.toml
+put docs docs/*.md docs/session.svg
+version=$(sed -n '/^\[package\]/,/^\[lib\]/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+for example in packaging/compose/*.yaml; do
+    sed "s|@VERSION@|$version|g" "$example" >"$into/$example"
+    chmod 644 "$into/$example"
+done

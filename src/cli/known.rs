@@ -1,0 +1,51 @@
+//! The names that a shell suggests: quickly, or none.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::output::{Exit, Failure};
+use super::{block_on, connect};
+use crate::config;
+use crate::paths::Environment;
+
+/// Nobody waits longer behind the Tab key.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Of the providers: the running daemon's, else the configuration's.
+pub(super) fn providers() -> Vec<String> {
+    let asked = in_time(async {
+        let told = connect().await?.providers().await?;
+        let names = told.providers.into_iter().map(|one| one.name);
+        Ok(names.collect())
+    });
+    match asked {
+        Ok(names) => names,
+        Err(failure) if failure.exit == Exit::NotRunning => {
+            let loaded = config::load(None, &Environment::from_process()).ok();
+            let providers = loaded.map(|loaded| loaded.config.providers);
+            let names = providers.into_iter().flatten();
+            names.map(|(name, _)| name.to_string()).collect()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Of the client keys, where a daemon runs: starting one for a Tab would cost more than the name.
+pub(super) fn clients() -> Vec<String> {
+    let asked = in_time(async {
+        let told = connect().await?.clients().await?;
+        let names = told.clients.into_iter().map(|one| one.name);
+        Ok(names.collect())
+    });
+    asked.unwrap_or_default()
+}
+
+fn in_time(
+    asked: impl Future<Output = Result<Vec<String>, Failure>>,
+) -> Result<Vec<String>, Failure> {
+    block_on(async {
+        let answer = timeout(PATIENCE, asked).await;
+        answer.unwrap_or_else(|_| Err(Failure::new("hermes-proxyd does not answer.")))
+    })
+}
