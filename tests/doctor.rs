@@ -733,6 +733,44 @@ async fn a_daemon_that_does_not_answer_is_no_daemon() {
     diagnosis.assert(place, "fail", "did not answer", "hermesctl proxy start");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_hangs_is_told_with_what_ends_it() {
+    let world = world().await;
+    let daemon = world.daemon_with("[[listen]]\naddress = \"127.0.0.1:0\"\n", &[]);
+    let address = daemon.address().to_owned();
+    daemon.signal(rustix::process::Signal::STOP);
+    world.write_config(&format!("[[listen]]\naddress = \"{address}\"\n"));
+    let pid = daemon.pid();
+    let says = format!("Process {pid} has the control socket, but did not answer");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let place = ("program", "hermes-proxyd");
+    diagnosis.assert(place, "fail", &says, "hermesctl proxy start");
+    let fixes = &diagnosis.find(place.0, place.1).unwrap()["fix"];
+    let commands: Vec<_> = fixes.as_array().unwrap().iter().collect();
+    let commands: Vec<_> = commands
+        .iter()
+        .filter_map(|fix| fix["run"].as_str())
+        .collect();
+    let kills = [format!("kill {pid}"), format!("kill -9 {pid}")];
+    assert_eq!(commands, [&kills[0], &kills[1], "hermesctl proxy start"]);
+    let port = ("listeners", address.as_str());
+    diagnosis.assert(port, "fail", "does not answer", &kills[1]);
+    // It is the one that hermesctl found, and no other one.
+    diagnosis.assert(("neighbours", "programs"), "ok", "", "");
+
+    let status = world.ctl(&["proxy", "status"]);
+    assert_eq!(status.status.code(), Some(1));
+    let said = String::from_utf8(status.stderr).unwrap();
+    for says in [
+        format!("hermes-proxyd (process {pid}) did not answer"),
+        format!("`kill {pid}`"),
+        "`hermesctl service restart`".to_owned(),
+        "`hermesctl proxy start`".to_owned(),
+    ] {
+        assert!(said.replace('\n', " ").contains(&says), "{said}");
+    }
+}
+
 /// `~/.hermes` and `~/.local/state` on disks of their own.
 const DISKS: &str = r#"
 set -eu

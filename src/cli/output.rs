@@ -191,11 +191,22 @@ impl From<ClientError> for Failure {
                 .with_hint("Run hermesctl as the user that runs hermes-proxyd."),
             ClientError::ProtocolMismatch { .. } => failure
                 .with_code(Exit::Failed, "protocol_mismatch")
-                .with_hint("Restart hermes-proxyd if it was updated, else update it."),
+                .with_hint(
+                    "Restart hermes-proxyd if it was updated (`hermesctl service restart` where \
+                     the service runs it), else update it.",
+                ),
             ClientError::Daemon(error) => refused(error),
-            ClientError::Timeout { .. } => failure
-                .with_code(Exit::Failed, "timeout")
-                .with_hint("Try again; if it stays silent, restart hermes-proxyd."),
+            ClientError::Timeout { pid, .. } => {
+                let failure = failure.with_code(Exit::Failed, "timeout");
+                let Some(pid) = pid else {
+                    return failure.with_hint("Try again; `hermesctl doctor` tells what hangs.");
+                };
+                failure.with_hint(format!(
+                    "Try again; if it stays silent, `hermesctl service restart` where the service \
+                     runs it, else `kill {pid}` (`kill -9 {pid}` if it stays) and `hermesctl proxy \
+                     start`."
+                ))
+            }
             ClientError::Broken(_) | ClientError::Confused(_) => failure
                 .with_code(Exit::Failed, "broken")
                 .with_hint("Try again; if it happens again, look into the log of hermes-proxyd."),

@@ -31,7 +31,9 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
         let asked = listeners.map(|listener| living(listener, &facts));
         join_all(asked).await.concat()
     } else {
-        join_all(facts.config.listeners.iter().map(free)).await
+        let silent = facts.silent();
+        let listeners = facts.config.listeners.iter();
+        join_all(listeners.map(|listener| free(listener, silent, &facts))).await
     };
     findings.extend(open_to_all(&facts));
     findings.extend(keys(&facts));
@@ -192,7 +194,7 @@ async fn exchange(
 }
 
 /// A listener that the daemon would open: is its place free?
-async fn free(listener: &Listener) -> Finding {
+async fn free(listener: &Listener, silent: Option<u32>, facts: &Facts) -> Finding {
     let name = listener.address.to_string();
     let taken = match &listener.address {
         ListenAddress::Ip(address) => {
@@ -213,6 +215,14 @@ async fn free(listener: &Listener) -> Finding {
         Target::Tcp(address) => system::port_holder(address.port()),
         Target::Unix(_) => None,
     };
+    if let Some((_, pid)) = &holder
+        && Some(*pid) == silent
+    {
+        let text = format!("The hermes-proxyd that does not answer (process {pid}) has it.");
+        return GROUP
+            .finds(name, Verdict::Fail, text)
+            .fixes(facts.restart());
+    }
     let (who, pid) = match holder {
         Some((name, pid)) => (format!("{name} (process {pid})"), Some(pid)),
         None => ("Another program".to_owned(), None),

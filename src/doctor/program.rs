@@ -81,11 +81,14 @@ fn mute(error: &ClientError, facts: &Facts) -> Finding {
                 format!("hermesctl and the running hermes-proxyd don't understand each other: {message}."),
             )
             .fixes(facts.restart()),
-        ClientError::Timeout { patience } => failed(format!(
-            "It is there, but did not answer within {} s.",
-            patience.as_secs()
-        ))
-        .fixes(facts.restart()),
+        ClientError::Timeout { patience, pid } => {
+            let who = pid.map_or_else(|| "It".to_owned(), |pid| format!("Process {pid}"));
+            failed(format!(
+                "{who} has the control socket, but did not answer within {} s.",
+                patience.as_secs()
+            ))
+            .fixes(facts.restart())
+        }
         ClientError::NotRunning { .. }
         | ClientError::Daemon(_)
         | ClientError::Broken(_)
