@@ -127,11 +127,15 @@ impl Failure {
         }
     }
 
-    /// The same with another end, and the code that a program branches on.
+    /// The same with another end, and the code that a program branches on. An invalid
+    /// configuration without a hint is given one.
     pub(super) fn with_code(self, exit: Exit, code: &str) -> Self {
+        let invalid = exit == Exit::InvalidConfig;
+        let check = "Correct it; `hermesctl config check` tells whether it is right.";
         Self {
             exit,
             code: code.into(),
+            hint: self.hint.or_else(|| invalid.then(|| check.to_owned())),
             ..self
         }
     }
@@ -222,10 +226,12 @@ fn refused(error: ControlError) -> Failure {
     };
     let code = serde_json::to_value(&error.code).ok();
     let code = code.as_ref().and_then(Value::as_str).unwrap_or("failed");
-    Failure {
+    let failure = Failure::new(error.message);
+    let failure = Failure {
         hint: error.hint,
-        ..Failure::new(error.message).with_code(exit, code)
-    }
+        ..failure
+    };
+    failure.with_code(exit, code)
 }
 
 /// The error and its causes as one sentence. Some errors tell their cause themselves.

@@ -301,7 +301,9 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     let count = of_daemon.or_else(|| count_keys(&file?));
     if count.unwrap_or_default() == 0 {
         let text = "A listener lets in only apps with a client key, and there is none yet.";
-        let finding = GROUP.finds("client keys", Verdict::Fail, text);
+        let finding = GROUP
+            .finds("client keys", Verdict::Fail, text)
+            .stops_start();
         findings.push(finding.run("hermesctl clients add my-app"));
     } else {
         let text = format!("There are {} client keys.", count.unwrap_or_default());
