@@ -622,11 +622,12 @@ async fn a_provider_that_is_away_is_told_in_time() {
     // An address that swallows what is sent to it, and a name that is none (RFC 2606).
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/v1", silent.local_addr().unwrap());
-    world.write_config(&format!(
+    let config = format!(
         "[providers.silent]\ntype = \"static\"\nbase_url = {base:?}\napi_key_env = \"KEY\"\n\
          [providers.lost]\ntype = \"static\"\nbase_url = \"https://nobody.invalid/v1\"\n\
          api_key_env = \"KEY\"\n"
-    ));
+    );
+    world.write_config(&config);
     let began = Instant::now();
     let diagnosis = Diagnosis::of(&world, &[]);
     // Two runs, of text and of JSON.
@@ -646,7 +647,23 @@ async fn a_provider_that_is_away_is_told_in_time() {
         "getent hosts nobody.invalid",
     );
     diagnosis.assert(("network", "lost inference"), "skip", "nobody.invalid", "");
-    diagnosis.assert(("login", "lost"), "warn", "KEY is not set", "KEY");
+    diagnosis.assert(
+        ("login", "lost"),
+        "warn",
+        "KEY is not set",
+        "Restart hermes-proxyd with KEY",
+    );
+    diagnosis.assert_no_command(("login", "lost"));
+    let _daemon = world.daemon_with(&config, &[]);
+    let running = Diagnosis::of(&world, &[]);
+    let says = "It needs its API key: the environment variable KEY is not set.";
+    running.assert(
+        ("login", "lost"),
+        "warn",
+        says,
+        "Restart hermes-proxyd with KEY",
+    );
+    running.assert_no_command(("login", "lost"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
