@@ -389,11 +389,41 @@ async fn a_static_key_is_sent_and_its_absence_told() {
     world.ctl(&["proxy", "reload"]);
     let message = error(ask(&daemon).await, ErrorKind::UpstreamAuthFailed).await;
     assert!(message.contains("put the API key into"), "{message}");
+    assert!(!message.contains("run: put"), "{message}");
+    // What no command does alone stands in no field for a command.
+    let mine = |status: &serde_json::Value| {
+        let mut providers = status["providers"].as_array().unwrap().iter();
+        providers.find(|one| one["name"] == "mine").unwrap().clone()
+    };
+    let status = mine(&daemon.status());
+    assert_eq!(status["state"], "login_needed");
+    assert!(status["login_command"].is_null(), "{status}");
+    let told = status["last_error"]["message"].as_str().unwrap();
+    let advice = format!(
+        "put the API key into {}, then run `hermesctl proxy reload`",
+        key.display()
+    );
+    assert!(told.ends_with(&advice), "{told}");
+    let logged = daemon.wait_for_log("mine needs its API key");
+    let line = logged
+        .lines()
+        .find(|line| line.contains("mine needs its API key"));
+    let line = line.unwrap();
+    assert!(
+        line.contains(&advice) && !line.contains("log in again"),
+        "{line}"
+    );
+    assert!(!line.contains("command="), "{line}");
     let answer = client()
         .post(format!("{}/nous/v1/chat/completions", daemon.origin()))
         .json(&chat("x"))
         .timeout(Duration::from_secs(20));
     assert_eq!(answer.send().await.unwrap().status(), 200);
+    // The advice is true.
+    std::fs::write(&key, &world.login.access_token).unwrap();
+    assert!(world.ctl(&["proxy", "reload"]).status.success());
+    assert_eq!(ask(&daemon).await.status(), 200);
+    assert!(mine(&daemon.status())["last_error"].is_null());
 }
 
 #[tokio::test]

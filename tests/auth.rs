@@ -657,11 +657,7 @@ async fn a_refresh_tells_how_it_ended() {
         (RefreshResult::Refreshed, 0, "was renewed"),
         (RefreshResult::Adopted, 0, "Another program"),
         (RefreshResult::Failed, 1, "could not be renewed"),
-        (
-            RefreshResult::Rejected,
-            4,
-            "`hermesctl auth status` names the command",
-        ),
+        (RefreshResult::Rejected, 4, "`hermesctl auth login nous`"),
         (RefreshResult::Other("late".into()), 1, "late"),
     ] {
         let session = Session::with(Fake {

@@ -57,6 +57,8 @@ fn every_mistake_in_the_file_is_told_at_once_and_the_exit_code_is_78() {
     );
     assert!(said.contains("did you mean `default_provider`?"), "{said}");
     assert!(said.contains(&format!("{file}:3: limits.body")), "{said}");
+    let again = format!("`hermesctl config check {file}`");
+    assert!(said.contains(&again), "{said}");
 }
 
 #[test]

@@ -134,6 +134,16 @@ impl Diagnosis {
     }
 }
 
+impl Diagnosis {
+    /// Nothing that is to be run stands there.
+    #[track_caller]
+    fn assert_no_command(&self, (group, name): (&str, &str)) {
+        let finding = self.find(group, name).unwrap();
+        let mut fixes = finding["fix"].as_array().unwrap().iter();
+        assert!(fixes.all(|fix| fix["run"].is_null()), "{finding:#}");
+    }
+}
+
 /// Standard output and exit code.
 fn doctor(home: &Path, environment: &[(&str, &str)], args: &[&str]) -> (String, i32) {
     let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), home);
@@ -313,14 +323,53 @@ async fn mistakes_in_the_configuration_are_told_with_their_lines() {
     world.write_config("[limits]\nbdoy = \"1MiB\"\nconnections = -1\n");
     let diagnosis = Diagnosis::of(&world, &[]);
     let file = ("configuration", "file");
-    let check = "hermes-proxyd --check --config";
+    let config = world.home.path().join(".config/hermes-proxyd/config.toml");
+    let check = format!("hermesctl config check {}", config.display());
+    let check = check.as_str();
     // The daemon started without a file, so the default one is looked at.
     diagnosis.assert(file, "fail", "line 2: limits.bdoy", check);
     diagnosis.assert(file, "fail", "goes on with what it read before", check);
     diagnosis.assert(("configuration", "file (2)"), "fail", "line 3", check);
     assert_eq!(diagnosis.code, 78);
     drop(daemon);
-    assert_eq!(Diagnosis::of(&world, &[]).code, 78);
+    let down = Diagnosis::of(&world, &[]);
+    assert_eq!(down.code, 78);
+    let place = format!("Correct line 2 of {}", config.display());
+    down.assert(file, "fail", "line 2: limits.bdoy", &place);
+    // A start would fail by the same mistake.
+    let running = ("program", "hermes-proxyd");
+    down.assert(
+        running,
+        "fail",
+        "can't start: configuration/file",
+        "Mend that first",
+    );
+    down.assert_no_command(running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_can_not_be_used_is_told_with_the_command_that_opens_it() {
+    let world = world().await;
+    world.write_config("");
+    let config = world.home.path().join(".config/hermes-proxyd/config.toml");
+    chmod(&config, 0o666);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let file = ("configuration", "file");
+    let fixes = &diagnosis.find(file.0, file.1).unwrap()["fix"];
+    let (open, check) = (config.display(), config.display());
+    let expected = json!([
+        {"run": format!("chmod o-w {open}")},
+        {"run": format!("hermesctl config check {check}")},
+    ]);
+    assert_eq!(fixes, &expected);
+
+    let missing = ["--json", "--config", "/nonexistent/config.toml"];
+    let (text, code) = doctor(world.home.path(), &[], &missing);
+    assert_eq!(code, 78);
+    assert!(
+        text.contains("hermesctl config init /nonexistent/config.toml"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -572,21 +621,24 @@ async fn a_provider_that_is_away_is_told_in_time() {
     world.cloud.set_portal_open(false).await;
     // An address that swallows what is sent to it, and a name that is none (RFC 2606).
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let silent = format!("http://{}/v1", silent.local_addr().unwrap());
-    world.write_config(&format!(
-        "[providers.silent]\ntype = \"static\"\nbase_url = {silent:?}\napi_key_env = \"KEY\"\n\
+    let base = format!("http://{}/v1", silent.local_addr().unwrap());
+    let config = format!(
+        "[providers.silent]\ntype = \"static\"\nbase_url = {base:?}\napi_key_env = \"KEY\"\n\
          [providers.lost]\ntype = \"static\"\nbase_url = \"https://nobody.invalid/v1\"\n\
          api_key_env = \"KEY\"\n"
-    ));
+    );
+    world.write_config(&config);
     let began = Instant::now();
     let diagnosis = Diagnosis::of(&world, &[]);
     // Two runs, of text and of JSON.
     let took = began.elapsed() / 2;
     assert!(took < Duration::from_secs(15), "{took:?}");
     let portal = ("network", "nous portal");
-    diagnosis.assert(portal, "fail", "Connection refused", "curl -sSI");
+    let curl = format!("curl -sSI {}", world.cloud.portal_url());
+    diagnosis.assert(portal, "fail", "Connection refused", &curl);
     let silent = ("network", "silent inference");
-    diagnosis.assert(silent, "fail", "no answer within", "curl -sSI");
+    let curl = format!("curl -sSI {base}\"");
+    diagnosis.assert(silent, "fail", "no answer within", &curl);
     let lost = ("network", "name nobody.invalid");
     diagnosis.assert(
         lost,
@@ -595,7 +647,23 @@ async fn a_provider_that_is_away_is_told_in_time() {
         "getent hosts nobody.invalid",
     );
     diagnosis.assert(("network", "lost inference"), "skip", "nobody.invalid", "");
-    diagnosis.assert(("login", "lost"), "warn", "KEY is not set", "KEY");
+    diagnosis.assert(
+        ("login", "lost"),
+        "warn",
+        "KEY is not set",
+        "Restart hermes-proxyd with KEY",
+    );
+    diagnosis.assert_no_command(("login", "lost"));
+    let _daemon = world.daemon_with(&config, &[]);
+    let running = Diagnosis::of(&world, &[]);
+    let says = "It needs its API key: the environment variable KEY is not set.";
+    running.assert(
+        ("login", "lost"),
+        "warn",
+        says,
+        "Restart hermes-proxyd with KEY",
+    );
+    running.assert_no_command(("login", "lost"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -630,7 +698,27 @@ async fn whoever_has_our_port_is_named() {
     world.write_config(&format!("[[listen]]\naddress = \"{address}\"\n"));
     let diagnosis = Diagnosis::of(&world, &[]);
     let us = format!("(process {})", std::process::id());
-    diagnosis.assert(("listeners", &address), "fail", &us, "[[listen]]");
+    let place = ("listeners", address.as_str());
+    diagnosis.assert(place, "fail", &us, "[[listen]]");
+    // With its command line, and without the advice to end what nobody here knows.
+    let own = std::env::args().next().unwrap();
+    let own: String = own.chars().take(100).collect();
+    diagnosis.assert(place, "fail", &own, "hermesctl proxy start --port");
+    diagnosis.assert_no_command(place);
+    let running = ("program", "hermes-proxyd");
+    let says = format!("can't start: listeners/{address}");
+    diagnosis.assert(running, "fail", &says, "hermesctl proxy start");
+    diagnosis.assert_no_command(running);
+    assert_eq!(diagnosis.code, 3);
+    drop(holder);
+    let free = Diagnosis::of(&world, &[]);
+    free.assert(
+        running,
+        "fail",
+        "It is not running.",
+        "hermesctl proxy start",
+    );
+    assert!(free.find(running.0, running.1).unwrap()["fix"][0]["run"].is_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -731,6 +819,44 @@ async fn a_daemon_that_does_not_answer_is_no_daemon() {
     let diagnosis = Diagnosis::of(&world, &[]);
     let place = ("program", "hermes-proxyd");
     diagnosis.assert(place, "fail", "did not answer", "hermesctl proxy start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_hangs_is_told_with_what_ends_it() {
+    let world = world().await;
+    let daemon = world.daemon_with("[[listen]]\naddress = \"127.0.0.1:0\"\n", &[]);
+    let address = daemon.address().to_owned();
+    daemon.signal(rustix::process::Signal::STOP);
+    world.write_config(&format!("[[listen]]\naddress = \"{address}\"\n"));
+    let pid = daemon.pid();
+    let says = format!("Process {pid} has the control socket, but did not answer");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let place = ("program", "hermes-proxyd");
+    diagnosis.assert(place, "fail", &says, "hermesctl proxy start");
+    let fixes = &diagnosis.find(place.0, place.1).unwrap()["fix"];
+    let commands: Vec<_> = fixes.as_array().unwrap().iter().collect();
+    let commands: Vec<_> = commands
+        .iter()
+        .filter_map(|fix| fix["run"].as_str())
+        .collect();
+    let kills = [format!("kill {pid}"), format!("kill -9 {pid}")];
+    assert_eq!(commands, [&kills[0], &kills[1], "hermesctl proxy start"]);
+    let port = ("listeners", address.as_str());
+    diagnosis.assert(port, "fail", "does not answer", &kills[1]);
+    // It is the one that hermesctl found, and no other one.
+    diagnosis.assert(("neighbours", "programs"), "ok", "", "");
+
+    let status = world.ctl(&["proxy", "status"]);
+    assert_eq!(status.status.code(), Some(1));
+    let said = String::from_utf8(status.stderr).unwrap();
+    for says in [
+        format!("hermes-proxyd (process {pid}) did not answer"),
+        format!("`kill {pid}`"),
+        "`hermesctl service restart`".to_owned(),
+        "`hermesctl proxy start`".to_owned(),
+    ] {
+        assert!(said.replace('\n', " ").contains(&says), "{said}");
+    }
 }
 
 /// `~/.hermes` and `~/.local/state` on disks of their own.

@@ -19,8 +19,8 @@ use hermes_proxy::clock::{self, Clock};
 use hermes_proxy::config::{AllowedPath, ProviderName};
 use hermes_proxy::credentials::{Estate, Handle, Initiative, Keeper, Lease, Settings, StoreFiles};
 use hermes_proxy::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
-    TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Remedy,
+    Renewal, TokenError,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -143,8 +143,8 @@ impl Adapter for Portal {
         &[]
     }
 
-    fn login_command(&self) -> &'static str {
-        "log in"
+    fn remedy(&self) -> Remedy {
+        Remedy::Run("log in".to_owned())
     }
 
     fn login_source(&self) -> LoginSource {

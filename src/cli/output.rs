@@ -131,11 +131,15 @@ impl Failure {
         }
     }
 
-    /// The same with another end, and the code that a program branches on.
+    /// The same with another end, and the code that a program branches on. An invalid
+    /// configuration without a hint is given one.
     pub(super) fn with_code(self, exit: Exit, code: &str) -> Self {
+        let invalid = exit == Exit::InvalidConfig;
+        let check = "Correct it; `hermesctl config check` tells whether it is right.";
         Self {
             exit,
             code: code.into(),
+            hint: self.hint.or_else(|| invalid.then(|| check.to_owned())),
             ..self
         }
     }
@@ -195,11 +199,22 @@ impl From<ClientError> for Failure {
                 .with_hint("Run hermesctl as the user that runs hermes-proxyd."),
             ClientError::ProtocolMismatch { .. } => failure
                 .with_code(Exit::Failed, "protocol_mismatch")
-                .with_hint("Restart hermes-proxyd if it was updated, else update it."),
+                .with_hint(
+                    "Restart hermes-proxyd if it was updated (`hermesctl service restart` where \
+                     the service runs it), else update it.",
+                ),
             ClientError::Daemon(error) => refused(error),
-            ClientError::Timeout { .. } => failure
-                .with_code(Exit::Failed, "timeout")
-                .with_hint("Try again; if it stays silent, restart hermes-proxyd."),
+            ClientError::Timeout { pid, .. } => {
+                let failure = failure.with_code(Exit::Failed, "timeout");
+                let Some(pid) = pid else {
+                    return failure.with_hint("Try again; `hermesctl doctor` tells what hangs.");
+                };
+                failure.with_hint(format!(
+                    "Try again; if it stays silent, `hermesctl service restart` where the service \
+                     runs it, else `kill {pid}` (`kill -9 {pid}` if it stays) and `hermesctl proxy \
+                     start`."
+                ))
+            }
             ClientError::Broken(_) | ClientError::Confused(_) => failure
                 .with_code(Exit::Failed, "broken")
                 .with_hint("Try again; if it happens again, look into the log of hermes-proxyd."),
@@ -215,10 +230,12 @@ fn refused(error: ControlError) -> Failure {
     };
     let code = serde_json::to_value(&error.code).ok();
     let code = code.as_ref().and_then(Value::as_str).unwrap_or("failed");
-    Failure {
+    let failure = Failure::new(error.message);
+    let failure = Failure {
         hint: error.hint,
-        ..Failure::new(error.message).with_code(exit, code)
-    }
+        ..failure
+    };
+    failure.with_code(exit, code)
 }
 
 /// The error and its causes as one sentence. Some errors tell their cause themselves.

@@ -252,7 +252,9 @@ fn is_looking(status: &Status) -> bool {
 async fn did_not_start(service: &Service, error: Option<ServiceError>) -> Failure {
     let state = service.state().await.ok();
     let why = state.and_then(|state| state.last_failure);
-    let invalid = why.as_deref().is_some_and(|why| why.contains("--check"));
+    let invalid = why
+        .as_deref()
+        .is_some_and(|why| why.contains("config check"));
     let why = why.or_else(|| error.map(|error| error.to_string()));
     let why = why.unwrap_or_else(|| "it does not answer".to_owned());
     let why = why.trim_end_matches('.');
@@ -277,7 +279,7 @@ fn socket_address(environment: &Environment) -> Result<String, Failure> {
     let loaded = config::load(None, environment).map_err(|error| {
         Failure::new(format!("The configuration is invalid:\n{error}"))
             .with_code(Exit::InvalidConfig, "config_invalid")
-            .with_hint("`hermes-proxyd --check` tells whether it is mended.")
+            .with_hint("Correct it; `hermesctl config check` tells whether it is right.")
     })?;
     let mut addresses = loaded.config.listeners.iter();
     let found = addresses.find_map(|listener| match listener.address {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::codec::{CodecError, Lines, MAX_REPLY};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, peer};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
@@ -30,6 +30,8 @@ const WAIT_PATIENCE: Duration = Duration::from_secs(15);
 pub struct Client {
     lines: Lines<Box<dyn Duplex>>,
     daemon: DaemonHello,
+    /// The daemon's process; `None` for a process of our own.
+    pid: Option<u32>,
     last_id: u64,
 }
 
@@ -65,10 +67,16 @@ pub enum ClientError {
     #[error("{0}")]
     Daemon(ControlError),
     /// The daemon did not answer in time.
-    #[error("hermes-proxyd did not answer within {} seconds", patience.as_secs())]
+    #[error(
+        "hermes-proxyd{} did not answer within {} seconds",
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+        patience.as_secs()
+    )]
     Timeout {
         /// How long it had.
         patience: Duration,
+        /// The daemon's process, where the system tells; `None` for a process of our own.
+        pid: Option<u32>,
     },
     /// The connection broke.
     #[error("the connection to hermes-proxyd broke")]
@@ -76,6 +84,21 @@ pub enum ClientError {
     /// The daemon closed the connection, or answered something else than what was asked.
     #[error("hermes-proxyd {0}")]
     Confused(&'static str),
+}
+
+impl ClientError {
+    /// The same, about this process.
+    fn of(self, pid: Option<u32>) -> Self {
+        match self {
+            Self::Timeout { patience, .. } => Self::Timeout { patience, pid },
+            other @ (Self::NotRunning { .. }
+            | Self::NoPermission { .. }
+            | Self::ProtocolMismatch { .. }
+            | Self::Daemon(_)
+            | Self::Broken(_)
+            | Self::Confused(_)) => other,
+        }
+    }
 }
 
 impl fmt::Debug for Client {
@@ -90,12 +113,27 @@ impl fmt::Debug for Client {
 impl Client {
     /// Connects and greets; `name` is the caller's name and version for the daemon's log.
     pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Self, ClientError> {
+        Self::connect_within(PATIENCE, endpoint, name).await
+    }
+
+    /// The same with another limit.
+    pub async fn connect_within(
+        patience: Duration,
+        endpoint: &Endpoint,
+        name: &str,
+    ) -> Result<Self, ClientError> {
+        let mut pid = None;
         let greeted = async {
             let stream = endpoint.connect().await;
             let stream = stream.map_err(|error| unreachable_daemon(endpoint, error))?;
+            pid = peer(&stream);
             Self::greet(Box::new(stream), name).await
         };
-        within(PATIENCE, greeted).await
+        let greeted = within(patience, greeted).await;
+        match greeted {
+            Ok(client) => Ok(Self { pid, ..client }),
+            Err(error) => Err(error.of(pid)),
+        }
     }
 
     /// Greets a daemon that is connected already, such as by the pipes to its process.
@@ -200,6 +238,7 @@ impl Client {
             Welcome::Hello(daemon) if daemon.protocol == VERSION => Ok(Self {
                 lines,
                 daemon,
+                pid: None,
                 last_id: 0,
             }),
             Welcome::Hello(daemon) => Err(ClientError::ProtocolMismatch {
@@ -225,7 +264,9 @@ impl Client {
         self.last_id += 1;
         let id = self.last_id;
         let request = Request { id, op };
-        let reply: Reply<T> = within(patience, exchange(&mut self.lines, &request)).await?;
+        let reply: Reply<T> = within(patience, exchange(&mut self.lines, &request))
+            .await
+            .map_err(|error| error.of(self.pid))?;
         match reply.outcome {
             Outcome::Error(error) => Err(ClientError::Daemon(error)),
             Outcome::Ok(answer) if reply.id == Some(id) => Ok(answer),
@@ -254,7 +295,10 @@ async fn within<T>(
     answer: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
     let answer = timeout(patience, answer).await;
-    answer.unwrap_or(Err(ClientError::Timeout { patience }))
+    answer.unwrap_or(Err(ClientError::Timeout {
+        patience,
+        pid: None,
+    }))
 }
 
 fn unreachable_daemon(endpoint: &Endpoint, error: std::io::Error) -> ClientError {

@@ -136,6 +136,12 @@ impl Endpoint {
     }
 }
 
+/// The process at the other end, where the system tells.
+pub(super) fn peer(stream: &Stream) -> Option<u32> {
+    let pid = stream.peer_creds().ok()?.pid()?;
+    u32::try_from(pid).ok()
+}
+
 impl Listener {
     /// The next client, unless it is another user's: then an error of kind `PermissionDenied`.
     pub async fn accept(&self) -> std::io::Result<Stream> {

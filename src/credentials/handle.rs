@@ -16,7 +16,7 @@ use super::status::{StandingKind, Status};
 use super::store::{Place, Removed, StoreError};
 use crate::backoff;
 use crate::clock::{self, Clock};
-use crate::provider::{Credential, Grant};
+use crate::provider::{Credential, Grant, Remedy};
 
 /// A refused request waits this long for another credential, if a credential's own limit is not
 /// longer: a refresh may take its time, and another program may hold the lock.
@@ -102,7 +102,7 @@ pub struct Handle {
     pub(super) newest: Arc<ArcSwapOption<Line>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limit: Duration,
-    pub(super) login_command: Arc<str>,
+    pub(super) remedy: Arc<Remedy>,
 }
 
 /// A credential that was valid when it was handed out, with its generation.
@@ -364,10 +364,12 @@ impl Handle {
 
     fn login_needed(&self, reason: &str) -> Refusal {
         let own = self.status().login.is_some_and(|login| login.own);
-        let separate = if own { " --separate" } else { "" };
-        let command = format!("{}{separate}", self.login_command);
+        let remedy = match (&*self.remedy, self.remedy.command(own)) {
+            (_, Some(command)) => format!("run: {command}"),
+            (Remedy::Advice(advice) | Remedy::Run(advice), None) => advice.clone(),
+        };
         Refusal::LoginNeeded {
-            message: format!("hermes-proxyd: {reason}; run: {command}"),
+            message: format!("hermes-proxyd: {reason}; {remedy}"),
         }
     }
 }

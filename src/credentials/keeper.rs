@@ -25,7 +25,9 @@ use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Stat
 use super::store::{Found, Store, StoreError};
 use crate::backoff::{self, Backoff};
 use crate::clock::{self, Clock};
-use crate::provider::{Adapter, Assessment, Credential, Login, LoginSource, Merge, Renewal};
+use crate::provider::{
+    Adapter, Assessment, Credential, Login, LoginSource, Merge, Remedy, Renewal,
+};
 use crate::secret::Secret;
 
 /// How often the store's files are looked at for someone else's writing: three `stat` calls.
@@ -269,7 +271,7 @@ impl Keeper {
             newest: Arc::default(),
             clock: clock.clone(),
             limit: settings.wait,
-            login_command: adapter.login_command().into(),
+            remedy: adapter.remedy().into(),
         };
         let keeper = Self {
             adapter,
@@ -497,12 +499,11 @@ impl Keeper {
         if self.told.hush {
             return;
         }
-        let separate = if self.is_own() { " --separate" } else { "" };
         let notice = Notice {
             at: self.clock.now(),
             provider: self.adapter.name().to_string(),
             display_name: self.adapter.display_name().to_owned(),
-            login_command: format!("{}{separate}", self.adapter.login_command()),
+            login_command: self.adapter.remedy().command(self.is_own()),
             what,
         };
         if let Some(audience) = &self.settings.audience {
@@ -828,14 +829,18 @@ impl Keeper {
         if !self.told.end {
             if first {
                 let provider = self.adapter.name().as_str();
-                let command = self.adapter.login_command();
+                let command = self.adapter.remedy().command(false);
                 tracing::error!(provider, reason, command, "a login is needed");
             } else {
-                let reason = reason.to_owned();
-                self.tell(NoticeKind::Ended { reason });
+                let (reason, remedy) = (reason.to_owned(), self.adapter.remedy());
+                self.tell(NoticeKind::Ended { reason, remedy });
             }
         }
         self.told.end = true;
+        if let Remedy::Advice(advice) = self.adapter.remedy() {
+            // No command says it, so `proxy status` does.
+            self.note("key_missing", format!("{reason}; {advice}"));
+        }
         self.publish(Standing::LoginNeeded(reason.into()));
     }
 
@@ -877,6 +882,9 @@ impl Keeper {
         };
         if self.told.end && matches!(standing, Standing::Credential(_)) {
             self.told.end = false;
+            if let Remedy::Advice(_) = self.adapter.remedy() {
+                self.status(|status| status.last_error = None);
+            }
             self.tell(NoticeKind::Restored);
         }
         self.describe(&standing);
@@ -926,10 +934,12 @@ impl Keeper {
             error = message,
             "a login can't be kept fresh right now"
         );
-        let what = Fault {
-            code,
-            message: message.to_owned(),
-        };
+        self.note(code, message.to_owned());
+    }
+
+    /// Notes what went wrong, for `proxy status` alone.
+    fn note(&self, code: &'static str, message: String) {
+        let what = Fault { code, message };
         let event = Event {
             at: self.clock.now(),
             what,

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::provider::Remedy;
+
 /// Who tells the user.
 pub trait Audience: std::fmt::Debug + Send + Sync {
     /// Takes a notice. Called by the task that owns a login, so it must not wait.
@@ -17,8 +19,8 @@ pub struct Notice {
     pub provider: String,
     /// The provider's name for people.
     pub display_name: String,
-    /// The command that logs in.
-    pub login_command: String,
+    /// The command that logs in, where one does.
+    pub login_command: Option<String>,
     /// What.
     pub what: NoticeKind,
 }
@@ -30,6 +32,8 @@ pub enum NoticeKind {
     Ended {
         /// Why, as a clause.
         reason: String,
+        /// What gives a credential again.
+        remedy: Remedy,
     },
     /// The grant ends soon, and no refresh prolongs it.
     EndsSoon {

@@ -15,8 +15,8 @@ use crate::clock::fake::JumpingClock;
 use crate::clock::{self, Clock};
 use crate::config::{AllowedPath, ProviderName};
 use crate::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
-    TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Remedy,
+    Renewal, TokenError,
 };
 
 const LIFE: Duration = Duration::from_hours(1);
@@ -46,8 +46,8 @@ impl Adapter for Provider {
         &[]
     }
 
-    fn login_command(&self) -> &'static str {
-        "log in"
+    fn remedy(&self) -> Remedy {
+        Remedy::Run("log in".to_owned())
     }
 
     fn login_source(&self) -> LoginSource {

@@ -237,7 +237,8 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
         display_name: report.upstream.display_name.clone(),
         default: report.upstream.name == view.default_provider,
         login_command: (state == ProviderState::LoginNeeded)
-            .then(|| login_command(report, &status)),
+            .then(|| login_command(report, &status))
+            .flatten(),
         state,
         base_url: status.base_url,
         credential: status.kind.map(credential_kind),
@@ -264,11 +265,10 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
     }
 }
 
-/// What logs in again where the login in use lies.
-fn login_command(report: &Report, status: &credentials::Status) -> String {
+/// What logs in again where the login in use lies; nothing does with a fixed key.
+fn login_command(report: &Report, status: &credentials::Status) -> Option<String> {
     let own = status.login.as_ref().is_some_and(|login| login.own);
-    let separate = if own { " --separate" } else { "" };
-    format!("{}{separate}", report.adapter.login_command())
+    report.adapter.remedy().command(own)
 }
 
 fn login_status(

@@ -57,10 +57,24 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
             return u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
+    // Whoever asks only whether it is right, and hermesctl, know how to go on.
+    let is_start = !args.check && !args.control_stdio;
+    let file = args.config.clone();
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("hermes-proxyd: {}", with_causes(&error)));
+            let is_mistake = matches!(
+                error,
+                StartError::Config(_) | StartError::Provider(_) | StartError::Loop(_)
+            );
+            if is_start && is_mistake {
+                let file = file.map(|file| format!(" {}", file.display()));
+                let file = file.unwrap_or_default();
+                say(&format!(
+                    "Correct it; `hermesctl config check{file}` tells whether it is right."
+                ));
+            }
             match error {
                 StartError::Config(_)
                 | StartError::Provider(_)

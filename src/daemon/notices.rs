@@ -3,6 +3,7 @@
 use super::logging::NOTICES;
 use crate::credentials::{self, Audience};
 use crate::hooks::{self, Notice, NoticeKind};
+use crate::provider::Remedy;
 
 /// Everyone who is told.
 #[derive(Debug, Clone)]
@@ -37,10 +38,17 @@ impl Audience for Notices {
 /// A keeper's notice in the words of the log and the hooks.
 fn told(notice: credentials::Notice) -> Notice {
     let name = &notice.display_name;
-    let command = Some(notice.login_command);
+    let command = notice.login_command;
     let (event, message, command, ends_at) = match notice.what {
-        credentials::NoticeKind::Ended { reason } => {
-            let message = format!("{name}: {reason}; requests fail until you log in again");
+        credentials::NoticeKind::Ended { reason, remedy } => {
+            let message = match remedy {
+                Remedy::Run(_) => {
+                    format!("{name}: {reason}; requests fail until you log in again")
+                }
+                Remedy::Advice(advice) => {
+                    format!("{name} needs its API key: {reason}; {advice}")
+                }
+            };
             (NoticeKind::LoginEnded, message, command, None)
         }
         credentials::NoticeKind::EndsSoon { ends_at } => {

@@ -39,9 +39,12 @@ pub(super) fn line(status: &Status) -> String {
         .first()
         .map_or_else(|| "No provider".to_owned(), |one| main_words(one, status));
     for other in others {
-        if let Some(command) = &other.login_command {
-            let more = format!("; login needed for {}: run {command}", other.name);
-            text.push_str(&more);
+        if other.state == ProviderState::LoginNeeded {
+            let name = &other.name;
+            text += &match &other.login_command {
+                Some(command) => format!("; login needed for {name}: run {command}"),
+                None => format!("; {name} needs its API key: see hermesctl proxy status"),
+            };
         }
     }
     if status.providers.iter().any(|one| one.unsaved) {
@@ -61,8 +64,10 @@ fn main_words(provider: &ProviderStatus, status: &Status) -> String {
         }
         ProviderState::LoginNeeded => {
             let command = provider.login_command.as_deref();
-            let command = command.unwrap_or("hermesctl auth login");
-            format!("Login needed: run {command}")
+            match command {
+                Some(command) => format!("Login needed: run {command}"),
+                None => format!("{name} needs its API key: see hermesctl proxy status"),
+            }
         }
         ProviderState::Starting => format!("Reading the login of {name}"),
         ProviderState::Unavailable => {
@@ -106,7 +111,7 @@ mod tests {
                     "name": name, "display_name": name, "default": position == 0, "state": state,
                     "unsaved": *name == "unsaved",
                     "requests": {"in_flight": 0, "served": 0, "failed": 0},
-                    "login_command": (*state == "login_needed")
+                    "login_command": (*state == "login_needed" && *name != "keyed")
                         .then(|| format!("hermesctl auth login {name}")),
                 })
             })
@@ -138,6 +143,15 @@ mod tests {
                 &[("local", "ready"), ("nous", "login_needed")],
                 "Serving local at http://127.0.0.1:8645/v1; login needed for nous: run hermesctl \
                  auth login nous",
+            ),
+            (
+                &[("keyed", "login_needed")],
+                "keyed needs its API key: see hermesctl proxy status",
+            ),
+            (
+                &[("local", "ready"), ("keyed", "login_needed")],
+                "Serving local at http://127.0.0.1:8645/v1; keyed needs its API key: see hermesctl \
+                 proxy status",
             ),
             (
                 &[("unsaved", "refreshing")],

@@ -32,7 +32,8 @@ fn valid(loaded: &Loaded, facts: &Facts) -> Finding {
     if let Err(error) = loaded.config.clone().without_own_listeners() {
         return GROUP
             .finds("file", Verdict::Fail, sentence(&error.to_string()))
-            .run("hermes-proxyd --check");
+            .fixes(correct(loaded.file.as_deref(), 0))
+            .stops_start();
     }
     let text = match (&loaded.file, &facts.file) {
         (Some(file), _) => format!("{} has no mistakes.", file.display()),
@@ -47,7 +48,7 @@ fn valid(loaded: &Loaded, facts: &Facts) -> Finding {
 
 /// One finding for each mistake; the name of a second one has its line.
 fn mistakes(error: &ConfigError, facts: &Facts) -> Vec<Finding> {
-    let check = format!("hermes-proxyd --check --config {}", error.file.display());
+    let file = error.file.as_path();
     let problems = error.problems.iter().enumerate();
     problems
         .map(|(number, problem)| {
@@ -66,9 +67,54 @@ fn mistakes(error: &ConfigError, facts: &Facts) -> Vec<Finding> {
             if facts.running().is_some() {
                 text.push_str(" The running hermes-proxyd goes on with what it read before.");
             }
-            GROUP.finds(name, Verdict::Fail, text).run(check.clone())
+            let access = Some(give_access(file)).filter(|_| problem.line == 0);
+            let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+            match access.flatten() {
+                Some(command) => finding.run(command).run(check(Some(file))),
+                None if !file.exists() => {
+                    let begin = format!("hermesctl config init {}", system::quoted(file));
+                    finding
+                        .advice("Name another file with --config, or begin this one:")
+                        .run(begin)
+                }
+                None => finding.fixes(correct(Some(file), problem.line)),
+            }
         })
         .collect()
+}
+
+/// What to do about a mistake on this line, or anywhere in the file for 0.
+pub(super) fn correct(file: Option<&Path>, line: usize) -> [Fix; 2] {
+    let place = match (file, line) {
+        (Some(file), 0) => file.display().to_string(),
+        (Some(file), line) => format!("line {line} of {}", file.display()),
+        (None, _) => "the configuration".to_owned(),
+    };
+    [
+        Fix::Advice(format!("Correct {place}, then look whether it is right:")),
+        Fix::Run(check(file)),
+    ]
+}
+
+fn check(file: Option<&Path>) -> String {
+    let file = file.map(|file| format!(" {}", system::quoted(file)));
+    format!("hermesctl config check{}", file.unwrap_or_default())
+}
+
+/// What makes a file readable for us and writable for nobody else, where that is what is wrong.
+fn give_access(file: &Path) -> Option<String> {
+    let attributes = system::attributes(file)?;
+    let (ours, shown) = (system::our_user(), system::quoted(file));
+    if attributes.user != ours && attributes.user != 0 {
+        Some(format!("sudo chown {ours} {shown}"))
+    } else if attributes.mode & 0o002 != 0 {
+        let sudo = if attributes.user == ours { "" } else { "sudo " };
+        Some(format!("{sudo}chmod o-w {shown}"))
+    } else if attributes.mode & 0o400 == 0 && attributes.user == ours {
+        Some(format!("chmod u+r {shown}"))
+    } else {
+        None
+    }
 }
 
 /// A hook's command line and web address may hold a token.

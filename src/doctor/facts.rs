@@ -150,6 +150,14 @@ impl Facts {
         }
     }
 
+    /// The process that has the control socket and does not answer there, where that is known.
+    pub(super) fn silent(&self) -> Option<u32> {
+        match &self.daemon {
+            Daemon::Mute(ClientError::Timeout { pid, .. }) => *pid,
+            Daemon::Mute(_) | Daemon::Running(_) | Daemon::NotRunning | Daemon::Nowhere => None,
+        }
+    }
+
     /// Whether the provider is the one that `/v1` means.
     pub(super) fn is_default(&self, name: &ProviderName) -> bool {
         *name == self.config.default_provider
@@ -166,6 +174,19 @@ impl Facts {
         let run = |command: &str| Fix::Run(command.to_owned());
         let pid = self.running().map(|answers| answers.hello.pid);
         let of_service = self.installed().map(|state| state.running);
+        if let Some(pid) = self.silent() {
+            let by_service = of_service.flatten().is_some_and(|one| one.pid == pid);
+            return if by_service {
+                vec![run("hermesctl service restart")]
+            } else {
+                vec![
+                    run(&format!("kill {pid}")),
+                    Fix::Advice("If it stays, end it for certain; then start another:".to_owned()),
+                    run(&format!("kill -9 {pid}")),
+                    run("hermesctl proxy start"),
+                ]
+            };
+        }
         match (of_service, pid) {
             (Some(Some(_)), _) => vec![run("hermesctl service restart")],
             (Some(None), None) => vec![run("hermesctl service start")],
@@ -178,8 +199,10 @@ impl Facts {
 }
 
 async fn ask(endpoint: &Endpoint) -> Daemon {
+    let mut pid = None;
     let asking = async {
-        let mut client = Client::connect(endpoint, NAME).await?;
+        let mut client = Client::connect_within(PATIENCE, endpoint, NAME).await?;
+        pid = Some(client.daemon().pid);
         let status = client.status().await?;
         let clients = client.clients().await;
         let clients = clients.ok().map(|clients| clients.clients.len());
@@ -190,11 +213,14 @@ async fn ask(endpoint: &Endpoint) -> Daemon {
             clients,
         })))
     };
-    match timeout(PATIENCE, asking).await {
+    match timeout(PATIENCE * 2, asking).await {
         Ok(Ok(daemon)) => daemon,
         Ok(Err(ClientError::NotRunning { .. })) => Daemon::NotRunning,
         Ok(Err(error)) => Daemon::Mute(error),
-        Err(_) => Daemon::Mute(ClientError::Timeout { patience: PATIENCE }),
+        Err(_) => Daemon::Mute(ClientError::Timeout {
+            patience: PATIENCE * 2,
+            pid,
+        }),
     }
 }
 

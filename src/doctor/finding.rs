@@ -15,6 +15,9 @@ pub struct Finding {
     pub text: String,
     /// What mends it, in this order; nothing where nothing need be done.
     pub fix: Vec<Fix>,
+    /// Whether hermes-proxyd can't start before it is mended.
+    #[serde(skip)]
+    pub stops_start: bool,
 }
 
 /// The groups, in the order in which they are shown.
@@ -112,7 +115,14 @@ impl Finding {
             verdict,
             text: text.into(),
             fix: Vec::new(),
+            stops_start: false,
         }
+    }
+
+    /// The same, which hermes-proxyd can't start with.
+    pub(super) fn stops_start(mut self) -> Self {
+        self.stops_start = true;
+        self
     }
 
     /// The same with one more thing to do.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::facts::{Facts, Served};
-use super::{Finding, Group, Verdict, on_a_thread};
+use super::{Finding, Fix, Group, Verdict, on_a_thread, sentence};
 use crate::control::protocol::{CredentialKind, LoginStatus, ProviderState, ProviderStatus};
 use crate::credentials::inspection::{self, LoginLook};
-use crate::provider::{Adapter, Assessment, Renewal};
+use crate::provider::{Adapter, Assessment, Remedy, Renewal};
 
 const GROUP: Group = Group::Login;
 
@@ -85,14 +85,17 @@ fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
             let text = format!("The login works.{}", token.unwrap_or_default());
             GROUP.finds(name, Verdict::Ok, text)
         }
+        ProviderState::LoginNeeded if provider.login_command.is_none() => {
+            let error = provider.last_error.as_ref();
+            let message = error.map_or("there is none", |error| error.message.as_str());
+            let (reason, advice) = message.rsplit_once("; ").unwrap_or((message, message));
+            let text = format!("It needs its API key: {reason}.");
+            GROUP.finds(name, bad, text).advice(sentence(advice))
+        }
         ProviderState::LoginNeeded => {
             let text = format!("A login is needed.{why}");
-            let finding = GROUP.finds(name, bad, text);
-            match &provider.login_command {
-                Some(command) if command.starts_with("hermesctl ") => finding.run(command.clone()),
-                Some(advice) => finding.advice(format!("{advice}.")),
-                None => finding.run("hermesctl auth status"),
-            }
+            let command = provider.login_command.clone();
+            GROUP.finds(name, bad, text).fixes(command.map(Fix::Run))
         }
         ProviderState::Unavailable => {
             let text = format!("The token has expired, and the portal gives no new one.{why}");
@@ -132,7 +135,8 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
     };
     let Some(login) = &inspection.login else {
         let text = "There is no login.";
-        return vec![GROUP.finds(name, bad, text).run(adapter.login_command())];
+        let finding = GROUP.finds(name, bad, text);
+        return vec![finding.fix(fix(&**adapter, false))];
     };
     let mut findings = vec![of_login(name, login, &**adapter, (bad, facts.now))];
     if matches!(login.assessment, Assessment::Login { .. }) {
@@ -148,7 +152,15 @@ fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>
         Assessment::Login { .. } => GROUP.finds(name, Verdict::Ok, "A fixed API key is there."),
         Assessment::NoLogin { reason } => GROUP
             .finds(name, bad, format!("It can't be used here: {reason}."))
-            .advice(format!("{}.", adapter.login_command())),
+            .fix(fix(adapter, false)),
+    }
+}
+
+/// What gives the provider a credential.
+fn fix(adapter: &dyn Adapter, separate: bool) -> Fix {
+    match (adapter.remedy().command(separate), adapter.remedy()) {
+        (Some(command), _) => Fix::Run(command),
+        (None, Remedy::Advice(text) | Remedy::Run(text)) => Fix::Advice(sentence(&text)),
     }
 }
 
@@ -158,13 +170,12 @@ fn of_login(
     adapter: &dyn Adapter,
     (bad, now): (Verdict, DateTime<Utc>),
 ) -> Finding {
-    let separate = if look.own { " --separate" } else { "" };
-    let login = format!("{}{separate}", adapter.login_command());
+    let login = fix(adapter, look.own);
     let store = look.store.display();
     match &look.assessment {
         Assessment::NoLogin { reason } => {
             let text = format!("A login is needed: {reason}.");
-            GROUP.finds(name, bad, text).run(login)
+            GROUP.finds(name, bad, text).fix(login)
         }
         Assessment::Login {
             credential,
@@ -176,7 +187,7 @@ fn of_login(
             let lives = credential.is_some() && expiry.is_none_or(|end| end > now);
             if !lives && *renewal == Renewal::Never {
                 let text = format!("The login in {store} has expired, and can't be renewed.");
-                return GROUP.finds(name, bad, text).run(login);
+                return GROUP.finds(name, bad, text).fix(login);
             }
             let token = expiry.map(|end| token(end, now)).unwrap_or_default();
             let text = format!("There is a login in {store}.{token}");

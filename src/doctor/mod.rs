@@ -81,6 +81,7 @@ pub async fn examine(questions: Questions) -> Report {
     let checks = checks.map(|(group, check)| within(group, check));
     let mut findings = program::examine(&facts);
     findings.extend(join_all(checks).await.concat());
+    program::wait_for_mending(&facts, &mut findings);
     Report::new(findings, &default)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::facts::Facts;
+use super::facts::{Daemon, Facts};
 use super::system::{self, Process};
 use super::{Finding, Group, Verdict, on_a_thread};
 use crate::credentials::StoreFiles;
@@ -37,7 +37,8 @@ enum Role {
 }
 
 fn processes(facts: &Facts) -> Vec<Finding> {
-    let ours = facts.running().map(|answers| answers.hello.pid);
+    let answering = facts.running().map(|answers| answers.hello.pid);
+    let ours = answering.or_else(|| facts.silent());
     let Some(processes) = system::processes() else {
         let text = "This system does not tell which programs run.";
         return vec![GROUP.finds("programs", Verdict::Skip, text)];
@@ -53,7 +54,7 @@ fn processes(facts: &Facts) -> Vec<Finding> {
         let role = role(&process.arguments)
             .filter(|_| reads || !is_of_another_home(&process, facts))
             .or_else(|| reads.then_some(Role::Reader));
-        findings.extend(role.and_then(|role| running(role, &process, ours)));
+        findings.extend(role.and_then(|role| running(role, &process, facts)));
     }
     if findings.is_empty() {
         let text = "No other program that renews this login runs.";
@@ -127,15 +128,21 @@ fn role(arguments: &[String]) -> Option<Role> {
     })
 }
 
-fn running(role: Role, process: &Process, ours: Option<u32>) -> Option<Finding> {
+fn running(role: Role, process: &Process, facts: &Facts) -> Option<Finding> {
     let pid = process.pid;
     match role {
         Role::Daemon => {
-            let text = if ours.is_some() {
-                "A second hermes-proxyd runs beside the one that hermesctl talks to."
-            } else {
-                "A hermes-proxyd runs that hermesctl does not find; it has another \
-                 XDG_RUNTIME_DIR or HOME."
+            let text = match &facts.daemon {
+                Daemon::Mute(_) if facts.silent().is_none() => {
+                    "A hermes-proxyd runs; it may be the one whose control socket does not work."
+                }
+                Daemon::Running(_) | Daemon::Mute(_) => {
+                    "A second hermes-proxyd runs beside the one that has the control socket."
+                }
+                Daemon::NotRunning | Daemon::Nowhere => {
+                    "A hermes-proxyd runs that hermesctl does not find; it has another \
+                     XDG_RUNTIME_DIR or HOME."
+                }
             };
             let finding = GROUP.finds(format!("hermes-proxyd {pid}"), Verdict::Warn, text);
             Some(finding.run(format!("kill {pid}")))

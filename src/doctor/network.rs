@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use super::configuration::correct;
 use super::facts::{Facts, Served, Trust};
 use super::login::distance;
+use super::system::quoted;
 use super::{Finding, Fix, Group, QUESTION, Verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::inspection;
@@ -31,7 +34,7 @@ const HARMFUL: i64 = 300;
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     let mut findings = proxies(&facts);
     for served in &facts.providers {
-        findings.extend(trust(served));
+        findings.extend(trust(served, &facts));
     }
     let targets = targets(facts.clone()).await;
     let names: BTreeSet<_> = targets
@@ -173,13 +176,13 @@ fn carry(facts: &Facts) -> Option<Fix> {
     installed.then(|| Fix::Run("hermesctl service install".to_owned()))
 }
 
-fn trust(served: &Served) -> Option<Finding> {
+fn trust(served: &Served, facts: &Facts) -> Option<Finding> {
     let name = format!("trust of {}", served.name);
     let Trust { file, named_by } = &served.trust;
     match (&served.built, file) {
         (Err(error), Some(file)) => {
             let text = format!("{}.", error.trim_end_matches('.'));
-            let finding = GROUP.finds(name, Verdict::Fail, text);
+            let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
             Some(finding.advice(format!(
                 "{} is named by {named_by}: correct it there.",
                 file.display()
@@ -188,7 +191,9 @@ fn trust(served: &Served) -> Option<Finding> {
         (Err(error), None) => {
             let text = format!("{}.", error.trim_end_matches('.'));
             let finding = GROUP.finds(name, Verdict::Fail, text);
-            Some(finding.run("hermes-proxyd --check"))
+            let file = facts.loaded.as_ref().ok();
+            let file = file.and_then(|loaded| loaded.file.as_deref());
+            Some(finding.fixes(correct(file, 0)))
         }
         (Ok(_), Some(file)) => {
             let text = format!(
@@ -260,7 +265,7 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
         Err(error) => {
             let text = format!("{host} can't be reached{via}: {error}.");
             let finding = GROUP.finds(label, Verdict::Fail, text);
-            (advise(finding, &error, served, &host), None)
+            (advise(finding, &error, served, &address.url), None)
         }
     };
     let name = Url::parse(&address.url).ok()?.host_str()?.to_owned();
@@ -306,8 +311,8 @@ fn judge(label: String, text: &str, seen: &Seen, (served, what): (&Served, &str)
     }
 }
 
-fn advise(finding: Finding, error: &Unreachable, served: &Served, host: &str) -> Finding {
-    let name = &served.name;
+fn advise(finding: Finding, error: &Unreachable, served: &Served, url: &str) -> Finding {
+    let (name, host) = (&served.name, place(url));
     match error {
         Unreachable::Certificate { fault, .. } => match fault {
             CertificateFault::Expired | CertificateFault::NotYetValid => finding
@@ -336,9 +341,22 @@ fn advise(finding: Finding, error: &Unreachable, served: &Served, host: &str) ->
             }
         },
         Unreachable::Connect(_) | Unreachable::Tls(_) | Unreachable::TimedOut(_) => {
-            finding.run(format!("curl -sSI https://{host}"))
+            finding.run(format!("curl -sSI {}", asked(url)))
         }
     }
+}
+
+/// A URL as a shell takes it, without a password and whatever else may be secret in it.
+fn asked(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return place(url);
+    };
+    // Only a URL without a host has no place for them.
+    url.set_username("").ok();
+    url.set_password(None).ok();
+    url.set_query(None);
+    url.set_fragment(None);
+    quoted(Path::new(url.as_str()))
 }
 
 async fn clock(offsets: &[Offset]) -> Finding {
@@ -381,6 +399,25 @@ async fn clock(offsets: &[Offset]) -> Finding {
     match synchronised.success().await {
         Some(text) if text.contains("NTP=no") => finding.run("sudo timedatectl set-ntp true"),
         Some(_) => finding.run("timedatectl timesync-status"),
-        None => finding.advice("Set the machine's clock, or switch its synchronisation on."),
+        None => match SET_CLOCK.filter(|_| !cfg!(target_os = "linux") || is_booted_by_systemd()) {
+            Some(command) => finding.run(command),
+            None => finding.advice("Set the machine's clock, or switch its synchronisation on."),
+        },
     }
+}
+
+/// What sets the clock by the network's.
+const SET_CLOCK: Option<&str> = if cfg!(target_os = "linux") {
+    Some("sudo timedatectl set-ntp true")
+} else if cfg!(target_os = "macos") {
+    Some("sudo sntp -sS time.apple.com")
+} else if cfg!(windows) {
+    Some("w32tm /resync")
+} else {
+    None
+};
+
+/// As `sd_booted(3)` has it.
+fn is_booted_by_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
 }

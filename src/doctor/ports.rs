@@ -22,6 +22,8 @@ const GROUP: Group = Group::Listeners;
 const LIMIT: Duration = Duration::from_secs(3);
 /// A name that nobody has (RFC 2606 §2), as a page that rebinds its own would show it.
 const STRANGER: &str = "rebound.invalid";
+/// How many ports are tried for a free one.
+const PORTS_TRIED: usize = 100;
 /// More than `/health` answers with.
 const LARGEST: u64 = 64 * 1024;
 
@@ -31,7 +33,9 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
         let asked = listeners.map(|listener| living(listener, &facts));
         join_all(asked).await.concat()
     } else {
-        join_all(facts.config.listeners.iter().map(free)).await
+        let silent = facts.silent();
+        let listeners = facts.config.listeners.iter();
+        join_all(listeners.map(|listener| free(listener, silent, &facts))).await
     };
     findings.extend(open_to_all(&facts));
     findings.extend(keys(&facts));
@@ -192,7 +196,7 @@ async fn exchange(
 }
 
 /// A listener that the daemon would open: is its place free?
-async fn free(listener: &Listener) -> Finding {
+async fn free(listener: &Listener, silent: Option<u32>, facts: &Facts) -> Finding {
     let name = listener.address.to_string();
     let taken = match &listener.address {
         ListenAddress::Ip(address) => {
@@ -213,17 +217,46 @@ async fn free(listener: &Listener) -> Finding {
         Target::Tcp(address) => system::port_holder(address.port()),
         Target::Unix(_) => None,
     };
+    if let Some((_, pid)) = &holder
+        && Some(*pid) == silent
+    {
+        let text = format!("The hermes-proxyd that does not answer (process {pid}) has it.");
+        return GROUP
+            .finds(name, Verdict::Fail, text)
+            .fixes(facts.restart());
+    }
     let (who, pid) = match holder {
         Some((name, pid)) => (format!("{name} (process {pid})"), Some(pid)),
         None => ("Another program".to_owned(), None),
     };
-    let text = format!("{who} has it, so hermes-proxyd can't start.");
-    let finding = GROUP.finds(name, Verdict::Fail, text);
-    match pid {
-        Some(pid) => finding.run(format!("kill {pid}")),
-        None => finding.run("ss -ltnp"),
+    let line = pid.and_then(system::command_line);
+    let line = line.map(|line| format!(": {line}")).unwrap_or_default();
+    let text = format!("{who} has it, so hermes-proxyd can't start{line}.");
+    let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+    let finding = match &target {
+        Target::Tcp(address) => finding.advice(format!(
+            "Give hermes-proxyd another port, as `address` under [[listen]] in the configuration or \
+             with `hermesctl proxy start --port {}`; or stop that program yourself, if nobody \
+             needs it.",
+            another(address.port())
+        )),
+        Target::Unix(_) => finding.advice(
+            "Choose another `unix` under [[listen]] in the configuration, or stop that program \
+             yourself, if nobody needs it.",
+        ),
+    };
+    match (pid, &target) {
+        (None, Target::Tcp(_)) => finding.run("ss -ltnp"),
+        (None, Target::Unix(_)) => finding.run("ss -lxp"),
+        (Some(_), _) => finding,
     }
-    .advice("Or choose another `address` under [[listen]] in the configuration.")
+}
+
+/// The next port that is free on this machine now.
+fn another(port: u16) -> u16 {
+    let mut next = (port.saturating_add(1)..=u16::MAX).take(PORTS_TRIED);
+    let free = next.find(|port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.unwrap_or(0)
 }
 
 fn open_to_all(facts: &Facts) -> Vec<Finding> {
@@ -268,7 +301,9 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     let count = of_daemon.or_else(|| count_keys(&file?));
     if count.unwrap_or_default() == 0 {
         let text = "A listener lets in only apps with a client key, and there is none yet.";
-        let finding = GROUP.finds("client keys", Verdict::Fail, text);
+        let finding = GROUP
+            .finds("client keys", Verdict::Fail, text)
+            .stops_start();
         findings.push(finding.run("hermesctl clients add my-app"));
     } else {
         let text = format!("There are {} client keys.", count.unwrap_or_default());
@@ -280,23 +315,25 @@ fn keys(facts: &Facts) -> Vec<Finding> {
 fn key_file(file: &Path) -> Option<Finding> {
     let attributes = system::attributes(file)?;
     let name = file.display().to_string();
+    let is_ours = file.file_name().is_some_and(|name| name == "clients.json");
     if attributes.user != system::our_user() && system::our_user() != 0 {
         let text = format!("It belongs to another user (id {}).", attributes.user);
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let mut finding = GROUP.finds(name, Verdict::Fail, text);
+        finding.stops_start = is_ours;
         let ours = system::our_user();
         return Some(finding.run(format!("sudo chown {ours} {}", quoted(file))));
     }
     if !system::is_open(attributes.mode) {
         return None;
     }
-    let ours = file.file_name().is_some_and(|name| name == "clients.json");
-    let (verdict, then) = if ours {
+    let (verdict, then) = if is_ours {
         (Verdict::Fail, ", and hermes-proxyd does not start with it")
     } else {
         (Verdict::Warn, "")
     };
     let text = format!("Others can read it (mode {:04o}){then}.", attributes.mode);
-    let finding = GROUP.finds(name, verdict, text);
+    let mut finding = GROUP.finds(name, verdict, text);
+    finding.stops_start = is_ours;
     Some(finding.run(format!("chmod 600 {}", quoted(file))))
 }
 

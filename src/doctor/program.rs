@@ -2,7 +2,7 @@
 
 use super::facts::{Answers, Daemon, Facts};
 use super::finding::RUNNING;
-use super::{Finding, Group, Verdict};
+use super::{Finding, Fix, Group, Verdict};
 use crate::control::client::ClientError;
 
 const GROUP: Group = Group::Program;
@@ -29,6 +29,38 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
         ],
         Daemon::Mute(error) => vec![mute(error, facts)],
     }
+}
+
+/// A daemon that does not run can't be started before its obstacles are out of the way: then they
+/// are named in place of the start.
+pub(super) fn wait_for_mending(facts: &Facts, findings: &mut [Finding]) {
+    if !matches!(facts.daemon, Daemon::NotRunning) {
+        return;
+    }
+    let obstacles = findings.iter().filter(|finding| finding.stops_start);
+    let mut obstacles: Vec<_> = obstacles
+        .map(|finding| format!("{}/{}", finding.group.as_str(), finding.name))
+        .collect();
+    obstacles.dedup();
+    let down = findings
+        .iter_mut()
+        .find(|finding| finding.group == GROUP && finding.name == RUNNING);
+    let (Some(down), false) = (down, obstacles.is_empty()) else {
+        return;
+    };
+    down.text = format!(
+        "It is not running, and can't start: {}.",
+        obstacles.join(", ")
+    );
+    let starts = facts.restart().into_iter().filter_map(|fix| match fix {
+        Fix::Run(command) => Some(format!("`{command}`")),
+        Fix::Configure(_) | Fix::Advice(_) => None,
+    });
+    let starts: Vec<_> = starts.collect();
+    down.fix = vec![Fix::Advice(format!(
+        "Mend that first, as it says below; then start it with {}.",
+        starts.join(" and ")
+    ))];
 }
 
 fn running(answers: &Answers) -> Finding {
@@ -81,11 +113,14 @@ fn mute(error: &ClientError, facts: &Facts) -> Finding {
                 format!("hermesctl and the running hermes-proxyd don't understand each other: {message}."),
             )
             .fixes(facts.restart()),
-        ClientError::Timeout { patience } => failed(format!(
-            "It is there, but did not answer within {} s.",
-            patience.as_secs()
-        ))
-        .fixes(facts.restart()),
+        ClientError::Timeout { patience, pid } => {
+            let who = pid.map_or_else(|| "It".to_owned(), |pid| format!("Process {pid}"));
+            failed(format!(
+                "{who} has the control socket, but did not answer within {} s.",
+                patience.as_secs()
+            ))
+            .fixes(facts.restart())
+        }
         ClientError::NotRunning { .. }
         | ClientError::Daemon(_)
         | ClientError::Broken(_)

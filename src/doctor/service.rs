@@ -212,7 +212,7 @@ fn session(facts: &Facts) -> Vec<Finding> {
     let ours = system::our_user();
     if attributes.user != ours && ours != 0 {
         let text = format!("{shown} belongs to another user (id {}).", attributes.user);
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
         return vec![finding.run(format!("ls -ld {}", quoted(&folder)))];
     }
     if system::is_open(attributes.mode) {

@@ -55,6 +55,64 @@ pub(super) fn port_holder(port: u16) -> Option<(String, u32)> {
     Some((process.name, process.pid))
 }
 
+/// What a process of this user's was started with, as far as that can be shown: its program and
+/// the words that are no secret. `None` where the system does not tell.
+pub(super) fn command_line(pid: u32) -> Option<String> {
+    let processes = processes()?;
+    let process = processes.into_iter().find(|process| process.pid == pid)?;
+    Some(shown(&process.arguments))
+}
+
+/// A command line in which whatever may be a secret is `…`, shortened.
+fn shown(arguments: &[String]) -> String {
+    const LONGEST: usize = 120;
+    let mut words: Vec<String> = Vec::new();
+    let mut hide_next = false;
+    for argument in arguments {
+        let option = argument.starts_with('-');
+        let (name, value) = match argument.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (argument.as_str(), None),
+        };
+        let is_private = is_private(name);
+        words.push(match value {
+            _ if words.is_empty() => argument.clone(),
+            _ if hide_next && !option => "…".to_owned(),
+            Some(value) if is_private || looks_secret(value) => format!("{name}=…"),
+            None if looks_secret(argument) => "…".to_owned(),
+            Some(_) | None => argument.clone(),
+        });
+        hide_next = option && value.is_none() && is_private;
+    }
+    let line = words.join(" ");
+    let line = line.replace(char::is_control, " ");
+    if line.chars().count() <= LONGEST {
+        return line;
+    }
+    line.chars().take(LONGEST).chain("…".chars()).collect()
+}
+
+/// Whether a word that follows this one may be a secret.
+fn is_private(name: &str) -> bool {
+    const NAMES: [&str; 7] = ["key", "token", "secret", "pass", "auth", "cred", "header"];
+    let name = name.to_ascii_lowercase();
+    ["-h", "-u"].contains(&name.as_str()) || NAMES.iter().any(|one| name.contains(one))
+}
+
+/// Long letters and digits that are no path, and what stands before the `@` of a URL.
+fn looks_secret(word: &str) -> bool {
+    const LONG: usize = 20;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_+=".contains(c);
+    let mixed = word.contains(|c: char| c.is_ascii_digit())
+        && word.contains(|c: char| c.is_ascii_alphabetic());
+    let is_url = word.contains("://") && word.contains('@');
+    let parts = word.split(['/', '.', ':', ',']);
+    let long = parts
+        .into_iter()
+        .any(|part| part.len() >= LONG && part.chars().all(plain));
+    is_url || (long && mixed)
+}
+
 /// A path as a shell takes it, on one line.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
@@ -79,6 +137,37 @@ pub(super) fn make_writable(folder: &Path) -> String {
 pub(super) fn programs() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_shows_no_secret() {
+        for (line, expected) in [
+            ("python3 -m http.server 8645", "python3 -m http.server 8645"),
+            (
+                "ssh -N -L 8645:localhost:8645 me@host",
+                "ssh -N -L 8645:localhost:8645 me@host",
+            ),
+            ("app --api-key abc --port 1", "app --api-key … --port 1"),
+            ("app --token=abc -p 1", "app --token=… -p 1"),
+            ("curl -H x -u y z", "curl -H … -u … z"),
+            ("app http://me:hidden@host/", "app …"),
+            ("app sk-0123456789abcdefghij", "app …"),
+            ("app --to=sk-0123456789abcdefghij", "app --to=…"),
+            (
+                "/opt/some-long-folder-name-of-1/app a-long-word-of-letters",
+                "/opt/some-long-folder-name-of-1/app a-long-word-of-letters",
+            ),
+        ] {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(shown(&words), expected, "{line}");
+        }
+        assert_eq!(shown(&["a\nb".to_owned()]), "a b");
+        assert_eq!(shown(&["a ".repeat(100)]).chars().count(), 121);
+    }
 }
 
 #[cfg(unix)]

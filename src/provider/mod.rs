@@ -216,6 +216,26 @@ pub enum TokenError {
     },
 }
 
+/// What the user does where there is no credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Logs in with this command; it exists.
+    Run(String),
+    /// Puts a key where it is looked for; a clause, since no command alone does it.
+    Advice(String),
+}
+
+impl Remedy {
+    /// The command, where one helps: for a login of our own, or for the shared one.
+    pub fn command(&self, separate: bool) -> Option<String> {
+        match self {
+            Self::Run(command) if separate => Some(format!("{command} --separate")),
+            Self::Run(command) => Some(command.clone()),
+            Self::Advice(_) => None,
+        }
+    }
+}
+
 /// The contract between a provider and the daemon.
 ///
 /// No method but [`Adapter::renew`] asks the network or the clock. All are quick.
@@ -230,8 +250,8 @@ pub trait Adapter: Debug + Send + Sync {
     /// What is forwarded, relative to `/v1`.
     fn allowed_paths(&self) -> &[AllowedPath];
 
-    /// The command that logs the user in; it exists.
-    fn login_command(&self) -> &str;
+    /// What gives us a credential where there is none.
+    fn remedy(&self) -> Remedy;
 
     /// Where the login is kept.
     fn login_source(&self) -> LoginSource;

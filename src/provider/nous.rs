@@ -20,7 +20,7 @@ use super::probe::Address;
 use super::token_client::{TokenClient, seconds};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Login,
-    LoginSource, Merge, Renewal, TokenError,
+    LoginSource, Merge, Remedy, Renewal, TokenError,
 };
 use crate::clock;
 use crate::config::{AllowedPath, ProviderName};
@@ -245,8 +245,8 @@ impl Adapter for Nous {
         &self.paths
     }
 
-    fn login_command(&self) -> &'static str {
-        "hermesctl auth login nous"
+    fn remedy(&self) -> Remedy {
+        Remedy::Run("hermesctl auth login nous".to_owned())
     }
 
     fn login_source(&self) -> LoginSource {

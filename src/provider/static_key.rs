@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::probe::Address;
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Renewal,
-    TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Remedy,
+    Renewal, TokenError,
 };
 use crate::config::{AllowedPath, KeySource, ProviderName};
 use crate::secret::Secret;
@@ -26,8 +26,8 @@ pub(super) struct StaticKey {
     base_url: BaseUrl,
     paths: Vec<AllowedPath>,
     source: KeySource,
-    /// What sets the key right, for the client's error message.
-    hint: String,
+    /// What sets the key right, as a clause.
+    advice: String,
 }
 
 impl StaticKey {
@@ -51,16 +51,22 @@ impl StaticKey {
             },
         ];
         super::registry::add_paths(&mut paths, extra_paths);
-        let hint = match &source {
-            KeySource::File(file) => format!("put the API key into {}", file.display()),
-            KeySource::Env(variable) => format!("start the daemon with {variable} set"),
+        let advice = match &source {
+            KeySource::File(file) => format!(
+                "put the API key into {}, then run `hermesctl proxy reload`",
+                file.display()
+            ),
+            KeySource::Env(variable) => format!(
+                "restart hermes-proxyd with {variable} in its environment, or name a file with the \
+                 key as `api_key_file` under [providers.{name}]"
+            ),
         };
         Self {
             name,
             base_url,
             paths,
             source,
-            hint,
+            advice,
         }
     }
 
@@ -101,8 +107,8 @@ impl Adapter for StaticKey {
         &self.paths
     }
 
-    fn login_command(&self) -> &str {
-        &self.hint
+    fn remedy(&self) -> Remedy {
+        Remedy::Advice(self.advice.clone())
     }
 
     fn login_source(&self) -> LoginSource {

@@ -78,9 +78,21 @@ async fn refresh(
     config: Option<&Path>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let outcome = ask(config, async |client| client.refresh(choice).await).await?;
+    let (outcome, command) = ask(config, async |client| {
+        let outcome = client.refresh(choice).await?;
+        let mut command = None;
+        if outcome.result == RefreshResult::Rejected {
+            // The daemon knows which of the logins has ended.
+            let status = client.status().await.ok();
+            let providers = status.into_iter().flat_map(|status| status.providers);
+            let mut chosen = providers.filter(|one| one.name == outcome.provider);
+            command = chosen.next().and_then(|one| one.login_command);
+        }
+        Ok((outcome, command))
+    })
+    .await?;
     output.answer(&outcome, |outcome, style| {
-        render::auth::refresh(outcome, &Local, style)
+        render::auth::refresh(outcome, command.as_deref(), &Local, style)
     })?;
     Ok(match outcome.result {
         RefreshResult::Refreshed | RefreshResult::Adopted => Exit::Ok,

@@ -87,8 +87,13 @@ pub(in crate::cli) fn logout(report: &LogoutReport, style: Style) -> String {
     text + &other.unwrap_or_default()
 }
 
-/// What came of a renewal.
-pub(in crate::cli) fn refresh<Z>(outcome: &RefreshOutcome, zone: &Z, style: Style) -> String
+/// What came of a renewal. The command logs in again, where the daemon names one.
+pub(in crate::cli) fn refresh<Z>(
+    outcome: &RefreshOutcome,
+    command: Option<&str>,
+    zone: &Z,
+    style: Style,
+) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -120,12 +125,15 @@ where
     let expiry = outcome.expires_at.map(|at| time(at, zone));
     let expiry = expiry.map(|time| format!("The token in use expires at {time}.\n"));
     let rejected = outcome.result == RefreshResult::Rejected;
-    let hint = rejected.then_some("`hermesctl auth status` names the command that helps.\n");
+    let hint = rejected.then(|| {
+        let command = command.map_or_else(|| format!("hermesctl auth login {provider}"), inline);
+        format!("Log in again with `{command}`.\n")
+    });
     let text = [
         style.paint(tone, &text),
         ended(&detail) + "\n",
         expiry.unwrap_or_default(),
-        hint.unwrap_or_default().to_owned(),
+        hint.unwrap_or_default(),
     ];
     style.prose(&text.concat())
 }

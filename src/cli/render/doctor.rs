@@ -163,6 +163,7 @@ pub(super) mod tests {
             verdict,
             text: text.to_owned(),
             fix: fix.to_vec(),
+            stops_start: false,
         };
         let run = |command: &str| Fix::Run(command.to_owned());
         let findings = vec![

@@ -212,7 +212,8 @@ fn services() -> Vec<Shown> {
 fn logins() -> Vec<Shown> {
     let status = Logins::of(samples::status_with_login());
     let logins = |logins: &Logins, style: Style| auth::logins(logins, &Utc, style);
-    let refresh = |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, &Utc, style);
+    let refresh =
+        |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, None, &Utc, style);
     vec![
         shown("auth status", status, logins),
         shown("auth logout", answer("reply_logout.json"), auth::logout),

@@ -114,7 +114,7 @@ pub(super) fn state(
 
 fn failure(code: i32) -> String {
     if code == 78 {
-        return "the configuration is invalid; `hermes-proxyd --check` tells where".to_owned();
+        return "the configuration is invalid; `hermesctl config check` tells where".to_owned();
     }
     format!("it ended with exit code {code}")
 }
@@ -205,7 +205,7 @@ mod tests {
             None
         );
         let failed = state(file(), false, false, printed(None, Some(78)));
-        assert!(failed.last_failure.unwrap().contains("--check"));
+        assert!(failed.last_failure.unwrap().contains("config check"));
         assert!(failed.enabled);
         assert!(!state(file(), false, true, None).enabled);
         assert!(!state(None, false, false, None).enabled);

@@ -176,7 +176,7 @@ fn failure(result: &str, code: &str) -> Option<String> {
     Some(match (result, code) {
         ("" | "success", _) => return None,
         ("exit-code", "78") => {
-            "the configuration is invalid; `hermes-proxyd --check` tells where".to_owned()
+            "the configuration is invalid; `hermesctl config check` tells where".to_owned()
         }
         ("exit-code", "203") => "its program is not where the unit says; `hermesctl service \
                                  install` writes the unit anew"
@@ -335,7 +335,7 @@ mod tests {
             (None, None, None)
         );
         for (result, code, word) in [
-            ("exit-code", "78", "hermes-proxyd --check"),
+            ("exit-code", "78", "hermesctl config check"),
             ("exit-code", "203", "hermesctl service install"),
             ("exit-code", "1", "exit code 1"),
             ("watchdog", "6", "no sign of life"),

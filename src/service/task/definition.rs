@@ -107,7 +107,7 @@ pub(super) fn failure(result: i64) -> Option<String> {
         0 | RUNNING | NEVER_RAN | TERMINATED => None,
         // As schtasks prints it: with a sign.
         code if code & 0xffff_ffff == CONTROL_C_EXIT => None,
-        78 => Some("the configuration is invalid; `hermes-proxyd --check` tells where".to_owned()),
+        78 => Some("the configuration is invalid; `hermesctl config check` tells where".to_owned()),
         code => Some(format!("it ended with exit code {code}")),
     }
 }
@@ -200,7 +200,7 @@ for path in ['Triggers/LogonTrigger/UserId', 'Principals/Principal/UserId',
         ] {
             assert_eq!(failure(result), None, "{result}");
         }
-        assert!(failure(78).unwrap().contains("hermes-proxyd --check"));
+        assert!(failure(78).unwrap().contains("hermesctl config check"));
         assert!(failure(1).unwrap().contains("exit code 1"));
     }
 }
