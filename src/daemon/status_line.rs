@@ -41,10 +41,11 @@ pub(super) fn line(status: &Status) -> String {
     for other in others {
         if other.state == ProviderState::LoginNeeded {
             let name = &other.name;
-            text += &match &other.login_command {
+            let lack = match &other.login_command {
                 Some(command) => format!("; login needed for {name}: run {command}"),
                 None => format!("; {name} needs its API key: see hermesctl proxy status"),
             };
+            text.push_str(&lack);
         }
     }
     if status.providers.iter().any(|one| one.unsaved) {
