@@ -67,6 +67,21 @@ impl Environment {
         Some(self.home()?.join("Library/Logs/hermes-proxyd.log"))
     }
 
+    /// `hermes-proxyd.log` in the state folder, where the logon task of Windows logs to. `None`
+    /// without a home.
+    pub fn task_log(&self) -> Option<PathBuf> {
+        Some(self.state_dir()?.join("hermes-proxyd.log"))
+    }
+
+    /// Where the service logs to on this system, unless its manager keeps the log itself.
+    pub fn service_log(&self) -> Option<PathBuf> {
+        if cfg!(windows) {
+            self.task_log()
+        } else {
+            self.agent_log()
+        }
+    }
+
     /// `$XDG_CONFIG_HOME/hermes-proxyd/config.toml` (`~/.config` by default; Windows:
     /// `%APPDATA%`). `None` without a home.
     pub fn config_file(&self) -> Option<PathBuf> {

@@ -23,9 +23,10 @@ class HermesProxyd < Formula
   end
 
   service do
-    run [opt_bin/"hermes-proxyd"]
+    run [opt_bin/"hermes-proxyd", "--log-file", var/"log/hermes-proxyd.log"]
     keep_alive crashed: true
     process_type :background
+    # What is said before the log is there.
     error_log_path var/"log/hermes-proxyd.log"
   end
 

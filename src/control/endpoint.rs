@@ -138,8 +138,7 @@ impl Endpoint {
 
 /// The process at the other end, where the system tells.
 pub(super) fn peer(stream: &Stream) -> Option<u32> {
-    let pid = stream.peer_creds().ok()?.pid()?;
-    u32::try_from(pid).ok()
+    platform::peer(stream)
 }
 
 impl Listener {
@@ -263,6 +262,10 @@ mod platform {
         Err(denied("the process at the socket belongs to another user"))
     }
 
+    pub(super) fn peer(stream: &Stream) -> Option<u32> {
+        u32::try_from(stream.peer_creds().ok()?.pid()?).ok()
+    }
+
     fn user(stream: &Stream) -> io::Result<u32> {
         let user = stream.peer_creds()?.euid();
         user.ok_or_else(|| denied("the system doesn't tell whose process the peer is"))
@@ -349,6 +352,10 @@ mod platform {
             return Ok(());
         }
         Err(denied())
+    }
+
+    pub(super) fn peer(stream: &Stream) -> Option<u32> {
+        stream.peer_creds().ok()?.pid()
     }
 
     fn our_user() -> io::Result<String> {

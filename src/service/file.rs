@@ -21,6 +21,14 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, ServiceError> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// The end of a log; nothing where there is none.
+pub(super) fn last_lines(log: &Path) -> Vec<String> {
+    const LINES: usize = 12;
+    let text = read_text(log).ok().flatten().unwrap_or_default();
+    let first = text.lines().count().saturating_sub(LINES);
+    text.lines().skip(first).map(str::to_owned).collect()
+}
+
 /// Writes the file whole, with its folder. Whether that was needed.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<bool, ServiceError> {
     if read(path)?.as_deref() == Some(bytes) {

@@ -24,8 +24,6 @@ const STOP: Duration = Duration::from_secs(170);
 const START: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
-const LAST_LINES: usize = 12;
-
 /// The service as an agent.
 #[derive(Debug)]
 pub(super) struct Launchd {
@@ -244,13 +242,7 @@ impl Steering for Launchd {
     }
 
     async fn last_words(&self) -> Vec<String> {
-        let text = file::read_text(&self.log)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        let first = lines.len().saturating_sub(LAST_LINES);
-        lines.into_iter().skip(first).collect()
+        file::last_lines(&self.log)
     }
 
     fn log_command(&self) -> String {

@@ -46,6 +46,8 @@ pub(super) struct Task {
     user: User,
     /// What the task was made from; it tells whether another one is wanted.
     file: PathBuf,
+    /// Where it logs to: the Task Scheduler keeps no log.
+    log: PathBuf,
 }
 
 impl Task {
@@ -68,6 +70,7 @@ impl Task {
             tools,
             user,
             file: state.join("task.xml"),
+            log: environment.task_log().ok_or(ServiceError::NoHome)?,
         })
     }
 
@@ -186,7 +189,10 @@ impl Steering for Task {
             });
         }
         let program = started(&plan.daemon);
-        let written = file::write(&self.file, &definition::file(&self.user, &program))?;
+        let written = file::write(
+            &self.file,
+            &definition::file(&self.user, &program, &self.log),
+        )?;
         let changed = written || self.defined().await?.is_none();
         if changed {
             let file = self.file.display().to_string();
@@ -240,11 +246,11 @@ impl Steering for Task {
     }
 
     async fn last_words(&self) -> Vec<String> {
-        Vec::new()
+        file::last_lines(&self.log)
     }
 
     fn log_command(&self) -> String {
-        "hermesctl proxy start".to_owned()
+        "hermesctl logs".to_owned()
     }
 }
 
@@ -295,6 +301,20 @@ mod tests {
             "\"PC\",\"t\",\"n\",\"s\",\"l\",\"d\",\"267009\",\"a\"\r\n",
         );
         assert!(!task.install(&plan).await.unwrap().changed);
+        let log = home
+            .path()
+            .join(".local/state/hermes-proxyd/hermes-proxyd.log");
+        let written =
+            std::fs::read(home.path().join(".local/state/hermes-proxyd/task.xml")).unwrap();
+        let units = written
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let written = String::from_utf16(&units.collect::<Vec<_>>()).unwrap();
+        let arguments = format!("<Arguments>--log-file \"{}\"</Arguments>", log.display());
+        assert!(written.contains(&arguments), "{written}");
+        assert_eq!(task.last_words().await, [""; 0]);
+        std::fs::write(&log, "one\ntwo\n").unwrap();
+        assert_eq!(task.last_words().await, ["one", "two"]);
         script.says("tasklist", "INFO: none\r\n");
         assert_eq!(task.state().await.unwrap().running, None);
         script.says("tasklist", "\"hermes-proxyd.exe\",\"42\",\"Console\"\r\n");

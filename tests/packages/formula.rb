@@ -22,7 +22,13 @@ class Service
   def initialize(formula) = @formula = formula
   def opt_bin = @formula.bin
   def var = PREFIX / "var"
-  def run(command) = command.first.executable? || raise("#{command.first} is not there")
+  def run(command)
+    raise "#{command.first} is not there" unless command.first.executable?
+
+    # What launchd writes itself grows for ever.
+    flag, file = command.drop(1)
+    raise "the log is not the program's own" unless flag == "--log-file" && file.to_s.start_with?(var.to_s)
+  end
   def keep_alive(crashed:) = crashed
   def process_type(kind) = %i[background standard interactive].include?(kind) || raise("no type: #{kind}")
   def error_log_path(path) = path

@@ -13,7 +13,7 @@ const FIELDS: &str = "HERMES_";
 
 /// The last lines, and of which kind they are.
 pub(super) async fn last_lines(environment: &Environment) -> String {
-    let file = environment.agent_log();
+    let file = environment.service_log();
     let files = file.iter().flat_map(|file| [older_log(file), file.clone()]);
     let texts: Vec<_> = files
         .filter_map(|file| std::fs::read_to_string(file).ok())

@@ -56,7 +56,7 @@ impl Source {
                 follows: flags.follow,
             }),
             Err(error) if error.is_absence() => {
-                let file = Environment::from_process().agent_log();
+                let file = Environment::from_process().service_log();
                 match file.filter(|file| file.is_file()) {
                     Some(file) => Self::file(&file, LogFile::with_older(&file), flags.follow),
                     None => Err(nowhere()),

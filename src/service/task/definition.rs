@@ -14,16 +14,17 @@ const TERMINATED: i64 = 0x0004_1306;
 const CONTROL_C_EXIT: i64 = 0xC000_013A;
 
 /// The task for one user, in UTF-16 with its mark, as `schtasks` wants it.
-pub(super) fn file(user: &User, program: &Path) -> Vec<u8> {
-    let text = xml(user, program).replace('\n', "\r\n");
+pub(super) fn file(user: &User, program: &Path, log: &Path) -> Vec<u8> {
+    let text = xml(user, program, log).replace('\n', "\r\n");
     let units = std::iter::once(0xfeff).chain(text.encode_utf16());
     units.flat_map(u16::to_le_bytes).collect()
 }
 
 /// The task: at logon, with the user's own rights and desktop, for as long as it takes.
-fn xml(user: &User, program: &Path) -> String {
+fn xml(user: &User, program: &Path, log: &Path) -> String {
     let account = escaped(&user.account());
     let program = escaped(&program.display().to_string());
+    let log = escaped(&log.display().to_string());
     format!(
         r#"<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
@@ -61,6 +62,7 @@ fn xml(user: &User, program: &Path) -> String {
   <Actions Context="Author">
     <Exec>
       <Command>"{program}"</Command>
+      <Arguments>--log-file "{log}"</Arguments>
     </Exec>
   </Actions>
 </Task>
@@ -128,6 +130,7 @@ mod tests {
         let bytes = file(
             &user(),
             Path::new(r"C:\Users\Ann & Bob\bin\hermes-proxyd.exe"),
+            Path::new(r"C:\Users\Ann & Bob\hermes-proxyd.log"),
         );
         assert_eq!(&bytes[..2], [0xff, 0xfe]);
         let python = "
@@ -137,7 +140,7 @@ task = tree.parse(sys.stdin.buffer).getroot()
 for path in ['Triggers/LogonTrigger/UserId', 'Principals/Principal/UserId',
              'Principals/Principal/LogonType', 'Principals/Principal/RunLevel',
              'Settings/ExecutionTimeLimit', 'Settings/DisallowStartIfOnBatteries',
-             'Actions/Exec/Command']:
+             'Actions/Exec/Command', 'Actions/Exec/Arguments']:
     print(task.find('/'.join(space + name for name in path.split('/'))).text)
 ";
         let stored = tempfile::NamedTempFile::new().unwrap();
@@ -162,6 +165,7 @@ for path in ['Triggers/LogonTrigger/UserId', 'Principals/Principal/UserId',
                 "PT0S",
                 "false",
                 r#""C:\Users\Ann & Bob\bin\hermes-proxyd.exe""#,
+                r#"--log-file "C:\Users\Ann & Bob\hermes-proxyd.log""#,
             ],
             "{}",
             String::from_utf8_lossy(&output.stderr)
