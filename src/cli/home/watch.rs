@@ -105,8 +105,8 @@ impl Canvas {
         let style = screen::style();
         let (rows, _) = screen::size().unwrap_or((24, 80));
         let text = render::home::home(home, &Local, style);
-        let now = Local::now().format("%H:%M:%S");
-        let foot = format!("{now} · every {seconds} s · Ctrl-C ends");
+        let now = Local::now().format("%H:%M:%S").to_string();
+        let foot = render::home::foot(&now, seconds);
         write(&frame(&text, &foot, rows, style))
     }
 }
