@@ -59,7 +59,7 @@ fn timeless(home: &Home) -> Value {
     let mut value = serde_json::to_value(home).unwrap_or_default();
     // It is made of all the rest, and may have a relative time in it.
     if home.running
-        && let Some(verdict) = value["verdict"].as_object_mut()
+        && let Some(verdict) = value.get_mut("verdict").and_then(Value::as_object_mut)
     {
         verdict.remove("message");
     }
