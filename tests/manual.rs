@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use common::{World, ctl, program, scratch};
+use common::{World, ctl, fake_program, program, scratch};
 use mock_cloud::Options;
 use serde_json::Value;
 
@@ -322,6 +322,37 @@ async fn a_shell_completes_verbs_apps_providers_and_clients_and_files_where_they
         ("hermesctl auth logout ", &["nous"]),
         ("hermesctl logs --provider ol", &[]),
     ]);
+}
+
+#[test]
+fn a_terminal_is_shown_the_page_and_not_its_source() {
+    if !has("script") || !has("man") {
+        return;
+    }
+    let home = scratch();
+    let shown = |path: &str| {
+        let line = format!("{} man", env!("CARGO_BIN_EXE_hermesctl"));
+        let output = program("script", home.path())
+            .env("PATH", path)
+            .env("MANPAGER", "cat")
+            .env("MANWIDTH", "80")
+            .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .output()
+            .unwrap();
+        plain(&text_of(output))
+    };
+    let page = shown(&std::env::var("PATH").unwrap());
+    assert!(page.contains("see and steer hermes-proxyd"), "{page}");
+    assert!(!page.contains(".SH "), "{page}");
+    // Where man is missing or takes no page from us, there is the source at least.
+    let bin = home.path().join("bin");
+    for man in ["exit 1", "cat > /dev/null; exit 64"] {
+        fake_program(&bin.join("man"), man);
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        assert!(shown(&path).contains(".SH SYNOPSIS"));
+    }
 }
 
 #[test]

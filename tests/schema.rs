@@ -133,3 +133,24 @@ fn what_the_schema_refuses_the_reader_refuses_too() {
         assert!(!reader_takes(text), "the reader takes\n{text}");
     }
 }
+
+/// Whoever reads it, and however wide the terminal is.
+#[test]
+fn the_schema_is_printed_the_same_at_each_width() {
+    let home = scratch();
+    let printed = |columns: &str, flags: &[&str]| {
+        let output = common::program(env!("CARGO_BIN_EXE_hermesctl"), home.path())
+            .env("COLUMNS", columns)
+            .args(["config", "schema"])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let usual = printed("80", &[]);
+    for columns in ["60", "120"] {
+        assert_eq!(printed(columns, &[]), usual, "{columns}");
+        assert_eq!(printed(columns, &["--json"]), usual, "{columns}");
+    }
+}

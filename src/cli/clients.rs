@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::args::{ClientAddFlags, ClientVerb, Clients};
 use super::connection::{Connection, ask};
 use super::output::{Exit, Failure, Output};
-use super::render;
+use super::{render, screen};
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ImportOutcome, ImportedKey, Key,
     NewKey,
@@ -45,7 +45,7 @@ async fn add(
         in_flight: flags.in_flight,
     };
     let new = ask(config, async |daemon| daemon.client_add(client).await).await?;
-    show(&new, "the key", "", output)
+    show(&new, false, output)
 }
 
 async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
@@ -66,26 +66,28 @@ async fn revoke(name: String, config: Option<&Path>, output: &mut Output) -> Res
 async fn rotate(name: String, config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
     let client = ClientChoice { name };
     let new = ask(config, async |daemon| daemon.client_rotate(client).await).await?;
-    let old = " The old one is refused from now on.";
-    show(&new, "the new key", old, output)
+    show(&new, true, output)
 }
 
 /// Shows a key, this once: alone on standard output, and what it is on standard error.
-fn show(new: &NewKey, what: &str, more: &str, output: &mut Output) -> Result<Exit, Failure> {
-    let name = render::inline(&new.client.name);
-    let shown = output.answer(new, |new, _| new.key.expose().to_owned() + "\n");
+fn show(new: &NewKey, is_new: bool, output: &mut Output) -> Result<Exit, Failure> {
+    let shown = output.answer(new, |new, _| key(new));
     shown.map_err(|error| {
+        let name = render::inline(&new.client.name);
         Failure::from(error).with_hint(format!(
             "The key was made and is lost; make another: hermesctl clients rotate {name}"
         ))
     })?;
     if !output.is_json() {
-        let line = format!(
-            "This is {what} of {name}, shown only now: set it as the app's API key.{more}\n"
-        );
+        let line = render::clients::about_key(new, is_new, screen::error_style());
         io::stderr().lock().write_all(line.as_bytes())?;
     }
     Ok(Exit::Ok)
+}
+
+/// A key, alone on its line, so that a script has it.
+pub(super) fn key(new: &NewKey) -> String {
+    new.key.expose().to_owned() + "\n"
 }
 
 async fn import(file: &Path, config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {

@@ -18,6 +18,8 @@ use super::render;
 use source::Source;
 
 pub(super) use entry::Entry;
+#[cfg(test)]
+pub(super) use source::nowhere;
 
 /// So many lines, if nothing else is asked for.
 const USUAL: usize = 50;
@@ -50,7 +52,7 @@ pub(super) async fn logs(flags: Logs, output: &mut Output) -> Result<Exit, Failu
     if last.is_empty() && !flags.follow {
         io::stderr()
             .lock()
-            .write_all(nothing(any, &source).as_bytes())?;
+            .write_all(nothing(any, &source.place()).as_bytes())?;
     }
     for entry in &last {
         show(entry, output)?;
@@ -92,8 +94,8 @@ fn is_meant(entry: &Entry, flags: &Logs) -> bool {
         && (!flags.errors || entry.level <= LogLevel::Warn || entry.failed())
 }
 
-fn nothing(any: bool, source: &Source) -> String {
-    let place = source.place();
+/// Why nothing is shown of this place, which has other lines of ours or has none.
+pub(super) fn nothing(any: bool, place: &str) -> String {
     if any {
         return format!("Nothing in {place} is what was asked for.\n");
     }

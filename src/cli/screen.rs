@@ -22,6 +22,11 @@ pub(super) fn error_style() -> Style {
     }
 }
 
+/// Whether a person reads standard output.
+pub(super) fn is_read_by_a_person() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Rows and columns of standard output, if it is a terminal that can move its cursor.
 pub(super) fn size() -> Option<(usize, usize)> {
     if !io::stdout().is_terminal() || is_simple() {

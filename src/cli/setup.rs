@@ -24,7 +24,7 @@ const LOGIN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// For a setup that ended at its login.
-const AGAIN: &str = "`hermesctl setup` goes on from here.";
+pub(super) const AGAIN: &str = "`hermesctl setup` goes on from here.";
 
 /// The outcome in JSON.
 #[derive(Debug, Serialize)]
@@ -113,7 +113,7 @@ fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Resu
 }
 
 /// What a first run does.
-fn plan(file: &Path, no_service: bool) -> String {
+pub(super) fn plan(file: &Path, no_service: bool) -> String {
     let service = if no_service {
         ""
     } else {
@@ -126,7 +126,7 @@ fn plan(file: &Path, no_service: bool) -> String {
 }
 
 /// Nobody can be asked.
-fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
+pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
     let given = [
         (flags.no_service, " --no-service"),
         (flags.no_browser, " --no-browser"),
@@ -201,7 +201,7 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
 }
 
 /// A login that failed, with the command that goes on from here, and not only with that of the login.
-fn begin_again(failure: Failure) -> Failure {
+pub(super) fn begin_again(failure: Failure) -> Failure {
     let ended = ["login_denied", "login_expired", "login_failed"];
     if ended.iter().any(|code| failure.is(code)) {
         return failure.with_hint(AGAIN);

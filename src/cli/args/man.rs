@@ -9,7 +9,7 @@ use crate::manual::PAGES;
 /// `hermesctl man`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Man {
-    /// The page whose source is printed
+    /// The page: shown in a terminal that has `man`, its source printed into a pipe
     #[arg(value_name = "PAGE", default_value = PAGES[0], value_parser = PAGES)]
     pub(in crate::cli) page: String,
 

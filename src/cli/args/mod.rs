@@ -61,6 +61,10 @@ pub(super) enum Noun {
     Status(StatusFlags),
     /// Make everything ready for apps: configuration, login, service, test request
     Setup(SetupFlags),
+    /// Show how to connect an app, with a key of its own where it needs one
+    Connect(Connect),
+    /// Find out what is wrong, and how to mend it
+    Doctor(DoctorFlags),
     /// Show what hermes-proxyd has logged
     Logs(Logs),
     /// See and steer the proxy
@@ -76,18 +80,14 @@ pub(super) enum Noun {
     /// See, check and begin the configuration, with hermes-proxyd running or not
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Show the versions of hermesctl and of the running hermes-proxyd
+    Version,
     /// Write a file for whoever helps you, without secrets; says first what it contains
     Bugreport(BugReport),
     /// Print what a shell needs to complete hermesctl, or write that of all shells
     Completions(Completions),
-    /// Print a man page's source, or write all pages
+    /// Show a man page, print its source into a pipe, or write all pages
     Man(Man),
-    /// Show how to connect an app, with a key of its own where it needs one
-    Connect(Connect),
-    /// Find out what is wrong, and how to mend it
-    Doctor(DoctorFlags),
-    /// Show the versions of hermesctl and of the running hermes-proxyd
-    Version,
 }
 
 /// The shape as clap has it, for man pages and completions.

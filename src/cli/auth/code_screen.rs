@@ -15,13 +15,13 @@ const GAP: usize = 3;
 
 /// How large a terminal is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
-    pub(super) columns: usize,
-    pub(super) rows: usize,
+pub(in crate::cli) struct Room {
+    pub(in crate::cli) columns: usize,
+    pub(in crate::cli) rows: usize,
 }
 
 /// For a terminal. Leaves a row for the line that tells how it goes.
-pub(super) fn screen(code: &LoginCode, room: Room, style: Style) -> String {
+pub(in crate::cli) fn screen(code: &LoginCode, room: Room, style: Style) -> String {
     let head = head(code);
     let taken: usize = head
         .iter()
@@ -44,7 +44,7 @@ pub(super) fn screen(code: &LoginCode, room: Room, style: Style) -> String {
 }
 
 /// For a pipe: the same in words, the code and the page on lines of their own.
-pub(super) fn plain(code: &LoginCode) -> String {
+pub(in crate::cli) fn plain(code: &LoginCode) -> String {
     let mut text = String::new();
     for (_, line) in head(code) {
         text += &(line + "\n");

@@ -94,8 +94,8 @@ fn tell(end: End, output: &mut Output) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         End::Done(done) => {
-            output.answer(&LoginProgress::Done(done), |done, _| {
-                render::auth::login_done(done, &Local)
+            output.answer(&LoginProgress::Done(done), |done, style| {
+                render::auth::login_done(done, &Local, style)
             })?;
             Ok(Exit::Ok)
         }
@@ -124,7 +124,7 @@ fn show(code: &LoginCode, reader: Reader, output: &mut Output) -> Result<(), Fai
 
 fn cancelled(output: &mut Output) -> Result<Exit, Failure> {
     output.answer(&json!({"cancelled": {}}), |_, _| {
-        "The login was cancelled; nothing has changed.\n".to_owned()
+        render::auth::LOGIN_CANCELLED.to_owned()
     })?;
     Ok(Exit::Interrupted)
 }

@@ -13,6 +13,8 @@ use std::path::Path;
 use chrono::Local;
 use serde::Serialize;
 
+#[cfg(test)]
+pub(super) use code_screen::{Room, plain, screen};
 pub(super) use terminal::agreed;
 
 use super::args::{Auth, AuthVerb, LogoutFlags};

@@ -11,6 +11,8 @@ use crate::config::{self, Setting};
 pub(super) use check::invalid;
 #[cfg(test)]
 pub(super) use place::sample;
+#[cfg(test)]
+pub(super) use show::{Effective, sample as settings_sample};
 pub(super) use {check::Valid, init::Written, init::begin, place::Place};
 
 use super::args::ConfigVerb;

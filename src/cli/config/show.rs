@@ -12,7 +12,7 @@ use super::super::output::{Exit, Failure, Output};
 use super::super::render;
 use super::check;
 use super::place::{Place, talk};
-use crate::config::{self, Config, LogFormat, Overrides, Setting};
+use crate::config::{self, Config, Loaded, LogFormat, Overrides, Setting};
 use crate::control::protocol::CommandLine;
 use crate::paths::Environment;
 
@@ -28,7 +28,7 @@ const VARIABLES: [(&str, &[&str]); 3] = [
 
 /// Every setting with its origin.
 #[derive(Serialize)]
-pub(super) struct Effective {
+pub(in crate::cli) struct Effective {
     file: Option<PathBuf>,
     settings: Vec<Shown>,
     #[serde(skip)]
@@ -68,6 +68,10 @@ pub(super) async fn show(flags: ShowFlags, output: &mut Output) -> Result<Exit, 
 pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
     let env = Environment::from_process();
     let loaded = config::load(place.to_load(), &env).map_err(|error| check::invalid(&error))?;
+    Ok(of(loaded, place))
+}
+
+fn of(loaded: Loaded, place: &Place) -> Effective {
     let written = config::settings(&loaded.config);
     let mut origins = of_file(&written, &loaded.lines, loaded.file.as_deref());
     let daemon = place.daemon.as_ref().filter(|_| !place.was_named());
@@ -95,11 +99,27 @@ pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
     let given = |key: &str| written.iter().any(|setting| setting.place == key);
     let from_env = VARIABLES.iter().filter(|(key, _)| !given(key));
     settings.extend(from_env.filter_map(|(key, variables)| of_environment(key, variables)));
-    Ok(Effective {
+    Effective {
         file: loaded.file,
         settings,
         written,
-    })
+    }
+}
+
+/// Of a file with one key, beside a daemon.
+#[cfg(test)]
+pub(in crate::cli) fn sample() -> Effective {
+    let place = super::place::sample();
+    let env = Environment::from_lookup(|name| (name == "HOME").then(|| "/home/u".into()));
+    let config = config::parse("[limits]\nbody = \"8 MiB\"\n", &place.file, &env).unwrap();
+    let file = Some(place.file.clone());
+    let loaded = Loaded {
+        config,
+        file,
+        lines: BTreeMap::from([("limits.body".to_owned(), 2)]),
+        digest: None,
+    };
+    of(loaded, &place)
 }
 
 /// The values of a file with where they come from.
@@ -181,7 +201,7 @@ impl Effective {
     }
 
     /// The settings as a file; what only the environment says stands in comments.
-    fn text(&self, origins: bool) -> String {
+    pub(in crate::cli) fn text(&self, origins: bool) -> String {
         let origin = |setting: &Setting| {
             let mut shown = self.settings.iter();
             let shown = shown.find(|shown| shown.key == setting.place)?;

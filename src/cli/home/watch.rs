@@ -59,7 +59,7 @@ fn timeless(home: &Home) -> Value {
     let mut value = serde_json::to_value(home).unwrap_or_default();
     // It is made of all the rest, and may have a relative time in it.
     if home.running
-        && let Some(Value::Object(verdict)) = value.get_mut("verdict")
+        && let Some(verdict) = value.get_mut("verdict").and_then(Value::as_object_mut)
     {
         verdict.remove("message");
     }
@@ -105,8 +105,8 @@ impl Canvas {
         let style = screen::style();
         let (rows, _) = screen::size().unwrap_or((24, 80));
         let text = render::home::home(home, &Local, style);
-        let now = Local::now().format("%H:%M:%S");
-        let foot = format!("{now} · every {seconds} s · Ctrl-C ends");
+        let now = Local::now().format("%H:%M:%S").to_string();
+        let foot = render::home::foot(&now, seconds);
         write(&frame(&text, &foot, rows, style))
     }
 }

@@ -195,7 +195,7 @@ fn matches(flags: &Logs) -> Vec<String> {
     terms.join(&"+".to_owned())
 }
 
-fn nowhere() -> Failure {
+pub(in crate::cli) fn nowhere() -> Failure {
     Failure::new("There is no journal here, and no file that a service logs to.")
         .with_code(Exit::Failed, "no_log")
         .with_hint(

@@ -40,8 +40,11 @@ fn separate(separate: bool) -> &'static str {
     if separate { " --separate" } else { "" }
 }
 
+/// A login that was given up.
+pub(in crate::cli) const LOGIN_CANCELLED: &str = "The login was cancelled; nothing has changed.\n";
+
 /// The good end of a login.
-pub(in crate::cli) fn login_done<Z>(progress: &LoginProgress, zone: &Z) -> String
+pub(in crate::cli) fn login_done<Z>(progress: &LoginProgress, zone: &Z, style: Style) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -59,7 +62,7 @@ where
     }
     let end = done.ends_at.map(|at| time(at, zone));
     let end = end.map(|time| format!("The login ends at {time}.\n"));
-    text + &end.unwrap_or_default()
+    style.prose(&(text + &end.unwrap_or_default()))
 }
 
 /// What a logout did.

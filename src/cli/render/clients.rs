@@ -9,7 +9,21 @@ use super::{Clock, Style, Tone, inline, title};
 use crate::cli::human::count;
 use crate::control::protocol::{
     ClientEntry, ClientImportReport, ClientImportResult, ClientRevoked, Clients, ImportOutcome,
+    NewKey,
 };
+
+/// What a key is that was just made, or put in another's place.
+pub(in crate::cli) fn about_key(new: &NewKey, is_new: bool, style: Style) -> String {
+    let (what, more) = if is_new {
+        ("the new key", " The old one is refused from now on.")
+    } else {
+        ("the key", "")
+    };
+    let name = inline(&new.client.name);
+    style.prose(&format!(
+        "This is {what} of {name}, shown only now: set it as the app's API key.{more}"
+    ))
+}
 
 /// All clients.
 pub(in crate::cli) fn list<Z>(clients: &Clients, zone: &Z, style: Style) -> String

@@ -13,6 +13,11 @@ use crate::control::protocol::{
     ClientEntry, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
 };
 
+/// The last line of a screen that is shown again and again.
+pub(in crate::cli) fn foot(now: &str, seconds: u64) -> String {
+    format!("{now} · every {seconds} s · Ctrl-C ends")
+}
+
 /// Where values stand in the head, and below a provider's name.
 const HEAD: usize = 12;
 const BELOW: usize = 14;

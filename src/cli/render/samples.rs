@@ -199,6 +199,19 @@ pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
     }
 }
 
+/// A setup where no service manager is.
+pub(in crate::cli) fn set_up_without_manager() -> SetUp {
+    let error = crate::service::ServiceError::NoManager {
+        reason: "systemd does not run this machine".to_owned(),
+    };
+    let hint = error.hint().unwrap_or_default();
+    let mut set_up = set_up(false);
+    set_up.steps.pop();
+    let line = Line::left("service", "service", format!("{error}. {hint}"));
+    set_up.steps.push(line);
+    set_up
+}
+
 /// A service that runs, or not.
 pub(in crate::cli) fn service(pid: Option<u32>) -> ServiceJson {
     ServiceJson {

@@ -90,11 +90,11 @@ pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
 pub(in crate::cli) fn uninstalled(report: &Uninstalled, style: Style) -> String {
     let mut text: String = report.steps.iter().map(|step| line(step, style)).collect();
     if report.steps.is_empty() {
-        text += "The service was not installed; nothing has changed.\n";
+        text += &style.prose("The service was not installed; nothing has changed.");
     }
-    text += "Your login stays; `hermesctl auth logout` forgets it.\n";
+    text += &style.prose("Your login stays; `hermesctl auth logout` forgets it.");
     for path in &report.kept {
-        let _written = writeln!(text, "{} stays.", inline(path));
+        text += &style.prose(&format!("{} stays.", inline(path)));
     }
     text
 }

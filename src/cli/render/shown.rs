@@ -14,19 +14,21 @@ use serde_json::Value;
 use super::config as render_config;
 use super::samples::{self, answer, golden};
 use super::*;
-use crate::cli::args::Arguments;
-use crate::cli::auth::Logins;
+use crate::cli::args::{Arguments, SetupFlags};
+use crate::cli::auth::{self as login_screens, Logins};
 use crate::cli::bugreport::Planned;
 use crate::cli::config::{self, Valid};
 use crate::cli::connect::{Connected, known};
 use crate::cli::home::Home;
 use crate::cli::logs::Entry;
 use crate::cli::output::Failure;
-use crate::cli::service::{Report, ServiceJson};
-use crate::cli::setup::SetUp;
+use crate::cli::service::{Report, ServiceJson, Uninstalled};
+use crate::cli::setup::{SetUp, begin_again, unconfirmed};
 use crate::cli::version::Versions;
 use crate::control::client::ClientError;
-use crate::control::protocol::{Clients, RefreshOutcome};
+use crate::control::protocol::{
+    Clients, ControlError, ErrorCode, LoginBegun, LoginProgress, NewKey, RefreshOutcome,
+};
 use crate::paths::Environment;
 
 /// One output.
@@ -35,30 +37,31 @@ struct Shown {
     name: &'static str,
     text: Box<dyn Fn(Style) -> String>,
     json: Value,
+    form: Form,
+}
+
+/// What is held of the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// They are broken for the width.
+    Text,
+    /// They stay whole, since a program reads them, or they can't be broken.
+    Whole,
+    /// There is a picture between them, whose colours turn it inside out.
+    Picture,
 }
 
 /// Commands that show nothing here.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("status", "the same as `proxy status`"),
-    ("proxy start", "becomes hermes-proxyd"),
     (
-        "auth login",
-        "its screens are snapshots of their own, by the terminal's size",
-    ),
-    (
-        "config show",
-        "a file in TOML, the same at every width, which tests/config.rs reads again",
+        "proxy start",
+        "becomes hermes-proxyd, which prints nothing on standard output",
     ),
     (
         "config schema",
-        "a JSON schema either way, which tests/schema.rs compares",
+        "a JSON schema either way, which tests/schema.rs compares at each width",
     ),
-    ("service install", "as `service restart`"),
-    ("service uninstall", "as `service restart`"),
-    ("service start", "as `service restart`"),
-    ("service stop", "as `service restart`"),
-    ("clients add", "the key alone, on a line"),
-    ("clients rotate", "the key alone, on a line"),
 ];
 
 fn shown<T: Serialize + 'static>(
@@ -70,6 +73,13 @@ fn shown<T: Serialize + 'static>(
         name,
         json: serde_json::to_value(&data).unwrap(),
         text: Box::new(move |style| render(&data, style)),
+        form: Form::Text,
+    }
+}
+
+impl Shown {
+    fn in_form(self, form: Form) -> Self {
+        Self { form, ..self }
     }
 }
 
@@ -98,6 +108,7 @@ fn all() -> Vec<Shown> {
             lines.collect()
         },
     ));
+    all.push(failed("logs · no log", crate::cli::logs::nowhere()));
     all.push(shown("version", Versions::sample(), version));
     all.push(shown("doctor", doctor::tests::example(), doctor::report));
     all
@@ -121,6 +132,18 @@ fn of_configuration() -> Vec<Shown> {
         shown("config check", valid(Some(file())), render_config::valid),
         shown("config check · no file", valid(None), render_config::valid),
         failed("config check · a mistake", config::invalid(&wrong)),
+        shown(
+            "config show",
+            config::settings_sample(),
+            |all: &config::Effective, _| all.text(false),
+        )
+        .in_form(Form::Whole),
+        shown(
+            "config show · origin",
+            config::settings_sample(),
+            |all: &config::Effective, _| all.text(true),
+        )
+        .in_form(Form::Whole),
         shown("config init", new, render_config::written),
     ]
 }
@@ -138,6 +161,19 @@ fn others() -> Vec<Shown> {
         let lines = set_up.steps.iter().map(|one| service::line(one, style));
         lines.collect::<String>() + &setup::outcome(set_up, style)
     };
+    let denied = ClientError::Daemon(ControlError {
+        code: ErrorCode::LoginDenied,
+        message: "The login was denied in the browser.".to_owned(),
+        hint: Some("hermesctl auth login nous".to_owned()),
+    });
+    let denied = Failure::from(denied);
+    let flags = SetupFlags {
+        yes: false,
+        no_service: false,
+        no_browser: true,
+    };
+    let file = PathBuf::from("/home/u/.config/hermes-proxyd/config.toml");
+    let plan = crate::cli::setup::plan(&file, false);
     let made = |name: &str| Written {
         files: vec![PathBuf::from("out").join(name)],
     };
@@ -147,6 +183,13 @@ fn others() -> Vec<Shown> {
         shown("connect · an app", samples::connected(), snippet),
         shown("setup", samples::set_up(true), all_set),
         shown("setup · no service", samples::set_up(false), all_set),
+        shown(
+            "setup · no manager",
+            samples::set_up_without_manager(),
+            all_set,
+        ),
+        failed("setup · login denied", begin_again(denied)),
+        failed("setup · nobody to ask", unconfirmed(&plan, &flags)),
         shown("completions", made("bash/hermesctl"), files),
         shown("man", made("hermesctl.1"), files),
     ]
@@ -167,12 +210,21 @@ fn home_screens() -> Vec<Shown> {
     let stopped = Home::of(None, None).beside(Some(samples::service(None)));
     vec![
         shown("proxy status", well, home),
+        shown("proxy status · watch", watched(), |home: &Home, style| {
+            let foot = style.paint(Tone::Label, &home::foot("20:31:00", 2));
+            home::home(home, &Utc, style) + "\n" + &foot
+        }),
         shown("proxy status · one login is missing", missing, home),
         shown("proxy status · trouble", trouble, home),
         shown("proxy status · requests fail", failing, home),
         shown("proxy status · not running", Home::of(None, None), home),
         shown("proxy status · service stopped", stopped, home),
     ]
+}
+
+/// A screen that is shown again and again.
+fn watched() -> Home {
+    Home::of(Some(samples::status_with_login()), None)
 }
 
 fn proxies() -> Vec<Shown> {
@@ -187,14 +239,44 @@ fn proxies() -> Vec<Shown> {
 
 fn services() -> Vec<Shown> {
     let runs = samples::service(Some(4242));
-    let report = Report {
-        steps: vec![service::Line::done_unless(
-            false,
-            "restart",
-            "restart the service",
-        )],
-        service: samples::service(Some(4242)),
+    let done = |lines: Vec<service::Line>, pid| Report {
+        steps: lines,
+        service: samples::service(pid),
     };
+    let line = |step, what| service::Line::done_unless(false, step, what);
+    let already = |step, what| service::Line::done_unless(true, step, what);
+    let unit = "unit /home/u/.config/systemd/user/hermes-proxyd.service";
+    let linger = "it needs an administrator: `sudo loginctl enable-linger 1000`";
+    let installed = vec![
+        line("definition", unit),
+        already("enable", "start hermes-proxyd.service at login"),
+        service::Line::left(
+            "linger",
+            "start at boot, run on after logout (linger)",
+            linger,
+        ),
+        line("start", "start the service: process 4242, ready"),
+    ];
+    let uninstalled = Uninstalled {
+        steps: vec![
+            line(
+                "stop",
+                "stop hermes-proxyd.service, don't start it any more",
+            ),
+            line(
+                "remove",
+                "remove /home/u/.config/systemd/user/hermes-proxyd.service",
+            ),
+        ],
+        kept: vec!["/home/u/.config/hermes-proxyd/config.toml".to_owned()],
+    };
+    let nothing = Uninstalled {
+        steps: Vec::new(),
+        kept: Vec::new(),
+    };
+    let start = done(vec![line("start", "start the service")], Some(4242));
+    let stop = done(vec![already("stop", "stop the service")], None);
+    let restart = done(vec![line("restart", "restart the service")], Some(4242));
     let stopped = samples::service(None);
     let absent = ServiceJson {
         installed: false,
@@ -205,16 +287,51 @@ fn services() -> Vec<Shown> {
         shown("service status", runs, service::status),
         shown("service status · stopped", stopped, service::status),
         shown("service status · not installed", absent, service::status),
-        shown("service restart", report, service::report),
+        shown(
+            "service install",
+            done(installed, Some(4242)),
+            service::report,
+        ),
+        shown("service uninstall", uninstalled, service::uninstalled),
+        shown("service uninstall · none", nothing, service::uninstalled),
+        shown("service start", start, service::report),
+        shown("service stop", stop, service::report),
+        shown("service restart", restart, service::report),
     ]
 }
 
 fn logins() -> Vec<Shown> {
     let status = Logins::of(samples::status_with_login());
     let logins = |logins: &Logins, style: Style| auth::logins(logins, &Utc, style);
-    let refresh =
-        |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, None, &Utc, style);
+    let refresh = |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, None, &Utc, style);
+    let begun = |name| answer::<LoginBegun>(name);
+    let code = begun("reply_login_code.json");
+    let screen = |begun: &LoginBegun, style: Style| {
+        let LoginBegun::Code(code) = begun else {
+            return String::new();
+        };
+        let columns = style.columns();
+        let room = login_screens::Room { columns, rows: 24 };
+        login_screens::screen(code, room, style)
+    };
+    let piped = |begun: &LoginBegun, _| match begun {
+        LoginBegun::Code(code) => login_screens::plain(code),
+        LoginBegun::Existing(_) => String::new(),
+    };
+    let done = |done: &LoginProgress, style: Style| auth::login_done(done, &Utc, style);
+    let cancelled = serde_json::json!({"cancelled": {}});
     vec![
+        shown("auth login", code.clone(), screen).in_form(Form::Picture),
+        shown("auth login · in a pipe", code, piped).in_form(Form::Whole),
+        shown(
+            "auth login · existing",
+            begun("reply_login_existing.json"),
+            auth::login_begun,
+        ),
+        shown("auth login · done", answer("reply_login_done.json"), done),
+        shown("auth login · cancelled", cancelled, |_, _| {
+            auth::LOGIN_CANCELLED.to_owned()
+        }),
         shown("auth status", status, logins),
         shown("auth logout", answer("reply_logout.json"), auth::logout),
         shown("auth refresh", answer("reply_refresh.json"), refresh),
@@ -227,7 +344,16 @@ fn clients_shown() -> Vec<Shown> {
         answer("reply_client_revoked.json"),
         answer("reply_client_import.json"),
     );
+    let new = || answer::<NewKey>("reply_client_new_key.json");
+    let added = |new: &NewKey, style: Style| {
+        crate::cli::clients::key(new) + &clients::about_key(new, false, style)
+    };
+    let rotated = |new: &NewKey, style: Style| {
+        crate::cli::clients::key(new) + &clients::about_key(new, true, style)
+    };
     vec![
+        shown("clients add", new(), added),
+        shown("clients rotate", new(), rotated),
         shown("clients list", answer("reply_clients.json"), list),
         shown("clients revoke", revoked, clients::revoked),
         shown("clients import", imported, clients::imported),
@@ -240,6 +366,7 @@ fn failed(name: &'static str, failure: Failure) -> Shown {
         name,
         json: failure.to_json(),
         text: Box::new(move |style| failure.to_text(style)),
+        form: Form::Text,
     }
 }
 
@@ -253,7 +380,7 @@ fn every_output_is_as_it_was() {
         let name = one.name.replace(" · ", "__").replace(' ', "_");
         let json = serde_json::to_string_pretty(&one.json).unwrap() + "\n";
         for (file, text) in [
-            (format!("{name}.txt"), pages(&*one.text)),
+            (format!("{name}.txt"), pages(&*one.text, one.form)),
             (format!("{name}.json"), json),
         ] {
             let path = folder.join(&file);
@@ -279,17 +406,29 @@ fn every_output_is_as_it_was() {
 }
 
 /// One output at three widths, plain and coloured.
-fn pages(text: &dyn Fn(Style) -> String) -> String {
+fn pages(text: &dyn Fn(Style) -> String, form: Form) -> String {
     let mut pages = String::new();
     for columns in [60, 80, 120] {
         let plain = text(Style::PLAIN.in_columns(columns));
         let coloured = text(Style::COLOURED.in_columns(columns));
-        assert_eq!(without_colours(&coloured), plain, "colours change the text");
+        let as_text = |page: &str| {
+            let page = without_colours(page);
+            if form != Form::Picture {
+                return page;
+            }
+            let lines = page.lines().map(|line| line.replace(['█', '▀', '▄'], " "));
+            lines.map(|line| line.trim().to_owned() + "\n").collect()
+        };
+        assert_eq!(
+            as_text(&coloured),
+            as_text(&plain),
+            "colours change the text"
+        );
         assert!(!plain.contains('\u{1b}'), "colours where none are wanted");
         for line in plain.lines() {
             let fits = visible(line) <= columns;
             assert!(
-                fits || is_one_piece(line) || is_logged(line),
+                fits || form == Form::Whole || is_one_piece(line) || is_logged(line),
                 "too long: {line}"
             );
         }
@@ -317,6 +456,58 @@ fn without_colours(text: &str) -> String {
     let first = pieces.next().unwrap_or_default().to_owned();
     let rest = pieces.map(|piece| piece.split_once('m').map_or(piece, |(_, rest)| rest));
     first + &rest.collect::<String>()
+}
+
+/// What `--help` says of each command: `tests/golden/cli/help/NAME.txt`.
+#[test]
+fn every_help_is_as_it_was() {
+    let folder = golden("cli", "help");
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut root = Arguments::command();
+    root.build();
+    let mut known = Vec::new();
+    let mut changed = Vec::new();
+    each(&root, "hermesctl", &mut |name, command| {
+        let help = |style: Style| {
+            let mut command = command.clone().term_width(style.columns());
+            let help = command.render_long_help();
+            if style.is_coloured() {
+                help.ansi().to_string()
+            } else {
+                help.to_string()
+            }
+        };
+        let file = format!("{}.txt", name.replace(' ', "_"));
+        let text = pages(&help, Form::Text);
+        let path = folder.join(&file);
+        if update {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        if std::fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            changed.push(file.clone());
+        }
+        known.push(file);
+    });
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains(&name), "{name} is no command's any more");
+    }
+    assert!(known.len() > 30, "{known:?}");
+    assert!(
+        changed.is_empty(),
+        "UPDATE_GOLDEN=1 takes these over: {changed:?}"
+    );
+}
+
+/// The command and all below it.
+fn each(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&str, &clap::Command)) {
+    visit(path, command);
+    for verb in command.get_subcommands() {
+        if verb.get_name() != "help" {
+            each(verb, &format!("{path} {}", verb.get_name()), visit);
+        }
+    }
 }
 
 #[test]
