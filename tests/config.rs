@@ -145,6 +145,20 @@ fn every_mistake_is_told_and_the_end_is_78() {
     let output = ctl(home.path(), &["config", "check", other.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     assert!(err(&output).contains("/nowhere.pem"), "{output:?}");
+    // A daemon would not start with it before there is a key.
+    std::fs::write(&other, "[[listen]]\naddress = \"docker0:8645\"\n").unwrap();
+    let check = || ctl(home.path(), &["config", "check", other.to_str().unwrap()]);
+    let output = check();
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(err(&output).contains("hermesctl clients add NAME"));
+    let output = ctl(
+        home.path(),
+        &["config", "check", other.to_str().unwrap(), "--json"],
+    );
+    assert_eq!(json(&output)["valid"], false, "{output:?}");
+    write(home.path(), "");
+    assert!(ctl(home.path(), &["clients", "add", "x"]).status.success());
+    assert_eq!(check().status.code(), Some(0));
     for verb in ["show", "check"] {
         let output = ctl(home.path(), &["config", verb, "/nowhere.toml"]);
         assert_eq!(output.status.code(), Some(78), "{output:?}");

@@ -79,7 +79,7 @@ async fn on_this_machine_every_apps_files_work_without_a_key() {
     assert!(apps.len() >= 14, "{apps:?}");
     let mut all = Vec::new();
     for app in &apps {
-        let told = told(&world, &[app]);
+        let told = told(&world, &[app, "--from", "bare"]);
         assert_eq!(told["base_url"], daemon.base.as_str());
         assert_eq!(told["key"], Value::Null);
         assert_eq!(told["model"], "Hermes-4-405B");
@@ -159,7 +159,10 @@ async fn another_provider_has_its_path_and_its_models() {
     let mut command = world.command(&[]);
     command.env("OTHER_KEY", world.login.access_token.as_str());
     let daemon = Daemon::start(command, world.home.path());
-    let told = told(&world, &["karakeep", "--provider", "other"]);
+    let told = told(
+        &world,
+        &["karakeep", "--from", "bare", "--provider", "other"],
+    );
     let expected = format!("{}/other/v1", daemon.origin());
     assert_eq!(told["base_url"], expected.as_str());
     assert_usable(&[told], None);
@@ -173,7 +176,10 @@ async fn another_provider_has_its_path_and_its_models() {
 #[test]
 fn without_a_daemon_the_configuration_tells_and_models_are_left_open() {
     let home = scratch();
-    let output = ctl(home.path(), &["connect", "karakeep", "--json"]);
+    let output = ctl(
+        home.path(),
+        &["connect", "karakeep", "--from", "bare", "--json"],
+    );
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(told["base_url"], "http://127.0.0.1:8645/v1");
     let text = told["files"][0]["text"].as_str().unwrap();
@@ -198,7 +204,10 @@ fn without_a_daemon_the_configuration_tells_and_models_are_left_open() {
         &["connect", "n8n", "--from", "docker", "--json"],
     );
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["ready"], true, "{told:#}");
+    // Nothing is to be added any more, and nobody listens: whoever has the port is somebody else.
+    assert_eq!(told["ready"], false, "{told:#}");
+    assert_eq!(lines_of(&told), None, "{told:#}");
+    assert!(notes(&told).contains("Start it: hermesctl proxy start"));
 
     // The talk goes beside the data.
     let output = ctl(home.path(), &["connect", "aider", "--model", "m"]);
@@ -287,4 +296,129 @@ fn an_address_is_taken_as_it_is_meant_and_nothing_that_a_shell_would_act_on() {
     assert_eq!(unknown.status.code(), Some(2));
     let said = String::from_utf8(unknown.stderr).unwrap();
     assert!(said.contains("similar value exists: 'karakeep'"), "{said}");
+}
+
+fn lines_of(told: &Value) -> Option<&str> {
+    let files = told["files"].as_array().unwrap();
+    let file = files.iter().find(|file| file["name"] == "config.toml");
+    file.map(|file| file["text"].as_str().unwrap())
+}
+
+/// Whatever wrote the file, with the lines that are printed behind it it is one to start with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_that_are_to_be_added_fit_every_file_that_was_written() {
+    let world = World::new(Options::default()).await;
+    let file = world.home.path().join(".config/hermes-proxyd/config.toml");
+    for written in [
+        &[][..],
+        &["config", "init"],
+        &["config", "init", "--full"],
+        &["setup", "--yes", "--no-service"],
+    ] {
+        for (from, address) in [
+            (&["--from", "docker"][..], "docker0:8645"),
+            (&["--from", "docker", "--socket"], "apps/proxy.sock"),
+            (&["--from", "podman", "--socket"], "apps/proxy.sock"),
+        ] {
+            let case = format!("{written:?} {from:?}");
+            std::fs::remove_file(&file).ok();
+            if !written.is_empty() {
+                assert!(world.ctl(written).status.success(), "{case}");
+            }
+            let told = told(&world, &[&["karakeep"], from].concat());
+            let mut text = std::fs::read_to_string(&file).unwrap_or_default();
+            text += lines_of(&told).unwrap();
+            world.write_config(&text);
+            let output = world.ctl(&["config", "check"]);
+            assert_eq!(output.status.code(), Some(0), "{case}: {output:?}\n{text}");
+            let shown = String::from_utf8(world.ctl(&["config", "show"]).stdout).unwrap();
+            assert_eq!(shown.matches("[[listen]]").count(), 2, "{case}: {shown}");
+            for door in ["\"127.0.0.1:8645\"", address] {
+                assert!(shown.contains(door), "{case}: {shown}");
+            }
+        }
+    }
+}
+
+/// A running daemon has its listeners from its start: lines that were added since are not told again.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_were_added_wait_for_a_restart() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[[listen]]\n", &[]);
+    let args = ["karakeep", "--from", "docker"];
+    let before = told(&world, &args);
+    let lines = lines_of(&before).unwrap();
+    assert_eq!(before["ready"], false);
+    let restart = format!("kill {}, then: hermesctl proxy start", daemon.pid());
+    assert!(notes(&before).contains(&restart), "{before:#}");
+    world.write_config(&format!("[[listen]]\n{lines}"));
+    let after = told(&world, &args);
+    assert_eq!(lines_of(&after), None, "{after:#}");
+    assert_eq!(after["ready"], false);
+    assert!(notes(&after).contains(&restart), "{after:#}");
+    // The same is said by who checks the file.
+    let output = world.ctl(&["config", "check"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&restart), "{said}");
+    assert!(!said.contains("reload"), "{said}");
+}
+
+/// An engine is known by its program; a running one of another kind would go before it.
+#[test]
+fn without_a_place_an_app_of_containers_is_told_first_which_it_is_for() {
+    let home = scratch();
+    common::fake_program(&home.path().join("bin/docker"), "exit 1");
+    let run = |args: &[&str]| {
+        let path = std::env::var("PATH").unwrap();
+        let path = format!("{}:{path}", home.path().join("bin").display());
+        let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), home.path());
+        let command = command.env("PATH", path).args(["connect", "--no-key"]);
+        command.args(args).output().unwrap()
+    };
+    let output = run(&["karakeep"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let first = said.lines().next().unwrap();
+    assert!(first.contains("Karakeep in a container of "), "{said}");
+    assert!(
+        first.contains("`hermesctl connect karakeep --from bare`"),
+        "{said}"
+    );
+    let took_effect = said.find(" compose up -d").unwrap();
+    assert!(took_effect < said.find("Tags then come").unwrap(), "{said}");
+    let files = String::from_utf8(output.stdout).unwrap();
+    assert!(files.contains("# compose.override.yaml"), "{files}");
+
+    let output = run(&["karakeep", "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_ne!(told["from"], "bare");
+    assert_eq!(told["notes"][0], first);
+
+    let output = run(&["openai"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let question = "This is for the app on this machine without a container.";
+    assert!(said.starts_with(question), "{said}");
+    assert!(!said.contains("Any other app runs"), "{said}");
+    for args in [&["aider"][..], &["karakeep", "--from", "bare"]] {
+        let said = String::from_utf8(run(args).stderr).unwrap();
+        assert!(!said.contains("container"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_not_known_leads_to_the_one_that_was_meant() {
+    let world = World::new(Options::default()).await;
+    let _daemon = world.daemon();
+    let told = told(&world, &["aider", "--model", "Hermes-4-406B"]);
+    assert_eq!(told["model"], "Hermes-4-406B");
+    let said = notes(&told);
+    assert!(said.contains("Did you mean Hermes-4-405B?"), "{said}");
+    for line in [
+        &["connect", "aider", "--provider", "nuos"][..],
+        &["auth", "login", "nuos"],
+    ] {
+        let output = world.ctl(line);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("Did you mean \"nous\"?"), "{said}");
+    }
 }

@@ -62,7 +62,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "control", "doctor", "manual", "paths", "service", "tools",
+            "config",
+            "containers",
+            "control",
+            "doctor",
+            "manual",
+            "paths",
+            "service",
+            "tools",
         ],
     ),
 ];
@@ -155,6 +162,7 @@ const PURE: &[&str] = &[
     "cli/render/page.rs",
     "cli/connect/apps.rs",
     "cli/connect/fill.rs",
+    "cli/connect/place.rs",
     "cli/connect/way.rs",
     "cli/render/doctor.rs",
     "clients/document.rs",

@@ -77,7 +77,7 @@ impl fmt::Display for Problem {
 }
 
 /// The candidate that `text` is most likely a slip of, if one is near.
-pub(super) fn did_you_mean<'c>(
+pub(crate) fn did_you_mean<'c>(
     text: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<String> {

@@ -26,6 +26,14 @@ pub struct Loaded {
     pub digest: Option<String>,
 }
 
+impl Loaded {
+    /// Whether the file has a `[[listen]]`. Without one the default listener is there by itself, and
+    /// has to be written down beside the first one that is added.
+    pub fn names_listeners(&self) -> bool {
+        self.lines.contains_key("listen")
+    }
+}
+
 /// Reads the file at `path`, which must exist, or without a path the one at
 /// [`Environment::config_file`], which need not.
 ///

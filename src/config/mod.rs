@@ -32,6 +32,7 @@ use hyper::header::HeaderName;
 use url::Url;
 
 pub use self::diff::{Diff, diff};
+pub(crate) use self::error::did_you_mean;
 pub use self::error::{ConfigError, Problem};
 pub use self::file::parse;
 pub use self::listen::{Auth, ListenAddress, Listener};

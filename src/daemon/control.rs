@@ -13,7 +13,7 @@ use super::fleet::Report;
 use super::logins::{self, Logins};
 use crate::clients::Registry;
 use crate::clock::Clock;
-use crate::config::{ListenAddress, ProviderName};
+use crate::config::{self, ListenAddress, ProviderName};
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
     ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
@@ -176,8 +176,11 @@ impl Answers {
                 .collect();
             let name: String = name.chars().take(40).collect();
             let message = format!("No provider {name:?} is configured.");
-            ControlError::new(ErrorCode::UnknownProvider, message)
-                .with_hint(format!("The providers are: {}", known.join(", ")))
+            let hint = format!("The providers are: {}", known.join(", "));
+            let meant = config::did_you_mean(&name, known.iter().copied());
+            let meant = meant.map(|near| format!("Did you mean {near:?}? "));
+            let hint = meant.unwrap_or_default() + &hint;
+            ControlError::new(ErrorCode::UnknownProvider, message).with_hint(hint)
         })
     }
 }

@@ -182,7 +182,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result
     );
     fleet.reconcile(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
-    check_keys(&bound, &clients)?;
+    check_keys(bound.iter().map(Bound::setting), &clients)?;
 
     let service = stops.service(gateway.clone(), config.limits.connections);
     let ports: Vec<Port> = bound
@@ -255,11 +255,15 @@ fn command_line(overrides: &Overrides) -> CommandLine {
     }
 }
 
-/// Builds all that the configuration names, and starts nothing.
+/// Builds all that the configuration names, looks whether there are the client keys that it asks for,
+/// and starts nothing.
 pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> {
     let files = store_files(&origin.environment, &loaded.config)?;
-    let fleet = Fleet::new(files, Arc::new(SystemClock), Initiative::Waits, None);
-    Ok(fleet.check(&loaded.config)?)
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clients = Registry::open(clients::file(&files), clock.clone())?;
+    let fleet = Fleet::new(files, clock, Initiative::Waits, None);
+    fleet.check(&loaded.config)?;
+    check_keys(loaded.config.listeners.iter(), &clients)
 }
 
 pub(super) fn store_files(
@@ -294,11 +298,13 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
 }
 
 /// A listener that wants keys would refuse everybody if there are none.
-fn check_keys(bound: &[Bound], clients: &Registry) -> Result<(), StartError> {
-    let mut locked = bound.iter().filter(|bound| bound.setting().needs_key());
-    match locked.next() {
+fn check_keys<'l>(
+    mut listeners: impl Iterator<Item = &'l config::Listener>,
+    clients: &Registry,
+) -> Result<(), StartError> {
+    match listeners.find(|listener| listener.needs_key()) {
         Some(listener) if clients.is_empty() => Err(StartError::NoKeys {
-            address: listener.setting().address.clone(),
+            address: listener.address.clone(),
         }),
         Some(_) | None => Ok(()),
     }

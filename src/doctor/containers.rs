@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::system;
 use super::{Finding, Fix, Group, Verdict, on_a_thread};
-use crate::config::{DEFAULT_PORT, ListenAddress, Listener};
+use crate::config::{self, DEFAULT_PORT, ListenAddress, Listener};
 use crate::containers::{
     self, EngineState, Machine, Place, PlaceAddress, Reach, Step, Surroundings, Way, WayKind,
 };
 use crate::control::protocol::ListenerStatus;
+use crate::paths::Environment;
 
 const GROUP: Group = Group::Containers;
 
@@ -19,7 +20,7 @@ pub(super) async fn examine(facts: Arc<Facts>, detail: bool) -> Vec<Finding> {
 }
 
 fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
-    let surroundings = containers::look(&machine(facts));
+    let surroundings = surroundings(&facts.environment);
     let places = places(facts);
     let ways = containers::ways(&places, &surroundings, (port(&places), is_bare(facts)));
     if detail {
@@ -34,14 +35,15 @@ fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
     vec![summary(&surroundings, &ways)]
 }
 
-fn machine(facts: &Facts) -> Machine {
-    Machine {
+/// The engines of this machine, and their networks.
+pub fn surroundings(environment: &Environment) -> Surroundings {
+    containers::look(&Machine {
         root: "/".into(),
         home: std::env::home_dir(),
-        runtime: facts.environment.runtime_base(),
+        runtime: environment.runtime_base(),
         programs: system::programs(),
         is_root: system::our_user() == 0,
-    }
+    })
 }
 
 /// Where the running daemon listens, else where it would.
@@ -108,16 +110,8 @@ fn port(places: &[Place]) -> u16 {
 
 /// Whether the file has no listener, so that the default one is in force.
 fn is_bare(facts: &Facts) -> bool {
-    let file = facts
-        .loaded
-        .as_ref()
-        .ok()
-        .and_then(|loaded| loaded.file.as_ref());
-    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
-    let text = text.unwrap_or_default();
-    !text
-        .lines()
-        .any(|line| line.replace(' ', "").starts_with("[[listen]]"))
+    let loaded = facts.loaded.as_ref();
+    !loaded.is_ok_and(config::Loaded::names_listeners)
 }
 
 fn engines(surroundings: &Surroundings) -> Vec<Finding> {

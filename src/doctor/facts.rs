@@ -171,12 +171,11 @@ impl Facts {
 
     /// What makes the daemon run, with a changed configuration or another environment.
     pub(super) fn restart(&self) -> Vec<Fix> {
-        let run = |command: &str| Fix::Run(command.to_owned());
         let pid = self.running().map(|answers| answers.hello.pid);
-        let of_service = self.installed().map(|state| state.running);
+        let installed = self.installed();
         if let Some(pid) = self.silent() {
-            let by_service = of_service.flatten().is_some_and(|one| one.pid == pid);
-            return if by_service {
+            let of_service = installed.and_then(|state| state.running.as_ref());
+            return if of_service.is_some_and(|one| one.pid == pid) {
                 vec![run("hermesctl service restart")]
             } else {
                 vec![
@@ -187,15 +186,30 @@ impl Facts {
                 ]
             };
         }
-        match (of_service, pid) {
-            (Some(Some(_)), _) => vec![run("hermesctl service restart")],
-            (Some(None), None) => vec![run("hermesctl service start")],
-            (Some(None) | None, Some(pid)) => {
-                vec![run(&format!("kill {pid}")), run("hermesctl proxy start")]
-            }
-            (None, None) => vec![run("hermesctl proxy start")],
-        }
+        let commands = commands_to_restart(installed, pid);
+        commands.into_iter().map(Fix::Run).collect()
     }
+}
+
+/// What makes the daemon run anew: the one that runs as `pid`, or the service that is installed.
+fn commands_to_restart(installed: Option<&State>, pid: Option<u32>) -> Vec<String> {
+    let run = str::to_owned;
+    match (installed.map(|state| state.running), pid) {
+        (Some(Some(_)), _) => vec![run("hermesctl service restart")],
+        (Some(None), None) => vec![run("hermesctl service start")],
+        (Some(None) | None, Some(pid)) => {
+            vec![format!("kill {pid}"), run("hermesctl proxy start")]
+        }
+        (None, None) => vec![run("hermesctl proxy start")],
+    }
+}
+
+/// The commands that make the daemon run anew here; `pid` is that of the one that runs.
+pub async fn restart(environment: &Environment, pid: Option<u32>) -> Vec<String> {
+    let state = timeout(MANAGER_PATIENCE, service::state(environment)).await;
+    let state = state.ok().and_then(Result::ok);
+    let installed = state.filter(|state| state.file.is_some());
+    commands_to_restart(installed.as_ref(), pid)
 }
 
 async fn ask(endpoint: &Endpoint) -> Daemon {

@@ -29,7 +29,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+pub use self::containers::surroundings;
 use self::facts::Facts;
+pub use self::facts::restart;
 pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
 
 /// No group may take longer: what hangs here would hang the daemon too, and is told.

@@ -11,10 +11,10 @@ const HEAD: &str = "\
 
 - `hermesctl config path` says which file is read, usually `~/.config/hermes-proxyd/config.toml`.
 - `hermesctl config init` writes one to begin with, `hermesctl config init --full` one with every key.
-- `hermesctl config check` tells every mistake with its line.
+- `hermesctl config check` tells every mistake with its line, and a client key that is wanted and not there.
 - `hermesctl config show --origin` shows what is in force, and where each setting comes from. It shows the
   whole file, also what may be secret in the address of a hook.
-- `hermesctl proxy reload` applies a change.
+- `hermesctl proxy reload` applies a change, but for that of a listener, which takes a restart.
 - `hermesctl config schema` prints a JSON schema for editors. `hermesctl config init` leads them to it
   where a package has installed it.
 

@@ -18,7 +18,7 @@ pub(in crate::cli) enum ConfigVerb {
     },
     /// Print a JSON schema of the file, for editors
     Schema,
-    /// Write a file to begin with, in which every line is a comment
+    /// Write a file to begin with: the usual address, and the rest as comments
     Init(InitFlags),
 }
 

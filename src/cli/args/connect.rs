@@ -16,9 +16,9 @@ pub(in crate::cli) struct Connect {
     #[arg(value_name = "APP", value_parser = PossibleValuesParser::new(apps::names()), hide_possible_values = true)]
     pub(in crate::cli) app: Option<String>,
 
-    /// Where the app runs
-    #[arg(long, value_name = "PLACE", value_enum, default_value_t = Place::Bare)]
-    pub(in crate::cli) from: Place,
+    /// Where the app runs; without this, in a container where it usually does and an engine is here
+    #[arg(long, value_name = "PLACE", value_enum)]
+    pub(in crate::cli) from: Option<Place>,
 
     /// Use this provider instead of the default one
     #[arg(long, value_name = "PROVIDER", add = suggest::providers())]

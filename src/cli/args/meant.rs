@@ -123,10 +123,13 @@ fn verbs(root: &Command) -> Vec<String> {
     lines
 }
 
-/// The name that the word is most likely a slip of.
-fn nearest(word: &str, names: impl Iterator<Item = String>) -> Option<String> {
+/// The name that the word, in lower case, is most likely a slip of.
+pub(in crate::cli) fn nearest(word: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let slips = (word.len() / 3).max(1);
-    let near = names.map(|name| (strsim::damerau_levenshtein(word, &name), name));
+    let near = names.map(|name| {
+        let distance = strsim::damerau_levenshtein(word, &name.to_lowercase());
+        (distance, name)
+    });
     let near = near.filter(|(distance, _)| *distance <= slips).min();
     near.map(|(_, name)| name)
 }

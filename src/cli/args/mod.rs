@@ -9,7 +9,7 @@ mod connect;
 mod doctor;
 mod logs;
 mod man;
-mod meant;
+pub(super) mod meant;
 mod proxy;
 mod service;
 mod suggest;

@@ -1,14 +1,16 @@
 //! `hermesctl config path`: which file is read, and why.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::super::output::{Exit, Failure, Output};
 use super::super::{connect, render, screen};
-use crate::config;
-use crate::control::protocol::DaemonStatus;
+use crate::config::{self, ListenAddress, Listener};
+use crate::control::protocol::Status;
+use crate::doctor;
 use crate::paths::Environment;
 
 /// The file that counts.
@@ -41,8 +43,11 @@ pub(super) struct Reader {
     pub(super) pid: u32,
     pub(super) file: Option<PathBuf>,
     pub(super) state: State,
+    /// The commands that restart it, where its listeners are others now.
     #[serde(skip)]
-    pub(super) status: DaemonStatus,
+    restart: Option<String>,
+    #[serde(skip)]
+    pub(super) status: Status,
 }
 
 /// What a running daemon knows of the file.
@@ -74,13 +79,13 @@ impl Place {
     pub(super) async fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
         let env = Environment::from_process();
         let daemon = match connect().await {
-            Ok(mut client) => client.status().await.ok().map(|status| status.daemon),
+            Ok(mut client) => client.status().await.ok(),
             // A daemon that can't be asked is none that says something else.
             Err(_) => None,
         };
         let theirs = daemon
             .as_ref()
-            .and_then(|daemon| daemon.config_file.clone());
+            .and_then(|status| status.daemon.config_file.clone());
         let usual = env.config_file();
         let (file, why) = match (named, theirs, usual) {
             (Some(file), _, _) => (file, Why::Named),
@@ -96,9 +101,17 @@ impl Place {
                 );
             }
         };
+        let mut daemon = daemon.map(|status| Reader::of(status, &file));
+        if let Some(daemon) = &mut daemon
+            && daemon.state == State::Changed
+            && daemon.listens_otherwise(&file, &env)
+        {
+            let commands = doctor::restart(&env, Some(daemon.pid)).await;
+            daemon.restart = Some(commands.join(", then: "));
+        }
         Ok(Self {
             exists: file.exists(),
-            daemon: daemon.map(|status| Reader::of(status, &file)),
+            daemon,
             file,
             why,
         })
@@ -122,15 +135,15 @@ impl Place {
         match (daemon.state, &daemon.file) {
             (State::InForce | State::Unknown, _) => None,
             (State::Changed, None) => Some(format!(
-                "The running hermes-proxyd (pid {pid}) was started without it; have it read: \
-                 hermesctl proxy reload"
+                "The running hermes-proxyd (pid {pid}) was started without it{}",
+                daemon.applying("; have it read: hermesctl proxy reload")
             )),
             (State::Changed, Some(_)) if !self.exists => Some(format!(
                 "The running hermes-proxyd (pid {pid}) has what stood there; it was removed since."
             )),
             (State::Changed, Some(_)) => Some(format!(
-                "It was changed since the running hermes-proxyd (pid {pid}) read it: hermesctl proxy \
-                 reload"
+                "It was changed since the running hermes-proxyd (pid {pid}) read it{}",
+                daemon.applying(": hermesctl proxy reload")
             )),
             (State::Other, file) => {
                 let file = file.as_deref().unwrap_or(Path::new("none"));
@@ -163,13 +176,42 @@ impl Place {
 }
 
 impl Reader {
-    fn of(status: DaemonStatus, file: &Path) -> Self {
+    /// What applies the file as it is now.
+    fn applying(&self, reload: &str) -> String {
+        self.restart.as_ref().map_or_else(
+            || reload.to_owned(),
+            |commands| format!("; to apply its listeners, restart: {commands}"),
+        )
+    }
+
+    /// Whether the file has other listeners than the daemon, which takes new ones only at its start.
+    fn listens_otherwise(&self, file: &Path, env: &Environment) -> bool {
+        let Ok(loaded) = config::load(Some(file), env) else {
+            return false;
+        };
+        let config = super::show::with_flags(loaded.config, &self.status.daemon.command_line);
+        let theirs = &self.status.listeners;
+        let is_served = |listener: &Listener| {
+            let provider = listener.provider.as_ref().map(ToString::to_string);
+            theirs.iter().any(|status| {
+                status.needs_key == listener.needs_key()
+                    && provider
+                        .as_ref()
+                        .is_none_or(|name| *name == status.provider)
+                    && is_at(&listener.address, &status.address)
+            })
+        };
+        config.listeners.len() != theirs.len() || !config.listeners.iter().all(is_served)
+    }
+
+    fn of(status: Status, file: &Path) -> Self {
+        let daemon = &status.daemon;
         let now = config::digest_of(file);
         let same = |theirs: &Path| {
             let resolve = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
             resolve(theirs) == resolve(file)
         };
-        let state = match (&status.config_file, &status.config_digest) {
+        let state = match (&daemon.config_file, &daemon.config_digest) {
             (Some(theirs), _) if !same(theirs) => State::Other,
             (Some(_), None) => State::Unknown,
             (Some(_), then) if *then == now => State::InForce,
@@ -178,10 +220,25 @@ impl Reader {
             (None, _) => State::InForce,
         };
         Self {
-            pid: status.pid,
-            file: status.config_file.clone(),
+            pid: daemon.pid,
+            file: daemon.config_file.clone(),
             state,
+            restart: None,
             status,
+        }
+    }
+}
+
+/// Whether a listener of the configuration is the one at this address; any port will do where the
+/// system chose it.
+fn is_at(address: &ListenAddress, served: &str) -> bool {
+    match address {
+        ListenAddress::Ip(address) if address.port() == 0 => {
+            let served: Option<SocketAddr> = served.parse().ok();
+            served.is_some_and(|served| served.ip() == address.ip())
+        }
+        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => {
+            address.to_string() == served
         }
     }
 }
@@ -201,7 +258,7 @@ pub(in crate::cli) fn sample() -> Place {
         why: Why::Default,
         daemon: Some(Reader {
             state: State::Changed,
-            ..Reader::of(render::samples::status().daemon, &file)
+            ..Reader::of(render::samples::status(), &file)
         }),
         file,
     }

@@ -77,7 +77,7 @@ fn of(loaded: Loaded, place: &Place) -> Effective {
     let daemon = place.daemon.as_ref().filter(|_| !place.was_named());
     let (written, pid) = match daemon {
         Some(daemon) => {
-            let config = with_flags(loaded.config, &daemon.status.command_line);
+            let config = with_flags(loaded.config, &daemon.status.daemon.command_line);
             (config::settings(&config), Some(daemon.pid))
         }
         None => (written, None),
@@ -169,7 +169,7 @@ fn without_secrets(text: &str) -> String {
 }
 
 /// The configuration of a daemon with these flags. Flags that don't fit any more change nothing.
-fn with_flags(config: Config, line: &CommandLine) -> Config {
+pub(super) fn with_flags(config: Config, line: &CommandLine) -> Config {
     let format = |name: &String| {
         let mut names = LogFormat::NAMES.iter();
         let found = names.find(|(known, _)| known == name);

@@ -11,7 +11,7 @@ pub(super) struct App {
     pub(super) what: &'static str,
     /// What it is configured with.
     pub(super) snippets: &'static [Snippet],
-    /// How it runs in a container, where it usually does.
+    /// How it runs in a container, where it can.
     pub(super) container: Option<Container>,
     /// What goes wrong easily. The snippets' placeholders stand here too.
     pub(super) notes: &'static [&'static str],
@@ -37,7 +37,23 @@ pub(super) struct Container {
     pub(super) service: &'static str,
     /// The snippet's file and where it is mounted, if the app reads one.
     pub(super) mount: Option<(&'static str, &'static str)>,
+    /// Whether hardly anybody runs it without a container.
+    pub(super) is_usual: bool,
 }
+
+impl App {
+    /// Its name within a sentence.
+    pub(super) fn called(&self) -> &'static str {
+        if self.name == ANY {
+            "the app"
+        } else {
+            self.title
+        }
+    }
+}
+
+/// The app that stands for all others.
+const ANY: &str = "openai";
 
 /// All of them.
 pub(super) const APPS: &[App] = &[
@@ -52,7 +68,7 @@ pub(super) const APPS: &[App] = &[
         )],
         container: Some(service("web")),
         notes: &[
-            "Tags come with the next bookmark. For those that failed: Admin Settings, Background \
+            "Tags then come with the next bookmark. For those that failed: Admin Settings, Background \
              Jobs, \"Regenerate AI tags for failed bookmarks\".",
             "If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
         ],
@@ -81,7 +97,7 @@ pub(super) const APPS: &[App] = &[
             "as ~/.openviking/ov.conf, or where OPENVIKING_CONFIG_FILE points",
             include_str!("snippets/openviking.json"),
         )],
-        container: Some(service("openviking")),
+        container: Some(sometimes("openviking")),
         notes: &[
             "`dimension` has to be the length of your embedding model's vectors; \
              `openviking-server doctor` measures it.",
@@ -98,7 +114,7 @@ pub(super) const APPS: &[App] = &[
         )],
         container: Some(service("n8n")),
         notes: &[
-            "Or by hand: Credentials, OpenAI: API Key {{key}}, Base URL {{base_url}}.",
+            "Or by hand: Credentials, OpenAI, with Base URL {{base_url}} and the API key in hermes-proxyd.json.",
             "In the OpenAI Chat Model node choose {{model}} and switch \"Use Responses API\" off, \
              unless the provider has /responses.",
         ],
@@ -131,6 +147,7 @@ pub(super) const APPS: &[App] = &[
         container: Some(Container {
             service: "api",
             mount: Some(("./librechat.yaml", "/app/librechat.yaml")),
+            is_usual: true,
         }),
         notes: &[
             "If you have a librechat.yaml, add the entry below `custom:` to it.",
@@ -149,7 +166,7 @@ pub(super) const APPS: &[App] = &[
         container: Some(service("paperless-gpt")),
         notes: &[
             "Paperless-AI instead: AI_PROVIDER=custom, CUSTOM_BASE_URL={{base_url}}, \
-             CUSTOM_API_KEY={{key}}, CUSTOM_MODEL={{model}}.",
+             CUSTOM_MODEL={{model}}, and as CUSTOM_API_KEY what OPENAI_API_KEY is here.",
         ],
     },
     App {
@@ -242,7 +259,7 @@ pub(super) const APPS: &[App] = &[
         notes: &["Then: llm -m hermes \"Hello\""],
     },
     App {
-        name: "openai",
+        name: ANY,
         title: "Any other app",
         what: "what speaks to OpenAI and takes a base URL",
         snippets: &[
@@ -257,7 +274,7 @@ pub(super) const APPS: &[App] = &[
                 include_str!("snippets/openai.sh"),
             ),
         ],
-        container: Some(service("app")),
+        container: Some(sometimes("app")),
         notes: &[
             "An app that asks for a \"base URL\" or \"API endpoint\" gets {{base_url}}; most want \
              the /v1 and no slash behind it.",
@@ -298,5 +315,14 @@ const fn service(service: &'static str) -> Container {
     Container {
         service,
         mount: None,
+        is_usual: true,
+    }
+}
+
+const fn sometimes(service: &'static str) -> Container {
+    Container {
+        service,
+        mount: None,
+        is_usual: false,
     }
 }

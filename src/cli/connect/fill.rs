@@ -7,6 +7,8 @@ use super::way::Way;
 
 /// What stands where the key belongs when nobody asks for one.
 pub(super) const ANY_KEY: &str = "anything";
+/// What is put beside an app's compose file.
+pub(super) const COMPOSE: &str = "compose.override.yaml";
 /// What stands where a model belongs that is not known.
 const MODEL: &str = "YOUR-MODEL";
 /// What stands where a model for embeddings belongs that is not known.
@@ -16,6 +18,7 @@ const EMBEDDING_MODEL: &str = "YOUR-EMBEDDING-MODEL";
 const ANY_SERVICE: Container = Container {
     service: "app",
     mount: None,
+    is_usual: false,
 };
 
 /// What the placeholders stand for.
@@ -150,10 +153,10 @@ fn sidecar(socket: &Path) -> String {
 
 fn override_file(app: &App, text: String) -> File {
     File {
-        name: "compose.override.yaml".to_owned(),
+        name: COMPOSE.to_owned(),
         about: format!(
             "beside {}'s compose file, which should call its service as this one does",
-            app.title
+            app.called()
         ),
         text,
     }
@@ -184,7 +187,7 @@ mod tests {
             provider: "nous".to_owned(),
             needs_key: true,
         };
-        find(place, socket, &[door])
+        find(place, socket, &[door], false)
     }
 
     fn all(in_container: bool, place: Place, socket: bool) -> Vec<(&'static App, File)> {
@@ -213,6 +216,8 @@ mod tests {
         for app in APPS {
             for note in app.notes {
                 assert!(!fill(note, VALUES).contains("{{"), "{note}");
+                // It would be shown twice, and stay in the terminal's memory where talk goes.
+                assert!(!note.contains("{{key}}"), "{note}");
             }
         }
     }

@@ -6,27 +6,32 @@
 pub(in crate::cli) mod apps;
 mod fill;
 mod models;
+mod place;
+mod surroundings;
 mod way;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 
 use serde::Serialize;
 use url::Url;
 
 use super::args::{Connect, Place};
-use super::connect as reach_daemon;
+
 use super::connection::Connection;
 use super::output::{Exit, Failure, Output};
 use super::{render, screen};
-use crate::config::load;
+use crate::config;
 use crate::control::client::ClientError;
 use crate::control::protocol::{ClientAdd, ErrorCode, Key};
+use crate::doctor;
 use crate::paths::Environment;
 use apps::{APPS, App};
 pub(in crate::cli) use fill::File;
 use fill::Values;
+use models::Models;
+use place::Choice;
+use surroundings::Surroundings;
 use way::{Door, Way};
 
 /// The JSON form of `connect APP`.
@@ -40,7 +45,7 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) from: &'static str,
     /// What it is configured with.
     pub(in crate::cli) base_url: String,
-    /// Whether hermes-proxyd listens where the app looks for it.
+    /// Whether hermes-proxyd runs, and listens where the app looks for it.
     pub(in crate::cli) ready: bool,
     /// The key that was made, which nobody can show again.
     pub(in crate::cli) key: Option<String>,
@@ -52,7 +57,10 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) embedding_model: Option<String>,
     /// The files, in the order in which they are needed.
     pub(in crate::cli) files: Vec<File>,
-    /// What goes wrong easily.
+    /// What it is for, where nobody said it; stands before the files, or first in the notes.
+    #[serde(skip)]
+    pub(in crate::cli) lead: Option<String>,
+    /// What is to be done, and what goes wrong easily.
     pub(in crate::cli) notes: Vec<String>,
 }
 
@@ -74,11 +82,11 @@ pub(in crate::cli) struct KnownApp {
     pub(in crate::cli) what: &'static str,
 }
 
-/// What is known of the daemon, running or not.
-struct Surroundings {
-    doors: Vec<Door>,
-    providers: Vec<String>,
-    is_running: bool,
+/// The way of the app to the daemon.
+struct Plan {
+    way: Way,
+    /// Whether the configuration has what it takes, and the running daemon does not yet.
+    waits_for_restart: bool,
 }
 
 /// A key that the app needs.
@@ -95,16 +103,48 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
         return list(output);
     };
     let surroundings = Surroundings::look(flags.config.as_deref()).await?;
-    check(&flags, &surroundings)?;
-    let mut way = way::find(flags.from, flags.socket, &surroundings.doors);
-    let base_url = base_url(&flags, &mut way, &surroundings.doors)?;
-    let key = if way.needs_key {
+    let choice = choose(app, &flags, &surroundings.environment).await;
+    check(&flags, &choice, &surroundings)?;
+    let mut plan = Plan::new(&choice, &surroundings);
+    let base_url = base_url(&flags, &mut plan, &surroundings.doors)?;
+    let key = if plan.way.needs_key {
         Some(key(app, &flags).await?)
     } else {
         None
     };
-    let connected = put_together(app, &flags, &surroundings, (way, base_url, key)).await;
-    show(&connected, output)
+    let parts = (choice, plan, base_url, key);
+    let connected = put_together(app, &flags, &surroundings, parts).await;
+    show(connected, output)
+}
+
+/// Where the app runs: as the user says, else what is likely on this machine.
+async fn choose(app: &App, flags: &Connect, environment: &Environment) -> Choice {
+    match flags.from {
+        Some(place) => return Choice::named(place, flags.socket),
+        // Whoever names the address knows where the app is.
+        None if flags.address.is_some() => return Choice::named(Place::Bare, flags.socket),
+        None => {}
+    }
+    let environment = environment.clone();
+    let looking = tokio::task::spawn_blocking(move || doctor::surroundings(&environment));
+    let engines = looking.await.map(|found| found.engines).unwrap_or_default();
+    place::guess(app, flags.socket, &engines)
+}
+
+impl Plan {
+    fn new(choice: &Choice, surroundings: &Surroundings) -> Self {
+        let is_bare = surroundings.is_bare;
+        let find = |doors: &[Door]| way::find(choice.place, choice.socket, doors, is_bare);
+        let now = find(&surroundings.doors);
+        // Lines that are there already would be there twice.
+        let later = (now.missing.is_some() && !surroundings.planned.is_empty())
+            .then(|| find(&surroundings.planned))
+            .filter(|later| later.missing.is_none());
+        Self {
+            waits_for_restart: later.is_some(),
+            way: later.unwrap_or(now),
+        }
+    }
 }
 
 fn list(output: &mut Output) -> Result<Exit, Failure> {
@@ -124,47 +164,9 @@ pub(in crate::cli) fn known() -> Known {
     }
 }
 
-impl Surroundings {
-    /// Asks the daemon, and where none runs the configuration.
-    async fn look(config: Option<&Path>) -> Result<Self, Failure> {
-        match reach_daemon().await {
-            Ok(mut client) => {
-                let status = client.status().await?;
-                let names = status.providers.iter().map(|one| one.name.clone());
-                Ok(Self {
-                    doors: status
-                        .listeners
-                        .iter()
-                        .filter_map(Door::of_status)
-                        .collect(),
-                    providers: names.collect(),
-                    is_running: true,
-                })
-            }
-            Err(failure) if failure.exit == Exit::NotRunning => Self::of_config(config),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn of_config(file: Option<&Path>) -> Result<Self, Failure> {
-        let loaded = load(file, &Environment::from_process());
-        let config = loaded.map_err(|error| {
-            Failure::new(error.to_string()).with_code(Exit::InvalidConfig, "config_invalid")
-        })?;
-        let config = config.config;
-        let default = config.default_provider.to_string();
-        let listeners = config.listeners.iter();
-        Ok(Self {
-            doors: listeners.map(|it| Door::of_config(it, &default)).collect(),
-            providers: config.providers.keys().map(ToString::to_string).collect(),
-            is_running: false,
-        })
-    }
-}
-
 /// What the user names goes into files as it is.
-fn check(flags: &Connect, surroundings: &Surroundings) -> Result<(), Failure> {
-    if flags.socket && matches!(flags.from, Place::Bare | Place::DockerDesktop) {
+fn check(flags: &Connect, choice: &Choice, surroundings: &Surroundings) -> Result<(), Failure> {
+    if flags.socket && matches!(choice.place, Place::Bare | Place::DockerDesktop) {
         let what = "`--socket` is for a container that mounts a folder of this machine.";
         return Err(Failure::new(what)
             .with_hint("Add `--from docker` or `--from podman`; Docker Desktop needs no socket."));
@@ -179,7 +181,12 @@ fn check(flags: &Connect, surroundings: &Surroundings) -> Result<(), Failure> {
     let unknown = flags.provider.as_ref().filter(|name| !known.contains(name));
     unknown.map_or(Ok(()), |name| {
         let message = format!("No provider {name:?} is configured.");
-        let hint = format!("The providers are: {}", known.join(", "));
+        let known_ones = format!("The providers are: {}", known.join(", "));
+        let names = known.iter().map(String::as_str);
+        let hint = match config::did_you_mean(name, names) {
+            Some(near) => format!("Did you mean {near:?}? {known_ones}"),
+            None => known_ones,
+        };
         Err(Failure::new(message)
             .with_code(Exit::Failed, "unknown_provider")
             .with_hint(hint))
@@ -194,7 +201,8 @@ fn provider_path(flags: &Connect, default: &str) -> String {
     }
 }
 
-fn base_url(flags: &Connect, way: &mut Way, doors: &[Door]) -> Result<String, Failure> {
+fn base_url(flags: &Connect, plan: &mut Plan, doors: &[Door]) -> Result<String, Failure> {
+    let way = &mut plan.way;
     let Some(address) = &flags.address else {
         let path = provider_path(flags, &way.provider);
         return Ok(format!("http://{}:{}{path}", way.host, way.port));
@@ -221,6 +229,7 @@ fn base_url(flags: &Connect, way: &mut Way, doors: &[Door]) -> Result<String, Fa
         notes: Vec::new(),
         ..way.clone()
     };
+    plan.waits_for_restart = false;
     Ok(text)
 }
 
@@ -284,18 +293,14 @@ async fn put_together(
     app: &'static App,
     flags: &Connect,
     surroundings: &Surroundings,
-    (way, base_url, key): (Way, String, Option<AppKey>),
+    (choice, plan, base_url, key): (Choice, Plan, String, Option<AppKey>),
 ) -> Connected {
+    let way = plan.way;
     let made = key.as_ref().and_then(|key| key.made.clone());
-    let mut notes: Vec<String> = way.notes.clone();
-    notes.splice(0..0, key.as_ref().map(|key| key.note.clone()));
-    let (model, embedding) = match choose_models(flags, surroundings, made.as_deref()).await {
-        Ok(models) => models,
-        Err(note) => {
-            notes.push(note);
-            (flags.model.clone(), flags.embedding_model.clone())
-        }
-    };
+    let mut notes: Vec<String> = key.iter().map(|key| key.note.clone()).collect();
+    notes.extend(way.notes.iter().cloned());
+    let models = choose_models(flags, surroundings, made.as_deref()).await;
+    notes.extend(models.notes);
     let shown = match (&key, &made) {
         (None, _) => fill::ANY_KEY,
         (Some(_), Some(key)) => key,
@@ -304,116 +309,144 @@ async fn put_together(
     let values = Values {
         base_url: &base_url,
         key: shown,
-        model: model.as_deref(),
-        embedding_model: embedding.as_deref(),
+        model: models.model.as_deref(),
+        embedding_model: models.embedding.as_deref(),
     };
-    let mut files = fill::files(app, &way, flags.from != Place::Bare, values);
+    let mut files = fill::files(app, &way, choice.place != Place::Bare, values);
+    notes.extend(taking_effect(choice.place, &files));
     if let Some(lines) = &way.missing {
-        files.insert(0, missing_file(lines));
-        notes.insert(
-            0,
-            "First add the lines to the configuration and restart hermes-proxyd: \
-                         hermesctl service restart"
-                .to_owned(),
-        );
+        files.insert(0, missing_file(lines, surroundings));
     }
-    // A key in a note would be shown twice, and stay in the terminal's memory where talk goes.
-    let told = Values {
-        key: "KEY",
-        ..values
-    };
-    notes.extend(app.notes.iter().map(|note| fill::fill(note, told)));
-    notes.extend(container_note(app, flags, &way));
+    let ready = surroundings.is_running() && way.missing.is_none() && !plan.waits_for_restart;
+    if !ready {
+        let first = first_step(surroundings, way.missing.is_some()).await;
+        notes.insert(0, first);
+    }
+    notes.extend(app.notes.iter().map(|note| fill::fill(note, values)));
+    notes.extend(name_of_the_host(app, &way));
     Connected {
         app: app.name,
         title: app.title,
-        from: flags.from.name(),
-        ready: way.missing.is_none(),
+        from: choice.place.name(),
+        ready,
         key: made,
         key_name: key.map(|key| key.name),
         files,
+        lead: choice.lead,
         notes,
         base_url,
-        model,
-        embedding_model: embedding,
+        model: models.model,
+        embedding_model: models.embedding,
     }
 }
 
-fn container_note(app: &App, flags: &Connect, way: &Way) -> Option<String> {
-    let name = app.name;
-    if flags.from == Place::Bare && flags.address.is_none() && app.container.is_some() {
-        return Some(format!(
-            "In a container, 127.0.0.1 is the container itself. If {} runs in one: `hermesctl \
-             connect {name} --from docker` (or podman, or docker-desktop).",
-            app.title
-        ));
+/// What has to be done before the app can reach the daemon.
+async fn first_step(surroundings: &Surroundings, lacks_lines: bool) -> String {
+    let commands = doctor::restart(&surroundings.environment, surroundings.pid).await;
+    let commands = commands.join(", then: ");
+    match (lacks_lines, surroundings.is_running()) {
+        (true, true) => format!(
+            "First add the lines to the configuration and restart hermes-proxyd: {commands}"
+        ),
+        (true, false) => format!(
+            "First add the lines to the configuration and start hermes-proxyd, which is not \
+             running: {commands}"
+        ),
+        (false, true) => format!(
+            "The configuration has all that is needed, since hermes-proxyd was started: restart \
+             it: {commands}"
+        ),
+        (false, false) => format!("hermes-proxyd is not running. Start it: {commands}"),
     }
+}
+
+/// What makes a container take the changed compose file.
+fn taking_effect(place: Place, files: &[File]) -> Option<String> {
+    let engine = match place {
+        Place::Bare => return None,
+        Place::Docker | Place::DockerDesktop => "docker",
+        Place::Podman => "podman",
+    };
+    let compose = files.iter().find(|file| file.name == fill::COMPOSE)?;
+    let name = &compose.name;
+    Some(format!(
+        "{name} takes effect with this, in its folder: {engine} compose up -d"
+    ))
+}
+
+fn name_of_the_host(app: &App, way: &Way) -> Option<String> {
     (way.extra_hosts && app.container.is_none()).then(|| {
         "Start the container with --add-host=host.docker.internal:host-gateway.".to_owned()
     })
 }
 
-fn missing_file(lines: &str) -> File {
-    let file = Environment::from_process().config_file();
-    let file = file.map(|file| file.display().to_string());
+fn missing_file(lines: &str, surroundings: &Surroundings) -> File {
+    let file = surroundings.file.as_ref();
+    let file = file.map(|file| format!(", {}", file.display()));
     File {
         name: "config.toml".to_owned(),
         about: format!(
             "in the configuration of hermes-proxyd{}",
-            file.map(|file| format!(", {file}")).unwrap_or_default()
+            file.unwrap_or_default()
         ),
         text: lines.to_owned(),
     }
 }
 
 /// The model and the one for embeddings: as the user says, else as the provider lists them.
-async fn choose_models(
-    flags: &Connect,
-    surroundings: &Surroundings,
-    key: Option<&str>,
-) -> Result<(Option<String>, Option<String>), String> {
-    let nothing_to_ask = flags.model.is_some() && flags.embedding_model.is_some();
-    if nothing_to_ask {
-        return Ok((flags.model.clone(), flags.embedding_model.clone()));
-    }
-    let unknown = |why: &str| {
-        format!(
+async fn choose_models(flags: &Connect, surroundings: &Surroundings, key: Option<&str>) -> Models {
+    let mut models = Models {
+        model: flags.model.clone(),
+        embedding: flags.embedding_model.clone(),
+        notes: Vec::new(),
+    };
+    match listed(flags, surroundings, key).await {
+        Ok(listed) => models.choose(&listed),
+        Err(_) if flags.model.is_some() => {}
+        Err(why) => models.notes.push(format!(
             "The models are not known ({}): put a name in place of YOUR-MODEL, or give it with \
              --model.",
             render::inline(
                 why.trim_start_matches("hermes-proxyd: ")
                     .trim_end_matches('.')
             )
-        )
-    };
-    if !surroundings.is_running {
-        return Err(unknown("hermes-proxyd is not running"));
+        )),
+    }
+    models
+}
+
+/// The models that the provider lists, or why they are not known.
+async fn listed(
+    flags: &Connect,
+    surroundings: &Surroundings,
+    key: Option<&str>,
+) -> Result<Vec<String>, String> {
+    if !surroundings.is_running() {
+        return Err("hermes-proxyd is not running".to_owned());
     }
     let doors = surroundings.doors.iter();
     let doors = doors.filter(|door| !door.needs_key || key.is_some());
     let door = doors.filter_map(|door| Some((door, door.seen_from_here()?)));
     let Some((door, address)) = door.min_by_key(|(door, _)| door.needs_key) else {
-        return Err(unknown("a key is needed to ask"));
+        return Err("a key is needed to ask".to_owned());
     };
     let path = provider_path(flags, &door.provider) + "/models";
     let key = key.filter(|_| door.needs_key);
     let key = key.map(|key| Key::new(key.to_owned()));
-    let listed = models::list(address, &path, key.as_ref())
-        .await
-        .map_err(|why| unknown(&why))?;
-    let plain = listed.into_iter().filter(|name| fill::is_plain(name));
-    let (embedding, other): (Vec<_>, Vec<_>) =
-        plain.partition(|name| name.to_ascii_lowercase().contains("embed"));
-    let first = |mut names: Vec<String>| (!names.is_empty()).then(|| names.swap_remove(0));
-    Ok((
-        flags.model.clone().or_else(|| first(other)),
-        flags.embedding_model.clone().or_else(|| first(embedding)),
-    ))
+    models::list(address, &path, key.as_ref()).await
 }
 
 /// Shows the files on standard output and what is to be said of them on standard error.
-fn show(connected: &Connected, output: &mut Output) -> Result<Exit, Failure> {
-    let shown = output.answer(connected, render::connect::files);
+fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> {
+    if let Some(lead) = connected.lead.take() {
+        if output.is_json() {
+            connected.notes.insert(0, lead);
+        } else {
+            let lead = render::connect::lead(&lead, screen::error_style());
+            io::stderr().lock().write_all(lead.as_bytes())?;
+        }
+    }
+    let shown = output.answer(&connected, render::connect::files);
     shown.map_err(|error| {
         let failure = Failure::from(error);
         match (&connected.key, &connected.key_name) {
@@ -424,7 +457,7 @@ fn show(connected: &Connected, output: &mut Output) -> Result<Exit, Failure> {
         }
     })?;
     if !output.is_json() {
-        let notes = render::connect::notes(connected, screen::error_style());
+        let notes = render::connect::notes(&connected, screen::error_style());
         io::stderr().lock().write_all(notes.as_bytes())?;
     }
     Ok(Exit::Ok)

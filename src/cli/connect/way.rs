@@ -122,14 +122,20 @@ impl Door {
 }
 
 /// How an app gets from `place` to one of these doors, over a Unix socket if that is wanted.
-pub(super) fn find(place: Place, socket: bool, doors: &[Door]) -> Way {
-    match place {
+///
+/// `is_bare` tells that the configuration has no `[[listen]]`.
+pub(super) fn find(place: Place, socket: bool, doors: &[Door], is_bare: bool) -> Way {
+    let mut way = match place {
         _ if socket => by_socket(doors),
         Place::Bare => bare(doors),
         Place::Docker => docker(doors),
         Place::Podman => podman(doors),
         Place::DockerDesktop => docker_desktop(doors),
+    };
+    if is_bare {
+        way.missing = way.missing.map(|lines| default_door_too(&lines));
     }
+    way
 }
 
 /// A door without a key first.
@@ -179,7 +185,7 @@ fn docker(doors: &[Door]) -> Way {
         ..Way::to(DOCKER, port, default_provider(doors), true)
     };
     let lines = format!("[[listen]]\naddress = \"docker0:{port}\"\n");
-    way.lacking(default_door_too(doors, &lines)).noting(
+    way.lacking(lines).noting(
         "A firewall such as ufw has to let containers in: sudo ufw allow from 172.16.0.0/12 to any \
          port PORT proto tcp. Without an open port: the same command with --socket."
             .replace("PORT", &port.to_string()),
@@ -231,7 +237,7 @@ fn by_socket(doors: &[Door]) -> Way {
     let lines = format!("[[listen]]\nunix = \"{path}\"\nauth = \"keys\"\n");
     Way {
         socket: Some(PathBuf::from(path.replace('~', "${HOME}"))),
-        ..way(default_provider(doors)).lacking(default_door_too(doors, &lines))
+        ..way(default_provider(doors)).lacking(lines)
     }
 }
 
@@ -250,15 +256,12 @@ fn default_provider(doors: &[Door]) -> &str {
 }
 
 /// A first `[[listen]]` takes the place of the default one, which has to be written down then.
-fn default_door_too(doors: &[Door], lines: &str) -> String {
-    let default = ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)));
-    match doors {
-        [only] if only.address == default && !only.needs_key => format!(
-            "# What is there by itself as long as no [[listen]] is.\n[[listen]]\naddress = \
-             \"127.0.0.1:{DEFAULT_PORT}\"\n\n{lines}"
-        ),
-        _ => lines.to_owned(),
+fn default_door_too(lines: &str) -> String {
+    let default = format!("[[listen]]\naddress = \"127.0.0.1:{DEFAULT_PORT}\"\n");
+    if lines.contains(&default) {
+        return lines.to_owned();
     }
+    format!("# What is there by itself as long as no [[listen]] is.\n{default}\n{lines}")
 }
 
 /// An address as the daemon tells it.
@@ -318,7 +321,7 @@ mod tests {
 
     /// Host and port, whether with a key, and what the configuration lacks.
     fn told(place: Place, socket: bool, doors: &[Door]) -> (String, bool, Option<String>) {
-        let way = find(place, socket, doors);
+        let way = find(place, socket, doors, false);
         (
             format!("{}:{}", way.host, way.port),
             way.needs_key,
@@ -363,7 +366,7 @@ mod tests {
             ("unix:/run/x/proxy.sock", "hermes-proxyd:8645"),
         ] {
             let doors = [loopback.clone(), door(more, true)];
-            let way = find(Place::Docker, false, &doors);
+            let way = find(Place::Docker, false, &doors, false);
             assert_eq!(reached(Place::Docker, &doors), (address.to_owned(), true));
             assert_eq!(way.extra_hosts, address.contains("docker"), "{more}");
             assert_eq!(way.socket.is_some(), more.starts_with("unix"), "{more}");
@@ -371,33 +374,48 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_lacks_keeps_the_default_door() {
-        let (address, key, missing) = told(Place::Docker, false, &[door("127.0.0.1:8645", false)]);
-        assert_eq!((&*address, key), ("host.docker.internal:8645", true));
-        let missing = missing.unwrap();
-        let config = crate::config::parse(
-            &missing,
-            "x".as_ref(),
-            &crate::paths::Environment::default(),
-        )
-        .unwrap();
-        let addresses: Vec<_> = config
-            .listeners
-            .iter()
-            .map(|it| it.address.to_string())
-            .collect();
-        assert_eq!(addresses, ["127.0.0.1:8645", "docker0:8645"]);
-        let (_, _, missing) = told(Place::Docker, false, &[door("127.0.0.1:9", true)]);
-        assert_eq!(missing.unwrap(), "[[listen]]\naddress = \"docker0:9\"\n");
+    fn what_is_lacking_comes_with_the_default_door_where_the_file_names_none() {
+        let default = [door("127.0.0.1:8645", false)];
+        let unix = "unix = \"~/.local/state/hermes-proxyd/apps/proxy.sock\"";
+        for (place, socket, line) in [
+            (Place::Docker, false, "address = \"docker0:8645\""),
+            (Place::Docker, true, unix),
+            (Place::Podman, true, unix),
+        ] {
+            let missing = |is_bare| find(place, socket, &default, is_bare).missing.unwrap();
+            let named = missing(false);
+            assert!(
+                named.starts_with(&format!("[[listen]]\n{line}\n")),
+                "{named}"
+            );
+            assert!(!named.contains("127.0.0.1"), "{named}");
+            let both = missing(true);
+            assert!(
+                both.contains("[[listen]]\naddress = \"127.0.0.1:8645\"\n"),
+                "{both}"
+            );
+            assert!(both.ends_with(&named), "{both}");
+        }
+        let elsewhere = [door("127.0.0.1:9", true)];
+        let way = find(Place::Docker, false, &elsewhere, false);
+        assert_eq!(
+            way.missing.unwrap(),
+            "[[listen]]\naddress = \"docker0:9\"\n"
+        );
+        let way = find(Place::Bare, false, &[door("unix:/run/x", true)], true);
+        assert_eq!(
+            way.missing.unwrap(),
+            "[[listen]]\naddress = \"127.0.0.1:8645\"\n"
+        );
     }
 
     #[test]
     fn a_socket_that_is_wanted_wins_and_is_described_if_it_is_not_there() {
         let doors = [door("docker0:8645", true), door("unix:/a/b.sock", false)];
-        let way = find(Place::Docker, true, &doors);
+        let way = find(Place::Docker, true, &doors, false);
         assert_eq!((&*way.host, way.needs_key), ("hermes-proxyd", true));
         assert_eq!(way.socket.unwrap(), Path::new("/a/b.sock"));
-        let way = find(Place::Podman, true, &doors[..1]);
+        let way = find(Place::Podman, true, &doors[..1], false);
         assert!(way.missing.unwrap().contains("auth = \"keys\""));
     }
 
@@ -407,7 +425,7 @@ mod tests {
         let doors = [loopback.clone(), door("podman0:8645", true)];
         let expected = ("host.containers.internal:8645".to_owned(), true);
         assert_eq!(reached(Place::Podman, &doors), expected);
-        let way = find(Place::Podman, false, &[loopback]);
+        let way = find(Place::Podman, false, &[loopback], false);
         assert_eq!((&*way.host, way.needs_key), ("169.254.1.3", true));
         assert!(
             way.notes

@@ -3,6 +3,9 @@
 use super::{Style, Tone, inline, printable};
 use crate::cli::connect::{Connected, Known};
 
+/// Text is not broken into narrower columns, in characters.
+const NARROW: usize = 24;
+
 /// The apps, a line each.
 pub(in crate::cli) fn list(known: &Known, style: Style) -> String {
     let apps = &known.apps;
@@ -10,7 +13,16 @@ pub(in crate::cli) fn list(known: &Known, style: Style) -> String {
     let titles = apps.iter().map(|app| app.title.len());
     let width = names.max().unwrap_or_default() + 2;
     let title_width = titles.max().unwrap_or_default() + 2;
+    let longest = apps.iter().map(|app| app.what.chars().count()).max();
+    // Beside the names there would be a word a line.
+    let room = style.columns().saturating_sub(width + title_width);
+    let is_narrow = room < longest.unwrap_or_default().min(NARROW);
     let lines = apps.iter().map(|app| {
+        if is_narrow {
+            let name = style.paint(Tone::Heading, app.app);
+            let head = style.prose(&format!("{name}  {}", app.title));
+            return head + &style.beside("  ", app.what);
+        }
         let name = style.paint(Tone::Heading, &format!("{:width$}", app.app));
         let head = format!("{name}{:title_width$}", app.title);
         style.beside(&head, app.what)
@@ -34,6 +46,11 @@ fn comment(text: &str, style: Style) -> String {
     let lines = lines.lines();
     let painted = lines.map(|line| style.paint(Tone::Label, &format!("{sign}{line}")) + "\n");
     painted.collect()
+}
+
+/// What it is for, before all else.
+pub(in crate::cli) fn lead(lead: &str, style: Style) -> String {
+    style.prose(&inline(lead)) + "\n"
 }
 
 /// What goes wrong easily, a paragraph each.

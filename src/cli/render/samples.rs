@@ -153,6 +153,7 @@ pub(in crate::cli) fn connected() -> Connected {
         from: "docker",
         base_url: "http://host.docker.internal:8645/v1".to_owned(),
         ready: true,
+        lead: None,
         key: Some("a-key-for-karakeep".to_owned()),
         key_name: Some("karakeep".to_owned()),
         model: Some("Hermes-4-405B".to_owned()),

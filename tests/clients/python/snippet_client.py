@@ -1,6 +1,6 @@
 """Uses what `hermesctl connect APP --json` printed, as the app would, with the official Python SDK.
 
-    hermesctl connect karakeep --json | snippet_client.py [--at HOST:PORT]
+    hermesctl connect karakeep --from bare --json | snippet_client.py [--at HOST:PORT]
 
 Every file is read back by a parser of its kind; then models, a chat and, where a model for them is named,
 embeddings are asked for with the values that were found. Several apps may come one after the other. `--at` says where the base URL's host really is, as

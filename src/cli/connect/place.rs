@@ -1,0 +1,161 @@
+//! Where an app runs, when nobody says it; pure.
+
+use super::apps::App;
+use crate::cli::args::Place;
+use crate::containers::{Engine, EngineKind, EngineState};
+
+/// Where an app runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) place: Place,
+    /// Whether a Unix socket is the way.
+    pub(super) socket: bool,
+    /// Why there, and what to say if it is elsewhere; `None` where that is no question.
+    pub(super) lead: Option<String>,
+}
+
+impl Choice {
+    /// What the user said.
+    pub(super) fn named(place: Place, socket: bool) -> Self {
+        Self {
+            place,
+            socket,
+            lead: None,
+        }
+    }
+}
+
+/// In a container of the engine that is here, if the app usually runs in one or a socket is wanted;
+/// else on this machine itself.
+pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
+    let Some(container) = &app.container else {
+        return Choice::named(Place::Bare, socket);
+    };
+    let (called, name) = (app.called(), app.name);
+    let in_one = container.is_usual || socket;
+    // One that runs, and of these the first: they are in the order in which they are usual.
+    let usable = engines.iter().filter(|_| in_one);
+    let engine = usable.min_by_key(|engine| engine.state == EngineState::Stopped);
+    let Some(engine) = engine else {
+        return Choice {
+            lead: Some(format!(
+                "This is for {called} on this machine without a container. In a container, \
+                 127.0.0.1 is the container itself. If it runs in one: `hermesctl connect {name} \
+                 --from docker` (or podman, or docker-desktop)."
+            )),
+            ..Choice::named(Place::Bare, socket)
+        };
+    };
+    let (place, by_socket) = place_of(engine.kind);
+    let others = [Place::Docker, Place::Podman, Place::DockerDesktop];
+    let others = others.into_iter().filter(|other| *other != place);
+    let others: Vec<_> = others.map(Place::name).collect();
+    Choice {
+        place,
+        socket: socket || by_socket,
+        lead: Some(format!(
+            "This is for {called} in a container of {}, which is here. Without a container: \
+             `hermesctl connect {name} --from bare`; in another: with {} in place of bare.",
+            engine.kind.as_str(),
+            others.join(" or ")
+        )),
+    }
+}
+
+/// The engine's name on our command line, and whether only a socket is sure to lead out of its
+/// networks.
+fn place_of(engine: EngineKind) -> (Place, bool) {
+    match engine {
+        // Elsewhere it runs in a virtual machine, whatever it is called.
+        EngineKind::Docker if !cfg!(target_os = "linux") => (Place::DockerDesktop, false),
+        EngineKind::Docker => (Place::Docker, false),
+        EngineKind::DockerRootless => (Place::Docker, true),
+        EngineKind::DockerDesktop => (Place::DockerDesktop, false),
+        // The networks of compose files have no address of this machine's that is known before.
+        EngineKind::Podman | EngineKind::PodmanRootless => (Place::Podman, true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apps::by_name;
+    use super::*;
+
+    fn engine(kind: EngineKind, state: EngineState) -> Engine {
+        Engine {
+            kind,
+            state,
+            found: "/run/x.sock".into(),
+        }
+    }
+
+    fn guessed(app: &str, socket: bool, engines: &[Engine]) -> (Place, bool, String) {
+        let choice = guess(by_name(app).unwrap(), socket, engines);
+        (choice.place, choice.socket, choice.lead.unwrap_or_default())
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_app_of_containers_is_in_one_of_the_engine_that_is_here() {
+        use EngineKind::{Docker, DockerDesktop, DockerRootless, Podman, PodmanRootless};
+        for (kind, place, socket) in [
+            (Docker, Place::Docker, false),
+            (DockerRootless, Place::Docker, true),
+            (DockerDesktop, Place::DockerDesktop, false),
+            (Podman, Place::Podman, true),
+            (PodmanRootless, Place::Podman, true),
+        ] {
+            let engines = [engine(kind, EngineState::Ready)];
+            for app in [
+                "karakeep",
+                "open-webui",
+                "n8n",
+                "lobechat",
+                "librechat",
+                "paperless-gpt",
+                "home-assistant",
+            ] {
+                let (found, by_socket, lead) = guessed(app, false, &engines);
+                assert_eq!((found, by_socket), (place, socket), "{app} {kind:?}");
+                assert!(lead.contains(kind.as_str()), "{lead}");
+                let command = format!("`hermesctl connect {app} --from bare`");
+                assert!(lead.contains(&command), "{lead}");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_engine_that_runs_goes_before_one_that_does_not() {
+        let forbidden = engine(EngineKind::Docker, EngineState::Forbidden);
+        let stopped = engine(EngineKind::Docker, EngineState::Stopped);
+        let podman = engine(EngineKind::PodmanRootless, EngineState::Ready);
+        for (engines, place) in [
+            (vec![stopped.clone(), podman.clone()], Place::Podman),
+            (vec![forbidden, podman], Place::Docker),
+            (vec![stopped], Place::Docker),
+        ] {
+            assert_eq!(guessed("karakeep", false, &engines).0, place, "{engines:?}");
+        }
+    }
+
+    #[test]
+    fn without_an_engine_or_a_habit_the_question_is_put() {
+        let docker = [engine(EngineKind::DockerDesktop, EngineState::Ready)];
+        for (app, engines) in [
+            ("karakeep", &[][..]),
+            ("openviking", &docker),
+            ("openai", &docker),
+        ] {
+            let (place, _, lead) = guessed(app, false, engines);
+            assert_eq!(place, Place::Bare, "{app}");
+            let command = format!("`hermesctl connect {app} --from docker`");
+            assert!(lead.contains(&command), "{lead}");
+        }
+        assert!(guessed("openai", false, &[]).2.contains("for the app on"));
+        assert_eq!(guessed("aider", false, &docker).2, "");
+        // A socket is for a container in any case.
+        let (place, socket, _) = guessed("openai", true, &docker);
+        assert_eq!((place, socket), (Place::DockerDesktop, true));
+    }
+}

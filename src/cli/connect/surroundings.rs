@@ -1,0 +1,83 @@
+//! What is known of the daemon, running or not.
+
+use std::path::{Path, PathBuf};
+
+use super::super::connect as reach_daemon;
+use super::super::output::{Exit, Failure};
+use super::way::Door;
+use crate::config::{Loaded, load};
+use crate::paths::Environment;
+
+/// What is known of the daemon.
+pub(super) struct Surroundings {
+    pub(super) environment: Environment,
+    /// The configuration, which need not be there.
+    pub(super) file: Option<PathBuf>,
+    /// Whether it has no `[[listen]]`.
+    pub(super) is_bare: bool,
+    /// Where the daemon listens, or would.
+    pub(super) doors: Vec<Door>,
+    /// Where it will after a restart, as far as the configuration can be read.
+    pub(super) planned: Vec<Door>,
+    /// The names of the providers.
+    pub(super) providers: Vec<String>,
+    /// The daemon's process, if it runs.
+    pub(super) pid: Option<u32>,
+}
+
+impl Surroundings {
+    /// Asks the daemon, and where none runs the configuration.
+    pub(super) async fn look(config: Option<&Path>) -> Result<Self, Failure> {
+        let environment = Environment::from_process();
+        match reach_daemon().await {
+            Ok(mut client) => {
+                let status = client.status().await?;
+                let names = status.providers.iter().map(|one| one.name.clone());
+                let listeners = status.listeners.iter();
+                let file = status.daemon.config_file;
+                // It may have been changed since, and with a mistake.
+                let loaded = load(file.as_deref(), &environment).ok();
+                Ok(Self {
+                    file: file.or_else(|| environment.config_file()),
+                    is_bare: loaded.as_ref().is_some_and(|it| !it.names_listeners()),
+                    doors: listeners.filter_map(Door::of_status).collect(),
+                    planned: loaded.as_ref().map(doors_of).unwrap_or_default(),
+                    providers: names.collect(),
+                    pid: Some(status.daemon.pid),
+                    environment,
+                })
+            }
+            Err(failure) if failure.exit == Exit::NotRunning => {
+                Self::of_config(config, environment)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether the daemon runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    fn of_config(file: Option<&Path>, environment: Environment) -> Result<Self, Failure> {
+        let loaded = load(file, &environment).map_err(|error| {
+            Failure::new(error.to_string()).with_code(Exit::InvalidConfig, "config_invalid")
+        })?;
+        let providers = loaded.config.providers.keys();
+        Ok(Self {
+            is_bare: !loaded.names_listeners(),
+            doors: doors_of(&loaded),
+            planned: Vec::new(),
+            providers: providers.map(ToString::to_string).collect(),
+            pid: None,
+            file: loaded.file.or_else(|| environment.config_file()),
+            environment,
+        })
+    }
+}
+
+fn doors_of(loaded: &Loaded) -> Vec<Door> {
+    let default = loaded.config.default_provider.to_string();
+    let listeners = loaded.config.listeners.iter();
+    listeners.map(|it| Door::of_config(it, &default)).collect()
+}
