@@ -173,6 +173,7 @@ impl Facts {
     pub(super) fn restart(&self) -> Vec<Fix> {
         let pid = self.running().map(|answers| answers.hello.pid);
         let installed = self.installed();
+        let run = |command: &str| Fix::Run(command.to_owned());
         if let Some(pid) = self.silent() {
             let of_service = installed.and_then(|state| state.running.as_ref());
             return if of_service.is_some_and(|one| one.pid == pid) {

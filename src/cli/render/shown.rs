@@ -303,7 +303,8 @@ fn services() -> Vec<Shown> {
 fn logins() -> Vec<Shown> {
     let status = Logins::of(samples::status_with_login());
     let logins = |logins: &Logins, style: Style| auth::logins(logins, &Utc, style);
-    let refresh = |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, None, &Utc, style);
+    let refresh =
+        |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, None, &Utc, style);
     let begun = |name| answer::<LoginBegun>(name);
     let code = begun("reply_login_code.json");
     let screen = |begun: &LoginBegun, style: Style| {
