@@ -341,6 +341,11 @@ fn a_command_that_is_none_leads_to_the_one_that_was_meant() {
         assert_eq!(output.status.code(), Some(2), "{line}");
         assert!(said.contains(meant), "{line}: {said}");
         assert_eq!(said.matches("tip:").count(), 1, "{line}: {said}");
-        assert!(output.stdout.is_empty(), "{line}");
+        let is_json = line.contains("--json");
+        assert_eq!(output.stdout.is_empty(), !is_json, "{line}");
+        if is_json {
+            let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(answer["error"]["code"], "usage", "{line}");
+        }
     }
 }

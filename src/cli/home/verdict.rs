@@ -146,6 +146,11 @@ fn troubles(provider: &ProviderStatus, now: Timestamp) -> Vec<Verdict> {
     };
     match &provider.state {
         ProviderState::Ready | ProviderState::Refreshing | ProviderState::Other(_) => {}
+        // With a fixed key there is no command; `last_error` says what to do.
+        ProviderState::LoginNeeded if command.is_none() => {
+            let message = "The API key is missing";
+            state("login_needed", message, Some("hermesctl doctor".to_owned()));
+        }
         ProviderState::LoginNeeded => state("login_needed", "Login needed", command),
         ProviderState::StoreUnreadable => {
             state("store_unreadable", "The login can't be read", None);
