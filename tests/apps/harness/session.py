@@ -86,7 +86,10 @@ class Session:
     def connect(self, app: str) -> dict[str, str]:
         """The files that `hermesctl connect APP` prints, by their names, with a key of the app's own."""
         models = ["--model", MODEL, "--embedding-model", MODEL]
-        told = json.loads(self.run(self.programs.ctl, "connect", app, "--from", "bare", *models, "--json"))
+        command = [self.programs.ctl, "connect", app, "--from", "bare", *models, "--json"]
+        # It asks for the models.
+        with self.world.by_ourselves():
+            told = json.loads(self.run(*command))
         return {file["name"]: file["text"].replace(ANY_KEY, KEY) for file in told["files"]}
 
     def run_checks(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:

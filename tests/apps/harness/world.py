@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class World:
         # Short, because a socket's path must be.
         self.home = Path(tempfile.mkdtemp(prefix="hp", dir="/tmp"))
         self.cleanup = contextlib.ExitStack()
+        self._of_ours: set[int] = set()
         self.cleanup.callback(shutil.rmtree, self.home, ignore_errors=True)
         for folder in ("run", "tmp", ".config/hermes-proxyd"):
             (self.home / folder).mkdir(parents=True, mode=0o700)
@@ -168,8 +169,18 @@ class World:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def requests(self) -> list[dict[str, Any]]:
-        """What the provider saw so far."""
-        return fetch(f"{self.portal}/_mock/requests")
+        """What the provider saw so far of the apps."""
+        seen = fetch(f"{self.portal}/_mock/requests")
+        return [one for number, one in enumerate(seen) if number not in self._of_ours]
+
+    @contextlib.contextmanager
+    def by_ourselves(self) -> Iterator[None]:
+        """What the provider sees meanwhile is no app's."""
+        before = len(fetch(f"{self.portal}/_mock/requests"))
+        try:
+            yield
+        finally:
+            self._of_ours.update(range(before, len(fetch(f"{self.portal}/_mock/requests"))))
 
     def stop(self) -> None:
         self.cleanup.close()
