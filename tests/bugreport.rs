@@ -8,7 +8,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::{Daemon, World, ctl, program, scratch};
+use common::{Daemon, World, client, ctl, program, scratch};
 use mock_cloud::Options;
 
 /// What must not be in a report, but for what the cloud issued.
@@ -82,6 +82,23 @@ fn plant(world: &World) {
     let unit =
         "[Service]\nEnvironment=\"SOMETHING=unit-s3cret\"\nExecStart=/usr/bin/hermes-proxyd\n";
     fake(&home.join("bin"), "systemctl", unit);
+}
+
+/// Who asks is nobody's business: of a request that was refused, the report has no address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_is_told_without_its_place() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let url = daemon.url("/v1/nonsense");
+    assert_eq!(client().get(url).send().await.unwrap().status(), 404);
+    let status = daemon.status();
+    assert!(status["refused"]["from"].is_string(), "{status}");
+    let file = world.home.path().join("report.txt");
+    let output = report(&world, &["--yes", "--output", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\"path_not_allowed\""), "{text}");
+    assert!(!text.contains("\"from\": \"127"), "{text}");
 }
 
 fn report(world: &World, flags: &[&str]) -> std::process::Output {

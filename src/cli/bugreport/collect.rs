@@ -236,7 +236,14 @@ fn configuration(in_force: Result<Vec<Setting>, Failure>) -> String {
 
 async fn status() -> String {
     match connect().await {
-        Ok(mut client) => pretty(&client.status().await.map_err(Failure::from)),
+        Ok(mut client) => {
+            let mut status = client.status().await.map_err(Failure::from);
+            // Places of apps stay out, as in what is told of the keys.
+            if let Ok(Some(refused)) = status.as_mut().map(|status| &mut status.refused) {
+                refused.from = None;
+            }
+            pretty(&status)
+        }
         Err(failure) => pretty::<Value>(&Err(failure)),
     }
 }
