@@ -13,7 +13,7 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use common::{Daemon, PATIENCE, World, chat, client, post, program};
@@ -21,25 +21,8 @@ use mock_cloud::{Canned, Endpoint, Options, PortalFault};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// A world in which nobody has logged in yet.
-async fn nobody() -> World {
-    let world = World::new(Options::default()).await;
-    std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
-    world
-}
-
-fn hermesctl(world: &World, args: &[&str]) -> Command {
-    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
-    command
-        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
-        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
-        .args(args)
-        .stdin(Stdio::null());
-    command
-}
-
 fn run(world: &World, args: &[&str]) -> Output {
-    hermesctl(world, args).output().unwrap()
+    world.hermesctl(args).output().unwrap()
 }
 
 fn json_of(output: &Output) -> Value {
@@ -66,7 +49,7 @@ struct Login {
 
 impl Login {
     fn begin(world: &World, flags: &[&str]) -> Self {
-        let mut command = hermesctl(world, &["auth", "login", "nous", "--json"]);
+        let mut command = world.hermesctl(&["auth", "login", "nous", "--json"]);
         let mut child = command
             .args(flags)
             .stdout(Stdio::piped())
@@ -120,7 +103,7 @@ async fn assert_serves(daemon: &Daemon) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_through_the_daemon_serves_at_once_and_is_hermes_agents_too() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let daemon = world.daemon();
     assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
     let done = log_in(&world, &[]);
@@ -151,7 +134,7 @@ async fn a_login_through_the_daemon_serves_at_once_and_is_hermes_agents_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_without_a_daemon_is_there_when_it_starts() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     log_in(&world, &[]);
     let status = run(&world, &["auth", "status", "--json"]);
     assert!(status.status.success(), "{status:?}");
@@ -300,7 +283,7 @@ async fn a_refresh_on_request_spends_one_token_with_and_without_a_daemon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_is_refused_or_runs_out_says_so_and_changes_nothing() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let daemon = world.daemon();
     let login = Login::begin(&world, &[]);
     world.cloud.deny(login.user_code());
@@ -323,7 +306,7 @@ async fn a_login_that_is_refused_or_runs_out_says_so_and_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_a_login_and_a_late_yes_logs_nobody_in() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let daemon = world.daemon();
     let login = Login::begin(&world, &[]);
     let pid = rustix::process::Pid::from_raw(login.child.id().try_into().unwrap());
@@ -345,7 +328,7 @@ async fn ctrl_c_ends_a_login_and_a_late_yes_logs_nobody_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_edge_and_a_slow_portal_do_not_end_a_login() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let faults = [
         PortalFault::Answer(Canned::oauth_error(400, "slow_down", "polled too early")),
         PortalFault::Answer(Canned::edge_block()),
@@ -379,7 +362,7 @@ async fn the_edge_and_a_slow_portal_do_not_end_a_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_can_not_be_written_is_told_before_the_user_is_sent_anywhere() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     std::fs::write(world.home.path().join(".hermes"), "in the way").unwrap();
     let output = run(&world, &["auth", "login", "nous", "--json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -633,7 +616,7 @@ async fn a_store_and_a_mirror_that_are_both_dead_are_one_dead_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_outlasts_a_reload_of_its_provider() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let daemon = world.daemon();
     let login = Login::begin(&world, &[]);
     world.write_config("[timeouts]\ncredential = \"11s\"\n");
@@ -655,7 +638,8 @@ async fn a_backup_of_before_another_programs_rotation_is_put_right_too() {
     let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
     let old_mirror = std::fs::read(&mirror).unwrap();
     let alone = tempfile::tempdir().unwrap();
-    let output = hermesctl(&world, &["auth", "refresh", "--json"])
+    let output = world
+        .hermesctl(&["auth", "refresh", "--json"])
         .env("XDG_RUNTIME_DIR", alone.path())
         .output()
         .unwrap();

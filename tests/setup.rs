@@ -136,23 +136,6 @@ async fn without_a_service_manager_the_way_without_it_is_told() {
     }
 }
 
-/// A world in which nobody has logged in yet.
-async fn nobody() -> World {
-    let world = World::new(Options::default()).await;
-    std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
-    world
-}
-
-/// hermesctl in a shell that knows the cloud.
-fn hermesctl(world: &World, args: &[&str]) -> Command {
-    let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
-    command
-        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
-        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
-        .args(args);
-    command
-}
-
 /// `hermesctl setup` that waits for its login.
 struct Waiting {
     child: Child,
@@ -164,7 +147,7 @@ struct Waiting {
 
 impl Waiting {
     fn begin(world: &World, flags: &[&str]) -> Self {
-        Self::of(hermesctl(world, &[&["setup"], flags].concat()))
+        Self::of(world.hermesctl(&[&["setup"], flags].concat()))
     }
 
     fn of(mut setup: Command) -> Self {
@@ -238,7 +221,7 @@ const CONFIG: &str = ".config/hermes-proxyd/config.toml";
 /// From nothing to an app's first answer: the user does no more than say yes in the browser.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_made_and_a_request_answered_with_it() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let daemon = world.daemon();
     std::fs::remove_file(world.home.path().join(CONFIG)).unwrap();
     let setup = Waiting::begin(&world, &["--yes", "--no-service", "--no-browser"]);
@@ -285,7 +268,7 @@ async fn a_login_is_made_and_a_request_answered_with_it() {
 /// Where no daemon runs, the login is made without one, and is there for the one that comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_made_before_anything_runs() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let setup = Waiting::begin(&world, &["--yes", "--no-service", "--no-browser"]);
     world.cloud.approve(&setup.user_code());
     let (exit, text, errors) = setup.end();
@@ -303,7 +286,7 @@ async fn a_login_is_made_before_anything_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_fails_leaves_nothing_half_done_and_setup_goes_on_from_there() {
     for with_a_daemon in [true, false] {
-        let world = nobody().await;
+        let world = World::without_a_login().await;
         let daemon = with_a_daemon.then(|| world.daemon());
         let mut written = None;
         for (end, exit, says) in [
@@ -346,7 +329,7 @@ async fn a_login_that_fails_leaves_nothing_half_done_and_setup_goes_on_from_ther
 /// What a program reads of a setup that makes a login: a line for the code, one for the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_reads_the_code_and_the_outcome_as_lines() {
-    let world = nobody().await;
+    let world = World::without_a_login().await;
     let _daemon = world.daemon();
     let mut child = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path())
         .args(["setup", "--no-service", "--json"])
@@ -418,7 +401,7 @@ esac
         let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
         outer.args(namespace).args(["sh", "-c", script, "sh"]);
         let path = std::env::var("PATH").unwrap();
-        let mut inner = hermesctl(world, args);
+        let mut inner = world.hermesctl(args);
         inner.env("PATH", format!("{}:{path}", home.join("bin").display()));
         wrapped(outer, &inner)
     }
@@ -428,7 +411,7 @@ esac
         let Some(namespace) = mount_namespace() else {
             return;
         };
-        let world = nobody().await;
+        let world = World::without_a_login().await;
         let home = world.home.path();
         let fake = home.join("fake");
         std::fs::create_dir(&fake).unwrap();

@@ -66,6 +66,13 @@ impl World {
         Self { cloud, login, home }
     }
 
+    /// A world in which nobody has logged in yet.
+    pub async fn without_a_login() -> Self {
+        let world = Self::new(Options::default()).await;
+        std::fs::remove_dir_all(world.home.path().join(".hermes")).expect("a home of Hermes");
+        world
+    }
+
     /// A login whose token lives for a minute, but was obtained so long ago that a refresh is due at
     /// once; later tokens live for an hour.
     pub async fn with_a_refresh_due(options: Options) -> Self {
@@ -127,6 +134,17 @@ impl World {
 
     pub fn ctl(&self, args: &[&str]) -> Output {
         ctl(self.home.path(), args)
+    }
+
+    /// hermesctl in a shell that knows the cloud, for where no daemon does.
+    pub fn hermesctl(&self, args: &[&str]) -> Command {
+        let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), self.home.path());
+        command
+            .env("NOUS_INFERENCE_BASE_URL", self.cloud.inference_base_url())
+            .env("HERMES_PORTAL_BASE_URL", self.cloud.portal_url())
+            .args(args)
+            .stdin(Stdio::null());
+        command
     }
 
     pub fn store_file(&self) -> PathBuf {
