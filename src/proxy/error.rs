@@ -74,6 +74,8 @@ pub enum ErrorKind {
     LoopDetected,
     /// HTTP/1.0 where a cut answer could not be told from a whole one.
     HttpVersionNotSupported,
+    /// We are short of something of our own, such as descriptors, for a moment.
+    Overloaded,
     /// The service is being stopped.
     ShuttingDown,
     /// A defect of ours.
@@ -82,7 +84,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the documentation complete.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -102,6 +104,7 @@ impl ErrorKind {
         Self::UpstreamTimeout,
         Self::LoopDetected,
         Self::HttpVersionNotSupported,
+        Self::Overloaded,
         Self::ShuttingDown,
         Self::Internal,
     ];
@@ -128,6 +131,7 @@ impl ErrorKind {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::LoopDetected => "loop_detected",
             Self::HttpVersionNotSupported => "http_version_not_supported",
+            Self::Overloaded => "overloaded",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         }
@@ -149,7 +153,9 @@ impl ErrorKind {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
-            Self::CredentialsUnavailable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CredentialsUnavailable | Self::Overloaded | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::LoopDetected => StatusCode::LOOP_DETECTED,
             Self::HttpVersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,

@@ -28,7 +28,7 @@ pub enum Peer {
     Ours,
     /// Another user's of this machine, with its id where the system tells.
     Stranger(Option<u32>),
-    /// The system should tell, but does not: a sandbox or an emulator passes the question not on.
+    /// The system never tells: a sandbox or an emulator does not pass the question on.
     Untold,
 }
 
@@ -117,9 +117,8 @@ fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
         Peer::Untold => "this system does not tell whose program asks".to_owned(),
     };
     let message = format!(
-        "hermes-proxyd: {why}; give it a client key (`hermesctl clients \
-         add NAME`), or set `peer_check = false` under [guard] in the configuration of \
-         hermes-proxyd and run: hermesctl proxy reload"
+        "hermes-proxyd: {why}; give it a client key: run `hermesctl clients add NAME`, and enter the \
+         key in the app as its API key"
     );
     Err(ProxyError::new(ErrorKind::PeerNotAllowed, message))
 }

@@ -26,7 +26,7 @@ use super::presence::Presence;
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
-use super::{guard, headers, local, peer};
+use super::{guard, headers, local, peer, want};
 use crate::clients::{Client, Full};
 use crate::config::ProviderName;
 use crate::credentials::{Lease, Refusal as NoCredential};
@@ -48,19 +48,35 @@ pub(super) struct Entry {
 
 impl Entry {
     /// What the guard needs to know of a request of this connection.
-    fn arrival(&self, peer_check: bool, has_key: bool) -> Arrival {
+    ///
+    /// # Errors
+    /// 503 where it can't be found out right now.
+    fn arrival(&self, peer_check: bool, has_key: bool) -> Result<Arrival, ProxyError> {
         let peer = match self.ends {
-            Some((remote, local)) if peer_check && !has_key => {
-                *self.peer.get_or_init(|| peer::of_connection(remote, local))
-            }
+            Some(ends) if peer_check && !has_key => self.peer(ends)?,
             _ => Peer::Ours,
         };
-        Arrival {
+        Ok(Arrival {
             local: self.ends.map(|(_, local)| local.ip().to_canonical()),
             peer,
             needs_key: self.needs_key,
             has_key,
+        })
+    }
+
+    /// Whose process the client is. The answer is kept; where there is none, the connection's next
+    /// request asks again.
+    fn peer(&self, (remote, local): (SocketAddr, SocketAddr)) -> Result<Peer, ProxyError> {
+        if let Some(peer) = self.peer.get() {
+            return Ok(*peer);
         }
+        let Some(peer) = peer::of_connection(remote, local) else {
+            return Err(want::error("it can't be looked up whose program asks"));
+        };
+        if peer != Peer::Untold {
+            self.peer.set(peer).ok();
+        }
+        Ok(peer)
     }
 }
 
@@ -174,7 +190,10 @@ fn decide<'r>(
     head: &Parts,
     body: &Incoming,
 ) -> (Option<HeaderValue>, Result<Decision<'r>, ProxyError>) {
-    let arrival = entry.arrival(rules.guard.peer_check, client.is_some());
+    let arrival = match entry.arrival(rules.guard.peer_check, client.is_some()) {
+        Ok(arrival) => arrival,
+        Err(error) => return (None, Err(error)),
+    };
     let admitted = match guard::admit(&head.method, &head.headers, &arrival, &rules.guard) {
         Ok(admitted) => admitted,
         Err(error) => return (None, Err(error)),

@@ -5,7 +5,7 @@
 //! (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
 //! sends it, `upload` and `download` pass the bytes, `events` knows where an event stream stands
 //! (pure), `presence` whether the client is still there, `outcome` writes the one log line, `trouble` keeps what went
-//! wrong last. `error`
+//! wrong last, `want` what fails for want of something of ours. `error`
 //! is the one place that turns errors into HTTP.
 
 mod bind;
@@ -36,6 +36,7 @@ mod socket;
 mod trouble;
 mod upload;
 mod upstream;
+mod want;
 
 pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};

@@ -10,15 +10,17 @@ use super::guard::Peer;
 /// Who has the other end: `remote` is the client's address, `local` ours. With neither on loopback
 /// the client may be on another machine, or in a container: there a key decides. A client that
 /// reaches loopback from another address is one of this machine that chose it, and is asked for.
-pub(super) fn of_connection(remote: SocketAddr, local: SocketAddr) -> Peer {
+/// `None` where it can't be found out right now, for want of descriptors or memory.
+pub(super) fn of_connection(remote: SocketAddr, local: SocketAddr) -> Option<Peer> {
     let (remote, local) = (canonical(remote), canonical(local));
     if !remote.ip().is_loopback() && !local.ip().is_loopback() {
-        return Peer::Ours;
+        return Some(Peer::Ours);
     }
     platform::owner(remote, local)
 }
 
-/// IPv4 in its own form: the client's socket has it so, also when ours speaks both.
+/// IPv4 in its own form, in which it can be compared: a socket for both protocols has it as
+/// `::ffff:127.0.0.1`, be it ours or the client's.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -28,6 +30,7 @@ mod platform {
     use std::io;
     use std::net::SocketAddr;
     use std::os::fd::OwnedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -38,27 +41,44 @@ mod platform {
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt,
     };
 
+    use super::canonical;
     use crate::proxy::guard::Peer;
+    use crate::proxy::want;
 
     /// The kernel answers at once; this is for a defect.
     const PATIENCE: Duration = Duration::from_millis(200);
 
-    pub(super) fn owner(remote: SocketAddr, local: SocketAddr) -> Peer {
+    pub(super) fn owner(remote: SocketAddr, local: SocketAddr) -> Option<Peer> {
         let ours = rustix::process::geteuid().as_raw();
         match ask(remote, local) {
             // A socket whose process has closed it belongs to nobody; the kernel says root then.
-            Ok(Some((_, 0)) | None) => Peer::Stranger(None),
-            Ok(Some((uid, _))) if uid == ours || uid == 0 => Peer::Ours,
-            Ok(Some((uid, _))) => Peer::Stranger(Some(uid)),
+            Ok(Some((_, 0)) | None) => Some(Peer::Stranger(None)),
+            Ok(Some((uid, _))) if uid == ours || uid == 0 => Some(Peer::Ours),
+            Ok(Some((uid, _))) => Some(Peer::Stranger(Some(uid))),
+            Err(error) if is_want(&error) => {
+                tracing::debug!(%error, "it can't be found out now whose connection it is");
+                None
+            }
             Err(error) => {
-                tracing::warn!(
-                    %error,
-                    "this system does not tell whose connection it is, so without a client key it is \
-                     refused; `peer_check = false` under [guard] lets everybody of this machine in"
-                );
-                Peer::Untold
+                if !UNTOLD.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        %error,
+                        "this system does not tell whose connection it is, so requests without a \
+                         client key are refused; `hermesctl clients add NAME` makes one"
+                    );
+                }
+                Some(Peer::Untold)
             }
         }
+    }
+
+    /// Said once.
+    static UNTOLD: AtomicBool = AtomicBool::new(false);
+
+    /// Something of ours was lacking for a moment: descriptors, memory, or time.
+    fn is_want(error: &io::Error) -> bool {
+        let late = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+        want::is_of_ours(error) || late.contains(&error.kind())
     }
 
     /// User id and inode of the socket that is bound to `remote` and connected to `local`. `None`
@@ -75,8 +95,9 @@ mod platform {
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
                 let id = &found.header.socket_id;
                 // Where there is no such connection, the kernel goes on to look for a listener.
-                let same = (id.source_address, id.source_port) == (remote.ip(), remote.port())
-                    && (id.destination_address, id.destination_port) == (local.ip(), local.port());
+                let source = SocketAddr::new(id.source_address, id.source_port);
+                let destination = SocketAddr::new(id.destination_address, id.destination_port);
+                let same = (canonical(source), canonical(destination)) == (remote, local);
                 Ok(same.then_some((found.header.uid, found.header.inode)))
             }
             NetlinkPayload::Error(error) if error.raw_code() == -NOT_FOUND => Ok(None),
@@ -143,8 +164,9 @@ mod platform {
 
     use crate::proxy::guard::Peer;
 
-    pub(super) fn owner(_: SocketAddr, _: SocketAddr) -> Peer {
-        Peer::Ours
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Linux")]
+    pub(super) fn owner(_: SocketAddr, _: SocketAddr) -> Option<Peer> {
+        Some(Peer::Ours)
     }
 }
 
@@ -163,7 +185,7 @@ mod tests {
     }
 
     fn peer(server: &TcpStream) -> Peer {
-        of_connection(server.peer_addr().unwrap(), server.local_addr().unwrap())
+        of_connection(server.peer_addr().unwrap(), server.local_addr().unwrap()).unwrap()
     }
 
     #[test]
@@ -183,6 +205,35 @@ mod tests {
         assert_eq!(peer(&server), Peer::Ours);
     }
 
+    /// Every JVM has a socket for both protocols, and newer systems speak MPTCP.
+    #[test]
+    fn a_client_is_known_by_whichever_socket_it_reaches_us() {
+        use rustix::net::{self, AddressFamily, SocketType};
+        const MPTCP: u32 = 262;
+        let mptcp = std::num::NonZero::new(MPTCP).map(net::Protocol::from_raw);
+        let both = AddressFamily::INET6;
+        for (family, protocol, via, at) in [
+            (AddressFamily::INET, None, "127.0.0.1", "127.0.0.1:0"),
+            (both, None, "::ffff:127.0.0.1", "127.0.0.1:0"),
+            (both, None, "::ffff:127.0.0.1", "[::]:0"),
+            (both, None, "::1", "[::1]:0"),
+            (AddressFamily::INET, mptcp, "127.0.0.1", "127.0.0.1:0"),
+            (both, mptcp, "::ffff:127.0.0.1", "127.0.0.1:0"),
+            (both, mptcp, "::1", "[::1]:0"),
+        ] {
+            let listener = TcpListener::bind(at).unwrap();
+            let Ok(client) = net::socket(family, SocketType::STREAM, protocol) else {
+                assert!(protocol.is_some(), "{via}");
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let target = SocketAddr::new(via.parse().unwrap(), port);
+            net::connect(&client, &target).unwrap();
+            let server = listener.accept().unwrap().0;
+            assert_eq!(peer(&server), Peer::Ours, "{via} {at} {protocol:?}");
+        }
+    }
+
     #[test]
     fn a_client_that_has_gone_is_a_stranger() {
         let (client, server) = connection("127.0.0.1:0");
@@ -194,13 +245,13 @@ mod tests {
     fn a_client_that_reaches_loopback_from_elsewhere_is_a_stranger() {
         let remote = "192.0.2.1:1".parse().unwrap();
         let local = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(of_connection(remote, local), Peer::Stranger(None));
+        assert_eq!(of_connection(remote, local), Some(Peer::Stranger(None)));
     }
 
     #[test]
     fn a_client_of_another_machine_is_not_asked_for() {
         let remote = "192.0.2.1:1".parse().unwrap();
         let local = "192.0.2.2:1".parse().unwrap();
-        assert_eq!(of_connection(remote, local), Peer::Ours);
+        assert_eq!(of_connection(remote, local), Some(Peer::Ours));
     }
 }

@@ -20,6 +20,7 @@ use super::egress::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
 use super::life::Life;
 use super::upload::{Upload, UploadBody, UploadError};
+use super::want;
 use crate::clock::Clock;
 use crate::config::Timeouts;
 
@@ -294,6 +295,9 @@ async fn head_overdue(limit: Duration, upload: Option<&Upload>) {
 
 fn explain(error: &legacy::Error, host: &str) -> ProxyError {
     tracing::debug!(host, error = %chain(error), "no answer from the provider");
+    if source::<std::io::Error>(error).is_some_and(want::is_of_ours) {
+        return want::error(&format!("{host} can't be asked"));
+    }
     let connect = source::<ConnectError>(error);
     let what = match connect {
         Some(ConnectError::TimedOut) => {

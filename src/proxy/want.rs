@@ -1,0 +1,49 @@
+//! What fails because something of our own is lacking for a moment, such as descriptors: it says nothing
+//! of the client or the provider, and is tried again.
+
+use std::io;
+use std::time::Duration;
+
+use super::error::{ErrorKind, ProxyError};
+
+/// When it may be worth another try.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// No descriptor is left, in this process or in the system.
+#[cfg(unix)]
+pub(super) fn is_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    is_one_of(error, &[Errno::MFILE, Errno::NFILE])
+}
+
+/// No descriptor or no memory is left.
+#[cfg(unix)]
+pub(super) fn is_of_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    is_of_descriptors(error) || is_one_of(error, &[Errno::NOMEM, Errno::NOBUFS])
+}
+
+#[cfg(unix)]
+fn is_one_of(error: &io::Error, codes: &[rustix::io::Errno]) -> bool {
+    let code = error.raw_os_error();
+    codes.iter().any(|known| code == Some(known.raw_os_error()))
+}
+
+#[cfg(not(unix))]
+pub(super) fn is_of_descriptors(_: &io::Error) -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+pub(super) fn is_of_ours(_: &io::Error) -> bool {
+    false
+}
+
+/// What a client is told: what can't be done right now.
+pub(super) fn error(what: &str) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: short of file descriptors or memory right now, so {what}; try again in a \
+         moment"
+    );
+    ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)
+}
