@@ -345,11 +345,47 @@ async fn when_descriptors_run_out_it_stays_up_and_serves_again() {
         .arg(env!("CARGO_BIN_EXE_hermes-proxyd"));
     let daemon = Daemon::start(shell, home);
     let address = daemon.address().to_owned();
-    let idle: Vec<_> = (0..60)
-        .map(|_| std::net::TcpStream::connect(&address).unwrap())
-        .collect();
-    daemon.wait_for_log("could not be accepted");
-    drop(idle);
-    let asking = async { while client().get(daemon.url("/models")).send().await.is_err() {} };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap();
+    let connect = || std::net::TcpStream::connect(&address).unwrap();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).map(Iterator::count);
+    let at_rest = open();
+    let mut idle: Vec<_> = (0..60).map(|_| connect()).collect();
+    // It never drops its flood.
+    let served = async || {
+        let asked = client().get(daemon.url("/models")).send();
+        let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap();
+        assert_eq!(answer.unwrap().status(), 200);
+    };
+    for _ in 0..6 {
+        served().await;
+    }
+    // There are places, and no descriptors for them: whoever is idle goes, so that somebody can come.
+    #[cfg(target_os = "linux")]
+    if let Ok(at_rest) = at_rest {
+        limit_files(&daemon, at_rest as u64 + 4, Some(40));
+        idle.extend((0..30).map(|_| connect()));
+        let asking = async {
+            loop {
+                // Whoever came first may have the last descriptor.
+                let answer = client().get(daemon.url("/models")).send().await.unwrap();
+                if answer.status() == 200 {
+                    break;
+                }
+                assert_eq!(answer.headers()["x-hermes-error"], "overloaded");
+                assert!(answer.headers().contains_key("retry-after"));
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.unwrap();
+        daemon.wait_for_log("could not be accepted");
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn limit_files(daemon: &Daemon, files: u64, maximum: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let pid = i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw);
+    let limit = Rlimit {
+        current: Some(files),
+        maximum,
+    };
+    prlimit(pid, Resource::Nofile, limit).unwrap();
 }

@@ -58,13 +58,18 @@ async fn rest(stream: &mut TcpStream) -> String {
 /// A daemon with a place for each of so many connections, and descriptors for them.
 fn spacious(world: &World, connections: usize) -> Daemon {
     world.write_config(&format!("[limits]\nconnections = {connections}\n"));
+    with_descriptors(world, "$(ulimit -H -n)")
+}
+
+/// A daemon that may open so many files.
+fn with_descriptors(world: &World, limit: &str) -> Daemon {
     let mut shell = program("sh", world.home.path());
     shell
         .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
         .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
         .args([
             "-c",
-            "ulimit -n $(ulimit -H -n) && exec \"$0\" --port 0 --log-format json",
+            &format!("ulimit -n {limit} && exec \"$0\" --port 0 --log-format json"),
         ])
         .arg(env!("CARGO_BIN_EXE_hermes-proxyd"));
     Daemon::start(shell, world.home.path())
@@ -86,17 +91,22 @@ fn descriptors(wanted: u64) -> bool {
 
 #[tokio::test]
 async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
-    const MANY: usize = 10_000;
-    if !descriptors(MANY as u64 + 500) {
+    // Ten thousand, if there are descriptors for both ends of each.
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let most = most.map_or(usize::MAX, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
+    });
+    let many = (most / 2).saturating_sub(500).min(10_000);
+    if many < 2_000 || !descriptors(many as u64 + 500) {
         println!("skipped: this machine gives too few descriptors");
         return;
     }
     let world = World::new(Options::default()).await;
-    let daemon = spacious(&world, MANY + 100);
+    let daemon = spacious(&world, many + 100);
     served(&daemon).await;
     let before = memory(&daemon);
     let mut idle = Vec::new();
-    for _ in 0..MANY {
+    for _ in 0..many {
         idle.push(TcpStream::connect(daemon.address()).await.unwrap());
     }
     // The last one is in the kernel's queue no more once it is answered.
@@ -107,9 +117,9 @@ async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
     last.readable().await.unwrap();
     let after = memory(&daemon);
     let took = served(&daemon).await;
-    let each = (after - before) / MANY as u64;
+    let each = (after - before) / many as u64;
     println!(
-        "{MANY} idle connections: {} MiB, then {} MiB, {each} bytes each; a request took {took:?}",
+        "{many} idle connections: {} MiB, then {} MiB, {each} bytes each; a request took {took:?}",
         before / MIB,
         after / MIB
     );
@@ -168,6 +178,93 @@ async fn who_was_refused_and_does_not_finish_its_body_makes_way() {
     let took = served(&daemon).await;
     println!("8 refused connections for 8 places: a request took {took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+/// Asks for as long as it is let and never reads, until no more goes out; whether the daemon has cut it
+/// by then. The stream stays open.
+async fn asks_and_never_reads(address: &str) -> (TcpStream, bool) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // So that the daemon's own buffers are full soon.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let burst = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(20);
+    let mut quiet = 0;
+    while quiet < 3 {
+        let write = stream.write_all(burst.as_bytes());
+        match tokio::time::timeout(Duration::from_millis(300), write).await {
+            Ok(Ok(())) => quiet = 0,
+            Ok(Err(_)) => return (stream, true),
+            Err(_) => quiet += 1,
+        }
+    }
+    (stream, false)
+}
+
+#[tokio::test]
+async fn clients_that_are_refused_and_do_not_read_hold_no_place() {
+    const PLACES: usize = 16;
+    let world = World::new(Options::default()).await;
+    let added = world.ctl(&["clients", "add", "phone"]);
+    assert!(added.status.success(), "{added:?}");
+    let config = format!(
+        "[[listen]]\n[[listen]]\naddress = \"127.0.0.1:0\"\nauth = \"keys\"\n\
+         [limits]\nconnections = {PLACES}\n"
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    let locked = daemon.status()["listeners"][1]["url"].clone();
+    let locked = locked.as_str().unwrap().trim_start_matches("http://");
+    let locked = locked.strip_suffix("/v1").unwrap();
+    // An app's connection, kept from before.
+    let kept = common::client();
+    let ask = || kept.get(daemon.url("/models")).send();
+    assert_eq!(ask().await.unwrap().status(), 200);
+    let flood = (0..PLACES).map(|_| asks_and_never_reads(locked));
+    let flood = tokio::time::timeout(6 * PATIENCE, futures_util::future::join_all(flood));
+    let mut flood = flood.await.expect("no more goes out, or it is cut");
+    let mut times = Vec::new();
+    for _ in 0..6 {
+        times.push(served(&daemon).await);
+        assert_eq!(ask().await.unwrap().status(), 200);
+    }
+    println!(
+        "{PLACES} connections that don't read their refusals: {} were cut by then, requests took {times:?}",
+        flood.iter().filter(|(_, cut)| *cut).count()
+    );
+    // They are cut, also while nobody needs their place.
+    for (stream, _) in &mut flood {
+        let ended = async { while stream.write_all(b"GET / HTTP/1.1\r\n").await.is_ok() {} };
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        ended.expect("it is cut");
+    }
+}
+
+#[tokio::test]
+async fn with_fewer_descriptors_than_places_everybody_with_a_question_is_served() {
+    if !descriptors(2500) {
+        println!("skipped: this machine gives too few descriptors");
+        return;
+    }
+    for limit in [256, 1024] {
+        let world = World::new(Options::default()).await;
+        // Only what is needed ends them.
+        world.write_config("[timeouts]\nheaders = \"10m\"\n");
+        let daemon = with_descriptors(&world, &limit.to_string());
+        let mut flood = Vec::new();
+        for _ in 0..limit + 100 {
+            flood.push(TcpStream::connect(daemon.address()).await.unwrap());
+        }
+        let mut times = Vec::new();
+        for _ in 0..6 {
+            times.push(served(&daemon).await);
+        }
+        println!(
+            "{limit} descriptors, {} idle connections: requests took {times:?}",
+            flood.len()
+        );
+        daemon.wait_for_log("too few files for `limits.connections`");
+        let log = daemon.logged();
+        assert!(!log.contains("could not be accepted"), "{log}");
+    }
 }
 
 /// Sends a chat's head and then the body at its pace, so many bytes every so often; the answer.

@@ -1,7 +1,7 @@
 //! hermes-proxyd: the composition root, and what a program needs around its job.
 //!
 //! - [`args`]: the command line.
-//! - `process`, `logging`, `signals`, `service_manager`, `port_holder`: the process and its
+//! - `process`, `descriptors`, `logging`, `signals`, `service_manager`, `port_holder`: the process and its
 //!   surroundings.
 //! - `watchdog`: whether all that matters lives; `status_line`: how it is, for the service manager.
 //! - `fleet`: the providers that are served, each with its keeper.
@@ -16,6 +16,7 @@ pub mod args;
 mod bridge;
 mod clients;
 mod control;
+mod descriptors;
 mod fleet;
 mod log_file;
 mod logging;
@@ -132,7 +133,7 @@ fn start(args: Args) -> Result<(), StartError> {
     let file = args.log_file.as_deref();
     let log = logging::start(&loaded.config.log, file).map_err(StartError::Logging)?;
     process::log_defects();
-    raise_descriptor_limit();
+    descriptors::raise();
     run_to_end(run::run(origin, loaded, log))
 }
 
@@ -140,7 +141,7 @@ fn start(args: Args) -> Result<(), StartError> {
 fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
     let log = crate::config::Config::default().log;
     logging::start(&log, None).map_err(StartError::Logging)?;
-    raise_descriptor_limit();
+    descriptors::raise();
     run_to_end(bridge::run(bridge))
 }
 
@@ -166,21 +167,6 @@ fn run_to_end(work: impl Future<Output = Result<(), StartError>>) -> Result<(), 
     runtime.shutdown_background();
     result
 }
-
-/// A connection takes two descriptors, and the usual soft limit of 1024 is there for `select(2)`,
-/// which nothing here uses.
-#[cfg(unix)]
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit on open files stays as it is");
-    }
-}
-
-#[cfg(not(unix))]
-fn raise_descriptor_limit() {}
 
 /// One line to whoever started us, before the log is there or after it failed.
 fn say(line: &str) {

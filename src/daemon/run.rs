@@ -19,7 +19,7 @@ use super::logins::Logins;
 use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::watchdog::Watchdog;
-use super::{port_holder, service_manager, signals, status_line};
+use super::{descriptors, port_holder, service_manager, signals, status_line};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
@@ -438,7 +438,7 @@ impl Stops {
     fn service(&self, gateway: Arc<Gateway>, connections: usize) -> Service {
         Service {
             gateway,
-            places: Places::new(connections),
+            places: Places::new(descriptors::places(connections)),
             drain: self.drain.clone(),
             abort: self.abort.clone(),
             tracker: self.connections.clone(),

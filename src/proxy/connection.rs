@@ -60,7 +60,7 @@ pub(super) async fn serve(
     let rules = gateway.rules();
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
-    let presence = Presence::new(stop.abort.clone());
+    let presence = Presence::new(stop.abort.clone(), place.seat());
     let theirs = presence.clone();
     let answer =
         move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
@@ -135,7 +135,9 @@ async fn drive<F, B>(
     };
     let parts = connection.into_parts();
     let watched = parts.io.into_inner().into_inner();
-    if presence.has_stalled() {
+    if presence.has_stalled() && presence.is_refusing() {
+        tracing::debug!("a client took nothing of a refusal; its connection is cut");
+    } else if presence.has_stalled() {
         tracing::info!(
             idle_seconds = timeouts.idle.as_secs(),
             "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
@@ -260,13 +262,13 @@ mod tests {
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
         };
-        let presence = Presence::new(stop.abort.clone());
         let limits = (64 * 1024, Timeouts::default());
         #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
         let task = tokio::spawn(async move {
             let stream = Socket::Tcp(accepted.unwrap().0);
             let places = Places::new(1);
             let place = places.take().await;
+            let presence = Presence::new(stop.abort.clone(), place.seat());
             drive(stream, limits, (stop, presence, place), answer).await;
             places.take().now_or_never().expect("the place is free");
         });

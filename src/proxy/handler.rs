@@ -144,7 +144,8 @@ async fn respond(
     if let Some(client) = &client {
         outcome.asked_by(client);
     }
-    let (origin, decision) = decide(&rules, (&entry, client.as_ref()), &head, &body);
+    let caller = (&*entry, client.as_ref(), &presence);
+    let (origin, decision) = decide(&rules, caller, &head, &body);
     let decision = decision.and_then(|decision| {
         if let (Decision::Forward(..), Some(client)) = (&decision, &client) {
             outcome.visits(client.enter(&entry.from).map_err(|full| busy(&full))?);
@@ -155,6 +156,7 @@ async fn respond(
         Err(error) => {
             let app = client.as_ref().map_or(&*entry.from, |client| client.name());
             gateway.refused().add(error.kind.code(), id, app);
+            presence.refuses();
             refuse(&error, outcome, body.is_end_stream())
         }
         Ok(Decision::Answer(response)) => whole(response, outcome, End::Complete),
@@ -186,7 +188,7 @@ async fn respond(
 /// Guard and route, and what the head alone gives away.
 fn decide<'r>(
     rules: &'r Rules,
-    (entry, client): (&Entry, Option<&Arc<Client>>),
+    (entry, client, presence): (&Entry, Option<&Arc<Client>>, &Presence),
     head: &Parts,
     body: &Incoming,
 ) -> (Option<HeaderValue>, Result<Decision<'r>, ProxyError>) {
@@ -200,8 +202,11 @@ fn decide<'r>(
     };
     let origin = admitted.origin.cloned();
     if admitted.is_preflight {
+        // Whoever names a listed page gets that far, so it protects no place.
+        presence.refuses();
         return (origin, Ok(Decision::Answer(preflight(&head.headers))));
     }
+    presence.is_let_in();
     let default = rules.default_for(entry.provider.as_ref());
     let decision = well_formed(head).and_then(|()| {
         match route::find(&head.method, head.uri.path(), &rules.upstreams, default)? {

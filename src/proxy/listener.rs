@@ -21,9 +21,10 @@ use super::handler::Entry;
 use super::interface;
 use super::places::Places;
 use super::socket::Socket;
+use super::want;
 use crate::config::{Auth, ListenAddress, Listener};
 
-/// The pause after a failed accept, as when no descriptor is left.
+/// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often an address that may come or go is looked for.
 const LOOK: Duration = Duration::from_secs(3);
@@ -277,7 +278,11 @@ async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: Cancella
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "a connection could not be accepted");
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if want::is_of_descriptors(&error) {
+                    service.places.make_room().await;
+                } else {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
                 continue;
             }
         };

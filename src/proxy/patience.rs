@@ -253,7 +253,6 @@ impl Drop for Wait {
     fn drop(&mut self) {
         let progress = &self.patience.progress;
         progress.awaits_head.store(false, Ordering::Relaxed);
-        progress.seat.has_request();
     }
 }
 

@@ -1,13 +1,15 @@
-//! Places for connections, over all listeners. When all are taken, whoever has waited longest for a
-//! request to come makes way for a newcomer; where nobody does, whoever's body comes so slowly that
-//! no honest client sends it. Whoever else is being answered never does.
+//! Places for connections, over all listeners. When all are taken, a connection makes way for a
+//! newcomer: first one of a client that the guard has not let in, then one that waits for its next
+//! request, then one whose body comes so slowly that no honest client sends it. Only a request that the
+//! guard has let in protects its place, until it is answered.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use futures_util::FutureExt;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 /// A newcomer has this long to send a request before it must make way, so that under a flood of
@@ -22,16 +24,28 @@ const FIRST_CREDIT: i64 = 5_000;
 const MOST_CREDIT: i64 = 30_000;
 /// How often a full house is looked through for somebody who can go.
 const LOOK: Duration = Duration::from_millis(50);
+/// One place in so many is kept for clients that the guard has let in.
+const KEPT: usize = 8;
 
 /// The places.
 #[derive(Debug)]
 pub struct Places {
-    free: Arc<Semaphore>,
+    count: usize,
     seats: Mutex<HashMap<u64, Arc<Seat>>>,
     number: AtomicU64,
+    lobby: Arc<Lobby>,
     /// Newcomers wait; said once while it lasts.
     full: AtomicBool,
     opened: Instant,
+}
+
+/// What all places share.
+#[derive(Debug, Default)]
+struct Lobby {
+    /// Connections of clients that the guard has not let in yet.
+    strangers: AtomicUsize,
+    /// A newcomer may find a place now.
+    freed: Notify,
 }
 
 /// A connection's place, until it is dropped.
@@ -40,13 +54,12 @@ pub(super) struct Place {
     places: Arc<Places>,
     number: u64,
     seat: Arc<Seat>,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// Why a connection makes way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// It waits for a request.
+    /// No request that the guard has let in is under way.
     Idle,
     /// The body of its request comes too slowly.
     SlowBody,
@@ -55,9 +68,13 @@ pub(super) enum Reason {
 /// What a connection does in its place.
 #[derive(Debug)]
 pub(super) struct Seat {
-    /// Since when it waits for a head, in milliseconds from the first day, and one; 0: it does not.
+    lobby: Arc<Lobby>,
+    /// The guard has let in a request of this connection.
+    is_known: AtomicBool,
+    /// Since when no such request is under way, in milliseconds from the first day, and one; 0: one is.
+    /// Requests that are refused change nothing.
     waits_since: AtomicU64,
-    /// The same for the next bytes of a body.
+    /// Since when the next bytes of a body are waited for, in the same way; 0: they are not.
     lacks_since: AtomicU64,
     /// For how many milliseconds they may still be waited for.
     credit: AtomicI64,
@@ -70,9 +87,10 @@ impl Places {
     /// So many places.
     pub fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
-            free: Arc::new(Semaphore::new(count)),
+            count,
             seats: Mutex::default(),
             number: AtomicU64::new(0),
+            lobby: Arc::default(),
             full: AtomicBool::new(false),
             opened: Instant::now(),
         })
@@ -80,38 +98,59 @@ impl Places {
 
     /// Waits for a place.
     pub(super) async fn take(self: &Arc<Self>) -> Place {
-        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+        if let Some(place) = self.seat() {
             self.full.store(false, Ordering::Relaxed);
-            return self.seat(permit);
+            return place;
         }
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "all places for connections are taken (`limits.connections`); the idle ones, then \
-                 those with the slowest bodies, are closed for new ones"
+                places = self.count,
+                "all places for connections are taken (`limits.connections`); connections without \
+                 an accepted request, then those with the slowest bodies, are closed for new ones"
             );
         }
         loop {
-            self.ask_somebody_to_leave();
-            let permit = timeout(LOOK, self.free.clone().acquire_owned()).await;
-            if let Ok(Ok(permit)) = permit {
-                return self.seat(permit);
+            // Told of what happened before.
+            self.lobby.freed.notified().now_or_never();
+            if let Some(place) = self.seat() {
+                return place;
             }
+            let strangers_only = self.seats().len() < self.count;
+            self.ask_somebody_to_leave(strangers_only);
+            timeout(LOOK, self.lobby.freed.notified()).await.ok();
         }
     }
 
-    fn seat(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+    /// Has somebody leave, as when no descriptor is left, and waits until somebody has, or for a
+    /// short time.
+    pub(super) async fn make_room(&self) {
+        self.lobby.freed.notified().now_or_never();
+        self.ask_somebody_to_leave(false);
+        timeout(LOOK, self.lobby.freed.notified()).await.ok();
+    }
+
+    fn seat(self: &Arc<Self>) -> Option<Place> {
+        let mut seats = self.seats();
+        if seats.len() >= self.count || self.is_full_of_strangers() {
+            return None;
+        }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let seat = Arc::new(Seat::new(self.opened));
-        self.seats().insert(number, seat.clone());
-        Place {
+        let seat = Arc::new(Seat::new(self.lobby.clone(), self.opened));
+        seats.insert(number, seat.clone());
+        drop(seats);
+        Some(Place {
             places: self.clone(),
             number,
             seat,
-            _permit: permit,
-        }
+        })
     }
 
-    fn ask_somebody_to_leave(&self) {
+    fn is_full_of_strangers(&self) -> bool {
+        let most = self.count - self.count / KEPT;
+        self.lobby.strangers.load(Ordering::Relaxed) >= most
+    }
+
+    fn ask_somebody_to_leave(&self, strangers_only: bool) {
         let grace = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
         let now = Seat::now(self.opened);
         let before = now.saturating_sub(grace);
@@ -120,17 +159,24 @@ impl Places {
             let seats = seats.values();
             seats.filter(|seat| !seat.asked.load(Ordering::Relaxed))
         };
+        // Strangers first, then whoever has waited longest.
         let idle = others().filter_map(|seat| {
             let since = seat.waits_since.load(Ordering::Relaxed);
-            (since > 0 && since <= before).then_some((since, seat))
+            let is_known = seat.is_known.load(Ordering::Relaxed);
+            let can_go = since > 0 && since <= before && !(strangers_only && is_known);
+            can_go.then_some(((is_known, since), seat))
         });
-        let idle = idle.min_by_key(|(since, _)| *since).map(|(_, seat)| seat);
+        let idle = idle.min_by_key(|(order, _)| *order).map(|(_, seat)| seat);
         let slowest = || {
             let bodies = others().filter_map(|seat| Some((seat.credit_at(now)?, seat)));
             let slow = bodies.filter(|(credit, _)| *credit <= 0);
             slow.min_by_key(|(credit, _)| *credit).map(|(_, seat)| seat)
         };
-        if let Some(seat) = idle.or_else(slowest) {
+        let found = match idle {
+            None if !strangers_only => slowest(),
+            found => found,
+        };
+        if let Some(seat) = found {
             seat.asked.store(true, Ordering::Relaxed);
             seat.ask.notify_one();
         }
@@ -166,13 +212,18 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.seats().remove(&self.number);
+        self.seat.becomes_known();
+        self.places.lobby.freed.notify_one();
     }
 }
 
 impl Seat {
     /// A seat whose connection waits for its first request.
-    pub(super) fn new(opened: Instant) -> Self {
+    fn new(lobby: Arc<Lobby>, opened: Instant) -> Self {
+        lobby.strangers.fetch_add(1, Ordering::Relaxed);
         Self {
+            lobby,
+            is_known: AtomicBool::new(false),
             waits_since: AtomicU64::new(Self::now(opened)),
             lacks_since: AtomicU64::new(0),
             credit: AtomicI64::new(0),
@@ -182,16 +233,26 @@ impl Seat {
         }
     }
 
-    /// It waits for a head from now on.
+    /// Nothing is under way: it waits for a head, or only for the client's sake.
     pub(super) fn waits(&self) {
-        let now = Self::now(self.opened);
-        self.waits_since.store(now, Ordering::Relaxed);
+        if self.waits_since.load(Ordering::Relaxed) == 0 {
+            let now = Self::now(self.opened);
+            self.waits_since.store(now, Ordering::Relaxed);
+        }
     }
 
-    /// It has a head.
+    /// The guard has let in the request under way.
     pub(super) fn has_request(&self) {
         self.waits_since.store(0, Ordering::Relaxed);
         self.asked.store(false, Ordering::Relaxed);
+        self.becomes_known();
+    }
+
+    fn becomes_known(&self) {
+        if !self.is_known.swap(true, Ordering::Relaxed) {
+            self.lobby.strangers.fetch_sub(1, Ordering::Relaxed);
+            self.lobby.freed.notify_one();
+        }
     }
 
     /// A request's body begins.
@@ -249,13 +310,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_waited_longest_makes_way() {
         let places = Places::new(3);
-        let (first, second, third) = (
-            takes(&places).await.unwrap(),
-            takes(&places).await.unwrap(),
-            takes(&places).await.unwrap(),
-        );
+        let second = takes(&places).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        first.seat.waits();
+        let (first, third) = (takes(&places).await.unwrap(), takes(&places).await.unwrap());
         third.seat.has_request();
         let newcomer = {
             let places = places.clone();
@@ -268,6 +325,48 @@ mod tests {
         let (newcomer, ()) = tokio::join!(newcomer, makes_way);
         assert!(newcomer.is_some());
         assert!(!leaves(&first).await && !leaves(&third).await);
+    }
+
+    /// Sixteen places: two are kept, and strangers never have more than the others.
+    #[tokio::test(start_paused = true)]
+    async fn strangers_go_before_clients_that_were_let_in_and_some_places_are_kept_from_them() {
+        let places = Places::new(16);
+        let mut known = Vec::new();
+        for _ in 0..2 {
+            let place = takes(&places).await.unwrap();
+            place.seat.has_request();
+            place.seat.waits();
+            known.push(place);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut strangers = Vec::new();
+        for _ in 0..14 {
+            strangers.push(takes(&places).await.unwrap());
+        }
+        // They ask and are refused, over and over, which protects nobody.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for _ in 0..100 {
+            let oldest = strangers.remove(0);
+            oldest.seat.waits();
+            let leaves = async {
+                assert_eq!(oldest.asked_to_leave().await, Reason::Idle);
+                drop(oldest);
+            };
+            let (newcomer, ()) = tokio::join!(takes(&places), leaves);
+            strangers.push(newcomer.unwrap());
+            tokio::time::sleep(GRACE).await;
+        }
+        for place in &known {
+            assert!(!leaves(place).await, "it was let in, and waits for longest");
+        }
+        // A stranger that is let in makes room for another.
+        strangers[13].seat.has_request();
+        known.remove(0);
+        assert_eq!(places.lobby.strangers.load(Ordering::Relaxed), 13);
+        let newcomer = takes(&places).await.unwrap();
+        assert_eq!(places.lobby.strangers.load(Ordering::Relaxed), 14);
+        drop((newcomer, strangers));
+        assert_eq!(places.lobby.strangers.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]

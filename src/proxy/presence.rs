@@ -14,9 +14,12 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::patience::Watched;
+use super::places::Seat;
 
 /// How often a client that hyper does not read is looked at, whether it has hung up.
 const LOOK: Duration = Duration::from_millis(40);
+/// A client takes something of a refusal within this time, or is cut.
+const REFUSAL: Duration = Duration::from_secs(1);
 
 /// What a request knows of its connection. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +29,9 @@ pub(super) struct Presence(Arc<State>);
 struct State {
     stalled: AtomicBool,
     makes_way: AtomicBool,
+    /// The answer under way is a refusal.
+    refuses: AtomicBool,
+    seat: Arc<Seat>,
     cut: CancellationToken,
 }
 
@@ -41,15 +47,19 @@ pub(super) struct Present {
     is_read: bool,
     next_look: Option<Pin<Box<Sleep>>>,
     blocked_since: Option<Instant>,
+    /// What blocks is a refusal, as far as is known here.
+    refuses: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Presence {
-    /// A client that is there. `cut` ends what still runs at a shutdown.
-    pub(super) fn new(cut: CancellationToken) -> Self {
+    /// A client that is there, in this seat. `cut` ends what still runs at a shutdown.
+    pub(super) fn new(cut: CancellationToken, seat: Arc<Seat>) -> Self {
         Self(Arc::new(State {
             stalled: AtomicBool::new(false),
             makes_way: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
+            seat,
             cut,
         }))
     }
@@ -63,6 +73,22 @@ impl Presence {
     /// is woken then.
     pub(super) async fn cut(&self) {
         until(|| self.is_cut()).await;
+    }
+
+    /// The guard has let in the request under way, which protects the connection's place.
+    pub(super) fn is_let_in(&self) {
+        self.0.seat.has_request();
+        self.0.refuses.store(false, Ordering::Relaxed);
+    }
+
+    /// The answer to the request under way is a refusal.
+    pub(super) fn refuses(&self) {
+        self.0.refuses.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.0.refuses.load(Ordering::Relaxed)
     }
 
     /// Its place is needed for another connection, because its body comes too slowly.
@@ -109,6 +135,7 @@ impl Present {
             is_read: true,
             next_look: None,
             blocked_since: None,
+            refuses: false,
             timer: None,
         }
     }
@@ -145,10 +172,24 @@ impl Present {
             self.blocked_since = None;
             return result;
         }
-        let deadline = *self.blocked_since.get_or_insert_with(Instant::now) + self.idle;
+        let refuses = self.presence.is_refusing();
+        let refused = std::mem::replace(&mut self.refuses, refuses);
+        if refuses && !refused {
+            // What was blocked before it was another answer.
+            self.blocked_since = None;
+        }
+        let limit = if refuses {
+            self.idle.min(REFUSAL)
+        } else {
+            self.idle
+        };
+        let deadline = *self.blocked_since.get_or_insert_with(Instant::now) + limit;
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
         while timer.as_mut().poll(cx).is_ready() {
             if deadline <= Instant::now() {
                 self.presence.0.stalled.store(true, Ordering::Relaxed);
