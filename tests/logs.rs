@@ -1,24 +1,32 @@
-//! `hermesctl logs` on a file, and on a journal that a fake `journalctl` tells.
+//! `hermesctl logs` on a file, and on a journal that a fake `journalctl` tells; and a daemon whose log
+//! nobody reads.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "a test may fail loudly, and take real time"
 )]
 
 mod common;
 
-use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use common::{Daemon, PATIENCE, World, ctl, fake_program, program, scratch, wrapped};
+use common::{
+    Daemon, PATIENCE, World, ctl, fake_program, mount_namespace, program, scratch, wrapped,
+};
 use mock_cloud::Options;
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+use rustix::termios::{Action, tcflow};
 use serde_json::Value;
 
 /// Longer than four times the pause between two looks of hermesctl at a file, 250 ms.
@@ -327,4 +335,293 @@ fn a_journal_is_followed_from_where_it_was_read_to() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert_eq!(text.matches("from the journal").count(), 2, "{text}");
+}
+
+/// A daemon whose log is the test's own business. Dropping it kills it.
+struct Unread {
+    child: Child,
+    home: PathBuf,
+    address: String,
+}
+
+impl Unread {
+    /// Starts it and waits until it answers hermesctl.
+    fn start(mut command: Command, home: &Path) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut daemon = Self {
+            child: command.spawn().unwrap(),
+            home: home.to_owned(),
+            address: String::new(),
+        };
+        let status = by(|| {
+            let output = ctl(home, &["proxy", "status", "--json"]);
+            let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+            status["listeners"][0]["url"].as_str().map(str::to_owned)
+        });
+        let address = status.strip_prefix("http://").unwrap();
+        address
+            .strip_suffix("/v1")
+            .unwrap()
+            .clone_into(&mut daemon.address);
+        daemon
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// So many requests, each with its line in the log; then it must serve as ever.
+    fn asked(&self, requests: usize) {
+        let mut stream = self.connect();
+        for _ in 0..requests {
+            ask_live(&mut stream);
+        }
+        ask_live(&mut self.connect());
+        let reload = ctl(&self.home, &["proxy", "reload"]);
+        assert!(reload.status.success(), "{reload:?}");
+    }
+
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    fn stop(&mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        by(|| self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What comes of it in time.
+#[track_caller]
+fn by<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it does not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[track_caller]
+fn ask_live(stream: &mut TcpStream) {
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nalive\n") {
+        let mut bytes = [0; 1024];
+        let read = stream.read(&mut bytes).expect("an answer in time");
+        assert!(read > 0, "no answer");
+        answer.extend_from_slice(&bytes[..read]);
+    }
+}
+
+/// More lines than any buffer on the way holds.
+const FLOOD: usize = 6000;
+
+/// The lines of a log from now on.
+fn lines(log: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            sender.send(line).ok();
+        }
+    });
+    lines
+}
+
+/// Waits until the log says how many lines were dropped, then stops the daemon. The log must have its
+/// last line.
+#[track_caller]
+fn ends_well(mut daemon: Unread, lines: &Receiver<String>) {
+    ask_live(&mut daemon.connect());
+    let dropped = loop {
+        let line = lines.recv_timeout(PATIENCE).expect("a line");
+        let line: Value = serde_json::from_str(&line).unwrap_or_default();
+        if line["message"] == "the log could not be written; lines were dropped" {
+            break line["lines"].as_u64().unwrap();
+        }
+    };
+    assert!(dropped > 1000, "{dropped}");
+    assert!(daemon.stop().success());
+    let last = lines.iter().last().unwrap();
+    assert!(last.contains("\"stopped\""), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_that_is_not_read_holds_nothing_up() {
+    let world = World::new(Options::default()).await;
+    let mut command = world.command(&[]);
+    command.stderr(Stdio::piped());
+    let mut daemon = Unread::start(command, world.home.path());
+    ask_live(&mut daemon.connect());
+    let before = daemon.memory();
+    daemon.asked(FLOOD);
+    let grown = daemon.memory().saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB");
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_that_is_read_again_tells_how_many_lines_were_dropped_and_has_the_last_one() {
+    let world = World::new(Options::default()).await;
+    let mut command = world.command(&[]);
+    command.stderr(Stdio::piped());
+    let mut daemon = Unread::start(command, world.home.path());
+    daemon.asked(FLOOD);
+    let log = daemon.child.stderr.take().unwrap();
+    ends_well(daemon, &lines(log));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_terminal_holds_nothing_up() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let world = World::new(Options::default()).await;
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap();
+    let terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    tcflow(&terminal, Action::OOff).unwrap();
+    let mut command = world.command(&[]);
+    command.stderr(Stdio::from(terminal.try_clone().unwrap()));
+    let mut daemon = Unread::start(command, world.home.path());
+    daemon.asked(200);
+    assert!(daemon.stop().success());
+
+    let mut command = world.command(&[]);
+    command.stderr(Stdio::from(terminal.try_clone().unwrap()));
+    let daemon = Unread::start(command, world.home.path());
+    daemon.asked(FLOOD);
+    let lines = lines(File::from(screen));
+    tcflow(&terminal, Action::OOn).unwrap();
+    // With the daemon's own, so that the terminal ends.
+    drop(terminal);
+    ends_well(daemon, &lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifo_that_nobody_reads_holds_neither_the_start_nor_anything_else_up() {
+    let world = World::new(Options::default()).await;
+    let fifo = world.home.path().join("log.fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let flags = ["--log-file", fifo.to_str().unwrap()];
+    let mut command = world.command(&flags);
+    command.stderr(Stdio::null());
+    let mut daemon = Unread::start(command, world.home.path());
+    daemon.asked(FLOOD);
+    assert!(daemon.stop().success());
+
+    let mut command = world.command(&flags);
+    command.stderr(Stdio::null());
+    let daemon = Unread::start(command, world.home.path());
+    daemon.asked(FLOOD);
+    // A reader that leaves is followed by another one.
+    let mut first = String::new();
+    BufReader::new(File::open(&fifo).unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    ends_well(daemon, &lines(File::open(&fifo).unwrap()));
+}
+
+/// Binds the journal's socket and becomes the daemon, so that nobody ever reads from it.
+const DEAF_JOURNAL: &str = r#"
+mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec python3 -c '
+import os, socket, sys
+journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journal.bind("/run/systemd/journal/socket")
+journal.set_inheritable(True)
+os.execv(sys.argv[1], sys.argv[1:])
+' "$@"
+"#;
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_not_read_holds_nothing_up() {
+    let Some(way) = mount_namespace() else {
+        return;
+    };
+    let world = World::new(Options::default()).await;
+    let mut outer = program("unshare", world.home.path());
+    outer.args(way).args(["sh", "-c", DEAF_JOURNAL, "sh"]);
+    let mut inner = program(env!("CARGO_BIN_EXE_hermes-proxyd"), world.home.path());
+    inner
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .args(["--port", "0", "--log-format", "journald"]);
+    let mut daemon = Unread::start(wrapped(outer, &inner), world.home.path());
+    daemon.asked(FLOOD);
+    assert!(daemon.stop().success());
+}
+
+/// A pipe in which there is no room.
+fn full_pipe() -> (std::io::PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_start_that_fails_ends_although_nobody_reads_why() {
+    let home = scratch();
+    let (_reader, writer) = full_pipe();
+    let mut child = program(env!("CARGO_BIN_EXE_hermes-proxyd"), home.path())
+        .args(["--config", "/nowhere.toml"])
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let status = by(|| child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(78));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_file_that_was_moved_away_is_made_anew() {
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("x.log");
+    let moved = world.home.path().join("x.log.0");
+    let mut command = world.command(&["--log-file", log.to_str().unwrap()]);
+    command.stderr(Stdio::null());
+    let mut daemon = Unread::start(command, world.home.path());
+    let has = |file: &Path, text: &str| read(file).contains(text).then_some(());
+    by(|| has(&log, "\"listening\""));
+    std::fs::rename(&log, &moved).unwrap();
+    ask_live(&mut daemon.connect());
+    by(|| has(&log, "/livez"));
+    // newsyslog makes the new file, then sends SIGHUP.
+    std::fs::rename(&log, &moved).unwrap();
+    File::create(&log).unwrap();
+    let pid = rustix::process::Pid::from_child(&daemon.child);
+    rustix::process::kill_process(pid, Signal::HUP).unwrap();
+    by(|| has(&log, "\"reloaded\""));
+    assert!(has(&moved, "\"reloaded\"").is_none());
+    assert!(daemon.stop().success());
+    assert!(has(&log, "\"stopped\"").is_some());
 }

@@ -104,8 +104,14 @@ const STAYS: &[(&str, &[&str])] = &[
     ),
     ("sd_notify", &["daemon/service_manager.rs"]),
     ("signal_hook", &["daemon/signals.rs"]),
-    ("tracing_subscriber", &["daemon/logging.rs"]),
-    ("tracing_journald", &["daemon/logging.rs"]),
+    (
+        "tracing_subscriber",
+        &[
+            "daemon/journal.rs",
+            "daemon/log_queue.rs",
+            "daemon/logging.rs",
+        ],
+    ),
     ("roff", &["manual/page.rs"]),
     (
         "clap",

@@ -1,10 +1,11 @@
 //! The log in a file that stays small: `--log-file`, for service managers that keep no log of their
 //! own, such as launchd.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::log_queue::{Line, Sink, write_lines};
 use crate::paths::older_log;
 
 /// The file grows no further, in bytes; with the one before it the log takes twice as much. A request
@@ -12,65 +13,165 @@ use crate::paths::older_log;
 pub(super) const LARGEST: u64 = 10 * 1024 * 1024;
 
 /// A file that is appended to. Before it would grow beyond its limit, it becomes [`older_log`], in the
-/// place of the one that was that before, and a new one takes its own.
+/// place of the one that was that before, and a new one takes its own. When something else is found in
+/// its place, as after newsyslog or logrotate, that is written from then on.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    /// Its size, as far as we wrote it: what others append is seen when it is opened.
+    /// Its size, as far as it was looked at or written since.
     size: u64,
+    /// A pipe or a device is never renamed.
+    turns: bool,
     largest: u64,
+    buffer: Vec<u8>,
 }
 
 impl LogFile {
-    /// Opens it, or makes it and its folder.
+    /// Opens it, or makes it and its folder. A FIFO is open when something reads it.
     pub(super) fn open(path: &Path, largest: u64) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = append(path)?;
+        let (file, attributes) = append(path)?;
         Ok(Self {
-            size: file.metadata()?.len(),
+            size: attributes.len(),
+            turns: attributes.is_file(),
             path: path.to_owned(),
             file,
             largest,
+            buffer: Vec::new(),
         })
     }
 
     /// Where that fails, what is there is written on, until as much has come again.
     fn turn(&mut self) {
         self.size = 0;
-        let renamed = fs::rename(&self.path, older_log(&self.path));
-        if let Ok(file) = renamed.and_then(|()| append(&self.path)) {
-            self.file = file;
+        if fs::rename(&self.path, older_log(&self.path)).is_ok() {
+            self.open_again();
         }
+    }
+
+    /// Whether that worked; else what is open is written on.
+    fn open_again(&mut self) -> bool {
+        let Ok((file, attributes)) = append(&self.path) else {
+            return false;
+        };
+        self.size = attributes.len();
+        self.turns = attributes.is_file();
+        self.file = file;
+        true
+    }
+
+    /// Looks whether the path still leads to the file that is open, and how large it is.
+    fn look(&mut self) {
+        match fs::metadata(&self.path) {
+            Ok(now) => {
+                let open = self.file.metadata();
+                if open.is_ok_and(|open| platform::are_two(&open, &now)) {
+                    self.open_again();
+                } else {
+                    self.size = now.len();
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.open_again();
+            }
+            // It can't be told, so it goes on.
+            Err(_) => {}
+        }
+    }
+
+    /// How many of these lines fit into the file; at least one.
+    fn fitting(&self, lines: &[Line]) -> usize {
+        if !self.turns {
+            return lines.len();
+        }
+        let mut size = self.size;
+        let fits = lines.iter().take_while(|line| {
+            let is_first = size == 0;
+            size += line.len() as u64;
+            is_first || size <= self.largest
+        });
+        fits.count()
+    }
+
+    /// Returns how many are lost.
+    fn append(&mut self, lines: &[Line]) -> usize {
+        let Self { file, buffer, .. } = self;
+        let lost = write_lines(lines, buffer, |bytes| file.write(bytes));
+        let length: usize = lines.iter().map(|line| line.len()).sum();
+        self.size += length as u64;
+        lost
     }
 }
 
-impl Write for LogFile {
-    /// Takes a whole line at a time, so none is in two files.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let length = line.len() as u64;
-        if self.size > 0 && self.size + length > self.largest {
-            self.turn();
+impl Sink for LogFile {
+    /// No line is in two files.
+    fn write(&mut self, lines: &[Line]) -> usize {
+        self.look();
+        let (mut rest, mut lost) = (lines, 0);
+        while !rest.is_empty() {
+            let mut count = self.fitting(rest);
+            if count == 0 {
+                self.turn();
+                count = self.fitting(rest).max(1);
+            }
+            let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            let failed = self.append(now);
+            // A FIFO that its reader has left takes lines again when the next one has opened it.
+            let again = now.get(now.len() - failed..).unwrap_or_default();
+            lost += if !again.is_empty() && !self.turns && self.open_again() {
+                self.append(again)
+            } else {
+                failed
+            };
+            rest = later;
         }
-        self.file.write_all(line)?;
-        self.size += length;
-        Ok(line.len())
+        lost
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn reopen(&mut self) {
+        self.open_again();
     }
 }
 
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+fn append(path: &Path) -> io::Result<(File, Metadata)> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    let attributes = file.metadata()?;
+    Ok((file, attributes))
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::Metadata;
+    use std::os::unix::fs::MetadataExt;
+
+    pub(super) fn are_two(one: &Metadata, other: &Metadata) -> bool {
+        (one.dev(), one.ino()) != (other.dev(), other.ino())
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::fs::Metadata;
+
+    /// Here only a file that is gone is noticed.
+    pub(super) fn are_two(_: &Metadata, _: &Metadata) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lines(texts: &[&str]) -> Vec<Line> {
+        texts
+            .iter()
+            .map(|text| Line::from(text.as_bytes()))
+            .collect()
+    }
 
     #[test]
     fn no_line_is_lost_or_cut_and_two_files_are_all() {
@@ -81,7 +182,7 @@ mod tests {
         let mut written = String::new();
         for number in 0..50 {
             let line = format!("line {number:04}\n");
-            log.write_all(line.as_bytes()).unwrap();
+            assert_eq!(log.write(&lines(&[&line])), 0);
             written += &line;
             let (old, new) = (read(&older_log(&path)), read(&path));
             assert!(new.len() <= 100 && old.len() <= 100);
@@ -98,7 +199,7 @@ mod tests {
         let path = folder.path().join("x.log");
         let mut log = LogFile::open(&path, 10).unwrap();
         for line in ["a line that is long\n", "short\n"] {
-            log.write_all(line.as_bytes()).unwrap();
+            assert_eq!(log.write(&lines(&[line])), 0);
             assert_eq!(fs::read_to_string(&path).unwrap(), line);
         }
     }
@@ -112,8 +213,47 @@ mod tests {
         // Nothing can be renamed to a folder with something in it.
         fs::create_dir_all(older_log(&path).join("in the way")).unwrap();
         for _ in 0..3 {
-            log.write_all(b"a line\n").unwrap();
+            assert_eq!(log.write(&lines(&["a line\n"])), 0);
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "a line\n".repeat(3));
+    }
+
+    #[test]
+    fn lines_that_come_together_are_turned_between_and_none_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        let mut log = LogFile::open(&path, 20).unwrap();
+        let all: Vec<String> = (0..5).map(|number| format!("line {number}\n")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(log.write(&lines(&all)), 0);
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        assert_eq!(read(&older_log(&path)), "line 2\nline 3\n");
+        assert_eq!(read(&path), "line 4\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_moved_removed_or_cut_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Logs/x.log");
+        let moved = folder.path().join("x.log.0");
+        let mut log = LogFile::open(&path, 100).unwrap();
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        assert_eq!(log.write(&lines(&["1\n"])), 0);
+        fs::rename(&path, &moved).unwrap();
+        assert_eq!(log.write(&lines(&["2\n"])), 0);
+        assert_eq!((read(&moved), read(&path)), ("1\n".into(), "2\n".into()));
+        // newsyslog makes the new one itself.
+        fs::rename(&path, &moved).unwrap();
+        fs::write(&path, "").unwrap();
+        assert_eq!(log.write(&lines(&["3\n"])), 0);
+        assert_eq!((read(&moved), read(&path)), ("2\n".into(), "3\n".into()));
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert_eq!(log.write(&lines(&["4\n"])), 0);
+        assert_eq!(read(&path), "4\n");
+        // logrotate's `copytruncate`
+        fs::write(&path, "").unwrap();
+        assert_eq!(log.write(&lines(&["5\n"])), 0);
+        assert_eq!(read(&path), "5\n");
     }
 }

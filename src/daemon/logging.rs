@@ -4,9 +4,8 @@
 //! In the journal our fields are called `HERMES_…`, so that they are nobody else's. A notice's
 //! `message_id` stands there as `MESSAGE_ID` too, which is the journal's own field.
 
-use std::io::IsTerminal;
-use std::path::Path;
-use std::sync::Mutex;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -15,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use super::log_file::{self, LogFile};
+use super::log_queue::{Flush, Line, LogQueue, Sink, write_lines};
 use crate::config::{Log, LogFormat};
 
 /// The target of notices: lines with a `message_id`.
@@ -22,9 +22,22 @@ pub(super) const NOTICES: &str = "hermes_proxy::notice";
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Changes the level while the daemon runs.
+/// The process's log.
 #[derive(Debug)]
-pub(super) struct LogLevel(reload::Handle<Targets, Registry>);
+pub(super) struct Logging {
+    level: reload::Handle<Targets, Registry>,
+    queue: LogQueue,
+    #[expect(dead_code, reason = "hermesctl will ask for it")]
+    place: Place,
+}
+
+/// Where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Journal,
+    File(PathBuf),
+    StandardError,
+}
 
 /// The log can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -37,45 +50,87 @@ pub(super) enum LogError {
     },
     /// journald was asked for and is not there.
     #[error("the journal can't be reached ({0}); set `log.format` to \"pretty\" or \"json\"")]
-    Journal(std::io::Error),
+    Journal(io::Error),
+    /// There is no thread for it.
+    #[error("the log's thread can't be started: {0}")]
+    Thread(io::Error),
     /// The process has a log already.
     #[error("the log was started twice")]
     Twice,
 }
 
-impl LogLevel {
+impl Logging {
     /// Logs from this level on.
-    pub(super) fn set(&self, level: &str) -> Result<(), LogError> {
-        self.0.reload(targets(level)?).map_err(|_| LogError::Twice)
+    pub(super) fn set_level(&self, level: &str) -> Result<(), LogError> {
+        let targets = targets(level)?;
+        self.level.reload(targets).map_err(|_| LogError::Twice)
+    }
+
+    /// Opens the log's file again, which may have been moved away.
+    pub(super) fn reopen(&self) {
+        self.queue.reopen();
     }
 }
 
 /// Starts the process's log, in this file if there is one. A file that can't be opened is no reason
 /// not to serve: then the log is where it would be without it, and begins with a warning.
-pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<LogLevel, LogError> {
-    let (filter, handle) = reload::Layer::new(targets(&log.level)?);
-    let opened = file.map(|path| LogFile::open(path, log_file::LARGEST));
+///
+/// The log has a thread of its own; what it still has to write at the end is waited for by what comes
+/// with it.
+pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<(Logging, Flush), LogError> {
+    let (filter, level) = reload::Layer::new(targets(&log.level)?);
+    let opened = file.map(|path| in_file(path).map(|queue| (queue, path)));
     let (file, fault) = match opened {
         Some(Ok(file)) => (Some(file), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
     let in_journal = file.is_none() && started_by_journal();
-    let output = match log.format {
-        LogFormat::Json => json(place(file)),
-        LogFormat::Journald => journald().map_err(LogError::Journal)?,
-        LogFormat::Auto if in_journal => journald().unwrap_or_else(|_| pretty(None)),
-        LogFormat::Auto | LogFormat::Pretty => pretty(file),
+    let wants_journal = match log.format {
+        LogFormat::Journald => true,
+        LogFormat::Auto => in_journal,
+        LogFormat::Json | LogFormat::Pretty => false,
+    };
+    let journal = if wants_journal {
+        match journal() {
+            Err(error) if log.format == LogFormat::Journald => return Err(error),
+            journal => journal.ok(),
+        }
+    } else {
+        None
+    };
+    let (queue, place, output) = match (journal, file) {
+        (Some((queue, output)), _) => (queue, Place::Journal, output),
+        (None, Some((queue, path))) => {
+            let output = lines(log.format, &queue, false);
+            (queue, Place::File(path.to_owned()), output)
+        }
+        (None, None) => {
+            let queue = on_standard_error().map_err(LogError::Thread)?;
+            let person = !in_journal && io::stderr().is_terminal();
+            let output = lines(log.format, &queue, person);
+            (queue, Place::StandardError, output)
+        }
     };
     let registry = tracing_subscriber::registry().with(output.with_filter(filter));
     registry.try_init().map_err(|_| LogError::Twice)?;
+    let flush = queue.flush_at_end();
     if let Some(error) = fault {
-        tracing::warn!(
-            %error,
-            "the file that --log-file names can't be written; the log stays here"
-        );
+        warn_of_file(&error);
     }
-    Ok(LogLevel(handle))
+    let logging = Logging {
+        level,
+        queue,
+        place,
+    };
+    Ok((logging, flush))
+}
+
+fn warn_of_file(error: &io::Error) {
+    tracing::warn!(
+        %error,
+        "the file that --log-file names can't be written; the log stays here"
+    );
 }
 
 fn targets(level: &str) -> Result<Targets, LogError> {
@@ -84,106 +139,72 @@ fn targets(level: &str) -> Result<Targets, LogError> {
     })
 }
 
-fn place(file: Option<LogFile>) -> BoxMakeWriter {
-    match file {
-        Some(file) => BoxMakeWriter::new(Mutex::new(file)),
-        None => BoxMakeWriter::new(std::io::stderr),
+/// A file that is slow to open keeps its lines waiting, and nothing else.
+fn in_file(path: &Path) -> io::Result<LogQueue> {
+    let path = path.to_owned();
+    let open = move || Ok(Box::new(LogFile::open(&path, log_file::LARGEST)?) as Box<dyn Sink>);
+    let instead = |error| {
+        warn_of_file(&error);
+        Box::new(StandardError::default()) as Box<dyn Sink>
+    };
+    LogQueue::start(open, instead, true)
+}
+
+fn on_standard_error() -> io::Result<LogQueue> {
+    LogQueue::start_open(StandardError::default(), true)
+}
+
+/// Lines of text; in colours where a `person` reads them.
+fn lines(format: LogFormat, queue: &LogQueue, person: bool) -> Boxed {
+    let writer = BoxMakeWriter::new(queue.clone());
+    let layer = fmt::layer().log_internal_errors(false);
+    if format == LogFormat::Json {
+        let layer = layer.json().flatten_event(true);
+        return layer.with_writer(writer).boxed();
     }
-}
-
-fn json(place: BoxMakeWriter) -> Boxed {
-    fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_writer(place)
-        .boxed()
-}
-
-fn pretty(file: Option<LogFile>) -> Boxed {
-    let person = file.is_none() && std::io::stderr().is_terminal();
-    fmt::layer()
+    layer
         .with_ansi(person && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
-        .with_writer(place(file))
+        .with_writer(writer)
         .boxed()
 }
 
-#[cfg(target_os = "linux")]
-fn journald() -> std::io::Result<Boxed> {
-    Ok(journal::Journal::new()?.boxed())
+/// Standard error. Its lock is not taken: the start's and the end's own words must not wait for it.
+#[derive(Debug, Default)]
+struct StandardError {
+    buffer: Vec<u8>,
 }
 
+impl Sink for StandardError {
+    fn write(&mut self, lines: &[Line]) -> usize {
+        write_lines(lines, &mut self.buffer, write_to_standard_error)
+    }
+}
+
+#[cfg(unix)]
+fn write_to_standard_error(bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(io::stderr(), bytes)?)
+}
+
+#[cfg(not(unix))]
+fn write_to_standard_error(bytes: &[u8]) -> io::Result<usize> {
+    io::Write::write(&mut io::stderr(), bytes)
+}
+
+/// The journal's own command shows its lines, so they are not kept.
 #[cfg(target_os = "linux")]
-mod journal {
-    use std::fmt::Debug;
-
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Subscriber};
-    use tracing_subscriber::layer::{Context, Layer};
-    use tracing_subscriber::registry::LookupSpan;
-
-    /// The journal, with a `MESSAGE_ID` on notices.
-    pub(super) struct Journal(tracing_journald::Layer);
-
-    impl Journal {
-        pub(super) fn new() -> std::io::Result<Self> {
-            Ok(Self(plain()?))
-        }
-    }
-
-    fn plain() -> std::io::Result<tracing_journald::Layer> {
-        Ok(tracing_journald::layer()?
-            .with_field_prefix(Some("HERMES".to_owned()))
-            .with_syslog_identifier("hermes-proxyd".to_owned()))
-    }
-
-    /// The layer for one notice: only a layer's own fields are without the prefix. They are rare.
-    fn with_id(event: &Event<'_>) -> Option<tracing_journald::Layer> {
-        let mut id = MessageId(None);
-        event.record(&mut id);
-        let layer = plain().ok()?;
-        Some(layer.with_custom_fields([("MESSAGE_ID", id.0?)]))
-    }
-
-    // Spans are only the first layer's: each one would want to keep its fields in the same place.
-    impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
-        fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-            self.0.on_new_span(attributes, id, context);
-        }
-
-        fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-            self.0.on_record(id, values, context);
-        }
-
-        fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-            let is_notice = event.metadata().target() == super::NOTICES;
-            match is_notice.then(|| with_id(event)).flatten() {
-                Some(layer) => layer.on_event(event, context),
-                None => self.0.on_event(event, context),
-            }
-        }
-    }
-
-    struct MessageId(Option<String>);
-
-    impl Visit for MessageId {
-        fn record_str(&mut self, field: &Field, value: &str) {
-            if field.name() == "message_id" {
-                self.0 = Some(value.to_owned());
-            }
-        }
-
-        fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
-    }
+fn journal() -> Result<(LogQueue, Boxed), LogError> {
+    use super::journal::{Journal, JournalLayer};
+    let journal = Journal::open().map_err(LogError::Journal)?;
+    let queue = LogQueue::start_open(journal, false).map_err(LogError::Thread)?;
+    let layer = JournalLayer(queue.clone()).boxed();
+    Ok((queue, layer))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn journald() -> std::io::Result<Boxed> {
-    Err(std::io::Error::new(
-        std::io::ErrorKind::Unsupported,
-        "this system has no journald",
-    ))
+fn journal() -> Result<(LogQueue, Boxed), LogError> {
+    let absent = io::Error::new(io::ErrorKind::Unsupported, "this system has no journald");
+    Err(LogError::Journal(absent))
 }
 
 /// Whether standard error is the journal's stream: systemd names its device and inode.

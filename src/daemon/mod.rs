@@ -1,7 +1,9 @@
 //! hermes-proxyd: the composition root, and what a program needs around its job.
 //!
 //! - [`args`]: the command line.
-//! - `process`, `descriptors`, `logging`, `signals`, `service_manager`, `port_holder`: the process and its
+//! - `logging`: what is logged where; `log_queue` takes the lines there on a thread of its own, to
+//!   `log_file`, `journal` or standard error.
+//! - `process`, `descriptors`, `signals`, `service_manager`, `port_holder`: the process and its
 //!   surroundings.
 //! - `watchdog`: whether all that matters lives; `status_line`: how it is, for the service manager.
 //! - `fleet`: the providers that are served, each with its keeper.
@@ -18,7 +20,10 @@ mod clients;
 mod control;
 mod descriptors;
 mod fleet;
+#[cfg(target_os = "linux")]
+mod journal;
 mod log_file;
+mod log_queue;
 mod logging;
 mod logins;
 mod notices;
@@ -34,6 +39,7 @@ mod watchdog;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use self::args::Args;
 use self::run::{Origin, StartError};
@@ -131,7 +137,7 @@ fn start(args: Args) -> Result<(), StartError> {
         return run_to_end(stdio::serve(origin, loaded));
     }
     let file = args.log_file.as_deref();
-    let log = logging::start(&loaded.config.log, file).map_err(StartError::Logging)?;
+    let (log, _flush) = logging::start(&loaded.config.log, file).map_err(StartError::Logging)?;
     process::log_defects();
     descriptors::raise();
     run_to_end(run::run(origin, loaded, log))
@@ -140,7 +146,7 @@ fn start(args: Args) -> Result<(), StartError> {
 #[cfg(unix)]
 fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
     let log = crate::config::Config::default().log;
-    logging::start(&log, None).map_err(StartError::Logging)?;
+    let (_log, _flush) = logging::start(&log, None).map_err(StartError::Logging)?;
     descriptors::raise();
     run_to_end(bridge::run(bridge))
 }
@@ -168,7 +174,17 @@ fn run_to_end(work: impl Future<Output = Result<(), StartError>>) -> Result<(), 
     result
 }
 
-/// One line to whoever started us, before the log is there or after it failed.
+/// One line to whoever started us, before the log is there or after it failed. It is not waited for
+/// without end: a pipe may be full, a terminal stopped.
 fn say(line: &str) {
-    writeln!(std::io::stderr().lock(), "{line}").ok();
+    const LIMIT: Duration = Duration::from_secs(1);
+    let text = format!("{line}\n");
+    let (done, said) = std::sync::mpsc::channel();
+    let saying = std::thread::Builder::new().spawn(move || {
+        std::io::stderr().lock().write_all(text.as_bytes()).ok();
+        done.send(()).ok();
+    });
+    if saying.is_ok() {
+        said.recv_timeout(LIMIT).ok();
+    }
 }

@@ -273,7 +273,7 @@ journalctl --no-pager -o json "MESSAGE_ID=$3" > "$1"
                 level: "info".into(),
                 format: LogFormat::Journald,
             };
-            logging::start(&log, None).unwrap();
+            let (_log, _flush) = logging::start(&log, None).unwrap();
             tell_all().await;
         }
 

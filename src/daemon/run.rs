@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::clients;
 use super::control::{Answers, ReloadRequest, View};
 use super::fleet::{Fleet, FleetError};
-use super::logging::{LogError, LogLevel};
+use super::logging::{LogError, Logging};
 use super::logins::Logins;
 use super::notices::Notices;
 use super::signals::{Signal, Signals};
@@ -131,7 +131,7 @@ impl Origin {
 struct Daemon {
     origin: Origin,
     config: Config,
-    log: LogLevel,
+    log: Logging,
     fleet: Fleet,
     notices: Notices,
     gateway: Arc<Gateway>,
@@ -155,7 +155,7 @@ struct Stops {
 }
 
 /// Builds the daemon, runs it until a signal, and drains it.
-pub(super) async fn run(origin: Origin, loaded: Loaded, log: LogLevel) -> Result<(), StartError> {
+pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let started_at = clock.now();
     let mut signals = signals::register().map_err(StartError::Signals)?;
@@ -348,6 +348,8 @@ impl Daemon {
     /// Reads the configuration and the logins again. An invalid file changes nothing.
     async fn reload(&mut self) -> Result<ReloadReport, ControlError> {
         service_manager::reloading();
+        // newsyslog and logrotate send SIGHUP after they have moved the file away.
+        self.log.reopen();
         let result = self.apply().await;
         match &result {
             Ok(report) => tracing::info!(
@@ -375,7 +377,7 @@ impl Daemon {
             .await
             .map_err(|error| invalid(error.into()))?;
         if loaded.config.log.level != self.config.log.level {
-            let set = self.log.set(&loaded.config.log.level);
+            let set = self.log.set_level(&loaded.config.log.level);
             set.map_err(|error| invalid(StartError::Logging(error)))?;
         }
         self.notices.replace(hooks::Settings::new(&loaded.config));
