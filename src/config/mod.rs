@@ -44,6 +44,16 @@ pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
 pub use self::written::{Setting, settings, to_toml};
 
+/// Whether `guard.allowed_hosts` may name this host.
+pub fn can_allow_host(name: &str) -> bool {
+    values::host_name(name).is_ok()
+}
+
+/// Whether `guard.allowed_origins` may name this origin.
+pub fn can_allow_origin(origin: &str) -> bool {
+    values::origin(origin).is_ok()
+}
+
 /// The port of the original `hermes proxy`, which apps are configured for.
 pub const DEFAULT_PORT: u16 = 8645;
 

@@ -508,7 +508,7 @@ fn each_bad_value_is_refused_where_it_stands() {
         (
             "guard.allowed_origins = [\"null\"]",
             "guard.allowed_origins[0]",
-            "write scheme://host",
+            "serve the page from an address",
         ),
         (
             "guard.allowed_origins = [\"https://*.x\"]",
@@ -821,6 +821,7 @@ fn an_origin_is_what_a_browser_sends() {
         "http://localhost:3000",
         "http://[::1]:3000",
         "chrome-extension://abcdef",
+        "file://",
     ] {
         good(&format!("guard.allowed_origins = [\"{origin}\"]"));
     }

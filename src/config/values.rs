@@ -186,6 +186,16 @@ pub(super) fn origin(text: &str) -> Result<String, Wrong> {
     if text.contains('*') {
         return Err(wrong("name each one, there are no wildcards"));
     }
+    if text == "null" {
+        return Err(wrong(
+            "every web site can make a page that sends it; serve the page from an address, such as \
+             \"http://127.0.0.1:8000\", and name that",
+        ));
+    }
+    // Apps that are built on a browser send it, and web sites can't.
+    if text == "file://" {
+        return Ok(text.to_owned());
+    }
     let Some((scheme, authority)) = text.split_once("://") else {
         return Err(wrong(
             "write scheme://host, such as \"https://app.example\"",

@@ -72,6 +72,7 @@ struct Shared {
     done: Condvar,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Line>,
@@ -566,7 +567,7 @@ mod tests {
         assert_eq!(next(&read), ["waits\n"]);
         let failed = LogQueue::start(
             || Err::<Slow, _>(io::ErrorKind::NotFound.into()),
-            |_| unreachable!(),
+            |_| panic!("it was waited for"),
             true,
         );
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::NotFound);

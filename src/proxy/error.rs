@@ -31,6 +31,8 @@ pub struct ProxyError {
     pub retry_after: Option<Duration>,
     /// The methods that a path takes.
     pub allow: Option<String>,
+    /// What was refused where that is not the app: the host or the web page that it names.
+    pub about: Option<String>,
 }
 
 /// The kinds of error, each with its own code.
@@ -172,7 +174,15 @@ impl ProxyError {
             message: message.into(),
             retry_after: None,
             allow: None,
+            about: None,
         }
+    }
+
+    /// It is about this host or web page.
+    #[must_use]
+    pub fn about(mut self, what: &str) -> Self {
+        self.about = Some(what.to_owned());
+        self
     }
 
     /// With the time after which the client should try again.

@@ -12,9 +12,11 @@ use hyper::header::{
 use hyper::{HeaderMap, Method};
 
 use super::error::{ErrorKind, ProxyError};
-use crate::config::Guard;
+use crate::config::{self, Guard};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Where some apps put their key beside `Authorization`, and others instead of it.
 const KEY_FIELDS: [HeaderName; 2] = [
     HeaderName::from_static("x-api-key"),
@@ -52,6 +54,9 @@ pub struct Admitted<'h> {
     pub origin: Option<&'h HeaderValue>,
     /// Its browser only asks what it may send (Fetch standard, CORS preflight).
     pub is_preflight: bool,
+    /// A link on another site's page was followed, which is good for a page of ours and nothing else:
+    /// that site sees nothing of the answer.
+    pub is_link: bool,
 }
 
 /// Lets a request in, or says why not and what to configure.
@@ -65,7 +70,12 @@ pub fn admit<'h>(
     rules: &Guard,
 ) -> Result<Admitted<'h>, ProxyError> {
     host(headers, arrival, rules)?;
-    let origin = origin(headers, rules)?;
+    let (origin, is_link) = match origin(headers, rules)? {
+        Page::Listed(origin) => (Some(origin), false),
+        Page::Link if *method == Method::GET => (None, true),
+        Page::Link => return Err(foreign_page()),
+        Page::None => (None, false),
+    };
     peer(arrival)?;
     let is_preflight = origin.is_some()
         && *method == Method::OPTIONS
@@ -77,7 +87,26 @@ pub fn admit<'h>(
     Ok(Admitted {
         origin,
         is_preflight,
+        is_link,
     })
+}
+
+/// The refusal of a web page whose browser does not name it.
+pub fn foreign_page() -> ProxyError {
+    let message = "a web page of another site may not use this service; if it is yours, let it ask \
+                   with `fetch(URL, {mode: \"cors\"})`, so that the browser names the page, and add its \
+                   origin to `allowed_origins` under [guard] in the configuration of hermes-proxyd";
+    ProxyError::new(ErrorKind::OriginNotAllowed, message)
+        .about("a page that its browser does not name")
+}
+
+/// The web page that a request comes from.
+enum Page<'h> {
+    /// None, or one of ours.
+    None,
+    Listed(&'h HeaderValue),
+    /// A link on a page of another site was followed.
+    Link,
 }
 
 /// The key that a request shows: as a bearer, else in `x-api-key` or `api-key`. An app without one
@@ -157,10 +186,21 @@ fn host(headers: &HeaderMap, arrival: &Arrival, rules: &Guard) -> Result<(), Pro
         return Ok(());
     }
     let name: String = name.chars().take(100).collect();
-    refused(format!(
-        "the host {name} is not allowed; if it is yours, add it to `allowed_hosts` under [guard] \
-         in the configuration of hermes-proxyd, then run: hermesctl proxy reload"
-    ))
+    let unspecified = name == "0.0.0.0" || name == "[::]";
+    let message = if unspecified {
+        format!(
+            "{name} stands for every address of a machine and is none to call; let the app call \
+             127.0.0.1 instead, or another address of this machine"
+        )
+    } else if config::can_allow_host(&name) {
+        format!(
+            "the host {name} is not allowed; if it is yours, add it to `allowed_hosts` under [guard] \
+             in the configuration of hermes-proxyd, then run: hermesctl proxy reload"
+        )
+    } else {
+        format!("the host {name} is no name of this machine; let the app call 127.0.0.1")
+    };
+    Err(ProxyError::new(ErrorKind::HostNotAllowed, message).about(&name))
 }
 
 fn is_local(name: &str, local: Option<IpAddr>) -> bool {
@@ -197,11 +237,8 @@ fn name_of(value: &str) -> Option<&str> {
     (valid && known).then_some(name)
 }
 
-fn origin<'h>(
-    headers: &'h HeaderMap,
-    rules: &Guard,
-) -> Result<Option<&'h HeaderValue>, ProxyError> {
-    let refused = |message: String| Err(ProxyError::new(ErrorKind::OriginNotAllowed, message));
+fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyError> {
+    let refused = |message: String| ProxyError::new(ErrorKind::OriginNotAllowed, message);
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next()) {
         (Some(origin), None) => {
@@ -210,38 +247,57 @@ fn origin<'h>(
                 .iter()
                 .any(|allowed| allowed.as_bytes() == origin.as_bytes())
             {
-                return Ok(Some(origin));
+                return Ok(Page::Listed(origin));
             }
             if origin.is_empty() {
-                return refused(
+                return Err(refused(
                     "the Origin header is empty; a web page names itself there, and other \
                      programs leave the header out"
                         .to_owned(),
-                );
+                ));
             }
             let origin: String = String::from_utf8_lossy(origin.as_bytes())
                 .chars()
                 .take(100)
                 .collect();
-            refused(format!(
-                "the web page at {origin} may not use this service; if it is yours, add it to \
-                 `allowed_origins` under [guard] in the configuration of hermes-proxyd, then run: \
-                 hermesctl proxy reload"
-            ))
+            Err(refused(unlisted(&origin)).about(&origin))
         }
-        (Some(_), Some(_)) => refused("a request has at most one Origin header".to_owned()),
+        (Some(_), Some(_)) => Err(refused(
+            "a request has at most one Origin header".to_owned(),
+        )),
         (None, _) => {
-            let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-            if matches!(site, Some(b"cross-site" | b"same-site")) {
-                return refused(
-                    "a web page of another site may not use this service; a page of yours must be \
-                     on `allowed_origins` under [guard] in the configuration of hermes-proxyd"
-                        .to_owned(),
-                );
+            let field = |name| headers.get(name).map(HeaderValue::as_bytes);
+            let is_foreign = matches!(field(SEC_FETCH_SITE), Some(b"cross-site" | b"same-site"));
+            // A frame or an object on that page would be one more way to look at ours.
+            let is_link = field(SEC_FETCH_MODE) == Some(b"navigate")
+                && field(SEC_FETCH_DEST) == Some(b"document");
+            match (is_foreign, is_link) {
+                (false, _) => Ok(Page::None),
+                (true, true) => Ok(Page::Link),
+                (true, false) => Err(foreign_page()),
             }
-            Ok(None)
         }
     }
+}
+
+/// What helps a web page that is not on the list.
+fn unlisted(origin: &str) -> String {
+    if origin == "null" {
+        return "a web page without an address of its own, such as a file that was opened in the \
+                browser, may not use this service, because every web site can make one; if it is \
+                yours, serve it (`python3 -m http.server 8000 --bind 127.0.0.1` in its folder), open \
+                http://127.0.0.1:8000, and add \"http://127.0.0.1:8000\" to `allowed_origins` under \
+                [guard] in the configuration of hermes-proxyd, then run: hermesctl proxy reload"
+            .to_owned();
+    }
+    if config::can_allow_origin(origin) {
+        return format!(
+            "the web page at {origin} may not use this service; if it is yours, add it to \
+             `allowed_origins` under [guard] in the configuration of hermes-proxyd, then run: \
+             hermesctl proxy reload"
+        );
+    }
+    format!("the Origin header names {origin}, which is no origin as browsers send it")
 }
 
 #[cfg(test)]
@@ -472,5 +528,78 @@ mod tests {
         .unwrap_err();
         assert!(error.message.contains("nas.lan") && error.message.contains("`allowed_hosts`"));
         assert!(error.message.contains("hermesctl proxy reload"));
+    }
+
+    /// What a refusal says, and what it says that it is about.
+    fn refusal(fields: &[(&'static str, &str)]) -> (String, Option<String>) {
+        let headers = headers(fields);
+        let error = admit(&Method::GET, &headers, &ARRIVAL, &Guard::default()).unwrap_err();
+        (error.message, error.about)
+    }
+
+    #[test]
+    fn every_advice_can_be_followed() {
+        for (host, says) in [
+            ("nas.lan:8645", "add it to `allowed_hosts`"),
+            ("0.0.0.0:8645", "call 127.0.0.1"),
+            ("[::]:8645", "call 127.0.0.1"),
+        ] {
+            let (message, about) = refusal(&[("host", host)]);
+            assert!(message.contains(says), "{message}");
+            assert_eq!(about.as_deref(), name_of(host), "{host}");
+            let advised = message.contains("`allowed_hosts`");
+            let followed = Guard {
+                allowed_hosts: vec![name_of(host).unwrap().to_owned()],
+                ..Guard::default()
+            };
+            let headers = headers(&[("host", host)]);
+            let let_in = admit(&Method::GET, &headers, &ARRIVAL, &followed).is_ok();
+            assert!(!advised || (let_in && config::can_allow_host(name_of(host).unwrap())));
+        }
+        for (origin, add) in [
+            ("https://app.example", "https://app.example"),
+            ("app://obsidian.md", "app://obsidian.md"),
+            ("file://", "file://"),
+            ("null", "http://127.0.0.1:8000"),
+        ] {
+            let named = [("host", "localhost"), ("origin", origin)];
+            let (message, about) = refusal(&named);
+            assert_eq!(about.as_deref(), Some(origin));
+            assert!(message.contains("`allowed_origins`"), "{message}");
+            assert!(
+                message.contains(add) && config::can_allow_origin(add),
+                "{message}"
+            );
+            let followed = Guard {
+                allowed_origins: vec![add.to_owned()],
+                ..Guard::default()
+            };
+            let headers = headers(&[("host", "localhost"), ("origin", add)]);
+            assert!(admit(&Method::GET, &headers, &ARRIVAL, &followed).is_ok());
+        }
+        let (message, _) = refusal(&[("host", "localhost"), ("origin", "evil.example")]);
+        assert!(!message.contains("`allowed_origins`"), "{message}");
+    }
+
+    #[test]
+    fn a_link_on_another_sites_page_is_let_in_and_is_known() {
+        let field = |name, value| (name, value);
+        let link = [
+            field("host", "localhost"),
+            field("sec-fetch-site", "cross-site"),
+            field("sec-fetch-mode", "navigate"),
+            field("sec-fetch-dest", "document"),
+        ];
+        let ask = |method, fields: &[(&'static str, &str)]| {
+            let headers = headers(fields);
+            admit(&method, &headers, &ARRIVAL, &rules()).map(|admitted| admitted.is_link)
+        };
+        assert_eq!(ask(Method::GET, &link), Ok(true));
+        assert!(ask(Method::POST, &link).is_err());
+        for (at, value) in [(2, "no-cors"), (2, "cors"), (3, "iframe"), (3, "empty")] {
+            let mut other = link;
+            other[at].1 = value;
+            assert!(ask(Method::GET, &other).is_err(), "{value}");
+        }
     }
 }

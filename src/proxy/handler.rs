@@ -209,7 +209,11 @@ fn decide<'r>(
     presence.is_let_in();
     let default = rules.default_for(entry.provider.as_ref());
     let decision = well_formed(head).and_then(|()| {
-        match route::find(&head.method, head.uri.path(), &rules.upstreams, default)? {
+        let route = route::find(&head.method, head.uri.path(), &rules.upstreams, default);
+        if admitted.is_link && !matches!(route, Ok(Route::Local(_))) {
+            return Err(guard::foreign_page());
+        }
+        match route? {
             Route::Local(local) => Ok(Decision::Local(
                 local,
                 default.and_then(|at| rules.upstreams.get(at)),
