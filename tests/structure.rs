@@ -140,7 +140,8 @@ const STAYS: &[(&str, &[&str])] = &[
     ("tempfile", &["files.rs"]),
     ("getrandom", &["clients/key.rs"]),
     ("subtle::", &["clients/key.rs"]),
-    ("hyper_rustls", &["proxy/egress.rs"]),
+    ("tokio_rustls", &["proxy/egress.rs"]),
+    ("h2::", &["proxy/pool/", "proxy/upstream.rs"]),
     (
         "rustls::",
         &[

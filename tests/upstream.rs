@@ -11,6 +11,8 @@
 )]
 
 mod common;
+#[path = "upstream/pool.rs"]
+mod pool;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -393,6 +395,20 @@ where
     S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<()>> + Send + 'static,
 {
+    http2_with(world, config, &[], serve).await
+}
+
+/// The same with settings of the server's.
+async fn http2_with<F, S>(
+    world: &World,
+    config: &str,
+    settings: &'static [(u16, u32)],
+    serve: S,
+) -> (Wire, Daemon)
+where
+    S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<()>> + Send + 'static,
+{
     let tls = world.cloud.authority().acceptor_for(&["localhost"], true);
     let wire = Wire::start(move |stream, number| {
         let (tls, serve) = (tls.clone(), serve.clone());
@@ -401,7 +417,7 @@ where
                 return;
             };
             let stream: Box<dyn Stream> = Box::new(stream);
-            if let Some(frames) = Frames::greet(stream).await {
+            if let Some(frames) = Frames::greet(stream, settings).await {
                 serve(frames, number).await;
             }
         }
@@ -939,7 +955,7 @@ async fn a_flood_of_interim_answers_as_fast_as_can_be_is_ended_and_starves_nobod
 async fn http2_floods_cost_no_memory_and_a_bounded_time() {
     for (what, outcome) in [
         ("endless CONTINUATION", (502, "upstream_unreachable")),
-        ("endless 103", (504, "upstream_timeout")),
+        ("endless 103", (502, "upstream_unreachable")),
         ("endless PING", (504, "upstream_timeout")),
     ] {
         let world = World::new(Options::default()).await;

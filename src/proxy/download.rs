@@ -14,12 +14,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{ErrorKind, ProxyError};
 use super::events::Events;
 use super::outcome::{End, Outcome};
+use super::pool::Answer;
 use super::presence::Presence;
 
 /// A service that was stopped may be back by then.
@@ -42,7 +43,7 @@ pub(super) struct Aborted;
 /// A provider's answer.
 #[derive(Debug)]
 pub(super) struct Download {
-    incoming: Incoming,
+    incoming: Answer,
     outcome: Outcome,
     /// The longest silence.
     idle: Duration,
@@ -50,9 +51,6 @@ pub(super) struct Download {
     sleep: Option<Pin<Box<Sleep>>>,
     events: Option<Events>,
     presence: Presence,
-    /// HTTP/2 can end a stream without its end mark (`RST_STREAM` with `NO_ERROR`), which hyper
-    /// tells like an end.
-    http2: bool,
     state: State,
 }
 
@@ -71,7 +69,7 @@ enum State {
 impl Download {
     /// `events`: where the stream stands, if the answer is an event stream that is not encoded.
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: Answer,
         outcome: Outcome,
         idle: Duration,
         events: Option<Events>,
@@ -87,15 +85,8 @@ impl Download {
             sleep: None,
             events,
             presence,
-            http2: false,
             state: State::Passing,
         }
-    }
-
-    /// The answer came over HTTP/2.
-    pub(super) fn over_http2(mut self, http2: bool) -> Self {
-        self.http2 = http2;
-        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
@@ -112,9 +103,6 @@ impl Download {
                         };
                         self.passed(&data);
                         return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                    Poll::Ready(None) if self.http2 && !self.incoming.is_end_stream() => {
-                        self.broke(&broken_off());
                     }
                     Poll::Ready(None) => return self.ended(),
                     Poll::Ready(Some(Err(_))) => self.broke(&broken_off()),

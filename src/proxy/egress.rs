@@ -3,21 +3,26 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper::http::uri::Scheme;
 use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::dial::{BoxError, Dial, ResolveError};
-use super::life::Lived;
+use super::life::{Life, Lived, Wire};
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
@@ -35,50 +40,119 @@ pub(super) enum ConnectError {
 }
 
 /// A connection to a provider, over TLS where its URL says so.
-pub(super) type Stream = TokioIo<Lived<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
+#[derive(Debug)]
+pub(super) enum Transport {
+    Plain(Wire<TcpStream>),
+    Tls(Box<TlsStream<Wire<TcpStream>>>),
+}
+
+/// The same with what is known of it.
+pub(super) type Link = Lived<Transport>;
 
 /// Opens connections, each within a limit.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<Egress>,
+    egress: Egress,
+    tls: Arc<rustls::ClientConfig>,
     limit: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(tls: rustls::ClientConfig, limit: Duration) -> Self {
+    pub(super) fn new(mut tls: rustls::ClientConfig, limit: Duration) -> Self {
         let egress = Egress {
             dial: Dial::new(),
             proxies: Arc::new(Matcher::from_env()),
         };
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(egress);
-        Self { https, limit }
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self {
+            egress,
+            tls: Arc::new(tls),
+            limit,
+        }
+    }
+
+    /// A connection to where a URL leads, and whether it speaks HTTP/2.
+    pub(super) async fn connect(&self, target: &Uri) -> Result<(Link, bool), ConnectError> {
+        match tokio::time::timeout(self.limit, self.open(target)).await {
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(error)) => Err(classify(error)),
+            Err(_) => Err(ConnectError::TimedOut),
+        }
+    }
+
+    async fn open(&self, target: &Uri) -> Result<(Link, bool), BoxError> {
+        let tcp = self.egress.clone().call(target.clone()).await?.into_inner();
+        let life = Arc::new(Life::new());
+        let wire = Wire::new(tcp, life.clone());
+        if target.scheme() != Some(&Scheme::HTTPS) {
+            return Ok((Lived::new(Transport::Plain(wire), life), false));
+        }
+        let host = target.host().unwrap_or_default();
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(name.to_owned())?;
+        let tls = TlsConnector::from(self.tls.clone())
+            .connect(name, wire)
+            .await?;
+        let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((Lived::new(Transport::Tls(Box::new(tls)), life), http2))
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = ConnectError;
-    type Future = BoxFuture<Self::Response, ConnectError>;
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(wire) => Pin::new(wire).poll_read(cx, buffer),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        self.https.poll_ready(cx).map_err(classify)
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(wire) => Pin::new(wire).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
     }
 
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let connecting = self.https.call(target);
-        let limit = self.limit;
-        Box::pin(async move {
-            match tokio::time::timeout(limit, connecting).await {
-                Ok(Ok(stream)) => Ok(TokioIo::new(Lived::new(TokioIo::new(stream)))),
-                Ok(Err(error)) => Err(classify(error)),
-                Err(_) => Err(ConnectError::TimedOut),
-            }
-        })
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(wire) => Pin::new(wire).poll_write_vectored(cx, parts),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(wire) => wire.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(wire) => Pin::new(wire).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(wire) => Pin::new(wire).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
     }
 }
 

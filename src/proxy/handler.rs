@@ -22,6 +22,7 @@ use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
 use super::outcome::{End, Outcome, RequestId};
+use super::pool::Answer;
 use super::presence::Presence;
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
@@ -399,7 +400,7 @@ impl Exchange<'_> {
     /// Sends the request, and once more with another credential when the provider refused this
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
     /// to nothing, the first answer stands.
-    async fn run(&self) -> Result<Response<Incoming>, ProxyError> {
+    async fn run(&self) -> Result<Response<Answer>, ProxyError> {
         let lease = self.upstream.credentials.credential().await;
         let lease = lease.map_err(no_credential)?;
         let first = self.send(&lease).await?;
@@ -427,7 +428,7 @@ impl Exchange<'_> {
         }
     }
 
-    async fn send(&self, lease: &Lease) -> Result<Response<Incoming>, ProxyError> {
+    async fn send(&self, lease: &Lease) -> Result<Response<Answer>, ProxyError> {
         let credential = lease.credential();
         let target = credential
             .base_url
@@ -498,14 +499,13 @@ fn no_credential(refusal: NoCredential) -> ProxyError {
 
 /// The provider's answer, its bytes untouched.
 fn pass(
-    answer: Response<Incoming>,
+    answer: Response<Answer>,
     mut outcome: Outcome,
     (rules, upstream): (&Rules, &Upstream),
     presence: &Presence,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     headers::to_client(&mut head.headers);
-    let http2 = head.version == Version::HTTP_2;
     head.version = Version::HTTP_11;
     head.extensions.clear();
     outcome.answered(head.status);
@@ -522,7 +522,7 @@ fn pass(
     let ends = upstream.append_done && head.status == StatusCode::OK;
     let events = is_events.then(|| Events::new(ends));
     let idle = rules.timeouts.idle;
-    let download = Download::new(body, outcome, idle, events, presence.clone()).over_http2(http2);
+    let download = Download::new(body, outcome, idle, events, presence.clone());
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 

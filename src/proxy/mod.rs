@@ -3,7 +3,7 @@
 //! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
 //! over one, `framing` refuses what can be read in two ways (pure), `guard` and `route` decide
 //! (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
-//! sends it, `upload` and `download` pass the bytes, `events` knows where an event stream stands
+//! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `events` knows where an event stream stands
 //! (pure), `presence` whether the client is still there, `outcome` writes the one log line, `trouble` keeps what went
 //! wrong last, `want` what fails for want of something of ours. `error`
 //! is the one place that turns errors into HTTP.
@@ -30,6 +30,7 @@ mod parting;
 mod patience;
 mod peer;
 mod places;
+mod pool;
 mod presence;
 pub mod route;
 mod socket;

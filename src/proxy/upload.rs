@@ -141,6 +141,16 @@ impl Upload {
         source.replayable && source.failure.is_none()
     }
 
+    /// Whether another connection can be given all of it: nothing was read yet, or all of that is
+    /// kept.
+    pub(super) fn can_go_elsewhere(&self) -> bool {
+        let untouched = {
+            let source = self.source();
+            source.received == 0 && source.failure.is_none()
+        };
+        untouched || self.can_replay()
+    }
+
     /// No replay will happen: gives back what was kept.
     pub(super) fn forget(&self) {
         self.source().forget();

@@ -4,47 +4,23 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response, Uri};
-use hyper_util::client::legacy::{self, connect::Connected};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::egress::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
-use super::life::Life;
+use super::pool::{Answer, Cause, Failure, IDLE, Pool};
 use super::upload::{Upload, UploadBody, UploadError};
 use super::want;
 use crate::clock::Clock;
 use crate::config::Timeouts;
 
-/// An idle connection is closed before the provider's edge does it, which would cost a request.
-const IDLE: Duration = Duration::from_secs(20);
-/// Idle connections kept.
-const IDLE_CONNECTIONS: usize = 64;
-/// HTTP/2: what one stream may have under way. All of a connection's streams together are not
-/// bounded by less than HTTP/2 itself (RFC 9113 §6.9.1): else so many clients that don't read
-/// would hold back all others.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// HTTP/2: a connection that is silent for this long while a request is under way is probed, and
-/// given up when no sign comes within [`PONG`].
-const PING: Duration = Duration::from_secs(15);
-const PONG: Duration = Duration::from_secs(10);
-/// HTTP/1.1: what a connection reads ahead at most; no head is larger. hyper's own 400 KiB would let
-/// a flood of small heads hold up other requests.
-const READ_AHEAD: usize = 128 * 1024;
 /// How often one request is sent at most while the provider says that it did not process it.
 const ATTEMPTS: usize = 3;
-/// Interim answers (1xx) to one request. A provider that sends one every ten seconds until
-/// `timeouts.response_head` stays below; a flood of them would keep the whole service busy.
-const MOST_INTERIM: usize = 100;
 const INTERIM_ONLY: &str = "protocol: more than 100 interim answers, and no final one";
 const NO_ANSWER: &str =
     "protocol: what came is no answer that HTTP allows, or its head is too large";
@@ -53,7 +29,7 @@ const NO_ANSWER: &str =
 #[derive(Debug, Clone)]
 pub struct Client {
     connector: Connector,
-    pool: Arc<ArcSwap<Pool>>,
+    pool: Arc<ArcSwap<Aged>>,
     clock: Arc<dyn Clock>,
     reuse: Duration,
     head_limit: Duration,
@@ -62,8 +38,8 @@ pub struct Client {
 /// Connections of one age. Requests keep their own pool to their end, so another one can take its
 /// place at any time; when the last one left, its connections are closed.
 #[derive(Debug)]
-struct Pool {
-    http: legacy::Client<Connector, UploadBody>,
+struct Aged {
+    pool: Pool,
     /// By a clock that stands still while the machine is suspended, and by one that does not.
     born: (Instant, DateTime<Utc>),
 }
@@ -77,13 +53,6 @@ pub(super) enum SendError {
     Upstream(ProxyError),
 }
 
-/// Counts a request's interim answers.
-#[derive(Debug, Default)]
-struct Interim {
-    seen: AtomicUsize,
-    too_many: Notify,
-}
-
 /// What may be done about a request without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remedy {
@@ -94,19 +63,11 @@ enum Remedy {
     None,
 }
 
-impl Interim {
-    fn count(&self) {
-        if self.seen.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
-            self.too_many.notify_one();
-        }
-    }
-}
-
 impl Client {
     /// A client with this trust store and these limits. Nothing is connected yet.
     pub fn new(tls: rustls::ClientConfig, timeouts: &Timeouts, clock: Arc<dyn Clock>) -> Self {
         let connector = Connector::new(tls, timeouts.connect);
-        let pool = Pool::new(connector.clone(), clock.now());
+        let pool = Aged::new(Pool::new(connector.clone(), None), clock.now());
         Self {
             connector,
             pool: Arc::new(ArcSwap::from_pointee(pool)),
@@ -127,14 +88,7 @@ impl Client {
         &self,
         build: impl Fn() -> Request<UploadBody>,
         upload: Option<&Upload>,
-    ) -> Result<Response<Incoming>, SendError> {
-        let interim = Arc::new(Interim::default());
-        let build = || {
-            let mut request = build();
-            let interim = interim.clone();
-            hyper::ext::on_informational(&mut request, move |_| interim.count());
-            request
-        };
+    ) -> Result<Response<Answer>, SendError> {
         let first = build();
         let target = first.uri().clone();
         tokio::select! {
@@ -147,12 +101,9 @@ impl Client {
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(match upload.and_then(Upload::failure) {
                     Some(failure) => SendError::Upload(failure),
-                    None => SendError::Upstream(explain(&error, host(&target))),
+                    None => SendError::Upstream(explain(&error.cause, host(&target))),
                 }),
             },
-            () = interim.too_many.notified() => {
-                Err(SendError::Upstream(unreachable(host(&target), INTERIM_ONLY, "")))
-            }
             () = head_overdue(self.head_limit, upload) => {
                 let host = host(&target);
                 let message = format!(
@@ -171,62 +122,56 @@ impl Client {
         mut request: Request<UploadBody>,
         build: impl Fn() -> Request<UploadBody>,
         upload: Option<&Upload>,
-    ) -> Result<Response<Incoming>, legacy::Error> {
+    ) -> Result<Response<Answer>, Failure> {
         let safe = upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
         let (mut attempt, mut repeated) = (1, false);
         loop {
-            let error = match self.pool().http.request(request).await {
-                Ok(answer) => {
-                    if let Some(life) = answer.extensions().get::<Arc<Life>>() {
-                        life.answered();
-                    }
-                    return Ok(answer);
-                }
-                Err(error) => error,
+            let origin = self.pool().pool.origin(request.uri());
+            // Not a part of the request's own future, which every connection has room for.
+            let sending = Box::pin(origin.send(request, safe));
+            let failure = match sending.await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
             };
-            let again = match remedy(&error) {
-                Remedy::Resend => upload.is_none_or(Upload::can_replay) && attempt < ATTEMPTS,
+            let again = match remedy(&failure) {
+                // Each of those uses up a kept connection.
+                Remedy::Resend if failure.unsent && failure.reused => {
+                    upload.is_none_or(Upload::can_go_elsewhere)
+                }
+                Remedy::Resend => {
+                    attempt += 1;
+                    upload.is_none_or(Upload::can_go_elsewhere) && attempt <= ATTEMPTS
+                }
                 Remedy::RepeatIfSafe => safe && !std::mem::replace(&mut repeated, true),
                 Remedy::None => false,
             };
             if !again {
-                return Err(error);
+                return Err(failure);
             }
-            tracing::debug!(error = %chain(&error), "the request is sent again");
-            attempt += 1;
+            tracing::debug!(error = %chain(&failure.cause), "the request is sent again");
             request = build();
         }
     }
 
     /// The connections to use now. Fresh ones when these are so old that the name may have moved,
     /// or when the machine was suspended: then they are dead, and no timer of theirs knows.
-    fn pool(&self) -> Arc<Pool> {
-        let pool = self.pool.load_full();
+    fn pool(&self) -> Arc<Aged> {
+        let aged = self.pool.load_full();
         let now = self.clock.now();
-        if pool.is_good(now, self.reuse) {
-            return pool;
+        if aged.is_good(now, self.reuse) {
+            return aged;
         }
-        let fresh = Arc::new(Pool::new(self.connector.clone(), now));
+        let fresh = Pool::new(self.connector.clone(), Some(&aged.pool));
+        let fresh = Arc::new(Aged::new(fresh, now));
         self.pool.store(fresh.clone());
         fresh
     }
 }
 
-impl Pool {
-    fn new(connector: Connector, now: DateTime<Utc>) -> Self {
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http1_max_buf_size(READ_AHEAD)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keep_alive_interval(PING)
-            .http2_keep_alive_timeout(PONG)
-            .build(connector);
+impl Aged {
+    fn new(pool: Pool, now: DateTime<Utc>) -> Self {
         let born = (Instant::now(), now);
-        Self { http, born }
+        Self { pool, born }
     }
 
     fn is_good(&self, now: DateTime<Utc>, reuse: Duration) -> bool {
@@ -237,29 +182,24 @@ impl Pool {
     }
 }
 
-fn remedy(error: &legacy::Error) -> Remedy {
-    let mut known = hyper::http::Extensions::new();
-    let connection = error.connect_info();
-    if let Some(connection) = connection {
-        connection.get_extras(&mut known);
-    }
-    if let Some(error) = source::<h2::Error>(error) {
-        // A stream fails with the provider's GOAWAY only when it is beyond the last one that it
-        // processes; those before it go on.
-        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        if error.is_remote() && (refused || error.is_go_away()) {
-            return Remedy::Resend;
+fn remedy(failure: &Failure) -> Remedy {
+    match &failure.cause {
+        Cause::Connect(_) | Cause::Interim | Cause::Upload => return Remedy::None,
+        _ if failure.unsent => return Remedy::Resend,
+        Cause::Http2(error) => {
+            // A stream fails with the provider's GOAWAY only when it is beyond the last one that it
+            // processes; those before it go on.
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            if error.is_remote() && (refused || error.is_go_away()) {
+                return Remedy::Resend;
+            }
+            if !error.is_io() {
+                return Remedy::None;
+            }
         }
-        if !error.is_io() {
-            return Remedy::None;
-        }
+        Cause::Http1(_) | Cause::Gone => {}
     }
-    let Some(life) = known.get::<Arc<Life>>() else {
-        return Remedy::None;
-    };
-    // Over HTTP/2 what came may have been for other requests.
-    let unheard = !life.was_heard() || connection.is_some_and(Connected::is_negotiated_h2);
-    if life.is_reused() && unheard {
+    if failure.reused && failure.unheard {
         Remedy::RepeatIfSafe
     } else {
         Remedy::None
@@ -293,24 +233,29 @@ async fn head_overdue(limit: Duration, upload: Option<&Upload>) {
     }
 }
 
-fn explain(error: &legacy::Error, host: &str) -> ProxyError {
-    tracing::debug!(host, error = %chain(error), "no answer from the provider");
-    if source::<std::io::Error>(error).is_some_and(want::is_of_ours) {
+fn explain(cause: &Cause, host: &str) -> ProxyError {
+    tracing::debug!(host, error = %chain(cause), "no answer from the provider");
+    if source::<std::io::Error>(cause).is_some_and(want::is_of_ours) {
         return want::error(&format!("{host} can't be asked"));
     }
-    let connect = source::<ConnectError>(error);
-    let what = match connect {
-        Some(ConnectError::TimedOut) => {
+    let connect = match cause {
+        Cause::Connect(error) => Some(&**error),
+        Cause::Http1(_) | Cause::Http2(_) | Cause::Interim | Cause::Upload | Cause::Gone => None,
+    };
+    let what = match (connect, cause) {
+        (Some(ConnectError::TimedOut), _) => {
             let message = format!(
                 "hermes-proxyd: no connection to {host} within the limit (`timeouts.connect`)"
             );
             return ProxyError::new(ErrorKind::UpstreamTimeout, message);
         }
-        Some(ConnectError::Dns(_)) => "DNS: the name can't be resolved",
-        Some(ConnectError::Tls(_)) => "TLS: the handshake failed",
-        Some(ConnectError::Tcp(_)) => "connect: the connection failed",
-        None if source::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) => NO_ANSWER,
-        None => "protocol: the connection broke before an answer came",
+        (Some(ConnectError::Dns(_)), _) => "DNS: the name can't be resolved",
+        (Some(ConnectError::Tls(_)), _) => "TLS: the handshake failed",
+        (Some(ConnectError::Tcp(_)), _) => "connect: the connection failed",
+        (None, Cause::Interim) => INTERIM_ONLY,
+        (None, Cause::Http1(error)) if error.is_parse() => NO_ANSWER,
+        (None, Cause::Http2(error)) if error.is_library() => NO_ANSWER,
+        (None, _) => "protocol: the connection broke before an answer came",
     };
     let cause = connect
         .and_then(Error::source)

@@ -142,6 +142,23 @@ pub struct Frames<S> {
     stream: S,
 }
 
+/// A string as HPACK has it, without Huffman's code (RFC 7541 §5).
+fn literal(block: &mut Vec<u8>, text: &str) {
+    let mut length = text.len();
+    if length < 127 {
+        block.push(u8::try_from(length).unwrap());
+    } else {
+        block.push(127);
+        length -= 127;
+        while length >= 128 {
+            block.push(u8::try_from(length % 128).unwrap() | 128);
+            length /= 128;
+        }
+        block.push(u8::try_from(length).unwrap());
+    }
+    block.extend_from_slice(text.as_bytes());
+}
+
 /// One frame (RFC 9113 §4.1).
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -160,17 +177,24 @@ pub const GOAWAY: u8 = 7;
 pub const CONTINUATION: u8 = 9;
 /// On `SETTINGS` and `PING`.
 pub const ACK: u8 = 1;
+/// In `SETTINGS`.
+pub const MAX_CONCURRENT_STREAMS: u16 = 3;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
-    /// Reads the client's preface and sends our settings.
-    pub async fn greet(mut stream: S) -> Option<Self> {
+    /// Reads the client's preface and sends settings: identifiers and values.
+    pub async fn greet(mut stream: S, settings: &[(u16, u32)]) -> Option<Self> {
         let mut preface = [0; 24];
         stream.read_exact(&mut preface).await.ok()?;
         assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut frames = Self { stream };
-        frames.send(SETTINGS, 0, 0, &[]).await?;
+        let settings = settings.iter().flat_map(|(name, value)| {
+            let (name, value) = (name.to_be_bytes(), value.to_be_bytes());
+            name.into_iter().chain(value)
+        });
+        let settings: Vec<_> = settings.collect();
+        frames.send(SETTINGS, 0, 0, &settings).await?;
         Some(frames)
     }
 
@@ -217,6 +241,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     pub async fn head(&mut self, stream: u32) -> Option<()> {
         // HPACK's static table, entry 8: `:status: 200` (RFC 7541, appendix A).
         self.send(HEADERS, END_HEADERS, stream, &[0x88]).await
+    }
+
+    /// The head of an answer with this status and these fields, in as many frames as it takes.
+    pub async fn fields(
+        &mut self,
+        stream: u32,
+        status: &str,
+        fields: &[(&str, &str)],
+    ) -> Option<()> {
+        // `:status` is entry 8 of HPACK's static table, its value a literal (RFC 7541 §6.2.2).
+        let mut block = vec![0x08];
+        literal(&mut block, status);
+        for (name, value) in fields {
+            block.push(0);
+            literal(&mut block, name);
+            literal(&mut block, value);
+        }
+        let parts: Vec<_> = block.chunks(16_384).collect();
+        for (number, part) in parts.iter().enumerate() {
+            let kind = if number == 0 { HEADERS } else { CONTINUATION };
+            let is_last = number + 1 == parts.len();
+            let flags = if is_last { END_HEADERS } else { 0 };
+            self.send(kind, flags, stream, part).await?;
+        }
+        Some(())
     }
 
     /// A whole answer with this body.

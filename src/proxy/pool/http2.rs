@@ -1,0 +1,514 @@
+//! HTTP/2: a connection carries as many requests as the peer allows. The task that drives it knows
+//! whether the peer lives.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use hyper::body::Body;
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::{Method, Request, Response};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::task::TaskTracker;
+
+use super::answer::Answer;
+use super::{Cause, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE, SUSPICION};
+use crate::proxy::egress::{ConnectError, Link};
+use crate::proxy::life::Life;
+use crate::proxy::upload::UploadBody;
+
+/// What one stream may have under way. All of a connection's streams together are not bounded by
+/// less than HTTP/2 itself (RFC 9113 §6.9.1): else so many clients that don't read would hold back
+/// all others.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// What one stream may have waiting to be sent.
+const SEND_BUFFER: usize = 256 * 1024;
+/// A connection that is silent for this long while a request is under way is probed, and given up
+/// when no sign comes within [`PONG`].
+const PING: Duration = Duration::from_secs(15);
+const PONG: Duration = Duration::from_secs(10);
+/// A connection that has nothing more to do has this long to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// h2's limit of streams until the peer's settings have come. Ours is one.
+const UNSETTLED: usize = 1_000_003;
+
+/// What is shared between a connection in the pool, its streams and its task.
+#[derive(Debug)]
+pub(super) struct Shared {
+    life: Arc<Life>,
+    born: Instant,
+    streams: AtomicUsize,
+    limit: AtomicUsize,
+    settled: AtomicBool,
+    suspect: AtomicBool,
+    check_wanted: AtomicBool,
+    /// The pool has let go of it: it takes no more requests.
+    left: AtomicBool,
+    idle_since: Mutex<Instant>,
+    driver: AtomicWaker,
+    tasks: TaskTracker,
+}
+
+/// A connection that takes requests. Dropping it lets it end with its last stream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<Bytes>,
+    shared: Arc<Shared>,
+}
+
+/// One of the streams that the peer allows.
+#[derive(Debug)]
+pub(super) struct StreamPermit {
+    sender: Option<SendRequest<Bytes>>,
+    shared: Arc<Shared>,
+    origin: Weak<Origin>,
+}
+
+/// The rest of an upload that goes on beside its answer; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct UploadTask(AbortHandle);
+
+/// A client's body on its way.
+struct Pipe {
+    body: UploadBody,
+    stream: SendStream<Bytes>,
+    /// What was read and not yet sent; and whether nothing follows.
+    waiting: Bytes,
+    is_last: bool,
+}
+
+/// Why an upload ended early.
+enum PipeEnd {
+    /// The client's body failed.
+    Upload,
+    /// The peer wants no more of it; the answer tells why.
+    Refused,
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed)
+    }
+
+    fn has_streams(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) > 0
+    }
+
+    fn idle_since(&self) -> Instant {
+        *self
+            .idle_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    pub(super) async fn start(
+        link: Link,
+        origin: Weak<Origin>,
+        drivers: &TaskTracker,
+    ) -> Result<Self, ConnectError> {
+        let life = link.life().clone();
+        let mut builder = h2::client::Builder::new();
+        builder
+            .initial_max_send_streams(UNSETTLED)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_push(false);
+        let failed = |error: h2::Error| ConnectError::Tcp(error.into());
+        let (sender, mut connection) = builder.handshake(link).await.map_err(failed)?;
+        let now = Instant::now();
+        let shared = Arc::new(Shared {
+            life,
+            born: now,
+            streams: AtomicUsize::new(0),
+            limit: AtomicUsize::new(1),
+            settled: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+            check_wanted: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            idle_since: Mutex::new(now),
+            driver: AtomicWaker::new(),
+            tasks: drivers.clone(),
+        });
+        let driver = Driver {
+            ping: connection.ping_pong(),
+            connection,
+            shared: shared.clone(),
+            origin,
+            pinged: None,
+            unanswered: false,
+            left_at: None,
+            timer: Box::pin(sleep_until(now + SETTLED)),
+        };
+        drivers.spawn(driver);
+        Ok(Self { sender, shared })
+    }
+
+    pub(super) fn is(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// Whether the connection can take no more requests: it ended, the peer said goodbye, or its
+    /// numbers are used up.
+    pub(super) fn is_over(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.shared.has_room()
+    }
+
+    /// Whether it lives and will have room once others are served.
+    pub(super) fn will_have_room(&self) -> bool {
+        let limit = self.shared.limit.load(Ordering::Relaxed);
+        limit > 0 && !self.shared.suspect.load(Ordering::Relaxed)
+    }
+
+    /// Whether something came from the peer a moment ago.
+    pub(super) fn is_known_alive(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.shared.life.heard_at()) < SILENCE
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        !self.shared.suspect.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn check_liveness(&self) {
+        if !self.shared.check_wanted.swap(true, Ordering::Relaxed) {
+            self.shared.driver.wake();
+        }
+    }
+
+    /// Whether the peer's settings are still under way.
+    pub(super) fn is_unsettled(&self, now: Instant) -> bool {
+        !self.shared.settled.load(Ordering::Relaxed)
+            && now.saturating_duration_since(self.shared.born) < SETTLED
+    }
+
+    /// When it will have been idle for too long.
+    pub(super) fn idle_until(&self) -> Option<Instant> {
+        (!self.shared.has_streams()).then(|| self.shared.idle_since() + IDLE)
+    }
+
+    /// Takes one of its streams; `None` when it takes no more requests.
+    pub(super) fn permit(&mut self, origin: &Arc<Origin>) -> Option<StreamPermit> {
+        if self.is_over() {
+            return None;
+        }
+        self.shared.streams.fetch_add(1, Ordering::Relaxed);
+        Some(StreamPermit {
+            sender: Some(self.sender.clone()),
+            shared: self.shared.clone(),
+            origin: Arc::downgrade(origin),
+        })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.left.store(true, Ordering::Relaxed);
+        // h2 does not notice by itself that nobody will send anything more.
+        self.shared.driver.wake();
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        if self.shared.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut idle_since = self
+                .shared
+                .idle_since
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *idle_since = Instant::now();
+        }
+        if let Some(origin) = self.origin.upgrade() {
+            origin.settle();
+        }
+    }
+}
+
+impl StreamPermit {
+    /// Sends a request and waits for its answer's head. Dropped before, the stream is cancelled.
+    pub(super) async fn send(
+        mut self,
+        request: Request<UploadBody>,
+    ) -> Result<Response<Answer>, Failure> {
+        let life = self.shared.life.clone();
+        let (reused, written) = (life.is_reused(), life.written());
+        let failed = |cause| Failure {
+            unsent: life.written() == written,
+            reused,
+            // What came may have been for other requests.
+            unheard: true,
+            cause,
+        };
+        let (head, body) = to_wire_form(request);
+        let is_whole = body.is_end_stream();
+        let Some(mut sender) = self.sender.take() else {
+            return Err(Failure::none_sent(Cause::Gone));
+        };
+        let sent = sender.send_request(head, is_whole);
+        drop(sender);
+        let (mut response, stream) = sent.map_err(|error| Failure {
+            unsent: true,
+            ..failed(Cause::Http2(error))
+        })?;
+        let mut pipe = (!is_whole).then(|| Pipe {
+            body,
+            stream,
+            waiting: Bytes::new(),
+            is_last: false,
+        });
+        let mut interim = 0;
+        let answer = poll_fn(|cx| {
+            if let Some(sending) = &mut pipe {
+                match sending.poll(cx) {
+                    Poll::Ready(Err(PipeEnd::Upload)) => return Poll::Ready(Err(Cause::Upload)),
+                    Poll::Ready(Ok(()) | Err(PipeEnd::Refused)) => pipe = None,
+                    Poll::Pending => {}
+                }
+            }
+            poll_head(&mut response, &mut interim, cx)
+        })
+        .await
+        .map_err(failed)?;
+        life.answered();
+        // An answer that comes before the upload is through; its rest may still be wanted.
+        let upload = pipe.map(|mut pipe| {
+            let rest = async move { poll_fn(|cx| pipe.poll(cx)).await.ok() };
+            UploadTask(self.shared.tasks.spawn(rest).abort_handle())
+        });
+        let (head, stream) = answer.into_parts();
+        let body = Answer::http2(stream, &head.headers, (self, upload));
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+impl Drop for UploadTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn poll_head(
+    response: &mut ResponseFuture,
+    interim: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<RecvStream>, Cause>> {
+    while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
+        *interim += 1;
+        if *interim > MOST_INTERIM {
+            return Poll::Ready(Err(Cause::Interim));
+        }
+    }
+    Pin::new(response).poll(cx).map_err(Cause::Http2)
+}
+
+/// The head as HTTP/2 has it (RFC 9113 §8.2.2): what concerns a connection is not among the fields
+/// that we send.
+fn to_wire_form(request: Request<UploadBody>) -> (Request<()>, UploadBody) {
+    let (mut head, body) = request.into_parts();
+    let has_meaning = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+    if let Some(length) = body.size_hint().exact()
+        && (length > 0 || has_meaning)
+    {
+        let length = HeaderValue::from(length);
+        head.headers.entry(CONTENT_LENGTH).or_insert(length);
+    }
+    (Request::from_parts(head, ()), body)
+}
+
+impl Pipe {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeEnd>> {
+        loop {
+            if self.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(PipeEnd::Refused));
+            }
+            if !self.waiting.is_empty() {
+                ready!(self.poll_waiting(cx))?;
+                if self.is_last {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    self.waiting = frame.into_data().unwrap_or_default();
+                    self.is_last = self.body.is_end_stream();
+                    if self.waiting.is_empty() && self.is_last {
+                        return Poll::Ready(self.send(Bytes::new(), true));
+                    }
+                }
+                Some(Err(_)) => {
+                    self.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(Err(PipeEnd::Upload));
+                }
+                None => return Poll::Ready(self.send(Bytes::new(), true)),
+            }
+        }
+    }
+
+    /// Sends what waits, as far as the peer lets us.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeEnd>> {
+        while !self.waiting.is_empty() {
+            self.stream.reserve_capacity(self.waiting.len());
+            while self.stream.capacity() == 0 {
+                match ready!(self.stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(Err(PipeEnd::Refused)),
+                }
+            }
+            let part = self.stream.capacity().min(self.waiting.len());
+            let part = self.waiting.split_to(part);
+            let is_last = self.is_last && self.waiting.is_empty();
+            self.send(part, is_last)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn send(&mut self, data: Bytes, is_last: bool) -> Result<(), PipeEnd> {
+        self.stream
+            .send_data(data, is_last)
+            .map_err(|_| PipeEnd::Refused)
+    }
+}
+
+/// Drives a connection until it ends.
+struct Driver {
+    connection: h2::client::Connection<Link, Bytes>,
+    ping: Option<PingPong>,
+    shared: Arc<Shared>,
+    origin: Weak<Origin>,
+    /// When a PING went out, until there is a sign of life.
+    pinged: Option<Instant>,
+    /// The PING itself has not been answered yet; there can't be another one.
+    unanswered: bool,
+    left_at: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.shared.driver.register(cx.waker());
+        let is_over = match Pin::new(&mut this.connection).poll(cx) {
+            Poll::Ready(result) => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "an HTTP/2 connection to a provider ended");
+                }
+                true
+            }
+            Poll::Pending => this.watch(cx).is_break(),
+        };
+        if !is_over {
+            return Poll::Pending;
+        }
+        this.shared.left.store(true, Ordering::Relaxed);
+        if let Some(origin) = this.origin.upgrade() {
+            origin.lost(&this.shared);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Driver {
+    /// Takes notice of the peer's limit and of its signs of life. Breaks when it is dead.
+    fn watch(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
+        use std::ops::ControlFlow::{Break, Continue};
+        let limit = self.connection.max_concurrent_send_streams();
+        if limit != UNSETTLED {
+            let before = self.shared.limit.swap(limit, Ordering::Relaxed);
+            let was_settled = self.shared.settled.swap(true, Ordering::Relaxed);
+            if limit != before || !was_settled {
+                self.tell(|origin| origin.learned(limit));
+            }
+        }
+        if self.unanswered
+            && let Some(ping) = &mut self.ping
+        {
+            self.unanswered = ping.poll_pong(cx).is_pending();
+        }
+        if let Some(at) = self.pinged
+            && (!self.unanswered || self.shared.life.heard_at() > at)
+        {
+            self.pinged = None;
+            self.shared.check_wanted.store(false, Ordering::Relaxed);
+            self.shared.suspect.store(false, Ordering::Relaxed);
+            self.tell(Origin::settle);
+        }
+        if self.pinged.is_none() && self.shared.check_wanted.load(Ordering::Relaxed) {
+            self.send_ping();
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.times_out() {
+                return Break(());
+            }
+        }
+        Continue(())
+    }
+
+    /// Asks for a sign of life.
+    fn send_ping(&mut self) {
+        if !self.unanswered
+            && let Some(ping) = &mut self.ping
+        {
+            self.unanswered = ping.send_ping(Ping::opaque()).is_ok();
+        }
+        let now = Instant::now();
+        self.pinged = Some(now);
+        self.timer.as_mut().reset(now + SUSPICION);
+    }
+
+    /// The timer has fired. Whether the peer is dead, or the connection has nothing more to do.
+    fn times_out(&mut self) -> bool {
+        let now = Instant::now();
+        if self.shared.left.load(Ordering::Relaxed) && !self.shared.has_streams() {
+            let left_at = *self.left_at.get_or_insert(now);
+            if now >= left_at + GOODBYE {
+                return true;
+            }
+            self.timer.as_mut().reset(left_at + GOODBYE);
+            return false;
+        }
+        if let Some(pinged) = self.pinged {
+            if now >= pinged + PONG {
+                return true;
+            }
+            self.shared.suspect.store(true, Ordering::Relaxed);
+            self.timer.as_mut().reset(pinged + PONG);
+            self.tell(Origin::settle);
+            return false;
+        }
+        if !self.shared.settled.load(Ordering::Relaxed) {
+            self.tell(Origin::settle);
+        }
+        let silent_at = self.shared.life.heard_at() + PING;
+        if now >= silent_at && self.shared.has_streams() {
+            self.send_ping();
+        } else {
+            self.timer.as_mut().reset(silent_at.max(now + PING / 15));
+        }
+        false
+    }
+
+    fn tell(&self, what: impl FnOnce(&Arc<Origin>)) {
+        if let Some(origin) = self.origin.upgrade() {
+            what(&origin);
+        }
+    }
+}

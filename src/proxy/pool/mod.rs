@@ -1,0 +1,566 @@
+//! The connection pool: which connection to a provider a request is sent on.
+//!
+//! # Design
+//!
+//! A [`Pool`] holds connections of one age, by [`Origin`] (scheme, host and port). A request asks its
+//! origin for a [`Checkout`]: an HTTP/1.1 connection of its own, or one stream of an HTTP/2
+//! connection. What is free is handed out at once; otherwise the request waits in a queue, and what
+//! becomes free goes to the first in it. A request is handed to a connection only with its checkout,
+//! so a connection that ends fails none of the requests that wait.
+//!
+//! **HTTP/2.** A connection (`http2`) carries as many streams as the peer's
+//! `SETTINGS_MAX_CONCURRENT_STREAMS` allows, and one until its settings have come. When all streams
+//! are taken and requests wait, another connection is made. So a client that does not read holds up
+//! its own stream and nothing else.
+//!
+//! **HTTP/1.1.** A connection (`http1`) serves one request at a time. The one used last is taken
+//! first, so that the others reach the idle limit.
+//!
+//! **Dials.** A dial belongs to the origin, not to a request: the request that caused it may get
+//! another connection first, and the new one goes to the first in the queue. Until the origin's
+//! protocol is known there is one dial for all. HTTP/2 gets as many as the waiting requests need by
+//! the limit seen last, HTTP/1.1 one for each. A failed dial fails all requests that waited for it,
+//! unless living connections will have room again.
+//!
+//! **Liveness.** An HTTP/2 connection that was silent for [`SILENCE`] is sent a PING before a request
+//! is sent on it. Without an answer within [`SUSPICION`] it is suspect and another connection is
+//! made; the first of the two that works is used. HTTP/1.1 has no PING, so a request that must not
+//! be sent twice takes no connection that was idle for [`FRESH`].
+//!
+//! **Resending.** A [`Failure`] says whether a byte of the request can have been sent;
+//! [`super::upstream`] decides what follows.
+//!
+//! **Ends.** Idle connections end after [`IDLE`]. Dropping the pool ends its dials and its idle
+//! connections; the others end with their last stream, HTTP/2 with a GOAWAY.
+
+mod answer;
+mod http1;
+mod http2;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use hyper::{Request, Response, Uri};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
+
+pub(super) use self::answer::Answer;
+use super::egress::{ConnectError, Connector, Link};
+use super::upload::UploadBody;
+
+/// An idle connection is closed before the provider's edge does it, which would cost a request.
+pub(super) const IDLE: Duration = Duration::from_secs(20);
+/// HTTP/1.1: idle connections kept.
+const HTTP1_IDLE: usize = 64;
+/// HTTP/2: connections at the same time.
+const HTTP2_CONNECTIONS: usize = 256;
+/// Dials at the same time: HTTP/1.1, HTTP/2.
+const DIALS: (usize, usize) = (64, 8);
+/// HTTP/2: a connection from which nothing came for this long has to prove that it lives.
+const SILENCE: Duration = Duration::from_secs(1);
+/// HTTP/2: without a sign of life for this long another connection is made.
+const SUSPICION: Duration = Duration::from_millis(250);
+/// HTTP/1.1: what may be sent only once rides on no connection that was idle for longer. Small
+/// servers close theirs after 5 s.
+const FRESH: Duration = Duration::from_secs(4);
+/// HTTP/2: the peer's settings should have come by now.
+const SETTLED: Duration = Duration::from_secs(1);
+/// After a failed dial, while living connections will have room again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Interim answers (1xx) to one request. A provider that sends one every ten seconds until
+/// `timeouts.response_head` stays below; a flood of them would keep the whole service busy.
+const MOST_INTERIM: usize = 100;
+/// No answer's head is larger, over either protocol. With hyper's own 400 KiB a flood of small heads
+/// could hold up other requests.
+const HEAD: usize = 128 * 1024;
+
+/// Why a request got no answer from a connection.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    /// No byte of the request was sent.
+    pub(super) unsent: bool,
+    /// The connection had answered others before.
+    pub(super) reused: bool,
+    /// Nothing came back that can be a part of an answer to this request.
+    pub(super) unheard: bool,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    #[error("no connection")]
+    Connect(#[source] Arc<ConnectError>),
+    #[error("HTTP/1.1")]
+    Http1(#[source] hyper::Error),
+    #[error("HTTP/2")]
+    Http2(#[source] h2::Error),
+    #[error("too many interim answers")]
+    Interim,
+    #[error("the client's body broke off")]
+    Upload,
+    #[error("the connection is gone")]
+    Gone,
+}
+
+impl Failure {
+    /// Nothing was sent, and nothing is known of a connection.
+    fn none_sent(cause: Cause) -> Self {
+        Self {
+            cause,
+            unsent: true,
+            reused: false,
+            unheard: true,
+        }
+    }
+}
+
+/// Connections of one age.
+#[derive(Debug)]
+pub(super) struct Pool {
+    connector: Connector,
+    origins: Mutex<Vec<Arc<Origin>>>,
+    /// The tasks that drive connections; they may outlive the pool.
+    drivers: TaskTracker,
+}
+
+/// What an origin is known to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Http1,
+    /// With the limit of streams seen last.
+    Http2(usize),
+}
+
+/// The connections to one place.
+#[derive(Debug)]
+pub(super) struct Origin {
+    target: Uri,
+    connector: Connector,
+    drivers: TaskTracker,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    speaks: Option<Speaks>,
+    /// HTTP/2 connections that take requests.
+    http2: Vec<http2::Connection>,
+    /// HTTP/1.1, used last at the end.
+    idle: Vec<Idle>,
+    waiters: VecDeque<Waiter>,
+    dials: usize,
+    /// No dial before, since the last one failed.
+    pause: Option<Instant>,
+    sweeping: bool,
+    /// Dials and timers; they end with the origin.
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: http1::Connection,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    tell: oneshot::Sender<Result<Checkout, Arc<ConnectError>>>,
+    repeatable: bool,
+}
+
+/// The right to send one request on a connection. Dropped unused, it goes back.
+#[derive(Debug)]
+enum Checkout {
+    Http1(http1::Checkout),
+    Http2(http2::StreamPermit),
+}
+
+impl Pool {
+    /// No connections yet; what the one before knew of the origins stays known.
+    pub(super) fn new(connector: Connector, before: Option<&Self>) -> Self {
+        let drivers = TaskTracker::new();
+        let known = before.map(|pool| {
+            let origins = pool.origins();
+            let fresh = |old: &Arc<Origin>| {
+                let speaks = old.state().speaks;
+                let (connector, drivers) = (connector.clone(), drivers.clone());
+                Arc::new(Origin::new(
+                    (connector, drivers),
+                    old.target.clone(),
+                    speaks,
+                ))
+            };
+            origins.iter().map(fresh).collect()
+        });
+        Self {
+            origins: Mutex::new(known.unwrap_or_default()),
+            connector,
+            drivers,
+        }
+    }
+
+    /// Where a URL leads.
+    pub(super) fn origin(&self, target: &Uri) -> Arc<Origin> {
+        let mut origins = self.origins();
+        let known = origins.iter().find(|origin| origin.is_at(target));
+        if let Some(origin) = known {
+            return origin.clone();
+        }
+        // Without TLS nobody can say that it speaks HTTP/2.
+        let speaks = (target.scheme_str() != Some("https")).then_some(Speaks::Http1);
+        let parts = (self.connector.clone(), self.drivers.clone());
+        let origin = Arc::new(Origin::new(parts, target.clone(), speaks));
+        origins.push(origin.clone());
+        origin
+    }
+
+    fn origins(&self) -> MutexGuard<'_, Vec<Arc<Origin>>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Origin {
+    fn new(
+        (connector, drivers): (Connector, TaskTracker),
+        target: Uri,
+        speaks: Option<Speaks>,
+    ) -> Self {
+        Self {
+            target,
+            connector,
+            drivers,
+            state: Mutex::new(State {
+                speaks,
+                http2: Vec::new(),
+                idle: Vec::new(),
+                waiters: VecDeque::new(),
+                dials: 0,
+                pause: None,
+                sweeping: false,
+                tasks: JoinSet::new(),
+            }),
+        }
+    }
+
+    fn is_at(&self, target: &Uri) -> bool {
+        self.target.scheme() == target.scheme() && self.target.authority() == target.authority()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request on a connection, as soon as there is one. `repeatable`: it may be sent twice.
+    /// Dropping the future gives up the place in the queue or cancels the request.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: Request<UploadBody>,
+        repeatable: bool,
+    ) -> Result<Response<Answer>, Failure> {
+        let checkout = self.check_out(repeatable).await;
+        match checkout.map_err(|error| Failure::none_sent(Cause::Connect(error)))? {
+            Checkout::Http1(mount) => mount.send(request).await,
+            Checkout::Http2(slot) => slot.send(request).await,
+        }
+    }
+
+    async fn check_out(self: &Arc<Self>, repeatable: bool) -> Result<Checkout, Arc<ConnectError>> {
+        let told = {
+            let mut state = self.state();
+            if let Some(checkout) = state.take(self, repeatable) {
+                return Ok(checkout);
+            }
+            let (tell, told) = oneshot::channel();
+            state.waiters.push_back(Waiter { tell, repeatable });
+            state.provide(self);
+            told
+        };
+        // The sender lives in our own queue.
+        told.await
+            .unwrap_or_else(|_| Err(Arc::new(ConnectError::TimedOut)))
+    }
+
+    /// Something may have become free: gives it to those who wait, and sees to it that there will be
+    /// more for the others.
+    fn settle(self: &Arc<Self>) {
+        let mut unwanted = Vec::new();
+        let mut state = self.state();
+        if state.waiters.is_empty() {
+            return;
+        }
+        state.waiters.retain(|waiter| !waiter.tell.is_closed());
+        while let Some(first) = state.waiters.front() {
+            let repeatable = first.repeatable;
+            let Some(checkout) = state.take(self, repeatable) else {
+                break;
+            };
+            if let Some(waiter) = state.waiters.pop_front()
+                && let Err(checkout) = waiter.tell.send(Ok(checkout))
+            {
+                unwanted.push(checkout);
+            }
+        }
+        state.provide(self);
+        drop(state);
+        // A checkout that is returned settles again.
+        drop(unwanted);
+    }
+
+    /// A dial ended.
+    fn arrived(self: &Arc<Self>, result: Result<Connected, ConnectError>) {
+        let mut refused = Vec::new();
+        {
+            let mut state = self.state();
+            state.dials -= 1;
+            match result {
+                Ok(Connected::Http1(connection)) => {
+                    state.speaks = Some(Speaks::Http1);
+                    state.keep(connection);
+                }
+                Ok(Connected::Http2(connection)) => {
+                    if !matches!(state.speaks, Some(Speaks::Http2(_))) {
+                        state.speaks = Some(Speaks::Http2(usize::MAX));
+                    }
+                    state.pause = None;
+                    state.http2.push(connection);
+                }
+                Err(error) => {
+                    state.waiters.retain(|waiter| !waiter.tell.is_closed());
+                    let error = Arc::new(error);
+                    if state.http2.iter().any(http2::Connection::will_have_room) {
+                        state.pause(self);
+                    } else {
+                        let served_by_others = state.dials;
+                        while state.waiters.len() > served_by_others
+                            && let Some(waiter) = state.waiters.pop_front()
+                        {
+                            refused.push((waiter, error.clone()));
+                        }
+                    }
+                }
+            }
+            state.sweep_later(self);
+        }
+        for (waiter, error) in refused {
+            waiter.tell.send(Err(error)).ok();
+        }
+        self.settle();
+    }
+
+    /// An HTTP/1.1 connection has served its request.
+    fn give_back(self: &Arc<Self>, connection: http1::Connection) {
+        let mut state = self.state();
+        if !connection.is_ready() && !state.waiters.is_empty() {
+            // It has a few more bytes to read or to write. Who waits wants to know.
+            let weak = Arc::downgrade(self);
+            state.reap();
+            state.tasks.spawn(async move {
+                if let Some(connection) = connection.ready().await
+                    && let Some(origin) = weak.upgrade()
+                {
+                    let mut state = origin.state();
+                    state.keep(connection);
+                    state.sweep_later(&origin);
+                    drop(state);
+                    origin.settle();
+                }
+            });
+            return;
+        }
+        state.keep(connection);
+        state.sweep_later(self);
+        drop(state);
+        self.settle();
+    }
+
+    /// The limit of an HTTP/2 connection is known, or has changed.
+    fn learned(self: &Arc<Self>, limit: usize) {
+        let mut state = self.state();
+        state.speaks = Some(Speaks::Http2(limit));
+        if limit == 0 {
+            // More connections of this kind help nobody.
+            state.pause(self);
+        }
+        drop(state);
+        self.settle();
+    }
+
+    /// An HTTP/2 connection has ended.
+    fn lost(self: &Arc<Self>, shared: &Arc<http2::Shared>) {
+        self.state()
+            .http2
+            .retain(|connection| !connection.is(shared));
+        self.settle();
+    }
+}
+
+impl State {
+    /// What is free now.
+    fn take(&mut self, origin: &Arc<Origin>, repeatable: bool) -> Option<Checkout> {
+        let now = Instant::now();
+        let limit = if repeatable { IDLE } else { FRESH };
+        let mut at = self.idle.len();
+        while at > 0 {
+            at -= 1;
+            let Some(idle) = self.idle.get(at) else { break };
+            if idle.connection.is_closed() {
+                self.idle.remove(at);
+                continue;
+            }
+            if now.duration_since(idle.since) >= limit {
+                // Those below are older.
+                break;
+            }
+            if idle.connection.is_ready() {
+                let idle = self.idle.remove(at);
+                return Some(Checkout::Http1(idle.connection.check_out(origin)));
+            }
+        }
+        // The first ones are filled first, so that the last ones can go.
+        let mut at = 0;
+        while let Some(connection) = self.http2.get_mut(at) {
+            if connection.has_room() && connection.is_known_alive(now) {
+                match connection.permit(origin) {
+                    Some(slot) => return Some(Checkout::Http2(slot)),
+                    None => drop(self.http2.remove(at)),
+                }
+            } else {
+                at += 1;
+            }
+        }
+        None
+    }
+
+    /// Sees to it that those who wait will get something.
+    fn provide(&mut self, origin: &Arc<Origin>) {
+        let waiting = self.waiters.len();
+        if waiting == 0 {
+            return;
+        }
+        let now = Instant::now();
+        self.http2.retain_mut(|connection| !connection.is_over());
+        // Room that can be had once it is proved, or once the peer's settings have come.
+        let mut soon = false;
+        for connection in &self.http2 {
+            if connection.has_room() && connection.is_trusted() {
+                connection.check_liveness();
+                soon = true;
+            }
+            soon |= connection.is_unsettled(now);
+        }
+        let (wanted, most) = match self.speaks {
+            Some(Speaks::Http1) => (waiting, DIALS.0),
+            Some(Speaks::Http2(_)) if soon || self.http2.len() >= HTTP2_CONNECTIONS => (0, 0),
+            None | Some(Speaks::Http2(0)) => (1, 1),
+            Some(Speaks::Http2(limit)) => (waiting.div_ceil(limit), DIALS.1),
+        };
+        if self.dials < wanted.min(most) && self.pause.is_some_and(|until| now < until) {
+            return;
+        }
+        while self.dials < wanted.min(most) {
+            self.dial(origin);
+        }
+    }
+
+    fn dial(&mut self, origin: &Arc<Origin>) {
+        self.dials += 1;
+        self.reap();
+        let (connector, target) = (origin.connector.clone(), origin.target.clone());
+        let drivers = origin.drivers.clone();
+        let origin = Arc::downgrade(origin);
+        self.tasks.spawn(async move {
+            let result = match connector.connect(&target).await {
+                Ok((link, http2)) => handshake(link, http2, (&origin, &drivers)).await,
+                Err(error) => Err(error),
+            };
+            if let Some(origin) = origin.upgrade() {
+                origin.arrived(result);
+            }
+        });
+    }
+
+    /// No more dials for a while.
+    fn pause(&mut self, origin: &Arc<Origin>) {
+        let until = Instant::now() + PAUSE;
+        self.pause = Some(until);
+        self.reap();
+        let origin = Arc::downgrade(origin);
+        self.tasks.spawn(async move {
+            sleep_until(until).await;
+            if let Some(origin) = origin.upgrade() {
+                origin.settle();
+            }
+        });
+    }
+
+    fn keep(&mut self, connection: http1::Connection) {
+        if self.idle.len() >= HTTP1_IDLE {
+            self.idle.remove(0);
+        }
+        let since = Instant::now();
+        self.idle.push(Idle { connection, since });
+    }
+
+    /// Starts the task that ends what is idle for too long; it runs while anything may become so.
+    fn sweep_later(&mut self, origin: &Arc<Origin>) {
+        if std::mem::replace(&mut self.sweeping, true) {
+            return;
+        }
+        self.reap();
+        let origin = Arc::downgrade(origin);
+        self.tasks.spawn(sweep(origin));
+    }
+
+    /// Ends what was idle for too long; when to look again, unless nothing is left.
+    fn sweep(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        self.idle
+            .retain(|idle| !idle.connection.is_closed() && now < idle.since + IDLE);
+        self.http2.retain_mut(|connection| {
+            !connection.is_over() && connection.idle_until().is_none_or(|end| now < end)
+        });
+        let idle = self.idle.iter().map(|idle| idle.since + IDLE);
+        let http2 = self.http2.iter();
+        let http2 = http2.map(|connection| connection.idle_until().unwrap_or(now + IDLE));
+        let next = idle.chain(http2).min();
+        self.sweeping = next.is_some();
+        next
+    }
+
+    /// Forgets tasks that have ended.
+    fn reap(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+/// What a dial gives.
+enum Connected {
+    Http1(http1::Connection),
+    Http2(http2::Connection),
+}
+
+async fn handshake(
+    link: Link,
+    http2: bool,
+    (origin, drivers): (&Weak<Origin>, &TaskTracker),
+) -> Result<Connected, ConnectError> {
+    if http2 {
+        let connection = http2::Connection::start(link, origin.clone(), drivers).await;
+        return connection.map(Connected::Http2);
+    }
+    http1::Connection::start(link, drivers)
+        .await
+        .map(Connected::Http1)
+}
+
+async fn sweep(origin: Weak<Origin>) {
+    loop {
+        let next = origin.upgrade().and_then(|origin| origin.state().sweep());
+        let Some(next) = next else { return };
+        sleep_until(next).await;
+    }
+}
