@@ -107,10 +107,18 @@ impl Environment {
     /// The folder of the control socket and its lock: `$XDG_RUNTIME_DIR/hermes-proxyd`, else
     /// `/run/user/<uid>/hermes-proxyd` where that exists (a shell without a session, such as
     /// cron's, lacks the variable but must find the daemon), else the state folder
-    /// `~/.local/state/hermes-proxyd`. `None` without any of them.
+    /// `~/.local/state/hermes-proxyd`; `/run/hermes-proxyd` for root in another user's home. `None`
+    /// without any of them.
     pub fn runtime_dir(&self) -> Option<PathBuf> {
-        let base = self.runtime_base();
-        Some(base.or_else(|| self.state_home())?.join(NAME))
+        let base = self.runtime_base().or_else(|| {
+            let state = self.state_home()?;
+            Some(if user() == 0 && !is_ours_above(&state) {
+                PathBuf::from(ROOTS_RUNTIME_DIR)
+            } else {
+                state
+            })
+        });
+        Some(base?.join(NAME))
     }
 
     /// What systemd calls `%t`: `$XDG_RUNTIME_DIR`, else `/run/user/<uid>` where that exists.
@@ -191,6 +199,21 @@ fn is_ours(folder: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let owner = folder.metadata().map(|metadata| metadata.uid());
     owner.map_or(true, |owner| owner == user())
+}
+
+/// Where root's control socket is when its home is another user's: what root makes in there, that user
+/// could not change or remove.
+#[cfg(target_os = "linux")]
+const ROOTS_RUNTIME_DIR: &str = "/run";
+#[cfg(not(target_os = "linux"))]
+const ROOTS_RUNTIME_DIR: &str = "/var/run";
+
+/// The same for the first folder above that is there.
+fn is_ours_above(folder: &Path) -> bool {
+    let mut above = folder.ancestors();
+    above
+        .find(|folder| folder.exists())
+        .is_none_or(|folder| cfg!(windows) || is_ours(folder))
 }
 
 /// The number of the user that this process acts as; 0 where users have none.

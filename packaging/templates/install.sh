@@ -47,11 +47,22 @@ machine() {
     esac
 }
 
+# Over https, and never led away from it. Plain http is for a mirror on this machine.
 download() {
+    case $URL in
+        https://*) way='=https' ;;
+        http://127.0.0.1[:/]* | http://localhost[:/]*) way='=https,http' ;;
+        *) fail "HERMES_PROXYD_URL must start with https://" ;;
+    esac
     if command -v curl >/dev/null; then
-        curl -fsSL --proto '=https,http' -o "$2" "$1" || fail "$1 can't be downloaded"
+        curl -fsSL --proto "$way" --proto-redir "$way" -o "$2" "$1" || fail "$1 can't be downloaded"
     elif command -v wget >/dev/null; then
-        wget -q -O "$2" "$1" || fail "$1 can't be downloaded"
+        if [ "$way" = '=https' ]; then
+            # wget has no option for it: what would go over plain http goes to a proxy that is not there.
+            http_proxy=http://127.0.0.1:9 no_proxy='' wget -q -O "$2" "$1" || fail "$1 can't be downloaded"
+        else
+            wget -q -O "$2" "$1" || fail "$1 can't be downloaded"
+        fi
     else
         fail "curl or wget is needed"
     fi

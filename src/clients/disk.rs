@@ -2,12 +2,12 @@
 //! replaced as a whole.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::ClientsError;
-use crate::files::{self, Giving, Temporary};
+use crate::files::{self, Spot, Temporary};
 
 /// No file of client keys is larger; a larger file is none.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -37,41 +37,32 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, Stamp)>, ClientsError
         file: file.to_owned(),
         source,
     };
-    // Opening something else, such as a pipe, could take for ever.
-    let metadata = match fs::metadata(file) {
+    let found = Spot::of(file).and_then(|place| Ok((place.act(Path::metadata)?, place)));
+    let (metadata, place) = match found {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        metadata => metadata.map_err(fault)?,
+        found => found.map_err(fault)?,
     };
-    if !metadata.is_file() {
-        return Err(fault(io::Error::other("it is not a regular file")));
-    }
     // Whose it is tells more than that it can't be opened.
-    private(file, &metadata)?;
-    let opened = File::open(file).map_err(fault)?;
-    let metadata = opened.metadata().map_err(fault)?;
-    private(file, &metadata)?;
-    if metadata.len() > LARGEST {
-        return Err(fault(ErrorKind::FileTooLarge.into()));
+    if metadata.is_file() {
+        private(file, &place, &metadata)?;
     }
-    let mut content = Vec::new();
-    opened
-        .take(LARGEST)
-        .read_to_end(&mut content)
-        .map_err(fault)?;
-    Ok(Some((content, of_metadata(&metadata))))
+    let opened = place.open().map_err(fault)?;
+    let metadata = opened.metadata().map_err(fault)?;
+    private(file, &place, &metadata)?;
+    let mut content = files::read_opened(opened, LARGEST).map_err(fault)?;
+    Ok(Some((
+        std::mem::take(&mut *content),
+        of_metadata(&metadata),
+    )))
 }
 
 /// Whether the file is ours alone. Root may use the file of a folder's owner for them.
 #[cfg(unix)]
-fn private(file: &Path, metadata: &fs::Metadata) -> Result<(), ClientsError> {
+fn private(file: &Path, place: &Spot, metadata: &fs::Metadata) -> Result<(), ClientsError> {
     use std::os::unix::fs::MetadataExt;
     let ours = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
-    let folders = || {
-        let folder = fs::metadata(file.parent()?).ok()?;
-        Some(folder.uid())
-    };
-    if owner != ours && !(ours == 0 && folders() == Some(owner)) {
+    if owner != ours && !(ours == 0 && place.is_home_of(owner)) {
         return Err(ClientsError::Foreign {
             file: file.to_owned(),
             owner,
@@ -90,7 +81,7 @@ fn private(file: &Path, metadata: &fs::Metadata) -> Result<(), ClientsError> {
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-fn private(_file: &Path, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
+fn private(_file: &Path, _place: &Spot, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
     Ok(())
 }
 
@@ -101,10 +92,14 @@ pub(super) struct Prepared(Temporary);
 impl Prepared {
     /// Writes it. The caller holds the lock. A link is followed, so that it stays one.
     pub(super) fn beside(file: &Path, content: &[u8]) -> io::Result<Self> {
-        let temporary = Temporary::beside(file, Giving::Must)?;
-        keep_owner(temporary.file(), temporary.target())?;
+        let temporary = Temporary::beside(file)?;
+        let foreign = |(owner, _)| {
+            let message = format!("it can't be given to uid {owner}, whose the old one is");
+            io::Error::new(ErrorKind::PermissionDenied, message)
+        };
+        temporary.keep_owner().map_err(foreign)?;
         temporary.file().write_all(content)?;
-        temporary.file().sync_all()?;
+        files::sync(temporary.file())?;
         Ok(Self(temporary))
     }
 
@@ -117,11 +112,7 @@ impl Prepared {
 
 /// Makes sure that the file's new version is found after a crash.
 pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
-    let target = file.canonicalize()?;
-    match target.parent() {
-        Some(folder) => files::sync_folder(folder),
-        None => Ok(()),
-    }
+    files::sync_folder_of(&Spot::of(file)?)
 }
 
 /// A held lock; dropping it releases it. The file stays.
@@ -140,8 +131,7 @@ impl Lock {
             file: path.clone(),
             source,
         };
-        let opened = path.parent().map_or(Ok(()), make_folder);
-        let file = opened.and_then(|()| files::open_lock(&path, Giving::Must));
+        let file = Spot::made(&path).and_then(|place| place.open_lock());
         let file = file.map_err(fault)?;
         match files::lock(&file, limit, POLL).await {
             Ok(true) => Ok(Self { _file: file }),
@@ -149,28 +139,4 @@ impl Lock {
             Err(error) => Err(fault(error)),
         }
     }
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    files::make_folder(folder, Giving::Must)
-}
-
-/// The new version belongs to whom the old one does, and a first one to its folder's owner. Only
-/// root has anything to do here.
-#[cfg(unix)]
-fn keep_owner(new: &File, target: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    let Ok(old) = fs::metadata(target) else {
-        return Giving::Must.to_folders_owner(new, target);
-    };
-    if old.uid() == new.metadata()?.uid() {
-        return Ok(());
-    }
-    fchown(new, Some(old.uid()), Some(old.gid()))
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-fn keep_owner(_new: &File, _target: &Path) -> io::Result<()> {
-    Ok(())
 }

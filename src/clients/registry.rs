@@ -332,7 +332,10 @@ impl Inner {
                 meter.settle(pending);
             }
         }
-        disk::sync_folder(&self.file).map_err(fault)?;
+        if let Err(error) = disk::sync_folder(&self.file) {
+            // It is in force, and what was made of it is shown only once.
+            tracing::warn!(%error, "a change of the client keys may not outlive a crash of the machine");
+        }
         Ok(result)
     }
 

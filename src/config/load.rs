@@ -94,6 +94,9 @@ fn read_file(path: &Path) -> Result<String, Unusable> {
     let file = File::open(path).map_err(Unusable::Io)?;
     let metadata = file.metadata().map_err(Unusable::Io)?;
     check_writers(path, &metadata).map_err(Unusable::Refused)?;
+    if metadata.is_file() {
+        check_folders(path).map_err(Unusable::Refused)?;
+    }
     let mut bytes = Vec::new();
     let read = file.take(LONGEST + 1).read_to_end(&mut bytes);
     if read.map_err(Unusable::Io)? as u64 > LONGEST {
@@ -132,6 +135,47 @@ fn check_writers(path: &Path, metadata: &Metadata) -> Result<(), String> {
             path.display()
         ));
     }
+    Ok(())
+}
+
+/// Only the user and root may be able to put another file in its place, or a link to one of the user's.
+#[cfg(unix)]
+fn check_folders(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const STICKY: u32 = 0o1000;
+    const OTHERS_WRITE: u32 = 0o002;
+    let us = rustix::process::geteuid().as_raw();
+    let followed = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    for folder in [path, &followed].into_iter().filter_map(Path::parent) {
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        let Ok(metadata) = folder.metadata() else {
+            continue;
+        };
+        let shown = folder.display();
+        if metadata.uid() != us && metadata.uid() != 0 {
+            return Err(format!(
+                "is in the folder {shown}, which belongs to the user with the id {}: it must be yours \
+                 or root's",
+                metadata.uid()
+            ));
+        }
+        if metadata.mode() & OTHERS_WRITE != 0 && metadata.mode() & STICKY == 0 {
+            return Err(format!(
+                "can be replaced by everyone on this machine: run `chmod o-w {shown}`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
+fn check_folders(_: &Path) -> Result<(), String> {
     Ok(())
 }
 
@@ -197,6 +241,30 @@ mod tests {
         assert!(message(&file).ends_with("is not UTF-8 text: see line 2"));
         std::fs::write(&file, "#".repeat(2 << 20)).unwrap();
         assert!(message(&file).ends_with("is larger than 1 MiB"));
+    }
+
+    /// It would take one `rename` to send the credential elsewhere.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_in_a_folder_that_everybody_may_write_is_an_error() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("shared");
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("config.toml");
+        std::fs::write(&file, "").unwrap();
+        let link = home.path().join("link.toml");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for (mode, refused) in [(0o777, true), (0o1777, false), (0o775, false)] {
+            std::fs::set_permissions(&folder, PermissionsExt::from_mode(mode)).unwrap();
+            for path in [&file, &link] {
+                let loaded = load(Some(path), &Environment::default());
+                let text = loaded.map_or_else(|error| error.to_string(), |_| String::new());
+                let advice = format!("run `chmod o-w {}`", folder.display());
+                assert_eq!(text.contains(&advice), refused, "{mode:o} {text}");
+            }
+        }
     }
 
     #[cfg(unix)]

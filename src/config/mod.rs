@@ -42,6 +42,7 @@ pub use self::own::OwnListenerError;
 pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
 pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
+pub use self::values::base_url_flaw;
 pub use self::written::{Setting, settings, to_toml};
 
 /// Whether `guard.allowed_hosts` may name this host.

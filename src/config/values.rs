@@ -163,6 +163,11 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
     Ok(url)
 }
 
+/// What keeps a text from being a base URL; the file's rule for one that comes from elsewhere.
+pub fn base_url_flaw(text: &str) -> Option<String> {
+    base_url(text).err().map(|wrong| wrong.message)
+}
+
 /// A host name without a port, in lower case.
 pub(super) fn host_name(text: &str) -> Result<String, Wrong> {
     if is_host(text) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::StoreError;
-use crate::files::{self, Giving};
+use crate::files::{self, Spot};
 
 /// How often a held lock is tried again; Hermes Agent's own interval.
 const POLL: Duration = Duration::from_millis(50);
@@ -41,7 +41,7 @@ impl FileLock {
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    let file = files::open_lock(path, Giving::May)?;
+    let file = Spot::of(path)?.open_lock()?;
     // Hermes Agent locks the first byte there, and writes one where there is none.
     #[cfg(windows)]
     if file.metadata()?.len() == 0 {

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use super::journal::Journal;
 use super::store::{Store, StoreFiles, block, read_object};
-use super::{StoreError, file_lock, grant, write};
+use super::{StoreError, file_lock, grant};
 use crate::clock;
+use crate::files::{self, Spot};
 use crate::provider::{Adapter, Assessment, Login, LoginSource, Merge};
 
 /// All that the files tell of one provider's login.
@@ -122,8 +123,11 @@ pub fn lock_of(store: &Path) -> PathBuf {
 
 /// The temporary files that a killed process left beside `store`; while it is being written, one.
 pub fn temporaries(store: &Path) -> Vec<PathBuf> {
-    let target = store.canonicalize().unwrap_or_else(|_| store.to_owned());
-    write::leftovers(&target)
+    let Ok(place) = Spot::of(store) else {
+        return Vec::new();
+    };
+    let leftovers = files::leftovers(&place).into_iter();
+    leftovers.map(|place| place.target().to_owned()).collect()
 }
 
 fn login_look(

@@ -8,14 +8,14 @@
 //!
 //! Beside it lies, while a renewed login can't be written where it belongs, that login.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use super::store::LARGEST;
 use super::write;
+use crate::files;
 use crate::provider::Login;
 use crate::secret::Secret;
 
@@ -51,11 +51,9 @@ impl Kept {
 /// Removes a file of the journal, and what a killed process left beside it.
 fn remove(file: &Path) {
     write::clear_leftovers(file);
-    match fs::remove_file(file) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+    if let Err(error) = files::remove(file) {
         // What is about a token that is no longer in the store means nothing.
-        Err(error) => tracing::debug!(%error, "a file of the journal is left"),
+        tracing::debug!(%error, "a file of the journal is left");
     }
 }
 
@@ -86,8 +84,8 @@ impl Journal {
 
     /// The renewed login that could not be written.
     pub(super) fn kept(&self) -> Option<Kept> {
-        let text = zeroize::Zeroizing::new(fs::read_to_string(self.kept_file()).ok()?);
-        let mut document: Map<String, Value> = serde_json::from_str(&text).ok()?;
+        let text = files::read(&self.kept_file(), LARGEST).ok()?;
+        let mut document: Map<String, Value> = serde_json::from_slice(&text).ok()?;
         let replaces = document.get("replaces")?.as_array()?;
         let replaces = replaces.iter().filter_map(Value::as_str);
         let replaces = replaces.map(str::to_owned).collect();
@@ -134,8 +132,8 @@ impl Journal {
 
     /// What was begun and not ended. What can't be read is none.
     pub(super) fn pending(&self) -> Option<Entry> {
-        let text = fs::read_to_string(&self.file).ok()?;
-        let entry: Map<String, Value> = serde_json::from_str(&text).ok()?;
+        let text = files::read(&self.file, LARGEST).ok()?;
+        let entry: Map<String, Value> = serde_json::from_slice(&text).ok()?;
         let started_at = entry.get("started_at")?.as_str()?.parse().ok()?;
         let token = entry.get("refresh_token_fingerprint")?.as_str()?.to_owned();
         Some(Entry { token, started_at })
@@ -144,6 +142,8 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@
 //! goes before all of these.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -17,12 +17,13 @@ use serde_json::{Map, Value};
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
 use super::write::{self, Prepared};
+use crate::files::{self, Flaw, Spot};
 use crate::paths::Environment;
 use crate::provider::Login;
 use crate::secret::Secret;
 
 /// No store is larger; a larger file is none.
-const LARGEST: u64 = 16 * 1024 * 1024;
+pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
 /// A login that moves from file to file is followed so many times.
 const TRIES: usize = 5;
 
@@ -88,6 +89,17 @@ pub enum StoreError {
         owner: u32,
         /// Who we are.
         ours: u32,
+    },
+    /// Everybody may write it, so nobody knows whose login it holds.
+    #[error(
+        "{file} can be written by everybody on this machine (mode {mode:04o}), so it is not used; \
+         look whether the login in it is yours, then run `chmod 600 {file}`"
+    )]
+    Writable {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// A new version can't be written beside it.
     #[error("{file} can't be written ({source})")]
@@ -236,8 +248,12 @@ impl Store {
     fn read_mirror(&self, source: &Path) -> Result<Option<Login>, StoreError> {
         match self.mirror_of(source).map(read_object) {
             Some(Ok(mirror)) => Ok(mirror.map(Login::new)),
-            // Nobody can use a torn mirror; a new one replaces it.
-            Some(Err(StoreError::Parse { .. })) | None => Ok(None),
+            // Nobody can use a torn mirror; a new one replaces it. Somebody else's, or one that
+            // everybody may write, could hold anybody's login.
+            Some(Err(
+                StoreError::Parse { .. } | StoreError::Foreign { .. } | StoreError::Writable { .. },
+            ))
+            | None => Ok(None),
             Some(Err(error)) => Err(error),
         }
     }
@@ -283,14 +299,15 @@ impl Store {
     /// shared. Our own store has one lock, and nobody who holds it waits for another.
     async fn open_at(&self, source: &Path, limit: Duration) -> Result<Transaction, StoreError> {
         let mut locks = Vec::new();
-        let mirror = self.mirror_of(source).map(Path::to_owned);
+        let mirror = self.mirror_of(source).filter(|file| is_ours(file));
+        let mirror = mirror.map(Path::to_owned);
         let first = if source == self.files.own {
             &self.files.own
         } else {
             &self.files.active
         };
         // A profile's folder may be missing; its lock is still the first one to take.
-        first.parent().map(write::make_folder);
+        first.parent().map(files::make_folder);
         locks.push(FileLock::acquire(&file_lock::beside(first), limit).await?);
         if source != first {
             locks.push(FileLock::acquire(&file_lock::beside(source), limit).await?);
@@ -298,7 +315,7 @@ impl Store {
         if let Some(mirror) = &mirror
             && mirror
                 .parent()
-                .is_some_and(|folder| write::make_folder(folder).is_ok())
+                .is_some_and(|folder| files::make_folder(folder).is_ok())
         {
             locks.push(FileLock::acquire(&file_lock::beside(mirror), limit).await?);
         }
@@ -557,11 +574,22 @@ impl Transaction {
     fn remove_mirror(&self, found: &Found, goes: impl Fn(&Login) -> bool) -> Option<PathBuf> {
         let file = self.mirror.as_ref()?;
         found.mirror.as_ref().filter(|mirror| goes(mirror))?;
-        if let Err(error) = fs::remove_file(file) {
+        if let Err(error) = files::remove(file) {
             tracing::warn!(file = %file.display(), %error, "a mirror of the login is left");
             return None;
         }
         Some(file.clone())
+    }
+}
+
+/// Whether a mirror is ours to read and to replace.
+fn is_ours(mirror: &Path) -> bool {
+    match read_object(mirror) {
+        Err(error @ StoreError::Foreign { .. }) => {
+            tracing::warn!(%error, "the mirror is somebody else's; it is neither read nor written");
+            false
+        }
+        Ok(_) | Err(_) => true,
     }
 }
 
@@ -660,29 +688,38 @@ pub(super) fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, Sto
         file: file.to_owned(),
         source,
     };
-    let handle = match fs::File::open(file) {
-        Ok(handle) => handle,
+    let opened = Spot::of(file).and_then(|place| Ok((place.open()?, place)));
+    let (handle, place) = match opened {
+        Ok(opened) => opened,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fault(error)),
     };
-    // Room for all of it at once: a vector that grows leaves unwiped copies behind.
-    let size = handle
-        .metadata()
-        .map_or(0, |metadata| metadata.len())
-        .min(LARGEST);
-    let room = usize::try_from(size).unwrap_or_default() + 1;
-    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(room));
-    handle
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(fault)?;
+    match place.flaw(&handle, &handle.metadata().map_err(fault)?) {
+        Some(Flaw::Foreign { owner, ours }) => {
+            return Err(StoreError::Foreign {
+                file: file.to_owned(),
+                owner,
+                ours,
+            });
+        }
+        Some(Flaw::Writable { mode }) => {
+            return Err(StoreError::Writable {
+                file: file.to_owned(),
+                mode,
+            });
+        }
+        None => {}
+    }
     let broken = |reason: String| StoreError::Parse {
         file: file.to_owned(),
         reason,
     };
-    if bytes.len() as u64 > LARGEST {
-        return Err(broken(format!("it is larger than {LARGEST} bytes")));
-    }
+    let bytes = match files::read_opened(handle, LARGEST) {
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            return Err(broken(format!("it is larger than {LARGEST} bytes")));
+        }
+        bytes => bytes.map_err(fault)?,
+    };
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     match serde_json::from_slice(text) {
         Ok(Value::Object(document)) => Ok(Some(document)),

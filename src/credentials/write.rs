@@ -1,16 +1,15 @@
 //! Replacing a file durably: a private temporary file in the same folder, synced, renamed over
 //! the old one, then the folder synced. The old content is there until the new one is.
 
-use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::StoreError;
-use crate::files::{self, Giving, Temporary};
-pub(super) use crate::files::{clear_leftovers, leftovers};
+use super::store::LARGEST;
+use crate::files::{self, Spot, Temporary};
 
 /// A new version may be this much larger than the old one.
 const GROWTH: u64 = 16 * 1024;
@@ -26,96 +25,66 @@ impl Prepared {
             file: store.to_owned(),
             source,
         };
-        let prepared = Self::empty(store).map_err(fault)?;
-        prepared.keep_owner(store)?;
-        if is_mount_point(prepared.0.target()) {
-            let writable = fs::OpenOptions::new().write(true).open(prepared.0.target());
-            writable.map_err(fault)?;
+        let prepared = Self(Temporary::beside(store).map_err(fault)?);
+        let foreign = |(owner, ours)| StoreError::Foreign {
+            file: store.to_owned(),
+            owner,
+            ours,
+        };
+        prepared.0.keep_owner().map_err(foreign)?;
+        let place = prepared.0.place();
+        if is_mount_point(place.target()) {
+            place.open_to_write().map_err(fault)?;
         }
-        let size = fs::metadata(prepared.0.target()).map_or(0, |metadata| metadata.len()) + GROWTH;
+        let old = place.act(Path::metadata);
+        let size = old.map_or(0, |metadata| metadata.len()) + GROWTH;
         prepared.fill(size).map_err(fault)?;
         Ok(prepared)
-    }
-
-    /// Follows a link to the real file, so that the link stays one.
-    fn empty(store: &Path) -> io::Result<Self> {
-        Ok(Self(Temporary::beside(store, Giving::May)?))
-    }
-
-    /// The new version belongs to whom the old one does: root writes for the user, and nobody
-    /// else can.
-    #[cfg(unix)]
-    fn keep_owner(&self, store: &Path) -> Result<(), StoreError> {
-        use std::os::unix::fs::{MetadataExt, fchown};
-        let (new_file, target) = (self.0.file(), self.0.target());
-        let (Ok(old), Ok(new)) = (fs::metadata(target), new_file.metadata()) else {
-            Giving::May.to_folders_owner(new_file, target).ok();
-            return Ok(());
-        };
-        if old.uid() == new.uid() {
-            return Ok(());
-        }
-        let foreign = |_| StoreError::Foreign {
-            file: store.to_owned(),
-            owner: old.uid(),
-            ours: new.uid(),
-        };
-        fchown(new_file, Some(old.uid()), Some(old.gid())).map_err(foreign)
-    }
-
-    #[cfg(not(unix))]
-    #[expect(
-        clippy::unnecessary_wraps,
-        clippy::unused_self,
-        reason = "the same shape as on Unix"
-    )]
-    fn keep_owner(&self, _store: &Path) -> Result<(), StoreError> {
-        Ok(())
     }
 
     fn fill(&self, size: u64) -> io::Result<()> {
         let zeros = io::Read::take(io::repeat(0), size);
         io::copy(&mut { zeros }, &mut self.0.file())?;
-        self.0.file().sync_all()
+        files::sync(self.0.file())
     }
 
     fn persist(self, content: &[u8]) -> io::Result<()> {
-        let target = self.0.target().to_owned();
+        let place = self.0.place().clone();
         let mut file = self.0.file();
         file.seek(SeekFrom::Start(0))?;
         file.write_all(content)?;
         file.set_len(content.len() as u64)?;
-        file.sync_all()?;
-        if let Err(mut failed) = self.0.persist() {
+        files::sync(file)?;
+        if let Err(failed) = self.0.persist() {
             let fixed = [io::ErrorKind::ResourceBusy, io::ErrorKind::CrossesDevices];
+            let Some(mut temporary) = failed.temporary else {
+                return Err(failed.error);
+            };
             if !fixed.contains(&failed.error.kind()) {
                 return Err(failed.error);
             }
             // A file that is mounted by itself can't be replaced, only written. Until that is
             // done, the temporary file has it all.
-            failed.temporary.outlives(true);
-            write_in_place(&target, content)?;
-            failed.temporary.outlives(false);
+            temporary.outlives(true);
+            write_in_place(&place, content)?;
+            temporary.outlives(false);
             return Ok(());
         }
-        match target.parent() {
-            Some(folder) => files::sync_folder(folder),
-            None => Ok(()),
-        }
+        files::sync_folder_of(&place)
     }
 }
 
-fn write_in_place(target: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).open(target)?;
+fn write_in_place(place: &Spot, content: &[u8]) -> io::Result<()> {
+    let mut file = place.open_to_write()?;
     file.write_all(content)?;
     file.set_len(content.len() as u64)?;
-    file.sync_all()
+    files::sync(&file)
 }
 
 /// Whether a file is mounted by itself, as into a container.
 #[cfg(target_os = "linux")]
 fn is_mount_point(target: &Path) -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let target = target.to_string_lossy().replace(' ', "\\040");
     mounts
         .lines()
@@ -130,14 +99,26 @@ fn is_mount_point(_target: &Path) -> bool {
 /// The objects in the temporary files beside `store` that were written whole, and then not
 /// renamed.
 pub(super) fn unfinished(store: &Path) -> Vec<Map<String, Value>> {
-    let target = store.canonicalize().unwrap_or_else(|_| store.to_owned());
-    let read = |file: PathBuf| {
-        let bytes = Zeroizing::new(fs::read(file).ok()?);
+    let Ok(place) = Spot::of(store) else {
+        return Vec::new();
+    };
+    let read = |place: Spot| {
+        let bytes = files::read_opened(place.open().ok()?, LARGEST + GROWTH).ok()?;
         // What was there to make room comes after the content.
         let end = bytes.iter().rposition(|byte| *byte != 0)? + 1;
         serde_json::from_slice(bytes.get(..end)?).ok()
     };
-    leftovers(&target).into_iter().filter_map(read).collect()
+    files::leftovers(&place)
+        .into_iter()
+        .filter_map(read)
+        .collect()
+}
+
+/// Removes our temporary files beside a file.
+pub(super) fn clear_leftovers(file: &Path) {
+    if let Ok(place) = Spot::of(file) {
+        files::clear_leftovers(&place);
+    }
 }
 
 /// Replaces `store` by this object, indented as Hermes Agent does.
@@ -163,20 +144,19 @@ pub(super) fn replace(
 
 /// Replaces a small file of ours by this object.
 pub(super) fn replace_small(file: &Path, document: Map<String, Value>) -> Result<(), StoreError> {
-    let write = || Prepared::empty(file)?.persist(Value::Object(document).to_string().as_bytes());
+    let write = || {
+        let empty = Prepared(Temporary::beside(file)?);
+        empty.persist(Value::Object(document).to_string().as_bytes())
+    };
     write().map_err(|source| StoreError::Write {
         file: file.to_owned(),
         source,
     })
 }
 
-/// Makes a private folder when it is missing.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    files::make_folder(folder, Giving::May)
-}
-
 #[cfg(all(test, unix))]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use serde_json::json;

@@ -37,6 +37,14 @@ pub(super) enum FleetError {
         /// Why.
         source: provider::TlsError,
     },
+    /// What it has for an API key is none.
+    #[error("provider {provider}: {reason}")]
+    Key {
+        /// The provider.
+        provider: ProviderName,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Its adapter can't be built.
     #[error(transparent)]
     Adapter(#[from] provider::BuildError),
@@ -128,7 +136,13 @@ impl Fleet {
     /// Builds what the configuration says, and throws it away.
     pub(super) fn check(&self, config: &Config) -> Result<(), FleetError> {
         for (name, settings) in &config.providers {
-            self.build(name, settings, &config.timeouts)?;
+            let (member, _) = self.build(name, settings, &config.timeouts)?;
+            if let Some(reason) = member.adapter.fault() {
+                return Err(FleetError::Key {
+                    provider: name.clone(),
+                    reason,
+                });
+            }
         }
         Ok(())
     }

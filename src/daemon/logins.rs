@@ -427,7 +427,9 @@ fn unusable(what: &str, error: &StoreError) -> ControlError {
         }
         StoreError::Parse { .. } => "Mend or remove the file, then try again.",
         StoreError::Moved { .. } => "See `hermesctl auth status`, then try again.",
-        StoreError::Foreign { .. } | StoreError::Waiting => "Then try again.",
+        StoreError::Foreign { .. } | StoreError::Writable { .. } | StoreError::Waiting => {
+            "Then try again."
+        }
         StoreError::Read { .. } | StoreError::Lock { .. } | StoreError::Write { .. } => {
             "Make the file and its folder readable and writable for you, then try again."
         }

@@ -253,6 +253,12 @@ pub trait Adapter: Debug + Send + Sync {
     /// What gives us a credential where there is none.
     fn remedy(&self) -> Remedy;
 
+    /// What is wrong with what the user has set for a credential, where that can be told without asking
+    /// anybody; not that it is missing.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     /// Where the login is kept.
     fn login_source(&self) -> LoginSource;
 

@@ -17,13 +17,14 @@ use url::Url;
 
 use super::jwt::{Claims, holds};
 use super::probe::Address;
+use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Login,
     LoginSource, Merge, Remedy, Renewal, TokenError,
 };
 use crate::clock;
-use crate::config::{AllowedPath, ProviderName};
+use crate::config::{self, AllowedPath, ProviderName};
 use crate::secret::Secret;
 
 const PORTAL: &str = "https://portal.nousresearch.com";
@@ -99,19 +100,33 @@ impl Nous {
         portal: Option<&Url>,
         inference: Option<BaseUrl>,
         env: &dyn Fn(&str) -> Option<String>,
-    ) {
-        let from_env = |variable: &str| {
-            let url = Url::parse(env(variable)?.trim());
-            url.inspect_err(|_| tracing::warn!(variable, "ignoring a value that is no URL"))
-                .ok()
+    ) -> Result<(), BadVariable> {
+        // The file's rule: what is sent there is as secret.
+        let from_env = |variable: &'static str| {
+            let Some(text) = env(variable) else {
+                return Ok(None);
+            };
+            let Ok(url) = Url::parse(text.trim()) else {
+                tracing::warn!(variable, "ignoring a value that is no URL");
+                return Ok(None);
+            };
+            let reason = config::base_url_flaw(url.as_str());
+            reason.map_or(Ok(Some(url)), |reason| {
+                Err(BadVariable { variable, reason })
+            })
         };
-        let portal = portal
-            .cloned()
-            .or_else(|| from_env("HERMES_PORTAL_BASE_URL"))
-            .or_else(|| from_env("NOUS_PORTAL_BASE_URL"));
+        let mut portal = portal.cloned();
+        for variable in ["HERMES_PORTAL_BASE_URL", "NOUS_PORTAL_BASE_URL"] {
+            if portal.is_none() {
+                portal = from_env(variable)?;
+            }
+        }
         self.portal = portal.map(|url| url.as_str().trim_end_matches('/').to_owned());
-        self.inference =
-            inference.or_else(|| BaseUrl::new(&from_env("NOUS_INFERENCE_BASE_URL")?).ok());
+        self.inference = match inference {
+            Some(inference) => Some(inference),
+            None => from_env("NOUS_INFERENCE_BASE_URL")?.and_then(|url| BaseUrl::new(&url).ok()),
+        };
+        Ok(())
     }
 
     fn portal(&self, login: &Login) -> String {

@@ -9,6 +9,16 @@ use super::token_client::TokenClient;
 use super::{Adapter, BaseUrl};
 use crate::config::{AllowedPath, Provider, ProviderKind, ProviderName};
 
+/// An environment variable with a URL that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the environment variable {variable} can't be used: {reason}; correct it or unset it")]
+pub struct BadVariable {
+    /// Its name.
+    pub variable: &'static str,
+    /// Why, without its text.
+    pub reason: String,
+}
+
 /// A provider that can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -26,6 +36,9 @@ pub enum BuildError {
         /// The provider.
         provider: ProviderName,
     },
+    /// An environment variable has a URL that can't be used.
+    #[error(transparent)]
+    Variable(#[from] BadVariable),
     /// The HTTP client for its token endpoint can't be built.
     #[error("the HTTP client for provider {provider}'s token endpoint can't be built")]
     Client {
@@ -66,7 +79,7 @@ pub fn build(
                 }
             })?;
             let mut adapter = Nous::new(name.clone(), client, &settings.extra_paths);
-            adapter.override_urls(portal_url.as_ref(), base_url, env);
+            adapter.override_urls(portal_url.as_ref(), base_url, env)?;
             Ok(Arc::new(adapter))
         }
         ProviderKind::Static { api_key } => {

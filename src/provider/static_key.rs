@@ -1,12 +1,13 @@
 //! A provider with a fixed API key: the degenerate case of the contract, without any refresh.
 
-use std::io::Read;
+use std::env::VarError;
+use std::io;
 use std::path::Path;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use hyper::Method;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::probe::Address;
 use super::{
@@ -14,6 +15,7 @@ use super::{
     Renewal, TokenError,
 };
 use crate::config::{AllowedPath, KeySource, ProviderName};
+use crate::files::{self, Flaw, Spot};
 use crate::secret::Secret;
 
 /// No key is longer; a longer file is no key.
@@ -70,27 +72,108 @@ impl StaticKey {
         }
     }
 
-    fn key(&self) -> Result<Secret, String> {
-        let text = Zeroizing::new(match &self.source {
-            KeySource::File(file) => first_line(file).map_err(|error| {
-                format!("the key file {} can't be read: {error}", file.display())
-            })?,
-            KeySource::Env(variable) => std::env::var(variable)
-                .map_err(|_| format!("the environment variable {variable} is not set"))?,
-        });
-        if text.trim().is_empty() {
-            return Err("the API key is empty".to_owned());
+    fn key(&self) -> Result<Secret, NoKey> {
+        let text = match &self.source {
+            KeySource::File(file) => Zeroizing::new(read(file)?),
+            KeySource::Env(variable) => match std::env::var(variable) {
+                Ok(text) => Zeroizing::new(text),
+                Err(VarError::NotPresent) => {
+                    let reason = format!("the environment variable {variable} is not set");
+                    return Err(NoKey::Missing(reason));
+                }
+                Err(VarError::NotUnicode(_)) => {
+                    let reason = format!("the environment variable {variable} is not UTF-8 text");
+                    return Err(NoKey::Unfit(reason));
+                }
+            },
+        };
+        match bare(&text) {
+            Ok(key) => Ok(Secret::new(key.to_owned())),
+            Err(None) => Err(NoKey::Missing("the API key is empty".to_owned())),
+            Err(Some(what)) => Err(NoKey::Unfit(match &self.source {
+                KeySource::File(file) => format!("the key file {} {what}", file.display()),
+                KeySource::Env(variable) => format!("the environment variable {variable} {what}"),
+            })),
         }
-        Ok(Secret::new(text.trim().to_owned()))
     }
 }
 
-fn first_line(file: &Path) -> std::io::Result<String> {
-    let mut text = Zeroizing::new(String::new());
-    std::fs::File::open(file)?
-        .take(LONGEST_KEY)
-        .read_to_string(&mut text)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+/// Why there is no key.
+enum NoKey {
+    /// It is not there, or can't be had.
+    Missing(String),
+    /// What is there can't be a key.
+    Unfit(String),
+}
+
+fn read(file: &Path) -> Result<String, NoKey> {
+    let shown = file.display();
+    let unread =
+        |error: io::Error| NoKey::Missing(format!("the key file {shown} can't be read: {error}"));
+    let spot = Spot::of(file).map_err(unread)?;
+    let opened = spot.open().map_err(unread)?;
+    // Somebody else's key would send the user's prompts to that account.
+    match spot.flaw(&opened, &opened.metadata().map_err(unread)?) {
+        Some(Flaw::Foreign { owner, ours }) => {
+            return Err(NoKey::Unfit(format!(
+                "the key file {shown} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
+                 run `sudo chown {ours} {shown}`"
+            )));
+        }
+        Some(Flaw::Writable { mode }) => {
+            return Err(NoKey::Unfit(format!(
+                "the key file {shown} can be written by everybody on this machine (mode \
+                 {mode:04o}); look whether the key is yours, then run `chmod 600 {shown}`"
+            )));
+        }
+        None => {}
+    }
+    let mut bytes = files::read_opened(opened, LONGEST_KEY).map_err(unread)?;
+    String::from_utf8(std::mem::take(&mut *bytes)).map_err(|error| {
+        error.into_bytes().zeroize();
+        NoKey::Unfit(format!(
+            "the key file {shown} is not UTF-8 text; save it as UTF-8"
+        ))
+    })
+}
+
+/// The key in the text of a file or variable: its first line that is not blank, without a byte order
+/// mark. `None` without any; else what is wrong, as a clause that says nothing of the key.
+fn bare(text: &str) -> Result<&str, Option<&'static str>> {
+    const QUOTES: [char; 7] = [
+        '"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}',
+    ];
+    let text = text.trim_start_matches('\u{feff}');
+    let mut lines = text.lines().map(str::trim);
+    let key = lines.find(|line| !line.is_empty()).ok_or(None)?;
+    let assigns = key.split_once('=').is_some_and(|(name, value)| {
+        let name = name.strip_prefix("export ").unwrap_or(name).trim_end();
+        let byte = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        // Base64 ends with such signs.
+        let has_value = !value.trim_start_matches('=').is_empty();
+        has_value && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(byte)
+    });
+    let what = if key.starts_with(QUOTES) || key.ends_with(QUOTES) {
+        "has the key in quotes; remove them"
+    } else if assigns {
+        "reads NAME=value; leave only the value, which is the key"
+    } else if key.starts_with('#') {
+        "starts with a comment; leave only the key"
+    } else if key
+        .get(..7)
+        .is_some_and(|start| start.eq_ignore_ascii_case("bearer "))
+    {
+        "starts with `Bearer`; leave only the key behind it"
+    } else if key.contains('\0') {
+        "is UTF-16 text; save it as UTF-8"
+    } else if key.contains(char::is_whitespace) {
+        "has blanks within the key; leave only the key"
+    } else if !key.bytes().all(|b| b.is_ascii_graphic()) {
+        "has characters in the key that no API key has; copy the key anew"
+    } else {
+        return Ok(key);
+    };
+    Err(Some(what))
 }
 
 #[async_trait]
@@ -115,6 +198,13 @@ impl Adapter for StaticKey {
         LoginSource::Own
     }
 
+    fn fault(&self) -> Option<String> {
+        match self.key() {
+            Ok(_) | Err(NoKey::Missing(_)) => None,
+            Err(NoKey::Unfit(reason)) => Some(reason),
+        }
+    }
+
     fn addresses(&self, _login: &Login) -> Vec<Address> {
         vec![Address {
             what: "inference",
@@ -125,7 +215,9 @@ impl Adapter for StaticKey {
     fn assess(&self, _login: &Login, _now: DateTime<Utc>) -> Assessment {
         let key = match self.key() {
             Ok(key) => key,
-            Err(reason) => return Assessment::NoLogin { reason },
+            Err(NoKey::Missing(reason) | NoKey::Unfit(reason)) => {
+                return Assessment::NoLogin { reason };
+            }
         };
         let Ok(authorization) = key.authorization("Bearer") else {
             let reason = "the API key holds characters that a header can't carry".to_owned();
@@ -154,4 +246,52 @@ impl Adapter for StaticKey {
     }
 
     fn apply(&self, _login: &mut Login, _grant: Grant, _now: DateTime<Utc>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_and_blank_lines_are_no_part_of_a_key() {
+        for text in [
+            "sk-abc",
+            "sk-abc\n",
+            "\u{feff}sk-abc\r\n",
+            "\n\r\n  sk-abc \n\n",
+            "\u{feff}\nsk-abc\nwritten down in May\n",
+        ] {
+            assert_eq!(bare(text), Ok("sk-abc"), "{text:?}");
+        }
+        for key in ["c2VjcmV0=", "c2VjcmV0==", "a=b-c:d", "hf_x.y/z+w="] {
+            let expected = if key == "a=b-c:d" { None } else { Some(key) };
+            assert_eq!(bare(key).ok(), expected, "{key}");
+        }
+        for text in ["", "\n", "\u{feff}", " \t\r\n"] {
+            assert_eq!(bare(text), Err(None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_a_key_is_an_error_that_says_what_to_do() {
+        for (text, word) in [
+            ("\"sk-abc\"", "quotes"),
+            ("'sk-abc'\n", "quotes"),
+            ("\u{201c}sk-abc\u{201d}", "quotes"),
+            ("\nOPENAI_API_KEY=sk-abc", "NAME=value"),
+            ("export KEY=\"sk-abc\"", "quotes"),
+            ("export KEY=sk-abc", "NAME=value"),
+            ("KEY = sk-abc", "NAME=value"),
+            ("Bearer sk-abc", "Bearer"),
+            ("# my key\nsk-abc", "comment"),
+            ("sk abc", "blanks"),
+            ("sk-\u{200b}abc", "characters"),
+            ("sk-ab\u{439}", "characters"),
+            ("s\0k\0-\0", "UTF-16"),
+        ] {
+            let what = bare(text).unwrap_err().unwrap_or_default();
+            assert!(what.contains(word), "{text:?}: {what}");
+            assert!(!what.contains("abc"), "{what}");
+        }
+    }
 }

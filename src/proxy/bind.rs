@@ -167,9 +167,9 @@ fn allow_absent(_: &TcpSocket, _: SocketAddr) -> io::Result<()> {
 
 #[cfg(unix)]
 mod unix {
-    use std::fs::{DirBuilder, Permissions};
+    use std::fs::Permissions;
     use std::io;
-    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
     use std::path::{Path, PathBuf};
 
     use rustix::io::Errno;
@@ -177,19 +177,26 @@ mod unix {
     use tokio::net::UnixListener;
 
     use crate::config::ListenAddress;
+    use crate::files::Spot;
 
     /// A socket's file, removed when dropped, if it is still the same.
     #[derive(Debug)]
     pub(in crate::proxy) struct SocketFile {
-        path: PathBuf,
+        spot: Spot,
         /// Device and inode.
         identity: (u64, u64),
     }
 
     impl Drop for SocketFile {
         fn drop(&mut self) {
-            if identity(&self.path).is_ok_and(|now| now == self.identity) {
-                std::fs::remove_file(&self.path).ok();
+            let removed = self.spot.act(|path| {
+                if identity(path)? == self.identity {
+                    std::fs::remove_file(path)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = removed {
+                tracing::debug!(%error, "a socket's file is left");
             }
         }
     }
@@ -208,20 +215,20 @@ mod unix {
     /// Makes the socket under another name and gives it its permissions before it can be found.
     /// What a crashed process left is replaced; what a living one has is not.
     pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
-        if let Some(folder) = path.parent() {
-            // Who may use the socket must be able to reach it.
+        let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+        let is_new = !folder.exists();
+        let spot = Spot::of_itself(path)?;
+        if is_new {
+            // Who may use the socket must be able to reach it, whatever our umask.
             let others = [(0o060, 0o050), (0o006, 0o005)];
             let enter = others.iter().filter(|(may_use, _)| mode & may_use != 0);
             let mode = enter.fold(0o700, |all, (_, one)| all | one);
-            if !folder.exists() {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(folder)?;
-                // Whatever our umask.
-                std::fs::set_permissions(folder, Permissions::from_mode(mode))?;
-            }
+            spot.act(|path| {
+                let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+                std::fs::set_permissions(folder, Permissions::from_mode(mode))
+            })?;
         }
+        check_folder(folder)?;
         match path.symlink_metadata() {
             Ok(there) if !there.file_type().is_socket() => {
                 let message = "something that is not a socket is there already";
@@ -233,19 +240,43 @@ mod unix {
             }
             Ok(_) | Err(_) => {}
         }
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(".new");
-        let hidden = PathBuf::from(hidden);
-        // Left by a crash between the next lines, or nothing.
-        std::fs::remove_file(&hidden).ok();
-        let listener = UnixListener::bind(&hidden)?;
-        std::fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
-        std::fs::rename(&hidden, path)?;
+        let listener = spot.act(|path| {
+            let mut hidden = path.as_os_str().to_owned();
+            hidden.push(".new");
+            let hidden = PathBuf::from(hidden);
+            // Left by a crash between the next lines, or nothing.
+            std::fs::remove_file(&hidden).ok();
+            let listener = UnixListener::bind(&hidden)?;
+            std::fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
+            std::fs::rename(&hidden, path)?;
+            Ok(listener)
+        })?;
         let file = SocketFile {
-            path: path.to_path_buf(),
-            identity: identity(path)?,
+            identity: spot.act(identity)?,
+            spot,
         };
         Ok((listener, file))
+    }
+
+    /// Whoever may put another socket there would get what apps send to ours.
+    fn check_folder(folder: &Path) -> io::Result<()> {
+        const STICKY: u32 = 0o1000;
+        let there = folder.metadata()?;
+        let (owner, ours) = (there.uid(), rustix::process::geteuid().as_raw());
+        let refused = |message| Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        let shown = folder.display();
+        if owner != ours && owner != 0 && ours != 0 {
+            return refused(format!(
+                "its folder {shown} belongs to the user with the id {owner}, who could put another \
+                 socket in its place; name a folder of your own"
+            ));
+        }
+        if there.mode() & 0o002 != 0 && there.mode() & STICKY == 0 {
+            return refused(format!(
+                "everybody could put another socket in its place; run `chmod o-w {shown}`"
+            ));
+        }
+        Ok(())
     }
 
     /// Nobody listens any more. One that we may not even ask is not known to be dead.
@@ -267,6 +298,23 @@ mod unix {
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        /// Whoever can replace the socket gets the apps' prompts.
+        #[tokio::test]
+        async fn a_folder_in_which_others_could_replace_the_socket_is_refused() {
+            let name = format!("hp-shared-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let path = folder.join("s.sock");
+            for (mode, refused) in [(0o777, true), (0o1777, false), (0o755, false)] {
+                std::fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+                let bound = bind(&path, 0o600);
+                let text = bound.map_or_else(|error| error.to_string(), |_| String::new());
+                let advice = format!("run `chmod o-w {}`", folder.display());
+                assert_eq!(text.contains(&advice), refused, "{mode:o} {text}");
+            }
+            std::fs::remove_dir(&folder).unwrap();
+        }
 
         #[test]
         fn a_socket_that_is_too_busy_to_accept_lives() {

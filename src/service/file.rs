@@ -1,10 +1,11 @@
 //! The files that an installation writes and removes.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::ServiceError;
+use crate::files::Spot;
 
 /// What the file holds; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ServiceError> {
@@ -34,20 +35,29 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<bool, ServiceError> {
     if read(path)?.as_deref() == Some(bytes) {
         return Ok(false);
     }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    fs::write(&beside, bytes).map_err(|source| failed(&beside, source))?;
-    fs::rename(&beside, path).map_err(|source| failed(path, source))?;
+    let written = Spot::of_itself(path).and_then(|place| {
+        place.act(|path| {
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(".new");
+            let beside = PathBuf::from(beside);
+            // Left by a crash, or nothing.
+            fs::remove_file(&beside).ok();
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&beside)?;
+            file.write_all(bytes)?;
+            fs::rename(&beside, path)
+        })
+    });
+    written.map_err(|source| failed(path, source))?;
     Ok(true)
 }
 
 /// Removes the file. Whether it was there.
 pub(super) fn remove(path: &Path) -> Result<bool, ServiceError> {
-    match fs::remove_file(path) {
+    let removed = Spot::of_itself(path).and_then(|place| place.act(|path| fs::remove_file(path)));
+    match removed {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(source) => Err(failed(path, source)),

@@ -1,7 +1,7 @@
 //! `hermesctl config init`: a file to begin with.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,6 +11,7 @@ use super::super::output::{Exit, Failure, Output};
 use super::super::{programs, render};
 use super::place::Place;
 use crate::config;
+use crate::files::{self, Spot};
 
 const STARTER: &str = include_str!("starter.toml");
 
@@ -93,15 +94,9 @@ pub(in crate::cli) fn begin(file: &Path) -> io::Result<bool> {
 }
 
 fn create(file: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        platform::make_folder(folder)?;
-    }
-    let mut new = platform::create(file)?;
+    let mut new = Spot::of_itself(file)?.create()?;
     new.write_all(text.as_bytes())?;
-    new.sync_all()
+    files::sync(&new)
 }
 
 /// Gives a file that is there a name that no other has.
@@ -109,49 +104,16 @@ fn put_aside(file: &Path) -> io::Result<Option<PathBuf>> {
     if fs::symlink_metadata(file).is_err() {
         return Ok(None);
     }
+    let place = Spot::of_itself(file)?;
     let names = std::iter::once(String::from(".bak")).chain((1..).map(|n| format!(".bak{n}")));
     for end in names.take(1000) {
-        let mut name = file.as_os_str().to_owned();
+        let mut name = file.file_name().unwrap_or_default().to_owned();
         name.push(&end);
-        let backup = PathBuf::from(name);
+        let backup = file.with_file_name(&name);
         if fs::symlink_metadata(&backup).is_err() {
-            fs::rename(file, &backup)?;
+            place.act(|path| fs::rename(path, path.with_file_name(&name)))?;
             return Ok(Some(backup));
         }
     }
     Err(io::Error::other("too many backups lie beside it"))
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::fs::{DirBuilder, File, OpenOptions};
-    use std::io;
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    use std::path::Path;
-
-    /// A new file that only its user can use.
-    pub(super) fn create(file: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(file)
-    }
-
-    pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::fs::{File, OpenOptions};
-    use std::io;
-    use std::path::Path;
-
-    /// A new file; it lies in the user's profile, which nobody else can open.
-    pub(super) fn create(file: &Path) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).open(file)
-    }
-
-    pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(folder)
-    }
 }

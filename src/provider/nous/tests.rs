@@ -275,3 +275,40 @@ fn the_mirrors_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
     );
     assert_eq!(stood, (Merge::MirrorBehind, ours));
 }
+
+/// Refresh tokens and prompts go there: over plain http everybody on the way could read them.
+#[test]
+fn a_url_in_the_environment_obeys_the_files_rule() {
+    let taken = |variable: &str, url: &str| {
+        let env = |name: &str| (name == variable).then(|| url.to_owned());
+        let mut nous = adapter();
+        let result = nous.override_urls(None, None, &env);
+        result.map(|()| (nous.portal, nous.inference.map(|base| base.to_string())))
+    };
+    let variables = [
+        "HERMES_PORTAL_BASE_URL",
+        "NOUS_PORTAL_BASE_URL",
+        "NOUS_INFERENCE_BASE_URL",
+    ];
+    for variable in variables {
+        for url in [
+            "http://portal.example",
+            "http://192.168.1.7:8080",
+            "http://localhost.example",
+            "https://user:secret@portal.example",
+            "ftp://portal.example",
+        ] {
+            let error = taken(variable, url).unwrap_err().to_string();
+            assert!(error.contains(variable), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        for url in [
+            "https://portal.example",
+            "http://127.0.0.1:1",
+            " http://[::1]:1/v1 ",
+        ] {
+            let (portal, inference) = taken(variable, url).unwrap();
+            assert_eq!(portal.or(inference).as_deref(), Some(url.trim()));
+        }
+    }
+}

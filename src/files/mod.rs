@@ -1,0 +1,264 @@
+//! Private files that are replaced as a whole, and the locks beside them: a temporary file with mode
+//! 0600 in the same folder, renamed over the old one, then the folder synced. Root touches a user's
+//! files as that user (`spot`).
+
+mod spot;
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep};
+
+pub use spot::{Flaw, Spot};
+
+/// A temporary file beside the one that it is to replace. Dropping it removes it.
+#[derive(Debug)]
+pub struct Temporary {
+    file: NamedTempFile,
+    /// After the file, whose path leads through it.
+    place: Spot,
+}
+
+/// A temporary file that could not be renamed, and why.
+#[derive(Debug)]
+pub struct NotRenamed {
+    /// What the system says.
+    pub error: io::Error,
+    /// It is there as before, unless not even that was tried.
+    pub temporary: Option<Temporary>,
+}
+
+impl Temporary {
+    /// Makes one, empty and with mode 0600. A link is followed, so that it stays one. The caller holds
+    /// the file's lock: what a killed process left is removed before.
+    ///
+    /// # Errors
+    /// When the folder is missing and can't be made, or takes no file.
+    pub fn beside(file: &Path) -> io::Result<Self> {
+        let place = Spot::made(file)?;
+        let prefix = temporary_prefix(place.target())
+            .ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no folder"))?;
+        clear_leftovers(&place);
+        let file = place.act(|path| {
+            let folder = path.parent().unwrap_or_else(|| Path::new("."));
+            // Made with mode 0600, under a name that nobody had.
+            tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)
+        })?;
+        place.give(file.as_file())?;
+        Ok(Self { file, place })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// What it is to replace, which is no link.
+    pub fn place(&self) -> &Spot {
+        &self.place
+    }
+
+    /// Whether it outlives its own drop.
+    pub fn outlives(&mut self, outlives: bool) {
+        self.file.disable_cleanup(outlives);
+    }
+
+    /// The new version belongs to whom the old one does, where there is one. Only root has anything to
+    /// do here.
+    ///
+    /// # Errors
+    /// When that is somebody else and we can't give it away; with both their numbers.
+    #[cfg(unix)]
+    pub fn keep_owner(&self) -> Result<(), (u32, u32)> {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let old = self.place.act(|path| fs::symlink_metadata(path));
+        let (Ok(old), Ok(new)) = (old, self.file().metadata()) else {
+            return Ok(());
+        };
+        if old.uid() == new.uid() || !old.is_file() {
+            return Ok(());
+        }
+        let given = fchown(self.file(), Some(old.uid()), Some(old.gid()));
+        given.map_err(|_| (old.uid(), new.uid()))
+    }
+
+    /// Elsewhere whose a file is follows from where it is.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_self, reason = "the same shape as on Unix")]
+    pub fn keep_owner(&self) -> Result<(), (u32, u32)> {
+        Ok(())
+    }
+
+    /// Puts it into its place. It outlives a crash of the machine once it was synced before, and its
+    /// folder is after.
+    ///
+    /// # Errors
+    /// When it can't be renamed; the old file is as it was.
+    pub fn persist(self) -> Result<File, NotRenamed> {
+        let Self { file, place } = self;
+        match place.act(|path| Ok(file.persist(path))) {
+            Ok(Ok(file)) => Ok(file),
+            Ok(Err(failed)) => Err(NotRenamed {
+                error: failed.error,
+                temporary: Some(Self {
+                    file: failed.file,
+                    place,
+                }),
+            }),
+            Err(error) => Err(NotRenamed {
+                error,
+                temporary: None,
+            }),
+        }
+    }
+}
+
+/// What our temporary files beside `target` are called.
+fn temporary_prefix(target: &Path) -> Option<OsString> {
+    let mut prefix = target.file_name()?.to_owned();
+    prefix.push(".hermes-proxyd.");
+    Some(prefix)
+}
+
+/// Removes our temporary files beside a file that a killed process left. The caller holds the lock,
+/// so nobody else is using them.
+pub fn clear_leftovers(place: &Spot) {
+    for leftover in leftovers(place) {
+        // One that can't be removed is in nobody's way.
+        leftover.act(|path| fs::remove_file(path)).ok();
+    }
+}
+
+/// Our temporary files beside a file.
+pub fn leftovers(place: &Spot) -> Vec<Spot> {
+    let Some(prefix) = temporary_prefix(place.target()) else {
+        return Vec::new();
+    };
+    let entries = place.act(|path| {
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        Ok(fs::read_dir(folder)?
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect::<Vec<_>>())
+    });
+    let ours = |name: &OsString| {
+        name.as_encoded_bytes()
+            .starts_with(prefix.as_encoded_bytes())
+    };
+    let names = entries.unwrap_or_default().into_iter().filter(ours);
+    names.map(|name| place.sibling(&name)).collect()
+}
+
+/// Makes a private folder when it is missing, with those above it.
+///
+/// # Errors
+/// When one can't be made.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    Spot::made(&folder.join("x")).map(drop)
+}
+
+/// Reads a small file whole.
+///
+/// # Errors
+/// The system's, or when it is no regular file or larger than `largest`.
+pub fn read(file: &Path, largest: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
+    read_opened(Spot::of(file)?.open()?, largest)
+}
+
+/// Reads an open file whole.
+///
+/// # Errors
+/// The system's, or when it is larger than `largest`.
+pub fn read_opened(file: File, largest: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
+    // Room for all of it at once: a vector that grows leaves unwiped copies behind.
+    let size = file.metadata()?.len().min(largest);
+    let room = usize::try_from(size).unwrap_or_default() + 1;
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(room));
+    file.take(largest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > largest {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// The system's; not when there is none.
+pub fn remove(file: &Path) -> io::Result<()> {
+    let removed = Spot::of(file).and_then(|place| place.act(|path| fs::remove_file(path)));
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Makes sure that what was renamed in a file's folder is found after a crash.
+///
+/// # Errors
+/// When the folder can't be opened or synced.
+#[cfg(unix)]
+pub fn sync_folder_of(place: &Spot) -> io::Result<()> {
+    let folder = place.act(|path| File::open(path.parent().unwrap_or_else(|| Path::new("."))));
+    match folder {
+        Ok(folder) => sync(&folder),
+        // It may be written and not read.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere a folder can't be synced.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn sync_folder_of(_place: &Spot) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes sure that a file outlives a crash. A file system that can't do that (EINVAL, ENOTSUP or ENOSYS
+/// of shared folders, older CIFS, some of FUSE) gives all that it has: what was written is written.
+///
+/// # Errors
+/// When the disk fails or is full.
+pub fn sync(file: &File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            tracing::debug!(%error, "this file system can't sync");
+            Ok(())
+        }
+        synced => synced,
+    }
+}
+
+/// Takes an exclusive lock, `flock(2)` on Unix, trying again every `poll` for up to `limit`. Whether it
+/// was had.
+///
+/// Dropping the future before it is ready leaves nothing locked, once `file` is dropped too.
+///
+/// # Errors
+/// When locks don't work there.
+pub async fn lock(file: &File, limit: Duration, poll: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
+            Err(TryLockError::WouldBlock) => sleep(poll).await,
+        }
+    }
+}
