@@ -51,6 +51,7 @@ fn status() -> Status {
             uptime_seconds: 11520,
             config_file: Some("/home/u/.config/hermes-proxyd/config.toml".into()),
             config_digest: None,
+            needs_restart: Vec::new(),
             command_line: CommandLine::default(),
             proxies: std::collections::BTreeMap::new(),
         },
@@ -524,6 +525,7 @@ fn the_answer_on_the_configuration() {
 
 #[test]
 fn the_errors() {
+    status.daemon.needs_restart = vec!["listen[0].address".into()];
     for (name, code) in [
         ("protocol_mismatch", ErrorCode::ProtocolMismatch),
         ("too_many_clients", ErrorCode::TooManyClients),

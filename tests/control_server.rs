@@ -52,6 +52,7 @@ impl Handler for Fake {
                 uptime_seconds: 0,
                 config_file: None,
                 config_digest: None,
+                needs_restart: Vec::new(),
                 command_line: CommandLine::default(),
                 proxies: std::collections::BTreeMap::new(),
             },

@@ -732,7 +732,7 @@ async fn sockets_and_keys_are_looked_at() {
     none.assert(
         keys,
         "fail",
-        "there is none yet",
+        "there is none",
         "hermesctl clients add my-app",
     );
     assert!(world.ctl(&["clients", "add", "my-app"]).status.success());
@@ -880,7 +880,7 @@ exec "$@"
 "#;
 const READ_ONLY: &str = r#"
 for folder in .hermes .local/state; do
-    mount -o remount,ro "$HOME/$folder"
+    mount -o remount,bind,ro "$HOME/$folder"
 done
 exec "$@"
 "#;

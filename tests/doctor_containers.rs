@@ -177,6 +177,16 @@ fn lines(fix: &[Value]) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Lines that are in the file are not wanted once more; what is left to do is a restart.
+fn assert_waits_for_restart(world: &World, name: &str, daemon: &Daemon) {
+    let (verdict, text, fix) = way(world, name);
+    assert_eq!(verdict, "info", "{text}");
+    assert!(text.contains("opens at the next start"), "{text}");
+    let steps = Value::from(fix).to_string();
+    assert!(!steps.contains("configure"), "{steps}");
+    assert!(steps.contains(&format!("kill {}", daemon.pid())), "{steps}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_three_ways_work_as_the_doctor_says() {
     if !is_inside() {
@@ -210,8 +220,9 @@ async fn the_three_ways_work_as_the_doctor_says() {
     let added = world.ctl(&["clients", "add", "my-app", "--json"]);
     let added: Value = serde_json::from_slice(&added.stdout).unwrap();
     let key = added["key"].as_str();
-    daemon.stop();
     world.write_config(&config);
+    assert_waits_for_restart(&world, "bridge address", &daemon);
+    daemon.stop();
     let mut daemon = start(&world);
     assert_eq!(container.get(BRIDGE, None), "401");
     assert_eq!(container.get(BRIDGE, key), "200");
@@ -227,8 +238,9 @@ async fn the_three_ways_work_as_the_doctor_says() {
     assert_eq!(verdict, "info", "{text}");
 
     // And the socket, for a container without any network.
-    daemon.stop();
     world.write_config(&format!("{config}\n{}", lines(&fix)));
+    assert_waits_for_restart(&world, "Unix socket", &daemon);
+    daemon.stop();
     let _daemon = start(&world);
     let folder = world.home.path().join(".local/state/hermes-proxyd/apps");
     let alone = Container::start(Some(&folder));

@@ -2,7 +2,7 @@
 
 use super::args::DoctorFlags;
 use super::output::{Exit, Failure, Output};
-use super::render;
+use super::{render, start};
 use crate::doctor::{self, Cause, Questions};
 
 /// Looks at everything, and ends as the worst of it says.
@@ -10,6 +10,7 @@ pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Ex
     let report = doctor::examine(Questions {
         config: flags.config,
         containers_only: flags.containers,
+        program: Some(start::program()),
     })
     .await;
     output.answer(&report, render::doctor::report)?;

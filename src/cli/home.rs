@@ -11,6 +11,8 @@ use super::output::{Exit, Failure, Output};
 use super::service::{self, ServiceJson};
 use super::{connect, render};
 use crate::control::protocol::{ClientEntry, ProviderState, Status};
+use crate::doctor::{self, Pending};
+use crate::paths::Environment;
 
 pub(super) use verdict::{Level, Verdict};
 
@@ -28,6 +30,9 @@ pub(super) struct Home {
     /// The service, where its manager tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<ServiceJson>,
+    /// What of its file the daemon has not applied.
+    #[serde(skip)]
+    pub(super) pending: Option<Pending>,
 }
 
 /// Shows it, once or again and again.
@@ -43,7 +48,10 @@ pub(super) async fn status(flags: StatusFlags, output: &mut Output) -> Result<Ex
 /// Asks the daemon, if one runs, and the service's manager.
 async fn look() -> Result<Home, Failure> {
     let (home, service) = tokio::join!(Box::pin(ask()), Box::pin(service::glance()));
-    Ok(home?.beside(service))
+    let home = home?.beside(service);
+    let status = home.status.as_ref();
+    let pending = status.and_then(|status| doctor::pending(status, &Environment::from_process()));
+    Ok(home.with_pending(pending))
 }
 
 async fn ask() -> Result<Home, Failure> {
@@ -67,6 +75,24 @@ impl Home {
             status,
             clients,
             service: None,
+            pending: None,
+        }
+    }
+
+    /// With what of its file the daemon has not applied.
+    pub(super) fn with_pending(self, pending: Option<Pending>) -> Self {
+        let told = pending.as_ref().map(|pending| {
+            let pid = self.status.as_ref().map(|status| status.daemon.pid);
+            verdict::of_file(pending, pid, self.service.as_ref())
+        });
+        // A refusal is over; what waits stays.
+        let told = told.filter(|told| {
+            told.level > self.verdict.level || self.verdict.code == verdict::REFUSED_CODE
+        });
+        Self {
+            verdict: told.unwrap_or(self.verdict),
+            pending,
+            ..self
         }
     }
 
@@ -101,6 +127,9 @@ impl Home {
         if defaults.any(|one| one.state == ProviderState::LoginNeeded) {
             return Exit::LoginNeeded;
         }
-        Exit::Ok
+        match self.verdict.level {
+            Level::Bad => Exit::Failed,
+            Level::Good | Level::Attention => Exit::Ok,
+        }
     }
 }

@@ -523,6 +523,9 @@ pub struct DaemonStatus {
     /// Tells that file's text, when it was read, from what stands in it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_digest: Option<String>,
+    /// The keys of that file whose new values wait for a restart, such as `listen[0].address`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_restart: Vec<String>,
     /// The flags that win over the file.
     #[serde(default, skip_serializing_if = "CommandLine::is_empty")]
     pub command_line: CommandLine,

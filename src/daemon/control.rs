@@ -36,6 +36,8 @@ pub(super) struct View {
     pub(super) default_provider: ProviderName,
     pub(super) config_file: Option<PathBuf>,
     pub(super) config_digest: Option<String>,
+    /// What the file read last changes only at a restart.
+    pub(super) needs_restart: Vec<String>,
 }
 
 /// Answers hermesctl.
@@ -147,6 +149,7 @@ impl Answers {
                     .num_seconds()
                     .try_into()
                     .unwrap_or(0),
+                needs_restart: view.needs_restart.clone(),
                 config_file: view.config_file.clone(),
                 config_digest: view.config_digest.clone(),
                 command_line: self.command_line.clone(),

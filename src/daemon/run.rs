@@ -196,6 +196,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         default_provider: config.default_provider.clone(),
         config_file: loaded.file,
         config_digest: loaded.digest,
+        needs_restart: Vec::new(),
     }));
     let answers = Arc::new(Answers {
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
@@ -387,6 +388,7 @@ impl Daemon {
             default_provider: loaded.config.default_provider.clone(),
             config_file: loaded.file,
             config_digest: loaded.digest,
+            needs_restart: changes.needs_restart.clone(),
         }));
         // What needs a restart stays as it is, so that the next reload still reports it.
         self.config = Config {

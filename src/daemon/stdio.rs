@@ -35,6 +35,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         default_provider: config.default_provider.clone(),
         config_file: loaded.file,
         config_digest: loaded.digest,
+        needs_restart: Vec::new(),
     }));
     let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
     let answers = Arc::new(Answers {

@@ -1,16 +1,24 @@
-//! The configuration: its mistakes, and who can read the private files that it names.
+//! The configuration: its mistakes, whether it is in force and the next start works with it, and
+//! who can read the private files that it names.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::facts::Facts;
-use super::{Finding, Fix, Group, Verdict, on_a_thread, sentence, system};
+use super::pending::{Pending, is_same_file, pending};
+use super::{Finding, Fix, Group, QUESTION, Verdict, on_a_thread, sentence, system};
 use crate::config::{Config, ConfigError, KeySource, Loaded, ProviderKind};
+use crate::tools::Call;
 
 const GROUP: Group = Group::Configuration;
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
-    on_a_thread(facts, |facts| match &facts.loaded {
+/// The name of what the daemon's own program says.
+const START: &str = "start";
+
+pub(super) async fn examine(facts: Arc<Facts>, program: Option<PathBuf>) -> Vec<Finding> {
+    let start = start(facts.clone(), program);
+    let files = on_a_thread(facts, |facts| match &facts.loaded {
         Ok(loaded) => {
             let mut findings = vec![valid(loaded, facts)];
             findings.extend(
@@ -24,8 +32,35 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
             findings
         }
         Err(error) => mistakes(error, facts),
-    })
-    .await
+    });
+    let (mut findings, start) = tokio::join!(files, start);
+    findings.extend(start);
+    findings
+}
+
+/// Asks hermes-proxyd whether it would start with this file: it builds all that the file names, and
+/// serves nothing.
+async fn start(facts: Arc<Facts>, program: Option<PathBuf>) -> Option<Finding> {
+    let loaded = facts.loaded.as_ref().ok()?;
+    let mut arguments = vec![OsStr::new("--check")];
+    if let Some(file) = &loaded.file {
+        arguments.extend([OsStr::new("--config"), file.as_os_str()]);
+    }
+    let answer = Call::new(program?, arguments).within(QUESTION).run().await;
+    let answer = answer.ok().filter(|answer| !answer.ok)?;
+    let said = answer.complained.trim();
+    let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
+    let text = format!("hermes-proxyd can't start with this: {}", sentence(said));
+    let finding = GROUP.finds(START, Verdict::Fail, text).stops_start();
+    Some(finding.run(check(loaded.file.as_deref())))
+}
+
+/// A check that knows more of what stops the start makes the program's own words superfluous.
+pub(super) fn leave_out_what_is_told(findings: &mut Vec<Finding>) {
+    let is_start = |one: &Finding| one.group == GROUP && one.name == START;
+    if findings.iter().any(|one| one.stops_start && !is_start(one)) {
+        findings.retain(|one| !is_start(one));
+    }
 }
 
 fn valid(loaded: &Loaded, facts: &Facts) -> Finding {
@@ -140,21 +175,36 @@ fn mode(file: &Path, config: &Config) -> Option<Finding> {
     Some(finding.run(format!("chmod 600 {}", system::quoted(file))))
 }
 
-/// The running daemon has another file than the one that was asked about.
+/// What the running daemon has not applied of this file.
 fn in_force(facts: &Facts) -> Option<Finding> {
     let answers = facts.running()?;
     let theirs = answers.status.daemon.config_file.as_ref();
     let ours = facts.loaded.as_ref().ok()?.file.as_ref();
-    if theirs == ours {
-        return None;
+    let warn = |text: String| GROUP.finds("in force", Verdict::Warn, text);
+    if let (Some(theirs), Some(ours)) = (theirs, ours)
+        && !is_same_file(theirs, ours)
+    {
+        let text = format!("The running hermes-proxyd reads {}.", theirs.display());
+        return Some(warn(text).run("hermesctl proxy reload"));
     }
-    let text = match (theirs, ours) {
-        (Some(file), _) => format!("The running hermes-proxyd reads {}.", file.display()),
-        (None, Some(file)) => format!("The running hermes-proxyd has not read {}.", file.display()),
-        (None, None) => return None,
-    };
-    let finding = GROUP.finds("in force", Verdict::Warn, text);
-    Some(finding.run("hermesctl proxy reload"))
+    match pending(&answers.status, &facts.environment)? {
+        // The file's own finding tells it.
+        Pending::Broken => None,
+        Pending::Restart(keys) => {
+            let text = format!(
+                "The running hermes-proxyd has not applied {}: that needs a restart.",
+                keys.join(", ")
+            );
+            Some(warn(text).fixes(facts.restart()))
+        }
+        Pending::Reload => {
+            let text = match theirs {
+                Some(_) => "The file was changed after the running hermes-proxyd read it.",
+                None => "The running hermes-proxyd was started before the file was there.",
+            };
+            Some(warn(text.to_owned()).run("hermesctl proxy reload"))
+        }
+    }
 }
 
 fn key_files(config: &Config) -> Vec<Finding> {

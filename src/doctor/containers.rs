@@ -29,10 +29,39 @@ fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
             let text = "It is on, and may keep containers from the host's address.";
             GROUP.finds(firewall.as_str(), Verdict::Info, text)
         }));
-        findings.extend(ways.iter().map(|way| in_detail(way, facts)));
+        let planned = planned(facts, &surroundings);
+        let after = |at: usize| planned.as_ref().and_then(|ways| ways.get(at));
+        let ways = ways.iter().enumerate();
+        findings.extend(ways.map(|(at, way)| {
+            let is_written = matches!(way.reach, Reach::NotSetUp(_))
+                && after(at).is_some_and(|after| !matches!(after.reach, Reach::NotSetUp(_)));
+            if is_written {
+                return waits_for_restart(way, facts);
+            }
+            in_detail(way, facts)
+        }));
         return findings;
     }
     vec![summary(&surroundings, &ways)]
+}
+
+/// The ways as they are after the next start of a daemon that runs: the file may have the lines that
+/// one of them lacks.
+fn planned(facts: &Facts, surroundings: &Surroundings) -> Option<[Way; 3]> {
+    facts.running()?;
+    let next = facts.next_listeners();
+    let places: Vec<_> = next.iter().map(place_of_config).collect();
+    Some(containers::ways(
+        &places,
+        surroundings,
+        (port(&places), is_bare(facts)),
+    ))
+}
+
+fn waits_for_restart(way: &Way, facts: &Facts) -> Finding {
+    let text = "The configuration has a listener for this way, which opens at the next start.";
+    let finding = GROUP.finds(label(way.kind), Verdict::Info, text);
+    finding.fixes(facts.restart())
 }
 
 /// The engines of this machine, and their networks.

@@ -8,8 +8,11 @@ use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
 use super::Fix;
+use super::pending::with_flags;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, ConfigError, Loaded, Provider, ProviderKind, ProviderName};
+use crate::config::{
+    self, Config, ConfigError, Listener, Loaded, Provider, ProviderKind, ProviderName,
+};
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
 use crate::control::protocol::{DaemonHello, Status};
@@ -160,6 +163,18 @@ impl Facts {
 
     /// Whether the provider is the one that `/v1` means.
     pub(super) fn is_default(&self, name: &ProviderName) -> bool {
+    /// Where hermes-proxyd listens after its next start: as the file says, with the flags of the one
+    /// that runs.
+    pub(super) fn next_listeners(&self) -> Vec<Listener> {
+        match self.running() {
+            Some(answers) => {
+                let flags = &answers.status.daemon.command_line;
+                with_flags(self.config.clone(), flags).listeners
+            }
+            None => self.config.listeners.clone(),
+        }
+    }
+
         *name == self.config.default_provider
     }
 

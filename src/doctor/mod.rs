@@ -15,6 +15,7 @@ mod login;
 mod machine;
 mod neighbours;
 mod network;
+mod pending;
 mod ports;
 mod program;
 mod service;
@@ -33,6 +34,7 @@ pub use self::containers::surroundings;
 use self::facts::Facts;
 pub use self::facts::restart;
 pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
+pub use self::pending::{Pending, is_same_file, listens_otherwise, pending, with_flags};
 
 /// No group may take longer: what hangs here would hang the daemon too, and is told.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -47,6 +49,8 @@ pub struct Questions {
     pub config: Option<PathBuf>,
     /// Only the ways from containers, in detail.
     pub containers_only: bool,
+    /// hermes-proxyd, which is asked whether it would start; `None` leaves that out.
+    pub program: Option<PathBuf>,
 }
 
 type Check = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
@@ -63,7 +67,7 @@ pub async fn examine(questions: Questions) -> Report {
     let checks: [(Group, Check); 9] = [
         (
             Group::Configuration,
-            Box::pin(configuration::examine(facts.clone())),
+            Box::pin(configuration::examine(facts.clone(), questions.program)),
         ),
         (Group::Login, Box::pin(login::examine(facts.clone()))),
         (Group::Store, Box::pin(store::examine(facts.clone()))),
@@ -83,6 +87,7 @@ pub async fn examine(questions: Questions) -> Report {
     let checks = checks.map(|(group, check)| within(group, check));
     let mut findings = program::examine(&facts);
     findings.extend(join_all(checks).await.concat());
+    configuration::leave_out_what_is_told(&mut findings);
     program::wait_for_mending(&facts, &mut findings);
     Report::new(findings, &default)
 }

@@ -96,6 +96,11 @@ fn watched(facts: &Facts) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether a command line is that of a daemon of ours.
+pub(super) fn is_daemon(arguments: &[String]) -> bool {
+    role(arguments) == Some(Role::Daemon)
+}
+
 /// What a command line is of: the program itself, or an interpreter's script.
 fn role(arguments: &[String]) -> Option<Role> {
     let name = |argument: &String| {

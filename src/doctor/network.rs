@@ -190,7 +190,7 @@ fn trust(served: &Served, facts: &Facts) -> Option<Finding> {
         }
         (Err(error), None) => {
             let text = format!("{}.", error.trim_end_matches('.'));
-            let finding = GROUP.finds(name, Verdict::Fail, text);
+            let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
             let file = facts.loaded.as_ref().ok();
             let file = file.and_then(|loaded| loaded.file.as_deref());
             Some(finding.fixes(correct(file, 0)))

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::facts::{Answers, Facts};
+use super::neighbours;
+use super::pending::is_at;
 use super::system::{self, quoted};
 use super::{Finding, Group, Verdict};
 use crate::config::{ListenAddress, Listener};
@@ -28,18 +30,33 @@ const PORTS_TRIED: usize = 100;
 const LARGEST: u64 = 64 * 1024;
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
-    let mut findings = if let Some(answers) = facts.running() {
-        let listeners = answers.status.listeners.iter();
-        let asked = listeners.map(|listener| living(listener, &facts));
-        join_all(asked).await.concat()
-    } else {
-        let silent = facts.silent();
-        let listeners = facts.config.listeners.iter();
-        join_all(listeners.map(|listener| free(listener, silent, &facts))).await
-    };
+    let next = facts.next_listeners();
+    let served = facts
+        .running()
+        .map_or(&[][..], |answers| &answers.status.listeners);
+    let asked = join_all(served.iter().map(|listener| living(listener, &facts)));
+    // What a running daemon does not have yet, the next start has to get.
+    let new = next.iter().filter(|one| !is_held(&one.address, served));
+    let new = join_all(new.map(|listener| free(listener, &facts)));
+    let (asked, new) = tokio::join!(asked, new);
+    let mut findings = asked.concat();
+    findings.extend(new);
     findings.extend(open_to_all(&facts));
     findings.extend(keys(&facts));
     findings
+}
+
+/// Whether the running daemon has this address itself, as it is or as a part of another one.
+fn is_held(address: &ListenAddress, served: &[ListenerStatus]) -> bool {
+    served.iter().any(|served| {
+        let port = match address {
+            ListenAddress::Ip(address) => address.port(),
+            ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => 0,
+        };
+        let theirs = Target::of_status(served);
+        is_at(address, served)
+            || port != 0 && matches!(theirs, Some(Target::Tcp(theirs)) if theirs.port() == port)
+    })
 }
 
 /// Where a listener is connected to.
@@ -196,40 +213,39 @@ async fn exchange(
 }
 
 /// A listener that the daemon would open: is its place free?
-async fn free(listener: &Listener, silent: Option<u32>, facts: &Facts) -> Finding {
+async fn free(listener: &Listener, facts: &Facts) -> Finding {
     let name = listener.address.to_string();
     let taken = match &listener.address {
         ListenAddress::Ip(address) => {
             let address = reachable(*address);
             let connected = timeout(LIMIT, TcpStream::connect(address)).await;
-            matches!(connected, Ok(Ok(_))).then(|| Target::Tcp(address))
+            let taken = matches!(connected, Ok(Ok(_)));
+            taken.then(|| (Target::Tcp(address), tcp_holder(address, facts)))
         }
         ListenAddress::Unix { path, .. } => {
             let connected = timeout(LIMIT, system::connect(path)).await;
-            matches!(connected, Ok(Ok(_))).then(|| Target::Unix(path.clone()))
+            let stream = connected.ok().and_then(Result::ok);
+            stream.map(|stream| (Target::Unix(path.clone()), unix_holder(&stream)))
         }
         ListenAddress::Interface { .. } => None,
     };
-    let Some(target) = taken else {
+    let Some((target, holder)) = taken else {
         return GROUP.finds(name, Verdict::Ok, "It is free for hermes-proxyd.");
     };
-    let holder = match &target {
-        Target::Tcp(address) => system::port_holder(address.port()),
-        Target::Unix(_) => None,
+    let who = match &holder {
+        Holder::Silent(pid) => {
+            let text = format!("The hermes-proxyd that does not answer (process {pid}) has it.");
+            let finding = GROUP.finds(name, Verdict::Fail, text);
+            return finding.fixes(facts.restart());
+        }
+        Holder::Program(name, pid) => format!("{name} (process {pid})"),
+        Holder::OtherUser(user) => format!("A program of another user (id {user})"),
+        Holder::Unknown => "Another program".to_owned(),
     };
-    if let Some((_, pid)) = &holder
-        && Some(*pid) == silent
-    {
-        let text = format!("The hermes-proxyd that does not answer (process {pid}) has it.");
-        return GROUP
-            .finds(name, Verdict::Fail, text)
-            .fixes(facts.restart());
-    }
-    let (who, pid) = match holder {
-        Some((name, pid)) => (format!("{name} (process {pid})"), Some(pid)),
-        None => ("Another program".to_owned(), None),
+    let line = match &holder {
+        Holder::Program(_, pid) => system::command_line(*pid),
+        Holder::Silent(_) | Holder::OtherUser(_) | Holder::Unknown => None,
     };
-    let line = pid.and_then(system::command_line);
     let line = line.map(|line| format!(": {line}")).unwrap_or_default();
     let text = format!("{who} has it, so hermes-proxyd can't start{line}.");
     let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
@@ -245,10 +261,64 @@ async fn free(listener: &Listener, silent: Option<u32>, facts: &Facts) -> Findin
              yourself, if nobody needs it.",
         ),
     };
-    match (pid, &target) {
-        (None, Target::Tcp(_)) => finding.run("ss -ltnp"),
-        (None, Target::Unix(_)) => finding.run("ss -lxp"),
-        (Some(_), _) => finding,
+    match (holder, &target) {
+        (Holder::OtherUser(_), Target::Tcp(_)) => finding.run("sudo ss -ltnp"),
+        (Holder::OtherUser(_), Target::Unix(_)) => finding.run("sudo ss -lxp"),
+        (Holder::Unknown, Target::Tcp(_)) => finding.run("ss -ltnp"),
+        (Holder::Unknown, Target::Unix(_)) => finding.run("ss -lxp"),
+        (Holder::Silent(_) | Holder::Program(..), _) => finding,
+    }
+}
+
+/// Who has a place that we want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    /// The daemon that has the control socket and does not answer there.
+    Silent(u32),
+    /// A program that can be named, and its process.
+    Program(String, u32),
+    /// A program of the user with this id.
+    OtherUser(u32),
+    Unknown,
+}
+
+/// A socket's process is known by its open files, which a hermes-proxyd shows to root alone. The
+/// socket's user is no secret: one of ours without a process to be seen is a hermes-proxyd.
+fn tcp_holder(address: SocketAddr, facts: &Facts) -> Holder {
+    let silent = facts.silent();
+    if let Some((name, pid)) = system::port_holder(address.port()) {
+        return if Some(pid) == silent {
+            Holder::Silent(pid)
+        } else {
+            Holder::Program(name, pid)
+        };
+    }
+    match system::listening_user(address) {
+        Some(user) if user == system::our_user() => {
+            if let Some(pid) = silent.filter(|pid| !system::shows_files(*pid)) {
+                return Holder::Silent(pid);
+            }
+            let daemons = system::processes().unwrap_or_default().into_iter();
+            let mut hidden = daemons
+                .filter(|one| neighbours::is_daemon(&one.arguments))
+                .filter(|one| !system::shows_files(one.pid));
+            hidden.next().map_or(Holder::Unknown, |one| {
+                Holder::Program("hermes-proxyd".to_owned(), one.pid)
+            })
+        }
+        Some(user) => Holder::OtherUser(user),
+        None => Holder::Unknown,
+    }
+}
+
+fn unix_holder(stream: &system::Socket) -> Holder {
+    match system::peer(stream) {
+        Some((user, _)) if user != system::our_user() => Holder::OtherUser(user),
+        Some((_, Some(pid))) => match system::process_name(pid) {
+            Some(name) => Holder::Program(name, pid),
+            None => Holder::Unknown,
+        },
+        Some((_, None)) | None => Holder::Unknown,
     }
 }
 
@@ -288,11 +358,12 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     let imported = files.map(|files| files.active.with_file_name("proxy-clients.json"));
     findings.extend(imported.and_then(|file| key_file(&file)));
 
-    let needs_key = match facts.running() {
-        Some(answers) => answers.status.listeners.iter().any(|one| one.needs_key),
-        None => facts.config.listeners.iter().any(Listener::needs_key),
-    };
-    if !needs_key {
+    let serves = facts.running().is_some_and(|answers| {
+        let mut listeners = answers.status.listeners.iter();
+        listeners.any(|one| one.needs_key)
+    });
+    let will = facts.next_listeners().iter().any(Listener::needs_key);
+    if !serves && !will {
         return findings;
     }
     let of_daemon = facts
@@ -300,7 +371,22 @@ fn keys(facts: &Facts) -> Vec<Finding> {
         .and_then(|answers: &Answers| answers.clients);
     let count = of_daemon.or_else(|| count_keys(&file?));
     if count.unwrap_or_default() == 0 {
-        let text = "A listener lets in only apps with a client key, and there is none yet.";
+        let text = match (facts.running(), serves, will) {
+            (Some(_), true, true) => {
+                "An address requires a client key, and there is none: it rejects everyone, and the \
+                 next start fails."
+            }
+            (Some(_), true, false) => {
+                "An address requires a client key, and there is none: it rejects everyone."
+            }
+            (Some(_), false, _) => {
+                "An address in the configuration requires a client key, and there is none: the next \
+                 start fails."
+            }
+            (None, ..) => {
+                "An address requires a client key, and there is none: hermes-proxyd can't start."
+            }
+        };
         let finding = GROUP
             .finds("client keys", Verdict::Fail, text)
             .stops_start();

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 
-pub(super) use platform::{attributes, can_write, connect, network_file_system, our_user, room};
+pub(super) use platform::{
+    Socket, attributes, can_write, connect, network_file_system, our_user, peer, room,
+};
 pub(super) use proc::{
-    descriptor_limit, environment, lock_holders, open_files, process_name, processes,
+    descriptor_limit, environment, listening_user, lock_holders, open_files, process_name,
+    processes, shows_files,
 };
 
 /// Who may do what with a file.
@@ -210,9 +213,19 @@ mod platform {
         })
     }
 
+    /// A Unix socket.
+    pub(in crate::doctor) type Socket = UnixStream;
+
     /// Opens a Unix socket.
-    pub(in crate::doctor) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    pub(in crate::doctor) async fn connect(path: &Path) -> io::Result<Socket> {
         UnixStream::connect(path).await
+    }
+
+    /// The user at the other end, and the process where the system tells.
+    pub(in crate::doctor) fn peer(socket: &Socket) -> Option<(u32, Option<u32>)> {
+        let peer = socket.peer_cred().ok()?;
+        let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+        Some((peer.uid(), pid))
     }
 
     /// The kind of a file system that other machines see too.
@@ -271,8 +284,14 @@ mod platform {
         None
     }
 
-    pub(in crate::doctor) async fn connect(_: &Path) -> io::Result<DuplexStream> {
+    pub(in crate::doctor) type Socket = DuplexStream;
+
+    pub(in crate::doctor) async fn connect(_: &Path) -> io::Result<Socket> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in crate::doctor) fn peer(_: &Socket) -> Option<(u32, Option<u32>)> {
+        None
     }
 
     pub(in crate::doctor) fn network_file_system(_: &Path) -> Option<&'static str> {
@@ -283,6 +302,7 @@ mod platform {
 #[cfg(target_os = "linux")]
 mod proc {
     use std::fs;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::os::unix::fs::MetadataExt;
     use std::path::{Path, PathBuf};
 
@@ -320,6 +340,54 @@ mod proc {
             .flatten();
         let files = entries.flatten().map(|entry| fs::read_link(entry.path()));
         files.flatten().collect()
+    }
+
+    /// Whether a process lets us see its open files, and so its sockets.
+    pub(in crate::doctor) fn shows_files(pid: u32) -> bool {
+        fs::read_dir(format!("/proc/{pid}/fd")).is_ok()
+    }
+
+    /// Whose socket listens at this address of TCP, or at all addresses with this port
+    /// (`proc_pid_net(5)`). It tells the user of every socket to everyone.
+    pub(in crate::doctor) fn listening_user(address: SocketAddr) -> Option<u32> {
+        let read = |name: &str| fs::read_to_string(format!("/proc/net/{name}"));
+        let tables = [read("tcp"), read("tcp6")].into_iter().flatten();
+        let sockets: Vec<_> = tables.flat_map(|table| listening(&table)).collect();
+        let find = |ip: IpAddr| {
+            let wanted = SocketAddr::new(ip, address.port());
+            let found = sockets.iter().find(|(place, _)| *place == wanted);
+            found.map(|(_, user)| *user)
+        };
+        let all = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        find(address.ip()).or_else(|| all.into_iter().find_map(find))
+    }
+
+    /// The listening sockets of a table, with their users.
+    fn listening(table: &str) -> Vec<(SocketAddr, u32)> {
+        const LISTENS: &str = "0A";
+        let of_line = |line: &str| {
+            let mut words = line.split_whitespace().skip(1);
+            let (ip, port) = words.next()?.split_once(':')?;
+            let state = words.nth(1)?;
+            let user = words.nth(3)?.parse().ok()?;
+            let port = u16::from_str_radix(port, 16).ok()?;
+            (state == LISTENS).then_some((SocketAddr::new(kernel_address(ip)?, port), user))
+        };
+        table.lines().skip(1).filter_map(of_line).collect()
+    }
+
+    /// An address as the kernel writes it: words of 32 bits in its own byte order.
+    fn kernel_address(text: &str) -> Option<IpAddr> {
+        let word = |at: usize| {
+            let word = text.get(at..at + 8)?;
+            u32::from_str_radix(word, 16).ok().map(u32::to_ne_bytes)
+        };
+        if text.len() == 8 {
+            return Some(IpAddr::V4(word(0)?.into()));
+        }
+        let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+        let bytes: [u8; 16] = words.as_flattened().try_into().ok()?;
+        Some(IpAddr::V6(bytes.into()))
     }
 
     /// What a process was started with, as far as it lets us look: `NAME=value`.
@@ -385,11 +453,25 @@ mod proc {
             assert_eq!(holders(locks, 5), [7]);
             assert_eq!(holders(locks, 6), [0; 0]);
         }
+
+        #[test]
+        fn a_listening_sockets_user_is_read_from_the_kernels_list() {
+            for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+                let listener = std::net::TcpListener::bind(address).unwrap();
+                let address = listener.local_addr().unwrap();
+                let ours = crate::doctor::system::our_user();
+                assert_eq!(listening_user(address), Some(ours), "{address}");
+                let here = SocketAddr::from(([127, 0, 0, 1], address.port()));
+                let is_here = !address.is_ipv6();
+                assert_eq!(listening_user(here).is_some(), is_here, "{address}");
+            }
+        }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod proc {
+    use std::net::SocketAddr;
     use std::path::{Path, PathBuf};
 
     use super::Process;
@@ -403,6 +485,14 @@ mod proc {
     }
 
     pub(in crate::doctor) fn environment(_: u32) -> Option<Vec<String>> {
+        None
+    }
+
+    pub(in crate::doctor) fn shows_files(_: u32) -> bool {
+        true
+    }
+
+    pub(in crate::doctor) fn listening_user(_: SocketAddr) -> Option<u32> {
         None
     }
 

@@ -1,16 +1,15 @@
 //! `hermesctl config path`: which file is read, and why.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::super::output::{Exit, Failure, Output};
 use super::super::{connect, render, screen};
-use crate::config::{self, ListenAddress, Listener};
+use crate::config;
 use crate::control::protocol::Status;
-use crate::doctor;
+use crate::doctor::{self, Pending};
 use crate::paths::Environment;
 
 /// The file that counts.
@@ -43,9 +42,12 @@ pub(super) struct Reader {
     pub(super) pid: u32,
     pub(super) file: Option<PathBuf>,
     pub(super) state: State,
-    /// The commands that restart it, where its listeners are others now.
+    /// The commands that restart it, where a change needs that.
     #[serde(skip)]
     restart: Option<String>,
+    /// The keys that only a restart applies.
+    #[serde(skip)]
+    waiting: Vec<String>,
     #[serde(skip)]
     pub(super) status: Status,
 }
@@ -103,9 +105,9 @@ impl Place {
         };
         let mut daemon = daemon.map(|status| Reader::of(status, &file));
         if let Some(daemon) = &mut daemon
-            && daemon.state == State::Changed
-            && daemon.listens_otherwise(&file, &env)
+            && let Some(Pending::Restart(keys)) = daemon.pending(&env)
         {
+            daemon.waiting = keys;
             let commands = doctor::restart(&env, Some(daemon.pid)).await;
             daemon.restart = Some(commands.join(", then: "));
         }
@@ -133,7 +135,13 @@ impl Place {
         let daemon = self.daemon.as_ref()?;
         let pid = daemon.pid;
         match (daemon.state, &daemon.file) {
-            (State::InForce | State::Unknown, _) => None,
+            (State::InForce | State::Unknown, _) => daemon.restart.as_ref().map(|commands| {
+                let keys = render::inline(&daemon.waiting.join(", "));
+                format!(
+                    "The running hermes-proxyd (pid {pid}) has not applied {keys}: that needs a \
+                     restart: {commands}"
+                )
+            }),
             (State::Changed, None) => Some(format!(
                 "The running hermes-proxyd (pid {pid}) was started without it{}",
                 daemon.applying("; have it read: hermesctl proxy reload")
@@ -176,6 +184,12 @@ impl Place {
 }
 
 impl Reader {
+    /// What of its own file the daemon has not applied.
+    fn pending(&self, env: &Environment) -> Option<Pending> {
+        let is_own = matches!(self.state, State::InForce | State::Changed);
+        is_own.then(|| doctor::pending(&self.status, env)).flatten()
+    }
+
     /// What applies the file as it is now.
     fn applying(&self, reload: &str) -> String {
         self.restart.as_ref().map_or_else(
@@ -184,33 +198,10 @@ impl Reader {
         )
     }
 
-    /// Whether the file has other listeners than the daemon, which takes new ones only at its start.
-    fn listens_otherwise(&self, file: &Path, env: &Environment) -> bool {
-        let Ok(loaded) = config::load(Some(file), env) else {
-            return false;
-        };
-        let config = super::show::with_flags(loaded.config, &self.status.daemon.command_line);
-        let theirs = &self.status.listeners;
-        let is_served = |listener: &Listener| {
-            let provider = listener.provider.as_ref().map(ToString::to_string);
-            theirs.iter().any(|status| {
-                status.needs_key == listener.needs_key()
-                    && provider
-                        .as_ref()
-                        .is_none_or(|name| *name == status.provider)
-                    && is_at(&listener.address, &status.address)
-            })
-        };
-        config.listeners.len() != theirs.len() || !config.listeners.iter().all(is_served)
-    }
-
     fn of(status: Status, file: &Path) -> Self {
         let daemon = &status.daemon;
         let now = config::digest_of(file);
-        let same = |theirs: &Path| {
-            let resolve = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            resolve(theirs) == resolve(file)
-        };
+        let same = |theirs: &Path| doctor::is_same_file(theirs, file);
         let state = match (&daemon.config_file, &daemon.config_digest) {
             (Some(theirs), _) if !same(theirs) => State::Other,
             (Some(_), None) => State::Unknown,
@@ -224,21 +215,8 @@ impl Reader {
             file: daemon.config_file.clone(),
             state,
             restart: None,
+            waiting: Vec::new(),
             status,
-        }
-    }
-}
-
-/// Whether a listener of the configuration is the one at this address; any port will do where the
-/// system chose it.
-fn is_at(address: &ListenAddress, served: &str) -> bool {
-    match address {
-        ListenAddress::Ip(address) if address.port() == 0 => {
-            let served: Option<SocketAddr> = served.parse().ok();
-            served.is_some_and(|served| served.ip() == address.ip())
-        }
-        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => {
-            address.to_string() == served
         }
     }
 }

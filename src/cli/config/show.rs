@@ -12,8 +12,8 @@ use super::super::output::{Exit, Failure, Output};
 use super::super::render;
 use super::check;
 use super::place::{Place, talk};
-use crate::config::{self, Config, Loaded, LogFormat, Overrides, Setting};
-use crate::control::protocol::CommandLine;
+use crate::config::{self, Loaded, Setting};
+use crate::doctor;
 use crate::paths::Environment;
 
 /// What the environment says where the file is silent.
@@ -77,7 +77,7 @@ fn of(loaded: Loaded, place: &Place) -> Effective {
     let daemon = place.daemon.as_ref().filter(|_| !place.was_named());
     let (written, pid) = match daemon {
         Some(daemon) => {
-            let config = with_flags(loaded.config, &daemon.status.daemon.command_line);
+            let config = doctor::with_flags(loaded.config, &daemon.status.daemon.command_line);
             (config::settings(&config), Some(daemon.pid))
         }
         None => (written, None),
@@ -166,23 +166,6 @@ fn without_secrets(text: &str) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
-}
-
-/// The configuration of a daemon with these flags. Flags that don't fit any more change nothing.
-pub(super) fn with_flags(config: Config, line: &CommandLine) -> Config {
-    let format = |name: &String| {
-        let mut names = LogFormat::NAMES.iter();
-        let found = names.find(|(known, _)| known == name);
-        found.map(|(_, format)| *format)
-    };
-    let overrides = Overrides {
-        provider: line.provider.clone(),
-        host: line.host.clone(),
-        port: line.port,
-        log_level: line.log_level.clone(),
-        log_format: line.log_format.as_ref().and_then(format),
-    };
-    config.clone().with_overrides(&overrides).unwrap_or(config)
 }
 
 /// A TOML value as JSON.

@@ -5,11 +5,14 @@ use serde::Serialize;
 use crate::cli::human::{count, distance};
 use crate::cli::service::ServiceJson;
 use crate::control::protocol::{Mishaps, ProviderState, ProviderStatus, Status, Timestamp};
+use crate::doctor::Pending;
 
 /// So many requests that fail one after another are no accident.
 const NO_ACCIDENT: u64 = 3;
 /// What went wrong is news for so many seconds.
 const NEWS: i64 = 3600;
+/// The code of a request that was refused.
+pub(super) const REFUSED_CODE: &str = "requests_refused";
 /// Who was refused is news for so many seconds: a machine has stray visitors.
 const REFUSED: i64 = 600;
 
@@ -62,6 +65,39 @@ pub(super) fn verdict(status: Option<&Status>, service: Option<&ServiceJson>) ->
     })
 }
 
+/// Of a daemon of this process that has not applied all of its file.
+pub(super) fn of_file(
+    pending: &Pending,
+    pid: Option<u32>,
+    service: Option<&ServiceJson>,
+) -> Verdict {
+    let check = || "hermesctl config check".to_owned();
+    let (code, message, command) = match pending {
+        Pending::Broken => (
+            "config_broken",
+            "The configuration file can't be used, so the next start fails".to_owned(),
+            check(),
+        ),
+        Pending::Restart(keys) => {
+            let is_service =
+                service.is_some_and(|service| service.pid.is_some() && service.pid == pid);
+            let command = if is_service {
+                "hermesctl service restart".to_owned()
+            } else {
+                check()
+            };
+            let message = format!("Changed settings need a restart: {}", keys.join(", "));
+            ("restart_needed", message, command)
+        }
+        Pending::Reload => (
+            "config_changed",
+            "The configuration file has changed since hermes-proxyd read it".to_owned(),
+            "hermesctl proxy reload".to_owned(),
+        ),
+    };
+    attention(code, message, Some(command))
+}
+
 /// What leads on where a service does not run. Starting one that failed would fail again.
 fn starts(service: &ServiceJson) -> Option<String> {
     let command = match service.last_failure.as_deref() {
@@ -84,7 +120,7 @@ fn refused(status: &Status) -> Option<Verdict> {
     let (when, code) = (distance(-age), &refused.code);
     let message = format!("A request from {from} was refused {when}, {code}");
     let command = format!("hermesctl logs --request {}", refused.request_id);
-    Some(attention("requests_refused", message, Some(command)))
+    Some(attention(REFUSED_CODE, message, Some(command)))
 }
 
 /// Requests that the provider fails, up to now.
@@ -279,6 +315,43 @@ mod tests {
         let provider = &mut status.providers[0];
         provider.last_error.as_mut().unwrap().at = status.now;
         assert_eq!(told(&status), (Level::Attention, "login_trouble"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_in_force_is_told() {
+        let keys = vec!["listen".to_owned()];
+        let mut service = samples::service(Some(4242));
+        for (pending, pid, code, command) in [
+            (
+                Pending::Broken,
+                1,
+                "config_broken",
+                "hermesctl config check",
+            ),
+            (
+                Pending::Reload,
+                1,
+                "config_changed",
+                "hermesctl proxy reload",
+            ),
+            (
+                Pending::Restart(keys.clone()),
+                1,
+                "restart_needed",
+                "hermesctl config check",
+            ),
+            (
+                Pending::Restart(keys),
+                4242,
+                "restart_needed",
+                "hermesctl service restart",
+            ),
+        ] {
+            service.pid = Some(4242);
+            let told = of_file(&pending, Some(pid), Some(&service));
+            assert_eq!((told.level, told.code), (Level::Attention, code));
+            assert_eq!(told.command.as_deref(), Some(command));
+        }
     }
 
     #[test]

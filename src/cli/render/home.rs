@@ -12,6 +12,7 @@ use crate::cli::service::ServiceJson;
 use crate::control::protocol::{
     ClientEntry, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
 };
+use crate::doctor::Pending;
 
 /// The last line of a screen that is shown again and again.
 pub(in crate::cli) fn foot(now: &str, seconds: u64) -> String {
@@ -46,7 +47,7 @@ where
         now: status.now,
         zone,
     };
-    text += &daemon(status, &clock, style);
+    text += &daemon(status, home.pending.as_ref(), &clock, style);
     if let Some(service) = service {
         let row = service_row(service, Some(status.daemon.pid));
         text += &style.row("", "service", HEAD, &row);
@@ -113,7 +114,12 @@ fn verdict(verdict: &Verdict, style: Style) -> String {
     style.prose(&(message + &command.unwrap_or_default()))
 }
 
-fn daemon<Z>(status: &Status, clock: &Clock<'_, Z>, style: Style) -> String
+fn daemon<Z>(
+    status: &Status,
+    pending: Option<&Pending>,
+    clock: &Clock<'_, Z>,
+    style: Style,
+) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -140,7 +146,13 @@ where
         || "none, all defaults".to_owned(),
         |file| inline(&file.display().to_string()),
     );
-    text + &style.row("", "config", HEAD, &config)
+    let state = match pending {
+        None => "",
+        Some(Pending::Broken) => " (can't be used as it is now)",
+        Some(Pending::Restart(_)) => " (changes wait for a restart)",
+        Some(Pending::Reload) => " (changed since it was read)",
+    };
+    text + &style.row("", "config", HEAD, &(config + state))
 }
 
 fn listener(listener: &ListenerStatus) -> String {

@@ -1,0 +1,103 @@
+//! What a running daemon has not applied of its configuration file. Reads the file; pure otherwise.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::config::{self, Config, ListenAddress, Listener, LogFormat, Overrides};
+use crate::control::protocol::{CommandLine, ListenerStatus, Status};
+use crate::paths::Environment;
+
+/// Why the file and the running daemon differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pending {
+    /// The file has mistakes: the next start fails.
+    Broken,
+    /// Only a restart applies these keys.
+    Restart(Vec<String>),
+    /// A reload applies the file.
+    Reload,
+}
+
+/// What waits to be applied; `None` where the daemon has all that the file says.
+pub fn pending(status: &Status, env: &Environment) -> Option<Pending> {
+    let daemon = &status.daemon;
+    if daemon.config_file.is_some() && daemon.config_digest.is_none() {
+        // An old one does not tell what it has read.
+        return None;
+    }
+    let usual = env.config_file();
+    // Only the file at the usual place may be missing.
+    let named = daemon.config_file.as_deref();
+    let named = named.filter(|file| Some(*file) != usual.as_deref());
+    let Ok(loaded) = config::load(named, env) else {
+        return Some(Pending::Broken);
+    };
+    let waits = || {
+        let keys = daemon.needs_restart.clone();
+        (!keys.is_empty()).then_some(Pending::Restart(keys))
+    };
+    let is_in_force = match &daemon.config_file {
+        Some(_) => daemon.config_digest == loaded.digest,
+        None => loaded.file.is_none(),
+    };
+    if is_in_force {
+        return waits();
+    }
+    if listens_otherwise(&with_flags(loaded.config, &daemon.command_line), status) {
+        return Some(Pending::Restart(vec!["listen".to_owned()]));
+    }
+    waits().or(Some(Pending::Reload))
+}
+
+/// The configuration with the flags of the running daemon, as far as they fit it.
+pub fn with_flags(config: Config, line: &CommandLine) -> Config {
+    let format = |name: &String| {
+        let mut names = LogFormat::NAMES.iter();
+        let found = names.find(|(known, _)| known == name);
+        found.map(|(_, format)| *format)
+    };
+    let overrides = Overrides {
+        provider: line.provider.clone(),
+        host: line.host.clone(),
+        port: line.port,
+        log_level: line.log_level.clone(),
+        log_format: line.log_format.as_ref().and_then(format),
+    };
+    config.clone().with_overrides(&overrides).unwrap_or(config)
+}
+
+/// Whether the configuration has other listeners than the daemon, which takes new ones only at its
+/// start.
+pub fn listens_otherwise(config: &Config, status: &Status) -> bool {
+    let is_served = |listener: &Listener| {
+        let provider = listener.provider.as_ref().map(ToString::to_string);
+        status.listeners.iter().any(|served| {
+            served.needs_key == listener.needs_key()
+                && provider
+                    .as_ref()
+                    .is_none_or(|name| *name == served.provider)
+                && is_at(&listener.address, served)
+        })
+    };
+    config.listeners.len() != status.listeners.len() || !config.listeners.iter().all(is_served)
+}
+
+/// Whether a listener of the configuration is this one of the daemon's; any port will do where the
+/// system chose it.
+pub(super) fn is_at(address: &ListenAddress, served: &ListenerStatus) -> bool {
+    match address {
+        ListenAddress::Ip(address) if address.port() == 0 => {
+            let served: Option<SocketAddr> = served.address.parse().ok();
+            served.is_some_and(|served| served.ip() == address.ip())
+        }
+        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => {
+            address.to_string() == served.address
+        }
+    }
+}
+
+/// Whether both paths lead to one file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let resolve = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    resolve(one) == resolve(other)
+}
