@@ -166,6 +166,15 @@ async fn another_provider_has_its_path_and_its_models() {
     let expected = format!("{}/other/v1", daemon.origin());
     assert_eq!(told["base_url"], expected.as_str());
     assert_usable(&[told], None);
+    // The list of providers says the same of it, and that its key is no login.
+    let output = world.ctl(&["proxy", "providers", "--json"]);
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let other = &list["providers"][1];
+    assert_eq!(other["app_url"], expected.as_str(), "{list:#}");
+    assert_eq!(other["api_key"], true);
+    assert_eq!(list["providers"][0]["app_url"], daemon.base.as_str());
+    let said = String::from_utf8(world.ctl(&["proxy", "providers"]).stdout).unwrap();
+    assert!(said.contains("API key       set"), "{said}");
     let output = connect(&world, &["karakeep", "--provider", "nobody", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let error: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -244,12 +253,70 @@ fn a_key_that_is_there_is_kept_and_none_is_made_where_none_is_wanted() {
     assert!(text(&first).contains(&format!("OPENAI_API_KEY: \"{key}\"")));
     let second = run(&[]);
     assert_eq!(second["key"], Value::Null);
-    assert!(notes(&second).contains("hermesctl clients rotate karakeep"));
+    assert!(notes(&second).contains("`--new-key`"), "{second:#}");
     assert!(text(&second).contains("OPENAI_API_KEY: \"YOUR-CLIENT-KEY\""));
     assert!(!second.to_string().contains(key));
-    let named = run(&["--name", "bookmarks"]);
+    let another = run(&["--new-key"]);
+    let new = another["key"].as_str().unwrap();
+    assert_ne!(new, key);
+    assert!(text(&another).contains(new));
+    assert!(notes(&another).contains("the old one no longer works"));
+    let named = run(&["--name", "bookmarks", "--new-key"]);
     assert_eq!(named["key_name"], "bookmarks");
     assert_ne!(named["key"], Value::Null);
+}
+
+/// A key is shown once: what it is comes before the files, so that it is read.
+#[test]
+fn a_key_that_is_made_is_told_before_it_is_shown() {
+    let home = scratch();
+    let run = || ctl(home.path(), &["connect", "karakeep", "--from", "docker"]);
+    let said = String::from_utf8(run().stderr).unwrap();
+    let first = said.lines().next().unwrap();
+    assert!(
+        first.starts_with("A client key was made for karakeep"),
+        "{said}"
+    );
+    assert!(said.contains("only this once"), "{said}");
+    let said = String::from_utf8(run().stderr).unwrap();
+    let first = said.lines().next().unwrap();
+    assert!(first.starts_with("karakeep has a key already"), "{said}");
+    assert!(first.contains("`--new-key`"), "{said}");
+}
+
+/// What is printed for a place works there, as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compose_file_is_for_a_network_that_a_compose_file_makes() {
+    let world = World::new(Options::default()).await;
+    let _daemon = world.daemon();
+    for app in apps(&world) {
+        let args = [app.as_str(), "--from", "podman", "--no-key"];
+        let podman = told(&world, &args);
+        let is_compose = podman["files"]
+            .to_string()
+            .contains("compose.override.yaml");
+        assert_eq!(
+            podman["base_url"] == "http://hermes-proxyd:8645/v1",
+            is_compose,
+            "{podman:#}"
+        );
+        assert!(!podman.to_string().contains("can't use this"), "{podman:#}");
+        let bare = told(&world, &[&app, "--from", "bare"]);
+        for file in bare["files"].as_array().unwrap() {
+            let about = file["about"].as_str().unwrap();
+            assert!(!about.contains("compose"), "{bare:#}");
+        }
+    }
+    for (place, address) in [
+        ("docker", "http://127.0.0.1:8645"),
+        ("podman", "http://localhost:8645/v1"),
+        ("docker-desktop", "http://[::1]:8645"),
+    ] {
+        let output = connect(&world, &["karakeep", "--from", place, "--address", address]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("the container itself"), "{said}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod human;
 mod known;
 mod logs;
 mod man;
+mod models;
 mod output;
 mod probe;
 mod programs;

@@ -20,8 +20,6 @@ use reading::Reading;
 
 /// What is asked for.
 const WORDS: &str = "Say hello in one short sentence.";
-/// Enough for a short sentence, and next to nothing of a quota.
-const MAX_TOKENS: u32 = 32;
 
 /// What to send.
 #[derive(Debug, Default)]
@@ -172,10 +170,11 @@ impl<'a> Way<'a> {
         asked: Asked,
         news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
     ) -> Result<Report, Failure> {
+        // No limit of tokens: some models take only `max_tokens`, others only
+        // `max_completion_tokens`, and a short sentence costs next to nothing.
         let body = json!({
             "model": asked.model,
             "messages": [{"role": "user", "content": asked.question}],
-            "max_tokens": MAX_TOKENS,
             "stream": asked.stream,
         });
         let started = Instant::now();

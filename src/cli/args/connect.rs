@@ -40,6 +40,10 @@ pub(in crate::cli) struct Connect {
     #[arg(long)]
     pub(in crate::cli) no_key: bool,
 
+    /// Make a new key where the app has one already, which no longer works then
+    #[arg(long, conflicts_with = "no_key")]
+    pub(in crate::cli) new_key: bool,
+
     /// Reach hermes-proxyd at this URL, such as that of a reverse proxy
     #[arg(long, value_name = "URL", conflicts_with = "socket")]
     pub(in crate::cli) address: Option<String>,

@@ -63,7 +63,7 @@ pub(super) const APPS: &[App] = &[
         what: "tags and summarises bookmarks",
         snippets: &[env(
             ".env",
-            "beside Karakeep's compose file",
+            "the environment of Karakeep's server",
             include_str!("snippets/karakeep.env"),
         )],
         container: Some(service("web")),
@@ -71,6 +71,8 @@ pub(super) const APPS: &[App] = &[
             "Tags then come with the next bookmark. For those that failed: Admin Settings, Background \
              Jobs, \"Regenerate AI tags for failed bookmarks\".",
             "If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
+            "EMBEDDING_DIMENSIONS must be the length of your embedding model's vectors, else \
+             Karakeep can't index them.",
         ],
     },
     App {

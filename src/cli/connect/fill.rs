@@ -13,6 +13,23 @@ pub(super) const COMPOSE: &str = "compose.override.yaml";
 const MODEL: &str = "YOUR-MODEL";
 /// What stands where a model for embeddings belongs that is not known.
 const EMBEDDING_MODEL: &str = "YOUR-EMBEDDING-MODEL";
+/// The same for the length of its vectors.
+const DIMENSIONS: &str = "YOUR-DIMENSIONS";
+/// The length of the vectors of usual models, unless they are asked for another one.
+const KNOWN_DIMENSIONS: [(&str, &str); 12] = [
+    ("text-embedding-3-small", "1536"),
+    ("text-embedding-3-large", "3072"),
+    ("text-embedding-ada-002", "1536"),
+    ("gemini-embedding-001", "3072"),
+    ("mistral-embed", "1024"),
+    ("nomic-embed-text", "768"),
+    ("nomic-embed-text-v1.5", "768"),
+    ("mxbai-embed-large", "1024"),
+    ("bge-m3", "1024"),
+    ("qwen3-embedding-0.6b", "1024"),
+    ("qwen3-embedding-4b", "2560"),
+    ("qwen3-embedding-8b", "4096"),
+];
 
 /// The service of an app that has no compose file of its own.
 const ANY_SERVICE: Container = Container {
@@ -32,6 +49,19 @@ pub(super) struct Values<'a> {
     pub(super) model: Option<&'a str>,
     /// The model for embeddings; `None` where it is not known.
     pub(super) embedding_model: Option<&'a str>,
+}
+
+impl Values<'_> {
+    /// How long the vectors of the model for embeddings are, where that is known.
+    fn dimensions(&self) -> Option<&'static str> {
+        let name = self.embedding_model?.to_ascii_lowercase();
+        let name = name.rsplit('/').next().unwrap_or_default();
+        let name = name.trim_end_matches(":latest");
+        let mut known = KNOWN_DIMENSIONS.iter();
+        known
+            .find(|(model, _)| *model == name)
+            .map(|(_, length)| *length)
+    }
 }
 
 /// A file of an app's, filled in.
@@ -80,6 +110,10 @@ pub(super) fn fill(text: &str, values: Values<'_>) -> String {
         .replace("{{key}}", values.key)
         .replace("{{model}}", values.model.unwrap_or(MODEL))
         .replace("{{embedding_model}}", embedding)
+        .replace(
+            "{{embedding_dimensions}}",
+            values.dimensions().unwrap_or(DIMENSIONS),
+        )
 }
 
 fn whole(snippet: &Snippet, values: Values<'_>) -> File {
@@ -94,17 +128,18 @@ fn whole(snippet: &Snippet, values: Values<'_>) -> File {
     }
 }
 
-/// A line that begins with a question mark is about embeddings: a comment while no model for them is
+/// A line that begins with a question mark is about embeddings: a comment while what it needs is not
 /// known.
 fn optional(line: &str, values: Values<'_>) -> String {
     let Some(rest) = line.strip_prefix('?') else {
         return line.to_owned();
     };
-    let sign = if values.embedding_model.is_some() {
-        ""
+    let is_known = if rest.contains("{{embedding_dimensions}}") {
+        values.dimensions().is_some()
     } else {
-        "#"
+        values.embedding_model.is_some()
     };
+    let sign = if is_known { "" } else { "#" };
     format!("{sign}{rest}")
 }
 
@@ -165,7 +200,7 @@ fn override_file(app: &App, text: String) -> File {
 #[cfg(test)]
 mod tests {
     use super::super::apps::{self, APPS};
-    use super::super::way::{Door, find};
+    use super::super::way::{Door, Network, find};
     use super::*;
     use crate::cli::args::Place;
     use crate::config::ListenAddress;
@@ -178,6 +213,11 @@ mod tests {
     };
 
     fn way(place: Place, socket: bool) -> Way {
+        let network = if socket {
+            Network::Socket
+        } else {
+            Network::Chosen
+        };
         let address = ListenAddress::Interface {
             name: "docker0".to_owned(),
             port: 8645,
@@ -187,7 +227,7 @@ mod tests {
             provider: "nous".to_owned(),
             needs_key: true,
         };
-        find(place, socket, &[door], false)
+        find(place, network, &[door], false)
     }
 
     fn all(in_container: bool, place: Place, socket: bool) -> Vec<(&'static App, File)> {
@@ -262,7 +302,9 @@ mod tests {
              INFERENCE_TEXT_MODEL: \"a-model\"\n      INFERENCE_IMAGE_MODEL: \"a-model\"\n      \
              # Karakeep gives a job up after 30 seconds, which is short for a model that \
              thinks.\n      INFERENCE_JOB_TIMEOUT_SEC: \"120\"\n      #EMBEDDING_TEXT_MODEL: \
-             \"YOUR-EMBEDDING-MODEL\"\n    extra_hosts:\n      - \
+             \"YOUR-EMBEDDING-MODEL\"\n      # Karakeep 0.33 and newer: the length of that model's \
+             vectors; 1536 if this is left out.\n      #EMBEDDING_DIMENSIONS: \
+             \"YOUR-DIMENSIONS\"\n    extra_hosts:\n      - \
              \"host.docker.internal:host-gateway\"\n"
         );
     }
@@ -308,6 +350,41 @@ mod tests {
         };
         let with = &files(app, &way, false, values)[0].text;
         assert!(with.contains("\nRAG_EMBEDDING_MODEL=embed-4\n"), "{with}");
+    }
+
+    #[test]
+    fn the_length_of_vectors_is_filled_in_where_it_is_known() {
+        let app = apps::by_name("karakeep").unwrap();
+        let text = |model| {
+            let values = Values {
+                embedding_model: Some(model),
+                ..VALUES
+            };
+            let files = files(app, &way(Place::Bare, false), false, values);
+            files.into_iter().next().unwrap().text
+        };
+        let known = text("openai/text-embedding-3-large");
+        assert!(known.contains("\nEMBEDDING_DIMENSIONS=3072\n"), "{known}");
+        let unknown = text("my-embedder");
+        assert!(
+            unknown.contains("\nEMBEDDING_TEXT_MODEL=my-embedder\n"),
+            "{unknown}"
+        );
+        assert!(
+            unknown.contains("\n#EMBEDDING_DIMENSIONS=YOUR-DIMENSIONS\n"),
+            "{unknown}"
+        );
+    }
+
+    /// In a container, 127.0.0.1 is the container itself.
+    #[test]
+    fn no_file_for_an_app_without_a_container_belongs_into_one() {
+        for (app, file) in all(false, Place::Bare, false) {
+            let words = format!("{} {}", file.name, file.about).to_lowercase();
+            for word in ["compose", "container", "docker"] {
+                assert!(!words.contains(word), "{}: {words}", app.name);
+            }
+        }
     }
 
     #[test]

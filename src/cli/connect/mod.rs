@@ -19,11 +19,12 @@ use url::Url;
 use super::args::{Connect, Place};
 
 use super::connection::Connection;
+use super::models::Model;
 use super::output::{Exit, Failure, Output};
 use super::{render, screen};
 use crate::config;
 use crate::control::client::ClientError;
-use crate::control::protocol::{ClientAdd, ErrorCode, Key};
+use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
 use crate::doctor;
 use crate::paths::Environment;
 use apps::{APPS, App};
@@ -32,7 +33,7 @@ use fill::Values;
 use models::Models;
 use place::Choice;
 use surroundings::Surroundings;
-use way::{Door, Way};
+use way::{Door, Network, Way};
 
 /// The JSON form of `connect APP`.
 #[derive(Serialize)]
@@ -57,9 +58,10 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) embedding_model: Option<String>,
     /// The files, in the order in which they are needed.
     pub(in crate::cli) files: Vec<File>,
-    /// What it is for, where nobody said it; stands before the files, or first in the notes.
+    /// What has to be known first: what it is for, where nobody said it, and what became of the key.
+    /// Stands before the files, or first in the notes.
     #[serde(skip)]
-    pub(in crate::cli) lead: Option<String>,
+    pub(in crate::cli) lead: Vec<String>,
     /// What is to be done, and what goes wrong easily.
     pub(in crate::cli) notes: Vec<String>,
 }
@@ -105,8 +107,8 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
     let surroundings = Surroundings::look(flags.config.as_deref()).await?;
     let choice = choose(app, &flags, &surroundings.environment).await;
     check(&flags, &choice, &surroundings)?;
-    let mut plan = Plan::new(&choice, &surroundings);
-    let base_url = base_url(&flags, &mut plan, &surroundings.doors)?;
+    let mut plan = Plan::new(app, &choice, &surroundings);
+    let base_url = base_url(&flags, choice.place, &mut plan, &surroundings.doors)?;
     let key = if plan.way.needs_key {
         Some(key(app, &flags).await?)
     } else {
@@ -132,9 +134,14 @@ async fn choose(app: &App, flags: &Connect, environment: &Environment) -> Choice
 }
 
 impl Plan {
-    fn new(choice: &Choice, surroundings: &Surroundings) -> Self {
+    fn new(app: &App, choice: &Choice, surroundings: &Surroundings) -> Self {
         let is_bare = surroundings.is_bare;
-        let find = |doors: &[Door]| way::find(choice.place, choice.socket, doors, is_bare);
+        let network = match app.container {
+            _ if choice.socket => Network::Socket,
+            Some(_) => Network::Compose,
+            None => Network::Chosen,
+        };
+        let find = |doors: &[Door]| way::find(choice.place, network, doors, is_bare);
         let now = find(&surroundings.doors);
         // Lines that are there already would be there twice.
         let later = (now.missing.is_some() && !surroundings.planned.is_empty())
@@ -201,7 +208,12 @@ fn provider_path(flags: &Connect, default: &str) -> String {
     }
 }
 
-fn base_url(flags: &Connect, plan: &mut Plan, doors: &[Door]) -> Result<String, Failure> {
+fn base_url(
+    flags: &Connect,
+    place: Place,
+    plan: &mut Plan,
+    doors: &[Door],
+) -> Result<String, Failure> {
     let way = &mut plan.way;
     let Some(address) = &flags.address else {
         let path = provider_path(flags, &way.provider);
@@ -218,6 +230,15 @@ fn base_url(flags: &Connect, plan: &mut Plan, doors: &[Door]) -> Result<String, 
     if !scheme || url.query().is_some() || url.fragment().is_some() || !fill::is_plain(&text) {
         return Err(wrong());
     }
+    if place != Place::Bare && is_loopback(&url) {
+        let what = format!(
+            "A container does not reach this machine at {address}: there, that is \
+                            the container itself."
+        );
+        return Err(Failure::new(what).with_hint(
+            "Leave out `--address`, or use `--from bare` for a container with `--network host`.",
+        ));
+    }
     if !text.ends_with("/v1") {
         text += &provider_path(flags, &way.provider);
     }
@@ -233,15 +254,24 @@ fn base_url(flags: &Connect, plan: &mut Plan, doors: &[Door]) -> Result<String, 
     Ok(text)
 }
 
+/// The address in a URL, as far as it is known without asking.
+fn ip_of(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        url::Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+        url::Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
+        url::Host::Domain("localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        url::Host::Domain(_) => None,
+    }
+}
+
+/// Whether a URL leads to whatever asks for it.
+fn is_loopback(url: &Url) -> bool {
+    ip_of(url).is_some_and(|ip| ip.to_canonical().is_loopback())
+}
+
 /// Whether a URL is a door of this machine that asks for no key.
 fn is_open(url: &Url, doors: &[Door]) -> bool {
-    let ip = match url.host() {
-        Some(url::Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
-        Some(url::Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
-        Some(url::Host::Domain("localhost")) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        Some(url::Host::Domain(_)) | None => None,
-    };
-    let (Some(ip), Some(port)) = (ip, url.port_or_known_default()) else {
+    let (Some(ip), Some(port)) = (ip_of(url), url.port_or_known_default()) else {
         return false;
     };
     let address = SocketAddr::new(ip, port);
@@ -268,24 +298,39 @@ async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
         name: name.clone(),
         ..ClientAdd::default()
     };
-    let made = match connection.client.client_add(add).await {
-        Ok(new) => Some(new.key.expose().to_owned()),
-        Err(ClientError::Daemon(error)) if error.code == ErrorCode::ClientExists => None,
+    let choice = ClientChoice { name: name.clone() };
+    let client = &mut connection.client;
+    let (new, note) = match client.client_add(add).await {
+        Err(ClientError::Daemon(error)) if error.code == ErrorCode::ClientExists => {
+            if flags.new_key {
+                let note = format!(
+                    "{name} has a new key, which is in the files below; the old one no longer works. \
+                     The key is shown only this once: save it now."
+                );
+                (client.client_rotate(choice).await.map(Some), note)
+            } else {
+                let note = format!(
+                    "{name} has a key already, and a key is shown only once. Put it in place of \
+                     YOUR-CLIENT-KEY, or run the same command with `--new-key`: that makes another \
+                     key and ends the old one."
+                );
+                (Ok(None), note)
+            }
+        }
+        added => {
+            let note = format!(
+                "A client key was made for {name} and is in the files below. It is shown only this \
+                 once: save it now. `--new-key` makes another one later; `hermesctl clients revoke \
+                 {name}` takes it away."
+            );
+            (added.map(Some), note)
+        }
+    };
+    let made = match new {
+        Ok(new) => new.map(|new| new.key.expose().to_owned()),
         Err(error) => return Err(connection.explain(error).await),
     };
     connection.close().await;
-    let note = if made.is_some() {
-        format!(
-            "The key is that of {name}, made just now and shown only this once; `hermesctl clients \
-             revoke {name}` takes it away."
-        )
-    } else {
-        format!(
-            "{name} has a key already, which can't be shown again: put it in place of \
-             YOUR-CLIENT-KEY, or make another one, which ends the old one: hermesctl clients rotate \
-             {name}"
-        )
-    };
     Ok(AppKey { name, made, note })
 }
 
@@ -297,8 +342,10 @@ async fn put_together(
 ) -> Connected {
     let way = plan.way;
     let made = key.as_ref().and_then(|key| key.made.clone());
-    let mut notes: Vec<String> = key.iter().map(|key| key.note.clone()).collect();
-    notes.extend(way.notes.iter().cloned());
+    // Whoever reads the files has to know it before.
+    let mut lead: Vec<String> = choice.lead.into_iter().collect();
+    lead.extend(key.iter().map(|key| key.note.clone()));
+    let mut notes: Vec<String> = way.notes.clone();
     let models = choose_models(flags, surroundings, made.as_deref()).await;
     notes.extend(models.notes);
     let shown = match (&key, &made) {
@@ -332,7 +379,7 @@ async fn put_together(
         key: made,
         key_name: key.map(|key| key.name),
         files,
-        lead: choice.lead,
+        lead,
         notes,
         base_url,
         model: models.model,
@@ -420,7 +467,7 @@ async fn listed(
     flags: &Connect,
     surroundings: &Surroundings,
     key: Option<&str>,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<Model>, String> {
     if !surroundings.is_running() {
         return Err("hermes-proxyd is not running".to_owned());
     }
@@ -438,13 +485,12 @@ async fn listed(
 
 /// Shows the files on standard output and what is to be said of them on standard error.
 fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> {
-    if let Some(lead) = connected.lead.take() {
-        if output.is_json() {
-            connected.notes.insert(0, lead);
-        } else {
-            let lead = render::connect::lead(&lead, screen::error_style());
-            io::stderr().lock().write_all(lead.as_bytes())?;
-        }
+    let lead = std::mem::take(&mut connected.lead);
+    if output.is_json() {
+        connected.notes.splice(0..0, lead);
+    } else {
+        let lead = render::connect::lead(&lead, screen::error_style());
+        io::stderr().lock().write_all(lead.as_bytes())?;
     }
     let shown = output.answer(&connected, render::connect::files);
     shown.map_err(|error| {

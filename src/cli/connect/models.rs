@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::super::args::meant;
+use super::super::models::{self, Model};
 use super::super::wire::{Door, WireError};
 use super::fill::is_plain;
 use crate::control::protocol::Key;
@@ -28,26 +29,33 @@ pub(super) struct Models {
 }
 
 impl Models {
-    /// Takes the first of the provider's where the user named none, and tells of those that the
-    /// provider does not list.
-    pub(super) fn choose(&mut self, listed: &[String]) {
+    /// Takes the first of the provider's that chats, and the first for embeddings, where the user
+    /// named none, and tells of those that the provider does not list.
+    pub(super) fn choose(&mut self, listed: &[Model]) {
         for named in [&self.model, &self.embedding].into_iter().flatten() {
-            if !listed.is_empty() && !listed.contains(named) {
+            if !listed.is_empty() && !listed.iter().any(|model| model.id == *named) {
                 self.notes.push(unlisted(named, listed));
             }
         }
-        let plain = listed.iter().filter(|name| is_plain(name));
-        let (embedding, other): (Vec<_>, Vec<_>) =
-            plain.partition(|name| name.to_ascii_lowercase().contains("embed"));
-        let first = |names: Vec<&String>| names.first().copied().cloned();
-        self.model = self.model.take().or_else(|| first(other));
-        self.embedding = self.embedding.take().or_else(|| first(embedding));
+        let first = |is_wanted: &dyn Fn(&Model) -> bool| {
+            let mut plain = listed.iter().filter(|model| is_plain(&model.id));
+            let found = plain.find(|model| is_wanted(model));
+            found.map(|model| model.id.clone())
+        };
+        self.model = self.model.take().or_else(|| first(&Model::chats));
+        self.embedding = self.embedding.take().or_else(|| first(&Model::embeds));
+        if self.model.is_none() {
+            let note = "The provider lists no model that chats: put a name in place of YOUR-MODEL, \
+                        or give it with --model.";
+            self.notes.push(note.to_owned());
+        }
     }
 }
 
-fn unlisted(named: &str, listed: &[String]) -> String {
+fn unlisted(named: &str, listed: &[Model]) -> String {
     const SHOWN: usize = 5;
-    let plain = || listed.iter().filter(|name| is_plain(name)).cloned();
+    let names = || listed.iter().map(|model| model.id.clone());
+    let plain = || names().filter(|name| is_plain(name));
     let near = meant::nearest(&named.to_lowercase(), plain());
     let like = near.map(|near| format!("Did you mean {near}?"));
     let like = like.unwrap_or_else(|| {
@@ -56,16 +64,6 @@ fn unlisted(named: &str, listed: &[String]) -> String {
         format!("It lists {}{more}.", some.join(", "))
     });
     format!("The provider does not list the model {named}. {like}")
-}
-
-#[derive(Deserialize)]
-struct List {
-    data: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    id: String,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +81,7 @@ pub(super) async fn list(
     daemon: SocketAddr,
     path: &str,
     key: Option<&Key>,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<Model>, String> {
     let (status, body) = match timeout(PATIENCE, get(daemon, path, key)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(error.to_string()),
@@ -93,9 +91,7 @@ pub(super) async fn list(
         let refusal: Result<Refusal, _> = serde_json::from_slice(&body);
         return Err(refusal.map_or_else(|_| status.to_string(), |it| it.error.message));
     }
-    let list: List = serde_json::from_slice(&body)
-        .map_err(|_| "the provider's list of models is none".to_owned())?;
-    Ok(list.data.into_iter().map(|model| model.id).collect())
+    models::read(&body).ok_or_else(|| "the provider's answer is no list of models".to_owned())
 }
 
 async fn get(
@@ -109,18 +105,46 @@ async fn get(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn listed(names: &[&str]) -> Vec<Model> {
+        let data: Vec<_> = names.iter().map(|id| json!({"id": id})).collect();
+        models::read(json!({"data": data}).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_model_that_does_not_chat_is_filled_in_nowhere() {
+        let mut found = Models::default();
+        found.choose(&listed(&[
+            "whisper-1",
+            "text-embedding-3-small",
+            "gpt-5",
+            "tts-1",
+        ]));
+        assert_eq!(found.model.as_deref(), Some("gpt-5"));
+        assert_eq!(found.embedding.as_deref(), Some("text-embedding-3-small"));
+        assert!(found.notes.is_empty(), "{found:?}");
+        let mut none = Models::default();
+        none.choose(&listed(&["whisper-1", "dall-e-3"]));
+        assert_eq!(none.model, None);
+        assert!(
+            none.notes.concat().contains("lists no model that chats"),
+            "{none:?}"
+        );
+    }
 
     #[test]
     fn a_model_that_is_not_listed_is_told_and_kept() {
-        let listed = ["Hermes-4-405B", "Hermes-4-70B", "embed-1"].map(str::to_owned);
+        let listed = listed(&["whisper-1", "Hermes-4-405B", "Hermes-4-70B", "embed-1"]);
         for (named, told) in [
             ("Hermes-4-70B", None),
             ("hermes-4-70b", Some("Did you mean Hermes-4-70B?")),
             ("Hermes-4-70", Some("Did you mean Hermes-4-70B?")),
             (
                 "gpt",
-                Some("It lists Hermes-4-405B, Hermes-4-70B, embed-1."),
+                Some("It lists whisper-1, Hermes-4-405B, Hermes-4-70B, embed-1."),
             ),
         ] {
             let mut models = Models {

@@ -121,15 +121,26 @@ impl Door {
     }
 }
 
-/// How an app gets from `place` to one of these doors, over a Unix socket if that is wanted.
+/// What a container's network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    /// As the user says when the container is started.
+    Chosen,
+    /// One that a compose file makes, with addresses that are not known before.
+    Compose,
+    /// None to this machine: a sidecar carries connections to a Unix socket.
+    Socket,
+}
+
+/// How an app gets from `place` to one of these doors.
 ///
 /// `is_bare` tells that the configuration has no `[[listen]]`.
-pub(super) fn find(place: Place, socket: bool, doors: &[Door], is_bare: bool) -> Way {
+pub(super) fn find(place: Place, network: Network, doors: &[Door], is_bare: bool) -> Way {
     let mut way = match place {
-        _ if socket => by_socket(doors),
+        _ if network == Network::Socket => by_socket(doors),
         Place::Bare => bare(doors),
         Place::Docker => docker(doors),
-        Place::Podman => podman(doors),
+        Place::Podman => podman(doors, network),
         Place::DockerDesktop => docker_desktop(doors),
     };
     if is_bare {
@@ -192,19 +203,20 @@ fn docker(doors: &[Door]) -> Way {
     )
 }
 
-fn podman(doors: &[Door]) -> Way {
+fn podman(doors: &[Door], network: Network) -> Way {
     let bridge = easiest(doors, |door| door.bridge_port("podman0", PODMAN_BRIDGE));
     if let Some((door, port)) = bridge.or_else(|| easiest(doors, Door::wildcard_port)) {
         return Way::to(PODMAN, port, &door.provider, true);
     }
-    let Some((door, port)) = easiest(doors, Door::loopback_port) else {
+    // No network of a compose file leads to this machine's loopback.
+    let loopback = easiest(doors, Door::loopback_port).filter(|_| network != Network::Compose);
+    let Some((door, port)) = loopback else {
         return by_socket(doors);
     };
     Way::to(PASTA, port, &door.provider, true)
         .noting(format!(
             "Rootless Podman (5.3 or newer): run the container with \
-             `--network pasta:--map-host-loopback,{PASTA}`. Containers in a network of their own, as \
-             of a compose file, can't use this: run the same command with --socket."
+             `--network pasta:--map-host-loopback,{PASTA}`."
         ))
         .noting(format!(
             "Podman as root: add a [[listen]] with address = \"podman0:{port}\", restart \
@@ -319,9 +331,17 @@ mod tests {
         }
     }
 
+    fn network(socket: bool) -> Network {
+        if socket {
+            Network::Socket
+        } else {
+            Network::Chosen
+        }
+    }
+
     /// Host and port, whether with a key, and what the configuration lacks.
     fn told(place: Place, socket: bool, doors: &[Door]) -> (String, bool, Option<String>) {
-        let way = find(place, socket, doors, false);
+        let way = find(place, network(socket), doors, false);
         (
             format!("{}:{}", way.host, way.port),
             way.needs_key,
@@ -366,7 +386,7 @@ mod tests {
             ("unix:/run/x/proxy.sock", "hermes-proxyd:8645"),
         ] {
             let doors = [loopback.clone(), door(more, true)];
-            let way = find(Place::Docker, false, &doors, false);
+            let way = find(Place::Docker, Network::Chosen, &doors, false);
             assert_eq!(reached(Place::Docker, &doors), (address.to_owned(), true));
             assert_eq!(way.extra_hosts, address.contains("docker"), "{more}");
             assert_eq!(way.socket.is_some(), more.starts_with("unix"), "{more}");
@@ -382,7 +402,11 @@ mod tests {
             (Place::Docker, true, unix),
             (Place::Podman, true, unix),
         ] {
-            let missing = |is_bare| find(place, socket, &default, is_bare).missing.unwrap();
+            let missing = |is_bare| {
+                find(place, network(socket), &default, is_bare)
+                    .missing
+                    .unwrap()
+            };
             let named = missing(false);
             assert!(
                 named.starts_with(&format!("[[listen]]\n{line}\n")),
@@ -397,12 +421,17 @@ mod tests {
             assert!(both.ends_with(&named), "{both}");
         }
         let elsewhere = [door("127.0.0.1:9", true)];
-        let way = find(Place::Docker, false, &elsewhere, false);
+        let way = find(Place::Docker, Network::Chosen, &elsewhere, false);
         assert_eq!(
             way.missing.unwrap(),
             "[[listen]]\naddress = \"docker0:9\"\n"
         );
-        let way = find(Place::Bare, false, &[door("unix:/run/x", true)], true);
+        let way = find(
+            Place::Bare,
+            Network::Chosen,
+            &[door("unix:/run/x", true)],
+            true,
+        );
         assert_eq!(
             way.missing.unwrap(),
             "[[listen]]\naddress = \"127.0.0.1:8645\"\n"
@@ -412,10 +441,10 @@ mod tests {
     #[test]
     fn a_socket_that_is_wanted_wins_and_is_described_if_it_is_not_there() {
         let doors = [door("docker0:8645", true), door("unix:/a/b.sock", false)];
-        let way = find(Place::Docker, true, &doors, false);
+        let way = find(Place::Docker, Network::Socket, &doors, false);
         assert_eq!((&*way.host, way.needs_key), ("hermes-proxyd", true));
         assert_eq!(way.socket.unwrap(), Path::new("/a/b.sock"));
-        let way = find(Place::Podman, true, &doors[..1], false);
+        let way = find(Place::Podman, Network::Socket, &doors[..1], false);
         assert!(way.missing.unwrap().contains("auth = \"keys\""));
     }
 
@@ -425,7 +454,12 @@ mod tests {
         let doors = [loopback.clone(), door("podman0:8645", true)];
         let expected = ("host.containers.internal:8645".to_owned(), true);
         assert_eq!(reached(Place::Podman, &doors), expected);
-        let way = find(Place::Podman, false, &[loopback], false);
+        let way = find(Place::Podman, Network::Compose, &doors, false);
+        assert_eq!((&*way.host, way.port), ("host.containers.internal", 8645));
+        let doors = [loopback];
+        let way = find(Place::Podman, Network::Compose, &doors, false);
+        assert_eq!((&*way.host, way.socket.is_some()), ("hermes-proxyd", true));
+        let way = find(Place::Podman, Network::Chosen, &doors, false);
         assert_eq!((&*way.host, way.needs_key), ("169.254.1.3", true));
         assert!(
             way.notes

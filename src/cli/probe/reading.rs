@@ -3,26 +3,9 @@
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
+use super::super::models;
 use super::{Tokens, Trouble};
 
-/// Words in the names of models that don't chat.
-const NO_CHAT: &[&str] = &[
-    "embed",
-    "rerank",
-    "moderation",
-    "whisper",
-    "transcribe",
-    "tts",
-    "speech",
-    "audio",
-    "realtime",
-    "dall-e",
-    "image",
-    "video",
-    "diffusion",
-    "davinci-002",
-    "babbage",
-];
 /// Of an answer that is no JSON, so many characters are told.
 const EXCERPT: usize = 200;
 /// No event that we understand is longer, in bytes.
@@ -30,14 +13,8 @@ const LONGEST: usize = 1024 * 1024;
 
 /// The first model of a list that looks as if it chats.
 pub(super) fn first_chat_model(body: &[u8]) -> Option<String> {
-    let list: Value = serde_json::from_slice(body).ok()?;
-    let ids = list.get("data")?.as_array()?.iter();
-    let mut ids = ids.filter_map(|model| model.get("id")?.as_str());
-    let chats = |id: &&str| {
-        let id = id.to_lowercase();
-        !NO_CHAT.iter().any(|word| id.contains(word))
-    };
-    ids.find(chats).map(str::to_owned)
+    let mut models = models::read(body)?.into_iter();
+    models.find(models::Model::chats).map(|model| model.id)
 }
 
 /// What an error's body says.

@@ -48,9 +48,10 @@ fn comment(text: &str, style: Style) -> String {
     painted.collect()
 }
 
-/// What it is for, before all else.
-pub(in crate::cli) fn lead(lead: &str, style: Style) -> String {
-    style.prose(&inline(lead)) + "\n"
+/// What has to be known before all else, a paragraph each.
+pub(in crate::cli) fn lead(lead: &[String], style: Style) -> String {
+    let lead = lead.iter().map(|text| style.prose(&inline(text)) + "\n");
+    lead.collect()
 }
 
 /// What goes wrong easily, a paragraph each.

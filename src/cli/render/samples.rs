@@ -142,18 +142,16 @@ pub(in crate::cli) fn connected() -> Connected {
         about: about.to_owned(),
         text: text.to_owned(),
     };
-    let notes = [
-        "The key is that of karakeep, made just now and shown only this once; \
-         `hermesctl clients revoke karakeep` takes it away.",
-        "If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
-    ];
+    let lead = "A client key was made for karakeep and is in the files below. It is shown only this \
+                once: save it now.";
+    let notes = ["If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC."];
     Connected {
         app: "karakeep",
         title: "Karakeep",
         from: "docker",
         base_url: "http://host.docker.internal:8645/v1".to_owned(),
         ready: true,
-        lead: None,
+        lead: vec![lead.to_owned()],
         key: Some("a-key-for-karakeep".to_owned()),
         key_name: Some("karakeep".to_owned()),
         model: Some("Hermes-4-405B".to_owned()),

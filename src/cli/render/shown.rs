@@ -155,7 +155,9 @@ fn others() -> Vec<Shown> {
         bugreport::planned(report, style) + &bugreport::written(report, style)
     };
     let snippet = |connected: &Connected, style: Style| {
-        connect::files(connected, style) + &connect::notes(connected, style)
+        connect::lead(&connected.lead, style)
+            + &connect::files(connected, style)
+            + &connect::notes(connected, style)
     };
     let all_set = |set_up: &SetUp, style: Style| {
         let lines = set_up.steps.iter().map(|one| service::line(one, style));
