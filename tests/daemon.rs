@@ -17,6 +17,7 @@ use common::{Daemon, PATIENCE, World, chat, client, ctl, post, program, scratch}
 use mock_cloud::Options;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 fn text(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
@@ -388,4 +389,64 @@ fn limit_files(daemon: &Daemon, files: u64, maximum: Option<u64>) {
         maximum,
     };
     prlimit(pid, Resource::Nofile, limit).unwrap();
+}
+
+/// Waits for a status.
+async fn until(daemon: &Daemon, is_there: impl Fn(&Value) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_there(&daemon.status()) {
+        assert!(Instant::now() < deadline, "{:#}", daemon.status());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Nous is there by itself, and not there for those who use other providers only.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_uses_another_provider_only_hears_nothing_of_nous() {
+    let world = World::new(Options::default()).await;
+    let store = std::fs::read(world.store_file()).unwrap();
+    std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
+    world.write_config(
+        "default_provider = \"example\"\n[providers.example]\ntype = \"static\"\nbase_url = \
+         \"{base}\"\napi_key_env = \"EXAMPLE_KEY\"\n",
+    );
+    let mut command = world.command(&[]);
+    command.env("EXAMPLE_KEY", world.login.access_token.as_str());
+    let daemon = Daemon::start(command, world.home.path());
+    let names = |list: &Value| -> Vec<String> {
+        let providers = list["providers"].as_array().unwrap().iter();
+        providers
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let status = daemon.status();
+    assert_eq!(names(&status), ["example"]);
+    assert_eq!(status["verdict"]["code"], "all_well", "{status:#}");
+    let output = world.ctl(&["proxy", "providers", "--json"]);
+    assert_eq!(
+        names(&serde_json::from_slice(&output.stdout).unwrap()),
+        ["example"]
+    );
+    let page = client().get(daemon.origin()).send().await.unwrap();
+    let page = page.text().await.unwrap();
+    assert!(page.contains("example") && !page.contains("nous"), "{page}");
+    assert_eq!(ask(&daemon).await, 200);
+    for line in daemon.logged().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            line["level"] != "ERROR" && line["level"] != "WARN",
+            "{line}"
+        );
+    }
+
+    // With a login, whoever made it, it is there; and that one's end is told.
+    std::fs::create_dir_all(world.store_file().parent().unwrap()).unwrap();
+    std::fs::write(world.store_file(), store).unwrap();
+    until(&daemon, |status| {
+        status["providers"][1]["name"] == "nous" && status["providers"][1]["state"] == "ready"
+    })
+    .await;
+    let output = world.ctl(&["auth", "logout", "nous", "--yes"]);
+    assert!(output.status.success(), "{output:?}");
+    until(&daemon, |status| names(status) == ["example"]).await;
 }

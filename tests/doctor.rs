@@ -861,6 +861,228 @@ async fn a_daemon_that_hangs_is_told_with_what_ends_it() {
     }
 }
 
+/// Gives a user all that a world's home holds.
+fn give(home: &Path, user: u32) {
+    let mut folders = vec![home.to_owned()];
+    while let Some(folder) = folders.pop() {
+        chown(&folder, Some(user), Some(user)).unwrap();
+        for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                chown(entry.path(), Some(user), Some(user)).unwrap();
+            }
+        }
+    }
+}
+
+/// An ordinary user, as whom root runs the programs.
+fn as_somebody() -> Option<u32> {
+    const SOMEBODY: u32 = 65534;
+    rustix::process::geteuid().is_root().then_some(SOMEBODY)
+}
+
+/// Only root sees the open files of a hermes-proxyd, so an ordinary user looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_is_known_as_the_one_with_the_port_by_an_ordinary_user_too() {
+    let world = world().await;
+    let home = world.home.path();
+    let elsewhere = home.join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    world.write_config("[[listen]]\naddress = \"127.0.0.1:0\"\n");
+    let start = |runtime: &Path| {
+        let mut command = world.command(&[]);
+        command.env("XDG_RUNTIME_DIR", runtime);
+        if let Some(user) = as_somebody() {
+            give(home, user);
+            command.uid(user).gid(user);
+        }
+        Daemon::start(command, home)
+    };
+    let diagnose = || {
+        let mut outer = program("env", home);
+        if let Some(user) = as_somebody() {
+            give(home, user);
+            outer.uid(user).gid(user);
+        }
+        Diagnosis::of_wrapped(&world, outer)
+    };
+    let take = |address: &str| {
+        world.write_config(&format!("[[listen]]\naddress = \"{address}\"\n"));
+    };
+    // One that hermesctl does not find, and then one that hangs.
+    let lost = start(&elsewhere);
+    let address = lost.address().to_owned();
+    take(&address);
+    let diagnosis = diagnose();
+    let says = format!("hermes-proxyd (process {}) has it", lost.pid());
+    diagnosis.assert(("listeners", &address), "fail", &says, "--port");
+    drop(lost);
+
+    world.write_config("[[listen]]\naddress = \"127.0.0.1:0\"\n");
+    let hangs = start(&home.join("run"));
+    let address = hangs.address().to_owned();
+    hangs.signal(rustix::process::Signal::STOP);
+    take(&address);
+    let diagnosis = diagnose();
+    let kill = format!("kill -9 {}", hangs.pid());
+    let place = ("listeners", address.as_str());
+    diagnosis.assert(place, "fail", "does not answer", &kill);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_users_program_with_our_port_is_told_as_such() {
+    let Some(user) = as_somebody() else {
+        eprintln!("skipped: it takes root to become another user");
+        return;
+    };
+    let world = world().await;
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    world.write_config(&format!("[[listen]]\naddress = \"{address}\"\n"));
+    give(world.home.path(), user);
+    let mut outer = program("env", world.home.path());
+    outer.uid(user).gid(user);
+    let diagnosis = Diagnosis::of_wrapped(&world, outer);
+    let says = "A program of another user (id 0) has it";
+    diagnosis.assert(("listeners", &address), "fail", says, "sudo ss -ltnp");
+}
+
+/// Puts the file in place of the one that a running daemon has read.
+fn rewrite(world: &World, config: &str) -> Diagnosis {
+    world.write_config(config);
+    Diagnosis::of(world, &[])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stops_the_next_start_is_told_while_the_daemon_runs() {
+    const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+    let world = world().await;
+    let _daemon = world.daemon_with(LISTEN, &[]);
+    assert_eq!(Diagnosis::of(&world, &[]).code, 0);
+
+    let keys = ("listeners", "client keys");
+    let docker = format!("{LISTEN}[[listen]]\naddress = \"docker0:8645\"\n");
+    let diagnosis = rewrite(&world, &docker);
+    diagnosis.assert(keys, "fail", "the next start fails", "clients add my-app");
+    assert_eq!(diagnosis.code, 1);
+    assert!(world.ctl(&["clients", "add", "last"]).status.success());
+    Diagnosis::of(&world, &[]).assert(keys, "ok", "1 client keys", "");
+    assert!(world.ctl(&["clients", "revoke", "last"]).status.success());
+    Diagnosis::of(&world, &[]).assert(keys, "fail", "the next start fails", "clients add");
+
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let diagnosis = rewrite(
+        &world,
+        &format!("{LISTEN}[[listen]]\naddress = \"{taken}\"\n"),
+    );
+    diagnosis.assert(("listeners", &taken), "fail", "can't start", "[[listen]]");
+
+    let diagnosis = rewrite(&world, "[providers.nous]\nca_file = \"/nonexistent.pem\"\n");
+    let trust = ("network", "trust of nous");
+    diagnosis.assert(trust, "fail", "/nonexistent.pem", "correct it there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_daemon_knows_of_its_start_is_asked_of_it() {
+    let world = world().await;
+    let _daemon = world.daemon();
+    let keys = world
+        .home
+        .path()
+        .join(".local/state/hermes-proxyd/clients.json");
+    std::fs::create_dir_all(keys.parent().unwrap()).unwrap();
+    std::fs::write(&keys, "{").unwrap();
+    chmod(&keys, 0o600);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let start = ("configuration", "start");
+    diagnosis.assert(start, "fail", "clients.json", "hermesctl config check");
+    assert_eq!(diagnosis.code, 78);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_nothing_asks_for_is_not_looked_at_without_a_login() {
+    let world = world().await;
+    let config = "default_provider = \"example\"\n[providers.example]\ntype = \"static\"\nbase_url \
+                  = \"{base}\"\napi_key_env = \"EXAMPLE_KEY\"\n";
+    world.write_config(config);
+    let key = [("EXAMPLE_KEY", "a-key")];
+    let is_told = |diagnosis: &Diagnosis| diagnosis.report.to_string().contains("nous");
+    let with = Diagnosis::of(&world, &key);
+    with.assert(("login", "nous"), "ok", "There is a login", "");
+    std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
+    let without = Diagnosis::of(&world, &key);
+    assert!(!is_told(&without), "{:#}", without.report);
+    without.assert(("login", "example"), "ok", "A fixed API key", "");
+    let mut command = world.command(&[]);
+    command.envs(key);
+    let _daemon = Daemon::start(command, world.home.path());
+    let running = Diagnosis::of(&world, &key);
+    assert!(!is_told(&running), "{:#}", running.report);
+    assert_eq!(running.code, 0, "{:#}", running.report);
+}
+
+/// In force, changed, waiting for a restart, broken: status, doctor and `config check` agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_applied_stays_visible() {
+    const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+    let world = world().await;
+    let daemon = world.daemon_with(LISTEN, &[]);
+    // What the doctor tries on the guard is no news of the file.
+    let verdict = || {
+        let code = daemon.status()["verdict"]["code"].clone();
+        if code == "requests_refused" {
+            return Value::from("all_well");
+        }
+        code
+    };
+    let in_force = ("configuration", "in force");
+    assert_eq!(verdict(), "all_well");
+    assert_eq!(
+        Diagnosis::of(&world, &[]).find(in_force.0, in_force.1),
+        None
+    );
+
+    let changed = format!("{LISTEN}[limits]\nbody = \"1MiB\"\n");
+    let diagnosis = rewrite(&world, &changed);
+    diagnosis.assert(in_force, "warn", "was changed", "hermesctl proxy reload");
+    assert_eq!(verdict(), "config_changed");
+    assert!(world.ctl(&["proxy", "reload"]).status.success());
+    assert_eq!(verdict(), "all_well");
+
+    let restart = format!("kill {}", daemon.pid());
+    for config in [
+        format!("{changed}connections = 100\n"),
+        format!("{changed}[[listen]]\naddress = \"127.0.0.2:0\"\n"),
+    ] {
+        world.write_config(&config);
+        // Whether it was read again or not.
+        let is_listener = config.contains("127.0.0.2");
+        for _ in 0..2 {
+            if is_listener {
+                assert_eq!(verdict(), "restart_needed", "{config}");
+            }
+            assert!(world.ctl(&["proxy", "reload"]).status.success());
+            assert_eq!(verdict(), "restart_needed", "{config}");
+            let diagnosis = Diagnosis::of(&world, &[]);
+            diagnosis.assert(in_force, "warn", "needs a restart", &restart);
+            let check = world.ctl(&["config", "check"]);
+            let said = String::from_utf8(check.stderr).unwrap();
+            assert!(said.contains(&restart), "{said}");
+        }
+    }
+    world.write_config(&changed);
+    assert!(world.ctl(&["proxy", "reload"]).status.success());
+    assert_eq!(verdict(), "all_well");
+
+    world.write_config("[limits]\nbdoy = 1\n");
+    assert_eq!(verdict(), "config_broken");
+    let status = world.ctl(&["proxy", "status"]);
+    let said = String::from_utf8(status.stdout).unwrap();
+    assert!(said.contains("`hermesctl config check`"), "{said}");
+}
+
 /// `~/.hermes` and `~/.local/state` on disks of their own.
 const DISKS: &str = r#"
 set -eu

@@ -179,6 +179,8 @@ impl Keys {
     fn provider(&mut self, name: &ProviderName, old: &Provider, new: &Provider) {
         let Provider {
             kind,
+            // Follows from other keys.
+            implied: _,
             base_url,
             extra_paths,
             forward_headers,

@@ -90,7 +90,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     let timeouts = root.section("timeouts", timeouts);
     let log = root.section("log", log);
     let hooks = root.sections("hooks", |table| hook(table, env));
-    let (providers, names) = providers(root, env);
+    let (mut providers, names) = providers(root, env);
 
     let named = listeners.iter().flatten();
     for field in named
@@ -103,6 +103,17 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
         }
     }
     listen::check_duplicates(root.report(), listeners.iter().flatten());
+    let wanted = listeners
+        .iter()
+        .flatten()
+        .filter_map(|l| l.provider.as_ref());
+    let wanted = default_provider.is_none()
+        || wanted
+            .chain(&default_provider)
+            .any(|field| field.value == ProviderName::nous());
+    if let Some(nous) = providers.get_mut(&ProviderName::nous()) {
+        nous.implied &= !wanted;
+    }
 
     Config {
         default_provider: or(default_provider, default.default_provider),
@@ -267,7 +278,11 @@ fn providers(
         }
     });
     if names.insert(ProviderName::nous()) {
-        providers.insert(ProviderName::nous(), Provider::nous());
+        let nous = Provider {
+            implied: true,
+            ..Provider::nous()
+        };
+        providers.insert(ProviderName::nous(), nous);
     }
     (providers, names)
 }
@@ -307,6 +322,7 @@ fn provider(
         ca_file: ca_file.map(|field| field.value),
         token_timeout: or(token_timeout, default.token_timeout),
         refresh_lead: or(refresh_lead, default.refresh_lead),
+        implied: default.implied,
         kind: default.kind,
     })
 }

@@ -200,6 +200,9 @@ pub enum NoticeKind {
 pub struct Provider {
     /// Which protocol it speaks.
     pub kind: ProviderKind,
+    /// Whether nothing asks for it: it is not in the file, no listener names it, and it is not the
+    /// default provider. Then it is there once it has a login.
+    pub implied: bool,
     /// Where requests go instead of the provider's own base URL. The operator's word: not
     /// checked against the provider's hosts.
     pub base_url: Option<Url>,
@@ -419,6 +422,7 @@ impl Provider {
     pub fn of_kind(kind: ProviderKind) -> Self {
         Self {
             append_done: matches!(kind, ProviderKind::Nous { .. }),
+            implied: false,
             kind,
             base_url: None,
             extra_paths: Vec::new(),

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::error::did_you_mean;
-use super::{Config, DEFAULT_PORT, ListenAddress, LogFormat, ProviderName, values};
+use super::{Config, DEFAULT_PORT, ListenAddress, LogFormat, Provider, ProviderName, values};
 
 /// Settings of the command line, which win over the file's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +62,7 @@ impl Config {
     pub fn with_overrides(mut self, overrides: &Overrides) -> Result<Self, OverrideError> {
         if let Some(name) = &overrides.provider {
             self.default_provider = self.provider_named(name)?;
+            self.imply_nous();
         }
         self.move_first_listener(overrides)?;
         if let Some(level) = &overrides.log_level {
@@ -75,6 +76,19 @@ impl Config {
             self.log.format = format;
         }
         Ok(self)
+    }
+
+    /// Another default provider may leave Nous without anything that asks for it.
+    fn imply_nous(&mut self) {
+        let name = ProviderName::nous();
+        let is_default = self.default_provider == name;
+        let mut listeners = self.listeners.iter();
+        let is_named = listeners.any(|one| one.provider.as_ref() == Some(&name));
+        if let Some(nous) = self.providers.get_mut(&name) {
+            // What the file does not name has its defaults.
+            let is_plain = nous.implied || *nous == Provider::nous();
+            nous.implied = is_plain && !is_default && !is_named;
+        }
     }
 
     fn provider_named(&self, name: &str) -> Result<ProviderName, OverrideError> {
@@ -245,6 +259,27 @@ mod tests {
             "--provider: there is no provider \"nuos\"; there are: nous (did you mean `nous`?)"
         );
         assert!(provider("").is_err());
+    }
+
+    #[test]
+    fn another_default_provider_leaves_nous_to_its_login() {
+        let providers = |name: &str| {
+            let text = "[providers.x]\ntype = \"static\"\nbase_url = \"https://x.example\"\n\
+                        api_key_env = \"A\"\n";
+            let file = std::path::Path::new("config.toml");
+            let config = crate::config::parse(text, file, &crate::paths::Environment::default());
+            let overrides = Overrides {
+                provider: Some(name.to_owned()),
+                ..Overrides::default()
+            };
+            config
+                .unwrap()
+                .with_overrides(&overrides)
+                .unwrap()
+                .providers
+        };
+        assert!(providers("x")[&ProviderName::nous()].implied);
+        assert!(!providers("nous")[&ProviderName::nous()].implied);
     }
 
     #[test]

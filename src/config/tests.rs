@@ -216,6 +216,7 @@ fn every_setting_reaches_the_configuration() {
         methods: methods.to_vec(),
     };
     let work = Provider {
+        implied: false,
         kind: ProviderKind::Static {
             api_key: KeySource::File(home.join("key")),
         },
@@ -232,6 +233,31 @@ fn every_setting_reaches_the_configuration() {
         refresh_lead: Duration::from_secs(90),
     };
     assert_eq!(config.providers[&config.default_provider], work);
+}
+
+#[test]
+fn nous_is_there_where_something_asks_for_it() {
+    let other = "[providers.x]\ntype = \"static\"\nbase_url = \"https://x.example\"\n\
+                 api_key_env = \"A\"\n";
+    let nous = ProviderName::nous();
+    for (text, implied) in [
+        (String::new(), false),
+        (other.to_owned(), false),
+        (format!("default_provider = \"x\"\n{other}"), true),
+        (
+            format!("default_provider = \"x\"\n{other}[providers.nous]\n"),
+            false,
+        ),
+        (
+            format!("default_provider = \"x\"\n[[listen]]\nprovider = \"nous\"\n{other}"),
+            false,
+        ),
+    ] {
+        let config = good(&text);
+        assert_eq!(config.providers[&nous].implied, implied, "{text}");
+        let written = to_toml(&settings(&config), |_| None);
+        assert_eq!(good(&written), config, "{written}");
+    }
 }
 
 #[test]

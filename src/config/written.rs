@@ -68,7 +68,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         let table = Table::new(&mut settings, "[[hooks]]".into(), format!("hooks[{index}]"));
         write_hook(table, hook);
     }
-    for (name, provider) in providers {
+    for (name, provider) in providers.iter().filter(|(_, one)| !one.implied) {
         let table = Table::plain(&mut settings, &format!("providers.{name}"));
         write_provider(table, provider);
     }
@@ -194,6 +194,8 @@ fn write_hook(mut table: Table<'_>, hook: &Hook) {
 fn write_provider(mut table: Table<'_>, provider: &Provider) {
     let Provider {
         kind,
+        // Such a provider is not written at all.
+        implied: _,
         base_url,
         extra_paths,
         forward_headers,

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::Refreshed;
+use super::keeper::NO_LOGIN;
 use super::pulse::Pulse;
 use super::status::{StandingKind, Status};
 use super::store::{Place, Removed, StoreError};
@@ -180,6 +181,15 @@ impl Handle {
                 Some(lease)
             }
             Now::Lease(_) | Now::Refused(_) | Now::Wait => None,
+        }
+    }
+
+    /// Whether there has never been a login, as far as is known.
+    pub fn is_unused(&self) -> bool {
+        match &self.shared.snapshot.load().standing {
+            Standing::Starting => true,
+            Standing::LoginNeeded(reason) => **reason == *NO_LOGIN,
+            Standing::Credential(_) | Standing::Pending | Standing::Unreadable(_) => false,
         }
     }
 

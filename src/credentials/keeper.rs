@@ -48,7 +48,7 @@ const DISK: Duration = Duration::from_mins(1);
 /// The locks that one step takes, one after the other.
 const LOCKS: u32 = 3;
 /// Why there is no credential when nobody has logged in.
-pub(super) const NO_LOGIN: &str = "there is no login";
+pub const NO_LOGIN: &str = "there is no login";
 /// So many spent refresh tokens are remembered: weeks of them.
 const REMEMBERED: usize = 256;
 
@@ -115,6 +115,8 @@ pub struct Keeper {
     published: Option<Arc<Snapshot>>,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
+    /// Nothing asks for the provider: that it has no login is no trouble.
+    optional: bool,
     /// For the watchdog.
     heart: Heart,
     commands: mpsc::Receiver<Command>,
@@ -295,11 +297,18 @@ impl Keeper {
             told: Told::default(),
             published: None,
             mend_at: None,
+            optional: false,
             heart,
             commands,
             stamps: Vec::new(),
         };
         (keeper, handle)
+    }
+
+    /// That there is no login is said nowhere, unless there was one.
+    #[must_use]
+    pub fn optional(self, optional: bool) -> Self {
+        Self { optional, ..self }
     }
 
     /// Takes over what the provider's former keeper knows and the store does not.
@@ -826,6 +835,9 @@ impl Keeper {
             return self.publish(old);
         }
         let first = matches!(old, Standing::Starting) && reason == NO_LOGIN;
+        if first && self.optional {
+            return self.publish(Standing::LoginNeeded(reason.into()));
+        }
         if !self.told.end {
             if first {
                 let provider = self.adapter.name().as_str();

@@ -27,7 +27,7 @@ const UNREADABLE: &str = "store_unreadable";
 
 pub use self::commands::Refreshed;
 pub use self::handle::{Handle, Lease, Refusal};
-pub use self::keeper::{Estate, Initiative, Keeper, Settings};
+pub use self::keeper::{Estate, Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::notice::{Audience, Notice, NoticeKind};
 pub use self::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
 pub use self::store::{Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};

@@ -133,9 +133,8 @@ impl Answers {
     pub(super) fn picture(&self) -> Status {
         let now = self.clock.now();
         let view = self.view.load();
-        let mut providers: Vec<_> = view
-            .reports
-            .iter()
+        let reports = view.reports.iter().filter(|one| one.upstream.is_there());
+        let mut providers: Vec<_> = reports
             .map(|report| provider_status(report, &view, now))
             .collect();
         providers.sort_by_key(|provider| !provider.default);
@@ -149,8 +148,8 @@ impl Answers {
                     .num_seconds()
                     .try_into()
                     .unwrap_or(0),
-                needs_restart: view.needs_restart.clone(),
                 config_file: view.config_file.clone(),
+                needs_restart: view.needs_restart.clone(),
                 config_digest: view.config_digest.clone(),
                 command_line: self.command_line.clone(),
                 proxies: provider::probe::proxies(&|name| std::env::var(name).ok()),
@@ -172,11 +171,8 @@ impl Answers {
         let mut reports = view.reports.iter();
         let found = reports.find(|report| report.upstream.name.as_str() == name);
         found.cloned().ok_or_else(|| {
-            let known: Vec<_> = view
-                .reports
-                .iter()
-                .map(|report| report.upstream.name.as_str())
-                .collect();
+            let there = view.reports.iter().filter(|one| one.upstream.is_there());
+            let known: Vec<_> = there.map(|report| report.upstream.name.as_str()).collect();
             let name: String = name.chars().take(40).collect();
             let message = format!("No provider {name:?} is configured.");
             let hint = format!("The providers are: {}", known.join(", "));

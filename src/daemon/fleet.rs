@@ -227,6 +227,7 @@ impl Fleet {
             },
             self.clock.clone(),
         );
+        let keeper = keeper.optional(settings.implied);
         // Requests that are under way ask for a credential where they began to.
         let handle = match self.members.get(name) {
             Some(former) => handle.following(&former.upstream.credentials),
@@ -271,6 +272,7 @@ impl Fleet {
                 .iter()
                 .map(|allowed| allowed.path.as_str().into())
                 .collect(),
+            implied: settings.implied,
             paths,
             credentials,
             client,
@@ -323,6 +325,7 @@ impl Fleet {
         self.members
             .values()
             .filter(|member| matches!(member.adapter.login_source(), LoginSource::Store { .. }))
+            .filter(|member| member.upstream.is_there())
             .filter(|member| wanted(&member.upstream.credentials.status()))
             .map(|member| member.upstream.name.to_string())
             .collect()

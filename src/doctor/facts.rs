@@ -16,9 +16,9 @@ use crate::config::{
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
 use crate::control::protocol::{DaemonHello, Status};
-use crate::credentials::{StoreFiles, stored_ca_bundle};
+use crate::credentials::{NO_LOGIN, StoreFiles, inspection, stored_ca_bundle};
 use crate::paths::Environment;
-use crate::provider::{self, Adapter, Tls};
+use crate::provider::{self, Adapter, Assessment, Tls};
 use crate::service::{self, ServiceError, State};
 
 /// How long the daemon may take to answer: it answers from memory.
@@ -130,7 +130,9 @@ impl Facts {
         let providers = config
             .providers
             .iter()
-            .map(|(name, settings)| serve(name, settings, files.as_ref()))
+            .map(|(name, settings)| (serve(name, settings, files.as_ref()), settings.implied))
+            .filter(|(served, implied)| !implied || is_used(served, &daemon, files.as_ref(), now))
+            .map(|(served, _)| served)
             .collect();
         Self {
             file: named.or_else(|| environment.config_file()),
@@ -161,8 +163,6 @@ impl Facts {
         }
     }
 
-    /// Whether the provider is the one that `/v1` means.
-    pub(super) fn is_default(&self, name: &ProviderName) -> bool {
     /// Where hermes-proxyd listens after its next start: as the file says, with the flags of the one
     /// that runs.
     pub(super) fn next_listeners(&self) -> Vec<Listener> {
@@ -175,6 +175,8 @@ impl Facts {
         }
     }
 
+    /// Whether the provider is the one that `/v1` means.
+    pub(super) fn is_default(&self, name: &ProviderName) -> bool {
         *name == self.config.default_provider
     }
 
@@ -281,6 +283,28 @@ fn serve(name: &ProviderName, settings: &Provider, files: Option<&StoreFiles>) -
         });
     let name = name.clone();
     Served { name, built, trust }
+}
+
+/// Whether a provider that nothing asks for has a login, by the daemon's word or the files'.
+fn is_used(
+    served: &Served,
+    daemon: &Daemon,
+    files: Option<&StoreFiles>,
+    now: DateTime<Utc>,
+) -> bool {
+    if let Daemon::Running(answers) = daemon {
+        let mut providers = answers.status.providers.iter();
+        return providers.any(|one| one.name == served.name.as_str());
+    }
+    let (Ok((adapter, _)), Some(files)) = (&served.built, files) else {
+        return false;
+    };
+    let found = inspection::inspect(files, &**adapter, now);
+    let login = found.and_then(|found| found.login);
+    login.is_some_and(|look| match look.assessment {
+        Assessment::Login { .. } => true,
+        Assessment::NoLogin { reason } => reason != NO_LOGIN,
+    })
 }
 
 fn trust(settings: &Provider, files: Option<&StoreFiles>) -> Trust {

@@ -23,6 +23,8 @@ pub struct Upstream {
     pub label: Arc<str>,
     /// Its name for people.
     pub display_name: String,
+    /// Whether nothing in the configuration asks for it.
+    pub implied: bool,
     /// What is forwarded.
     pub paths: Vec<AllowedPath>,
     /// The same paths as they stand in the log.
@@ -42,6 +44,13 @@ pub struct Upstream {
     pub append_done: bool,
     /// Its requests.
     pub counters: Arc<Counters>,
+}
+
+impl Upstream {
+    /// Whether the user has it: it is configured, it is the default provider, or it has a login.
+    pub fn is_there(&self) -> bool {
+        !self.implied || !self.credentials.is_unused()
+    }
 }
 
 impl Serves for Arc<Upstream> {

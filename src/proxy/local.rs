@@ -71,7 +71,7 @@ fn time(at: DateTime<Utc>) -> String {
 
 fn root(rules: &Rules) -> String {
     let mut page = format!("hermes-proxyd {} is running.\n", env!("CARGO_PKG_VERSION"));
-    for upstream in &rules.upstreams {
+    for upstream in rules.upstreams.iter().filter(|one| one.is_there()) {
         let state = if upstream.credentials.is_authenticated() {
             "logged in"
         } else {
