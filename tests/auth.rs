@@ -658,6 +658,11 @@ async fn a_refresh_tells_how_it_ended() {
         (RefreshResult::Adopted, 0, "Another program"),
         (RefreshResult::Failed, 1, "could not be renewed"),
         (RefreshResult::Rejected, 4, "`hermesctl auth login nous`"),
+        (
+            RefreshResult::NoLogin,
+            4,
+            "There is no login of nous to renew.",
+        ),
         (RefreshResult::Other("late".into()), 1, "late"),
     ] {
         let session = Session::with(Fake {

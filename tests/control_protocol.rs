@@ -307,12 +307,24 @@ fn the_answers() {
         default: true,
         base_url: Some("https://inference-api.nousresearch.com/v1".into()),
         logged_in: true,
+        api_key: false,
+        app_url: Some("http://127.0.0.1:8645/v1".into()),
+        paths: vec![chat.clone()],
+    };
+    let other = ProviderEntry {
+        name: "example".into(),
+        display_name: "example".into(),
+        default: false,
+        base_url: Some("https://api.example.com/v1".into()),
+        logged_in: true,
+        api_key: true,
+        app_url: Some("http://127.0.0.1:8645/example/v1".into()),
         paths: vec![chat],
     };
     golden(
         "reply_providers.json",
         &ok(Providers {
-            providers: vec![entry],
+            providers: vec![entry, other],
         }),
     );
     golden(
@@ -513,6 +525,7 @@ fn the_answer_on_the_configuration() {
     let mut status = status();
     status.providers.clear();
     status.daemon.config_digest = Some("9f86d081884c7d65".into());
+    status.daemon.needs_restart = vec!["listen[0].address".into()];
     status.daemon.command_line = CommandLine {
         provider: Some("nous".into()),
         host: Some("::1".into()),
@@ -525,7 +538,6 @@ fn the_answer_on_the_configuration() {
 
 #[test]
 fn the_errors() {
-    status.daemon.needs_restart = vec!["listen[0].address".into()];
     for (name, code) in [
         ("protocol_mismatch", ErrorCode::ProtocolMismatch),
         ("too_many_clients", ErrorCode::TooManyClients),
@@ -599,6 +611,7 @@ fn the_states_and_kinds() {
             RefreshResult::Adopted,
             RefreshResult::Failed,
             RefreshResult::Rejected,
+            RefreshResult::NoLogin,
             RefreshResult::Other("of_tomorrow".into()),
         ],
     );

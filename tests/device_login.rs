@@ -282,6 +282,44 @@ async fn a_refresh_on_request_spends_one_token_with_and_without_a_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_without_a_login_says_so_and_asks_nobody() {
+    let world = World::without_a_login().await;
+    let assert_told = || {
+        let output = run(&world, &["auth", "refresh", "--json"]);
+        assert_eq!(output.status.code(), Some(4), "{output:?}");
+        assert_eq!(json_of(&output)["result"], "no_login");
+        let output = run(&world, &["auth", "refresh"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("no login of nous to renew"), "{said}");
+        assert!(said.contains("`hermesctl auth login nous`"), "{said}");
+        assert!(!said.contains("refused"), "{said}");
+    };
+    assert_told();
+    let _daemon = world.daemon();
+    assert_told();
+    assert!(world.cloud.calls().is_empty());
+}
+
+/// RFC 6761 §6.4: nobody has a name in `.invalid`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_a_network_names_the_host_and_what_looks_further() {
+    let world = World::without_a_login().await;
+    let mut command = world.hermesctl(&["auth", "login", "nous"]);
+    command.env("HERMES_PORTAL_BASE_URL", "https://portal.invalid");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    for says in [
+        "Can't reach portal.invalid: its name can't be resolved; are you offline?",
+        "`hermesctl doctor`",
+        "hermesctl auth login nous",
+    ] {
+        assert!(said.contains(says), "{said}");
+    }
+    assert!(!said.contains("client error"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_is_refused_or_runs_out_says_so_and_changes_nothing() {
     let world = World::without_a_login().await;
     let daemon = world.daemon();

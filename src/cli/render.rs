@@ -135,12 +135,20 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
         provider.default,
         style,
     );
-    let login = if provider.logged_in {
-        style.paint(Tone::Good, "logged in")
+    let (label, there, absent) = if provider.api_key {
+        ("API key", "set", "missing")
     } else {
-        style.paint(Tone::Bad, "not logged in")
+        ("login", "logged in", "not logged in")
     };
-    text += &style.row("  ", "login", 14, &login);
+    let login = if provider.logged_in {
+        style.paint(Tone::Good, there)
+    } else {
+        style.paint(Tone::Bad, absent)
+    };
+    text += &style.row("  ", label, 14, &login);
+    if let Some(url) = &provider.app_url {
+        text += &style.row("  ", "apps use", 14, &inline(url));
+    }
     if let Some(url) = &provider.base_url {
         text += &style.row("  ", "base URL", 14, &inline(url));
     }
@@ -183,6 +191,7 @@ fn refresh_result(result: &RefreshResult) -> String {
         RefreshResult::Adopted => "taken over from another program".to_owned(),
         RefreshResult::Failed => "failed, will be tried again".to_owned(),
         RefreshResult::Rejected => "rejected by the provider".to_owned(),
+        RefreshResult::NoLogin => "no login".to_owned(),
         RefreshResult::Other(name) => inline(name),
     }
 }

@@ -701,6 +701,8 @@ pub enum RefreshResult {
     Failed,
     /// The provider refused it; a login is needed.
     Rejected,
+    /// There is no login to renew.
+    NoLogin,
     /// A result of a newer daemon.
     #[serde(untagged)]
     Other(String),
@@ -746,8 +748,14 @@ pub struct ProviderEntry {
     pub default: bool,
     /// Where requests go, once it is known.
     pub base_url: Option<String>,
-    /// Whether there is a login.
+    /// Whether there is a login, or the fixed API key.
     pub logged_in: bool,
+    /// Whether it takes a fixed API key in place of a login.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub api_key: bool,
+    /// The base URL of its apps, while a port is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_url: Option<String>,
     /// What is forwarded.
     pub paths: Vec<PathEntry>,
 }

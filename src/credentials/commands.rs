@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::handle::Standing;
-use super::keeper::{Keeper, blocking};
+use super::keeper::{Keeper, NO_LOGIN, blocking};
 use super::status::RefreshResult;
 use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
@@ -35,7 +35,12 @@ impl Keeper {
         let result = if taken {
             Ok(Some(RefreshResult::Adopted))
         } else if let Some(reason) = self.why_no_login() {
-            Err((RefreshResult::Rejected, reason))
+            let result = if reason == NO_LOGIN {
+                RefreshResult::NoLogin
+            } else {
+                RefreshResult::Rejected
+            };
+            Err((result, reason))
         } else {
             let renewed = self.renew(now.as_ref()).await;
             renewed.map_err(|trouble| (RefreshResult::Failed, trouble))

@@ -117,7 +117,10 @@ impl Keeper {
                     Some(done @ (RefreshResult::Refreshed | RefreshResult::Adopted)) => {
                         tracing::info!(provider, result = ?done, "the login was renewed");
                     }
-                    Some(RefreshResult::Failed | RefreshResult::Rejected) | None => {}
+                    Some(
+                        RefreshResult::Failed | RefreshResult::Rejected | RefreshResult::NoLogin,
+                    )
+                    | None => {}
                 }
                 self.finished(result);
                 Ok(result)

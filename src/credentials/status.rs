@@ -86,6 +86,8 @@ pub enum RefreshResult {
     Failed,
     /// The login is dead.
     Rejected,
+    /// There is none.
+    NoLogin,
 }
 
 /// Whether requests can be served.

@@ -23,7 +23,7 @@ use crate::control::protocol::{
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
-use crate::provider;
+use crate::provider::{self, LoginSource};
 use crate::proxy::{self, Port};
 
 /// A reload that hermesctl asked for, with the way back.
@@ -63,10 +63,9 @@ impl Handler for Answers {
 
     async fn providers(&self) -> Providers {
         let view = self.view.load();
-        let mut providers: Vec<_> = view
-            .reports
-            .iter()
-            .map(|report| provider_entry(report, &view))
+        let reports = view.reports.iter().filter(|one| one.upstream.is_there());
+        let mut providers: Vec<_> = reports
+            .map(|report| self.provider_entry(report, &view))
             .collect();
         providers.sort_by_key(|provider| !provider.default);
         Providers { providers }
@@ -149,8 +148,8 @@ impl Answers {
                     .try_into()
                     .unwrap_or(0),
                 config_file: view.config_file.clone(),
-                needs_restart: view.needs_restart.clone(),
                 config_digest: view.config_digest.clone(),
+                needs_restart: view.needs_restart.clone(),
                 command_line: self.command_line.clone(),
                 proxies: provider::probe::proxies(&|name| std::env::var(name).ok()),
             },
@@ -162,6 +161,39 @@ impl Answers {
             providers,
             refused: mishaps(&self.refused, now),
         }
+    }
+
+    fn provider_entry(&self, report: &Report, view: &View) -> ProviderEntry {
+        let status = report.upstream.credentials.status();
+        let path = |allowed: &crate::config::AllowedPath| PathEntry {
+            path: allowed.path.clone(),
+            methods: allowed.methods.iter().map(ToString::to_string).collect(),
+        };
+        let login = report.adapter.login_source();
+        ProviderEntry {
+            name: report.upstream.name.to_string(),
+            display_name: report.upstream.display_name.clone(),
+            default: report.upstream.name == view.default_provider,
+            base_url: status.base_url,
+            logged_in: report.upstream.credentials.is_authenticated(),
+            api_key: login == LoginSource::Own,
+            app_url: self.app_url(&report.upstream.name, view),
+            paths: report.upstream.paths.iter().map(path).collect(),
+        }
+    }
+
+    /// What most apps of this provider use as base URL: an open port whose `/v1` means it, else any,
+    /// below its name.
+    fn app_url(&self, provider: &ProviderName, view: &View) -> Option<String> {
+        let listeners = self.ports.iter().map(|port| listener_status(port, view));
+        let open = listeners.filter(|one| !one.waiting && one.url.starts_with("http://"));
+        let means_it = |one: &ListenerStatus| one.provider == provider.as_str();
+        let best = open.min_by_key(|one| (one.needs_key, !means_it(one)))?;
+        if means_it(&best) {
+            return Some(best.url);
+        }
+        let origin = best.url.strip_suffix("/v1")?;
+        Some(format!("{origin}/{provider}/v1"))
     }
 
     /// The provider of this name, or the default one.
@@ -211,22 +243,6 @@ fn mishaps(mishaps: &proxy::Mishaps, now: DateTime<Utc>) -> Option<Mishaps> {
         request_id: last.request_id,
         from: (!last.from.is_empty()).then(|| last.from.into()),
     })
-}
-
-fn provider_entry(report: &Report, view: &View) -> ProviderEntry {
-    let status = report.upstream.credentials.status();
-    let path = |allowed: &crate::config::AllowedPath| PathEntry {
-        path: allowed.path.clone(),
-        methods: allowed.methods.iter().map(ToString::to_string).collect(),
-    };
-    ProviderEntry {
-        name: report.upstream.name.to_string(),
-        display_name: report.upstream.display_name.clone(),
-        default: report.upstream.name == view.default_provider,
-        base_url: status.base_url,
-        logged_in: report.upstream.credentials.is_authenticated(),
-        paths: report.upstream.paths.iter().map(path).collect(),
-    }
 }
 
 fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> ProviderStatus {
@@ -323,5 +339,6 @@ pub(super) fn refresh_result(result: credentials::RefreshResult) -> RefreshResul
         credentials::RefreshResult::Adopted => RefreshResult::Adopted,
         credentials::RefreshResult::Failed => RefreshResult::Failed,
         credentials::RefreshResult::Rejected => RefreshResult::Rejected,
+        credentials::RefreshResult::NoLogin => RefreshResult::NoLogin,
     }
 }

@@ -379,7 +379,10 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
     if handle.status().standing == StandingKind::Expired {
         // It may have died long ago, and nobody has looked since.
         let refreshed = handle.refresh().await?;
-        if refreshed.result == RefreshResult::Rejected {
+        if matches!(
+            refreshed.result,
+            RefreshResult::Rejected | RefreshResult::NoLogin
+        ) {
             return None;
         }
     }
@@ -439,9 +442,16 @@ fn unusable(what: &str, error: &StoreError) -> ControlError {
 }
 
 fn failed(report: &Report, error: &DeviceError) -> ControlError {
-    let error = ended(error);
-    let hint = format!("Try again: hermesctl auth login {}", report.upstream.name);
-    error.with_hint(hint)
+    let again = format!("hermesctl auth login {}", report.upstream.name);
+    let hint = match error {
+        DeviceError::Unreachable { .. } => {
+            format!("`hermesctl doctor` checks the network; then try again: {again}")
+        }
+        DeviceError::Denied | DeviceError::Expired | DeviceError::Refused { .. } => {
+            format!("Try again: {again}")
+        }
+    };
+    ended(error).with_hint(hint)
 }
 
 /// The end of a login, as hermesctl is told.

@@ -2,6 +2,7 @@
 //! means (RFC 6749 §5).
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -249,31 +250,60 @@ pub(super) fn seconds(value: Option<&Value>) -> u64 {
     }
 }
 
-/// The chain of causes, without the URL. A connection that never stood has carried nothing.
-/// `told` is false when the answer's status says that nothing was spent.
+/// What went wrong, with the host and the root of it. A connection that never stood has carried
+/// nothing. `told` is false when the answer's status says that nothing was spent.
 fn unanswered(error: reqwest::Error, retry_after: Option<Duration>, told: bool) -> TokenError {
+    let host = error
+        .url()
+        .and_then(Url::host_str)
+        .unwrap_or("the portal")
+        .to_owned();
     let error = error.without_url();
     let sent = told && !(error.is_connect() || error.is_builder());
-    let mut what = if sent {
-        format!("the token endpoint's answer was lost: {error}")
-    } else {
-        format!("the token endpoint can't be reached: {error}")
-    };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        what.push_str(": ");
-        what.push_str(&cause.to_string());
-        source = cause.source();
-    }
     if sent {
-        TokenError::Lost { what, retry_after }
-    } else {
-        TokenError::Transient {
-            may_be_spent: false,
-            what,
-            retry_after,
-        }
+        let what = format!("the answer of {host} was lost: {}", causes(&error));
+        return TokenError::Lost { what, retry_after };
     }
+    let what = if error.is_connect() {
+        format!("can't reach {host}: {}", unconnected(&error))
+    } else {
+        format!("can't ask {host}: {}", causes(&error))
+    };
+    TokenError::Transient {
+        may_be_spent: false,
+        what,
+        retry_after,
+    }
+}
+
+/// An error and its causes, the outermost first.
+fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+fn causes(error: &reqwest::Error) -> String {
+    let chain: Vec<_> = chain(error).map(ToString::to_string).collect();
+    chain.join(": ")
+}
+
+/// Why there is no connection, for someone who knows nothing of our layers.
+fn unconnected(error: &reqwest::Error) -> String {
+    let chain = || chain(error);
+    // hyper-util's connector tells a failed look-up by these words only.
+    if chain().any(|cause| cause.to_string() == "dns error") {
+        return "its name can't be resolved; are you offline?".to_owned();
+    }
+    let kinds = chain().filter_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
+    let away = [
+        ErrorKind::NetworkUnreachable,
+        ErrorKind::HostUnreachable,
+        ErrorKind::NetworkDown,
+    ];
+    if kinds.into_iter().any(|kind| away.contains(&kind)) {
+        return "the network is unreachable; are you offline?".to_owned();
+    }
+    let root = chain().last().map(ToString::to_string);
+    root.unwrap_or_else(|| error.to_string())
 }
 
 /// Whether an answer with this status that is no grant leaves it open what became of the token: a

@@ -83,7 +83,10 @@ async fn refresh(
     let (outcome, command) = ask(config, async |client| {
         let outcome = client.refresh(choice).await?;
         let mut command = None;
-        if outcome.result == RefreshResult::Rejected {
+        if matches!(
+            outcome.result,
+            RefreshResult::Rejected | RefreshResult::NoLogin
+        ) {
             // The daemon knows which of the logins has ended.
             let status = client.status().await.ok();
             let providers = status.into_iter().flat_map(|status| status.providers);
@@ -98,7 +101,7 @@ async fn refresh(
     })?;
     Ok(match outcome.result {
         RefreshResult::Refreshed | RefreshResult::Adopted => Exit::Ok,
-        RefreshResult::Rejected => Exit::LoginNeeded,
+        RefreshResult::Rejected | RefreshResult::NoLogin => Exit::LoginNeeded,
         RefreshResult::Failed | RefreshResult::Other(_) => Exit::Failed,
     })
 }

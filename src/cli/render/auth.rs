@@ -117,6 +117,10 @@ where
             format!("The token of {provider} could not be renewed"),
         ),
         RefreshResult::Rejected => (Tone::Bad, format!("{provider} refused to renew the token")),
+        RefreshResult::NoLogin => (
+            Tone::Bad,
+            format!("There is no login of {provider} to renew"),
+        ),
         other @ RefreshResult::Other(_) => (
             Tone::Waiting,
             format!(
@@ -127,16 +131,26 @@ where
     };
     let expiry = outcome.expires_at.map(|at| time(at, zone));
     let expiry = expiry.map(|time| format!("The token in use expires at {time}.\n"));
-    let rejected = outcome.result == RefreshResult::Rejected;
-    let hint = rejected.then(|| {
-        let command = command.map_or_else(|| format!("hermesctl auth login {provider}"), inline);
-        format!("Log in again with `{command}`.\n")
-    });
+    let command = command.map_or_else(|| format!("hermesctl auth login {provider}"), inline);
+    let hint = match &outcome.result {
+        RefreshResult::Rejected => format!("Log in again with `{command}`.\n"),
+        RefreshResult::NoLogin => format!("Log in with `{command}`.\n"),
+        RefreshResult::Refreshed
+        | RefreshResult::Adopted
+        | RefreshResult::Failed
+        | RefreshResult::Other(_) => String::new(),
+    };
+    // It would say the same once more.
+    let detail = if outcome.result == RefreshResult::NoLogin {
+        String::new()
+    } else {
+        detail
+    };
     let text = [
         style.paint(tone, &text),
         ended(&detail) + "\n",
         expiry.unwrap_or_default(),
-        hint.unwrap_or_default(),
+        hint,
     ];
     style.prose(&text.concat())
 }
