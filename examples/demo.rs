@@ -102,7 +102,9 @@ async fn show(cloud: &MockCloud, login: &Login, base: &str, home: &Path) -> Resu
     }
     println!("The app sent the key \"anything\"; the cloud saw the login's token in its place.");
 
-    println!("\n$ hermesctl proxy status");
+    println!(
+        "\nWhat `hermesctl proxy status` says, run by the demo itself; it is not in your PATH:\n"
+    );
     let mut hermesctl = program("hermesctl", home)?;
     let status = hermesctl.args(["proxy", "status"]).status().await?;
     if !status.success() {

@@ -27,7 +27,7 @@ use super::version::Versions;
 
 #[cfg(test)]
 use page::visible;
-pub(super) use page::{Style, Tone, USUAL};
+pub(super) use page::{Style, Tone, USUAL, cut};
 
 /// The providers with what is forwarded to them.
 pub(super) fn providers(providers: &Providers, style: Style) -> String {

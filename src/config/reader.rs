@@ -335,7 +335,9 @@ impl<'a> Section<'a> {
                 continue;
             }
             let plain = name.to_ascii_lowercase().replace('-', "_");
-            let wrong = if SECRETS.contains(&plain.as_str()) {
+            let wrong = if let Some(message) = misplaced(&plain, &self.place.key) {
+                message.into()
+            } else if SECRETS.contains(&plain.as_str()) {
                 "a secret never stands in this file: put the key of a provider of type \"static\" \
                  into a file of its own and name that with `api_key_file`, or name an environment \
                  variable with `api_key_env`"
@@ -348,6 +350,21 @@ impl<'a> Section<'a> {
             };
             self.report.add(&self.place(name), wrong);
         }
+    }
+}
+
+/// What is said of a key that other programs have, and that ours has under another name.
+fn misplaced(name: &str, table: &str) -> Option<&'static str> {
+    let listens = table.is_empty() || table.starts_with("listen");
+    match name {
+        "port" | "listen_port" if listens => Some(
+            "the port is part of the address: write address = \"127.0.0.1:8645\" under [[listen]]",
+        ),
+        "host" | "bind" | "listen_address" | "bind_address" if listens => {
+            Some("write it with the port as address = \"127.0.0.1:8645\" under [[listen]]")
+        }
+        "address" if table.is_empty() => Some("write this under [[listen]]"),
+        _ => None,
     }
 }
 

@@ -729,7 +729,9 @@ fn headers_that_carry_a_login_or_frame_the_request_are_never_forwarded() {
 #[test]
 fn a_url_goes_to_one_place_over_a_safe_line() {
     for (url, message) in [
-        ("api.example.com/v1", "not a URL"),
+        ("api.example.com/v1", "must start with https://"),
+        ("localhost:8000/v1", "must start with https://"),
+        ("not a url", "not a URL"),
         ("http://api.example.com/v1", "use https://"),
         ("http://localhost.example.com", "use https://"),
         ("ftp://x.example", "must start with https://"),
@@ -752,6 +754,40 @@ fn a_url_goes_to_one_place_over_a_safe_line() {
     ] {
         good(&format!("providers.nous.base_url = \"{url}\""));
     }
+}
+
+#[test]
+fn a_url_without_its_scheme_is_told_with_the_one_that_is_meant() {
+    for (url, meant) in [
+        ("api.example.com/v1", "https://api.example.com/v1"),
+        ("api.example.com:8443/v1", "https://api.example.com:8443/v1"),
+        ("localhost:8000/v1", "http://localhost:8000/v1"),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+    ] {
+        let found = problem(&format!("providers.nous.base_url = \"{url}\""));
+        assert_eq!(found.suggestion.as_deref(), Some(meant), "{url}");
+    }
+    for url in ["me:hunter2@x.example/v1", "x.example/v1?key=hunter2"] {
+        let found = problem(&format!("providers.nous.base_url = \"{url}\""));
+        assert!(!found.to_string().contains("hunter2"), "{found}");
+    }
+}
+
+#[test]
+fn a_port_by_itself_is_told_where_it_belongs() {
+    for (text, key) in [
+        ("port = 8645", "port"),
+        ("host = \"127.0.0.1\"", "host"),
+        ("[[listen]]\nport = 8645", "listen[0].port"),
+        ("[[listen]]\nbind = \"127.0.0.1\"", "listen[0].bind"),
+    ] {
+        let found = problem(text);
+        assert_eq!(found.key, key);
+        let says = "address = \"127.0.0.1:8645\" under [[listen]]";
+        assert!(found.message.contains(says), "{found}");
+    }
+    let found = problem("address = \"127.0.0.1:1\"");
+    assert!(found.message.contains("under [[listen]]"), "{found}");
 }
 
 #[test]
@@ -796,7 +832,7 @@ fn a_hook_does_one_thing_and_its_mistakes_are_told() {
             "timeout",
             "at most 5m",
         ),
-        ("url = \"hunter2.example\"", "url", "not a URL"),
+        ("url = \"hunter2.example\"", "url", "https:// or http://"),
         ("url = \"ftp://x/hunter2\"", "url", "https:// or http://"),
         (
             "url = \"https://me:hunter2@x\"",

@@ -132,6 +132,12 @@ pub(super) fn path(text: &str, env: &Environment) -> Result<PathBuf, Wrong> {
 ///
 /// Its text is in no message: it may hold a password.
 pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
+    if let Some(with_scheme) = without_scheme(text) {
+        return Err(Wrong {
+            message: "the URL must start with https:// (or, on this machine, http://)".to_owned(),
+            suggestion: Some(with_scheme),
+        });
+    }
     let mut url = Url::parse(text)
         .map_err(|error| format!("not a URL such as \"https://api.example.com/v1\": {error}"))?;
     let here = match url.host() {
@@ -166,6 +172,24 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
 /// What keeps a text from being a base URL; the file's rule for one that comes from elsewhere.
 pub fn base_url_flaw(text: &str) -> Option<String> {
     base_url(text).err().map(|wrong| wrong.message)
+}
+
+/// The URL that is meant by one that lacks its scheme, such as `api.example.com/v1`.
+fn without_scheme(text: &str) -> Option<String> {
+    // What stands before an `@` may be a password.
+    if text.contains("://") || text.contains(['@', '?', '#']) {
+        return None;
+    }
+    let authority = text.split('/').next().unwrap_or_default();
+    let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
+    let is_named = name == "localhost" || name.contains('.');
+    if !is_named || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let is_here = name == "localhost" || name.parse().is_ok_and(is_loopback);
+    let scheme = if is_here { "http" } else { "https" };
+    let url = format!("{scheme}://{text}");
+    Url::parse(&url).is_ok().then_some(url)
 }
 
 /// A host name without a port, in lower case.
@@ -347,6 +371,9 @@ pub(super) fn variable_name(text: &str) -> Result<String, Wrong> {
 ///
 /// Its text is in no message: it may hold a token.
 pub(super) fn webhook_url(text: &str) -> Result<Url, Wrong> {
+    if without_scheme(text).is_some() {
+        return Err("the URL must start with https:// or http://".into());
+    }
     let url = Url::parse(text)
         .map_err(|error| format!("not a URL such as \"https://ntfy.example/topic\": {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {

@@ -66,14 +66,34 @@ pub(super) fn say(text: &str) {
 
 /// A person's yes or no; no when nobody can be asked, which is `None`.
 pub(in crate::cli) fn confirmed(question: &str) -> Option<bool> {
-    let answer = asked(&format!("{question} [y/N] "))?;
-    Some(["y", "yes"].contains(&answer.as_str()))
+    decided(&format!("{question} [y/N] "), false)
 }
 
 /// The same where Enter means yes.
 pub(in crate::cli) fn agreed(question: &str) -> Option<bool> {
-    let answer = asked(&format!("{question} [Y/n] "))?;
-    Some(["", "y", "yes"].contains(&answer.as_str()))
+    decided(&format!("{question} [Y/n] "), true)
+}
+
+/// Asks until the answer is one; after so many others it is a no.
+fn decided(question: &str, enter: bool) -> Option<bool> {
+    const TRIES: usize = 5;
+    for _ in 0..TRIES {
+        match meant(&asked(question)?, enter) {
+            Some(decided) => return Some(decided),
+            None => say("Please answer y or n.\n"),
+        }
+    }
+    Some(false)
+}
+
+/// Yes or no; `None` for anything else.
+fn meant(answer: &str, enter: bool) -> Option<bool> {
+    match answer {
+        "" => Some(enter),
+        "y" | "yes" => Some(true),
+        "n" | "no" => Some(false),
+        _ => None,
+    }
 }
 
 /// What a person answers; a closed input is a no.
@@ -90,4 +110,25 @@ fn asked(question: &str) -> Option<String> {
         return Some("no".to_owned());
     }
     Some(answer.trim().to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_or_a_no_is_an_answer() {
+        for (answer, meant_yes) in [
+            ("", Some(true)),
+            ("y", Some(true)),
+            ("yes", Some(true)),
+            ("n", Some(false)),
+            ("no", Some(false)),
+            ("what?", None),
+            ("yep", None),
+        ] {
+            assert_eq!(meant(answer, true), meant_yes, "{answer}");
+        }
+        assert_eq!(meant("", false), Some(false));
+    }
 }

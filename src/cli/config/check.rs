@@ -77,6 +77,6 @@ pub(in crate::cli) fn invalid(error: &ConfigError) -> Failure {
     let message = format!("The configuration is invalid:\n{error}");
     Failure::new(message)
         .with_code(Exit::InvalidConfig, "config_invalid")
-        .with_hint("Correct it; nothing was changed. hermes-proxyd.toml(5) explains every key.")
+        .with_hint("Correct it; nothing was changed. `hermesctl man hermes-proxyd.toml` explains every key.")
         .with_json(json)
 }

@@ -103,11 +103,11 @@ impl Canvas {
     #[expect(clippy::unused_self, reason = "only an open one can be painted")]
     fn show(&mut self, home: &Home, seconds: u64) -> io::Result<()> {
         let style = screen::style();
-        let (rows, _) = screen::size().unwrap_or((24, 80));
+        let (rows, columns) = screen::size().unwrap_or((24, 80));
         let text = render::home::home(home, &Local, style);
         let now = Local::now().format("%H:%M:%S").to_string();
         let foot = render::home::foot(&now, seconds);
-        write(&frame(&text, &foot, rows, style))
+        write(&frame(&text, &foot, (rows, columns), style))
     }
 }
 
@@ -119,7 +119,7 @@ impl Drop for Canvas {
 }
 
 /// The screen's content: as much of the text as there is room for, and the foot.
-fn frame(text: &str, foot: &str, rows: usize, style: Style) -> String {
+fn frame(text: &str, foot: &str, (rows, columns): (usize, usize), style: Style) -> String {
     let mut frame = String::from("\u{1b}[H");
     let room = rows.saturating_sub(2);
     let lines = text.lines().count();
@@ -129,7 +129,7 @@ fn frame(text: &str, foot: &str, rows: usize, style: Style) -> String {
         lines
     };
     for line in text.lines().take(shown) {
-        frame += line;
+        frame += &render::cut(line, columns);
         // The rest of the line is what was there before.
         frame += "\u{1b}[0m\u{1b}[K\r\n";
     }
@@ -137,7 +137,7 @@ fn frame(text: &str, foot: &str, rows: usize, style: Style) -> String {
         frame += "…\u{1b}[K\r\n";
     }
     frame += "\u{1b}[K\r\n";
-    frame += &style.paint(Tone::Label, foot);
+    frame += &style.paint(Tone::Label, &render::cut(foot, columns));
     frame += "\u{1b}[J";
     frame
 }
@@ -221,12 +221,20 @@ mod tests {
     #[test]
     fn a_frame_has_room_on_the_screen_and_leaves_nothing_of_the_one_before() {
         let text = "one\ntwo\nthree\nfour\n";
-        let whole = frame(text, "foot", 6, Style::PLAIN);
+        let whole = frame(text, "foot", (6, 80), Style::PLAIN);
         assert_eq!(whole.matches("\r\n").count(), 5);
         assert!(whole.contains("four\u{1b}[0m\u{1b}[K") && whole.ends_with("foot\u{1b}[J"));
-        let cut = frame(text, "foot", 5, Style::PLAIN);
+        let cut = frame(text, "foot", (5, 80), Style::PLAIN);
         assert_eq!(cut.matches("\r\n").count(), 4);
         assert!(cut.contains("two") && !cut.contains("three") && cut.contains('…'));
-        assert!(frame(text, "foot", 0, Style::PLAIN).ends_with("foot\u{1b}[J"));
+        assert!(frame(text, "foot", (0, 80), Style::PLAIN).ends_with("foot\u{1b}[J"));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_ends_in_an_ellipsis() {
+        let text = "config      /home/user/.config/hermes-proxyd/config.toml\n";
+        let cut = frame(text, "foot", (6, 20), Style::PLAIN);
+        assert!(cut.contains("config      /home/u…"), "{cut:?}");
+        assert!(!cut.contains("/home/us"), "{cut:?}");
     }
 }

@@ -145,6 +145,31 @@ pub(in crate::cli) fn visible(text: &str) -> usize {
     seen.count()
 }
 
+/// As much of a line as there is room for, and where something is left out an ellipsis. Its colours
+/// go on behind that.
+pub(in crate::cli) fn cut(line: &str, columns: usize) -> String {
+    if visible(line) <= columns {
+        return line.to_owned();
+    }
+    let mut cut = String::new();
+    let (mut column, mut within) = (0, false);
+    for c in line.chars() {
+        let starts = c == '\u{1b}';
+        if !within && !starts {
+            column += 1;
+            if column >= columns {
+                if column == columns {
+                    cut.push('…');
+                }
+                continue;
+            }
+        }
+        within = starts || within && c != 'm';
+        cut.push(c);
+    }
+    cut
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +179,19 @@ mod tests {
         let painted = Style::COLOURED.paint(Tone::Bad, "bad m");
         assert_eq!((visible(&painted), visible("bad m")), (5, 5));
         assert_eq!(visible("a\u{1b}[1mb\u{1b}[0mc"), 3);
+    }
+
+    #[test]
+    fn a_cut_line_keeps_its_colours_and_says_that_it_is_cut() {
+        for (line, columns, expected) in [
+            ("path", 4, "path"),
+            ("/a/path", 4, "/a/…"),
+            ("\u{1b}[1m/a/path\u{1b}[0m", 4, "\u{1b}[1m/a/…\u{1b}[0m"),
+            ("/a/path", 1, "…"),
+            ("/a/path", 0, ""),
+        ] {
+            assert_eq!(cut(line, columns), expected, "{line:?} {columns}");
+        }
     }
 
     #[test]
