@@ -66,7 +66,8 @@ fn processes(facts: &Facts) -> Vec<Finding> {
 /// Whether the program is known to use other logins than ours.
 fn is_of_another_home(process: &Process, facts: &Facts) -> bool {
     let Some(variables) = system::environment(process.pid) else {
-        return false;
+        // One that hides it may be of our home; one that has just ended is nobody's.
+        return !system::is_alive(process.pid);
     };
     let theirs = Environment::from_lookup(|name| {
         let mut variables = variables.iter();

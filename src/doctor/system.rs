@@ -10,8 +10,8 @@ pub(super) use platform::{
     Socket, attributes, can_write, connect, network_file_system, our_user, peer, room,
 };
 pub(super) use proc::{
-    descriptor_limit, environment, listening_user, lock_holders, open_files, process_name,
-    processes, shows_files,
+    descriptor_limit, environment, is_alive, listening_user, lock_holders, open_files,
+    process_name, processes, shows_files,
 };
 
 /// Who may do what with a file.
@@ -342,6 +342,11 @@ mod proc {
         files.flatten().collect()
     }
 
+    /// Whether a process has not ended.
+    pub(in crate::doctor) fn is_alive(pid: u32) -> bool {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    }
+
     /// Whether a process lets us see its open files, and so its sockets.
     pub(in crate::doctor) fn shows_files(pid: u32) -> bool {
         fs::read_dir(format!("/proc/{pid}/fd")).is_ok()
@@ -486,6 +491,10 @@ mod proc {
 
     pub(in crate::doctor) fn environment(_: u32) -> Option<Vec<String>> {
         None
+    }
+
+    pub(in crate::doctor) fn is_alive(_: u32) -> bool {
+        true
     }
 
     pub(in crate::doctor) fn shows_files(_: u32) -> bool {
