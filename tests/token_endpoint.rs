@@ -130,7 +130,10 @@ fn rows(elsewhere: &str) -> Vec<Row> {
         rows.push(outage(&format!("{status} {code}"), refusal));
     }
     rows.push(outage("403 of the edge", Canned::edge_block()));
-    for status in [500, 502, 503] {
+    for status in [500, 501, 502, 503, 504, 505, 520, 521, 522, 523, 524, 530] {
+        rows.push(outage(&status.to_string(), Canned::status(status)));
+    }
+    for status in [404, 408, 425, 499] {
         rows.push(outage(&status.to_string(), Canned::status(status)));
     }
     rows.push(outage("200 with a hotel's page", Canned::captive_portal()));
@@ -333,6 +336,15 @@ impl Scene<'_> {
             self.daemon.status()["providers"][0]["last_error"]["code"] == "token_endpoint"
         })
         .await;
+        let journal = self
+            .world
+            .home
+            .path()
+            .join(".local/state/hermes-proxyd/journal");
+        let entries = std::fs::read_dir(journal).map_or(0, Iterator::count);
+        if let Some(open) = self.leaves_it_open() {
+            assert_eq!(entries > 0, open, "{}: the journal's entry", self.name);
+        }
         if !heals {
             return format!("{calls} | an outage: {served} requests with the old token");
         }
@@ -358,6 +370,12 @@ impl Scene<'_> {
             "1 | an outage: {served} requests with the old token; asked again after {:.1} s",
             waited.as_secs_f64()
         )
+    }
+
+    /// Whether this answer may have spent the token; `None` where the row is about no status.
+    fn leaves_it_open(&self) -> Option<bool> {
+        let status: u16 = self.name.parse().ok()?;
+        Some(status == 499 || (status >= 500 && status != 503))
     }
 
     /// The first success ends an outage; how long it took to come.

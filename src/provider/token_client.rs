@@ -99,7 +99,7 @@ impl TokenClient {
             .await
             .map_err(|error| unanswered(error, retry_after, may_be_spent(status)))?
         {
-            if body.len() + part.len() > LARGEST_ANSWER {
+            if body.len().saturating_add(part.len()) > LARGEST_ANSWER {
                 let what =
                     format!("the token endpoint's answer is larger than {LARGEST_ANSWER} bytes");
                 let may_be_spent = may_be_spent(status);
@@ -306,10 +306,16 @@ fn unconnected(error: &reqwest::Error) -> String {
     root.unwrap_or_else(|| error.to_string())
 }
 
-/// Whether an answer with this status that is no grant leaves it open what became of the token: a
-/// success that can't be read, and a server's or gateway's failure on the way back.
+/// Whether an answer with this status that is no grant leaves it open what became of the token.
+///
+/// Only three kinds of answers say that the request was not carried out: a redirect (300 to 399), a
+/// refusal of the request with a status that the RFCs know (400 to 451; the last registered one),
+/// and 503, which is the server's or its gateway's word that it did not take the request. All else
+/// may come from an edge that lost the provider's answer on its way back: 500, 502 and 504 do, 520
+/// to 530 of Cloudflare and 561 and such of others do, nginx's 499 does, and so does a success that
+/// can't be read.
 fn may_be_spent(status: StatusCode) -> bool {
-    status.is_success() || matches!(status.as_u16(), 500 | 502 | 504)
+    !matches!(status.as_u16(), 300..=451 | 503)
 }
 
 #[cfg(test)]
@@ -361,6 +367,28 @@ mod tests {
                 panic!("{status} {body}")
             };
             assert_eq!(retry_after, Some(Duration::from_secs(7)));
+        }
+    }
+
+    #[test]
+    fn a_token_is_unspent_only_where_the_answer_says_so() {
+        let told = |status: u16| {
+            let error = answer(status, &json!({})).granted("access_token");
+            match error {
+                Err(TokenError::Transient { may_be_spent, .. }) => may_be_spent,
+                other => panic!("{status}: {other:?}"),
+            }
+        };
+        for status in [
+            301, 302, 307, 400, 401, 403, 404, 405, 408, 425, 429, 451, 503,
+        ] {
+            assert!(!told(status), "{status}");
+        }
+        for status in (500..=599).filter(|status| *status != 503) {
+            assert!(told(status), "{status}");
+        }
+        for status in [200, 204, 460, 463, 494, 499] {
+            assert!(told(status), "{status}");
         }
     }
 
