@@ -45,6 +45,8 @@ pub(super) struct Facts {
     pub(super) providers: Vec<Served>,
     /// How the service manager says that the service is; `None` when it did not answer in time.
     pub(super) service: Option<Result<State, ServiceError>>,
+    /// A defect of ours has kept the configuration and the files from being looked at.
+    pub(super) is_incomplete: bool,
 }
 
 /// The daemon of this user.
@@ -112,7 +114,10 @@ impl Facts {
         }
         // Only a defect of ours.
         let others = (Daemon::Nowhere, None);
-        Self::read(Environment::default(), others, None, now)
+        Self {
+            is_incomplete: true,
+            ..Self::read(Environment::default(), others, None, now)
+        }
     }
 
     fn read(
@@ -144,6 +149,7 @@ impl Facts {
             files,
             providers,
             service,
+            is_incomplete: false,
         }
     }
 

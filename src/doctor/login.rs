@@ -80,6 +80,16 @@ fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
         ProviderState::Ready if provider.credential == Some(CredentialKind::ApiKey) => {
             GROUP.finds(name, Verdict::Ok, "A fixed API key is there.")
         }
+        ProviderState::Ready | ProviderState::Refreshing if provider.is_unreadable() => {
+            let text = format!("It serves, but the login can't be read.{why}");
+            let finding = GROUP.finds(name, Verdict::Fail, text);
+            finding.advice("The group store says what is wrong with it.")
+        }
+        ProviderState::Ready | ProviderState::Refreshing if is_in_trouble(provider) => {
+            let text = format!("The login works, but can't be kept fresh.{why}");
+            let finding = GROUP.finds(name, Verdict::Warn, text);
+            finding.run("hermesctl proxy status").run("hermesctl logs")
+        }
         ProviderState::Ready | ProviderState::Refreshing => {
             let token = provider.expires_at.map(|at| token(at.0, now));
             let text = format!("The login works.{}", token.unwrap_or_default());
@@ -115,6 +125,13 @@ fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
             GROUP.finds(name, Verdict::Info, format!("Its state is {state}."))
         }
     }
+}
+
+/// Whether something went wrong since the last renewal.
+fn is_in_trouble(provider: &ProviderStatus) -> bool {
+    let renewed = provider.last_refresh.as_ref().map(|refresh| refresh.at);
+    let error = provider.last_error.as_ref();
+    error.is_some_and(|error| renewed.is_none_or(|renewed| renewed <= error.at))
 }
 
 fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {

@@ -22,11 +22,13 @@ mod service;
 mod store;
 mod system;
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -85,15 +87,24 @@ pub async fn examine(questions: Questions) -> Report {
         ),
     ];
     let checks = checks.map(|(group, check)| within(group, check));
-    let mut findings = program::examine(&facts);
+    let first = facts.clone();
+    let first: Check = Box::pin(async move { program::examine(&first) });
+    let mut findings = within(Group::Program, first).await;
+    if facts.is_incomplete {
+        findings.push(failed(Group::Configuration));
+    }
     findings.extend(join_all(checks).await.concat());
     configuration::leave_out_what_is_told(&mut findings);
     program::wait_for_mending(&facts, &mut findings);
     Report::new(findings, &default)
 }
 
+/// What a group of checks finds within the limit. One that fails itself is no group without findings.
 async fn within(group: Group, check: Check) -> Vec<Finding> {
-    timeout(LIMIT, check).await.unwrap_or_else(|_| {
+    let check = AssertUnwindSafe(check).catch_unwind();
+    let check = timeout(LIMIT, check).await;
+    let check = check.map(|found| found.unwrap_or_else(|_| vec![failed(group)]));
+    check.unwrap_or_else(|_| {
         let text = format!(
             "These checks did not end within {} s; a file system or a service hangs.",
             LIMIT.as_secs()
@@ -104,13 +115,29 @@ async fn within(group: Group, check: Check) -> Vec<Finding> {
     })
 }
 
-/// Runs a check that reads files, which may hang.
+/// Checks that ended by a defect: what they would have found is not known.
+fn failed(group: Group) -> Finding {
+    let text =
+        "These checks failed by a defect of hermesctl, so that nothing is known of this group.";
+    group.finds("defect", Verdict::Fail, text).advice(
+        "Please report it, with what hermesctl wrote to standard error: the file and the line.",
+    )
+}
+
+/// Runs a check that reads files, which may hang. Its defect is the caller's.
 async fn on_a_thread(
     facts: Arc<Facts>,
     check: impl FnOnce(&Facts) -> Vec<Finding> + Send + 'static,
 ) -> Vec<Finding> {
     let done = tokio::task::spawn_blocking(move || check(&facts)).await;
-    done.unwrap_or_default()
+    match done {
+        Ok(findings) => findings,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and hermesctl with it.
+            Err(_) => Vec::new(),
+        },
+    }
 }
 
 /// An error's text with a capital letter and a full stop.
@@ -118,4 +145,32 @@ fn sentence(text: &str) -> String {
     let mut rest = text.trim_end_matches('.').chars();
     let first = rest.next().map(|c| c.to_uppercase().to_string());
     format!("{}{}.", first.unwrap_or_default(), rest.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn checks_that_die_are_a_failure_on_a_thread_and_off_it() {
+        let facts = Arc::new(Facts::gather(None).await);
+        let on_thread = on_a_thread(facts, |_| panic!("a defect, on purpose"));
+        let checks: [Check; 2] = [
+            Box::pin(on_thread),
+            Box::pin(async { panic!("a defect, on purpose") }),
+        ];
+        for check in checks {
+            let findings = within(Group::Login, check).await;
+            let told: Vec<_> = findings
+                .iter()
+                .map(|finding| (finding.group, finding.verdict))
+                .collect();
+            assert_eq!(told, [(Group::Login, Verdict::Fail)]);
+            let report = Report::new(findings, "nous");
+            assert_eq!(
+                (report.verdict, report.cause),
+                (Verdict::Fail, Cause::Other)
+            );
+        }
+    }
 }

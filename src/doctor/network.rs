@@ -254,9 +254,10 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
     let via = via.unwrap_or_default();
     let (finding, offset) = match answer {
         Ok(seen) => {
+            let middle = before.checked_add_signed(took / 2).unwrap_or(before);
             let offset = seen.date.map(|theirs| Offset {
                 host: host.clone(),
-                seconds: (theirs - (before + took / 2)).num_seconds(),
+                seconds: theirs.signed_duration_since(middle).num_seconds(),
                 theirs,
             });
             let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
@@ -374,7 +375,11 @@ async fn clock(offsets: &[Offset]) -> Finding {
         let text = format!("It agrees with {}.", worst.host);
         return GROUP.finds(name, Verdict::Ok, text);
     }
-    let now = worst.theirs - chrono::Duration::seconds(worst.seconds);
+    let ahead = chrono::Duration::try_seconds(worst.seconds).unwrap_or_default();
+    let now = worst
+        .theirs
+        .checked_sub_signed(ahead)
+        .unwrap_or(worst.theirs);
     let side = if worst.seconds > 0 {
         "behind"
     } else {
