@@ -3,10 +3,20 @@
 //! Twenty lines instead of a crate: those of the ecosystem wrap the retried call itself, and ours
 //! must be one step of a task that also listens for commands.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        reason = "tokens and files hold odd numbers, and an overflow would end what looks after a login"
+    )
+)]
+
 use std::time::Duration;
 
 /// The first delay's ceiling; each further one doubles it.
 const FIRST: Duration = Duration::from_secs(1);
+/// No wait is shorter than this.
+const SHORTEST: Duration = Duration::from_millis(500);
 /// No wait is longer than this.
 pub const LONGEST: Duration = Duration::from_mins(5);
 
@@ -25,7 +35,7 @@ impl Backoff {
             .saturating_mul(1 << self.failures.min(16))
             .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        let drawn = ceiling.mul_f64(fastrand::f64()).max(FIRST / 2);
+        let drawn = ceiling.mul_f64(fastrand::f64()).max(SHORTEST);
         drawn.max(asked.unwrap_or_default().min(LONGEST))
     }
 

@@ -1,9 +1,17 @@
 //! Wall time behind a trait, and waits that notice a suspended machine.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        reason = "tokens and files hold odd numbers, and an overflow would end what looks after a login"
+    )
+)]
+
 use std::fmt::Debug;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 /// A wait against the wall clock is a loop of naps no longer than this, because a timer stands
 /// still while the machine is suspended and the wall clock does not.
@@ -31,7 +39,16 @@ impl Clock for SystemClock {
 
 /// The time from `now` to `deadline`; zero when it has passed.
 pub fn until(deadline: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
-    (deadline - now).to_std().unwrap_or_default()
+    deadline
+        .signed_duration_since(now)
+        .to_std()
+        .unwrap_or_default()
+}
+
+/// A time that is meant as one: from 1970 to 9999, as ISO 8601 tells it and other programs read it.
+/// Anything else in a token or a file is a mistake.
+pub fn plausible(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    (1970..=9999).contains(&time.year()).then_some(time)
 }
 
 /// `time` moved by `duration`, or the last time that can be told.
@@ -55,7 +72,8 @@ pub fn before(time: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {
 pub async fn nap(clock: &dyn Clock, deadline: DateTime<Utc>, longest: Duration) -> bool {
     let left = until(deadline, clock.now());
     // A timer counts whole milliseconds; one more keeps the wake-up behind the deadline.
-    tokio::time::sleep((left + Duration::from_millis(1)).min(longest)).await;
+    let nap = left.saturating_add(Duration::from_millis(1));
+    tokio::time::sleep(nap.min(longest)).await;
     clock.now() >= deadline
 }
 
@@ -111,6 +129,22 @@ mod tests {
         clock.jump(Duration::from_hours(8));
         while !nap(&*clock, deadline, LONGEST_NAP).await {}
         assert!(started.elapsed() <= LONGEST_NAP + Duration::from_millis(2));
+    }
+
+    #[test]
+    fn a_year_that_nobody_means_is_no_time() {
+        for (seconds, plausible) in [
+            (0, true),
+            (1_778_820_201, true),
+            (253_402_300_799, true),
+            (253_402_300_800, false),
+            (-1, false),
+            (8_000_000_000_000, false),
+            (-8_000_000_000_000, false),
+        ] {
+            let time = DateTime::from_timestamp(seconds, 0).unwrap();
+            assert_eq!(super::plausible(time).is_some(), plausible, "{seconds}");
+        }
     }
 
     #[test]

@@ -827,3 +827,238 @@ async fn a_key_is_not_minted_in_a_loop_while_the_refresh_token_is_in_doubt() {
         false
     );
 }
+
+/// The store after a rotation that reached the mirror alone: it has the spent tokens.
+fn leave_the_store_behind(world: &World) {
+    let before = std::fs::read(world.store_file()).unwrap();
+    let output = run(world, &["auth", "refresh", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    std::fs::write(world.store_file(), before).unwrap();
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    let mirror = std::fs::read_to_string(world.mirror_file()).unwrap();
+    assert!(mirror.contains(&current));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_takes_a_rotation_along_that_reached_the_mirror_alone() {
+    let world = World::new(Options::default()).await;
+    leave_the_store_behind(&world);
+    let output = run(&world, &["auth", "logout", "--yes", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        json_of(&output)["removed_from"],
+        json!([world.store_file(), world.mirror_file()])
+    );
+    assert!(!world.mirror_file().exists());
+    let login = Login::begin(&world, &[]);
+    assert!(!login.user_code().is_empty(), "it is logged in already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_leaves_the_mirror_of_somebody_elses_older_login() {
+    let world = World::new(Options::default()).await;
+    world.write_mirror();
+    let mut mirror: Value =
+        serde_json::from_slice(&std::fs::read(world.mirror_file()).unwrap()).unwrap();
+    mirror["refresh_token"] = json!("another-login");
+    mirror["access_token"] = json!("another-token");
+    mirror["obtained_at"] = json!("2020-01-01T00:00:00+00:00");
+    std::fs::write(world.mirror_file(), mirror.to_string()).unwrap();
+    let output = run(&world, &["auth", "logout", "--yes", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        json_of(&output)["removed_from"],
+        json!([world.store_file()])
+    );
+    assert!(world.mirror_file().exists());
+}
+
+/// What hooks are told, one JSON object a line.
+fn told(world: &World) -> Vec<Value> {
+    let text = std::fs::read_to_string(world.home.path().join("told")).unwrap_or_default();
+    let lines = text.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+fn a_hook(world: &World) -> String {
+    let file = world.home.path().join("told");
+    format!(
+        "[[hooks]]\ncommand = [\"sh\", \"-c\", \"cat >> {}\"]\n",
+        file.display()
+    )
+}
+
+async fn until_told(world: &World, daemon: &Daemon, event: &str) -> Value {
+    let waiting = async {
+        loop {
+            if let Some(told) = told(world).into_iter().find(|told| told["event"] == event) {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, waiting).await;
+    told.unwrap_or_else(|_| panic!("no {event}:\n{}", daemon.logged()))
+}
+
+async fn ready(daemon: &Daemon) -> (u16, String) {
+    let request = client().get(format!("{}/readyz", daemon.origin()));
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+fn spoil(file: &std::path::Path, how: &str) {
+    let length = std::fs::read(file).unwrap().len();
+    match how {
+        "emptied" => std::fs::write(file, "").unwrap(),
+        "cut" => {
+            let file = std::fs::File::options().write(true).open(file).unwrap();
+            file.set_len(length as u64 / 2).unwrap();
+        }
+        "full of NULs" => std::fs::write(file, vec![0; length]).unwrap(),
+        "a folder" => {
+            std::fs::remove_file(file).unwrap();
+            std::fs::create_dir(file).unwrap();
+        }
+        how => panic!("{how}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_can_not_be_read_is_told_within_seconds() {
+    for how in ["emptied", "cut", "full of NULs", "a folder"] {
+        let world = World::new(Options::default()).await;
+        let daemon = world.daemon_with(&a_hook(&world), &[]);
+        assert_serves(&daemon).await;
+        let whole = std::fs::read(world.store_file()).unwrap();
+        spoil(&world.store_file(), how);
+        let told = until_told(&world, &daemon, "login_unreadable").await;
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains("auth.json"), "{how}: {message}");
+        // The token in memory serves on, and nothing else is left of the login.
+        assert_serves(&daemon).await;
+        let (status, text) = ready(&daemon).await;
+        assert_eq!(status, 503, "{how}: {text}");
+        assert!(text.contains("auth.json"), "{how}: {text}");
+        let status = world.ctl(&["proxy", "status", "--json"]);
+        assert_eq!(status.status.code(), Some(1), "{how}: {status:?}");
+        let error = &json_of(&status)["providers"][0]["last_error"];
+        assert_eq!(error["code"], "store_unreadable", "{how}");
+        let login = run(&world, &["auth", "login", "nous", "--json"]);
+        assert!(!login.status.success(), "{how}: {login:?}");
+        let hint = json_of(&login)["error"]["hint"].clone();
+        let hint = hint.as_str().unwrap();
+        assert!(
+            hint.contains("mv ") && hint.contains("auth.json"),
+            "{how}: {hint}"
+        );
+
+        // The command is followed, the whole file comes back.
+        let aside = world.home.path().join("aside");
+        std::fs::rename(world.store_file(), aside).unwrap();
+        std::fs::write(world.store_file(), whole).unwrap();
+        until_told(&world, &daemon, "login_restored").await;
+        assert_eq!(ready(&daemon).await.0, 200, "{how}");
+        assert!(world.ctl(&["proxy", "status"]).status.success());
+        assert_eq!(world.cloud.counts().refresh_calls, 0, "{how}");
+    }
+}
+
+/// What `sudo hermes` leaves. An ordinary user's test, who can give nothing away, closes the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_belongs_to_somebody_else_is_told_with_the_command_that_takes_it_back() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    const SOMEBODY: u32 = 65_534;
+    let world = World::new(Options::default()).await;
+    world.write_config(&a_hook(&world));
+    let (mut command, mut login) = (
+        world.command(&[]),
+        world.hermesctl(&["auth", "login", "nous", "--json"]),
+    );
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        let given = std::process::Command::new("chown")
+            .arg("-R")
+            .arg(format!("{SOMEBODY}:{SOMEBODY}"))
+            .arg(world.home.path())
+            .status();
+        assert!(given.unwrap().success());
+        command.uid(SOMEBODY).gid(SOMEBODY);
+        login.uid(SOMEBODY).gid(SOMEBODY);
+    }
+    let daemon = Daemon::start(command, world.home.path());
+    assert_serves(&daemon).await;
+    let store = world.store_file();
+    let hint = if root {
+        chown(&store, Some(0), Some(0)).unwrap();
+        format!("sudo chown {SOMEBODY} {}", store.display())
+    } else {
+        std::fs::set_permissions(&store, PermissionsExt::from_mode(0o000)).unwrap();
+        format!("chmod u+rwX {}", store.display())
+    };
+    let told = until_told(&world, &daemon, "login_unreadable").await;
+    assert_eq!(told["command"], hint);
+    assert_eq!(world.ctl(&["proxy", "status"]).status.code(), Some(1));
+    let (status, text) = ready(&daemon).await;
+    assert!(status == 503 && text.contains(&hint), "{status} {text}");
+    let login = login.output().unwrap();
+    let error = json_of(&login)["error"].clone();
+    assert!(
+        error["hint"].as_str().unwrap().contains(&hint),
+        "{error}: {}",
+        daemon.logged()
+    );
+    if root {
+        chown(&store, Some(SOMEBODY), None).unwrap();
+    } else {
+        std::fs::set_permissions(&store, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    until_told(&world, &daemon, "login_restored").await;
+    assert_eq!(ready(&daemon).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mirror_serves_while_the_store_can_not_be_read() {
+    for how in ["emptied", "cut", "full of NULs", "a folder"] {
+        let world = World::new(Options::default()).await;
+        world.write_mirror();
+        spoil(&world.store_file(), how);
+        let spoiled = std::fs::read(world.store_file()).ok();
+        let daemon = world.daemon_with(&a_hook(&world), &[]);
+        until_told(&world, &daemon, "login_unreadable").await;
+        assert_serves(&daemon).await;
+        let (status, text) = ready(&daemon).await;
+        assert_eq!(status, 200, "{how}: {text}");
+        assert!(text.contains("auth.json"), "{how}: {text}");
+        // It is kept fresh there, and the store is left as it is.
+        world.cloud.revoke_access_tokens();
+        assert_serves(&daemon).await;
+        let current = world.cloud.current_refresh_token(world.family()).unwrap();
+        let mirror = std::fs::read_to_string(world.mirror_file()).unwrap();
+        assert!(mirror.contains(&current), "{how}");
+        assert_eq!(std::fs::read(world.store_file()).ok(), spoiled, "{how}");
+        let status = world.ctl(&["proxy", "status", "--json"]);
+        assert_eq!(status.status.code(), Some(1), "{how}: {status:?}");
+        assert_eq!(json_of(&status)["providers"][0]["state"], "ready", "{how}");
+
+        // A store from a backup has the token that is spent by now.
+        if how == "a folder" {
+            std::fs::remove_dir(world.store_file()).unwrap();
+        }
+        let home = world.home.path().join(".hermes");
+        world.cloud.write_hermes_home(&home, &world.login).unwrap();
+        let put_right = async {
+            while block(&world.store_file())["refresh_token"] != current {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, put_right).await;
+        assert!(done.is_ok(), "{how}: {}", daemon.logged());
+        assert_serves(&daemon).await;
+        let counts = world.cloud.counts();
+        assert_eq!((counts.refresh_calls, counts.reuse_events), (1, 0), "{how}");
+    }
+}

@@ -227,6 +227,7 @@ async fn each_hook_is_told_what_it_wants_in_order() {
         NoticeKind::LoginEnded,
         NoticeKind::LoginRestored,
         NoticeKind::LoginNotSaved,
+        NoticeKind::LoginUnreadable,
     ];
     for kind in kinds {
         world.send(notice(kind));

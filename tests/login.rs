@@ -1,7 +1,11 @@
 //! The login: kept fresh, never spent twice, never lost, and its end told.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 mod common;
 
@@ -605,7 +609,11 @@ async fn a_rotation_that_can_not_be_written_is_used_told_and_written_later() {
         assert_eq!(ask(&http, &daemon).await, (200, None));
         // A reload that replaces the keeper loses nothing either.
         world.write_config("[providers.nous]\nrefresh_lead = \"4m\"\n");
-        assert!(world.ctl(&["proxy", "reload"]).status.success());
+        let reload = world.ctl(&["proxy", "reload", "--json"]);
+        let report: Value = serde_json::from_slice(&reload.stdout).unwrap();
+        // It may say that the store can't be read just now.
+        let applied = report.get("applied");
+        assert_eq!(applied, Some(&json!(["providers.nous.refresh_lead"])));
         assert_eq!(
             ask(&http, &daemon).await,
             (200, None),
@@ -839,4 +847,158 @@ async fn a_token_that_the_provider_has_taken_is_replaced_after_a_reload_too() {
     world.cloud.revoke_access_tokens();
     assert_eq!(ask(&http, &daemon).await, (200, None));
     assert_eq!(world.cloud.counts().refreshes, 2);
+}
+
+/// A request that the provider refuses for its own sake, whatever the token.
+fn not_permitted() -> Value {
+    let mut request = chat("x");
+    request["mock"] = json!({"status": 401});
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_refused_for_their_own_sake_cost_one_rotation() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    for round in 0..40 {
+        assert_eq!(
+            post(&daemon, &chat("x")).await.status(),
+            200,
+            "round {round}"
+        );
+        let refused = post(&daemon, &not_permitted()).await;
+        assert_eq!(refused.status(), 401, "round {round}");
+        assert!(refused.headers().get("x-hermes-error").is_none());
+    }
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refresh_calls, counts.reuse_events),
+        (1, 0),
+        "{counts:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_refuses_now_and_then_causes_few_rotations() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let started = tokio::time::Instant::now();
+    let mut passed = 0;
+    for _ in 0..40 {
+        // Whatever the token is: the first try is refused, and the second one is not.
+        world.cloud.fail_next(1, &Fault::unauthorized());
+        passed += usize::from(post(&daemon, &chat("x")).await.status() == 401);
+    }
+    let counts = world.cloud.counts();
+    // Six in a row, and one every thirty seconds.
+    let most = 7 + started.elapsed().as_secs() / 30;
+    assert!(counts.refresh_calls <= most, "{counts:?}, {passed} passed");
+    assert!(world.cloud.is_alive(world.family()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_lives_for_a_second_is_not_rotated_for_ever() {
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(1))).await;
+    let daemon = world.daemon_with("[timeouts]\ncredential = \"100ms\"\n", &[]);
+    let started = tokio::time::Instant::now();
+    let http = client();
+    while started.elapsed() < Duration::from_secs(12) {
+        ask(&http, &daemon).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let counts = world.cloud.counts();
+    let most = 7 + started.elapsed().as_secs() / 30;
+    assert!(counts.refresh_calls <= most, "{counts:?}");
+    let answer = post(&daemon, &chat("x")).await;
+    assert_eq!(answer.status(), 503);
+    let wait = answer.headers()["retry-after"].to_str().unwrap();
+    assert!(
+        (1..=30).contains(&wait.parse::<u64>().unwrap()),
+        "{wait}: {}",
+        daemon.logged()
+    );
+}
+
+/// A JWT with these claims, that may infer.
+fn jwt(claims: &Value) -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let mut claims = claims.clone();
+    claims["scope"] = json!("inference:invoke");
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.c2ln", part(&json!({"alg": "none"})), part(&claims))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_odd_times_costs_a_rotation_and_no_more() {
+    let far = 8_000_000_000_000_i64;
+    for claims in [
+        json!({"iat": -far, "exp": far}),
+        json!({"iat": far, "exp": -far}),
+        json!({"iat": -1e300, "exp": 1e300}),
+        json!({"iat": 0, "exp": 253_402_300_799_i64}),
+    ] {
+        let world = World::new(Options::default()).await;
+        let mut store = world.store();
+        let nous = &mut store["providers"]["nous"];
+        nous["access_token"] = json!(jwt(&claims));
+        nous["agent_key"] = nous["access_token"].clone();
+        std::fs::write(world.store_file(), store.to_string()).unwrap();
+        let daemon = world.daemon();
+        assert_eq!(
+            ask(&client(), &daemon).await,
+            (200, None),
+            "{claims}: {}",
+            daemon.logged()
+        );
+        let doctor = world.ctl(&["doctor", "--json"]);
+        let text = String::from_utf8_lossy(&doctor.stderr).into_owned();
+        assert!(!text.contains("panicked"), "{claims}: {text}");
+        let status = daemon.status();
+        assert_eq!(status["providers"][0]["state"], "ready", "{claims}");
+        assert_eq!(world.cloud.counts().refresh_calls, 1, "{claims}");
+    }
+}
+
+/// The store's lock, in another program's hands.
+fn hold_the_lock(world: &World) -> std::fs::File {
+    let lock = std::fs::File::create(world.home.path().join(".hermes/auth.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
+}
+
+/// A renewal that waits for the store's lock has spent nothing.
+async fn until_a_renewal_waits(daemon: &Daemon) {
+    let waits = async {
+        while daemon.status()["providers"][0]["state"] != "refreshing" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, waits).await;
+    assert!(done.is_ok(), "no renewal:\n{}", daemon.logged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_waits_for_the_lock_holds_up_no_end_and_no_reload() {
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(1))).await;
+    let _lock = hold_the_lock(&world);
+    let mut daemon = world.daemon();
+    until_a_renewal_waits(&daemon).await;
+    // Far below the fifteen seconds that a lock is waited for.
+    let soon = Duration::from_secs(8);
+    let started = tokio::time::Instant::now();
+    reload(&world);
+    assert!(started.elapsed() < soon, "{:?}", started.elapsed());
+    until_a_renewal_waits(&daemon).await;
+    let started = tokio::time::Instant::now();
+    assert!(daemon.stop().success());
+    assert!(
+        started.elapsed() < soon,
+        "{:?}: {}",
+        started.elapsed(),
+        daemon.logged()
+    );
+    let counts = world.cloud.counts();
+    assert_eq!(counts.refresh_calls, 0, "{counts:?}");
+    assert!(world.cloud.is_alive(world.family()));
 }

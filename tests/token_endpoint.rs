@@ -29,6 +29,10 @@ const AT_ONCE: usize = 16;
 const MOST: u64 = 6;
 /// Twice as often where it can't be told whether the token was spent: an attempt may be two calls.
 const MOST_IN_DOUBT: u64 = 12;
+/// Answers without a body that are outages.
+const STATUSES: [u16; 16] = [
+    404, 408, 425, 499, 500, 501, 502, 503, 504, 505, 520, 521, 522, 523, 524, 530,
+];
 const DEAD: [&str; 3] = ["invalid_grant", "invalid_token", "refresh_token_reused"];
 
 /// An answer, and what it must come to.
@@ -130,10 +134,7 @@ fn rows(elsewhere: &str) -> Vec<Row> {
         rows.push(outage(&format!("{status} {code}"), refusal));
     }
     rows.push(outage("403 of the edge", Canned::edge_block()));
-    for status in [500, 501, 502, 503, 504, 505, 520, 521, 522, 523, 524, 530] {
-        rows.push(outage(&status.to_string(), Canned::status(status)));
-    }
-    for status in [404, 408, 425, 499] {
+    for status in STATUSES {
         rows.push(outage(&status.to_string(), Canned::status(status)));
     }
     rows.push(outage("200 with a hotel's page", Canned::captive_portal()));

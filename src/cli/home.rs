@@ -124,8 +124,11 @@ impl Home {
             return Exit::NotRunning;
         };
         let mut defaults = status.providers.iter().filter(|one| one.default);
-        if defaults.any(|one| one.state == ProviderState::LoginNeeded) {
-            return Exit::LoginNeeded;
+        match defaults.next() {
+            Some(one) if one.state == ProviderState::LoginNeeded => return Exit::LoginNeeded,
+            // It may serve all the same, for a while or from a copy.
+            Some(one) if one.is_unreadable() => return Exit::Failed,
+            Some(_) | None => {}
         }
         match self.verdict.level {
             Level::Bad => Exit::Failed,

@@ -193,6 +193,8 @@ pub enum NoticeKind {
     LoginRestored,
     /// It was renewed and could not be written to the disk.
     LoginNotSaved,
+    /// The file that it lies in can't be read.
+    LoginUnreadable,
 }
 
 /// One provider.
@@ -318,11 +320,12 @@ impl fmt::Debug for HookAction {
 
 impl NoticeKind {
     /// The kinds by the names that the file and the notices use.
-    pub const NAMES: [(&'static str, Self); 4] = [
+    pub const NAMES: [(&'static str, Self); 5] = [
         ("login_ended", Self::LoginEnded),
         ("login_ends_soon", Self::LoginEndsSoon),
         ("login_restored", Self::LoginRestored),
         ("login_not_saved", Self::LoginNotSaved),
+        ("login_unreadable", Self::LoginUnreadable),
     ];
 
     /// The name.
@@ -332,6 +335,7 @@ impl NoticeKind {
             Self::LoginEndsSoon => "login_ends_soon",
             Self::LoginRestored => "login_restored",
             Self::LoginNotSaved => "login_not_saved",
+            Self::LoginUnreadable => "login_unreadable",
         }
     }
 }

@@ -623,6 +623,16 @@ pub struct ProviderStatus {
     pub login: Option<LoginStatus>,
 }
 
+impl ProviderStatus {
+    /// Whether the file that the login lies in can't be read; an earlier credential or another copy
+    /// may serve all the same.
+    pub fn is_unreadable(&self) -> bool {
+        let error = self.last_error.as_ref();
+        self.state == ProviderState::StoreUnreadable
+            || error.is_some_and(|error| error.code == "store_unreadable")
+    }
+}
+
 /// The login that a provider's credential comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginStatus {

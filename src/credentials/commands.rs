@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::handle::Standing;
-use super::keeper::{Keeper, NO_LOGIN, blocking};
+use super::keeper::{Keeper, NO_LOGIN, blocking, same};
 use super::status::RefreshResult;
 use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
@@ -42,7 +42,9 @@ impl Keeper {
             };
             Err((result, reason))
         } else {
+            self.by_hand = true;
             let renewed = self.renew(now.as_ref()).await;
+            self.by_hand = false;
             renewed.map_err(|trouble| (RefreshResult::Failed, trouble))
         };
         let expires_at = self.expires_at();
@@ -82,7 +84,8 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return false;
         };
-        let Ok(mut transaction) = store.open_for(Place::Shared, self.lock_limit()).await else {
+        let opening = store.open_for(Place::Shared, self.lock_limit());
+        let Ok(mut transaction) = self.unless_stopped(opening).await else {
             return false;
         };
         let Some(found) = transaction.found().cloned() else {
@@ -118,7 +121,8 @@ impl Keeper {
         if self.unsaved.is_some() && here && !store.is_missing() {
             return Err(StoreError::Waiting);
         }
-        let mut transaction = store.open_for(place, self.lock_limit()).await?;
+        let opening = store.open_for(place, self.lock_limit());
+        let mut transaction = self.unless_stopped(opening).await?;
         blocking(move || transaction.prepare()).await
     }
 
@@ -170,14 +174,15 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return Ok(Removed::default());
         };
-        let mut transaction = store.open(self.lock_limit()).await?;
+        let mut transaction = self.unless_stopped(store.open(self.lock_limit())).await?;
         let found = transaction.found().map(|found| &found.source);
         if let Some((found, _)) = found.zip(meant).filter(|(found, meant)| *found != meant) {
             return Err(StoreError::Moved {
                 file: found.clone(),
             });
         }
-        let removed = blocking(move || transaction.remove(now)).await?;
+        let ours = self.is_mirror_ours(&transaction);
+        let removed = blocking(move || transaction.remove(|_| ours, now)).await?;
         self.forget_login();
         self.start_anew();
         // The user knows.
@@ -186,6 +191,23 @@ impl Keeper {
         self.told.hush = false;
         self.told.end = false;
         Ok(removed)
+    }
+
+    /// Whether the mirror holds the login in use, also where a rotation reached it alone. An older
+    /// one of somebody else's stays.
+    fn is_mirror_ours(&self, transaction: &Transaction) -> bool {
+        let Some(found) = transaction.found() else {
+            return false;
+        };
+        let token = found
+            .mirror
+            .as_ref()
+            .and_then(|mirror| mirror.secret("refresh_token"));
+        let latest = self.latest.as_ref().map(|latest| &latest.login);
+        let latest = latest.and_then(|login| login.secret("refresh_token"));
+        let granted_to_us = latest.is_some() && same(latest.as_ref(), token.as_ref());
+        let merge = self.merge(&mut found.login.clone(), found.mirror.as_ref());
+        granted_to_us || self.was_spent(token.as_ref()) || merge == Merge::Taken
     }
 
     fn new_login(&self, mut login: Login, grant: Grant, now: DateTime<Utc>) -> Login {
@@ -212,7 +234,7 @@ impl Keeper {
             return;
         };
         let removed = match store.open_for(Place::Own, self.lock_limit()).await {
-            Ok(mut transaction) => blocking(move || transaction.remove(now)).await,
+            Ok(mut transaction) => blocking(move || transaction.remove(|_| false, now)).await,
             Err(error) => Err(error),
         };
         if let Err(error) = removed {

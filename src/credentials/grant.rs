@@ -3,9 +3,12 @@
 //! The store has no field for it: every rotation overwrites `obtained_at`. So a note of ours lies
 //! in the login's block, which Hermes Agent keeps at a rotation and drops at a login of its own.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 
+use crate::clock;
 use crate::provider::Login;
 
 /// Our table in a login's block.
@@ -13,12 +16,12 @@ const NOTES: &str = "hermes_proxyd";
 /// When the user logged in; for a login that somebody else made, when it was first seen.
 const LOGIN_AT: &str = "login_at";
 /// The user is warned this long before the end, and once more at the second time.
-const WARNINGS: [chrono::Duration; 2] = [chrono::Duration::days(5), chrono::Duration::days(1)];
+const WARNINGS: [Duration; 2] = [Duration::from_hours(5 * 24), Duration::from_hours(24)];
 
 /// When the user logged in, as noted in the block.
 pub(super) fn login_at(login: &Login) -> Option<DateTime<Utc>> {
     let text = login.fields().get(NOTES)?.get(LOGIN_AT)?.as_str()?;
-    text.parse().ok()
+    text.parse().ok().and_then(clock::plausible)
 }
 
 /// Notes when the user logged in.
@@ -32,7 +35,7 @@ pub(super) fn note_login_at(login: &mut Login, at: DateTime<Utc>) {
 
 /// How many of the warnings before `ends_at` are due at `now`.
 pub(super) fn warnings_due(ends_at: DateTime<Utc>, now: DateTime<Utc>) -> usize {
-    let due = |before: &&chrono::Duration| ends_at - now <= **before;
+    let due = |before: &&Duration| now >= clock::before(ends_at, **before);
     WARNINGS.iter().filter(due).count()
 }
 

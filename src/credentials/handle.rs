@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::commands::Refreshed;
 use super::keeper::NO_LOGIN;
 use super::pulse::Pulse;
-use super::status::{StandingKind, Status};
+use super::status::{Event, Fault, StandingKind, Status};
 use super::store::{Place, Removed, StoreError};
+use super::trials::{Row, Trials};
 use crate::backoff;
 use crate::clock::{self, Clock};
 use crate::provider::{Credential, Grant, Remedy};
@@ -35,6 +36,8 @@ pub(super) struct Snapshot {
     pub(super) proven: AtomicBool,
     /// When it was granted, if it was granted to this process.
     pub(super) granted_at: Option<DateTime<Utc>>,
+    /// Its refusals in a row.
+    pub(super) row: Arc<Row>,
 }
 
 /// Whether there is something to send upstream.
@@ -101,6 +104,8 @@ pub struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
     /// The provider's present keeper, when it is another one.
     pub(super) newest: Arc<ArcSwapOption<Line>>,
+    /// The paths that are refused whatever the token is.
+    pub(super) trials: Arc<Trials>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limit: Duration,
     pub(super) remedy: Arc<Remedy>,
@@ -111,6 +116,43 @@ pub struct Handle {
 pub struct Lease {
     credential: Arc<Credential>,
     snapshot: Arc<Snapshot>,
+}
+
+/// A request that is sent again with another credential. Until it is known how that ended, its path
+/// causes no other rotation.
+#[derive(Debug)]
+pub struct Replay<'r> {
+    handle: &'r Handle,
+    path: &'r str,
+    lease: &'r Lease,
+    refused: bool,
+}
+
+impl Replay<'_> {
+    /// The provider answers 401 to the other credential too: the token was not the reason.
+    pub fn refused(mut self) {
+        self.refused = true;
+        let (trials, snapshot) = (&self.handle.trials, &self.lease.snapshot);
+        let now = self.handle.clock.now();
+        snapshot.row.refused(now);
+        if let Some(pause) = trials.refused(self.path, snapshot.generation, now) {
+            tracing::warn!(
+                path = self.path,
+                pause_seconds = pause.as_secs(),
+                "a request is refused (401) with a token that was just renewed, too: the token is not \
+                 the reason, and this path causes no renewal for a while"
+            );
+        }
+    }
+}
+
+impl Drop for Replay<'_> {
+    fn drop(&mut self) {
+        if !self.refused {
+            let generation = self.lease.snapshot.generation;
+            self.handle.trials.taken(self.path, generation);
+        }
+    }
 }
 
 /// Why there is no credential.
@@ -138,8 +180,9 @@ impl Lease {
         &self.credential
     }
 
-    /// The provider took this credential: an answer other than 401 came.
+    /// The provider took this credential: it did what was asked.
     pub fn prove(&self) {
+        self.snapshot.row.taken();
         if !self.snapshot.proven.load(Ordering::Relaxed) {
             self.snapshot.proven.store(true, Ordering::Relaxed);
         }
@@ -161,11 +204,23 @@ impl Handle {
         }
     }
 
-    /// After the provider's 401: another credential, if the keeper has one or can get one. At
-    /// most one refresh happens for all requests that were refused with the same credential. When
-    /// the keeper has ended, its successor is asked.
-    pub async fn replacement(&self, refused: &Lease) -> Option<Lease> {
+    /// After the provider's 401 on this path: another credential, if the keeper has one or can get
+    /// one. At most one refresh happens for all requests that were refused with the same
+    /// credential, and none for a path that was refused with a fresh one a moment ago, unless all
+    /// paths have been refused since. When the keeper has ended, its successor is asked.
+    pub async fn replacement(&self, refused: &Lease, path: &str) -> Option<Lease> {
         let generation = refused.snapshot.generation;
+        let now = self.clock.now();
+        refused.snapshot.row.refused(now);
+        if !self.commands.is_closed()
+            && let Some(newer) = self.other_than(refused)
+        {
+            return Some(newer);
+        }
+        let doubted = refused.snapshot.row.is_long(now);
+        if self.trials.is_closed(path, now) && !doubted {
+            return None;
+        }
         let mut handle = self.clone();
         let asking = async {
             let reject = |done| Command::Rejected { generation, done };
@@ -176,7 +231,12 @@ impl Handle {
         };
         let wait = self.limit.max(LONGEST_REPLACEMENT);
         tokio::time::timeout(wait, asking).await.ok()??;
-        match handle.now() {
+        handle.other_than(refused)
+    }
+
+    /// The credential now, if it is another one.
+    fn other_than(&self, refused: &Lease) -> Option<Lease> {
+        match self.now() {
             Now::Lease(lease) if !lease.credential.bearer.same(&refused.credential.bearer) => {
                 Some(lease)
             }
@@ -193,10 +253,22 @@ impl Handle {
         }
     }
 
+    /// A request of this path is sent again with this credential.
+    pub fn replay<'r>(&'r self, path: &'r str, lease: &'r Lease) -> Replay<'r> {
+        self.trials.begin(path, self.clock.now());
+        Replay {
+            handle: self,
+            path,
+            lease,
+            refused: false,
+        }
+    }
+
     /// The same handle, as that of a keeper that is to follow `former`'s.
     #[must_use]
     pub fn following(mut self, former: &Self) -> Self {
         self.newest = former.newest.clone();
+        self.trials = former.trials.clone();
         self
     }
 
@@ -228,6 +300,11 @@ impl Handle {
     /// Has the store read again, and waits for it.
     pub async fn look(&self) {
         self.ask(Command::Look).await.unwrap_or_default();
+    }
+
+    /// Whether the keeper was told to end, so that nothing can be asked of it.
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
     }
 
     /// Takes over a login that only the mirror still holds, as Hermes Agent offers to; whether
@@ -286,6 +363,14 @@ impl Handle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        if let Some(unreadable) = &status.unreadable {
+            let what = Fault {
+                code: super::UNREADABLE,
+                message: unreadable.reason.clone(),
+            };
+            let at = unreadable.at;
+            status.last_error = Some(Event { at, what });
+        }
         if status.standing == StandingKind::Ready
             && status.expires_at.is_some_and(|end| end <= self.clock.now())
         {
@@ -333,17 +418,18 @@ impl Handle {
     }
 
     async fn wait(&self) -> Result<Lease, Refusal> {
-        let deadline = tokio::time::Instant::now() + self.limit;
-        let mut handle = self.clone();
-        loop {
-            tokio::select! {
-                biased;
-                found = tokio::time::timeout_at(deadline, handle.change()) => {
-                    return found.unwrap_or_else(|_| Err(unavailable(Duration::from_secs(1))));
+        let waiting = async {
+            let mut handle = self.clone();
+            loop {
+                tokio::select! {
+                    biased;
+                    found = handle.change() => return found,
+                    next = handle.superseded() => handle = next,
                 }
-                next = handle.superseded() => handle = next,
             }
-        }
+        };
+        let found = tokio::time::timeout(self.limit, waiting).await;
+        found.unwrap_or_else(|_| Err(unavailable(Duration::from_secs(1))))
     }
 
     /// Waits until the keeper has a credential, or says that there is none.

@@ -14,15 +14,14 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::UNREADABLE;
 use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
 use super::journal::{Entry, Journal, Kept};
 use super::notice::{Audience, Notice, NoticeKind};
 use super::pulse::Heart;
-use super::schedule::Window;
+use super::schedule::{Pace, Window};
 use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
-use super::store::{Found, Store, StoreError};
+use super::store::{Found, Stamp, Store, StoreError};
 use crate::backoff::{self, Backoff};
 use crate::clock::{self, Clock};
 use crate::provider::{
@@ -32,6 +31,10 @@ use crate::secret::Secret;
 
 /// How often the store's files are looked at for someone else's writing: three `stat` calls.
 const WATCH: Duration = Duration::from_secs(3);
+/// A store that can't be read is looked at again this soon, before the user is told.
+const UNREAD_AGAIN: Duration = Duration::from_secs(1);
+/// A lock may take this long after the keeper was told to end.
+const FAREWELL: Duration = Duration::from_millis(250);
 /// A credential just granted that was refused before it was ever taken is not replaced within
 /// this time: the provider refuses for another reason, and each refresh would spend a token.
 const UNPROVEN: Duration = Duration::from_secs(30);
@@ -80,6 +83,10 @@ pub enum Initiative {
 
 /// The task that owns a provider's tokens.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing to do with each other"
+)]
 pub struct Keeper {
     pub(super) adapter: Arc<dyn Adapter>,
     pub(super) store: Option<Store>,
@@ -96,8 +103,12 @@ pub struct Keeper {
     pub(super) unsaved: Option<Unsaved>,
     /// The last login that was granted to this process, saved or not.
     pub(super) latest: Option<Unsaved>,
-    /// The store could not be read at the last look.
-    unread: bool,
+    /// The store could not be read at the last look, and since when.
+    pub(super) unread: Option<DateTime<Utc>>,
+    /// The store's stamps with a login that this keeper fails over.
+    pub(super) distrusted: Option<Vec<Stamp>>,
+    /// Since it was started last, it has looked at the store.
+    pub(super) looked: bool,
     /// A refresh of the stored token was begun and its end is not known.
     pub(super) suspect: Option<Entry>,
     /// When the user logged in, as far as is known, and whether the store says so.
@@ -110,6 +121,14 @@ pub struct Keeper {
     pub(super) quarantined: bool,
     /// So many tokens in a row were replaced before the provider had taken them.
     pub(super) unproven: u32,
+    /// The floor between rotations.
+    pub(super) pace: Pace,
+    /// A person asks for the rotation, and may.
+    pub(super) by_hand: bool,
+    /// An answer of the token endpoint was lost: the token may be spent.
+    pub(super) answer_lost: bool,
+    /// From then on nothing is begun.
+    pub(super) stop: CancellationToken,
     pub(super) told: Told,
     /// What the former keeper published last, until this one publishes.
     published: Option<Arc<Snapshot>>,
@@ -119,8 +138,8 @@ pub struct Keeper {
     optional: bool,
     /// For the watchdog.
     heart: Heart,
-    commands: mpsc::Receiver<Command>,
-    stamps: Vec<Option<(std::time::SystemTime, u64, u64)>>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) stamps: Vec<Stamp>,
 }
 
 /// What tells a rotation of a login from another login.
@@ -134,11 +153,17 @@ pub(super) struct Held {
 
 /// What the user was told, so that it is told once.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is about another notice"
+)]
 pub(super) struct Told {
     /// That a login is needed.
     pub(super) end: bool,
     /// That a login is not saved.
     pub(super) unsaved: bool,
+    /// That a login can't be read.
+    pub(super) unreadable: bool,
     /// Nothing, because it is about what the user has just asked for.
     pub(super) hush: bool,
     /// So many of the warnings about the grant's end at this time.
@@ -152,6 +177,7 @@ pub struct Estate {
     latest: Option<Unsaved>,
     receipt: Option<Receipt>,
     told: Told,
+    pace: Pace,
     /// What was published last: the same credential is the same generation, and as proven as it
     /// was; another one must not be taken for it.
     published: Option<Arc<Snapshot>>,
@@ -210,13 +236,15 @@ impl Unsaved {
 }
 
 fn lock_limit(settings: &Settings) -> Duration {
-    LOCK_WAIT.max(settings.token_timeout + LOCK_MARGIN)
+    LOCK_WAIT.max(settings.token_timeout.saturating_add(LOCK_MARGIN))
 }
 
 /// What a keeper may take from one sign of life to the next: all locks, one call of the token
 /// endpoint with its second try, and the disk.
 fn longest_step(settings: &Settings) -> Duration {
-    lock_limit(settings) * LOCKS + settings.token_timeout * 2 + DISK
+    let calls = settings.token_timeout.saturating_mul(2);
+    let locks = lock_limit(settings).saturating_mul(LOCKS);
+    locks.saturating_add(calls).saturating_add(DISK)
 }
 
 /// Whether both are the same token, or both are none.
@@ -250,6 +278,7 @@ impl Keeper {
                 retry_at: None,
                 proven: AtomicBool::new(false),
                 granted_at: None,
+                row: Arc::default(),
             }),
             changed: watch::Sender::new(()),
             status: Mutex::new(Status {
@@ -263,6 +292,7 @@ impl Keeper {
                 last_error: None,
                 unsaved: false,
                 may_be_spent: false,
+                unreadable: None,
                 login: None,
             }),
             pulse: heart.pulse(),
@@ -271,6 +301,7 @@ impl Keeper {
             shared: shared.clone(),
             commands: sender,
             newest: Arc::default(),
+            trials: Arc::default(),
             clock: clock.clone(),
             limit: settings.wait,
             remedy: adapter.remedy().into(),
@@ -287,13 +318,19 @@ impl Keeper {
             receipt: None,
             unsaved: None,
             latest: None,
-            unread: false,
+            unread: None,
+            distrusted: None,
+            looked: false,
             suspect: None,
             since: None,
             source: None,
             held: None,
             quarantined: false,
             unproven: 0,
+            pace: Pace::default(),
+            by_hand: false,
+            answer_lost: false,
+            stop: CancellationToken::new(),
             told: Told::default(),
             published: None,
             mend_at: None,
@@ -317,18 +354,13 @@ impl Keeper {
         self.latest = estate.latest;
         self.receipt = estate.receipt;
         self.told = estate.told;
+        self.pace = estate.pace;
         self.published = estate.published;
     }
 
-    /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
-    /// does not know in the end is for the next keeper.
-    pub async fn run(mut self, stop: CancellationToken) -> Estate {
-        // An inherited login serves even while the store can't be read.
-        if let Some(unsaved) = self.unsaved.clone() {
-            self.take(&unsaved.login);
-        }
-        self.step();
-        self.look().await;
+    /// Renews what is due, and does what it is asked to, until it is told to end.
+    pub(super) async fn keep(&mut self) {
+        let stop = self.stop.clone();
         while !stop.is_cancelled() {
             self.step();
             if self.is_due() {
@@ -353,28 +385,22 @@ impl Keeper {
             self.notice_others().await;
             self.warn_of_the_end();
         }
-        // A login that the user has just made is not lost to a reload.
-        self.commands.close();
-        while let Some(command) = self.commands.recv().await {
-            if matches!(command, Command::Install(..)) {
-                self.obey(command).await;
-            }
-        }
-        self.step();
-        if self.unsaved.is_some() {
-            self.renew(None).await.ok();
-        }
+    }
+
+    /// Ends, with what the store does not know.
+    pub(super) fn into_estate(self) -> Estate {
         self.heart.ended();
         Estate {
             unsaved: self.unsaved,
             latest: self.latest,
             receipt: self.receipt,
             told: self.told,
+            pace: self.pace,
             published: Some(self.shared.snapshot.load_full()),
         }
     }
 
-    async fn obey(&mut self, command: Command) {
+    pub(super) async fn obey(&mut self, command: Command) {
         match command {
             // The loop looks at the clock after every command.
             Command::Nudge => {}
@@ -613,7 +639,7 @@ impl Keeper {
     /// How long a token just granted is not replaced; longer after each one that was refused
     /// before it was ever taken.
     fn trial(&self) -> Duration {
-        UNPROVEN * 2_u32.pow(self.unproven.min(LONGEST_TRIAL))
+        UNPROVEN.saturating_mul(2_u32.saturating_pow(self.unproven.min(LONGEST_TRIAL)))
     }
 
     /// Reads the store without a lock and takes what it holds.
@@ -622,6 +648,9 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return self.take(&Login::default());
         };
+        if self.is_distrusted() {
+            return self.distrust();
+        }
         let known = {
             let snapshot = self.shared.snapshot.load();
             let started = !matches!(snapshot.standing, Standing::Starting);
@@ -632,19 +661,23 @@ impl Keeper {
             move || store.peek()
         })
         .await;
-        if let Err(StoreError::Parse { file, .. }) = &found
-            && let Ok(true) = store.repair(file, self.lock_limit()).await
+        if let Some(StoreError::Parse { file, .. }) = trouble_of(&found)
+            && let Ok(true) = self
+                .unless_stopped(store.repair(file, self.lock_limit()))
+                .await
         {
             tracing::warn!(file = %file.display(), "a store that was written half is whole again");
             found = blocking(move || store.peek()).await;
         }
         match found {
-            Err(error) => self.unreadable(&error),
+            Err(error) => self.unreadable(&error, false),
             Ok(found) => {
-                if std::mem::take(&mut self.unread) {
-                    self.status(|status| status.last_error = None);
-                }
+                let broken = found.as_ref().and_then(|found| found.broken.clone());
                 self.take_found(found);
+                match broken {
+                    Some(error) => self.unreadable(&error, true),
+                    None => self.readable(),
+                }
                 if known.is_some_and(|known| self.shared.snapshot.load().generation != known) {
                     self.others_renewed();
                 }
@@ -680,7 +713,7 @@ impl Keeper {
                 Standing::LoginNeeded(_)
             ),
         };
-        if self.unread || changed {
+        if self.unread.is_some() || changed {
             self.look().await;
         }
     }
@@ -695,6 +728,7 @@ impl Keeper {
             mut login,
             mirror,
             source,
+            broken,
         }) = found
         else {
             return match &self.unsaved {
@@ -715,7 +749,7 @@ impl Keeper {
             self.suspect_ended();
         }
         if let Some(unsaved) = &self.unsaved {
-            if unsaved.still_stands(&login) {
+            if unsaved.still_stands(&login) || broken.is_some() {
                 return self.take(&unsaved.login.clone());
             }
             self.drop_unsaved();
@@ -856,22 +890,6 @@ impl Keeper {
         self.publish(Standing::LoginNeeded(reason.into()));
     }
 
-    fn unreadable(&mut self, error: &StoreError) {
-        let message = error.to_string();
-        if !self.unread {
-            self.failed(UNREADABLE, &message);
-        }
-        self.unread = true;
-        let now = self.clock.now();
-        let served = matches!(
-            &self.shared.snapshot.load().standing,
-            Standing::Credential(credential) if credential.expires_at.is_none_or(|end| end > now)
-        );
-        if !served {
-            self.publish(Standing::Unreadable(message.into()));
-        }
-    }
-
     /// Publishes a standing to all requests. Another credential is another generation.
     pub(super) fn publish(&mut self, standing: Standing) {
         let former = self.published.take();
@@ -890,7 +908,7 @@ impl Keeper {
         let generation = if same {
             old.generation
         } else {
-            old.generation + 1
+            old.generation.saturating_add(1)
         };
         if self.told.end && matches!(standing, Standing::Credential(_)) {
             self.told.end = false;
@@ -906,6 +924,11 @@ impl Keeper {
             retry_at: self.retry_at,
             proven: AtomicBool::new(proven),
             granted_at,
+            row: if same {
+                old.row.clone()
+            } else {
+                Arc::default()
+            },
         }));
         self.shared.changed.send_replace(());
     }
@@ -1001,14 +1024,39 @@ impl Keeper {
             (Some(due), None) => due,
             (None, _) => DateTime::<Utc>::MAX_UTC,
         };
-        (
-            wake,
-            if self.store.is_some() {
-                WATCH
-            } else {
-                clock::LONGEST_NAP
-            },
-        )
+        let longest = if self.store.is_none() {
+            clock::LONGEST_NAP
+        } else if self.unread.is_some() && !self.told.unreadable {
+            UNREAD_AGAIN
+        } else {
+            WATCH
+        };
+        (wake, longest)
+    }
+
+    /// Waits for locks, unless the keeper is told to end: nothing is spent yet.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        opening: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let stopped = async {
+            self.stop.cancelled().await;
+            // A lock that is free is had in this time.
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            biased;
+            opened = opening => opened,
+            () = stopped => Err(StoreError::Stopping),
+        }
+    }
+}
+
+/// What kept the login's file from being read.
+fn trouble_of(found: &Result<Option<Found>, StoreError>) -> Option<&StoreError> {
+    match found {
+        Ok(found) => found.as_ref()?.broken.as_deref(),
+        Err(error) => Some(error),
     }
 }
 

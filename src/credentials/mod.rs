@@ -5,6 +5,14 @@
 //! the snapshot that the keeper last published: no lock, no file, no wait while a valid token is
 //! there.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        reason = "tokens and files hold odd numbers, and an overflow would end what looks after a login"
+    )
+)]
+
 mod commands;
 mod file_lock;
 mod grant;
@@ -12,6 +20,7 @@ mod handle;
 pub mod inspection;
 mod journal;
 mod keeper;
+mod life;
 mod notice;
 mod pulse;
 mod renewal;
@@ -20,14 +29,20 @@ mod status;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trials;
+mod unreadable;
 mod write;
 
+/// The code of a keeper that failed by a defect of ours.
+const DEFECT: &str = "keeper_failed";
 /// The code of a store that can't be read.
 const UNREADABLE: &str = "store_unreadable";
 
 pub use self::commands::Refreshed;
-pub use self::handle::{Handle, Lease, Refusal};
+pub use self::handle::{Handle, Lease, Refusal, Replay};
 pub use self::keeper::{Estate, Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::notice::{Audience, Notice, NoticeKind};
-pub use self::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
+pub use self::status::{
+    Event, Fault, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,
+};
 pub use self::store::{Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};

@@ -42,6 +42,15 @@ pub enum NoticeKind {
     },
     /// There is a login again.
     Restored,
+    /// The file that the login lies in can't be read.
+    Unreadable {
+        /// Why, with the file's name.
+        reason: String,
+        /// The command that helps.
+        command: Option<String>,
+        /// Whether the mirror holds the login whole and serves.
+        mirrored: bool,
+    },
     /// A renewed login could not be written and is in memory only.
     NotSaved {
         /// Why.

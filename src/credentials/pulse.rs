@@ -8,8 +8,8 @@ use tokio::time::Instant;
 /// What is known of a keeper's life.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// The step that it is at ends by then.
-    Until(Instant),
+    /// The step that it is at ends by then, if that can be told.
+    Until(Option<Instant>),
     /// It ended because it was told to.
     Ended,
     /// It is gone without having ended: a defect.
@@ -27,7 +27,7 @@ pub(super) struct Heart(Pulse);
 impl Heart {
     /// A heart that beats first within `limit`.
     pub(super) fn new(limit: Duration) -> Self {
-        let first = State::Until(Instant::now() + limit);
+        let first = State::Until(Instant::now().checked_add(limit));
         Self(Pulse(Arc::new(Mutex::new(first))))
     }
 
@@ -37,7 +37,7 @@ impl Heart {
 
     /// Alive, and again within `limit`.
     pub(super) fn beat(&self, limit: Duration) {
-        *self.0.state() = State::Until(Instant::now() + limit);
+        *self.0.state() = State::Until(Instant::now().checked_add(limit));
     }
 
     /// Ends in order.
@@ -59,7 +59,7 @@ impl Pulse {
     /// Whether it lives, or has ended in order.
     pub(super) fn is_well(&self) -> bool {
         match *self.state() {
-            State::Until(end) => Instant::now() <= end,
+            State::Until(end) => end.is_none_or(|end| Instant::now() <= end),
             State::Ended => true,
             State::Gone => false,
         }

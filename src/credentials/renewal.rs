@@ -1,13 +1,17 @@
 //! One renewal: lock, read again, adopt what someone else renewed, or spend the token, persist
 //! the answer durably, and only then publish it.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use super::journal::Entry;
 use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved, blocking};
 use super::notice::NoticeKind;
 use super::status::{Event, RefreshResult};
-use super::store::{Change, StoreError, Transaction};
+use super::store::{Change, Store, StoreError, Transaction};
 use crate::clock;
 use crate::provider::{Assessment, Credential, Grant, Login, Merge, Renewal, TokenError};
 use crate::secret::Secret;
@@ -33,6 +37,8 @@ enum Trouble {
     Gone,
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("{0}")]
+    Unreadable(Arc<StoreError>),
     #[error("{what}")]
     Endpoint {
         what: String,
@@ -93,12 +99,19 @@ impl Keeper {
         self.status(|status| status.renewing = true);
         let mend_at = self.mend_at.take();
         let mut result = self.attempt(refused).await;
+        if let Err(Trouble::Store(StoreError::Stopping)) = &result {
+            self.mend_at = self.mend_at.or(mend_at);
+            self.status(|status| status.renewing = false);
+            return Err(StoreError::Stopping.to_string());
+        }
         if let Err(Trouble::AnswerLost { what, .. }) = &result {
             // A portal with a grace time gives the same answer again, and without one the token
             // is spent whether it is shown again or not.
             let provider = self.adapter.name().as_str();
             tracing::warn!(provider, error = %what, "an answer was lost; asking once more");
+            self.answer_lost = true;
             result = self.attempt(refused).await;
+            self.answer_lost = false;
         }
         let ended = matches!(result, Ok(Some(RefreshResult::Rejected)));
         if ended && self.is_own() && std::mem::take(&mut self.quarantined) {
@@ -143,11 +156,21 @@ impl Keeper {
                 status.last_error = None;
             }
         });
+        if result == Some(RefreshResult::Refreshed)
+            && let Some(next) = self.pace.next(at)
+        {
+            let next = next.format("%H:%M:%S UTC");
+            let message = format!(
+                "the provider's tokens last too short a time, or it refuses them at random: no \
+                 renewal before {next}"
+            );
+            self.failed("renewals_paced", &message);
+        }
     }
 
     fn troubled(&mut self, trouble: &Trouble) {
         let (code, asked) = match trouble {
-            Trouble::Store(_) | Trouble::Gone => ("store", None),
+            Trouble::Store(_) | Trouble::Unreadable(_) | Trouble::Gone => ("store", None),
             Trouble::Endpoint { retry_after, .. } | Trouble::AnswerLost { retry_after, .. } => {
                 ("token_endpoint", *retry_after)
             }
@@ -178,7 +201,7 @@ impl Keeper {
             self.take(&Login::default());
             return Ok(None);
         };
-        let transaction = store.open(self.lock_limit()).await?;
+        let transaction = self.locked(&store).await?;
         let Some(found) = transaction.found() else {
             if self.unsaved.is_some() && store.is_missing() {
                 return Err(Trouble::Gone);
@@ -187,6 +210,12 @@ impl Keeper {
             return Ok(None);
         };
         let mut login = found.login.clone();
+        if let Some(error) = &found.broken {
+            let meant = |unsaved: &Unsaved| unsaved.still_stands(&login);
+            if !self.unsaved.as_ref().is_none_or(meant) {
+                return Err(Trouble::Unreadable(error.clone()));
+            }
+        }
         self.enter(&found.source);
         self.notice_put_back(&login);
         self.salvage(&transaction, &login).await;
@@ -219,6 +248,24 @@ impl Keeper {
             what,
             retry_after: None,
         })
+    }
+
+    /// The store's locks. They are not waited for when the keeper is to end, unless a token may be
+    /// spent whose successor lies on no disk.
+    async fn locked(&self, store: &Store) -> Result<Transaction, StoreError> {
+        let opening = store.open(self.lock_limit());
+        let at_stake = self.answer_lost || (self.unsaved.is_some() && !self.is_kept_beside());
+        if at_stake {
+            return opening.await;
+        }
+        self.unless_stopped(opening).await
+    }
+
+    /// Whether the login that could not be saved lies beside the journal.
+    fn is_kept_beside(&self) -> bool {
+        let kept = self.journal().and_then(|journal| journal.kept());
+        kept.zip(self.unsaved.as_ref())
+            .is_some_and(|(kept, unsaved)| kept.login == unsaved.login)
     }
 
     /// A refresh of the stored token was cut off. If it was cut between the writing of the answer
@@ -468,11 +515,14 @@ impl Keeper {
     /// kept and used all the same: the old token is spent.
     async fn granted(&mut self, attempt: &mut Attempt<'_>, grant: Grant) {
         let now = self.clock.now();
-        let (lifetime, renewal) = (self.adapter.lifetime(&grant), grant.renewal());
+        let renewal = grant.renewal();
+        if renewal == Renewal::Refresh && !self.by_hand {
+            self.pace.rotated(now);
+        }
         let found = attempt.store.found();
         let stored = found.and_then(|found| found.login.secret("refresh_token"));
         let spent = [attempt.login.secret("refresh_token"), stored];
-        self.adapter.apply(&mut attempt.login, grant, now);
+        let lifetime = self.apply(&mut attempt.login, grant, now);
         if let Some((since, false)) = self.since
             && self.adapter.grant_lifetime().is_some()
         {
@@ -485,7 +535,7 @@ impl Keeper {
         if proven || attempt.refused.is_none() {
             self.unproven = 0;
         } else if !attempt.granted {
-            self.unproven += 1;
+            self.unproven = self.unproven.saturating_add(1);
         }
         let rotated = Unsaved::new(attempt.login.clone(), spent, self.latest.take());
         self.latest = Some(rotated.clone());
@@ -515,6 +565,28 @@ impl Keeper {
                 expires_at: lifetime.map(|lifetime| clock::after(now, lifetime)),
             });
         }
+    }
+
+    /// Merges what was granted into the login, and how long it lives. A defect over an odd answer
+    /// must not lose it, for the old token is spent: then the tokens alone are taken.
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) -> Option<Duration> {
+        let (answer, mut merged) = (grant.clone(), login.clone());
+        let understood = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let lifetime = self.adapter.lifetime(&grant);
+            self.adapter.apply(&mut merged, grant, now);
+            lifetime
+        }));
+        if let Ok(lifetime) = understood {
+            *login = merged;
+            return lifetime;
+        }
+        for (key, value) in answer.into_answer() {
+            if matches!(key.as_str(), "access_token" | "refresh_token") && value.is_string() {
+                login.set(&key, value);
+            }
+        }
+        login.set("obtained_at", now.to_rfc3339());
+        None
     }
 
     fn bearer_of(&self, login: &Login) -> Option<Credential> {
@@ -628,7 +700,7 @@ impl Keeper {
         let old = self.bearer();
         if self.unsaved.is_none() {
             self.backoff.succeeded();
-            self.retry_at = None;
+            self.retry_at = self.pace.next(self.clock.now());
         }
         if self.suspect.is_some() && self.unsaved.is_none() && !self.is_suspect(&attempt.login) {
             self.suspect_ended();

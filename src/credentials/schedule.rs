@@ -9,6 +9,10 @@ use crate::clock;
 /// A credential is renewed this part of its life before its end, when that is less than the
 /// configured lead: after 80 %.
 const PART_OF_LIFE: u32 = 5;
+/// So many rotations may follow one another at once.
+const AT_ONCE: u32 = 6;
+/// Then one in this time.
+const PACE: Duration = Duration::from_secs(30);
 /// Up to this part of the lead is drawn at random, so that many daemons don't ask at once.
 const JITTER: f64 = 0.1;
 
@@ -26,7 +30,7 @@ impl Window {
     /// `expires`, with a lead of at most `lead`.
     pub fn new(issued: Option<DateTime<Utc>>, expires: DateTime<Utc>, lead: Duration) -> Self {
         let life = issued.map_or(Duration::MAX, |issued| clock::until(expires, issued));
-        let lead = lead.min(life / PART_OF_LIFE);
+        let lead = lead.min(life.checked_div(PART_OF_LIFE).unwrap_or_default());
         let closes = clock::before(expires, lead);
         Self {
             opens: clock::before(closes, lead.mul_f64(JITTER)),
@@ -46,9 +50,63 @@ impl Window {
     }
 }
 
+/// The floor between rotations, whoever asks for them: a few at once, then one every thirty
+/// seconds. A token that lives for a second, or a provider that refuses at random, would have them
+/// follow one another for ever, and each one spends a refresh token.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    /// When all rotations so far are paid for.
+    paid: Option<DateTime<Utc>>,
+}
+
+impl Pace {
+    /// There was a rotation.
+    pub(super) fn rotated(&mut self, now: DateTime<Utc>) {
+        self.paid = Some(clock::after(self.paid(now), PACE));
+    }
+
+    /// When the next one may be; `None` at once.
+    pub(super) fn next(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let credit = PACE.saturating_mul(AT_ONCE.saturating_sub(1));
+        let next = clock::before(self.paid(now), credit);
+        (next > now).then_some(next)
+    }
+
+    /// What lies further ahead than any rotations are paid for was set before the clock was put
+    /// back.
+    fn paid(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let most = clock::after(now, PACE.saturating_mul(AT_ONCE));
+        self.paid
+            .filter(|paid| *paid <= most)
+            .map_or(now, |paid| paid.max(now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn six_rotations_may_follow_at_once_and_then_one_every_thirty_seconds() {
+        let mut pace = Pace::default();
+        let start: DateTime<Utc> = "2026-11-29T12:00:00Z".parse().unwrap();
+        for _ in 0..AT_ONCE {
+            assert_eq!(pace.next(start), None);
+            pace.rotated(start);
+        }
+        let next = clock::after(start, PACE);
+        assert_eq!(pace.next(start), Some(next));
+        assert_eq!(pace.next(next), None);
+        pace.rotated(next);
+        assert_eq!(pace.next(next), Some(clock::after(next, PACE)));
+        let later = clock::after(start, Duration::from_hours(1));
+        assert_eq!(pace.next(later), None);
+        // A clock that is put back holds nothing up.
+        assert_eq!(
+            pace.next(clock::before(start, Duration::from_hours(1))),
+            None
+        );
+    }
 
     const LEAD: Duration = Duration::from_mins(5);
 

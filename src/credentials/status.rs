@@ -29,16 +29,30 @@ pub struct Status {
     pub unsaved: bool,
     /// A refresh was cut off, and its token may be spent.
     pub may_be_spent: bool,
+    /// The login could not be read when it was looked at last; it may serve all the same.
+    pub unreadable: Option<Unreadable>,
     /// Where the login lies and how long it lasts.
     pub login: Option<LoginStatus>,
+}
+
+/// A login that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Since when.
+    pub at: DateTime<Utc>,
+    /// Why, with the file's name.
+    pub reason: String,
+    /// The command that helps.
+    pub command: Option<String>,
+    /// Whether the mirror holds the login whole and serves.
+    pub mirrored: bool,
 }
 
 impl Status {
     /// Whether the store could not be read when it was looked at last. An earlier credential may
     /// still serve.
     pub fn is_unreadable(&self) -> bool {
-        let code = self.last_error.as_ref().map(|event| event.what.code);
-        code == Some(super::UNREADABLE)
+        self.unreadable.is_some()
     }
 }
 

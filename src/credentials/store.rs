@@ -9,6 +9,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -74,6 +75,9 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
+    /// The keeper of the login is to end, and nothing was begun.
+    #[error("hermes-proxyd is stopping")]
+    Stopping,
     /// A renewed login waits in memory to be written there.
     #[error("the renewed login in use can't be saved yet; `hermesctl proxy status` tells why")]
     Waiting,
@@ -144,6 +148,8 @@ pub(super) struct Found {
     pub(super) mirror: Option<Login>,
     /// The file that the block stands in.
     pub(super) source: PathBuf,
+    /// Why that file can't be read: then the login is the mirror's, and the file stays as it is.
+    pub(super) broken: Option<Arc<StoreError>>,
 }
 
 /// Where a new login is put.
@@ -167,14 +173,15 @@ pub struct Removed {
 }
 
 /// A file's identity and time, to notice that someone wrote it.
-type Stamp = Option<(SystemTime, u64, u64)>;
+pub(super) type Stamp = Option<(SystemTime, u64, u64, i64)>;
 
 /// The locks on every file of a login, and what they held.
 #[derive(Debug)]
 pub(super) struct Transaction {
     store: Store,
     found: Option<Found>,
-    prepared: Option<(Prepared, Option<Prepared>)>,
+    /// New versions of the store, where it can be replaced, and of the mirror.
+    prepared: Option<(Option<Prepared>, Option<Prepared>)>,
     /// The mirror, where the login has one.
     mirror: Option<PathBuf>,
     /// Fingerprints of the tokens that were refused.
@@ -224,7 +231,11 @@ impl Store {
     pub(super) fn peek(&self) -> Result<Option<Found>, StoreError> {
         let mut found = None;
         for file in self.sources() {
-            let login = read_object(file)?.and_then(|mut document| block(&mut document, self.key));
+            let document = match read_object(file) {
+                Err(error) => return self.mirrored(file, error).map(Some),
+                Ok(document) => document,
+            };
+            let login = document.and_then(|mut document| block(&mut document, self.key));
             let Some(login) = login else { continue };
             // A login of our own that has ended stands back behind one that lives.
             let ended = self.is_own(file) && !has_tokens(&login);
@@ -242,7 +253,30 @@ impl Store {
             login,
             mirror: self.read_mirror(&source)?,
             source,
+            broken: None,
         }))
+    }
+
+    /// The login of a file that can't be read, where the mirror holds it whole.
+    fn mirrored(&self, file: &Path, error: StoreError) -> Result<Found, StoreError> {
+        let mirror = self.read_mirror(file).ok().flatten();
+        let is_whole = |mirror: &Login| {
+            let tokens = ["access_token", "refresh_token"];
+            tokens.iter().all(|token| mirror.text(token).is_some())
+        };
+        let Some(mirror) = mirror.filter(is_whole) else {
+            return Err(error);
+        };
+        let mut login = mirror.clone();
+        for key in ["_schema", "updated_at"] {
+            login.remove(key);
+        }
+        Ok(Found {
+            login,
+            mirror: Some(mirror),
+            source: file.to_owned(),
+            broken: Some(Arc::new(error)),
+        })
     }
 
     fn read_mirror(&self, source: &Path) -> Result<Option<Login>, StoreError> {
@@ -291,6 +325,7 @@ impl Store {
             login: login.unwrap_or_default(),
             mirror: self.read_mirror(&source)?,
             source,
+            broken: None,
         });
         Ok(transaction)
     }
@@ -466,9 +501,18 @@ impl Transaction {
         let Some(found) = &self.found else {
             return Ok(());
         };
+        if found.broken.is_some() && self.mirror.is_none() {
+            return Err(StoreError::Restless {
+                file: found.source.clone(),
+            });
+        }
         if self.prepared.is_none() {
             let mirror = self.mirror.as_deref().map(Prepared::beside).transpose()?;
-            self.prepared = Some((Prepared::beside(&found.source)?, mirror));
+            let store = match &found.broken {
+                None => Some(Prepared::beside(&found.source)?),
+                Some(_) => None,
+            };
+            self.prepared = Some((store, mirror));
         }
         Ok(())
     }
@@ -507,7 +551,8 @@ impl Transaction {
         if change == Change::Quarantined {
             self.remove_mirror(&found, |mirror| self.is_dead(mirror));
         }
-        let written = if login.differs_from(&found.login) {
+        // The mirror alone is a place of its own: whoever reads the store again finds it fresher.
+        let written = if found.broken.is_none() && login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
             let stored = block(&mut document.clone(), self.store.key);
             let another = stored.is_some_and(|stored| !self.is_dead(&stored));
@@ -521,7 +566,7 @@ impl Transaction {
                 [old, &found.login],
                 (change, now),
             );
-            write::replace(&found.source, prepared, document)
+            write::replace(&found.source, prepared.flatten(), document)
         } else {
             Ok(())
         };
@@ -531,11 +576,16 @@ impl Transaction {
         mirrored.and(written)
     }
 
-    /// Takes the login out of its file, with its pool and mirror, as Hermes Agent's logout does.
+    /// Takes the login out of its file, with its pool and mirror, as Hermes Agent's logout does. A
+    /// mirror with another token than the store's `goes` where it is the same login.
     ///
     /// # Errors
     /// When a file can't be written; then the login may be there still.
-    pub(super) fn remove(&mut self, now: DateTime<Utc>) -> Result<Removed, StoreError> {
+    pub(super) fn remove(
+        &mut self,
+        goes: impl Fn(&Login) -> bool,
+        now: DateTime<Utc>,
+    ) -> Result<Removed, StoreError> {
         let Some(found) = self.found.take() else {
             return Ok(Removed::default());
         };
@@ -552,7 +602,9 @@ impl Transaction {
         stamp_document(&mut document, now);
         write::replace(&found.source, None, document)?;
         let token = found.login.text("refresh_token");
-        let mirror = self.remove_mirror(&found, |mirror| mirror.text("refresh_token") == token);
+        let mirror = self.remove_mirror(&found, |mirror| {
+            mirror.text("refresh_token") == token || goes(mirror)
+        });
         Ok(Removed {
             shared: !self.store.is_own(&found.source),
             files: std::iter::once(found.source).chain(mirror).collect(),
@@ -741,5 +793,12 @@ fn stamp(file: &Path) -> Stamp {
     let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
     #[cfg(not(unix))]
     let inode = 0;
-    Some((metadata.modified().ok()?, metadata.len(), inode))
+    // A change of owner or mode shows there alone.
+    #[cfg(unix)]
+    let changed = std::os::unix::fs::MetadataExt::ctime(&metadata)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(std::os::unix::fs::MetadataExt::ctime_nsec(&metadata));
+    #[cfg(not(unix))]
+    let changed = 0;
+    Some((metadata.modified().ok()?, metadata.len(), inode, changed))
 }

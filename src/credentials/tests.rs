@@ -20,6 +20,7 @@ use crate::provider::{
 };
 
 const LIFE: Duration = Duration::from_hours(1);
+const PATH: &str = "/chat/completions";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Grants tokens of one hour, numbered.
@@ -30,6 +31,10 @@ struct Provider {
     outage: std::sync::atomic::AtomicBool,
     hangs: std::sync::atomic::AtomicBool,
     defect: std::sync::atomic::AtomicBool,
+    /// Assessing a login with this access token fails.
+    fails_over: &'static str,
+    /// How long tokens live, in seconds.
+    life: AtomicU64,
 }
 
 #[async_trait]
@@ -63,6 +68,7 @@ impl Adapter for Provider {
                 reason: "there is no login".to_owned(),
             };
         };
+        assert!(bearer.expose() != self.fails_over, "a defect, on purpose");
         let credential = Credential {
             authorization: bearer.authorization("Bearer").unwrap(),
             bearer,
@@ -100,11 +106,28 @@ impl Adapter for Provider {
             login.set(&key, value);
         }
         login.set("obtained_at", now.to_rfc3339());
-        login.set("expires_at", clock::after(now, LIFE).to_rfc3339());
+        assert!(
+            login.text("access_token") != Some("a4"),
+            "a defect over an answer, on purpose"
+        );
+        let life = Duration::from_secs(self.life.load(Ordering::Relaxed));
+        login.set("expires_at", clock::after(now, life).to_rfc3339());
+    }
+}
+
+/// What the user was told.
+#[derive(Debug, Default)]
+struct Heard(std::sync::Mutex<Vec<String>>);
+
+impl super::Audience for Heard {
+    fn hear(&self, notice: super::Notice) {
+        self.0.lock().unwrap().push(format!("{:?}", notice.what));
     }
 }
 
 struct World {
+    heard: Arc<Heard>,
+    task: tokio::task::JoinHandle<super::Estate>,
     provider: Arc<Provider>,
     clock: Arc<JumpingClock>,
     handle: Handle,
@@ -124,6 +147,8 @@ impl World {
             outage: false.into(),
             hangs: false.into(),
             defect: false.into(),
+            fails_over: "odd",
+            life: LIFE.as_secs().into(),
         });
         let files = StoreFiles {
             own: home.path().join("state/auth.json"),
@@ -132,19 +157,22 @@ impl World {
             global: home.path().join("auth.json"),
             shared: home.path().join("shared"),
         };
+        let heard = Arc::new(Heard::default());
         let settings = Settings {
             refresh_lead: Duration::from_mins(5),
             token_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(10),
             initiative: Initiative::Keeps,
-            audience: None,
+            audience: Some(heard.clone()),
         };
         let (keeper, handle) = Keeper::new(provider.clone(), files, settings, clock.clone());
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
-        tokio::spawn(keeper.run(stop.clone()));
+        let task = tokio::spawn(keeper.run(stop.clone()));
         handle.started().await;
         Self {
+            heard,
+            task,
             provider,
             clock,
             handle,
@@ -166,6 +194,17 @@ impl World {
         tokio::time::timeout(PATIENCE, waiting)
             .await
             .expect("a call");
+    }
+
+    async fn until(&self, what: &str, done: impl Fn() -> bool) {
+        let waiting = async {
+            while !done() {
+                self.handle.reread().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "never: {what}");
     }
 
     /// Two looks of the keeper at clock and store.
@@ -217,17 +256,138 @@ async fn a_keeper_that_is_gone_is_not_well_and_one_that_was_told_to_end_is() {
     assert!(world.handle.keeper_is_well());
 
     let world = World::new().await;
+    world.task.abort();
+    world
+        .until("it is seen", || !world.handle.keeper_is_well())
+        .await;
+}
+
+#[tokio::test]
+async fn a_keeper_that_fails_is_started_again_with_what_it_held() {
+    let world = World::new().await;
+    let lease = world.handle.credential().await.unwrap();
     world.provider.defect.store(true, Ordering::Relaxed);
     world.clock.jump(Duration::from_mins(56));
-    let gone = async {
-        while world.handle.keeper_is_well() {
-            world.handle.reread().await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    world.until_calls(1).await;
+    let code = || {
+        world
+            .handle
+            .status()
+            .last_error
+            .map(|error| error.what.code)
     };
-    tokio::time::timeout(PATIENCE, gone)
-        .await
-        .expect("it is seen");
+    world
+        .until("it is told", || code() == Some(super::DEFECT))
+        .await;
+    assert!(world.handle.keeper_is_well());
+    let still = world.handle.credential().await.unwrap();
+    assert!(still.credential().bearer.same(&lease.credential().bearer));
+    // It does not try again at once.
+    let calls = world.calls();
+    world.two_looks().await;
+    assert_eq!(world.calls(), calls);
+    world.provider.defect.store(false, Ordering::Relaxed);
+    world.clock.jump(Duration::from_mins(6));
+    world.until("a new token", || code().is_none()).await;
+    let next = world.handle.credential().await.unwrap();
+    assert!(!next.credential().bearer.same(&lease.credential().bearer));
+}
+
+#[tokio::test]
+async fn a_login_that_the_keeper_fails_over_is_none_until_the_store_changes() {
+    let world = World::new().await;
+    let heard = |kind: &str| {
+        let heard = world.heard.0.lock().unwrap();
+        heard.iter().filter(|told| told.starts_with(kind)).count()
+    };
+    write(world.home.path(), "odd", world.clock.now());
+    let state = || world.handle.status().standing;
+    let needed = super::StandingKind::LoginNeeded;
+    world.until("it is none", || state() == needed).await;
+    assert!(world.handle.keeper_is_well());
+    assert!(matches!(
+        world.handle.credential().await.map(|_| ()),
+        Err(Refusal::LoginNeeded { .. })
+    ));
+    world.two_looks().await;
+    let error = world.handle.status().last_error.unwrap().what;
+    assert_eq!(error.code, super::DEFECT);
+    assert_eq!(heard("Ended"), 1);
+    // What a person asks for is answered.
+    assert!(world.handle.refresh().await.is_some());
+    write(world.home.path(), "good", world.clock.now());
+    world
+        .until("another login", || state() == super::StandingKind::Ready)
+        .await;
+    assert!(world.handle.status().last_error.is_none());
+    assert_eq!(heard("Restored"), 1);
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_defect_over_an_answer_does_not_lose_the_token_that_it_granted() {
+    let world = World::new().await;
+    // The fourth answer is the odd one.
+    world.provider.calls.store(3, Ordering::Relaxed);
+    world.clock.jump(Duration::from_mins(56));
+    world.until_calls(4).await;
+    let stored = || std::fs::read_to_string(world.home.path().join("auth.json")).unwrap();
+    world
+        .until("it is stored", || stored().contains("\"r4\""))
+        .await;
+    assert!(world.handle.keeper_is_well());
+}
+
+#[tokio::test]
+async fn tokens_that_live_for_a_second_are_renewed_six_times_and_then_every_thirty_seconds() {
+    let world = World::new().await;
+    world.provider.life.store(1, Ordering::Relaxed);
+    world.clock.jump(Duration::from_mins(56));
+    for second in 0..60 {
+        world.two_looks().await;
+        let most = 6 + second / 30;
+        assert!(world.calls() <= most, "{} after {second} s", world.calls());
+        world.clock.jump(Duration::from_secs(1));
+    }
+    assert!(world.calls() >= 7, "{}", world.calls());
+    let error = world.handle.status().last_error.unwrap().what;
+    assert_eq!(error.code, "renewals_paced", "{}", error.message);
+    // A person may all the same.
+    let calls = world.calls();
+    assert!(world.handle.refresh().await.is_some());
+    assert_eq!(world.calls(), calls + 1);
+}
+
+#[tokio::test]
+async fn a_path_that_is_refused_with_a_fresh_token_causes_no_rotation_until_all_is_refused() {
+    let world = World::new().await;
+    let handle = &world.handle;
+    // Asks once on a path that is refused whatever the token is.
+    let refused = async || {
+        let lease = handle.credential().await.unwrap();
+        let Some(other) = handle.replacement(&lease, PATH).await else {
+            return;
+        };
+        handle.replay(PATH, &other).refused();
+    };
+    for _ in 0..40 {
+        refused().await;
+        handle.credential().await.unwrap().prove();
+    }
+    assert_eq!(world.calls(), 1);
+    // Other paths are not meant.
+    let lease = handle.credential().await.unwrap();
+    let other = handle.replacement(&lease, "/models").await.unwrap();
+    drop(handle.replay("/models", &other));
+    other.prove();
+    assert_eq!(world.calls(), 2);
+    // Now the token is dead. After a while without a single success that is believed.
+    for second in 0..35 {
+        refused().await;
+        assert!(second > 29 || world.calls() == 2, "after {second} s");
+        world.clock.jump(Duration::from_secs(1));
+    }
+    assert_eq!(world.calls(), 3);
 }
 
 #[tokio::test]
@@ -311,13 +471,13 @@ async fn someone_elses_login_is_taken_without_a_call() {
 async fn a_late_refusal_of_a_token_that_is_gone_causes_no_call() {
     let world = World::new().await;
     let old = world.handle.credential().await.unwrap();
-    let new = world.handle.replacement(&old).await.unwrap();
+    let new = world.handle.replacement(&old, PATH).await.unwrap();
     assert_eq!(world.calls(), 1);
-    let same = world.handle.replacement(&old).await.unwrap();
+    let same = world.handle.replacement(&old, PATH).await.unwrap();
     assert!(same.credential().bearer.same(&new.credential().bearer));
     assert_eq!(world.calls(), 1);
     // The new one has not been taken yet: it is not replaced at once either.
-    assert!(world.handle.replacement(&new).await.is_none());
+    assert!(world.handle.replacement(&new, PATH).await.is_none());
     assert_eq!(world.calls(), 1);
 }
 
@@ -327,7 +487,7 @@ async fn while_the_endpoint_is_out_of_order_refusals_cause_one_call() {
     world.provider.outage.store(true, Ordering::Relaxed);
     let lease = world.handle.credential().await.unwrap();
     for _ in 0..20 {
-        assert!(world.handle.replacement(&lease).await.is_none());
+        assert!(world.handle.replacement(&lease, PATH).await.is_none());
     }
     assert_eq!(world.calls(), 1);
 }

@@ -37,7 +37,8 @@ impl Prepared {
             place.open_to_write().map_err(fault)?;
         }
         let old = place.act(Path::metadata);
-        let size = old.map_or(0, |metadata| metadata.len()) + GROWTH;
+        let size = old.map_or(0, |metadata| metadata.len());
+        let size = size.saturating_add(GROWTH);
         prepared.fill(size).map_err(fault)?;
         Ok(prepared)
     }
@@ -105,8 +106,8 @@ pub(super) fn unfinished(store: &Path) -> Vec<Map<String, Value>> {
     let read = |place: Spot| {
         let bytes = files::read_opened(place.open().ok()?, LARGEST + GROWTH).ok()?;
         // What was there to make room comes after the content.
-        let end = bytes.iter().rposition(|byte| *byte != 0)? + 1;
-        serde_json::from_slice(bytes.get(..end)?).ok()
+        let last = bytes.iter().rposition(|byte| *byte != 0)?;
+        serde_json::from_slice(bytes.get(..=last)?).ok()
     };
     files::leftovers(&place)
         .into_iter()

@@ -23,7 +23,7 @@ use crate::control::protocol::{
     ControlError, ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCancelled, LoginCode,
     LoginDone, LoginPending, LoginProgress, LoginSession, LogoutReport, RefreshOutcome, Timestamp,
 };
-use crate::credentials::{Handle, Place, RefreshResult, StandingKind, StoreError};
+use crate::credentials::{Handle, Place, RefreshResult, StandingKind, StoreError, Unreadable};
 use crate::provider::{Adapter, DeviceCode, DeviceError, Grant, Pace, Poll};
 
 /// One call waits at most so long.
@@ -100,6 +100,12 @@ impl Logins {
         let Some(device) = report.adapter.device_login() else {
             return Err(not_supported(report));
         };
+        if !wanted.separate {
+            handle.look().await;
+            if let Some(unreadable) = handle.status().unreadable {
+                return Err(no_room(report, &unreadable));
+            }
+        }
         if !wanted.force
             && let Some(existing) = existing(report, wanted.separate).await
         {
@@ -112,7 +118,7 @@ impl Logins {
         };
         // Before the user is sent anywhere: can the login be saved?
         let room = handle.make_room(place).await;
-        room.ok_or_else(stopping)?
+        room.ok_or_else(|| gone(&handle))?
             .map_err(|error| unusable("saved", &error))?;
         let code = device
             .begin()
@@ -332,8 +338,9 @@ pub(super) async fn logout(
     if report.adapter.device_login().is_none() {
         return Err(not_supported(report));
     }
-    let removed = report.upstream.credentials.logout(meant).await;
-    let removed = removed.ok_or_else(stopping)?;
+    let handle = &report.upstream.credentials;
+    let removed = handle.logout(meant).await;
+    let removed = removed.ok_or_else(|| gone(handle))?;
     let removed = removed.map_err(|error| unusable("removed", &error))?;
     let provider = report.upstream.name.to_string();
     tracing::info!(provider, "the user has logged out");
@@ -350,8 +357,9 @@ pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlEr
     if report.adapter.device_login().is_none() {
         return Err(not_supported(report));
     }
-    let refreshed = report.upstream.credentials.refresh().await;
-    let refreshed = refreshed.ok_or_else(stopping)?;
+    let handle = &report.upstream.credentials;
+    let refreshed = handle.refresh().await;
+    let refreshed = refreshed.ok_or_else(|| gone(handle))?;
     Ok(RefreshOutcome {
         provider: report.upstream.name.to_string(),
         result: super::control::refresh_result(refreshed.result),
@@ -407,6 +415,26 @@ fn stopping() -> ControlError {
     ControlError::new(ErrorCode::ShuttingDown, "The daemon is stopping.")
 }
 
+/// The keeper gave no answer: it was told to end, or it failed.
+fn gone(handle: &Handle) -> ControlError {
+    if handle.has_ended() {
+        return stopping();
+    }
+    let message = "A defect of hermes-proxyd stopped this; its log tells where. Please report it.";
+    ControlError::new(ErrorCode::Internal, message).with_hint("hermesctl bugreport")
+}
+
+/// A new login can't be written beside what can't be read.
+fn no_room(report: &Report, unreadable: &Unreadable) -> ControlError {
+    let message = format!("The login can't be saved: {}.", unreadable.reason);
+    let then = format!("hermesctl auth login {}", report.upstream.name);
+    let hint = match &unreadable.command {
+        Some(command) => format!("Run `{command}`, then `{then}`."),
+        None => format!("`hermesctl doctor` tells more; then run `{then}`."),
+    };
+    ControlError::new(ErrorCode::StoreUnusable, message).with_hint(hint)
+}
+
 fn cancelled() -> ControlError {
     let message = "The login was cancelled; nothing has changed.";
     ControlError::new(ErrorCode::LoginFailed, message)
@@ -430,9 +458,10 @@ fn unusable(what: &str, error: &StoreError) -> ControlError {
         }
         StoreError::Parse { .. } => "Mend or remove the file, then try again.",
         StoreError::Moved { .. } => "See `hermesctl auth status`, then try again.",
-        StoreError::Foreign { .. } | StoreError::Writable { .. } | StoreError::Waiting => {
-            "Then try again."
-        }
+        StoreError::Foreign { .. }
+        | StoreError::Writable { .. }
+        | StoreError::Waiting
+        | StoreError::Stopping => "Then try again.",
         StoreError::Read { .. } | StoreError::Lock { .. } | StoreError::Write { .. } => {
             "Make the file and its folder readable and writable for you, then try again."
         }

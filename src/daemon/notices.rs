@@ -72,6 +72,20 @@ fn told(notice: credentials::Notice) -> Notice {
             let command = Some("hermesctl proxy status".to_owned());
             (NoticeKind::LoginNotSaved, message, command, None)
         }
+        credentials::NoticeKind::Unreadable {
+            reason,
+            command,
+            mirrored,
+        } => {
+            let until = if mirrored {
+                "the copy for Hermes Agent's profiles serves until then"
+            } else {
+                "requests fail once the present token has expired"
+            };
+            let message = format!("{name}: the login can't be read: {reason}; {until}");
+            let command = command.unwrap_or_else(|| "hermesctl doctor".to_owned());
+            (NoticeKind::LoginUnreadable, message, Some(command), None)
+        }
     };
     Notice {
         event,
@@ -100,7 +114,9 @@ fn log(notice: &Notice) {
         };
     }
     match notice.event {
-        NoticeKind::LoginEnded | NoticeKind::LoginNotSaved => line!(error),
+        NoticeKind::LoginEnded | NoticeKind::LoginNotSaved | NoticeKind::LoginUnreadable => {
+            line!(error);
+        }
         NoticeKind::LoginEndsSoon => line!(warn),
         NoticeKind::LoginRestored => line!(info),
     }
@@ -170,7 +186,7 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let levels = ["ERROR", "WARN", "INFO", "ERROR"];
+        let levels = ["ERROR", "WARN", "INFO", "ERROR", "ERROR"];
         assert_eq!(lines.len(), levels.len(), "{text}");
         for ((line, level), (name, kind)) in lines.iter().zip(levels).zip(NoticeKind::NAMES) {
             assert_eq!(line["level"], level);
@@ -210,7 +226,7 @@ listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 listener.bind("/run/systemd/journal/socket")
 listener.settimeout(20)
 with open(sys.argv[1], "wb") as out:
-    while b"login_not_saved" not in (message := listener.recv(65536)):
+    while b"login_unreadable" not in (message := listener.recv(65536)):
         out.write(message)
     out.write(message)
 PYTHON

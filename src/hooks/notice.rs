@@ -47,6 +47,7 @@ impl NoticeKind {
             Self::LoginEndsSoon => "ffb7cb80ab11443496f6956c8142be84",
             Self::LoginRestored => "67617be9df5d411e857a50964d6c0786",
             Self::LoginNotSaved => "bc3dd21e95e2408dad435a0fddeb83cb",
+            Self::LoginUnreadable => "acc247118a2fbce7ac50a361e0a513a9",
         }
     }
 }

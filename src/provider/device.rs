@@ -129,12 +129,14 @@ impl Pace {
             }
             Poll::SlowDown => {
                 self.failures = 0;
-                self.interval = (self.interval + SLOW_DOWN).min(LONGEST);
+                self.interval = self.interval.saturating_add(SLOW_DOWN).min(LONGEST);
                 self.interval
             }
             Poll::Busy { retry_after, .. } => {
-                self.failures = (self.failures + 1).min(6);
-                let doubled = self.interval * 2_u32.pow(self.failures);
+                self.failures = self.failures.saturating_add(1).min(6);
+                let doubled = self
+                    .interval
+                    .saturating_mul(2_u32.saturating_pow(self.failures));
                 let asked = retry_after.unwrap_or_default().min(LONGEST);
                 doubled.min(LONGEST).max(asked).max(self.interval)
             }
@@ -170,7 +172,7 @@ impl DeviceCode {
             expires_in: if life.is_zero() {
                 LIFETIME
             } else {
-                life.min(LIFETIME * 4)
+                life.min(LIFETIME.saturating_mul(4))
             },
             interval: if interval.is_zero() {
                 INTERVAL

@@ -6,6 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use crate::clock;
+
 /// The claims of a token.
 #[derive(Debug)]
 pub(super) struct Claims(Map<String, Value>);
@@ -23,7 +25,7 @@ impl Claims {
         (!claims.is_empty()).then_some(Self(claims))
     }
 
-    /// `exp`: when the token expires.
+    /// `exp`: when the token expires. A time that nobody means counts as absent.
     pub(super) fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.time("exp")
     }
@@ -50,7 +52,7 @@ impl Claims {
             clippy::cast_possible_truncation,
             reason = "a float casts to the nearest i64"
         )]
-        DateTime::from_timestamp(seconds as i64, 0)
+        DateTime::from_timestamp(seconds as i64, 0).and_then(clock::plausible)
     }
 }
 

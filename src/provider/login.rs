@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
+use crate::clock;
 use crate::secret::Secret;
 
 /// A provider's block as it stands in the store, with every field that we do not know, in its
@@ -85,6 +86,10 @@ fn wipe<'v>(values: impl IntoIterator<Item = &'v mut Value>) {
 }
 
 fn time_of(value: &Value) -> Option<DateTime<Utc>> {
+    told(value).and_then(clock::plausible)
+}
+
+fn told(value: &Value) -> Option<DateTime<Utc>> {
     if let Some(text) = value.as_str() {
         return DateTime::parse_from_rfc3339(text.trim())
             .ok()
@@ -141,6 +146,10 @@ mod tests {
             json!(""),
             json!({}),
             json!(1e300),
+            json!(-8_000_000_000_000_000_i64),
+            json!(8_000_000_000_000_000_i64),
+            json!("+255484-01-01T00:00:00+00:00"),
+            json!("0001-01-01T00:00:00+00:00"),
         ] {
             assert_eq!(login(json!({"at": value})).time("at"), None, "{value}");
         }

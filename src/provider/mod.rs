@@ -5,6 +5,14 @@
 //! never touches the store itself: [`crate::credentials`] locks, reads, calls the adapter,
 //! persists and publishes, the same for every provider.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        reason = "tokens and files hold odd numbers, and an overflow would end what looks after a login"
+    )
+)]
+
 mod base_url;
 mod device;
 mod jwt;

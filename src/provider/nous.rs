@@ -42,7 +42,7 @@ const SCOPE: &str = "inference:invoke";
 /// seconds: counting it as expired would spend the next one at once.
 const UNTOLD: u64 = 900;
 /// A clock that is further behind is not believed to be one.
-const SKEW: chrono::Duration = chrono::Duration::hours(2);
+const SKEW: std::time::Duration = std::time::Duration::from_hours(2);
 /// A grant ends this long after the login, as users report.
 const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// A minted key should live this long at least, in seconds.
@@ -336,12 +336,11 @@ impl Adapter for Nous {
         let token = grant.answer.get("access_token").and_then(Value::as_str);
         let claims = token.and_then(Claims::decode);
         let life = claims
-            .and_then(|claims| Some(claims.expires_at()? - claims.issued_at()?))
-            .and_then(|life| life.to_std().ok())
+            .and_then(|claims| Some(clock::until(claims.expires_at()?, claims.issued_at()?)))
             .filter(|life| !life.is_zero());
         match (told, life) {
             // A lifetime that has nothing to do with the token's own is a mistake.
-            (Some(told), Some(life)) if told < life / 10 => Some(life),
+            (Some(told), Some(life)) if told.saturating_mul(10) < life => Some(life),
             (Some(told), Some(life)) => Some(told.min(life)),
             (told, life) => told.or(life),
         }
@@ -523,8 +522,8 @@ fn end_of(claims: &Claims, login: &Login, now: DateTime<Utc>) -> Option<DateTime
         .issued_at()
         .zip(login.time("obtained_at").filter(|at| *at <= now))
         // What lies further back is an older token's time.
-        .filter(|(issued, obtained)| *issued - *obtained <= SKEW)
-        .map(|(issued, obtained)| obtained + (end - issued));
+        .filter(|(issued, obtained)| *issued <= clock::after(*obtained, SKEW))
+        .map(|(issued, obtained)| clock::after(obtained, clock::until(end, issued)));
     Some(ours.map_or(end, |ours| ours.min(end)))
 }
 

@@ -405,22 +405,26 @@ impl Exchange<'_> {
         let lease = lease.map_err(no_credential)?;
         let first = self.send(&lease).await?;
         if first.status() != StatusCode::UNAUTHORIZED {
-            lease.prove();
+            taken(&lease, first.status());
             self.forget();
             return Ok(first);
         }
         // The refresh happens whether or not this request can be replayed.
-        let replacement = self.upstream.credentials.replacement(&lease).await;
+        let credentials = &self.upstream.credentials;
+        let replacement = credentials.replacement(&lease, self.path).await;
         let replayable = self.upload.as_ref().is_none_or(Upload::can_replay);
         let (Some(lease), true) = (replacement, replayable) else {
             return Ok(first);
         };
+        let replay = credentials.replay(self.path, &lease);
         let second = self.send(&lease).await;
         self.forget();
         match second {
             Ok(second) => {
-                if second.status() != StatusCode::UNAUTHORIZED {
-                    lease.prove();
+                if second.status() == StatusCode::UNAUTHORIZED {
+                    replay.refused();
+                } else {
+                    taken(&lease, second.status());
                 }
                 Ok(second)
             }
@@ -482,6 +486,14 @@ impl Exchange<'_> {
         if let Some(upload) = &self.upload {
             upload.forget();
         }
+    }
+}
+
+/// A success shows that the provider takes the token. An error may come from its edge, which looks at
+/// no token, or from a check before that of the token.
+fn taken(lease: &Lease, status: StatusCode) {
+    if status.is_success() {
+        lease.prove();
     }
 }
 

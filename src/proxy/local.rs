@@ -11,10 +11,21 @@ use serde_json::{Value, json};
 
 use super::gateway::{Rules, Upstream};
 use super::route::Local;
+use crate::credentials::Unreadable;
 
 /// Answers a local path.
 pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -> Response<Bytes> {
     let ready = upstream.is_some_and(|upstream| upstream.credentials.is_authenticated());
+    if matches!(local, Local::Ready)
+        && let Some(unreadable) = unreadable(upstream)
+        && !(ready && unreadable.mirrored)
+    {
+        let reason = format!(
+            "not ready: the login can't be read: {}\n",
+            told(&unreadable)
+        );
+        return text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    }
     match local {
         Local::Root => text(StatusCode::OK, root(rules)),
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
@@ -31,7 +42,24 @@ pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -
     }
 }
 
+fn unreadable(upstream: Option<&Upstream>) -> Option<Unreadable> {
+    upstream?.credentials.status().unreadable
+}
+
+/// Why, and what helps. The default provider's matter alone.
+fn told(unreadable: &Unreadable) -> String {
+    let command = unreadable.command.as_deref();
+    let command = command.unwrap_or("hermesctl doctor");
+    format!("{}; run `{command}`", unreadable.reason)
+}
+
 fn readiness(upstream: Option<&Upstream>) -> String {
+    if let Some(unreadable) = unreadable(upstream) {
+        return format!(
+            "ready with a copy of the login, which can't be read itself: {}\n",
+            told(&unreadable)
+        );
+    }
     let login = upstream.and_then(|upstream| upstream.credentials.status().login);
     let ends = login.filter(|login| login.ends_soon);
     match ends.and_then(|login| Some((login.ends_at?, login.own))) {

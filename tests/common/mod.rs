@@ -27,6 +27,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hermes_proxy::control::client::Client;
+use hermes_proxy::control::endpoint::Endpoint;
+use hermes_proxy::control::protocol::ProviderChoice;
 use mock_cloud::{Family, Login, MockCloud, Options};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -373,6 +376,18 @@ impl Daemon {
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a pid"), signal).expect("it lives");
+    }
+
+    /// Renews the login as a person asks for it: at once, whatever was renewed a moment ago.
+    pub async fn renew(&self) {
+        let endpoint = Endpoint::new(self.home.join("run/hermes-proxyd"));
+        let client = Client::connect(&endpoint, "a test").await;
+        let choice = ProviderChoice {
+            provider: None,
+            store: None,
+        };
+        let renewed = client.expect("a daemon").refresh(choice).await;
+        renewed.expect("a renewal");
     }
 
     /// Waits for its end.

@@ -189,7 +189,8 @@ fn troubles(provider: &ProviderStatus, now: Timestamp) -> Vec<Verdict> {
         }
         ProviderState::LoginNeeded => state("login_needed", "Login needed", command),
         ProviderState::StoreUnreadable => {
-            state("store_unreadable", "The login can't be read", None);
+            let command = Some("hermesctl doctor".to_owned());
+            state("store_unreadable", "The login can't be read", command);
         }
         ProviderState::Unavailable => {
             let message = "The token has expired, and no new one can be had";
@@ -215,6 +216,14 @@ fn unkept(provider: &ProviderStatus) -> Option<Verdict> {
         ProviderState::Ready | ProviderState::Refreshing
     );
     let error = provider.last_error.as_ref().filter(|_| serves)?;
+    if provider.is_unreadable() {
+        let message = format!(
+            "The login of {} works, but its file can't be read",
+            provider.name
+        );
+        let command = Some("hermesctl doctor".to_owned());
+        return Some(attention("store_unreadable", message, command));
+    }
     let mended = provider.last_refresh.as_ref();
     if mended.is_some_and(|refresh| refresh.at > error.at) {
         return None;

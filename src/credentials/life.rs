@@ -1,0 +1,105 @@
+//! A keeper's life: served to its end, and begun again after a defect, with what it held.
+//!
+//! A defect in one step, such as a panic over an odd token, must cost that step only: the login stays
+//! in hand, another one can be made, and the log, `proxy status` and `doctor` tell of it. A keeper
+//! that fails as soon as it looks at the login treats it as none until the files change.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::DEFECT;
+use super::handle::{Command, Standing};
+use super::keeper::{Estate, Keeper};
+use super::notice::NoticeKind;
+use crate::clock;
+
+/// Why a login that makes the keeper fail can't be used.
+const UNUSABLE: &str =
+    "hermes-proxyd fails over this login (a defect of its own; the log tells where)";
+
+impl Keeper {
+    /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
+    /// does not know in the end is for the next keeper.
+    pub async fn run(mut self, stop: CancellationToken) -> Estate {
+        self.stop = stop;
+        while AssertUnwindSafe(self.serve()).catch_unwind().await.is_err() {
+            self.failed_by_a_defect();
+        }
+        if AssertUnwindSafe(self.leave()).catch_unwind().await.is_err() {
+            tracing::error!("the keeper of a login failed at its end");
+        }
+        self.into_estate()
+    }
+
+    /// Takes over what is there, and does what comes, until it is told to end.
+    async fn serve(&mut self) {
+        self.step();
+        // An inherited login serves even while the store can't be read.
+        if let Some(unsaved) = self.unsaved.clone().filter(|_| self.distrusted.is_none()) {
+            self.take(&unsaved.login);
+        }
+        self.look().await;
+        self.looked = true;
+        self.keep().await;
+    }
+
+    /// The last step: a login that the user has just made is not lost to a reload, nor one that
+    /// waits to be saved.
+    async fn leave(&mut self) {
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            if matches!(command, Command::Install(..)) {
+                self.obey(command).await;
+            }
+        }
+        self.step();
+        if self.unsaved.is_some() {
+            self.renew(None).await.ok();
+        }
+    }
+
+    fn failed_by_a_defect(&mut self) {
+        let at_once = !std::mem::take(&mut self.looked);
+        let delay = self.backoff.failed(None);
+        self.retry_at = Some(clock::after(self.clock.now(), delay));
+        (self.by_hand, self.answer_lost, self.told.hush) = (false, false, false);
+        self.status(|status| status.renewing = false);
+        let message = if at_once {
+            self.distrusted = Some(self.stamps.clone());
+            format!("{UNUSABLE}; it is treated as none until the store changes")
+        } else {
+            "the keeper of this login failed (a defect of hermes-proxyd; the log tells where); it was \
+             started again with what it held"
+                .to_owned()
+        };
+        self.failed(DEFECT, &message);
+        if at_once {
+            self.distrust();
+        }
+    }
+
+    /// Whether the login is one that this keeper fails over, unchanged.
+    pub(super) fn is_distrusted(&mut self) -> bool {
+        let same = |stamps: &Vec<_>| *stamps == self.stamps;
+        if self.distrusted.as_ref().is_some_and(same) {
+            return true;
+        }
+        if self.distrusted.take().is_some() {
+            self.status(|status| status.last_error = None);
+        }
+        false
+    }
+
+    /// There is no login, as far as requests go. Nothing that is known of it is forgotten.
+    pub(super) fn distrust(&mut self) {
+        self.due = None;
+        self.mend_at = None;
+        if !std::mem::replace(&mut self.told.end, true) {
+            let (reason, remedy) = (UNUSABLE.to_owned(), self.adapter.remedy());
+            self.tell(NoticeKind::Ended { reason, remedy });
+        }
+        self.publish(Standing::LoginNeeded(UNUSABLE.into()));
+    }
+}
