@@ -40,5 +40,8 @@ pub mod secret;
 pub mod service;
 pub mod tools;
 
+/// The request field that shows a request of hermesctl's own. It never goes upstream.
+pub const OWN_REQUEST: &str = "x-hermes-own";
+
 /// How this program names itself to providers.
 pub const USER_AGENT: &str = concat!("hermes-proxyd/", env!("CARGO_PKG_VERSION"));

@@ -65,6 +65,7 @@ fn status() -> Status {
         }],
         providers: vec![ready(), bare()],
         refused: None,
+        refused_apps: None,
     }
 }
 
@@ -158,6 +159,7 @@ fn the_requests() {
     for (name, op) in [
         ("status", Operation::Status),
         ("providers", Operation::Providers),
+        ("own_mark", Operation::OwnMark),
         ("reload", Operation::Reload),
         ("clients", Operation::Clients),
         ("unknown", Operation::Unknown("dance".into())),
@@ -508,13 +510,23 @@ fn the_answer_on_what_went_wrong() {
         code: "http_429".into(),
         request_id: "49f2c0a51be7d386".into(),
         from: None,
+        about: None,
     });
     status.refused = Some(Mishaps {
+        count: 12,
+        at: at("2026-11-23T19:42:00Z"),
+        code: "origin_not_allowed".into(),
+        request_id: "8649f2c0a55be7d3".into(),
+        from: Some("127.0.0.1".into()),
+        about: Some("https://app.example".into()),
+    });
+    status.refused_apps = Some(Mishaps {
         count: 3,
         at: at("2026-11-23T19:40:00Z"),
         code: "invalid_client_key".into(),
         request_id: "5be7d38649f2c0a5".into(),
         from: Some("172.17.0.2".into()),
+        about: None,
     });
     golden("reply_status_trouble.json", &ok(status));
 }

@@ -59,6 +59,7 @@ impl Handler for Fake {
             listeners: Vec::new(),
             providers: Vec::new(),
             refused: None,
+            refused_apps: None,
         }
     }
 

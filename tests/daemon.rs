@@ -450,3 +450,84 @@ async fn who_uses_another_provider_only_hears_nothing_of_nous() {
     assert!(output.status.success(), "{output:?}");
     until(&daemon, |status| names(status) == ["example"]).await;
 }
+
+/// What a refusal advises is put into the configuration as it stands there, and then the request passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_advice_of_the_guard_can_be_followed() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let ask = async |fields: &[(&str, &str)]| {
+        let mut request = client().get(daemon.url("/models"));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let body: Value = answer.json().await.unwrap();
+        (
+            status,
+            body["error"]["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    for (refused, advice, key, value, then) in [
+        (
+            ("host", "nas.lan"),
+            "`allowed_hosts`",
+            "allowed_hosts",
+            "nas.lan",
+            ("host", "nas.lan"),
+        ),
+        (
+            ("host", "0.0.0.0:8645"),
+            "call 127.0.0.1",
+            "",
+            "",
+            ("host", "127.0.0.1:8645"),
+        ),
+        (
+            ("origin", "https://app.example"),
+            "`allowed_origins`",
+            "allowed_origins",
+            "https://app.example",
+            ("origin", "https://app.example"),
+        ),
+        (
+            ("origin", "file://"),
+            "`allowed_origins`",
+            "allowed_origins",
+            "file://",
+            ("origin", "file://"),
+        ),
+        (
+            ("origin", "null"),
+            "\"http://127.0.0.1:8000\"",
+            "allowed_origins",
+            "http://127.0.0.1:8000",
+            ("origin", "http://127.0.0.1:8000"),
+        ),
+        (
+            ("sec-fetch-site", "cross-site"),
+            "mode: \"cors\"",
+            "allowed_origins",
+            "https://app.example",
+            ("origin", "https://app.example"),
+        ),
+    ] {
+        world.write_config("");
+        assert!(ctl(&daemon.home, &["proxy", "reload"]).status.success());
+        let (status, message) = ask(&[refused]).await;
+        assert_eq!(status, 403, "{refused:?}");
+        assert!(message.contains(advice), "{message}");
+        if !key.is_empty() {
+            assert!(message.contains("under [guard]"), "{message}");
+            world.write_config(&format!("[guard]\n{key} = [\"{value}\"]\n"));
+            let checked = ctl(&daemon.home, &["config", "check"]);
+            assert!(checked.status.success(), "{checked:?}");
+            assert!(ctl(&daemon.home, &["proxy", "reload"]).status.success());
+        }
+        assert_eq!(ask(&[then]).await.0, 200, "{refused:?}");
+    }
+}

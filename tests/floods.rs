@@ -16,6 +16,7 @@ use std::time::Duration;
 use common::{Daemon, PATIENCE, World, chat, post, program};
 use mock_cloud::{Fault, Options};
 use rustix::process::{Resource, Rlimit};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -544,4 +545,71 @@ async fn a_hundred_slow_heads_are_ended_and_hold_nobody_up() {
     assert!(began.elapsed() < PATIENCE);
     // Not held up by the heads, however busy the machine is with other things.
     assert!(longest < Duration::from_secs(2).max(20 * usual));
+}
+
+/// Requests that are refused, one after the other over one connection; their answers.
+async fn refused(daemon: &Daemon, count: usize, fields: &str) {
+    let request = format!("GET /v1/models HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    let mut stream = connect(daemon).await;
+    for _ in 0..count {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut answer)).await;
+            assert!(read.expect("an answer").unwrap() > 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 403 "));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_requests_are_told_once_and_counted_and_leave_the_log_to_others() {
+    let world = World::new(Options::default()).await;
+    let mut daemon = world.daemon();
+    refused(&daemon, 1000, "Origin: https://one.example\r\n").await;
+    refused(&daemon, 1000, "Origin: https://two.example\r\n").await;
+    // Who names ever other pages gets no line for each.
+    for page in 0..300 {
+        refused(&daemon, 1, &format!("Origin: https://{page}.example\r\n")).await;
+    }
+    // What is refused before it is read.
+    for _ in 0..50 {
+        let mut stream = connect(&daemon).await;
+        stream.write_all(b"GET / HTTP/9.9\r\n\r\n").await.unwrap();
+        assert!(rest(&mut stream).await.contains(" 400 "));
+    }
+    served(&daemon).await;
+    let status = daemon.status();
+    let about = status["refused"]["about"].as_str();
+    assert!(
+        status["refused"]["count"].as_u64() >= Some(2300),
+        "{status}"
+    );
+    assert!(
+        about.is_none_or(|about| about.ends_with(".example")),
+        "{status}"
+    );
+    // The request that the status names is one that the log has.
+    let id = status["refused"]["request_id"].as_str().unwrap();
+    daemon.wait_for_log(id);
+    assert!(daemon.stop().success());
+    daemon.wait_for_log("\"stopped\"");
+    let log = daemon.logged();
+    let count = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    let one = "\"about\":\"https://one.example\"";
+    assert_eq!(count(one), 2, "{log}");
+    let again = log
+        .lines()
+        .find(|line| line.contains(one) && line.contains("\"requests were refused again\""));
+    let again: Value = serde_json::from_str(again.unwrap()).unwrap();
+    assert_eq!(
+        (&again["requests"], &again["code"]),
+        (&999.into(), &"origin_not_allowed".into())
+    );
+    assert!(count("bad_request") <= 2, "{log}");
+    assert!(
+        log.len() < 100_000 && log.lines().count() < 200,
+        "{}",
+        log.len()
+    );
 }

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use common::{PATIENCE, World, chat, client, post, program};
-use mock_cloud::Options;
+use mock_cloud::{Fault, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -214,4 +214,90 @@ async fn a_login_that_can_not_be_read_is_told_while_its_token_serves() {
     let output = world.ctl(&["proxy", "reload"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(verdict_of(&world).1, "all_well");
+}
+
+/// What a browser or a monitor asks for by itself, and a page of another site, are no trouble of the
+/// service; an app that is refused is, and the status says what was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_misses_raises_no_alarm_and_what_an_app_misses_is_named() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let ask = async |method: &str, path: &str, fields: &[(&str, &str)]| {
+        let url = format!("{}{path}", daemon.origin());
+        let mut request = client().request(method.parse().unwrap(), url);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    ask("GET", "/favicon.ico", &[("sec-fetch-site", "same-origin")]).await;
+    ask("GET", "/robots.txt", &[]).await;
+    ask("HEAD", "/v1/models", &[]).await;
+    ask("HEAD", "/v1/chat/completions", &[]).await;
+    let page = [("origin", "https://app.example")];
+    assert_eq!(ask("GET", "/v1/models", &page).await, 403);
+    let (status, code) = verdict_of(&world);
+    assert_eq!(code, "all_well", "{status}");
+    assert_eq!(status["refused"]["about"], "https://app.example");
+    let shown = world.ctl(&["proxy", "status"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.contains("All is well") && shown.contains("origin_not_allowed, https://app.example"),
+        "{shown}"
+    );
+    daemon.wait_for_log("\"about\":\"https://app.example\"");
+
+    assert_eq!(ask("GET", "/v1/models", &[("host", "nas.lan")]).await, 403);
+    let (status, code) = verdict_of(&world);
+    assert_eq!(code, "requests_refused", "{status}");
+    assert_eq!(status["refused_apps"]["about"], "nas.lan");
+    let message = status["verdict"]["message"].as_str().unwrap();
+    assert!(message.contains("nas.lan"), "{message}");
+    daemon.wait_for_log("\"about\":\"nas.lan\"");
+    ask("GET", "/favicon.ico", &[]).await;
+    assert_eq!(verdict_of(&world).1, "requests_refused");
+}
+
+/// Whatever hermesctl asks is no app's request.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_requests_raise_no_alarm_and_are_not_counted() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    world.cloud.break_inference(Fault::rate_limited(1));
+    for _ in 0..3 {
+        let tested = world.ctl(&["proxy", "test", "--model", "x"]);
+        assert!(!tested.status.success(), "{tested:?}");
+        world.ctl(&["connect", "open-webui", "--from", "bare"]);
+    }
+    world.ctl(&["proxy", "test", "--model", "x", "nowhere"]);
+    let diagnosis = world.ctl(&["doctor"]);
+    let text = String::from_utf8(diagnosis.stdout).unwrap();
+    assert!(text.contains("strange host name"), "{text}");
+    daemon.wait_for_log_count("\"by\":\"hermesctl\"", 5);
+    let (status, code) = verdict_of(&world);
+    assert_eq!(code, "all_well", "{status}");
+    let provider = &status["providers"][0];
+    assert_eq!(provider["requests"]["served"], 0, "{status}");
+    assert_eq!(provider["requests"]["failed"], 0, "{status}");
+    assert!(
+        provider["failing"].is_null() && status["refused"].is_null(),
+        "{status}"
+    );
+
+    // An app can't say the same of itself, and what says it does not reach the provider.
+    world.cloud.heal();
+    let request = client()
+        .post(daemon.url("/chat/completions"))
+        .header("x-hermes-own", "0123456789abcdef")
+        .json(&chat("x"));
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert_eq!(daemon.status()["providers"][0]["requests"]["served"], 1);
+    for seen in world.cloud.requests() {
+        let names = seen.headers.iter().map(|(name, _)| name.to_string());
+        assert!(
+            !names
+                .collect::<Vec<_>>()
+                .contains(&"x-hermes-own".to_owned())
+        );
+    }
 }

@@ -106,7 +106,8 @@ logs errors --errors
 logs request --request "$(cat "$HOME/good")"
 "$ctl" logs -f -n 1 --json > "$HOME/follow.json" & follower=$!
 while [ ! -s "$HOME/follow.json" ]; do again; done
-ask nowhere
+# Another path: the same one would only be counted.
+ask elsewhere
 echo "$id" > "$HOME/new"
 until grep -q "$id" "$HOME/follow.json"; do again; done
 kill -INT $follower

@@ -229,6 +229,7 @@ const MAY_EXPOSE: &[&str] = &[
     "clients/key.rs",
     "control/protocol.rs",
     "daemon/clients.rs",
+    "doctor/ports.rs",
     "provider/nous.rs",
     "provider/nous/device.rs",
     "secret.rs",

@@ -19,6 +19,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use super::connect;
+use crate::OWN_REQUEST;
 use crate::control::protocol::Key;
 
 /// How long a connection to this machine may take.
@@ -111,7 +113,10 @@ impl Door {
         body: Option<String>,
         key: Option<&Key>,
     ) -> Result<Answer, WireError> {
-        let request = self.request(path, body, key)?;
+        let mut request = self.request(path, body, key)?;
+        if let Some(mark) = own_mark().await {
+            request.headers_mut().insert(OWN_REQUEST, mark);
+        }
         match &self.place {
             Place::Tcp(address) => {
                 let stream = in_time(TcpStream::connect(address)).await?;
@@ -182,6 +187,18 @@ impl Answer {
         }
         Ok(rest.into())
     }
+}
+
+/// What shows the daemon that hermesctl asks, so that the request counts as no app's. Not kept, since
+/// the daemon may be another one by the next request; an old one does not know it.
+async fn own_mark() -> Option<HeaderValue> {
+    let asked = timeout(CONNECT, async {
+        connect().await.ok()?.own_mark().await.ok()
+    });
+    let mark = asked.await.ok().flatten()?.mark;
+    let mut mark = HeaderValue::from_str(mark.expose()).ok()?;
+    mark.set_sensitive(true);
+    Some(mark)
 }
 
 async fn in_time<S>(connecting: impl Future<Output = io::Result<S>>) -> Result<S, WireError> {

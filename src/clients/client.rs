@@ -107,6 +107,17 @@ impl Client {
     /// # Errors
     /// When all places are taken; such a request is not counted.
     pub fn enter(self: &Arc<Self>, from: &str) -> Result<Visit, Full> {
+        let visit = self.enter_uncounted()?;
+        self.meter.requests.fetch_add(1, Ordering::Relaxed);
+        lock(&self.meter.last).note(self.meter.clock.now(), from);
+        Ok(visit)
+    }
+
+    /// The same for a request that is not the app's.
+    ///
+    /// # Errors
+    /// When all places are taken.
+    pub fn enter_uncounted(self: &Arc<Self>) -> Result<Visit, Full> {
         let limit = self.limits.in_flight;
         let most = limit.map_or(u64::MAX, |limit| limit.get().into());
         let one_more = |under_way: u64| (under_way < most).then(|| under_way.saturating_add(1));
@@ -118,8 +129,6 @@ impl Client {
                 limit: limit.map_or(u32::MAX, NonZeroU32::get),
             });
         }
-        self.meter.requests.fetch_add(1, Ordering::Relaxed);
-        lock(&self.meter.last).note(self.meter.clock.now(), from);
         Ok(Visit {
             client: Arc::clone(self),
         })

@@ -79,6 +79,30 @@ pub(super) fn make() -> Result<Secret, ClientsError> {
     Ok(Secret::new(key))
 }
 
+/// What requests of hermesctl's show, so that they count as no app's. Drawn at each start and told over
+/// the control socket alone: else an app could keep its requests out of the counts with it.
+#[derive(Debug)]
+pub struct OwnMark(Secret);
+
+impl OwnMark {
+    /// A new one; `None` where there are no random numbers.
+    pub fn draw() -> Option<Self> {
+        let key = make().ok()?;
+        let random = key.expose().get(PREFIX.len()..)?;
+        Some(Self(Secret::new(random.to_owned())))
+    }
+
+    /// The mark itself, for hermesctl only.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// Whether this is it, in a time that does not depend on where they differ.
+    pub fn is(&self, shown: &[u8]) -> bool {
+        self.expose().as_bytes().ct_eq(shown).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +117,14 @@ mod tests {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         assert!(random.chars().all(allowed), "{random}");
         assert_eq!(URL_SAFE_NO_PAD.decode(random).unwrap().len(), 32);
+    }
+
+    #[test]
+    fn a_mark_is_itself_alone_and_is_not_shown() {
+        let (one, other) = (OwnMark::draw().unwrap(), OwnMark::draw().unwrap());
+        assert!(one.is(one.expose().as_bytes()));
+        assert!(!one.is(other.expose().as_bytes()) && !one.is(b""));
+        assert!(!format!("{one:?}").contains(one.expose()));
     }
 
     #[test]

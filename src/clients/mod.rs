@@ -18,6 +18,7 @@ mod registry;
 pub use client::{Client, Full, Limits, Use, Visit};
 pub use error::ClientsError;
 pub use import::{Imported, Outcome, Token};
+pub use key::OwnMark;
 pub use registry::{Listed, Registry};
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::endpoint::{Endpoint, peer};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
-    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, ProviderChoice,
+    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice,
     Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
@@ -152,6 +152,11 @@ impl Client {
     /// Asks how the daemon and its providers are.
     pub async fn status(&mut self) -> Result<Status, ClientError> {
         self.call(Operation::Status, PATIENCE).await
+    }
+
+    /// Asks what requests of our own on the port show.
+    pub async fn own_mark(&mut self) -> Result<OwnMark, ClientError> {
+        self.call(Operation::OwnMark, PATIENCE).await
     }
 
     /// Asks which providers are served.

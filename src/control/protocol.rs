@@ -66,6 +66,9 @@ pub enum Operation {
     Status,
     /// Which providers are served; answered with [`Providers`].
     Providers,
+    /// What shows that a request on the port is the client's own and no app's; answered with
+    /// [`OwnMark`].
+    OwnMark,
     /// Read the configuration and the logins again; answered with [`ReloadReport`].
     Reload,
     /// Begin a login with a code that the user enters; answered with [`LoginBegun`].
@@ -260,6 +263,14 @@ pub struct RefreshOutcome {
     pub detail: Option<String>,
     /// When the credential in use now expires.
     pub expires_at: Option<Timestamp>,
+}
+
+/// What a request on the port shows in `x-hermes-own`, so that it counts as no app's. It is known to
+/// this user alone and good until the daemon ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnMark {
+    /// The field's value.
+    pub mark: Key,
 }
 
 /// Which apps have a key.
@@ -489,6 +500,10 @@ pub struct Status {
     /// where there was none, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Mishaps>,
+    /// Of these, those that an app may miss: what a browser or a monitor asks for by itself and pages
+    /// of other sites are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_apps: Option<Mishaps>,
 }
 
 /// Requests that went wrong.
@@ -505,6 +520,9 @@ pub struct Mishaps {
     /// The app's name or its address, where that matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The host, the web page or the user that was refused, where it is one of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 /// The daemon itself.

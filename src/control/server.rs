@@ -18,7 +18,7 @@ use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
-    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, ProviderChoice,
+    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice,
     Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
@@ -47,6 +47,14 @@ pub trait Handler: Send + Sync {
 
     /// Which providers are served.
     async fn providers(&self) -> Providers;
+
+    /// What the caller's own requests on the port show.
+    async fn own_mark(&self) -> Result<OwnMark, ControlError> {
+        Err(ControlError::new(
+            ErrorCode::UnknownOperation,
+            "There is no port here.",
+        ))
+    }
 
     /// Reads the configuration and the logins again. Runs to its end even if the client leaves.
     async fn reload(&self) -> Result<ReloadReport, ControlError>;
@@ -277,6 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match op {
             Operation::Status => self.reply(id, Ok(handler.status().await)).await,
             Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
+            Operation::OwnMark => self.reply(id, handler.own_mark().await).await,
             Operation::Reload => self.reply(id, handler.reload().await).await,
             Operation::LoginBegin(login) => self.reply(id, handler.login_begin(login).await).await,
             Operation::LoginWait(login) => self.reply(id, handler.login_wait(login).await).await,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::fleet::Report;
-use crate::clients::{ClientsError, Imported, Limits, Listed, Outcome, Registry, Token};
+use crate::clients::{ClientsError, Imported, Limits, Listed, Outcome, OwnMark, Registry, Token};
 use crate::control::protocol::{
     ClientAdd, ClientEntry, ClientImport, ClientImportReport, ClientImportResult, ClientRevoked,
     Clients, ControlError, ErrorCode, ImportOutcome, ImportedKey, Key, NewKey, Timestamp,
@@ -172,6 +172,11 @@ fn new_key(client: Listed, key: &Secret) -> NewKey {
         client: entry(client),
         key: Key::new(key.expose().to_owned()),
     }
+}
+
+/// What hermesctl's own requests show.
+pub(super) fn own_mark(mark: &OwnMark) -> Key {
+    Key::new(mark.expose().to_owned())
 }
 
 fn entry(client: Listed) -> ClientEntry {

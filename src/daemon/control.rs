@@ -16,10 +16,11 @@ use crate::clock::Clock;
 use crate::config::{self, ListenAddress, ProviderName};
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
-    ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, ListenerStatus, LoginBegin,
-    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport, Mishaps,
-    NewKey, PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
-    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
+    ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, Key, ListenerStatus,
+    LoginBegin, LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport,
+    Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice, ProviderEntry, ProviderState,
+    ProviderStatus, Providers, RefreshOutcome, RefreshReport, RefreshResult, ReloadReport,
+    RequestCounts, Status, Timestamp,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -48,7 +49,9 @@ pub(super) struct Answers {
     pub(super) ports: Vec<Port>,
     pub(super) command_line: CommandLine,
     pub(super) view: Arc<ArcSwap<View>>,
-    pub(super) refused: Arc<proxy::Mishaps>,
+    pub(super) refused: Arc<proxy::Refusals>,
+    /// What hermesctl's own requests on the port show.
+    pub(super) own_mark: Option<Key>,
     pub(super) logins: Arc<Logins>,
     pub(super) clients: Registry,
     /// To the daemon's main loop, which alone reloads.
@@ -69,6 +72,11 @@ impl Handler for Answers {
             .collect();
         providers.sort_by_key(|provider| !provider.default);
         Providers { providers }
+    }
+
+    async fn own_mark(&self) -> Result<OwnMark, ControlError> {
+        let mark = self.own_mark.clone().map(|mark| OwnMark { mark });
+        mark.ok_or_else(|| ControlError::new(ErrorCode::Internal, "There is no mark."))
     }
 
     async fn reload(&self) -> Result<ReloadReport, ControlError> {
@@ -159,7 +167,8 @@ impl Answers {
                 .map(|port| listener_status(port, &view))
                 .collect(),
             providers,
-            refused: mishaps(&self.refused, now),
+            refused: mishaps(&self.refused.all, now),
+            refused_apps: mishaps(&self.refused.apps, now),
         }
     }
 
@@ -242,6 +251,7 @@ fn mishaps(mishaps: &proxy::Mishaps, now: DateTime<Utc>) -> Option<Mishaps> {
         code: last.code.into_owned(),
         request_id: last.request_id,
         from: (!last.from.is_empty()).then(|| last.from.into()),
+        about: last.about.map(Into::into),
     })
 }
 

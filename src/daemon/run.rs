@@ -32,7 +32,7 @@ use crate::control::server;
 use crate::credentials::{Initiative, Status, StoreFiles};
 use crate::hooks;
 use crate::paths::Environment;
-use crate::proxy::{self, Bound, Gateway, Places, Port, Service};
+use crate::proxy::{self, Bound, Gateway, Places, Port, Refusals, Service};
 
 /// After the drain, connections have this long to notice that they are cut.
 const CUT: Duration = Duration::from_secs(1);
@@ -207,9 +207,11 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         ports: ports.clone(),
         view: view.clone(),
         refused: gateway.refused().clone(),
+        own_mark: gateway.own_mark().map(clients::own_mark),
         reloads,
     });
     stops.answer(control, answers.clone());
+    stops.tell_refusals(gateway.refused().clone());
 
     let mut daemon = Daemon {
         origin,
@@ -470,6 +472,13 @@ impl Stops {
         self.control.spawn(told);
         self.control
             .spawn(async move { server::serve(control, answers, stop, &tracker).await });
+    }
+
+    /// The log's word on refused requests that were only counted; the last one comes at the end.
+    fn tell_refusals(&self, refusals: Arc<Refusals>) {
+        let stop = self.control_stop.clone();
+        self.control
+            .spawn(async move { refusals.keep_told(stop).await });
     }
 
     /// Signs of life for the service manager's watchdog.

@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
-use crate::control::protocol::{DaemonHello, Status};
+use crate::control::protocol::{DaemonHello, Key, Status};
 use crate::credentials::{NO_LOGIN, StoreFiles, inspection, stored_ca_bundle};
 use crate::paths::Environment;
 use crate::provider::{self, Adapter, Assessment, Tls};
@@ -69,6 +69,8 @@ pub(super) struct Answers {
     pub(super) status: Status,
     /// How many client keys there are.
     pub(super) clients: Option<usize>,
+    /// What shows that doctor asks on the port, and no app.
+    pub(super) own_mark: Option<Key>,
 }
 
 /// A provider, ready to be asked.
@@ -151,6 +153,11 @@ impl Facts {
             service,
             is_incomplete: false,
         }
+    }
+
+    /// What shows the daemon that doctor asks on the port.
+    pub(super) fn own_mark(&self) -> Option<&Key> {
+        self.running()?.own_mark.as_ref()
     }
 
     /// The daemon's answers, if it runs.
@@ -244,11 +251,13 @@ async fn ask(endpoint: &Endpoint) -> Daemon {
         let status = client.status().await?;
         let clients = client.clients().await;
         let clients = clients.ok().map(|clients| clients.clients.len());
+        let own_mark = client.own_mark().await.ok().map(|own| own.mark);
         let hello = client.daemon().clone();
         Ok(Daemon::Running(Box::new(Answers {
             hello,
             status,
             clients,
+            own_mark,
         })))
     };
     match timeout(PATIENCE * 2, asking).await {

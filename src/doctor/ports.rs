@@ -17,7 +17,7 @@ use super::pending::is_at;
 use super::system::{self, quoted};
 use super::{Finding, Group, Verdict};
 use crate::config::{ListenAddress, Listener};
-use crate::control::protocol::ListenerStatus;
+use crate::control::protocol::{Key, ListenerStatus};
 
 const GROUP: Group = Group::Listeners;
 /// The service is on this machine and answers `/health` from memory.
@@ -109,7 +109,7 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     if let Target::Unix(path) = &target {
         findings.extend(socket_file(path, facts));
     }
-    let answer = get(&target, &target.host()).await;
+    let answer = get(&target, &target.host(), facts.own_mark()).await;
     let text = match &answer {
         Ok(200) if listener.needs_key => "It answers without the client key that it should want.",
         Ok(200) => "It answers.",
@@ -124,13 +124,13 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
         return findings;
     }
     findings.push(GROUP.finds(name.clone(), Verdict::Ok, text));
-    findings.extend(guard(&name, &target).await);
+    findings.extend(guard(&name, &target, facts.own_mark()).await);
     findings
 }
 
-async fn guard(name: &str, target: &Target) -> Option<Finding> {
+async fn guard(name: &str, target: &Target, mark: Option<&Key>) -> Option<Finding> {
     let label = format!("guard of {name}");
-    match get(target, STRANGER).await {
+    match get(target, STRANGER, mark).await {
         Ok(401 | 403) => {
             let text = "Requests under a strange host name are refused.";
             Some(GROUP.finds(label, Verdict::Ok, text))
@@ -178,14 +178,14 @@ fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
 }
 
 /// Asks `/health` under this name; the status.
-async fn get(target: &Target, host: &str) -> Result<u16, String> {
+async fn get(target: &Target, host: &str, mark: Option<&Key>) -> Result<u16, String> {
     let asking = async {
         match target {
             Target::Tcp(address) => {
                 let stream = TcpStream::connect(reachable(*address)).await?;
-                exchange(stream, host).await
+                exchange(stream, host, mark).await
             }
-            Target::Unix(path) => exchange(system::connect(path).await?, host).await,
+            Target::Unix(path) => exchange(system::connect(path).await?, host, mark).await,
         }
     };
     let answer = timeout(LIMIT, asking).await;
@@ -196,10 +196,13 @@ async fn get(target: &Target, host: &str) -> Result<u16, String> {
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     host: &str,
+    mark: Option<&Key>,
 ) -> std::io::Result<u16> {
+    let mark = mark.map(|mark| format!("{}: {}\r\n", crate::OWN_REQUEST, mark.expose()));
     let request = format!(
-        "GET /health HTTP/1.1\r\nhost: {host}\r\nuser-agent: {}\r\nconnection: close\r\n\r\n",
-        crate::USER_AGENT
+        "GET /health HTTP/1.1\r\nhost: {host}\r\nuser-agent: {}\r\n{}connection: close\r\n\r\n",
+        crate::USER_AGENT,
+        mark.unwrap_or_default()
     );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -26,6 +26,7 @@ use super::parting;
 use super::patience::{self, Watched};
 use super::places::{Place, Reason};
 use super::presence::{Presence, Present};
+use super::refusals::Teller;
 use super::socket::Socket;
 use crate::config::Timeouts;
 
@@ -60,18 +61,23 @@ pub(super) async fn serve(
     let rules = gateway.rules();
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
+    let teller = Teller {
+        refusals: gateway.refused().clone(),
+        from: entry.from.clone(),
+    };
     let presence = Presence::new(stop.abort.clone(), place.seat());
     let theirs = presence.clone();
     let answer =
         move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
-    drive(stream, (headers, timeouts), (stop, theirs, place), answer).await;
+    let ends = (stop, theirs, place);
+    drive(stream, (headers, timeouts), (ends, teller), answer).await;
 }
 
 /// The same with whatever answers the requests.
 async fn drive<F, B>(
     stream: Socket,
     (headers, timeouts): (usize, Timeouts),
-    (stop, presence, place): (Stop, Presence, Place),
+    ((stop, presence, place), teller): ((Stop, Presence, Place), Teller),
     answer: impl Fn(Request<Incoming>) -> F,
 ) where
     F: Future<Output = Response<B>> + Send + 'static,
@@ -143,7 +149,7 @@ async fn drive<F, B>(
             "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
         );
     }
-    let ends = (&stop, &presence, &place);
+    let ends = (&stop, &presence, &place, &teller);
     // Boxed, so that a connection keeps no room for its end.
     Box::pin(part(watched, &parts.read_buf, result, &http10, ends)).await;
 }
@@ -155,7 +161,7 @@ async fn part(
     unread: &[u8],
     result: std::thread::Result<hyper::Result<()>>,
     http10: &AtomicBool,
-    (stop, presence, place): (&Stop, &Presence, &Place),
+    (stop, presence, place, teller): (&Stop, &Presence, &Place, &Teller),
 ) {
     let Ok(result) = result else {
         // The log has it already; the answer must not look complete.
@@ -172,7 +178,7 @@ async fn part(
         }
         return;
     }
-    let ending = end(watched, unread, result, http10);
+    let ending = end((watched, unread), result, http10, teller);
     // From now on only for the client's sake, so a newcomer goes first.
     place.seat().waits();
     tokio::select! {
@@ -183,7 +189,12 @@ async fn part(
 }
 
 /// Ends a connection that hyper is done with; `unread` is what it has read and not looked at.
-async fn end(watched: Watched, unread: &[u8], result: hyper::Result<()>, http10: &AtomicBool) {
+async fn end(
+    (watched, unread): (Watched, &[u8]),
+    result: hyper::Result<()>,
+    http10: &AtomicBool,
+    teller: &Teller,
+) {
     let last_word = match (watched.unanswered(), &result) {
         (Some(violation), _) => Some(violation.error()),
         // Without a byte of a head it was an idle connection.
@@ -202,7 +213,7 @@ async fn end(watched: Watched, unread: &[u8], result: hyper::Result<()>, http10:
     let to_head = watched.is_head_request();
     let mut stream = watched.into_inner();
     if let Some(error) = &last_word {
-        parting::refuse(&mut stream, error, to_head).await;
+        parting::refuse(&mut stream, (error, teller), to_head).await;
     }
     if goes_on {
         parting::linger(&mut stream).await;
@@ -269,7 +280,11 @@ mod tests {
             let places = Places::new(1);
             let place = places.take().await;
             let presence = Presence::new(stop.abort.clone(), place.seat());
-            drive(stream, limits, (stop, presence, place), answer).await;
+            let teller = Teller {
+                refusals: Arc::default(),
+                from: "127.0.0.1".into(),
+            };
+            drive(stream, limits, ((stop, presence, place), teller), answer).await;
             places.take().now_or_never().expect("the place is free");
         });
         (client.unwrap(), task)

@@ -7,10 +7,10 @@ use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::outcome::Counters;
+use super::refusals::Refusals;
 use super::route::Serves;
-use super::trouble::Mishaps;
 use super::upstream::Client;
-use crate::clients::Registry;
+use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Timeouts, UserAgent};
 use crate::credentials::Handle;
 
@@ -103,7 +103,8 @@ pub struct Gateway {
     rules: ArcSwap<Rules>,
     pub(super) clients: Registry,
     pub(super) replay_used: Arc<AtomicUsize>,
-    refused: Arc<Mishaps>,
+    refused: Arc<Refusals>,
+    own_mark: Option<OwnMark>,
 }
 
 impl Gateway {
@@ -114,11 +115,18 @@ impl Gateway {
             rules: ArcSwap::from_pointee(rules),
             replay_used: Arc::default(),
             refused: Arc::default(),
+            own_mark: OwnMark::draw(),
         }
     }
 
+    /// What a request of hermesctl's shows, so that it counts as no app's; `None` where there are no
+    /// random numbers.
+    pub fn own_mark(&self) -> Option<&OwnMark> {
+        self.own_mark.as_ref()
+    }
+
     /// Requests that were refused before any provider was asked, since the start.
-    pub fn refused(&self) -> &Arc<Mishaps> {
+    pub fn refused(&self) -> &Arc<Refusals> {
         &self.refused
     }
 

@@ -1,5 +1,6 @@
 //! One request, step by step.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
@@ -10,8 +11,8 @@ use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue,
-    UPGRADE,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName,
+    HeaderValue, ORIGIN, UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -24,13 +25,17 @@ use super::guard::{Arrival, Peer};
 use super::outcome::{End, Outcome, RequestId};
 use super::pool::Answer;
 use super::presence::Presence;
+use super::refusals::Refused;
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
 use super::{guard, headers, local, peer, want};
+use crate::OWN_REQUEST;
 use crate::clients::{Client, Full};
 use crate::config::ProviderName;
 use crate::credentials::{Lease, Refusal as NoCredential};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Where a client connected, and what the system tells of it.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ pub(super) struct Entry {
     /// Both ends of a TCP connection: the client's address and ours.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     /// The client's address as text, or `unix socket`.
-    pub(super) from: Box<str>,
+    pub(super) from: Arc<str>,
     /// The provider that `/v1` means there.
     pub(super) provider: Option<ProviderName>,
     /// Whether a client key is needed there.
@@ -139,8 +144,12 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let rules = gateway.rules();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let mut outcome = Outcome::new(id, head.method.clone(), head.uri.clone());
+    let is_own = takes_mark(&mut head.headers, &gateway);
+    if is_own {
+        outcome.is_own();
+    }
     let client = guard::shown_key(&head.headers).and_then(|key| gateway.clients.identify(key));
     if let Some(client) = &client {
         outcome.asked_by(client);
@@ -149,14 +158,28 @@ async fn respond(
     let (origin, decision) = decide(&rules, caller, &head, &body);
     let decision = decision.and_then(|decision| {
         if let (Decision::Forward(..), Some(client)) = (&decision, &client) {
-            outcome.visits(client.enter(&entry.from).map_err(|full| busy(&full))?);
+            let visit = if is_own {
+                client.enter_uncounted()
+            } else {
+                client.enter(&entry.from)
+            };
+            outcome.visits(visit.map_err(|full| busy(&full))?);
         }
         Ok(decision)
     });
     let mut answer = match decision {
         Err(error) => {
-            let app = client.as_ref().map_or(&*entry.from, |client| client.name());
-            gateway.refused().add(error.kind.code(), id, app);
+            if !is_own {
+                let app = client.as_ref().map_or(&*entry.from, |client| client.name());
+                let error = about_peer(&error, &entry);
+                let refused = Refused {
+                    error: &error,
+                    from: app,
+                    path: head.uri.path(),
+                    matters: matters(&head, error.kind, origin.is_some()),
+                };
+                outcome.refused(gateway.refused().add(&refused, id), error.about.as_deref());
+            }
             presence.refuses();
             refuse(&error, outcome, body.is_end_stream())
         }
@@ -184,6 +207,42 @@ async fn respond(
         headers::allow_origin(answer.headers_mut(), &origin);
     }
     answer
+}
+
+/// Takes the mark of hermesctl's own requests out of a request; whether it is the right one.
+fn takes_mark(fields: &mut HeaderMap, gateway: &Gateway) -> bool {
+    let mark = fields.remove(OWN_REQUEST);
+    mark.is_some_and(|mark| {
+        let own = gateway.own_mark();
+        own.is_some_and(|own| own.is(mark.as_bytes()))
+    })
+}
+
+/// The error with what it is about, where only the connection knows it.
+fn about_peer<'e>(error: &'e ProxyError, entry: &Entry) -> Cow<'e, ProxyError> {
+    match entry.peer.get() {
+        Some(Peer::Stranger(Some(uid))) if error.kind == ErrorKind::PeerNotAllowed => {
+            Cow::Owned(error.clone().about(&format!("uid {uid}")))
+        }
+        _ => Cow::Borrowed(error),
+    }
+}
+
+/// Whether an app may miss what is refused. Nobody misses what a browser or a monitor asks for by
+/// itself, and a web page that is not listed is no app of the user's.
+fn matters(head: &Parts, kind: ErrorKind, is_listed_page: bool) -> bool {
+    let has = |name: &HeaderName| head.headers.contains_key(name);
+    let is_page = has(&ORIGIN) || has(&SEC_FETCH_SITE);
+    let is_of_path = matches!(
+        kind,
+        ErrorKind::PathNotAllowed | ErrorKind::UnknownProvider | ErrorKind::MethodNotAllowed
+    );
+    // Every base URL of an app ends in `/v1`; browsers look for icons, scanners for anything.
+    let is_stray = is_of_path
+        && head.method == Method::GET
+        && !head.uri.path().split('/').any(|segment| segment == "v1");
+    let is_foreign_page = is_page && !is_listed_page;
+    !(head.method == Method::HEAD || is_stray || is_foreign_page)
 }
 
 /// Guard and route, and what the head alone gives away.

@@ -61,6 +61,10 @@ pub(super) struct Outcome {
     client: Option<Arc<Client>>,
     /// Its place, given back with the last byte.
     visit: Option<Visit>,
+    /// hermesctl's own request, which counts as no app's.
+    is_own: bool,
+    /// A request that was refused before any provider was asked.
+    refusal: Option<Box<Refusal>>,
     /// Unless it is unknown.
     method: Option<Method>,
     started: Instant,
@@ -69,6 +73,15 @@ pub(super) struct Outcome {
     upload: Option<Upload>,
     bytes_out: u64,
     end: End,
+}
+
+/// What the log says of a refusal.
+#[derive(Debug)]
+struct Refusal {
+    /// Whether it says it, and how many like it were only counted.
+    untold: Option<u64>,
+    /// The host or the web page that was refused.
+    about: Option<String>,
 }
 
 /// What a request is for.
@@ -140,6 +153,8 @@ impl Outcome {
             counters: None,
             client: None,
             visit: None,
+            is_own: false,
+            refusal: None,
             method,
             started: Instant::now(),
             first_byte: None,
@@ -158,8 +173,24 @@ impl Outcome {
         counters: &Arc<Counters>,
     ) {
         self.target = Target::Routed(provider.clone(), path.clone());
+        if self.is_own {
+            return;
+        }
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
         self.counters = Some(counters.clone());
+    }
+
+    /// It is hermesctl's own.
+    pub(super) fn is_own(&mut self) {
+        self.is_own = true;
+    }
+
+    /// It was refused, which is to be told, with how many like it were not, or not at all.
+    pub(super) fn refused(&mut self, untold: Option<u64>, about: Option<&str>) {
+        self.refusal = Some(Box::new(Refusal {
+            untold,
+            about: about.map(str::to_owned),
+        }));
     }
 
     /// It shows this app's key.
@@ -203,11 +234,11 @@ impl Outcome {
             // A login or a quota that is at its end, or a provider in trouble; all others are the
             // request's own fault.
             End::Complete if matches!(status, 401..=403 | 429 | 500..) => {
-                failing.add(format!("http_{status}"), self.id, "");
+                failing.add(format!("http_{status}"), self.id, "", None);
             }
             End::Complete => failing.clear(),
-            End::Refused(code) if is_of_the_provider(code) => failing.add(code, self.id, ""),
-            End::UpstreamBroke => failing.add("answer_cut", self.id, ""),
+            End::Refused(code) if is_of_the_provider(code) => failing.add(code, self.id, "", None),
+            End::UpstreamBroke => failing.add("answer_cut", self.id, "", None),
             End::Refused(_) | End::Cut | End::MadeWay | End::Defect | End::ClientLeft => {}
         }
     }
@@ -223,6 +254,17 @@ fn is_of_the_provider(code: &str) -> bool {
     ]
     .iter()
     .any(|kind| kind.code() == code)
+}
+
+/// The one line. What was only counted stands in the log where debug lines do.
+macro_rules! line {
+    (if $counted:expr; { $($fields:tt)* }) => {
+        if $counted {
+            tracing::debug!($($fields)*);
+        } else {
+            tracing::info!($($fields)*);
+        }
+    };
 }
 
 impl Drop for Outcome {
@@ -258,8 +300,12 @@ impl Drop for Outcome {
             End::Defect => ("defect", ""),
             End::ClientLeft => ("client left", ""),
         };
-        tracing::info!(
+        let refusal = self.refusal.as_deref();
+        let about = refusal.and_then(|refusal| refusal.about.as_deref());
+        let untold = refusal.and_then(|refusal| refusal.untold);
+        line!(if refusal.is_some() && untold.is_none(); {
             id = std::str::from_utf8(&digits).unwrap_or_default(),
+            by = self.is_own.then_some("hermesctl"),
             client = self.client.as_ref().map(|client| client.name()),
             provider,
             method = self.method.as_ref().map_or("", Method::as_str),
@@ -271,7 +317,9 @@ impl Drop for Outcome {
             bytes_out = self.bytes_out,
             end,
             code,
+            about,
+            untold = untold.filter(|untold| *untold > 0),
             "request"
-        );
+        });
     }
 }

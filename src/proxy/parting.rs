@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ProxyError, REQUEST_ID};
 use super::outcome::{End, Outcome};
+use super::refusals::Teller;
 use super::socket::Socket;
 
 /// How long the client may take to read the error.
@@ -19,8 +20,13 @@ const PIECE: usize = 16 * 1024;
 
 /// Tells the client what is wrong with a request that was never whole, and closes. To a HEAD the
 /// error has no body.
-pub(super) async fn refuse(stream: &mut Socket, error: &ProxyError, to_head: bool) {
+pub(super) async fn refuse(
+    stream: &mut Socket,
+    (error, teller): (&ProxyError, &Teller),
+    to_head: bool,
+) {
     let mut outcome = Outcome::unread();
+    outcome.refused(teller.refused(error, outcome.id), None);
     let (head, body) = error.response().into_parts();
     outcome.answered(head.status);
     let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();

@@ -21,6 +21,8 @@ pub struct Mishap {
     pub request_id: String,
     /// The app's name or its address; empty where that does not matter.
     pub from: Box<str>,
+    /// The host or web page that was refused.
+    pub about: Option<Box<str>>,
 }
 
 /// Requests that went wrong, and the last of them.
@@ -32,12 +34,19 @@ pub struct Mishaps {
 
 impl Mishaps {
     /// One more.
-    pub(super) fn add(&self, code: impl Into<Cow<'static, str>>, id: RequestId, from: &str) {
+    pub(super) fn add(
+        &self,
+        code: impl Into<Cow<'static, str>>,
+        id: RequestId,
+        from: &str,
+        about: Option<&str>,
+    ) {
         let mishap = Mishap {
             at: Instant::now(),
             code: code.into(),
             request_id: id.to_string(),
             from: from.into(),
+            about: about.map(Into::into),
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(mishap);

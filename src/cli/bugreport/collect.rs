@@ -239,8 +239,12 @@ async fn status() -> String {
         Ok(mut client) => {
             let mut status = client.status().await.map_err(Failure::from);
             // Places of apps stay out, as in what is told of the keys.
-            if let Ok(Some(refused)) = status.as_mut().map(|status| &mut status.refused) {
-                refused.from = None;
+            if let Ok(status) = &mut status {
+                let both = [&mut status.refused, &mut status.refused_apps];
+                for refused in both.into_iter().flatten() {
+                    refused.from = None;
+                    refused.about = None;
+                }
             }
             pretty(&status)
         }

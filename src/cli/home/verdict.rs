@@ -111,14 +111,16 @@ fn starts(service: &ServiceJson) -> Option<String> {
 
 /// An app that was turned away a moment ago.
 fn refused(status: &Status) -> Option<Verdict> {
-    let refused = status.refused.as_ref()?;
+    let refused = status.refused_apps.as_ref()?;
     let age = (status.now.0 - refused.at.0).num_seconds();
     if age > REFUSED {
         return None;
     }
     let from = refused.from.as_deref().unwrap_or("an app");
     let (when, code) = (distance(-age), &refused.code);
-    let message = format!("A request from {from} was refused {when}, {code}");
+    let about = refused.about.as_deref();
+    let about = about.map_or_else(String::new, |about| format!(" ({about})"));
+    let message = format!("A request from {from} was refused {when}, {code}{about}");
     let command = format!("hermesctl logs --request {}", refused.request_id);
     Some(attention(REFUSED_CODE, message, Some(command)))
 }
@@ -317,7 +319,14 @@ mod tests {
         assert_eq!(told(&status), (Level::Attention, "requests_fail"));
         status.providers[0].failing = None;
         assert_eq!(told(&status), (Level::Attention, "requests_refused"));
-        let refused = status.refused.as_mut().unwrap();
+        // A refused page is no trouble of the service.
+        let apps = status.refused_apps.take();
+        assert_eq!(told(&status), (Level::Good, "all_well"));
+        status.refused_apps = apps;
+        let refused = status.refused_apps.as_mut().unwrap();
+        refused.about = Some("nas.lan".into());
+        assert!(verdict(Some(&status), None).message.ends_with("(nas.lan)"));
+        let refused = status.refused_apps.as_mut().unwrap();
         refused.at = status.daemon.started_at;
         assert_eq!(told(&status), (Level::Good, "all_well"));
         // Since it was last renewed, the login could not be read.

@@ -274,8 +274,10 @@ where
 {
     let from = mishaps.from.as_deref().map(inline);
     let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+    let about = mishaps.about.as_deref().map(inline);
+    let about = about.map_or_else(String::new, |about| format!(", {about}"));
     format!(
-        "{}, the last one {}{from}: {} (request {})",
+        "{}, the last one {}{from}: {}{about} (request {})",
         count(mishaps.count),
         clock.distance(mishaps.at),
         inline(&mishaps.code),
