@@ -239,6 +239,63 @@ async fn clients_that_are_refused_and_do_not_read_hold_no_place() {
     }
 }
 
+/// Heads that never end, in one line and in many; the larger part of each is read before anybody knows
+/// who asks.
+#[tokio::test]
+async fn unfinished_heads_take_little_memory_and_give_it_back() {
+    const MANY: usize = 1000;
+    const HEAD: usize = 60_000;
+    if !descriptors(3000) {
+        println!("skipped: this machine gives too few descriptors");
+        return;
+    }
+    let field = format!("X-A: {}\r\n", "a".repeat(93));
+    let begins = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\n";
+    let one_line = format!("{begins}X-A: {}", "a".repeat(HEAD));
+    // No more than 100 fields, so each is some 600 bytes long.
+    let field = field.replace("\r\n", &format!("{}\r\n", "b".repeat(505)));
+    let many_lines = format!("{begins}{}", field.repeat(98));
+    for (what, head) in [("one line", one_line), ("98 lines", many_lines)] {
+        let world = World::new(Options::default()).await;
+        world.write_config("[timeouts]\nheaders = \"10m\"\n");
+        let daemon = with_descriptors(&world, "$(ulimit -H -n)");
+        served(&daemon).await;
+        let before = memory(&daemon);
+        let mut most = before;
+        let mut flood = Vec::new();
+        for number in 0..MANY {
+            let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+            // It may have been cut already.
+            stream.write_all(head.as_bytes()).await.ok();
+            flood.push(stream);
+            if number % 20 == 0 {
+                most = most.max(memory(&daemon));
+            }
+        }
+        for _ in 0..5 {
+            served(&daemon).await;
+            most = most.max(memory(&daemon));
+        }
+        drop(flood);
+        // What a thousand connections take by themselves may stay with the allocator.
+        let deadline = Instant::now() + PATIENCE;
+        let mut after = memory(&daemon);
+        while after > before + 32 * MIB && Instant::now() < deadline {
+            served(&daemon).await;
+            after = memory(&daemon);
+        }
+        println!(
+            "{MANY} unfinished heads of {HEAD} bytes in {what}: {} MiB, then at most {} MiB; {} MiB \
+             after their end",
+            before / MIB,
+            most / MIB,
+            after / MIB
+        );
+        assert!(most < before + 48 * MIB, "{what}: {most}");
+        assert!(after <= before + 32 * MIB, "{what}: {after}");
+    }
+}
+
 #[tokio::test]
 async fn with_fewer_descriptors_than_places_everybody_with_a_question_is_served() {
     if !descriptors(2500) {

@@ -22,6 +22,8 @@ const LONGEST_METHOD: usize = 20;
 const LONGEST_TARGET: usize = 65_534;
 /// The longest name of a field.
 const LONGEST_NAME: usize = 256;
+/// What the beginning of a line grows by at least.
+const CARRY_STEP: usize = 512;
 /// Empty lines before a request (RFC 9112 §2.2).
 const MOST_EMPTY_LINES: u8 = 4;
 /// A chunk's size line without its end: 16 digits and an extension.
@@ -74,8 +76,10 @@ pub struct Scanner {
     head: Head,
     /// The largest head.
     limit: usize,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line whose end has not come. Nobody else keeps it.
     carry: Vec<u8>,
+    /// The line that began in an earlier read, once it is whole, and how much of the last read it took.
+    joined: Option<(Vec<u8>, usize)>,
     requests: u64,
 }
 
@@ -115,6 +119,7 @@ impl Scanner {
             head: Head::default(),
             limit,
             carry: Vec::new(),
+            joined: None,
             requests: 0,
         }
     }
@@ -174,6 +179,26 @@ impl Scanner {
     /// How many of the bytes read last begin a line whose end has not come.
     pub fn unfinished(&self) -> usize {
         self.carry.len()
+    }
+
+    /// The line that began in an earlier read and ended in the last one, and how many bytes of that
+    /// read belong to it.
+    pub fn take_joined(&mut self) -> Option<(Vec<u8>, usize)> {
+        self.joined.take()
+    }
+
+    /// The largest head.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How large the head under way is so far; 0 where none is.
+    pub fn head_size(&self) -> usize {
+        if self.is_in_head() {
+            self.head.bytes + self.carry.len()
+        } else {
+            0
+        }
     }
 
     /// Whether the request under way is a HEAD, as far as is known.
@@ -255,10 +280,15 @@ impl Scanner {
         if before + used > room {
             return Err(long);
         }
+        if self.carry.capacity() - before < used {
+            // Not twice what is there: a flood of unfinished heads takes what it sends.
+            self.carry.reserve_exact(used.max(CARRY_STEP));
+        }
         self.carry.extend_from_slice(piece);
         if end.is_some() {
             let line = std::mem::take(&mut self.carry);
             self.whole(&line)?;
+            self.joined = Some((line, used));
         }
         Ok(used)
     }

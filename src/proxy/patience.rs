@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use hyper::rt::{Sleep, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -25,11 +25,10 @@ use super::socket::Socket;
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: Socket,
+    /// It keeps the beginning of a line until its end has come.
     scanner: Scanner,
-    /// A line's beginning, kept until its end has come.
-    held: BytesMut,
     /// What may be handed on and had no room.
-    ready: BytesMut,
+    ready: Bytes,
     refused: Option<Stop>,
     /// hyper was told that it gets nothing more.
     told: bool,
@@ -83,8 +82,7 @@ pub(super) fn watch(
     let watched = Watched {
         stream,
         scanner,
-        held: BytesMut::new(),
-        ready: BytesMut::new(),
+        ready: Bytes::new(),
         refused: None,
         told: false,
         progress: progress.clone(),
@@ -166,17 +164,14 @@ impl Watched {
                 stop.passes
             }
         };
-        let (whole, rest) = new.split_at_checked(passes).unwrap_or((new, &[]));
-        let mut in_place = passes;
-        if passes > 0 && !self.held.is_empty() {
-            self.ready = std::mem::take(&mut self.held);
-            self.ready.extend_from_slice(whole);
-            in_place = 0;
-        }
-        if self.refused.is_none() {
-            self.held.extend_from_slice(rest);
-        }
-        in_place
+        let head = self.scanner.head_size();
+        self.progress.seat.holds_head(head, self.scanner.limit());
+        let Some((mut line, used)) = self.scanner.take_joined() else {
+            return passes;
+        };
+        line.extend_from_slice(new.get(used..passes).unwrap_or_default());
+        self.ready = line.into();
+        0
     }
 
     fn note_progress(&self) {
@@ -269,7 +264,7 @@ impl AsyncRead for Watched {
                 buffer.put_slice(&this.ready.split_to(room));
                 return Poll::Ready(Ok(()));
             }
-            this.ready = BytesMut::new();
+            this.ready = Bytes::new();
             if let Some(stop) = this.refused {
                 return this.refuse(stop);
             }

@@ -24,6 +24,10 @@ const FIRST_CREDIT: i64 = 5_000;
 const MOST_CREDIT: i64 = 30_000;
 /// How often a full house is looked through for somebody who can go.
 const LOOK: Duration = Duration::from_millis(50);
+/// Unfinished heads: what one may hold without being counted, and what all others together may, unless
+/// four of the largest ones are more. Nobody is let in before a head is whole.
+const FREE_HEAD: usize = 4 * 1024;
+const ALL_HEADS: usize = 4 * 1024 * 1024;
 /// One place in so many is kept for clients that the guard has let in.
 const KEPT: usize = 8;
 
@@ -31,7 +35,6 @@ const KEPT: usize = 8;
 #[derive(Debug)]
 pub struct Places {
     count: usize,
-    seats: Mutex<HashMap<u64, Arc<Seat>>>,
     number: AtomicU64,
     lobby: Arc<Lobby>,
     /// Newcomers wait; said once while it lasts.
@@ -42,6 +45,10 @@ pub struct Places {
 /// What all places share.
 #[derive(Debug, Default)]
 struct Lobby {
+    /// Every connection's seat, by its number.
+    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    /// Bytes of heads that are not whole.
+    heads: AtomicUsize,
     /// Connections of clients that the guard has not let in yet.
     strangers: AtomicUsize,
     /// A newcomer may find a place now.
@@ -74,6 +81,8 @@ pub(super) struct Seat {
     /// Since when no such request is under way, in milliseconds from the first day, and one; 0: one is.
     /// Requests that are refused change nothing.
     waits_since: AtomicU64,
+    /// What it holds of a head that is not whole, beyond what everybody may.
+    head: AtomicUsize,
     /// Since when the next bytes of a body are waited for, in the same way; 0: they are not.
     lacks_since: AtomicU64,
     /// For how many milliseconds they may still be waited for.
@@ -88,7 +97,6 @@ impl Places {
     pub fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
             count,
-            seats: Mutex::default(),
             number: AtomicU64::new(0),
             lobby: Arc::default(),
             full: AtomicBool::new(false),
@@ -183,7 +191,35 @@ impl Places {
     }
 
     fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
+        self.lobby.seats()
+    }
+}
+
+impl Lobby {
+    fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has whoever holds the largest unfinished head leave; of equal ones, who has waited longest.
+    fn ask_the_largest_head_to_leave(&self) {
+        let seats = self.seats();
+        let others = seats.values();
+        let others = others.filter(|seat| !seat.asked.load(Ordering::Relaxed));
+        let largest = others.max_by_key(|seat| {
+            let waits_since = seat.waits_since.load(Ordering::Relaxed);
+            (seat.head.load(Ordering::Relaxed), u64::MAX - waits_since)
+        });
+        if let Some(seat) = largest {
+            // It is as good as gone.
+            self.forget_head(seat);
+            seat.asked.store(true, Ordering::Relaxed);
+            seat.ask.notify_one();
+        }
+    }
+
+    fn forget_head(&self, seat: &Seat) {
+        let head = seat.head.swap(0, Ordering::Relaxed);
+        self.heads.fetch_sub(head, Ordering::Relaxed);
     }
 }
 
@@ -212,6 +248,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.seats().remove(&self.number);
+        self.places.lobby.forget_head(&self.seat);
         self.seat.becomes_known();
         self.places.lobby.freed.notify_one();
     }
@@ -225,6 +262,7 @@ impl Seat {
             lobby,
             is_known: AtomicBool::new(false),
             waits_since: AtomicU64::new(Self::now(opened)),
+            head: AtomicUsize::new(0),
             lacks_since: AtomicU64::new(0),
             credit: AtomicI64::new(0),
             asked: AtomicBool::new(false),
@@ -252,6 +290,27 @@ impl Seat {
         if !self.is_known.swap(true, Ordering::Relaxed) {
             self.lobby.strangers.fetch_sub(1, Ordering::Relaxed);
             self.lobby.freed.notify_one();
+        }
+    }
+
+    /// Of a head that may be as large as `limit`, so much has come, and it is not whole; 0 where none
+    /// is under way. Where all of them together take too much, the largest goes.
+    pub(super) fn holds_head(&self, bytes: usize, limit: usize) {
+        let bytes = bytes.saturating_sub(FREE_HEAD);
+        let before = self.head.load(Ordering::Relaxed);
+        if bytes == before || self.asked.load(Ordering::Relaxed) {
+            return;
+        }
+        self.head.store(bytes, Ordering::Relaxed);
+        let heads = if bytes > before {
+            let more = bytes - before;
+            self.lobby.heads.fetch_add(more, Ordering::Relaxed) + more
+        } else {
+            let less = before - bytes;
+            self.lobby.heads.fetch_sub(less, Ordering::Relaxed) - less
+        };
+        if bytes > before && heads > ALL_HEADS.max(limit.saturating_mul(4)) {
+            self.lobby.ask_the_largest_head_to_leave();
         }
     }
 
@@ -367,6 +426,40 @@ mod tests {
         assert_eq!(places.lobby.strangers.load(Ordering::Relaxed), 14);
         drop((newcomer, strangers));
         assert_eq!(places.lobby.strangers.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_too_many_unfinished_heads_the_largest_and_oldest_goes() {
+        const LARGE: usize = 64 * 1024;
+        let places = Places::new(1000);
+        let honest = takes(&places).await.unwrap();
+        honest.seat.holds_head(20_000, LARGE);
+        let mut flood = Vec::new();
+        for _ in 0..ALL_HEADS / LARGE {
+            let place = takes(&places).await.unwrap();
+            place.seat.holds_head(LARGE, LARGE);
+            flood.push(place);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for place in &flood {
+            assert!(!leaves(place).await);
+        }
+        for turn in 0..20 {
+            let next = takes(&places).await.unwrap();
+            // It comes in pieces.
+            for size in [1, 9000, 30_000, LARGE] {
+                next.seat.holds_head(size, LARGE);
+            }
+            flood.push(next);
+            let held = places.lobby.heads.load(Ordering::Relaxed);
+            assert!(held <= ALL_HEADS + LARGE, "{turn}: {held}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(leaves(&flood[0]).await && !leaves(flood.last().unwrap()).await);
+        assert!(!leaves(&honest).await);
+        honest.seat.holds_head(0, LARGE);
+        drop((honest, flood));
+        assert_eq!(places.lobby.heads.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
