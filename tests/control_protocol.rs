@@ -62,6 +62,7 @@ fn status() -> Status {
             connections: 3,
             needs_key: false,
             waiting: false,
+            also: Vec::new(),
         }],
         providers: vec![ready(), bare()],
         refused: None,
@@ -297,6 +298,7 @@ fn the_answers() {
         connections: 0,
         needs_key: true,
         waiting: true,
+        also: Vec::new(),
     }];
     golden("reply_status_listener.json", &ok(more));
     let chat = PathEntry {

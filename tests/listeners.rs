@@ -783,6 +783,149 @@ async fn a_socket_that_is_handed_over_takes_the_place_of_its_listener_or_comes_o
     assert_eq!(listeners[1]["address"], manager.address);
 }
 
+/// A port that nobody has.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("[::]:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A daemon at the ports that its configuration has.
+fn at_its_own_ports(world: &World, config: &str) -> Daemon {
+    world.write_config(config);
+    let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), world.home.path());
+    command
+        .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+        .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+        .args(["--log-format", "json"]);
+    Daemon::start(command, world.home.path())
+}
+
+async fn status_at(at: &str, port: u16, key: Option<&str>) -> u16 {
+    let mut request = client().get(format!("http://{at}:{port}/v1/models"));
+    // The name is not what is asked about here.
+    request = request.header("host", "localhost");
+    if let Some(key) = key {
+        request = request.bearer_auth(key);
+    }
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_contains_another_serves_both_each_by_its_own_rules() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/containers.md"));
+    let page = page.unwrap();
+    let documented = page.split("```toml lan\n").nth(1).unwrap();
+    let documented = documented.split("```").next().unwrap();
+    let six = documented.replace("0.0.0.0", "[::]");
+    let wide_first =
+        "[[listen]]\naddress = \"0.0.0.0:8645\"\n[[listen]]\naddress = \"127.0.0.1:8645\"\n";
+    let interface = "[[listen]]\naddress = \"0.0.0.0:8645\"\n\
+                     [[listen]]\naddress = \"lo:8645\"\nallow_unauthenticated = true\n";
+    for config in [
+        documented.to_owned(),
+        six.clone(),
+        documented.to_owned() + "[[listen]]\naddress = \"[::]:8645\"\n",
+        wide_first.to_owned(),
+        interface.to_owned(),
+    ] {
+        let world = World::new(Options::default()).await;
+        let secret = key(&world, "phone", &[]);
+        let port = free_port();
+        let config = config.replace("8645", &port.to_string());
+        let daemon = at_its_own_ports(&world, &config);
+        let checked = world.ctl(&["config", "check"]);
+        assert!(checked.status.success(), "{checked:?}");
+        let narrow = async || status_at("127.0.0.1", port, None).await;
+        let deadline = Instant::now() + PATIENCE;
+        while narrow().await != 200 {
+            // An interface is looked for.
+            assert!(
+                config.contains("lo:") && Instant::now() < deadline,
+                "{config}"
+            );
+        }
+        assert_eq!(
+            status_at("127.0.0.1", port, Some("wrong")).await,
+            200,
+            "{config}"
+        );
+        for address in this_machines_addresses() {
+            assert_eq!(
+                status_at(&address, port, None).await,
+                401,
+                "{config} {address}"
+            );
+            assert_eq!(
+                status_at(&address, port, Some(&secret)).await,
+                200,
+                "{config} {address}"
+            );
+        }
+        if !config.contains("lo:") {
+            // Apps that are told `localhost` may come so.
+            assert_eq!(status_at("[::1]", port, None).await, 200, "{config}");
+        }
+        // Each connection is counted where it belongs.
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let connections = |reached: bool| {
+            let status = daemon.status();
+            let listeners = status["listeners"].as_array().unwrap().clone();
+            let own = listeners.into_iter().filter(|one| {
+                let url = one["url"].as_str().unwrap();
+                url.contains("127.0.0.1") == reached
+            });
+            own.map(|one| one["connections"].as_u64().unwrap())
+                .sum::<u64>()
+        };
+        until("it is counted", || connections(true) == 1);
+        assert_eq!(connections(false), 0);
+        drop(stream);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn localhost_is_ours_over_ipv6_too_or_it_is_told_whose_it_is_not() {
+    let world = World::new(Options::default()).await;
+    let port = free_port();
+    let config = format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\n");
+    let mut daemon = at_its_own_ports(&world, &config);
+    let held = format!("[::1]:{port}");
+    assert_eq!(daemon.status()["listeners"][0]["also"][0], *held);
+    assert_eq!(status_at("[::1]", port, None).await, 200);
+    let doctor = || {
+        let output = world.hermesctl(&["doctor", "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().clone();
+        findings.into_iter().find(|one| one["name"] == *held)
+    };
+    assert_eq!(doctor(), None);
+    assert!(daemon.stop().success());
+
+    // Somebody else is faster.
+    let impostor = std::net::TcpListener::bind(&held).unwrap();
+    let warned = |finding: Option<Value>| {
+        let finding = finding.expect("it is told");
+        assert_eq!(finding["verdict"], "warn", "{finding}");
+        assert!(
+            finding.to_string().contains("Another program has [::1]"),
+            "{finding}"
+        );
+        assert!(finding.to_string().contains("127.0.0.1"), "{finding}");
+    };
+    warned(doctor());
+    let daemon = at_its_own_ports(&world, &config);
+    let line = daemon.wait_for_log("another program listens there");
+    assert!(line.contains(&held) && line.contains("127.0.0.1"), "{line}");
+    assert_eq!(status_at("127.0.0.1", port, None).await, 200);
+    warned(doctor());
+    // Until it goes.
+    drop(impostor);
+    until("it is held", || {
+        daemon.status()["listeners"][0]["also"][0] == *held
+    });
+    assert_eq!(doctor(), None);
+}
+
 /// A bridge to a daemon's socket, in a home of its own.
 fn bridge(home: &Path, socket: &Path) -> Daemon {
     let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), home);

@@ -74,7 +74,7 @@ impl Default for Listener {
 
 impl Listener {
     /// The address, where it is an IP address.
-    pub(super) fn ip_address(&self) -> Option<SocketAddr> {
+    pub fn ip_address(&self) -> Option<SocketAddr> {
         match self.address {
             ListenAddress::Ip(address) => Some(address),
             ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
@@ -103,7 +103,10 @@ impl ListenAddress {
     /// Whether two listeners can't both have it.
     pub(super) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Ip(address), Self::Ip(_)) => address.port() != 0 && self == other,
+            (Self::Ip(address), Self::Ip(other)) => {
+                let same_ip = address.ip().to_canonical() == other.ip().to_canonical();
+                same_ip && address.port() == other.port() && address.port() != 0
+            }
             (Self::Unix { path, .. }, Self::Unix { path: theirs, .. }) => path == theirs,
             _ => self == other,
         }

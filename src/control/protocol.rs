@@ -597,6 +597,9 @@ pub struct ListenerStatus {
     /// Whether the machine does not have the address yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
+    /// What it holds beside its address: `[::1]:8645` with 127.0.0.1:8645.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
 }
 
 /// One provider and its credential.

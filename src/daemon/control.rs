@@ -229,9 +229,10 @@ fn listener_status(port: &Port, view: &View) -> ListenerStatus {
     let setting = port.setting();
     let provider = setting.provider.as_ref();
     let provider = provider.unwrap_or(&view.default_provider);
-    let address = match (&setting.address, port.bound().first()) {
-        (ListenAddress::Ip(_), Some(bound)) => bound.to_string(),
-        (address, _) => address.to_string(),
+    let bound = port.bound();
+    let (address, also) = match (&setting.address, bound.split_first()) {
+        (ListenAddress::Ip(_), Some((first, others))) => (first.to_string(), others),
+        (address, _) => (address.to_string(), &[][..]),
     };
     ListenerStatus {
         address,
@@ -240,6 +241,7 @@ fn listener_status(port: &Port, view: &View) -> ListenerStatus {
         connections: port.connections(),
         needs_key: setting.needs_key(),
         waiting: port.is_waiting(),
+        also: also.iter().map(ToString::to_string).collect(),
     }
 }
 

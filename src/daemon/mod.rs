@@ -93,7 +93,6 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | StartError::NoHome
                 | StartError::NoRuntimeFolder
                 | StartError::Listen { .. }
-                | StartError::Inherited(_)
                 | StartError::Bridge { .. }
                 | StartError::Signals(_)
                 | StartError::Runtime(_)

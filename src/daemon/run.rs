@@ -32,7 +32,7 @@ use crate::control::server;
 use crate::credentials::{Initiative, Status, StoreFiles};
 use crate::hooks;
 use crate::paths::Environment;
-use crate::proxy::{self, Bound, Gateway, Places, Port, Refusals, Service};
+use crate::proxy::{self, Bound, CannotBind, Gateway, Places, Port, Refusals, Service};
 
 /// After the drain, connections have this long to notice that they are cut.
 const CUT: Duration = Duration::from_secs(1);
@@ -85,9 +85,6 @@ pub(super) enum StartError {
         /// The listener's address.
         address: ListenAddress,
     },
-    /// A socket of the service manager can't be used.
-    #[error("a socket that the service manager handed over can't be used: {0}")]
-    Inherited(std::io::Error),
     /// The bridge can't listen.
     #[error("can't listen on {address}: {reason}; choose another address with --listen")]
     Bridge {
@@ -168,7 +165,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         .ok_or(StartError::NoRuntimeFolder)?;
     let endpoint = Endpoint::new(folder);
     let control = server::bind(&endpoint).await?;
-    let bound = bind_all(&config)?;
+    let bound = proxy::bind_all(&config.listeners, service_manager::sockets());
+    let bound = bound.map_err(|CannotBind { address, error }| cannot_listen(&address, &error))?;
 
     let stops = Stops::new();
     let notices = stops.notices(&config);
@@ -185,10 +183,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     check_keys(bound.iter().map(Bound::setting), &clients)?;
 
     let service = stops.service(gateway.clone(), config.limits.connections);
-    let ports: Vec<Port> = bound
-        .into_iter()
-        .map(|bound| bound.serve(&service))
-        .collect();
+    let ports = proxy::open(bound, &service);
 
     let (reloads, mut reload_requests) = mpsc::channel(4);
     let view = Arc::new(ArcSwap::from_pointee(View {
@@ -281,23 +276,6 @@ pub(super) fn store_files(
     let state = environment.state_dir();
     let state = state.unwrap_or_else(|| home.join("hermes-proxyd"));
     Ok(StoreFiles::locate(environment, &home, &state))
-}
-
-/// Every listener of the configuration, then the sockets of the service manager that none of them
-/// has the address of.
-fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
-    let mut inherited = service_manager::sockets();
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let result = proxy::bind(listener, &mut inherited);
-        bound.push(result.map_err(|error| cannot_listen(&listener.address, &error))?);
-    }
-    for socket in inherited {
-        let address = socket.address().map_err(StartError::Inherited)?;
-        let result = proxy::adopt(socket);
-        bound.push(result.map_err(|error| cannot_listen(&address, &error))?);
-    }
-    Ok(bound)
 }
 
 /// A listener that wants keys would refuse everybody if there are none.

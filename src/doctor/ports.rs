@@ -41,6 +41,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     let (asked, new) = tokio::join!(asked, new);
     let mut findings = asked.concat();
     findings.extend(new);
+    findings.extend(beside(served, &facts).await);
     findings.extend(open_to_all(&facts));
     findings.extend(keys(&facts));
     findings
@@ -126,6 +127,65 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     findings.push(GROUP.finds(name.clone(), Verdict::Ok, text));
     findings.extend(guard(&name, &target, facts.own_mark()).await);
     findings
+}
+
+/// Whether another program has what our listeners hold beside their own addresses.
+async fn beside(served: &[ListenerStatus], facts: &Facts) -> Vec<Finding> {
+    let addresses = if facts.running().is_some() {
+        listeners_of_loopback(served.iter().filter_map(|one| {
+            let Some(Target::Tcp(address)) = Target::of_status(one) else {
+                return None;
+            };
+            let also = one.also.iter().filter_map(|also| also.parse().ok());
+            Some((address, also.collect()))
+        }))
+    } else if facts.silent().is_some() {
+        // A daemon that does not answer has it.
+        Vec::new()
+    } else {
+        let own = facts.config.listeners.iter();
+        let own = own.filter_map(Listener::ip_address);
+        listeners_of_loopback(own.map(|address| (address, Vec::new())))
+    };
+    let asked = join_all(addresses.into_iter().map(localhost)).await;
+    asked.into_iter().flatten().collect()
+}
+
+/// Of listeners with what each holds beside its address: where `[::1]` is another program's, if somebody
+/// listens there, because no listener of ours has it.
+fn listeners_of_loopback(
+    listeners: impl Iterator<Item = (SocketAddr, Vec<SocketAddr>)>,
+) -> Vec<SocketAddr> {
+    let listeners: Vec<_> = listeners.collect();
+    let has = |wanted: SocketAddr| {
+        listeners
+            .iter()
+            .any(|(own, also)| *own == wanted || also.contains(&wanted))
+    };
+    let four = listeners.iter().map(|(own, _)| reachable(*own));
+    let four = four.filter(|own| own.ip() == IpAddr::from(Ipv4Addr::LOCALHOST));
+    let mut six: Vec<_> = four
+        .map(|own| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), own.port()))
+        .filter(|six| !has(*six) && !has(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), six.port())))
+        .collect();
+    six.dedup();
+    six
+}
+
+/// Whoever listens on `[::1]` where we don't gets the requests of apps that are told `localhost`.
+async fn localhost(address: SocketAddr) -> Option<Finding> {
+    let connected = timeout(LIMIT, TcpStream::connect(address)).await;
+    if !matches!(connected, Ok(Ok(_))) {
+        return None;
+    }
+    let text = format!(
+        "Another program has {address}: an app that is configured with `localhost` may reach it \
+         instead of hermes-proxyd, and show it prompts and its key."
+    );
+    let finding = GROUP.finds(address.to_string(), Verdict::Warn, text);
+    let advice =
+        "Configure apps with 127.0.0.1, or stop that program yourself, if nobody needs it.";
+    Some(finding.run("ss -ltnp").advice(advice))
 }
 
 async fn guard(name: &str, target: &Target, mark: Option<&Key>) -> Option<Finding> {

@@ -2,7 +2,7 @@
 //! sockets that the service manager hands over.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 #[cfg(unix)]
 use tokio::net::UnixListener;
@@ -37,6 +37,80 @@ pub enum Inherited {
     /// A Unix socket.
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixListener),
+}
+
+/// The sockets for all of the machine's addresses at a port, of one protocol or of both. A specific address
+/// at the same port can't have a socket beside them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wide(Vec<(SocketAddr, Protocols)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocols {
+    /// Only that of its address.
+    Own,
+    /// IPv4 as well as IPv6.
+    Both,
+}
+
+impl Wide {
+    /// Those of the configuration and of the service manager.
+    pub(super) fn of(listeners: &[Listener], inherited: &[Inherited]) -> Self {
+        let own = listeners.iter().filter_map(Listener::ip_address);
+        let own = own.map(|address| (address, Protocols::Both));
+        let theirs = inherited.iter().filter_map(|socket| match socket {
+            Inherited::Tcp(listener) => {
+                Some((listener.local_addr().ok()?, Protocols::of(listener)))
+            }
+            #[cfg(unix)]
+            Inherited::Unix(_) => None,
+        });
+        let all = theirs.chain(own);
+        let mut all: Vec<_> = all
+            .filter(|(address, _)| address.ip().is_unspecified() && address.port() != 0)
+            .collect();
+        let four = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        let fours: Vec<_> = all.iter().map(|(address, _)| *address).collect();
+        for (address, protocols) in &mut all {
+            // Elsewhere the system keeps the two apart.
+            let shared = address.is_ipv6() && cfg!(unix) && !fours.contains(&four(address.port()));
+            if !shared {
+                *protocols = Protocols::Own;
+            }
+        }
+        Self(all)
+    }
+
+    /// Whether one of them gets the connections to this address.
+    pub(super) fn takes(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        let is_it = |(wide, protocols): &&(SocketAddr, Protocols)| {
+            let same = wide.is_ipv4() == ip.is_ipv4();
+            wide.port() == address.port() && (same || *protocols == Protocols::Both)
+        };
+        self.0.iter().any(|wide| is_it(&wide))
+    }
+
+    /// Whether a socket for all addresses of IPv6 leaves those of IPv4 to another.
+    #[cfg(unix)]
+    fn is_six_only(&self, address: SocketAddr) -> bool {
+        let known = self.0.iter().find(|(wide, _)| *wide == address);
+        known.is_some_and(|(_, protocols)| *protocols == Protocols::Own)
+    }
+}
+
+impl Protocols {
+    #[cfg(unix)]
+    fn of(listener: &std::net::TcpListener) -> Self {
+        match rustix::net::sockopt::ipv6_v6only(listener) {
+            Ok(false) => Self::Both,
+            Ok(true) | Err(_) => Self::Own,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &std::net::TcpListener) -> Self {
+        Self::Own
+    }
 }
 
 impl Inherited {
@@ -75,9 +149,9 @@ impl Acceptor {
     ///
     /// # Errors
     /// The system's, as when another process has the address.
-    pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
+    pub(super) fn bind(address: &ListenAddress, wide: &Wide) -> io::Result<Self> {
         match address {
-            ListenAddress::Ip(address) => Ok(Self::Tcp(tcp(*address)?)),
+            ListenAddress::Ip(address) => Ok(Self::Tcp(tcp(*address, wide)?)),
             #[cfg(unix)]
             ListenAddress::Unix { path, mode } => {
                 let (listener, file) = unix::bind(path, *mode)?;
@@ -130,11 +204,11 @@ pub(super) fn take(inherited: &mut Vec<Inherited>, listener: &Listener) -> Optio
     Some(inherited.swap_remove(at))
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn tcp(address: SocketAddr, wide: &Wide) -> io::Result<TcpListener> {
     let socket = match address.ip() {
         IpAddr::V4(_) => TcpSocket::new_v4()?,
         IpAddr::V6(_) => TcpSocket::new_v6()?,
@@ -143,9 +217,24 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     allow_absent(&socket, address)?;
+    separate(&socket, address, wide);
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
+
+/// All addresses of IPv6 have those of IPv4 with them, unless another listener has these.
+#[cfg(unix)]
+fn separate(socket: &TcpSocket, address: SocketAddr, wide: &Wide) {
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        let only = wide.is_six_only(address);
+        // Where it can't be chosen, binding tells.
+        rustix::net::sockopt::set_ipv6_v6only(socket, only).ok();
+    }
+}
+
+/// Elsewhere they are always apart.
+#[cfg(not(unix))]
+fn separate(_: &TcpSocket, _: SocketAddr, _: &Wide) {}
 
 /// An address that comes later, as a container bridge's does, can be bound now (`ip(7)`,
 /// `IP_FREEBIND`).

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bind::{self, Acceptor, Inherited};
+use super::bind::{self, Acceptor, Inherited, Wide};
 use super::connection::{self, Stop};
 use super::gateway::Gateway;
 use super::handler::Entry;
@@ -33,8 +33,45 @@ const LOOK: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Bound {
     setting: Listener,
-    /// `None` where the address has to be looked for.
-    acceptor: Option<Acceptor>,
+    door: Door,
+    also: Option<Also>,
+}
+
+/// How a listener gets its connections.
+#[derive(Debug)]
+enum Door {
+    /// By a socket of its own.
+    Open(Acceptor),
+    /// Its address has to be looked for.
+    LookedFor(Wide),
+    /// By the socket of a listener that has all addresses.
+    Within,
+}
+
+/// `[::1]` beside a listener on 127.0.0.1: an app that is told `localhost` may come to either, and to
+/// whoever else has the other one.
+#[derive(Debug)]
+struct Also {
+    address: SocketAddr,
+    hold: Hold,
+}
+
+#[derive(Debug)]
+enum Hold {
+    Held(Acceptor),
+    /// The socket of a listener that has all addresses takes its connections.
+    Within,
+    /// Another program has it.
+    Taken,
+}
+
+/// An address that can't be listened on.
+#[derive(Debug)]
+pub struct CannotBind {
+    /// Which.
+    pub address: ListenAddress,
+    /// Why.
+    pub error: io::Error,
 }
 
 /// What the connections of all listeners share.
@@ -56,8 +93,8 @@ pub struct Service {
 #[derive(Debug, Clone)]
 pub struct Port {
     site: Site,
-    /// The task that accepts, or that looks for the address.
-    accepting: AbortHandle,
+    /// The task that accepts, or that looks for the address; `None` where that of another listener does.
+    accepting: Option<AbortHandle>,
 }
 
 /// What a listener's tasks share.
@@ -67,27 +104,108 @@ struct Site {
     /// The TCP addresses that it is bound to now.
     bound: Arc<Mutex<Vec<SocketAddr>>>,
     connections: Arc<AtomicU64>,
+    /// The listeners whose connections come by this one's socket, which has all addresses.
+    within: Arc<OnceLock<Vec<Site>>>,
 }
 
-/// Binds a listener's address, or takes the socket from `inherited` that has it. An address that is
-/// not there yet is no error.
+/// Binds the addresses of all listeners, or takes the sockets from `inherited` that have them; the sockets
+/// that no listener names come on top. An address that is not there yet is no error, and neither is one
+/// that another listener's contains.
 ///
 /// # Errors
-/// The system's, as when another process has the address.
-pub fn bind(listener: &Listener, inherited: &mut Vec<Inherited>) -> io::Result<Bound> {
+/// The system's, as when another process has an address.
+pub fn bind_all(
+    listeners: &[Listener],
+    mut inherited: Vec<Inherited>,
+) -> Result<Vec<Bound>, CannotBind> {
+    let wide = Wide::of(listeners, &inherited);
+    let own = listeners.iter().filter_map(Listener::ip_address);
+    let theirs = inherited
+        .iter()
+        .filter_map(|socket| match socket.address() {
+            Ok(ListenAddress::Ip(address)) => Some(address),
+            _ => None,
+        });
+    let taken: Vec<_> = own.chain(theirs).collect();
+    let mut bound = Vec::new();
+    for listener in listeners {
+        let result = bind(listener, &mut inherited, &wide, &taken);
+        bound.push(result.map_err(|error| CannotBind {
+            address: listener.address.clone(),
+            error,
+        })?);
+    }
+    for socket in inherited {
+        let address = socket.address();
+        bound.push(adopt(socket).map_err(|error| CannotBind {
+            address: address.unwrap_or(Listener::default().address),
+            error,
+        })?);
+    }
+    Ok(bound)
+}
+
+fn bind(
+    listener: &Listener,
+    inherited: &mut Vec<Inherited>,
+    wide: &Wide,
+    taken: &[SocketAddr],
+) -> io::Result<Bound> {
     let mut setting = listener.clone();
-    let acceptor = match (bind::take(inherited, listener), &listener.address) {
+    let door = match (bind::take(inherited, listener), &listener.address) {
         (Some(socket), _) => {
             lock_if_open(&mut setting, &socket.address()?);
-            Some(socket.into_acceptor()?)
+            Door::Open(socket.into_acceptor()?)
         }
-        (None, ListenAddress::Interface { .. }) => None,
-        (None, address) => match Acceptor::bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => None,
-            result => Some(result?),
+        (None, ListenAddress::Interface { .. }) => Door::LookedFor(wide.clone()),
+        (None, ListenAddress::Ip(address))
+            if !address.ip().is_unspecified() && wide.takes(*address) =>
+        {
+            Door::Within
+        }
+        (None, address) => match Acceptor::bind(address, wide) {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                Door::LookedFor(wide.clone())
+            }
+            result => Door::Open(result?),
         },
     };
-    Ok(Bound { setting, acceptor })
+    let port = match (&door, listener.ip_address()) {
+        (Door::Open(acceptor), _) => acceptor.tcp_address().map(|address| address.port()),
+        (Door::Within, address) => address.map(|address| address.port()),
+        (Door::LookedFor(_), _) => None,
+    };
+    let also = port.and_then(|port| Also::beside(listener, port, wide, taken));
+    Ok(Bound {
+        setting,
+        door,
+        also,
+    })
+}
+
+impl Also {
+    /// What a listener at this port holds beside its own address.
+    fn beside(listener: &Listener, port: u16, wide: &Wide, taken: &[SocketAddr]) -> Option<Self> {
+        let address = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port);
+        let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let own = listener.ip_address()?.ip().to_canonical();
+        let all = own == IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        let is_reached = own == loopback.ip() || (all && !taken.contains(&loopback));
+        if !is_reached || taken.contains(&address) {
+            return None;
+        }
+        let hold = match wide.takes(address) {
+            true if all => return None,
+            true => Hold::Within,
+            false => match Acceptor::bind(&ListenAddress::Ip(address), wide) {
+                Ok(acceptor) => Hold::Held(acceptor),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => Hold::Taken,
+                // This machine has no IPv6.
+                Err(_) => return None,
+            },
+        };
+        Some(Self { address, hold })
+    }
 }
 
 /// A Unix socket that everyone on this machine may use wants keys, whoever made it; systemd's
@@ -100,10 +218,7 @@ fn lock_if_open(setting: &mut Listener, address: &ListenAddress) {
 }
 
 /// A listener on a socket that no `[[listen]]` names.
-///
-/// # Errors
-/// The system's.
-pub fn adopt(socket: Inherited) -> io::Result<Bound> {
+fn adopt(socket: Inherited) -> io::Result<Bound> {
     let address = socket.address()?;
     let mut setting = Listener {
         address: address.clone(),
@@ -112,7 +227,8 @@ pub fn adopt(socket: Inherited) -> io::Result<Bound> {
     lock_if_open(&mut setting, &address);
     Ok(Bound {
         setting,
-        acceptor: Some(socket.into_acceptor()?),
+        door: Door::Open(socket.into_acceptor()?),
+        also: None,
     })
 }
 
@@ -141,7 +257,8 @@ impl Port {
 
     /// Whether connections are still accepted; not after the drain.
     pub fn is_accepting(&self) -> bool {
-        !self.accepting.is_finished()
+        let task = self.accepting.as_ref();
+        task.is_none_or(|task| !task.is_finished())
     }
 
     /// What an app is configured with, `http://127.0.0.1:8645/v1`, or the socket.
@@ -164,6 +281,20 @@ impl Site {
         }
     }
 
+    /// Whose a connection is that came by this one's socket: who has the address that was reached.
+    fn reached_at(&self, socket: &Socket) -> &Self {
+        let within = self.within.get().map_or(&[][..], |sites| sites);
+        if within.is_empty() {
+            return self;
+        }
+        let Ok(Some((_, local))) = socket.ends() else {
+            return self;
+        };
+        let local = bind::canonical(local);
+        let has = |site: &&Self| site.bound().contains(&local);
+        within.iter().find(has).unwrap_or(self)
+    }
+
     fn bound(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,29 +310,80 @@ impl Bound {
         &self.setting
     }
 
-    /// Accepts until `drain`, each connection in a task of its own, at most as many as there are
-    /// `places` over all listeners.
-    pub fn serve(self, service: &Service) -> Port {
-        let site = Site {
-            setting: Arc::new(self.setting),
+    fn site(&self) -> Site {
+        Site {
+            setting: Arc::new(self.setting.clone()),
             bound: Arc::default(),
             connections: Arc::default(),
-        };
+            within: Arc::default(),
+        }
+    }
+
+    fn is_wide(&self) -> bool {
+        let address = self.setting.ip_address();
+        address.is_some_and(|address| address.ip().is_unspecified())
+    }
+
+    fn serve(self, site: Site, service: &Service) -> Port {
         let stop = service.drain.clone();
-        let task = if let Some(acceptor) = self.acceptor {
-            site.bound().extend(acceptor.tcp_address());
-            announce(&site, &site.url());
-            let accepting = accept(acceptor, site.clone(), service.clone(), stop);
-            service.tracker.spawn(accepting)
-        } else {
-            let address = &site.setting.address;
-            tracing::info!(%address, "this address is not there yet; it is looked for");
-            let looking = look_out(site.clone(), service.clone());
-            service.tracker.spawn(looking)
+        let task = match self.door {
+            Door::Open(acceptor) => {
+                site.bound().extend(acceptor.tcp_address());
+                announce(&site, &site.url());
+                let accepting = accept(acceptor, site.clone(), service.clone(), stop.clone());
+                Some(service.tracker.spawn(accepting))
+            }
+            Door::Within => {
+                site.bound().extend(site.setting.ip_address());
+                announce(&site, &site.url());
+                None
+            }
+            Door::LookedFor(wide) => {
+                let address = &site.setting.address;
+                tracing::info!(%address, "this address is not there yet; it is looked for");
+                let looking = look_out(site.clone(), service.clone(), wide);
+                Some(service.tracker.spawn(looking))
+            }
         };
-        let accepting = task.abort_handle();
+        let accepting = task.map(|task| task.abort_handle());
+        if let Some(Also { address, hold }) = self.also {
+            match hold {
+                Hold::Within => site.bound().push(address),
+                Hold::Held(acceptor) => {
+                    site.bound().push(address);
+                    let accepting = accept(acceptor, site.clone(), service.clone(), stop);
+                    service.tracker.spawn(accepting);
+                }
+                Hold::Taken => {
+                    tracing::warn!(
+                        %address,
+                        "another program listens there, so an app that is configured with `localhost` \
+                         may reach it, and show it prompts and keys; configure apps with 127.0.0.1, \
+                         or end that program"
+                    );
+                    let waiting = hold_later(address, site.clone(), service.clone());
+                    service.tracker.spawn(waiting);
+                }
+            }
+        }
         Port { site, accepting }
     }
+}
+
+/// Accepts until `drain`, each connection in a task of its own, at most as many as there are `places`
+/// over all listeners.
+pub fn open(bound: Vec<Bound>, service: &Service) -> Vec<Port> {
+    let sites: Vec<_> = bound.iter().map(Bound::site).collect();
+    let narrow = bound.iter().zip(&sites);
+    let narrow = narrow.filter(|(bound, _)| !bound.is_wide());
+    let narrow: Vec<_> = narrow.map(|(_, site)| site.clone()).collect();
+    let ports = bound.into_iter().zip(sites).map(|(bound, site)| {
+        if bound.is_wide() {
+            site.within.set(narrow.clone()).ok();
+        }
+        bound.serve(site, service)
+    });
+    ports.collect()
 }
 
 fn announce(site: &Site, url: &str) {
@@ -216,7 +398,7 @@ fn announce(site: &Site, url: &str) {
 }
 
 /// Listens on the addresses that a listener's address stands for, while each is there.
-async fn look_out(site: Site, service: Service) {
+async fn look_out(site: Site, service: Service, wide: Wide) {
     let mut running: BTreeMap<SocketAddr, CancellationToken> = BTreeMap::new();
     let mut failed: BTreeMap<SocketAddr, io::ErrorKind> = BTreeMap::new();
     loop {
@@ -234,7 +416,14 @@ async fn look_out(site: Site, service: Service) {
             if running.contains_key(&address) {
                 continue;
             }
-            match Acceptor::bind(&ListenAddress::Ip(address)) {
+            // Who has all addresses has this one's connections, and gives them to us.
+            if wide.takes(address) {
+                running.insert(address, service.drain.child_token());
+                site.bound().push(address);
+                announce(&site, &url(address));
+                continue;
+            }
+            match Acceptor::bind(&ListenAddress::Ip(address), &wide) {
                 Ok(acceptor) => {
                     let stop = service.drain.child_token();
                     failed.remove(&address);
@@ -257,6 +446,23 @@ async fn look_out(site: Site, service: Service) {
             () = tokio::time::sleep(LOOK) => {}
         }
     }
+}
+
+/// Listens on an address that another program has, once that has gone.
+async fn hold_later(address: SocketAddr, site: Site, service: Service) {
+    let acceptor = loop {
+        tokio::select! {
+            () = service.drain.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if let Ok(acceptor) = Acceptor::bind(&ListenAddress::Ip(address), &Wide::default()) {
+            break acceptor;
+        }
+    };
+    site.bound().push(address);
+    tracing::info!(url = url(address), "listening");
+    let stop = service.drain.clone();
+    accept(acceptor, site, service, stop).await;
 }
 
 async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: CancellationToken) {
@@ -293,6 +499,7 @@ async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: Cancella
             place = service.places.take() => place,
             () = stop.cancelled() => return,
         };
+        let site = site.reached_at(&socket);
         let Ok(entry) = entry(&socket, &site.setting) else {
             continue;
         };

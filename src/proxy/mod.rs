@@ -42,7 +42,7 @@ mod want;
 
 pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
-pub use self::listener::{Bound, Port, Service, adopt, bind};
+pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
 pub use self::outcome::{Counters, Counts};
 pub use self::places::Places;
 pub use self::refusals::Refusals;

@@ -8,6 +8,7 @@ fn listeners(list: &[(&str, bool, bool)]) -> Vec<ListenerStatus> {
         connections: 0,
         needs_key: *needs_key,
         waiting: *waiting,
+        also: Vec::new(),
     };
     list.iter().map(listener).collect()
 }
