@@ -946,6 +946,56 @@ fn bridge(home: &Path, socket: &Path) -> Daemon {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_neighbour_of_the_bridge_keeps_others_out() {
+    const FLOOD: usize = 1100;
+    let now = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if now.maximum.is_some_and(|most| most < 6 * FLOOD as u64) {
+        println!("skipped: this machine gives too few descriptors");
+        return;
+    }
+    let more = rustix::process::Rlimit {
+        current: now.maximum,
+        ..now
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, more).unwrap();
+    let world = World::new(Options::default()).await;
+    // Only what is needed ends them.
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n\
+                  [limits]\nconnections = 3000\n[timeouts]\nheaders = \"10m\"\n";
+    let _daemon = world.daemon_with(config, &[]);
+    let socket = world.home.path().join("apps/proxy.sock");
+    let elsewhere = common::scratch();
+    let bridge = bridge(elsewhere.path(), &socket);
+    let mut flood = Vec::new();
+    let connect = async || {
+        let neighbour = tokio::net::TcpSocket::new_v4().unwrap();
+        neighbour.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        let address = bridge.address().parse().unwrap();
+        let connecting = tokio::time::timeout(PATIENCE, neighbour.connect(address)).await;
+        connecting.expect("it accepts").unwrap()
+    };
+    for _ in 0..FLOOD {
+        flood.push(connect().await);
+    }
+    for _ in 0..6 {
+        let answer = tokio::time::timeout(PATIENCE, post(&bridge, &chat("x"))).await;
+        assert_eq!(answer.expect("it is served").status(), 200);
+    }
+    // And itself it is served too, in place of what it left unused.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stream = connect().await.into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        let answer = tokio::task::block_in_place(|| ask(stream, "localhost", ""));
+        if answer.starts_with("HTTP/1.1 200") {
+            break;
+        }
+        assert!(answer.contains("bridge_full"), "{answer}");
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_bridge_carries_everything_and_says_when_nobody_is_there() {
     let world = World::new(Options::default()).await;
     let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";

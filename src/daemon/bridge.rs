@@ -1,7 +1,8 @@
 //! `hermes-proxyd bridge`: carries connections from TCP to a daemon's Unix socket.
 //!
 //! For a container: it mounts the socket's folder, and its neighbours reach the bridge by name.
-//! Nothing is looked at on the way; guard, keys and limits are the daemon's.
+//! Nothing is looked at on the way; guard, keys and limits are the daemon's. But to the daemon all of
+//! them are one, so each neighbour's share is kept here ([`super::neighbours`]).
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,15 +12,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::args::Bridge;
+use super::descriptors;
+use super::neighbours::{Line, Neighbours, Place};
 use super::run::StartError;
 use super::signals::{self, Signal};
 
-/// Connections at once; further ones wait in the kernel.
+/// Connections at once.
 const CONNECTIONS: usize = 1024;
 /// A daemon that restarts is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,17 +64,27 @@ async fn until_stopped(signals: &mut signals::Signals) {
 }
 
 async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let neighbours = Neighbours::new(descriptors::places(CONNECTIONS));
+    // Said once while it lasts.
+    let mut full = false;
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((client, from)) => {
+                let Some(place) = neighbours.take(from.ip()) else {
+                    if !std::mem::replace(&mut full, true) {
+                        let from = from.ip();
+                        tracing::warn!(%from, "a neighbour has as many connections as it may");
+                    }
+                    refuse(&client);
+                    continue;
+                };
+                full = false;
                 let to = to.clone();
                 tracker.spawn(async move {
-                    serve(client, from, &to).await;
-                    drop(place);
+                    tokio::select! {
+                        () = serve(client, from, &to, &place) => {}
+                        () = place.is_over() => {}
+                    }
                 });
             }
             Err(error) => {
@@ -83,11 +95,11 @@ async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
     }
 }
 
-async fn serve(mut client: TcpStream, from: SocketAddr, to: &Path) {
+async fn serve(mut client: TcpStream, from: SocketAddr, to: &Path, place: &Place) {
     client.set_nodelay(true).ok();
     match connect(to).await {
         Ok(daemon) => {
-            if let Err(error) = carry(&mut client, daemon).await {
+            if let Err(error) = carry(&mut client, daemon, place.line()).await {
                 tracing::debug!(%from, %error, "a connection broke");
                 // An answer that was cut must not look complete.
                 client.set_zero_linger().ok();
@@ -124,16 +136,24 @@ async fn connect(to: &Path) -> io::Result<UnixStream> {
 /// Both directions until the daemon has said all, or the client breaks. The client's end of its
 /// requests goes on to the daemon; what it sends after the daemon has stopped listening is thrown
 /// away, so that it gets the answer that came early.
-async fn carry(client: &mut TcpStream, daemon: UnixStream) -> io::Result<()> {
+async fn carry(client: &mut TcpStream, daemon: UnixStream, line: &Line) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_daemon, mut to_daemon) = daemon.into_split();
     let answers = async {
-        tokio::io::copy(&mut from_daemon, &mut to_client).await?;
-        to_client.shutdown().await
+        let mut piece = vec![0; 8 * 1024];
+        loop {
+            let read = from_daemon.read(&mut piece).await?;
+            if read == 0 {
+                return to_client.shutdown().await;
+            }
+            line.daemon_spoke();
+            let piece = piece.get(..read).unwrap_or_default();
+            to_client.write_all(piece).await?;
+        }
     };
     tokio::select! {
         result = answers => result?,
-        result = requests(&mut from_client, &mut to_daemon) => return result,
+        result = requests(&mut from_client, &mut to_daemon, line) => return result,
     }
     let rest = async {
         let mut rest = from_client.take(DISCARD);
@@ -147,6 +167,7 @@ async fn carry(client: &mut TcpStream, daemon: UnixStream) -> io::Result<()> {
 async fn requests(
     client: &mut (impl AsyncRead + Unpin),
     daemon: &mut (impl AsyncWrite + Unpin),
+    line: &Line,
 ) -> io::Result<()> {
     let mut piece = vec![0; 16 * 1024];
     let mut heard = true;
@@ -156,24 +177,39 @@ async fn requests(
             daemon.shutdown().await.ok();
             return std::future::pending().await;
         }
+        line.client_spoke();
         let piece = piece.get(..read).unwrap_or_default();
         heard = heard && daemon.write_all(piece).await.is_ok();
     }
 }
 
-/// An answer in the form of the daemon's own errors.
+/// Tells a client that there is no place for it, without waiting for it.
+fn refuse(client: &TcpStream) {
+    let message = "hermes-proxyd bridge: too many connections from here; close some, or try again in a \
+                   moment";
+    // What it has sent already would reset the connection, and the answer with it.
+    client.try_read(&mut [0; 16 * 1024]).ok();
+    client
+        .try_write(&error("503 Service Unavailable", "bridge_full", message))
+        .ok();
+}
+
 fn unreachable(to: &Path, error: &io::Error) -> Vec<u8> {
     let message = format!(
         "hermes-proxyd bridge: nothing answers at {} ({error}); start hermes-proxyd there with \
          that socket as `unix` of a [[listen]], and mount the socket's folder here",
         to.display()
     );
-    let code = "bridge_unconnected";
+    self::error("502 Bad Gateway", "bridge_unconnected", &message)
+}
+
+/// An answer in the form of the daemon's own errors.
+fn error(status: &str, code: &str, message: &str) -> Vec<u8> {
     let error = serde_json::json!({"message": message, "type": code, "code": code, "param": null});
     let body = serde_json::json!({ "error": error }).to_string();
     format!(
-        "HTTP/1.1 502 Bad Gateway\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         x-hermes-error: {code}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         x-hermes-error: {code}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

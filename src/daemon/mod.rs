@@ -9,7 +9,7 @@
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
 //! - `control`, `logins`, `clients`: what hermesctl is told, and what it asks for.
-//! - `bridge`: a sidecar that carries connections to a daemon's socket.
+//! - `bridge`, `neighbours`: a sidecar that carries connections to a daemon's socket, and whose they are.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
 //! - `notices`: what the user is told of a login, in the log and by the hooks.
 
@@ -26,6 +26,8 @@ mod log_file;
 mod log_queue;
 mod logging;
 mod logins;
+#[cfg(unix)]
+mod neighbours;
 mod notices;
 mod port_holder;
 mod process;

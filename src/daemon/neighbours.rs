@@ -1,0 +1,274 @@
+//! The bridge's places, and each neighbour's share of them.
+//!
+//! The bridge reads no HTTP, so it does not know whether a request is under way. It knows who spoke
+//! last: where that was the client, an answer is waited for, and the connection is never cut for
+//! another one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// One neighbour has at most this part of the places.
+const SHARE: usize = 4;
+/// A new connection has this long to ask something before it makes way for another one.
+const GRACE: Duration = Duration::from_secs(1);
+/// The same where the daemon spoke last: its own limit ends connections that wait for the next request
+/// after 75 s, and a provider may pause within an answer.
+const PAUSE: Duration = Duration::from_mins(1);
+/// A connection on which nothing was ever asked ends. The daemon's own limit is 10 s.
+const UNUSED: Duration = Duration::from_secs(30);
+/// So does one on which nothing moves. The daemon's own limits are shorter, unless it hangs.
+const SILENT: Duration = Duration::from_hours(1);
+
+/// The places of all neighbours.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    count: usize,
+    share: usize,
+    lines: Mutex<HashMap<IpAddr, Vec<Arc<Line>>>>,
+    opened: Instant,
+}
+
+/// A connection's place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    neighbours: Arc<Neighbours>,
+    from: IpAddr,
+    line: Arc<Line>,
+}
+
+/// What moves on a connection.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Who moved something last.
+    last: AtomicU8,
+    /// When, in milliseconds from the first day.
+    at: AtomicU64,
+    leave: CancellationToken,
+    opened: Instant,
+}
+
+/// Who moved something last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Last {
+    Nobody,
+    Client,
+    Daemon,
+}
+
+impl Neighbours {
+    /// So many places.
+    pub(super) fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self {
+            count,
+            share: (count / SHARE).max(1),
+            lines: Mutex::default(),
+            opened: Instant::now(),
+        })
+    }
+
+    /// A place for a neighbour's connection. Where it has its share, one of its own connections makes
+    /// way; where all places are taken, one of whoever has most. `None` if nobody can.
+    pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+        let from = from.to_canonical();
+        let mut lines = self.lines();
+        let own = lines.get(&from).map_or(0, Vec::len);
+        let all: usize = lines.values().map(Vec::len).sum();
+        if own >= self.share {
+            self.cut_one(lines.get_mut(&from)?)?;
+        } else if all >= self.count {
+            let most = lines.values_mut().max_by_key(|lines| lines.len())?;
+            self.cut_one(most)?;
+        }
+        let line = Arc::new(Line {
+            last: AtomicU8::new(Last::Nobody as u8),
+            at: AtomicU64::new(Line::now(self.opened)),
+            leave: CancellationToken::new(),
+            opened: self.opened,
+        });
+        lines.entry(from).or_default().push(line.clone());
+        drop(lines);
+        Some(Place {
+            neighbours: self.clone(),
+            from,
+            line,
+        })
+    }
+
+    /// Ends whichever of these has been quiet for longest, if any can go.
+    fn cut_one(&self, lines: &mut Vec<Arc<Line>>) -> Option<()> {
+        let now = Line::now(self.opened);
+        let quiet = lines.iter().enumerate().filter_map(|(at, line)| {
+            let silence = now.saturating_sub(line.at.load(Ordering::Relaxed));
+            let may_go_after = match line.last() {
+                Last::Nobody => GRACE,
+                Last::Daemon => PAUSE,
+                Last::Client => return None,
+            };
+            (u128::from(silence) >= may_go_after.as_millis()).then_some((silence, at))
+        });
+        let (_, at) = quiet.max()?;
+        lines.swap_remove(at).leave.cancel();
+        Some(())
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<Arc<Line>>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// What moves on its connection.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// Ends when the connection has to: another one needs its place, or nothing moves on it.
+    pub(super) async fn is_over(&self) {
+        loop {
+            let line = &self.line;
+            let silent = match line.last() {
+                Last::Nobody => UNUSED,
+                Last::Client | Last::Daemon => SILENT,
+            };
+            let at = Duration::from_millis(line.at.load(Ordering::Relaxed));
+            let deadline = line.opened + at + silent;
+            if deadline <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = line.leave.cancelled() => return,
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lines = self.neighbours.lines();
+        if let Some(own) = lines.get_mut(&self.from) {
+            own.retain(|line| !Arc::ptr_eq(line, &self.line));
+            if own.is_empty() {
+                lines.remove(&self.from);
+            }
+        }
+    }
+}
+
+impl Line {
+    /// The client sent something.
+    pub(super) fn client_spoke(&self) {
+        self.spoke(Last::Client);
+    }
+
+    /// The daemon sent something.
+    pub(super) fn daemon_spoke(&self) {
+        self.spoke(Last::Daemon);
+    }
+
+    fn spoke(&self, who: Last) {
+        self.last.store(who as u8, Ordering::Relaxed);
+        self.at.store(Self::now(self.opened), Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Last {
+        match self.last.load(Ordering::Relaxed) {
+            0 => Last::Nobody,
+            1 => Last::Client,
+            _ => Last::Daemon,
+        }
+    }
+
+    fn now(opened: Instant) -> u64 {
+        u64::try_from(opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    async fn is_cut(place: &Place) -> bool {
+        timeout(Duration::ZERO, place.is_over()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_neighbour_has_its_share_and_its_oldest_unused_connection_makes_way() {
+        let neighbours = Neighbours::new(8);
+        let first = neighbours.take(ip(1)).unwrap();
+        advance(Duration::from_millis(500)).await;
+        let second = neighbours.take(ip(1)).unwrap();
+        assert!(neighbours.take(ip(1)).is_none(), "both are new");
+        advance(GRACE).await;
+        let third = neighbours.take(ip(1)).unwrap();
+        assert!(is_cut(&first).await && !is_cut(&second).await && !is_cut(&third).await);
+        // Others are not concerned, and neither is one that came as a mapped address.
+        let mapped = "::ffff:10.0.0.2".parse().unwrap();
+        let others = [neighbours.take(ip(2)), neighbours.take(mapped)];
+        assert!(others.iter().all(Option::is_some));
+        assert!(neighbours.take(ip(2)).is_none());
+        drop(others);
+        drop((first, second, third));
+        assert!(neighbours.lines().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_an_answer_stays() {
+        let neighbours = Neighbours::new(8);
+        let asks = neighbours.take(ip(1)).unwrap();
+        asks.line().client_spoke();
+        let answered = neighbours.take(ip(1)).unwrap();
+        answered.line().daemon_spoke();
+        advance(PAUSE / 2).await;
+        assert!(neighbours.take(ip(1)).is_none());
+        advance(PAUSE / 2).await;
+        let next = neighbours.take(ip(1)).unwrap();
+        assert!(is_cut(&answered).await && !is_cut(&asks).await);
+        drop((asks, answered, next));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_all_neighbours_who_has_most_makes_way() {
+        let neighbours = Neighbours::new(8);
+        let take = |last| neighbours.take(ip(last)).unwrap();
+        let mut full: Vec<_> = [1, 1, 2, 2, 3, 3, 4].map(take).into();
+        full.push(take(5));
+        advance(GRACE).await;
+        let newcomer = take(4);
+        assert!(!is_cut(&newcomer).await);
+        let mut cut = 0;
+        for place in &full {
+            cut += usize::from(is_cut(place).await);
+        }
+        assert_eq!(cut, 1);
+        assert!(!is_cut(&full[6]).await && !is_cut(&full[7]).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_never_used_and_what_never_moves_ends() {
+        let neighbours = Neighbours::new(8);
+        let began = Instant::now();
+        let unused = neighbours.take(ip(1)).unwrap();
+        unused.is_over().await;
+        assert_eq!(began.elapsed(), UNUSED);
+        let used = neighbours.take(ip(2)).unwrap();
+        advance(Duration::from_secs(5)).await;
+        used.line().client_spoke();
+        let began = Instant::now();
+        used.is_over().await;
+        assert_eq!(began.elapsed(), SILENT);
+    }
+}
