@@ -425,11 +425,14 @@ fn assert_no_password(daemon: &Daemon, answer: &str) {
 
 #[tokio::test]
 async fn both_ways_to_the_provider_take_the_environments_proxy() {
-    for (variable, socks) in [
-        ("HTTPS_PROXY", false),
-        ("https_proxy", false),
-        ("ALL_PROXY", false),
-        ("ALL_PROXY", true),
+    // The last two as shells, unit files and `.env` files leave them.
+    for (variable, socks, (before, behind_it)) in [
+        ("HTTPS_PROXY", false, ("", "")),
+        ("https_proxy", false, ("", "")),
+        ("ALL_PROXY", false, ("", "")),
+        ("ALL_PROXY", true, ("", "")),
+        ("HTTPS_PROXY", false, ("\"", "\"")),
+        ("HTTPS_PROXY", false, (" ", " \r")),
     ] {
         let (wire, asked) = if socks {
             socks_proxy().await
@@ -438,6 +441,7 @@ async fn both_ways_to_the_provider_take_the_environments_proxy() {
         };
         let kind = if socks { "socks5h" } else { "http" };
         let url = format!("{kind}://{USER}:{PASSWORD}@{}", wire.address);
+        let url = format!("{before}{url}{behind_it}");
         let (world, daemon) = behind(&[(variable, url)]).await;
         let answer = post(&daemon, &chat("x")).await;
         let status = answer.status();
@@ -541,6 +545,7 @@ async fn no_proxy_is_obeyed() {
     for (exempt, straight) in [
         ("provider.test,portal.test", true),
         (".test", true),
+        ("*.test", true),
         ("test", true),
         ("*", true),
         ("elsewhere.test", false),
@@ -561,6 +566,52 @@ async fn no_proxy_is_obeyed() {
             straight,
             "NO_PROXY={exempt}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_cannot_be_used_is_told_wherever_one_looks() {
+    let world = World::new(Options::default()).await;
+    let variables = [
+        (
+            "HTTPS_PROXY",
+            format!("ftp://{USER}:{PASSWORD}@proxy.example"),
+        ),
+        ("NO_PROXY", "*corp.example".to_owned()),
+        ("NOUS_PORTAL_BASE_URL", "portal".to_owned()),
+    ];
+    let told = [
+        "HTTPS_PROXY is ignored: it is not the URL of a proxy",
+        "NO_PROXY holds \"*corp.example\", which is ignored",
+        "NOUS_PORTAL_BASE_URL is ignored: it is not a URL",
+    ];
+    let assert_told = |where_: &str, text: &str| {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for told in told {
+            let told_as_json = told.replace('"', "\\\"");
+            assert!(
+                text.contains(told) || text.contains(&told_as_json),
+                "{where_}: {text}"
+            );
+        }
+        assert!(!text.contains(PASSWORD), "{where_}: {text}");
+    };
+    let mut command = world.command(&[]);
+    // With quotes and a blank around it, this one is good.
+    let base = format!("\"{}\" ", world.cloud.inference_base_url());
+    command
+        .env("NOUS_INFERENCE_BASE_URL", base)
+        .envs(variables.clone());
+    let daemon = Daemon::start(command, world.home.path());
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    assert_told("log", &daemon.logged());
+    let status = daemon.status();
+    assert!(status["daemon"]["proxies"].is_null(), "{status}");
+    for verb in [&["config", "check"][..], &["doctor"]] {
+        let mut command = world.hermesctl(verb);
+        let output = command.envs(variables.clone()).output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_told(&verb.concat(), &text);
     }
 }
 

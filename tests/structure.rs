@@ -107,6 +107,7 @@ const STAYS: &[(&str, &[&str])] = &[
         &[
             "hooks/webhook.rs",
             "provider/probe.rs",
+            "provider/proxies.rs",
             "provider/registry.rs",
             "provider/token_client.rs",
         ],

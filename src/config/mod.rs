@@ -55,6 +55,13 @@ pub fn can_allow_origin(origin: &str) -> bool {
     values::origin(origin).is_ok()
 }
 
+/// What an environment variable holds, without the blanks and quotes around it that shells, unit files
+/// and `.env` files leave there; `None` when nothing is left.
+pub fn unquoted(value: &str) -> Option<&str> {
+    let value = value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+    (!value.is_empty()).then_some(value)
+}
+
 /// The port of the original `hermes proxy`, which apps are configured for.
 pub const DEFAULT_PORT: u16 = 8645;
 

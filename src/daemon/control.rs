@@ -159,7 +159,7 @@ impl Answers {
                 config_digest: view.config_digest.clone(),
                 needs_restart: view.needs_restart.clone(),
                 command_line: self.command_line.clone(),
-                proxies: provider::probe::proxies(&|name| std::env::var(name).ok()),
+                proxies: provider::Proxies::from_env().named().clone(),
             },
             listeners: self
                 .ports

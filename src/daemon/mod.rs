@@ -131,6 +131,9 @@ fn start(args: Args) -> Result<(), StartError> {
     let loaded = origin.load()?;
     if args.check {
         run::check(&origin, &loaded)?;
+        for fault in crate::provider::environment_faults() {
+            say(&format!("warning: {fault}"));
+        }
         say("the configuration is valid");
         return Ok(());
     }

@@ -157,6 +157,9 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let started_at = clock.now();
     let mut signals = signals::register().map_err(StartError::Signals)?;
     let config = loaded.config;
+    for fault in crate::provider::environment_faults() {
+        tracing::warn!(fault, "a variable of the environment can't be used");
+    }
 
     // The lock on the control socket says which daemon lives, so it comes first.
     let folder = origin

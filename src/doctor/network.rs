@@ -19,6 +19,7 @@ use super::{Finding, Fix, Group, QUESTION, Verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::inspection;
 use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
+use crate::provider::{Proxies, environment_faults};
 use crate::tools::Call;
 
 const GROUP: Group = Group::Network;
@@ -131,7 +132,16 @@ fn place(url: &str) -> String {
 }
 
 fn proxies(facts: &Facts) -> Vec<Finding> {
-    let here = probe::proxies(&|name| std::env::var(name).ok());
+    let named = Proxies::from_env();
+    let mut findings = named_proxies(facts, named.named());
+    findings.extend(environment_faults().iter().map(|fault| {
+        let text = format!("In this shell {fault}");
+        GROUP.finds("environment", Verdict::Warn, text)
+    }));
+    findings
+}
+
+fn named_proxies(facts: &Facts, here: &BTreeMap<String, String>) -> Vec<Finding> {
     let list = |proxies: &BTreeMap<String, String>| {
         let named = proxies.iter().map(|(name, via)| format!("{name} is {via}"));
         named.collect::<Vec<_>>().join(", ")
@@ -142,14 +152,14 @@ fn proxies(facts: &Facts) -> Vec<Finding> {
         }
         let text = format!(
             "In this shell {}; a service has its own environment.",
-            list(&here)
+            list(here)
         );
         let finding = GROUP.finds("proxy", Verdict::Info, text);
         return vec![finding.fixes(carry(facts))];
     };
     let there = &answers.status.daemon.proxies;
-    if here == *there {
-        let text = format!("{}, here and in hermes-proxyd.", list(&here));
+    if here == there {
+        let text = format!("{}, here and in hermes-proxyd.", list(here));
         let finding = GROUP.finds("proxy", Verdict::Info, text);
         return [finding].into_iter().filter(|_| !here.is_empty()).collect();
     }
@@ -165,7 +175,7 @@ fn proxies(facts: &Facts) -> Vec<Finding> {
     } else {
         format!("in hermes-proxyd {}", list(there))
     };
-    let text = format!("In this shell {}, and {theirs}.", list(&here));
+    let text = format!("In this shell {}, and {theirs}.", list(here));
     let finding = GROUP.finds("proxy", Verdict::Warn, text);
     vec![finding.fixes(carry(facts)).fixes(facts.restart())]
 }

@@ -112,6 +112,7 @@ async fn client() -> Result<reqwest::Client, Fault> {
             .user_agent(crate::USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
+            .proxy(provider::Proxies::from_env().for_reqwest())
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| causes(&error))

@@ -24,7 +24,7 @@ use super::{
     LoginSource, Merge, Remedy, Renewal, TokenError,
 };
 use crate::clock;
-use crate::config::{self, AllowedPath, ProviderName};
+use crate::config::{self, AllowedPath, ProviderName, unquoted};
 use crate::secret::Secret;
 
 const PORTAL: &str = "https://portal.nousresearch.com";
@@ -71,6 +71,27 @@ pub struct Nous {
     inference: Option<BaseUrl>,
 }
 
+/// The variables that name the portal and the inference API that can't be used, each as a sentence.
+pub(super) fn environment_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let url = |name: &str| {
+        let value = env(name)?;
+        Some(Url::parse(unquoted(&value)?).ok())
+    };
+    let portals = ["HERMES_PORTAL_BASE_URL", "NOUS_PORTAL_BASE_URL"].into_iter();
+    let mut faults: Vec<_> = portals
+        .filter(|name| url(name).is_some_and(|url| url.is_none()))
+        .map(|name| format!("{name} is ignored: it is not a URL such as {PORTAL}."))
+        .collect();
+    let name = "NOUS_INFERENCE_BASE_URL";
+    let is_base = |url: Option<Url>| url.is_some_and(|url| BaseUrl::new(&url).is_ok());
+    if url(name).is_some_and(|url| !is_base(url)) {
+        faults.push(format!(
+            "{name} is ignored: it is not a base URL such as {INFERENCE}."
+        ));
+    }
+    faults
+}
+
 impl Nous {
     pub(super) fn new(name: ProviderName, client: TokenClient, extra: &[AllowedPath]) -> Self {
         let path = |path: &str, method| AllowedPath {
@@ -103,11 +124,9 @@ impl Nous {
     ) -> Result<(), BadVariable> {
         // The file's rule: what is sent there is as secret.
         let from_env = |variable: &'static str| {
-            let Some(text) = env(variable) else {
-                return Ok(None);
-            };
-            let Ok(url) = Url::parse(text.trim()) else {
-                tracing::warn!(variable, "ignoring a value that is no URL");
+            let text = env(variable);
+            // What is no URL is told by `environment_faults`.
+            let Some(url) = text.and_then(|text| Url::parse(unquoted(&text)?).ok()) else {
                 return Ok(None);
             };
             let reason = config::base_url_flaw(url.as_str());

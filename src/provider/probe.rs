@@ -1,29 +1,18 @@
 //! A look at an address of a provider's: whether it can be reached, on the way that requests take,
 //! and what its clock says. Nothing is sent that a stranger could not send.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use hyper::Uri;
 use hyper::header::{DATE, HeaderMap, LOCATION};
-use hyper_util::client::proxy::matcher::Matcher;
 use rustls::CertificateError;
 use tokio::time::timeout;
 use url::Url;
 
+use super::proxies::Proxies;
 use super::token_client::is_loopback;
-
-/// The variables that name a proxy.
-const PROXY_VARIABLES: [&str; 6] = [
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
 
 /// An address that a provider is reached at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +88,7 @@ pub async fn probe(
     let builder = if is_loopback(url) {
         builder.no_proxy()
     } else {
-        builder
+        builder.proxy(Proxies::from_env().for_reqwest())
     };
     let client = builder.build().map_err(|error| explain(&error, limit))?;
     match timeout(limit, client.head(url).send()).await {
@@ -117,7 +106,7 @@ pub async fn probe(
 /// password that a proxy's URL may hold.
 pub fn proxy_for(url: &str) -> Option<String> {
     let target: Uri = url.parse().ok()?;
-    let proxy = Matcher::from_env()
+    let proxy = Proxies::from_env()
         .intercept(&target)
         .filter(|_| !is_loopback(url))?;
     let uri = proxy.uri();
@@ -126,28 +115,6 @@ pub fn proxy_for(url: &str) -> Option<String> {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     })
-}
-
-/// The variables of an environment that name a proxy, with `host:port` of their values.
-pub fn proxies(env: &dyn Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
-    let named = |name: &str| {
-        let value = env(name)?;
-        let value = value.trim();
-        if value.is_empty() {
-            return None;
-        }
-        let url = Url::parse(value).ok().filter(Url::has_host);
-        let url = url.or_else(|| Url::parse(&format!("http://{value}")).ok())?;
-        let via = match url.port_or_known_default() {
-            Some(port) => format!("{}:{port}", url.host_str()?),
-            None => url.host_str()?.to_owned(),
-        };
-        Some((name.to_owned(), via))
-    };
-    PROXY_VARIABLES
-        .iter()
-        .filter_map(|name| named(name))
-        .collect()
 }
 
 fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
@@ -235,23 +202,6 @@ mod tests {
             let found = redirected_to("https://portal.example/", &headers);
             assert_eq!(found.as_deref(), host, "{location}");
         }
-    }
-
-    #[test]
-    fn a_proxys_password_is_not_told() {
-        let env = |name: &str| match name {
-            "HTTPS_PROXY" => Some("http://me:pass@proxy.example:3128".to_owned()),
-            "all_proxy" => Some("proxy.example:1080".to_owned()),
-            "HTTP_PROXY" => Some(" ".to_owned()),
-            _ => None,
-        };
-        let found: Vec<_> = proxies(&env).into_iter().collect();
-        let pair = |name: &str, via: &str| (name.to_owned(), via.to_owned());
-        let expected = [
-            pair("HTTPS_PROXY", "proxy.example:3128"),
-            pair("all_proxy", "proxy.example:1080"),
-        ];
-        assert_eq!(found, expected);
     }
 
     #[test]

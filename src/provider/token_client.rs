@@ -13,6 +13,7 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::TokenError;
+use super::proxies::Proxies;
 
 /// No token answer is larger; a larger one is no token answer.
 const LARGEST_ANSWER: usize = 256 * 1024;
@@ -61,7 +62,9 @@ impl TokenClient {
                 .pool_max_idle_per_host(0)
         };
         Ok(Self {
-            http: builder(tls.clone()).build()?,
+            http: builder(tls.clone())
+                .proxy(Proxies::from_env().for_reqwest())
+                .build()?,
             direct: builder(tls).no_proxy().build()?,
         })
     }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use hyper::Uri;
 use hyper::http::uri::Scheme;
 use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
-use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +22,7 @@ use tower_service::Service;
 
 use super::dial::{BoxError, Dial, ResolveError};
 use super::life::{Life, Lived, Wire};
+use crate::provider::Proxies;
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
@@ -61,7 +61,7 @@ impl Connector {
     pub(super) fn new(mut tls: rustls::ClientConfig, limit: Duration) -> Self {
         let egress = Egress {
             dial: Dial::new(),
-            proxies: Arc::new(Matcher::from_env()),
+            proxies: Arc::new(Proxies::from_env()),
         };
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Self {
@@ -192,7 +192,7 @@ fn timed_out(error: &(dyn Error + 'static)) -> bool {
 #[derive(Debug, Clone)]
 struct Egress {
     dial: Dial,
-    proxies: Arc<Matcher>,
+    proxies: Arc<Proxies>,
 }
 
 impl Service<Uri> for Egress {

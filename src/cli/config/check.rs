@@ -26,12 +26,15 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
     let place = Place::find(named).await?;
     let loaded = config::load(place.to_load(), &Environment::from_process());
     let loaded = loaded.map_err(|error| invalid(&error))?;
-    ask_the_daemons_program(place.to_load()).await?;
+    let warnings = ask_the_daemons_program(place.to_load()).await?;
     let valid = Valid {
         valid: true,
         file: loaded.file,
     };
     output.answer(&valid, render::config::valid)?;
+    if !output.is_json() {
+        talk(&warnings)?;
+    }
     if !output.is_json() && !place.was_named() {
         let warning: Vec<_> = place.warning().into_iter().collect();
         talk(&warning)?;
@@ -40,19 +43,21 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
 }
 
 /// What only the daemon knows: whether a certificate can be read, or a provider be built. Where its
-/// program is not there, nothing of it can be wrong.
-async fn ask_the_daemons_program(file: Option<&Path>) -> Result<(), Failure> {
+/// program is not there, nothing of it can be wrong. Gives what it warns of.
+async fn ask_the_daemons_program(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let mut arguments = vec![OsStr::new("--check")];
     if let Some(file) = file {
         arguments.extend([OsStr::new("--config"), file.as_os_str()]);
     }
     let answer = match Call::new(start::program(), arguments).run().await {
         Ok(answer) => answer,
-        Err(error) if error.is_absence() => return Ok(()),
+        Err(error) if error.is_absence() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
     if answer.ok {
-        return Ok(());
+        let lines = answer.complained.lines();
+        let warnings = lines.filter_map(|line| line.strip_prefix("warning: "));
+        return Ok(warnings.map(str::to_owned).collect());
     }
     let said = answer.complained;
     let said = said.trim();

@@ -144,7 +144,10 @@ fn of_file(
 
 /// A setting that only the environment has.
 fn of_environment(key: &str, variables: &[&'static str]) -> Option<Shown> {
-    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let value = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        config::unquoted(&value).map(str::to_owned)
+    };
     let (variable, value) = variables
         .iter()
         .find_map(|name| Some((*name, value(name)?)))?;
