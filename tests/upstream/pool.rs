@@ -38,7 +38,7 @@ async fn under_way(daemon: &Daemon, count: usize) {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_keeps_nobody_from_an_answer() {
+async fn a_stalled_reader_does_not_hold_up_other_requests() {
     let world = World::new(Options::default()).await;
     let (wire, daemon) = http2_with(&world, "", ONE, |mut frames, number| async move {
         let stalled = if number == 1 {
@@ -394,6 +394,126 @@ async fn in_a_race_with_a_goaway_every_post_is_answered() {
         wire.connections()
     );
     assert!(failed.is_empty(), "{failed:?}: {}", daemon.logged());
+}
+
+/// A part of what the framing announces never passes for the whole answer.
+#[tokio::test]
+async fn a_cut_over_http2_never_looks_complete() {
+    for cut in [
+        "an end of the connection",
+        "a GOAWAY",
+        "a short body",
+        "no body",
+    ] {
+        let world = World::new(Options::default()).await;
+        let (_wire, daemon) = http2(&world, "", move |mut frames, _| async move {
+            let stream = frames.request().await?;
+            let length = [("content-length", "20")];
+            let fields = if cut.ends_with("body") {
+                &length[..]
+            } else {
+                &[]
+            };
+            frames.fields(stream, "200", fields).await?;
+            match cut {
+                "no body" => frames.send(DATA, END_STREAM, stream, b"").await?,
+                "a short body" => frames.send(DATA, END_STREAM, stream, b"{\"half").await?,
+                "a GOAWAY" => {
+                    frames.send(DATA, 0, stream, b"{\"half").await?;
+                    frames.go_away(stream, NO_ERROR).await?;
+                }
+                _ => frames.send(DATA, 0, stream, b"{\"half").await?,
+            }
+            Some(())
+        })
+        .await;
+        let body = chat("x").to_string();
+        let mut wire = app_wire::Wire::ask(&daemon, "/chat/completions", &body).await;
+        let answer = wire.answer().await;
+        assert!(!answer.complete, "{cut}: {answer:?}");
+    }
+}
+
+/// The end was seen; what the reset is about is the rest of the upload (RFC 9113 §8.1).
+#[tokio::test]
+async fn an_early_answer_over_http2_is_whole_though_its_stream_is_reset() {
+    let world = World::new(Options::default()).await;
+    let (wire, daemon) = http2(&world, "", |mut frames, _| async move {
+        while let Some(stream) = frames.request().await {
+            frames.fields(stream, "413", &[]).await?;
+            frames.send(DATA, END_STREAM, stream, b"too large").await?;
+            frames.reset(stream, NO_ERROR).await?;
+        }
+        Some(())
+    })
+    .await;
+    for _ in 0..2 {
+        let mut client = app_wire::Wire::connect(&daemon).await;
+        let part = request("/chat/completions", &" ".repeat(9999)).replace(": 9999", ": 99999");
+        client.send(part.as_bytes()).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.complete), (413, true), "{answer:?}");
+        assert_eq!(answer.text(), "too large");
+    }
+    assert_eq!(wire.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_allows_no_stream_is_not_flooded_with_connections() {
+    let world = World::new(Options::default()).await;
+    let config = "[timeouts]\nresponse_head = \"3s\"\n";
+    let none = &[(MAX_CONCURRENT_STREAMS, 0)];
+    let (wire, daemon) = http2_with(&world, config, none, |mut frames, _| async move {
+        while frames.next().await.is_some() {}
+        Some(())
+    })
+    .await;
+    let (client, url) = (client(), daemon.url("/models"));
+    let asking = (0..20).map(|_| client.get(&url).send());
+    let all = tokio::time::timeout(PATIENCE, join_all(asking)).await;
+    for answer in all.unwrap() {
+        assert_eq!(answer.unwrap().status(), 504);
+    }
+    println!("{} connections", wire.connections());
+    assert!(wire.connections() < 10, "{}", wire.connections());
+}
+
+/// A provider that takes no more connections serves those that wait on the one it has.
+#[tokio::test]
+async fn a_failed_dial_fails_no_request_that_another_connection_can_serve() {
+    let world = World::new(Options::default()).await;
+    let tls = world.cloud.authority().acceptor_for(&["localhost"], true);
+    let wire = Wire::start(move |stream, number| {
+        let tls = tls.clone();
+        async move {
+            if number > 1 {
+                return;
+            }
+            let stream = tls.accept(stream).await.unwrap();
+            let Some(mut frames) = Frames::greet(stream, ONE).await else {
+                return;
+            };
+            while let Some(stream) = frames.request().await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if frames.answer(stream, b"{}").await.is_none() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let base = format!("https://localhost:{}/v1", wire.address.port());
+    let config = format!("[providers.nous]\nca_file = {:?}\n", ca.to_str().unwrap());
+    let daemon = daemon_at(&world, &base, &config);
+    assert_eq!(
+        statuses(&daemon, 10).await,
+        [200; 10],
+        "{}",
+        daemon.logged()
+    );
+    assert!(wire.connections() > 1);
 }
 
 #[tokio::test]

@@ -330,6 +330,7 @@ impl Origin {
                 }
                 Err(error) => {
                     state.waiters.retain(|waiter| !waiter.tell.is_closed());
+                    state.http2.retain_mut(|connection| !connection.is_over());
                     let error = Arc::new(error);
                     if state.http2.iter().any(http2::Connection::will_have_room) {
                         state.pause(self);
