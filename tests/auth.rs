@@ -7,6 +7,9 @@
     reason = "a helper's failure is the test's"
 )]
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
@@ -17,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use environment::program;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::*;
 use hermes_proxy::control::server::{self, Handler};
@@ -190,10 +194,9 @@ impl Session {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(HERMESCTL);
+        let mut command = Command::from(program(HERMESCTL, self.folder.path()));
         command
             .args(line.split_whitespace())
-            .env_clear()
             .env("TZ", "UTC")
             .env("TERM", "xterm-256color")
             .env("COLUMNS", "200")

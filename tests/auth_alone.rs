@@ -3,10 +3,14 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a helper's failure is the test's")]
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use environment::program;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
@@ -90,7 +94,7 @@ fn command(folder: &Path, daemon: Option<&str>, line: &str) -> Command {
         }
         None => std::fs::remove_file(&path).unwrap(),
     }
-    let mut command = Command::new(folder.join("hermesctl"));
+    let mut command = program(folder.join("hermesctl"), folder);
     command
         .args(line.split(' '))
         .current_dir(folder)

@@ -7,7 +7,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use common::{World, ctl, fake_program, program, scratch};
 use mock_cloud::Options;
@@ -243,7 +243,7 @@ fn a_check_that_does_not_end_is_ended() {
         home.path().join("hermes-proxyd"),
     );
     fake_program(&theirs, "exec sleep 300");
-    let copied = Command::new("cp")
+    let copied = common::environment::tool("cp")
         .args([Path::new(env!("CARGO_BIN_EXE_hermesctl")), &ours])
         .status();
     assert!(copied.unwrap().success());

@@ -7,11 +7,15 @@
     reason = "a helper's failure is the test's"
 )]
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use environment::{program, tool};
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
@@ -137,10 +141,10 @@ impl Session {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(HERMESCTL);
+        let mut command = Command::from(program(HERMESCTL, self.folder.path()));
         command
             .args(line.split_whitespace())
-            .env_clear()
+            .env_remove("COLUMNS")
             .env("TZ", "UTC")
             .env("XDG_RUNTIME_DIR", self.folder.path())
             .stdin(Stdio::null());
@@ -335,7 +339,7 @@ fn a_command_that_is_none_leads_to_the_one_that_was_meant() {
         ),
         ("keys", "did you mean `hermesctl clients list`?"),
     ] {
-        let mut command = std::process::Command::new(HERMESCTL);
+        let mut command = tool(HERMESCTL);
         let output = command.args(line.split(' ')).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{line}");

@@ -2,8 +2,13 @@
 //! while another test's fork still holds it open.
 #![cfg(unix)]
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+
+use environment::program;
 
 #[test]
 fn start_becomes_the_hermes_proxyd_beside_it() {
@@ -14,7 +19,7 @@ fn start_becomes_the_hermes_proxyd_beside_it() {
     std::fs::write(&daemon, "#!/bin/sh\necho $$ \"$@\"\nexit 5\n").unwrap();
     std::fs::set_permissions(&daemon, std::fs::Permissions::from_mode(0o700)).unwrap();
 
-    let mut command = Command::new(&hermesctl);
+    let mut command = program(&hermesctl, folder.path());
     command.args(["proxy", "start", "--port", "8646", "--config", "a b.toml"]);
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
@@ -24,7 +29,7 @@ fn start_becomes_the_hermes_proxyd_beside_it() {
     assert_eq!(stdout, format!("{pid} --port=8646 --config=a b.toml\n"));
 
     std::fs::remove_file(&daemon).unwrap();
-    let mut command = Command::new(&hermesctl);
+    let mut command = program(&hermesctl, folder.path());
     command.args(["proxy", "start"]).env("PATH", folder.path());
     let run = command.output().unwrap();
     assert_eq!(run.status.code(), Some(1));

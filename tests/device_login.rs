@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use common::environment::skipped;
 use common::{Daemon, PATIENCE, World, chat, client, post, program};
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
 use serde_json::{Value, json};
@@ -711,7 +712,7 @@ async fn a_backup_of_before_another_programs_rotation_is_put_right_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_mounted_by_itself_is_written_in_place() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: a mount namespace needs root");
+        skipped("a mount namespace needs root");
         return;
     }
     let world = World::new(Options::default()).await;
@@ -980,7 +981,7 @@ async fn a_login_that_belongs_to_somebody_else_is_told_with_the_command_that_tak
     );
     let root = rustix::process::geteuid().is_root();
     if root {
-        let given = std::process::Command::new("chown")
+        let given = common::environment::tool("chown")
             .arg("-R")
             .arg(format!("{SOMEBODY}:{SOMEBODY}"))
             .arg(world.home.path())

@@ -9,7 +9,6 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test may fail loudly"
 )]
@@ -18,9 +17,9 @@ mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::environment::{has, skipped};
 use common::{Daemon, PATIENCE, World, chat, client, mount_namespace, program, wrapped};
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
 use serde_json::Value;
@@ -146,7 +145,7 @@ async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_somebody_else_is_refused_before_a_token_is_spent() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root makes a file of somebody else");
+        skipped("only root makes a file of somebody else");
         return;
     }
     let world = World::with_a_refresh_due(Options::default()).await;
@@ -167,7 +166,7 @@ async fn a_store_of_somebody_else_is_refused_before_a_token_is_spent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_another_user_stays_theirs() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root writes another user's store");
+        skipped("only root writes another user's store");
         return;
     }
     let world = World::with_a_refresh_due(Options::default()).await;
@@ -192,7 +191,7 @@ async fn a_store_of_another_user_stays_theirs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn roots_work_for_a_user_reaches_nothing_that_the_user_could_not() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root works for another user");
+        skipped("only root works for another user");
         return;
     }
     let world = World::with_a_refresh_due(Options::default()).await;
@@ -262,7 +261,7 @@ async fn roots_work_for_a_user_reaches_nothing_that_the_user_could_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn roots_own_files_in_a_users_folder_stay_of_use_to_root() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root has files of root");
+        skipped("only root has files of root");
         return;
     }
     let world = World::with_a_refresh_due(Options::default()).await;
@@ -290,7 +289,7 @@ async fn roots_own_files_in_a_users_folder_stay_of_use_to_root() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strangers_fresher_mirror_is_neither_taken_nor_written_over() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root makes a file of somebody else");
+        skipped("only root makes a file of somebody else");
         return;
     }
     for (owner, mode) in [(STRANGER, 0o644), (NOBODY, 0o666)] {
@@ -344,7 +343,7 @@ async fn a_strangers_fresher_mirror_is_neither_taken_nor_written_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_a_stranger_could_have_written_is_not_used() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root makes a file of somebody else");
+        skipped("only root makes a file of somebody else");
         return;
     }
     for (owner, mode, words) in [
@@ -377,7 +376,7 @@ async fn a_store_that_a_stranger_could_have_written_is_not_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_file_that_a_stranger_could_have_written_is_not_used() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root makes a file of somebody else");
+        skipped("only root makes a file of somebody else");
         return;
     }
     let world = World::new(Options::default()).await;
@@ -619,9 +618,7 @@ fn as_nobody(world: &World, prepare: impl FnOnce()) -> Option<Daemon> {
     world.write_config("");
     let mut inner = world.command(&[]);
     if rustix::process::geteuid().is_root() {
-        let probe = program("setpriv", "/".as_ref()).arg("--version").output();
-        if probe.is_err() {
-            eprintln!("skipped: root can't become someone else here");
+        if !has("setpriv") {
             return None;
         }
         // The build's own folder may be closed to others.
@@ -632,7 +629,7 @@ fn as_nobody(world: &World, prepare: impl FnOnce()) -> Option<Daemon> {
         let mut outer = program("setpriv", world.home.path());
         let user = NOBODY.to_string();
         outer.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-        let mut direct = Command::new(copy);
+        let mut direct = program(copy, world.home.path());
         direct.args(inner.get_args());
         for (name, value) in inner.get_envs() {
             direct.env(name, value.unwrap_or_default());

@@ -933,7 +933,7 @@ async fn a_daemon_is_known_as_the_one_with_the_port_by_an_ordinary_user_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_users_program_with_our_port_is_told_as_such() {
     let Some(user) = as_somebody() else {
-        eprintln!("skipped: it takes root to become another user");
+        common::environment::skipped("it takes root to become another user");
         return;
     };
     let world = world().await;
@@ -1146,7 +1146,7 @@ async fn a_disk_that_is_full_scarce_or_read_only_is_told() {
 async fn a_folder_that_can_not_be_written_is_told_with_what_gives_it_back() {
     const SOMEBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: it takes root to become another user");
+        common::environment::skipped("it takes root to become another user");
         return;
     }
     for (owner, fix) in [(SOMEBODY, "chmod u+rwx"), (0, "sudo chown 65534")] {

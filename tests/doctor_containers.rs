@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::environment::{has, skipped, strict, tool};
 use common::{Daemon, PATIENCE, World, program};
 use mock_cloud::Options;
 use serde_json::Value;
@@ -36,19 +37,23 @@ fn is_inside() -> bool {
         return true;
     }
     let unshare = |script: &str| {
-        let mut command = Command::new("unshare");
+        let mut command = tool("unshare");
         command.args(["--mount", "--net", "--propagation", "private", "sh", "-c"]);
         command.arg(script);
         command
     };
-    let able = unshare(&format!("{HOST} && nsenter --version && curl --version")).output();
+    if !["unshare", "nsenter", "ip", "curl"].into_iter().all(has) {
+        return false;
+    }
+    let able = unshare(HOST).output();
     if !able.is_ok_and(|probe| probe.status.success()) {
-        println!("{TEST}: skipped, it needs root, unshare, nsenter, ip and curl");
+        skipped("networks of our own take root");
         return false;
     }
     let run = unshare(&format!("{HOST} && exec \"$0\" --exact {TEST} --nocapture"))
         .arg(std::env::current_exe().unwrap())
         .env(INSIDE, "1")
+        .envs(strict())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&run.stdout).into_owned();
@@ -72,7 +77,7 @@ impl Container {
             "{} ip link set lo up && exec sleep 600",
             mount.unwrap_or_default()
         );
-        let init = Command::new("unshare")
+        let init = tool("unshare")
             .args(["--mount", "--net", "--propagation", "private", "sh", "-c"])
             .arg(script)
             .spawn()
@@ -89,13 +94,13 @@ impl Container {
             "ip link add v{number} type veth peer name eth0 netns {pid} && \
              ip link set v{number} master docker0 up"
         );
-        run(Command::new("sh").args(["-c", &host]));
+        run(tool("sh").args(["-c", &host]));
         let own = format!("ip address add 172.17.0.{number}/16 dev eth0 && ip link set eth0 up");
         run(self.command("sh").args(["-c", &own]));
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = tool("nsenter");
         let pid = self.init.id().to_string();
         command.args(["--target", &pid, "--net", "--mount", "--", name]);
         command
@@ -198,7 +203,7 @@ async fn the_three_ways_work_as_the_doctor_says() {
 
     // Without a configuration: the host's network only.
     let mut daemon = start(&world);
-    assert_eq!(get(Command::new("curl"), LOOPBACK, None), "200");
+    assert_eq!(get(tool("curl"), LOOPBACK, None), "200");
     assert_eq!(container.get(LOOPBACK, None), "refused");
     assert_eq!(container.get(BRIDGE, None), "refused");
     let (verdict, text, _) = way(&world, "host network");
@@ -227,7 +232,7 @@ async fn the_three_ways_work_as_the_doctor_says() {
     assert_eq!(container.get(BRIDGE, None), "401");
     assert_eq!(container.get(BRIDGE, key), "200");
     assert_eq!(container.get(LOOPBACK, key), "refused");
-    assert_eq!(get(Command::new("curl"), LOOPBACK, None), "200");
+    assert_eq!(get(tool("curl"), LOOPBACK, None), "200");
     let (verdict, text, _) = way(&world, "bridge address");
     assert_eq!(verdict, "ok", "{text}");
     assert!(

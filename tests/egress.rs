@@ -18,6 +18,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::environment::{has, skipped, strict, tool};
 use common::wire::{OK, Wire, daemon_at, read_request};
 use common::{Daemon, PATIENCE, World, chat, client, post};
 use mock_cloud::{Options, Tls};
@@ -33,25 +34,29 @@ fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
+    if !has("unshare") || !has("ip") {
+        return false;
+    }
     let unshare = |command: &mut Command| {
         command.args(["--mount", "--net", "--propagation", "private"]);
     };
-    let mut probe = Command::new("unshare");
+    let mut probe = tool("unshare");
     unshare(&mut probe);
     let hosts = "mount -t tmpfs none /mnt && cp /etc/hosts /mnt/hosts && \
                  mount --bind /mnt/hosts /etc/hosts && ip link set lo up";
     let able = probe.args(["sh", "-c", hosts]).output();
     if !able.is_ok_and(|probe| probe.status.success()) {
-        println!("{test}: skipped, namespaces are not available here (root and unshare)");
+        skipped("namespaces are not available here (root and unshare)");
         return false;
     }
-    let mut run = Command::new("unshare");
+    let mut run = tool("unshare");
     unshare(&mut run);
     let script = format!("{hosts} && exec \"$0\" --exact {test} --nocapture");
     let run = run
         .args(["sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
         .env(INSIDE, "1")
+        .envs(strict())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&run.stdout).into_owned();
@@ -216,7 +221,7 @@ async fn an_ipv6_address_that_swallows_packets_is_raced_by_ipv4() {
     let _hole = Swallows::at("[::1]:8080").await;
     let good = Wire::at("127.0.0.3:8080", answers).await;
     set_hosts("::1 provider.test\n127.0.0.3 provider.test");
-    let order = Command::new("getent")
+    let order = tool("getent")
         .args(["ahosts", "provider.test"])
         .output()
         .unwrap();
@@ -276,7 +281,7 @@ async fn a_dead_http1_connection_is_noticed_by_tcp() {
     let wire = Wire::at("127.0.0.7:8080", answers).await;
     let daemon = daemon_at(&world, &wire.base_url(), "");
     assert_eq!(get(&daemon).await.status(), 200);
-    let route = Command::new("ip")
+    let route = tool("ip")
         .args([
             "route",
             "add",

@@ -13,6 +13,7 @@ mod common;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use common::environment::skipped;
 use common::{Daemon, PATIENCE, World, chat, post, program};
 use mock_cloud::{Fault, Options};
 use rustix::process::{Resource, Rlimit};
@@ -99,7 +100,7 @@ async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
     });
     let many = (most / 2).saturating_sub(500).min(10_000);
     if many < 2_000 || !descriptors(many as u64 + 500) {
-        println!("skipped: this machine gives too few descriptors");
+        skipped("this machine gives too few descriptors");
         return;
     }
     let world = World::new(Options::default()).await;
@@ -131,7 +132,7 @@ async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
 #[tokio::test]
 async fn a_flood_of_idle_connections_makes_way_for_who_has_something_to_ask() {
     if !descriptors(6000) {
-        println!("skipped: this machine gives too few descriptors");
+        skipped("this machine gives too few descriptors");
         return;
     }
     let world = World::new(Options::default()).await;
@@ -299,7 +300,7 @@ async fn unfinished_heads_take_little_memory_and_give_it_back() {
 #[tokio::test]
 async fn with_fewer_descriptors_than_places_everybody_with_a_question_is_served() {
     if !descriptors(2500) {
-        println!("skipped: this machine gives too few descriptors");
+        skipped("this machine gives too few descriptors");
         return;
     }
     for limit in [256, 1024] {

@@ -6,7 +6,6 @@
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "a test's helper may fail loudly and says why it skips"
 )]
 
@@ -15,6 +14,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
+use common::environment::{has, lacking, skipped, works};
 use common::{World, program, scratch};
 use hermes_proxy::hooks::NoticeKind;
 use mock_cloud::Options;
@@ -120,28 +120,20 @@ echo $code > "$HOME/code"
 /// Whether a mount namespace can be made; says why not.
 fn can_mount() -> bool {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: a mount namespace needs root");
+        skipped("a mount namespace needs root");
         return false;
     }
-    let probe = program("unshare", "/".as_ref())
-        .args(["-m", "true"])
-        .status();
-    let can = probe.is_ok_and(|status| status.success());
-    if !can {
-        eprintln!("skipped: no mount namespace can be made here");
-    }
-    can
+    works("unshare", &["-m", "true"])
 }
 
 /// Runs the daemon under the real journald, then the script with its one argument; `false` where that
 /// can't be.
-fn in_the_real_journal(command: &mut Command, home: &Path, script: &str, argument: &str) -> bool {
-    let journalctl = program("journalctl", home).arg("--version").output();
-    if !can_mount() {
+fn in_the_real_journal(command: &mut Command, script: &str, argument: &str) -> bool {
+    if !can_mount() || !has("journalctl") {
         return false;
     }
-    if !Path::new(JOURNALD).exists() || journalctl.is_err() {
-        eprintln!("skipped: journald or journalctl is missing");
+    if !Path::new(JOURNALD).exists() {
+        lacking("journald");
         return false;
     }
     let script = [REAL, script].concat();
@@ -160,7 +152,7 @@ fn in_the_real_journal(command: &mut Command, home: &Path, script: &str, argumen
 
 /// The entry that leads from this message id, or that tells of the address.
 fn sought(command: &mut Command, home: &Path, id: &str) -> Option<Value> {
-    if !in_the_real_journal(command, home, SOUGHT, id) {
+    if !in_the_real_journal(command, SOUGHT, id) {
         return None;
     }
     let found = std::fs::read_to_string(home.join("found")).unwrap();
@@ -206,7 +198,7 @@ async fn hermesctl_shows_what_is_in_the_journal() {
         .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
         .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url());
     let ctl = env!("CARGO_BIN_EXE_hermesctl");
-    if !in_the_real_journal(&mut command, home, ASKED, ctl) {
+    if !in_the_real_journal(&mut command, ASKED, ctl) {
         return;
     }
     let text = |name: &str| std::fs::read_to_string(home.join(name)).unwrap();

@@ -3,10 +3,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
+use environment::tool;
 use serde_json::Value;
 
 /// Objects whose fields the page has in the row itself, or another page has.
@@ -170,7 +173,7 @@ fn a_wrong_command_line_is_an_error_in_json_too() {
         (&["--json"], "requires a subcommand", "hermesctl"),
     ];
     for (line, message, hint) in table {
-        let output = Command::new(env!("CARGO_BIN_EXE_hermesctl"))
+        let output = tool(env!("CARGO_BIN_EXE_hermesctl"))
             .args(line)
             .output()
             .unwrap();
@@ -190,7 +193,7 @@ fn a_wrong_command_line_is_an_error_in_json_too() {
         &["auth", "login", "a", "b"],
         &["nope", "--", "--json"],
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_hermesctl"))
+        let output = tool(env!("CARGO_BIN_EXE_hermesctl"))
             .args(line)
             .output()
             .unwrap();

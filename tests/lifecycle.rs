@@ -11,7 +11,6 @@
 mod common;
 
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -309,12 +308,12 @@ const NOBODY: &str = "65534";
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_of_the_same_user_reads_neither_its_memory_nor_its_environment() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: another user than root needs root");
+        common::environment::skipped("another user than root needs root");
         return;
     }
     let world = World::new(Options::default()).await;
     let home = world.home.path();
-    let own = Command::new("chown")
+    let own = common::environment::tool("chown")
         .args(["-R", NOBODY])
         .arg(home)
         .status()

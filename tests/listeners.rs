@@ -6,7 +6,6 @@
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stderr,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test's helper may fail loudly, takes real time, and says why it skips"
@@ -24,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::environment::{strict, tool, works};
 use common::{Daemon, PATIENCE, World, chat, client, post, program};
 use mock_cloud::{Fault, Options, Steering};
 use serde_json::Value;
@@ -63,16 +63,6 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Whether a program can be run here, as with the rights that it needs.
-fn works(name: &str, args: &[&str]) -> bool {
-    let output = program(name, Path::new("/")).args(args).output();
-    let works = output.is_ok_and(|output| output.status.success());
-    if !works {
-        eprintln!("skipped: {name} {} does not work here", args.join(" "));
-    }
-    works
 }
 
 /// curl as the user nobody; status, and what the error says.
@@ -224,7 +214,7 @@ async fn our_own_apps_are_let_in_by_whichever_socket_they_come_and_another_users
         ("6", "262", "::1", &six),
     ] {
         if protocol != "0" && !mptcp {
-            eprintln!("skipped: this system has no MPTCP");
+            skipped("this system has no MPTCP");
             continue;
         }
         let how = [python, "-c", ASKS, family, protocol, address, port];
@@ -547,7 +537,8 @@ fn in_a_network_of_its_own(test: &str) -> bool {
     if !works("unshare", &["-n", "ip", "link", "set", "lo", "up"]) {
         return false;
     }
-    let output = Command::new("unshare")
+    let output = tool("unshare")
+        .envs(strict())
         .args(["-n", "sh", "-euc"])
         .arg("ip link set lo up; exec \"$0\" --ignored --exact --nocapture \"$1\"")
         .arg(std::env::current_exe().unwrap())
@@ -574,7 +565,7 @@ struct OtherMachine(Child);
 
 impl OtherMachine {
     fn new() -> Self {
-        let child = Command::new("unshare")
+        let child = tool("unshare")
             .args(["-n", "sleep", "600"])
             .spawn()
             .unwrap();
@@ -587,7 +578,7 @@ impl OtherMachine {
 
     fn run(&self, line: &str) -> String {
         let pid = self.0.id().to_string();
-        let output = Command::new("nsenter")
+        let output = tool("nsenter")
             .args(["-t", &pid, "-n", "sh", "-c", line])
             .output()
             .unwrap();
@@ -605,7 +596,7 @@ impl Drop for OtherMachine {
 fn ip(line: &str) {
     let args: Vec<_> = line.split(' ').collect();
     assert!(
-        Command::new("ip").args(&args).status().unwrap().success(),
+        tool("ip").args(&args).status().unwrap().success(),
         "ip {line}"
     );
 }

@@ -528,7 +528,10 @@ async fn a_stopped_terminal_holds_nothing_up() {
 async fn a_fifo_that_nobody_reads_holds_neither_the_start_nor_anything_else_up() {
     let world = World::new(Options::default()).await;
     let fifo = world.home.path().join("log.fifo");
-    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    let made = common::environment::tool("mkfifo")
+        .arg(&fifo)
+        .status()
+        .unwrap();
     assert!(made.success());
     let flags = ["--log-file", fifo.to_str().unwrap()];
     let mut command = world.command(&flags);

@@ -11,8 +11,8 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
+use common::environment::{has, tool};
 use common::{World, ctl, fake_program, program, scratch};
 use mock_cloud::Options;
 use serde_json::Value;
@@ -26,19 +26,6 @@ fn written(noun: &str, home: &Path) -> Vec<String> {
     files
         .map(|file| file.as_str().unwrap().to_owned())
         .collect()
-}
-
-/// Whether the system has this program; else says that a test is skipped.
-#[expect(clippy::print_stderr, reason = "for whoever runs the tests")]
-fn has(name: &str) -> bool {
-    let found = Command::new("sh")
-        .args(["-c", &format!("command -v {name}")])
-        .output()
-        .unwrap();
-    if !found.status.success() {
-        eprintln!("skipped: {name} is not installed");
-    }
-    found.status.success()
 }
 
 fn text_of(output: std::process::Output) -> String {
@@ -119,7 +106,7 @@ fn mandoc_has_nothing_to_say() {
     }
     let home = scratch();
     for file in written("man", home.path()) {
-        let output = Command::new("mandoc")
+        let output = tool("mandoc")
             .args(["-Tlint", "-Wwarning", &file])
             .output()
             .unwrap();

@@ -8,7 +8,7 @@ mod common;
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use common::hermes::{clients, test_env};
 use common::{ctl, scratch};
@@ -46,7 +46,7 @@ fn reader_takes(text: &str) -> bool {
 
 fn schema_takes(texts: &[&str]) -> Vec<bool> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut child = Command::new(test_env("jsonschema").join("jsonschema/bin/python"))
+    let mut child = common::environment::tool(test_env("jsonschema").join("jsonschema/bin/python"))
         .arg(clients().join("jsonschema/check.py"))
         .arg(root.join("packaging/hermes-proxyd.schema.json"))
         .stdin(Stdio::piped())

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use common::environment::{lacking, skipped, works};
 use common::{PATIENCE, World, program};
 use mock_cloud::Options;
 use serde_json::Value;
@@ -28,51 +29,41 @@ use serde_json::Value;
 /// Nobody's, and one of those whose journal is their own to read.
 const USER: &str = "54321";
 
-/// Why the test can't run here.
-fn obstacle() -> Option<String> {
+/// Whether the test can run here; else says why not.
+fn is_possible() -> bool {
     if !rustix::process::geteuid().is_root() {
-        return Some("control groups of its own need root".to_owned());
+        skipped("control groups of its own need root");
+        return false;
     }
     if Path::new("/run/systemd/system").exists() {
-        return Some("systemd runs this machine: use its own user manager".to_owned());
+        skipped("systemd runs this machine: use its own user manager");
+        return false;
     }
-    for file in [
-        "/lib/systemd/systemd",
-        "/lib/systemd/systemd-journald",
-        "/sys/fs/cgroup",
-    ] {
+    for file in ["/lib/systemd/systemd", "/lib/systemd/systemd-journald"] {
         if !Path::new(file).exists() {
-            return Some(format!("there is no {file}"));
+            lacking(file);
+            return false;
         }
     }
-    let works = |name: &str, args: &[&str]| {
-        let output = program(name, "/".as_ref()).args(args).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    for (name, args) in [
-        ("unshare", ["-m", "true"].as_slice()),
+    let programs: [(&str, &[&str]); 4] = [
+        ("unshare", &["-m", "true"]),
         ("setpriv", &["--dump"]),
         ("systemctl", &["--version"]),
         ("journalctl", &["--version"]),
-    ] {
-        if !works(name, args) {
-            return Some(format!("{name} does not work"));
-        }
+    ];
+    if !programs.into_iter().all(|(name, args)| works(name, args)) {
+        return false;
     }
-    let probe = format!(
-        "/sys/fs/cgroup/systemd/hermes-proxyd-probe-{}",
-        std::process::id()
-    );
-    let probe = if Path::new("/sys/fs/cgroup/systemd").exists() {
-        probe
-    } else {
-        probe.replace("/systemd", "")
+    let groups = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"].map(Path::new);
+    let groups = groups.into_iter().find(|folder| folder.exists());
+    let probe = groups.map(|folder| folder.join(format!("hermes-probe-{}", std::process::id())));
+    let made = probe.filter(|probe| std::fs::create_dir(probe).is_ok());
+    let Some(made) = made else {
+        skipped("no control group can be made");
+        return false;
     };
-    if let Err(error) = std::fs::create_dir(&probe) {
-        return Some(format!("no control group can be made: {error}"));
-    }
-    std::fs::remove_dir(&probe).unwrap();
-    None
+    std::fs::remove_dir(made).unwrap();
+    true
 }
 
 /// What the commands said.
@@ -114,8 +105,7 @@ fn results(report: &Value) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes control groups on this machine; run it with: cargo test --test service -- --ignored"]
 async fn hermesctl_runs_the_service_under_a_real_user_manager() {
-    if let Some(obstacle) = obstacle() {
-        eprintln!("skipped: {obstacle}");
+    if !is_possible() {
         return;
     }
     a_day_with(None).await;
@@ -127,9 +117,11 @@ async fn hermesctl_runs_the_service_under_a_real_user_manager() {
             HERMES_PROXYD_DEB=FILE cargo test --test service the_deb -- --ignored"]
 async fn the_deb_is_a_service_from_its_installation_to_its_removal() {
     let deb = std::env::var_os("HERMES_PROXYD_DEB").map(PathBuf::from);
-    let without = || "HERMES_PROXYD_DEB names no package".to_owned();
-    if let Some(obstacle) = obstacle().or_else(|| deb.is_none().then(without)) {
-        eprintln!("skipped: {obstacle}");
+    if deb.is_none() {
+        skipped("HERMES_PROXYD_DEB names no package");
+        return;
+    }
+    if !is_possible() {
         return;
     }
     a_day_with(deb.as_deref()).await;

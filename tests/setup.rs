@@ -114,7 +114,7 @@ fn a_wrong_configuration_is_told_and_nothing_else_is_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_service_manager_the_way_without_it_is_told() {
     if !cfg!(target_os = "linux") || Path::new("/run/systemd/system").exists() {
-        eprintln!("skipped: there is a service manager here");
+        common::environment::skipped("there is a service manager here");
         return;
     }
     let world = World::new(Options::default()).await;

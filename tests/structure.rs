@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[cfg(unix)]
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -387,4 +391,86 @@ fn every_dependency_has_its_line_on_why() {
         }
     }
     assert!(checked > 25);
+}
+
+/// All of the tests, and each one's name below `tests`.
+fn tests() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut files = BTreeMap::new();
+    collect(&root, &root, &mut files);
+    files.retain(|name, _| {
+        let is_rust = Path::new(name).extension().is_some_and(|end| end == "rs");
+        is_rust && !name.starts_with("mock-cloud/")
+    });
+    files
+}
+
+#[test]
+fn one_place_makes_the_environment_of_all_programs_and_tells_what_is_skipped() {
+    // Not as one word, or this file would hold it.
+    let words = [["Command", "::new("].concat(), ["\"skipped", ":"].concat()];
+    let mut wrong = Vec::new();
+    for (file, text) in tests() {
+        for word in &words {
+            if text.contains(word) && file != "common/environment.rs" {
+                wrong.push(format!(
+                    "tests/{file} holds {word}: use tests/common/environment.rs"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[cfg(unix)]
+#[test]
+#[ignore = "run by the next one"]
+fn what_a_program_sees() {
+    let home = tempfile::tempdir().unwrap();
+    let line = "env; command -v hermes-proxyd; command -v another";
+    let status = environment::program("sh", home.path())
+        .args(["-c", line])
+        .status();
+    assert!(status.is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_sees_neither_the_developers_home_nor_what_is_installed_there() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let theirs = tempfile::tempdir().unwrap();
+    let bin = theirs.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for name in ["hermes-proxyd", "another"] {
+        std::fs::write(bin.join(name), "").unwrap();
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(bin.join(name), mode).unwrap();
+    }
+    let mut itself = environment::program(std::env::current_exe().unwrap(), theirs.path());
+    for name in ["CONFIG_HOME", "STATE_HOME", "RUNTIME_DIR"] {
+        itself.env(format!("XDG_{name}"), theirs.path());
+    }
+    let mut path = vec![bin.clone()];
+    path.extend(std::env::split_paths(environment::search_path()));
+    let output = itself
+        .env("PATH", std::env::join_paths(path).unwrap())
+        .env("HERMES_HOME", theirs.path())
+        .env("HTTPS_PROXY", "http://proxy.test:3128")
+        .args(["--exact", "what_a_program_sees", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let made = said.lines().find_map(|line| line.strip_prefix("PATH="));
+    let made = std::env::split_paths(made.unwrap()).next().unwrap();
+    assert!(made.starts_with(env!("CARGO_TARGET_TMPDIR")), "{said}");
+    std::fs::remove_dir_all(made).unwrap();
+    assert!(said.contains("1 passed"), "{said}");
+    assert!(
+        said.contains("/another\n"),
+        "the rest of PATH is lost: {said}"
+    );
+    assert!(!said.contains("/hermes-proxyd\n"), "{said}");
+    assert!(!said.contains("proxy.test"), "{said}");
+    assert!(!said.contains(theirs.path().to_str().unwrap()), "{said}");
 }

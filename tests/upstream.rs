@@ -112,7 +112,7 @@ async fn no_redirect_is_followed() {
 #[tokio::test]
 async fn encoded_bytes_pass_as_they_are_and_a_bomb_costs_no_memory() {
     let world = World::new(Options::default()).await;
-    let bomb = std::process::Command::new("sh")
+    let bomb = common::environment::tool("sh")
         .args(["-c", "head -c 268435456 /dev/zero | gzip -9"])
         .stderr(Stdio::null())
         .output()

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::environment::installer;
 use super::{World, program};
 
 /// The folder with the real clients, in which `part` is installed as it is pinned.
@@ -22,13 +23,14 @@ pub fn test_env(part: &str) -> PathBuf {
     let folder = folder.map_or_else(|| root.join("target/test-env"), PathBuf::from);
     let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
     if !ready.contains(part) {
-        let output = Command::new(clients().join("setup"))
+        // What it says of its progress goes to the terminal at once; libtest would keep it.
+        let output = installer(&clients().join("setup"))
             .arg(part)
             .env("HERMES_TEST_ENV", &folder)
-            .output()
+            .stdout(Stdio::null())
+            .status()
             .unwrap();
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{message}");
+        assert!(output.success(), "tests/clients/setup {part} failed");
         ready.insert(part.to_owned());
     }
     folder.canonicalize().unwrap()

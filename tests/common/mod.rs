@@ -18,6 +18,7 @@
 )]
 
 pub mod app_wire;
+pub mod environment;
 pub mod hermes;
 pub mod wire;
 
@@ -27,6 +28,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use environment::program;
 use hermes_proxy::control::client::Client;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::ProviderChoice;
@@ -180,25 +182,12 @@ pub fn scratch() -> TempDir {
     dir
 }
 
-/// A program with nothing of this machine's environment.
-pub fn program(path: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
-    let mut command = Command::new(path);
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", home)
-        // So that no line is broken that a test looks for.
-        .env("COLUMNS", "500")
-        .env("XDG_RUNTIME_DIR", home.join("run"));
-    command
-}
-
 /// Writes a program for `sh`. Another process does it: one that this process has written could not be
 /// executed as long as a child that another test has just forked holds the file open.
 #[cfg(unix)]
 pub fn fake_program(path: &Path, script: &str) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    let written = Command::new("sh")
+    let written = environment::tool("sh")
         .args([
             "-c",
             "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"",
@@ -210,12 +199,10 @@ pub fn fake_program(path: &Path, script: &str) {
 }
 
 /// How a mount namespace is made here, if it can be.
-#[allow(
-    clippy::print_stderr,
-    clippy::allow_attributes,
-    reason = "tells why a test is skipped; some tests allow it as a whole"
-)]
 pub fn mount_namespace() -> Option<&'static [&'static str]> {
+    if !environment::has("unshare") {
+        return None;
+    }
     let ways: [&[&str]; 2] = [&["-m", "--propagation", "private"], &["-Ur", "-m"]];
     let mount = ["sh", "-c", "mount -t tmpfs none /mnt"];
     let works = |way: &&[&str]| {
@@ -228,7 +215,7 @@ pub fn mount_namespace() -> Option<&'static [&'static str]> {
     };
     let way = ways.into_iter().find(works);
     if way.is_none() {
-        eprintln!("skipped: no mount namespace can be made here");
+        environment::skipped("no mount namespace can be made here");
     }
     way
 }

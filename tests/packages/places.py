@@ -53,9 +53,11 @@ class Skipped(Exception):
 
 
 def need(*programs: str) -> None:
+    """A program that is missing could be installed: where HERMES_TEST_STRICT is set, that is a failure."""
     for program in programs:
         if not shutil.which(program):
-            raise Skipped(f"{program} is not installed")
+            kind = AssertionError if os.environ.get("HERMES_TEST_STRICT") else Skipped
+            raise kind(f"{program} is not installed")
 
 
 def need_root() -> None:

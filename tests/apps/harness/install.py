@@ -65,6 +65,10 @@ def locked(file: Path, package: str) -> str:
 
 def call(argv: list[str | Path], log: Path, **options: object) -> None:
     """Runs a step of an installation; its output is shown when it fails."""
+    # What is downloaded stays out of the home.
+    cache = test_env() / "cache"
+    caches = {"PIP_CACHE_DIR": str(cache / "pip"), "npm_config_cache": str(cache / "npm")}
+    options["env"] = {**(options.get("env") or os.environ), **caches}
     with log.open("ab") as out:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **options)
     if done.returncode:
