@@ -21,6 +21,7 @@
           inherit (manifest) version;
           src = self;
           cargoLock.lockFile = ./Cargo.lock;
+          buildType = "dist";
           nativeBuildInputs = [ pkgs.installShellFiles ];
           # The tests install apps from the network.
           doCheck = false;

@@ -1,4 +1,4 @@
-//! hermes-proxyd at work, without an account: `cargo run --release --example demo`.
+//! hermes-proxyd at work, without an account: `cargo run --example demo`.
 //!
 //! A mock of the provider's cloud runs in this process, with a login in a scratch home. The
 //! daemon runs as a process of its own, and so does hermesctl: Cargo builds no programs for an

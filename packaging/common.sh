@@ -11,8 +11,10 @@ URL=$(field homepage)
 AUTHOR=$(sed -n 's/^authors = \["\(.*\)"\]$/\1/p' Cargo.toml)
 BUILT=${CARGO_TARGET_DIR:-target}
 OUT=$BUILT/packages
+# The lines of the sources, one file for each program of the .deb and the .rpm: kept, not offered for download.
+DEBUG=$OUT/debug
 # `PROFILE=dev` packs what the tests have built anyway, to try the packages out.
-PROFILE=${PROFILE:-release}
+PROFILE=${PROFILE:-dist}
 BUILT_IN=$PROFILE
 [ "$PROFILE" = dev ] && BUILT_IN=debug
 # The time of everything that is packed, so that the same sources make the same files.

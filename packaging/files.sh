@@ -8,13 +8,17 @@ if [ "$PROFILE" = dev ]; then
     # features are the same ones.
     compile build --locked --workspace --bins --test structure
 else
-    compile build --profile "$PROFILE" --locked --package "$NAME" --bins
+    # Unstripped: the lines of the sources go into a file beside each program.
+    CARGO_PROFILE_DIST_STRIP=none compile build --profile "$PROFILE" --locked --package "$NAME" --bins
 fi
 files=$OUT/files
-rm -rf "$files"
-mkdir -p "$files/bin" "$files/units"
+rm -rf "$files" "$DEBUG"
+mkdir -p "$files/bin" "$files/units" "$DEBUG"
 for program in hermes-proxyd hermesctl; do
-    strip -o "$files/bin/$program" "$BUILT/$BUILT_IN/$program"
+    built=$BUILT/$BUILT_IN/$program
+    strip -o "$files/bin/$program" "$built"
+    objcopy --only-keep-debug "$built" "$DEBUG/$program.debug"
+    objcopy --add-gnu-debuglink="$DEBUG/$program.debug" "$files/bin/$program"
 done
 
 ctl=$files/bin/hermesctl

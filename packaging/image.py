@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--authorities", type=Path, required=True)
     parser.add_argument("--built", type=Path, required=True)
-    parser.add_argument("--profile", default="release")
+    parser.add_argument("--profile", default="dist")
     arguments = parser.parse_args()
     labels = {
         "org.opencontainers.image.title": "hermes-proxyd",

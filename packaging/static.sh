@@ -11,7 +11,7 @@ for architecture in "$@"; do
     target=$architecture-unknown-linux-musl
     step "$target"
     rustup target add "$target" >/dev/null 2>&1 || true
-    CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_DEV_STRIP=true compile zigbuild --profile "$PROFILE" --locked --bins --target "$target"
+    CARGO_PROFILE_DEV_STRIP=true compile zigbuild --profile "$PROFILE" --locked --bins --target "$target"
 
     # shellcheck disable=SC2153
     name=$NAME-$VERSION-$architecture-linux

@@ -9,8 +9,8 @@ target=x86_64-pc-windows-gnu
 rustup target add $target >/dev/null 2>&1 || true
 # The linker would put the time of the build into each program.
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS=-Clink-arg=-Wl,--no-insert-timestamp
-CARGO_PROFILE_RELEASE_STRIP=true CARGO_PROFILE_DEV_STRIP=true compile build --profile "$PROFILE" --locked --package "$NAME" --package hermes-proxyd-hidden \
-    --bins --target $target
+CARGO_PROFILE_DEV_STRIP=true compile build --profile "$PROFILE" --locked --package "$NAME" \
+    --package hermes-proxyd-hidden --bins --target $target
 documents=$OUT/work/windows
 rm -rf "$documents"
 packaging/documents.sh "$documents"

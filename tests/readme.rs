@@ -160,9 +160,37 @@ fn downloads_are_where_the_packages_say_that_the_project_is() {
 fn the_two_commands_stand_in_the_checks() {
     let commands = blocks("README.md", "sh");
     let ci = file(".ci/run");
-    assert_eq!(commands[0], "cargo run --release --example demo\n");
-    assert!(ci.contains("cargo run --release --example demo -- --once"));
-    assert!(ci.contains(&commands[1]), "{}", commands[1]);
+    assert_eq!(commands[0], "cargo run --example demo\n");
+    assert!(ci.contains("cargo run --example demo -- --once"));
+    // Through the function that runs it as an ordinary user.
+    assert_eq!(commands[1], "cargo test --workspace\n");
+    assert!(ci.contains("cargo test \"$@\"") && ci.contains("test_as_user --workspace\n"));
+}
+
+/// A package's profile would take minutes more, and other versions than were tested would be built without the lock file.
+#[test]
+fn what_is_built_from_source_is_locked_and_small_and_quick_to_build() {
+    for page in ["README.md", "docs/install.md"] {
+        let text = file(page);
+        let lines = text.lines().filter(|line| line.contains("cargo install"));
+        let lines: Vec<_> = lines.collect();
+        assert!(!lines.is_empty(), "{page}");
+        for line in lines {
+            assert!(line.contains("cargo install --locked "), "{page}: {line}");
+        }
+    }
+    let manifest: toml::Table = file("Cargo.toml").parse().unwrap();
+    let release = manifest["profile"]["release"].as_table().unwrap();
+    let expected = toml::Table::from_iter([("strip".to_owned(), true.into())]);
+    assert_eq!(*release, expected);
+    for recipe in [
+        "packaging/common.sh",
+        "packaging/templates/PKGBUILD",
+        "packaging/templates/hermes-proxyd.rb",
+        "flake.nix",
+    ] {
+        assert!(file(recipe).contains("dist"), "{recipe}");
+    }
 }
 
 #[test]

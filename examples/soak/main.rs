@@ -1,4 +1,4 @@
-//! Half an hour of everything at once: `cargo run --release --example soak -- --minutes 30`.
+//! Half an hour of everything at once: `cargo run --profile dist --example soak -- --minutes 30`.
 //!
 //! The daemon runs as a process of its own before three providers: the mock of Nous Portal over
 //! HTTP/1.1, another one over TLS and HTTP/2, and one that breaks HTTP. Apps of all kinds use it,

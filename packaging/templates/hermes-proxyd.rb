@@ -8,7 +8,7 @@ class HermesProxyd < Formula
   depends_on "rust" => :build
 
   def install
-    system "cargo", "install", *std_cargo_args
+    system "cargo", "install", "--profile", "dist", *std_cargo_args
     mkdir "made" do
       system bin/"hermesctl", "man", "--dir", "man"
       system bin/"hermesctl", "completions", "--dir", "completions"

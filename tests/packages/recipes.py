@@ -53,8 +53,8 @@ shift
 test -f Cargo.toml
 case "$command $*" in
 "fetch --locked") ;;
-"build --frozen --release --bins") into=${CARGO_TARGET_DIR:-target}/release ;;
-"install --locked --root "*" --path .") into=$3/bin ;;
+"build --frozen --profile dist --bins") into=${CARGO_TARGET_DIR:-target}/dist ;;
+"install --profile dist --locked --root "*" --path .") into=$5/bin ;;
 *) echo "cargo: $command $* is not what was expected" >&2; exit 1 ;;
 esac
 [ "$command" = fetch ] || { mkdir -p "$into" && cp "$programs"/* "$into"; }
