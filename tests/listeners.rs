@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::environment::{strict, tool, works};
+use common::environment::{skipped, strict, tool, works};
 use common::{Daemon, PATIENCE, World, chat, client, post, program};
 use mock_cloud::{Fault, Options, Steering};
 use serde_json::Value;

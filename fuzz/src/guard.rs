@@ -1,0 +1,97 @@
+//! Whoever is let in without a key has named a host of ours and is no foreign page.
+
+use std::net::IpAddr;
+
+use hermes_proxy::config::Guard;
+use hermes_proxy::proxy::guard::{self, Arrival, Peer};
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// One input.
+pub fn run(bytes: &[u8]) {
+    let Some((bits, fields)) = bytes.split_first() else {
+        return;
+    };
+    let names = [
+        "host",
+        "origin",
+        "sec-fetch-site",
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "access-control-request-method",
+        "cookie",
+    ];
+    let mut headers = HeaderMap::new();
+    // A line each: which name, and the value.
+    for line in fields.split(|byte| *byte == b'\n') {
+        let Some((name, value)) = line.split_first() else {
+            continue;
+        };
+        let name = HeaderName::from_static(names[usize::from(*name) % names.len()]);
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.append(name, value);
+        }
+    }
+    let local: IpAddr = "192.168.7.1".parse().expect("an address");
+    let arrival = Arrival {
+        local: (bits & 1 == 0).then_some(local),
+        peer: if bits & 2 == 0 {
+            Peer::Ours
+        } else {
+            Peer::Stranger(Some(7))
+        },
+        needs_key: bits & 4 != 0,
+        has_key: bits & 8 != 0,
+    };
+    let rules = Guard {
+        peer_check: true,
+        allowed_hosts: vec!["host.docker.internal".to_owned()],
+        allowed_origins: vec!["https://app.example".to_owned()],
+    };
+    let method = if bits & 16 == 0 {
+        Method::POST
+    } else {
+        Method::OPTIONS
+    };
+    guard::shown_key(&headers);
+    let admitted = match guard::admit(&method, &headers, &arrival, &rules) {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            assert!(matches!(error.kind.status().as_u16(), 401 | 403));
+            assert!(error.message.len() < 2000);
+            return;
+        }
+    };
+    let all = |name: &str| headers.get_all(name).iter().collect::<Vec<_>>();
+    assert_eq!(all("host").len(), 1);
+    let origins = all("origin");
+    assert!(origins.is_empty() || origins == ["https://app.example"]);
+    assert_eq!(admitted.origin.is_some(), !origins.is_empty());
+    if origins.is_empty() {
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        assert!(!matches!(site, Some(b"cross-site" | b"same-site")));
+    }
+    if arrival.has_key {
+        return;
+    }
+    assert_eq!(arrival.peer, Peer::Ours);
+    assert!(!arrival.needs_key || admitted.is_preflight);
+    let host = all("host")[0].to_str().expect("text").to_ascii_lowercase();
+    let ours = [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "host.docker.internal",
+        "192.168.7.1",
+    ];
+    let rest = ours
+        .iter()
+        .find_map(|name| host.strip_prefix(name))
+        .expect("a host of ours");
+    let port = rest.strip_prefix(':').unwrap_or("0");
+    assert!(
+        !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
+        "{host}"
+    );
+}

@@ -1,0 +1,11 @@
+//! What must hold for any bytes, one module for each place where somebody else's bytes are read. libFuzzer runs them
+//! (`fuzz_targets`), and so does `tests/fuzz.rs`, on a stable compiler and for a bounded time.
+
+pub mod clients;
+pub mod control;
+pub mod framing;
+pub mod framing_hyper;
+pub mod guard;
+pub mod headers;
+pub mod route;
+pub mod store;
