@@ -4,17 +4,14 @@
 //! Lines end with LF, CR or CRLF; an empty line ends an event, a line that starts with a colon is a
 //! comment (WHATWG HTML §9.2.6).
 
-use std::sync::LazyLock;
+use memchr::memchr2;
 
-use memchr::{memchr2, memmem};
+use super::choices::Choices;
 
 /// What OpenAI's streams end with.
 const DONE: &str = "[DONE]";
-/// The key that a chunk with a choice's end has. Within a JSON string it can't stand like this:
-/// the quotes would be escaped.
-const FINISH: &[u8] = b"\"finish_reason\"";
-/// The search for it, made ready once.
-static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(FINISH));
+/// What a line of an event's data begins with.
+const DATA: &[u8] = b"data:";
 /// As much of a line's start tells what it is: `data: [DONE]`.
 const HEAD: usize = 12;
 
@@ -29,21 +26,8 @@ pub(super) struct Events {
     /// Something of an event has passed, and its end has not.
     within: bool,
     done: bool,
-    finish: Finish,
-}
-
-/// The search for a `finish_reason` that is a string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finish {
-    /// Nobody wants to know.
-    Ignored,
-    /// So many bytes of the key have passed.
-    Key(usize),
-    /// The key has passed.
-    Colon,
-    /// The colon has passed.
-    Value,
-    Found,
+    /// Unless nobody wants to know whether the stream is whole.
+    choices: Option<Choices>,
 }
 
 impl Events {
@@ -55,17 +39,12 @@ impl Events {
             carriage_return: false,
             within: false,
             done: false,
-            finish: if ends {
-                Finish::Key(0)
-            } else {
-                Finish::Ignored
-            },
+            choices: ends.then(Choices::default),
         }
     }
 
     /// A piece passes.
     pub(super) fn pass(&mut self, piece: &[u8]) {
-        self.finish = self.finish.pass(piece);
         let mut rest = piece;
         if std::mem::take(&mut self.carriage_return)
             && let Some(after) = rest.strip_prefix(b"\n")
@@ -89,20 +68,36 @@ impl Events {
     }
 
     fn extend_line(&mut self, part: &[u8]) {
+        let before = self.line_len;
         let room = self.line.get_mut(self.line_len..).unwrap_or_default();
         for (place, byte) in room.iter_mut().zip(part) {
             *place = *byte;
             self.line_len += 1;
+        }
+        if let Some(choices) = &mut self.choices
+            && self
+                .line
+                .get(..self.line_len)
+                .unwrap_or_default()
+                .starts_with(DATA)
+        {
+            let of_the_name = DATA.len().saturating_sub(before);
+            choices.pass(part.get(of_the_name..).unwrap_or_default());
         }
     }
 
     fn end_line(&mut self) {
         let line = self.line.get(..self.line_len).unwrap_or_default();
         match line {
-            [] => self.within = false,
+            [] => {
+                self.within = false;
+                if let Some(choices) = &mut self.choices {
+                    choices.end_event();
+                }
+            }
             [b':', ..] => {}
             _ => {
-                let data = line.strip_prefix(b"data:");
+                let data = line.strip_prefix(DATA);
                 let data = data.map(|data| data.strip_prefix(b" ").unwrap_or(data));
                 self.done |= data.is_some_and(|data| data.starts_with(DONE.as_bytes()));
                 self.within = true;
@@ -123,65 +118,14 @@ impl Events {
         }
     }
 
-    /// The end mark, when the stream, ending now, lacks nothing else: a choice has finished.
+    /// The end mark, when the stream, ending now, lacks nothing else: all choices that began have finished.
     pub(super) fn missing_end(&self) -> Option<&'static str> {
-        let missing = self.finish == Finish::Found && !self.done;
+        let whole = self.choices.as_ref().is_some_and(Choices::are_finished);
+        let missing = whole && !self.done;
         match self.gap() {
             Some("") if missing => Some("data: [DONE]\n\n"),
             Some(_) if missing => Some("\ndata: [DONE]\n\n"),
             Some(_) | None => None,
-        }
-    }
-}
-
-impl Finish {
-    fn pass(self, piece: &[u8]) -> Self {
-        let mut state = self;
-        let mut rest = piece;
-        loop {
-            if matches!(state, Self::Ignored | Self::Found) {
-                return state;
-            }
-            if state == Self::Key(0) {
-                // Most pieces hold none: the search looks at many bytes at once.
-                if let Some(at) = FINDER.find(rest) {
-                    rest = rest.get(at + FINISH.len()..).unwrap_or_default();
-                    state = Self::Colon;
-                    continue;
-                }
-                let tail = rest.len().saturating_sub(FINISH.len() - 1);
-                rest = rest.get(tail..).unwrap_or_default();
-            }
-            loop {
-                let [byte, after @ ..] = rest else {
-                    return state;
-                };
-                rest = after;
-                state = state.step(*byte);
-                if matches!(state, Self::Found)
-                    || (state == Self::Key(0) && rest.len() >= FINISH.len())
-                {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn step(self, byte: u8) -> Self {
-        match (self, byte) {
-            (Self::Key(so_far), byte) if FINISH.get(so_far) == Some(&byte) => {
-                if so_far + 1 == FINISH.len() {
-                    Self::Colon
-                } else {
-                    Self::Key(so_far + 1)
-                }
-            }
-            (Self::Colon | Self::Value, b' ' | b'\t') | (Self::Ignored | Self::Found, _) => self,
-            (Self::Colon, b':') => Self::Value,
-            (Self::Value, b'"') => Self::Found,
-            // The key starts with the one byte that it also ends with.
-            (Self::Key(_), b'"') => Self::Key(1),
-            (Self::Key(_) | Self::Colon | Self::Value, _) => Self::Key(0),
         }
     }
 }
@@ -235,36 +179,73 @@ mod tests {
     }
 
     #[test]
-    fn the_end_mark_is_missing_only_after_a_finish_and_between_events() {
-        let finish = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-        let open = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":null}]}\n\n";
-        let done = "data: [DONE]\n\n";
+    fn the_end_mark_is_missing_only_when_every_choice_has_finished_and_between_events() {
+        let chunk = |index: usize, reason: &str| {
+            format!(
+                "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":{reason}}}]}}\n\n"
+            )
+        };
+        let stop = |index| chunk(index, "\"stop\"");
+        let open = |index| chunk(index, "null");
+        let (finish, done) = (stop(0), "data: [DONE]\n\n");
+        let tool = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":1,\"function\":\
+                    {\"arguments\":\"{\\\"finish_reason\\\": \\\"stop\\\"\"}}]},\"finish_reason\":null}]}\n\n";
         for (text, missing) in [
-            (finish.to_owned(), true),
-            (finish.replace(':', " : "), true),
+            (finish.clone(), true),
+            (finish.replace(':', " : ").replace("data : ", "data:"), true),
             (finish.replace('\n', "\r\n"), true),
-            (format!("{open}{finish}"), true),
-            (format!("{finish}{open}: usage\n\n"), true),
+            (finish.replace("\"index\":0,", ""), true),
+            (format!("{}{finish}", open(0)), true),
+            (format!("{finish}: usage\n\n"), true),
+            (
+                format!("{finish}data: {{\"choices\":[],\"usage\":{{}}}}\n\n"),
+                true,
+            ),
             (format!("{finish}data: {{\"usage\":{{}}}}\n\n"), true),
-            (open.to_owned(), false),
+            (format!("{finish}event: ping\ndata: {{}}\n\n"), true),
+            // One event, two lines of data.
+            (finish.replace("[{", "[\ndata: {"), true),
+            (open(0), false),
+            (chunk(0, "\"\""), false),
             (String::new(), false),
             (format!("{finish}{done}"), false),
             (format!("{finish}data:[DONE]\n\n"), false),
             (format!("{finish}data: [DONE]\r\n\r\n"), false),
+            // `n` is 2.
+            (format!("{}{}{}", open(0), open(1), stop(0)), false),
+            (
+                format!("{}{}{}{}", open(0), open(1), stop(1), stop(0)),
+                true,
+            ),
+            (format!("{}{}", stop(0), stop(1)), true),
+            (format!("{}{}", stop(0), open(1)), false),
+            (format!("{}{}", stop(127), stop(3)), true),
+            // It goes on.
+            (format!("{finish}{}", open(0)), false),
+            (format!("{finish}{}{finish}", open(0)), true),
+            // More than are counted.
+            (format!("{finish}{}", stop(128)), false),
+            (format!("{finish}{}", stop(usize::MAX)), false),
+            // An error instead of the rest.
+            (
+                format!("{finish}data: {{\"error\":{{\"message\":\"overloaded\"}}}}\n\n"),
+                false,
+            ),
+            (
+                format!("{finish}data: {{\"error\":null,\"usage\":{{}}}}\n\n"),
+                true,
+            ),
+            // A tool call's index and a model's words are no choice's.
+            (tool.to_owned(), false),
+            (format!("{tool}{finish}"), true),
             // Cut in the middle of an event: nobody knows what it was.
             (format!("{finish}data: {{"), false),
             (finish.trim_end().to_owned(), false),
-            // A model that talks about it.
-            (
-                r#"data: {"delta":{"content":"\"finish_reason\":\"stop\""}}"#.to_owned() + "\n\n",
-                false,
-            ),
             (
                 "data: {\"native_finish_reason\":\"stop\"}\n\n".to_owned(),
                 false,
             ),
-            ("data: {\"finish_reason\" \"stop\"}\n\n".to_owned(), false),
-            ("data: \"\"finish_reason\":\"stop\"\n\n".to_owned(), true),
+            ("data: {\"finish_reason\":\"stop\"}\n\n".to_owned(), false),
             (
                 format!("{finish}data: {{\"content\":\"[DONE]\"}}\n\n"),
                 true,

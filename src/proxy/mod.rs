@@ -4,11 +4,12 @@
 //! over one, `framing` refuses what can be read in two ways (pure), `guard` and `route` decide
 //! (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
 //! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `events` knows where an event stream stands
-//! (pure), `presence` whether the client is still there, `outcome` writes the one log line, `trouble` keeps what went
-//! wrong last, `want` what fails for want of something of ours. `error`
+//! and `choices` what of it has finished (both pure), `presence` whether the client is still there, `outcome` writes the
+//! one log line, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `error`
 //! is the one place that turns errors into HTTP.
 
 mod bind;
+mod choices;
 mod connection;
 mod dial;
 mod download;

@@ -1,0 +1,361 @@
+//! Which choices of an event stream have begun, and which of them have finished. Pure, with constant memory.
+//!
+//! A chunk is `{"choices": [{"index": 0, "finish_reason": null, …}, …], …}`. Only the keys of the chunk and of its
+//! choices count: deltas have an `index` of their own (tool calls), and a model may write about all of them.
+
+use memchr::memchr2;
+
+/// As many as OpenAI's `n` allows. Whether a stream with more is whole isn't known.
+const MOST: u32 = u128::BITS;
+/// Room for the longest key that counts, and a byte more that tells a longer one.
+const KEY: usize = b"finish_reason".len() + 1;
+
+/// The choices of a stream, and the place in the JSON of the present event.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Choices {
+    /// One bit for each index.
+    begun: u128,
+    finished: u128,
+    /// An error was told, or more choices than are counted.
+    unknown: bool,
+    /// Brackets that are open.
+    depth: u32,
+    /// The string that the place is in, and whether behind a backslash of it.
+    text: Text,
+    escaped: bool,
+    /// What a key is so far.
+    key: [u8; KEY],
+    key_len: usize,
+    /// The chunk's own key, and the choice's.
+    chunk: Place,
+    choice: Place,
+    within: Within,
+    index: u32,
+    ends: bool,
+}
+
+/// What the bytes of a string are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Text {
+    /// There is no string.
+    #[default]
+    Outside,
+    Ignored,
+    Key,
+    FinishReason,
+}
+
+/// What the brackets are that are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Within {
+    #[default]
+    Other,
+    /// The chunk's `choices`.
+    List,
+    /// One of them.
+    Choice,
+}
+
+/// Where an object stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    /// Before a colon.
+    #[default]
+    Key,
+    /// Behind the colon of a key.
+    Choices,
+    Error,
+    Index,
+    FinishReason,
+    Other,
+}
+
+impl Choices {
+    /// All choices that began have finished, at least one did, and nothing of an error was told.
+    pub(super) fn are_finished(&self) -> bool {
+        !self.unknown && self.begun != 0 && self.begun == self.finished
+    }
+
+    /// The event has ended; the next one is read from its start.
+    pub(super) fn end_event(&mut self) {
+        *self = Self {
+            begun: self.begun,
+            finished: self.finished,
+            unknown: self.unknown,
+            ..Self::default()
+        };
+    }
+
+    /// A piece of an event's data.
+    pub(super) fn pass(&mut self, mut piece: &[u8]) {
+        while let [byte, after @ ..] = piece {
+            piece = if self.text == Text::Outside {
+                self.step(*byte);
+                after
+            } else {
+                self.within_a_string(piece)
+            };
+        }
+    }
+
+    /// Most bytes are those of strings: what doesn't count is jumped over. The rest of the piece.
+    fn within_a_string<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        if std::mem::take(&mut self.escaped) {
+            self.text(piece.get(..1).unwrap_or_default());
+            return piece.get(1..).unwrap_or_default();
+        }
+        let Some(end) = memchr2(b'"', b'\\', piece) else {
+            self.text(piece);
+            return &[];
+        };
+        let (text, rest) = piece.split_at_checked(end).unwrap_or((piece, &[]));
+        self.text(text);
+        let [byte, after @ ..] = rest else {
+            return rest;
+        };
+        if *byte == b'\\' {
+            self.escaped = true;
+            // A key with an escape is none that counts.
+            self.text(b"\\");
+        } else {
+            self.text = Text::Outside;
+        }
+        after
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        match self.text {
+            Text::Outside | Text::Ignored => {}
+            Text::Key => {
+                let room = self.key.get_mut(self.key_len..).unwrap_or_default();
+                for (place, byte) in room.iter_mut().zip(text) {
+                    *place = *byte;
+                    self.key_len += 1;
+                }
+            }
+            // Some providers send an empty one until there is a reason.
+            Text::FinishReason => self.ends |= !text.is_empty(),
+        }
+    }
+
+    /// A byte outside of strings.
+    fn step(&mut self, byte: u8) {
+        match byte {
+            b'"' => self.open_string(),
+            b'{' | b'[' => self.open(byte),
+            b'}' | b']' => self.close(),
+            b':' => self.colon(),
+            b',' if self.depth == 1 => self.chunk = Place::Key,
+            b',' if self.is_choice() => self.choice = Place::Key,
+            b'0'..=b'9' if self.is_choice() && self.choice == Place::Index => {
+                let digit = u32::from(byte - b'0');
+                self.index = self.index.saturating_mul(10).saturating_add(digit);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this is a choice's own level.
+    fn is_choice(&self) -> bool {
+        self.depth == 3 && self.within == Within::Choice
+    }
+
+    fn open_string(&mut self) {
+        self.key_len = 0;
+        self.text = match () {
+            () if self.depth == 1 && self.chunk == Place::Key => Text::Key,
+            () if self.is_choice() && self.choice == Place::Key => Text::Key,
+            () if self.is_choice() && self.choice == Place::FinishReason => Text::FinishReason,
+            () => Text::Ignored,
+        };
+        self.unknown |= self.depth == 1 && self.chunk == Place::Error;
+    }
+
+    fn open(&mut self, byte: u8) {
+        match self.depth {
+            1 => {
+                let is_list = self.chunk == Place::Choices && byte == b'[';
+                self.within = if is_list { Within::List } else { Within::Other };
+                self.unknown |= self.chunk == Place::Error;
+            }
+            2 if self.within == Within::List && byte == b'{' => {
+                self.within = Within::Choice;
+                self.choice = Place::Key;
+                (self.index, self.ends) = (0, false);
+            }
+            _ => {}
+        }
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    fn close(&mut self) {
+        if self.is_choice() {
+            self.count();
+            self.within = Within::List;
+        }
+        self.depth = self.depth.saturating_sub(1);
+        if self.depth < 2 {
+            self.within = Within::Other;
+        }
+    }
+
+    fn colon(&mut self) {
+        let key = self.key.get(..self.key_len).unwrap_or_default();
+        if self.depth == 1 && self.chunk == Place::Key {
+            self.chunk = match key {
+                b"choices" => Place::Choices,
+                b"error" => Place::Error,
+                _ => Place::Other,
+            };
+        } else if self.is_choice() && self.choice == Place::Key {
+            self.choice = match key {
+                b"index" => {
+                    self.index = 0;
+                    Place::Index
+                }
+                b"finish_reason" => Place::FinishReason,
+                _ => Place::Other,
+            };
+        }
+    }
+
+    /// A choice was told whole.
+    fn count(&mut self) {
+        if self.index >= MOST {
+            self.unknown = true;
+            return;
+        }
+        let bit = 1_u128 << self.index;
+        self.begun |= bit;
+        if self.ends {
+            self.finished |= bit;
+        } else {
+            // It goes on behind its end.
+            self.finished &= !bit;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(events: &[String], size: usize) -> Choices {
+        let mut choices = Choices::default();
+        for event in events {
+            for piece in event.as_bytes().chunks(size) {
+                choices.pass(piece);
+            }
+            choices.end_event();
+        }
+        choices
+    }
+
+    /// The same by serde's word.
+    fn is_finished(events: &[Value]) -> bool {
+        let mut open = std::collections::BTreeMap::new();
+        for event in events {
+            if event
+                .get("error")
+                .is_some_and(|error| error.is_object() || error.is_array() || error.is_string())
+            {
+                return false;
+            }
+            for choice in event
+                .get("choices")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                if !choice.is_object() {
+                    continue;
+                }
+                let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
+                let reason = choice.get("finish_reason").and_then(Value::as_str);
+                open.insert(index, reason.is_none_or(str::is_empty));
+            }
+        }
+        !open.is_empty() && open.iter().all(|(index, open)| *index < 128 && !open)
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            (0_u64..200).prop_map(Value::from),
+            "[a-c\"\\\\{}:,\\[\\]é]{0,6}".prop_map(Value::String),
+            Just(json!("stop")),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let key = prop_oneof![
+                Just("choices".to_owned()),
+                Just("index".to_owned()),
+                Just("finish_reason".to_owned()),
+                Just("error".to_owned()),
+                Just("finish_reasons".to_owned()),
+                "[a-c\"\\\\:{]{0,4}",
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::vec((key, inner), 0..5)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn choice() -> impl Strategy<Value = Value> {
+        let reason = prop_oneof![Just(json!("stop")), Just(Value::Null), Just(json!(""))];
+        let index = prop_oneof![0_u64..3, 126_u64..131];
+        (index, reason, value(), any::<bool>()).prop_map(|(index, reason, delta, first)| {
+            if first {
+                json!({"index": index, "delta": delta, "finish_reason": reason})
+            } else {
+                json!({"finish_reason": reason, "logprobs": delta, "index": index})
+            }
+        })
+    }
+
+    fn chunk() -> impl Strategy<Value = Value> {
+        let chunk = (value(), prop::collection::vec(choice(), 0..3));
+        let chunk = chunk.prop_map(|(usage, choices)| json!({"id": usage, "choices": choices}));
+        prop_oneof![4 => chunk, 1 => value()]
+    }
+
+    proptest! {
+        #[test]
+        fn any_stream_is_judged_as_by_a_whole_reader(
+            events in prop::collection::vec(chunk(), 0..6),
+            size in 1_usize..40,
+            pretty in any::<bool>(),
+        ) {
+            let text = |event: &Value| {
+                if pretty {
+                    serde_json::to_string_pretty(event).unwrap()
+                } else {
+                    event.to_string()
+                }
+            };
+            let texts: Vec<_> = events.iter().map(text).collect();
+            // Only an object is a chunk.
+            let chunks: Vec<_> = events.iter().filter(|event| event.is_object()).cloned().collect();
+            prop_assert_eq!(read(&texts, size).are_finished(), is_finished(&chunks), "{:?}", texts);
+        }
+
+        #[test]
+        fn whatever_comes_is_read_without_harm(bytes: Vec<u8>, size in 1_usize..20) {
+            let mut choices = Choices::default();
+            for piece in bytes.chunks(size) {
+                choices.pass(piece);
+            }
+            choices.end_event();
+        }
+    }
+
+    #[test]
+    fn it_is_as_small_however_many_choices_there_are() {
+        assert!(size_of::<Choices>() <= 96, "{}", size_of::<Choices>());
+    }
+}
