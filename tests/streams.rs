@@ -7,18 +7,24 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::print_stdout,
     reason = "a test may fail loudly"
 )]
 #![expect(clippy::disallowed_methods, reason = "real time")]
 
 mod common;
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use common::app_wire::{Answer, Wire};
+use common::environment::{has, program};
+use common::hermes::test_env;
+use common::wire::{Wire as CannedServer, read_request};
 use common::{Daemon, PATIENCE, World, chat, client, post};
 use mock_cloud::{Options, Raw, RawEnd, Script, Tls};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 /// A daemon whose default provider is `raw`, with more lines for its table and below.
 fn before(world: &World, raw: &Raw, table: &str, rest: &str) -> Daemon {
@@ -158,6 +164,194 @@ fn check_cut(answer: &Answer, text: &str, what: &str) {
         .and_then(|event| event.strip_suffix("\n\n"));
     let event: Value = serde_json::from_str(event.expect(what)).expect(what);
     assert_eq!(event["error"]["code"], "upstream_unreachable", "{what}");
+}
+
+/// Some tokens at once, and a cut.
+fn cut_after_tokens(end: RawEnd) -> Script {
+    let tokens = "data: {\"n\":1}\n\n".repeat(10);
+    Script::new(head(EVENTS, CHUNKED) + &chunk(&tokens), end)
+}
+
+/// `fetch` throws away what its reader has not taken when the connection is aborted.
+#[tokio::test]
+async fn between_the_last_event_of_a_cut_stream_and_its_abort_there_is_time_to_read() {
+    let world = World::new(Options::default()).await;
+    let raw = world.cloud.raw(cut_after_tokens(RawEnd::Rst), false).await;
+    let daemon = before(&world, &raw, "", "");
+    // On a busy machine both may be seen at once, so the longest of some tries counts.
+    let mut longest = Duration::ZERO;
+    for _ in 0..5 {
+        let mut wire = Wire::ask(&daemon, "/chat/completions", "{}").await;
+        wire.read_until("upstream_unreachable").await;
+        let told = Instant::now();
+        while wire.more().await {}
+        longest = longest.max(told.elapsed());
+    }
+    assert!(longest >= Duration::from_millis(150), "{longest:?}");
+    // The request itself is over before: its counts and the places of its key are free.
+    let mut wire = Wire::ask(&daemon, "/chat/completions", "{}").await;
+    wire.read_until("upstream_unreachable").await;
+    for provider in daemon.status()["providers"].as_array().unwrap() {
+        assert_eq!(provider["requests"]["in_flight"], 0, "{provider}");
+    }
+}
+
+const COUNT_LOST: &str = include_str!("clients/node/cut_streams.js");
+const TRIES: usize = 20;
+
+/// Where a busy machine kept the client from reading for longer than the pause, it is asked again.
+async fn loses_nothing(what: &str, mut lost: impl AsyncFnMut() -> usize) {
+    for _ in 0..3 {
+        let lost = lost().await;
+        println!("{what}: {lost} of {TRIES} lost");
+        if lost == 0 {
+            return;
+        }
+    }
+    panic!("{what}: the last event is lost again and again");
+}
+
+/// Node with the script, and what it is to print.
+fn node(world: &World, call: &str) -> tokio::process::Command {
+    let node = test_env("node").join("node/bin/node");
+    let mut command = program(node, world.home.path());
+    command.args([
+        "-e",
+        &format!("{COUNT_LOST};{call}.then(lost => console.log(lost))"),
+    ]);
+    let mut command = tokio::process::Command::from(command);
+    command
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+fn number(output: &std::process::Output) -> usize {
+    let said = String::from_utf8_lossy(&output.stdout);
+    let last = said.lines().last().and_then(|line| line.parse().ok());
+    last.unwrap_or_else(|| panic!("{output:?}"))
+}
+
+#[tokio::test]
+async fn fetch_in_node_gets_the_last_event_of_a_cut_stream() {
+    let world = World::new(Options::default()).await;
+    for (how, end) in [("a reset", RawEnd::Rst), ("an early end", RawEnd::Fin)] {
+        let raw = world.cloud.raw(cut_after_tokens(end), false).await;
+        let mut daemon = before(&world, &raw, "", "");
+        let call = format!(
+            "countLost({:?}, 'upstream_unreachable', {TRIES})",
+            daemon.base
+        );
+        loses_nothing(how, async || {
+            number(&node(&world, &call).output().await.unwrap())
+        })
+        .await;
+        daemon.stop();
+    }
+}
+
+#[tokio::test]
+async fn fetch_in_node_gets_the_last_event_of_a_stream_that_a_shutdown_cuts() {
+    let world = World::new(Options::default()).await;
+    let raw = world.cloud.raw(cut_after_tokens(RawEnd::Wait), false).await;
+    loses_nothing("a shutdown", async || {
+        let mut daemon = before(&world, &raw, "", "[timeouts]\ndrain = \"100ms\"");
+        let base = &daemon.base;
+        let ready = "() => console.log('ready')";
+        let call = format!("countLost({base:?}, 'shutting_down', {TRIES}, {TRIES}, {ready})");
+        let mut child = node(&world, &call).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(said.next_line().await.unwrap().as_deref(), Some("ready"));
+        assert!(daemon.stop().success());
+        let lost = said.next_line().await.unwrap().unwrap();
+        lost.parse().unwrap()
+    })
+    .await;
+}
+
+/// A page's own server: serves the page, once there is one, and hands on what the page tells it.
+async fn serve_page(
+    page: Arc<OnceLock<String>>,
+) -> (CannedServer, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let (told, tells) = tokio::sync::mpsc::unbounded_channel();
+    let server = CannedServer::start(move |mut stream, _| {
+        let (told, page) = (told.clone(), page.clone());
+        async move {
+            while let Some(request) = read_request(&mut stream).await {
+                let body = if request.starts_with("GET / ") { page.get().unwrap().as_str() } else { "" };
+                if request.starts_with("POST /told") {
+                    let (_, text) = request.split_once("\r\n\r\n").unwrap();
+                    told.send(text.to_owned()).ok();
+                }
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {length}\r\n\r\n{body}"
+                );
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (server, tells)
+}
+
+#[tokio::test]
+async fn fetch_in_chromium_gets_the_last_event_of_a_cut_stream() {
+    if !has("chromium") {
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    let raw = world.cloud.raw(cut_after_tokens(RawEnd::Rst), false).await;
+    // The page names the daemon, and the daemon the page.
+    let page = Arc::new(OnceLock::new());
+    let (server, mut tells) = serve_page(page.clone()).await;
+    let origin = format!("http://{}", server.address);
+    let daemon = before(
+        &world,
+        &raw,
+        "",
+        &format!("[guard]\nallowed_origins = [{origin:?}]"),
+    );
+    let base = &daemon.base;
+    let call = format!("countLost({base:?}, 'upstream_unreachable', {TRIES})");
+    let tell = "lost => fetch('/told', {method: 'POST', body: lost})";
+    page.set(format!(
+        "<script>{COUNT_LOST};{call}.then(String, String).then({tell})</script>"
+    ))
+    .unwrap();
+    let mut tries = 0;
+    loses_nothing("Chromium", async || {
+        tries += 1;
+        let profile = world.home.path().join(format!("chromium-{tries}"));
+        let chromium = program("chromium", world.home.path())
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ])
+            .arg("--disable-dev-shm-usage")
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg(&origin)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let mut chromium = chromium.unwrap();
+        let told = tokio::time::timeout(PATIENCE * 6, tells.recv()).await;
+        chromium.kill().unwrap();
+        chromium.wait().unwrap();
+        let told = told.expect("the page says nothing").unwrap();
+        told.parse().unwrap_or_else(|_| panic!("{told}"))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -465,6 +659,10 @@ const DONE: &str = "data: [DONE]\n\n";
 async fn a_missing_end_mark_is_added_where_it_belongs_and_nowhere_else() {
     let world = World::new(Options::default()).await;
     let open = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":null}]}\n\n";
+    let half = "data: {\"choices\":[{\"index\":0,\"finish_reason\":null},{\"index\":1,\"finish_reason\":null}]}\n\n\
+                data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let both = half.replace("1,\"finish_reason\":null", "1,\"finish_reason\":\"length\"");
+    let more = [FINISH, open].concat();
     let chunked = |kind: &str, text: &str| head(kind, CHUNKED) + &chunk(text) + "0\r\n\r\n";
     let length = head(EVENTS, &format!("content-length: {}", FINISH.len())) + FINISH;
     let gzip = format!("{CHUNKED}\r\ncontent-encoding: gzip");
@@ -481,6 +679,10 @@ async fn a_missing_end_mark_is_added_where_it_belongs_and_nowhere_else() {
                     true,
                 ),
                 ("no finish", chunked(EVENTS, open), open, false),
+                // `n` is 2, and the second choice was cut off.
+                ("half of it", chunked(EVENTS, half), half, false),
+                ("both", chunked(EVENTS, &both), &both, true),
+                ("more behind it", chunked(EVENTS, &more), &more, false),
                 ("a length", length, FINISH, false),
                 ("no events", chunked(JSON, FINISH), FINISH, false),
                 (

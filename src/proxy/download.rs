@@ -2,7 +2,8 @@
 //!
 //! When the provider breaks off, the client's connection is aborted, so that a cut answer never
 //! looks complete. In an event stream one error event goes out first, if the stream stands
-//! between two events, so that SDKs raise it at once. The same happens when a shutdown cuts it.
+//! between two events, so that SDKs raise it at once. The same happens when a shutdown cuts it. Between the event and
+//! the abort there is a pause: `fetch` throws away what its reader has not taken yet when a connection is aborted.
 //!
 //! In the middle of an event nothing can be said: to end the half event would deliver it as if it
 //! were whole, and whatever follows it on its line becomes part of it.
@@ -20,9 +21,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::error::{ErrorKind, ProxyError};
 use super::events::Events;
 use super::outcome::{End, Outcome};
-use super::pool::Answer;
+use super::pool::{Answer, BrokeOff};
 use super::presence::Presence;
 
+/// How long a client of an event stream has to read what was sent last, before its connection is aborted. Shorter than
+/// what `connection` gives to answers at a shutdown.
+const PAUSE: Duration = Duration::from_millis(250);
 /// A service that was stopped may be back by then.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -43,8 +47,10 @@ pub(super) struct Aborted;
 /// A provider's answer.
 #[derive(Debug)]
 pub(super) struct Download {
-    incoming: Answer,
-    outcome: Outcome,
+    /// Until it is given up, and with it the provider.
+    incoming: Option<Answer>,
+    /// Until nothing more is sent, so that a pause holds none of its counts and places.
+    outcome: Option<Outcome>,
     /// The longest silence.
     idle: Duration,
     last: Instant,
@@ -63,6 +69,8 @@ enum State {
     Parting(Bytes),
     /// What was passed is given one chance to be flushed before the connection is aborted.
     Flushing,
+    /// The same, and the time to be read.
+    Pausing,
     Aborting,
 }
 
@@ -78,8 +86,8 @@ impl Download {
         // An event more than the announced length would break the framing.
         let events = events.filter(|_| incoming.size_hint().exact().is_none());
         Self {
-            incoming,
-            outcome,
+            incoming: Some(incoming),
+            outcome: Some(outcome),
             idle,
             last: Instant::now(),
             sleep: None,
@@ -94,7 +102,7 @@ impl Download {
             match std::mem::replace(&mut self.state, State::Aborting) {
                 State::Passing if self.presence.is_cut() => self.cut(),
                 State::Passing if self.presence.is_making_way() => self.make_way(),
-                State::Passing => match Pin::new(&mut self.incoming).poll_frame(cx) {
+                State::Passing => match self.poll_incoming(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         self.state = State::Passing;
                         // Trailers concern one connection: they don't pass.
@@ -120,9 +128,19 @@ impl Download {
                     return Poll::Ready(None);
                 }
                 State::Parting(event) => {
-                    self.outcome.sent(event.len(), self.last);
-                    self.state = State::Flushing;
+                    if let Some(mut outcome) = self.outcome.take() {
+                        outcome.sent(event.len(), self.last);
+                    }
+                    self.state = State::Pausing;
                     return Poll::Ready(Some(Ok(Frame::data(event))));
+                }
+                State::Pausing => {
+                    let pause = || Box::pin(sleep_until(Instant::now() + PAUSE));
+                    let pause = self.sleep.get_or_insert_with(pause);
+                    if pause.as_mut().poll(cx).is_pending() {
+                        self.state = State::Pausing;
+                        return Poll::Pending;
+                    }
                 }
                 State::Flushing => {
                     self.state = State::Aborting;
@@ -134,24 +152,51 @@ impl Download {
         }
     }
 
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// The provider has sent all that it announced, and its end.
+    fn has_all(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn ended_as(&mut self, end: End) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.ended(end);
+        }
+    }
+
+    fn sent(&mut self, bytes: usize, now: Instant) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.sent(bytes, now);
+        }
+    }
+
     fn passed(&mut self, data: &Bytes) {
         self.last = Instant::now();
-        self.outcome.sent(data.len(), self.last);
+        self.sent(data.len(), self.last);
         if let Some(events) = &mut self.events {
             events.pass(data);
         }
         if self.is_over() {
-            self.outcome.ended(End::Complete);
+            self.ended_as(End::Complete);
         }
     }
 
     /// A clean end, with the end mark that is missing.
     fn ended(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.state = State::Ended;
-        self.outcome.ended(End::Complete);
+        self.ended_as(End::Complete);
         let missing = self.events.as_ref().and_then(Events::missing_end);
         if let Some(mark) = missing {
-            self.outcome.sent(mark.len(), Instant::now());
+            self.sent(mark.len(), Instant::now());
         }
         Poll::Ready(missing.map(|mark| Ok(Frame::data(Bytes::from_static(mark.as_bytes())))))
     }
@@ -161,41 +206,47 @@ impl Download {
         match self.state {
             State::Passing => {
                 let lacks_end = || self.events.as_ref().and_then(Events::missing_end).is_some();
-                self.incoming.is_end_stream() && !lacks_end()
+                self.has_all() && !lacks_end()
             }
             State::Ended => true,
-            State::Parting(_) | State::Flushing | State::Aborting => false,
+            State::Parting(_) | State::Flushing | State::Pausing | State::Aborting => false,
         }
     }
 
     fn broke(&mut self, error: &ProxyError) {
-        self.outcome.ended(End::UpstreamBroke);
+        self.ended_as(End::UpstreamBroke);
         self.part(error);
     }
 
     fn cut(&mut self) {
-        self.outcome.ended(End::Cut);
+        self.ended_as(End::Cut);
         self.part(&shutting_down());
     }
 
     fn make_way(&mut self) {
-        self.outcome.ended(End::MadeWay);
+        self.ended_as(End::MadeWay);
         self.part(&too_slow_to_stay());
     }
 
     /// The log has it already.
     fn defect(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        self.outcome.ended(End::Defect);
+        self.ended_as(End::Defect);
         self.state = State::Aborting;
         Poll::Ready(Some(Err(Aborted)))
     }
 
     /// The last word, where one can be understood.
     fn part(&mut self, error: &ProxyError) {
-        self.state = match self.events.as_ref().and_then(Events::gap) {
-            Some(gap) => State::Parting([gap.as_bytes(), &error.event()].concat().into()),
+        self.incoming = None;
+        self.sleep = None;
+        self.state = match self.events.as_ref().map(Events::gap) {
+            Some(Some(gap)) => State::Parting([gap.as_bytes(), &error.event()].concat().into()),
+            Some(None) => State::Pausing,
             None => State::Flushing,
         };
+        if !matches!(self.state, State::Parting(_)) {
+            self.outcome = None;
+        }
     }
 
     /// The timer is set once and looks, when it fires, whether something came since.
@@ -269,7 +320,10 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Stream(download) => download.incoming.size_hint(),
+            Self::Stream(download) => {
+                let incoming = download.incoming.as_ref();
+                incoming.map_or_else(SizeHint::default, Body::size_hint)
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
-pub(super) use self::answer::Answer;
+pub(super) use self::answer::{Answer, BrokeOff};
 use super::egress::{ConnectError, Connector, Link};
 use super::upload::UploadBody;
 
