@@ -293,7 +293,7 @@ async fn our_own_requests_raise_no_alarm_and_are_not_counted() {
     assert_eq!(request.send().await.unwrap().status(), 200);
     assert_eq!(daemon.status()["providers"][0]["requests"]["served"], 1);
     for seen in world.cloud.requests() {
-        let names = seen.headers.iter().map(|(name, _)| name.to_string());
+        let names = seen.headers.iter().map(|(name, _)| name.clone());
         assert!(
             !names
                 .collect::<Vec<_>>()
