@@ -49,7 +49,6 @@ const FAIL: &[(&str, i32, &str)] = &[
         "providers are",
     ),
     ("hermesctl logs --file", 1, "can't be read"),
-    ("hermesctl logs", 1, "hermesctl logs --file FILE"),
     ("hermesctl proxy start", 1, "already runs"),
     (
         "hermesctl proxy test --key",

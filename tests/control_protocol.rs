@@ -161,6 +161,7 @@ fn the_requests() {
         ("status", Operation::Status),
         ("providers", Operation::Providers),
         ("own_mark", Operation::OwnMark),
+        ("log", Operation::Log(LogFrom { from: 7 })),
         ("reload", Operation::Reload),
         ("clients", Operation::Clients),
         ("unknown", Operation::Unknown("dance".into())),
@@ -499,6 +500,18 @@ fn the_answer_on_logins() {
         may_be_spent: false,
     });
     golden("reply_status_login.json", &ok(status));
+}
+
+#[test]
+fn the_answer_on_the_log() {
+    let tail = |place| LogTail {
+        place,
+        next: 9,
+        lines: vec!["2026-11-23T19:44:00Z  INFO listening\n".into()],
+    };
+    golden("reply_log.json", &ok(tail(LogPlace::StandardError)));
+    let file = LogPlace::File("/var/log/hermes-proxyd.log".into());
+    golden("reply_log_file.json", &ok(tail(file)));
 }
 
 /// Requests that went wrong, where there are some.

@@ -628,3 +628,50 @@ async fn a_log_file_that_was_moved_away_is_made_anew() {
     assert!(daemon.stop().success());
     assert!(has(&log, "\"stopped\"").is_some());
 }
+
+/// A daemon in a terminal keeps its last lines itself, also when nobody reads them, so that the command
+/// that the status names finds the request; one with a file says where that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_running_daemons_log_is_found_wherever_it_logs() {
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("x.log");
+    let flags = ["--log-file", log.to_str().unwrap()];
+    for (flags, place) in [(&[][..], "memory of hermes-proxyd"), (&flags, "x.log")] {
+        let mut command = world.command(flags);
+        command.stderr(Stdio::piped());
+        let mut daemon = Unread::start(command, world.home.path());
+        daemon.asked(600);
+        let mut stream = daemon.connect();
+        stream
+            .write_all(b"GET /v1/nonsense HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = ctl(world.home.path(), &["proxy", "status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        let command = status["verdict"]["command"].as_str().unwrap();
+        let words: Vec<_> = command.split(' ').skip(1).chain(["--json"]).collect();
+        let entry: Value = by(|| {
+            let output = ctl(world.home.path(), &words);
+            serde_json::from_slice(&output.stdout).ok()
+        });
+        assert_eq!(entry["fields"]["path"], "/v1/nonsense", "{entry}");
+        let none = ctl(world.home.path(), &["logs", "--request", "nothing"]);
+        let said = String::from_utf8(none.stderr).unwrap();
+        assert!(said.contains(place), "{said}");
+
+        let mut follower = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path())
+            .args(["logs", "-f", "-n", "1", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let shown = lines(follower.stdout.take().unwrap());
+        shown.recv_timeout(PATIENCE).unwrap();
+        ask_live(&mut daemon.connect());
+        let next = shown.recv_timeout(PATIENCE).unwrap();
+        assert!(next.contains("/livez"), "{next}");
+        follower.kill().unwrap();
+        follower.wait().unwrap();
+        assert!(daemon.stop().success());
+    }
+}

@@ -1,4 +1,5 @@
-//! `hermesctl logs`: what hermes-proxyd has logged, from the journal or from a file.
+//! `hermesctl logs`: what hermes-proxyd has logged, from the journal, from a file, or from the daemon's
+//! memory where it logs to a terminal.
 
 mod entry;
 mod file;
@@ -35,7 +36,7 @@ pub(super) async fn logs(flags: Logs, output: &mut Output) -> Result<Exit, Failu
         (None, None) => USUAL,
     };
     output.in_lines();
-    let mut source = Source::open(&flags, since)?;
+    let mut source = Source::open(&flags, since).await?;
     let mut last = VecDeque::new();
     let mut any = false;
     while let Some(entry) = source.next_old().await? {

@@ -12,9 +12,10 @@ use super::codec::{CodecError, Lines, MAX_REPLY};
 use super::endpoint::{Endpoint, peer};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
-    ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
-    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice,
-    Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
+    ControlError, DaemonHello, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin, LoginBegun,
+    LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark,
+    ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION,
+    Welcome,
 };
 
 /// How long the daemon may take for one answer.
@@ -157,6 +158,11 @@ impl Client {
     /// Asks what requests of our own on the port show.
     pub async fn own_mark(&mut self) -> Result<OwnMark, ClientError> {
         self.call(Operation::OwnMark, PATIENCE).await
+    }
+
+    /// Asks for the last lines of the log.
+    pub async fn log(&mut self, from: u64) -> Result<LogTail, ClientError> {
+        self.call(Operation::Log(LogFrom { from }), PATIENCE).await
     }
 
     /// Asks which providers are served.

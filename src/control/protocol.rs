@@ -69,6 +69,8 @@ pub enum Operation {
     /// What shows that a request on the port is the client's own and no app's; answered with
     /// [`OwnMark`].
     OwnMark,
+    /// The last lines of the log; answered with [`LogTail`].
+    Log(LogFrom),
     /// Read the configuration and the logins again; answered with [`ReloadReport`].
     Reload,
     /// Begin a login with a code that the user enters; answered with [`LoginBegun`].
@@ -99,7 +101,8 @@ pub enum Operation {
 }
 
 /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
-const WITH_ARGUMENTS: [&str; 9] = [
+const WITH_ARGUMENTS: [&str; 10] = [
+    "log",
     "login_begin",
     "login_wait",
     "login_cancel",
@@ -271,6 +274,40 @@ pub struct RefreshOutcome {
 pub struct OwnMark {
     /// The field's value.
     pub mark: Key,
+}
+
+/// Which lines of the log are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogFrom {
+    /// From this number on; 0 is all that there are.
+    pub from: u64,
+}
+
+/// The last lines of the log, as far as the daemon keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTail {
+    /// Where they are written.
+    pub place: LogPlace,
+    /// The number that the next line will have.
+    pub next: u64,
+    /// The lines, the last one last; none where the journal has them.
+    pub lines: Vec<String>,
+}
+
+/// Where the log is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogPlace {
+    /// The journal.
+    Journal,
+    /// The file that `--log-file` names.
+    File(PathBuf),
+    /// Standard error.
+    StandardError,
+    /// A place of a newer daemon.
+    #[serde(untagged)]
+    Other(Value),
 }
 
 /// Which apps have a key.

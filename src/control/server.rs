@@ -17,9 +17,10 @@ use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
-    ControlError, DaemonHello, ErrorCode, Greeting, LoginBegin, LoginBegun, LoginCancelled,
-    LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice,
-    Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
+    ControlError, DaemonHello, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin, LoginBegun,
+    LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark,
+    ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION,
+    Welcome,
 };
 
 /// How many clients may be connected at once.
@@ -53,6 +54,14 @@ pub trait Handler: Send + Sync {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
             "There is no port here.",
+        ))
+    }
+
+    /// The last lines of the log, as far as they are kept.
+    async fn log(&self, _from: LogFrom) -> Result<LogTail, ControlError> {
+        Err(ControlError::new(
+            ErrorCode::UnknownOperation,
+            "There is no log here.",
         ))
     }
 
@@ -286,6 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Operation::Status => self.reply(id, Ok(handler.status().await)).await,
             Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
             Operation::OwnMark => self.reply(id, handler.own_mark().await).await,
+            Operation::Log(from) => self.reply(id, handler.log(from).await).await,
             Operation::Reload => self.reply(id, handler.reload().await).await,
             Operation::LoginBegin(login) => self.reply(id, handler.login_begin(login).await).await,
             Operation::LoginWait(login) => self.reply(id, handler.login_wait(login).await).await,

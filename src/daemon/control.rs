@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clients;
 use super::fleet::Report;
+use super::logging::Tail;
 use super::logins::{self, Logins};
 use crate::clients::Registry;
 use crate::clock::Clock;
@@ -17,10 +18,10 @@ use crate::config::{self, ListenAddress, ProviderName};
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
     ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, Key, ListenerStatus,
-    LoginBegin, LoginBegun, LoginCancelled, LoginProgress, LoginSession, LoginStatus, LogoutReport,
-    Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice, ProviderEntry, ProviderState,
-    ProviderStatus, Providers, RefreshOutcome, RefreshReport, RefreshResult, ReloadReport,
-    RequestCounts, Status, Timestamp,
+    LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginProgress, LoginSession,
+    LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice, ProviderEntry,
+    ProviderState, ProviderStatus, Providers, RefreshOutcome, RefreshReport, RefreshResult,
+    ReloadReport, RequestCounts, Status, Timestamp,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -50,6 +51,8 @@ pub(super) struct Answers {
     pub(super) command_line: CommandLine,
     pub(super) view: Arc<ArcSwap<View>>,
     pub(super) refused: Arc<proxy::Refusals>,
+    /// `None` where there is no log.
+    pub(super) log: Option<Tail>,
     /// What hermesctl's own requests on the port show.
     pub(super) own_mark: Option<Key>,
     pub(super) logins: Arc<Logins>,
@@ -72,6 +75,11 @@ impl Handler for Answers {
             .collect();
         providers.sort_by_key(|provider| !provider.default);
         Providers { providers }
+    }
+
+    async fn log(&self, from: LogFrom) -> Result<LogTail, ControlError> {
+        let log = self.log.as_ref().map(|log| log.since(from.from));
+        log.ok_or_else(|| ControlError::new(ErrorCode::Internal, "There is no log here."))
     }
 
     async fn own_mark(&self) -> Result<OwnMark, ControlError> {

@@ -54,7 +54,6 @@ pub(super) struct LogQueue(Arc<Shared>);
 pub(super) struct Flush(LogQueue);
 
 /// The last lines.
-#[cfg_attr(not(test), expect(dead_code, reason = "hermesctl will ask for them"))]
 #[derive(Debug)]
 pub(super) struct Recent {
     /// The number that the next line will have.
@@ -173,7 +172,6 @@ impl LogQueue {
         self.0.work.notify_one();
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "hermesctl will ask for them"))]
     /// The last lines, from this number on; `None` where they are not kept.
     pub(super) fn recent(&self, from: u64) -> Option<Recent> {
         let state = self.0.lock();

@@ -5,7 +5,7 @@
 //! `message_id` stands there as `MESSAGE_ID` too, which is the journal's own field.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -16,6 +16,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 use super::log_file::{self, LogFile};
 use super::log_queue::{Flush, Line, LogQueue, Sink, write_lines};
 use crate::config::{Log, LogFormat};
+use crate::control::protocol::{LogPlace, LogTail};
 
 /// The target of notices: lines with a `message_id`.
 pub(super) const NOTICES: &str = "hermes_proxy::notice";
@@ -27,16 +28,14 @@ type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 pub(super) struct Logging {
     level: reload::Handle<Targets, Registry>,
     queue: LogQueue,
-    #[expect(dead_code, reason = "hermesctl will ask for it")]
-    place: Place,
+    place: LogPlace,
 }
 
-/// Where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    Journal,
-    File(PathBuf),
-    StandardError,
+/// The log's last lines, for hermesctl.
+#[derive(Debug, Clone)]
+pub(super) struct Tail {
+    queue: LogQueue,
+    place: LogPlace,
 }
 
 /// The log can't be started.
@@ -66,9 +65,46 @@ impl Logging {
         self.level.reload(targets).map_err(|_| LogError::Twice)
     }
 
+    /// Its last lines.
+    pub(super) fn tail(&self) -> Tail {
+        Tail {
+            queue: self.queue.clone(),
+            place: self.place.clone(),
+        }
+    }
+
     /// Opens the log's file again, which may have been moved away.
     pub(super) fn reopen(&self) {
         self.queue.reopen();
+    }
+}
+
+impl Tail {
+    /// The lines from this number on, the last ones that a reply has room for.
+    pub(super) fn since(&self, from: u64) -> LogTail {
+        /// Of a reply, in bytes.
+        const LARGEST: usize = 512 * 1024;
+        let recent = self.queue.recent(from);
+        let next = recent.as_ref().map_or(from, |recent| recent.next);
+        let kept = recent.map(|recent| recent.lines).unwrap_or_default();
+        let mut room = LARGEST;
+        let mut lines = Vec::new();
+        for line in kept.iter().rev() {
+            let line = String::from_utf8_lossy(line).into_owned();
+            // A control character takes six bytes in JSON.
+            let escaped = line.bytes().filter(u8::is_ascii_control).count() * 5;
+            let Some(left) = room.checked_sub(line.len() * 2 + escaped) else {
+                break;
+            };
+            room = left;
+            lines.push(line);
+        }
+        lines.reverse();
+        LogTail {
+            place: self.place.clone(),
+            next,
+            lines,
+        }
     }
 }
 
@@ -100,16 +136,23 @@ pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<(Logging, Flush), 
         None
     };
     let (queue, place, output) = match (journal, file) {
-        (Some((queue, output)), _) => (queue, Place::Journal, output),
+        (Some((queue, output)), _) => (queue, LogPlace::Journal, output),
         (None, Some((queue, path))) => {
             let output = lines(log.format, &queue, false);
-            (queue, Place::File(path.to_owned()), output)
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            (queue, LogPlace::File(path), output)
         }
         (None, None) => {
             let queue = on_standard_error().map_err(LogError::Thread)?;
             let person = !in_journal && io::stderr().is_terminal();
             let output = lines(log.format, &queue, person);
-            (queue, Place::StandardError, output)
+            // The journal has the text of what goes there.
+            let place = if in_journal {
+                LogPlace::Journal
+            } else {
+                LogPlace::StandardError
+            };
+            (queue, place, output)
         }
     };
     let registry = tracing_subscriber::registry().with(output.with_filter(filter));

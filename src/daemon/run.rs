@@ -205,6 +205,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         ports: ports.clone(),
         view: view.clone(),
         refused: gateway.refused().clone(),
+        log: Some(log.tail()),
         own_mark: gateway.own_mark().map(clients::own_mark),
         reloads,
     });

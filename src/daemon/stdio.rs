@@ -45,6 +45,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         ports: Vec::new(),
         view,
         refused: Arc::default(),
+        log: None,
         own_mark: None,
         reloads,
         logins: Arc::new(logins),

@@ -1,21 +1,27 @@
-//! Where the log comes from: `journalctl`, or a file.
+//! Where the log comes from: the running daemon, `journalctl`, or a file.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::entry::Entry;
 use super::file::LogFile;
 use crate::cli::args::Logs;
+use crate::cli::connect;
 use crate::cli::output::{Exit, Failure};
+use crate::control::client::Client;
+use crate::control::protocol::LogPlace;
 use crate::paths::{self, Environment};
 use crate::tools::{Call, Stream, ToolError};
 
-/// How often a file is looked at for more.
+/// A daemon that does not say in time where it logs is not waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a file or the daemon is looked at for more.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A log that is read to its end, and then on.
@@ -34,13 +40,24 @@ enum Place {
         following: bool,
     },
     File(LogFile),
+    /// A daemon that logs to its terminal, whose last lines it keeps itself.
+    Daemon {
+        client: Box<Client>,
+        lines: VecDeque<String>,
+        /// The number of the next line.
+        next: u64,
+    },
 }
 
 impl Source {
-    /// The file that is asked for, else the journal, else the service's file.
-    pub(super) fn open(flags: &Logs, since: Option<DateTime<Utc>>) -> Result<Self, Failure> {
+    /// The file that is asked for, else where the running daemon logs to, else the journal, else the
+    /// service's file.
+    pub(super) async fn open(flags: &Logs, since: Option<DateTime<Utc>>) -> Result<Self, Failure> {
         if let Some(file) = &flags.file {
             return Self::file(file, LogFile::open(file), flags.follow);
+        }
+        if let Some(source) = Self::of_daemon(flags).await {
+            return Ok(source);
         }
         let matches = matches(flags);
         let mut arguments = Vec::new();
@@ -66,6 +83,38 @@ impl Source {
         }
     }
 
+    /// Of a daemon that does not log to the journal; `None` where none runs, or it is an old one.
+    async fn of_daemon(flags: &Logs) -> Option<Self> {
+        let asking = async {
+            let mut client = connect().await.ok()?;
+            let tail = client.log(0).await.ok()?;
+            Some((client, tail))
+        };
+        let (client, tail) = timeout(PATIENCE, asking).await.ok()??;
+        if let LogPlace::File(path) = &tail.place
+            && path.is_file()
+            && let Ok(file) = LogFile::with_older(path)
+        {
+            return Some(Self {
+                place: Place::File(file),
+                follows: flags.follow,
+            });
+        }
+        // The journal has more, but where it has no fields it can't find a request by its id.
+        let is_asked_by_id = flags.request.is_some() && !tail.lines.is_empty();
+        if tail.place == LogPlace::Journal && !is_asked_by_id {
+            return None;
+        }
+        Some(Self {
+            place: Place::Daemon {
+                client: Box::new(client),
+                lines: tail.lines.into(),
+                next: tail.next,
+            },
+            follows: flags.follow,
+        })
+    }
+
     fn file(path: &Path, opened: io::Result<LogFile>, follows: bool) -> Result<Self, Failure> {
         let opened = opened.map_err(|error| unreadable(path, &error))?;
         Ok(Self {
@@ -79,6 +128,12 @@ impl Source {
         match &self.place {
             Place::Journal { .. } => "the journal".to_owned(),
             Place::File(file) => file.path().display().to_string(),
+            Place::Daemon { client, .. } => {
+                format!(
+                    "the memory of hermes-proxyd (process {})",
+                    client.daemon().pid
+                )
+            }
         }
     }
 
@@ -102,8 +157,8 @@ impl Source {
                         return Ok(Some(entry));
                     }
                 }
-                None if matches!(self.place, Place::File(_)) => sleep(PAUSE).await,
-                None => return Ok(None),
+                None if matches!(self.place, Place::Journal { .. }) => return Ok(None),
+                None => sleep(PAUSE).await,
             }
         }
     }
@@ -158,6 +213,18 @@ impl Source {
                 let read = file.line(self.follows);
                 let read = read.map_err(|error| unreadable(file.path(), &error))?;
                 line = read.unwrap_or_default();
+            }
+            Place::Daemon {
+                client,
+                lines,
+                next,
+            } => {
+                if lines.is_empty() && waits {
+                    let tail = client.log(*next).await?;
+                    *next = tail.next;
+                    lines.extend(tail.lines);
+                }
+                line = lines.pop_front().unwrap_or_default().into();
             }
         }
         let line = String::from_utf8_lossy(&line).into_owned();
