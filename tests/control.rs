@@ -226,6 +226,16 @@ async fn status_tells_scripts_that_the_default_provider_needs_a_login() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_bad_is_no_success() {
+    for state in [ProviderState::Unavailable, ProviderState::StoreUnreadable] {
+        let session = Session::with(state, Ok(()));
+        let run = session.run("status").await;
+        assert!(run.stdout.starts_with('✗'), "{}", run.stdout);
+        assert_eq!(run.code, 1, "{}", run.stdout);
+    }
+}
+
+#[tokio::test]
 async fn without_a_daemon_everything_says_how_to_start_it() {
     let session = Session::without_daemon();
     for line in ["proxy providers", "proxy reload"] {
