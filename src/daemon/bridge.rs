@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 /// What a client may still send once it has its answer, in bytes.
 const DISCARD: u64 = 256 * 1024 * 1024;
+/// How many are told at once that there is no place for them, and for how long.
+const REFUSED: usize = 32;
+const REFUSAL: Duration = Duration::from_secs(1);
 /// How long a stop lets connections finish.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -65,6 +69,7 @@ async fn until_stopped(signals: &mut signals::Signals) {
 
 async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
     let neighbours = Neighbours::new(descriptors::places(CONNECTIONS));
+    let refusing = Arc::new(Semaphore::new(REFUSED));
     // Said once while it lasts.
     let mut full = false;
     loop {
@@ -75,7 +80,13 @@ async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
                         let from = from.ip();
                         tracing::warn!(%from, "a neighbour has as many connections as it may");
                     }
-                    refuse(&client);
+                    // Beyond so many they are just closed.
+                    if let Ok(permit) = refusing.clone().try_acquire_owned() {
+                        tracker.spawn(async move {
+                            refuse(client).await;
+                            drop(permit);
+                        });
+                    }
                     continue;
                 };
                 full = false;
@@ -183,15 +194,18 @@ async fn requests(
     }
 }
 
-/// Tells a client that there is no place for it, without waiting for it.
-fn refuse(client: &TcpStream) {
+/// Tells a client that there is no place for it. What it sends is read for a moment, because that would
+/// reset the connection, and take the answer with it.
+async fn refuse(mut client: TcpStream) {
     let message = "hermes-proxyd bridge: too many connections from here; close some, or try again in a \
                    moment";
-    // What it has sent already would reset the connection, and the answer with it.
-    client.try_read(&mut [0; 16 * 1024]).ok();
-    client
-        .try_write(&error("503 Service Unavailable", "bridge_full", message))
-        .ok();
+    let telling = async {
+        let text = error("503 Service Unavailable", "bridge_full", message);
+        client.write_all(&text).await?;
+        client.shutdown().await?;
+        tokio::io::copy(&mut client.take(DISCARD), &mut tokio::io::sink()).await
+    };
+    timeout(REFUSAL, telling).await.ok();
 }
 
 fn unreachable(to: &Path, error: &io::Error) -> Vec<u8> {
