@@ -29,6 +29,69 @@ async fn only_the_user_can_enter_and_the_socket_goes_with_the_daemon() {
     endpoint.bind().unwrap();
 }
 
+/// As in a deep home, or where a build keeps its runtime folder.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_folder_whose_path_is_too_long_for_a_socket_works_as_any_other() {
+    let scratch = scratch();
+    let folder = scratch.path().join("a".repeat(70)).join("b".repeat(70));
+    let endpoint = Endpoint::new(&folder);
+    let listener = endpoint.bind().unwrap();
+    assert_eq!(endpoint.address().parent(), Some(folder.as_path()));
+    assert!(listener.is_found());
+    let (client, server) = tokio::join!(endpoint.connect(), listener.accept());
+    assert!(client.is_ok() && server.is_ok(), "{client:?} {server:?}");
+    let second = endpoint.bind().unwrap_err();
+    assert!(
+        matches!(second, BindError::AlreadyRunning { .. }),
+        "{second:?}"
+    );
+    drop(listener);
+    assert!(!endpoint.address().exists());
+}
+
+/// The runtime folder is removed with the user's last session.
+#[tokio::test]
+async fn a_socket_that_was_removed_is_made_again() {
+    let scratch = scratch();
+    let folder = scratch.path().join("run");
+    let endpoint = Endpoint::new(&folder);
+    let mut listener = endpoint.bind().unwrap();
+    for what in [folder.clone(), endpoint.address(), folder.join(LOCK)] {
+        assert!(listener.is_found(), "{}", what.display());
+        std::fs::remove_file(&what)
+            .or_else(|_| std::fs::remove_dir_all(&what))
+            .unwrap();
+        if what.ends_with(LOCK) {
+            // It is the folder's, and the socket still leads here.
+            assert!(listener.is_found());
+            continue;
+        }
+        assert!(!listener.is_found(), "{}", what.display());
+        listener = listener.again().unwrap();
+        let (client, server) = tokio::join!(endpoint.connect(), listener.accept());
+        assert!(client.is_ok() && server.is_ok(), "{}", what.display());
+    }
+}
+
+/// Two daemons would fight for the socket.
+#[tokio::test]
+async fn a_socket_that_another_daemon_has_made_meanwhile_is_left_alone() {
+    let scratch = scratch();
+    let folder = scratch.path().join("run");
+    let endpoint = Endpoint::new(&folder);
+    let listener = endpoint.bind().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let _other = endpoint.bind().unwrap();
+    let error = listener.again().unwrap_err();
+    assert!(
+        matches!(error, BindError::AlreadyRunning { .. }),
+        "{error:?}"
+    );
+    drop(listener);
+    assert!(endpoint.address().exists());
+}
+
 #[tokio::test]
 async fn an_open_folder_is_closed() {
     let scratch = scratch();
@@ -90,10 +153,14 @@ async fn a_successors_socket_is_left_alone() {
     assert!(endpoint.address().exists());
 }
 
+/// Linux knows a shorter way to the same folder.
+#[cfg(not(target_os = "linux"))]
 #[tokio::test]
-async fn too_long_a_path_is_an_error_that_names_it() {
+async fn too_long_a_path_is_an_error_that_says_what_to_set() {
     let scratch = scratch();
     let folder = scratch.path().join("x".repeat(120));
     let error = Endpoint::new(&folder).bind().unwrap_err();
     assert!(error.to_string().contains("xxx"), "{error}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("XDG_RUNTIME_DIR"), "{source}");
 }

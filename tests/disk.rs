@@ -128,6 +128,198 @@ async fn on_a_read_only_disk_no_token_is_spent_and_writing_is_all_that_it_takes(
     .await;
 }
 
+/// A mount whose server is away, as of a network file system: whoever touches it waits.
+const HUNG: &str = r#"
+exec 3<> /dev/fuse
+for folder in "$@"; do
+    mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hung "$folder" && break
+done
+# Nobody ever answers; when this ends, so does the waiting.
+read -r _
+"#;
+
+/// Everything that is read now and then hangs: store, mirror, client keys and configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_home_hangs_requests_are_served_and_afterwards_all_is_well() {
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
+    if namespace.contains(&"-Ur") || !Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: FUSE and root make a file system that hangs");
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    world.write_mirror();
+    let daemon = confined(&world, namespace, "exec \"$@\"");
+    assert_eq!(ask(&daemon).await, 200);
+    let home = world.home.path();
+    let folders = [
+        ".hermes",
+        ".local/state/hermes-proxyd",
+        ".config/hermes-proxyd",
+    ];
+    let inside = |script: &str| {
+        let mut nsenter = program("nsenter", home);
+        nsenter.args([
+            "-t",
+            &daemon.pid().to_string(),
+            "-m",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        nsenter
+    };
+    let mut servers = Vec::new();
+    for folder in folders.map(|folder| home.join(folder)) {
+        let mut server = inside(HUNG);
+        server.arg(&folder).stdin(std::process::Stdio::piped());
+        servers.push(server.spawn().unwrap());
+        let mounts = format!("/proc/{}/mountinfo", daemon.pid());
+        until(&daemon, "the mount", || {
+            let mounts = std::fs::read_to_string(&mounts).unwrap();
+            mounts.contains(folder.to_str().unwrap())
+        })
+        .await;
+    }
+    // Longer than the pauses between any two looks at a file; a reload reads them all at once.
+    let (deadline, mut served, mut slowest) =
+        (Instant::now() + Duration::from_secs(25), 0, Duration::ZERO);
+    while Instant::now() < deadline {
+        if served % 20 == 10 {
+            daemon.signal(rustix::process::Signal::HUP);
+        }
+        let started = Instant::now();
+        let asked = tokio::time::timeout(PATIENCE, ask(&daemon)).await;
+        assert_eq!(
+            asked,
+            Ok(200),
+            "after {served} requests:\n{}",
+            daemon.logged()
+        );
+        slowest = slowest.max(started.elapsed());
+        served += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("{served} requests while the home hung, the slowest in {slowest:?}");
+    until(&daemon, "the error", || {
+        last_error(&daemon).contains("has not answered")
+    })
+    .await;
+    for mut server in servers {
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+    for folder in folders.map(|folder| home.join(folder)) {
+        let unmounted = inside("umount -l \"$1\"").arg(&folder).status().unwrap();
+        assert!(unmounted.success());
+    }
+    until_within(Duration::from_mins(1), &daemon, "no error", || {
+        last_error(&daemon).is_empty()
+    })
+    .await;
+    let refreshed = daemon_ctl(&daemon, &["auth", "refresh"]);
+    assert!(
+        refreshed.status.success(),
+        "{refreshed:?}\n{}",
+        daemon.logged()
+    );
+    assert_eq!(
+        stored_token(&home.join(".hermes")),
+        world.cloud.current_refresh_token(world.family())
+    );
+}
+
+/// A named pipe in a file's place would keep whoever opens it waiting for its other end.
+#[tokio::test(flavor = "multi_thread")]
+async fn pipes_in_the_place_of_files_keep_nobody_waiting() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    assert_eq!(ask(&daemon).await, 200);
+    let home = world.home.path();
+    let (store, aside) = (world.store_file(), home.join("aside"));
+    std::fs::rename(&store, &aside).unwrap();
+    for file in [".hermes/auth.json", ".hermes/auth.lock"] {
+        let file = home.join(file);
+        std::fs::remove_file(&file).ok();
+        let made = program("mkfifo", home).arg(&file).status().unwrap();
+        assert!(made.success());
+    }
+    until(&daemon, "the error", || {
+        last_error(&daemon).contains("not a regular file")
+    })
+    .await;
+    let refused = daemon_ctl(&daemon, &["auth", "refresh"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    assert_eq!(ask(&daemon).await, 200, "{}", daemon.logged());
+    std::fs::remove_file(home.join(".hermes/auth.lock")).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    until(&daemon, "no error", || last_error(&daemon).is_empty()).await;
+    let refreshed = daemon_ctl(&daemon, &["auth", "refresh"]);
+    assert!(refreshed.status.success(), "{refreshed:?}");
+}
+
+/// VirtualBox shares, older CIFS and some of FUSE sync no folder: what was written is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_synced_renewals_are_saved_and_a_key_is_shown() {
+    if program("strace", "/".as_ref())
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: strace makes fsync fail");
+        return;
+    }
+    for error in ["EINVAL", "EOPNOTSUPP"] {
+        let world = World::with_a_refresh_due(Options::default()).await;
+        world.write_mirror();
+        world.write_config("");
+        let mut strace = program("strace", world.home.path());
+        let inject = format!("--inject=fsync:error={error}");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", &inject]);
+        let daemon = Daemon::start(wrapped(strace, &world.command(&[])), world.home.path());
+        daemon.wait_for_log("the login was renewed");
+        let status = daemon.status();
+        assert_eq!(status["providers"][0]["unsaved"], false, "{status}");
+        assert_eq!(last_error(&daemon), "", "{error}");
+        let added = daemon_ctl(&daemon, &["clients", "add", "app"]);
+        assert!(added.status.success(), "{added:?}");
+        assert!(
+            String::from_utf8_lossy(&added.stdout).contains("hpx-"),
+            "{added:?}"
+        );
+    }
+}
+
+/// A disk that fails at the last step has registered the key, so it is shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_registered_is_shown_even_if_the_disk_fails_then() {
+    if program("strace", "/".as_ref())
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: strace makes fsync fail");
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    world.write_config("");
+    let state = world.home.path().join(".local/state/hermes-proxyd");
+    std::fs::create_dir_all(&state).unwrap();
+    let mut strace = program("strace", world.home.path());
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]);
+    strace.arg("-P").arg(&state).arg("--inject=fsync:error=EIO");
+    let daemon = Daemon::start(wrapped(strace, &world.command(&[])), world.home.path());
+    let added = daemon_ctl(&daemon, &["clients", "add", "app"]);
+    assert!(added.status.success(), "{added:?}");
+    assert!(
+        String::from_utf8_lossy(&added.stdout).contains("hpx-"),
+        "{added:?}"
+    );
+    daemon.wait_for_log("may not outlive a crash");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
     let world = World::with_a_refresh_due(Options::default()).await;

@@ -302,6 +302,48 @@ async fn nothing_secret_stands_in_the_processs_own_files_and_it_leaves_no_core()
     assert!(!dumped && left.is_empty(), "{left:?}");
 }
 
+/// As when the user's last session ends, or a service of the same name is stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_runtime_folder_was_removed_is_found_again() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let folder = world.home.path().join("run/hermes-proxyd");
+    for prod in [false, true] {
+        std::fs::remove_dir_all(&folder).unwrap();
+        if prod {
+            daemon.signal(Signal::HUP);
+        }
+        // hermesctl waits for as long as a daemon lives.
+        let status = daemon.status();
+        assert_eq!(status["daemon"]["pid"], daemon.pid(), "{status}");
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    }
+    daemon.wait_for_log_count("the control socket was removed; it is there again", 2);
+    // One that is looked for elsewhere lives all the same: no second one is proposed.
+    let elsewhere = world.home.path().join("elsewhere");
+    for (command, code) in [(&["proxy", "reload"][..], 1), (&["status"], 1)] {
+        let mut hermesctl = world.hermesctl(command);
+        let run = hermesctl
+            .env("XDG_RUNTIME_DIR", &elsewhere)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(code), "{said}");
+        let pid = format!("process {}", daemon.pid());
+        assert!(
+            said.contains(&pid) && said.contains("XDG_RUNTIME_DIR"),
+            "{said}"
+        );
+        assert!(
+            !said.contains("proxy start") && !said.contains("service start"),
+            "{said}"
+        );
+    }
+    drop(daemon);
+    let run = world.hermesctl(&["proxy", "reload"]).output().unwrap();
+    assert_eq!(run.status.code(), Some(3), "{run:?}");
+}
+
 /// Nobody's, on every distribution.
 const NOBODY: &str = "65534";
 

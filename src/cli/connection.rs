@@ -36,7 +36,10 @@ impl Connection {
                 client,
                 process: None,
             }),
-            Err(failure) if failure.exit == Exit::NotRunning => Self::start(config).await,
+            // The files have locks, so a login does not need the daemon that can't be asked.
+            Err(failure) if failure.exit == Exit::NotRunning || failure.is_unreachable() => {
+                Self::start(config).await
+            }
             Err(failure) => Err(failure),
         }
     }

@@ -32,9 +32,13 @@ mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
+use crate::control::life;
 use crate::paths::Environment;
 
 use args::{Arguments, Noun, ProxyVerb};
@@ -101,6 +105,31 @@ async fn connect() -> Result<Client, Failure> {
         Failure::new("There is no folder to look for the control socket in.")
             .with_hint("Set XDG_RUNTIME_DIR or HOME.")
     })?;
-    let client = Client::connect(&Endpoint::new(folder), NAME).await;
-    client.map_err(|error: ClientError| Failure::from(error))
+    let endpoint = Endpoint::new(folder);
+    match Client::connect(&endpoint, NAME).await {
+        Err(error @ ClientError::NotRunning { .. }) => {
+            connect_to_the_living(&endpoint, error).await
+        }
+        client => client.map_err(Failure::from),
+    }
+}
+
+/// A daemon whose socket was removed makes it again within this time.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Where nobody listens, and yet a daemon of this user lives: a second one would use the same logins.
+async fn connect_to_the_living(endpoint: &Endpoint, error: ClientError) -> Result<Client, Failure> {
+    let state = Environment::from_process().state_dir();
+    let Some(pid) = state.and_then(|state| life::daemon(&state)) else {
+        return Err(error.into());
+    };
+    let deadline = Instant::now() + AGAIN;
+    while Instant::now() < deadline {
+        sleep(Duration::from_millis(100)).await;
+        match Client::connect(endpoint, NAME).await {
+            Err(ClientError::NotRunning { .. }) => {}
+            client => return client.map_err(Failure::from),
+        }
+    }
+    Err(Failure::unreachable(&endpoint.address(), pid))
 }

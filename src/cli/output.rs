@@ -1,6 +1,7 @@
 //! What hermesctl says and how it ends.
 
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -15,6 +16,9 @@ use super::screen;
 
 /// `EX_CONFIG` of `sysexits.h`, of hermesctl and hermes-proxyd.
 const EXIT_CONFIG: u8 = 78;
+
+/// The code of a daemon that lives and is not found.
+const UNREACHABLE: &str = "unreachable";
 
 /// How hermesctl ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +75,25 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// A daemon lives, and its socket is not where it is looked for.
+    pub(super) fn unreachable(address: &Path, pid: u32) -> Self {
+        let message = format!(
+            "hermes-proxyd runs (process {pid}), but nothing listens at {}.",
+            address.display()
+        );
+        Self::new(message)
+            .with_code(Exit::Failed, UNREACHABLE)
+            .with_hint(format!(
+                "Set XDG_RUNTIME_DIR here as it is for that process. If its folder was removed, `kill -HUP {pid}` \
+                 makes the socket again. Don't start a second hermes-proxyd: both would use the same logins."
+            ))
+    }
+
+    /// Whether it is that one.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.code == UNREACHABLE
+    }
+
     /// A failure that no program needs to tell from others.
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self {

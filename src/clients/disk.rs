@@ -4,10 +4,11 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::ClientsError;
-use crate::files::{self, Spot, Temporary};
+use crate::files::{self, Desk, Spot, Temporary};
 
 /// No file of client keys is larger; a larger file is none.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -118,22 +119,30 @@ pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
 /// A held lock; dropping it releases it. The file stays.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    _file: Arc<File>,
 }
 
 impl Lock {
     /// Waits up to `limit` for the lock beside `file`: `clients.json` has `clients.lock`.
     ///
     /// Dropping the future before it is ready leaves nothing locked.
-    pub(super) async fn acquire(file: &Path, limit: Duration) -> Result<Self, ClientsError> {
+    pub(super) async fn acquire(
+        desk: &Desk,
+        file: &Path,
+        limit: Duration,
+    ) -> Result<Self, ClientsError> {
         let path = file.with_extension("lock");
         let fault = |source| ClientsError::Lock {
             file: path.clone(),
             source,
         };
-        let file = Spot::made(&path).and_then(|place| place.open_lock());
-        let file = file.map_err(fault)?;
-        match files::lock(&file, limit, POLL).await {
+        let opening = {
+            let path = path.clone();
+            move || Spot::made(&path)?.open_lock()
+        };
+        let opened = desk.run(opening).await.and_then(|opened| opened);
+        let file = Arc::new(opened.map_err(fault)?);
+        match files::lock(desk, &file, limit, POLL).await {
             Ok(true) => Ok(Self { _file: file }),
             Ok(false) => Err(ClientsError::LockHeld { file: path, limit }),
             Err(error) => Err(fault(error)),

@@ -18,6 +18,7 @@ use super::error::shortened;
 use super::import::{self, Imported, Known, Token};
 use super::key::{self, Hash};
 use crate::clock::{Clock, LONGEST_NAP};
+use crate::files::Desk;
 use crate::secret::Secret;
 
 /// How long another process may hold the lock.
@@ -35,6 +36,8 @@ struct Inner {
     file: PathBuf,
     clock: Arc<dyn Clock>,
     keys: ArcSwap<Keys>,
+    /// All work on the file but the first reading.
+    desk: Desk,
     /// Held while the snapshot is made to follow the file, and never while anything is synced.
     following: Mutex<()>,
 }
@@ -73,10 +76,11 @@ impl Registry {
                 file,
                 clock,
                 keys: ArcSwap::default(),
+                desk: Desk::default(),
                 following: Mutex::new(()),
             }),
         };
-        registry.reload()?;
+        registry.inner.reload()?;
         Ok(registry)
     }
 
@@ -100,11 +104,23 @@ impl Registry {
     }
 
     /// Reads the file again. After an error the keys stay as they were.
-    pub fn reload(&self) -> Result<(), ClientsError> {
-        let _following = self.inner.follow();
-        let (_, records, stamp) = self.inner.read()?;
-        self.inner.publish(records, stamp);
-        Ok(())
+    pub async fn reload(&self) -> Result<(), ClientsError> {
+        self.work(Inner::reload).await
+    }
+
+    /// File work, which may hang.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, ClientsError> + Send + 'static,
+    ) -> Result<T, ClientsError> {
+        let inner = Arc::clone(&self.inner);
+        let done = self.inner.desk.run(move || work(&inner)).await;
+        done.unwrap_or_else(|source| {
+            Err(ClientsError::Read {
+                file: self.inner.file.clone(),
+                source,
+            })
+        })
     }
 
     /// All clients by name, with their use up to now.
@@ -217,7 +233,7 @@ impl Registry {
                 () = stop.cancelled() => break,
                 () = sleep_until(Instant::now() + LONGEST_NAP) => {}
             }
-            self.notice(&mut refused);
+            self.notice(&mut refused).await;
             if Instant::now() >= flush_due {
                 flush_due = Instant::now() + FLUSH;
                 self.flush_or_warn().await;
@@ -228,12 +244,15 @@ impl Registry {
 
     /// Reads the file if somebody else has written it; `refused` is the last version that could not
     /// be read.
-    fn notice(&self, refused: &mut Option<Stamp>) {
-        let stamp = disk::stamp(&self.inner.file);
+    async fn notice(&self, refused: &mut Option<Stamp>) {
+        // A file that can't be looked at has not changed.
+        let Ok(stamp) = self.work(|inner| Ok(disk::stamp(&inner.file))).await else {
+            return;
+        };
         if stamp == self.inner.keys.load().stamp || *refused == Some(stamp) {
             return;
         }
-        match self.reload() {
+        match self.reload().await {
             Ok(()) => {
                 *refused = None;
                 tracing::info!(
@@ -262,15 +281,13 @@ impl Registry {
         + Send
         + 'static,
     ) -> Result<T, ClientsError> {
-        let lock = Lock::acquire(&self.inner.file, LOCK_LIMIT).await?;
-        let inner = Arc::clone(&self.inner);
-        let work = move || {
+        let lock = Lock::acquire(&self.inner.desk, &self.inner.file, LOCK_LIMIT).await?;
+        self.work(move |inner| {
             let result = inner.change(change);
             drop(lock);
             result
-        };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or(Err(ClientsError::BrokeOff))
+        })
+        .await
     }
 
     fn listed(&self, name: &str) -> Result<Listed, ClientsError> {
@@ -288,6 +305,13 @@ impl Inner {
         self.following
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reload(&self) -> Result<(), ClientsError> {
+        let _following = self.follow();
+        let (_, records, stamp) = self.read()?;
+        self.publish(records, stamp);
+        Ok(())
     }
 
     fn read(&self) -> Result<(Document, Vec<Record>, Stamp), ClientsError> {

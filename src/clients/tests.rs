@@ -283,13 +283,13 @@ async fn two_programs_lose_nothing_of_each_other() {
         work(helper.clone(), "b"),
         counting
     );
-    daemon.reload().unwrap();
+    daemon.reload().await.unwrap();
     assert_eq!(daemon.list().len(), 41);
     assert_eq!(names(&house.open()), names(&daemon));
     let app = daemon.list().into_iter().find(|one| one.name == "app");
     assert_eq!(app.unwrap().usage.requests, 20);
 
-    helper.reload().unwrap();
+    helper.reload().await.unwrap();
     helper.revoke("app").await.unwrap();
     assert_eq!(whose(&daemon, &key), named("app"), "not told yet");
     add(&daemon, "last").await;
@@ -479,7 +479,7 @@ async fn a_broken_file_is_neither_used_nor_overwritten_and_the_keys_stay() {
     drop(client.enter("127.0.0.1").unwrap());
     let whole = house.text();
     house.write("{");
-    assert!(registry.reload().is_err());
+    assert!(registry.reload().await.is_err());
     assert!(registry.flush().await.is_err());
     assert!(registry.revoke("app").await.is_err());
     assert_eq!(house.text(), "{");

@@ -6,10 +6,12 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use interprocess::local_socket::tokio::Listener as LocalListener;
 use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name, ToFsName};
+use tokio::sync::Notify;
 
 pub use interprocess::local_socket::tokio::Stream;
 
@@ -26,10 +28,14 @@ pub struct Endpoint {
 #[derive(Debug)]
 pub struct Listener {
     inner: LocalListener,
-    address: PathBuf,
+    endpoint: Endpoint,
     identity: platform::Identity,
+    /// Wakes whoever serves, to look whether the socket is still there.
+    prod: Arc<Notify>,
+    /// Held until the socket's file is removed.
+    _way: platform::Way,
     /// Released last, so that no other daemon binds before our socket is gone.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 /// Why a daemon can't listen for clients.
@@ -107,14 +113,19 @@ impl Endpoint {
             Err(TryLockError::Error(source)) => return Err(folder(source)),
         }
         sign(&mut lock).map_err(folder)?;
+        self.listen(Arc::new(lock), Arc::default())
+    }
 
+    /// Makes the socket. The caller holds the lock.
+    fn listen(&self, lock: Arc<File>, prod: Arc<Notify>) -> Result<Listener, BindError> {
         let address = self.address();
         let socket = |source| BindError::Socket {
             address: address.clone(),
             source,
         };
+        let way = platform::way(&self.folder).map_err(socket)?;
         let options = ListenerOptions::new()
-            .name(name(&address).map_err(socket)?)
+            .name(name(way.path()).map_err(socket)?)
             .try_overwrite(true);
         let inner = platform::close_to_others(options)
             .and_then(ListenerOptions::create_tokio)
@@ -122,15 +133,18 @@ impl Endpoint {
         let identity = platform::identity(&address).map_err(socket)?;
         Ok(Listener {
             inner,
-            address,
+            endpoint: self.clone(),
             identity,
-            _lock: lock,
+            prod,
+            _way: way,
+            lock,
         })
     }
 
     /// Connects to the daemon, and makes sure that it is this user's.
     pub async fn connect(&self) -> std::io::Result<Stream> {
-        let stream = Stream::connect(name(&self.address())?).await?;
+        let way = platform::way(&self.folder)?;
+        let stream = Stream::connect(name(way.path())?).await?;
         platform::check_server(&stream)?;
         Ok(stream)
     }
@@ -150,10 +164,36 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Whoever calls `notify_one` has it looked after the socket at once.
+    pub fn prod(&self) -> Arc<Notify> {
+        self.prod.clone()
+    }
+
+    /// Whether clients find this socket. They don't once its folder was removed, as the runtime folder
+    /// is when the user's last session ends.
+    pub fn is_found(&self) -> bool {
+        let identity = platform::identity(&self.endpoint.address());
+        identity.is_ok_and(|now| now == self.identity)
+    }
+
+    /// Another socket in place of one that is not found, under the same lock where that is still there.
+    ///
+    /// # Errors
+    /// When it can't be made, or another daemon has taken the folder meanwhile.
+    pub fn again(&self) -> Result<Self, BindError> {
+        if platform::is_in(&self.lock, &self.endpoint.folder) {
+            return self.endpoint.listen(self.lock.clone(), self.prod.clone());
+        }
+        let mut made = self.endpoint.bind()?;
+        made.prod = self.prod.clone();
+        Ok(made)
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = platform::identity(&self.address).is_ok_and(|now| now == self.identity);
-        if !ours {
+        if !self.is_found() {
             self.inner.do_not_reclaim_name_on_drop();
         }
     }
@@ -180,6 +220,7 @@ fn holder(lock: &mut File) -> Option<u32> {
 mod platform {
     use std::fs::{DirBuilder, File};
     use std::io;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     use std::path::{Path, PathBuf};
 
@@ -195,8 +236,69 @@ mod platform {
     /// Which file the socket is: device and inode.
     pub(super) type Identity = (u64, u64);
 
+    /// The socket's name in its folder.
+    const SOCKET: &str = "control.sock";
+
+    /// So long may a socket's path be, in bytes (`sun_path` of `unix(7)` without its end mark).
+    const LONGEST: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+    /// A path to the socket that is short enough for the system, good while this lives.
+    #[derive(Debug)]
+    pub(super) struct Way {
+        path: PathBuf,
+        _folder: Option<OwnedFd>,
+    }
+
+    impl Way {
+        pub(super) fn path(&self) -> &Path {
+            &self.path
+        }
+    }
+
     pub(super) fn address(folder: &Path) -> PathBuf {
-        folder.join("control.sock")
+        folder.join(SOCKET)
+    }
+
+    /// Where the path is too long, the same socket is reached through the folder's descriptor.
+    pub(super) fn way(folder: &Path) -> io::Result<Way> {
+        let path = address(folder);
+        if path.as_os_str().len() <= LONGEST {
+            return Ok(Way {
+                path,
+                _folder: None,
+            });
+        }
+        short_way(folder, &path)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn short_way(folder: &Path, _path: &Path) -> io::Result<Way> {
+        use std::os::fd::AsRawFd;
+
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+        Ok(Way {
+            path: path.join(SOCKET),
+            _folder: Some(folder),
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn short_way(_folder: &Path, path: &Path) -> io::Result<Way> {
+        let message = format!(
+            "its path has {} bytes, and this system takes {LONGEST}; set XDG_RUNTIME_DIR to a folder of \
+             yours with a shorter path, for hermes-proxyd and for hermesctl",
+            path.as_os_str().len()
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+    }
+
+    /// Whether this is still the lock's file in the folder.
+    pub(super) fn is_in(lock: &File, folder: &Path) -> bool {
+        let there = identity(&folder.join(LOCK));
+        let ours = lock.metadata().map(|lock| (lock.dev(), lock.ino()));
+        matches!((there, ours), (Ok(there), Ok(ours)) if there == ours)
     }
 
     pub(super) fn identity(address: &Path) -> io::Result<Identity> {
@@ -294,6 +396,26 @@ mod platform {
     /// A pipe's name goes away with it: nothing to compare.
     #[derive(Debug, PartialEq, Eq)]
     pub(super) struct Identity;
+
+    /// A pipe's name is always short enough.
+    #[derive(Debug)]
+    pub(super) struct Way(PathBuf);
+
+    impl Way {
+        pub(super) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
+    pub(super) fn way(folder: &Path) -> io::Result<Way> {
+        Ok(Way(address(folder)))
+    }
+
+    /// An open file can't be removed.
+    pub(super) fn is_in(_lock: &File, _folder: &Path) -> bool {
+        true
+    }
 
     /// Pipes share one name space, so the name carries the user. Where the system does not tell the
     /// user, `bind` fails and nobody is found under this name.

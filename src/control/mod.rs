@@ -27,10 +27,12 @@
 //! - [`protocol`]: the messages.
 //! - [`codec`]: a message to a line and back, with a ceiling on its size.
 //! - [`endpoint`]: the socket or pipe, and the lock that decides which daemon lives.
+//! - [`life`]: a lock that tells whether a daemon lives whose socket is not found.
 //! - [`server`], [`client`]: the two sides.
 
 pub mod client;
 pub mod codec;
 pub mod endpoint;
+pub mod life;
 pub mod protocol;
 pub mod server;

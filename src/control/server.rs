@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::client::Client;
 use super::codec::{CodecError, Lines, MAX_REQUEST};
@@ -37,6 +37,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long accepting rests after it failed, such as for want of file descriptors.
 const REST: Duration = Duration::from_millis(200);
+
+/// How often it is looked whether the socket is still there.
+const WATCH: Duration = Duration::from_secs(3);
 
 const PACKAGE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -119,21 +122,32 @@ pub async fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
     })
 }
 
-/// Serves clients until `shutdown`, then removes the socket.
+/// Serves clients until `shutdown`, then removes the socket. One that is not found any more is made
+/// again.
 ///
 /// Every connection is a task of `tracker`. At shutdown a connection ends once it has sent the
 /// reply that it is at; the caller waits for that with the tracker.
 pub async fn serve(
-    listener: Listener,
+    mut listener: Listener,
     handler: Arc<dyn Handler>,
     shutdown: CancellationToken,
     tracker: &TaskTracker,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    let prod = listener.prod();
+    let mut lost = false;
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
+            () = prod.notified() => {
+                look_after(&mut listener, &mut lost);
+                continue;
+            }
+            () = sleep(WATCH) => {
+                look_after(&mut listener, &mut lost);
+                continue;
+            }
         };
         let stream = match accepted {
             Ok(stream) => stream,
@@ -160,6 +174,29 @@ pub async fn serve(
             }
             Err(_) => {
                 tracker.spawn(turn_away(lines).instrument(span));
+            }
+        }
+    }
+}
+
+/// Makes the socket again if it is gone; `lost` says that this has failed and was told.
+fn look_after(listener: &mut Listener, lost: &mut bool) {
+    if listener.is_found() {
+        return;
+    }
+    match listener.again() {
+        Ok(made) => {
+            *listener = made;
+            *lost = false;
+            info!("the control socket was removed; it is there again");
+        }
+        Err(error) => {
+            if !std::mem::replace(lost, true) {
+                let error: &dyn std::error::Error = &error;
+                warn!(
+                    error,
+                    "the control socket was removed and can't be made again yet"
+                );
             }
         }
     }

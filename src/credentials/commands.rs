@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::handle::Standing;
-use super::keeper::{Keeper, NO_LOGIN, blocking, same};
+use super::keeper::{Keeper, NO_LOGIN, same};
 use super::status::RefreshResult;
 use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
@@ -96,7 +96,7 @@ impl Keeper {
             return false;
         }
         login.remove("last_auth_error");
-        let written = blocking(move || {
+        let written = transaction.work(move |transaction| {
             transaction.commit((&found.login, &login), None, Change::Rotated, now)
         });
         if let Err(error) = written.await {
@@ -123,7 +123,7 @@ impl Keeper {
         }
         let opening = store.open_for(place, self.lock_limit());
         let mut transaction = self.unless_stopped(opening).await?;
-        blocking(move || transaction.prepare()).await
+        transaction.work(Transaction::prepare).await
     }
 
     /// Writes a login that was just granted, and serves with it.
@@ -144,13 +144,11 @@ impl Keeper {
         let mirror = self.adapter.mirror(&login, now);
         let written = {
             let login = login.clone();
-            move || {
-                let written = transaction.commit((&old, &login), mirror, Change::Rotated, now);
-                (transaction, written)
+            move |transaction: &mut Transaction| {
+                transaction.commit((&old, &login), mirror, Change::Rotated, now)
             }
         };
-        let (transaction, written) = blocking(written).await;
-        if let Err(error) = written {
+        if let Err(error) = transaction.work(written).await {
             if !holds(&transaction, &login) {
                 return Err(error);
             }
@@ -182,7 +180,9 @@ impl Keeper {
             });
         }
         let ours = self.is_mirror_ours(&transaction);
-        let removed = blocking(move || transaction.remove(|_| ours, now)).await?;
+        let removed = transaction
+            .work(move |login| login.remove(|_| ours, now))
+            .await?;
         self.forget_login();
         self.start_anew();
         // The user knows.
@@ -234,7 +234,10 @@ impl Keeper {
             return;
         };
         let removed = match store.open_for(Place::Own, self.lock_limit()).await {
-            Ok(mut transaction) => blocking(move || transaction.remove(|_| false, now)).await,
+            Ok(mut transaction) => {
+                let removed = transaction.work(move |login| login.remove(|_| false, now));
+                removed.await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = removed {

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreError;
-use crate::files::{self, Spot};
+use crate::files::{self, Desk, Spot};
 
 /// How often a held lock is tried again; Hermes Agent's own interval.
 const POLL: Duration = Duration::from_millis(50);
@@ -13,7 +14,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// A held lock; dropping it releases it. The file stays.
 #[derive(Debug)]
 pub(super) struct FileLock {
-    _file: File,
+    _file: Arc<File>,
 }
 
 impl FileLock {
@@ -23,13 +24,22 @@ impl FileLock {
     ///
     /// # Errors
     /// When the file can't be opened, or another process holds it for longer than `limit`.
-    pub(super) async fn acquire(path: &Path, limit: Duration) -> Result<Self, StoreError> {
+    pub(super) async fn acquire(
+        desk: &Desk,
+        path: &Path,
+        limit: Duration,
+    ) -> Result<Self, StoreError> {
         let fault = |source| StoreError::Lock {
             file: path.to_owned(),
             source,
         };
-        let file = open(path).map_err(fault)?;
-        match files::lock(&file, limit, POLL).await {
+        let opening = {
+            let path = path.to_owned();
+            move || open(&path)
+        };
+        let opened = desk.run(opening).await.and_then(|opened| opened);
+        let file = Arc::new(opened.map_err(fault)?);
+        match files::lock(desk, &file, limit, POLL).await {
             Ok(true) => Ok(Self { _file: file }),
             Ok(false) => Err(StoreError::LockHeld {
                 file: path.to_owned(),
@@ -63,13 +73,18 @@ mod tests {
     async fn a_second_holder_waits_and_then_gives_up() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("auth.lock");
-        let held = FileLock::acquire(&path, Duration::ZERO).await.unwrap();
-        let error = FileLock::acquire(&path, Duration::from_millis(60))
+        let desk = Desk::default();
+        let held = FileLock::acquire(&desk, &path, Duration::ZERO)
+            .await
+            .unwrap();
+        let error = FileLock::acquire(&desk, &path, Duration::from_millis(60))
             .await
             .unwrap_err();
         assert!(matches!(error, StoreError::LockHeld { .. }), "{error}");
         drop(held);
-        FileLock::acquire(&path, Duration::ZERO).await.unwrap();
+        FileLock::acquire(&desk, &path, Duration::ZERO)
+            .await
+            .unwrap();
         assert!(path.exists());
     }
 }

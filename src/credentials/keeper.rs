@@ -24,6 +24,7 @@ use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Stat
 use super::store::{Found, Stamp, Store, StoreError};
 use crate::backoff::{self, Backoff};
 use crate::clock::{self, Clock};
+use crate::files::Desk;
 use crate::provider::{
     Adapter, Assessment, Credential, Login, LoginSource, Merge, Remedy, Renewal,
 };
@@ -136,6 +137,8 @@ pub struct Keeper {
     pub(super) mend_at: Option<DateTime<Utc>>,
     /// Nothing asks for the provider: that it has no login is no trouble.
     optional: bool,
+    /// The reading of a key that is in no store.
+    desk: Desk,
     /// For the watchdog.
     heart: Heart,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -335,6 +338,7 @@ impl Keeper {
             published: None,
             mend_at: None,
             optional: false,
+            desk: Desk::default(),
             heart,
             commands,
             stamps: Vec::new(),
@@ -644,9 +648,9 @@ impl Keeper {
 
     /// Reads the store without a lock and takes what it holds.
     pub(super) async fn look(&mut self) {
-        self.note_stamps();
+        self.note_stamps().await;
         let Some(store) = self.store.clone() else {
-            return self.take(&Login::default());
+            return self.look_at_key().await;
         };
         if self.is_distrusted() {
             return self.distrust();
@@ -656,18 +660,14 @@ impl Keeper {
             let started = !matches!(snapshot.standing, Standing::Starting);
             started.then_some(snapshot.generation)
         };
-        let mut found = blocking({
-            let store = store.clone();
-            move || store.peek()
-        })
-        .await;
+        let mut found = store.work(Store::peek).await;
         if let Some(StoreError::Parse { file, .. }) = trouble_of(&found)
             && let Ok(true) = self
                 .unless_stopped(store.repair(file, self.lock_limit()))
                 .await
         {
             tracing::warn!(file = %file.display(), "a store that was written half is whole again");
-            found = blocking(move || store.peek()).await;
+            found = store.work(Store::peek).await;
         }
         match found {
             Err(error) => self.unreadable(&error, false),
@@ -706,11 +706,15 @@ impl Keeper {
     /// Looks again when someone else wrote the store, or when it could not be read last time.
     async fn notice_others(&mut self) {
         let changed = match &self.store {
-            Some(store) => store.stamps() != self.stamps,
+            // What hangs is looked at, so that the user is told.
+            Some(store) => {
+                let stamps = store.work(|store| Ok(store.stamps())).await;
+                stamps.map_or(true, |stamps| stamps != self.stamps)
+            }
             // A key that was missing may be there now.
             None => matches!(
                 self.shared.snapshot.load().standing,
-                Standing::LoginNeeded(_)
+                Standing::Starting | Standing::LoginNeeded(_)
             ),
         };
         if self.unread.is_some() || changed {
@@ -719,8 +723,23 @@ impl Keeper {
     }
 
     /// From here on, only further changes count as someone else's.
-    pub(super) fn note_stamps(&mut self) {
-        self.stamps = self.store.as_ref().map(Store::stamps).unwrap_or_default();
+    pub(super) async fn note_stamps(&mut self) {
+        if let Some(store) = &self.store {
+            let stamps = store.work(|store| Ok(store.stamps())).await;
+            self.stamps = stamps.unwrap_or_default();
+        }
+    }
+
+    /// Reads a key that is in no store, and takes it.
+    async fn look_at_key(&mut self) {
+        let adapter = self.adapter.clone();
+        match self.desk.run(move || adapter.reread()).await {
+            Ok(()) => self.take(&Login::default()),
+            Err(error) => self.failed(
+                super::UNREADABLE,
+                &format!("the key file can't be read: {error}"),
+            ),
+        }
     }
 
     fn take_found(&mut self, found: Option<Found>) {
@@ -1060,11 +1079,15 @@ fn trouble_of(found: &Result<Option<Found>, StoreError>) -> Option<&StoreError> 
     }
 }
 
-/// Runs file work off the thread that serves requests.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        // The runtime never cancels blocking work, so this is the work's own panic.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+/// Writes a file of the journal off the thread that serves requests.
+pub(super) async fn note(
+    work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let done = Desk::default().run(work).await;
+    done.unwrap_or_else(|source| {
+        Err(StoreError::Write {
+            file: "the journal".into(),
+            source,
+        })
+    })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::journal::Entry;
-use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved, blocking};
+use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved, note};
 use super::notice::NoticeKind;
 use super::status::{Event, RefreshResult};
 use super::store::{Change, Store, StoreError, Transaction};
@@ -118,7 +118,7 @@ impl Keeper {
             // Hermes Agent's login may live, and takes the place of ours.
             self.look().await;
         } else if result.is_ok() {
-            self.note_stamps();
+            self.note_stamps().await;
         } else {
             self.mend_at = self.mend_at.or(mend_at);
         }
@@ -201,8 +201,8 @@ impl Keeper {
             self.take(&Login::default());
             return Ok(None);
         };
-        let transaction = self.locked(&store).await?;
-        let Some(found) = transaction.found() else {
+        let mut transaction = self.locked(&store).await?;
+        let Some(found) = transaction.found().cloned() else {
             if self.unsaved.is_some() && store.is_missing() {
                 return Err(Trouble::Gone);
             }
@@ -218,7 +218,7 @@ impl Keeper {
         }
         self.enter(&found.source);
         self.notice_put_back(&login);
-        self.salvage(&transaction, &login).await;
+        self.salvage(&mut transaction, &login).await;
         let merge = self.merge(&mut login, found.mirror.as_ref());
         let mut attempt = Attempt {
             store: transaction,
@@ -270,20 +270,28 @@ impl Keeper {
 
     /// A refresh of the stored token was cut off. If it was cut between the writing of the answer
     /// and the file's renaming, the answer still lies beside the store.
-    async fn salvage(&mut self, store: &Transaction, stored: &Login) {
+    async fn salvage(&mut self, store: &mut Transaction, stored: &Login) {
         let Some(spent) = stored.secret("refresh_token") else {
             return;
         };
         if self.unsaved.is_some() {
             return;
         }
-        let kept = self.journal().and_then(|journal| journal.kept());
-        let kept = kept.filter(|kept| kept.succeeds(&spent));
-        let (logins, mirrors) = if self.is_suspect(stored) {
-            store.unfinished()
-        } else {
-            Default::default()
+        let (journal, suspect) = (self.journal(), self.is_suspect(stored));
+        let read = move |store: &mut Transaction| {
+            let kept = journal.and_then(|journal| journal.kept());
+            let unfinished = if suspect {
+                store.unfinished()
+            } else {
+                Default::default()
+            };
+            Ok((kept, unfinished))
         };
+        // What can't be read now is found at the next attempt.
+        let Ok((kept, (logins, mirrors))) = store.work(read).await else {
+            return;
+        };
+        let kept = kept.filter(|kept| kept.succeeds(&spent));
         let from_mirrors = mirrors.into_iter().map(|mirror| {
             let mut login = stored.clone();
             login.remove("refresh_token");
@@ -358,7 +366,7 @@ impl Keeper {
             return;
         };
         let kept = unsaved.to_keep();
-        if let Err(error) = blocking(move || journal.keep(kept)).await {
+        if let Err(error) = note(move || journal.keep(kept)).await {
             tracing::warn!(%error, "the renewed login can't be kept beside the journal");
         }
     }
@@ -505,7 +513,7 @@ impl Keeper {
             token: token.fingerprint(),
             started_at: now,
         };
-        if let Err(error) = blocking(move || journal.begin(&token, now)).await {
+        if let Err(error) = note(move || journal.begin(&token, now)).await {
             tracing::warn!(%error, "a refresh begins without its note in the journal");
         }
         self.suspect = Some(entry);
@@ -607,7 +615,7 @@ impl Keeper {
         attempt.dead.extend(attempt.login.secret("refresh_token"));
         for pause in DOUBT {
             tokio::time::sleep(pause).await;
-            attempt.store.read_again()?;
+            attempt.store.work(Transaction::read_again).await?;
             if let Some(login) = self.living(attempt) {
                 attempt.login = login;
                 return Ok(None);
@@ -717,9 +725,7 @@ impl Keeper {
     }
 
     async fn prepare(&self, attempt: &mut Attempt<'_>) -> Result<(), Trouble> {
-        // The file work blocks for a few milliseconds: it runs elsewhere, the transaction with it.
-        let result = run(&mut attempt.store, Transaction::prepare).await;
-        Ok(result?)
+        Ok(attempt.store.work(Transaction::prepare).await?)
     }
 
     async fn persist(&self, attempt: &mut Attempt<'_>, change: Change) -> Result<(), Trouble> {
@@ -744,21 +750,6 @@ impl Keeper {
         let commit = move |store: &mut Transaction| {
             store.commit((&logins.0, &logins.1), mirror, change, now)
         };
-        Ok(run(&mut attempt.store, commit).await?)
+        Ok(attempt.store.work(commit).await?)
     }
-}
-
-/// Runs file work on a transaction off the thread that serves requests.
-async fn run<T: Send + 'static>(
-    store: &mut Transaction,
-    work: impl FnOnce(&mut Transaction) -> T + Send + 'static,
-) -> T {
-    let mut taken = store.take();
-    let (taken, value) = blocking(move || {
-        let value = work(&mut taken);
-        (taken, value)
-    })
-    .await;
-    *store = taken;
-    value
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
 use super::write::{self, Prepared};
-use crate::files::{self, Flaw, Spot};
+use crate::files::{self, Desk, Flaw, Spot};
 use crate::paths::Environment;
 use crate::provider::Login;
 use crate::secret::Secret;
@@ -137,6 +137,8 @@ pub struct Store {
     files: StoreFiles,
     key: &'static str,
     mirror: Option<PathBuf>,
+    /// All work on the files.
+    desk: Desk,
 }
 
 /// What the files held when they were read.
@@ -224,7 +226,29 @@ impl Store {
     /// The block `key` in these files, with a mirror of this name in the shared folder.
     pub fn new(files: StoreFiles, key: &'static str, mirror: Option<&str>) -> Self {
         let mirror = mirror.map(|name| files.shared.join(name));
-        Self { files, key, mirror }
+        Self {
+            files,
+            key,
+            mirror,
+            desk: Desk::default(),
+        }
+    }
+
+    /// File work, which may hang.
+    pub(super) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let done = self.desk.run(move || work(&store)).await;
+        done.unwrap_or_else(|source| Err(self.hung(source)))
+    }
+
+    fn hung(&self, source: std::io::Error) -> StoreError {
+        StoreError::Read {
+            file: self.files.active.clone(),
+            source,
+        }
     }
 
     /// Reads without any lock, for a look that writes nothing. `None` without a login.
@@ -295,7 +319,7 @@ impl Store {
     /// Takes the locks of the login that is in use, each for up to `limit`, and reads it.
     pub(super) async fn open(&self, limit: Duration) -> Result<Transaction, StoreError> {
         for _ in 0..TRIES {
-            let found = self.peek()?;
+            let found = self.work(Self::peek).await?;
             let source = found.map_or_else(|| self.files.active.clone(), |found| found.source);
             let transaction = self.open_at(&source, limit).await?;
             // What was read before the locks were held may be old.
@@ -317,16 +341,20 @@ impl Store {
     ) -> Result<Transaction, StoreError> {
         let source = match place {
             Place::Own => self.files.own.clone(),
-            Place::Shared => self.shared_source()?,
+            Place::Shared => self.work(Self::shared_source).await?,
         };
         let mut transaction = self.open_at(&source, limit).await?;
-        let login = read_object(&source)?.and_then(|mut document| block(&mut document, self.key));
-        transaction.found = Some(Found {
-            login: login.unwrap_or_default(),
-            mirror: self.read_mirror(&source)?,
-            source,
-            broken: None,
-        });
+        let read = move |store: &Self| {
+            let login = read_object(&source)?;
+            let login = login.and_then(|mut document| block(&mut document, store.key));
+            Ok(Found {
+                login: login.unwrap_or_default(),
+                mirror: store.read_mirror(&source)?,
+                source,
+                broken: None,
+            })
+        };
+        transaction.found = Some(self.work(read).await?);
         Ok(transaction)
     }
 
@@ -334,29 +362,34 @@ impl Store {
     /// shared. Our own store has one lock, and nobody who holds it waits for another.
     async fn open_at(&self, source: &Path, limit: Duration) -> Result<Transaction, StoreError> {
         let mut locks = Vec::new();
-        let mirror = self.mirror_of(source).filter(|file| is_ours(file));
-        let mirror = mirror.map(Path::to_owned);
         let first = if source == self.files.own {
             &self.files.own
         } else {
             &self.files.active
         };
-        // A profile's folder may be missing; its lock is still the first one to take.
-        first.parent().map(files::make_folder);
-        locks.push(FileLock::acquire(&file_lock::beside(first), limit).await?);
-        if source != first {
-            locks.push(FileLock::acquire(&file_lock::beside(source), limit).await?);
-        }
-        if let Some(mirror) = &mirror
-            && mirror
-                .parent()
-                .is_some_and(|folder| files::make_folder(folder).is_ok())
-        {
-            locks.push(FileLock::acquire(&file_lock::beside(mirror), limit).await?);
+        let prepare = {
+            let mirror = self.mirror_of(source).map(Path::to_owned);
+            let first = first.clone();
+            move |_: &Self| {
+                // A profile's folder may be missing; its lock is still the first one to take.
+                first.parent().map(files::make_folder);
+                let mirror = mirror.filter(|file| is_ours(file));
+                let folder = mirror.as_ref().and_then(|mirror| mirror.parent());
+                let has_folder = folder.is_some_and(|folder| files::make_folder(folder).is_ok());
+                Ok((mirror, has_folder))
+            }
+        };
+        let (mirror, has_folder) = self.work(prepare).await?;
+        let locked = [
+            Some(source).filter(|source| source != first),
+            mirror.as_deref().filter(|_| has_folder),
+        ];
+        for file in std::iter::once(first.as_path()).chain(locked.into_iter().flatten()) {
+            locks.push(FileLock::acquire(&self.desk, &file_lock::beside(file), limit).await?);
         }
         Ok(Transaction {
             store: self.clone(),
-            found: self.peek()?,
+            found: self.work(Self::peek).await?,
             prepared: None,
             mirror,
             dead: Vec::new(),
@@ -395,17 +428,23 @@ impl Store {
     /// in place and the temporary file still has it all. Whether it did.
     pub(super) async fn repair(&self, file: &Path, limit: Duration) -> Result<bool, StoreError> {
         let whole = |document: &Map<String, Value>| document.contains_key("providers");
-        if !write::unfinished(file).iter().any(whole) {
+        let path = file.to_owned();
+        let unfinished = move |_: &Self| Ok(write::unfinished(&path).iter().any(whole));
+        if !self.work(unfinished).await? {
             return Ok(false);
         }
-        let _lock = FileLock::acquire(&file_lock::beside(file), limit).await?;
-        if !matches!(read_object(file), Err(StoreError::Parse { .. })) {
-            return Ok(true);
-        }
-        match write::unfinished(file).into_iter().find(whole) {
-            Some(document) => write::replace(file, None, document).map(|()| true),
-            None => Ok(false),
-        }
+        let _lock = FileLock::acquire(&self.desk, &file_lock::beside(file), limit).await?;
+        let path = file.to_owned();
+        self.work(move |_| {
+            if !matches!(read_object(&path), Err(StoreError::Parse { .. })) {
+                return Ok(true);
+            }
+            match write::unfinished(&path).into_iter().find(whole) {
+                Some(document) => write::replace(&path, None, document).map(|()| true),
+                None => Ok(false),
+            }
+        })
+        .await
     }
 
     /// Whether there is no file at all that a login could stand in.
@@ -435,6 +474,27 @@ impl Store {
 }
 
 impl Transaction {
+    /// File work with the locks, which may hang: then the locks are given back once it has ended, and
+    /// the transaction holds nothing any more.
+    pub(super) async fn work<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.store.clone();
+        let mut taken = self.take();
+        let done = store.desk.run(move || {
+            let value = work(&mut taken);
+            (taken, value)
+        });
+        match done.await {
+            Ok((taken, value)) => {
+                *self = taken;
+                value
+            }
+            Err(source) => Err(store.hung(source)),
+        }
+    }
+
     /// The transaction itself with its locks, leaving an empty one, so that file work can run on
     /// another thread.
     pub(super) fn take(&mut self) -> Self {

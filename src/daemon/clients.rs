@@ -20,8 +20,8 @@ pub(super) fn file(files: &StoreFiles) -> PathBuf {
 }
 
 /// All clients; with what somebody else has written into the file, if it can be read.
-pub(super) fn list(clients: &Registry, now: DateTime<Utc>) -> Result<Clients, ControlError> {
-    clients.reload().map_err(|error| refused(&error))?;
+pub(super) async fn list(clients: &Registry, now: DateTime<Utc>) -> Result<Clients, ControlError> {
+    clients.reload().await.map_err(|error| refused(&error))?;
     Ok(Clients {
         now: Timestamp(now),
         clients: clients.list().into_iter().map(entry).collect(),

@@ -116,7 +116,7 @@ impl Handler for Answers {
     }
 
     async fn clients(&self) -> Result<Clients, ControlError> {
-        clients::list(&self.clients, self.clock.now())
+        clients::list(&self.clients, self.clock.now()).await
     }
 
     async fn client_add(&self, mut client: ClientAdd) -> Result<NewKey, ControlError> {

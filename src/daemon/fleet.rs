@@ -50,6 +50,21 @@ pub(super) enum FleetError {
     Adapter(#[from] provider::BuildError),
 }
 
+fn env(variable: &str) -> Option<String> {
+    let value = std::env::var(variable).ok();
+    value.filter(|value| !value.is_empty())
+}
+
+/// The certificates that a provider is trusted by beside the system's.
+fn ca_file(files: &StoreFiles, settings: &Provider) -> Option<PathBuf> {
+    let stored = match &settings.kind {
+        ProviderKind::Nous { .. } => credentials::stored_ca_bundle(files, "nous"),
+        ProviderKind::Static { .. } => None,
+    };
+    let from_env = || env("HERMES_CA_BUNDLE").map(PathBuf::from);
+    settings.ca_file.clone().or(stored).or_else(from_env)
+}
+
 /// The providers that are served.
 #[derive(Debug)]
 pub(super) struct Fleet {
@@ -133,6 +148,18 @@ impl Fleet {
         }
     }
 
+    /// Where the logins are.
+    pub(super) fn files(&self) -> &StoreFiles {
+        &self.files
+    }
+
+    /// Reads what building the providers reads. Blocks for as long as its file systems do.
+    pub(super) fn read_ahead(files: &StoreFiles, config: &Config) {
+        for settings in config.providers.values() {
+            drop(ca_file(files, settings).map(std::fs::read));
+        }
+    }
+
     /// Builds what the configuration says, and throws it away.
     pub(super) fn check(&self, config: &Config) -> Result<(), FleetError> {
         for (name, settings) in &config.providers {
@@ -198,17 +225,7 @@ impl Fleet {
         settings: &Provider,
         timeouts: &Timeouts,
     ) -> Result<(Member, Keeper), FleetError> {
-        let env = |variable: &str| {
-            std::env::var(variable)
-                .ok()
-                .filter(|value| !value.is_empty())
-        };
-        let stored = match &settings.kind {
-            ProviderKind::Nous { .. } => credentials::stored_ca_bundle(&self.files, "nous"),
-            ProviderKind::Static { .. } => None,
-        };
-        let from_env = || env("HERMES_CA_BUNDLE").map(PathBuf::from);
-        let ca_file = settings.ca_file.clone().or(stored).or_else(from_env);
+        let ca_file = ca_file(&self.files, settings);
         let tls =
             provider::client_config(ca_file.as_deref()).map_err(|source| FleetError::Tls {
                 provider: name.clone(),

@@ -169,7 +169,8 @@ fn run_to_end(work: impl Future<Output = Result<(), StartError>>) -> Result<(), 
     // only add memory and wake-ups. File work and name look-ups go to short-lived ones.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(16)
+        // What hangs for a while must not keep the others waiting.
+        .max_blocking_threads(128)
         .build()
         .map_err(StartError::Runtime)?;
     let result = runtime.block_on(work);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,9 +27,11 @@ use crate::config::{
     OwnListenerError,
 };
 use crate::control::endpoint::{BindError, Endpoint, Listener};
+use crate::control::life::{self, Held, Life};
 use crate::control::protocol::{CommandLine, ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, Status, StoreFiles};
+use crate::files::Desk;
 use crate::hooks;
 use crate::paths::Environment;
 use crate::proxy::{self, Bound, CannotBind, Gateway, Places, Port, Refusals, Service};
@@ -105,7 +107,7 @@ pub(super) enum StartError {
 }
 
 /// Where the configuration comes from, at the start and at each reload.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) environment: Environment,
     pub(super) file: Option<PathBuf>,
@@ -135,6 +137,10 @@ struct Daemon {
     clients: Registry,
     view: Arc<ArcSwap<View>>,
     answers: Arc<Answers>,
+    /// What a reload reads.
+    desk: Desk,
+    /// Has the control socket looked after.
+    control: Arc<Notify>,
 }
 
 /// What ends, in this order.
@@ -168,6 +174,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         .ok_or(StartError::NoRuntimeFolder)?;
     let endpoint = Endpoint::new(folder);
     let control = server::bind(&endpoint).await?;
+    let _life = say_that_we_live(&origin.environment);
     let bound = proxy::bind_all(&config.listeners, service_manager::sockets());
     let bound = bound.map_err(|CannotBind { address, error }| cannot_listen(&address, &error))?;
 
@@ -209,6 +216,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         own_mark: gateway.own_mark().map(clients::own_mark),
         reloads,
     });
+    let prod = control.prod();
     stops.answer(control, answers.clone());
     stops.tell_refusals(gateway.refused().clone());
 
@@ -222,6 +230,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         clients,
         view,
         answers,
+        desk: Desk::default(),
+        control: prod,
     };
     service_manager::ready(&daemon.summary());
     stops.live(daemon.view.clone(), ports);
@@ -237,6 +247,24 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     stops.end_hooks().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// hermesctl, which may not find the socket, is told that we live.
+fn say_that_we_live(environment: &Environment) -> Option<Life> {
+    match life::hold(&environment.state_dir()?) {
+        Ok(Held::Ours(life)) => Some(life),
+        Ok(Held::ByAnother(pid)) => {
+            tracing::warn!(
+                pid,
+                "another hermes-proxyd of this user runs with the same logins"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the state folder does not say that this daemon runs");
+            None
+        }
+    }
 }
 
 /// What hermesctl is told of the flags that win over the file.
@@ -312,6 +340,11 @@ fn cannot_listen(address: &ListenAddress, error: &std::io::Error) -> StartError 
     }
 }
 
+fn invalid(error: &StartError) -> ControlError {
+    ControlError::new(ErrorCode::ConfigInvalid, error.to_string())
+        .with_hint("correct the file, then run: hermesctl proxy reload")
+}
+
 impl Daemon {
     /// Runs until a signal says stop.
     async fn work(&mut self, signals: &mut Signals, requests: &mut mpsc::Receiver<ReloadRequest>) {
@@ -319,7 +352,10 @@ impl Daemon {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop => return,
-                    Signal::Reload => drop(self.reload().await),
+                    Signal::Reload => {
+                        self.control.notify_one();
+                        drop(self.reload().await);
+                    }
                 },
                 Some(answer) = requests.recv() => {
                     let report = self.reload().await;
@@ -348,22 +384,35 @@ impl Daemon {
         result
     }
 
-    async fn apply(&mut self) -> Result<ReloadReport, ControlError> {
-        let invalid = |error: StartError| {
-            ControlError::new(ErrorCode::ConfigInvalid, error.to_string())
-                .with_hint("correct the file, then run: hermesctl proxy reload")
+    /// Reads the configuration, and all files that building its providers reads once more: what hangs,
+    /// hangs there and not on the thread that serves requests.
+    async fn load(&self) -> Result<Loaded, ControlError> {
+        let (origin, files) = (self.origin.clone(), self.fleet.files().clone());
+        let work = move || {
+            let loaded = origin.load()?;
+            Fleet::read_ahead(&files, &loaded.config);
+            Ok(loaded)
         };
-        let loaded = self.origin.load().map_err(invalid)?;
+        let loaded: Result<_, StartError> = self.desk.run(work).await.map_err(|error| {
+            let message = format!("The configuration can't be read: {error}.");
+            ControlError::new(ErrorCode::Internal, message)
+                .with_hint("See to the file system that it is on, then run: hermesctl proxy reload")
+        })?;
+        loaded.map_err(|error| invalid(&error))
+    }
+
+    async fn apply(&mut self) -> Result<ReloadReport, ControlError> {
+        let loaded = self.load().await?;
         let changes = config::diff(&self.config, &loaded.config);
-        let keys = self.clients.reload();
+        let keys = self.clients.reload().await;
         keys.map_err(|error| clients::refused(&error))?;
         self.fleet
             .reconcile(&loaded.config)
             .await
-            .map_err(|error| invalid(error.into()))?;
+            .map_err(|error| invalid(&error.into()))?;
         if loaded.config.log.level != self.config.log.level {
             let set = self.log.set_level(&loaded.config.log.level);
-            set.map_err(|error| invalid(StartError::Logging(error)))?;
+            set.map_err(|error| invalid(&StartError::Logging(error)))?;
         }
         self.notices.replace(hooks::Settings::new(&loaded.config));
         self.gateway.replace(self.fleet.rules(&loaded.config));

@@ -2,17 +2,20 @@
 //! 0600 in the same folder, renamed over the old one, then the folder synced. Root touches a user's
 //! files as that user (`spot`).
 
+mod desk;
 mod spot;
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
+pub use desk::{Desk, LIMIT};
 pub use spot::{Flaw, Spot};
 
 /// A temporary file beside the one that it is to replace. Dropping it removes it.
@@ -245,16 +248,22 @@ pub fn sync(file: &File) -> io::Result<()> {
 }
 
 /// Takes an exclusive lock, `flock(2)` on Unix, trying again every `poll` for up to `limit`. Whether it
-/// was had.
+/// was had. Each try is the desk's work, as a lock of a network file system is its server's.
 ///
 /// Dropping the future before it is ready leaves nothing locked, once `file` is dropped too.
 ///
 /// # Errors
-/// When locks don't work there.
-pub async fn lock(file: &File, limit: Duration, poll: Duration) -> io::Result<bool> {
+/// When locks don't work there, or the file system hangs.
+pub async fn lock(
+    desk: &Desk,
+    file: &Arc<File>,
+    limit: Duration,
+    poll: Duration,
+) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
     loop {
-        match file.try_lock() {
+        let tried = Arc::clone(file);
+        match desk.run(move || tried.try_lock()).await? {
             Ok(()) => return Ok(true),
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),

@@ -263,6 +263,10 @@ pub trait Adapter: Debug + Send + Sync {
     /// What gives us a credential where there is none.
     fn remedy(&self) -> Remedy;
 
+    /// Reads once more what a credential comes from where that is no store, for [`Adapter::assess`] to
+    /// tell. Blocks for as long as the file system does.
+    fn reread(&self) {}
+
     /// What is wrong with what the user has set for a credential, where that can be told without asking
     /// anybody; not that it is missing.
     fn fault(&self) -> Option<String> {

@@ -3,7 +3,9 @@
 use std::env::VarError;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use hyper::Method;
@@ -28,6 +30,8 @@ pub(super) struct StaticKey {
     base_url: BaseUrl,
     paths: Vec<AllowedPath>,
     source: KeySource,
+    /// What was read last, once [`Adapter::reread`] was called.
+    held: ArcSwapOption<Result<Secret, NoKey>>,
     /// What sets the key right, as a clause.
     advice: String,
 }
@@ -68,6 +72,7 @@ impl StaticKey {
             base_url,
             paths,
             source,
+            held: ArcSwapOption::empty(),
             advice,
         }
     }
@@ -99,6 +104,7 @@ impl StaticKey {
 }
 
 /// Why there is no key.
+#[derive(Debug, Clone)]
 enum NoKey {
     /// It is not there, or can't be had.
     Missing(String),
@@ -198,6 +204,10 @@ impl Adapter for StaticKey {
         LoginSource::Own
     }
 
+    fn reread(&self) {
+        self.held.store(Some(Arc::new(self.key())));
+    }
+
     fn fault(&self) -> Option<String> {
         match self.key() {
             Ok(_) | Err(NoKey::Missing(_)) => None,
@@ -213,7 +223,8 @@ impl Adapter for StaticKey {
     }
 
     fn assess(&self, _login: &Login, _now: DateTime<Utc>) -> Assessment {
-        let key = match self.key() {
+        let held = self.held.load_full();
+        let key = match held.map_or_else(|| self.key(), |held| Result::clone(&held)) {
             Ok(key) => key,
             Err(NoKey::Missing(reason) | NoKey::Unfit(reason)) => {
                 return Assessment::NoLogin { reason };

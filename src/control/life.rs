@@ -1,0 +1,88 @@
+//! Whether a daemon lives that uses this state folder, whatever became of its control socket: a lock
+//! that it holds for as long as it runs.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::files::Spot;
+
+/// Whoever only looks holds the lock for less than this.
+const GLIMPSE: Duration = Duration::from_millis(20);
+
+/// The lock, held until this is dropped.
+#[derive(Debug)]
+pub struct Life {
+    _lock: File,
+}
+
+/// What the lock of a state folder says.
+#[derive(Debug)]
+pub enum Held {
+    /// It is ours now.
+    Ours(Life),
+    /// A daemon of this process has it, where that is known.
+    ByAnother(Option<u32>),
+}
+
+/// Says that this process is the daemon of the state folder.
+///
+/// # Errors
+/// When the folder or the lock can't be made.
+pub fn hold(state: &Path) -> io::Result<Held> {
+    let mut lock = Spot::made(&file(state))?.open_lock()?;
+    for _ in 0..10 {
+        match lock.try_lock() {
+            Ok(()) => {
+                lock.set_len(0)?;
+                writeln!(lock, "{}", std::process::id())?;
+                return Ok(Held::Ours(Life { _lock: lock }));
+            }
+            Err(TryLockError::WouldBlock) => sleep(GLIMPSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(Held::ByAnother(signed(&mut lock)))
+}
+
+/// The daemon of the state folder; `None` where none lives, or nobody can tell.
+pub fn daemon(state: &Path) -> Option<u32> {
+    let mut lock = Spot::of(&file(state)).ok()?.open().ok()?;
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => signed(&mut lock),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}
+
+fn file(state: &Path) -> PathBuf {
+    state.join("daemon.lock")
+}
+
+fn signed(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.rewind().ok()?;
+    lock.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_is_known_for_as_long_as_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert_eq!(daemon(&state), None);
+        let Ok(Held::Ours(life)) = hold(&state) else {
+            panic!("nobody has it");
+        };
+        assert_eq!(daemon(&state), Some(std::process::id()));
+        let second = hold(&state).unwrap();
+        assert!(matches!(second, Held::ByAnother(Some(_))), "{second:?}");
+        drop(life);
+        assert_eq!(daemon(&state), None);
+    }
+}
