@@ -247,7 +247,7 @@ async fn unfinished_heads_take_little_memory_and_give_it_back() {
     const MANY: usize = 1000;
     const HEAD: usize = 60_000;
     if !descriptors(3000) {
-        println!("skipped: this machine gives too few descriptors");
+        skipped("this machine gives too few descriptors");
         return;
     }
     let field = format!("X-A: {}\r\n", "a".repeat(93));

@@ -945,7 +945,7 @@ async fn no_neighbour_of_the_bridge_keeps_others_out() {
     const FLOOD: usize = 1100;
     let now = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     if now.maximum.is_some_and(|most| most < 6 * FLOOD as u64) {
-        println!("skipped: this machine gives too few descriptors");
+        skipped("this machine gives too few descriptors");
         return;
     }
     let more = rustix::process::Rlimit {
