@@ -942,6 +942,8 @@ fn bridge(home: &Path, socket: &Path) -> Daemon {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_neighbour_of_the_bridge_keeps_others_out() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     const FLOOD: usize = 1100;
     let now = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     if now.maximum.is_some_and(|most| most < 6 * FLOOD as u64) {
@@ -979,13 +981,24 @@ async fn no_neighbour_of_the_bridge_keeps_others_out() {
     // And itself it is served too, in place of what it left unused.
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let stream = connect().await.into_std().unwrap();
-        stream.set_nonblocking(false).unwrap();
-        let answer = tokio::task::block_in_place(|| ask(stream, "localhost", ""));
+        let mut stream = connect().await;
+        let exchange = async {
+            let request =
+                b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            stream.write_all(request).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        // Of many that are refused at once, some are just closed.
+        let answer = exchange.await.unwrap_or_default();
         if answer.starts_with("HTTP/1.1 200") {
             break;
         }
-        assert!(answer.contains("bridge_full"), "{answer}");
+        assert!(
+            answer.is_empty() || answer.contains("bridge_full"),
+            "{answer}"
+        );
         assert!(Instant::now() < deadline);
     }
 }
