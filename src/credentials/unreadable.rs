@@ -11,7 +11,7 @@ use super::UNREADABLE;
 use super::handle::Standing;
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
-use super::status::Unreadable;
+use super::status::{Event, Fault, Unreadable};
 use super::store::StoreError;
 
 impl Keeper {
@@ -62,7 +62,14 @@ impl Keeper {
         if self.unread.take().is_none() {
             return;
         }
-        self.status(|status| status.unreadable = None);
+        self.status(|status| {
+            status.unreadable = None;
+            // A renewal that failed over the same file fails no more.
+            let of_file = |event: &Event<Fault>| event.what.code == "store";
+            if !status.unsaved && status.last_error.as_ref().is_some_and(of_file) {
+                status.last_error = None;
+            }
+        });
         let told = std::mem::take(&mut self.told.unreadable);
         let standing = self.shared.snapshot.load().standing.clone();
         let serves = matches!(standing, Standing::Credential(_) | Standing::Pending);
