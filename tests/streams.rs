@@ -326,6 +326,8 @@ async fn fetch_in_chromium_gets_the_last_event_of_a_cut_stream() {
         tries += 1;
         let profile = world.home.path().join(format!("chromium-{tries}"));
         let chromium = program("chromium", world.home.path())
+            // It is killed, and leaves its socket's folder behind.
+            .env("TMPDIR", world.home.path())
             .args([
                 "--headless",
                 "--no-sandbox",
