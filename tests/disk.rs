@@ -145,7 +145,7 @@ async fn while_the_home_hangs_requests_are_served_and_afterwards_all_is_well() {
         return;
     };
     if namespace.contains(&"-Ur") || !Path::new("/dev/fuse").exists() {
-        eprintln!("skipped: FUSE and root make a file system that hangs");
+        skipped("FUSE and root make a file system that hangs");
         return;
     }
     let world = World::new(Options::default()).await;
@@ -268,7 +268,7 @@ async fn where_nothing_can_be_synced_renewals_are_saved_and_a_key_is_shown() {
         .output()
         .is_err()
     {
-        eprintln!("skipped: strace makes fsync fail");
+        skipped("strace makes fsync fail");
         return;
     }
     for error in ["EINVAL", "EOPNOTSUPP"] {
@@ -300,7 +300,7 @@ async fn a_key_that_was_registered_is_shown_even_if_the_disk_fails_then() {
         .output()
         .is_err()
     {
-        eprintln!("skipped: strace makes fsync fail");
+        skipped("strace makes fsync fail");
         return;
     }
     let world = World::new(Options::default()).await;
