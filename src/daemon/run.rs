@@ -172,11 +172,9 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         .environment
         .runtime_dir()
         .ok_or(StartError::NoRuntimeFolder)?;
-    let endpoint = Endpoint::new(folder);
-    let control = server::bind(&endpoint).await?;
+    let control = server::bind(&Endpoint::new(folder)).await?;
     let _life = say_that_we_live(&origin.environment);
-    let bound = proxy::bind_all(&config.listeners, service_manager::sockets());
-    let bound = bound.map_err(|CannotBind { address, error }| cannot_listen(&address, &error))?;
+    let bound = proxy::bind_all(&config.listeners, service_manager::sockets())?;
 
     let stops = Stops::new();
     let notices = stops.notices(&config);
@@ -239,9 +237,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
 
     service_manager::stopping();
     drop(reload_requests);
-    stops
-        .drain(&mut signals, daemon.config.timeouts.drain)
-        .await;
+    let grace = daemon.config.timeouts.drain;
+    stops.drain(&mut signals, grace).await;
     daemon.fleet.stop().await;
     stops.end_control().await;
     stops.end_hooks().await;
@@ -320,6 +317,12 @@ fn check_keys<'l>(
             address: listener.address.clone(),
         }),
         Some(_) | None => Ok(()),
+    }
+}
+
+impl From<CannotBind> for StartError {
+    fn from(CannotBind { address, error }: CannotBind) -> Self {
+        cannot_listen(&address, &error)
     }
 }
 
