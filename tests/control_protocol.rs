@@ -162,6 +162,8 @@ fn the_requests() {
         ("providers", Operation::Providers),
         ("own_mark", Operation::OwnMark),
         ("log", Operation::Log(LogFrom { from: 7 })),
+        ("stop", Operation::Stop),
+        ("restart", Operation::Restart),
         ("reload", Operation::Reload),
         ("clients", Operation::Clients),
         ("unknown", Operation::Unknown("dance".into())),
@@ -500,6 +502,11 @@ fn the_answer_on_logins() {
         may_be_spent: false,
     });
     golden("reply_status_login.json", &ok(status));
+}
+
+#[test]
+fn the_answer_on_an_end() {
+    golden("reply_stop.json", &ok(Ending { in_flight: 2 }));
 }
 
 #[test]

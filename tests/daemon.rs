@@ -531,3 +531,26 @@ async fn every_advice_of_the_guard_can_be_followed() {
         assert_eq!(ask(&[then]).await.0, 200, "{refused:?}");
     }
 }
+
+/// A daemon in a terminal is stopped and started again from another one; its requests may finish.
+#[tokio::test(flavor = "multi_thread")]
+async fn hermesctl_stops_and_restarts_a_daemon_that_is_no_service() {
+    let world = World::new(Options::default()).await;
+    let mut daemon = world.daemon();
+    let stream = slow_stream(&daemon, Duration::from_millis(300)).await;
+    let body = tokio::task::spawn(async move { stream.text().await.unwrap() });
+    let output = ctl(&daemon.home, &["proxy", "restart", "--json"]);
+    assert!(output.status.success(), "{output:?}\n{}", daemon.logged());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["running"], daemon.pid(), "{report}");
+    assert!(body.await.unwrap().contains("[DONE]"));
+    daemon.wait_for_log_count("\"listening\"", 2);
+
+    let output = ctl(&daemon.home, &["proxy", "stop"]);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("has stopped"), "{said}");
+    assert_eq!(daemon.wait().code(), Some(0));
+    let output = ctl(&daemon.home, &["proxy", "stop"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+}

@@ -71,6 +71,8 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
+        Noun::Proxy(ProxyVerb::Stop) => block_on(proxy::stop(output)),
+        Noun::Proxy(ProxyVerb::Restart) => block_on(proxy::restart(output)),
         Noun::Logs(flags) => block_on(logs::logs(flags, output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),

@@ -1,11 +1,13 @@
 //! `hermesctl proxy`: what a running daemon answers.
 
+mod end;
 mod test;
 
 use super::connect;
 use super::output::{Exit, Failure, Output};
 use super::render;
 
+pub(super) use end::{Ended, restart, stop};
 pub(super) use test::test;
 
 /// Lists the providers.

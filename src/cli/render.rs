@@ -23,6 +23,7 @@ use crate::control::protocol::{
 
 use super::documents::Written;
 use super::human::distance;
+use super::proxy::Ended;
 use super::version::Versions;
 
 #[cfg(test)]
@@ -40,6 +41,15 @@ pub(super) fn providers(providers: &Providers, style: Style) -> String {
         return "No providers are configured.\n".to_owned();
     }
     blocks.join("\n")
+}
+
+/// What a stop or a restart did.
+pub(super) fn ended(ended: &Ended, style: Style) -> String {
+    let text = match ended.running {
+        None => format!("hermes-proxyd (process {}) has stopped.", ended.pid),
+        Some(pid) => format!("hermes-proxyd runs again, as process {pid}."),
+    };
+    style.prose(&text)
 }
 
 /// What a reload did.

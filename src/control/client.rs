@@ -12,10 +12,10 @@ use super::codec::{CodecError, Lines, MAX_REPLY};
 use super::endpoint::{Endpoint, peer};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
-    ControlError, DaemonHello, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin, LoginBegun,
-    LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark,
-    ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION,
-    Welcome,
+    ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
+    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation,
+    Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request,
+    Status, VERSION, Welcome,
 };
 
 /// How long the daemon may take for one answer.
@@ -163,6 +163,16 @@ impl Client {
     /// Asks for the last lines of the log.
     pub async fn log(&mut self, from: u64) -> Result<LogTail, ClientError> {
         self.call(Operation::Log(LogFrom { from }), PATIENCE).await
+    }
+
+    /// Has the daemon stop; it answers before it does.
+    pub async fn stop(&mut self) -> Result<Ending, ClientError> {
+        self.call(Operation::Stop, PATIENCE).await
+    }
+
+    /// Has the daemon stop and start again; it answers before it does.
+    pub async fn restart(&mut self) -> Result<Ending, ClientError> {
+        self.call(Operation::Restart, PATIENCE).await
     }
 
     /// Asks which providers are served.

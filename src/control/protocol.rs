@@ -71,6 +71,10 @@ pub enum Operation {
     OwnMark,
     /// The last lines of the log; answered with [`LogTail`].
     Log(LogFrom),
+    /// Stop once the requests under way are done; answered with [`Ending`] before that.
+    Stop,
+    /// The same, and start again as it was started; answered with [`Ending`] before that.
+    Restart,
     /// Read the configuration and the logins again; answered with [`ReloadReport`].
     Reload,
     /// Begin a login with a code that the user enters; answered with [`LoginBegun`].
@@ -274,6 +278,13 @@ pub struct RefreshOutcome {
 pub struct OwnMark {
     /// The field's value.
     pub mark: Key,
+}
+
+/// The daemon is about to stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Requests under way, which may finish first.
+    pub in_flight: u64,
 }
 
 /// Which lines of the log are wanted.

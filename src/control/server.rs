@@ -17,10 +17,10 @@ use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
-    ControlError, DaemonHello, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin, LoginBegun,
-    LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark,
-    ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION,
-    Welcome,
+    ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
+    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation,
+    Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request,
+    Status, VERSION, Welcome,
 };
 
 /// How many clients may be connected at once.
@@ -65,6 +65,22 @@ pub trait Handler: Send + Sync {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
             "There is no log here.",
+        ))
+    }
+
+    /// Stops the daemon, after this answer.
+    async fn stop(&self) -> Result<Ending, ControlError> {
+        Err(ControlError::new(
+            ErrorCode::UnknownOperation,
+            "This process can't be stopped so.",
+        ))
+    }
+
+    /// Stops the daemon and starts it again, after this answer.
+    async fn restart(&self) -> Result<Ending, ControlError> {
+        Err(ControlError::new(
+            ErrorCode::UnknownOperation,
+            "This process can't be restarted.",
         ))
     }
 
@@ -333,6 +349,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
             Operation::OwnMark => self.reply(id, handler.own_mark().await).await,
             Operation::Log(from) => self.reply(id, handler.log(from).await).await,
+            Operation::Stop => self.reply(id, handler.stop().await).await,
+            Operation::Restart => self.reply(id, handler.restart().await).await,
             Operation::Reload => self.reply(id, handler.reload().await).await,
             Operation::LoginBegin(login) => self.reply(id, handler.login_begin(login).await).await,
             Operation::LoginWait(login) => self.reply(id, handler.login_wait(login).await).await,

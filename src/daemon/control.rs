@@ -12,16 +12,17 @@ use super::clients;
 use super::fleet::Report;
 use super::logging::Tail;
 use super::logins::{self, Logins};
+use super::service_manager;
 use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::config::{self, ListenAddress, ProviderName};
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
-    ControlError, CredentialKind, DaemonStatus, ErrorCode, ErrorReport, Key, ListenerStatus,
-    LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginProgress, LoginSession,
-    LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice, ProviderEntry,
-    ProviderState, ProviderStatus, Providers, RefreshOutcome, RefreshReport, RefreshResult,
-    ReloadReport, RequestCounts, Status, Timestamp,
+    ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode, ErrorReport, Key,
+    ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginProgress,
+    LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice,
+    ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshOutcome, RefreshReport,
+    RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -30,6 +31,15 @@ use crate::proxy::{self, Port};
 
 /// A reload that hermesctl asked for, with the way back.
 pub(super) type ReloadRequest = oneshot::Sender<Result<ReloadReport, ControlError>>;
+
+/// How the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It stops.
+    Stop,
+    /// It starts again as it was started.
+    Restart,
+}
 
 /// What changes with a reload.
 #[derive(Debug)]
@@ -57,6 +67,8 @@ pub(super) struct Answers {
     pub(super) own_mark: Option<Key>,
     pub(super) logins: Arc<Logins>,
     pub(super) clients: Registry,
+    /// To the daemon's main loop too: how it is to end.
+    pub(super) endings: mpsc::Sender<End>,
     /// To the daemon's main loop, which alone reloads.
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
 }
@@ -75,6 +87,20 @@ impl Handler for Answers {
             .collect();
         providers.sort_by_key(|provider| !provider.default);
         Providers { providers }
+    }
+
+    async fn stop(&self) -> Result<Ending, ControlError> {
+        self.end(End::Stop)
+    }
+
+    async fn restart(&self) -> Result<Ending, ControlError> {
+        if service_manager::listens() {
+            let message =
+                "A service manager runs this hermes-proxyd, and only that can restart it.";
+            let error = ControlError::new(ErrorCode::Internal, message);
+            return Err(error.with_hint("Run: systemctl --user restart hermes-proxyd"));
+        }
+        self.end(End::Restart)
     }
 
     async fn log(&self, from: LogFrom) -> Result<LogTail, ControlError> {
@@ -211,6 +237,17 @@ impl Answers {
         }
         let origin = best.url.strip_suffix("/v1")?;
         Some(format!("{origin}/{provider}/v1"))
+    }
+
+    /// A second word does not change the first one.
+    fn end(&self, end: End) -> Result<Ending, ControlError> {
+        self.endings.try_send(end).ok();
+        let view = self.view.load();
+        let reports = view.reports.iter();
+        let in_flight = reports.map(|report| report.upstream.counters.counts().in_flight);
+        Ok(Ending {
+            in_flight: in_flight.sum(),
+        })
     }
 
     /// The provider of this name, or the default one.

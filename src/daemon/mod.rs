@@ -44,6 +44,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use self::args::Args;
+use self::control::End;
 use self::run::{Origin, StartError};
 use crate::paths::Environment;
 
@@ -97,6 +98,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | StartError::Listen { .. }
                 | StartError::Bridge { .. }
                 | StartError::Signals(_)
+                | StartError::Restart(_)
                 | StartError::Runtime(_)
                 | StartError::Logging(_) => ExitCode::FAILURE,
             }
@@ -141,10 +143,15 @@ fn start(args: Args) -> Result<(), StartError> {
         return run_to_end(stdio::serve(origin, loaded));
     }
     let file = args.log_file.as_deref();
-    let (log, _flush) = logging::start(&loaded.config.log, file).map_err(StartError::Logging)?;
+    let (log, flush) = logging::start(&loaded.config.log, file).map_err(StartError::Logging)?;
     process::log_defects();
     descriptors::raise();
-    run_to_end(run::run(origin, loaded, log))
+    let end = run_to_end(run::run(origin, loaded, log))?;
+    drop(flush);
+    match end {
+        End::Stop => Ok(()),
+        End::Restart => process::start_again().map_err(StartError::Restart),
+    }
 }
 
 #[cfg(unix)]
@@ -164,7 +171,7 @@ fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
     })
 }
 
-fn run_to_end(work: impl Future<Output = Result<(), StartError>>) -> Result<(), StartError> {
+fn run_to_end<T>(work: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
     // One thread serves everything: a request costs microseconds, and a second thread would
     // only add memory and wake-ups. File work and name look-ups go to short-lived ones.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -26,6 +26,24 @@ pub(super) fn close() {
 #[cfg(not(unix))]
 pub(super) fn close() {}
 
+/// Starts this program again, with the same arguments and in the same process where the system can.
+///
+/// # Errors
+/// The system's. Where it works on Unix, this does not return.
+pub(super) fn start_again() -> std::io::Result<()> {
+    let mut line = std::env::args_os();
+    let program = line.next().unwrap_or_default();
+    let mut command = std::process::Command::new(program);
+    command.args(line);
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        Err(command.exec())
+    }
+    #[cfg(not(unix))]
+    command.spawn().map(drop)
+}
+
 /// A defect's one line in the log: where it is, never with what. A message may hold what was being
 /// worked on.
 pub(super) fn log_defects() {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients;
-use super::control::{Answers, ReloadRequest, View};
+use super::control::{Answers, End, ReloadRequest, View};
 use super::fleet::{Fleet, FleetError};
 use super::logging::{LogError, Logging};
 use super::logins::Logins;
@@ -98,6 +98,9 @@ pub(super) enum StartError {
     /// Signals can't be heard.
     #[error("signals can't be heard: {0}")]
     Signals(std::io::Error),
+    /// It stopped to start again, and can't.
+    #[error("hermes-proxyd can't be started again: {0}")]
+    Restart(std::io::Error),
     /// The runtime can't be built.
     #[error("the runtime can't be started: {0}")]
     Runtime(std::io::Error),
@@ -158,7 +161,7 @@ struct Stops {
 }
 
 /// Builds the daemon, runs it until a signal, and drains it.
-pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<(), StartError> {
+pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<End, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let started_at = clock.now();
     let mut signals = signals::register().map_err(StartError::Signals)?;
@@ -194,6 +197,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let ports = proxy::open(bound, &service);
 
     let (reloads, mut reload_requests) = mpsc::channel(4);
+    let (endings, mut end_requests) = mpsc::channel(1);
     let view = Arc::new(ArcSwap::from_pointee(View {
         reports: fleet.reports(),
         default_provider: config.default_provider.clone(),
@@ -212,6 +216,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         refused: gateway.refused().clone(),
         log: Some(log.tail()),
         own_mark: gateway.own_mark().map(clients::own_mark),
+        endings,
         reloads,
     });
     let prod = control.prod();
@@ -233,7 +238,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     };
     service_manager::ready(&daemon.summary());
     stops.live(daemon.view.clone(), ports);
-    daemon.work(&mut signals, &mut reload_requests).await;
+    let requests = (&mut reload_requests, &mut end_requests);
+    let end = daemon.work(&mut signals, requests).await;
 
     service_manager::stopping();
     drop(reload_requests);
@@ -243,7 +249,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     stops.end_control().await;
     stops.end_hooks().await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(end)
 }
 
 /// hermesctl, which may not find the socket, is told that we live.
@@ -349,17 +355,22 @@ fn invalid(error: &StartError) -> ControlError {
 }
 
 impl Daemon {
-    /// Runs until a signal says stop.
-    async fn work(&mut self, signals: &mut Signals, requests: &mut mpsc::Receiver<ReloadRequest>) {
+    /// Runs until a signal or hermesctl says stop.
+    async fn work(
+        &mut self,
+        signals: &mut Signals,
+        (requests, ends): (&mut mpsc::Receiver<ReloadRequest>, &mut mpsc::Receiver<End>),
+    ) -> End {
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::Stop => return,
+                    Signal::Stop => return End::Stop,
                     Signal::Reload => {
                         self.control.notify_one();
                         drop(self.reload().await);
                     }
                 },
+                Some(end) = ends.recv() => return end,
                 Some(answer) = requests.recv() => {
                     let report = self.reload().await;
                     // The client may be gone.

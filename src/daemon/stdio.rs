@@ -47,6 +47,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         refused: Arc::default(),
         log: None,
         own_mark: None,
+        endings: tokio::sync::mpsc::channel(1).0,
         reloads,
         logins: Arc::new(logins),
         clients,

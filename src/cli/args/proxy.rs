@@ -20,6 +20,10 @@ pub(in crate::cli) enum ProxyVerb {
     Reload,
     /// Run hermes-proxyd in the foreground
     Start(StartFlags),
+    /// Stop hermes-proxyd once the requests under way are done, and wait for its end
+    Stop,
+    /// Stop hermes-proxyd and start it again as it was started, and wait until it answers
+    Restart,
 }
 
 /// How the home screen is shown.

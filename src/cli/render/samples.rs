@@ -9,6 +9,7 @@ use crate::cli::bugreport::{Contents, Planned};
 use crate::cli::connect::{Connected, File};
 use crate::cli::logs::Entry;
 use crate::cli::probe::{Asked, Report, Tokens};
+use crate::cli::proxy::Ended;
 use crate::cli::service::ServiceJson;
 use crate::cli::setup::SetUp;
 use crate::control::protocol::{
@@ -88,6 +89,15 @@ pub(in crate::cli) fn troubled_status() -> Status {
     })
     .to_vec();
     status
+}
+
+/// A daemon that was stopped, or started again as this process.
+pub(in crate::cli) fn ended(running: Option<u32>) -> Ended {
+    Ended {
+        pid: 4711,
+        in_flight: 0,
+        running,
+    }
 }
 
 /// A test request that went well.

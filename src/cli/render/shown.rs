@@ -234,6 +234,8 @@ fn proxies() -> Vec<Shown> {
     vec![
         shown("proxy providers", answer("reply_providers.json"), providers),
         shown("proxy reload", answer("reply_reload.json"), reload),
+        shown("proxy stop", samples::ended(None), ended),
+        shown("proxy restart", samples::ended(Some(4711)), ended),
         shown("proxy test", whole, probe::report),
         shown("proxy test · streamed", streamed, probe::report),
     ]

@@ -1,0 +1,120 @@
+//! `hermesctl proxy stop` and `restart`: the daemon's end, wherever it runs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::{connect, render};
+use crate::control::client::Client;
+use crate::paths::Environment;
+use crate::service::Service;
+
+/// The requests under way have as long as they are given by `timeouts.drain`, which is 30 s unless
+/// configured.
+const DRAIN: Duration = Duration::from_mins(10);
+/// A daemon that starts again answers within this time after the old one's end.
+const ANSWERS: Duration = Duration::from_secs(20);
+/// The service manager tells in a moment whose the daemon is.
+const GLANCE: Duration = Duration::from_secs(4);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What `hermesctl proxy stop` and `restart` print.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct Ended {
+    /// The process that was asked.
+    pub(in crate::cli) pid: u32,
+    /// Requests that were under way.
+    pub(in crate::cli) in_flight: u64,
+    /// The process that runs now; `null` after a stop.
+    pub(in crate::cli) running: Option<u32>,
+}
+
+/// Stops the daemon and waits for its end.
+pub(in crate::cli) async fn stop(output: &mut Output) -> Result<Exit, Failure> {
+    let mut client = connect().await?;
+    let pid = client.daemon().pid;
+    let in_flight = match service_of(pid).await {
+        // Its manager might start it again.
+        Some(service) => {
+            service.stop().await?;
+            0
+        }
+        None => client.stop().await?.in_flight,
+    };
+    gone(client).await?;
+    let ended = Ended {
+        pid,
+        in_flight,
+        running: None,
+    };
+    output.answer(&ended, render::ended)?;
+    Ok(Exit::Ok)
+}
+
+/// Stops the daemon and waits until one answers that started later.
+pub(in crate::cli) async fn restart(output: &mut Output) -> Result<Exit, Failure> {
+    let mut client = connect().await?;
+    let pid = client.daemon().pid;
+    let in_flight = match service_of(pid).await {
+        Some(service) => {
+            service.restart().await?;
+            0
+        }
+        None => client.restart().await?.in_flight,
+    };
+    gone(client).await?;
+    let ended = Ended {
+        pid,
+        in_flight,
+        running: Some(answering().await?),
+    };
+    output.answer(&ended, render::ended)?;
+    Ok(Exit::Ok)
+}
+
+/// Waits until the daemon at the other end has ended; it answers as long as requests are under way.
+async fn gone(mut client: Client) -> Result<(), Failure> {
+    let pid = client.daemon().pid;
+    let deadline = Instant::now() + DRAIN;
+    while client.status().await.is_ok() {
+        if Instant::now() > deadline {
+            return Err(still_there(pid));
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// The process of the daemon that has started again, once it answers.
+async fn answering() -> Result<u32, Failure> {
+    let deadline = Instant::now() + ANSWERS;
+    loop {
+        if let Ok(mut client) = connect().await
+            && let Ok(status) = client.status().await
+        {
+            return Ok(status.daemon.pid);
+        }
+        if Instant::now() > deadline {
+            let message = "hermes-proxyd stopped and did not start again.";
+            return Err(Failure::new(message)
+                .with_code(Exit::NotRunning, "not_started")
+                .with_hint("`hermesctl doctor` tells why."));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// The service whose process this is.
+async fn service_of(pid: u32) -> Option<Service> {
+    let service = Service::here(&Environment::from_process()).ok()?;
+    let state = timeout(GLANCE, service.state()).await.ok()?.ok()?;
+    (state.running?.pid == pid).then_some(service)
+}
+
+fn still_there(pid: u32) -> Failure {
+    Failure::new(format!("hermes-proxyd (process {pid}) still runs."))
+        .with_code(Exit::Failed, "still_running")
+        .with_hint("`hermesctl proxy status` shows the requests that it waits for.")
+}
