@@ -411,13 +411,13 @@ async fn the_lines_that_are_to_be_added_fit_every_file_that_was_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_were_added_wait_for_a_restart() {
     let world = World::new(Options::default()).await;
-    let daemon = world.daemon_with("[[listen]]\n", &[]);
+    let _daemon = world.daemon_with("[[listen]]\n", &[]);
     let args = ["karakeep", "--from", "docker"];
     let before = told(&world, &args);
     let lines = lines_of(&before).unwrap();
     assert_eq!(before["ready"], false);
-    let restart = format!("kill {}, then: hermesctl proxy start", daemon.pid());
-    assert!(notes(&before).contains(&restart), "{before:#}");
+    let restart = "hermesctl proxy stop, then: hermesctl proxy start";
+    assert!(notes(&before).contains(restart), "{before:#}");
     world.write_config(&format!("[[listen]]\n{lines}"));
     let after = told(&world, &args);
     assert_eq!(lines_of(&after), None, "{after:#}");

@@ -677,8 +677,12 @@ async fn the_proxy_of_the_shell_is_compared_with_the_daemons() {
     without.assert(place, "info", "HTTPS_PROXY is 127.0.0.1:3128", "");
     let daemon = world.daemon();
     let differs = Diagnosis::of(&world, &proxy);
-    let restart = format!("kill {}", daemon.pid());
-    differs.assert(place, "warn", "hermes-proxyd has none", &restart);
+    differs.assert(
+        place,
+        "warn",
+        "hermes-proxyd has none",
+        "hermesctl proxy stop",
+    );
     drop(daemon);
     let mut command = world.command(&[]);
     command.envs(proxy);
@@ -762,8 +766,12 @@ async fn sockets_and_keys_are_looked_at() {
     wide.assert(("listeners", &mode), "warn", "0666", &fix);
     std::fs::remove_file(&socket).unwrap();
     let gone = Diagnosis::of(&world, &[]);
-    let fix = format!("kill {}", daemon.pid());
-    gone.assert(("listeners", &mode), "fail", "not there", &fix);
+    gone.assert(
+        ("listeners", &mode),
+        "fail",
+        "not there",
+        "hermesctl proxy stop",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1051,7 +1059,7 @@ async fn what_waits_to_be_applied_stays_visible() {
     assert!(world.ctl(&["proxy", "reload"]).status.success());
     assert_eq!(verdict(), "all_well");
 
-    let restart = format!("kill {}", daemon.pid());
+    let restart = "hermesctl proxy stop";
     for config in [
         format!("{changed}connections = 100\n"),
         format!("{changed}[[listen]]\naddress = \"127.0.0.2:0\"\n"),
@@ -1066,10 +1074,10 @@ async fn what_waits_to_be_applied_stays_visible() {
             assert!(world.ctl(&["proxy", "reload"]).status.success());
             assert_eq!(verdict(), "restart_needed", "{config}");
             let diagnosis = Diagnosis::of(&world, &[]);
-            diagnosis.assert(in_force, "warn", "needs a restart", &restart);
+            diagnosis.assert(in_force, "warn", "needs a restart", restart);
             let check = world.ctl(&["config", "check"]);
             let said = String::from_utf8(check.stderr).unwrap();
-            assert!(said.contains(&restart), "{said}");
+            assert!(said.contains(restart), "{said}");
         }
     }
     world.write_config(&changed);
@@ -1182,7 +1190,7 @@ async fn a_daemon_that_may_open_too_few_files_is_warned_of() {
     diagnosis.assert(place, "warn", says, "`ulimit -Hn` says 2112");
     // What is told to be put there is enough.
     diagnosis.assert(place, "warn", says, "connections = 68");
-    diagnosis.assert(place, "warn", says, &format!("kill {}", daemon.pid()));
+    diagnosis.assert(place, "warn", says, "hermesctl proxy stop");
     drop(daemon);
     world.write_config("[limits]\nconnections = 68\n");
     let mut outer = program("sh", world.home.path());

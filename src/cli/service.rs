@@ -213,9 +213,7 @@ async fn refuse_another(service: &Service) -> Result<(), Failure> {
     let message = format!("hermes-proxyd runs already, as process {pid}, but not as the service.");
     Err(Failure::new(message)
         .with_code(Exit::Failed, "runs_elsewhere")
-        .with_hint(format!(
-            "End it where it was started, or with `kill {pid}`; then run this command again."
-        )))
+        .with_hint("Stop it with `hermesctl proxy stop`; then run this command again."))
 }
 
 /// The daemon that answers, if it is none of the manager's.

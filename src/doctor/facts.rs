@@ -228,8 +228,9 @@ fn commands_to_restart(installed: Option<&State>, pid: Option<u32>) -> Vec<Strin
     match (installed.map(|state| state.running), pid) {
         (Some(Some(_)), _) => vec![run("hermesctl service restart")],
         (Some(None), None) => vec![run("hermesctl service start")],
-        (Some(None) | None, Some(pid)) => {
-            vec![format!("kill {pid}"), run("hermesctl proxy start")]
+        // Not `proxy restart`: it would keep the environment that it was started with.
+        (Some(None) | None, Some(_)) => {
+            vec![run("hermesctl proxy stop"), run("hermesctl proxy start")]
         }
         (None, None) => vec![run("hermesctl proxy start")],
     }
