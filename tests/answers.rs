@@ -45,7 +45,9 @@ async fn error(answer: reqwest::Response, kind: ErrorKind) -> String {
         (&error["code"], &error["type"]),
         (&kind.code().into(), &kind.code().into())
     );
-    assert!(error["param"].is_null() && body.as_object().unwrap().len() == 1);
+    // Anthropic's clients look at the outer type.
+    assert_eq!(body["type"], "error");
+    assert!(error["param"].is_null() && body.as_object().unwrap().len() == 2);
     error["message"].as_str().unwrap().to_owned()
 }
 
@@ -90,6 +92,19 @@ async fn the_providers_routes_answer_in_every_form_that_apps_use() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[providers.nous]\nextra_paths = [\"/responses\"]\n", &[]);
     let origin = daemon.origin();
+    let nothing = ["/favicon.ico", "/apple-touch-icon.png", "/robots.txt"];
+    for path in nothing {
+        for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
+            let request = client().request(method, format!("{origin}{path}"));
+            let answer = request.header("sec-fetch-site", "same-origin").send().await;
+            assert_eq!(answer.unwrap().status(), 204, "{path}");
+        }
+    }
+    let answer = client().head(daemon.url("/models")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(world.cloud.requests().remove(0).target, "/v1/models");
+    let status = daemon.status();
+    assert!(status["refused"].is_null(), "{status}");
     for path in [
         "/v1/models",
         "/models",
@@ -121,7 +136,7 @@ async fn the_providers_routes_answer_in_every_form_that_apps_use() {
     }
     let seen = world.cloud.requests();
     assert!(
-        seen[..6].iter().all(|seen| seen.target == "/v1/models"),
+        seen[..7].iter().all(|seen| seen.target == "/v1/models"),
         "{:?}",
         seen[0].target
     );
@@ -165,6 +180,7 @@ async fn what_the_head_alone_gives_away_is_refused_with_a_reason() {
     let answer = client()
         .post(&url)
         .header("content-type", "text/plain")
+        .header("sec-fetch-site", "same-origin")
         .body("{}")
         .send();
     error(answer.await.unwrap(), ErrorKind::UnsupportedMediaType).await;
@@ -212,23 +228,47 @@ async fn a_body_that_grows_too_large_on_the_way_is_refused_in_json_too() {
 async fn what_is_no_request_for_us_is_a_bad_request() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
-    for request in [
-        "GET http://evil.example/v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-        "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n",
-    ] {
-        let answer = raw(&daemon, request).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}{answer}");
-        assert!(
-            answer.contains("\"code\":\"bad_request\""),
-            "{request}{answer}"
-        );
-    }
-    assert_eq!(world.cloud.counts().requests, 0);
-    // Java's client asks for h2c and goes on without it.
-    let request = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nupgrade: h2c\r\n\
-                   connection: upgrade, http2-settings, close\r\nhttp2-settings: AAMAAABkAAQ\r\n\r\n";
+    let request = "GET http://evil.example/v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let answer = raw(&daemon, request).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{request}{answer}");
+    assert!(
+        answer.contains("\"code\":\"bad_request\""),
+        "{request}{answer}"
+    );
+    assert_eq!(world.cloud.counts().requests, 0);
+}
+
+#[tokio::test]
+async fn an_upgrade_is_ignored_and_ends_the_connection() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let body = chat("x").to_string();
+    let (mut asked, length) = (0, body.len());
+    for upgrade in [
+        // Apache's HttpClient from 5.4 on, with every plain request.
+        "connection: upgrade\r\nupgrade: TLS/1.2",
+        // Java's own client.
+        "upgrade: h2c\r\nconnection: upgrade, http2-settings\r\nhttp2-settings: AAMAAABkAAQ",
+        "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13",
+        "upgrade: foo/2, bar",
+    ] {
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{upgrade}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let behind = "GET /v1/models?behind HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        for behind in ["", behind] {
+            // It reads until the daemon closes.
+            let answer = raw(&daemon, &format!("{head}{behind}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{upgrade}: {answer}");
+            assert!(answer.contains("connection: close\r\n"), "{answer}");
+            assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+            asked += 1;
+            let seen = world.cloud.requests();
+            assert_eq!(seen.len(), asked, "{seen:?}");
+            assert!(seen[asked - 1].header("upgrade").is_empty());
+        }
+    }
 }
 
 #[tokio::test]
@@ -372,6 +412,127 @@ async fn a_listed_page_gets_its_preflight_and_its_origin_back() {
         "https://app.example"
     );
     assert_eq!(world.cloud.counts().requests, 1);
+}
+
+/// Requests that fail in every way, and two that don't: the status, the request line, and what stands
+/// behind the `Origin`.
+fn outcomes(key: &str) -> Vec<(u16, &'static str, String)> {
+    let long = format!("x-a: {}\r\n", "a".repeat(9000));
+    let json = "content-type: application/json\r\n";
+    vec![
+        (200, "GET /v1/models", format!("{key}\r\n")),
+        (200, "GET /health", format!("{key}\r\n")),
+        (401, "GET /v1/models", "\r\n".to_owned()),
+        (
+            401,
+            "GET /v1/models",
+            "authorization: Bearer hpx-x\r\n\r\n".to_owned(),
+        ),
+        (
+            403,
+            "GET /v1/models",
+            "host: evil.example\r\n\r\n".to_owned(),
+        ),
+        (404, "GET /v1/nope", format!("{key}\r\n")),
+        (405, "DELETE /v1/models", format!("{key}\r\n")),
+        (
+            413,
+            "POST /v1/embeddings",
+            format!("{key}{json}content-length: 9999\r\n\r\n"),
+        ),
+        (
+            415,
+            "POST /v1/embeddings",
+            format!("{key}content-type: text/plain\r\ncontent-length: 2\r\n\r\n{{}}"),
+        ),
+        // What no handler ever sees.
+        (400, "GET /v1/models", "a b: c\r\n\r\n".to_owned()),
+        (
+            400,
+            "POST /v1/embeddings",
+            format!("{key}{json}transfer-encoding: x\r\n\r\n"),
+        ),
+        (
+            400,
+            "POST /v1/embeddings",
+            format!("{key}{json}transfer-encoding: chunked\r\n\r\nx\r\n"),
+        ),
+        (408, "GET /v1/models", "x-a: b\r\n".to_owned()),
+        (
+            408,
+            "POST /v1/embeddings",
+            format!("{key}{json}content-length: 9\r\n\r\n{{"),
+        ),
+        (431, "GET /v1/models", long),
+    ]
+}
+
+/// The names that a web page may read, if it may read anything.
+fn exposed(head: &str) -> Option<Vec<&str>> {
+    let fields = head.split("access-control-expose-headers: ").nth(1)?;
+    Some(fields.lines().next()?.split(", ").collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_page_can_read_why_it_was_refused() {
+    let world = World::new(Options::default()).await;
+    let added = world.ctl(&["clients", "add", "page"]);
+    let key = String::from_utf8(added.stdout).unwrap();
+    let key = format!("authorization: Bearer {}\r\n", key.trim());
+    let config = "[[listen]]\nauth = \"keys\"\n\
+                  [guard]\nallowed_origins = [\"https://app.example\"]\n\
+                  [timeouts]\nheaders = \"2s\"\nbody = \"2s\"\n[limits]\nheaders = \"8KiB\"\nbody = \"1KiB\"\n";
+    let daemon = world.daemon_with(config, &[]);
+    for (status, line, rest) in outcomes(&key) {
+        let host = if rest.starts_with("host") {
+            ""
+        } else {
+            "host: localhost\r\n"
+        };
+        for (origin, listed) in [
+            ("https://app.example", true),
+            ("https://evil.example", false),
+        ] {
+            let request =
+                format!("{line} HTTP/1.1\r\norigin: {origin}\r\nconnection: close\r\n{host}{rest}");
+            let answer = raw(&daemon, &request).await;
+            let head = answer.split("\r\n\r\n").next().unwrap().to_lowercase();
+            if listed {
+                assert!(
+                    head.starts_with(&format!("http/1.1 {status} ")),
+                    "{line} {rest} {answer}"
+                );
+                let allowed = "access-control-allow-origin: https://app.example\r\n";
+                assert!(head.contains(allowed), "{line} {rest}: {answer}");
+                assert!(head.contains("\r\nvary: origin"), "{answer}");
+                let exposed = exposed(&head).expect("it exposes");
+                for name in [
+                    "retry-after",
+                    "x-hermes-error",
+                    "x-hermes-request-id",
+                    "x-should-retry",
+                ] {
+                    assert!(exposed.contains(&name), "{name}: {exposed:?}");
+                }
+            } else {
+                assert!(!head.contains("access-control"), "{line} {rest}: {answer}");
+            }
+        }
+    }
+    // Two origins are nobody's.
+    let request = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\norigin: https://app.example\r\n\
+                   origin: https://app.example\r\nconnection: close\r\n\r\n";
+    let answer = raw(&daemon, request).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && !answer.contains("access-control"),
+        "{answer}"
+    );
+    let request = request.replace("connection: close", "a b: c");
+    let answer = raw(&daemon, &request).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && !answer.contains("access-control"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

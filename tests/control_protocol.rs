@@ -452,6 +452,7 @@ fn the_answers_about_clients() {
     let revoked = ClientRevoked {
         name: "karakeep".into(),
         was_last: false,
+        keyless: false,
     };
     golden("reply_client_revoked.json", &ok(revoked));
     let result =

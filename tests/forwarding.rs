@@ -2,21 +2,26 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{PATIENCE, World, chat, client, post};
 use mock_cloud::{Canned, Fault, Options, pattern};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_chat_reaches_the_provider_with_the_users_credential_in_place_of_the_apps() {
     let world = World::new(Options::default()).await;
+    // What a reverse proxy adds needs a key.
+    let added = world.ctl(&["clients", "add", "app"]);
+    let key = String::from_utf8(added.stdout).unwrap();
     let daemon = world.daemon();
     let response = client()
         .post(daemon.url("/chat/completions?beta=%5B1%5D&x"))
-        .bearer_auth("anything")
+        .bearer_auth(key.trim())
         .header("cookie", "session=1")
-        .header("x-api-key", "k")
+        .header("x-api-key", key.trim())
         .header("openai-organization", "org")
         .header("x-forwarded-for", "10.1.2.3")
         .header("connection", "authorization, x-stainless-lang")
@@ -103,6 +108,114 @@ async fn an_event_stream_in_pieces_of_one_byte_arrives_identical() {
         "text/event-stream; charset=utf-8"
     );
     assert_eq!(answer.bytes().await.unwrap(), pattern::sse(40));
+}
+
+/// A daemon whose provider answers every request with bytes of the test's own; `{own}` in them is the
+/// provider's address.
+#[expect(clippy::unwrap_used, reason = "a test's helper may fail loudly")]
+async fn canned(world: &World) -> (common::Daemon, Arc<Mutex<String>>, String) {
+    let answer = Arc::new(Mutex::new(String::new()));
+    let shared = answer.clone();
+    let wire = common::wire::Wire::start(move |mut stream, _| {
+        let answer = shared.clone();
+        async move {
+            let own = stream.local_addr().unwrap().to_string();
+            while common::wire::read_request(&mut stream).await.is_some() {
+                let answer = answer.lock().unwrap().replace("{own}", &own);
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let daemon = common::wire::daemon_at(world, &wire.base_url(), "");
+    let own = wire.address.to_string();
+    // It serves until the runtime ends.
+    std::mem::forget(wire);
+    (daemon, answer, own)
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_does_not_reach_the_client() {
+    let world = World::new(Options::default()).await;
+    let (daemon, canned, own) = canned(&world).await;
+    for (location, passes) in [
+        ("http://{own}/v1/other", true),
+        ("/v1/other", true),
+        ("other?a=b", true),
+        ("HTTP://{own}/v1/other#x", true),
+        ("http://evil.example/v1", false),
+        ("https://{own}/v1", false),
+        ("http://user@{own}/v1", false),
+        ("//evil.example/v1", false),
+        ("/\\evil.example/v1", false),
+        ("\\\\evil.example/v1", false),
+        (" //evil.example/v1", false),
+        ("http:evil.example/v1", false),
+        ("http://127.0.0.1:1/v1", false),
+        ("http://{own}.evil.example/v1", false),
+        ("javascript:alert(1)", false),
+        ("", false),
+        ("http://{own}/a\r\nlocation: http://evil.example/", false),
+    ] {
+        for status in [301, 302, 303, 307, 308, 300] {
+            let head = format!(
+                "HTTP/1.1 {status} Moved\r\nlocation: {location}\r\nx-a: b\r\ncontent-length: 0\r\n\r\n"
+            );
+            *canned.lock().unwrap() = head;
+            let answer = post(&daemon, &chat("x")).await;
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers()["x-a"], "b");
+            let told = answer.headers().get("location");
+            let expected = location.replace("{own}", &own);
+            assert_eq!(
+                told.map(|told| told.to_str().unwrap()),
+                passes.then_some(expected.trim()),
+                "{status} {location}"
+            );
+            if !passes {
+                break;
+            }
+        }
+    }
+    // What was made is no redirect.
+    let head = "HTTP/1.1 201 Made\r\nlocation: https://cdn.example/a\r\ncontent-length: 0\r\n\r\n";
+    head.clone_into(&mut canned.lock().unwrap());
+    let answer = post(&daemon, &chat("x")).await;
+    assert_eq!(answer.headers()["location"], "https://cdn.example/a");
+}
+
+#[tokio::test]
+async fn an_event_stream_asks_reverse_proxies_not_to_hold_it_back() {
+    let world = World::new(Options::default()).await;
+    let (daemon, canned, _) = canned(&world).await;
+    let head = |fields: &str| {
+        format!("HTTP/1.1 200 OK\r\n{fields}content-length: 11\r\n\r\ndata: {{}}\n\n")
+    };
+    for (fields, expected) in [
+        ("content-type: text/event-stream\r\n", Some("no")),
+        (
+            "content-type: Text/Event-Stream; charset=utf-8\r\n",
+            Some("no"),
+        ),
+        (
+            "content-type: text/event-stream\r\nx-accel-buffering: yes\r\n",
+            Some("no"),
+        ),
+        (
+            "content-type: text/event-stream\r\ncontent-encoding: gzip\r\n",
+            Some("no"),
+        ),
+        ("content-type: application/json\r\n", None),
+        ("", None),
+    ] {
+        *canned.lock().unwrap() = head(fields);
+        let answer = post(&daemon, &chat("x")).await;
+        let told = answer.headers().get_all("x-accel-buffering").iter();
+        let told: Vec<_> = told.map(|told| told.to_str().unwrap()).collect();
+        assert_eq!(told, expected.into_iter().collect::<Vec<_>>(), "{fields}");
+    }
 }
 
 #[tokio::test]

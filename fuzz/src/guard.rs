@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use hermes_proxy::clients::Identity;
 use hermes_proxy::config::Guard;
+use hermes_proxy::proxy::api_key::{self, Presented};
 use hermes_proxy::proxy::guard::{self, Arrival, Peer};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -21,6 +23,8 @@ pub fn run(bytes: &[u8]) {
         "api-key",
         "access-control-request-method",
         "cookie",
+        "x-forwarded-for",
+        "tailscale-user-login",
     ];
     let mut headers = HeaderMap::new();
     // A line each: which name, and the value.
@@ -34,6 +38,12 @@ pub fn run(bytes: &[u8]) {
         }
     }
     let local: IpAddr = "192.168.7.1".parse().expect("an address");
+    let (presented, client) = api_key::find(&headers, |key| match key {
+        b"k" => Identity::Client(()),
+        _ => Identity::Unknown,
+    });
+    let has_key = presented == Presented::Valid;
+    assert_eq!(client.is_some(), has_key);
     let arrival = Arrival {
         local: (bits & 1 == 0).then_some(local),
         peer: if bits & 2 == 0 {
@@ -42,7 +52,7 @@ pub fn run(bytes: &[u8]) {
             Peer::Stranger(Some(7))
         },
         needs_key: bits & 4 != 0,
-        has_key: bits & 8 != 0,
+        presented,
     };
     let rules = Guard {
         peer_check: true,
@@ -54,7 +64,6 @@ pub fn run(bytes: &[u8]) {
     } else {
         Method::OPTIONS
     };
-    guard::shown_key(&headers);
     let admitted = match guard::admit(&method, &headers, &arrival, &rules) {
         Ok(admitted) => admitted,
         Err(error) => {
@@ -72,9 +81,15 @@ pub fn run(bytes: &[u8]) {
         let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         assert!(!matches!(site, Some(b"cross-site" | b"same-site")));
     }
-    if arrival.has_key {
+    if has_key {
         return;
     }
+    let forwarded = ["x-forwarded-for", "tailscale-user-login"];
+    if forwarded.iter().any(|name| headers.contains_key(*name)) {
+        assert!(admitted.is_preflight && admitted.origin.is_some());
+        return;
+    }
+    assert!(admitted.is_preflight || !matches!(presented, Presented::Invalid(_)));
     assert_eq!(arrival.peer, Peer::Ours);
     assert!(!arrival.needs_key || admitted.is_preflight);
     let host = all("host")[0].to_str().expect("text").to_ascii_lowercase();

@@ -26,6 +26,15 @@ pub(super) struct Record {
     pub(super) usage: Use,
 }
 
+/// What the file says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    pub(super) records: Vec<Record>,
+    /// Imported tokens that were revoked or replaced. An address that needs no key takes any text, so
+    /// these have to be known; a key of ours is known by its prefix.
+    pub(super) revoked: Vec<Hash>,
+}
+
 /// Why it can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -45,7 +54,7 @@ impl Document {
     }
 
     /// Reads the file's content, with all clients in it.
-    pub(super) fn parse(content: &[u8]) -> Result<(Self, Vec<Record>), Fault> {
+    pub(super) fn parse(content: &[u8]) -> Result<(Self, Content), Fault> {
         let malformed = |reason: String| Fault::Malformed(reason);
         let fields: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
             // Its text could repeat some of the content.
@@ -79,7 +88,8 @@ impl Document {
             }
             records.push(record);
         }
-        Ok((Self(fields), records))
+        let revoked = revoked(&fields).map_err(malformed)?;
+        Ok((Self(fields), Content { records, revoked }))
     }
 
     /// The file's next content.
@@ -108,8 +118,16 @@ impl Document {
         }
     }
 
+    /// Says that a client's key came from another proxy.
+    pub(super) fn mark_imported(&mut self, name: &str) {
+        if let Some(client) = self.client(name) {
+            client.insert("imported".to_owned(), true.into());
+        }
+    }
+
     /// Takes a client out.
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(super) fn remove(&mut self, name: &str, now: DateTime<Utc>) {
+        self.remember(name, now);
         if let Some(clients) = self.clients() {
             clients.retain(|client| client.get("name").and_then(Value::as_str) != Some(name));
         }
@@ -117,7 +135,9 @@ impl Document {
 
     /// Gives a client another key.
     pub(super) fn replace_key(&mut self, name: &str, hash: Hash, now: DateTime<Utc>) {
+        self.remember(name, now);
         if let Some(client) = self.client(name) {
+            client.remove("imported");
             client.insert("sha256".to_owned(), hash.to_hex().into());
             client.insert("rotated_at".to_owned(), time(now));
         }
@@ -134,6 +154,19 @@ impl Document {
                 usage.last.map_or(Value::Null, time),
             );
             client.insert("last_used_from".to_owned(), json!(usage.from));
+        }
+    }
+
+    /// Remembers the token of an imported client that is about to lose it.
+    fn remember(&mut self, name: &str, now: DateTime<Utc>) {
+        let client = self.client(name);
+        let token = client.filter(|client| client.get("imported") == Some(&Value::Bool(true)));
+        let Some(hash) = token.and_then(|client| client.get("sha256").cloned()) else {
+            return;
+        };
+        let all = self.0.entry("revoked");
+        if let Some(all) = all.or_insert_with(|| json!([])).as_array_mut() {
+            all.push(json!({"name": name, "sha256": hash, "revoked_at": time(now)}));
         }
     }
 
@@ -162,6 +195,16 @@ pub(super) fn is_name(text: &str) -> bool {
 
 fn time(time: DateTime<Utc>) -> Value {
     time.to_rfc3339_opts(SecondsFormat::Micros, true).into()
+}
+
+fn revoked(fields: &Map<String, Value>) -> Result<Vec<Hash>, String> {
+    let Some(list) = present(fields, "revoked") else {
+        return Ok(Vec::new());
+    };
+    let list = list.as_array().ok_or("`revoked` is no list")?;
+    let hash = |token: &Value| Hash::from_hex(token.get("sha256")?.as_str()?);
+    let hashes = list.iter().map(hash).collect::<Option<Vec<_>>>();
+    hashes.ok_or_else(|| "`sha256` in `revoked` is not 64 lower-case hexadecimal digits".to_owned())
 }
 
 fn record(client: &Value) -> Result<Record, String> {

@@ -9,7 +9,7 @@ use crate::secret::Secret;
 /// A shorter token could be guessed, as the port answers thousands of tries a second.
 const SHORTEST: usize = 16;
 /// A longer token fits into no request's head.
-const LONGEST: usize = 4096;
+pub const LONGEST_KEY: usize = 4096;
 /// As names have it.
 const LONGEST_NAME: usize = 64;
 
@@ -52,12 +52,13 @@ pub(super) struct Known {
     pub(super) hash: Hash,
 }
 
-/// Decides on each token, and adds the new clients to `known`.
-pub(super) fn plan(tokens: &[Token], known: &mut Vec<Known>) -> Vec<Imported> {
-    tokens.iter().map(|token| decide(token, known)).collect()
+/// Decides on each token, and adds the new clients to `known`. What was `revoked` stays so.
+pub(super) fn plan(tokens: &[Token], known: &mut Vec<Known>, revoked: &[Hash]) -> Vec<Imported> {
+    let decided = tokens.iter().map(|token| decide(token, known, revoked));
+    decided.collect()
 }
 
-fn decide(token: &Token, known: &mut Vec<Known>) -> Imported {
+fn decide(token: &Token, known: &mut Vec<Known>, revoked: &[Hash]) -> Imported {
     let label = token.label.trim();
     let told = |name: Option<&str>, outcome: Outcome, detail: Option<String>| Imported {
         label: shortened(label),
@@ -73,6 +74,10 @@ fn decide(token: &Token, known: &mut Vec<Known>) -> Imported {
         return refused("the label has no letter or digit to make a name of");
     };
     let hash = Hash::of_secret(&token.key);
+    if revoked.iter().any(|revoked| revoked.is(&hash)) {
+        let detail = "the token was revoked; `hermesctl clients add NAME` makes a new key";
+        return told(None, Outcome::Skipped, Some(detail.to_owned()));
+    }
     if let Some(other) = known.iter().find(|other| other.hash.is(&hash)) {
         let detail = if other.name == name {
             "it is there already".to_owned()
@@ -101,8 +106,8 @@ fn usable(key: &Secret) -> Result<(), String> {
             "the token has only {length} of at least {SHORTEST} characters and could be guessed"
         ));
     }
-    if text.len() > LONGEST {
-        return Err(format!("the token is longer than {LONGEST} bytes"));
+    if text.len() > LONGEST_KEY {
+        return Err(format!("the token is longer than {LONGEST_KEY} bytes"));
     }
     if text.trim() != text || text.chars().any(char::is_control) {
         return Err(
@@ -146,7 +151,7 @@ mod tests {
     }
 
     fn imported(tokens: &[Token], known: &mut Vec<Known>) -> Vec<(Option<String>, Outcome)> {
-        let results = plan(tokens, known).into_iter();
+        let results = plan(tokens, known, &[]).into_iter();
         results.map(|one| (one.name, one.outcome)).collect()
     }
 
@@ -169,7 +174,7 @@ mod tests {
 
     #[test]
     fn tokens_that_no_app_can_send_or_anybody_can_guess_are_refused() {
-        let long = "x".repeat(LONGEST + 1);
+        let long = "x".repeat(LONGEST_KEY + 1);
         for wrong in [
             "",
             "fifteen-letters",
@@ -177,7 +182,7 @@ mod tests {
             "sixteen-letters-\nand-a-line",
             &long,
         ] {
-            let results = plan(&[token("a", wrong)], &mut Vec::new());
+            let results = plan(&[token("a", wrong)], &mut Vec::new(), &[]);
             assert_eq!(results[0].outcome, Outcome::Refused, "{wrong}");
             assert!(wrong.is_empty() || !format!("{results:?}").contains(wrong));
         }

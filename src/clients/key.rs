@@ -12,7 +12,9 @@ use super::ClientsError;
 use crate::secret::Secret;
 
 /// What every key of ours begins with, so that secret scanners can know it.
-const PREFIX: &str = "hpx-";
+pub const KEY_PREFIX: &str = "hpx-";
+/// Characters of a key: the prefix, and 256 bits in base64.
+pub const KEY_LENGTH: usize = KEY_PREFIX.len() + 43;
 
 /// The SHA-256 of a key. A key has 256 random bits, so a slow hash would protect nothing more.
 #[derive(Clone, Copy)]
@@ -73,8 +75,8 @@ impl fmt::Debug for Hash {
 pub(super) fn make() -> Result<Secret, ClientsError> {
     let mut bits = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bits).map_err(|error| ClientsError::Random(error.to_string()))?;
-    let mut key = String::with_capacity(PREFIX.len() + 43);
-    key.push_str(PREFIX);
+    let mut key = String::with_capacity(KEY_LENGTH);
+    key.push_str(KEY_PREFIX);
     URL_SAFE_NO_PAD.encode_string(bits.as_slice(), &mut key);
     Ok(Secret::new(key))
 }
@@ -88,7 +90,7 @@ impl OwnMark {
     /// A new one; `None` where there are no random numbers.
     pub fn draw() -> Option<Self> {
         let key = make().ok()?;
-        let random = key.expose().get(PREFIX.len()..)?;
+        let random = key.expose().get(KEY_PREFIX.len()..)?;
         Some(Self(Secret::new(random.to_owned())))
     }
 

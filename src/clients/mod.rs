@@ -17,9 +17,9 @@ mod registry;
 
 pub use client::{Client, Full, Limits, Use, Visit};
 pub use error::ClientsError;
-pub use import::{Imported, Outcome, Token};
-pub use key::OwnMark;
-pub use registry::{Listed, Registry};
+pub use import::{Imported, LONGEST_KEY, Outcome, Token};
+pub use key::{KEY_LENGTH, KEY_PREFIX, OwnMark};
+pub use registry::{Identity, Listed, Registry};
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::ClientsError;
 use super::client::{Client, Limits, Meter, Pending, Use};
 use super::disk::{self, Lock, Prepared, Stamp};
-use super::document::{Document, Fault, Record, is_name};
+use super::document::{Content, Document, Fault, Record, is_name};
 use super::error::shortened;
 use super::import::{self, Imported, Known, Token};
 use super::key::{self, Hash};
@@ -47,6 +47,18 @@ struct Inner {
 struct Keys {
     stamp: Stamp,
     entries: Vec<(Hash, Arc<Client>)>,
+    revoked: Vec<Hash>,
+}
+
+/// Whose something is that was presented as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity<C = Arc<Client>> {
+    /// This client's.
+    Client(C),
+    /// It was a client's once: an imported token that was revoked or replaced.
+    Revoked,
+    /// Nobody's.
+    Unknown,
 }
 
 /// One client, for people.
@@ -89,9 +101,17 @@ impl Registry {
         self.inner.keys.load().entries.is_empty()
     }
 
+    /// Whose key this is, as [`Self::look_up`] says.
+    pub fn identify(&self, presented: &[u8]) -> Option<Arc<Client>> {
+        match self.look_up(presented) {
+            Identity::Client(client) => Some(client),
+            Identity::Revoked | Identity::Unknown => None,
+        }
+    }
+
     /// Whose key this is. Takes no lock, opens no file, and takes the same time for every key that
     /// is not known: one SHA-256, and a comparison with each hash.
-    pub fn identify(&self, presented: &[u8]) -> Option<Arc<Client>> {
+    pub fn look_up(&self, presented: &[u8]) -> Identity {
         let keys = self.inner.keys.load();
         let hash = Hash::of(presented);
         let mut found = None;
@@ -100,7 +120,15 @@ impl Registry {
                 found = Some(client);
             }
         }
-        found.cloned()
+        let mut was_revoked = false;
+        for revoked in &keys.revoked {
+            was_revoked |= revoked.is(&hash);
+        }
+        match found {
+            Some(client) => Identity::Client(client.clone()),
+            None if was_revoked => Identity::Revoked,
+            None => Identity::Unknown,
+        }
     }
 
     /// Reads the file again. After an error the keys stay as they were.
@@ -148,7 +176,7 @@ impl Registry {
         let limits = checked(limits)?;
         let key = key::make()?;
         let (hash, name) = (Hash::of_secret(&key), name.to_owned());
-        let listed = self.change(move |document, records, now| {
+        let listed = self.change(move |document, Content { records, .. }, now| {
             if records.iter().any(|record| record.name == name) {
                 return Err(ClientsError::Exists { name: name.clone() });
             }
@@ -164,9 +192,9 @@ impl Registry {
     /// When there is no such client, or the file can't be used.
     pub async fn revoke(&self, name: &str) -> Result<(), ClientsError> {
         let name = name.to_owned();
-        self.change(move |document, records, _| {
-            known(&name, records)?;
-            document.remove(&name);
+        self.change(move |document, content, now| {
+            known(&name, &content.records)?;
+            document.remove(&name, now);
             Ok(())
         })
         .await
@@ -180,8 +208,8 @@ impl Registry {
     pub async fn rotate(&self, name: &str) -> Result<(Listed, Secret), ClientsError> {
         let key = key::make()?;
         let (hash, name) = (Hash::of_secret(&key), name.to_owned());
-        let rotated = self.change(move |document, records, now| {
-            known(&name, records)?;
+        let rotated = self.change(move |document, content, now| {
+            known(&name, &content.records)?;
             document.replace_key(&name, hash, now);
             Ok(name)
         });
@@ -194,16 +222,17 @@ impl Registry {
     /// # Errors
     /// When the file can't be used; then none was taken over.
     pub async fn import(&self, tokens: Vec<Token>) -> Result<Vec<Imported>, ClientsError> {
-        self.change(move |document, records, now| {
+        self.change(move |document, Content { records, revoked }, now| {
             let known = records.iter().map(|record| Known {
                 name: record.name.clone(),
                 hash: record.hash,
             });
             let mut known: Vec<_> = known.collect();
             let there = known.len();
-            let results = import::plan(&tokens, &mut known);
+            let results = import::plan(&tokens, &mut known, revoked);
             for new in known.iter().skip(there) {
                 document.add(&new.name, new.hash, &Limits::default(), now);
+                document.mark_imported(&new.name);
             }
             Ok(results)
         })
@@ -277,7 +306,7 @@ impl Registry {
     /// begun, the change is done although nobody waits for it any more.
     async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Document, &[Record], DateTime<Utc>) -> Result<T, ClientsError>
+        change: impl FnOnce(&mut Document, &Content, DateTime<Utc>) -> Result<T, ClientsError>
         + Send
         + 'static,
     ) -> Result<T, ClientsError> {
@@ -309,18 +338,18 @@ impl Inner {
 
     fn reload(&self) -> Result<(), ClientsError> {
         let _following = self.follow();
-        let (_, records, stamp) = self.read()?;
-        self.publish(records, stamp);
+        let (_, content, stamp) = self.read()?;
+        self.publish(content, stamp);
         Ok(())
     }
 
-    fn read(&self) -> Result<(Document, Vec<Record>, Stamp), ClientsError> {
+    fn read(&self) -> Result<(Document, Content, Stamp), ClientsError> {
         let Some((content, stamp)) = disk::read(&self.file)? else {
-            return Ok((Document::empty(), Vec::new(), None));
+            return Ok((Document::empty(), Content::default(), None));
         };
         let file = self.file.clone();
         match Document::parse(&content) {
-            Ok((document, records)) => Ok((document, records, stamp)),
+            Ok((document, content)) => Ok((document, content, stamp)),
             Err(Fault::Malformed(reason)) => Err(ClientsError::Malformed { file, reason }),
             Err(Fault::Version(version)) => Err(ClientsError::Version { file, version }),
         }
@@ -329,29 +358,29 @@ impl Inner {
     /// The caller holds the file's lock.
     fn change<T>(
         &self,
-        change: impl FnOnce(&mut Document, &[Record], DateTime<Utc>) -> Result<T, ClientsError>,
+        change: impl FnOnce(&mut Document, &Content, DateTime<Utc>) -> Result<T, ClientsError>,
     ) -> Result<T, ClientsError> {
         let fault = |source| ClientsError::Write {
             file: self.file.clone(),
             source,
         };
-        let (mut document, records, stamp) = self.read()?;
+        let (mut document, content, stamp) = self.read()?;
         let before = document.to_bytes();
-        let written = self.count(&mut document, &records);
-        let result = change(&mut document, &records, self.clock.now())?;
-        let content = document.to_bytes();
-        if content == before {
+        let written = self.count(&mut document, &content.records);
+        let result = change(&mut document, &content, self.clock.now())?;
+        let bytes = document.to_bytes();
+        if bytes == before {
             let _following = self.follow();
-            self.publish(records, stamp);
+            self.publish(content, stamp);
             return Ok(result);
         }
         // What was written must be what will be read.
-        let (_, records) = Document::parse(&content).map_err(|_| ClientsError::BrokeOff)?;
-        let prepared = Prepared::beside(&self.file, &content).map_err(fault)?;
+        let (_, content) = Document::parse(&bytes).map_err(|_| ClientsError::BrokeOff)?;
+        let prepared = Prepared::beside(&self.file, &bytes).map_err(fault)?;
         {
             let _following = self.follow();
             let stamp = prepared.persist().map_err(fault)?;
-            self.publish(records, stamp);
+            self.publish(content, stamp);
             for (meter, pending) in &written {
                 meter.settle(pending);
             }
@@ -381,7 +410,7 @@ impl Inner {
     }
 
     /// The caller holds `following`.
-    fn publish(&self, records: Vec<Record>, stamp: Stamp) {
+    fn publish(&self, content: Content, stamp: Stamp) {
         let old = self.keys.load();
         let entry = |record: Record| {
             let meter = match same(&old, &record) {
@@ -398,8 +427,11 @@ impl Inner {
             };
             (record.hash, Arc::new(client))
         };
-        let entries = records.into_iter().map(entry).collect();
-        self.keys.store(Arc::new(Keys { stamp, entries }));
+        self.keys.store(Arc::new(Keys {
+            stamp,
+            entries: content.records.into_iter().map(entry).collect(),
+            revoked: content.revoked,
+        }));
     }
 }
 

@@ -380,6 +380,14 @@ fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
             client(json!({"last_used_at": "yesterday"})),
             "`last_used_at`",
         ),
+        (
+            r#"{"version":1,"clients":[],"revoked":{}}"#.to_owned(),
+            "`revoked` is no list",
+        ),
+        (
+            r#"{"version":1,"clients":[],"revoked":[{"sha256":"x"}]}"#.to_owned(),
+            "`sha256` in `revoked`",
+        ),
         (twice("app", &"0".repeat(64)), "app stands twice"),
         (twice("other", &hash), "app and other have the same key"),
     ] {
@@ -576,6 +584,38 @@ async fn imported_tokens_go_on_working() {
     assert_eq!(whose(&registry, &tokens[1].key), named("agent-b"));
     assert!(!house.text().contains("secret"));
     assert_eq!(whose(&house.open(), &tokens[1].key), named("agent-b"));
+}
+
+#[tokio::test]
+async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
+    let house = House::new();
+    let registry = house.open();
+    let token = |label: &str| Token {
+        label: label.to_owned(),
+        key: Secret::new(format!("client-secret-of-{label}")),
+    };
+    let tokens: Vec<_> = ["a", "b", "c"].map(token).into();
+    registry.import(tokens.clone()).await.unwrap();
+    let own = add(&registry, "own").await;
+    registry.revoke("a").await.unwrap();
+    registry.rotate("b").await.unwrap();
+    registry.rotate("b").await.unwrap();
+    registry.revoke("own").await.unwrap();
+    assert_eq!(house.json()["revoked"].as_array().unwrap().len(), 2);
+    assert!(!house.text().contains("secret"));
+    let is_revoked = |registry: &Registry, key: &Secret| {
+        matches!(registry.look_up(key.expose().as_bytes()), Identity::Revoked)
+    };
+    for registry in [&registry, &house.open()] {
+        assert!(is_revoked(registry, &tokens[0].key) && is_revoked(registry, &tokens[1].key));
+        assert_eq!(whose(registry, &tokens[2].key), named("c"));
+        // Its prefix tells that it was one.
+        assert!(!is_revoked(registry, &own));
+    }
+    let again = registry.import(tokens.clone()).await.unwrap();
+    let outcomes: Vec<_> = again.iter().map(|one| one.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Skipped; 3]);
+    assert_eq!(whose(&registry, &tokens[0].key), None);
 }
 
 /// Lets `keep` come to rest after what became due.

@@ -246,7 +246,7 @@ mod tests {
     fn each_setting_is_applied_or_needs_a_restart() {
         for (text, applied, needs_restart) in [
             (
-                "[guard]\nallowed_hosts = []",
+                "[guard]\nallowed_hosts = [\"my-machine.lan\"]",
                 vec!["guard.allowed_hosts"],
                 vec![],
             ),

@@ -296,7 +296,7 @@ fn provider(
     let path = |text: &str| values::path(text, env);
     let kind = provider_kind(table, name, env);
     let base_url = table.text("base_url", "https://api.example.com/v1", values::base_url);
-    let extra_paths = table.list("extra_paths", "GET,POST /files", values::allowed_path);
+    let extra_paths = table.list("extra_paths", "/responses", values::allowed_path);
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
     let user_agent = table.choice("user_agent", &USER_AGENTS);
     let append_done = table.flag("append_done");

@@ -377,10 +377,7 @@ impl Default for Guard {
     fn default() -> Self {
         Self {
             peer_check: true,
-            allowed_hosts: vec![
-                "host.docker.internal".into(),
-                "host.containers.internal".into(),
-            ],
+            allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
         }
     }

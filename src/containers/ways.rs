@@ -142,7 +142,8 @@ fn host_network(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Wa
         reach: Reach::Works {
             how: how.to_owned(),
             base_url: format!("http://{name}:{port}/v1"),
-            needs_key: place.needs_key,
+            // Docker Desktop's name for this machine is on no list.
+            needs_key: place.needs_key || desktop_only,
         },
         steps,
     }

@@ -398,6 +398,9 @@ pub struct ClientRevoked {
     /// No key is left, so a listener that needs one lets nobody in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub was_last: bool,
+    /// A listener needs no key, so the app can still ask there without one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keyless: bool,
 }
 
 /// Tokens that apps present to another proxy.

@@ -220,7 +220,7 @@ fn unreachable(to: &Path, error: &io::Error) -> Vec<u8> {
 /// An answer in the form of the daemon's own errors.
 fn error(status: &str, code: &str, message: &str) -> Vec<u8> {
     let error = serde_json::json!({"message": message, "type": code, "code": code, "param": null});
-    let body = serde_json::json!({ "error": error }).to_string();
+    let body = serde_json::json!({"type": "error", "error": error}).to_string();
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          x-hermes-error: {code}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",

@@ -62,7 +62,11 @@ pub(super) async fn revoke(
     revoked.map_err(|error| refused(&error))?;
     tracing::info!(client = name, "a client key was revoked");
     let was_last = clients.is_empty();
-    Ok(ClientRevoked { name, was_last })
+    Ok(ClientRevoked {
+        name,
+        was_last,
+        keyless: false,
+    })
 }
 
 /// Gives a client another key.

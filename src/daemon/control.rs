@@ -154,7 +154,10 @@ impl Handler for Answers {
     }
 
     async fn client_revoke(&self, client: ClientChoice) -> Result<ClientRevoked, ControlError> {
-        clients::revoke(&self.clients, client.name).await
+        let mut open = self.ports.iter().filter(|port| !port.setting().needs_key());
+        let keyless = open.next().is_some();
+        let revoked = clients::revoke(&self.clients, client.name).await?;
+        Ok(ClientRevoked { keyless, ..revoked })
     }
 
     async fn client_rotate(&self, client: ClientChoice) -> Result<NewKey, ControlError> {

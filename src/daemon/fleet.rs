@@ -310,8 +310,10 @@ impl Fleet {
             .map(|member| member.upstream.clone())
             .collect();
         upstreams.sort_by_key(|upstream| upstream.name != config.default_provider);
+        let mut guard = config.guard.clone();
+        guard.allowed_hosts.extend(proxy::own_names());
         Rules {
-            guard: config.guard.clone(),
+            guard,
             limits: config.limits,
             timeouts: config.timeouts,
             mark: self.mark.clone(),

@@ -44,6 +44,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     findings.extend(beside(served, &facts).await);
     findings.extend(open_to_all(&facts));
     findings.extend(keys(&facts));
+    findings.extend(reverse_proxies(&facts));
     findings
 }
 
@@ -410,6 +411,47 @@ fn open_to_all(facts: &Facts) -> Vec<Finding> {
     .collect()
 }
 
+/// Reverse proxies that may pass as a program of ours, where a listener needs no key.
+fn reverse_proxies(facts: &Facts) -> Option<Finding> {
+    let is_open = match facts.running() {
+        Some(answers) => {
+            let mut listeners = answers.status.listeners.iter();
+            listeners.any(|one| !one.needs_key)
+        }
+        None => facts.config.listeners.iter().any(|one| !one.needs_key()),
+    };
+    let mut running: Vec<&str> = system::processes()?
+        .iter()
+        .filter_map(|process| reverse_proxy(process.arguments.first()?))
+        .collect();
+    running.sort_unstable();
+    running.dedup();
+    if !is_open || running.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "{} runs on this machine. If it forwards to an address of hermes-proxyd that needs no key, \
+         everyone who reaches it may use your subscription.",
+        running.join(" and ")
+    );
+    let finding = GROUP.finds("reverse proxies", Verdict::Info, text);
+    Some(finding.advice(
+        "If it does, put `auth = \"keys\"` under that [[listen]] in the configuration; `hermesctl \
+         clients add NAME` makes a key for each app.",
+    ))
+}
+
+/// The reverse proxy that a process is: `nginx: master process …` or a path.
+fn reverse_proxy(program: &str) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = [
+        "nginx", "caddy", "haproxy", "traefik", "apache2", "httpd", "lighttpd", "envoy", "socat",
+    ];
+    let program = program.split([':', ' ']).next().unwrap_or_default();
+    let name = Path::new(program).file_name()?.to_str()?;
+    let mut known = KNOWN.into_iter();
+    known.find(|known| *known == name.trim_end_matches(".exe"))
+}
+
 /// Whether there are client keys where they are needed, and whether their file is private.
 fn keys(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -490,4 +532,24 @@ fn count_keys(file: &Path) -> Option<usize> {
     let text = std::fs::read_to_string(file).ok()?;
     let document: serde_json::Value = serde_json::from_str(&text).ok()?;
     Some(document.get("clients")?.as_array()?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reverse_proxies_are_known_by_their_programs() {
+        for (program, known) in [
+            ("nginx: master process nginx -g daemon off;", Some("nginx")),
+            ("/usr/sbin/nginx", Some("nginx")),
+            ("caddy", Some("caddy")),
+            ("/opt/traefik.exe", Some("traefik")),
+            ("vim nginx", None),
+            ("/etc/nginx/reload", None),
+            ("", None),
+        ] {
+            assert_eq!(reverse_proxy(program), known, "{program}");
+        }
+    }
 }

@@ -73,6 +73,22 @@ impl BaseUrl {
         &self.authority
     }
 
+    /// Whether a reference, as in a `Location`, leads to this scheme, host and port. Read as browsers
+    /// do, which take a backslash for a slash; a relative one leads a client back to us.
+    pub fn is_origin_of(&self, reference: &str) -> bool {
+        let Ok(base) = Url::parse(&self.to_string()) else {
+            return false;
+        };
+        // Whole by itself first: `https:evil.example` is relative to a base with https only.
+        let url = Url::parse(reference).or_else(|_| base.join(reference));
+        !reference.is_empty()
+            && url.is_ok_and(|url| {
+                url.origin() == base.origin()
+                    && url.username().is_empty()
+                    && url.password().is_none()
+            })
+    }
+
     /// Whether requests go over TLS.
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
@@ -119,6 +135,37 @@ mod tests {
             "https://api.example:8443/v1/models?a=%2e%2E&b=[]+c"
         );
         assert_eq!(base.join("/models", None).unwrap().path(), "/v1/models");
+    }
+
+    #[test]
+    fn only_a_reference_to_the_same_scheme_host_and_port_is_its_own() {
+        let base = base("https://api.example:8443/v1").unwrap();
+        for own in [
+            "https://api.example:8443/a",
+            "HTTPS://API.example:8443",
+            "/a",
+            "a?b=/x",
+            "?a",
+        ] {
+            assert!(base.is_origin_of(own), "{own}");
+        }
+        for other in [
+            "",
+            "http://api.example:8443/a",
+            "https://api.example/a",
+            "https://u@api.example:8443/",
+            "https://api.example:8443.evil.example/",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            " //evil.example",
+            "/\t/evil.example",
+            "https:evil.example",
+            "https://",
+            "data:,",
+        ] {
+            assert!(!base.is_origin_of(other), "{other}");
+        }
     }
 
     #[test]

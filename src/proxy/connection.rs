@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
@@ -21,6 +22,7 @@ use super::download::Aborted;
 use super::error::{ErrorKind, ProxyError};
 use super::framing::{MOST_FIELDS, Scanner};
 use super::gateway::Gateway;
+use super::guard;
 use super::handler::{self, Entry};
 use super::parting;
 use super::patience::{self, Watched};
@@ -41,6 +43,9 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 /// At a shutdown, a connection that was accepted has this long for its first request to come: where
 /// another process goes on at the same socket, no connection is to be lost in between.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Whether a web page of this origin may read answers.
+type Listed<'a> = &'a (dyn Fn(&[u8]) -> bool + Sync);
 
 /// When connections end.
 #[derive(Debug, Clone)]
@@ -67,10 +72,14 @@ pub(super) async fn serve(
     };
     let presence = Presence::new(stop.abort.clone(), place.seat());
     let theirs = presence.clone();
+    let listed = {
+        let gateway = gateway.clone();
+        move |origin: &[u8]| guard::is_listed(origin, &gateway.rules().guard)
+    };
     let answer =
         move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
     let ends = (stop, theirs, place);
-    drive(stream, (headers, timeouts), (ends, teller), answer).await;
+    drive(stream, (headers, timeouts), (ends, teller), answer, &listed).await;
 }
 
 /// The same with whatever answers the requests.
@@ -79,6 +88,7 @@ async fn drive<F, B>(
     (headers, timeouts): (usize, Timeouts),
     ((stop, presence, place), teller): ((Stop, Presence, Place), Teller),
     answer: impl Fn(Request<Incoming>) -> F,
+    listed: Listed<'_>,
 ) where
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = Aborted> + 'static,
@@ -151,7 +161,8 @@ async fn drive<F, B>(
     }
     let ends = (&stop, &presence, &place, &teller);
     // Boxed, so that a connection keeps no room for its end.
-    Box::pin(part(watched, &parts.read_buf, result, &http10, ends)).await;
+    let seen = (&http10, listed);
+    Box::pin(part(watched, &parts.read_buf, result, seen, ends)).await;
 }
 
 /// Lets a connection go that hyper is done with, or that a defect has ended; `unread` is what was
@@ -160,7 +171,7 @@ async fn part(
     watched: Watched,
     unread: &[u8],
     result: std::thread::Result<hyper::Result<()>>,
-    http10: &AtomicBool,
+    (http10, listed): (&AtomicBool, Listed<'_>),
     (stop, presence, place, teller): (&Stop, &Presence, &Place, &Teller),
 ) {
     let Ok(result) = result else {
@@ -178,7 +189,7 @@ async fn part(
         }
         return;
     }
-    let ending = end((watched, unread), result, http10, teller);
+    let ending = end((watched, unread), result, (http10, listed), teller);
     // From now on only for the client's sake, so a newcomer goes first.
     place.seat().waits();
     tokio::select! {
@@ -192,7 +203,7 @@ async fn part(
 async fn end(
     (watched, unread): (Watched, &[u8]),
     result: hyper::Result<()>,
-    http10: &AtomicBool,
+    (http10, listed): (&AtomicBool, Listed<'_>),
     teller: &Teller,
 ) {
     let last_word = match (watched.unanswered(), &result) {
@@ -211,9 +222,11 @@ async fn end(
     };
     let goes_on = watched.is_unfinished() || !unread.is_empty();
     let to_head = watched.is_head_request();
+    let origin = watched.origin().filter(|origin| listed(origin));
+    let origin = origin.and_then(|origin| HeaderValue::from_bytes(origin).ok());
     let mut stream = watched.into_inner();
     if let Some(error) = &last_word {
-        parting::refuse(&mut stream, (error, teller), to_head).await;
+        parting::refuse(&mut stream, (error, teller), to_head, origin.as_ref()).await;
     }
     if goes_on {
         parting::linger(&mut stream).await;
@@ -284,7 +297,8 @@ mod tests {
                 refusals: Arc::default(),
                 from: "127.0.0.1".into(),
             };
-            drive(stream, limits, ((stop, presence, place), teller), answer).await;
+            let ends = ((stop, presence, place), teller);
+            drive(stream, limits, ends, answer, &|_| false).await;
             places.take().now_or_never().expect("the place is free");
         });
         (client.unwrap(), task)

@@ -192,11 +192,12 @@ impl ProxyError {
         self
     }
 
-    /// The JSON of the error, as OpenAI's SDKs read it.
+    /// The JSON of the error, as OpenAI's SDKs read it. The outer type is for Anthropic's, which take
+    /// nothing else for an error.
     pub fn body(&self) -> Bytes {
         let code = self.kind.code();
         let error = json!({"message": self.message, "type": code, "code": code, "param": null});
-        Bytes::from(json!({ "error": error }).to_string())
+        Bytes::from(json!({"type": "error", "error": error}).to_string())
     }
 
     /// One event of a stream, for an answer that has begun.
@@ -246,7 +247,8 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
             body,
-            json!({"error": {"message": "say \"x\"\n", "type": "upstream_auth_failed",
+            json!({"type": "error",
+                   "error": {"message": "say \"x\"\n", "type": "upstream_auth_failed",
                              "code": "upstream_auth_failed", "param": null}})
         );
     }

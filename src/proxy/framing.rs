@@ -32,6 +32,8 @@ const LONGEST_SIZE_LINE: usize = 272;
 const MOST_DIGITS: usize = 16;
 /// The extensions of all chunks of a body; hyper takes 16 KiB.
 const MOST_EXTENSIONS: usize = 16 * 1024 - 1;
+/// The longest `Origin` that is remembered; a longer one is on no list.
+const LONGEST_ORIGIN: usize = 512;
 /// The trailer section; hyper takes 16 KiB.
 const MOST_TRAILERS: usize = 8 * 1024;
 
@@ -94,7 +96,20 @@ enum Place {
     ChunkCr,
     ChunkLf,
     Trailers,
+    /// Behind a request that asked for another protocol. It was answered in this one, and whatever
+    /// follows may be meant for the other.
+    BehindUpgrade,
     Refused(Violation, bool),
+}
+
+/// What may stand behind a request.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    /// The next one.
+    #[default]
+    Request,
+    /// Nothing for us: another protocol was asked for.
+    Nothing,
 }
 
 /// What is known of the request under way.
@@ -107,6 +122,9 @@ struct Head {
     bodiless: bool,
     length: Option<u64>,
     is_chunked: bool,
+    follows: Follows,
+    /// Each `Origin`.
+    origins: Vec<Vec<u8>>,
     extensions: usize,
     trailers: usize,
 }
@@ -153,7 +171,8 @@ impl Scanner {
         match self.place {
             Place::RequestLine => self.carry.iter().any(|byte| *byte != b'\r'),
             Place::Fields | Place::Refused(..) => !self.is_in_body(),
-            Place::Body(_)
+            Place::BehindUpgrade
+            | Place::Body(_)
             | Place::ChunkSize
             | Place::Chunk(_)
             | Place::ChunkCr
@@ -172,7 +191,26 @@ impl Scanner {
             | Place::ChunkLf
             | Place::Trailers
             | Place::Refused(_, true) => true,
-            Place::RequestLine | Place::Fields | Place::Refused(_, false) => false,
+            Place::RequestLine
+            | Place::Fields
+            | Place::BehindUpgrade
+            | Place::Refused(_, false) => false,
+        }
+    }
+
+    /// Whether the last request asked for another protocol, so that nothing more is read.
+    pub fn is_behind_upgrade(&self) -> bool {
+        matches!(
+            self.place,
+            Place::BehindUpgrade | Place::Refused(Violation::BehindUpgrade, _)
+        )
+    }
+
+    /// The web page that sends the request under way, as far as is known: its one `Origin`.
+    pub fn origin(&self) -> Option<&[u8]> {
+        match &*self.head.origins {
+            [origin] => Some(origin),
+            _ => None,
         }
     }
 
@@ -243,6 +281,7 @@ impl Scanner {
                 let room = MOST_TRAILERS.saturating_sub(self.head.trailers);
                 self.line(bytes, room, Violation::LargeTrailers)
             }
+            Place::BehindUpgrade => Err(Violation::BehindUpgrade),
             Place::Refused(violation, _) => Err(violation),
         }
     }
@@ -324,6 +363,7 @@ impl Scanner {
             | Place::Chunk(_)
             | Place::ChunkCr
             | Place::ChunkLf
+            | Place::BehindUpgrade
             | Place::Refused(..) => Ok(()),
         }
     }
@@ -395,6 +435,13 @@ impl Scanner {
                 }
                 self.head.is_chunked = true;
             }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.head.follows = Follows::Nothing,
+            6 if name.eq_ignore_ascii_case(b"origin") => {
+                let origin = value.get(..LONGEST_ORIGIN).unwrap_or(value);
+                if self.head.origins.len() < 2 {
+                    self.head.origins.push(origin.to_vec());
+                }
+            }
             _ => return Ok(()),
         }
         if self.head.is_chunked && self.head.length.is_some() {
@@ -455,8 +502,11 @@ impl Scanner {
     }
 
     fn next_request(&mut self) {
+        self.place = match self.head.follows {
+            Follows::Request => Place::RequestLine,
+            Follows::Nothing => Place::BehindUpgrade,
+        };
         self.head = Head::default();
-        self.place = Place::RequestLine;
     }
 }
 
@@ -649,6 +699,41 @@ mod tests {
                     HEAD / HTTP/1.0\r\nEmpty:\r\n\r\n";
         assert_eq!(verdict(text), None);
         assert_eq!(scan(text.as_bytes(), &[5]), (4, false, None));
+    }
+
+    #[test]
+    fn nothing_behind_an_upgrade_is_read() {
+        let behind = "GET / HTTP/1.1\r\n\r\n";
+        for request in [
+            "GET / HTTP/1.1\r\nUpgrade: TLS/1.2\r\nConnection: upgrade\r\n\r\n",
+            "GET / HTTP/1.0\r\nupgrade:\r\n\r\n",
+            "POST / HTTP/1.1\r\nUPGRADE: h2c\r\nContent-Length: 3\r\n\r\nabc",
+            "POST / HTTP/1.1\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        ] {
+            assert_eq!(verdict(request), None);
+            let text = format!("{request}{behind}");
+            assert_eq!(verdict(&text), Some(Violation::BehindUpgrade), "{request}");
+            let mut scanner = Scanner::new(8192);
+            let stop = scanner.scan(text.as_bytes()).unwrap_err();
+            assert_eq!(stop.passes, request.len());
+            assert!(!stop.in_body && scanner.is_behind_upgrade() && scanner.requests() == 1);
+        }
+    }
+
+    #[test]
+    fn the_page_of_a_request_is_known_as_soon_as_it_is_named() {
+        let mut scanner = Scanner::new(8192);
+        for (bytes, origin) in [
+            ("GET / HTTP/1.1\r\n", None),
+            ("ORIGIN:  https://a.example \r\n", Some("https://a.example")),
+            ("Host: a\r\n", Some("https://a.example")),
+            ("\r\n", None),
+            ("GET / HTTP/1.1\r\nOrigin: a\r\n", Some("a")),
+            ("Origin: a\r\n", None),
+        ] {
+            scanner.scan(bytes.as_bytes()).unwrap();
+            assert_eq!(scanner.origin(), origin.map(str::as_bytes), "{bytes:?}");
+        }
     }
 
     #[test]

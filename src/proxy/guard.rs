@@ -6,22 +6,34 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN,
-};
+use hyper::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Method};
 
+use super::api_key::Presented;
 use super::error::{ErrorKind, ProxyError};
+use crate::clients::KEY_LENGTH;
 use crate::config::{self, Guard};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-/// Where some apps put their key beside `Authorization`, and others instead of it.
-const KEY_FIELDS: [HeaderName; 2] = [
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
+/// What reverse proxies, tunnels and content networks add to the requests that they pass on.
+const FORWARDING: [&str; 12] = [
+    "forwarded",
+    "via",
+    "x-forwarded",
+    "x-real-ip",
+    "x-original-forwarded-for",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "true-client-ip",
+    "fly-client-ip",
+    "cdn-loop",
+    "cf-ray",
+    "cf-visitor",
 ];
+/// The same for all names that begin so.
+const FORWARDING_PREFIXES: [&str; 3] = ["x-forwarded-", "cf-connecting-", "tailscale-"];
 
 /// Whose process is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +55,15 @@ pub struct Arrival {
     pub peer: Peer,
     /// Whether a client key is needed there.
     pub needs_key: bool,
-    /// Whether it shows a valid client key.
-    pub has_key: bool,
+    /// What it presents as its API key.
+    pub presented: Presented,
+}
+
+impl Arrival {
+    /// Whether it has a valid client key.
+    fn has_key(&self) -> bool {
+        self.presented == Presented::Valid
+    }
 }
 
 /// A request that is let in.
@@ -69,7 +88,23 @@ pub fn admit<'h>(
     arrival: &Arrival,
     rules: &Guard,
 ) -> Result<Admitted<'h>, ProxyError> {
-    host(headers, arrival, rules)?;
+    let forwarded = forwarded_by(headers);
+    let is_question =
+        *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    // A browser sends no key with this question, and learns nothing but what it may send. Through a
+    // reverse proxy it comes under the proxy's name and user, which only a key lets in.
+    let preflight = |origin| Admitted {
+        origin,
+        is_preflight: true,
+        is_link: false,
+    };
+    if forwarded.is_some() && is_question {
+        one_host(headers)?;
+        if let Page::Listed(origin) = origin(headers, rules)? {
+            return Ok(preflight(Some(origin)));
+        }
+    }
+    host(headers, arrival, (rules, forwarded))?;
     let (origin, is_link) = match origin(headers, rules)? {
         Page::Listed(origin) => (Some(origin), false),
         Page::Link if *method == Method::GET => (None, true),
@@ -77,16 +112,13 @@ pub fn admit<'h>(
         Page::None => (None, false),
     };
     peer(arrival)?;
-    let is_preflight = origin.is_some()
-        && *method == Method::OPTIONS
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    // A browser sends no key with this question, and learns nothing but what it may send.
-    if !is_preflight {
-        key(arrival, headers)?;
+    if origin.is_some() && is_question {
+        return Ok(preflight(origin));
     }
+    key(arrival, forwarded)?;
     Ok(Admitted {
         origin,
-        is_preflight,
+        is_preflight: false,
         is_link,
     })
 }
@@ -109,30 +141,36 @@ enum Page<'h> {
     Link,
 }
 
-/// The key that a request shows: as a bearer, else in `x-api-key` or `api-key`. An app without one
-/// often sends an empty bearer.
-pub fn shown_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let bearer = |value: &'_ HeaderValue| -> Option<usize> {
-        let bytes = value.as_bytes();
-        let scheme = bytes.get(..7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then_some(7)
+/// The field that says that a request came through a reverse proxy or tunnel. One on this machine
+/// may run as our own user, or as root, while whoever asks it is anywhere.
+fn forwarded_by(headers: &HeaderMap) -> Option<&str> {
+    let mut names = headers.keys().map(HeaderName::as_str);
+    names.find(|name| {
+        FORWARDING.contains(name)
+            || FORWARDING_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+    })
+}
+
+/// The one `Origin` of a request, if it is on the list: such a page may read every answer, also why
+/// it was refused.
+pub fn listed_origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Option<&'h HeaderValue> {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else {
+        return None;
     };
-    let authorization = headers.get(AUTHORIZATION);
-    let of_bearer = authorization.and_then(|value| value.as_bytes().get(bearer(value)?..));
-    let of_field = || {
-        KEY_FIELDS
-            .iter()
-            .find_map(|name| Some(headers.get(name)?.as_bytes()))
-    };
-    of_bearer
-        .map(<[u8]>::trim_ascii)
-        .filter(|key| !key.is_empty())
-        .or_else(of_field)
-        .filter(|key| !key.is_empty())
+    is_listed(origin.as_bytes(), rules).then_some(origin)
+}
+
+/// Whether a web page of this origin is on the list.
+pub fn is_listed(origin: &[u8], rules: &Guard) -> bool {
+    let mut listed = rules.allowed_origins.iter();
+    listed.any(|listed| listed.as_bytes() == origin)
 }
 
 fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
-    if arrival.has_key {
+    if arrival.has_key() {
         return Ok(());
     }
     let why = match arrival.peer {
@@ -152,31 +190,75 @@ fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
     Err(ProxyError::new(ErrorKind::PeerNotAllowed, message))
 }
 
-fn key(arrival: &Arrival, headers: &HeaderMap) -> Result<(), ProxyError> {
-    if arrival.has_key || !arrival.needs_key {
+fn key(arrival: &Arrival, forwarded: Option<&str>) -> Result<(), ProxyError> {
+    let is_dead = matches!(
+        arrival.presented,
+        Presented::Invalid(_) | Presented::Revoked
+    );
+    if arrival.has_key() || !(is_dead || arrival.needs_key || forwarded.is_some()) {
         return Ok(());
     }
-    let message = if shown_key(headers).is_some() {
-        "hermes-proxyd: the API key is no client key of this service, or was revoked; \
-         `hermesctl clients list` shows which there are, `hermesctl clients add NAME` makes one"
-    } else {
-        "hermes-proxyd: this address needs a client key; make one with `hermesctl clients add \
-         NAME` and enter it in the app as its API key"
+    let why = match forwarded {
+        Some(field) if !is_dead => format!(
+            "this request came through a reverse proxy or tunnel (it has the header `{field}`), \
+             and such requests need a client key"
+        ),
+        _ => "this address needs a client key".to_owned(),
     };
+    let sent = match arrival.presented {
+        Presented::Revoked => {
+            "the API key that the app sent was revoked or replaced, and is refused everywhere"
+                .to_owned()
+        }
+        Presented::Invalid(length) => {
+            let copied = if length == KEY_LENGTH {
+                String::new()
+            } else {
+                format!(", or copied badly ({length} of {KEY_LENGTH} characters)")
+            };
+            format!(
+                "the API key that the app sent is not a client key of this service: it was \
+                 revoked or replaced{copied}"
+            )
+        }
+        Presented::Nothing | Presented::Valid => format!("{why}, and the app sent no API key"),
+        Presented::Empty => format!("{why}, and the app sent an empty API key"),
+        Presented::Password(field) => format!(
+            "{why}, and the app sent a user name and a password in `{field}`, neither of which is \
+             one"
+        ),
+        Presented::Other(field, length) => {
+            format!("{why}, and what the app sent in `{field}` ({length} characters) is not one")
+        }
+    };
+    let message = format!(
+        "hermes-proxyd: {sent}; make one with `hermesctl clients add NAME` and enter it in the app \
+         as its API key (`hermesctl clients list` shows which there are)"
+    );
     Err(ProxyError::new(ErrorKind::InvalidClientKey, message))
 }
 
-fn host(headers: &HeaderMap, arrival: &Arrival, rules: &Guard) -> Result<(), ProxyError> {
-    let refused = |message: String| Err(ProxyError::new(ErrorKind::HostNotAllowed, message));
+/// The name that a request calls us by, without the port.
+fn one_host(headers: &HeaderMap) -> Result<&str, ProxyError> {
+    let refused = |message: &str| Err(ProxyError::new(ErrorKind::HostNotAllowed, message));
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return refused("a request needs exactly one Host header".to_owned());
+        return refused("a request needs exactly one Host header");
     };
     let Some(name) = host.to_str().ok().and_then(name_of) else {
-        return refused("the Host header is not a host name with an optional port".to_owned());
+        return refused("the Host header is not a host name with an optional port");
     };
+    Ok(name)
+}
+
+fn host(
+    headers: &HeaderMap,
+    arrival: &Arrival,
+    (rules, forwarded): (&Guard, Option<&str>),
+) -> Result<(), ProxyError> {
+    let name = one_host(headers)?;
     // A web page has no key, so with one any name will do.
-    let known = arrival.has_key
+    let known = arrival.has_key()
         || is_local(name, arrival.local)
         || rules
             .allowed_hosts
@@ -187,20 +269,52 @@ fn host(headers: &HeaderMap, arrival: &Arrival, rules: &Guard) -> Result<(), Pro
     }
     let name: String = name.chars().take(100).collect();
     let unspecified = name == "0.0.0.0" || name == "[::]";
-    let message = if unspecified {
+    let message = if let Some(field) = forwarded {
+        format!(
+            "the request came through a reverse proxy or tunnel (it has the header `{field}`) under \
+             the host name {name}; give the app a client key, made with `hermesctl clients add \
+             NAME`, as its API key: with a key every host name is allowed"
+        )
+    } else if unspecified {
         format!(
             "{name} stands for every address of a machine and is none to call; let the app call \
              127.0.0.1 instead, or another address of this machine"
         )
     } else if config::can_allow_host(&name) {
         format!(
-            "the host {name} is not allowed; if it is yours, add it to `allowed_hosts` under [guard] \
-             in the configuration of hermes-proxyd, then run: hermesctl proxy reload"
+            "the host {name} is not allowed; give the app a client key, made with `hermesctl clients \
+             add NAME`, as its API key: with a key every host name is allowed. Or, if it is a name of \
+             this machine that only you decide about, add it to `allowed_hosts` under [guard] in the \
+             configuration of hermes-proxyd, then run: hermesctl proxy reload"
         )
     } else {
         format!("the host {name} is no name of this machine; let the app call 127.0.0.1")
     };
     Err(ProxyError::new(ErrorKind::HostNotAllowed, message).about(&name))
+}
+
+/// Whether a request could come from a web page: such has an `Origin` or fetch metadata. Only
+/// `Sec-Fetch-Mode` says nothing, since Node's fetch sends it from servers.
+pub fn may_be_a_page(headers: &HeaderMap) -> bool {
+    let fields = [
+        ORIGIN.as_str(),
+        "sec-fetch-site",
+        "sec-fetch-dest",
+        "sec-fetch-user",
+    ];
+    fields.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Whether a web page may send a body of this type without asking first (Fetch standard,
+/// CORS-safelisted request headers).
+pub fn needs_no_preflight(kind: &HeaderValue) -> bool {
+    let essence = super::headers::essence(kind);
+    let safe = [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    ];
+    safe.iter().any(|safe| essence.eq_ignore_ascii_case(safe))
 }
 
 fn is_local(name: &str, local: Option<IpAddr>) -> bool {
@@ -242,11 +356,7 @@ fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyEr
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next()) {
         (Some(origin), None) => {
-            if rules
-                .allowed_origins
-                .iter()
-                .any(|allowed| allowed.as_bytes() == origin.as_bytes())
-            {
+            if is_listed(origin.as_bytes(), rules) {
                 return Ok(Page::Listed(origin));
             }
             if origin.is_empty() {
@@ -323,7 +433,7 @@ mod tests {
         local: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 7, 1))),
         peer: Peer::Ours,
         needs_key: false,
-        has_key: false,
+        presented: Presented::Nothing,
     };
 
     fn admitted_at(arrival: Arrival, fields: &[(&'static str, &str)]) -> Result<bool, ErrorKind> {
@@ -423,7 +533,7 @@ mod tests {
             let refused = admitted_at(arrival, &local);
             assert_eq!(refused, Err(ErrorKind::PeerNotAllowed));
             let arrival = Arrival {
-                has_key: true,
+                presented: Presented::Valid,
                 ..arrival
             };
             assert_eq!(admitted_at(arrival, &local), Ok(false));
@@ -437,7 +547,7 @@ mod tests {
             ..ARRIVAL
         };
         let has = Arrival {
-            has_key: true,
+            presented: Presented::Valid,
             ..needs
         };
         let local = [("host", "localhost")];
@@ -498,22 +608,61 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_where_apps_put_it() {
-        for (fields, key) in [
-            (&[("authorization", "Bearer hpx-1")][..], Some("hpx-1")),
-            (&[("authorization", "bearer  hpx-1 ")], Some("hpx-1")),
-            (&[("authorization", "Basic aHB4")], None),
-            (&[("authorization", "Bearer ")], None),
-            (&[("authorization", "")], None),
-            (&[("x-api-key", "hpx-1")], Some("hpx-1")),
-            (
-                &[("authorization", "Bearer "), ("api-key", "hpx-1")],
-                Some("hpx-1"),
-            ),
-            (&[], None),
+    fn what_came_through_a_reverse_proxy_needs_a_key_whatever_the_address() {
+        for field in [
+            "forwarded",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-anything",
+            "x-real-ip",
+            "cf-connecting-ip",
+            "tailscale-user-login",
         ] {
-            let headers = headers(fields);
-            assert_eq!(shown_key(&headers), key.map(str::as_bytes), "{fields:?}");
+            let fields = [("host", "localhost"), (field, "")];
+            assert_eq!(
+                admitted(&fields),
+                Err(ErrorKind::InvalidClientKey),
+                "{field}"
+            );
+            let has = Arrival {
+                presented: Presented::Valid,
+                ..ARRIVAL
+            };
+            assert_eq!(admitted_at(has, &fields), Ok(false));
+        }
+        for field in [
+            "x-forward",
+            "viable",
+            "cf-",
+            "x-real-ipv",
+            "origin-agent-cluster",
+        ] {
+            let fields = [("host", "localhost"), (field, "")];
+            assert_eq!(admitted(&fields), Ok(false), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_begins_like_a_key_and_is_none_is_refused_where_none_is_needed() {
+        let local = [("host", "localhost")];
+        for (presented, admitted) in [
+            (Presented::Nothing, true),
+            (Presented::Empty, true),
+            (Presented::Password("authorization"), true),
+            (Presented::Other("x-api-key", 3), true),
+            (Presented::Invalid(47), false),
+            (Presented::Revoked, false),
+            (Presented::Valid, true),
+        ] {
+            let arrival = Arrival {
+                presented,
+                ..ARRIVAL
+            };
+            assert_eq!(
+                admitted_at(arrival, &local).is_ok(),
+                admitted,
+                "{presented:?}"
+            );
         }
     }
 
@@ -528,6 +677,8 @@ mod tests {
         .unwrap_err();
         assert!(error.message.contains("nas.lan") && error.message.contains("`allowed_hosts`"));
         assert!(error.message.contains("hermesctl proxy reload"));
+        let key = error.message.find("hermesctl clients add NAME");
+        assert!(key < error.message.find("allowed_hosts"), "the key first");
     }
 
     /// What a refusal says, and what it says that it is about.

@@ -17,6 +17,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
+use super::api_key::{self, Presented};
 use super::download::{AnswerBody, Download, shutting_down, too_slow_to_stay};
 use super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::events::Events;
@@ -57,7 +58,8 @@ impl Entry {
     ///
     /// # Errors
     /// 503 where it can't be found out right now.
-    fn arrival(&self, peer_check: bool, has_key: bool) -> Result<Arrival, ProxyError> {
+    fn arrival(&self, peer_check: bool, presented: Presented) -> Result<Arrival, ProxyError> {
+        let has_key = presented == Presented::Valid;
         let peer = match self.ends {
             Some(ends) if peer_check && !has_key => self.peer(ends)?,
             _ => Peer::Ours,
@@ -66,7 +68,7 @@ impl Entry {
             local: self.ends.map(|(_, local)| local.ip().to_canonical()),
             peer,
             needs_key: self.needs_key,
-            has_key,
+            presented,
         })
     }
 
@@ -97,6 +99,7 @@ enum Decision<'r> {
 struct Exchange<'r> {
     upstream: &'r Upstream,
     path: &'r str,
+    method: Method,
     head: &'r Parts,
     upload: Option<Upload>,
 }
@@ -109,7 +112,22 @@ pub(super) async fn handle(
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let id = RequestId::draw();
-    unharmed(id, respond(gateway, entry, (presence, id), request)).await
+    let fields = request.headers();
+    // A listed page may read every answer, also why it was refused.
+    let origin = fields.contains_key(ORIGIN).then(|| gateway.rules());
+    let origin = origin.and_then(|rules| guard::listed_origin(fields, &rules.guard).cloned());
+    // Another protocol is not offered (RFC 9110 §7.8). What follows may be meant in that one.
+    let is_last = fields.contains_key(UPGRADE);
+    let answer = respond(gateway, entry, (presence, id), request);
+    let mut answer = unharmed(id, answer).await;
+    if let Some(origin) = origin {
+        headers::allow_origin(answer.headers_mut(), &origin);
+    }
+    if is_last {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    answer
 }
 
 /// A defect in one request costs that request only: it gets a 500.
@@ -150,13 +168,12 @@ async fn respond(
     if is_own {
         outcome.is_own();
     }
-    let client = guard::shown_key(&head.headers).and_then(|key| gateway.clients.identify(key));
+    let (presented, client) = api_key::find(&head.headers, |key| gateway.clients.look_up(key));
     if let Some(client) = &client {
         outcome.asked_by(client);
     }
-    let caller = (&*entry, client.as_ref(), &presence);
-    let (origin, decision) = decide(&rules, caller, &head, &body);
-    let decision = decision.and_then(|decision| {
+    let caller = (&*entry, &presence, presented, client.as_ref());
+    let decision = decide(&rules, caller, &head, &body).and_then(|decision| {
         if let (Decision::Forward(..), Some(client)) = (&decision, &client) {
             let visit = if is_own {
                 client.enter_uncounted()
@@ -167,16 +184,17 @@ async fn respond(
         }
         Ok(decision)
     });
-    let mut answer = match decision {
+    match decision {
         Err(error) => {
             if !is_own {
                 let app = client.as_ref().map_or(&*entry.from, |client| client.name());
                 let error = about_peer(&error, &entry);
+                let is_listed = guard::listed_origin(&head.headers, &rules.guard).is_some();
                 let refused = Refused {
                     error: &error,
                     from: app,
                     path: head.uri.path(),
-                    matters: matters(&head, error.kind, origin.is_some()),
+                    matters: matters(&head, error.kind, is_listed),
                 };
                 outcome.refused(gateway.refused().add(&refused, id), error.about.as_deref());
             }
@@ -202,11 +220,7 @@ async fn respond(
             )
             .await
         }
-    };
-    if let Some(origin) = origin {
-        headers::allow_origin(answer.headers_mut(), &origin);
     }
-    answer
 }
 
 /// Takes the mark of hermesctl's own requests out of a request; whether it is the right one.
@@ -248,49 +262,39 @@ fn matters(head: &Parts, kind: ErrorKind, is_listed_page: bool) -> bool {
 /// Guard and route, and what the head alone gives away.
 fn decide<'r>(
     rules: &'r Rules,
-    (entry, client, presence): (&Entry, Option<&Arc<Client>>, &Presence),
+    (entry, presence, presented, client): (&Entry, &Presence, Presented, Option<&Arc<Client>>),
     head: &Parts,
     body: &Incoming,
-) -> (Option<HeaderValue>, Result<Decision<'r>, ProxyError>) {
-    let arrival = match entry.arrival(rules.guard.peer_check, client.is_some()) {
-        Ok(arrival) => arrival,
-        Err(error) => return (None, Err(error)),
-    };
-    let admitted = match guard::admit(&head.method, &head.headers, &arrival, &rules.guard) {
-        Ok(admitted) => admitted,
-        Err(error) => return (None, Err(error)),
-    };
-    let origin = admitted.origin.cloned();
+) -> Result<Decision<'r>, ProxyError> {
+    let arrival = entry.arrival(rules.guard.peer_check, presented)?;
+    let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
         // Whoever names a listed page gets that far, so it protects no place.
         presence.refuses();
-        return (origin, Ok(Decision::Answer(preflight(&head.headers))));
+        return Ok(Decision::Answer(preflight(&head.headers)));
     }
     presence.is_let_in();
     let default = rules.default_for(entry.provider.as_ref());
-    let decision = well_formed(head).and_then(|()| {
-        let route = route::find(&head.method, head.uri.path(), &rules.upstreams, default);
-        if admitted.is_link && !matches!(route, Ok(Route::Local(_))) {
-            return Err(guard::foreign_page());
-        }
-        match route? {
-            Route::Local(local) => Ok(Decision::Local(
-                local,
-                default.and_then(|at| rules.upstreams.get(at)),
-            )),
-            Route::Forward { provider, path } => {
-                let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
-                not_our_own(head, rules)?;
-                cut_would_show(head, entry)?;
-                if let Some(client) = client {
-                    permitted(client, upstream, path)?;
-                }
-                acceptable_body(head, body, rules.limits.body)?;
-                Ok(Decision::Forward(upstream, path))
+    let route = route::find(&head.method, head.uri.path(), &rules.upstreams, default);
+    if admitted.is_link && !matches!(route, Ok(Route::Local(_))) {
+        return Err(guard::foreign_page());
+    }
+    match route? {
+        Route::Local(local) => Ok(Decision::Local(
+            local,
+            default.and_then(|at| rules.upstreams.get(at)),
+        )),
+        Route::Forward { provider, path } => {
+            let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
+            not_our_own(head, rules)?;
+            cut_would_show(head, entry)?;
+            if let Some(client) = client {
+                permitted(client, upstream, path)?;
             }
+            acceptable_body(head, body, rules.limits.body)?;
+            Ok(Decision::Forward(upstream, path))
         }
-    });
-    (origin, decision)
+    }
 }
 
 /// Whether an app's key is good for what it asks for.
@@ -326,16 +330,6 @@ fn busy(full: &Full) -> ProxyError {
     ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(PAUSE)
 }
 
-fn well_formed(head: &Parts) -> Result<(), ProxyError> {
-    let refused = |message: &str| Err(ProxyError::new(ErrorKind::BadRequest, message));
-    // Java's client asks for h2c with every request and goes on without it (RFC 9110 §7.8).
-    let foreign = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
-    if head.headers.get_all(UPGRADE).iter().any(foreign) {
-        return refused("this service does not switch protocols");
-    }
-    Ok(())
-}
-
 fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
     if !headers::has_mark(&head.headers, &rules.mark) {
         return Ok(());
@@ -365,15 +359,12 @@ fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), Prox
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }
-    let is_json = |kind: &HeaderValue| {
-        let kind = kind.to_str().unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-    };
-    if head.headers.get_all(CONTENT_TYPE).iter().all(is_json) {
+    let mut kinds = head.headers.get_all(CONTENT_TYPE).iter();
+    if !(guard::may_be_a_page(&head.headers) && kinds.any(guard::needs_no_preflight)) {
         return Ok(());
     }
-    let message = "hermes-proxyd: a request body must have the content type application/json";
+    let message = "hermes-proxyd: a web page has to send its request's body with the content type \
+                   application/json";
     Err(ProxyError::new(ErrorKind::UnsupportedMediaType, message))
 }
 
@@ -429,14 +420,13 @@ async fn forward(
     if let Some(upload) = &upload {
         outcome.uploads(upload);
     }
-    let path = upstream
-        .paths
-        .get(path)
-        .map(|allowed| allowed.path.as_str())
-        .unwrap_or_default();
+    let Some(allowed) = upstream.paths.get(path) else {
+        return refuse(&defect(), outcome, upload.is_none());
+    };
     let exchange = Exchange {
         upstream,
-        path,
+        path: &allowed.path,
+        method: route::method_upstream(&head.method, allowed),
         head: &head,
         upload,
     };
@@ -447,6 +437,7 @@ async fn forward(
         () = presence.makes_way() => Err(too_slow_to_stay()),
     };
     match answer {
+        Ok(answer) if head.method != exchange.method => pass_head(answer, outcome),
         Ok(answer) => pass(answer, outcome, (rules, upstream), presence),
         Err(error) => match exchange.upload {
             Some(upload) => refuse(&error, outcome, upload.is_finished()),
@@ -503,7 +494,7 @@ impl Exchange<'_> {
                 .as_ref()
                 .map_or_else(UploadBody::empty, Upload::body);
             let mut request = Request::new(body);
-            *request.method_mut() = self.head.method.clone();
+            *request.method_mut() = self.method.clone();
             *request.uri_mut() = target.clone();
             let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
             *request.headers_mut() = headers::to_upstream(&self.head.headers, extra, agent);
@@ -513,14 +504,19 @@ impl Exchange<'_> {
             headers::authorize(request.headers_mut(), credential);
             request
         };
-        self.upstream
+        let mut answer = self
+            .upstream
             .client
             .send(build, self.upload.as_ref())
             .await
             .map_err(|error| match error {
                 SendError::Upstream(error) => error,
                 SendError::Upload(error) => self.upload_error(error),
-            })
+            })?;
+        if answer.status().is_redirection() {
+            headers::keep_own_location(answer.headers_mut(), &credential.base_url);
+        }
+        Ok(answer)
     }
 
     fn upload_error(&self, error: UploadError) -> ProxyError {
@@ -568,6 +564,23 @@ fn no_credential(refusal: NoCredential) -> ProxyError {
     }
 }
 
+/// The head of the provider's answer to a GET, for a client that asked with HEAD.
+fn pass_head(answer: Response<Answer>, mut outcome: Outcome) -> Response<AnswerBody> {
+    let (mut head, _) = answer.into_parts();
+    clean(&mut head);
+    outcome.answered(head.status);
+    outcome.ended(End::Complete);
+    identify(&mut head.headers, outcome.id);
+    Response::from_parts(head, AnswerBody::Whole(None))
+}
+
+/// The head as the client gets it.
+fn clean(head: &mut hyper::http::response::Parts) {
+    headers::to_client(&mut head.headers);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+}
+
 /// The provider's answer, its bytes untouched.
 fn pass(
     answer: Response<Answer>,
@@ -576,17 +589,18 @@ fn pass(
     presence: &Presence,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
-    headers::to_client(&mut head.headers);
-    head.version = Version::HTTP_11;
-    head.extensions.clear();
+    clean(&mut head);
     outcome.answered(head.status);
     identify(&mut head.headers, outcome.id);
-    let is_events = !head.headers.contains_key(CONTENT_ENCODING)
-        && head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
-            let kind = kind.as_bytes();
-            kind.get(..17)
-                .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
-        });
+    let is_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.get(..17)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+    });
+    if is_stream {
+        headers::not_held_back(&mut head.headers);
+    }
+    let is_events = is_stream && !head.headers.contains_key(CONTENT_ENCODING);
     if body.is_end_stream() {
         outcome.ended(End::Complete);
     }

@@ -6,14 +6,15 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, ALT_SVC, AUTHORIZATION,
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT, VARY,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE,
+    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    VARY,
 };
 
 use crate::config::UserAgent;
-use crate::provider::Credential;
+use crate::provider::{BaseUrl, Credential};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -21,8 +22,16 @@ const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The marks of the daemons that a request went through, so that a loop ends at its first turn.
 const MARKS: HeaderName = HeaderName::from_static("x-hermes-via");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const STAINLESS: &str = "x-stainless-";
 const CORS: &str = "access-control-";
+/// The response fields that a listed web page may read beside those of the Fetch standard: what SDKs
+/// look at, and what tells our errors from the provider's.
+const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-should-retry, x-request-id, \
+                       allow, www-authenticate, openai-processing-ms, x-ratelimit-limit-requests, \
+                       x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, \
+                       x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, \
+                       x-ratelimit-reset-tokens";
 
 /// The request fields that always pass.
 const FORWARDED: [HeaderName; 8] = [
@@ -56,7 +65,14 @@ const DROPPED: [HeaderName; 11] = [
 /// it came. `extra` are the configuration's.
 pub fn to_upstream(client: &HeaderMap, extra: &[HeaderName], user_agent: UserAgent) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(client.len() + 2);
+    let json = json_type(client);
     for (name, value) in client {
+        if name == CONTENT_TYPE {
+            fields
+                .entry(CONTENT_TYPE)
+                .or_insert_with(|| json.clone().unwrap_or_else(|| value.clone()));
+            continue;
+        }
         let passes = FORWARDED.contains(name)
             || extra.contains(name)
             || name.as_str().starts_with(STAINLESS)
@@ -65,10 +81,49 @@ pub fn to_upstream(client: &HeaderMap, extra: &[HeaderName], user_agent: UserAge
             fields.append(name, value.clone());
         }
     }
+    if let Some(json) = json {
+        fields.entry(CONTENT_TYPE).or_insert(json);
+    }
     if user_agent == UserAgent::Own {
         fields.insert(USER_AGENT, HeaderValue::from_static(crate::USER_AGENT));
     }
     fields
+}
+
+/// What a body's type has to be upstream, where the client says something else, or more than one
+/// thing: a body is JSON by what it is asked for.
+fn json_type(client: &HeaderMap) -> Option<HeaderValue> {
+    let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
+    let has_body = client.contains_key(TRANSFER_ENCODING)
+        || client
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| !is_empty(length));
+    let mut types = client.get_all(CONTENT_TYPE).iter();
+    let is_right = types.next().is_some_and(is_json) && types.all(is_json);
+    (has_body && !is_right).then(|| HeaderValue::from_static("application/json"))
+}
+
+fn is_json(kind: &HeaderValue) -> bool {
+    essence(kind).eq_ignore_ascii_case("application/json") && !kind.as_bytes().contains(&b',')
+}
+
+/// A media type without its parameters; empty where it is no text.
+pub(super) fn essence(kind: &HeaderValue) -> &str {
+    let kind = kind.to_str().unwrap_or_default();
+    kind.split([';', ',']).next().unwrap_or_default().trim()
+}
+
+/// Drops the `Location` of a redirect, unless it is on the provider's own origin: SDKs follow it, with
+/// the prompt.
+pub(super) fn keep_own_location(fields: &mut HeaderMap, base: &BaseUrl) {
+    let mut locations = fields.get_all(LOCATION).iter();
+    let is_own = match (locations.next(), locations.next()) {
+        (Some(location), None) => location.to_str().is_ok_and(|to| base.is_origin_of(to)),
+        _ => false,
+    };
+    if !is_own {
+        fields.remove(LOCATION);
+    }
 }
 
 /// Says that the request went through us too, behind those that it went through before. Only for
@@ -120,9 +175,16 @@ pub fn to_client(fields: &mut HeaderMap) {
     }
 }
 
+/// Asks reverse proxies, nginx above all, to pass an event stream on as it comes.
+pub(super) fn not_held_back(fields: &mut HeaderMap) {
+    fields.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+}
+
 /// Lets the listed web page read the answer.
 pub(super) fn allow_origin(fields: &mut HeaderMap, origin: &HeaderValue) {
     fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    let exposed = HeaderValue::from_static(EXPOSED);
+    fields.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     fields.append(VARY, HeaderValue::from_static("origin"));
 }
 
@@ -179,6 +241,46 @@ mod tests {
             to_upstream(&client, &[], UserAgent::Client)[USER_AGENT],
             "OpenAI/Python"
         );
+    }
+
+    #[test]
+    fn a_body_goes_upstream_as_json_whatever_it_is_called() {
+        let length = ("content-length", "2");
+        let kind = |kind| ("content-type", kind);
+        for (client, upstream) in [
+            (
+                &[length, kind("application/json; charset=utf-8")][..],
+                &["application/json; charset=utf-8"][..],
+            ),
+            (&[length, kind("text/plain")], &["application/json"]),
+            (&[length], &["application/json"]),
+            (
+                &[kind("x/y"), ("transfer-encoding", "chunked")],
+                &["application/json"],
+            ),
+            (
+                &[
+                    length,
+                    kind("application/json"),
+                    kind("application/json; a=b"),
+                ],
+                &["application/json"],
+            ),
+            (
+                &[length, kind("text/plain"), kind("application/json")],
+                &["application/json"],
+            ),
+            (
+                &[("content-length", "0"), kind("text/plain")],
+                &["text/plain"],
+            ),
+            (&[("content-length", "0")], &[]),
+            (&[], &[]),
+        ] {
+            let fields = to_upstream(&headers(client), &[], UserAgent::Own);
+            let kinds: Vec<_> = fields.get_all(CONTENT_TYPE).iter().collect();
+            assert_eq!(kinds, upstream, "{client:?}");
+        }
     }
 
     #[test]

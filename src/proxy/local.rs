@@ -27,6 +27,11 @@ pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -
         return text(StatusCode::SERVICE_UNAVAILABLE, reason);
     }
     match local {
+        Local::Nothing => {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
         Local::Root => text(StatusCode::OK, root(rules)),
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
         Local::Ready if ready => text(StatusCode::OK, readiness(upstream)),

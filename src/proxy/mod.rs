@@ -1,13 +1,15 @@
 //! The port: from a client's connection to the provider and back.
 //!
 //! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
-//! over one, `framing` refuses what can be read in two ways (pure), `guard` and `route` decide
-//! (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
+//! over one, `framing` refuses what can be read in two ways (pure), `api_key` finds what a request
+//! presents, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
 //! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `events` knows where an event stream stands
 //! and `choices` what of it has finished (both pure), `presence` whether the client is still there, `outcome` writes the
 //! one log line, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `error`
 //! is the one place that turns errors into HTTP.
 
+#[doc(hidden)]
+pub mod api_key;
 mod bind;
 mod choices;
 mod connection;
@@ -27,6 +29,7 @@ mod life;
 mod listener;
 mod local;
 mod outcome;
+mod own_names;
 mod parting;
 mod patience;
 mod peer;
@@ -45,6 +48,7 @@ pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
 pub use self::outcome::{Counters, Counts};
+pub use self::own_names::own_names;
 pub use self::places::Places;
 pub use self::refusals::Refusals;
 pub use self::trouble::{Mishap, Mishaps};

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ProxyError, REQUEST_ID};
+use super::headers;
 use super::outcome::{End, Outcome};
 use super::refusals::Teller;
 use super::socket::Socket;
@@ -19,15 +21,19 @@ const DISCARD: usize = 256 * 1024 * 1024;
 const PIECE: usize = 16 * 1024;
 
 /// Tells the client what is wrong with a request that was never whole, and closes. To a HEAD the
-/// error has no body.
+/// error has no body. `origin` is the listed web page that may read it.
 pub(super) async fn refuse(
     stream: &mut Socket,
     (error, teller): (&ProxyError, &Teller),
     to_head: bool,
+    origin: Option<&HeaderValue>,
 ) {
     let mut outcome = Outcome::unread();
     outcome.refused(teller.refused(error, outcome.id), None);
-    let (head, body) = error.response().into_parts();
+    let (mut head, body) = error.response().into_parts();
+    if let Some(origin) = origin {
+        headers::allow_origin(&mut head.headers, origin);
+    }
     outcome.answered(head.status);
     let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {

@@ -131,7 +131,12 @@ impl Watched {
 
     /// Whether the client may be sending what nobody reads.
     pub(super) fn is_unfinished(&self) -> bool {
-        self.refused.is_some() || self.scanner.is_in_body()
+        self.refused.is_some() || self.scanner.is_in_body() || self.scanner.is_behind_upgrade()
+    }
+
+    /// The `Origin` of the request under way.
+    pub(super) fn origin(&self) -> Option<&[u8]> {
+        self.scanner.origin()
     }
 
     /// hyper asks for more than passes. The answers to what came before a refused head are let go

@@ -3,11 +3,26 @@
 //! The path is compared with a table and nothing in it is decoded. What real apps get wrong is
 //! forgiven: repeated slashes, one slash at the end, a missing or doubled `/v1`. What goes
 //! upstream is the table's constant, never the client's text.
+//!
+//! SDKs read a 404 as "no such model" and often show only the start of its text, so that begins with
+//! what to choose in the app.
 
 use hyper::Method;
 
 use super::error::{ErrorKind, ProxyError};
 use crate::config::AllowedPath;
+
+/// More than any path has.
+const MOST_SEGMENTS: usize = 32;
+/// What apps add to their base URL.
+const ENDPOINTS: [&str; 6] = [
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "models",
+    "responses",
+    "messages",
+];
 
 /// What answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +49,45 @@ pub enum Local {
     Live,
     /// `GET /readyz`
     Ready,
+    /// What browsers and crawlers ask for by themselves, and we don't have.
+    Nothing,
 }
 
 impl Local {
-    /// Every local path.
+    /// Every local path with content.
     pub const ALL: [(&'static str, Self); 4] = [
         ("/", Self::Root),
         ("/health", Self::Health),
         ("/livez", Self::Live),
         ("/readyz", Self::Ready),
     ];
+
+    /// The local path that these segments mean.
+    fn find(segments: &[&str]) -> Option<Self> {
+        let all = Self::ALL.iter();
+        let same = |known: &str| {
+            known
+                .split('/')
+                .filter(|known| !known.is_empty())
+                .eq(segments.iter().copied())
+        };
+        let found = all.clone().find(|(known, _)| same(known));
+        let is_apples = |name: &str| {
+            let rest = name.strip_prefix("apple-touch-icon");
+            rest.is_some_and(|rest| rest.strip_suffix(".png").is_some())
+        };
+        let is_icon = |name: &str| {
+            matches!(
+                name,
+                "favicon.ico" | "favicon.png" | "favicon.svg" | "robots.txt"
+            ) || is_apples(name)
+        };
+        match (found, segments) {
+            (Some((_, local)), _) => Some(*local),
+            (None, [name]) if is_icon(name) => Some(Self::Nothing),
+            _ => None,
+        }
+    }
 }
 
 /// A provider as routes see it.
@@ -65,51 +109,55 @@ pub fn find(
     providers: &[impl Serves],
     default: Option<usize>,
 ) -> Result<Route, ProxyError> {
-    if let Some((_, local)) = Local::ALL.iter().find(|(known, _)| *known == path) {
+    let mut room = [""; MOST_SEGMENTS];
+    let all = split(path, &mut room);
+    let Some(all) = all else {
+        return Err(not_allowed(path, &[], served_by(providers, default)));
+    };
+    if let Some(local) = Local::find(all) {
         return match *method {
-            Method::GET | Method::HEAD => Ok(Route::Local(*local)),
+            Method::GET | Method::HEAD => Ok(Route::Local(local)),
             _ => Err(method_not_allowed(path, "GET, HEAD".to_owned())),
         };
     }
-    let mut segments = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .peekable();
+    let mut segments = all;
     let mut provider = default;
-    if let Some(first) = segments.peek().filter(|first| **first != "v1") {
+    if let [first, rest @ ..] = all
+        && *first != "v1"
+    {
         if let Some(named) = providers
             .iter()
             .position(|p| p.name().eq_ignore_ascii_case(first))
         {
             provider = Some(named);
-            segments.next();
-        } else if path.split('/').filter(|segment| !segment.is_empty()).nth(1) == Some("v1") {
+            segments = rest;
+        } else if let Some(hint) = other_service(all) {
+            return Err(with_hint(hint, path, served_by(providers, default)));
+        } else if rest.first() == Some(&"v1") {
             return Err(unknown_provider(first, providers));
         }
     }
-    for _ in 0..2 {
-        segments.next_if_eq(&"v1");
-    }
+    segments = without_version(segments);
     let Some((provider, served)) = provider.and_then(|at| Some((at, providers.get(at)?))) else {
-        return Err(unknown_provider("at this address", providers));
+        return Err(no_default(providers));
     };
-    let matches = |allowed: &AllowedPath| {
-        allowed
-            .path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .eq(segments.clone())
-    };
+    let matches = |allowed: &AllowedPath| is_path(&allowed.path, segments);
     let Some(index) = served.paths().iter().position(matches) else {
-        return Err(not_allowed(path, served.paths()));
+        return Err(not_allowed(path, segments, served.paths()));
     };
     let methods = served
         .paths()
         .get(index)
         .map(|allowed| &*allowed.methods)
         .unwrap_or_default();
-    if !methods.contains(method) {
-        let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let is_head = *method == Method::HEAD && methods.contains(&Method::GET);
+    if !methods.contains(method) && !is_head {
+        let mut methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        if let Some(get) = methods.iter().position(|method| *method == "GET")
+            && !methods.contains(&"HEAD")
+        {
+            methods.insert(get + 1, "HEAD");
+        }
         return Err(method_not_allowed(path, methods.join(", ")));
     }
     Ok(Route::Forward {
@@ -118,28 +166,161 @@ pub fn find(
     })
 }
 
-fn not_allowed(path: &str, allowed: &[AllowedPath]) -> ProxyError {
+/// The method that the provider is asked with: not every server that has a GET knows its HEAD, and
+/// the heads of both are the same (RFC 9110 §9.3.2).
+pub fn method_upstream(method: &Method, allowed: &AllowedPath) -> Method {
+    if *method == Method::HEAD && !allowed.methods.contains(method) {
+        return Method::GET;
+    }
+    method.clone()
+}
+
+/// The parts of a path between its slashes; `None` where they are more than any path has.
+fn split<'p, 'r>(path: &'p str, room: &'r mut [&'p str; MOST_SEGMENTS]) -> Option<&'r [&'p str]> {
+    let mut count = 0;
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        *room.get_mut(count)? = segment;
+        count += 1;
+    }
+    room.get(..count)
+}
+
+fn is_path(path: &str, segments: &[&str]) -> bool {
+    let known = path.split('/').filter(|segment| !segment.is_empty());
+    known.eq(segments.iter().copied())
+}
+
+/// Without one `/v1`, or two.
+fn without_version<'a>(mut segments: &'a [&'a str]) -> &'a [&'a str] {
+    for _ in 0..2 {
+        segments = segments.strip_prefix(&["v1"]).unwrap_or(segments);
+    }
+    segments
+}
+
+fn served_by(providers: &[impl Serves], at: Option<usize>) -> &[AllowedPath] {
+    let provider = at.and_then(|at| providers.get(at));
+    provider.map(Serves::paths).unwrap_or_default()
+}
+
+/// What to choose in an app that speaks another service's language, known by the path's start.
+fn other_service(segments: &[&str]) -> Option<&'static str> {
+    match segments {
+        ["api", "v1", ..] => Some("Set the app's base URL to one that ends in /v1, without /api"),
+        ["openai", "deployments", ..] => Some(
+            "Choose \"OpenAI\" or \"OpenAI compatible\" in the app in place of Azure OpenAI, with a \
+             base URL that ends in /v1",
+        ),
+        ["api", ..] => Some(
+            "Choose \"OpenAI compatible\" in the app in place of Ollama, with a base URL that ends in \
+             /v1",
+        ),
+        ["v1beta" | "v1alpha" | "v1beta1", ..] => Some(
+            "Choose \"OpenAI compatible\" in the app in place of Gemini, with a base URL that ends in \
+             /v1",
+        ),
+        _ => None,
+    }
+}
+
+/// The same for what is behind `/v1`.
+fn other_api(segments: &[&str]) -> Option<&'static str> {
+    match segments {
+        ["responses", ..] => Some(
+            "Choose Chat Completions in the app in place of the Responses API; or, if your provider \
+             has it, add \"/responses\" to its `extra_paths` in the configuration of hermes-proxyd",
+        ),
+        ["messages", ..] => Some(
+            "Choose OpenAI's Chat Completions in the app in place of Anthropic's Messages API; an app \
+             that speaks only the latter, such as Claude Code, can't be served",
+        ),
+        ["realtime" | "assistants" | "threads" | "conversations", ..] => Some(
+            "Choose Chat Completions in the app; OpenAI's other ways to talk to a model are not served",
+        ),
+        ["audio" | "images" | "files" | "uploads" | "videos", ..] => Some(
+            "Choose another service in the app for files, images and speech; chats and embeddings are \
+             served here",
+        ),
+        _ => None,
+    }
+}
+
+/// The end of a base URL that was copied with too much: an endpoint before an endpoint.
+fn pasted(segments: &[&str], allowed: &[AllowedPath]) -> Option<String> {
+    (1..segments.len()).find_map(|at| {
+        let (base, rest) = segments.split_at_checked(at)?;
+        let twice = is_endpoint(base, allowed) && is_endpoint(without_version(rest), allowed);
+        twice.then(|| base.join("/"))
+    })
+}
+
+/// Whether apps add these segments to their base URL.
+fn is_endpoint(segments: &[&str], allowed: &[AllowedPath]) -> bool {
+    let allowed = allowed.iter().map(|allowed| allowed.path.as_str());
+    let mut known = ENDPOINTS.iter().copied().chain(allowed);
+    known.any(|path| is_path(path, segments))
+}
+
+fn not_allowed(path: &str, segments: &[&str], allowed: &[AllowedPath]) -> ProxyError {
+    if let Some(pasted) = pasted(segments, allowed) {
+        let hint = format!(
+            "Set the app's base URL to one that ends in /v1, without /{pasted}: the app adds that \
+             itself"
+        );
+        return with_hint(&hint, path, allowed);
+    }
+    match other_api(segments) {
+        Some(hint) => with_hint(hint, path, allowed),
+        None => path_error(&path_text(path, allowed)),
+    }
+}
+
+fn with_hint(hint: &str, path: &str, allowed: &[AllowedPath]) -> ProxyError {
+    path_error(&format!("{hint}. {}", path_text(path, allowed)))
+}
+
+fn path_error(message: &str) -> ProxyError {
+    ProxyError::new(ErrorKind::PathNotAllowed, message)
+}
+
+fn path_text(path: &str, allowed: &[AllowedPath]) -> String {
     let mut allowed: Vec<&str> = allowed
         .iter()
         .map(|allowed| allowed.path.as_str())
         .collect();
     allowed.sort_unstable();
     let path: String = path.chars().take(200).collect();
-    let message = format!(
+    format!(
         "Path {path} is not forwarded by this proxy. Allowed below /v1: {}",
         allowed.join(", ")
-    );
-    ProxyError::new(ErrorKind::PathNotAllowed, message)
+    )
 }
 
 fn unknown_provider(name: &str, providers: &[impl Serves]) -> ProxyError {
     let name: String = name.chars().take(100).collect();
-    let known: Vec<&str> = providers.iter().map(Serves::name).collect();
     let message = format!(
-        "There is no provider {name}. Configured: {}. `hermesctl proxy providers` lists them.",
-        known.join(", ")
+        "Set the app's base URL to one that ends in /v1, without /{name}: there is no provider \
+         {name}. {}",
+        configured(providers)
     );
     ProxyError::new(ErrorKind::UnknownProvider, message)
+}
+
+/// A reload took away the provider that `/v1` means at this address.
+fn no_default(providers: &[impl Serves]) -> ProxyError {
+    let message = format!(
+        "There is no provider at this address. {}",
+        configured(providers)
+    );
+    ProxyError::new(ErrorKind::UnknownProvider, message)
+}
+
+fn configured(providers: &[impl Serves]) -> String {
+    let known: Vec<&str> = providers.iter().map(Serves::name).collect();
+    format!(
+        "Configured: {}. `hermesctl proxy providers` lists them.",
+        known.join(", ")
+    )
 }
 
 fn method_not_allowed(path: &str, allow: String) -> ProxyError {
@@ -234,7 +415,6 @@ mod tests {
             "/v1/nous/models",
             "/other/v1/models",
             "*",
-            "",
         ] {
             let error = find_in(&Method::GET, target).unwrap_err();
             assert_eq!(error.kind, ErrorKind::PathNotAllowed, "{target}");
@@ -259,12 +439,96 @@ mod tests {
         let error = find_in(&Method::GET, "/v1/chat/completions").unwrap_err();
         assert_eq!(error.kind, ErrorKind::MethodNotAllowed);
         assert_eq!(error.allow.as_deref(), Some("POST"));
+        let error = find_in(&Method::POST, "/v1/models").unwrap_err();
+        assert_eq!(error.allow.as_deref(), Some("GET, HEAD"));
+        let error = find_in(&Method::HEAD, "/v1/chat/completions").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::MethodNotAllowed);
         let error = find_in(&Method::DELETE, "/health").unwrap_err();
         assert_eq!(error.allow.as_deref(), Some("GET, HEAD"));
     }
 
     #[test]
+    fn a_head_is_served_wherever_a_get_is() {
+        let route = find_in(&Method::HEAD, "/v1/models");
+        assert!(matches!(route, Ok(Route::Forward { .. })), "{route:?}");
+        let get = path("/models", Method::GET);
+        assert_eq!(method_upstream(&Method::HEAD, &get), Method::GET);
+        assert_eq!(method_upstream(&Method::GET, &get), Method::GET);
+        let head = path("/models", Method::HEAD);
+        assert_eq!(method_upstream(&Method::HEAD, &head), Method::HEAD);
+    }
+
+    #[test]
+    fn a_404_begins_with_what_to_choose_in_the_app() {
+        for (target, begins) in [
+            ("/v1/responses", "Choose Chat Completions in the app"),
+            ("/responses/x/cancel", "Choose Chat Completions in the app"),
+            (
+                "/v1/messages",
+                "Choose OpenAI's Chat Completions in the app",
+            ),
+            ("/v1/messages/count_tokens", "Choose OpenAI's Chat"),
+            ("/v1/realtime", "Choose Chat Completions"),
+            ("/v1/audio/speech", "Choose another service"),
+            (
+                "/api/v1/chat/completions",
+                "Set the app's base URL to one that ends in /v1, without /api.",
+            ),
+            (
+                "/openai/deployments/a/chat/completions",
+                "Choose \"OpenAI\"",
+            ),
+            ("/api/tags", "Choose \"OpenAI compatible\""),
+            (
+                "/v1beta/models/x:generateContent",
+                "Choose \"OpenAI compatible\"",
+            ),
+            (
+                "/v1/chat/completions/chat/completions",
+                "Set the app's base URL to one that ends in /v1, without /chat/completions:",
+            ),
+            ("/v1/chat/completions/v1/models", "Set the app's base URL"),
+            ("/v1/models/models", "Set the app's base URL"),
+            ("/v1/responses/models", "Set the app's base URL"),
+            ("/nous/v1/chat/completions/models", "Set the app's base URL"),
+            ("/v1/models/chat", "Path /v1/models/chat is not"),
+            ("/a/b", "Path /a/b is not"),
+        ] {
+            let error = find_in(&Method::GET, target).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::PathNotAllowed, "{target}");
+            assert!(error.message.starts_with(begins), "{}", error.message);
+            assert!(error.message.ends_with("/chat/completions, /models"));
+        }
+        let error = find_in(&Method::GET, "/groq/v1/models").unwrap_err();
+        assert!(error.message.starts_with("Set the app's base URL"));
+        let error = find_in(&Method::GET, &"/v1/a".repeat(1000)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::PathNotAllowed);
+    }
+
+    #[test]
     fn our_own_paths_are_found() {
+        for target in [
+            "/favicon.ico",
+            "//favicon.svg",
+            "/apple-touch-icon-76x76.png",
+            "/apple-touch-icon.png",
+            "/robots.txt",
+        ] {
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(find_in(&method, target), Ok(Route::Local(Local::Nothing)));
+            }
+            let error = find_in(&Method::POST, target).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::MethodNotAllowed);
+        }
+        for (target, local) in [
+            ("//", Local::Root),
+            ("/health/", Local::Health),
+            ("//livez", Local::Live),
+            ("///readyz//", Local::Ready),
+        ] {
+            assert_eq!(find_in(&Method::GET, target), Ok(Route::Local(local)));
+        }
+        assert!(find_in(&Method::GET, "/v1/favicon.ico").is_err());
         for (target, local) in Local::ALL {
             assert_eq!(find_in(&Method::GET, target), Ok(Route::Local(local)));
             assert_eq!(find_in(&Method::HEAD, target), Ok(Route::Local(local)));

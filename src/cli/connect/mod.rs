@@ -242,12 +242,17 @@ fn base_url(
     if !text.ends_with("/v1") {
         text += &provider_path(flags, &way.provider);
     }
+    let needs_key = !is_open(&url, doors);
+    let is_unlocked = needs_key && doors.iter().any(|door| !door.needs_key);
+    let note = "If a reverse proxy or tunnel on this machine leads there, put `auth = \"keys\"` under \
+                the [[listen]] that it forwards to: a proxy that does not say so in its headers passes \
+                as a program of yours, and everyone who reaches it uses your subscription.";
     *way = Way {
-        needs_key: !is_open(&url, doors),
+        needs_key,
         extra_hosts: false,
         socket: None,
         missing: None,
-        notes: Vec::new(),
+        notes: is_unlocked.then(|| note.to_owned()).into_iter().collect(),
         ..way.clone()
     };
     plan.waits_for_restart = false;

@@ -228,10 +228,11 @@ fn docker_desktop(doors: &[Door]) -> Way {
     let found = easiest(doors, Door::loopback_port).or_else(|| easiest(doors, Door::wildcard_port));
     let Some((door, port)) = found else {
         let lines = format!("[[listen]]\naddress = \"127.0.0.1:{DEFAULT_PORT}\"\n");
-        let way = Way::to(DOCKER, DEFAULT_PORT, default_provider(doors), false);
+        let way = Way::to(DOCKER, DEFAULT_PORT, default_provider(doors), true);
         return way.lacking(lines);
     };
-    Way::to(DOCKER, port, &door.provider, door.needs_key)
+    // The name is not known to mean this machine, so a key is needed in any case.
+    Way::to(DOCKER, port, &door.provider, true)
 }
 
 /// By a sidecar in the app's compose file.
@@ -470,9 +471,9 @@ mod tests {
 
     #[test]
     fn docker_desktop_reaches_loopback() {
-        for (address, key) in [("127.0.0.1:8645", false), ("127.0.0.1:8645", true)] {
-            let found = reached(Place::DockerDesktop, &[door(address, key)]);
-            assert_eq!(found, ("host.docker.internal:8645".to_owned(), key));
+        for needs_key in [false, true] {
+            let found = reached(Place::DockerDesktop, &[door("127.0.0.1:8645", needs_key)]);
+            assert_eq!(found, ("host.docker.internal:8645".to_owned(), true));
         }
     }
 }

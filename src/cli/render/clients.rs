@@ -52,8 +52,11 @@ pub(in crate::cli) fn revoked(revoked: &ClientRevoked, style: Style) -> String {
     } else {
         ""
     };
+    let local = "At 127.0.0.1 an app needs no key, so this one can still ask there without its key: \
+                 `auth = \"keys\"` under [[listen]] in the configuration changes that.\n";
+    let local = if revoked.keyless { local } else { "" };
     style.prose(&format!(
-        "The key of {name} is refused from now on.\n{last}"
+        "The key of {name} is refused from now on.\n{local}{last}"
     ))
 }
 

@@ -58,6 +58,15 @@ fn a_revocation() {
     let answer: ClientRevoked = answer("reply_client_revoked.json");
     let text = clients::revoked(&answer, Style::PLAIN);
     assert_eq!(text, "The key of karakeep is refused from now on.\n");
+    let answer = ClientRevoked {
+        keyless: true,
+        ..answer
+    };
+    let text = clients::revoked(&answer, Style::PLAIN);
+    assert!(
+        text.contains("`auth = \"keys\"` under [[listen]]"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -80,6 +80,9 @@ pub enum Violation {
     /// Both framings at once.
     #[error("there are both a Content-Length and a Transfer-Encoding header")]
     LengthAndEncoding,
+    /// More bytes behind a request with `Upgrade`.
+    #[error("there are bytes behind a request that asked for another protocol")]
+    BehindUpgrade,
     /// Many fields.
     #[error("the request has more than 100 header lines")]
     ManyFields,
