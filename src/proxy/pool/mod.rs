@@ -43,8 +43,8 @@ use std::time::Duration;
 
 use hyper::{Request, Response, Uri};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::answer::{Answer, BrokeOff};
@@ -141,6 +141,9 @@ pub(super) struct Origin {
     target: Uri,
     connector: Connector,
     drivers: TaskTracker,
+    /// Ends dials and timers; the guard does so when the origin is dropped.
+    stop: CancellationToken,
+    _stop: DropGuard,
     state: Mutex<State>,
 }
 
@@ -156,8 +159,6 @@ struct State {
     /// No dial before, since the last one failed.
     pause: Option<Instant>,
     sweeping: bool,
-    /// Dials and timers; they end with the origin.
-    tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -229,10 +230,13 @@ impl Origin {
         target: Uri,
         speaks: Option<Speaks>,
     ) -> Self {
+        let stop = CancellationToken::new();
         Self {
             target,
             connector,
             drivers,
+            _stop: stop.clone().drop_guard(),
+            stop,
             state: Mutex::new(State {
                 speaks,
                 http2: Vec::new(),
@@ -241,9 +245,16 @@ impl Origin {
                 dials: 0,
                 pause: None,
                 sweeping: false,
-                tasks: JoinSet::new(),
             }),
         }
+    }
+
+    /// Runs a dial or a timer, for as long as the origin is there. Its memory is given back when it
+    /// ends.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.drivers
+            .spawn(async move { stop.run_until_cancelled(task).await });
     }
 
     fn is_at(&self, target: &Uri) -> bool {
@@ -358,8 +369,7 @@ impl Origin {
         if !connection.is_ready() && !state.waiters.is_empty() {
             // It has a few more bytes to read or to write. Who waits wants to know.
             let weak = Arc::downgrade(self);
-            state.reap();
-            state.tasks.spawn(async move {
+            self.spawn(async move {
                 if let Some(connection) = connection.ready().await
                     && let Some(origin) = weak.upgrade()
                 {
@@ -469,16 +479,15 @@ impl State {
 
     fn dial(&mut self, origin: &Arc<Origin>) {
         self.dials += 1;
-        self.reap();
         let (connector, target) = (origin.connector.clone(), origin.target.clone());
         let drivers = origin.drivers.clone();
-        let origin = Arc::downgrade(origin);
-        self.tasks.spawn(async move {
+        let weak = Arc::downgrade(origin);
+        origin.spawn(async move {
             let result = match connector.connect(&target).await {
-                Ok((link, http2)) => handshake(link, http2, (&origin, &drivers)).await,
+                Ok((link, http2)) => handshake(link, http2, (&weak, &drivers)).await,
                 Err(error) => Err(error),
             };
-            if let Some(origin) = origin.upgrade() {
+            if let Some(origin) = weak.upgrade() {
                 origin.arrived(result);
             }
         });
@@ -488,11 +497,10 @@ impl State {
     fn pause(&mut self, origin: &Arc<Origin>) {
         let until = Instant::now() + PAUSE;
         self.pause = Some(until);
-        self.reap();
-        let origin = Arc::downgrade(origin);
-        self.tasks.spawn(async move {
+        let weak = Arc::downgrade(origin);
+        origin.spawn(async move {
             sleep_until(until).await;
-            if let Some(origin) = origin.upgrade() {
+            if let Some(origin) = weak.upgrade() {
                 origin.settle();
             }
         });
@@ -511,9 +519,8 @@ impl State {
         if std::mem::replace(&mut self.sweeping, true) {
             return;
         }
-        self.reap();
-        let origin = Arc::downgrade(origin);
-        self.tasks.spawn(sweep(origin));
+        let weak = Arc::downgrade(origin);
+        origin.spawn(sweep(weak));
     }
 
     /// Ends what was idle for too long; when to look again, unless nothing is left.
@@ -530,11 +537,6 @@ impl State {
         let next = idle.chain(http2).min();
         self.sweeping = next.is_some();
         next
-    }
-
-    /// Forgets tasks that have ended.
-    fn reap(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
     }
 }
 
