@@ -485,10 +485,10 @@ impl Keeper {
     }
 
     /// The login in use lies in `source`. What is known of a login in another file is of no use
-    /// here; what of it could not be saved lies beside its journal.
-    pub(super) fn enter(&mut self, source: &Path) {
+    /// here; what of it could not be saved lies beside its journal. Whether it lay elsewhere.
+    pub(super) fn enter(&mut self, source: &Path) -> bool {
         if self.source.as_deref() == Some(source) {
-            return;
+            return false;
         }
         if self.source.replace(source.to_owned()).is_some() {
             self.unsaved = None;
@@ -497,6 +497,16 @@ impl Keeper {
             self.since = None;
         }
         self.suspect = self.journal().and_then(|journal| journal.pending());
+        true
+    }
+
+    /// Whether what was granted for the stored login's token lies beside the journal: then it is
+    /// written at once, before anybody shows the spent one again.
+    fn is_kept(&self, stored: &Login) -> bool {
+        let kept = self.journal().and_then(|journal| journal.kept());
+        let token = stored.secret("refresh_token");
+        kept.zip(token)
+            .is_some_and(|(kept, token)| kept.succeeds(&token))
     }
 
     /// Another program has rotated the login that we held: the token that we held is spent. With
@@ -762,7 +772,7 @@ impl Keeper {
                 }
             };
         };
-        self.enter(&source);
+        let kept = self.enter(&source) && self.unsaved.is_none() && self.is_kept(&login);
         self.notice_put_back(&login);
         if self.suspect.is_some() && !self.is_suspect(&login) && self.unsaved.is_none() {
             self.suspect_ended();
@@ -779,7 +789,7 @@ impl Keeper {
         // Whoever renewed it was cut off between the two files, or could not write one.
         let merge = self.merge(&mut login, mirror.as_ref());
         let torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
-        self.mend_at = torn.then(|| self.clock.now());
+        self.mend_at = (torn || kept).then(|| self.clock.now());
         self.take(&login);
     }
 

@@ -353,10 +353,23 @@ impl Keeper {
         attempt.ours = true;
         match self.persist(attempt, Change::Rotated).await {
             Ok(()) => {
-                self.drop_unsaved();
+                self.saved(attempt, &unsaved).await;
                 self.suspect_ended();
             }
             Err(trouble) => self.keep_unsaved(unsaved, &trouble).await,
+        }
+    }
+
+    /// A renewed login is where it belongs. Where the store could not be read, that is the mirror
+    /// alone, which others write too: then it stays beside the journal as well.
+    async fn saved(&mut self, attempt: &Attempt<'_>, renewed: &Unsaved) {
+        self.drop_unsaved();
+        if attempt
+            .store
+            .found()
+            .is_some_and(|found| found.broken.is_some())
+        {
+            self.keep_beside(renewed).await;
         }
     }
 
@@ -553,7 +566,7 @@ impl Keeper {
         }
         match self.persist(attempt, Change::Rotated).await {
             Ok(()) => {
-                self.drop_unsaved();
+                self.saved(attempt, &rotated).await;
                 // A key that was minted tells nothing of the refresh token.
                 if renewal == Renewal::Refresh {
                     self.suspect_ended();
