@@ -4,8 +4,9 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write as _};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::files::Spot;
 
@@ -31,7 +32,7 @@ pub enum Held {
 ///
 /// # Errors
 /// When the folder or the lock can't be made.
-pub fn hold(state: &Path) -> io::Result<Held> {
+pub async fn hold(state: &Path) -> io::Result<Held> {
     let mut lock = Spot::made(&file(state))?.open_lock()?;
     for _ in 0..10 {
         match lock.try_lock() {
@@ -40,7 +41,7 @@ pub fn hold(state: &Path) -> io::Result<Held> {
                 writeln!(lock, "{}", std::process::id())?;
                 return Ok(Held::Ours(Life { _lock: lock }));
             }
-            Err(TryLockError::WouldBlock) => sleep(GLIMPSE),
+            Err(TryLockError::WouldBlock) => sleep(GLIMPSE).await,
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
@@ -71,16 +72,16 @@ fn signed(lock: &mut File) -> Option<u32> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_daemon_is_known_for_as_long_as_it_lives() {
+    #[tokio::test]
+    async fn a_daemon_is_known_for_as_long_as_it_lives() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         assert_eq!(daemon(&state), None);
-        let Ok(Held::Ours(life)) = hold(&state) else {
+        let Ok(Held::Ours(life)) = hold(&state).await else {
             panic!("nobody has it");
         };
         assert_eq!(daemon(&state), Some(std::process::id()));
-        let second = hold(&state).unwrap();
+        let second = hold(&state).await.unwrap();
         assert!(matches!(second, Held::ByAnother(Some(_))), "{second:?}");
         drop(life);
         assert_eq!(daemon(&state), None);

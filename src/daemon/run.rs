@@ -171,12 +171,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     }
 
     // The lock on the control socket says which daemon lives, so it comes first.
-    let folder = origin
-        .environment
-        .runtime_dir()
-        .ok_or(StartError::NoRuntimeFolder)?;
-    let control = server::bind(&Endpoint::new(folder)).await?;
-    let _life = say_that_we_live(&origin.environment);
+    let (control, _life) = take_control(&origin.environment).await?;
     let bound = proxy::bind_all(&config.listeners, service_manager::sockets())?;
 
     let stops = Stops::new();
@@ -252,9 +247,17 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     Ok(end)
 }
 
+/// Becomes the one daemon of the runtime folder.
+async fn take_control(environment: &Environment) -> Result<(Listener, Option<Life>), StartError> {
+    let folder = environment.runtime_dir();
+    let endpoint = Endpoint::new(folder.ok_or(StartError::NoRuntimeFolder)?);
+    let control = server::bind(&endpoint).await?;
+    Ok((control, say_that_we_live(environment).await))
+}
+
 /// hermesctl, which may not find the socket, is told that we live.
-fn say_that_we_live(environment: &Environment) -> Option<Life> {
-    match life::hold(&environment.state_dir()?) {
+async fn say_that_we_live(environment: &Environment) -> Option<Life> {
+    match life::hold(&environment.state_dir()?).await {
         Ok(Held::Ours(life)) => Some(life),
         Ok(Held::ByAnother(pid)) => {
             tracing::warn!(
