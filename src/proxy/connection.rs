@@ -44,8 +44,8 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 /// another process goes on at the same socket, no connection is to be lost in between.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// Whether a web page of this origin may read answers.
-type Listed<'a> = &'a (dyn Fn(&[u8]) -> bool + Sync);
+/// Which web pages may read answers; none where it has no gateway.
+type Listed<'a> = Option<&'a Gateway>;
 
 /// When connections end.
 #[derive(Debug, Clone)]
@@ -72,14 +72,18 @@ pub(super) async fn serve(
     };
     let presence = Presence::new(stop.abort.clone(), place.seat());
     let theirs = presence.clone();
-    let listed = {
-        let gateway = gateway.clone();
-        move |origin: &[u8]| guard::is_listed(origin, &gateway.rules().guard)
-    };
+    let listed = gateway.clone();
     let answer =
         move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
     let ends = (stop, theirs, place);
-    drive(stream, (headers, timeouts), (ends, teller), answer, &listed).await;
+    drive(
+        stream,
+        (headers, timeouts),
+        (ends, teller),
+        answer,
+        Some(&listed),
+    )
+    .await;
 }
 
 /// The same with whatever answers the requests.
@@ -222,7 +226,9 @@ async fn end(
     };
     let goes_on = watched.is_unfinished() || !unread.is_empty();
     let to_head = watched.is_head_request();
-    let origin = watched.origin().filter(|origin| listed(origin));
+    let origin = watched.origin().filter(|origin| {
+        listed.is_some_and(|gateway| guard::is_listed(origin, &gateway.rules().guard))
+    });
     let origin = origin.and_then(|origin| HeaderValue::from_bytes(origin).ok());
     let mut stream = watched.into_inner();
     if let Some(error) = &last_word {
@@ -298,7 +304,7 @@ mod tests {
                 from: "127.0.0.1".into(),
             };
             let ends = ((stop, presence, place), teller);
-            drive(stream, limits, ends, answer, &|_| false).await;
+            drive(stream, limits, ends, answer, None).await;
             places.take().now_or_never().expect("the place is free");
         });
         (client.unwrap(), task)
