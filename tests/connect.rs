@@ -422,11 +422,11 @@ async fn lines_that_were_added_wait_for_a_restart() {
     let after = told(&world, &args);
     assert_eq!(lines_of(&after), None, "{after:#}");
     assert_eq!(after["ready"], false);
-    assert!(notes(&after).contains(&restart), "{after:#}");
+    assert!(notes(&after).contains(restart), "{after:#}");
     // The same is said by who checks the file.
     let output = world.ctl(&["config", "check"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(&restart), "{said}");
+    assert!(said.contains(restart), "{said}");
     assert!(!said.contains("reload"), "{said}");
 }
 

@@ -538,12 +538,14 @@ async fn hermesctl_stops_and_restarts_a_daemon_that_is_no_service() {
     let world = World::new(Options::default()).await;
     let mut daemon = world.daemon();
     let stream = slow_stream(&daemon, Duration::from_millis(300)).await;
-    let body = tokio::task::spawn(async move { stream.text().await.unwrap() });
-    let output = ctl(&daemon.home, &["proxy", "restart", "--json"]);
+    let home = daemon.home.clone();
+    let restart = tokio::task::spawn_blocking(move || ctl(&home, &["proxy", "restart", "--json"]));
+    let (body, output) = tokio::join!(stream.text(), restart);
+    let output = output.unwrap();
     assert!(output.status.success(), "{output:?}\n{}", daemon.logged());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["running"], daemon.pid(), "{report}");
-    assert!(body.await.unwrap().contains("[DONE]"));
+    assert!(body.unwrap().contains("[DONE]"));
     daemon.wait_for_log_count("\"listening\"", 2);
 
     let output = ctl(&daemon.home, &["proxy", "stop"]);

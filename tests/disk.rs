@@ -183,26 +183,7 @@ async fn while_the_home_hangs_requests_are_served_and_afterwards_all_is_well() {
         })
         .await;
     }
-    // Longer than the pauses between any two looks at a file; a reload reads them all at once.
-    let (deadline, mut served, mut slowest) =
-        (Instant::now() + Duration::from_secs(25), 0, Duration::ZERO);
-    while Instant::now() < deadline {
-        if served % 20 == 10 {
-            daemon.signal(rustix::process::Signal::HUP);
-        }
-        let started = Instant::now();
-        let asked = tokio::time::timeout(PATIENCE, ask(&daemon)).await;
-        assert_eq!(
-            asked,
-            Ok(200),
-            "after {served} requests:\n{}",
-            daemon.logged()
-        );
-        slowest = slowest.max(started.elapsed());
-        served += 1;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    println!("{served} requests while the home hung, the slowest in {slowest:?}");
+    served_for(Duration::from_secs(25), &daemon).await;
     until(&daemon, "the error", || {
         last_error(&daemon).contains("has not answered")
     })
@@ -229,6 +210,24 @@ async fn while_the_home_hangs_requests_are_served_and_afterwards_all_is_well() {
         stored_token(&home.join(".hermes")),
         world.cloud.current_refresh_token(world.family())
     );
+}
+
+/// Longer than the pauses between any two looks at a file; a reload reads them all at once.
+async fn served_for(duration: Duration, daemon: &Daemon) {
+    let (deadline, mut served, mut slowest) = (Instant::now() + duration, 0, Duration::ZERO);
+    while Instant::now() < deadline {
+        if served % 20 == 10 {
+            daemon.signal(rustix::process::Signal::HUP);
+        }
+        let started = Instant::now();
+        let asked = tokio::time::timeout(PATIENCE, ask(daemon)).await;
+        let logged = || daemon.logged();
+        assert_eq!(asked, Ok(200), "after {served} requests:\n{}", logged());
+        slowest = slowest.max(started.elapsed());
+        served += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("{served} requests while the home hung, the slowest in {slowest:?}");
 }
 
 /// A named pipe in a file's place would keep whoever opens it waiting for its other end.
@@ -260,7 +259,8 @@ async fn pipes_in_the_place_of_files_keep_nobody_waiting() {
     assert!(refreshed.status.success(), "{refreshed:?}");
 }
 
-/// VirtualBox shares, older CIFS and some of FUSE sync no folder: what was written is written.
+/// `VirtualBox` shares, older CIFS and some FUSE file systems sync no folder: what was written
+/// is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_can_be_synced_renewals_are_saved_and_a_key_is_shown() {
     if !has("strace") {

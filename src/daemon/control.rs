@@ -90,7 +90,7 @@ impl Handler for Answers {
     }
 
     async fn stop(&self) -> Result<Ending, ControlError> {
-        self.end(End::Stop)
+        Ok(self.end(End::Stop))
     }
 
     async fn restart(&self) -> Result<Ending, ControlError> {
@@ -100,7 +100,7 @@ impl Handler for Answers {
             let error = ControlError::new(ErrorCode::Internal, message);
             return Err(error.with_hint("Run: systemctl --user restart hermes-proxyd"));
         }
-        self.end(End::Restart)
+        Ok(self.end(End::Restart))
     }
 
     async fn log(&self, from: LogFrom) -> Result<LogTail, ControlError> {
@@ -243,14 +243,14 @@ impl Answers {
     }
 
     /// A second word does not change the first one.
-    fn end(&self, end: End) -> Result<Ending, ControlError> {
+    fn end(&self, end: End) -> Ending {
         self.endings.try_send(end).ok();
         let view = self.view.load();
         let reports = view.reports.iter();
         let in_flight = reports.map(|report| report.upstream.counters.counts().in_flight);
-        Ok(Ending {
+        Ending {
             in_flight: in_flight.sum(),
-        })
+        }
     }
 
     /// The provider of this name, or the default one.
