@@ -58,13 +58,15 @@ async fn demo(once: bool) -> Result<()> {
     // Where Hermes Agent keeps its login, and the daemon looks for it.
     let hermes_home = if cfg!(windows) { "hermes" } else { ".hermes" };
     cloud.write_hermes_home(&home.path().join(hermes_home), &login)?;
-    println!("A mock of Nous Portal runs in this process; its login lies in a scratch home.");
+    println!("A mock of Nous Portal runs in this process, with a login in a scratch home.");
 
     let mut daemon = Daemon::start(&cloud, home.path(), free_port()?).await?;
     let work = async {
         show(&cloud, &login, &daemon.base, home.path()).await?;
         if !once {
-            println!("\nIt stays until Ctrl-C, for your own apps to try. The daemon's log:\n");
+            println!(
+                "\nIt runs until Ctrl-C, so that you can try your own apps. The daemon's log:\n"
+            );
             daemon.show_log().await?;
         }
         Ok(())
@@ -100,10 +102,11 @@ async fn show(cloud: &MockCloud, login: &Login, base: &str, home: &Path) -> Resu
     if seen.header("authorization") != [format!("Bearer {}", login.access_token)] {
         return Err("the cloud did not see the login's own token".into());
     }
-    println!("The app sent the key \"anything\"; the cloud saw the login's token in its place.");
+    println!("The app sent the key \"anything\"; the cloud saw the login's token instead.");
 
     println!(
-        "\nWhat `hermesctl proxy status` says, run by the demo itself; it is not in your PATH:\n"
+        "\nThe output of `hermesctl proxy status`, run by the demo itself; it is not in your \
+         PATH:\n"
     );
     let mut hermesctl = program("hermesctl", home)?;
     let status = hermesctl.args(["proxy", "status"]).status().await?;
@@ -171,7 +174,7 @@ impl Daemon {
             if let Some((_, url)) = line.split_once("listening url=") {
                 let base = url.trim_matches('"').to_owned();
                 println!(
-                    "hermes-proxyd runs as process {}.",
+                    "hermes-proxyd is running as process {}.",
                     process.id().unwrap_or(0)
                 );
                 if port != PORT {

@@ -33,7 +33,7 @@ gzip -9nc CHANGELOG.md >"$files/changelog.gz"
 gzip -9nc >"$files/changelog.Debian.gz" <<TEXT
 $NAME ($VERSION-1) unstable; urgency=medium
 
-  * New version; changelog.gz tells what changed.
+  * New version; changelog.gz lists the changes.
 
  -- $AUTHOR  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 TEXT

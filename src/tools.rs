@@ -58,7 +58,7 @@ pub enum ToolError {
         source: io::Error,
     },
     /// What it says can't be read.
-    #[error("the answer of `{line}` can't be read: {source}")]
+    #[error("the output of `{line}` can't be read: {source}")]
     Read {
         /// What was run.
         line: String,
@@ -74,7 +74,7 @@ pub enum ToolError {
         seconds: u64,
     },
     /// Its next line took too long, and it was killed.
-    #[error("`{line}` said nothing for {seconds} seconds")]
+    #[error("`{line}` printed nothing for {seconds} seconds")]
     Silent {
         /// What was run.
         line: String,
@@ -98,10 +98,10 @@ impl ToolError {
             Self::Start {
                 program, source, ..
             } if source.kind() == io::ErrorKind::NotFound => {
-                format!("Install {program}, or put its folder into PATH.")
+                format!("Install {program}, or add its folder to PATH.")
             }
             Self::Start { line, .. } | Self::Read { line, .. } | Self::Failed { line, .. } => {
-                format!("Run `{line}` to see what it lacks.")
+                format!("Run `{line}` to see what is missing.")
             }
             Self::TooLong { line, .. } | Self::Silent { line, .. } => {
                 format!("Run `{line}` to see what it waits for.")
@@ -365,7 +365,7 @@ mod tests {
         assert!(error.is_absence());
         let said = error.to_string();
         assert!(said.starts_with("no-such-tool-1 can't be run for `no-such-tool-1 show`: "));
-        let mends = "Install no-such-tool-1, or put its folder into PATH.";
+        let mends = "Install no-such-tool-1, or add its folder to PATH.";
         assert_eq!(error.hint(), mends);
     }
 

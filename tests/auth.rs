@@ -270,8 +270,8 @@ fn interrupt(child: &Child) {
 async fn a_login_tells_where_to_go_and_where_it_was_saved() {
     let session = Session::waiting_for([
         pending(898, None),
-        pending(896, Some("the portal is busy; trying on")),
-        pending(894, Some("the portal is busy; trying on")),
+        pending(896, Some("the portal is busy; still trying")),
+        pending(894, Some("the portal is busy; still trying")),
         done(),
     ]);
     let run = session.run("auth login").await;
@@ -284,7 +284,7 @@ async fn a_login_tells_where_to_go_and_where_it_was_saved() {
     assert_eq!(run.code, Some(0));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let plain = std::fs::read_to_string(root.join("tests/golden/cli/login_piped.txt")).unwrap();
-    assert_eq!(run.stderr, plain + "the portal is busy; trying on.\n");
+    assert_eq!(run.stderr, plain + "the portal is busy; still trying.\n");
     let begin = json!({"login_begin": {"provider": null, "separate": false, "force": false}});
     assert_eq!(session.asked()[0], begin);
 }
@@ -567,7 +567,7 @@ async fn a_logout_that_concerns_hermes_agent_is_asked_about() {
     for answer in ["n\n", "\n", "\u{4}"] {
         let command = session.command("auth logout");
         let (text, code) = before_terminal(command, (80, 24), answer).await;
-        assert!(text.contains("Go on? [y/N]"), "{text}");
+        assert!(text.contains("Continue? [y/N]"), "{text}");
         assert!(text.contains("Nothing has changed."), "{text}");
         assert_eq!(code, Some(1));
     }
@@ -588,7 +588,7 @@ async fn a_logout_tells_what_is_gone_and_what_is_left() {
            removed from  /home/u/.hermes/auth.json\n                \
                          /home/u/.hermes/shared/nous_auth.json\n\
          Hermes Agent is logged out too.\n\
-         The login in /home/u/.local/state/hermes-proxyd/auth.json takes its place; \
+         The login in /home/u/.local/state/hermes-proxyd/auth.json is used now; \
          `hermesctl auth logout nous` removes that one too.\n"
     );
     let run = session.run("auth logout --yes --json").await;
@@ -661,11 +661,7 @@ async fn a_refresh_tells_how_it_ended() {
         (RefreshResult::Adopted, 0, "Another program"),
         (RefreshResult::Failed, 1, "could not be renewed"),
         (RefreshResult::Rejected, 4, "`hermesctl auth login nous`"),
-        (
-            RefreshResult::NoLogin,
-            4,
-            "There is no login of nous to renew.",
-        ),
+        (RefreshResult::NoLogin, 4, "nous has no login to renew."),
         (RefreshResult::Other("late".into()), 1, "late"),
     ] {
         let session = Session::with(Fake {

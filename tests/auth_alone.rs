@@ -128,7 +128,7 @@ fn without_a_daemon_one_is_started_on_pipes() {
     let failed = run(folder, Some(FAILS), "auth status --json");
     assert_eq!(failed.status.code(), Some(78), "{failed:?}");
     let told = "hermesctl: the configuration is invalid:\nline 3: no such key.\n\
-                Correct it; `hermesctl config check` tells whether it is right.\n";
+                Correct it, then run `hermesctl config check`.\n";
     assert_eq!(text(&failed.stderr), told);
     let json: Value = serde_json::from_slice(&failed.stdout).unwrap();
     assert_eq!(

@@ -149,7 +149,7 @@ async fn no_planted_secret_is_in_a_report() {
         let version = if running {
             "running daemon: 0.1.0"
         } else {
-            "none that answers"
+            "not answering"
         };
         for kept in [
             version,

@@ -138,7 +138,7 @@ fn live_through(home: &Path) -> Vec<String> {
         "nothing has changed"
     );
     let gone = works(home, "revoke open-webui");
-    assert!(gone.starts_with("The key of open-webui is refused from now on.\n"));
+    assert!(gone.starts_with("The key of open-webui no longer works.\n"));
     for line in ["revoke open-webui", "rotate open-webui"] {
         let (told, code) = fails(home, line);
         assert_eq!(code, "unknown_client");
@@ -249,7 +249,7 @@ async fn a_file_that_others_can_use_stops_the_start_and_a_reload() {
     refused(home, "chmod 600");
     set_mode(&file(home), 0o600);
     std::fs::write(file(home), "{").unwrap();
-    refused(home, "no file of client keys");
+    refused(home, "not a client key file");
     std::fs::write(file(home), &whole).unwrap();
 
     let daemon = Daemon::start(world.command(&[]), home);
@@ -268,7 +268,7 @@ async fn a_file_that_others_can_use_stops_the_start_and_a_reload() {
     assert_eq!(
         std::fs::read_to_string(file(home)).unwrap(),
         whole,
-        "left untouched"
+        "not changed"
     );
     set_mode(&file(home), 0o600);
     assert_eq!(world.ctl(&["proxy", "reload"]).status.code(), Some(0));
@@ -296,7 +296,7 @@ async fn hermes_agents_tokens_are_taken_over_as_they_are() {
         "agent-a   imported\n",
         "Agent B   imported as agent-b: ",
         "agent-c   refused: the token has only 10 of at least 16 characters",
-        "karakeep  skipped: a client key of this name is there already",
+        "karakeep  skipped: another key already has this name",
     ] {
         assert!(told.contains(part), "{told}");
     }

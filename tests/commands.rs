@@ -49,7 +49,7 @@ const FAIL: &[(&str, i32, &str)] = &[
         "providers are",
     ),
     ("hermesctl logs --file", 1, "can't be read"),
-    ("hermesctl proxy start", 1, "already runs"),
+    ("hermesctl proxy start", 1, "is already running"),
     (
         "hermesctl proxy test --key",
         1,

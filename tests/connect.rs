@@ -277,10 +277,10 @@ fn a_key_that_is_made_is_told_before_it_is_shown() {
         first.starts_with("A client key was made for karakeep"),
         "{said}"
     );
-    assert!(said.contains("only this once"), "{said}");
+    assert!(said.contains("only once"), "{said}");
     let said = String::from_utf8(run().stderr).unwrap();
     let first = said.lines().next().unwrap();
-    assert!(first.starts_with("karakeep has a key already"), "{said}");
+    assert!(first.starts_with("karakeep already has a key"), "{said}");
     assert!(first.contains("`--new-key`"), "{said}");
 }
 
@@ -451,7 +451,10 @@ fn without_a_place_an_app_of_containers_is_told_first_which_it_is_for() {
         "{said}"
     );
     let took_effect = said.find(" compose up -d").unwrap();
-    assert!(took_effect < said.find("Tags then come").unwrap(), "{said}");
+    assert!(
+        took_effect < said.find("The next bookmark gets tags").unwrap(),
+        "{said}"
+    );
     let files = String::from_utf8(output.stdout).unwrap();
     assert!(files.contains("# compose.override.yaml"), "{files}");
 
@@ -462,7 +465,7 @@ fn without_a_place_an_app_of_containers_is_told_first_which_it_is_for() {
 
     let output = run(&["openai"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    let question = "This is for the app on this machine without a container.";
+    let question = "This is for the app running directly on this machine.";
     assert!(said.starts_with(question), "{said}");
     assert!(!said.contains("Any other app runs"), "{said}");
     for args in [&["aider"][..], &["karakeep", "--from", "bare"]] {

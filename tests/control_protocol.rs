@@ -375,7 +375,7 @@ fn the_answers_about_logins() {
         "reply_login_pending.json",
         &ok(LoginProgress::Pending(LoginPending {
             expires_in_seconds: 898,
-            note: Some("the portal is busy; trying on".into()),
+            note: Some("the portal is busy; still trying".into()),
         })),
     );
     golden(

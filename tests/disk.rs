@@ -516,7 +516,7 @@ async fn a_strangers_fresher_mirror_is_neither_taken_nor_written_over() {
         if owner == STRANGER {
             let text = std::fs::read_to_string(&file).unwrap();
             assert_eq!(text, mirror.to_string(), "a stranger's file was changed");
-            daemon.wait_for_log("the mirror is somebody else's");
+            daemon.wait_for_log("the mirror belongs to another user");
         }
     }
 }
@@ -530,7 +530,11 @@ async fn a_store_that_a_stranger_could_have_written_is_not_used() {
     }
     for (owner, mode, words) in [
         (STRANGER, 0o644, ["belongs to uid 54321", "chown"]),
-        (NOBODY, 0o666, ["can be written by everybody", "chmod 600"]),
+        (
+            NOBODY,
+            0o666,
+            ["everyone on this machine can write", "chmod 600"],
+        ),
     ] {
         let world = World::new(Options::default()).await;
         let (store, home) = (world.store_file(), world.home.path().join(".hermes"));

@@ -272,7 +272,7 @@ fn without_a_login_one_is_asked_for() {
     let diagnosis = Diagnosis { report, code };
     let login = "hermesctl auth login nous";
     diagnosis.assert(("login", "nous"), "fail", "no login", login);
-    diagnosis.assert(("store", "lock"), "skip", "not there yet", "");
+    diagnosis.assert(("store", "lock"), "skip", "does not exist yet", "");
     assert_eq!(code, 3);
 }
 
@@ -328,7 +328,7 @@ async fn mistakes_in_the_configuration_are_told_with_their_lines() {
     let check = check.as_str();
     // The daemon started without a file, so the default one is looked at.
     diagnosis.assert(file, "fail", "line 2: limits.bdoy", check);
-    diagnosis.assert(file, "fail", "goes on with what it read before", check);
+    diagnosis.assert(file, "fail", "keeps the settings it has loaded", check);
     diagnosis.assert(("configuration", "file (2)"), "fail", "line 3", check);
     assert_eq!(diagnosis.code, 78);
     drop(daemon);
@@ -341,8 +341,8 @@ async fn mistakes_in_the_configuration_are_told_with_their_lines() {
     down.assert(
         running,
         "fail",
-        "can't start: configuration/file",
-        "Mend that first",
+        "can't start until the errors below are fixed: configuration/file",
+        "Then start it with",
     );
     down.assert_no_command(running);
 }
@@ -400,13 +400,13 @@ async fn private_files_that_others_can_read_are_named() {
         (
             ("configuration", "file mode"),
             "warn",
-            "others can read it (mode 0644)",
+            "Other users can read",
             &config,
         ),
         (
             ("configuration", "key of example"),
             "warn",
-            "Others can read",
+            "Other users can read",
             &key,
         ),
         (("store", "store"), "warn", "mode 0640", &world.store_file()),
@@ -419,7 +419,7 @@ async fn private_files_that_others_can_read_are_named() {
         (
             ("listeners", keys.to_str().unwrap()),
             "fail",
-            "does not start with it",
+            "can't start with it",
             &keys,
         ),
     ] {
@@ -452,7 +452,7 @@ async fn a_broken_store_and_a_folder_for_all_are_failures() {
     let diagnosis = Diagnosis::of(&world, &[]);
     let fix = format!("chmod 700 {}", folder.display());
     let place = ("store", "folder of the store");
-    diagnosis.assert(place, "fail", "Others can put files", &fix);
+    diagnosis.assert(place, "fail", "Other users can put files", &fix);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -529,7 +529,7 @@ async fn a_cut_renewal_and_a_mirror_with_other_tokens_are_found() {
     diagnosis.assert(
         ("store", "mirror of nous"),
         "warn",
-        "nobody can tell",
+        "it is unknown which",
         force,
     );
 }
@@ -591,7 +591,7 @@ async fn a_certificate_is_told_what_is_wrong_with_it() {
         (Tls::On, true, "ok", ""),
         (Tls::On, false, "fail", "ca_file"),
         (Tls::Expired, true, "fail", "date"),
-        (Tls::WrongName, true, "fail", "Somebody else answers"),
+        (Tls::WrongName, true, "fail", "Something else answers"),
     ] {
         let world = World::new(Options::default().tls(tls)).await;
         let ca = world.home.path().join("ca.pem");
@@ -690,7 +690,7 @@ async fn the_proxy_of_the_shell_is_compared_with_the_daemons() {
     let same = Diagnosis::of(&world, &proxy);
     same.assert(place, "info", "here and in hermes-proxyd", "");
     let other = Diagnosis::of(&world, &[]);
-    other.assert(place, "info", "in this shell there is none", "");
+    other.assert(place, "info", "this shell has none", "");
     for one in [without, differs, same, other] {
         assert!(!one.report.to_string().contains("hidden"));
     }
@@ -712,7 +712,7 @@ async fn whoever_has_our_port_is_named() {
     diagnosis.assert(place, "fail", &own, "hermesctl proxy start --port");
     diagnosis.assert_no_command(place);
     let running = ("program", "hermes-proxyd");
-    let says = format!("can't start: listeners/{address}");
+    let says = format!("fixed: listeners/{address}");
     diagnosis.assert(running, "fail", &says, "hermesctl proxy start");
     diagnosis.assert_no_command(running);
     assert_eq!(diagnosis.code, 3);
@@ -733,12 +733,7 @@ async fn sockets_and_keys_are_looked_at() {
     let keys = ("listeners", "client keys");
     world.write_config("[[listen]]\naddress = \"127.0.0.1:0\"\nauth = \"keys\"\n");
     let none = Diagnosis::of(&world, &[]);
-    none.assert(
-        keys,
-        "fail",
-        "there is none",
-        "hermesctl clients add my-app",
-    );
+    none.assert(keys, "fail", "none exists", "hermesctl clients add my-app");
     assert!(world.ctl(&["clients", "add", "my-app"]).status.success());
     let one = Diagnosis::of(&world, &[]);
     one.assert(keys, "ok", "1 client keys", "");
@@ -751,7 +746,7 @@ async fn sockets_and_keys_are_looked_at() {
     let unix = format!("unix:{}", socket.display());
     let mode = format!("mode of {}", socket.display());
     let good = Diagnosis::of(&world, &[]);
-    good.assert(("listeners", &unix), "ok", "wants a client key", "");
+    good.assert(("listeners", &unix), "ok", "requires a client key", "");
     good.assert(
         ("listeners", &format!("guard of {unix}")),
         "ok",
@@ -769,7 +764,7 @@ async fn sockets_and_keys_are_looked_at() {
     gone.assert(
         ("listeners", &mode),
         "fail",
-        "not there",
+        "was removed",
         "hermesctl proxy stop",
     );
 }
@@ -794,14 +789,14 @@ async fn a_runtime_folder_that_others_can_enter_is_warned_of() {
     diagnosis.assert(
         ("service", "runtime folder"),
         "warn",
-        "Others can enter",
+        "Other users can enter",
         &fix,
     );
     let lost = Diagnosis::of(&world, &[("XDG_RUNTIME_DIR", "/nonexistent/run")]);
     lost.assert(
         ("service", "runtime folder"),
         "warn",
-        "is not there",
+        "does not exist",
         "XDG_RUNTIME_DIR",
     );
 }
@@ -923,7 +918,7 @@ async fn a_daemon_is_known_as_the_one_with_the_port_by_an_ordinary_user_too() {
     let address = lost.address().to_owned();
     take(&address);
     let diagnosis = diagnose();
-    let says = format!("hermes-proxyd (process {}) has it", lost.pid());
+    let says = format!("hermes-proxyd (process {}) uses it", lost.pid());
     diagnosis.assert(("listeners", &address), "fail", &says, "--port");
     drop(lost);
 
@@ -952,7 +947,7 @@ async fn another_users_program_with_our_port_is_told_as_such() {
     let mut outer = program("env", world.home.path());
     outer.uid(user).gid(user);
     let diagnosis = Diagnosis::of_wrapped(&world, outer);
-    let says = "A program of another user (id 0) has it";
+    let says = "A program of another user (id 0) uses it";
     diagnosis.assert(("listeners", &address), "fail", says, "sudo ss -ltnp");
 }
 
@@ -972,12 +967,17 @@ async fn what_stops_the_next_start_is_told_while_the_daemon_runs() {
     let keys = ("listeners", "client keys");
     let docker = format!("{LISTEN}[[listen]]\naddress = \"docker0:8645\"\n");
     let diagnosis = rewrite(&world, &docker);
-    diagnosis.assert(keys, "fail", "the next start fails", "clients add my-app");
+    diagnosis.assert(
+        keys,
+        "fail",
+        "the next start will fail",
+        "clients add my-app",
+    );
     assert_eq!(diagnosis.code, 1);
     assert!(world.ctl(&["clients", "add", "last"]).status.success());
     Diagnosis::of(&world, &[]).assert(keys, "ok", "1 client keys", "");
     assert!(world.ctl(&["clients", "revoke", "last"]).status.success());
-    Diagnosis::of(&world, &[]).assert(keys, "fail", "the next start fails", "clients add");
+    Diagnosis::of(&world, &[]).assert(keys, "fail", "the next start will fail", "clients add");
 
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
@@ -1022,7 +1022,7 @@ async fn a_provider_that_nothing_asks_for_is_not_looked_at_without_a_login() {
     std::fs::remove_dir_all(world.home.path().join(".hermes")).unwrap();
     let without = Diagnosis::of(&world, &key);
     assert!(!is_told(&without), "{:#}", without.report);
-    without.assert(("login", "example"), "ok", "A fixed API key", "");
+    without.assert(("login", "example"), "ok", "a fixed API key", "");
     let mut command = world.command(&[]);
     command.envs(key);
     let _daemon = Daemon::start(command, world.home.path());
@@ -1127,7 +1127,7 @@ async fn a_disk_that_is_full_scarce_or_read_only_is_told() {
             "is full: a renewed login can't be saved",
             "df -h",
         ),
-        (READ_ONLY, "fail", "mounted read-only", "findmnt -T"),
+        (READ_ONLY, "fail", "read-only disk", "findmnt -T"),
         ("exec \"$@\"", "warn", "MiB left", "df -h"),
     ] {
         let world = world().await;
@@ -1187,7 +1187,7 @@ async fn a_daemon_that_may_open_too_few_files_is_warned_of() {
     let diagnosis = Diagnosis::of(&world, &[]);
     let place = ("machine", "descriptors");
     let says = "may have 200, and `limits.connections` = 1024 can take 2112";
-    diagnosis.assert(place, "warn", says, "`ulimit -Hn` says 2112");
+    diagnosis.assert(place, "warn", says, "`ulimit -Hn` shows 2112");
     // What is told to be put there is enough.
     diagnosis.assert(place, "warn", says, "connections = 68");
     diagnosis.assert(place, "warn", says, "hermesctl proxy stop");
@@ -1243,12 +1243,12 @@ async fn two_releases_side_by_side_are_told_with_the_one_to_replace() {
             r#"{"hello":{"protocol":1,"version":"99.0.0-rc.1","pid":4242}}"#,
             "warn",
             "the running hermes-proxyd is 99.0.0-rc.1",
-            "is the older one: update it",
+            "is older: update it",
         ),
         (
             r#"{"error":{"code":"protocol_mismatch","message":"It speaks 2, the client 1."}}"#,
             "fail",
-            "don't understand each other",
+            "are not compatible",
             "hermesctl proxy start",
         ),
     ] {
@@ -1286,22 +1286,23 @@ async fn answering(head: &'static str) -> String {
 async fn a_provider_that_sends_us_elsewhere_is_told() {
     for (head, verdict, says, fixes) in [
         (
-            "HTTP/1.1 302 Found\r\nlocation: http://hotel.example/terms\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nlocation: http://hotel.example/terms\r\nconnection: \
+             close\r\n\r\n",
             "warn",
-            "but sends us on to hotel.example",
+            "but redirects to hotel.example",
             ["open a web page first", "[providers.nous]"],
         ),
         (
             "HTTP/1.1 308 Permanent Redirect\r\nlocation: https://new.example/\r\nconnection: \
              close\r\n\r\n",
             "warn",
-            "but sends us on to new.example",
-            ["has moved there", "hermes-proxyd follows nobody"],
+            "but redirects to new.example",
+            ["has moved there", "hermes-proxyd does not follow redirects"],
         ),
         (
             "HTTP/1.1 511 Network Authentication Required\r\nconnection: close\r\n\r\n",
             "fail",
-            "the network wants you to sign in",
+            "the network requires you to sign in",
             ["open a web page first", ""],
         ),
     ] {

@@ -150,7 +150,7 @@ async fn a_flood_of_idle_connections_makes_way_for_who_has_something_to_ask() {
     let took = served(&daemon).await;
     println!("1500 idle connections for 1024 places: a request took {took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
-    daemon.wait_for_log("all places for connections are taken");
+    daemon.wait_for_log("all connections are in use");
     // It goes on while good clients come.
     for _ in 0..20 {
         for _ in 0..50 {
@@ -229,7 +229,8 @@ async fn clients_that_are_refused_and_do_not_read_hold_no_place() {
         assert_eq!(ask().await.unwrap().status(), 200);
     }
     println!(
-        "{PLACES} connections that don't read their refusals: {} were cut by then, requests took {times:?}",
+        "{PLACES} connections that don't read their refusals: {} were cut by then, requests took \
+         {times:?}",
         flood.iter().filter(|(_, cut)| *cut).count()
     );
     // They are cut, also while nobody needs their place.
@@ -286,8 +287,8 @@ async fn unfinished_heads_take_little_memory_and_give_it_back() {
             after = memory(&daemon);
         }
         println!(
-            "{MANY} unfinished heads of {HEAD} bytes in {what}: {} MiB, then at most {} MiB; {} MiB \
-             after their end",
+            "{MANY} unfinished heads of {HEAD} bytes in {what}: {} MiB, then at most {} MiB; {} \
+             MiB after their end",
             before / MIB,
             most / MIB,
             after / MIB
@@ -400,8 +401,8 @@ async fn bodies_that_hardly_come_make_way_and_an_honest_slow_one_does_not() {
     let ended = ended.into_inner().unwrap();
     let next = times[1..].iter().max().unwrap();
     println!(
-        "7 hardly moving bodies and one of 20 KiB/s for 8 places: {} made way, a request took {:?}, \
-         the next ones {next:?} at most; the honest one was served after {:?}",
+        "7 hardly moving bodies and one of 20 KiB/s for 8 places: {} made way, a request took \
+         {:?}, the next ones {next:?} at most; the honest one was served after {:?}",
         ended.len(),
         times[0],
         began.elapsed()

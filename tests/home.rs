@@ -272,7 +272,7 @@ async fn our_own_requests_raise_no_alarm_and_are_not_counted() {
     world.ctl(&["proxy", "test", "--model", "x", "nowhere"]);
     let diagnosis = world.ctl(&["doctor"]);
     let text = String::from_utf8(diagnosis.stdout).unwrap();
-    assert!(text.contains("strange host name"), "{text}");
+    assert!(text.contains("foreign host name"), "{text}");
     daemon.wait_for_log_count("\"by\":\"hermesctl\"", 5);
     let (status, code) = verdict_of(&world);
     assert_eq!(code, "all_well", "{status}");

@@ -278,7 +278,10 @@ async fn a_program_that_is_missing_or_fails_is_named_with_its_key() {
     world.finish().await;
     let log = world.logged();
     for (key, words) in [
-        ("hooks[0].command", "there is no program \"/nowhere/tell\""),
+        (
+            "hooks[0].command",
+            "the program \"/nowhere/tell\" was not found",
+        ),
         ("hooks[1].command", "can't be run"),
         ("hooks[2].command", "exit status: 3"),
     ] {
@@ -298,7 +301,7 @@ async fn a_program_need_not_read_and_its_words_are_in_the_debug_log_only() {
     long.message = "x".repeat(1 << 20);
     world.send(long.clone());
     until("both", || {
-        world.logged().matches("a hook was told").count() == 2
+        world.logged().matches("a hook was notified").count() == 2
     })
     .await;
     let log = world.logged();
@@ -388,7 +391,7 @@ async fn a_web_address_that_is_dead_or_hangs_is_given_up() {
     );
     world.send(notice(NoticeKind::LoginEnded));
     until("both are given up", || {
-        world.logged().matches("could not be told").count() == 2
+        world.logged().matches("a hook failed").count() == 2
     })
     .await;
     let log = world.logged();

@@ -318,7 +318,7 @@ async fn a_daemon_whose_runtime_folder_was_removed_is_found_again() {
         assert_eq!(status["daemon"]["pid"], daemon.pid(), "{status}");
         assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
     }
-    daemon.wait_for_log_count("the control socket was removed; it is there again", 2);
+    daemon.wait_for_log_count("the control socket was removed and has been restored", 2);
     // One that is looked for elsewhere lives all the same: no second one is proposed.
     let elsewhere = world.home.path().join("elsewhere");
     for (command, code) in [(&["proxy", "reload"][..], 1), (&["status"], 1)] {

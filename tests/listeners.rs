@@ -382,14 +382,14 @@ async fn a_dead_socket_is_replaced_and_a_living_one_or_a_file_is_not() {
     };
     let said = fails(path.to_str().unwrap());
     assert!(
-        said.contains("another process listens there already"),
+        said.contains("another process already listens there"),
         "{said}"
     );
     assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
     let file = other.home.path().join("precious");
     std::fs::write(&file, "x").unwrap();
     let said = fails(file.to_str().unwrap());
-    assert!(said.contains("something that is not a socket"), "{said}");
+    assert!(said.contains("a file that is not a socket"), "{said}");
     assert_eq!(std::fs::read(&file).unwrap(), b"x");
 }
 
@@ -490,7 +490,7 @@ async fn an_address_of_other_machines_does_not_start_without_a_key() {
     let revoked = world.ctl(&["clients", "revoke", "phone"]);
     assert!(revoked.status.success());
     let said = String::from_utf8_lossy(&revoked.stdout).into_owned();
-    assert!(said.contains("It was the last one"), "{said}");
+    assert!(said.contains("That was the last key"), "{said}");
     assert_eq!(status(client().get(&url).bearer_auth(&secret)).await, 401);
     assert!(!daemon.logged().contains(&secret), "a key is in the log");
 }
@@ -610,7 +610,8 @@ fn ip(line: &str) {
 async fn over_veth() {
     let world = World::new(Options::default()).await;
     let secret = key(&world, "nas", &[]);
-    let config = "[[listen]]\n[[listen]]\naddress = \"hp0:8645\"\n[[listen]]\naddress = \"10.83.0.1:8646\"\n";
+    let config = "[[listen]]\n[[listen]]\naddress = \"hp0:8645\"\n[[listen]]\naddress = \
+                  \"10.83.0.1:8646\"\n";
     let daemon = world.daemon_with(config, &[]);
     let waiting = |index: usize| daemon.status()["listeners"][index]["waiting"] == true;
     assert!(waiting(1) && waiting(2) && !waiting(0));
@@ -629,7 +630,8 @@ async fn over_veth() {
     };
     let status = |address: &str, more: &str| {
         nas.run(&format!(
-            "curl -s -o /dev/null -w '%{{http_code}}' --noproxy '*' -m 10 {more} http://{address}/v1/models"
+            "curl -s -o /dev/null -w '%{{http_code}}' --noproxy '*' -m 10 {more} \
+             http://{address}/v1/models"
         ))
     };
     let with_key = format!("-H 'authorization: Bearer {secret}'");

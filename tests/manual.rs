@@ -207,8 +207,9 @@ fn complete(shell: &str, line: &str, home: &Path) -> Vec<String> {
     let program_name = words[0];
     let script = match (shell, program_name) {
         ("bash", "hermesctl") => format!(
-            "source made/here/bash/hermesctl && COMP_WORDS=({quoted}) COMP_CWORD={last} COMP_TYPE=9 && \
-             _clap_complete_hermesctl hermesctl '{begun}' x && printf '%s\n' \"${{COMPREPLY[@]}}\""
+            "source made/here/bash/hermesctl && COMP_WORDS=({quoted}) COMP_CWORD={last} \
+             COMP_TYPE=9 && _clap_complete_hermesctl hermesctl '{begun}' x && printf '%s\n' \
+             \"${{COMPREPLY[@]}}\""
         ),
         ("bash", _) => format!(
             "source made/here/bash/hermes-proxyd && COMP_WORDS=({quoted}) COMP_CWORD={last} && \
@@ -331,7 +332,7 @@ fn a_terminal_is_shown_the_page_and_not_its_source() {
         plain(&text_of(output))
     };
     let page = shown(&std::env::var("PATH").unwrap());
-    assert!(page.contains("see and steer hermes-proxyd"), "{page}");
+    assert!(page.contains("inspect and control hermes-proxyd"), "{page}");
     assert!(!page.contains(".SH "), "{page}");
     // Where man is missing or takes no page from us, there is the source at least.
     let bin = home.path().join("bin");

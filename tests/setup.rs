@@ -65,7 +65,7 @@ fn without_a_terminal_and_a_yes_it_is_said_what_would_be_done() {
         for part in [
             "config.toml",
             "login",
-            "a service of your user",
+            "a service for your user",
             "`hermesctl setup --yes --no-browser`",
         ] {
             assert!(said.contains(part), "{part:?} is missing: {said}");
@@ -243,7 +243,7 @@ async fn a_login_is_made_and_a_request_answered_with_it() {
         ),
         "Logged in to Nous Portal.",
         "done     login of Nous Portal",
-        "left     service",
+        "skipped  service",
         "done     test request: ",
         "All is well. Apps use:",
         &format!("OPENAI_BASE_URL={}", daemon.base),
@@ -305,7 +305,7 @@ async fn a_login_that_fails_leaves_nothing_half_done_and_setup_goes_on_from_ther
             assert_eq!(ended, Some(exit), "{end}: {text}{errors}");
             let all = text + &errors;
             assert!(all.contains(says), "{end}: {all}");
-            assert!(all.contains("`hermesctl setup` goes on"), "{end}: {all}");
+            assert!(all.contains("`hermesctl setup` continues"), "{end}: {all}");
             assert!(!all.contains("auth login"), "{end}: {all}");
             assert!(!all.contains("test request"), "{end}: {all}");
             assert!(!all.contains("service"), "{end}: {all}");

@@ -478,3 +478,160 @@ fn a_program_sees_neither_the_developers_home_nor_what_is_installed_there() {
     assert!(!said.contains("proxy.test"), "{said}");
     assert!(!said.contains(theirs.path().to_str().unwrap()), "{said}");
 }
+
+/// Words that translate another language's idiom; `docs` and messages say it in plain English.
+const TRANSLATED: &[&str] = &[
+    "lies",
+    "stands",
+    "mend",
+    "mends",
+    "mended",
+    "steer",
+    "steers",
+    "anew",
+    "whoever",
+    "nobody",
+    "trying on",
+    "by itself as long as",
+    "have it read",
+    "is none",
+    "are none",
+    "was none",
+    "leave away",
+    "left away",
+    "is no",
+    "are no",
+    "was no",
+];
+
+/// Where such words are plain English.
+const PLAIN: &[&str] = &[
+    "stands for",
+    "there is no",
+    "there are no",
+    "there was no",
+    "is no longer",
+    "are no longer",
+    "was no longer",
+];
+
+/// The translated idioms of a text, each with the words around it.
+fn translated(text: &str) -> Vec<String> {
+    let text = text.to_lowercase();
+    let words: Vec<_> = text
+        .split(|c: char| !c.is_alphanumeric() && c != '\'')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let around = |from: usize, to: usize| {
+        let words = words.get(from..to.min(words.len()));
+        words
+            .map(|words| format!(" {} ", words.join(" ")))
+            .unwrap_or_default()
+    };
+    let mut found = Vec::new();
+    for at in 0..words.len() {
+        let near = around(at.saturating_sub(1), at + 3);
+        let away = words[at].starts_with("leave") && around(at + 1, at + 4).contains(" away ");
+        let idiom = TRANSLATED.iter().any(|idiom| {
+            let length = idiom.split(' ').count();
+            around(at, at + length) == format!(" {idiom} ")
+        });
+        let plain = PLAIN
+            .iter()
+            .any(|plain| near.contains(&format!(" {plain} ")));
+        if away || (idiom && !plain) {
+            found.push(around(at.saturating_sub(4), at + 5));
+        }
+    }
+    found
+}
+
+/// Without the colours of a golden file.
+fn uncoloured(text: &str) -> String {
+    let parts = text.split('␛').enumerate().map(|(number, part)| {
+        let rest = part.split_once('m').filter(|_| number > 0);
+        rest.map_or(part, |(_, rest)| rest)
+    });
+    parts.collect()
+}
+
+/// The string literals of more than one word.
+fn literals(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = code;
+    while let Some(at) = rest.find(['"', '\'', '/']) {
+        let (before, from) = rest.split_at(at);
+        if from.starts_with("//") {
+            rest = from.split_once('\n').map_or("", |(_, rest)| rest);
+        } else if from.starts_with("'\"'") || from.starts_with("'\\") {
+            // A character, such as a quotation mark.
+            rest = from.get(3..).unwrap_or_default();
+        } else if !from.starts_with('"') {
+            rest = &from[1..];
+        } else {
+            let hashes = before.len() - before.trim_end_matches('#').len();
+            let raw = before.trim_end_matches('#').ends_with('r');
+            let end = format!("\"{}", "#".repeat(if raw { hashes } else { 0 }));
+            let inner = &from[1..];
+            let mut length = 0;
+            while !inner[length..].starts_with(&end) {
+                let escape = !raw && inner[length..].starts_with('\\');
+                length += usize::from(escape);
+                length += inner[length..].chars().next().map_or(1, char::len_utf8);
+            }
+            let text = inner[..length].replace("\\n", " ").replace("\\\"", " ");
+            if text.trim().contains(' ') {
+                found.push(text);
+            }
+            rest = &inner[length + end.len()..];
+        }
+    }
+    found
+}
+
+#[test]
+fn no_text_that_a_user_reads_is_a_translated_idiom() {
+    assert_eq!(translated("Where it lies: x stands for y.").len(), 1);
+    assert_eq!(translated("leave --socket away, or it is no port").len(), 2);
+    assert!(translated("There is no key. It is no longer used; leave it.").is_empty());
+    let code = "f('\"', \"a \\\"b\\\" c\"); // it \"is x\"\nr#\"d \"e\"\"#";
+    assert_eq!(literals(code), ["a  b  c", "d \"e\""]);
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts: Vec<_> = ["README.md", "CHANGELOG.md", "config.example.toml"]
+        .map(|name| root.join(name))
+        .into();
+    let mut folders = vec![root.join("docs"), root.join("tests/golden")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                texts.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for path in texts {
+        let text = std::fs::read(&path).unwrap();
+        let text = uncoloured(&String::from_utf8_lossy(&text));
+        let idioms = translated(&text);
+        found.extend(
+            idioms
+                .iter()
+                .map(|idiom| format!("{}:{idiom}", path.display())),
+        );
+    }
+    for (name, code) in sources() {
+        for text in literals(&code) {
+            let idioms = translated(&text);
+            found.extend(idioms.iter().map(|idiom| format!("src/{name}:{idiom}")));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "say it in plain English:\n{}",
+        found.join("\n")
+    );
+}

@@ -223,7 +223,7 @@ async fn a_post_that_may_have_been_received_is_never_repeated() {
     let answer = post(&daemon, &chat("x")).await;
     let message = error(answer, 502, "upstream_unreachable").await;
     assert!(
-        message.contains("the connection broke before an answer came"),
+        message.contains("the connection broke before an answer arrived"),
         "{message}"
     );
     assert!(message.contains(&wire.address.to_string()), "{message}");

@@ -3,7 +3,7 @@
 #
 #   sh install.sh                       the version that this script came with
 #
-# HERMES_PROXYD_URL      where the releases lie
+# HERMES_PROXYD_URL      where the releases are
 # HERMES_PROXYD_VERSION  which one
 # HERMES_PROXYD_PREFIX   the folder that gets bin/ and share/, ~/.local by default
 #
@@ -39,7 +39,7 @@ main() {
 }
 
 machine() {
-    [ "$(uname -s)" = Linux ] || fail "there are downloads for Linux only; on macOS use Homebrew, or build it with cargo"
+    [ "$(uname -s)" = Linux ] || fail "downloads are only for Linux; on macOS use Homebrew, or build it with cargo"
     case $(uname -m) in
         x86_64 | amd64) echo x86_64 ;;
         aarch64 | arm64) echo aarch64 ;;
@@ -76,7 +76,7 @@ verify() {
     else
         got=$(shasum -a 256 "$work/$1")
     fi
-    [ "${got%% *}" = "$wanted" ] || fail "$1 is not what SHA256SUMS says: it is broken or was changed. Nothing was installed"
+    [ "${got%% *}" = "$wanted" ] || fail "$1 does not match SHA256SUMS: it is damaged or was modified. Nothing was installed"
 }
 
 # A running program can't be written over, but replaced.
@@ -95,7 +95,7 @@ say_next() {
         *":$PREFIX/bin:"*) next=hermesctl ;;
         *)
             next=$PREFIX/bin/hermesctl
-            echo "$PREFIX/bin is not in your PATH yet; put it there in your shell's profile."
+            echo "$PREFIX/bin is not in your PATH yet; add it in your shell's profile."
             ;;
     esac
     echo "Next: $next setup"

@@ -75,7 +75,8 @@ fn show(new: &NewKey, is_new: bool, output: &mut Output) -> Result<Exit, Failure
     shown.map_err(|error| {
         let name = render::inline(&new.client.name);
         Failure::from(error).with_hint(format!(
-            "The key was made and is lost; make another: hermesctl clients rotate {name}"
+            "The key was made, but could not be shown. Make another: hermesctl clients rotate \
+             {name}"
         ))
     })?;
     if !output.is_json() {
@@ -117,14 +118,14 @@ fn read_tokens(file: &Path) -> Result<Vec<ImportedKey>, Failure> {
     // Opening something else, such as a pipe, could take for ever.
     let metadata = std::fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() || metadata.len() > LARGEST {
-        return Err(wrong(file, "it is no file of tokens"));
+        return Err(wrong(file, "it is not a file of tokens"));
     }
     let opened = std::fs::File::open(file).map_err(unreadable)?;
     let metadata = opened.metadata().map_err(unreadable)?;
     if let Some(mode) = platform::open_to_others(&metadata) {
-        let message = format!("{name} may be read or written by others (mode {mode:04o}).");
+        let message = format!("Other users can read or write {name} (mode {mode:04o}).");
         return Err(Failure::new(message).with_hint(format!(
-            "Run `chmod 600 {name}`; if others may have read it, use new tokens instead."
+            "Run `chmod 600 {name}`; if others could have read it, use new tokens instead."
         )));
     }
     let mut text = Zeroizing::new(String::new());
@@ -133,18 +134,21 @@ fn read_tokens(file: &Path) -> Result<Vec<ImportedKey>, Failure> {
     let tokens: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         // Its text could repeat a token.
         let what = format!(
-            "no JSON object: line {}, column {}",
+            "not a JSON object: line {}, column {}",
             error.line(),
             error.column()
         );
         wrong(file, &what)
     })?;
     if tokens.is_empty() {
-        return Err(wrong(file, "there is no token in it"));
+        return Err(wrong(file, "it contains no tokens"));
     }
     let token = |(label, token): (String, Value)| {
         let Value::String(token) = token else {
-            return Err(wrong(file, &format!("the token of {label:?} is no text")));
+            return Err(wrong(
+                file,
+                &format!("the token of {label:?} is not a string"),
+            ));
         };
         if label.trim().is_empty() {
             return Err(wrong(file, "a label is empty"));
@@ -157,9 +161,8 @@ fn read_tokens(file: &Path) -> Result<Vec<ImportedKey>, Failure> {
 
 fn wrong(file: &Path, what: &str) -> Failure {
     let message = format!("{} can't be imported: {what}.", file.display());
-    Failure::new(message).with_hint(
-        "It should be what Hermes Agent's proxy reads as its client keys: {\"label\": \"token\"}.",
-    )
+    Failure::new(message)
+        .with_hint("It must be a client key file of Hermes Agent's proxy: {\"label\": \"token\"}.")
 }
 
 /// As many requests as it takes.

@@ -98,11 +98,11 @@ fn is_meant(entry: &Entry, flags: &Logs) -> bool {
 /// Why nothing is shown of this place, which has other lines of ours or has none.
 pub(super) fn nothing(any: bool, place: &str) -> String {
     if any {
-        return format!("Nothing in {place} is what was asked for.\n");
+        return format!("No matching log entries in {place}.\n");
     }
     format!(
-        "There is nothing of hermes-proxyd in {place}. In the foreground it logs to standard error, \
-         as a service to the journal or the service's file: `hermesctl service status` names it.\n"
+        "No log entries in {place}. In the foreground hermes-proxyd logs to standard error; as a \
+         service, to the journal or to the service's file: `hermesctl service status` names it.\n"
     )
 }
 

@@ -20,7 +20,7 @@ pub(super) fn man(flags: &Man, output: &mut Output) -> Result<Exit, Failure> {
         name == flags.page
     };
     let page = pages.into_iter().find(|page| wanted(&page.name));
-    let page = page.ok_or_else(|| Failure::new("There is no page of this name."))?;
+    let page = page.ok_or_else(|| Failure::new("There is no page with this name."))?;
     if !output.is_json() && screen::is_read_by_a_person() && shown(&page.text) {
         return Ok(Exit::Ok);
     }

@@ -104,7 +104,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 /// A connection to this user's daemon.
 async fn connect() -> Result<Client, Failure> {
     let folder = Environment::from_process().runtime_dir().ok_or_else(|| {
-        Failure::new("There is no folder to look for the control socket in.")
+        Failure::new("The folder of the control socket is unknown.")
             .with_hint("Set XDG_RUNTIME_DIR or HOME.")
     })?;
     let endpoint = Endpoint::new(folder);

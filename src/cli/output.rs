@@ -78,14 +78,15 @@ impl Failure {
     /// A daemon lives, and its socket is not where it is looked for.
     pub(super) fn unreachable(address: &Path, pid: u32) -> Self {
         let message = format!(
-            "hermes-proxyd runs (process {pid}), but nothing listens at {}.",
+            "hermes-proxyd is running (process {pid}), but nothing listens at {}.",
             address.display()
         );
         Self::new(message)
             .with_code(Exit::Failed, UNREACHABLE)
             .with_hint(format!(
-                "Set XDG_RUNTIME_DIR here as it is for that process. If its folder was removed, `kill -HUP {pid}` \
-                 makes the socket again. Don't start a second hermes-proxyd: both would use the same logins."
+                "Set the same XDG_RUNTIME_DIR here as for that process. If its folder was removed, \
+                 `kill -HUP {pid}` makes the socket again. Don't start a second hermes-proxyd: \
+                 both would use the same logins."
             ))
     }
 
@@ -158,7 +159,7 @@ impl Failure {
     /// configuration without a hint is given one.
     pub(super) fn with_code(self, exit: Exit, code: &str) -> Self {
         let invalid = exit == Exit::InvalidConfig;
-        let check = "Correct it; `hermesctl config check` tells whether it is right.";
+        let check = "Correct it, then run `hermesctl config check`.";
         Self {
             exit,
             code: code.into(),
@@ -214,8 +215,9 @@ impl From<ClientError> for Failure {
             ClientError::NotRunning { .. } => failure
                 .with_code(Exit::NotRunning, "not_running")
                 .with_hint(
-                    "Start it with `hermesctl service start` where it is installed as a service, \
-                     else with `hermesctl proxy start`; `hermesctl setup` makes everything ready.",
+                    "Start it with `hermesctl service start` if it is installed as a service, \
+                     otherwise with `hermesctl proxy start`; `hermesctl setup` sets everything \
+                     up.",
                 ),
             ClientError::NoPermission { .. } => failure
                 .with_code(Exit::Failed, "no_permission")
@@ -223,24 +225,24 @@ impl From<ClientError> for Failure {
             ClientError::ProtocolMismatch { .. } => failure
                 .with_code(Exit::Failed, "protocol_mismatch")
                 .with_hint(
-                    "Restart hermes-proxyd if it was updated (`hermesctl service restart` where \
-                     the service runs it), else update it.",
+                    "Restart hermes-proxyd if it was updated (`hermesctl service restart` if it \
+                     runs as a service), otherwise update it.",
                 ),
             ClientError::Daemon(error) => refused(error),
             ClientError::Timeout { pid, .. } => {
                 let failure = failure.with_code(Exit::Failed, "timeout");
                 let Some(pid) = pid else {
-                    return failure.with_hint("Try again; `hermesctl doctor` tells what hangs.");
+                    return failure.with_hint("Try again; `hermesctl doctor` shows what hangs.");
                 };
                 failure.with_hint(format!(
-                    "Try again; if it stays silent, `hermesctl service restart` where the service \
-                     runs it, else `kill {pid}` (`kill -9 {pid}` if it stays) and `hermesctl proxy \
-                     start`."
+                    "Try again; if it still does not answer, run `hermesctl service restart` if it \
+                     is a service, otherwise `kill {pid}` (`kill -9 {pid}` if it keeps running) \
+                     and `hermesctl proxy start`."
                 ))
             }
             ClientError::Broken(_) | ClientError::Confused(_) => failure
                 .with_code(Exit::Failed, "broken")
-                .with_hint("Try again; if it happens again, look into the log of hermes-proxyd."),
+                .with_hint("Try again; if it happens again, see the log of hermes-proxyd."),
         }
     }
 }

@@ -159,7 +159,7 @@ impl<'a> Way<'a> {
             return Err(failure);
         }
         reading::first_chat_model(&body).ok_or_else(|| {
-            Failure::new(format!("{} lists no model that chats.", self.provider))
+            Failure::new(format!("{} lists no chat model.", self.provider))
                 .with_code(Exit::Failed, "no_model")
                 .with_hint("Name one: `hermesctl proxy test --model MODEL`.")
         })
@@ -231,9 +231,11 @@ impl<'a> Way<'a> {
             WireError::Connect(_) => failure
                 .with_code(Exit::Failed, "port_unreachable")
                 .with_hint("`hermesctl proxy status` shows where hermes-proxyd listens."),
-            WireError::Http(_) | WireError::Silent(_) => failure
-                .with_code(Exit::Failed, "broken_answer")
-                .with_hint("`hermesctl proxy status` shows whether hermes-proxyd still runs."),
+            WireError::Http(_) | WireError::Silent(_) => {
+                failure.with_code(Exit::Failed, "broken_answer").with_hint(
+                    "`hermesctl proxy status` shows whether hermes-proxyd is still running.",
+                )
+            }
         }
     }
 
@@ -306,9 +308,11 @@ fn listener<'l>(
         )
     };
     let Some(best) = usable().min_by_key(rank) else {
-        return Err(Failure::new("hermes-proxyd listens nowhere now.")
-            .with_code(Exit::Failed, "no_listener")
-            .with_hint("`hermesctl proxy status` shows what it waits for."));
+        return Err(
+            Failure::new("hermes-proxyd is not listening on any address.")
+                .with_code(Exit::Failed, "no_listener")
+                .with_hint("`hermesctl proxy status` shows what it waits for."),
+        );
     };
     if best.needs_key && question.key.is_none() {
         let message = "Every address of hermes-proxyd needs a client key.";

@@ -16,13 +16,13 @@ pub(super) fn find() -> Result<Programs, Failure> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let ctl = std::env::current_exe().map_err(|error| {
         Failure::new(format!("hermesctl can't find its own file: {error}."))
-            .with_hint("Run it by its whole path.")
+            .with_hint("Run it with its full path.")
     })?;
     let name = format!("hermes-proxyd{}", std::env::consts::EXE_SUFFIX);
     let beside = Some(ctl.with_file_name(&name)).filter(|path| path.is_file());
     let daemon = beside.or_else(|| within(&search, OsStr::new(&name)).find(|path| path.is_file()));
     let daemon = daemon.ok_or_else(|| {
-        Failure::new("hermes-proxyd is not there: neither beside hermesctl nor in PATH.")
+        Failure::new("hermes-proxyd was not found beside hermesctl or in PATH.")
             .with_hint("Install it beside hermesctl, or in a folder of PATH.")
     })?;
     Ok(Programs {

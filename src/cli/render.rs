@@ -47,7 +47,7 @@ pub(super) fn providers(providers: &Providers, style: Style) -> String {
 pub(super) fn ended(ended: &Ended, style: Style) -> String {
     let text = match ended.running {
         None => format!("hermes-proxyd (process {}) has stopped.", ended.pid),
-        Some(pid) => format!("hermes-proxyd runs again, as process {pid}."),
+        Some(pid) => format!("hermes-proxyd is running again, as process {pid}."),
     };
     style.prose(&text)
 }
@@ -60,17 +60,17 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         ("reloaded", &report.providers_reloaded),
         ("unreadable", &report.providers_unreadable),
     ];
-    let mut text = style.prose("The configuration and the logins were read again.");
+    let mut text = style.prose("The configuration and the logins were reloaded.");
     for (label, names) in rows.into_iter().filter(|(_, names)| !names.is_empty()) {
         text += &style.row("  ", label, 14, &inline(&names.join(", ")));
     }
     if !report.providers_unreadable.is_empty() {
-        text += &style.prose("Their logins can't be read: `hermesctl doctor` tells why.");
+        text += &style.prose("Their logins can't be read: `hermesctl doctor` shows why.");
     }
     if !report.needs_restart.is_empty() {
         text += &style.prose(
-            "To apply the rest, restart hermes-proxyd: `hermesctl service restart` \
-             where it is a service.",
+            "To apply the rest, restart hermes-proxyd: `hermesctl service restart` if it is a \
+             service.",
         );
     }
     text
@@ -98,8 +98,8 @@ pub(super) fn version(versions: &Versions, style: Style) -> String {
     if !versions.daemon_is_older {
         return text;
     }
-    let advice = "The running hermes-proxyd is older than hermesctl. Restart it: \
-                  `hermesctl service restart` where it is a service.";
+    let advice = "The running hermes-proxyd is older than hermesctl. Restart it: `hermesctl \
+                  service restart` if it is a service.";
     text + &style.prose(advice)
 }
 
@@ -199,7 +199,7 @@ fn refresh_result(result: &RefreshResult) -> String {
     match result {
         RefreshResult::Refreshed => "refreshed".to_owned(),
         RefreshResult::Adopted => "taken over from another program".to_owned(),
-        RefreshResult::Failed => "failed, will be tried again".to_owned(),
+        RefreshResult::Failed => "failed, will be retried".to_owned(),
         RefreshResult::Rejected => "rejected by the provider".to_owned(),
         RefreshResult::NoLogin => "no login".to_owned(),
         RefreshResult::Other(name) => inline(name),

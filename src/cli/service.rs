@@ -261,7 +261,7 @@ async fn did_not_start(service: &Service, error: Option<ServiceError>) -> Failur
         message = message + "\n  " + &line;
     }
     let hint = format!(
-        "Mend that, then run `hermesctl service start`. The log: `{}`.",
+        "Fix that, then run `hermesctl service start`. The log: `{}`.",
         service.log_command()
     );
     let (exit, code) = if invalid {
@@ -277,7 +277,7 @@ fn socket_address(environment: &Environment) -> Result<String, Failure> {
     let loaded = config::load(None, environment).map_err(|error| {
         Failure::new(format!("The configuration is invalid:\n{error}"))
             .with_code(Exit::InvalidConfig, "config_invalid")
-            .with_hint("Correct it; `hermesctl config check` tells whether it is right.")
+            .with_hint("Correct it, then run `hermesctl config check`.")
     })?;
     let mut addresses = loaded.config.listeners.iter();
     let found = addresses.find_map(|listener| match listener.address {
@@ -287,7 +287,7 @@ fn socket_address(environment: &Environment) -> Result<String, Failure> {
     let address = found.ok_or_else(|| {
         Failure::new("No [[listen]] of the configuration has an IP address and a port.")
             .with_code(Exit::Failed, "no_address")
-            .with_hint("systemd can hold nothing else: leave --socket away, or give it one.")
+            .with_hint("systemd can only hold such an address: omit --socket, or add one.")
     })?;
     Ok(address.to_string())
 }

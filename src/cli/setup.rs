@@ -24,7 +24,7 @@ const LOGIN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// For a setup that ended at its login.
-pub(super) const AGAIN: &str = "`hermesctl setup` goes on from here.";
+pub(super) const AGAIN: &str = "`hermesctl setup` continues from here.";
 
 /// The outcome in JSON.
 #[derive(Debug, Serialize)]
@@ -101,7 +101,7 @@ fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Resu
     let plan = plan(&file, flags.no_service);
     let asked = !output.is_json();
     let answer = if asked {
-        auth::agreed(&format!("{plan}. Go on?"))
+        auth::agreed(&format!("{plan}. Continue?"))
     } else {
         None
     };
@@ -117,7 +117,7 @@ pub(super) fn plan(file: &Path, no_service: bool) -> String {
     let service = if no_service {
         ""
     } else {
-        ", and installs and starts a service of your user"
+        ", and installs and starts a service for your user"
     };
     format!(
         "This writes {}, uses Hermes Agent's login or makes one{service}",
@@ -134,12 +134,10 @@ pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
     let given = given.iter().filter(|(given, _)| *given);
     let given: String = given.map(|(_, flag)| *flag).collect();
     Failure::new(format!(
-        "{plan}; nobody is here to be asked. Nothing has changed."
+        "{plan}. There is no terminal to ask for confirmation, so nothing has changed."
     ))
     .with_code(Exit::Failed, "confirmation_needed")
-    .with_hint(format!(
-        "If that is meant, run `hermesctl setup --yes{given}`."
-    ))
+    .with_hint(format!("To go ahead, run `hermesctl setup --yes{given}`."))
 }
 
 fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure> {
@@ -211,10 +209,10 @@ pub(super) fn begin_again(failure: Failure) -> Failure {
 
 fn unreadable(provider: &ProviderStatus) -> Failure {
     let why = provider.last_error.as_ref();
-    let why = why.map_or("no reason is known", |error| error.message.as_str());
+    let why = why.map_or("the reason is unknown", |error| error.message.as_str());
     Failure::new(format!("The login can't be read: {why}."))
         .with_code(Exit::Failed, "store_unusable")
-        .with_hint("`hermesctl auth status` tells when it can be read again.")
+        .with_hint("`hermesctl auth status` shows when it can be read again.")
 }
 
 /// Installs the service and starts it. What hermesctl ends with if nothing runs after that.
@@ -224,7 +222,7 @@ async fn run(
     progress: &mut Progress<'_>,
 ) -> Result<Exit, Failure> {
     if flags.no_service {
-        let advice = "as you wished; `hermesctl proxy start` runs hermes-proxyd";
+        let advice = "as requested; `hermesctl proxy start` runs hermes-proxyd";
         progress.tell(Line::left("service", "service", advice))?;
         return Ok(Exit::Ok);
     }

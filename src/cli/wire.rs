@@ -37,13 +37,13 @@ pub(super) enum WireError {
     #[error("{0}")]
     Connect(io::Error),
     /// The connection broke, or what came was no HTTP.
-    #[error("the answer broke off ({0})")]
+    #[error("the answer was cut off ({0})")]
     Http(hyper::Error),
     /// Nothing came for too long.
-    #[error("nothing came for {} seconds", .0.as_secs())]
+    #[error("nothing arrived for {} seconds", .0.as_secs())]
     Silent(Duration),
     /// The key can't stand in a header.
-    #[error("the client key has characters that no key has")]
+    #[error("the client key has characters that keys can't have")]
     Key,
 }
 

@@ -75,7 +75,7 @@ pub struct Visit {
 
 /// All places are taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the client key {name} has {limit} requests under way, which is its limit")]
+#[error("the client key {name} has {limit} requests in flight, which is its limit")]
 pub struct Full {
     /// The client.
     pub name: String,

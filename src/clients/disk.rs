@@ -95,7 +95,7 @@ impl Prepared {
     pub(super) fn beside(file: &Path, content: &[u8]) -> io::Result<Self> {
         let temporary = Temporary::beside(file)?;
         let foreign = |(owner, _)| {
-            let message = format!("it can't be given to uid {owner}, whose the old one is");
+            let message = format!("it can't be given to uid {owner}, who owns the old one");
             io::Error::new(ErrorKind::PermissionDenied, message)
         };
         temporary.keep_owner().map_err(foreign)?;

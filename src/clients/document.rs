@@ -59,7 +59,7 @@ impl Document {
         let fields: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
             // Its text could repeat some of the content.
             malformed(format!(
-                "no JSON object: line {}, column {}",
+                "not a JSON object: line {}, column {}",
                 error.line(),
                 error.column()
             ))
@@ -73,14 +73,14 @@ impl Document {
             ));
         }
         let clients = fields.get("clients").and_then(Value::as_array);
-        let clients = clients.ok_or_else(|| malformed("`clients` is no list".to_owned()))?;
+        let clients = clients.ok_or_else(|| malformed("`clients` is not a list".to_owned()))?;
         let mut records: Vec<Record> = Vec::with_capacity(clients.len());
         for (position, client) in clients.iter().enumerate() {
             let number = position + 1;
             let record = record(client)
                 .map_err(|what| malformed(format!("client number {number}: {what}")))?;
             if records.iter().any(|other| other.name == record.name) {
-                return Err(malformed(format!("the name {} stands twice", record.name)));
+                return Err(malformed(format!("the name {} appears twice", record.name)));
             }
             if let Some(other) = records.iter().find(|other| other.hash.is(&record.hash)) {
                 let (one, other) = (&other.name, &record.name);
@@ -201,14 +201,14 @@ fn revoked(fields: &Map<String, Value>) -> Result<Vec<Hash>, String> {
     let Some(list) = present(fields, "revoked") else {
         return Ok(Vec::new());
     };
-    let list = list.as_array().ok_or("`revoked` is no list")?;
+    let list = list.as_array().ok_or("`revoked` is not a list")?;
     let hash = |token: &Value| Hash::from_hex(token.get("sha256")?.as_str()?);
     let hashes = list.iter().map(hash).collect::<Option<Vec<_>>>();
     hashes.ok_or_else(|| "`sha256` in `revoked` is not 64 lower-case hexadecimal digits".to_owned())
 }
 
 fn record(client: &Value) -> Result<Record, String> {
-    let client = client.as_object().ok_or("it is no object")?;
+    let client = client.as_object().ok_or("it is not an object")?;
     let name = client.get("name").and_then(Value::as_str);
     let name = name
         .filter(|name| is_name(name))
@@ -224,12 +224,12 @@ fn record(client: &Value) -> Result<Record, String> {
                 .as_u64()
                 .and_then(|limit| u32::try_from(limit).ok())
                 .and_then(NonZeroU32::new)
-                .ok_or("`in_flight` is no number of 1 or more")?,
+                .ok_or("`in_flight` is not a number of 1 or more")?,
         ),
     };
     let requests = match present(client, "requests") {
         None => 0,
-        Some(count) => count.as_u64().ok_or("`requests` is no count")?,
+        Some(count) => count.as_u64().ok_or("`requests` is not a count")?,
     };
     let mut from = texts(client, "last_used_from")?;
     from.truncate(PLACES);
@@ -262,7 +262,7 @@ fn moment(client: &Map<String, Value>, field: &str) -> Result<Option<DateTime<Ut
     let time = value
         .as_str()
         .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    let time = time.ok_or_else(|| format!("`{field}` is no time as in RFC 3339"))?;
+    let time = time.ok_or_else(|| format!("`{field}` is not a time as in RFC 3339"))?;
     Ok(Some(time.to_utc()))
 }
 
@@ -270,7 +270,7 @@ fn moment(client: &Map<String, Value>, field: &str) -> Result<Option<DateTime<Ut
 fn limit(client: &Map<String, Value>, field: &str) -> Result<Vec<String>, String> {
     let list = texts(client, field)?;
     if list.is_empty() && present(client, field).is_some() {
-        return Err(format!("`{field}` is empty; leave it out to allow all"));
+        return Err(format!("`{field}` is empty; omit it to allow all"));
     }
     Ok(list)
 }
@@ -285,5 +285,5 @@ fn texts(client: &Map<String, Value>, field: &str) -> Result<Vec<String>, String
         .is_array()
         .then_some(list)
         .flatten()
-        .ok_or_else(|| format!("`{field}` is no list of texts"))
+        .ok_or_else(|| format!("`{field}` is not a list of strings"))
 }

@@ -10,7 +10,7 @@ pub enum ClientsError {
     /// It is there, but it can't be read: never the same as no keys.
     #[error(
         "{file} can't be read ({source}); make it a file that you can read, or move it away and \
-         add the keys anew with `hermesctl clients add NAME`"
+         add the keys again with `hermesctl clients add NAME`"
     )]
     Read {
         /// The file.
@@ -19,7 +19,7 @@ pub enum ClientsError {
         source: std::io::Error,
     },
     /// Others may read or write it.
-    #[error("{file} may be read or written by others (mode {mode:04o}); run `chmod 600 {file}`")]
+    #[error("other users can read or write {file} (mode {mode:04o}); run `chmod 600 {file}`")]
     Exposed {
         /// The file.
         file: PathBuf,
@@ -41,8 +41,8 @@ pub enum ClientsError {
     },
     /// It is no file of client keys.
     #[error(
-        "{file} is no file of client keys ({reason}); it is left untouched. Correct it, or move it \
-         away and add the keys anew with `hermesctl clients add NAME`"
+        "{file} is not a client key file ({reason}); it was not changed. Correct it, or move it \
+         away and add the keys again with `hermesctl clients add NAME`"
     )]
     Malformed {
         /// The file.
@@ -70,7 +70,8 @@ pub enum ClientsError {
         source: std::io::Error,
     },
     /// Another process holds the lock.
-    #[error("another process has held {file} for over {} s; try again when it is done", limit.as_secs())]
+    #[error("another process has held {file} for over {} s; try again when it is \
+        done", limit.as_secs())]
     LockHeld {
         /// The file.
         file: PathBuf,
@@ -87,8 +88,8 @@ pub enum ClientsError {
     },
     /// The name is none.
     #[error(
-        "{name:?} can't be a client's name: it has 1 to 64 lower-case letters, digits, `-`, `_` and \
-         `.`, and begins with a letter or digit"
+        "{name:?} can't be a client's name: it has 1 to 64 lower-case letters, digits, `-`, `_` \
+         and `.`, and begins with a letter or digit"
     )]
     InvalidName {
         /// The name, shortened.
@@ -101,7 +102,7 @@ pub enum ClientsError {
         what: String,
     },
     /// The name is taken.
-    #[error("there is a client key {name} already")]
+    #[error("the client key {name} already exists")]
     Exists {
         /// The name.
         name: String,
@@ -115,10 +116,10 @@ pub enum ClientsError {
         similar: Option<String>,
     },
     /// The system gave no random bytes.
-    #[error("the system gave no random bytes for a key ({0})")]
+    #[error("the system could not provide random bytes for a key ({0})")]
     Random(String),
     /// The work broke off.
-    #[error("the work on the client keys broke off; look into the log of hermes-proxyd")]
+    #[error("the work on the client keys failed; see the log of hermes-proxyd")]
     BrokeOff,
 }
 

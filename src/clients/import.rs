@@ -80,15 +80,15 @@ fn decide(token: &Token, known: &mut Vec<Known>, revoked: &[Hash]) -> Imported {
     }
     if let Some(other) = known.iter().find(|other| other.hash.is(&hash)) {
         let detail = if other.name == name {
-            "it is there already".to_owned()
+            "it already exists".to_owned()
         } else {
-            format!("the client key {} is the same token", other.name)
+            format!("the client key {} has the same token", other.name)
         };
         let name = other.name.clone();
         return told(Some(&name), Outcome::Skipped, Some(detail));
     }
     if known.iter().any(|other| other.name == name) {
-        let detail = "a client key of this name is there already, with another key";
+        let detail = "another key already has this name";
         return told(Some(&name), Outcome::Skipped, Some(detail.to_owned()));
     }
     let detail = (name != label).then(|| "the label can't be a name as it is".to_owned());

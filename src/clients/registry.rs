@@ -286,12 +286,13 @@ impl Registry {
                 *refused = None;
                 tracing::info!(
                     clients = self.inner.keys.load().entries.len(),
-                    "the client keys were read again"
+                    "the client keys were reloaded"
                 );
             }
             Err(error) => {
                 *refused = Some(stamp);
-                tracing::error!(%error, "the client keys were changed and can't be read; they stay as they were");
+                tracing::error!(%error, "the changed client keys can't be read; the earlier ones \
+                                         stay in use");
             }
         }
     }
@@ -387,7 +388,8 @@ impl Inner {
         }
         if let Err(error) = disk::sync_folder(&self.file) {
             // It is in force, and what was made of it is shown only once.
-            tracing::warn!(%error, "a change of the client keys may not outlive a crash of the machine");
+            tracing::warn!(%error, "a change of the client keys may not outlive a crash of the \
+                                    machine");
         }
         Ok(result)
     }
@@ -456,7 +458,7 @@ fn checked(limits: Limits) -> Result<Limits, ClientsError> {
         let wrong = |c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#';
         if !path.starts_with('/') || path.len() < 2 || path.contains(wrong) {
             let what = format!(
-                "{:?} is no path below /v1, such as /chat/completions",
+                "{:?} is not a path below /v1, such as /chat/completions",
                 shortened(&path)
             );
             return Err(ClientsError::InvalidLimit { what });

@@ -354,15 +354,15 @@ fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
         json!({"version": 1, "clients": clients}).to_string()
     };
     for (content, what) in [
-        (String::new(), "no JSON object"),
-        ("[]".to_owned(), "no JSON object"),
-        (format!("{{\"{hash}"), "no JSON object"),
+        (String::new(), "not a JSON object"),
+        ("[]".to_owned(), "not a JSON object"),
+        (format!("{{\"{hash}"), "not a JSON object"),
         ("{}".to_owned(), "`version` is missing"),
         (r#"{"version":2}"#.to_owned(), "has version 2"),
-        (r#"{"version":1}"#.to_owned(), "`clients` is no list"),
+        (r#"{"version":1}"#.to_owned(), "`clients` is not a list"),
         (
             r#"{"version":1,"clients":[1]}"#.to_owned(),
-            "number 1: it is no object",
+            "number 1: it is not an object",
         ),
         (client(json!({"name": "App"})), "`name`"),
         (client(json!({"name": ".."})), "`name`"),
@@ -372,9 +372,9 @@ fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
         (client(json!({"providers": []})), "`providers` is empty"),
         (
             client(json!({"providers": "nous"})),
-            "`providers` is no list",
+            "`providers` is not a list",
         ),
-        (client(json!({"paths": ["/a", 1]})), "`paths` is no list"),
+        (client(json!({"paths": ["/a", 1]})), "`paths` is not a list"),
         (client(json!({"requests": -1})), "`requests`"),
         (
             client(json!({"last_used_at": "yesterday"})),
@@ -382,13 +382,13 @@ fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
         ),
         (
             r#"{"version":1,"clients":[],"revoked":{}}"#.to_owned(),
-            "`revoked` is no list",
+            "`revoked` is not a list",
         ),
         (
             r#"{"version":1,"clients":[],"revoked":[{"sha256":"x"}]}"#.to_owned(),
             "`sha256` in `revoked`",
         ),
-        (twice("app", &"0".repeat(64)), "app stands twice"),
+        (twice("app", &"0".repeat(64)), "app appears twice"),
         (twice("other", &hash), "app and other have the same key"),
     ] {
         let house = House::with_file(&content);
@@ -399,7 +399,7 @@ fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
             "{error}"
         );
         assert!(!error.contains(&hash), "{error}");
-        assert_eq!(house.text(), content, "left untouched");
+        assert_eq!(house.text(), content, "not changed");
     }
     assert!(
         House::with_file(&client(json!({"in_flight": null})))

@@ -204,7 +204,7 @@ fn log(table: &Section<'_>) -> Log {
     }
 }
 
-/// A hook; `None` when what it does can't be told.
+/// A hook; `None` when what it does is unknown.
 fn hook(table: &Section<'_>, env: &Environment) -> Option<Hook> {
     let events = table.choices("events", &NoticeKind::NAMES);
     let command = table.list("command", "notify-send", values::argument);
@@ -212,7 +212,7 @@ fn hook(table: &Section<'_>, env: &Environment) -> Option<Hook> {
     let timeout = table.duration("timeout", HOOK_WAIT);
 
     if table.is_empty_list("events") {
-        let message = "name at least one event, or leave the key out: then all are told";
+        let message = "name at least one event, or remove the key to get all of them";
         table.report().add(&table.place("events"), message);
     }
     let action = match (table.has("command"), table.has("url")) {
@@ -270,7 +270,7 @@ fn providers(
             return;
         };
         if !names.insert(name.clone()) {
-            let message = format!("the provider `{name}` stands in the file already");
+            let message = format!("the provider `{name}` is already in the file");
             table.report().add(table.here(), message);
         }
         if let Some(provider) = provider {

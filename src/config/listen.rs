@@ -158,14 +158,14 @@ pub(super) fn listener(table: &Section<'_>, env: &Environment) -> ListenerFields
     let auth = auth.map_or(default.auth, |field| field.value);
     let allow_unauthenticated = allow.is_some_and(|field| field.value);
     if allow_unauthenticated && auth == Auth::Keys {
-        let message = "says the opposite of `auth = \"keys\"`; leave one of the two out";
+        let message = "contradicts `auth = \"keys\"`; remove one of the two";
         table
             .report()
             .add(&table.place("allow_unauthenticated"), message);
     }
     let mode = mode.map_or(OWNER_ONLY, |field| field.value);
     if table.has("mode") && !table.has("unix") {
-        let message = "only a Unix socket has a mode; set `unix`, or leave this out";
+        let message = "only a Unix socket has a mode; set `unix`, or remove this";
         table.report().add(&table.place("mode"), message);
     }
     let everyone = mode & 0o007 != 0;
@@ -207,7 +207,7 @@ pub(super) fn check_duplicates<'l>(
     for Field { value, place } in listeners.filter_map(|fields| fields.address.as_ref()) {
         match seen.iter().find(|(address, _)| address.collides(value)) {
             Some((_, first)) => {
-                let message = format!("{value} is the address of {first} already");
+                let message = format!("{value} is already the address of {first}");
                 report.add(place, message);
             }
             None => {

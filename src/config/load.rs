@@ -131,7 +131,7 @@ fn check_writers(path: &Path, metadata: &Metadata) -> Result<(), String> {
     }
     if metadata.mode() & OTHERS_WRITE != 0 {
         return Err(format!(
-            "can be written by everyone on this machine: run `chmod o-w {}`",
+            "is writable by everyone on this machine: run `chmod o-w {}`",
             path.display()
         ));
     }
@@ -159,8 +159,8 @@ fn check_folders(path: &Path) -> Result<(), String> {
         let shown = folder.display();
         if metadata.uid() != us && metadata.uid() != 0 {
             return Err(format!(
-                "is in the folder {shown}, which belongs to the user with the id {}: it must be yours \
-                 or root's",
+                "is in the folder {shown}, which belongs to the user with the id {}: it must be \
+                 yours or root's",
                 metadata.uid()
             ));
         }

@@ -70,7 +70,7 @@ pub const DEFAULT_PORT: u16 = 8645;
 pub struct Config {
     /// The provider that `/v1` means on a listener that names none.
     pub default_provider: ProviderName,
-    /// Hermes Agent's home, where the credential store lies; `None` is `$HERMES_HOME`, else
+    /// Hermes Agent's home, where the credential store is; `None` is `$HERMES_HOME`, else
     /// the platform's default.
     pub hermes_home: Option<PathBuf>,
     /// Where clients connect; at least one.
@@ -89,7 +89,7 @@ pub struct Config {
     pub providers: BTreeMap<ProviderName, Provider>,
 }
 
-/// A provider's name as it stands in paths, on the command line and in the file: lower-case
+/// A provider's name as used in paths, on the command line and in the file: lower-case
 /// letters, digits, `-` and `_`, starting with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProviderName(String);
@@ -192,7 +192,7 @@ pub enum HookAction {
 /// What a user is told of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NoticeKind {
-    /// It is dead: only the user can mend it.
+    /// It is dead: only the user can renew it.
     LoginEnded,
     /// It will end soon, and nothing renews it.
     LoginEndsSoon,
@@ -200,7 +200,7 @@ pub enum NoticeKind {
     LoginRestored,
     /// It was renewed and could not be written to the disk.
     LoginNotSaved,
-    /// The file that it lies in can't be read.
+    /// Its file can't be read.
     LoginUnreadable,
 }
 
@@ -248,7 +248,7 @@ pub enum ProviderKind {
     },
 }
 
-/// Where a static API key lies; the key itself is never in the configuration.
+/// Where a static API key is stored; the key itself is never in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// A file that holds the key on its first line.

@@ -41,7 +41,7 @@ pub enum OverrideError {
     #[error("--host: {0:?} is not an IP address, such as 127.0.0.1 or ::1, or localhost")]
     NotAnAddress(String),
     /// Another listener of the configuration has this address.
-    #[error("--host, --port: {0} is the address of another [[listen]] already")]
+    #[error("--host, --port: {0} is already the address of another [[listen]]")]
     DuplicateAddress(ListenAddress),
     /// `--log-level` is not one.
     #[error("--log-level: {message}{}", hint(suggestion.as_deref()))]

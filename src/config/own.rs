@@ -9,9 +9,9 @@ use super::{Config, Listener, ProviderName};
 /// A provider's `base_url` is a listener of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`providers.{provider}.base_url` is {base_url}, which is the listener {listener} of \
-     hermes-proxyd itself: every request would come back; name the provider's own URL there, or \
-     another `address` under [[listen]]"
+    "`providers.{provider}.base_url` is {base_url}, which is hermes-proxyd's own listener \
+     {listener}: every request would loop; name the provider's own URL there, or another `address` \
+     under [[listen]]"
 )]
 pub struct OwnListenerError {
     provider: ProviderName,

@@ -338,7 +338,7 @@ impl<'a> Section<'a> {
             let wrong = if let Some(message) = misplaced(&plain, &self.place.key) {
                 message.into()
             } else if SECRETS.contains(&plain.as_str()) {
-                "a secret never stands in this file: put the key of a provider of type \"static\" \
+                "secrets don't belong in this file: put the key of a provider of type \"static\" \
                  into a file of its own and name that with `api_key_file`, or name an environment \
                  variable with `api_key_env`"
                     .into()

@@ -404,11 +404,13 @@ fn a_wrong_type_shows_a_right_value() {
         ),
         (
             "guard.allowed_hosts = \"x\"",
-            "expected an array of strings such as allowed_hosts = [\"my-machine.lan\"], found a string",
+            "expected an array of strings such as allowed_hosts = [\"my-machine.lan\"], found a \
+             string",
         ),
         (
             "guard.allowed_hosts = [1.5]",
-            "expected an array of strings such as allowed_hosts = [\"my-machine.lan\"], found a float",
+            "expected an array of strings such as allowed_hosts = [\"my-machine.lan\"], found a \
+             float",
         ),
         (
             "limits = 1",
@@ -428,7 +430,8 @@ fn a_wrong_type_shows_a_right_value() {
         ),
         (
             "[[listen]]\nallow_unauthenticated = \"yes\"",
-            "expected allow_unauthenticated = true or allow_unauthenticated = false, found a string",
+            "expected allow_unauthenticated = true or allow_unauthenticated = false, found a \
+             string",
         ),
     ] {
         assert_eq!(problem(text).message, message, "{text}");
@@ -468,7 +471,7 @@ fn each_bad_value_is_refused_where_it_stands() {
         (
             "[[listen]]\naddress = \"0.0.0.0:1\"\nauth = \"keys\"\nallow_unauthenticated = true",
             "listen[0].allow_unauthenticated",
-            "the opposite",
+            "contradicts",
         ),
         (
             "[[listen]]\naddress = \"docker0:0\"",
@@ -509,17 +512,17 @@ fn each_bad_value_is_refused_where_it_stands() {
         (
             "[[listen]]\nunix = \"/x\"\n[[listen]]\nunix = \"/x\"",
             "listen[1].unix",
-            "the address of listen[0].unix already",
+            "already the address of listen[0].unix",
         ),
         (
             "[[listen]]\n[[listen]]\naddress = \"localhost:8645\"",
             "listen[1].address",
-            "the address of listen[0].address already",
+            "already the address of listen[0].address",
         ),
         (
             "guard.allowed_hosts = [\"x:80\"]",
             "guard.allowed_hosts[0]",
-            "leave out the port",
+            "omit the port",
         ),
         (
             "guard.allowed_hosts = [\"*\"]",
@@ -591,12 +594,14 @@ fn each_bad_value_is_refused_where_it_stands() {
             "is not one of \"auto\", \"journald\"",
         ),
         (
-            "[providers.v1]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env = \"X\"",
+            "[providers.v1]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env = \
+             \"X\"",
             "providers.v1",
             "taken by the path /v1",
         ),
         (
-            "[providers.\"ä b\"]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env = \"X\"",
+            "[providers.\"ä b\"]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env \
+             = \"X\"",
             "providers.\"ä b\"",
             "is not a provider's name",
         ),
@@ -608,7 +613,7 @@ fn each_bad_value_is_refused_where_it_stands() {
         (
             "[providers.nous]\n[providers.Nous]",
             "providers.nous",
-            "stands in the file already",
+            "is already in the file",
         ),
         ("[providers.x]", "providers.x.type", "is missing"),
         (
@@ -735,8 +740,8 @@ fn a_url_goes_to_one_place_over_a_safe_line() {
         ("http://api.example.com/v1", "use https://"),
         ("http://localhost.example.com", "use https://"),
         ("ftp://x.example", "must start with https://"),
-        ("unix:/run/x", "names no host"),
-        ("https://me:hunter2@x.example", "no user name or password"),
+        ("unix:/run/x", "has no host"),
+        ("https://me:hunter2@x.example", "user name or password"),
         ("https://x.example/v1?key=hunter2", "no `?`"),
         ("https://x.example/v1#a", "no `#`"),
     ] {
@@ -837,9 +842,9 @@ fn a_hook_does_one_thing_and_its_mistakes_are_told() {
         (
             "url = \"https://me:hunter2@x\"",
             "url",
-            "no user name or password",
+            "user name or password",
         ),
-        ("url = \"https://hunter2@x\"", "url", "no user name"),
+        ("url = \"https://hunter2@x\"", "url", "user name"),
     ] {
         let text = format!("[[hooks]]\n{lines}");
         let all = problems(&text);

@@ -93,7 +93,8 @@ pub(super) fn socket_mode(text: &str) -> Result<u32, Wrong> {
     match mode {
         Some(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
         _ => Err(format!(
-            "{text:?} is not a socket's mode: \"0600\" is for you alone, \"0660\" for your group too"
+            "{text:?} is not a socket's mode: \"0600\" is for you alone, \"0660\" for your group \
+             too"
         )
         .into()),
     }
@@ -144,10 +145,10 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => is_loopback(address.into()),
         Some(Host::Ipv6(address)) => is_loopback(address.into()),
-        None => return Err("the URL names no host".into()),
+        None => return Err("the URL has no host".into()),
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("no user name or password may stand in the URL".into());
+        return Err("the URL must not contain a user name or password".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("the URL must end with its path: no `?` and no `#`".into());
@@ -200,9 +201,9 @@ pub(super) fn host_name(text: &str) -> Result<String, Wrong> {
     let hint = if text.contains('*') {
         "name each host: there are no wildcards"
     } else if text.contains("://") {
-        "leave out the scheme"
+        "omit the scheme"
     } else if text.contains(':') {
-        "leave out the port, and write an IPv6 address in brackets"
+        "omit the port, and write an IPv6 address in brackets"
     } else {
         "write a name such as \"my-machine.lan\""
     };
@@ -217,7 +218,7 @@ pub(super) fn origin(text: &str) -> Result<String, Wrong> {
     }
     if text == "null" {
         return Err(wrong(
-            "every web site can make a page that sends it; serve the page from an address, such as \
+            "any web site can make a page that sends it; serve the page from an address, such as \
              \"http://127.0.0.1:8000\", and name that",
         ));
     }
@@ -248,7 +249,7 @@ pub(super) fn origin(text: &str) -> Result<String, Wrong> {
                 if sent != text {
                     return Err(Wrong {
                         suggestion: Some(sent),
-                        ..wrong("browsers write it in another way")
+                        ..wrong("browsers write it differently")
                     });
                 }
             }
@@ -317,14 +318,14 @@ pub(super) fn allowed_path(text: &str) -> Result<AllowedPath, Wrong> {
     let below = path.strip_prefix('/');
     if !below.is_some_and(|below| below.split('/').all(segment)) {
         return Err(format!(
-            "{path:?} is not a path such as \"/responses\": it starts with a slash, and between \
-             slashes stand letters, digits, `-`, `_` and `.`"
+            "{path:?} is not a path such as \"/responses\": it starts with a slash, and uses \
+             letters, digits, `-`, `_` and `.` between slashes"
         )
         .into());
     }
     if let Some(rest) = path.strip_prefix("/v1/") {
         return Err(Wrong {
-            message: "paths lie below /v1 already: leave it out".into(),
+            message: "paths are below /v1 already: omit it".into(),
             suggestion: Some(format!("/{rest}")),
         });
     }
@@ -345,7 +346,7 @@ pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, Wrong> {
     let lower = name.as_str();
     if NEVER_FORWARDED.contains(&lower) || lower.starts_with("proxy-") {
         return Err(format!(
-            "`{lower}` is never forwarded: it is the client's own login or belongs to its \
+            "`{lower}` is never forwarded: it is the client's own login, or belongs to its \
              connection"
         )
         .into());
@@ -380,7 +381,7 @@ pub(super) fn webhook_url(text: &str) -> Result<Url, Wrong> {
         return Err("the URL must start with https:// or http://".into());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("no user name or password may stand in the URL".into());
+        return Err("the URL must not contain a user name or password".into());
     }
     Ok(url)
 }
@@ -397,7 +398,8 @@ pub(super) fn argument(text: &str) -> Result<String, Wrong> {
 pub(super) fn hook_program(text: &str, env: &Environment) -> Result<String, Wrong> {
     if text.trim().is_empty() {
         return Err(
-            "names no program: write [\"program\", \"argument\", …]; no shell reads it".into(),
+            "names no program: write [\"program\", \"argument\", …]; it is run without a shell"
+                .into(),
         );
     }
     if !Path::new(text).starts_with("~") {

@@ -124,7 +124,7 @@ fn host_network(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Wa
     };
     let port = address.port();
     let (name, how) = if desktop_only {
-        ("host.docker.internal", "Docker Desktop leads there")
+        ("host.docker.internal", "Docker Desktop forwards to it")
     } else if address.is_ipv6() && !address.ip().is_unspecified() {
         ("[::1]", "in the host's own network")
     } else {
@@ -168,10 +168,10 @@ fn bridge(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Way {
     let Some(name) = named else {
         let why = match surroundings.engines.first() {
             Some(engine) => format!(
-                "the networks of {} have no address of this machine's",
+                "the networks of {} have no address of this machine",
                 engine.kind.as_str()
             ),
-            None => "no container engine is here".to_owned(),
+            None => "no container engine was found".to_owned(),
         };
         return Way {
             kind,
@@ -183,13 +183,15 @@ fn bridge(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Way {
         |place| matches!(&place.address, PlaceAddress::Interface { name: own, .. } if own == name),
     );
     if waits {
-        let why = format!("the listener at {name} waits for its interface, which is not there yet");
+        let why =
+            format!("the listener at {name} waits for its interface, which does not exist yet");
         return Way {
             kind,
             reach: Reach::Blocked(why),
             steps: vec![Step::Advice(
-                "The engine makes it with its first container; then the listener opens within 3 s."
-                    .to_owned(),
+                "The engine creates it with its first container; then the listener opens within 3 \
+                 s."
+                .to_owned(),
             )],
         };
     }
@@ -263,11 +265,11 @@ fn open_firewall(surroundings: &Surroundings, name: &str, port: u16) -> impl Ite
                 "sudo ufw allow in on {name} to any port {port} proto tcp"
             )),
             Firewall::Firewalld => Step::Advice(format!(
-                "firewalld runs: {name} must be in a zone that lets containers through, such as \
-             `trusted` or `docker`."
+                "firewalld is running: {name} must be in a zone that lets containers through, such \
+                 as `trusted` or `docker`."
             )),
             Firewall::Nftables => Step::Advice(format!(
-                "nftables drops what no rule allows: let tcp port {port} in on {name}."
+                "nftables drops everything without a rule: allow tcp port {port} on {name}."
             )),
         })
 }
@@ -297,7 +299,7 @@ fn socket(places: &[Place], hand: Hand) -> Way {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let missing = Way {
         kind,
-        reach: Reach::Blocked(format!("the socket {} is not there", path.display())),
+        reach: Reach::Blocked(format!("the socket {} does not exist", path.display())),
         steps: Vec::new(),
     };
     if !is_there {

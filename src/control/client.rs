@@ -59,7 +59,7 @@ pub enum ClientError {
         source: std::io::Error,
     },
     /// The daemon speaks another version of the protocol.
-    #[error("hermesctl and the running hermes-proxyd are of different versions: {message}")]
+    #[error("hermesctl and the running hermes-proxyd have different versions: {message}")]
     ProtocolMismatch {
         /// Which versions meet.
         message: String,

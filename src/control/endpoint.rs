@@ -43,7 +43,7 @@ pub struct Listener {
 pub enum BindError {
     /// Another daemon of this user lives.
     #[error(
-        "hermes-proxyd already runs{}{}; `hermesctl proxy status` shows it",
+        "hermes-proxyd is already running{}{}; `hermesctl proxy status` shows it",
         pid.map(|pid| format!(" as process {pid}")).unwrap_or_default(),
         version.as_ref().map(|version| format!(" (version {version})")).unwrap_or_default()
     )]
@@ -370,7 +370,7 @@ mod platform {
 
     fn user(stream: &Stream) -> io::Result<u32> {
         let user = stream.peer_creds()?.euid();
-        user.ok_or_else(|| denied("the system doesn't tell whose process the peer is"))
+        user.ok_or_else(|| denied("the system can't tell who owns the peer's process"))
     }
 
     fn denied(reason: &'static str) -> io::Error {

@@ -72,7 +72,7 @@ pub trait Handler: Send + Sync {
     async fn stop(&self) -> Result<Ending, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
-            "This process can't be stopped so.",
+            "This process can't be stopped this way.",
         ))
     }
 
@@ -204,14 +204,14 @@ fn look_after(listener: &mut Listener, lost: &mut bool) {
         Ok(made) => {
             *listener = made;
             *lost = false;
-            info!("the control socket was removed; it is there again");
+            info!("the control socket was removed and has been restored");
         }
         Err(error) => {
             if !std::mem::replace(lost, true) {
                 let error: &dyn std::error::Error = &error;
                 warn!(
                     error,
-                    "the control socket was removed and can't be made again yet"
+                    "the control socket was removed and can't be restored yet"
                 );
             }
         }
@@ -250,7 +250,7 @@ type End = CodecError;
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(mut self) {
         match self.converse().await {
-            Ok(()) => debug!("the control client left"),
+            Ok(()) => debug!("the control client disconnected"),
             Err(error) => debug!(%error, "the control connection ended"),
         }
     }
@@ -277,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let error = match received {
             Ok(Ok(None)) => return Ok(false),
             Ok(Ok(Some(Greeting { hello }))) if hello.protocol == VERSION => {
-                debug!(client = ?hello.client, "a control client greeted");
+                debug!(client = ?hello.client, "a control client connected");
                 let welcome = Welcome::Hello(DaemonHello {
                     protocol: VERSION,
                     version: PACKAGE_VERSION.to_owned(),
@@ -301,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(Err(error)) => broken_line(error, "a greeting")?,
             Err(_) => ControlError::new(
                 ErrorCode::Timeout,
-                format!("No greeting came within {} seconds.", PATIENCE.as_secs()),
+                format!("No greeting arrived within {} seconds.", PATIENCE.as_secs()),
             ),
         };
         self.send(&Welcome::Error(error)).await?;
@@ -375,7 +375,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let message =
                     format!("hermes-proxyd {PACKAGE_VERSION} doesn't know the operation {name:?}.");
                 let error = ControlError::new(ErrorCode::UnknownOperation, message).with_hint(
-                    "Restart hermes-proxyd if it is older than this client, else update it.",
+                    "Restart hermes-proxyd if it is older than this client, otherwise update it.",
                 );
                 self.reply::<()>(id, Err(error)).await
             }
@@ -415,7 +415,7 @@ async fn turn_away(mut lines: Lines<Stream>) {
     let sent = timeout(FAREWELL, lines.send(&Welcome::Error(error))).await;
     debug!(
         told = matches!(sent, Ok(Ok(()))),
-        "a control client too many"
+        "too many control clients"
     );
 }
 

@@ -12,7 +12,7 @@ use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
 
 /// What is said of a renewed login that can't be written.
-const UNSAVED: &str = "the renewed login can't be saved yet; `hermesctl proxy status` tells why";
+const UNSAVED: &str = "the renewed login can't be saved yet; `hermesctl proxy status` shows why";
 
 /// What came of a refresh that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Keeper {
             transaction.commit((&found.login, &login), None, Change::Rotated, now)
         });
         if let Err(error) = written.await {
-            tracing::warn!(%error, "a login that is in the mirror can't be taken over");
+            tracing::warn!(%error, "the login in the mirror can't be adopted");
             return false;
         }
         self.forget_login();
@@ -241,7 +241,8 @@ impl Keeper {
             Err(error) => Err(error),
         };
         if let Err(error) = removed {
-            tracing::warn!(%error, "a login of our own is left and goes before the new one");
+            tracing::warn!(%error, "a separate login could not be removed and takes precedence \
+                                    over the new one");
         }
     }
 

@@ -139,8 +139,8 @@ impl Replay<'_> {
             tracing::warn!(
                 path = self.path,
                 pause_seconds = pause.as_secs(),
-                "a request is refused (401) with a token that was just renewed, too: the token is not \
-                 the reason, and this path causes no renewal for a while"
+                "a request was refused (401) even with a token that was just renewed: the token is \
+                 not the cause, so this path triggers no renewal for a while"
             );
         }
     }
@@ -484,8 +484,8 @@ enum Now {
 }
 
 fn unavailable(retry_after: Duration) -> Refusal {
-    let message = "hermes-proxyd: the token has expired and the token endpoint gives no new one; \
-                   `hermesctl proxy status` tells why"
+    let message = "hermes-proxyd: the token has expired and can't be renewed; `hermesctl proxy \
+                   status` shows why"
         .to_owned();
     Refusal::Unavailable {
         message,

@@ -53,7 +53,7 @@ fn remove(file: &Path) {
     write::clear_leftovers(file);
     if let Err(error) = files::remove(file) {
         // What is about a token that is no longer in the store means nothing.
-        tracing::debug!(%error, "a file of the journal is left");
+        tracing::debug!(%error, "a journal file could not be removed");
     }
 }
 

@@ -638,10 +638,7 @@ impl Keeper {
         {
             if unproven {
                 let provider = self.adapter.name().as_str();
-                tracing::warn!(
-                    provider,
-                    "a token just granted is refused; it is not replaced"
-                );
+                tracing::warn!(provider, "a new token is refused; it is not replaced");
             } else {
                 self.renew(Some(&credential.bearer)).await.ok();
             }
@@ -676,7 +673,7 @@ impl Keeper {
                 .unless_stopped(store.repair(file, self.lock_limit()))
                 .await
         {
-            tracing::warn!(file = %file.display(), "a store that was written half is whole again");
+            tracing::warn!(file = %file.display(), "a half-written store is complete again");
             found = store.work(Store::peek).await;
         }
         match found {
@@ -814,7 +811,7 @@ impl Keeper {
             let provider = self.adapter.name().as_str();
             tracing::warn!(
                 provider,
-                "the store was put back to a login that is spent; the newer one is written again"
+                "the store was set back to a spent login; the newer one is written again"
             );
             self.unsaved.clone_from(&self.latest);
         }

@@ -16,8 +16,7 @@ use super::notice::NoticeKind;
 use crate::clock;
 
 /// Why a login that makes the keeper fail can't be used.
-const UNUSABLE: &str =
-    "hermes-proxyd fails over this login (a defect of its own; the log tells where)";
+const UNUSABLE: &str = "hermes-proxyd fails on this login (a defect in hermes-proxyd; see its log)";
 
 impl Keeper {
     /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
@@ -28,7 +27,7 @@ impl Keeper {
             self.failed_by_a_defect();
         }
         if AssertUnwindSafe(self.leave()).catch_unwind().await.is_err() {
-            tracing::error!("the keeper of a login failed at its end");
+            tracing::error!("the keeper of a login failed while it stopped");
         }
         self.into_estate()
     }
@@ -68,10 +67,10 @@ impl Keeper {
         self.status(|status| status.renewing = false);
         let message = if at_once {
             self.distrusted = Some(self.stamps.clone());
-            format!("{UNUSABLE}; it is treated as none until the store changes")
+            format!("{UNUSABLE}; it is treated as missing until the store changes")
         } else {
-            "the keeper of this login failed (a defect of hermes-proxyd; the log tells where); it was \
-             started again with what it held"
+            "the keeper of this login failed (a defect in hermes-proxyd; see its log); it was \
+             restarted with its login"
                 .to_owned()
         };
         self.failed(DEFECT, &message);

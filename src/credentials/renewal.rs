@@ -161,7 +161,7 @@ impl Keeper {
         {
             let next = next.format("%H:%M:%S UTC");
             let message = format!(
-                "the provider's tokens last too short a time, or it refuses them at random: no \
+                "the provider's tokens expire too soon, or it refuses them at random: no \
                  renewal before {next}"
             );
             self.failed("renewals_paced", &message);
@@ -243,7 +243,7 @@ impl Keeper {
                 }
             }
         }
-        let what = "the portal grants tokens that it does not take itself".to_owned();
+        let what = "the portal refuses the tokens that it grants".to_owned();
         Err(Trouble::Endpoint {
             what,
             retry_after: None,
@@ -306,10 +306,7 @@ impl Keeper {
         });
         if let Some(next) = next {
             let provider = self.adapter.name().as_str();
-            tracing::warn!(
-                provider,
-                "the answer of a refresh that was cut off was found"
-            );
+            tracing::warn!(provider, "the answer of an interrupted refresh was found");
             let found = Unsaved::new(next, [Some(spent), None], self.latest.take());
             // Writing it anew clears the temporary file away.
             self.keep_beside(&found).await;
@@ -491,8 +488,7 @@ impl Keeper {
                 Ok(None)
             }
             Err(TokenError::AccessTokenRefused) => {
-                let what =
-                    "the portal mints no key for a token that it has just granted".to_owned();
+                let what = "the portal mints no key for a new token".to_owned();
                 Err(Trouble::Endpoint {
                     what,
                     retry_after: None,
@@ -527,7 +523,7 @@ impl Keeper {
             started_at: now,
         };
         if let Err(error) = note(move || journal.begin(&token, now)).await {
-            tracing::warn!(%error, "a refresh begins without its note in the journal");
+            tracing::warn!(%error, "a refresh starts without its journal entry");
         }
         self.suspect = Some(entry);
     }
@@ -640,7 +636,7 @@ impl Keeper {
         let written = self.persist_over(&dead, attempt, Change::Quarantined).await;
         self.quarantined = written.is_ok();
         if let Err(trouble) = written {
-            tracing::warn!(error = %trouble, "a dead login stays in the store");
+            tracing::warn!(error = %trouble, "a dead login could not be removed from the store");
         }
         let reason = self.why_ended(attempt.doubted, code);
         self.suspect_ended();
@@ -674,8 +670,8 @@ impl Keeper {
     fn why_ended(&self, doubted: bool, code: &str) -> String {
         match &self.suspect {
             Some(entry) if doubted => format!(
-                "the login has ended ({code}): a refresh begun at {} was cut off when its token \
-                 was spent and the next one not yet here",
+                "the login has ended ({code}): a refresh begun at {} was interrupted after its \
+                 token was spent and before the next one arrived",
                 entry.started_at.format("%Y-%m-%d %H:%M:%S UTC")
             ),
             _ => format!("the login has ended ({code})"),

@@ -32,7 +32,7 @@ const TRIES: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It is there, but it can't be read: never the same as empty.
-    #[error("{file} can't be read ({source}); it is left untouched")]
+    #[error("{file} can't be read ({source}); it was not changed")]
     Read {
         /// The file.
         file: PathBuf,
@@ -40,7 +40,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// It is there, but it is no JSON object.
-    #[error("{file} is not a credential store ({reason}); it is left untouched")]
+    #[error("{file} is not a credential store ({reason}); it was not changed")]
     Parse {
         /// The file.
         file: PathBuf,
@@ -70,7 +70,7 @@ pub enum StoreError {
         file: PathBuf,
     },
     /// The login that was meant is not the one in use any more.
-    #[error("the login in use is the one in {file} now, not the one that was meant")]
+    #[error("the login in use is now the one in {file}, not the one you meant")]
     Moved {
         /// The file.
         file: PathBuf,
@@ -79,7 +79,7 @@ pub enum StoreError {
     #[error("hermes-proxyd is stopping")]
     Stopping,
     /// A renewed login waits in memory to be written there.
-    #[error("the renewed login in use can't be saved yet; `hermesctl proxy status` tells why")]
+    #[error("the renewed login in use can't be saved yet; `hermesctl proxy status` shows why")]
     Waiting,
     /// A new version would belong to somebody else than the old one.
     #[error(
@@ -96,8 +96,8 @@ pub enum StoreError {
     },
     /// Everybody may write it, so nobody knows whose login it holds.
     #[error(
-        "{file} can be written by everybody on this machine (mode {mode:04o}), so it is not used; \
-         look whether the login in it is yours, then run `chmod 600 {file}`"
+        "everyone on this machine can write {file} (mode {mode:04o}), so it is not used; check \
+         that the login in it is yours, then run `chmod 600 {file}`"
     )]
     Writable {
         /// The file.
@@ -687,7 +687,8 @@ impl Transaction {
         let file = self.mirror.as_ref()?;
         found.mirror.as_ref().filter(|mirror| goes(mirror))?;
         if let Err(error) = files::remove(file) {
-            tracing::warn!(file = %file.display(), %error, "a mirror of the login is left");
+            tracing::warn!(file = %file.display(), %error, "a mirror of the login could not be \
+                                                            removed");
             return None;
         }
         Some(file.clone())
@@ -698,7 +699,8 @@ impl Transaction {
 fn is_ours(mirror: &Path) -> bool {
     match read_object(mirror) {
         Err(error @ StoreError::Foreign { .. }) => {
-            tracing::warn!(%error, "the mirror is somebody else's; it is neither read nor written");
+            tracing::warn!(%error, "the mirror belongs to another user; it is neither read nor \
+                                    written");
             false
         }
         Ok(_) | Err(_) => true,

@@ -78,7 +78,7 @@ async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
                 let Some(place) = neighbours.take(from.ip()) else {
                     if !std::mem::replace(&mut full, true) {
                         let from = from.ip();
-                        tracing::warn!(%from, "a neighbour has as many connections as it may");
+                        tracing::warn!(%from, "a neighbour has reached its limit of connections");
                     }
                     // Beyond so many they are just closed.
                     if let Ok(permit) = refusing.clone().try_acquire_owned() {
@@ -197,8 +197,8 @@ async fn requests(
 /// Tells a client that there is no place for it. What it sends is read for a moment, because that would
 /// reset the connection, and take the answer with it.
 async fn refuse(mut client: TcpStream) {
-    let message = "hermes-proxyd bridge: too many connections from here; close some, or try again in a \
-                   moment";
+    let message = "hermes-proxyd bridge: too many connections from here; close some, or try again \
+                   in a moment";
     let telling = async {
         let text = error("503 Service Unavailable", "bridge_full", message);
         client.write_all(&text).await?;

@@ -160,15 +160,15 @@ fn known_path(path: &str, chosen: &[String], providers: &[Report]) -> Result<Str
     paths.sort_unstable();
     paths.dedup();
     let path: String = path.chars().take(64).collect();
-    let message = format!("No provider that the key is for has the path {path:?}.");
+    let message = format!("None of the key's providers has the path {path:?}.");
     Err(ControlError::new(ErrorCode::InvalidClient, message)
         .with_hint(format!("The paths are: {}", paths.join(", "))))
 }
 
 fn no_places() -> ControlError {
-    let message = "A key with no request in flight would be good for nothing.";
+    let message = "A key must allow at least one request in flight.";
     ControlError::new(ErrorCode::InvalidClient, message)
-        .with_hint("Give 1 or more, or leave the limit out.")
+        .with_hint("Give 1 or more, or omit the limit.")
 }
 
 fn new_key(client: Listed, key: &Secret) -> NewKey {

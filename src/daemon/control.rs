@@ -95,8 +95,8 @@ impl Handler for Answers {
 
     async fn restart(&self) -> Result<Ending, ControlError> {
         if service_manager::listens() {
-            let message =
-                "A service manager runs this hermes-proxyd, and only that can restart it.";
+            let message = "A service manager runs this hermes-proxyd; only the service manager can \
+                           restart it.";
             let error = ControlError::new(ErrorCode::Internal, message);
             return Err(error.with_hint("Run: systemctl --user restart hermes-proxyd"));
         }

@@ -28,7 +28,7 @@ pub(super) fn raise() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = Some(highest(limit.current, limit.maximum));
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit on open files stays as it is");
+        tracing::debug!(%error, "the limit on open files could not be raised");
     }
 }
 

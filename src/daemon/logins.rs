@@ -245,7 +245,7 @@ impl Logins {
             let note = match poll {
                 Poll::Granted(grant) => return Ok(grant),
                 Poll::Pending | Poll::SlowDown => None,
-                Poll::Busy { what, .. } => Some(format!("{what}; trying on")),
+                Poll::Busy { what, .. } => Some(format!("{what}; still trying")),
             };
             work.session.turn_to(State::Pending(note));
         }
@@ -406,9 +406,9 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
 }
 
 fn no_such(login: LoginSession) -> ControlError {
-    let message = format!("No login with the number {} is waiting.", login.session);
+    let message = format!("Login number {} is not waiting.", login.session);
     ControlError::new(ErrorCode::NoSuchSession, message)
-        .with_hint("Begin again: hermesctl auth login")
+        .with_hint("Start again: hermesctl auth login")
 }
 
 fn stopping() -> ControlError {
@@ -420,7 +420,7 @@ fn gone(handle: &Handle) -> ControlError {
     if handle.has_ended() {
         return stopping();
     }
-    let message = "A defect of hermes-proxyd stopped this; its log tells where. Please report it.";
+    let message = "A defect in hermes-proxyd stopped this; see its log. Please report it.";
     ControlError::new(ErrorCode::Internal, message).with_hint("hermesctl bugreport")
 }
 
@@ -430,7 +430,7 @@ fn no_room(report: &Report, unreadable: &Unreadable) -> ControlError {
     let then = format!("hermesctl auth login {}", report.upstream.name);
     let hint = match &unreadable.command {
         Some(command) => format!("Run `{command}`, then `{then}`."),
-        None => format!("`hermesctl doctor` tells more; then run `{then}`."),
+        None => format!("`hermesctl doctor` shows more; then run `{then}`."),
     };
     ControlError::new(ErrorCode::StoreUnusable, message).with_hint(hint)
 }
@@ -446,7 +446,7 @@ fn not_supported(report: &Report) -> ControlError {
         report.upstream.name
     );
     ControlError::new(ErrorCode::NotSupported, message).with_hint(format!(
-        "Change its key where `providers.{}.api_key_file` or `api_key_env` names it.",
+        "Change the key in the place that `providers.{}.api_key_file` or `api_key_env` names.",
         report.upstream.name
     ))
 }
@@ -454,9 +454,9 @@ fn not_supported(report: &Report) -> ControlError {
 fn unusable(what: &str, error: &StoreError) -> ControlError {
     let hint = match error {
         StoreError::LockHeld { .. } | StoreError::Restless { .. } => {
-            "Try again when the other program is done."
+            "Try again when the other program has finished."
         }
-        StoreError::Parse { .. } => "Mend or remove the file, then try again.",
+        StoreError::Parse { .. } => "Fix or remove the file, then try again.",
         StoreError::Moved { .. } => "See `hermesctl auth status`, then try again.",
         StoreError::Foreign { .. }
         | StoreError::Writable { .. }
@@ -494,7 +494,7 @@ fn ended(error: &DeviceError) -> ControlError {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
     let message = format!("{}{}.", first.unwrap_or_default(), letters.as_str());
-    ControlError::new(code, message).with_hint("Begin again: hermesctl auth login")
+    ControlError::new(code, message).with_hint("Start again: hermesctl auth login")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

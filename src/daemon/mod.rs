@@ -82,7 +82,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 let file = file.map(|file| format!(" {}", file.display()));
                 let file = file.unwrap_or_default();
                 say(&format!(
-                    "Correct it; `hermesctl config check{file}` tells whether it is right."
+                    "Correct it, then run `hermesctl config check{file}`."
                 ));
             }
             match error {

@@ -54,14 +54,14 @@ fn told(notice: credentials::Notice) -> Notice {
         credentials::NoticeKind::EndsSoon { ends_at } => {
             let day = ends_at.format("%Y-%m-%d %H:%M UTC");
             let message = format!(
-                "{name}: the login ends on {day} at the latest, whatever is refreshed; \
-                 log in again before"
+                "{name}: the login ends on {day} at the latest, even if it is renewed; log in \
+                 again before then"
             );
             let command = command.map(|command| format!("{command} --force"));
             (NoticeKind::LoginEndsSoon, message, command, Some(ends_at))
         }
         credentials::NoticeKind::Restored => {
-            let message = format!("{name}: there is a login again");
+            let message = format!("{name}: the login works again");
             (NoticeKind::LoginRestored, message, None, None)
         }
         credentials::NoticeKind::NotSaved { reason } => {
@@ -80,7 +80,7 @@ fn told(notice: credentials::Notice) -> Notice {
             let until = if mirrored {
                 "the copy for Hermes Agent's profiles serves until then"
             } else {
-                "requests fail once the present token has expired"
+                "requests fail once the current token has expired"
             };
             let message = format!("{name}: the login can't be read: {reason}; {until}");
             let command = command.unwrap_or_else(|| "hermesctl doctor".to_owned());

@@ -70,7 +70,8 @@ pub(super) enum StartError {
     NoRuntimeFolder,
     /// An address can't be bound.
     #[error(
-        "can't listen on {address}: {reason}; choose another port with --port, or another `address` or `unix` under [[listen]]"
+        "can't listen on {address}: {reason}; choose another port with --port, or another \
+         `address` or `unix` under [[listen]]"
     )]
     Listen {
         /// The address.
@@ -80,7 +81,7 @@ pub(super) enum StartError {
     },
     /// A listener wants client keys, and there are none.
     #[error(
-        "{address} lets in only apps with a client key, and there is none yet; make one with \
+        "{address} requires a client key, but none exists yet; make one with \
          `hermesctl clients add NAME`, or take this address out of the configuration"
     )]
     NoKeys {
@@ -96,10 +97,10 @@ pub(super) enum StartError {
         reason: String,
     },
     /// Signals can't be heard.
-    #[error("signals can't be heard: {0}")]
+    #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
     /// It stopped to start again, and can't.
-    #[error("hermes-proxyd can't be started again: {0}")]
+    #[error("hermes-proxyd can't be restarted: {0}")]
     Restart(std::io::Error),
     /// The runtime can't be built.
     #[error("the runtime can't be started: {0}")]
@@ -262,12 +263,12 @@ async fn say_that_we_live(environment: &Environment) -> Option<Life> {
         Ok(Held::ByAnother(pid)) => {
             tracing::warn!(
                 pid,
-                "another hermes-proxyd of this user runs with the same logins"
+                "another hermes-proxyd of this user is running with the same logins"
             );
             None
         }
         Err(error) => {
-            tracing::debug!(%error, "the state folder does not say that this daemon runs");
+            tracing::debug!(%error, "the state folder can't record that this daemon is running");
             None
         }
     }
@@ -343,7 +344,7 @@ fn cannot_listen(address: &ListenAddress, error: &std::io::Error) -> StartError 
         ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
     };
     let reason = match holder {
-        Some(holder) => format!("{holder} has it already"),
+        Some(holder) => format!("{holder} already uses it"),
         None => error.to_string(),
     };
     StartError::Listen {
@@ -395,7 +396,8 @@ impl Daemon {
                 needs_restart = report.needs_restart.join(" "),
                 "reloaded"
             ),
-            Err(error) => tracing::error!(%error, "not reloaded; everything stays as it was"),
+            Err(error) => tracing::error!(%error, "not reloaded; the earlier configuration stays \
+                                                   in use"),
         }
         service_manager::ready(&self.summary());
         result
@@ -413,7 +415,7 @@ impl Daemon {
         let loaded: Result<_, StartError> = self.desk.run(work).await.map_err(|error| {
             let message = format!("The configuration can't be read: {error}.");
             ControlError::new(ErrorCode::Internal, message)
-                .with_hint("See to the file system that it is on, then run: hermesctl proxy reload")
+                .with_hint("Check its file system, then run: hermesctl proxy reload")
         })?;
         loaded.map_err(|error| invalid(&error))
     }
@@ -549,7 +551,7 @@ impl Stops {
                 signal = signals.next() => if signal == Signal::Stop { break },
             }
         }
-        tracing::warn!("requests that are still running are cut");
+        tracing::warn!("requests that are still running are cut off");
         self.abort.cancel();
         timeout(CUT, self.connections.wait()).await.ok();
     }

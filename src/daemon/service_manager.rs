@@ -9,7 +9,7 @@ mod systemd {
 
     fn notify(states: &[NotifyState<'_>]) {
         if let Err(error) = sd_notify::notify(states) {
-            tracing::debug!(%error, "the service manager was not told");
+            tracing::debug!(%error, "the service manager could not be notified");
         }
     }
 
@@ -90,7 +90,7 @@ mod activation {
             } else {
                 tracing::warn!(
                     index,
-                    "a socket of the service manager is of a kind we can't use"
+                    "the service manager passed a socket of an unsupported kind"
                 );
             }
         }

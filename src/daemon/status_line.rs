@@ -72,7 +72,7 @@ fn main_words(provider: &ProviderStatus, status: &Status) -> String {
         }
         ProviderState::Starting => format!("Reading the login of {name}"),
         ProviderState::Unavailable => {
-            format!("The token of {name} has expired, and no new one can be had; trying on")
+            format!("The token of {name} has expired and can't be renewed; still trying")
         }
         ProviderState::StoreUnreadable => {
             format!("The login of {name} can't be read: see hermesctl proxy status")

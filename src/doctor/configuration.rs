@@ -71,12 +71,12 @@ fn valid(loaded: &Loaded, facts: &Facts) -> Finding {
             .stops_start();
     }
     let text = match (&loaded.file, &facts.file) {
-        (Some(file), _) => format!("{} has no mistakes.", file.display()),
+        (Some(file), _) => format!("{} is valid.", file.display()),
         (None, Some(file)) => format!(
-            "There is no {}, and everything is at its default.",
+            "There is no {}; every setting has its default.",
             file.display()
         ),
-        (None, None) => "There is no file, and everything is at its default.".to_owned(),
+        (None, None) => "There is no file; every setting has its default.".to_owned(),
     };
     GROUP.finds("file", Verdict::Ok, text)
 }
@@ -100,7 +100,7 @@ fn mistakes(error: &ConfigError, facts: &Facts) -> Vec<Finding> {
                 text.push('.');
             }
             if facts.running().is_some() {
-                text.push_str(" The running hermes-proxyd goes on with what it read before.");
+                text.push_str(" The running hermes-proxyd keeps the settings it has loaded.");
             }
             let access = Some(give_access(file)).filter(|_| problem.line == 0);
             let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
@@ -109,7 +109,7 @@ fn mistakes(error: &ConfigError, facts: &Facts) -> Vec<Finding> {
                 None if !file.exists() => {
                     let begin = format!("hermesctl config init {}", system::quoted(file));
                     finding
-                        .advice("Name another file with --config, or begin this one:")
+                        .advice("Name another file with --config, or create this one:")
                         .run(begin)
                 }
                 None => finding.fixes(correct(Some(file), problem.line)),
@@ -126,7 +126,7 @@ pub(super) fn correct(file: Option<&Path>, line: usize) -> [Fix; 2] {
         (None, _) => "the configuration".to_owned(),
     };
     [
-        Fix::Advice(format!("Correct {place}, then look whether it is right:")),
+        Fix::Advice(format!("Correct {place}, then check it:")),
         Fix::Run(check(file)),
     ]
 }
@@ -157,10 +157,8 @@ fn mode(file: &Path, config: &Config) -> Option<Finding> {
     let mode = system::attributes(file)?.mode;
     let shown = file.display();
     if mode & 0o020 != 0 {
-        let text = format!(
-            "{shown} can be written by its group (mode {mode:04o}), who could send your login \
-             elsewhere."
-        );
+        let text =
+            format!("Its group can write {shown} (mode {mode:04o}) and could redirect your login.");
         let finding = GROUP.finds("file mode", Verdict::Warn, text);
         return Some(finding.run(format!("chmod go-w {}", system::quoted(file))));
     }
@@ -168,8 +166,8 @@ fn mode(file: &Path, config: &Config) -> Option<Finding> {
         return None;
     }
     let text = format!(
-        "{shown} has hooks, whose addresses and arguments may be private, and others can read it \
-         (mode {mode:04o})."
+        "Other users can read {shown} (mode {mode:04o}), and its hooks may hold private addresses \
+         or arguments."
     );
     let finding = GROUP.finds("file mode", Verdict::Warn, text);
     Some(finding.run(format!("chmod 600 {}", system::quoted(file))))
@@ -192,15 +190,15 @@ fn in_force(facts: &Facts) -> Option<Finding> {
         Pending::Broken => None,
         Pending::Restart(keys) => {
             let text = format!(
-                "The running hermes-proxyd has not applied {}: that needs a restart.",
+                "The running hermes-proxyd has not applied {}, which needs a restart.",
                 keys.join(", ")
             );
             Some(warn(text).fixes(facts.restart()))
         }
         Pending::Reload => {
             let text = match theirs {
-                Some(_) => "The file was changed after the running hermes-proxyd read it.",
-                None => "The running hermes-proxyd was started before the file was there.",
+                Some(_) => "The file was changed after the running hermes-proxyd loaded it.",
+                None => "The running hermes-proxyd has not loaded this file yet.",
             };
             Some(warn(text.to_owned()).run("hermesctl proxy reload"))
         }
@@ -232,9 +230,15 @@ fn private(name: &str, file: &Path) -> Finding {
     }
     match system::attributes(file) {
         Some(attributes) if system::is_open(attributes.mode) => {
-            let text = format!("Others can read {shown} (mode {:04o}).", attributes.mode);
+            let text = format!(
+                "Other users can read {shown} (mode {:04o}).",
+                attributes.mode
+            );
             found(Verdict::Warn, text).run(format!("chmod 600 {}", system::quoted(file)))
         }
-        Some(_) | None => found(Verdict::Ok, format!("{shown} is there, and yours alone.")),
+        Some(_) | None => found(
+            Verdict::Ok,
+            format!("{shown} exists, and only you can read it."),
+        ),
     }
 }

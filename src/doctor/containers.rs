@@ -26,7 +26,7 @@ fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
     if detail {
         let mut findings = engines(&surroundings);
         findings.extend(surroundings.firewalls.iter().map(|firewall| {
-            let text = "It is on, and may keep containers from the host's address.";
+            let text = "It is on, and may block containers from the host's address.";
             GROUP.finds(firewall.as_str(), Verdict::Info, text)
         }));
         let planned = planned(facts, &surroundings);
@@ -151,9 +151,11 @@ fn engines(surroundings: &Surroundings) -> Vec<Finding> {
             let name = engine.kind.as_str();
             let found = engine.found.display();
             let text = match engine.state {
-                EngineState::Ready => format!("It is here ({found})."),
-                EngineState::Forbidden => format!("It is here; {found} is not for this user."),
-                EngineState::Stopped => format!("It is installed ({found}), and does not run."),
+                EngineState::Ready => format!("It is available ({found})."),
+                EngineState::Forbidden => {
+                    format!("It is installed, but this user can't use {found}.")
+                }
+                EngineState::Stopped => format!("It is installed ({found}), but not running."),
             };
             GROUP.finds(name, Verdict::Info, text)
         })
@@ -164,7 +166,7 @@ fn engines(surroundings: &Surroundings) -> Vec<Finding> {
     }
     findings.extend(surroundings.bridges.iter().map(|bridge| {
         let addresses: Vec<_> = bridge.addresses.iter().map(ToString::to_string).collect();
-        let text = format!("The host is {} there.", addresses.join(" and "));
+        let text = format!("In its containers the host is {}.", addresses.join(" and "));
         GROUP.finds(bridge.name.clone(), Verdict::Info, text)
     }));
     findings
@@ -212,7 +214,7 @@ fn in_detail(way: &Way, facts: &Facts) -> Finding {
         Reach::Impossible(why) => GROUP.finds(
             name,
             Verdict::Skip,
-            format!("This way is none here: {why}."),
+            format!("This way is not available here: {why}."),
         ),
     };
     let is_new = matches!(way.reach, Reach::NotSetUp(_));
@@ -262,12 +264,9 @@ fn summary(surroundings: &Surroundings, ways: &[Way]) -> Finding {
         .map(|way| label(way.kind))
         .collect();
     let text = if works.is_empty() {
-        "No way from a container to hermes-proxyd is set up.".to_owned()
+        "Containers have no way to reach hermes-proxyd yet.".to_owned()
     } else {
-        format!(
-            "From a container it can be reached by: {}.",
-            works.join(", ")
-        )
+        format!("Containers can reach it by: {}.", works.join(", "))
     };
     GROUP
         .finds(name, Verdict::Info, text)

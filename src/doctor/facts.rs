@@ -211,7 +211,7 @@ impl Facts {
             } else {
                 vec![
                     run(&format!("kill {pid}")),
-                    Fix::Advice("If it stays, end it for certain; then start another:".to_owned()),
+                    Fix::Advice("If it keeps running, kill it; then start another:".to_owned()),
                     run(&format!("kill -9 {pid}")),
                     run("hermesctl proxy start"),
                 ]

@@ -34,11 +34,11 @@ fn of_daemon(provider: &ProviderStatus, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = vec![state(provider, now)];
     let name = &provider.name;
     if provider.unsaved {
-        let text = "The renewed login could not be saved, and is lost when hermes-proxyd stops.";
+        let text = "The renewed login could not be saved and is lost when hermes-proxyd stops.";
         let finding = GROUP.finds(format!("saving {name}"), Verdict::Fail, text);
         findings.push(finding.advice(
-            "Make room and give write access where the store lies: see the groups store and \
-             machine. Don't stop hermes-proxyd before.",
+            "Free some space and make the store's folder writable: see the groups store and \
+             machine. Don't stop hermes-proxyd before that.",
         ));
     }
     let Some(login) = &provider.login else {
@@ -54,7 +54,7 @@ fn of_daemon(provider: &ProviderStatus, now: DateTime<Utc>) -> Vec<Finding> {
 }
 
 fn spent(name: &str, login: &LoginStatus) -> Finding {
-    let text = "A renewal was cut off and may have spent the refresh token.";
+    let text = "A renewal was interrupted and may have spent the refresh token.";
     GROUP
         .finds(format!("last renewal of {name}"), Verdict::Warn, text)
         .run(again(name, login.separate))
@@ -78,12 +78,12 @@ fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
     let why = why.unwrap_or_default();
     match &provider.state {
         ProviderState::Ready if provider.credential == Some(CredentialKind::ApiKey) => {
-            GROUP.finds(name, Verdict::Ok, "A fixed API key is there.")
+            GROUP.finds(name, Verdict::Ok, "It has a fixed API key.")
         }
         ProviderState::Ready | ProviderState::Refreshing if provider.is_unreadable() => {
             let text = format!("It serves, but the login can't be read.{why}");
             let finding = GROUP.finds(name, Verdict::Fail, text);
-            finding.advice("The group store says what is wrong with it.")
+            finding.advice("See the group store for the cause.")
         }
         ProviderState::Ready | ProviderState::Refreshing if is_in_trouble(provider) => {
             let text = format!("The login works, but can't be kept fresh.{why}");
@@ -97,7 +97,7 @@ fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
         }
         ProviderState::LoginNeeded if provider.login_command.is_none() => {
             let error = provider.last_error.as_ref();
-            let message = error.map_or("there is none", |error| error.message.as_str());
+            let message = error.map_or("not found", |error| error.message.as_str());
             let (reason, advice) = message.rsplit_once("; ").unwrap_or((message, message));
             let text = format!("It needs its API key: {reason}.");
             GROUP.finds(name, bad, text).advice(sentence(advice))
@@ -108,18 +108,18 @@ fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
             GROUP.finds(name, bad, text).fixes(command.map(Fix::Run))
         }
         ProviderState::Unavailable => {
-            let text = format!("The token has expired, and the portal gives no new one.{why}");
+            let text = format!("The token has expired, and the portal does not renew it.{why}");
             GROUP.finds(name, bad, text).run("hermesctl auth refresh")
         }
         ProviderState::StoreUnreadable => {
             let text = format!("The store can't be read.{why}");
             let finding = GROUP.finds(name, bad, text);
-            finding.advice("The group store says what is wrong with it.")
+            finding.advice("See the group store for the cause.")
         }
         ProviderState::Starting => GROUP.finds(
             name,
             Verdict::Info,
-            "hermes-proxyd has just started; ask again.",
+            "hermes-proxyd has just started; try again.",
         ),
         ProviderState::Other(state) => {
             GROUP.finds(name, Verdict::Info, format!("Its state is {state}."))
@@ -166,7 +166,7 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
 /// A provider whose key lies outside the stores.
 fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>)) -> Finding {
     match adapter.assess(&crate::provider::Login::default(), now) {
-        Assessment::Login { .. } => GROUP.finds(name, Verdict::Ok, "A fixed API key is there."),
+        Assessment::Login { .. } => GROUP.finds(name, Verdict::Ok, "It has a fixed API key."),
         Assessment::NoLogin { reason } => GROUP
             .finds(name, bad, format!("It can't be used here: {reason}."))
             .fix(fix(adapter, false)),
@@ -203,7 +203,7 @@ fn of_login(
                 .and_then(|credential| credential.expires_at);
             let lives = credential.is_some() && expiry.is_none_or(|end| end > now);
             if !lives && *renewal == Renewal::Never {
-                let text = format!("The login in {store} has expired, and can't be renewed.");
+                let text = format!("The login in {store} has expired and can't be renewed.");
                 return GROUP.finds(name, bad, text).fix(login);
             }
             let token = expiry.map(|end| token(end, now)).unwrap_or_default();
@@ -216,9 +216,9 @@ fn of_login(
 fn token(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let distance = distance(end, now);
     if end > now {
-        format!(" Its token expires in {distance}, and is renewed before.")
+        format!(" Its token expires in {distance} and is renewed before then.")
     } else {
-        format!(" Its token expired {distance} ago, and is renewed by hermes-proxyd.")
+        format!(" Its token expired {distance} ago; hermes-proxyd renews it.")
     }
 }
 
@@ -236,7 +236,7 @@ fn grant(
         let finding = GROUP.finds(label, Verdict::Warn, text);
         return Some(finding.run(again(name, separate)));
     }
-    let text = format!("The login ends in {distance} ({day}), whatever is renewed.");
+    let text = format!("The login ends in {distance} ({day}), even if its token is renewed.");
     if ends_soon {
         let finding = GROUP.finds(label, Verdict::Warn, text);
         return Some(finding.run(again(name, separate)));

@@ -17,8 +17,7 @@ const SCARCE: u64 = 64 * MIB;
 /// Each connection may have one to the provider; files and sockets of the daemon's own come on top.
 const OWN_DESCRIPTORS: u64 = 64;
 /// What `df` does not say.
-const ROOM: &str = "Delete or move something there. hermes-proxyd needs no restart then: it tries again by \
-                    itself.";
+const ROOM: &str = "Free some space there. hermes-proxyd then retries without a restart.";
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     on_a_thread(facts, |facts| {
@@ -47,17 +46,16 @@ fn disk(what: &str, folder: &Path) -> Finding {
     let found = |verdict, text: String| GROUP.finds(what, verdict, text);
     let look = format!("df -h {}", system::quoted(there));
     let Some(room) = system::room(there) else {
-        let text = format!("The disk of {shown} does not tell how full it is.");
+        let text = format!("The free space on the disk of {shown} is unknown.");
         return found(Verdict::Skip, text);
     };
     if room.is_read_only {
-        let text =
-            format!("{shown} lies on a disk that is mounted read-only: no login can be saved.");
+        let text = format!("{shown} is on a read-only disk: no login can be saved.");
         return found(Verdict::Fail, text)
             .run(format!("findmnt -T {}", system::quoted(there)))
             .advice(
-                "If it shows an error of the disk, mend that; else have it mounted writable. \
-                 hermes-proxyd needs no restart then.",
+                "If it shows a disk error, fix that; otherwise mount it writable. hermes-proxyd \
+                 needs no restart.",
             );
     }
     if let Err(error) = system::can_write(there) {
@@ -87,7 +85,8 @@ fn descriptors(facts: &Facts) -> Option<Finding> {
         return Some(GROUP.finds(name, Verdict::Ok, text));
     }
     let text = format!(
-        "hermes-proxyd may have {limit}, and `limits.connections` = {connections} can take {needed}."
+        "hermes-proxyd may have {limit}, and `limits.connections` = {connections} can take \
+         {needed}."
     );
     let finding = GROUP.finds(name, Verdict::Warn, text);
     let fewer = (limit.saturating_sub(OWN_DESCRIPTORS) / 2).max(1);
@@ -102,11 +101,11 @@ fn descriptors(facts: &Facts) -> Option<Finding> {
     let finding = match by_systemd {
         Some(_) => finding
             .advice(format!(
-                "Put LimitNOFILE={needed} below [Service], or let fewer in:"
+                "Add LimitNOFILE={needed} under [Service], or allow fewer connections:"
             ))
             .run("systemctl --user edit hermes-proxyd"),
         None => finding.advice(format!(
-            "Start it where `ulimit -Hn` says {needed} or more, or let fewer in:"
+            "Start it where `ulimit -Hn` shows {needed} or more, or allow fewer connections:"
         )),
     };
     Some(finding.fix(fewer).fixes(facts.restart()))

@@ -110,7 +110,8 @@ async fn within(group: Group, check: Check) -> Vec<Finding> {
             LIMIT.as_secs()
         );
         vec![group.finds("time", Verdict::Fail, text).advice(
-            "See whether the home folder lies on a network that is down: `df ~` must answer.",
+            "Check whether the home folder is on a network file system that is down: `df ~` must \
+             answer.",
         )]
     })
 }
@@ -118,7 +119,7 @@ async fn within(group: Group, check: Check) -> Vec<Finding> {
 /// Checks that ended by a defect: what they would have found is not known.
 fn failed(group: Group) -> Finding {
     let text =
-        "These checks failed by a defect of hermesctl, so that nothing is known of this group.";
+        "A defect in hermesctl made these checks fail, so the state of this group is unknown.";
     group.finds("defect", Verdict::Fail, text).advice(
         "Please report it, with what hermesctl wrote to standard error: the file and the line.",
     )

@@ -40,7 +40,7 @@ fn processes(facts: &Facts) -> Vec<Finding> {
     let answering = facts.running().map(|answers| answers.hello.pid);
     let ours = answering.or_else(|| facts.silent());
     let Some(processes) = system::processes() else {
-        let text = "This system does not tell which programs run.";
+        let text = "The running programs can't be listed on this system.";
         return vec![GROUP.finds("programs", Verdict::Skip, text)];
     };
     let watched = watched(facts);
@@ -57,7 +57,7 @@ fn processes(facts: &Facts) -> Vec<Finding> {
         findings.extend(role.and_then(|role| running(role, &process, facts)));
     }
     if findings.is_empty() {
-        let text = "No other program that renews this login runs.";
+        let text = "No other running program renews this login.";
         findings.push(GROUP.finds("programs", Verdict::Ok, text));
     }
     findings
@@ -140,13 +140,15 @@ fn running(role: Role, process: &Process, facts: &Facts) -> Option<Finding> {
         Role::Daemon => {
             let text = match &facts.daemon {
                 Daemon::Mute(_) if facts.silent().is_none() => {
-                    "A hermes-proxyd runs; it may be the one whose control socket does not work."
+                    "A hermes-proxyd is running; it may be the one whose control socket does not \
+                     work."
                 }
                 Daemon::Running(_) | Daemon::Mute(_) => {
-                    "A second hermes-proxyd runs beside the one that has the control socket."
+                    "A second hermes-proxyd is running, besides the one that has the control \
+                     socket."
                 }
                 Daemon::NotRunning | Daemon::Nowhere => {
-                    "A hermes-proxyd runs that hermesctl does not find; it has another \
+                    "hermesctl can't reach a running hermes-proxyd, which has another \
                      XDG_RUNTIME_DIR or HOME."
                 }
             };
@@ -154,13 +156,14 @@ fn running(role: Role, process: &Process, facts: &Facts) -> Option<Finding> {
             Some(finding.run(format!("kill {pid}")))
         }
         Role::HermesProxy => {
-            let text = "The proxy of Hermes Agent runs. It takes turns with us at renewing the \
-                        login, but wants the same port, and is not needed any more.";
+            let text = "The proxy of Hermes Agent is running. It can share the login with \
+                        hermes-proxyd, but it uses the same port and is no longer needed.";
             let finding = GROUP.finds(format!("hermes proxy {pid}"), Verdict::Warn, text);
             Some(finding.run(format!("kill {pid}")))
         }
         Role::Hermes => {
-            let text = "Hermes Agent runs, and takes turns with us at renewing the login.";
+            let text = "Hermes Agent is running; it and hermes-proxyd take turns renewing the \
+                        login.";
             Some(GROUP.finds(format!("hermes {pid}"), Verdict::Info, text))
         }
         Role::Reader => {
@@ -205,7 +208,7 @@ fn copies_of(name: &str, adapter: &dyn Adapter, files: &StoreFiles) -> Option<Fi
         .map(|store| store.display().to_string())
         .collect();
     let text = format!(
-        "{} hold the same single-use token: whoever renews it second ends the login for all.",
+        "{} hold the same single-use token: the second one to renew it ends the login for all.",
         list.join(" and ")
     );
     let finding = GROUP.finds(label, Verdict::Fail, text);

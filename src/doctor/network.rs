@@ -59,7 +59,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     for (place, finding, clock) in answers.into_iter().flatten() {
         let is_lost = finding.verdict == Verdict::Fail && lost.contains(&name_label(&place));
         findings.push(if is_lost {
-            let text = format!("Without the name {place} nobody can be asked.");
+            let text = format!("Without the name {place} no provider can be reached.");
             GROUP.finds(finding.name, Verdict::Skip, text)
         } else {
             finding
@@ -164,10 +164,7 @@ fn named_proxies(facts: &Facts, here: &BTreeMap<String, String>) -> Vec<Finding>
         return [finding].into_iter().filter(|_| !here.is_empty()).collect();
     }
     if here.is_empty() {
-        let text = format!(
-            "In hermes-proxyd {}; in this shell there is none.",
-            list(there)
-        );
+        let text = format!("In hermes-proxyd {}; this shell has none.", list(there));
         return vec![GROUP.finds("proxy", Verdict::Info, text)];
     }
     let theirs = if there.is_empty() {
@@ -242,7 +239,10 @@ async fn resolve(name: String) -> Finding {
     GROUP
         .finds(label, Verdict::Fail, text)
         .run(format!("getent hosts {name}"))
-        .advice("If that is silent too, the machine is offline, or its DNS server does not answer.")
+        .advice(
+            "If that prints nothing either, the machine is offline, or its DNS server does not \
+             answer.",
+        )
 }
 
 /// How far the other side's clock is ahead of ours, in seconds.
@@ -284,10 +284,10 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
 }
 
 fn judge(label: String, text: &str, seen: &Seen, (served, what): (&Served, &str)) -> Finding {
-    const SIGN_IN: &str = "A network that wants you to sign in does so: open a web page first.";
+    const SIGN_IN: &str = "A network that requires a sign-in does this: open a web page first.";
 
     if let Some(host) = &seen.redirected_to {
-        let text = format!("{text}, but sends us on to {host}.");
+        let text = format!("{text}, but redirects to {host}.");
         let finding = GROUP.finds(label, Verdict::Warn, text).advice(SIGN_IN);
         let key = if what == "portal" {
             "portal_url"
@@ -295,8 +295,8 @@ fn judge(label: String, text: &str, seen: &Seen, (served, what): (&Served, &str)
             "base_url"
         };
         return finding.advice(format!(
-            "If the provider has moved there, name its new address as `{key}` under [providers.{}]; \
-             hermes-proxyd follows nobody with your login.",
+            "If the provider has moved there, name its new address as `{key}` under \
+             [providers.{}]; hermes-proxyd does not follow redirects with your login.",
             served.name
         ));
     }
@@ -305,18 +305,18 @@ fn judge(label: String, text: &str, seen: &Seen, (served, what): (&Served, &str)
             .finds(
                 label,
                 Verdict::Fail,
-                format!("{text}: the proxy wants a password."),
+                format!("{text}: the proxy requires a password."),
             )
             .advice("Put user and password into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT."),
         // RFC 6585 §6.
         511 => {
-            let text = format!("{text}: the network wants you to sign in.");
+            let text = format!("{text}: the network requires you to sign in.");
             GROUP.finds(label, Verdict::Fail, text).advice(SIGN_IN)
         }
         500..=599 => {
             let text = format!("{text}, with an error of its own ({}).", seen.status);
             let finding = GROUP.finds(label, Verdict::Warn, text);
-            finding.advice("Nothing here can mend that; hermes-proxyd goes on trying.")
+            finding.advice("This can't be fixed on this machine; hermes-proxyd keeps trying.")
         }
         _ => GROUP.finds(label, Verdict::Ok, format!("{text}.")),
     }
@@ -330,7 +330,7 @@ fn advise(finding: Finding, error: &Unreachable, served: &Served, url: &str) -> 
                 .run("date")
                 .advice("If the clock is right, the other side must renew its certificate."),
             CertificateFault::WrongName => finding.advice(format!(
-                "Somebody else answers in the place of {host}: a proxy, a captive portal, or a \
+                "Something else answers in place of {host}: a proxy, a captive portal, or a \
                  wrong `base_url` or `portal_url` under [providers.{name}]."
             )),
             CertificateFault::UnknownIssuer | CertificateFault::Other => {
@@ -342,8 +342,9 @@ fn advise(finding: Finding, error: &Unreachable, served: &Served, url: &str) -> 
                 }
                 finding
                     .advice(
-                        "If a proxy of your company looks into TLS, trust its certificate in the \
-                         configuration; without any, install the package ca-certificates:",
+                        "If your company's proxy inspects TLS, trust its certificate in the \
+                         configuration; if no certificates are installed, install the package \
+                         ca-certificates:",
                     )
                     .fix(Fix::Configure(vec![
                         format!("[providers.{name}]"),
@@ -373,7 +374,7 @@ fn asked(url: &str) -> String {
 async fn clock(offsets: &[Offset]) -> Finding {
     let name = "clock";
     let Some(worst) = offsets.iter().max_by_key(|offset| offset.seconds.abs()) else {
-        let text = "Nobody answered with the time.";
+        let text = "No host answered with the time.";
         return GROUP.finds(name, Verdict::Skip, text);
     };
     let skew = worst.seconds.abs();
@@ -401,7 +402,7 @@ async fn clock(offsets: &[Offset]) -> Finding {
         worst.host
     );
     if !agreed {
-        text.push_str(" The others disagree: it may be theirs that is wrong.");
+        text.push_str(" The others disagree, so that host's clock may be the wrong one.");
     }
     let verdict = if skew > HARMFUL && agreed {
         Verdict::Fail

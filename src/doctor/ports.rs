@@ -101,11 +101,12 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     let name = listener.address.clone();
     if listener.waiting {
-        let text = "This machine does not have the address yet; the listener opens when it comes.";
+        let text = "This machine does not have the address yet; the listener opens when it \
+                    appears.";
         return vec![GROUP.finds(name, Verdict::Info, text)];
     }
     let Some(target) = Target::of_status(listener) else {
-        return vec![GROUP.finds(name, Verdict::Skip, "Its address can't be asked.")];
+        return vec![GROUP.finds(name, Verdict::Skip, "Its address can't be tested.")];
     };
     let mut findings = Vec::new();
     if let Target::Unix(path) = &target {
@@ -113,9 +114,11 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     }
     let answer = get(&target, &target.host(), facts.own_mark()).await;
     let text = match &answer {
-        Ok(200) if listener.needs_key => "It answers without the client key that it should want.",
+        Ok(200) if listener.needs_key => {
+            "It answers without the client key that it should require."
+        }
         Ok(200) => "It answers.",
-        Ok(401) if listener.needs_key => "It answers, and wants a client key.",
+        Ok(401) if listener.needs_key => "It answers and requires a client key.",
         Ok(status) => &format!("It answers /health with {status}."),
         Err(error) => &format!("It does not answer: {error}."),
     };
@@ -181,11 +184,10 @@ async fn localhost(address: SocketAddr) -> Option<Finding> {
     }
     let text = format!(
         "Another program has {address}: an app that is configured with `localhost` may reach it \
-         instead of hermes-proxyd, and show it prompts and its key."
+         instead of hermes-proxyd and send it prompts and its key."
     );
     let finding = GROUP.finds(address.to_string(), Verdict::Warn, text);
-    let advice =
-        "Configure apps with 127.0.0.1, or stop that program yourself, if nobody needs it.";
+    let advice = "Configure apps with 127.0.0.1, or stop that program if it is not needed.";
     Some(finding.run("ss -ltnp").advice(advice))
 }
 
@@ -193,13 +195,13 @@ async fn guard(name: &str, target: &Target, mark: Option<&Key>) -> Option<Findin
     let label = format!("guard of {name}");
     match get(target, STRANGER, mark).await {
         Ok(401 | 403) => {
-            let text = "Requests under a strange host name are refused.";
+            let text = "Requests with a foreign host name are refused.";
             Some(GROUP.finds(label, Verdict::Ok, text))
         }
         Ok(status) => {
             let text = format!(
-                "A request under a strange host name was answered with {status}: a web page could \
-                 ask."
+                "A request with a foreign host name was answered with {status}: a web page could \
+                 use the service."
             );
             let finding = GROUP.finds(label, Verdict::Fail, text);
             Some(finding.advice(
@@ -214,7 +216,7 @@ async fn guard(name: &str, target: &Target, mark: Option<&Key>) -> Option<Findin
 fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
     let name = format!("mode of {}", path.display());
     let Some(attributes) = system::attributes(path) else {
-        let text = "The socket's file is not there: somebody has removed it.";
+        let text = "The socket's file was removed.";
         let finding = GROUP.finds(name, Verdict::Fail, text);
         return Some(finding.fixes(facts.restart()));
     };
@@ -233,7 +235,7 @@ fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
         let text = format!("It is {mode:04o}, as configured.");
         return Some(GROUP.finds(name, Verdict::Ok, text));
     }
-    let text = format!("It is {mode:04o}, and the configuration says {wanted:04o}.");
+    let text = format!("It is {mode:04o}, but the configuration says {wanted:04o}.");
     let finding = GROUP.finds(name, Verdict::Warn, text);
     Some(finding.run(format!("chmod {wanted:04o} {}", quoted(path))))
 }
@@ -273,7 +275,7 @@ async fn exchange(
         .strip_prefix("HTTP/1.")
         .and_then(|rest| rest.split(' ').nth(1))
         .and_then(|status| status.parse().ok());
-    status.ok_or_else(|| std::io::Error::other("what answers there speaks no HTTP"))
+    status.ok_or_else(|| std::io::Error::other("the answer is not HTTP"))
 }
 
 /// A listener that the daemon would open: is its place free?
@@ -298,7 +300,7 @@ async fn free(listener: &Listener, facts: &Facts) -> Finding {
     };
     let who = match &holder {
         Holder::Silent(pid) => {
-            let text = format!("The hermes-proxyd that does not answer (process {pid}) has it.");
+            let text = format!("The hermes-proxyd that does not answer (process {pid}) uses it.");
             let finding = GROUP.finds(name, Verdict::Fail, text);
             return finding.fixes(facts.restart());
         }
@@ -311,18 +313,18 @@ async fn free(listener: &Listener, facts: &Facts) -> Finding {
         Holder::Silent(_) | Holder::OtherUser(_) | Holder::Unknown => None,
     };
     let line = line.map(|line| format!(": {line}")).unwrap_or_default();
-    let text = format!("{who} has it, so hermes-proxyd can't start{line}.");
+    let text = format!("{who} uses it, so hermes-proxyd can't start{line}.");
     let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
     let finding = match &target {
         Target::Tcp(address) => finding.advice(format!(
-            "Give hermes-proxyd another port, as `address` under [[listen]] in the configuration or \
-             with `hermesctl proxy start --port {}`; or stop that program yourself, if nobody \
-             needs it.",
+            "Give hermes-proxyd another port, as `address` under [[listen]] in the configuration \
+             or with `hermesctl proxy start --port {}`; or stop that program if it is not \
+             needed.",
             another(address.port())
         )),
         Target::Unix(_) => finding.advice(
-            "Choose another `unix` under [[listen]] in the configuration, or stop that program \
-             yourself, if nobody needs it.",
+            "Choose another `unix` under [[listen]] in the configuration, or stop that program if \
+             it is not needed.",
         ),
     };
     match (holder, &target) {
@@ -430,8 +432,8 @@ fn reverse_proxies(facts: &Facts) -> Option<Finding> {
         return None;
     }
     let text = format!(
-        "{} runs on this machine. If it forwards to an address of hermes-proxyd that needs no key, \
-         everyone who reaches it may use your subscription.",
+        "{} is running on this machine. If it forwards to an address of hermes-proxyd that needs \
+         no key, everyone who reaches it may use your subscription.",
         running.join(" and ")
     );
     let finding = GROUP.finds("reverse proxies", Verdict::Info, text);
@@ -478,18 +480,18 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     if count.unwrap_or_default() == 0 {
         let text = match (facts.running(), serves, will) {
             (Some(_), true, true) => {
-                "An address requires a client key, and there is none: it rejects everyone, and the \
-                 next start fails."
+                "An address requires a client key, but none exists: it rejects everyone, and the \
+                 next start will fail."
             }
             (Some(_), true, false) => {
-                "An address requires a client key, and there is none: it rejects everyone."
+                "An address requires a client key, but none exists: it rejects everyone."
             }
             (Some(_), false, _) => {
-                "An address in the configuration requires a client key, and there is none: the next \
-                 start fails."
+                "An address in the configuration requires a client key, but none exists: the next \
+                 start will fail."
             }
             (None, ..) => {
-                "An address requires a client key, and there is none: hermes-proxyd can't start."
+                "An address requires a client key, but none exists: hermes-proxyd can't start."
             }
         };
         let finding = GROUP
@@ -518,11 +520,14 @@ fn key_file(file: &Path) -> Option<Finding> {
         return None;
     }
     let (verdict, then) = if is_ours {
-        (Verdict::Fail, ", and hermes-proxyd does not start with it")
+        (Verdict::Fail, ", and hermes-proxyd can't start with it")
     } else {
         (Verdict::Warn, "")
     };
-    let text = format!("Others can read it (mode {:04o}){then}.", attributes.mode);
+    let text = format!(
+        "Other users can read it (mode {:04o}){then}.",
+        attributes.mode
+    );
     let mut finding = GROUP.finds(name, verdict, text);
     finding.stops_start = is_ours;
     Some(finding.run(format!("chmod 600 {}", quoted(file))))

@@ -23,7 +23,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
                 .finds(
                     RUNNING,
                     Verdict::Fail,
-                    "There is no folder to look for its control socket in.",
+                    "The folder of its control socket is unknown.",
                 )
                 .advice("Set HOME, or XDG_RUNTIME_DIR."),
         ],
@@ -49,7 +49,7 @@ pub(super) fn wait_for_mending(facts: &Facts, findings: &mut [Finding]) {
         return;
     };
     down.text = format!(
-        "It is not running, and can't start: {}.",
+        "It is not running; it can't start until the errors below are fixed: {}.",
         obstacles.join(", ")
     );
     let starts = facts.restart().into_iter().filter_map(|fix| match fix {
@@ -58,7 +58,7 @@ pub(super) fn wait_for_mending(facts: &Facts, findings: &mut [Finding]) {
     });
     let starts: Vec<_> = starts.collect();
     down.fix = vec![Fix::Advice(format!(
-        "Mend that first, as it says below; then start it with {}.",
+        "Then start it with {}.",
         starts.join(" and ")
     ))];
 }
@@ -85,7 +85,7 @@ fn version(daemon: &str, facts: &Facts) -> Finding {
         |ours| ours.display().to_string(),
     );
     finding.advice(format!(
-        "{ours} is the older one: update it, or use the hermesctl that came with the running \
+        "{ours} is older: update it, or use the hermesctl that came with the running \
          hermes-proxyd."
     ))
 }
@@ -110,7 +110,7 @@ fn mute(error: &ClientError, facts: &Facts) -> Finding {
             .finds(
                 "version",
                 Verdict::Fail,
-                format!("hermesctl and the running hermes-proxyd don't understand each other: {message}."),
+                format!("hermesctl and the running hermes-proxyd are not compatible: {message}."),
             )
             .fixes(facts.restart()),
         ClientError::Timeout { patience, pid } => {
@@ -124,7 +124,8 @@ fn mute(error: &ClientError, facts: &Facts) -> Finding {
         ClientError::NotRunning { .. }
         | ClientError::Daemon(_)
         | ClientError::Broken(_)
-        | ClientError::Confused(_) => failed(format!("Its control socket does not work: {error}."))
-            .fixes(facts.restart()),
+        | ClientError::Confused(_) => {
+            failed(format!("Its control socket does not work: {error}.")).fixes(facts.restart())
+        }
     }
 }

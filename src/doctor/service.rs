@@ -67,7 +67,7 @@ fn installed(state: &State, facts: &Facts) -> Finding {
     let found = |verdict, text: String| GROUP.finds(name, verdict, text);
     let answering = facts.running().map(|answers| answers.hello.pid);
     let Some(file) = &state.file else {
-        let text = "It is not installed: hermes-proxyd does not start by itself.";
+        let text = "It is not installed: hermes-proxyd does not start automatically.";
         return found(Verdict::Info, text.to_owned()).run("hermesctl service install");
     };
     let file = file.display();
@@ -78,29 +78,29 @@ fn installed(state: &State, facts: &Facts) -> Finding {
         return match answering {
             Some(pid) => found(
                 Verdict::Warn,
-                format!("It is installed ({file}), but process {pid} runs outside of it."),
+                format!("It is installed ({file}), but process {pid} runs outside it."),
             )
             .fixes(facts.restart()),
             None if state.socket == Some(true) => found(
                 Verdict::Ok,
-                format!("It is installed ({file}), and starts with the first request."),
+                format!("It is installed ({file}) and starts with the first request."),
             ),
             None => found(
                 Verdict::Warn,
-                format!("It is installed ({file}), and does not run{why}."),
+                format!("It is installed ({file}), but not running{why}."),
             )
             .run("hermesctl service start"),
         };
     };
     if answering.is_some_and(|pid| pid != running.pid) {
         let text = format!(
-            "It runs as process {}, and another hermes-proxyd answers hermesctl.",
+            "It runs as process {}, but another hermes-proxyd answers hermesctl.",
             running.pid
         );
         return found(Verdict::Warn, text).run("hermesctl service restart");
     }
     if !state.enabled {
-        let text = format!("It runs ({file}), but does not start by itself.");
+        let text = format!("It is running ({file}), but does not start automatically.");
         return found(Verdict::Warn, text).run("hermesctl service install");
     }
     found(
@@ -112,10 +112,10 @@ fn installed(state: &State, facts: &Facts) -> Finding {
 /// Whether the service outlives the last session, and starts with the machine.
 fn linger(state: &State) -> Option<Finding> {
     if state.linger? {
-        let text = "The service runs without a session, and starts with the machine.";
+        let text = "The service starts at boot and keeps running after logout.";
         return Some(GROUP.finds("linger", Verdict::Ok, text));
     }
-    let text = "The service ends with your last session, and does not start with the machine.";
+    let text = "The service ends with your last session and does not start at boot.";
     let finding = GROUP.finds("linger", Verdict::Warn, text);
     Some(finding.run("loginctl enable-linger"))
 }
@@ -192,7 +192,7 @@ fn error(line: &str) -> Option<String> {
 fn session(facts: &Facts) -> Vec<Finding> {
     let name = "runtime folder";
     let Some(folder) = facts.environment.runtime_dir() else {
-        let text = "There is none for the control socket.";
+        let text = "The folder of the control socket is unknown.";
         let finding = GROUP.finds(name, Verdict::Fail, text);
         return vec![finding.advice("Set HOME, or XDG_RUNTIME_DIR.")];
     };
@@ -200,13 +200,13 @@ fn session(facts: &Facts) -> Vec<Finding> {
     let Some(attributes) = system::attributes(&folder) else {
         let base = folder.parent().filter(|base| !base.is_dir());
         let Some(base) = base else {
-            let text = format!("hermes-proxyd makes {shown} at its start.");
+            let text = format!("hermes-proxyd creates {shown} when it starts.");
             return vec![GROUP.finds(name, Verdict::Ok, text)];
         };
-        let text = format!("{} is not there.", base.display());
+        let text = format!("{} does not exist.", base.display());
         let finding = GROUP.finds(name, Verdict::Warn, text);
         return vec![finding.advice(
-            "Log in anew, or set XDG_RUNTIME_DIR to the folder /run/user/ID of your user.",
+            "Log out and in, or set XDG_RUNTIME_DIR to the folder /run/user/ID of your user.",
         )];
     };
     let ours = system::our_user();
@@ -216,15 +216,18 @@ fn session(facts: &Facts) -> Vec<Finding> {
         return vec![finding.run(format!("ls -ld {}", quoted(&folder)))];
     }
     if system::is_open(attributes.mode) {
-        let text = format!("Others can enter {shown} (mode {:04o}).", attributes.mode);
+        let text = format!(
+            "Other users can enter {shown} (mode {:04o}).",
+            attributes.mode
+        );
         let finding = GROUP.finds(name, Verdict::Warn, text);
         return vec![finding.run(format!("chmod 700 {}", quoted(&folder)))];
     }
     let socket = match &facts.daemon {
         Daemon::Running(_) => "the control socket in it answers",
-        Daemon::NotRunning | Daemon::Nowhere => "nobody listens in it",
+        Daemon::NotRunning | Daemon::Nowhere => "its control socket has no listener",
         Daemon::Mute(_) => "the control socket in it does not answer as it should",
     };
-    let text = format!("{shown} is yours alone, and {socket}.");
+    let text = format!("Only you can use {shown}, and {socket}.");
     vec![GROUP.finds(name, Verdict::Ok, text)]
 }

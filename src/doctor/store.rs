@@ -24,7 +24,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
 
 fn look(facts: &Facts) -> Vec<Finding> {
     let Some(files) = &facts.files else {
-        let text = "There is no home folder to find the logins in.";
+        let text = "The home folder is unknown, so the logins can't be found.";
         let finding = GROUP.finds("place", Verdict::Fail, text);
         return vec![
             finding.advice("Set HOME or HERMES_HOME, or `hermes_home` in the configuration."),
@@ -66,7 +66,7 @@ fn look(facts: &Facts) -> Vec<Finding> {
         findings.extend(lock("own lock", &files.own));
     }
     if findings.is_empty() {
-        let text = "No provider has a login in a store.";
+        let text = "No provider uses a stored login.";
         findings.push(GROUP.finds("place", Verdict::Skip, text));
     }
     findings
@@ -91,17 +91,17 @@ fn place(name: &str, inspection: &Inspection, facts: &Facts) -> Option<Finding> 
     match theirs {
         Some(theirs) if theirs.store != login.store => {
             let text = format!(
-                "The running hermes-proxyd uses {}, and this shell finds {store}.",
+                "The running hermes-proxyd uses {}, but this shell finds {store}.",
                 theirs.store.display()
             );
             let finding = GROUP.finds(label, Verdict::Warn, text);
             Some(finding.advice(
-                "Set HERMES_HOME alike here and in the service, or `hermes_home` in the \
+                "Set the same HERMES_HOME here and in the service, or `hermes_home` in the \
                  configuration.",
             ))
         }
         Some(_) | None => {
-            let text = format!("It lies in {store}, {whose}.");
+            let text = format!("It is stored in {store}, {whose}.");
             Some(GROUP.finds(label, Verdict::Ok, text))
         }
     }
@@ -141,14 +141,17 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
         let finding = GROUP.finds(name, Verdict::Fail, text);
         findings.push(finding.run(format!("sudo chown {ours} {}", quoted(path))));
     } else if system::is_open(attributes.mode) {
-        let text = format!("Others can read {shown} (mode {:04o}).", attributes.mode);
+        let text = format!(
+            "Other users can read {shown} (mode {:04o}).",
+            attributes.mode
+        );
         let finding = GROUP.finds(name, Verdict::Warn, text);
         findings.push(finding.run(format!("chmod 600 {}", quoted(path))));
     }
     findings.extend(folder(path, name));
     if findings.is_empty() {
         let mode = attributes.mode;
-        let text = format!("{shown} is whole, and yours alone (mode {mode:04o}).");
+        let text = format!("{shown} is intact, and only you can read it (mode {mode:04o}).");
         findings.push(GROUP.finds(name, Verdict::Ok, text));
     }
     findings
@@ -166,7 +169,7 @@ fn mend_unusable(finding: Finding, path: &Path, provider: &str) -> Finding {
     }
     finding
         .fix(Fix::Advice(
-            "Put a whole copy back; or move it away and log in anew:".to_owned(),
+            "Restore an intact copy; or move it away and log in again:".to_owned(),
         ))
         .run(format!("mv {shown} {shown}.broken"))
         .run(format!("hermesctl auth login {provider}"))
@@ -184,7 +187,7 @@ fn folder(file: &Path, of: &str) -> Option<Finding> {
     }
     if attributes.mode & 0o022 != 0 {
         let text = format!(
-            "Others can put files into {shown} (mode {:04o}), and so replace your login.",
+            "Other users can put files into {shown} (mode {:04o}) and so replace your login.",
             attributes.mode
         );
         let finding = GROUP.finds(name, Verdict::Fail, text);
@@ -192,7 +195,7 @@ fn folder(file: &Path, of: &str) -> Option<Finding> {
     }
     if attributes.mode & 0o055 != 0 {
         let text = format!(
-            "Others can look into {shown} (mode {:04o}).",
+            "Other users can list {shown} (mode {:04o}).",
             attributes.mode
         );
         let finding = GROUP.finds(name, Verdict::Warn, text);
@@ -222,16 +225,15 @@ fn mirror(name: &str, login: &LoginLook) -> Option<Finding> {
         ),
         Merge::Taken => found(
             Verdict::Info,
-            "The copy for Hermes Agent's profiles is fresher, and is taken over.",
+            "The copy for Hermes Agent's profiles is newer and is used.",
         ),
         Merge::MirrorBehind => found(
             Verdict::Info,
-            "The copy for Hermes Agent's profiles is older, and is written anew with the next \
-             renewal.",
+            "The copy for Hermes Agent's profiles is older; the next renewal updates it.",
         ),
         Merge::Undecided => {
-            let text = "The copy for Hermes Agent's profiles holds other tokens, and nobody can \
-                        tell which are spent.";
+            let text = "The copy for Hermes Agent's profiles holds other tokens, and it is unknown \
+                        which are spent.";
             let finding = GROUP.finds(label, Verdict::Warn, text);
             Some(finding.run(format!("hermesctl auth login {name} --force")))
         }
@@ -242,8 +244,8 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(at) = login.cut_off_at {
         let text = format!(
-            "A renewal was cut off at {}: its token may be spent. hermes-proxyd tries it at its \
-             start.",
+            "A renewal was interrupted at {}: its token may be spent. hermes-proxyd tries it when \
+             it starts.",
             at.format("%Y-%m-%d %H:%M UTC")
         );
         let separate = if login.own { " --separate" } else { "" };
@@ -251,24 +253,24 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
         findings.push(
             finding
                 .run("hermesctl auth refresh")
-                .advice("If that is refused, only a new login helps:")
+                .advice("If that is refused, log in again:")
                 .run(format!("hermesctl auth login {name}{separate} --force")),
         );
     }
     if login.waits_to_be_saved {
-        let text = "A renewed login lies in the journal, because its store could not be written.";
+        let text = "A renewed login is kept in the journal, because its store could not be \
+                    written.";
         let finding = GROUP.finds(format!("unsaved {name}"), Verdict::Warn, text);
         findings.push(finding.advice(
-            "Make room and give write access where the store lies; the running hermes-proxyd, or \
-             its next start, writes it.",
+            "Free some space and make the store's folder writable; hermes-proxyd then writes it, \
+             now or at its next start.",
         ));
     }
     let old = inspection::temporaries(&login.store).into_iter();
     let old: Vec<_> = old.filter(|file| system::age(file) > Some(YOUNG)).collect();
     if !old.is_empty() {
         let text = format!(
-            "{} temporary file(s) of a program that was killed lie beside {}; the next renewal \
-             takes them away.",
+            "A killed program left {} temporary file(s) beside {}; the next renewal removes them.",
             old.len(),
             login.store.display()
         );
@@ -285,15 +287,15 @@ fn lock(name: &str, store: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(kind) = system::network_file_system(&path) {
         let text = format!(
-            "{shown} lies on {kind}, where locks may not keep other machines out. Don't use this login \
-             on two machines."
+            "{shown} is on {kind}, where locks may not exclude other machines. Don't use this \
+             login on two machines."
         );
         findings.push(GROUP.finds(format!("file system of the {name}"), Verdict::Warn, text));
     }
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let text = format!("{shown} is not there yet; the first renewal makes it.");
+            let text = format!("{shown} does not exist yet; the first renewal creates it.");
             findings.push(GROUP.finds(name, Verdict::Skip, text));
             return findings;
         }
@@ -307,7 +309,7 @@ fn lock(name: &str, store: &Path) -> Vec<Finding> {
     };
     findings.push(match file.try_lock() {
         Ok(()) if excludes(&path) => {
-            let text = format!("{shown} is free, and it works.");
+            let text = format!("{shown} is free and works.");
             GROUP.finds(name, Verdict::Ok, text)
         }
         Ok(()) => no_locks(name, &path, "two programs can have it at the same time"),
@@ -350,14 +352,14 @@ fn held(name: &str, path: &Path) -> Finding {
         whose.join(" and ")
     };
     let text = format!(
-        "{} is held by {whose}. That is good for the seconds of a renewal only.",
+        "{} is held by {whose}. That should last only for the seconds of a renewal.",
         path.display()
     );
     let finding = GROUP.finds(name, Verdict::Warn, text);
     match holders.first() {
         Some(pid) => finding
             .run("hermesctl doctor")
-            .advice("If the same process has it still, it hangs:")
+            .advice("If the same process still holds it, the process hangs:")
             .run(format!("kill {pid}")),
         None => finding.run("hermesctl doctor"),
     }

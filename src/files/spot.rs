@@ -458,7 +458,8 @@ mod platform {
                 Err(errno) => {
                     let error = io::Error::from(errno);
                     let message = format!(
-                        "root can't act for the user with the id {} here ({error}): run it as that user",
+                        "root can't act as the user with the id {} here ({error}): run it as that \
+                         user",
                         self.uid.as_raw()
                     );
                     Err(io::Error::new(ErrorKind::PermissionDenied, message))
@@ -473,7 +474,7 @@ mod platform {
                 .and_then(|()| thread::set_thread_res_gid(None, self.group, None))
                 .and_then(|()| thread::set_thread_groups(&self.groups));
             if let Err(error) = back {
-                tracing::error!(%error, "root's rights did not come back to this thread");
+                tracing::error!(%error, "this thread could not regain root's rights");
             }
             // The kernel forgets it with every change of rights.
             if let Some(behavior) = self.dumpable {
@@ -728,7 +729,7 @@ mod platform {
         for part in file.ancestors() {
             let theirs = |there: std::fs::Metadata| there.is_symlink() && there.uid() != 0;
             if part.symlink_metadata().is_ok_and(theirs) {
-                let message = format!("{} is a link of another user's", part.display());
+                let message = format!("{} is another user's link", part.display());
                 return Err(io::Error::new(ErrorKind::PermissionDenied, message));
             }
         }

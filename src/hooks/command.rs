@@ -27,7 +27,8 @@ const OURS: [&str; 4] = [
 pub(super) enum Fault {
     /// There is no such program.
     #[error(
-        "there is no program {0:?}; write its whole path, and each argument as a string of its own"
+        "the program {0:?} was not found; write its full path, and each argument as a string of \
+         its own"
     )]
     Missing(String),
     /// It can't be run.
@@ -35,13 +36,13 @@ pub(super) enum Fault {
     Start(String, io::Error),
     /// It says that it failed.
     #[error(
-        "{0:?} ended with {1}; run it by hand to see why, or set `log.level` to \"debug\" to have \
-         its words in the log"
+        "{0:?} ended with {1}; run it by hand to see why, or set `log.level` to \"debug\" to see \
+         its output in the log"
     )]
     Failed(String, ExitStatus),
     /// It took too long.
     #[error(
-        "{0:?} was not done after {1:?} and was killed; mend it, or raise the hook's `timeout`"
+        "{0:?} did not finish within {1:?} and was killed; fix it, or raise the hook's `timeout`"
     )]
     TooLong(String, Duration),
 }
@@ -164,7 +165,7 @@ async fn attend(child: &mut Child, json: &str) -> io::Result<ExitStatus> {
     };
     if !said.is_empty() {
         let said = String::from_utf8_lossy(&said);
-        tracing::debug!(said = said.trim_end(), "a hook's program spoke");
+        tracing::debug!(said = said.trim_end(), "output of a hook's program");
     }
     status
 }

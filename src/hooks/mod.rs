@@ -99,8 +99,8 @@ impl Handle {
         } else if !self.losing.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 event,
-                "the hooks are too slow or ending: they are not told of this, nor of what follows \
-                 until one is done"
+                "the hooks are too slow or ending: this notice, and those until a hook has \
+                 finished, are dropped"
             );
         }
     }
@@ -136,7 +136,7 @@ async fn run(
     };
     tokio::select! {
         () = work => {}
-        () = cut => tracing::warn!("hooks that are still running are cut"),
+        () = cut => tracing::warn!("hooks that are still running are cut off"),
     }
 }
 
@@ -165,7 +165,7 @@ async fn tell(index: usize, hook: &Hook, event: NoticeKind, json: &str, settings
         ),
     };
     match result {
-        Ok(()) => tracing::debug!(key, event, "a hook was told"),
-        Err(fault) => tracing::warn!(key, event, "a hook could not be told: {fault}"),
+        Ok(()) => tracing::debug!(key, event, "a hook was notified"),
+        Err(fault) => tracing::warn!(key, event, "a hook failed: {fault}"),
     }
 }

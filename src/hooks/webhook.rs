@@ -20,7 +20,7 @@ pub(super) enum Fault {
     #[error("the HTTP client can't be built: {0}")]
     Client(String),
     /// Nobody answered.
-    #[error("{host} can't be reached ({reason}); look whether it runs, and correct the URL")]
+    #[error("{host} can't be reached ({reason}); check that it is running, and correct the URL")]
     Unreachable {
         /// The URL's host.
         host: String,
@@ -28,7 +28,7 @@ pub(super) enum Fault {
         reason: String,
     },
     /// It refused.
-    #[error("{host} answered {status}; correct the URL, or look into that service's own log")]
+    #[error("{host} answered {status}; correct the URL, or see that service's own log")]
     Answered {
         /// The URL's host.
         host: String,
@@ -37,7 +37,8 @@ pub(super) enum Fault {
     },
     /// It took too long.
     #[error(
-        "{host} did not answer within {limit:?}; look whether it runs, or raise the hook's `timeout`"
+        "{host} did not answer within {limit:?}; check that it is running, or raise the hook's \
+         `timeout`"
     )]
     TooLong {
         /// The URL's host.
@@ -70,7 +71,7 @@ pub(super) async fn post(url: &Url, json: &str, limit: Duration) -> Result<(), F
         for pause in PAUSES {
             match attempt(&client, url, json).await {
                 Err(fault) if fault.may_pass() => {
-                    tracing::debug!(%fault, "a hook is tried again");
+                    tracing::debug!(%fault, "retrying a hook");
                     sleep(pause).await;
                 }
                 result => return result,

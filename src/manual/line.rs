@@ -145,7 +145,7 @@ fn explained(arg: &Arg) -> String {
         .filter(|_| arg.get_action().takes_values());
     if let Some(default) = default {
         let default = default.to_string_lossy();
-        sentences.push(format!("Without it: `{default}`."));
+        sentences.push(format!("Default: `{default}`."));
     }
     sentences.join(" ")
 }

@@ -7,16 +7,17 @@ const HEAD: &str = "\
 
 [Back to the README](../README.md)
 
-`hermes-proxyd` needs no configuration. What a file leaves out is at its default.
+`hermes-proxyd` needs no configuration. A key that the file omits has its default.
 
 - `hermesctl config path` says which file is read, usually `~/.config/hermes-proxyd/config.toml`.
-- `hermesctl config init` writes one to begin with, `hermesctl config init --full` one with every key.
-- `hermesctl config check` tells every mistake with its line, and a client key that is wanted and not there.
-- `hermesctl config show --origin` shows what is in force, and where each setting comes from. It shows the
-  whole file, also what may be secret in the address of a hook.
-- `hermesctl proxy reload` applies a change, but for that of a listener, which takes a restart.
-- `hermesctl config schema` prints a JSON schema for editors. `hermesctl config init` leads them to it
-  where a package has installed it.
+- `hermesctl config init` writes a starter file, `hermesctl config init --full` one with every key.
+- `hermesctl config check` reports every mistake with its line, and a required client key that is
+  missing.
+- `hermesctl config show --origin` shows all settings in effect and where each comes from. It shows
+  the whole file, including secrets in a hook's address.
+- `hermesctl proxy reload` applies a change; a changed listener needs a restart.
+- `hermesctl config schema` prints a JSON schema for editors. `hermesctl config init` points them to
+  it if a package has installed it.
 
 This page is made of the program's own list of keys and of the comments in `config.example.toml`.
 ";

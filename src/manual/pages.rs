@@ -17,17 +17,17 @@ type Item = (&'static str, &'static str);
 
 const CONFIG: Item = (
     "`~/.config/hermes-proxyd/config.toml`",
-    "The configuration, see `hermes-proxyd.toml`(5). `$XDG_CONFIG_HOME` takes the place of \
-     `~/.config`. Nothing has to be there.",
+    "The configuration, see `hermes-proxyd.toml`(5). `$XDG_CONFIG_HOME` replaces `~/.config`. The \
+     file is optional.",
 );
 const STORE: Item = (
     "`~/.hermes/auth.json`",
-    "The login that Hermes Agent shares. `$HERMES_HOME` takes the place of `~/.hermes`.",
+    "The login that Hermes Agent shares. `$HERMES_HOME` replaces `~/.hermes`.",
 );
 const STATE: Item = (
     "`~/.local/state/hermes-proxyd/`",
-    "What must outlive a restart: the clients' keys (as hashes only), a login of our own, the journal \
-     of refreshes. `$XDG_STATE_HOME` takes the place of `~/.local/state`.",
+    "What must survive a restart: the clients' keys (as hashes only), a separate login, the \
+     journal of refreshes. `$XDG_STATE_HOME` replaces `~/.local/state`.",
 );
 const SOCKET: Item = (
     "`$XDG_RUNTIME_DIR/hermes-proxyd/control.sock`",
@@ -41,28 +41,28 @@ const UNIT: Item = (
 const PATHS: [Item; 4] = [
     (
         "`HERMES_HOME`",
-        "Hermes Agent's home, where its login lies. Without it: `~/.hermes`.",
+        "Hermes Agent's home, where its login is stored. Default: `~/.hermes`.",
     ),
     (
         "`HERMES_SHARED_AUTH_DIR`",
-        "The folder of the login that all of Hermes Agent's profiles share. Without it: `shared` in \
+        "The folder of the login that all of Hermes Agent's profiles share. Default: `shared` in \
          Hermes Agent's home.",
     ),
     (
         "`XDG_CONFIG_HOME`, `XDG_STATE_HOME`, `XDG_RUNTIME_DIR`",
-        "Where the files above lie. Without the last one, `/run/user/UID` is looked for.",
+        "Where the files above are. Without the last one, `/run/user/UID` is tried.",
     ),
-    ("`NO_COLOR`", "Set to anything: nothing is coloured."),
+    ("`NO_COLOR`", "Set to any value: no colours."),
 ];
 const NETWORK: [Item; 4] = [
     (
         "`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`",
         "The proxy to the provider: `http://`, `socks5://` or `socks4://`. This machine is always \
-         reached straight.",
+         reached directly.",
     ),
     (
         "`HERMES_CA_BUNDLE`",
-        "Certificates (PEM) that are trusted beside the system's.",
+        "Certificates (PEM) to trust in addition to the system's.",
     ),
     (
         "`NOUS_INFERENCE_BASE_URL`",
@@ -75,7 +75,7 @@ const NETWORK: [Item; 4] = [
 ];
 const SERVICE: Item = (
     "`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `LISTEN_FDS`, `JOURNAL_STREAM`",
-    "Set by systemd: readiness and signs of life are told, sockets taken over, and the log goes to the \
+    "Set by systemd: for readiness and watchdog messages, inherited sockets, and the log in the \
      journal.",
 );
 
@@ -100,17 +100,18 @@ fn document(name: &str, page: Page) -> Document {
 }
 
 fn ctl(command: &Command) -> Page {
-    let mut page = Page::new("hermesctl", "1", "see and steer hermes-proxyd");
+    let mut page = Page::new("hermesctl", "1", "inspect and control hermes-proxyd");
     line::synopsis(&mut page, command);
     page.heading("DESCRIPTION");
     page.text(
-        "`hermesctl` talks to the `hermes-proxyd`(1) of the same user: it shows how the service is, logs \
-         in and out, and gives apps their keys. Logins and keys can be looked after without a running \
-         service too.",
+        "`hermesctl` talks to the `hermes-proxyd`(1) of the same user: it shows the state of the \
+         service, logs in and out, and manages the keys of apps. Logins and keys can be managed \
+         without a running service too.",
     );
     page.paragraph(
-        "Answers go to standard output, all else to standard error. With `--json` the answer is JSON \
-         whose form stays (docs/json.md, beside the README, has every field); a failure is {\"error\": {\"code\", \"message\", \"hint\"}}.",
+        "Answers go to standard output, everything else to standard error. With `--json` the \
+         answer is JSON in a stable form (docs/json.md, beside the README, has every field); a \
+         failure is {\"error\": {\"code\", \"message\", \"hint\"}}.",
     );
     line::options(&mut page, command);
     line::commands(&mut page, command);
@@ -118,13 +119,13 @@ fn ctl(command: &Command) -> Page {
     items(&mut page, "ENVIRONMENT", &PATHS);
     items(&mut page, "FILES", &[CONFIG, STORE, STATE, SOCKET]);
     page.heading("EXAMPLES");
-    page.text("Log in, see that all is well, and give an app a key of its own:");
+    page.text("Log in, check that all is well, and give an app its own key:");
     page.lines([
         "hermesctl auth login",
         "hermesctl proxy status",
         "hermesctl clients add karakeep",
     ]);
-    page.paragraph("Have bash complete `hermesctl`:");
+    page.paragraph("Let bash complete `hermesctl`:");
     page.lines([
         "hermesctl completions bash > ~/.local/share/bash-completion/completions/hermesctl",
     ]);
@@ -141,12 +142,12 @@ fn proxyd(command: &Command) -> Page {
     line::synopsis(&mut page, command);
     page.heading("DESCRIPTION");
     page.text(
-        "`hermes-proxyd` is a service of your own user. It listens on `http://127.0.0.1:8645/v1`, takes \
-         OpenAI-compatible requests from apps with any API key, puts your login in its place and streams \
-         the answer back untouched. It keeps that login fresh, beside Hermes Agent and on the same \
-         login.",
+        "`hermes-proxyd` is a service of your own user. It listens on `http://127.0.0.1:8645/v1`, \
+         takes OpenAI-compatible requests from apps with any API key, replaces that key with your \
+         login and streams the answer back untouched. It keeps that login fresh, beside Hermes \
+         Agent and on the same login.",
     );
-    page.paragraph("Without a configuration everything is at its default.");
+    page.paragraph("Without a configuration every setting has its default.");
     line::options(&mut page, command);
     line::commands(&mut page, command);
     page.heading("SIGNALS");
@@ -156,7 +157,7 @@ fn proxyd(command: &Command) -> Page {
     );
     page.item(
         "`SIGTERM`, `SIGINT`",
-        "Let requests finish for `timeouts.drain`, and end. A second one ends that.",
+        "Let requests finish for up to `timeouts.drain`, then end. A second one ends at once.",
     );
     line::exit_status(&mut page, command);
     let environment: Vec<_> = PATHS.into_iter().chain(NETWORK).chain([SERVICE]).collect();
@@ -165,7 +166,7 @@ fn proxyd(command: &Command) -> Page {
     page.heading("EXAMPLES");
     page.text("Run it in the foreground and ask it for its models:");
     page.lines(["hermes-proxyd &", "curl http://127.0.0.1:8645/v1/models"]);
-    page.paragraph("Check a configuration without using it:");
+    page.paragraph("Check a configuration without applying it:");
     page.lines(["hermes-proxyd --check --config new.toml"]);
     see_also(
         &mut page,
@@ -183,18 +184,18 @@ fn toml() -> Page {
     let mut page = Page::new("hermes-proxyd.toml", "5", words);
     page.heading("DESCRIPTION");
     page.text(
-        "`hermes-proxyd`(1) reads one file in TOML. Nothing has to stand in it: what it leaves out is at \
-         its default. A mistake is told with its line, all mistakes at once, and changes nothing. After a \
-         change run `hermesctl proxy reload`.",
+        "`hermes-proxyd`(1) reads one file in TOML. Every key is optional: a key that the file \
+         omits has its default. All mistakes are reported at once, each with its line, and then \
+         nothing is changed. After a change run `hermesctl proxy reload`.",
     );
     page.paragraph(&config::notation());
     settings(&mut page);
     items(&mut page, "FILES", &[CONFIG]);
     items(&mut page, "ENVIRONMENT", &PATHS[..3]);
     page.heading("EXIT STATUS");
-    page.text("`hermes-proxyd` ends with 78 when the file has a mistake.");
+    page.text("`hermes-proxyd` exits with 78 if the file has a mistake.");
     page.heading("EXAMPLES");
-    page.text("An address for containers beside the usual one, each with a client key:");
+    page.text("An address for containers in addition to the usual one:");
     page.lines([
         "[[listen]]",
         "address = \"127.0.0.1:8645\"",

@@ -17,7 +17,7 @@ pub struct BaseUrl {
 
 /// A URL that can't be a base URL.
 #[derive(Debug, thiserror::Error)]
-#[error("{url} is not an http or https URL with a host and nothing behind its path")]
+#[error("{url} is not an http or https URL with a host, without a query or fragment")]
 pub struct BaseUrlError {
     url: String,
 }

@@ -79,7 +79,7 @@ pub enum DeviceError {
     #[error("the login was declined on the provider's page")]
     Denied,
     /// Nobody said yes in time.
-    #[error("the code has expired before the login was confirmed")]
+    #[error("the code expired before the login was confirmed")]
     Expired,
     /// The provider won't.
     #[error("the provider refused the login ({code}): {description}")]

@@ -128,8 +128,8 @@ fn read(file: &Path) -> Result<String, NoKey> {
         }
         Some(Flaw::Writable { mode }) => {
             return Err(NoKey::Unfit(format!(
-                "the key file {shown} can be written by everybody on this machine (mode \
-                 {mode:04o}); look whether the key is yours, then run `chmod 600 {shown}`"
+                "the key file {shown} can be written by everyone on this machine (mode \
+                 {mode:04o}); check that the key is yours, then run `chmod 600 {shown}`"
             )));
         }
         None => {}
@@ -169,13 +169,13 @@ fn bare(text: &str) -> Result<&str, Option<&'static str>> {
         .get(..7)
         .is_some_and(|start| start.eq_ignore_ascii_case("bearer "))
     {
-        "starts with `Bearer`; leave only the key behind it"
+        "starts with `Bearer`; leave only the key after it"
     } else if key.contains('\0') {
         "is UTF-16 text; save it as UTF-8"
     } else if key.contains(char::is_whitespace) {
-        "has blanks within the key; leave only the key"
+        "has spaces within the key; leave only the key"
     } else if !key.bytes().all(|b| b.is_ascii_graphic()) {
-        "has characters in the key that no API key has; copy the key anew"
+        "has characters that API keys can't have; copy the key again"
     } else {
         return Ok(key);
     };
@@ -231,7 +231,7 @@ impl Adapter for StaticKey {
             }
         };
         let Ok(authorization) = key.authorization("Bearer") else {
-            let reason = "the API key holds characters that a header can't carry".to_owned();
+            let reason = "the API key contains characters that a header can't carry".to_owned();
             return Assessment::NoLogin { reason };
         };
         Assessment::Login {
@@ -295,7 +295,7 @@ mod tests {
             ("KEY = sk-abc", "NAME=value"),
             ("Bearer sk-abc", "Bearer"),
             ("# my key\nsk-abc", "comment"),
-            ("sk abc", "blanks"),
+            ("sk abc", "spaces"),
             ("sk-\u{200b}abc", "characters"),
             ("sk-ab\u{439}", "characters"),
             ("s\0k\0-\0", "UTF-16"),

@@ -79,7 +79,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| fault(error.to_string()))?;
     if certificates.is_empty() {
-        return Err(fault("it holds no PEM certificate".to_owned()));
+        return Err(fault("it contains no PEM certificate".to_owned()));
     }
     Ok(certificates)
 }

@@ -285,7 +285,7 @@ mod unix {
                 Ok(())
             });
             if let Err(error) = removed {
-                tracing::debug!(%error, "a socket's file is left");
+                tracing::debug!(%error, "a socket's file could not be removed");
             }
         }
     }
@@ -320,11 +320,11 @@ mod unix {
         check_folder(folder)?;
         match path.symlink_metadata() {
             Ok(there) if !there.file_type().is_socket() => {
-                let message = "something that is not a socket is there already";
+                let message = "a file that is not a socket already exists there";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
             }
             Ok(_) if !is_dead(path) => {
-                let message = "another process listens there already";
+                let message = "another process already listens there";
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
             }
             Ok(_) | Err(_) => {}
@@ -356,13 +356,13 @@ mod unix {
         let shown = folder.display();
         if owner != ours && owner != 0 && ours != 0 {
             return refused(format!(
-                "its folder {shown} belongs to the user with the id {owner}, who could put another \
-                 socket in its place; name a folder of your own"
+                "its folder {shown} belongs to the user with the id {owner}, who could replace the \
+                 socket; name a folder of your own"
             ));
         }
         if there.mode() & 0o002 != 0 && there.mode() & STICKY == 0 {
             return refused(format!(
-                "everybody could put another socket in its place; run `chmod o-w {shown}`"
+                "everyone could replace the socket; run `chmod o-w {shown}`"
             ));
         }
         Ok(())

@@ -156,11 +156,11 @@ async fn drive<F, B>(
     let parts = connection.into_parts();
     let watched = parts.io.into_inner().into_inner();
     if presence.has_stalled() && presence.is_refusing() {
-        tracing::debug!("a client took nothing of a refusal; its connection is cut");
+        tracing::debug!("a client did not read a refusal; its connection is cut");
     } else if presence.has_stalled() {
         tracing::info!(
             idle_seconds = timeouts.idle.as_secs(),
-            "a client took nothing of its answer for `timeouts.idle`; its connection is cut"
+            "a client read nothing of its answer for `timeouts.idle`; its connection is cut"
         );
     }
     let ends = (&stop, &presence, &place, &teller);
@@ -214,7 +214,8 @@ async fn end(
         (Some(violation), _) => Some(violation.error()),
         // Without a byte of a head it was an idle connection.
         (None, Err(error)) if error.is_timeout() => watched.is_in_head().then(|| {
-            let message = "hermes-proxyd: the request's head came too slowly (`timeouts.headers`)";
+            let message = "hermes-proxyd: the request's head arrived too slowly \
+                           (`timeouts.headers`)";
             ProxyError::new(ErrorKind::RequestTimeout, message)
         }),
         (None, Ok(())) => None,

@@ -268,7 +268,7 @@ impl Download {
 fn broken_off() -> ProxyError {
     ProxyError::new(
         ErrorKind::UpstreamUnreachable,
-        "hermes-proxyd: the provider broke off its answer",
+        "hermes-proxyd: the provider cut its answer off",
     )
 }
 
@@ -286,8 +286,8 @@ pub(super) fn shutting_down() -> ProxyError {
 pub(super) fn too_slow_to_stay() -> ProxyError {
     ProxyError::new(
         ErrorKind::RequestTimeout,
-        "hermes-proxyd: the request body came too slowly while all places for connections were \
-         needed (`limits.connections`)",
+        "hermes-proxyd: the request body arrived too slowly while every connection was needed \
+         (`limits.connections`)",
     )
 }
 

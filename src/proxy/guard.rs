@@ -176,16 +176,16 @@ fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
     let why = match arrival.peer {
         Peer::Ours => return Ok(()),
         Peer::Stranger(Some(uid)) => {
-            format!("the program that asks belongs to another user of this machine (uid {uid})")
+            format!("the client program belongs to another user of this machine (uid {uid})")
         }
         Peer::Stranger(None) => {
-            "the program that asks has ended, or belongs to another user of this machine".to_owned()
+            "the client program has ended, or belongs to another user of this machine".to_owned()
         }
-        Peer::Untold => "this system does not tell whose program asks".to_owned(),
+        Peer::Untold => "this system can't tell whose program the client is".to_owned(),
     };
     let message = format!(
-        "hermes-proxyd: {why}; give it a client key: run `hermesctl clients add NAME`, and enter the \
-         key in the app as its API key"
+        "hermes-proxyd: {why}; give it a client key: run `hermesctl clients add NAME`, and enter \
+         the key in the app as its API key"
     );
     Err(ProxyError::new(ErrorKind::PeerNotAllowed, message))
 }
@@ -277,7 +277,7 @@ fn host(
         )
     } else if unspecified {
         format!(
-            "{name} stands for every address of a machine and is none to call; let the app call \
+            "{name} means every address of a machine and can't be called; let the app call \
              127.0.0.1 instead, or another address of this machine"
         )
     } else if config::can_allow_host(&name) {
@@ -288,7 +288,7 @@ fn host(
              configuration of hermes-proxyd, then run: hermesctl proxy reload"
         )
     } else {
-        format!("the host {name} is no name of this machine; let the app call 127.0.0.1")
+        format!("the host {name} is not a name of this machine; let the app call 127.0.0.1")
     };
     Err(ProxyError::new(ErrorKind::HostNotAllowed, message).about(&name))
 }
@@ -361,8 +361,8 @@ fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyEr
             }
             if origin.is_empty() {
                 return Err(refused(
-                    "the Origin header is empty; a web page names itself there, and other \
-                     programs leave the header out"
+                    "the Origin header is empty; web pages name themselves there, and other \
+                     programs omit it"
                         .to_owned(),
                 ));
             }
@@ -394,10 +394,11 @@ fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyEr
 fn unlisted(origin: &str) -> String {
     if origin == "null" {
         return "a web page without an address of its own, such as a file that was opened in the \
-                browser, may not use this service, because every web site can make one; if it is \
-                yours, serve it (`python3 -m http.server 8000 --bind 127.0.0.1` in its folder), open \
-                http://127.0.0.1:8000, and add \"http://127.0.0.1:8000\" to `allowed_origins` under \
-                [guard] in the configuration of hermes-proxyd, then run: hermesctl proxy reload"
+                browser, may not use this service, because any web site can make one; if it is \
+                yours, serve it (`python3 -m http.server 8000 --bind 127.0.0.1` in its folder), \
+                open http://127.0.0.1:8000, and add \"http://127.0.0.1:8000\" to `allowed_origins` \
+                under [guard] in the configuration of hermes-proxyd, then run: hermesctl proxy \
+                reload"
             .to_owned();
     }
     if config::can_allow_origin(origin) {
@@ -407,7 +408,7 @@ fn unlisted(origin: &str) -> String {
              hermesctl proxy reload"
         );
     }
-    format!("the Origin header names {origin}, which is no origin as browsers send it")
+    format!("the Origin header names {origin}, which is not an origin as browsers send it")
 }
 
 #[cfg(test)]

@@ -79,7 +79,9 @@ impl Entry {
             return Ok(*peer);
         }
         let Some(peer) = peer::of_connection(remote, local) else {
-            return Err(want::error("it can't be looked up whose program asks"));
+            return Err(want::error(
+                "the owner of the client program can't be looked up",
+            ));
         };
         if peer != Peer::Untold {
             self.peer.set(peer).ok();
@@ -141,7 +143,7 @@ pub(super) fn unharmed(
     answer.map(move |answer| {
         answer.unwrap_or_else(|_| {
             let message = format!(
-                "hermes-proxyd: a defect; the log tells where. Please report it. Request {id}"
+                "hermes-proxyd: an internal error; see the log. Please report it. Request {id}"
             );
             let (mut head, text) = ProxyError::new(ErrorKind::Internal, message)
                 .response()
@@ -334,7 +336,7 @@ fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
     if !headers::has_mark(&head.headers, &rules.mark) {
         return Ok(());
     }
-    let message = "hermes-proxyd: a request that this service sent to a provider came back to it: \
+    let message = "hermes-proxyd: a request that this service sent to a provider came back: \
                    `base_url` of a provider in the configuration, or NOUS_INFERENCE_BASE_URL, \
                    leads here instead of to the provider";
     Err(ProxyError::new(ErrorKind::LoopDetected, message))
@@ -347,8 +349,9 @@ fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
     if head.version != Version::HTTP_10 || is_shown {
         return Ok(());
     }
-    let message = "hermes-proxyd: HTTP/1.0 is not served over a Unix socket, because an answer that \
-                   is cut would look whole there; use HTTP/1.1 (nginx: `proxy_http_version 1.1;`)";
+    let message = "hermes-proxyd: HTTP/1.0 is not served over a Unix socket, because an answer \
+                   that is cut would look whole there; use HTTP/1.1 (nginx: `proxy_http_version \
+                   1.1;`)";
     Err(ProxyError::new(ErrorKind::HttpVersionNotSupported, message))
 }
 
@@ -363,7 +366,7 @@ fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), Prox
     if !(guard::may_be_a_page(&head.headers) && kinds.any(guard::needs_no_preflight)) {
         return Ok(());
     }
-    let message = "hermes-proxyd: a web page has to send its request's body with the content type \
+    let message = "hermes-proxyd: a web page must send its request body with the content type \
                    application/json";
     Err(ProxyError::new(ErrorKind::UnsupportedMediaType, message))
 }
@@ -527,12 +530,12 @@ impl Exchange<'_> {
             }
             UploadError::TooSlow => ProxyError::new(
                 ErrorKind::RequestTimeout,
-                "hermes-proxyd: the request body came too slowly (`timeouts.body`)",
+                "hermes-proxyd: the request body arrived too slowly (`timeouts.body`)",
             ),
             UploadError::Malformed(violation) => violation.error(),
             UploadError::Broken | UploadError::Superseded => ProxyError::new(
                 ErrorKind::BadRequest,
-                "hermes-proxyd: the request body broke off",
+                "hermes-proxyd: the request body was cut off",
             ),
         }
     }

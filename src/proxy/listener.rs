@@ -340,7 +340,8 @@ impl Bound {
             }
             Door::LookedFor(wide) => {
                 let address = &site.setting.address;
-                tracing::info!(%address, "this address is not there yet; it is looked for");
+                tracing::info!(%address, "this machine does not have the address yet; waiting for \
+                                          it");
                 let looking = look_out(site.clone(), service.clone(), wide);
                 Some(service.tracker.spawn(looking))
             }
@@ -357,9 +358,9 @@ impl Bound {
                 Hold::Taken => {
                     tracing::warn!(
                         %address,
-                        "another program listens there, so an app that is configured with `localhost` \
-                         may reach it, and show it prompts and keys; configure apps with 127.0.0.1, \
-                         or end that program"
+                        "another program listens there, so an app that is configured with \
+                         `localhost` may reach it and send it prompts and keys; configure apps \
+                         with 127.0.0.1, or stop that program"
                     );
                     let waiting = hold_later(address, site.clone(), service.clone());
                     service.tracker.spawn(waiting);
@@ -436,7 +437,7 @@ async fn look_out(site: Site, service: Service, wide: Wide) {
                 // Said once while it lasts.
                 Err(error) => {
                     if failed.insert(address, error.kind()) != Some(error.kind()) {
-                        tracing::warn!(%address, %error, "can't listen; it is tried again");
+                        tracing::warn!(%address, %error, "can't listen; retrying");
                     }
                 }
             }

@@ -36,8 +36,8 @@ pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
         Local::Ready if ready => text(StatusCode::OK, readiness(upstream)),
         Local::Ready => {
-            let reason = "not ready: the default provider needs a login; \
-                          `hermesctl proxy status` tells more\n";
+            let reason = "not ready: the default provider needs a login; see `hermesctl proxy \
+                          status`\n";
             text(StatusCode::SERVICE_UNAVAILABLE, reason.to_owned())
         }
         Local::Health => {

@@ -55,7 +55,10 @@ pub(super) async fn refuse(
         outcome.ended(End::Refused(error.kind.code()));
     }
     drop(outcome);
-    tracing::debug!(reason = error.message, "a request was refused unread");
+    tracing::debug!(
+        reason = error.message,
+        "a request was refused before it was read"
+    );
 }
 
 /// Reads and throws away what the client is still sending, for a time. Closing at once would reset

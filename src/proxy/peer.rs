@@ -56,14 +56,14 @@ mod platform {
             Ok(Some((uid, _))) if uid == ours || uid == 0 => Some(Peer::Ours),
             Ok(Some((uid, _))) => Some(Peer::Stranger(Some(uid))),
             Err(error) if is_want(&error) => {
-                tracing::debug!(%error, "it can't be found out now whose connection it is");
+                tracing::debug!(%error, "the owner of the connection can't be looked up now");
                 None
             }
             Err(error) => {
                 if !UNTOLD.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         %error,
-                        "this system does not tell whose connection it is, so requests without a \
+                        "this system can't tell whose connection it is, so requests without a \
                          client key are refused; `hermesctl clients add NAME` makes one"
                     );
                 }
@@ -106,7 +106,7 @@ mod platform {
             | NetlinkPayload::Done(_)
             | NetlinkPayload::Overrun(_)
             | NetlinkPayload::InnerMessage(_)
-            | _ => Err(io::Error::other("an answer of another kind came")),
+            | _ => Err(io::Error::other("the answer was of another kind")),
         }
     }
 

@@ -113,7 +113,7 @@ impl Places {
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 places = self.count,
-                "all places for connections are taken (`limits.connections`); connections without \
+                "all connections are in use (`limits.connections`); connections without \
                  an accepted request, then those with the slowest bodies, are closed for new ones"
             );
         }

@@ -208,16 +208,16 @@ fn other_service(segments: &[&str]) -> Option<&'static str> {
     match segments {
         ["api", "v1", ..] => Some("Set the app's base URL to one that ends in /v1, without /api"),
         ["openai", "deployments", ..] => Some(
-            "Choose \"OpenAI\" or \"OpenAI compatible\" in the app in place of Azure OpenAI, with a \
+            "Choose \"OpenAI\" or \"OpenAI compatible\" in the app instead of Azure OpenAI, with a \
              base URL that ends in /v1",
         ),
         ["api", ..] => Some(
-            "Choose \"OpenAI compatible\" in the app in place of Ollama, with a base URL that ends in \
-             /v1",
+            "Choose \"OpenAI compatible\" in the app instead of Ollama, with a base URL that ends \
+             in /v1",
         ),
         ["v1beta" | "v1alpha" | "v1beta1", ..] => Some(
-            "Choose \"OpenAI compatible\" in the app in place of Gemini, with a base URL that ends in \
-             /v1",
+            "Choose \"OpenAI compatible\" in the app instead of Gemini, with a base URL that ends \
+             in /v1",
         ),
         _ => None,
     }
@@ -227,19 +227,19 @@ fn other_service(segments: &[&str]) -> Option<&'static str> {
 fn other_api(segments: &[&str]) -> Option<&'static str> {
     match segments {
         ["responses", ..] => Some(
-            "Choose Chat Completions in the app in place of the Responses API; or, if your provider \
+            "Choose Chat Completions in the app instead of the Responses API; or, if your provider \
              has it, add \"/responses\" to its `extra_paths` in the configuration of hermes-proxyd",
         ),
         ["messages", ..] => Some(
-            "Choose OpenAI's Chat Completions in the app in place of Anthropic's Messages API; an app \
-             that speaks only the latter, such as Claude Code, can't be served",
+            "Choose OpenAI's Chat Completions in the app instead of Anthropic's Messages API; an \
+             app that speaks only the latter, such as Claude Code, can't be served",
         ),
-        ["realtime" | "assistants" | "threads" | "conversations", ..] => Some(
-            "Choose Chat Completions in the app; OpenAI's other ways to talk to a model are not served",
-        ),
+        ["realtime" | "assistants" | "threads" | "conversations", ..] => {
+            Some("Choose Chat Completions in the app; OpenAI's other model APIs are not served")
+        }
         ["audio" | "images" | "files" | "uploads" | "videos", ..] => Some(
-            "Choose another service in the app for files, images and speech; chats and embeddings are \
-             served here",
+            "Choose another service in the app for files, images and speech; chats and embeddings \
+             are served here",
         ),
         _ => None,
     }

@@ -22,8 +22,7 @@ use crate::config::Timeouts;
 /// How often one request is sent at most while the provider says that it did not process it.
 const ATTEMPTS: usize = 3;
 const INTERIM_ONLY: &str = "protocol: more than 100 interim answers, and no final one";
-const NO_ANSWER: &str =
-    "protocol: what came is no answer that HTTP allows, or its head is too large";
+const NO_ANSWER: &str = "protocol: the answer is not valid HTTP, or its head is too large";
 
 /// The connections to one provider.
 #[derive(Debug, Clone)]
@@ -236,7 +235,7 @@ async fn head_overdue(limit: Duration, upload: Option<&Upload>) {
 fn explain(cause: &Cause, host: &str) -> ProxyError {
     tracing::debug!(host, error = %chain(cause), "no answer from the provider");
     if source::<std::io::Error>(cause).is_some_and(want::is_of_ours) {
-        return want::error(&format!("{host} can't be asked"));
+        return want::error(&format!("{host} can't be reached"));
     }
     let connect = match cause {
         Cause::Connect(error) => Some(&**error),
@@ -255,7 +254,7 @@ fn explain(cause: &Cause, host: &str) -> ProxyError {
         (None, Cause::Interim) => INTERIM_ONLY,
         (None, Cause::Http1(error)) if error.is_parse() => NO_ANSWER,
         (None, Cause::Http2(error)) if error.is_library() => NO_ANSWER,
-        (None, _) => "protocol: the connection broke before an answer came",
+        (None, _) => "protocol: the connection broke before an answer arrived",
     };
     let cause = connect
         .and_then(Error::source)
@@ -270,7 +269,7 @@ fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
         message.push_str(": ");
         message.push_str(cause);
     }
-    message.push_str("); `hermesctl doctor` looks at the way there");
+    message.push_str("); `hermesctl doctor` checks the connection");
     ProxyError::new(ErrorKind::UpstreamUnreachable, message)
 }
 

@@ -160,7 +160,7 @@ impl Steering for Launchd {
     async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
         if plan.socket.is_some() {
             return Err(ServiceError::Unsupported {
-                what: "Only systemd holds the port for the service: leave --socket away",
+                what: "Only systemd can hold the port for the service: omit --socket",
             });
         }
         let mut installed = Installed::default();

@@ -175,7 +175,7 @@ impl ServiceError {
             Self::NoHome => Some("Set HOME.".to_owned()),
             Self::NotInstalled => Some("Install it with `hermesctl service install`.".to_owned()),
             Self::Tool(error @ ToolError::TooLong { .. }) => Some(format!(
-                "{} `hermesctl service status` shows what became of it.",
+                "{} `hermesctl service status` shows how it ended.",
                 error.hint()
             )),
             Self::Tool(error) => Some(error.hint()),
@@ -325,7 +325,7 @@ mod platform {
 
     pub(super) fn manager() -> Result<Manager, ServiceError> {
         Err(ServiceError::NoManager {
-            reason: "neither systemd nor launchd is known on this system".to_owned(),
+            reason: "this system has neither systemd nor launchd".to_owned(),
         })
     }
 }

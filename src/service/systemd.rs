@@ -74,9 +74,9 @@ impl Systemd {
         Err(ServiceError::Unreachable {
             said: said.to_owned(),
             hint: format!(
-                "Without a login session systemd runs no manager for a user, unless an \
-                 administrator wants it: `sudo loginctl enable-linger {}`. In the foreground it runs \
-                 anyway: `hermesctl proxy start`.",
+                "Without a login session systemd runs no user manager, unless an administrator \
+                 enables it: `sudo loginctl enable-linger {}`. hermes-proxyd can always run in the \
+                 foreground: `hermesctl proxy start`.",
                 self.user
             ),
         })
@@ -121,7 +121,10 @@ impl Systemd {
         let shown = Shown::read(&shown);
         match shown.file() {
             Some(path) if self.is_foreign(&shown)? => {
-                let what = format!("unit {}, which is not ours to write", path.display());
+                let what = format!(
+                    "unit {}, which was not written by hermesctl",
+                    path.display()
+                );
                 installed
                     .steps
                     .push(Step::new(step(name), what, Outcome::Already));
@@ -171,7 +174,7 @@ impl Systemd {
 
     /// Has the service outlive the logout, as far as this user may decide that.
     async fn keep(&self) -> Result<Step, ServiceError> {
-        let what = "start at boot, run on after logout (linger)";
+        let what = "start at boot, keep running after logout (linger)";
         if self.linger().await == Some(true) {
             return Ok(Step::new("linger", what, Outcome::Already));
         }
@@ -198,7 +201,7 @@ impl Systemd {
         } else {
             Outcome::Left(format!("`sudo loginctl disable-linger {user}` does it"))
         };
-        let what = "nothing of yours runs on after logout (linger, switched on by us)";
+        let what = "your programs end at logout again (linger, enabled by hermesctl)";
         Ok(Some(Step::new("linger", what, outcome)))
     }
 
@@ -251,8 +254,8 @@ impl Steering for Systemd {
     async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
         if !unit::can_run(&plan.daemon) || !unit::can_run(&plan.ctl) {
             return Err(ServiceError::Unsupported {
-                what: "systemd runs no program in a folder with quotes or backslashes in its name: \
-                       move hermes-proxyd and hermesctl",
+                what: "systemd can't run a program in a folder with quotes or backslashes in its \
+                       name: move hermes-proxyd and hermesctl",
             });
         }
         let mut installed = Installed::default();
@@ -291,7 +294,7 @@ impl Steering for Systemd {
             if shown.file().is_some() && (shown.is_enabled() || shown.is_active()) {
                 let call = systemctl(&["disable", "--now", name]).within(STOP);
                 self.must(call).await?;
-                let what = format!("stop {name}, don't start it any more");
+                let what = format!("stop {name} and disable it");
                 steps.push(Step::new("stop", what, Outcome::Done));
             }
         }

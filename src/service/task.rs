@@ -185,7 +185,7 @@ impl Steering for Task {
     async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
         if plan.socket.is_some() {
             return Err(ServiceError::Unsupported {
-                what: "Only systemd holds the port for the service: leave --socket away",
+                what: "Only systemd can hold the port for the service: omit --socket",
             });
         }
         let program = started(&plan.daemon);

@@ -9,7 +9,7 @@ use super::suggest;
 /// `hermesctl auth`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Auth {
-    /// Read this configuration if hermes-proxyd is not running; a running one has its own
+    /// Use this configuration if hermes-proxyd is not running; a running one uses its own
     #[arg(long, value_name = "FILE", global = true)]
     pub(in crate::cli) config: Option<PathBuf>,
 
@@ -23,11 +23,11 @@ pub(in crate::cli) enum AuthVerb {
     Login(LoginFlags),
     /// Forget a login
     Logout(LogoutFlags),
-    /// Show where each login lies, since when, and when it ends
+    /// Show where each login is stored, when it began and when it ends
     Status,
     /// Renew a token now
     Refresh {
-        /// The provider; without it the default one
+        /// The provider; the default one if omitted
         #[arg(value_name = "PROVIDER", add = suggest::providers())]
         provider: Option<String>,
     },
@@ -35,15 +35,15 @@ pub(in crate::cli) enum AuthVerb {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LoginFlags {
-    /// The provider; without it the default one
+    /// The provider; the default one if omitted
     #[arg(value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
-    /// Make a login of hermes-proxyd's own, which Hermes Agent does not use
+    /// Make a separate login that Hermes Agent does not share
     #[arg(long)]
     pub(in crate::cli) separate: bool,
 
-    /// Log in although a login that works is there
+    /// Log in even if a working login exists
     #[arg(long)]
     pub(in crate::cli) force: bool,
 
@@ -54,11 +54,11 @@ pub(in crate::cli) struct LoginFlags {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LogoutFlags {
-    /// The provider; without it the default one
+    /// The provider; the default one if omitted
     #[arg(value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
-    /// Don't ask, even if Hermes Agent is logged out too
+    /// Don't ask for confirmation, even if Hermes Agent is logged out too
     #[arg(long)]
     pub(in crate::cli) yes: bool,
 }

@@ -7,7 +7,7 @@ use clap::Args;
 /// `hermesctl bugreport`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BugReport {
-    /// Write it into this file; without it hermes-proxyd-report.txt in this folder
+    /// Write the report to this file; hermes-proxyd-report.txt in this folder if omitted
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
 

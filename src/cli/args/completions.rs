@@ -9,11 +9,11 @@ use crate::manual::Shell;
 /// `hermesctl completions`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Completions {
-    /// The shell whose script is printed
+    /// The shell to print the script for
     #[arg(value_name = "SHELL", required_unless_present = "dir")]
     pub(in crate::cli) shell: Option<Shell>,
 
-    /// Write the scripts of all shells for both programs into folders in this one
+    /// Write the scripts for all shells and both programs to subfolders of this folder
     #[arg(long, value_name = "DIR", conflicts_with = "shell")]
     pub(in crate::cli) dir: Option<PathBuf>,
 }

@@ -6,44 +6,44 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ConfigVerb {
-    /// Show which file is read, why, and whether the running hermes-proxyd has it as it is now
+    /// Show which file is used, why, and whether the running hermes-proxyd has loaded it
     Path,
-    /// Show every setting that is in force, as a file that hermes-proxyd could read
+    /// Show every setting in effect, as a valid configuration file
     Show(ShowFlags),
-    /// Check a file and tell every mistake with its line, without using it
+    /// Check a file and report every mistake with its line, without applying it
     Check {
-        /// The file; without it the one that is read
+        /// The file; the one in use if omitted
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
     /// Print a JSON schema of the file, for editors
     Schema,
-    /// Write a file to begin with: the usual address, and the rest as comments
+    /// Write a starter file: the usual address, and everything else as comments
     Init(InitFlags),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ShowFlags {
-    /// The file; without it the one that is read
+    /// The file; the one in use if omitted
     #[arg(value_name = "FILE")]
     pub(in crate::cli) file: Option<PathBuf>,
 
-    /// Say of each setting where it comes from
+    /// Show where each setting comes from
     #[arg(long)]
     pub(in crate::cli) origin: bool,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct InitFlags {
-    /// The file; without it the one that is read
+    /// The file; the one in use if omitted
     #[arg(value_name = "FILE")]
     pub(in crate::cli) file: Option<PathBuf>,
 
-    /// Write every key with its default and what it means
+    /// Write every key with its default and its meaning
     #[arg(long)]
     pub(in crate::cli) full: bool,
 
-    /// Put it in the place of a file that is there, which is kept under another name
+    /// Replace an existing file, which is kept as a backup
     #[arg(long)]
     pub(in crate::cli) force: bool,
 }

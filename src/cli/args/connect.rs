@@ -12,11 +12,11 @@ use crate::cli::connect::apps;
 /// `hermesctl connect`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Connect {
-    /// The app; without it all are listed
+    /// The app; lists all apps if omitted
     #[arg(value_name = "APP", value_parser = PossibleValuesParser::new(apps::names()), hide_possible_values = true)]
     pub(in crate::cli) app: Option<String>,
 
-    /// Where the app runs; without this, in a container where it usually does and an engine is here
+    /// Where the app runs; if omitted, in a container if it usually does and an engine is installed
     #[arg(long, value_name = "PLACE", value_enum)]
     pub(in crate::cli) from: Option<Place>,
 
@@ -32,15 +32,15 @@ pub(in crate::cli) struct Connect {
     #[arg(long, value_name = "MODEL")]
     pub(in crate::cli) embedding_model: Option<String>,
 
-    /// Call the app's key so, where one is made; without this, as the app
+    /// The name of the app's key, if one is made; the app's own name if omitted
     #[arg(long, value_name = "KEYNAME", conflicts_with = "no_key")]
     pub(in crate::cli) name: Option<String>,
 
-    /// Make no key; fill in one that you have
+    /// Don't make a key; fill in one that you have
     #[arg(long)]
     pub(in crate::cli) no_key: bool,
 
-    /// Make a new key where the app has one already, which no longer works then
+    /// Make a new key even if the app has one; the old one stops working
     #[arg(long, conflicts_with = "no_key")]
     pub(in crate::cli) new_key: bool,
 
@@ -48,11 +48,11 @@ pub(in crate::cli) struct Connect {
     #[arg(long, value_name = "URL", conflicts_with = "socket")]
     pub(in crate::cli) address: Option<String>,
 
-    /// Go through a Unix socket that a container mounts, so that no port is open
+    /// Connect through a Unix socket that the container mounts, without an open port
     #[arg(long)]
     pub(in crate::cli) socket: bool,
 
-    /// Read this configuration if hermes-proxyd is not running; a running one has its own
+    /// Use this configuration if hermes-proxyd is not running; a running one uses its own
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) config: Option<PathBuf>,
 }
@@ -62,11 +62,11 @@ pub(in crate::cli) struct Connect {
 pub(in crate::cli) enum Place {
     /// On this machine, without a container
     Bare,
-    /// In a container of Docker on Linux
+    /// In a Docker container on Linux
     Docker,
-    /// In a container of Podman
+    /// In a Podman container
     Podman,
-    /// In a container of Docker Desktop (macOS, Windows, Linux)
+    /// In a Docker Desktop container (macOS, Windows, Linux)
     DockerDesktop,
 }
 

@@ -7,11 +7,11 @@ use clap::Args;
 /// `hermesctl doctor`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DoctorFlags {
-    /// Look at this configuration; without it at the one that is in force
+    /// Check this configuration; the one in use if omitted
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) config: Option<PathBuf>,
 
-    /// Show only the ways from containers, in detail
+    /// Show only how containers can connect, in detail
     #[arg(long)]
     pub(in crate::cli) containers: bool,
 }

@@ -9,15 +9,15 @@ use super::suggest;
 /// `hermesctl logs`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Logs {
-    /// Go on with what comes, until Ctrl-C
+    /// Follow new lines until Ctrl-C
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
 
-    /// Show so many lines, the last ones; with --since all of them if it is not given
+    /// Show this many of the last lines; with --since, all lines if omitted
     #[arg(short = 'n', long, value_name = "N")]
     pub(in crate::cli) lines: Option<usize>,
 
-    /// Show what came since then: 15m, 2h, 3d, today, 2026-11-23 or "2026-11-23 19:30"
+    /// Show lines since this time: 15m, 2h, 3d, today, 2026-11-23 or "2026-11-23 19:30"
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) since: Option<String>,
 
@@ -25,23 +25,23 @@ pub(in crate::cli) struct Logs {
     #[arg(long, value_name = "LEVEL")]
     pub(in crate::cli) level: Option<LogLevel>,
 
-    /// Show lines of this provider
+    /// Show lines about this provider
     #[arg(long, value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
-    /// Show lines of the app with this client key's name
+    /// Show lines about the app with this client key name
     #[arg(long, value_name = "NAME", add = suggest::clients())]
     pub(in crate::cli) client: Option<String>,
 
-    /// Show the request with this id, as it stands in x-hermes-request-id
+    /// Show the request with this id, as given in x-hermes-request-id
     #[arg(long, value_name = "ID")]
     pub(in crate::cli) request: Option<String>,
 
-    /// Show what failed: requests that did not end well, warnings and errors
+    /// Show only failures: failed requests, warnings and errors
     #[arg(long)]
     pub(in crate::cli) errors: bool,
 
-    /// Read this file, into which standard error was written, instead of the journal
+    /// Read this file, to which standard error was redirected, instead of the journal
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) file: Option<PathBuf>,
 }

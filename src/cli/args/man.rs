@@ -9,11 +9,11 @@ use crate::manual::PAGES;
 /// `hermesctl man`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Man {
-    /// The page: shown in a terminal that has `man`, its source printed into a pipe
+    /// The page: opened with `man` in a terminal, printed as source into a pipe
     #[arg(value_name = "PAGE", default_value = PAGES[0], value_parser = PAGES)]
     pub(in crate::cli) page: String,
 
-    /// Write all pages into this folder
+    /// Write all pages to this folder
     #[arg(long, value_name = "DIR", conflicts_with = "page")]
     pub(in crate::cli) dir: Option<PathBuf>,
 }

@@ -34,7 +34,7 @@ pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 pub(super) use suggest::answer as answer_a_shell;
 
-/// See and steer hermes-proxyd, the local service for the AI subscription you pay for
+/// Inspect and control hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
 #[command(name = "hermesctl", version, arg_required_else_help = true)]
 #[command(after_help = "\
@@ -59,34 +59,34 @@ pub(super) struct Arguments {
 pub(super) enum Noun {
     /// Show whether all is well; the same as `hermesctl proxy status`
     Status(StatusFlags),
-    /// Make everything ready for apps: configuration, login, service, test request
+    /// Set everything up: configuration, login, service, test request
     Setup(SetupFlags),
-    /// Show how to connect an app, with a key of its own where it needs one
+    /// Show how to connect an app, with its own key if it needs one
     Connect(Connect),
-    /// Find out what is wrong, and how to mend it
+    /// Find out what is wrong and how to fix it
     Doctor(DoctorFlags),
     /// Show what hermes-proxyd has logged
     Logs(Logs),
-    /// See and steer the proxy
+    /// Inspect and control the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),
-    /// Log in and out, with hermes-proxyd running or not
+    /// Log in and out, whether hermes-proxyd is running or not
     Auth(Auth),
-    /// Give apps keys for the port, with hermes-proxyd running or not
+    /// Manage the keys of apps, whether hermes-proxyd is running or not
     Clients(Clients),
-    /// Have hermes-proxyd started by itself, at login or at boot
+    /// Install and manage the service, which starts at login or at boot
     #[command(subcommand)]
     Service(ServiceVerb),
-    /// See, check and begin the configuration, with hermes-proxyd running or not
+    /// Show, check and create the configuration, whether hermes-proxyd is running or not
     #[command(subcommand)]
     Config(ConfigVerb),
     /// Show the versions of hermesctl and of the running hermes-proxyd
     Version,
-    /// Write a file for whoever helps you, without secrets; says first what it contains
+    /// Write a report for a bug, without secrets; lists its contents first
     Bugreport(BugReport),
-    /// Print what a shell needs to complete hermesctl, or write that of all shells
+    /// Print the completion script for a shell, or write those for all shells
     Completions(Completions),
-    /// Show a man page, print its source into a pipe, or write all pages
+    /// Show a man page, print its source into a pipe, or write all pages to a folder
     Man(Man),
 }
 
@@ -96,7 +96,8 @@ pub(super) fn command() -> clap::Command {
 }
 
 impl Arguments {
-    /// Reads the command line. Help and complaints are shown here, and end hermesctl; a program that
+    /// Reads the command line. Help and complaints are shown here, and end hermesctl; a program
+    /// that
     /// asks for JSON reads complaints as any other error.
     pub(super) fn understand(line: &[OsString]) -> Result<Self, Exit> {
         Self::try_parse_from(line).map_err(|mut message| {
@@ -113,7 +114,7 @@ impl Arguments {
     }
 }
 
-/// Whether `--json` stands in a line that could not be understood.
+/// Whether `--json` is in a line that could not be understood.
 fn wants_json(line: &[OsString]) -> bool {
     let words = line.iter().skip(1).take_while(|word| *word != "--");
     words.into_iter().any(|word| word == "--json")

@@ -7,16 +7,16 @@ use clap::{Args, Subcommand};
 
 use super::suggest;
 
-/// See and steer the proxy.
+/// Inspect and control the proxy.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ProxyVerb {
-    /// Show whether the proxy runs, where it listens and how its logins are
+    /// Show whether the proxy is running, where it listens and the state of its logins
     Status(StatusFlags),
-    /// List the providers with the paths that are forwarded
+    /// List the providers and the paths that are forwarded
     Providers,
-    /// Send a small request through the port, as an app does, and show what came of it
+    /// Send a small request through the port, as an app would, and show the result
     Test(TestFlags),
-    /// Read the configuration and the logins again, without dropping requests
+    /// Reload the configuration and the logins, without dropping requests
     Reload,
     /// Run hermes-proxyd in the foreground
     Start(StartFlags),
@@ -29,7 +29,7 @@ pub(in crate::cli) enum ProxyVerb {
 /// How the home screen is shown.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatusFlags {
-    /// Show it anew every so many seconds until Ctrl-C, also while hermes-proxyd restarts
+    /// Redraw at this interval in seconds until Ctrl-C, even while hermes-proxyd restarts
     #[arg(
         short,
         long,
@@ -44,20 +44,20 @@ pub(in crate::cli) struct StatusFlags {
 /// What is asked, and how.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TestFlags {
-    /// The provider; without it the one that /v1 means
+    /// The provider; the one served at /v1 if omitted
     #[arg(value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 
-    /// Have the answer streamed, and show it as it comes
+    /// Stream the answer, and show it as it arrives
     #[arg(long)]
     pub(in crate::cli) stream: bool,
 
-    /// Ask this model; without it the provider's first one that chats
+    /// Ask this model; the provider's first chat model if omitted
     #[arg(short, long, value_name = "MODEL")]
     pub(in crate::cli) model: Option<String>,
 
-    /// Show the client key in this file, - for standard input; without it the one in
-    /// `HERMES_CLIENT_KEY`, if any
+    /// Use the client key in this file, or - for standard input; if omitted, the one in
+    /// `HERMES_CLIENT_KEY`, if set
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) key: Option<PathBuf>,
 }

@@ -2,37 +2,37 @@
 
 use clap::{Args, Subcommand};
 
-/// Have hermes-proxyd started by itself.
+/// Install and manage the service.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ServiceVerb {
-    /// Install the service of your user and start it; safe to run again
+    /// Install the service for your user and start it; safe to run again
     Install(InstallFlags),
-    /// Stop the service and remove it; configuration and login stay
+    /// Stop the service and remove it; configuration and login are kept
     Uninstall,
     /// Start the service and wait until it is ready
     Start,
-    /// Stop the service and wait for its end
+    /// Stop the service and wait until it has ended
     Stop,
-    /// Stop and start the service, and wait until it is ready
+    /// Restart the service and wait until it is ready
     Restart,
-    /// Show whether the service is installed, starts by itself and runs
+    /// Show whether the service is installed, starts automatically and is running
     Status,
 }
 
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct InstallFlags {
-    /// Let systemd hold the port, so that no app is refused while the service restarts
+    /// Let systemd hold the port, so that apps can connect while the service restarts
     #[arg(long)]
     pub(in crate::cli) socket: bool,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SetupFlags {
-    /// Don't ask before something is written or installed
+    /// Don't ask before writing or installing anything
     #[arg(long, short)]
     pub(in crate::cli) yes: bool,
 
-    /// Install no service; you run hermes-proxyd yourself
+    /// Don't install a service; you run hermes-proxyd yourself
     #[arg(long)]
     pub(in crate::cli) no_service: bool,
 

@@ -50,7 +50,7 @@ pub(in crate::cli) fn plain(code: &LoginCode) -> String {
         text += &(line + "\n");
     }
     let life = duration(code.expires_in_seconds);
-    text + &format!("The code is good for {life}. Waiting for the login …\n")
+    text + &format!("The code is valid for {life}. Waiting for the login …\n")
 }
 
 fn head(code: &LoginCode) -> Vec<(Option<Tone>, String)> {
@@ -74,7 +74,7 @@ fn head(code: &LoginCode) -> Vec<(Option<Tone>, String)> {
         ),
     ];
     if !code.trusted_uri {
-        let warning = "The page is not on the portal's own host: open it only if you know it.";
+        let warning = "The page is not on the portal's own host: open it only if you trust it.";
         lines.push((Some(Tone::Bad), warning.to_owned()));
     }
     lines

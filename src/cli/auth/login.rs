@@ -105,7 +105,7 @@ fn tell(end: End, output: &mut Output) -> Result<Exit, Failure> {
 }
 
 fn not_waited_for() -> Failure {
-    Failure::new("The login was left before hermes-proxyd had cancelled it.")
+    Failure::new("hermesctl ended before hermes-proxyd had cancelled the login.")
         .with_code(Exit::Interrupted, "interrupted")
         .with_hint("`hermesctl auth status` shows whether you are logged in.")
 }

@@ -126,7 +126,7 @@ async fn logout(
             let answer = if output.is_json() {
                 None
             } else {
-                terminal::confirmed("This also logs Hermes Agent out. Go on?")
+                terminal::confirmed("This also logs Hermes Agent out. Continue?")
             };
             match answer {
                 Some(true) => {}
@@ -159,12 +159,12 @@ fn is_shared(provider: &ProviderStatus) -> bool {
 fn unconfirmed(provider: &ProviderStatus) -> Failure {
     let name = &provider.name;
     Failure::new(format!(
-        "Hermes Agent uses the login of {} too, and would be logged out with it.",
+        "Hermes Agent uses the login of {} too and would also be logged out.",
         provider.display_name
     ))
     .with_code(Exit::Failed, "confirmation_needed")
     .with_hint(format!(
-        "If that is meant, run `hermesctl auth logout {name} --yes`."
+        "To log both out, run `hermesctl auth logout {name} --yes`."
     ))
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn sections() -> Vec<Section> {
         ),
         section(
             "configuration",
-            "what is in force; hosts stay",
+            "settings in effect; hosts are kept",
             configuration(in_force),
         ),
         section("status", "`hermesctl proxy status --json`", status().await),
@@ -64,7 +64,7 @@ pub(super) async fn sections() -> Vec<Section> {
         ),
         section(
             "client keys",
-            "limits and use, without names and places",
+            "limits and use, without names and addresses",
             keys(clients),
         ),
         section(
@@ -143,7 +143,7 @@ async fn versions() -> String {
             let (version, protocol) = (&hello.version, hello.protocol);
             format!("{version}, pid {}, protocol {protocol}", hello.pid)
         }
-        Err(failure) => format!("none that answers: {}", failure.message()),
+        Err(failure) => format!("not answering: {}", failure.message()),
     };
     let program = start::program();
     let beside = first_line(&Call::new(&program, ["--version"])).await;

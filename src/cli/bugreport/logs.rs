@@ -33,7 +33,7 @@ pub(super) async fn last_lines(environment: &Environment) -> String {
     let call = Call::new("journalctl", arguments).within(QUESTION);
     let text = call.words().await;
     if text.trim().is_empty() {
-        return "nothing of it is in the journal\n".to_owned();
+        return "no log entries in the journal\n".to_owned();
     }
     tail(
         text.lines()

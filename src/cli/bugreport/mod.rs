@@ -58,16 +58,16 @@ pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<
         io::stderr().lock().write_all(said.as_bytes())?;
     }
     if !flags.yes {
-        let question = "Write it? Read it before you send it to anybody.";
+        let question = "Write it? Read it before you send it to anyone.";
         match terminal::confirmed(question).filter(|_| !output.is_json()) {
             Some(true) => {}
             Some(false) => return Err(Failure::new("Nothing was written.")),
             None => {
-                return Err(
-                    Failure::new("Nothing was written, because nobody could be asked.")
-                        .with_code(Exit::Failed, "confirmation_needed")
-                        .with_hint("If that is meant, run `hermesctl bugreport --yes`."),
-                );
+                return Err(Failure::new(
+                    "Nothing was written: no terminal to ask for confirmation.",
+                )
+                .with_code(Exit::Failed, "confirmation_needed")
+                .with_hint("To write it without being asked, run `hermesctl bugreport --yes`."));
             }
         }
     }
@@ -96,7 +96,7 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let written = platform::create(file).and_then(|mut new| new.write_all(text.as_bytes()));
     written.map_err(|error| {
         Failure::new(format!("{} can't be written: {error}.", file.display()))
-            .with_hint("Name another file, which is not there yet, with --output.")
+            .with_hint("Use --output to name a file that does not exist yet.")
     })
 }
 

@@ -88,7 +88,7 @@ mod platform {
     /// Whose it is, and who may use it.
     pub(super) fn access(path: &Path) -> String {
         let Ok(metadata) = fs::symlink_metadata(path) else {
-            return "can't be looked at".to_owned();
+            return "can't be checked".to_owned();
         };
         let ours = metadata.uid() == rustix::process::geteuid().as_raw();
         let kind = if metadata.is_symlink() { "link, " } else { "" };

@@ -68,9 +68,8 @@ fn write(file: &Path, text: &str, force: bool) -> Result<Option<PathBuf>, Failur
     let failed = |error: io::Error| {
         let name = file.display();
         if error.kind() == ErrorKind::AlreadyExists {
-            return Failure::new(format!("{name} is there already, and was left as it is.")).with_hint(
-                "`hermesctl config init --force` puts a new one in its place and keeps it as a backup.",
-            );
+            return Failure::new(format!("{name} already exists and was not changed."))
+                .with_hint("`hermesctl config init --force` replaces it and keeps a backup.");
         }
         Failure::new(format!("{name} can't be written: {error}."))
             .with_hint("Name another file: hermesctl config init FILE")
@@ -115,5 +114,5 @@ fn put_aside(file: &Path) -> io::Result<Option<PathBuf>> {
             return Ok(Some(backup));
         }
     }
-    Err(io::Error::other("too many backups lie beside it"))
+    Err(io::Error::other("it has too many backups already"))
 }

@@ -97,10 +97,10 @@ impl Place {
                 (file, if moved { Why::ConfigHome } else { Why::Default })
             }
             (None, _, None) => {
-                return Err(
-                    Failure::new("There is no home folder to look for the file in.")
-                        .with_hint("Set HOME, or name the file."),
-                );
+                return Err(Failure::new(
+                    "The home folder is unknown, so the file can't be found.",
+                )
+                .with_hint("Set HOME, or name the file."));
             }
         };
         let mut daemon = daemon.map(|status| Reader::of(status, &file));
@@ -138,26 +138,27 @@ impl Place {
             (State::InForce | State::Unknown, _) => daemon.restart.as_ref().map(|commands| {
                 let keys = render::inline(&daemon.waiting.join(", "));
                 format!(
-                    "The running hermes-proxyd (pid {pid}) has not applied {keys}: that needs a \
-                     restart: {commands}"
+                    "The running hermes-proxyd (pid {pid}) has not applied {keys}; restart it: \
+                     {commands}"
                 )
             }),
             (State::Changed, None) => Some(format!(
-                "The running hermes-proxyd (pid {pid}) was started without it{}",
-                daemon.applying("; have it read: hermesctl proxy reload")
+                "The running hermes-proxyd (pid {pid}) has not loaded this file yet{}",
+                daemon.applying("; load it: hermesctl proxy reload")
             )),
             (State::Changed, Some(_)) if !self.exists => Some(format!(
-                "The running hermes-proxyd (pid {pid}) has what stood there; it was removed since."
+                "The running hermes-proxyd (pid {pid}) still uses its contents; it was removed \
+                 after they were loaded."
             )),
             (State::Changed, Some(_)) => Some(format!(
-                "It was changed since the running hermes-proxyd (pid {pid}) read it{}",
+                "It has changed since the running hermes-proxyd (pid {pid}) loaded it{}",
                 daemon.applying(": hermesctl proxy reload")
             )),
             (State::Other, file) => {
                 let file = file.as_deref().unwrap_or(Path::new("none"));
                 let file = render::inline(&file.display().to_string());
                 Some(format!(
-                    "The running hermes-proxyd (pid {pid}) has another file: {file}"
+                    "The running hermes-proxyd (pid {pid}) uses another file: {file}"
                 ))
             }
         }
@@ -171,12 +172,12 @@ impl Place {
 
     fn why(&self) -> Vec<String> {
         let why = match self.why {
-            Why::Named => "It was named.",
+            Why::Named => "You named it.",
             Why::Daemon => "The running hermes-proxyd was started with it.",
-            Why::ConfigHome => "XDG_CONFIG_HOME says so.",
-            Why::Default => "That is its usual place.",
+            Why::ConfigHome => "XDG_CONFIG_HOME points there.",
+            Why::Default => "This is the usual place.",
         };
-        let absent = "It is not there, so everything is at its default; `hermesctl config init` \
+        let absent = "It does not exist, so every setting has its default; `hermesctl config init` \
                       writes one.";
         let absent = (!self.exists).then(|| absent.to_owned());
         [why.to_owned()].into_iter().chain(absent).collect()

@@ -68,9 +68,9 @@ pub(super) const APPS: &[App] = &[
         )],
         container: Some(service("web")),
         notes: &[
-            "Tags then come with the next bookmark. For those that failed: Admin Settings, Background \
+            "The next bookmark gets tags. For those that failed: Admin Settings, Background \
              Jobs, \"Regenerate AI tags for failed bookmarks\".",
-            "If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
+            "If jobs still time out after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
             "EMBEDDING_DIMENSIONS must be the length of your embedding model's vectors, else \
              Karakeep can't index them.",
         ],
@@ -87,7 +87,7 @@ pub(super) const APPS: &[App] = &[
         container: Some(service("open-webui")),
         notes: &[
             "Open WebUI reads these at its first start only. Later: Admin Panel, Settings, \
-             Connections, OpenAI API: URL {{base_url}}, with /v1 and without a slash behind it.",
+             Connections, OpenAI API: URL {{base_url}}, with /v1 and no trailing slash.",
         ],
     },
     App {
@@ -116,7 +116,8 @@ pub(super) const APPS: &[App] = &[
         )],
         container: Some(service("n8n")),
         notes: &[
-            "Or by hand: Credentials, OpenAI, with Base URL {{base_url}} and the API key in hermes-proxyd.json.",
+            "Or by hand: Credentials, OpenAI, with Base URL {{base_url}} and the API key in \
+             hermes-proxyd.json.",
             "In the OpenAI Chat Model node choose {{model}} and switch \"Use Responses API\" off, \
              unless the provider has /responses.",
         ],
@@ -133,8 +134,8 @@ pub(super) const APPS: &[App] = &[
         container: Some(service("lobe")),
         notes: &[
             "OPENAI_PROXY_URL must end in /v1.",
-            "Leave \"Use Client-Side Fetching Mode\" off: with it the browser asks, and web pages \
-             are refused unless `allowed_origins` names them.",
+            "Leave \"Use Client-Side Fetching Mode\" off: it lets the browser send the requests, \
+             and web pages are refused unless `allowed_origins` names them.",
         ],
     },
     App {
@@ -198,7 +199,7 @@ pub(super) const APPS: &[App] = &[
     App {
         name: "home-assistant",
         title: "Home Assistant",
-        what: "a conversation agent, by an integration of HACS",
+        what: "a conversation agent, through a HACS integration",
         snippets: &[file(
             "fields",
             "to type in Settings, Devices & services, Add integration",
@@ -229,7 +230,7 @@ pub(super) const APPS: &[App] = &[
         ],
         container: None,
         notes: &[
-            "Codex CLI speaks the Responses API only. Nous Portal has none: this works with a \
+            "Codex CLI uses only the Responses API. Nous Portal has none: this works with a \
              provider that has \"/responses\" in its `extra_paths`.",
         ],
     },
@@ -263,11 +264,11 @@ pub(super) const APPS: &[App] = &[
     App {
         name: ANY,
         title: "Any other app",
-        what: "what speaks to OpenAI and takes a base URL",
+        what: "anything that uses OpenAI's API and takes a base URL",
         snippets: &[
             env(
                 ".env",
-                "what OpenAI's SDKs read",
+                "the variables that OpenAI's SDKs read",
                 include_str!("snippets/openai.env"),
             ),
             file(
@@ -278,8 +279,8 @@ pub(super) const APPS: &[App] = &[
         ],
         container: Some(sometimes("app")),
         notes: &[
-            "An app that asks for a \"base URL\" or \"API endpoint\" gets {{base_url}}; most want \
-             the /v1 and no slash behind it.",
+            "Where an app asks for a \"base URL\" or \"API endpoint\", enter {{base_url}}; most \
+             need the /v1 and no trailing slash.",
             "Where it offers \"Responses\" and \"Chat Completions\", choose Chat Completions.",
         ],
     },

@@ -190,7 +190,7 @@ fn override_file(app: &App, text: String) -> File {
     File {
         name: COMPOSE.to_owned(),
         about: format!(
-            "beside {}'s compose file, which should call its service as this one does",
+            "beside {}'s compose file, whose service must have the same name as here",
             app.called()
         ),
         text,

@@ -220,7 +220,7 @@ fn base_url(
         return Ok(format!("http://{}:{}{path}", way.host, way.port));
     };
     let wrong = || {
-        Failure::new(format!("{address:?} is no address for apps.")).with_hint(
+        Failure::new(format!("{address:?} is not an address that apps can use.")).with_hint(
             "Give `--address` a URL such as http://nas.example:8645 or https://ai.example/v1.",
         )
     };
@@ -232,11 +232,11 @@ fn base_url(
     }
     if place != Place::Bare && is_loopback(&url) {
         let what = format!(
-            "A container does not reach this machine at {address}: there, that is \
-                            the container itself."
+            "A container can't reach this machine at {address}: inside it, that address is the \
+             container itself."
         );
         return Err(Failure::new(what).with_hint(
-            "Leave out `--address`, or use `--from bare` for a container with `--network host`.",
+            "Omit `--address`, or use `--from bare` for a container with `--network host`.",
         ));
     }
     if !text.ends_with("/v1") {
@@ -289,7 +289,7 @@ async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
     let name = flags.name.clone().unwrap_or_else(|| app.name.to_owned());
     if flags.no_key {
         let note = format!(
-            "Put the app's client key in place of YOUR-CLIENT-KEY; `hermesctl clients add {name}` \
+            "Replace YOUR-CLIENT-KEY with the app's client key; `hermesctl clients add {name}` \
              makes one."
         );
         return Ok(AppKey {
@@ -309,24 +309,24 @@ async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
         Err(ClientError::Daemon(error)) if error.code == ErrorCode::ClientExists => {
             if flags.new_key {
                 let note = format!(
-                    "{name} has a new key, which is in the files below; the old one no longer works. \
-                     The key is shown only this once: save it now."
+                    "{name} has a new key, which is in the files below; the old one no longer \
+                     works. The key is shown only once: save it now."
                 );
                 (client.client_rotate(choice).await.map(Some), note)
             } else {
                 let note = format!(
-                    "{name} has a key already, and a key is shown only once. Put it in place of \
-                     YOUR-CLIENT-KEY, or run the same command with `--new-key`: that makes another \
-                     key and ends the old one."
+                    "{name} already has a key, and keys are shown only once. Replace \
+                     YOUR-CLIENT-KEY with it, or run the same command with `--new-key`: it makes a \
+                     new key and revokes the old one."
                 );
                 (Ok(None), note)
             }
         }
         added => {
             let note = format!(
-                "A client key was made for {name} and is in the files below. It is shown only this \
-                 once: save it now. `--new-key` makes another one later; `hermesctl clients revoke \
-                 {name}` takes it away."
+                "A client key was made for {name} and is in the files below. It is shown only \
+                 once: save it now. `--new-key` replaces it later; `hermesctl clients revoke \
+                 {name}` revokes it."
             );
             (added.map(Some), note)
         }
@@ -405,8 +405,7 @@ async fn first_step(surroundings: &Surroundings, lacks_lines: bool) -> String {
              running: {commands}"
         ),
         (false, true) => format!(
-            "The configuration has all that is needed, since hermes-proxyd was started: restart \
-             it: {commands}"
+            "The configuration was completed after hermes-proxyd started; restart it: {commands}"
         ),
         (false, false) => format!("hermes-proxyd is not running. Start it: {commands}"),
     }
@@ -422,7 +421,7 @@ fn taking_effect(place: Place, files: &[File]) -> Option<String> {
     let compose = files.iter().find(|file| file.name == fill::COMPOSE)?;
     let name = &compose.name;
     Some(format!(
-        "{name} takes effect with this, in its folder: {engine} compose up -d"
+        "To apply {name}, run this in its folder: {engine} compose up -d"
     ))
 }
 
@@ -456,7 +455,7 @@ async fn choose_models(flags: &Connect, surroundings: &Surroundings, key: Option
         Ok(listed) => models.choose(&listed),
         Err(_) if flags.model.is_some() => {}
         Err(why) => models.notes.push(format!(
-            "The models are not known ({}): put a name in place of YOUR-MODEL, or give it with \
+            "The list of models is not available ({}): replace YOUR-MODEL with a name, or use \
              --model.",
             render::inline(
                 why.trim_start_matches("hermes-proxyd: ")
@@ -502,7 +501,8 @@ fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> 
         let failure = Failure::from(error);
         match (&connected.key, &connected.key_name) {
             (Some(_), Some(name)) => failure.with_hint(format!(
-                "A key was made and is lost; make another: hermesctl clients rotate {name}"
+                "A key was made, but could not be shown. Make another: hermesctl clients rotate \
+                 {name}"
             )),
             _ => failure,
         }

@@ -45,8 +45,8 @@ impl Models {
         self.model = self.model.take().or_else(|| first(&Model::chats));
         self.embedding = self.embedding.take().or_else(|| first(&Model::embeds));
         if self.model.is_none() {
-            let note = "The provider lists no model that chats: put a name in place of YOUR-MODEL, \
-                        or give it with --model.";
+            let note = "The provider lists no chat model: replace YOUR-MODEL with a name, or use \
+                        --model.";
             self.notes.push(note.to_owned());
         }
     }
@@ -85,13 +85,13 @@ pub(super) async fn list(
     let (status, body) = match timeout(PATIENCE, get(daemon, path, key)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("the list of models did not come in time".to_owned()),
+        Err(_) => return Err("the list of models did not arrive in time".to_owned()),
     };
     if status != StatusCode::OK {
         let refusal: Result<Refusal, _> = serde_json::from_slice(&body);
         return Err(refusal.map_or_else(|_| status.to_string(), |it| it.error.message));
     }
-    models::read(&body).ok_or_else(|| "the provider's answer is no list of models".to_owned())
+    models::read(&body).ok_or_else(|| "the provider's answer is not a list of models".to_owned())
 }
 
 async fn get(
@@ -130,7 +130,7 @@ mod tests {
         none.choose(&listed(&["whisper-1", "dall-e-3"]));
         assert_eq!(none.model, None);
         assert!(
-            none.notes.concat().contains("lists no model that chats"),
+            none.notes.concat().contains("lists no chat model"),
             "{none:?}"
         );
     }

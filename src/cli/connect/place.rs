@@ -39,7 +39,7 @@ pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
     let Some(engine) = engine else {
         return Choice {
             lead: Some(format!(
-                "This is for {called} on this machine without a container. In a container, \
+                "This is for {called} running directly on this machine. In a container, \
                  127.0.0.1 is the container itself. If it runs in one: `hermesctl connect {name} \
                  --from docker` (or podman, or docker-desktop)."
             )),
@@ -54,8 +54,9 @@ pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
         place,
         socket: socket || by_socket,
         lead: Some(format!(
-            "This is for {called} in a container of {}, which is here. Without a container: \
-             `hermesctl connect {name} --from bare`; in another: with {} in place of bare.",
+            "This is for {called} in a container of {}, which is installed here. Without a \
+             container: `hermesctl connect {name} --from bare`; with another engine: {} instead of \
+             bare.",
             engine.kind.as_str(),
             others.join(" or ")
         )),
@@ -152,7 +153,11 @@ mod tests {
             let command = format!("`hermesctl connect {app} --from docker`");
             assert!(lead.contains(&command), "{lead}");
         }
-        assert!(guessed("openai", false, &[]).2.contains("for the app on"));
+        assert!(
+            guessed("openai", false, &[])
+                .2
+                .contains("for the app running")
+        );
         assert_eq!(guessed("aider", false, &docker).2, "");
         // A socket is for a container in any case.
         let (place, socket, _) = guessed("openai", true, &docker);

@@ -197,8 +197,8 @@ fn docker(doors: &[Door]) -> Way {
     };
     let lines = format!("[[listen]]\naddress = \"docker0:{port}\"\n");
     way.lacking(lines).noting(
-        "A firewall such as ufw has to let containers in: sudo ufw allow from 172.16.0.0/12 to any \
-         port PORT proto tcp. Without an open port: the same command with --socket."
+        "A firewall such as ufw must let containers in: sudo ufw allow from 172.16.0.0/12 to any \
+         port PORT proto tcp. To avoid an open port, run the same command with --socket."
             .replace("PORT", &port.to_string()),
     )
 }
@@ -274,7 +274,7 @@ fn default_door_too(lines: &str) -> String {
     if lines.contains(&default) {
         return lines.to_owned();
     }
-    format!("# What is there by itself as long as no [[listen]] is.\n{default}\n{lines}")
+    format!("# The default; once a listener is set, list this one too.\n{default}\n{lines}")
 }
 
 /// An address as the daemon tells it.

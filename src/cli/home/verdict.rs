@@ -75,7 +75,7 @@ pub(super) fn of_file(
     let (code, message, command) = match pending {
         Pending::Broken => (
             "config_broken",
-            "The configuration file can't be used, so the next start fails".to_owned(),
+            "The configuration file can't be used, so the next start will fail".to_owned(),
             check(),
         ),
         Pending::Restart(keys) => {
@@ -156,7 +156,7 @@ fn listening(status: &Status) -> Option<Verdict> {
     let listeners = &status.listeners;
     let waiting = listeners.iter().filter(|one| one.waiting).count();
     if waiting == listeners.len() {
-        let message = "hermes-proxyd listens nowhere now".to_owned();
+        let message = "hermes-proxyd is not listening on any address".to_owned();
         return Some(bad("listens_nowhere", message, None));
     }
     let first = listeners.iter().find(|one| one.waiting)?;
@@ -195,7 +195,7 @@ fn troubles(provider: &ProviderStatus, now: Timestamp) -> Vec<Verdict> {
             state("store_unreadable", "The login can't be read", command);
         }
         ProviderState::Unavailable => {
-            let message = "The token has expired, and no new one can be had";
+            let message = "The token has expired and can't be renewed";
             state("unavailable", message, None);
         }
         ProviderState::Starting => {
@@ -260,7 +260,7 @@ fn warnings(provider: &ProviderStatus) -> Vec<Verdict> {
         warnings.push(attention("login_ends_soon", message, Some(again.clone())));
     }
     if login.may_be_spent {
-        let message = format!("The login of {name} may be lost after a renewal that was cut off");
+        let message = format!("The login of {name} may be lost after an interrupted renewal");
         warnings.push(attention("login_may_be_spent", message, Some(again)));
     }
     warnings

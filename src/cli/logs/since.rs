@@ -20,7 +20,7 @@ pub(super) fn since<Z: TimeZone>(text: &str, now: &DateTime<Z>) -> Result<DateTi
     let whole = DateTime::parse_from_rfc3339(text).ok();
     let at = at.or_else(|| whole.map(|at| at.with_timezone(&zone)));
     at.ok_or_else(|| {
-        Failure::new(format!("{text:?} is no time."))
+        Failure::new(format!("{text:?} is not a time."))
             .with_code(Exit::Passed(2), "invalid_time")
             .with_hint("Write 15m, 2h, 3d, today, yesterday, 2026-11-23 or \"2026-11-23 19:30\".")
     })

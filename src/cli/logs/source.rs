@@ -263,10 +263,10 @@ fn matches(flags: &Logs) -> Vec<String> {
 }
 
 pub(in crate::cli) fn nowhere() -> Failure {
-    Failure::new("There is no journal here, and no file that a service logs to.")
+    Failure::new("This machine has neither a journal nor a log file of the service.")
         .with_code(Exit::Failed, "no_log")
         .with_hint(
-            "Write the log into a file, `hermes-proxyd 2> FILE`, and read it with \
+            "Write the log to a file, `hermes-proxyd 2> FILE`, and read it with \
              `hermesctl logs --file FILE`.",
         )
 }

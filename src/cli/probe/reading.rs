@@ -51,7 +51,8 @@ pub(super) fn hint(code: &str, status: u16, message: &str) -> Option<&'static st
             Some("`hermesctl auth status` shows the login that the provider refused.")
         }
         ("provider_error", 402 | 429) => Some(
-            "hermes-proxyd and the login work; this is the provider's word on your subscription.",
+            "hermes-proxyd and the login work; this is the provider's answer about your \
+             subscription.",
         ),
         ("provider_error", 400 | 404 | 422) => {
             Some("To ask another model, run `hermesctl proxy test --model MODEL`.")
@@ -60,7 +61,7 @@ pub(super) fn hint(code: &str, status: u16, message: &str) -> Option<&'static st
         ("unknown_provider" | "path_not_allowed", _) => {
             Some("`hermesctl proxy providers` lists what is forwarded.")
         }
-        _ => Some("`hermesctl doctor` looks at the way to the provider."),
+        _ => Some("`hermesctl doctor` checks the connection to the provider."),
     }
 }
 
@@ -124,7 +125,7 @@ impl Reading {
             return Ok(self.answered);
         }
         let Ok(answer) = serde_json::from_slice::<Value>(&self.buffer) else {
-            return Err(broken("the answer is no JSON"));
+            return Err(broken("the answer is not JSON"));
         };
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             return Err(Trouble::of(error));
@@ -154,7 +155,7 @@ impl Reading {
             return String::new();
         }
         let Ok(event) = serde_json::from_str::<Value>(data) else {
-            self.trouble = Some(broken("an event of the stream is no JSON"));
+            self.trouble = Some(broken("an event of the stream is not JSON"));
             return String::new();
         };
         if let Some(error) = event.get("error").filter(|error| !error.is_null()) {

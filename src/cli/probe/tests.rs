@@ -109,7 +109,7 @@ fn a_stream_that_is_not_whole_or_ends_in_an_error_is_a_failure() {
     let trouble = end.unwrap_err();
     assert_eq!(trouble.code.as_deref(), Some("upstream_timeout"));
     let (_, end) = stream(&["data: <html>\n\n"]);
-    assert!(end.unwrap_err().message.contains("no JSON"));
+    assert!(end.unwrap_err().message.contains("not JSON"));
 }
 
 #[test]

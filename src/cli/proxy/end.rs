@@ -97,10 +97,10 @@ async fn answering() -> Result<u32, Failure> {
             return Ok(status.daemon.pid);
         }
         if Instant::now() > deadline {
-            let message = "hermes-proxyd stopped and did not start again.";
+            let message = "hermes-proxyd stopped and did not restart.";
             return Err(Failure::new(message)
                 .with_code(Exit::NotRunning, "not_started")
-                .with_hint("`hermesctl doctor` tells why."));
+                .with_hint("`hermesctl doctor` shows why."));
         }
         sleep(PAUSE).await;
     }
@@ -114,7 +114,7 @@ async fn service_of(pid: u32) -> Option<Service> {
 }
 
 fn still_there(pid: u32) -> Failure {
-    Failure::new(format!("hermes-proxyd (process {pid}) still runs."))
+    Failure::new(format!("hermes-proxyd (process {pid}) is still running."))
         .with_code(Exit::Failed, "still_running")
-        .with_hint("`hermesctl proxy status` shows the requests that it waits for.")
+        .with_hint("`hermesctl proxy status` shows the requests that it is waiting for.")
 }

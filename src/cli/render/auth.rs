@@ -22,8 +22,8 @@ pub(in crate::cli) fn login_begun(begun: &LoginBegun, style: Style) -> String {
                 "the login of Hermes Agent"
             };
             style.prose(&format!(
-                "You are logged in to {} already: {whose} in {} is used, and no second one is \
-                 needed.\nTo log in anew, run `hermesctl auth login {}{} --force`.\n",
+                "You are already logged in to {}: {whose} in {} is used, so you don't need another \
+                 one.\nTo log in again, run `hermesctl auth login {}{} --force`.\n",
                 inline(&existing.display_name),
                 inline(&existing.store.display().to_string()),
                 inline(&existing.provider),
@@ -69,7 +69,7 @@ where
 pub(in crate::cli) fn logout(report: &LogoutReport, style: Style) -> String {
     let provider = inline(&report.provider);
     let mut text = if report.removed_from.is_empty() {
-        format!("There is no login of {provider} to remove.\n")
+        format!("{provider} has no login to remove.\n")
     } else {
         format!("Logged out of {provider}.\n")
     };
@@ -83,7 +83,7 @@ pub(in crate::cli) fn logout(report: &LogoutReport, style: Style) -> String {
     let other = report.still_logged_in.as_ref().map(|file| {
         let file = inline(&file.display().to_string());
         style.prose(&format!(
-            "The login in {file} takes its place; `hermesctl auth logout {provider}` removes that \
+            "The login in {file} is used now; `hermesctl auth logout {provider}` removes that \
              one too."
         ))
     });
@@ -110,17 +110,14 @@ where
         RefreshResult::Refreshed => (Tone::Good, format!("The token of {provider} was renewed")),
         RefreshResult::Adopted => (
             Tone::Good,
-            format!("Another program had renewed the token of {provider}, which is now used"),
+            format!("Another program has renewed the token of {provider}, which is used now"),
         ),
         RefreshResult::Failed => (
             Tone::Bad,
             format!("The token of {provider} could not be renewed"),
         ),
         RefreshResult::Rejected => (Tone::Bad, format!("{provider} refused to renew the token")),
-        RefreshResult::NoLogin => (
-            Tone::Bad,
-            format!("There is no login of {provider} to renew"),
-        ),
+        RefreshResult::NoLogin => (Tone::Bad, format!("{provider} has no login to renew")),
         other @ RefreshResult::Other(_) => (
             Tone::Waiting,
             format!(
@@ -207,7 +204,7 @@ where
     }
     if login.may_be_spent {
         let warning =
-            "a renewal was cut off and may have spent the refresh token; if requests fail,";
+            "a renewal was interrupted and may have spent the refresh token; if requests fail,";
         rows.push(("warning", style.paint(Tone::Waiting, warning)));
         rows.push(("", style.paint(Tone::Waiting, &again)));
     }
@@ -228,7 +225,7 @@ where
     match &provider.login {
         Some(login) => rows.extend(login_rows(login, clock)),
         None if provider.credential == Some(CredentialKind::ApiKey) => {
-            rows.push(("login", "none needed: a fixed key".to_owned()));
+            rows.push(("login", "not needed: a fixed key".to_owned()));
         }
         None => {}
     }

@@ -16,7 +16,7 @@ pub(in crate::cli) fn planned(planned: &Planned, style: Style) -> String {
     }
     text += &style.prose(
         "Tokens, keys, passwords, e-mail addresses, and the names of you, your machine and your \
-         apps are taken out.",
+         apps are removed.",
     );
     let file = inline(&planned.file.display().to_string());
     text + &style.prose(&format!("It would be written to {file}."))

@@ -15,13 +15,13 @@ use crate::control::protocol::{
 /// What a key is that was just made, or put in another's place.
 pub(in crate::cli) fn about_key(new: &NewKey, is_new: bool, style: Style) -> String {
     let (what, more) = if is_new {
-        ("the new key", " The old one is refused from now on.")
+        ("the new key", " The old one no longer works.")
     } else {
         ("the key", "")
     };
     let name = inline(&new.client.name);
     style.prose(&format!(
-        "This is {what} of {name}, shown only now: set it as the app's API key.{more}"
+        "This is {what} of {name}, shown only once: set it as the app's API key.{more}"
     ))
 }
 
@@ -47,16 +47,16 @@ where
 pub(in crate::cli) fn revoked(revoked: &ClientRevoked, style: Style) -> String {
     let name = inline(&revoked.name);
     let last = if revoked.was_last {
-        "It was the last one: an address that needs a key lets nobody in now, and hermes-proxyd does \
-         not start with it until there is another, made by: hermesctl clients add NAME\n"
+        "That was the last key; addresses that require one now reject everyone, and hermes-proxyd \
+         can't start with them until you make another: hermesctl clients add NAME\n"
     } else {
         ""
     };
-    let local = "At 127.0.0.1 an app needs no key, so this one can still ask there without its key: \
+    let local = "At 127.0.0.1 apps need no key, so this app can still connect there without one: \
                  `auth = \"keys\"` under [[listen]] in the configuration changes that.\n";
     let local = if revoked.keyless { local } else { "" };
     style.prose(&format!(
-        "The key of {name} is refused from now on.\n{local}{last}"
+        "The key of {name} no longer works.\n{local}{last}"
     ))
 }
 
@@ -77,8 +77,7 @@ pub(in crate::cli) fn imported(report: &ClientImportReport, style: Style) -> Str
         .iter()
         .filter(|one| one.outcome == ImportOutcome::Imported);
     if imported.count() > 0 {
-        text += &style
-            .prose("The apps keep the tokens that they have. `hermesctl clients list` shows them.");
+        text += &style.prose("The apps keep their tokens. `hermesctl clients list` shows them.");
     }
     text
 }

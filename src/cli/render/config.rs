@@ -13,7 +13,7 @@ pub(in crate::cli) fn place(place: &Place, _: Style) -> String {
 /// That there is no mistake.
 pub(in crate::cli) fn valid(valid: &Valid, style: Style) -> String {
     style.prose(&valid.file.as_deref().map_or_else(
-        || "There is no file, and the defaults are valid.".to_owned(),
+        || "There is no file; the defaults are valid.".to_owned(),
         |file| format!("{} is valid.", name(file)),
     ))
 }
@@ -21,7 +21,8 @@ pub(in crate::cli) fn valid(valid: &Valid, style: Style) -> String {
 /// That there is a file now.
 pub(in crate::cli) fn written(written: &Written, style: Style) -> String {
     let backup = written.backup.as_deref().map(name);
-    let backup = backup.map(|backup| style.prose(&format!("What was there is in {backup}.")));
+    let backup =
+        backup.map(|backup| style.prose(&format!("The previous file is kept as {backup}.")));
     let text = format!("{} was written.", name(&written.file));
     style.prose(&text) + &backup.unwrap_or_default()
 }

@@ -171,14 +171,14 @@ pub(super) mod tests {
                 Group::Login,
                 "nous",
                 Verdict::Ok,
-                "The login works. Its token expires in 47 min, and is renewed before.",
+                "The login works. Its token expires in 47 min and is renewed before then.",
                 &[],
             ),
             finding(
                 Group::Login,
                 "end of nous",
                 Verdict::Warn,
-                "The login ends in 3 d (2026-11-29), whatever is renewed.",
+                "The login ends in 3 d (2026-11-29), even if its token is renewed.",
                 &[run("hermesctl auth login nous --force")],
             ),
             finding(
@@ -209,9 +209,10 @@ pub(super) mod tests {
         let text = report(&example(), Style::PLAIN);
         let expected = "\
 login
-  ✓ ok    nous         The login works. Its token expires in 47 min, and is
-                       renewed before.
-  ! warn  end of nous  The login ends in 3 d (2026-11-29), whatever is renewed.
+  ✓ ok    nous         The login works. Its token expires in 47 min and is
+                       renewed before then.
+  ! warn  end of nous  The login ends in 3 d (2026-11-29), even if its token is
+                       renewed.
             hermesctl auth login nous --force
 
 containers
@@ -234,11 +235,11 @@ It works, with 1 warning.
         let expected = "\
 login
   ✓ ok    nous
-            The login works. Its token expires in 47 min,
-            and is renewed before.
+            The login works. Its token expires in 47 min and
+            is renewed before then.
   ! warn  end of nous
-            The login ends in 3 d (2026-11-29), whatever is
-            renewed.
+            The login ends in 3 d (2026-11-29), even if its
+            token is renewed.
             hermesctl auth login nous --force
 ";
         assert!(text.starts_with(expected), "{text}");

@@ -71,18 +71,18 @@ where
 /// How the service is, beside the daemon of this process.
 fn service_row(service: &ServiceJson, daemon: Option<u32>) -> String {
     if !service.installed {
-        return "not installed; `hermesctl service install` does it".to_owned();
+        return "not installed; `hermesctl service install` installs it".to_owned();
     }
     let state = match (service.pid, daemon) {
-        (Some(pid), Some(daemon)) if pid != daemon => "runs beside this hermes-proxyd",
-        (Some(_), Some(_)) => "runs",
-        (Some(_), None) => "is starting",
-        (None, Some(_)) => "does not run; this hermes-proxyd is none",
-        (None, None) => "does not run",
+        (Some(pid), Some(daemon)) if pid != daemon => "running, in addition to this hermes-proxyd",
+        (Some(_), Some(_)) => "running",
+        (Some(_), None) => "starting",
+        (None, Some(_)) => "not running; this hermes-proxyd is not the service",
+        (None, None) => "not running",
     };
     let starts = match (service.enabled, service.linger) {
-        (false, _) => "started only by hand: `hermesctl service install` changes that",
-        (true, Some(true)) => "starts at boot, and runs on after logout",
+        (false, _) => "starts only by hand: `hermesctl service install` changes that",
+        (true, Some(true)) => "starts at boot, and keeps running after logout",
         (true, Some(false)) => "ends with the last logout: `loginctl enable-linger` changes that",
         (true, None) => "starts at login",
     };
@@ -96,8 +96,8 @@ fn service_row(service: &ServiceJson, daemon: Option<u32>) -> String {
 fn how_to_start(service: Option<&ServiceJson>) -> Option<&'static str> {
     let installed = service.is_some_and(|service| service.installed);
     (!installed).then_some(
-        "Set all up with `hermesctl setup`, or run it in the foreground with \
-         `hermesctl proxy start`. If it does not stay, `hermesctl doctor` tells why.",
+        "Set everything up with `hermesctl setup`, or run it in the foreground with `hermesctl \
+         proxy start`. If it stops again, `hermesctl doctor` shows why.",
     )
 }
 
@@ -149,7 +149,7 @@ where
     let state = match pending {
         None => "",
         Some(Pending::Broken) => " (can't be used as it is now)",
-        Some(Pending::Restart(_)) => " (changes wait for a restart)",
+        Some(Pending::Restart(_)) => " (changes need a restart)",
         Some(Pending::Reload) => " (changed since it was read)",
     };
     text + &style.row("", "config", HEAD, &(config + state))

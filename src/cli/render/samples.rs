@@ -137,7 +137,7 @@ pub(in crate::cli) fn bug_report() -> Planned {
             section("versions", "of both programs and the system", 8),
             section(
                 "client keys",
-                "limits and use, without names and places",
+                "limits and use, without names and addresses",
                 24,
             ),
             section("log", "the last 200 lines", 200),
@@ -152,9 +152,9 @@ pub(in crate::cli) fn connected() -> Connected {
         about: about.to_owned(),
         text: text.to_owned(),
     };
-    let lead = "A client key was made for karakeep and is in the files below. It is shown only this \
+    let lead = "A client key was made for karakeep and is in the files below. It is shown only \
                 once: save it now.";
-    let notes = ["If jobs still end after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC."];
+    let notes = ["If jobs still time out after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC."];
     Connected {
         app: "karakeep",
         title: "Karakeep",
@@ -197,7 +197,7 @@ pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
         Line::left(
             "service",
             "service",
-            "as you wished; `hermesctl proxy start` runs hermes-proxyd",
+            "as requested; `hermesctl proxy start` runs hermes-proxyd",
         )
     });
     SetUp {

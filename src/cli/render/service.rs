@@ -68,7 +68,12 @@ pub(in crate::cli) fn line(line: &Line, style: Style) -> String {
         "already" => Tone::Label,
         _ => Tone::Waiting,
     };
-    let result = style.paint(tone, &format!("{:<RESULT$}", line.result));
+    let word = if line.result == "left" {
+        "skipped"
+    } else {
+        line.result
+    };
+    let result = style.paint(tone, &format!("{word:<RESULT$}"));
     let mut text = style.beside(&result, &inline(&line.what));
     if let Some(advice) = &line.advice {
         text += &style.row("", "", RESULT, &inline(advice));
@@ -92,9 +97,9 @@ pub(in crate::cli) fn uninstalled(report: &Uninstalled, style: Style) -> String 
     if report.steps.is_empty() {
         text += &style.prose("The service was not installed; nothing has changed.");
     }
-    text += &style.prose("Your login stays; `hermesctl auth logout` forgets it.");
+    text += &style.prose("Your login is kept; `hermesctl auth logout` removes it.");
     for path in &report.kept {
-        text += &style.prose(&format!("{} stays.", inline(path)));
+        text += &style.prose(&format!("{} is kept.", inline(path)));
     }
     text
 }
@@ -109,7 +114,7 @@ pub(in crate::cli) fn status(service: &ServiceJson, style: Style) -> String {
         _ => "Task Scheduler",
     };
     let file = service.file.as_deref().map_or_else(
-        || "not installed; `hermesctl service install` does it".to_owned(),
+        || "not installed; `hermesctl service install` installs it".to_owned(),
         |file| format!("{manager}, {}", inline(file)),
     );
     row("service", &file);
@@ -124,7 +129,7 @@ pub(in crate::cli) fn status(service: &ServiceJson, style: Style) -> String {
             row("says", &inline(status));
         }
         if service.socket == Some(true) {
-            row("port", "held by systemd, also while the service restarts");
+            row("port", "held by systemd, even while the service restarts");
         }
         row("log", &inline(&service.log_command));
     }
@@ -134,7 +139,7 @@ pub(in crate::cli) fn status(service: &ServiceJson, style: Style) -> String {
 fn starts(service: &ServiceJson) -> String {
     let when = match (service.enabled, service.linger) {
         (false, _) => "only by hand; `hermesctl service install` changes that",
-        (true, Some(true)) => "at boot, and runs on after logout",
+        (true, Some(true)) => "at boot, and keeps running after logout",
         (true, Some(false)) => {
             "at login, and ends with the last logout; `loginctl enable-linger` changes that"
         }

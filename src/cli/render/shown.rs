@@ -191,7 +191,7 @@ fn others() -> Vec<Shown> {
             all_set,
         ),
         failed("setup · login denied", begin_again(denied)),
-        failed("setup · nobody to ask", unconfirmed(&plan, &flags)),
+        failed("setup · no terminal to ask", unconfirmed(&plan, &flags)),
         shown("completions", made("bash/hermesctl"), files),
         shown("man", made("hermesctl.1"), files),
     ]
@@ -256,17 +256,14 @@ fn services() -> Vec<Shown> {
         already("enable", "start hermes-proxyd.service at login"),
         service::Line::left(
             "linger",
-            "start at boot, run on after logout (linger)",
+            "start at boot, keep running after logout (linger)",
             linger,
         ),
         line("start", "start the service: process 4242, ready"),
     ];
     let uninstalled = Uninstalled {
         steps: vec![
-            line(
-                "stop",
-                "stop hermes-proxyd.service, don't start it any more",
-            ),
+            line("stop", "stop hermes-proxyd.service and disable it"),
             line(
                 "remove",
                 "remove /home/u/.config/systemd/user/hermes-proxyd.service",
@@ -401,7 +398,7 @@ fn every_output_is_as_it_was() {
     }
     for entry in std::fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(known.contains(&name), "{name} is no output any more");
+        assert!(known.contains(&name), "{name} is no longer an output");
     }
     let files = changed.join("\n");
     assert!(
@@ -496,7 +493,10 @@ fn every_help_is_as_it_was() {
     });
     for entry in std::fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(known.contains(&name), "{name} is no command's any more");
+        assert!(
+            known.contains(&name),
+            "{name} no longer belongs to a command"
+        );
     }
     assert!(known.len() > 30, "{known:?}");
     assert!(

@@ -57,7 +57,7 @@ fn an_import() {
 fn a_revocation() {
     let answer: ClientRevoked = answer("reply_client_revoked.json");
     let text = clients::revoked(&answer, Style::PLAIN);
-    assert_eq!(text, "The key of karakeep is refused from now on.\n");
+    assert_eq!(text, "The key of karakeep no longer works.\n");
     let answer = ClientRevoked {
         keyless: true,
         ..answer

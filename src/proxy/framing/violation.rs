@@ -33,10 +33,10 @@ pub enum Violation {
     #[error("the request's method is not a word of at most 20 letters")]
     Method,
     /// CONNECT and TRACE.
-    #[error("the method {0} is not for this service")]
+    #[error("this service does not take the method {0}")]
     MethodRefused(&'static str),
     /// Absolute-form, authority-form or `*`.
-    #[error("the request target must be a path; this service is no forward proxy")]
+    #[error("the request target must be a path; this service is not a forward proxy")]
     NotAPath,
     /// Something in the target that is no part of a path or query.
     #[error("there is a character in the request target that must be percent-encoded")]
@@ -81,7 +81,7 @@ pub enum Violation {
     #[error("there are both a Content-Length and a Transfer-Encoding header")]
     LengthAndEncoding,
     /// More bytes behind a request with `Upgrade`.
-    #[error("there are bytes behind a request that asked for another protocol")]
+    #[error("there are bytes after a request that asked for another protocol")]
     BehindUpgrade,
     /// Many fields.
     #[error("the request has more than 100 header lines")]
@@ -99,7 +99,7 @@ pub enum Violation {
     #[error("a chunk does not end where its size says")]
     ChunkEnd,
     /// A field that means something, behind the body.
-    #[error("the header `{0}` stands behind the body, in the trailer section")]
+    #[error("the header `{0}` comes after the body, in the trailer section")]
     Trailer(&'static str),
     /// A long trailer section.
     #[error("the trailer section is larger than 8 KiB")]

@@ -19,7 +19,7 @@ pub(super) fn plist(plan: &Plan, log: &Path) -> String {
     let (head, rest) = AGENT.split_once("<!--").unwrap_or((AGENT, ""));
     let rest = rest.split_once("-->\n").map_or(rest, |(_, rest)| rest);
     let text = format!(
-        "{head}<!-- Written by `hermesctl service install`, which writes it anew -->\n{rest}"
+        "{head}<!-- Written by `hermesctl service install`, which overwrites it -->\n{rest}"
     )
     .replace(DAEMON, &escaped(&plan.daemon.display().to_string()))
     .replace(LOG, &escaped(&log.display().to_string()));
@@ -114,7 +114,7 @@ pub(super) fn state(
 
 fn failure(code: i32) -> String {
     if code == 78 {
-        return "the configuration is invalid; `hermesctl config check` tells where".to_owned();
+        return "the configuration is invalid; `hermesctl config check` shows where".to_owned();
     }
     format!("it ended with exit code {code}")
 }

@@ -14,8 +14,8 @@ pub(super) const SERVICE: &str = include_str!("../../../systemd/hermes-proxyd.se
 pub(super) const SOCKET: &str = include_str!("../../../systemd/hermes-proxyd.socket");
 
 /// The first line of every file that is ours to write anew.
-const MARK: &str = "# Written by `hermesctl service install`, which writes it anew; changes of your \
-                    own belong into a drop-in: systemctl --user edit hermes-proxyd";
+const MARK: &str = "# Written by `hermesctl service install`, which overwrites it; put your own \
+                    changes in a drop-in: systemctl --user edit hermes-proxyd";
 
 /// Where the programs lie when somebody follows the unit's own words.
 const USUAL_FOLDER: &str = "%h/.local/bin/";
@@ -176,17 +176,17 @@ fn failure(result: &str, code: &str) -> Option<String> {
     Some(match (result, code) {
         ("" | "success", _) => return None,
         ("exit-code", "78") => {
-            "the configuration is invalid; `hermesctl config check` tells where".to_owned()
+            "the configuration is invalid; `hermesctl config check` shows where".to_owned()
         }
         ("exit-code", "203") => "its program is not where the unit says; `hermesctl service \
-                                 install` writes the unit anew"
+                                 install` rewrites the unit"
             .to_owned(),
         ("exit-code", code) => format!("it ended with exit code {code}"),
-        ("watchdog", _) => "it gave no sign of life and was killed".to_owned(),
+        ("watchdog", _) => "it stopped responding and was killed".to_owned(),
         ("timeout", _) => "it took too long to start or to stop".to_owned(),
         ("oom-kill", _) => "the system ran out of memory and killed it".to_owned(),
         ("signal" | "core-dump", code) => format!("signal {code} ended it"),
-        ("start-limit-hit", _) => "it failed too often to be started again by itself".to_owned(),
+        ("start-limit-hit", _) => "it failed too often to be restarted automatically".to_owned(),
         (other, _) => other.to_owned(),
     })
 }
@@ -338,7 +338,7 @@ mod tests {
             ("exit-code", "78", "hermesctl config check"),
             ("exit-code", "203", "hermesctl service install"),
             ("exit-code", "1", "exit code 1"),
-            ("watchdog", "6", "no sign of life"),
+            ("watchdog", "6", "stopped responding"),
             ("signal", "11", "signal 11"),
             ("start-limit-hit", "1", "too often"),
         ] {

@@ -109,7 +109,7 @@ pub(super) fn failure(result: i64) -> Option<String> {
         0 | RUNNING | NEVER_RAN | TERMINATED => None,
         // As schtasks prints it: with a sign.
         code if code & 0xffff_ffff == CONTROL_C_EXIT => None,
-        78 => Some("the configuration is invalid; `hermesctl config check` tells where".to_owned()),
+        78 => Some("the configuration is invalid; `hermesctl config check` shows where".to_owned()),
         code => Some(format!("it ended with exit code {code}")),
     }
 }
