@@ -529,9 +529,9 @@ fn translated(text: &str) -> Vec<String> {
             .unwrap_or_default()
     };
     let mut found = Vec::new();
-    for at in 0..words.len() {
+    for (at, word) in words.iter().enumerate() {
         let near = around(at.saturating_sub(1), at + 3);
-        let away = words[at].starts_with("leave") && around(at + 1, at + 4).contains(" away ");
+        let away = word.starts_with("leave") && around(at + 1, at + 4).contains(" away ");
         let idiom = TRANSLATED.iter().any(|idiom| {
             let length = idiom.split(' ').count();
             around(at, at + length) == format!(" {idiom} ")
@@ -561,32 +561,53 @@ fn literals(code: &str) -> Vec<String> {
     let mut rest = code;
     while let Some(at) = rest.find(['"', '\'', '/']) {
         let (before, from) = rest.split_at(at);
-        if from.starts_with("//") {
-            rest = from.split_once('\n').map_or("", |(_, rest)| rest);
-        } else if from.starts_with("'\"'") || from.starts_with("'\\") {
-            // A character, such as a quotation mark.
-            rest = from.get(3..).unwrap_or_default();
-        } else if !from.starts_with('"') {
-            rest = &from[1..];
-        } else {
-            let hashes = before.len() - before.trim_end_matches('#').len();
-            let raw = before.trim_end_matches('#').ends_with('r');
-            let end = format!("\"{}", "#".repeat(if raw { hashes } else { 0 }));
-            let inner = &from[1..];
-            let mut length = 0;
-            while !inner[length..].starts_with(&end) {
-                let escape = !raw && inner[length..].starts_with('\\');
-                length += usize::from(escape);
-                length += inner[length..].chars().next().map_or(1, char::len_utf8);
-            }
-            let text = inner[..length].replace("\\n", " ").replace("\\\"", " ");
+        rest = if let Some(comment) = from.strip_prefix("//") {
+            comment.split_once('\n').map_or("", |(_, next)| next)
+        } else if let Some(next) = from.strip_prefix("'\"'") {
+            next
+        } else if let Some(character) = from.strip_prefix("'\\") {
+            behind_one(character)
+        } else if let Some(inner) = from.strip_prefix('"') {
+            let bare = before.trim_end_matches('#');
+            let raw = bare.ends_with('r');
+            let hashes = if raw { before.len() - bare.len() } else { 0 };
+            let (text, next) = literal(inner, &format!("\"{}", "#".repeat(hashes)), raw);
+            let text = text.replace("\\n", " ").replace("\\\"", " ");
             if text.trim().contains(' ') {
                 found.push(text);
             }
-            rest = &inner[length + end.len()..];
-        }
+            next
+        } else {
+            behind_one(from)
+        };
     }
     found
+}
+
+/// A literal's text up to its end, and what comes after it.
+fn literal<'a>(inner: &'a str, end: &str, raw: bool) -> (String, &'a str) {
+    let (mut text, mut rest) = (String::new(), inner);
+    loop {
+        if let Some(next) = rest.strip_prefix(end) {
+            return (text, next);
+        }
+        let mut chars = rest.chars();
+        let Some(next) = chars.next() else {
+            return (text, "");
+        };
+        text.push(next);
+        if next == '\\' && !raw {
+            text.extend(chars.next());
+        }
+        rest = chars.as_str();
+    }
+}
+
+/// The text without its first character.
+fn behind_one(text: &str) -> &str {
+    let mut chars = text.chars();
+    chars.next();
+    chars.as_str()
 }
 
 #[test]
