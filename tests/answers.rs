@@ -549,7 +549,7 @@ async fn a_static_key_is_sent_and_its_absence_told() {
     std::fs::remove_file(&key).unwrap();
     world.ctl(&["proxy", "reload"]);
     let message = error(ask(&daemon).await, ErrorKind::UpstreamAuthFailed).await;
-    assert!(message.contains("put the API key into"), "{message}");
+    assert!(message.contains("put the API key in"), "{message}");
     assert!(!message.contains("run: put"), "{message}");
     // What no command does alone stands in no field for a command.
     let mine = |status: &serde_json::Value| {
@@ -561,7 +561,7 @@ async fn a_static_key_is_sent_and_its_absence_told() {
     assert!(status["login_command"].is_null(), "{status}");
     let told = status["last_error"]["message"].as_str().unwrap();
     let advice = format!(
-        "put the API key into {}, then run `hermesctl proxy reload`",
+        "put the API key in {}, then run `hermesctl proxy reload`",
         key.display()
     );
     assert!(told.ends_with(&advice), "{told}");

@@ -319,8 +319,8 @@ fn listener<'l>(
         return Err(Failure::new(message)
             .with_code(Exit::Failed, "key_needed")
             .with_hint(
-                "Make one with `hermesctl clients add NAME`, put it into a file and run \
-                 `hermesctl proxy test --key FILE`.",
+                "Make one with `hermesctl clients add NAME`, put it in a file and run `hermesctl \
+                 proxy test --key FILE`.",
             ));
     }
     Ok(best)

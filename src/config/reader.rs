@@ -339,7 +339,7 @@ impl<'a> Section<'a> {
                 message.into()
             } else if SECRETS.contains(&plain.as_str()) {
                 "secrets don't belong in this file: put the key of a provider of type \"static\" \
-                 into a file of its own and name that with `api_key_file`, or name an environment \
+                 in a separate file and name it with `api_key_file`, or name an environment \
                  variable with `api_key_env`"
                     .into()
             } else {

@@ -377,7 +377,7 @@ impl Keeper {
         };
         let kept = unsaved.to_keep();
         if let Err(error) = note(move || journal.keep(kept)).await {
-            tracing::warn!(%error, "the renewed login can't be kept beside the journal");
+            tracing::warn!(%error, "the renewed login can't be kept in the journal's folder");
         }
     }
 

@@ -204,7 +204,7 @@ fn trust(served: &Served, facts: &Facts) -> Option<Finding> {
         }
         (Ok(_), Some(file)) => {
             let text = format!(
-                "{} is trusted beside the system's certificates, as {named_by} says.",
+                "{} is trusted in addition to the system's certificates, as {named_by} says.",
                 file.display()
             );
             Some(GROUP.finds(name, Verdict::Info, text))

@@ -222,7 +222,7 @@ impl Nous {
             .ok_or_else(|| unusable("the login has no refresh token"))?;
         let header = token
             .header_value()
-            .map_err(|_| unusable("the refresh token holds characters that no header carries"))?;
+            .map_err(|_| unusable("the refresh token has characters that a header can't carry"))?;
         let form = [
             ("grant_type", "refresh_token"),
             ("client_id", login.text("client_id").unwrap_or(CLIENT_ID)),

@@ -59,7 +59,7 @@ impl StaticKey {
         super::registry::add_paths(&mut paths, extra_paths);
         let advice = match &source {
             KeySource::File(file) => format!(
-                "put the API key into {}, then run `hermesctl proxy reload`",
+                "put the API key in {}, then run `hermesctl proxy reload`",
                 file.display()
             ),
             KeySource::Env(variable) => format!(

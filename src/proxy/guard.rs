@@ -126,10 +126,11 @@ pub fn admit<'h>(
 /// The refusal of a web page whose browser does not name it.
 pub fn foreign_page() -> ProxyError {
     let message = "a web page of another site may not use this service; if it is yours, let it ask \
-                   with `fetch(URL, {mode: \"cors\"})`, so that the browser names the page, and add its \
-                   origin to `allowed_origins` under [guard] in the configuration of hermes-proxyd";
+                   with `fetch(URL, {mode: \"cors\"})`, so that the browser sends its origin, and \
+                   add that origin to `allowed_origins` under [guard] in the configuration of \
+                   hermes-proxyd";
     ProxyError::new(ErrorKind::OriginNotAllowed, message)
-        .about("a page that its browser does not name")
+        .about("a page whose origin the browser does not send")
 }
 
 /// The web page that a request comes from.
@@ -233,7 +234,7 @@ fn key(arrival: &Arrival, forwarded: Option<&str>) -> Result<(), ProxyError> {
     };
     let message = format!(
         "hermes-proxyd: {sent}; make one with `hermesctl clients add NAME` and enter it in the app \
-         as its API key (`hermesctl clients list` shows which there are)"
+         as its API key (`hermesctl clients list` lists the keys)"
     );
     Err(ProxyError::new(ErrorKind::InvalidClientKey, message))
 }
@@ -271,9 +272,9 @@ fn host(
     let unspecified = name == "0.0.0.0" || name == "[::]";
     let message = if let Some(field) = forwarded {
         format!(
-            "the request came through a reverse proxy or tunnel (it has the header `{field}`) under \
-             the host name {name}; give the app a client key, made with `hermesctl clients add \
-             NAME`, as its API key: with a key every host name is allowed"
+            "the request came through a reverse proxy or tunnel (it has the header `{field}`) \
+             under the host name {name}; give the app a client key, made with `hermesctl clients \
+             add NAME`, as its API key: with a key every host name is allowed"
         )
     } else if unspecified {
         format!(
@@ -282,10 +283,10 @@ fn host(
         )
     } else if config::can_allow_host(&name) {
         format!(
-            "the host {name} is not allowed; give the app a client key, made with `hermesctl clients \
-             add NAME`, as its API key: with a key every host name is allowed. Or, if it is a name of \
-             this machine that only you decide about, add it to `allowed_hosts` under [guard] in the \
-             configuration of hermes-proxyd, then run: hermesctl proxy reload"
+            "the host {name} is not allowed; give the app a client key, made with `hermesctl \
+             clients add NAME`, as its API key: with a key every host name is allowed. Or, if it \
+             is a name of this machine that only you decide about, add it to `allowed_hosts` under \
+             [guard] in the configuration of hermes-proxyd, then run: hermesctl proxy reload"
         )
     } else {
         format!("the host {name} is not a name of this machine; let the app call 127.0.0.1")

@@ -338,7 +338,7 @@ fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
     }
     let message = "hermes-proxyd: a request that this service sent to a provider came back: \
                    `base_url` of a provider in the configuration, or NOUS_INFERENCE_BASE_URL, \
-                   leads here instead of to the provider";
+                   points here instead of to the provider";
     Err(ProxyError::new(ErrorKind::LoopDetected, message))
 }
 
@@ -349,9 +349,8 @@ fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
     if head.version != Version::HTTP_10 || is_shown {
         return Ok(());
     }
-    let message = "hermes-proxyd: HTTP/1.0 is not served over a Unix socket, because an answer \
-                   that is cut would look whole there; use HTTP/1.1 (nginx: `proxy_http_version \
-                   1.1;`)";
+    let message = "hermes-proxyd: HTTP/1.0 is not served over a Unix socket, because a cut answer \
+                   would look complete there; use HTTP/1.1 (nginx: `proxy_http_version 1.1;`)";
     Err(ProxyError::new(ErrorKind::HttpVersionNotSupported, message))
 }
 

@@ -232,7 +232,7 @@ fn other_api(segments: &[&str]) -> Option<&'static str> {
         ),
         ["messages", ..] => Some(
             "Choose OpenAI's Chat Completions in the app instead of Anthropic's Messages API; an \
-             app that speaks only the latter, such as Claude Code, can't be served",
+             app that uses only the latter, such as Claude Code, can't be served",
         ),
         ["realtime" | "assistants" | "threads" | "conversations", ..] => {
             Some("Choose Chat Completions in the app; OpenAI's other model APIs are not served")

@@ -44,7 +44,7 @@ pub(in crate::cli) struct Connect {
     #[arg(long, conflicts_with = "no_key")]
     pub(in crate::cli) new_key: bool,
 
-    /// Reach hermes-proxyd at this URL, such as that of a reverse proxy
+    /// Reach hermes-proxyd at this URL, such as a reverse proxy's
     #[arg(long, value_name = "URL", conflicts_with = "socket")]
     pub(in crate::cli) address: Option<String>,
 

@@ -20,9 +20,9 @@ pub(in crate::cli) enum ProxyVerb {
     Reload,
     /// Run hermes-proxyd in the foreground
     Start(StartFlags),
-    /// Stop hermes-proxyd once the requests under way are done, and wait for its end
+    /// Stop hermes-proxyd once running requests have finished, and wait until it has ended
     Stop,
-    /// Stop hermes-proxyd and start it again as it was started, and wait until it answers
+    /// Restart hermes-proxyd with the same arguments, and wait until it answers
     Restart,
 }
 

@@ -32,7 +32,7 @@ impl Stores {
 
     fn folder(&mut self, folder: &Path, depth: usize) {
         let Ok(entries) = fs::read_dir(folder) else {
-            self.line(folder, "is not there");
+            self.line(folder, "does not exist");
             return;
         };
         self.line(folder, &platform::access(folder));
@@ -49,7 +49,7 @@ impl Stores {
 
     fn file(&mut self, file: &Path) {
         let Ok(metadata) = fs::metadata(file) else {
-            self.line(file, "is not there");
+            self.line(file, "does not exist");
             return;
         };
         let about = format!("{}, {} bytes", platform::access(file), metadata.len());
