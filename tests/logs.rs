@@ -295,7 +295,7 @@ fn a_journal_that_says_nothing_is_not_waited_for_without_end() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         let line = "`journalctl --no-pager --quiet --output=json --all _UID=";
         assert!(said.contains(line), "{said}");
-        assert!(said.contains("said nothing for 20 seconds"), "{said}");
+        assert!(said.contains("printed nothing for 20 seconds"), "{said}");
         assert!(said.contains("to see what it waits for"), "{said}");
     }
     assert!(begun.elapsed() < Duration::from_mins(1));

@@ -1126,7 +1126,7 @@ async fn a_base_url_on_a_listener_of_ours_is_a_mistake_of_the_configuration() {
     let reload = world.ctl(&["proxy", "reload"]);
     let text = String::from_utf8_lossy(&reload.stderr).into_owned();
     assert_eq!(reload.status.code(), Some(78), "{text}");
-    assert!(text.contains("the listener [::1]:8645"), "{text}");
+    assert!(text.contains("listener [::1]:8645"), "{text}");
     assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
     assert_eq!(address(daemon.status()), before);
 }
