@@ -291,7 +291,7 @@ async fn a_refresh_without_a_login_says_so_and_asks_nobody() {
         assert_eq!(json_of(&output)["result"], "no_login");
         let output = run(&world, &["auth", "refresh"]);
         let said = String::from_utf8(output.stdout).unwrap();
-        assert!(said.contains("no login of nous to renew"), "{said}");
+        assert!(said.contains("nous has no login to renew"), "{said}");
         assert!(said.contains("`hermesctl auth login nous`"), "{said}");
         assert!(!said.contains("refused"), "{said}");
     };
