@@ -207,7 +207,7 @@ async fn a_login_that_can_not_be_read_is_told_while_its_token_serves() {
         "{said}"
     );
     let (status, code) = verdict_of(&world);
-    assert_eq!(code, "login_trouble", "{status}");
+    assert_eq!(code, "store_unreadable", "{status}");
     assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
 
     std::fs::write(world.store_file(), whole).unwrap();

@@ -53,7 +53,6 @@ async fn the_budget_is_whole(world: &World, daemon: &Daemon, after: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_budget_is_given_back_however_a_request_ends() {
-    let (world, daemon) = start().await;
     // More than the budget in all, if it leaked.
     let tries = TOTAL / (60 * 1024) + 2;
     let refusal = Canned::api_error(400, "invalid_request_error", "bad", "No.");
@@ -70,6 +69,8 @@ async fn the_budget_is_given_back_however_a_request_ends() {
         ("a reset, the body unread", Some(Fault::ResetUnread)),
         ("silence", Some(Fault::Silent)),
     ] {
+        // A daemon each: what requests may renew has a limit.
+        let (world, daemon) = start().await;
         for _ in 0..tries {
             if let Some(fault) = &fault {
                 world.cloud.fail_next(1, fault);
@@ -89,6 +90,7 @@ async fn the_budget_is_given_back_however_a_request_ends() {
     }
     // The client leaves in the middle of its body, or while it waits.
     for whole in [false, true] {
+        let (world, daemon) = start().await;
         for _ in 0..tries {
             world.cloud.fail_next(1, &Fault::Silent);
             let before = world.cloud.counts();

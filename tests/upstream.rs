@@ -96,7 +96,10 @@ async fn no_redirect_is_followed() {
                     _ => post(&daemon, &chat("x")).await,
                 };
                 assert_eq!(answer.status(), status);
-                assert_eq!(answer.headers()["location"], location.as_str());
+                // Only one that leads back to the provider's own host.
+                let passed = answer.headers().get("location");
+                let own = location.starts_with("/v1").then_some(location.as_str());
+                assert_eq!(passed.map(|value| value.to_str().unwrap()), own);
                 assert!(answer.headers().get("set-cookie").is_none());
                 let mut names = answer.headers().keys();
                 assert!(!names.any(|name| name.as_str().starts_with("access-control-")));

@@ -94,7 +94,6 @@ impl Temporary {
     /// # Errors
     /// None.
     #[cfg(not(unix))]
-    #[expect(clippy::unused_self, reason = "the same shape as on Unix")]
     pub fn keep_owner(&self) -> Result<(), (u32, u32)> {
         Ok(())
     }

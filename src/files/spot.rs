@@ -766,11 +766,7 @@ mod platform {
 
 /// What is in a user's profile is the user's alone already.
 #[cfg(not(unix))]
-#[expect(
-    clippy::unnecessary_wraps,
-    clippy::needless_pass_by_ref_mut,
-    reason = "the same shape as on Unix"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
 mod platform {
     use std::convert::Infallible;
     use std::ffi::OsStr;

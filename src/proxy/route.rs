@@ -111,7 +111,7 @@ pub fn find(
 ) -> Result<Route, ProxyError> {
     let mut room = [""; MOST_SEGMENTS];
     let all = split(path, &mut room);
-    let Some(all) = all else {
+    let Some(all) = all.filter(|_| path.starts_with('/')) else {
         return Err(not_allowed(path, &[], served_by(providers, default)));
     };
     if let Some(local) = Local::find(all) {
