@@ -68,7 +68,12 @@ fn is_inside(test: &str) -> bool {
 }
 
 fn set_hosts(lines: &str) {
-    std::fs::write("/etc/hosts", format!("127.0.0.1 localhost\n{lines}\n")).unwrap();
+    let own = if lines.contains(" localhost") {
+        ""
+    } else {
+        "127.0.0.1 localhost\n"
+    };
+    std::fs::write("/etc/hosts", format!("{own}{lines}\n")).unwrap();
 }
 
 /// Configures the daemon to trust the cloud's authority.
@@ -123,16 +128,16 @@ async fn a_name_that_moves_is_noticed_although_its_connections_are_busy() {
     }
     let world = World::new(Options::default()).await;
     let go_on = Arc::new(Notify::new());
-    set_hosts("127.0.0.2 provider.test");
+    set_hosts("127.0.0.2 localhost");
     let (old, open) = named("127.0.0.2:8080", "old", go_on.clone()).await;
     let (new, _) = named("127.0.0.3:8080", "new", go_on.clone()).await;
     let config = "[timeouts]\nreuse = \"1s\"\n";
-    let daemon = daemon_at(&world, "http://provider.test:8080/v1", config);
+    let daemon = daemon_at(&world, "http://localhost:8080/v1", config);
     let mut running = post(&daemon, &chat("x")).await;
     assert_eq!(running.chunk().await.unwrap().unwrap(), "old");
     assert_eq!(get(&daemon).await.text().await.unwrap(), "oldold");
 
-    set_hosts("127.0.0.3 provider.test");
+    set_hosts("127.0.0.3 localhost");
     let moved = Instant::now();
     let mut asked = 0;
     while get(&daemon).await.text().await.unwrap() == "oldold" {
@@ -204,7 +209,7 @@ impl Swallows {
 
 /// Time from a request to its answer, on new connections.
 async fn first_answer(world: &World) -> Duration {
-    let daemon = daemon_at(world, "http://provider.test:8080/v1", "");
+    let daemon = daemon_at(world, "http://localhost:8080/v1", "");
     let client = client();
     let asked = Instant::now();
     let answer = client.get(daemon.url("/models")).send().await.unwrap();
@@ -220,9 +225,9 @@ async fn an_ipv6_address_that_swallows_packets_is_raced_by_ipv4() {
     let world = World::new(Options::default()).await;
     let _hole = Swallows::at("[::1]:8080").await;
     let good = Wire::at("127.0.0.3:8080", answers).await;
-    set_hosts("::1 provider.test\n127.0.0.3 provider.test");
+    set_hosts("::1 localhost\n127.0.0.3 localhost");
     let order = tool("getent")
-        .args(["ahosts", "provider.test"])
+        .args(["ahosts", "localhost"])
         .output()
         .unwrap();
     let order = String::from_utf8(order.stdout).unwrap();
@@ -245,17 +250,17 @@ async fn an_address_that_stops_answering_is_left_for_another_one() {
     let _hole = Swallows::at("127.0.0.4:8080").await;
     let good = Wire::at("127.0.0.5:8080", answers).await;
     // One refuses, one swallows, one works, in whatever order the resolver gives them.
-    set_hosts("127.0.0.2 provider.test\n127.0.0.4 provider.test\n127.0.0.5 provider.test");
+    set_hosts("127.0.0.2 localhost\n127.0.0.4 localhost\n127.0.0.5 localhost");
     let took = first_answer(&world).await;
     println!("first byte past a closed port and a hole after {took:?}");
     assert!(took < Duration::from_millis(1500), "{took:?}");
     assert_eq!(good.connections(), 1);
 
     // None works: the limit holds, and the message names it.
-    set_hosts("127.0.0.4 provider.test");
+    set_hosts("127.0.0.4 localhost");
     let daemon = daemon_at(
         &world,
-        "http://provider.test:8080/v1",
+        "http://localhost:8080/v1",
         "[timeouts]\nconnect = \"1s\"\n",
     );
     let answer = get(&daemon).await;
