@@ -256,6 +256,63 @@ async fn the_watchdog_gets_its_signs_through_a_slow_refresh_and_none_from_a_stop
     });
 }
 
+/// As while systemd is stopped or hangs: its socket is there and full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_manager_that_reads_nothing_holds_nothing_up() {
+    let world = World::new(Options::default()).await;
+    world.write_config("");
+    let path = world.home.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"X=1", &path).is_ok() {}
+    let mut command = world.command(&[]);
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "400000");
+    let mut daemon = Daemon::start(command, world.home.path());
+    for _ in 0..3 {
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+        daemon.signal(Signal::HUP);
+        assert!(world.ctl(&["proxy", "reload"]).status.success());
+        assert!(world.ctl(&["proxy", "status"]).status.success());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    // What had to be told is told once it reads, in order; of the signs of life, at most the one
+    // that was under way.
+    let heard = |socket: &UnixDatagram| {
+        let mut message = [0; 4096];
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let size = socket.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..size]).into_owned()
+    };
+    let told = tokio::task::block_in_place(|| {
+        let mut told = Vec::new();
+        while told
+            .iter()
+            .filter(|text: &&String| text.starts_with("READY=1"))
+            .count()
+            < 7
+        {
+            told.push(heard(&socket));
+        }
+        told
+    });
+    let kinds: Vec<_> = told
+        .iter()
+        .filter_map(|text| text.split('=').next())
+        .collect();
+    let kinds: Vec<_> = kinds.into_iter().filter(|kind| *kind != "X").collect();
+    assert_eq!(kinds[0], "READY", "{kinds:?}");
+    let stale = kinds.iter().rposition(|kind| *kind == "READY").unwrap();
+    let signs = kinds[..stale].iter().filter(|kind| **kind == "WATCHDOG");
+    assert!(signs.count() <= 1, "{kinds:?}");
+    tokio::task::block_in_place(|| while !heard(&socket).starts_with("WATCHDOG=1") {});
+    // Full again, and it ends all the same.
+    while filler.send_to(b"X=1", &path).is_ok() {}
+    assert!(daemon.stop().success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_secret_stands_in_the_processs_own_files_and_it_leaves_no_core() {
     let world = World::new(Options::default()).await;

@@ -237,7 +237,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let requests = (&mut reload_requests, &mut end_requests);
     let end = daemon.work(&mut signals, requests).await;
 
-    service_manager::stopping();
+    service_manager::stopping().await;
     drop(reload_requests);
     let grace = daemon.config.timeouts.drain;
     stops.drain(&mut signals, grace).await;

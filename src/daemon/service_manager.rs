@@ -3,14 +3,102 @@
 
 #[cfg(target_os = "linux")]
 mod systemd {
-    use std::time::Duration;
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{self, Receiver, SyncSender};
+    use std::sync::{Arc, OnceLock};
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use sd_notify::NotifyState;
 
-    fn notify(states: &[NotifyState<'_>]) {
-        if let Err(error) = sd_notify::notify(states) {
-            tracing::debug!(%error, "the service manager could not be notified");
+    /// Messages that wait for a manager that reads nothing: those of so many reloads and a stop.
+    const QUEUE: usize = 32;
+    /// A thread that sends needs little.
+    const STACK: usize = 128 * 1024;
+    /// The end waits for the last message for so long.
+    const FAREWELL: Duration = Duration::from_millis(200);
+    /// A message that is under way is looked for so often.
+    const LOOK: Duration = Duration::from_millis(2);
+
+    /// The way to the service manager. Its socket blocks when the manager does not read, so a thread
+    /// of its own sends.
+    #[derive(Debug)]
+    struct Teller {
+        messages: SyncSender<String>,
+        /// Messages that are not sent yet.
+        waiting: Arc<AtomicUsize>,
+    }
+
+    static TELLER: OnceLock<Option<Teller>> = OnceLock::new();
+
+    impl Teller {
+        fn start() -> io::Result<Self> {
+            let (messages, queue) = mpsc::sync_channel(QUEUE);
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let sent = waiting.clone();
+            thread::Builder::new()
+                .name("notify".to_owned())
+                .stack_size(STACK)
+                .spawn(move || tell(&queue, &sent))?;
+            Ok(Self { messages, waiting })
         }
+
+        /// Whether the message has found a place.
+        fn send(&self, message: String) -> bool {
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+            let found = self.messages.try_send(message).is_ok();
+            if !found {
+                self.waiting.fetch_sub(1, Ordering::AcqRel);
+                tracing::debug!(
+                    "the service manager does not read its socket, so it could not be notified"
+                );
+            }
+            found
+        }
+
+        fn is_idle(&self) -> bool {
+            self.waiting.load(Ordering::Acquire) == 0
+        }
+    }
+
+    fn tell(queue: &Receiver<String>, waiting: &AtomicUsize) {
+        while let Ok(message) = queue.recv() {
+            let state = NotifyState::Custom(message.trim_end());
+            if let Err(error) = sd_notify::notify(&[state]) {
+                tracing::debug!(%error, "the service manager could not be notified");
+            }
+            waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// `None` where nobody is to be told.
+    fn teller() -> Option<&'static Teller> {
+        let start = || {
+            let started = listens().then(Teller::start)?;
+            let failed = |error| tracing::warn!(%error, "the service manager can't be notified");
+            started.map_err(failed).ok()
+        };
+        TELLER.get_or_init(start).as_ref()
+    }
+
+    fn text(states: &[NotifyState<'_>]) -> String {
+        let lines = states.iter().map(|state| format!("{state}\n"));
+        lines.collect()
+    }
+
+    /// What has to be told, in order.
+    fn notify(states: &[NotifyState<'_>]) {
+        if let Some(teller) = teller() {
+            teller.send(text(states));
+        }
+    }
+
+    /// What is true now and means nothing later: it is not told while something else still waits.
+    /// Whether it was.
+    fn notify_now(state: &NotifyState<'_>) -> bool {
+        teller()
+            .is_none_or(|teller| teller.is_idle() && teller.send(text(std::slice::from_ref(state))))
     }
 
     pub(in crate::daemon) fn ready(status: &str) {
@@ -22,8 +110,9 @@ mod systemd {
         std::env::var_os("NOTIFY_SOCKET").is_some()
     }
 
-    pub(in crate::daemon) fn status(text: &str) {
-        notify(&[NotifyState::Status(text)]);
+    /// Whether it was told.
+    pub(in crate::daemon) fn status(text: &str) -> bool {
+        notify_now(&NotifyState::Status(text))
     }
 
     pub(in crate::daemon) fn reloading() {
@@ -33,12 +122,19 @@ mod systemd {
         }
     }
 
-    pub(in crate::daemon) fn stopping() {
+    /// Waits a moment until it is told, since the process may end right after.
+    pub(in crate::daemon) async fn stopping() {
         notify(&[NotifyState::Stopping]);
+        let Some(teller) = teller() else { return };
+        let start = Instant::now();
+        while !teller.is_idle() && start.elapsed() < FAREWELL {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
+    /// A sign of life is sent at once or never: one that waited would tell of a time that is over.
     pub(in crate::daemon) fn alive() {
-        notify(&[NotifyState::Watchdog]);
+        notify_now(&NotifyState::Watchdog);
     }
 
     /// How often the watchdog wants a sign of life: half of what it was given.
@@ -57,11 +153,14 @@ mod systemd {
         false
     }
 
-    pub(in crate::daemon) fn status(_text: &str) {}
+    pub(in crate::daemon) fn status(_text: &str) -> bool {
+        true
+    }
 
     pub(in crate::daemon) fn reloading() {}
 
-    pub(in crate::daemon) fn stopping() {}
+    #[expect(clippy::unused_async, reason = "the same shape as on Linux")]
+    pub(in crate::daemon) async fn stopping() {}
 
     pub(in crate::daemon) fn alive() {}
 

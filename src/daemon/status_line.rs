@@ -21,8 +21,7 @@ pub(super) async fn keep_told(answers: Arc<Answers>, stop: CancellationToken) {
     let mut told = String::new();
     while !stop.is_cancelled() {
         let line = line(&answers.picture());
-        if line != told {
-            service_manager::status(&line);
+        if line != told && service_manager::status(&line) {
             told = line;
         }
         tokio::select! {
