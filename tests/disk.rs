@@ -445,6 +445,52 @@ async fn roots_work_for_a_user_reaches_nothing_that_the_user_could_not() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_roots_in_a_users_folder_follows_no_link_of_theirs_and_is_theirs() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root works for another user");
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    let vault = common::scratch();
+    let theirs = world.home.path().join("logs");
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(vault.path().join("there.log"), "root's\n").unwrap();
+    for target in ["missing.log", "there.log"] {
+        let link = theirs.join(target);
+        std::os::unix::fs::symlink(vault.path().join(target), &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
+    let before = contents(vault.path());
+    for target in ["missing.log", "there.log"] {
+        let log = theirs.join(target);
+        let daemon = world.daemon_with("", &["--log-file", log.to_str().unwrap()]);
+        daemon.wait_for_log("--log-file");
+        assert_eq!(ask(&daemon).await, 200);
+        drop(daemon);
+        assert_eq!(
+            contents(vault.path()),
+            before,
+            "root followed a user's link"
+        );
+    }
+    // Without a link it is theirs, with the folder that was missing.
+    let log = theirs.join("deep/x.log");
+    let command = world.command(&["--log-file", log.to_str().unwrap()]);
+    let mut daemon = Daemon::launch(command, world.home.path());
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("listening")) {
+        assert!(std::time::Instant::now() < deadline, "{}", daemon.logged());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    daemon.stop();
+    assert!(std::fs::read_to_string(&log).unwrap().contains("stopped"));
+    for made in [log.as_path(), log.parent().unwrap()] {
+        assert_eq!(std::fs::metadata(made).unwrap().uid(), NOBODY);
+    }
+}
+
 /// What a container that runs as root leaves in a folder of the host's user.
 #[tokio::test(flavor = "multi_thread")]
 async fn roots_own_files_in_a_users_folder_stay_of_use_to_root() {

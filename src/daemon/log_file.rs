@@ -1,11 +1,12 @@
 //! The log in a file that stays small: `--log-file`, for service managers that keep no log of their
 //! own, such as launchd.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::log_queue::{Line, Sink, write_lines};
+use crate::files::Spot;
 use crate::paths::older_log;
 
 /// The file grows no further, in bytes; with the one before it the log takes twice as much. A request
@@ -44,7 +45,9 @@ impl LogFile {
     /// Where that fails, what is there is written on, until as much has come again.
     fn turn(&mut self) {
         self.size = 0;
-        if fs::rename(&self.path, older_log(&self.path)).is_ok() {
+        let place = Spot::of_itself(&self.path);
+        let moved = place.and_then(|place| place.act(|path| fs::rename(path, older_log(path))));
+        if moved.is_ok() {
             self.open_again();
         }
     }
@@ -133,11 +136,9 @@ impl Sink for LogFile {
     }
 }
 
+/// Root writes into a user's folder as that user does.
 fn append(path: &Path) -> io::Result<(File, Metadata)> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    let file = Spot::made(path)?.open_to_append()?;
     let attributes = file.metadata()?;
     Ok((file, attributes))
 }

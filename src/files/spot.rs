@@ -186,6 +186,40 @@ impl Spot {
         }
     }
 
+    /// Opens a log's file for appending; it is made when it is missing, with mode 0600. A pipe is open
+    /// when something reads it; one in a user's folder, for root, only if something reads it already.
+    ///
+    /// # Errors
+    /// When it can't be opened or made.
+    pub fn open_to_append(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.append(true);
+        let open = |options: &mut OpenOptions| match &self.reach {
+            Some(_) => self.open_with(options).and_then(platform::waiting),
+            None => options.open(&self.target),
+        };
+        match open(&mut options) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match self.act(|path| options.clone().create_new(true).open(path)) {
+            // Somebody else was faster, or a link leads to nothing.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if self.reach.is_none() {
+                    options.create(true);
+                }
+                open(&mut options)
+            }
+            made => {
+                let made = made?;
+                self.give(&made)?;
+                Ok(made)
+            }
+        }
+    }
+
     fn open_with(&self, options: &mut OpenOptions) -> io::Result<File> {
         let reach = self.reach.as_ref();
         platform::never_wait(options, reach.is_some());
@@ -267,6 +301,7 @@ fn make_folders(folder: &Path) -> io::Result<()> {
 #[cfg(unix)]
 mod unix {
     use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+    use std::io;
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 
     use rustix::fs::OFlags;
@@ -290,6 +325,13 @@ mod unix {
             flags |= OFlags::NOFOLLOW;
         }
         options.custom_flags(flags.bits().cast_signed());
+    }
+
+    /// A file that was opened without waiting is written with it.
+    pub(in crate::files) fn waiting(file: File) -> io::Result<File> {
+        let flags = rustix::fs::fcntl_getfl(&file)?;
+        rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+        Ok(file)
     }
 
     pub(in crate::files) fn flaw(
@@ -368,7 +410,7 @@ mod platform {
     use rustix::process::{self, DumpableBehavior};
     use rustix::thread;
 
-    pub(in crate::files) use super::unix::{flaw, never_wait, private_folder};
+    pub(in crate::files) use super::unix::{flaw, never_wait, private_folder, waiting};
     use super::{Link, Missing};
 
     /// So many links are followed; the kernel's own limit.
@@ -419,9 +461,11 @@ mod platform {
         }
 
         /// Root's own file in a user's folder, as a program in a container leaves it. A link, or a
-        /// second name of a file elsewhere, is not taken for one.
+        /// second name of a file elsewhere, is not taken for one, nor is what a user's link leads to
+        /// in a folder of root's.
         pub(super) fn roots_own(&self, options: &OpenOptions) -> Option<File> {
-            if self.user == ROOT {
+            let folder = rustix::fs::fstat(&self.folder).ok()?;
+            if self.user == ROOT || folder.st_uid != self.user.uid.as_raw() {
                 return None;
             }
             let folder = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
@@ -689,7 +733,7 @@ mod platform {
 
     use rustix::process::geteuid;
 
-    pub(in crate::files) use super::unix::{flaw, never_wait, private_folder};
+    pub(in crate::files) use super::unix::{flaw, never_wait, private_folder, waiting};
     use super::{Link, Missing};
 
     /// There is none.
@@ -823,6 +867,10 @@ mod platform {
     }
 
     pub(super) fn never_wait(_options: &mut OpenOptions, _not_through_links: bool) {}
+
+    pub(super) fn waiting(file: File) -> io::Result<File> {
+        Ok(file)
+    }
 
     pub(super) fn flaw(
         _file: &File,
