@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("clients", &["clock", "files", "secret"]),
     ("containers", &[]),
-    ("hooks", &["config", "provider"]),
+    ("hooks", &["config", "files", "provider"]),
     ("service", &["files", "paths", "tools"]),
     (
         "proxy",

@@ -138,7 +138,7 @@ pub struct Keeper {
     /// Nothing asks for the provider: that it has no login is no trouble.
     optional: bool,
     /// The reading of a key that is in no store.
-    desk: Desk,
+    pub(super) desk: Desk,
     /// For the watchdog.
     heart: Heart,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -677,12 +677,12 @@ impl Keeper {
             found = store.work(Store::peek).await;
         }
         match found {
-            Err(error) => self.unreadable(&error, false),
+            Err(error) => self.unreadable(Arc::new(error), false).await,
             Ok(found) => {
                 let broken = found.as_ref().and_then(|found| found.broken.clone());
                 self.take_found(found);
                 match broken {
-                    Some(error) => self.unreadable(&error, true),
+                    Some(error) => self.unreadable(error, true).await,
                     None => self.readable(),
                 }
                 if known.is_some_and(|known| self.shared.snapshot.load().generation != known) {

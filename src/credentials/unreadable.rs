@@ -6,6 +6,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::UNREADABLE;
 use super::handle::Standing;
@@ -17,7 +18,7 @@ use super::store::StoreError;
 impl Keeper {
     /// The file could not be read at this look. A program that writes in place is done by the next
     /// one, so the user is told at the second.
-    pub(super) fn unreadable(&mut self, error: &StoreError, mirrored: bool) {
+    pub(super) async fn unreadable(&mut self, error: Arc<StoreError>, mirrored: bool) {
         let reason = error.to_string();
         let again = self.unread.is_some();
         let at = self.unread.unwrap_or_else(|| self.clock.now());
@@ -32,7 +33,9 @@ impl Keeper {
                 "a login can't be read"
             );
         }
-        let command = remedy(error);
+        // Whose the file is, is asked of a file system that may hang.
+        let asked = self.desk.run(move || remedy(&error)).await;
+        let command = asked.ok().flatten();
         let told = Unreadable {
             at,
             reason: reason.clone(),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::files::Desk;
 
 /// As much of what a program says is logged.
 const LONGEST_SAYING: u64 = 200;
@@ -73,11 +75,12 @@ impl Drop for Group {
     }
 }
 
-/// Runs a program with `json` on its standard input, for `limit` at most.
+/// Runs a program with `json` on its standard input, for `limit` at most. The desk starts it.
 ///
 /// # Errors
 /// [`Fault`] says what to do about it.
 pub(super) async fn run(
+    desk: &Desk,
     line: &[String],
     json: &str,
     hidden: &[String],
@@ -88,21 +91,29 @@ pub(super) async fn run(
     };
     let mut command = Command::new(program);
     command.args(arguments);
-    surround(&mut command, hidden);
-    let child = command.spawn().map_err(|error| {
+    let (hidden, heard) = (hidden.to_owned(), tracing::enabled!(tracing::Level::DEBUG));
+    // The file system that it lies on may hang.
+    let start = desk.run(move || {
+        surround(&mut command, &hidden, heard);
+        command.spawn().map(Group)
+    });
+    let end = Instant::now() + limit;
+    let Ok(started) = timeout_at(end, start).await else {
+        return Err(Fault::TooLong(program.clone(), limit));
+    };
+    let mut child = started.and_then(|started| started).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             return Fault::Missing(program.clone());
         }
         Fault::Start(program.clone(), error)
     })?;
-    let mut child = Group(child);
     tokio::select! {
         status = attend(&mut child.0, json) => match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(Fault::Failed(program.clone(), status)),
             Err(error) => Err(Fault::Start(program.clone(), error)),
         },
-        () = sleep(limit) => {
+        () = sleep_until(end) => {
             child.kill();
             timeout(DEATH, child.0.wait()).await.ok();
             Err(Fault::TooLong(program.clone(), limit))
@@ -110,14 +121,13 @@ pub(super) async fn run(
     }
 }
 
-/// What the program has around it.
-fn surround(command: &mut Command, hidden: &[String]) {
+/// What the program has around it. Where it is `heard`, what it says is logged.
+fn surround(command: &mut Command, hidden: &[String], heard: bool) {
     for name in OURS.into_iter().chain(hidden.iter().map(String::as_str)) {
         command.env_remove(name);
     }
     let home = std::env::home_dir().filter(|home| home.is_dir());
     command.current_dir(home.unwrap_or_else(|| "/".into()));
-    let heard = tracing::enabled!(tracing::Level::DEBUG);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

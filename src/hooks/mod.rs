@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub use self::notice::Notice;
 pub use crate::config::NoticeKind;
 use crate::config::{Config, Hook, HookAction, KeySource, ProviderKind};
+use crate::files::Desk;
 
 /// Notices that wait while hooks are running; what comes then is only logged.
 const QUEUE: usize = 32;
@@ -117,6 +118,8 @@ async fn run(
     stop: CancellationToken,
 ) {
     let work = async {
+        // A program on a file system that hangs keeps one thread, and no other hook from starting.
+        let mut desks: Vec<Desk> = Vec::new();
         loop {
             let next = tokio::select! {
                 notice = notices.recv() => notice,
@@ -127,7 +130,9 @@ async fn run(
                 }
             };
             let Some(notice) = next else { return };
-            tell_all(&settings.load_full(), &notice).await;
+            let settings = settings.load_full();
+            desks.resize_with(settings.hooks.len(), Desk::default);
+            tell_all(&settings, &desks, &notice).await;
         }
     };
     let cut = async {
@@ -140,20 +145,32 @@ async fn run(
     }
 }
 
-async fn tell_all(settings: &Settings, notice: &Notice) {
+async fn tell_all(settings: &Settings, desks: &[Desk], notice: &Notice) {
     let json = notice.to_json();
-    let hooks = settings.hooks.iter().enumerate();
-    let wanting = hooks.filter(|(_, hook)| hook.events.contains(&notice.event));
-    let told = wanting.map(|(index, hook)| tell(index, hook, notice.event, &json, settings));
+    let hooks = settings.hooks.iter().zip(desks).enumerate();
+    let wanting = hooks.filter(|(_, (hook, _))| hook.events.contains(&notice.event));
+    let told = wanting.map(|(index, (hook, desk))| {
+        let started = Started {
+            desk,
+            hidden: &settings.hidden,
+        };
+        tell(index, hook, notice.event, &json, started)
+    });
     join_all(told).await;
 }
 
-async fn tell(index: usize, hook: &Hook, event: NoticeKind, json: &str, settings: &Settings) {
+/// How a program is started.
+struct Started<'a> {
+    desk: &'a Desk,
+    hidden: &'a [String],
+}
+
+async fn tell(index: usize, hook: &Hook, event: NoticeKind, json: &str, started: Started<'_>) {
     let event = event.as_str();
     let (key, result) = match &hook.action {
         HookAction::Command(line) => (
             format!("hooks[{index}].command"),
-            command::run(line, json, &settings.hidden, hook.timeout)
+            command::run(started.desk, line, json, started.hidden, hook.timeout)
                 .await
                 .map_err(|fault| fault.to_string()),
         ),
