@@ -1,7 +1,12 @@
-//! The end of the service's log, from wherever the system keeps it.
+//! The end of the log, from wherever the running daemon or the system keeps it.
+
+use std::path::Path;
 
 use serde_json::Value;
+use tokio::time::timeout;
 
+use crate::cli::connect;
+use crate::control::protocol::{LogPlace, LogTail};
 use crate::doctor::QUESTION;
 use crate::paths::{Environment, older_log};
 use crate::tools::Call;
@@ -11,16 +16,44 @@ const LINES: usize = 200;
 /// Our fields in the journal.
 const FIELDS: &str = "HERMES_";
 
-/// The last lines, and of which kind they are.
+/// The last lines. What a running daemon logs comes first: a file or journal of a service may be old.
 pub(super) async fn last_lines(environment: &Environment) -> String {
-    let file = environment.service_log();
-    let files = file.iter().flat_map(|file| [older_log(file), file.clone()]);
-    let texts: Vec<_> = files
-        .filter_map(|file| std::fs::read_to_string(file).ok())
-        .collect();
-    if !texts.is_empty() {
-        return tail(texts.concat().lines().map(str::to_owned));
+    let daemon = timeout(QUESTION, of_daemon()).await.ok().flatten();
+    let (place, kept) = daemon.map_or((None, Vec::new()), |tail| (Some(tail.place), tail.lines));
+    let file = match &place {
+        Some(LogPlace::File(path)) => of_file(path),
+        None => environment.service_log().and_then(|file| of_file(&file)),
+        Some(LogPlace::Journal | LogPlace::StandardError | LogPlace::Other(_)) => None,
+    };
+    if let Some(text) = file {
+        return text;
     }
+    let from_memory = || tail(kept.iter().map(|line| line.trim_end().to_owned()));
+    match (place, kept.is_empty()) {
+        (None | Some(LogPlace::Journal), _) | (Some(_), true) => match of_journal().await {
+            Ok(text) => text,
+            Err(_) if !kept.is_empty() => from_memory(),
+            Err(why) => format!("{why}\n"),
+        },
+        (Some(_), false) => from_memory(),
+    }
+}
+
+async fn of_daemon() -> Option<LogTail> {
+    connect().await.ok()?.log(0).await.ok()
+}
+
+/// Of a file and the one before it; `None` where there is nothing.
+fn of_file(file: &Path) -> Option<String> {
+    let files = [older_log(file), file.to_owned()];
+    let texts = files.map(|file| std::fs::read(file).unwrap_or_default());
+    let text = texts.concat();
+    let text = String::from_utf8_lossy(&text);
+    (!text.is_empty()).then(|| tail(text.lines().map(str::to_owned)))
+}
+
+/// Of the unit, as the journal has it; else why it has nothing.
+async fn of_journal() -> Result<String, String> {
     let lines = format!("--lines={LINES}");
     let arguments = [
         "--user",
@@ -31,14 +64,15 @@ pub(super) async fn last_lines(environment: &Environment) -> String {
         &lines,
     ];
     let call = Call::new("journalctl", arguments).within(QUESTION);
-    let text = call.words().await;
+    let answer = call.run().await.map_err(|error| error.to_string())?;
+    let text = answer.said + &answer.complained;
     if text.trim().is_empty() {
-        return "no log entries in the journal\n".to_owned();
+        return Err("no log entries in the journal".to_owned());
     }
-    tail(
-        text.lines()
-            .map(|line| entry(line).unwrap_or_else(|| line.to_owned())),
-    )
+    let entries = text.lines();
+    Ok(tail(entries.map(|line| {
+        entry(line).unwrap_or_else(|| line.to_owned())
+    })))
 }
 
 fn tail(lines: impl Iterator<Item = String>) -> String {
