@@ -68,10 +68,7 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         text += &style.prose("Their logins can't be read: `hermesctl doctor` shows why.");
     }
     if !report.needs_restart.is_empty() {
-        text += &style.prose(
-            "To apply the rest, restart hermes-proxyd: `hermesctl service restart` if it is a \
-             service.",
-        );
+        text += &style.prose("To apply the rest, run `hermesctl proxy restart`.");
     }
     text
 }
@@ -98,8 +95,8 @@ pub(super) fn version(versions: &Versions, style: Style) -> String {
     if !versions.daemon_is_older {
         return text;
     }
-    let advice = "The running hermes-proxyd is older than hermesctl. Restart it: `hermesctl \
-                  service restart` if it is a service.";
+    let advice =
+        "The running hermes-proxyd is older than hermesctl. Restart it: `hermesctl proxy restart`.";
     text + &style.prose(advice)
 }
 

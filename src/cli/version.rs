@@ -126,7 +126,7 @@ mod tests {
             ),
             "{old}"
         );
-        assert!(old.contains("`hermesctl service restart`"));
+        assert!(old.contains("`hermesctl proxy restart`"));
         assert_eq!(
             render::version(&versions("0.2.0"), Style::PLAIN)
                 .lines()

@@ -71,23 +71,22 @@ pub(super) fn of_file(
     pid: Option<u32>,
     service: Option<&ServiceJson>,
 ) -> Verdict {
-    let check = || "hermesctl config check".to_owned();
     let (code, message, command) = match pending {
         Pending::Broken => (
             "config_broken",
             "The configuration file can't be used, so the next start will fail".to_owned(),
-            check(),
+            "hermesctl config check".to_owned(),
         ),
         Pending::Restart(keys) => {
             let is_service =
                 service.is_some_and(|service| service.pid.is_some() && service.pid == pid);
             let command = if is_service {
-                "hermesctl service restart".to_owned()
+                "hermesctl service restart"
             } else {
-                check()
+                "hermesctl proxy restart"
             };
             let message = format!("Changed settings need a restart: {}", keys.join(", "));
-            ("restart_needed", message, command)
+            ("restart_needed", message, command.to_owned())
         }
         Pending::Reload => (
             "config_changed",
@@ -356,7 +355,7 @@ mod tests {
                 Pending::Restart(keys.clone()),
                 1,
                 "restart_needed",
-                "hermesctl config check",
+                "hermesctl proxy restart",
             ),
             (
                 Pending::Restart(keys),
