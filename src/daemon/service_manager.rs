@@ -8,9 +8,10 @@ mod systemd {
     use std::sync::mpsc::{self, Receiver, SyncSender};
     use std::sync::{Arc, OnceLock};
     use std::thread;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use sd_notify::NotifyState;
+    use tokio::time::{sleep, timeout};
 
     /// Messages that wait for a manager that reads nothing: those of so many reloads and a stop.
     const QUEUE: usize = 32;
@@ -126,10 +127,12 @@ mod systemd {
     pub(in crate::daemon) async fn stopping() {
         notify(&[NotifyState::Stopping]);
         let Some(teller) = teller() else { return };
-        let start = Instant::now();
-        while !teller.is_idle() && start.elapsed() < FAREWELL {
-            tokio::time::sleep(LOOK).await;
-        }
+        let sent = async {
+            while !teller.is_idle() {
+                sleep(LOOK).await;
+            }
+        };
+        timeout(FAREWELL, sent).await.ok();
     }
 
     /// A sign of life is sent at once or never: one that waited would tell of a time that is over.
