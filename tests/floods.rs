@@ -241,6 +241,27 @@ async fn clients_that_are_refused_and_do_not_read_hold_no_place() {
     }
 }
 
+/// Each refusal takes time from others, so a client without a key gets one for each connection.
+#[tokio::test]
+async fn pipelined_requests_without_a_key_get_one_refusal() {
+    let world = World::new(Options::default()).await;
+    assert!(world.ctl(&["clients", "add", "phone"]).status.success());
+    let daemon = world.daemon_with(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\nauth = \"keys\"\n",
+        &[],
+    );
+    let mut stream = connect(&daemon).await;
+    let request = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream
+        .write_all(request.repeat(100).as_bytes())
+        .await
+        .unwrap();
+    let answers = rest(&mut stream).await;
+    assert_eq!(answers.matches("HTTP/1.1 401 ").count(), 1, "{answers}");
+    assert!(answers.contains("connection: close"), "{answers}");
+    assert_eq!(daemon.status()["refused"]["count"], 1);
+}
+
 /// Heads that never end, in one line and in many; the larger part of each is read before anybody knows
 /// who asks.
 #[tokio::test]

@@ -18,7 +18,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What reverse proxies, tunnels and content networks add to the requests that they pass on.
-const FORWARDING: [&str; 12] = [
+const FORWARDING: [&str; 19] = [
     "forwarded",
     "via",
     "x-forwarded",
@@ -29,11 +29,26 @@ const FORWARDING: [&str; 12] = [
     "true-client-ip",
     "fly-client-ip",
     "cdn-loop",
-    "cf-ray",
-    "cf-visitor",
+    "forwarded-for",
+    "x-client-ip",
+    "x-remote-ip",
+    "x-originating-ip",
+    "x-original-host",
+    "x-azure-clientip",
+    "fastly-client-ip",
+    "x-nginx-proxy",
+    "remote-user",
 ];
 /// The same for all names that begin so.
-const FORWARDING_PREFIXES: [&str; 3] = ["x-forwarded-", "cf-connecting-", "tailscale-"];
+const FORWARDING_PREFIXES: [&str; 7] = [
+    "x-forwarded-",
+    "cf-",
+    "tailscale-",
+    "ngrok-",
+    "x-auth-request-",
+    "x-vercel-",
+    "x-appengine-",
+];
 
 /// Whose process is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -618,6 +633,10 @@ mod tests {
             "x-forwarded-anything",
             "x-real-ip",
             "cf-connecting-ip",
+            "cf-ipcountry",
+            "x-client-ip",
+            "forwarded-for",
+            "ngrok-auth-user-id",
             "tailscale-user-login",
         ] {
             let fields = [("host", "localhost"), (field, "")];
@@ -635,7 +654,7 @@ mod tests {
         for field in [
             "x-forward",
             "viable",
-            "cf-",
+            "cfo-",
             "x-real-ipv",
             "origin-agent-cluster",
         ] {

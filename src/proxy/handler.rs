@@ -620,9 +620,14 @@ fn refuse(error: &ProxyError, outcome: Outcome, is_over: bool) -> Response<Answe
     let end = End::Refused(error.kind.code());
     let mut response = whole(error.response(), outcome, end);
     // Whoever names another host may be meant for another server, and so may be what follows.
+    // A client without the right to ask gets one answer for each connection: pipelined requests would
+    // otherwise have it make thousands, which keeps others waiting.
     let doubtful = matches!(
         error.kind,
-        ErrorKind::BadRequest | ErrorKind::HostNotAllowed
+        ErrorKind::BadRequest
+            | ErrorKind::HostNotAllowed
+            | ErrorKind::PeerNotAllowed
+            | ErrorKind::InvalidClientKey
     );
     if !is_over || doubtful {
         response
