@@ -595,7 +595,7 @@ async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
         }
         slow
     });
-    tokio::task::block_in_place(|| daemon.wait_for_log("took nothing of"));
+    tokio::task::block_in_place(|| daemon.wait_for_log("read nothing of its answer"));
     let slow = reading.await.unwrap();
     assert_eq!(
         raw.ended().len(),

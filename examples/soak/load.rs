@@ -418,7 +418,7 @@ pub(crate) fn cut(answer: &Answer, sent: &[u8]) -> Outcome {
 
 /// An event stream that the provider did not finish: between two events its end is told.
 pub(crate) fn cut_stream(answer: &Answer, sent: &[u8]) -> Outcome {
-    const ERROR: &[u8] = b"data: {\"error\":";
+    const ERROR: &[u8] = b"data: {\"type\":\"error\",\"error\":";
     if answer.status != 200 {
         return failed(unlike(answer, 200));
     }

@@ -162,7 +162,6 @@ mod systemd {
 
     pub(in crate::daemon) fn reloading() {}
 
-    #[expect(clippy::unused_async, reason = "the same shape as on Linux")]
     pub(in crate::daemon) async fn stopping() {}
 
     pub(in crate::daemon) fn alive() {}
