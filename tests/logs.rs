@@ -20,9 +20,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use common::{
-    Daemon, PATIENCE, World, ctl, fake_program, mount_namespace, program, scratch, wrapped,
-};
+#[cfg(target_os = "linux")]
+use common::mount_namespace;
+use common::{Daemon, PATIENCE, World, ctl, fake_program, program, scratch, wrapped};
 use mock_cloud::Options;
 use rustix::fs::OFlags;
 use rustix::process::Signal;
@@ -553,6 +553,7 @@ async fn a_fifo_that_nobody_reads_holds_neither_the_start_nor_anything_else_up()
 }
 
 /// Binds the journal's socket and becomes the daemon, so that nobody ever reads from it.
+#[cfg(target_os = "linux")]
 const DEAF_JOURNAL: &str = r#"
 mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec python3 -c '
 import os, socket, sys
