@@ -48,6 +48,14 @@ struct Login {
     code: Value,
 }
 
+impl Drop for Login {
+    /// A test that is over leaves nothing that waits.
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
 impl Login {
     fn begin(world: &World, flags: &[&str]) -> Self {
         let mut command = world.hermesctl(&["auth", "login", "nous", "--json"]);
@@ -1019,6 +1027,43 @@ async fn a_login_that_belongs_to_somebody_else_is_told_with_the_command_that_tak
     }
     until_told(&world, &daemon, "login_restored").await;
     assert_eq!(ready(&daemon).await.0, 200);
+}
+
+/// A grant ends thirty days after the login, also when its file could not be read for a moment: the
+/// mirror does not know when that was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_keeps_its_age_while_its_store_can_not_be_read() {
+    for started in ["before", "after"] {
+        let world = World::new(Options::default()).await;
+        let text = std::fs::read_to_string(world.store_file()).unwrap();
+        let mut store: Value = serde_json::from_str(&text).unwrap();
+        let since = chrono::Utc::now() - chrono::Duration::days(20);
+        let since = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        store["providers"]["nous"]["hermes_proxyd"] = serde_json::json!({ "login_at": since });
+        let whole = store.to_string();
+        std::fs::write(world.store_file(), &whole).unwrap();
+        world.write_mirror();
+        let daemon = (started == "before").then(|| world.daemon_with(&a_hook(&world), &[]));
+        if let Some(daemon) = &daemon {
+            assert_serves(daemon).await;
+        }
+        spoil(&world.store_file(), "emptied");
+        let daemon = daemon.unwrap_or_else(|| world.daemon_with(&a_hook(&world), &[]));
+        until_told(&world, &daemon, "login_unreadable").await;
+        world.cloud.revoke_access_tokens();
+        assert_serves(&daemon).await;
+        let current = world.cloud.current_refresh_token(world.family()).unwrap();
+        std::fs::write(world.store_file(), &whole).unwrap();
+        let put_right = async {
+            while block(&world.store_file())["refresh_token"] != current {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, put_right).await;
+        assert!(done.is_ok(), "{started}: {}", daemon.logged());
+        let note = &block(&world.store_file())["hermes_proxyd"]["login_at"];
+        assert_eq!(*note, since, "{started}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -582,6 +582,16 @@ impl Keeper {
         }
     }
 
+    /// The mirror has no note of its login's age. While the store can't be read, it is the login
+    /// that we knew.
+    pub(super) fn keep_age(&self, login: &mut Login) {
+        if let Some((since, true)) = self.since
+            && grant::login_at(login).is_none()
+        {
+            grant::note_login_at(login, since);
+        }
+    }
+
     /// A login's age: as the store says, else since it was first seen. A block that has lost its
     /// note is a new login of Hermes Agent's.
     fn note_age(&mut self, login: &Login) {
@@ -769,6 +779,9 @@ impl Keeper {
                 }
             };
         };
+        if broken.is_some() {
+            self.keep_age(&mut login);
+        }
         let kept = self.enter(&source) && self.unsaved.is_none() && self.is_kept(&login);
         self.notice_put_back(&login);
         if self.suspect.is_some() && !self.is_suspect(&login) && self.unsaved.is_none() {

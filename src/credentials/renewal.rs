@@ -215,6 +215,7 @@ impl Keeper {
             if !self.unsaved.as_ref().is_none_or(meant) {
                 return Err(Trouble::Unreadable(error.clone()));
             }
+            self.keep_age(&mut login);
         }
         self.enter(&found.source);
         self.notice_put_back(&login);
@@ -537,10 +538,13 @@ impl Keeper {
             self.pace.rotated(now);
         }
         let found = attempt.store.found();
+        let is_whole = found.is_none_or(|found| found.broken.is_none());
         let stored = found.and_then(|found| found.login.secret("refresh_token"));
         let spent = [attempt.login.secret("refresh_token"), stored];
         let lifetime = self.apply(&mut attempt.login, grant, now);
+        // A store that can't be read may know better.
         if let Some((since, false)) = self.since
+            && is_whole
             && self.adapter.grant_lifetime().is_some()
         {
             super::grant::note_login_at(&mut attempt.login, since);
