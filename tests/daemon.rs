@@ -556,3 +556,30 @@ async fn hermesctl_stops_and_restarts_a_daemon_that_is_no_service() {
     let output = ctl(&daemon.home, &["proxy", "stop"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
 }
+
+/// A daemon that works is not stopped for one that can't start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_would_fail_changes_nothing() {
+    let world = World::new(Options::default()).await;
+    world.write_config("");
+    let daemon = world.daemon();
+    for (config, part) in [
+        ("[[listen\n", "config.toml:1:"),
+        (
+            "[[listen]]\naddress = \"127.0.0.1:0\"\nauth = \"keys\"\n",
+            "hermesctl clients add",
+        ),
+    ] {
+        world.write_config(config);
+        let output = ctl(&daemon.home, &["proxy", "restart"]);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("was not restarted") && said.contains(part),
+            "{said}"
+        );
+        let asked = client().get(daemon.url("/models")).send().await;
+        assert_eq!(asked.unwrap().status(), 200);
+    }
+    assert_eq!(daemon.status()["daemon"]["pid"], daemon.pid());
+}

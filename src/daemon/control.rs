@@ -12,6 +12,7 @@ use super::clients;
 use super::fleet::Report;
 use super::logging::Tail;
 use super::logins::{self, Logins};
+use super::run::{self, Origin};
 use super::service_manager;
 use crate::clients::Registry;
 use crate::clock::Clock;
@@ -59,6 +60,8 @@ pub(super) struct Answers {
     pub(super) started_at: DateTime<Utc>,
     pub(super) ports: Vec<Port>,
     pub(super) command_line: CommandLine,
+    /// What a restart would start with.
+    pub(super) origin: Origin,
     pub(super) view: Arc<ArcSwap<View>>,
     pub(super) refused: Arc<proxy::Refusals>,
     /// `None` where there is no log.
@@ -100,7 +103,23 @@ impl Handler for Answers {
             let error = ControlError::new(ErrorCode::Internal, message);
             return Err(error.with_hint("Run: systemctl --user restart hermes-proxyd"));
         }
-        Ok(self.end(End::Restart))
+        let origin = self.origin.clone();
+        let checked =
+            tokio::task::spawn_blocking(move || run::check(&origin, &origin.load()?)).await;
+        match checked {
+            Ok(Ok(())) => Ok(self.end(End::Restart)),
+            Ok(Err(error)) => {
+                let message = format!(
+                    "hermes-proxyd was not restarted, because it could not start again: {error}"
+                );
+                let error = ControlError::new(ErrorCode::ConfigInvalid, message);
+                Err(error.with_hint("Correct that, then run: hermesctl proxy restart"))
+            }
+            Err(_) => Err(ControlError::new(
+                ErrorCode::Internal,
+                "The check of the configuration failed.",
+            )),
+        }
     }
 
     async fn log(&self, from: LogFrom) -> Result<LogTail, ControlError> {

@@ -205,6 +205,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
         clients: clients.clone(),
         command_line: command_line(&origin.overrides),
+        origin: origin.clone(),
         clock,
         started_at,
         ports: ports.clone(),

@@ -40,6 +40,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
     let answers = Arc::new(Answers {
         command_line: CommandLine::default(),
+        origin: origin.clone(),
         started_at: clock.now(),
         clock,
         ports: Vec::new(),

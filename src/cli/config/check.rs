@@ -24,13 +24,8 @@ pub(in crate::cli) struct Valid {
 /// Checks a file.
 pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result<Exit, Failure> {
     let place = Place::find(named).await?;
-    let loaded = config::load(place.to_load(), &Environment::from_process());
-    let loaded = loaded.map_err(|error| invalid(&error))?;
-    let warnings = ask_the_daemons_program(place.to_load()).await?;
-    let valid = Valid {
-        valid: true,
-        file: loaded.file,
-    };
+    let (file, warnings) = next_start(&place).await?;
+    let valid = Valid { valid: true, file };
     output.answer(&valid, render::config::valid)?;
     if !output.is_json() {
         talk(&warnings)?;
@@ -40,6 +35,16 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
         talk(&warning)?;
     }
     Ok(Exit::Ok)
+}
+
+/// Fails where the next start with this configuration would. Gives the file, and what is warned of.
+pub(in crate::cli) async fn next_start(
+    place: &Place,
+) -> Result<(Option<PathBuf>, Vec<String>), Failure> {
+    let loaded = config::load(place.to_load(), &Environment::from_process());
+    let loaded = loaded.map_err(|error| invalid(&error))?;
+    let warnings = ask_the_daemons_program(place.to_load()).await?;
+    Ok((loaded.file, warnings))
 }
 
 /// What only the daemon knows: whether a certificate can be read, or a provider be built. Where its

@@ -13,7 +13,7 @@ pub(super) use check::invalid;
 pub(super) use place::sample;
 #[cfg(test)]
 pub(super) use show::{Effective, sample as settings_sample};
-pub(super) use {check::Valid, init::Written, init::begin, place::Place};
+pub(super) use {check::Valid, check::next_start, init::Written, init::begin, place::Place};
 
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};

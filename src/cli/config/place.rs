@@ -78,7 +78,7 @@ pub(super) async fn path(output: &mut Output) -> Result<Exit, Failure> {
 
 impl Place {
     /// The file that was named, else the one that the running daemon has, else the usual one.
-    pub(super) async fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(in crate::cli) async fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
         let env = Environment::from_process();
         let daemon = match connect().await {
             Ok(mut client) => client.status().await.ok(),

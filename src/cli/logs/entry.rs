@@ -96,8 +96,7 @@ impl Entry {
         })
     }
 
-    /// `2026-11-23T19:44:00.000000Z  INFO request id="…" status=200`: the fields stay in the text,
-    /// but those without spaces are known too.
+    /// `2026-11-23T19:44:00.000000Z  INFO request id="…" error=two words status=200`.
     fn of_words(line: &str) -> Self {
         let line = uncoloured(line);
         let mut words = line.split_whitespace();
@@ -111,21 +110,64 @@ impl Entry {
                 fields: Map::new(),
             };
         };
-        let fields = words.filter_map(|word| {
-            let (name, value) = word.split_once('=')?;
-            let value = value.trim_matches('"').to_owned();
-            Some((name.to_owned(), Value::String(value)))
-        });
-        let fields = fields.collect();
-        let rest = line.split_whitespace().skip(2);
-        let rest: Vec<_> = rest.take_while(|word| !word.contains('=')).collect();
+        let (message, fields) = parts(words);
         Self {
             at: Some(at),
             level,
-            message: rest.join(" "),
+            message,
             fields,
         }
     }
+}
+
+/// A line's message and its fields. A value in quotes ends with them, another one where the next
+/// field begins.
+fn parts<'l>(words: impl Iterator<Item = &'l str>) -> (String, Map<String, Value>) {
+    let mut parts: Vec<(&str, String)> = vec![("", String::new())];
+    for word in words {
+        let is_open = parts.last().is_some_and(|(_, value)| is_in_quotes(value));
+        let field = word.split_once('=').filter(|(name, _)| is_name(name));
+        match (field.filter(|_| !is_open), parts.last_mut()) {
+            (Some((name, value)), _) => parts.push((name, value.to_owned())),
+            (None, Some((_, value))) if value.is_empty() => word.clone_into(value),
+            (None, Some((_, value))) => {
+                value.push(' ');
+                value.push_str(word);
+            }
+            (None, None) => {}
+        }
+    }
+    let mut parts = parts.into_iter();
+    let message = parts.next().map(|(_, message)| message);
+    let fields = parts.map(|(name, value)| (name.to_owned(), Value::String(unquoted(value))));
+    (message.unwrap_or_default(), fields.collect())
+}
+
+fn is_name(word: &str) -> bool {
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    !word.is_empty() && word.bytes().all(of_name)
+}
+
+fn is_in_quotes(value: &str) -> bool {
+    let Some(rest) = value.strip_prefix('"') else {
+        return false;
+    };
+    // A backslash keeps the quote after it.
+    let mut escaped = false;
+    let ends = |byte: u8| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    };
+    !rest.bytes().any(ends)
+}
+
+/// Quoted as Rust does, which for most texts is as JSON does.
+fn unquoted(value: String) -> String {
+    serde_json::from_str(&value)
+        .ok()
+        .filter(|_| value.starts_with('"'))
+        .unwrap_or(value)
 }
 
 /// A journal's value: text, or bytes as numbers where they are no UTF-8, or several.

@@ -82,6 +82,22 @@ fn a_file_has_json_or_words_and_neither_is_lost() {
 }
 
 #[test]
+fn a_value_with_blanks_is_whole() {
+    let line = "2026-11-23T19:44:00.1Z  WARN it failed error=another process has held a=b /x/auth.lock for \
+                over 20 s command=\"mv \\\"a b\\\" c=d; ls\" path=/v1 n=7";
+    let entry = Entry::of_line(line).unwrap();
+    assert_eq!(entry.message, "it failed");
+    // An unquoted value can't be told from a field that follows it.
+    assert_eq!(entry.text("error"), Some("another process has held"));
+    assert_eq!(entry.text("a"), Some("b /x/auth.lock for over 20 s"));
+    assert_eq!(entry.text("command"), Some("mv \"a b\" c=d; ls"));
+    assert_eq!(
+        (entry.text("path"), entry.number("n")),
+        (Some("/v1"), Some(7))
+    );
+}
+
+#[test]
 fn each_filter_takes_and_leaves() {
     let (good, bad) = (request("200", "complete"), request("502", "refused"));
     for (line, takes) in [

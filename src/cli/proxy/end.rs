@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::cli::config::{Place, next_start};
 use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::{connect, render};
 use crate::control::client::Client;
@@ -59,6 +60,8 @@ pub(in crate::cli) async fn restart(output: &mut Output) -> Result<Exit, Failure
     let pid = client.daemon().pid;
     let in_flight = match service_of(pid).await {
         Some(service) => {
+            // A service that can't start again is left as it is.
+            next_start(&Place::find(None).await?).await?;
             service.restart().await?;
             0
         }
