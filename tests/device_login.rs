@@ -1030,6 +1030,29 @@ async fn a_login_that_belongs_to_somebody_else_is_told_with_the_command_that_tak
     assert_eq!(ready(&daemon).await.0, 200);
 }
 
+/// As a hook or the log tells it, without anything around it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_that_is_told_brings_a_broken_store_back_from_the_mirror() {
+    let world = World::new(Options::default()).await;
+    world.write_mirror();
+    spoil(&world.store_file(), "cut");
+    let daemon = world.daemon_with(&a_hook(&world), &[]);
+    let told = until_told(&world, &daemon, "login_unreadable").await;
+    let command = told["command"].as_str().unwrap();
+    let (aside, login) = command.split_once(" && ").unwrap();
+    assert_eq!(login, "hermesctl auth login nous");
+    let moved = program("sh", world.home.path())
+        .args(["-c", aside])
+        .status();
+    assert!(moved.unwrap().success(), "{aside}");
+    let login = run(&world, &["auth", "login", "nous", "--json"]);
+    assert!(login.status.success(), "{login:?}");
+    assert_serves(&daemon).await;
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_eq!(block(&world.store_file())["refresh_token"], current);
+    until_told(&world, &daemon, "login_restored").await;
+}
+
 /// A grant ends thirty days after the login, also when its file could not be read for a moment: the
 /// mirror does not know when that was.
 #[tokio::test(flavor = "multi_thread")]

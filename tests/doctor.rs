@@ -443,7 +443,7 @@ async fn a_broken_store_and_a_folder_for_all_are_failures() {
     std::fs::write(world.store_file(), "{\"providers\": ").unwrap();
     let diagnosis = Diagnosis::of(&world, &[]);
     let file = world.store_file();
-    let fix = format!("mv {0} {0}.broken", file.display());
+    let fix = format!("mv {0} {0}.corrupt", file.display());
     diagnosis.assert(("store", "store"), "fail", "not JSON at line 1", &fix);
 
     let world = self::world().await;

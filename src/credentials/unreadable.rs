@@ -34,7 +34,8 @@ impl Keeper {
             );
         }
         // Whose the file is, is asked of a file system that may hang.
-        let asked = self.desk.run(move || remedy(&error)).await;
+        let login = self.adapter.remedy().command(self.is_own());
+        let asked = self.desk.run(move || remedy(&error, login)).await;
         let command = asked.ok().flatten();
         let told = Unreadable {
             at,
@@ -82,12 +83,13 @@ impl Keeper {
     }
 }
 
-/// The command that makes a store usable again, where one does.
-pub(crate) fn remedy(error: &StoreError) -> Option<String> {
+/// The command that makes a store usable again, where one does. After a file was moved aside, `login`
+/// takes the login over from the mirror, or makes another one.
+fn remedy(error: &StoreError, login: Option<String>) -> Option<String> {
     match error {
-        StoreError::Parse { file, .. } => Some(aside(file)),
+        StoreError::Parse { file, .. } => Some(aside(file, login)),
         StoreError::Read { file, source } if source.kind() == ErrorKind::IsADirectory => {
-            Some(aside(file))
+            Some(aside(file, login))
         }
         StoreError::Read { file, source } if source.kind() == ErrorKind::PermissionDenied => {
             permit(file)
@@ -108,10 +110,14 @@ pub(crate) fn remedy(error: &StoreError) -> Option<String> {
 }
 
 /// What it held may still be of use to somebody.
-fn aside(file: &Path) -> String {
+fn aside(file: &Path, login: Option<String>) -> String {
     let mut corrupt = file.as_os_str().to_owned();
     corrupt.push(".corrupt");
-    format!("mv {} {}", quoted(file), quoted(corrupt.as_ref()))
+    let moved = format!("mv {} {}", quoted(file), quoted(corrupt.as_ref()));
+    match login {
+        Some(login) => format!("{moved} && {login}"),
+        None => moved,
+    }
 }
 
 /// The file is another user's, or its mode keeps its owner out.
@@ -160,15 +166,19 @@ mod tests {
             reason: "it is empty".to_owned(),
         };
         for (file, command) in [
-            ("/h/auth.json", "mv /h/auth.json /h/auth.json.corrupt"),
+            (
+                "/h/auth.json",
+                "mv /h/auth.json /h/auth.json.corrupt && hermesctl auth login nous",
+            ),
             (
                 "/my home/o'k/auth.json",
-                r"mv '/my home/o'\''k/auth.json' '/my home/o'\''k/auth.json.corrupt'",
+                r"mv '/my home/o'\''k/auth.json' '/my home/o'\''k/auth.json.corrupt' && hermesctl auth login nous",
             ),
         ] {
-            assert_eq!(remedy(&parse(file)).as_deref(), Some(command));
+            let login = Some("hermesctl auth login nous".to_owned());
+            assert_eq!(remedy(&parse(file), login).as_deref(), Some(command));
         }
-        assert_eq!(remedy(&StoreError::Waiting), None);
+        assert_eq!(remedy(&StoreError::Waiting, None), None);
     }
 
     #[cfg(unix)]
@@ -183,11 +193,11 @@ mod tests {
             source: ErrorKind::PermissionDenied.into(),
         };
         let opened = format!("chmod u+rwX {}", file.display());
-        assert_eq!(remedy(&denied), Some(opened));
+        assert_eq!(remedy(&denied, None), Some(opened));
         if chown(&file, Some(12_345), None).is_ok() {
             let ours = rustix::process::geteuid().as_raw();
             let given = format!("sudo chown {ours} {}", file.display());
-            assert_eq!(remedy(&denied), Some(given));
+            assert_eq!(remedy(&denied, None), Some(given));
         }
     }
 }

@@ -171,7 +171,7 @@ fn mend_unusable(finding: Finding, path: &Path, provider: &str) -> Finding {
         .fix(Fix::Advice(
             "Restore an intact copy; or move it away and log in again:".to_owned(),
         ))
-        .run(format!("mv {shown} {shown}.broken"))
+        .run(format!("mv {shown} {shown}.corrupt"))
         .run(format!("hermesctl auth login {provider}"))
 }
 
