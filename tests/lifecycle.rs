@@ -466,3 +466,24 @@ async fn another_process_of_the_same_user_reads_neither_its_memory_nor_its_envir
     open.kill().unwrap();
     open.wait().unwrap();
 }
+
+/// A shutdown waits for requests, and a head that does not end is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_do_not_end_hold_no_shutdown_up() {
+    let world = World::new(Options::default()).await;
+    let config = "[timeouts]\nheaders = \"5m\"\ndrain = \"5m\"\n";
+    let mut daemon = world.daemon_with(config, &[]);
+    let mut heads = Vec::new();
+    for _ in 0..5 {
+        let mut wire = Wire::connect(&daemon).await;
+        wire.send(b"GET /v1/models HTTP/1.1\r\nhost: ").await;
+        heads.push(wire);
+    }
+    // What was sent before this has been read.
+    let asked = client().get(daemon.url("/models")).send().await;
+    assert_eq!(asked.unwrap().status(), 200);
+    let began = Instant::now();
+    assert!(daemon.stop().success());
+    println!("it ended after {:?}", began.elapsed());
+    assert!(began.elapsed() < PATIENCE);
+}

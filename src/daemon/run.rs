@@ -190,6 +190,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     check_keys(bound.iter().map(Bound::setting), &clients)?;
 
     let service = stops.service(gateway.clone(), config.limits.connections);
+    let places = service.places.clone();
     let ports = proxy::open(bound, &service);
 
     let (reloads, mut reload_requests) = mpsc::channel(4);
@@ -241,7 +242,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     service_manager::stopping().await;
     drop(reload_requests);
     let grace = daemon.config.timeouts.drain;
-    stops.drain(&mut signals, grace).await;
+    stops.drain(&mut signals, grace, &places).await;
     daemon.fleet.stop().await;
     stops.end_control().await;
     stops.end_hooks().await;
@@ -540,14 +541,16 @@ impl Stops {
     }
 
     /// Lets running requests finish for as long as `grace`; a second signal ends that.
-    async fn drain(&self, signals: &mut Signals, grace: Duration) {
+    async fn drain(&self, signals: &mut Signals, grace: Duration, places: &Places) {
         tracing::info!(grace_seconds = grace.as_secs(), "stopping");
         self.drain.cancel();
         self.connections.close();
         let deadline = Instant::now() + grace;
+        let mut dismissing = std::pin::pin!(places.dismiss_waiting());
         loop {
             tokio::select! {
                 () = self.connections.wait() => return,
+                () = &mut dismissing => {}
                 () = sleep_until(deadline) => break,
                 signal = signals.next() => if signal == Signal::Stop { break },
             }

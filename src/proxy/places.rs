@@ -22,6 +22,8 @@ const FIRST_CREDIT: i64 = 5_000;
 /// More is not saved up: a line that hangs for this long may be honest, while a flood could send much
 /// at once, and then nothing for hours.
 const MOST_CREDIT: i64 = 30_000;
+/// At a shutdown, a head may take this long.
+const LAST_HEAD: Duration = Duration::from_secs(2);
 /// How often a full house is looked through for somebody who can go.
 const LOOK: Duration = Duration::from_millis(50);
 /// Unfinished heads: what one may hold without being counted, and what all others together may, unless
@@ -156,6 +158,22 @@ impl Places {
     fn is_full_of_strangers(&self) -> bool {
         let most = self.count - self.count / KEPT;
         self.lobby.strangers.load(Ordering::Relaxed) >= most
+    }
+
+    /// Has everyone leave who waits for a head, for as long as this is awaited. A shutdown waits for
+    /// requests, and a head that is not complete after [`LAST_HEAD`] is none.
+    pub async fn dismiss_waiting(&self) {
+        let last = u64::try_from(LAST_HEAD.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let before = Seat::now(self.opened).saturating_sub(last);
+            for seat in self.seats().values() {
+                let since = seat.waits_since.load(Ordering::Relaxed);
+                if since > 0 && since <= before && !seat.asked.swap(true, Ordering::Relaxed) {
+                    seat.ask.notify_one();
+                }
+            }
+        }
     }
 
     fn ask_somebody_to_leave(&self, strangers_only: bool) {
