@@ -161,7 +161,7 @@ impl Places {
     }
 
     /// Has everyone leave who waits for a head, for as long as this is awaited. A shutdown waits for
-    /// requests, and a head that is not complete after [`LAST_HEAD`] is none.
+    /// requests, and a head that is not complete after two seconds is dropped.
     pub async fn dismiss_waiting(&self) {
         let last = u64::try_from(LAST_HEAD.as_millis()).unwrap_or(u64::MAX);
         loop {
