@@ -6,7 +6,7 @@
 if [ "$PROFILE" = dev ]; then
     # As the tests have built it, so that nothing is built twice: with one of them asked for, the crates'
     # features are the same ones.
-    compile build --locked --workspace --bins --test structure
+    compile build --locked --workspace --bins --test docs
 else
     # Unstripped: the lines of the sources go into a file beside each program.
     CARGO_PROFILE_DIST_STRIP=none compile build --profile "$PROFILE" --locked --package "$NAME" --bins

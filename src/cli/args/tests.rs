@@ -1,5 +1,5 @@
 //! The shape holds together, and every command that is named anywhere is one. `UPDATE_GOLDEN=1`
-//! writes their list anew, which `tests/commands.rs` runs.
+//! writes their list anew, which `tests/docs/commands.rs` runs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

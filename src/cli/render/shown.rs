@@ -60,7 +60,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     (
         "config schema",
-        "a JSON schema either way, which tests/schema.rs compares at each width",
+        "a JSON schema either way, which tests/docs/schema.rs compares at each width",
     ),
 ];
 

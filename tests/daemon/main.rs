@@ -1,0 +1,7 @@
+//! The daemon as a process: start, reload, shutdown, hooks, logs and service managers.
+
+mod hooks;
+mod journal;
+mod lifecycle;
+mod process;
+mod service;

@@ -1,0 +1,127 @@
+//! Every command that a message or a page names runs: in a home with a login and beside a daemon,
+//! as it stands. None is a wrong command line, none has a defect, none tells a secret.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use mock_cloud::Options;
+use rustix::process::{Pid, Signal, kill_process};
+use support::{PATIENCE, World, program};
+
+/// They go on until somebody interrupts them, and how they end then.
+const GO_ON: &[(&str, i32)] = &[
+    ("hermes-proxyd --control-stdio", 0),
+    ("hermes-proxyd bridge --to ", 0),
+    ("hermesctl auth login --force", 130),
+    ("hermesctl auth login nous --", 130),
+    ("hermesctl proxy status --watch", 130),
+];
+
+/// What does not work here, with its exit code and what it says then.
+const FAIL: &[(&str, i32, &str)] = &[
+    ("hermes-proxyd --check --config ", 78, "cannot be read"),
+    ("hermesctl auth logout nous --yes", 0, "logged out"),
+    (
+        "hermesctl auth logout",
+        1,
+        "hermesctl auth logout nous --yes",
+    ),
+    ("hermesctl bugreport --yes", 0, "hermes-proxyd-report.txt"),
+    ("hermesctl bugreport", 1, "hermesctl bugreport --yes"),
+    ("hermesctl clients import nous", 1, "can't be read"),
+    ("hermesctl config init --force", 0, "config.toml.bak"),
+    ("hermesctl config init nous", 0, "was written"),
+    ("hermesctl config init", 1, "hermesctl config init --force"),
+    (
+        "hermesctl connect karakeep --address karakeep",
+        1,
+        "https://",
+    ),
+    (
+        "hermesctl connect karakeep --provider ollama",
+        1,
+        "providers are",
+    ),
+    ("hermesctl logs --file", 1, "can't be read"),
+    ("hermesctl proxy start", 1, "is already running"),
+    (
+        "hermesctl proxy test --key",
+        1,
+        "hermesctl clients add NAME",
+    ),
+    ("hermesctl service ", 1, "hermesctl proxy start"),
+];
+
+/// Ends in order, or is ended: interrupted after a second if it goes on.
+fn run(mut command: Command, goes_on: bool) -> (String, Option<i32>) {
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (done, ended) = channel();
+    let waiting = std::thread::spawn(move || {
+        let output = child.wait_with_output().unwrap();
+        done.send(()).unwrap();
+        output
+    });
+    let (limit, signal) = if goes_on {
+        (Duration::from_secs(1), Signal::INT)
+    } else {
+        (PATIENCE, Signal::KILL)
+    };
+    if ended.recv_timeout(limit).is_err() {
+        kill_process(pid, signal).unwrap();
+    }
+    let output = waiting.join().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8(said).unwrap(), output.status.code())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_that_is_named_anywhere_runs() {
+    let list = include_str!("../golden/cli/commands.txt");
+    for line in list.lines() {
+        let world = World::new(Options::default()).await;
+        let home = world.home.path();
+        let daemon = world.daemon();
+        for name in ["karakeep", "open-webui", "nous"] {
+            if line.contains("clients r") {
+                assert!(world.ctl(&["clients", "add", name]).status.success());
+            }
+        }
+        let tokens = home.join(".hermes/proxy-clients.json");
+        std::fs::write(&tokens, r#"{"agent-a": "a-token-of-agent-a"}"#).unwrap();
+        std::fs::set_permissions(&tokens, PermissionsExt::from_mode(0o600)).unwrap();
+        let (name, rest) = line.split_once(' ').unwrap();
+        let path = match name {
+            "hermesctl" => env!("CARGO_BIN_EXE_hermesctl"),
+            _ => env!("CARGO_BIN_EXE_hermes-proxyd"),
+        };
+        let mut command = program(path, home);
+        command
+            .args(rest.replace('~', home.to_str().unwrap()).split(' '))
+            .current_dir(home)
+            // Nothing of this machine is asked or opened, and nothing beyond it.
+            .env("PATH", home.join("bin"))
+            .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url())
+            .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
+            .env("HTTPS_PROXY", "http://127.0.0.1:9")
+            .env("NO_PROXY", "127.0.0.1,localhost");
+        let begins = |start: &&str| line.starts_with(*start);
+        let goes_on = GO_ON.iter().find(|(start, _)| begins(start));
+        let fails = FAIL.iter().find(|(start, ..)| begins(start));
+        let (said, code) = tokio::task::block_in_place(|| run(command, goes_on.is_some()));
+        let expected = goes_on.map(|(_, code)| (*code, ""));
+        let expected = expected.or(fails.map(|(_, code, says)| (*code, *says)));
+        let (expected, says) = expected.unwrap_or((0, ""));
+        assert_eq!(code, Some(expected), "{line}: {said}");
+        assert!(said.contains(says), "{line}: {said}");
+        assert!(!said.contains("panicked"), "{line}: {said}");
+        world.assert_no_secret_in(line, &said);
+        world.assert_no_secret_in("the log", &daemon.logged());
+    }
+}

@@ -1,0 +1,8 @@
+//! What is written is true: the documentation, the man pages, the schema, and the house rules.
+
+mod commands;
+mod json;
+mod manual;
+mod readme;
+mod schema;
+mod structure;

@@ -1,0 +1,489 @@
+//! The documentation tells the truth: its commands run, its tables are complete.
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail loudly"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use hermes_proxy::hooks::{Notice, NoticeKind};
+use hermes_proxy::paths::Environment;
+use hermes_proxy::proxy::error::ErrorKind;
+use hermes_proxy::proxy::route::Local;
+use mock_cloud::Options;
+use serde_json::Value;
+use support::{World, ctl, program, scratch};
+
+const CONNECT: &str = "docs/connect-an-app.md";
+const CONTAINERS: &str = "docs/containers.md";
+const HTTP: &str = "docs/http.md";
+const LOGS: &str = "docs/logs-and-hooks.md";
+const PROVIDERS: &str = "docs/providers.md";
+const TROUBLES: &str = "docs/troubleshooting.md";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The README and all of docs/, by their paths.
+fn pages() -> Vec<String> {
+    let docs = walk(&root().join("docs")).into_iter();
+    let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let docs = docs.map(|path| path.strip_prefix(root()).unwrap().display().to_string());
+    let mut pages: Vec<_> = docs.collect();
+    pages.push("README.md".to_owned());
+    pages.sort_unstable();
+    assert!(pages.len() >= 10, "{pages:?}");
+    pages
+}
+
+/// The code blocks of a page behind a fence with these words.
+fn blocks(page: &str, fence: &str) -> Vec<String> {
+    let start = format!("```{fence}\n");
+    file(page)
+        .split(&start)
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// What stands under a heading of a page.
+fn section(page: &str, heading: &str) -> String {
+    let text = file(page);
+    let section = text.split(&format!("## {heading}\n")).nth(1);
+    let section = section.expect("the heading").split("\n## ").next();
+    section.unwrap().to_owned()
+}
+
+/// The rows of the table under a heading, cell by cell.
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let section = section(page, heading);
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        row.trim_matches('|')
+            .split(" | ")
+            .map(|c| c.trim().to_owned())
+            .collect()
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_curl_commands_work_as_they_stand() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let commands = blocks(CONNECT, "sh curl").concat();
+    let commands: Vec<_> = commands.lines().collect();
+    assert!(commands.len() >= 5);
+    for command in commands {
+        let command = command.replace("127.0.0.1:8645", daemon.address());
+        let output = program("sh", world.home.path())
+            .args(["-c", &format!("{command} --silent --show-error --fail")])
+            .output()
+            .unwrap();
+        let body = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if command.contains("\"stream\": true") {
+            assert!(
+                body.starts_with("data: {") && body.ends_with("data: [DONE]\n\n"),
+                "{body}"
+            );
+        } else {
+            serde_json::from_str::<Value>(&body).expect("a JSON answer");
+        }
+    }
+}
+
+/// One after another in a home of their own, without a daemon.
+#[test]
+fn the_commands_on_keys_work_as_they_stand() {
+    let home = scratch();
+    let hermes = home.path().join(".hermes");
+    std::fs::create_dir(&hermes).unwrap();
+    let tokens = hermes.join("proxy-clients.json");
+    std::fs::write(&tokens, r#"{"agent-a": "a-token-of-agent-a"}"#).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&tokens, private).unwrap();
+    let commands = blocks(CONNECT, "sh keys").concat();
+    assert!(commands.lines().count() >= 6);
+    for command in commands.lines() {
+        let ours = command.replacen("hermesctl", env!("CARGO_BIN_EXE_hermesctl"), 1);
+        let output = program("sh", home.path())
+            .args(["-c", &ours])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+    let output = ctl(home.path(), &["clients", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names = list["clients"].as_array().unwrap().iter();
+    let names: Vec<_> = names
+        .map(|client| client["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["agent-a", "karakeep"]);
+    let file = home.path().join(".local/state/hermes-proxyd/clients.json");
+    assert!(file.exists());
+}
+
+/// The project's address stands in Cargo.toml, from where packages and install.sh take it.
+#[test]
+fn downloads_are_where_the_packages_say_that_the_project_is() {
+    let address = concat!("(", env!("CARGO_PKG_HOMEPAGE"), "/releases)");
+    for page in ["README.md", "docs/install.md"] {
+        assert!(
+            file(page).contains(address),
+            "{page} does not name {address}"
+        );
+    }
+    assert!(file("packaging/templates/install.sh").contains("@URL@/releases"));
+    for recipe in ["package:", "package-one"] {
+        let name = recipe.trim_end_matches(':');
+        assert!(file("justfile").contains(&format!("\n{name} ")), "{name}");
+    }
+}
+
+#[test]
+fn the_two_commands_stand_in_the_checks() {
+    let commands = blocks("README.md", "sh");
+    let ci = file(".ci/run");
+    assert_eq!(commands[0], "cargo run --example demo\n");
+    assert!(ci.contains("cargo run --example demo -- --once"));
+    // Through the function that runs it as an ordinary user.
+    assert_eq!(commands[1], "cargo test --workspace\n");
+    assert!(ci.contains("cargo test \"$@\"") && ci.contains("test_as_user --workspace\n"));
+}
+
+/// A package's profile would take minutes more, and other versions than were tested would be built without the lock file.
+#[test]
+fn what_is_built_from_source_is_locked_and_small_and_quick_to_build() {
+    for page in ["README.md", "docs/install.md"] {
+        let text = file(page);
+        let lines = text.lines().filter(|line| line.contains("cargo install"));
+        let lines: Vec<_> = lines.collect();
+        assert!(!lines.is_empty(), "{page}");
+        for line in lines {
+            assert!(line.contains("cargo install --locked "), "{page}: {line}");
+        }
+    }
+    let manifest: toml::Table = file("Cargo.toml").parse().unwrap();
+    let release = manifest["profile"]["release"].as_table().unwrap();
+    let expected = toml::Table::from_iter([("strip".to_owned(), true.into())]);
+    assert_eq!(*release, expected);
+    for recipe in [
+        "packaging/common.sh",
+        "packaging/templates/PKGBUILD",
+        "packaging/templates/hermes-proxyd.rb",
+        "flake.nix",
+    ] {
+        assert!(file(recipe).contains("dist"), "{recipe}");
+    }
+}
+
+#[test]
+fn each_error_code_has_an_entry_with_its_status_and_there_is_no_other() {
+    let told: BTreeSet<_> = section(TROUBLES, "By error code")
+        .split("\n### `")
+        .skip(1)
+        .map(|entry| {
+            let (code, text) = entry.split_once("`\n\n").expect("a text");
+            let (status, help) = text.split_once(". ").expect("a status");
+            assert!(help.len() > 40, "{code}: no help");
+            (status.to_owned(), code.to_owned())
+        })
+        .collect();
+    let real = ErrorKind::ALL.iter();
+    let real = real.map(|kind| (kind.status().as_u16().to_string(), kind.code().to_owned()));
+    assert_eq!(told, real.collect());
+}
+
+#[test]
+fn the_table_of_apps_holds_what_is_run_at_the_pinned_versions() {
+    let home = scratch();
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps/run");
+    let output = program(run, home.path()).arg("--list").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let real = String::from_utf8(output.stdout).unwrap();
+    let section = section(CONNECT, "Apps");
+    let told: Vec<_> = section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .collect();
+    assert_eq!(told, real.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn each_error_code_has_a_test() {
+    let names = [
+        "port/answers",
+        "daemon/lifecycle",
+        "port/listeners",
+        "login/refresh",
+        "port/upstream",
+    ];
+    let tests = names.map(|name| file(&format!("tests/{name}.rs"))).concat();
+    for kind in ErrorKind::ALL {
+        // A defect of ours can't be asked for.
+        let named = tests.contains(&format!("ErrorKind::{kind:?}"))
+            || tests.contains(&format!("\"{}\"", kind.code()))
+            || tests.contains(&format!("\\\"{}\\\"", kind.code()));
+        assert!(
+            named || kind == ErrorKind::Internal,
+            "{} has no test",
+            kind.code()
+        );
+    }
+}
+
+#[test]
+fn the_table_of_routes_holds_every_route() {
+    let routes: BTreeSet<_> = table(HTTP, "Routes")
+        .into_iter()
+        .map(|row| row[0].clone())
+        .collect();
+    let mut real: BTreeSet<_> = Local::ALL
+        .iter()
+        .map(|(path, _)| format!("`GET {path}`"))
+        .collect();
+    real.extend([
+        "`/v1/<path>`".to_owned(),
+        "`/<provider>/v1/<path>`".to_owned(),
+    ]);
+    assert_eq!(routes, real);
+}
+
+#[test]
+fn the_table_of_message_ids_holds_each_notice() {
+    let told: BTreeSet<_> = table(LOGS, "Logs")
+        .into_iter()
+        .map(|row| (row[0].split(':').next().unwrap().to_owned(), row[2].clone()))
+        .collect();
+    let real = NoticeKind::NAMES.map(|(name, kind)| {
+        let id = kind.message_id();
+        (format!("`{name}`"), format!("`{id}`"))
+    });
+    assert_eq!(told, BTreeSet::from(real));
+}
+
+#[test]
+fn the_hooks_that_are_shown_are_valid_and_the_notice_has_its_form() {
+    let text = blocks(LOGS, "toml").concat();
+    let config = hermes_proxy::config::parse(&text, LOGS.as_ref(), &Environment::default());
+    assert_eq!(config.unwrap().hooks.len(), 2);
+    let shown: Value = serde_json::from_str(&blocks(LOGS, "json").concat()).unwrap();
+    let notice = Notice {
+        event: NoticeKind::LoginEnded,
+        provider: "nous".to_owned(),
+        display_name: "Nous Portal".to_owned(),
+        message: "…".to_owned(),
+        command: Some("hermesctl auth login nous".to_owned()),
+        ends_at: None,
+        at: "2026-11-23T12:00:00Z".parse().unwrap(),
+    };
+    let mut real: Value = serde_json::from_str(&notice.to_json()).unwrap();
+    real["host"] = "my-machine".into();
+    real["version"] = "0.1.0".into();
+    assert_eq!(shown, real);
+}
+
+#[test]
+fn the_table_of_exit_codes_is_what_help_says() {
+    let home = scratch();
+    let told = |column: usize| -> BTreeSet<String> {
+        let rows = table(TROUBLES, "Exit codes").into_iter();
+        rows.filter(|row| row[column] != "–")
+            .map(|row| row[0].clone())
+            .collect()
+    };
+    let daemon = program(env!("CARGO_BIN_EXE_hermes-proxyd"), home.path())
+        .arg("--help")
+        .output();
+    for (column, help) in [(1, daemon.unwrap()), (2, ctl(home.path(), &["--help"]))] {
+        let help = String::from_utf8(help.stdout).unwrap();
+        let codes = help.split("Exit codes:").nth(1).expect("exit codes");
+        let codes = codes
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        assert_eq!(told(column), codes.map(str::to_owned).collect());
+    }
+}
+
+/// One after another in a home of their own, without a daemon.
+#[test]
+fn the_commands_that_connect_work_as_they_stand() {
+    let home = scratch();
+    let commands = blocks(CONNECT, "sh connect").concat();
+    assert!(commands.lines().count() >= 6);
+    for command in commands.lines() {
+        let ours = command.replacen("hermesctl", env!("CARGO_BIN_EXE_hermesctl"), 1);
+        let output = program("sh", home.path())
+            .args(["-c", &ours])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+}
+
+#[test]
+fn the_table_of_flags_holds_those_of_connect() {
+    let home = scratch();
+    let told: BTreeSet<_> = table(CONNECT, "Ask hermesctl")
+        .into_iter()
+        .flat_map(|row| {
+            let flags = row[0].split(", ").map(|flag| flag.trim_matches('`'));
+            flags.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let help = ctl(home.path(), &["connect", "--help"]).stdout;
+    let help = String::from_utf8(help).unwrap();
+    let real = help.lines().filter_map(|line| {
+        let flag = line.trim_start().strip_prefix("--")?;
+        Some(format!("--{}", flag.split(' ').next()?))
+    });
+    assert_eq!(told, real.collect());
+}
+
+#[test]
+fn the_compose_files_are_those_that_hermesctl_prints() {
+    let home = scratch();
+    for (way, flags) in [("bridge", &[][..]), ("socket", &["--socket"])] {
+        let line = "connect karakeep --from docker --no-key --model Hermes-4-405B --json";
+        let line: Vec<_> = line.split(' ').chain(flags.iter().copied()).collect();
+        let output = ctl(home.path(), &line);
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |place: usize| told["files"][place]["text"].as_str().unwrap();
+        assert_eq!(blocks(CONTAINERS, &format!("yaml {way}")), [text(1)]);
+        let listeners = |text: &str| {
+            let config =
+                hermes_proxy::config::parse(text, CONTAINERS.as_ref(), &environment(home.path()));
+            config.unwrap().listeners
+        };
+        let shown = blocks(CONTAINERS, &format!("toml {way}")).concat();
+        assert_eq!(listeners(&shown), listeners(text(0)));
+        assert_eq!(listeners(&shown).len(), 2);
+    }
+}
+
+#[test]
+fn the_whole_compose_files_hold_what_hermesctl_prints() {
+    let home = scratch();
+    for (way, flags) in [("bridge", &[][..]), ("host-socket", &["--socket"])] {
+        let line = "connect open-webui --from docker --no-key --json";
+        let line: Vec<_> = line.split(' ').chain(flags.iter().copied()).collect();
+        let told: Value = serde_json::from_slice(&ctl(home.path(), &line).stdout).unwrap();
+        let printed = told["files"][1]["text"].as_str().unwrap();
+        let whole = file(&format!("packaging/compose/{way}.yaml"));
+        let whole = whole.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+        // What is the reader's to choose is another there.
+        let chosen = ["OPENAI_API_KEY:", "DEFAULT_MODELS:", "#RAG_"];
+        let chosen = |line: &str| chosen.iter().any(|name| line.contains(name));
+        for line in printed.lines().filter(|line| !chosen(line)) {
+            assert!(whole.lines().any(|one| one == line), "{way} lacks: {line}");
+        }
+    }
+}
+
+fn environment(home: &Path) -> Environment {
+    let home = home.as_os_str().to_owned();
+    Environment::from_lookup(move |name| (name == "HOME").then(|| home.clone()))
+}
+
+#[test]
+fn the_provider_with_a_fixed_key_is_valid() {
+    let text = blocks(PROVIDERS, "toml static").concat();
+    let config = hermes_proxy::config::parse(&text, PROVIDERS.as_ref(), &Environment::default());
+    assert_eq!(config.unwrap().providers.len(), 2);
+}
+
+/// What a page's headings are linked by.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchors = headings.map(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().replace(' ', "-")
+    });
+    anchors.collect()
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    for page in pages() {
+        let folder = root().join(&page);
+        let folder = folder.parent().unwrap();
+        let text = file(&page);
+        for target in text.split("](").skip(1) {
+            let target = target.split(')').next().unwrap();
+            if target.starts_with("https://") || target.starts_with("http://") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = match path {
+                "" => root().join(&page),
+                path => folder.join(path),
+            };
+            assert!(there.exists(), "{page} links {target}, which is not there");
+            let known = || anchors(&std::fs::read_to_string(&there).unwrap());
+            let leads = anchor.is_empty() || known().contains(anchor);
+            assert!(leads, "{page} links {target}, a heading that is not there");
+        }
+        let home = page == "README.md" || text.contains("[Back to the README](../README.md)\n");
+        assert!(home, "{page} has no way back");
+        let known = file("README.md").contains(&format!("({page})"));
+        assert!(
+            known || page == "README.md",
+            "the README does not link {page}"
+        );
+    }
+}
+
+/// `docs/record-session` makes it.
+#[test]
+fn the_recorded_session_shows_commands_that_are_there_and_nothing_of_a_machine() {
+    let picture = file("docs/session.svg");
+    for word in ["/tmp", "/home", "/root", "/work", "localhost"] {
+        assert!(!picture.contains(word), "it shows {word}");
+    }
+    let commands = picture.split("<metadata>").nth(1).unwrap();
+    let commands = commands.split("</metadata>").next().unwrap();
+    let commands = commands.replace("&quot;", "\"").replace("&#x27;", "'");
+    let commands: Vec<Vec<String>> = serde_json::from_str(&commands).unwrap();
+    let home = scratch();
+    let mut count = 0;
+    for line in &commands {
+        let words = line.iter().map(String::as_str).chain(["--help"]);
+        let words: Vec<_> = words.collect();
+        if let ["hermesctl", words @ ..] = &*words {
+            assert!(ctl(home.path(), words).status.success(), "{line:?}");
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{commands:?}");
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}

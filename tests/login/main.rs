@@ -1,0 +1,7 @@
+//! The login: made, kept fresh, never spent twice, never lost.
+
+mod clock;
+mod device_login;
+mod disk;
+mod refresh;
+mod token_endpoint;

@@ -1,0 +1,11 @@
+//! What apps meet at the port: requests, answers, and who is let in; and the provider behind it.
+
+mod answers;
+mod client_keys;
+mod egress;
+mod forwarding;
+mod hostile;
+mod listeners;
+mod replays;
+mod streams;
+mod upstream;

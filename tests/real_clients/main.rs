@@ -1,0 +1,5 @@
+//! What users run, and what strangers wrote to find fault: SDKs, Hermes Agent, schemathesis.
+
+mod rotations;
+mod sdks;
+mod suites;

@@ -1,0 +1,491 @@
+//! What the tests share: the real daemon as a process of its own, against the mock cloud, in a scratch home.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test's helper may fail loudly, and tells why a test is skipped"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real time, and threads of its own"
+)]
+#![expect(
+    missing_docs,
+    missing_debug_implementations,
+    reason = "names that read as sentences in a test"
+)]
+
+pub mod app_wire;
+pub mod environment;
+pub mod hermes;
+pub mod wire;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use environment::program;
+use hermes_proxy::control::client::Client;
+use hermes_proxy::control::endpoint::Endpoint;
+use hermes_proxy::control::protocol::ProviderChoice;
+use mock_cloud::{Family, Login, MockCloud, Options};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything that works takes, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cloud, a home with a login, and what a daemon needs to start there.
+pub struct World {
+    pub cloud: MockCloud,
+    pub login: Login,
+    pub home: TempDir,
+}
+
+/// A running daemon. Dropping it kills it.
+pub struct Daemon {
+    child: Child,
+    log: Arc<Log>,
+    pub home: PathBuf,
+    pub base: String,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    changed: Condvar,
+}
+
+impl World {
+    pub async fn new(options: Options) -> Self {
+        let cloud = MockCloud::start(options).await;
+        let login = cloud.login();
+        let home = scratch();
+        cloud
+            .write_hermes_home(&home.path().join(".hermes"), &login)
+            .expect("a home");
+        Self { cloud, login, home }
+    }
+
+    /// A world in which nobody has logged in yet.
+    pub async fn without_a_login() -> Self {
+        let world = Self::new(Options::default()).await;
+        std::fs::remove_dir_all(world.home.path().join(".hermes")).expect("a home of Hermes");
+        world
+    }
+
+    /// A login whose token lives for a minute, but was obtained so long ago that a refresh is due at
+    /// once; later tokens live for an hour.
+    pub async fn with_a_refresh_due(options: Options) -> Self {
+        let world = Self::new(options.access_ttl(Duration::from_mins(1))).await;
+        world.cloud.set_access_ttl(Duration::from_hours(1));
+        let mut store = world.store();
+        store["providers"]["nous"]["obtained_at"] = "2020-01-01T00:00:00+00:00".into();
+        std::fs::write(world.store_file(), store.to_string()).expect("a store");
+        world
+    }
+
+    pub fn mirror_file(&self) -> PathBuf {
+        self.home.path().join(".hermes/shared/nous_auth.json")
+    }
+
+    /// Writes the mirror that Hermes Agent leaves beside the store.
+    pub fn write_mirror(&self) {
+        let mut mirror = self.store()["providers"]["nous"].clone();
+        mirror["_schema"] = 1.into();
+        let file = self.mirror_file();
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, mirror.to_string()).expect("a mirror");
+    }
+
+    pub fn family(&self) -> Family {
+        self.login.family
+    }
+
+    /// Starts the daemon with the cloud's URLs in its environment.
+    pub fn daemon(&self) -> Daemon {
+        self.daemon_with("", &[])
+    }
+
+    /// The same with a configuration file and more flags. `{base}` and `{portal}` in the text
+    /// stand for the cloud's URLs.
+    pub fn daemon_with(&self, config: &str, flags: &[&str]) -> Daemon {
+        self.write_config(config);
+        Daemon::start(self.command(flags), self.home.path())
+    }
+
+    pub fn write_config(&self, config: &str) {
+        let folder = self.home.path().join(".config/hermes-proxyd");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let text = config
+            .replace("{base}", &self.cloud.inference_base_url())
+            .replace("{portal}", &self.cloud.portal_url());
+        std::fs::write(folder.join("config.toml"), text).expect("a file");
+    }
+
+    pub fn command(&self, flags: &[&str]) -> Command {
+        let mut command = program(built("hermes-proxyd"), self.home.path());
+        command
+            .env("NOUS_INFERENCE_BASE_URL", self.cloud.inference_base_url())
+            .env("HERMES_PORTAL_BASE_URL", self.cloud.portal_url())
+            .args(["--port", "0", "--log-format", "json"])
+            .args(flags);
+        command
+    }
+
+    pub fn ctl(&self, args: &[&str]) -> Output {
+        ctl(self.home.path(), args)
+    }
+
+    /// hermesctl in a shell that knows the cloud, for where no daemon does.
+    pub fn hermesctl(&self, args: &[&str]) -> Command {
+        let mut command = program(built("hermesctl"), self.home.path());
+        command
+            .env("NOUS_INFERENCE_BASE_URL", self.cloud.inference_base_url())
+            .env("HERMES_PORTAL_BASE_URL", self.cloud.portal_url())
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn store_file(&self) -> PathBuf {
+        self.home.path().join(".hermes/auth.json")
+    }
+
+    pub fn store(&self) -> Value {
+        let text = std::fs::read_to_string(self.store_file()).expect("a store");
+        serde_json::from_str(&text).expect("a whole store")
+    }
+
+    /// Fails if the text holds any secret that the cloud ever issued.
+    pub fn assert_no_secret_in(&self, what: &str, text: &str) {
+        for secret in self.cloud.issued_secrets() {
+            assert!(
+                !text.contains(&secret),
+                "{what} holds the secret {secret}:\n{text}"
+            );
+        }
+    }
+}
+
+/// The project's folder.
+pub fn root() -> &'static Path {
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+        own.ancestors().nth(2).expect("tests/support").to_owned()
+    });
+    &ROOT
+}
+
+/// A program of ours, which cargo has put beside the folder of the test's own.
+pub fn built(name: &str) -> PathBuf {
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let program = profile_folder().join(name);
+    assert!(program.is_file(), "{} is not built", program.display());
+    program
+}
+
+/// A folder for what tests leave to each other: the same as `CARGO_TARGET_TMPDIR`, which only the tests have.
+pub(crate) fn target_tmpdir() -> PathBuf {
+    let target = profile_folder().parent().expect("a folder above");
+    target.join("tmp")
+}
+
+/// `target/debug`, or where else the tests are built.
+fn profile_folder() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().expect("a test's own path");
+        test.ancestors()
+            .nth(2)
+            .expect("target/debug/deps")
+            .to_owned()
+    });
+    &FOLDER
+}
+
+/// A test as `--exact` wants it: its name and that of its module, which `module_path!()` tells with the crate's before it.
+pub fn exact(module: &str, test: &str) -> String {
+    let module = module.split_once("::").map_or("", |(_, inside)| inside);
+    format!("{module}::{test}")
+}
+
+/// A folder for a home; short, because a socket's path must be.
+pub fn scratch() -> TempDir {
+    let dir = tempfile::Builder::new()
+        .prefix("hp")
+        .tempdir_in("/tmp")
+        .expect("a folder");
+    std::fs::create_dir(dir.path().join("run")).expect("a folder");
+    dir
+}
+
+/// Writes a program for `sh`. Another process does it: one that this process has written could not be
+/// executed as long as a child that another test has just forked holds the file open.
+#[cfg(unix)]
+pub fn fake_program(path: &Path, script: &str) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    let written = environment::tool("sh")
+        .args([
+            "-c",
+            "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"",
+        ])
+        .arg(path)
+        .arg(script)
+        .status();
+    assert!(written.is_ok_and(|status| status.success()), "no program");
+}
+
+/// Copies a program. Another process does it, for the same reason.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let copied = environment::tool("cp").args([from, to]).status();
+    assert!(copied.is_ok_and(|status| status.success()), "no program");
+}
+
+/// How a mount namespace is made here, if it can be.
+pub fn mount_namespace() -> Option<&'static [&'static str]> {
+    if !environment::has("unshare") {
+        return None;
+    }
+    let ways: [&[&str]; 2] = [&["-m", "--propagation", "private"], &["-Ur", "-m"]];
+    let mount = ["sh", "-c", "mount -t tmpfs none /mnt"];
+    let works = |way: &&[&str]| {
+        let mut probe = program("unshare", "/".as_ref());
+        probe
+            .args(*way)
+            .args(mount)
+            .stderr(std::process::Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    };
+    let way = ways.into_iter().find(works);
+    if way.is_none() {
+        environment::skipped("no mount namespace can be made here");
+    }
+    way
+}
+
+/// `outer`, which is given `inner` with its variables to run.
+pub fn wrapped(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        if let Some(value) = value {
+            outer.env(name, value);
+        }
+    }
+    outer
+}
+
+/// Runs hermesctl to its end, as the user whose the runtime folder is.
+pub fn ctl(home: &Path, args: &[&str]) -> Output {
+    let mut command = program(built("hermesctl"), home);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        use std::os::unix::process::CommandExt;
+
+        let owner = std::fs::metadata(home.join("run")).map(|folder| folder.uid());
+        if let Ok(owner @ 1..) = owner
+            && rustix::process::geteuid().is_root()
+        {
+            command.uid(owner);
+        }
+    }
+    command.args(args).output().expect("hermesctl runs")
+}
+
+impl Daemon {
+    /// Starts it and waits until it listens.
+    pub fn start(command: Command, home: &Path) -> Self {
+        let mut daemon = Self::launch(command, home);
+        let line = daemon.wait_for_log("\"listening\"");
+        let line: Value = serde_json::from_str(&line).expect("a JSON line");
+        line["url"]
+            .as_str()
+            .expect("a URL")
+            .clone_into(&mut daemon.base);
+        daemon
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn launch(mut command: Command, home: &Path) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("hermes-proxyd starts");
+        let log = Arc::new(Log::default());
+        let stderr = child.stderr.take().expect("a pipe");
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                writer.edit(|lines| lines.0.push(line));
+            }
+            writer.edit(|lines| lines.1 = true);
+        });
+        Self {
+            child,
+            log,
+            home: home.to_owned(),
+            base: String::new(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `http://127.0.0.1:PORT`, without `/v1`.
+    pub fn origin(&self) -> &str {
+        self.base.strip_suffix("/v1").expect("a base URL")
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        self.origin().strip_prefix("http://").expect("an origin")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Waits for a log line that holds `text`, from the start of the log.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.wait_for_log_count(text, 1)
+    }
+
+    /// Waits until `count` log lines hold `text`; the last of them.
+    pub fn wait_for_log_count(&self, text: &str, count: usize) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self
+            .log
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = lines
+                .0
+                .iter()
+                .filter(|line| line.contains(text))
+                .nth(count - 1)
+            {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !lines.1 && !left.is_zero(),
+                "no line with {text:?} in the log:\n{}",
+                lines.0.join("\n")
+            );
+            lines = self
+                .log
+                .changed
+                .wait_timeout(lines, left)
+                .expect("a lock")
+                .0;
+        }
+    }
+
+    /// All that was logged so far.
+    pub fn logged(&self) -> String {
+        self.log
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .join("\n")
+    }
+
+    pub fn status(&self) -> Value {
+        let output = ctl(&self.home, &["proxy", "status", "--json"]);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}\n{}", self.logged()))
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a pid"), signal).expect("it lives");
+    }
+
+    /// Renews the login as a person asks for it: at once, whatever was renewed a moment ago.
+    pub async fn renew(&self) {
+        let endpoint = Endpoint::new(self.home.join("run/hermes-proxyd"));
+        let client = Client::connect(&endpoint, "a test").await;
+        let choice = ProviderChoice {
+            provider: None,
+            store: None,
+        };
+        let renewed = client.expect("a daemon").refresh(choice).await;
+        renewed.expect("a renewal");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end:\n{}",
+                self.logged()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGTERM, and its end.
+    #[cfg(unix)]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// SIGKILL, and its end.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.wait();
+    }
+}
+
+impl Log {
+    fn edit(&self, change: impl FnOnce(&mut (Vec<String>, bool))) {
+        change(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// An HTTP client that does nothing of its own accord.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client")
+}
+
+/// Sends a chat request's body to the daemon, as an app would.
+pub async fn post(daemon: &Daemon, body: &Value) -> reqwest::Response {
+    let request = client().post(daemon.url("/chat/completions")).json(body);
+    request.send().await.expect("an answer")
+}
+
+/// A chat request's body.
+pub fn chat(text: &str) -> Value {
+    serde_json::json!({"model": "Hermes-4-405B", "messages": [{"role": "user", "content": text}]})
+}
