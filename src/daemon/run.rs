@@ -211,7 +211,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         started_at,
         ports: ports.clone(),
         view: view.clone(),
-        refused: gateway.refused().clone(),
+        refused: gateway.ledger().refusals().clone(),
         log: Some(log.tail()),
         own_mark: gateway.own_mark().map(clients::own_mark),
         endings,
@@ -219,7 +219,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     });
     let prod = control.prod();
     stops.answer(control, answers.clone());
-    stops.tell_refusals(gateway.refused().clone());
+    stops.tell_refusals(gateway.ledger().refusals().clone());
 
     let mut daemon = Daemon {
         origin,

@@ -25,10 +25,10 @@ use super::gateway::Gateway;
 use super::guard;
 use super::handler::{self, Entry};
 use super::parting;
+use super::parting::Teller;
 use super::patience::{self, Watched};
 use super::places::{Place, Reason};
 use super::presence::{Presence, Present};
-use super::refusals::Teller;
 use super::socket::Socket;
 use crate::config::Timeouts;
 
@@ -67,7 +67,7 @@ pub(super) async fn serve(
     let (headers, timeouts) = (rules.limits.headers, rules.timeouts);
     drop(rules);
     let teller = Teller {
-        refusals: gateway.refused().clone(),
+        ledger: gateway.ledger().clone(),
         from: entry.from.clone(),
     };
     let presence = Presence::new(stop.abort.clone(), place.seat());
@@ -258,8 +258,8 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::proxy::outcome::RequestId;
     use crate::proxy::places::Places;
+    use crate::proxy::record::RequestId;
 
     /// A body that has a defect behind its first piece.
     #[derive(Default)]
@@ -301,7 +301,7 @@ mod tests {
             let place = places.take().await;
             let presence = Presence::new(stop.abort.clone(), place.seat());
             let teller = Teller {
-                refusals: Arc::default(),
+                ledger: Arc::default(),
                 from: "127.0.0.1".into(),
             };
             let ends = ((stop, presence, place), teller);

@@ -20,9 +20,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{ErrorKind, ProxyError};
 use super::events::Events;
-use super::outcome::{End, Outcome};
 use super::pool::{Answer, BrokeOff};
 use super::presence::Presence;
+use super::record::{End, Underway};
 
 /// How long a client of an event stream has to read what was sent last, before its connection is aborted. Shorter than
 /// what `connection` gives to answers at a shutdown.
@@ -50,7 +50,7 @@ pub(super) struct Download {
     /// Until it is given up, and with it the provider.
     incoming: Option<Answer>,
     /// Until nothing more is sent, so that a pause holds none of its counts and places.
-    outcome: Option<Outcome>,
+    underway: Option<Underway>,
     /// The longest silence.
     idle: Duration,
     last: Instant,
@@ -78,7 +78,7 @@ impl Download {
     /// `events`: where the stream stands, if the answer is an event stream that is not encoded.
     pub(super) fn new(
         incoming: Answer,
-        outcome: Outcome,
+        underway: Underway,
         idle: Duration,
         events: Option<Events>,
         presence: Presence,
@@ -87,7 +87,7 @@ impl Download {
         let events = events.filter(|_| incoming.size_hint().exact().is_none());
         Self {
             incoming: Some(incoming),
-            outcome: Some(outcome),
+            underway: Some(underway),
             idle,
             last: Instant::now(),
             sleep: None,
@@ -128,8 +128,8 @@ impl Download {
                     return Poll::Ready(None);
                 }
                 State::Parting(event) => {
-                    if let Some(mut outcome) = self.outcome.take() {
-                        outcome.sent(event.len(), self.last);
+                    if let Some(mut underway) = self.underway.take() {
+                        underway.sent(event.len(), self.last);
                     }
                     self.state = State::Pausing;
                     return Poll::Ready(Some(Ok(Frame::data(event))));
@@ -168,14 +168,14 @@ impl Download {
     }
 
     fn ended_as(&mut self, end: End) {
-        if let Some(outcome) = &mut self.outcome {
-            outcome.ended(end);
+        if let Some(underway) = &mut self.underway {
+            underway.ended(end);
         }
     }
 
     fn sent(&mut self, bytes: usize, now: Instant) {
-        if let Some(outcome) = &mut self.outcome {
-            outcome.sent(bytes, now);
+        if let Some(underway) = &mut self.underway {
+            underway.sent(bytes, now);
         }
     }
 
@@ -245,7 +245,7 @@ impl Download {
             None => State::Flushing,
         };
         if !matches!(self.state, State::Parting(_)) {
-            self.outcome = None;
+            self.underway = None;
         }
     }
 

@@ -1,127 +1,45 @@
-//! Where an event stream stands, however it is cut into pieces, and whether it lacks its end mark.
-//! Pure, with constant memory.
-//!
-//! Lines end with LF, CR or CRLF; an empty line ends an event, a line that starts with a colon is a
-//! comment (WHATWG HTML §9.2.6).
+//! What is known of an event stream on its way: where it stands, and whether it lacks its end mark. Pure, with constant
+//! memory.
 
-use memchr::memchr2;
+use super::ending::Ending;
+use super::sse::{At, Tokenizer};
 
-use super::choices::Choices;
-
-/// What OpenAI's streams end with.
-const DONE: &str = "[DONE]";
-/// What a line of an event's data begins with.
-const DATA: &[u8] = b"data:";
-/// As much of a line's start tells what it is: `data: [DONE]`.
-const HEAD: usize = 12;
-
-/// How far an event stream has come.
+/// An event stream that passes, and what listens to it.
 #[derive(Debug, Clone)]
 pub(super) struct Events {
-    /// The start of the present line.
-    line: [u8; HEAD],
-    line_len: usize,
-    /// The last byte was a CR: a LF that follows belongs to it.
-    carriage_return: bool,
-    /// Something of an event has passed, and its end has not.
-    within: bool,
-    done: bool,
-    /// Unless nobody wants to know whether the stream is whole.
-    choices: Option<Choices>,
+    lines: Tokenizer,
+    ending: Ending,
 }
 
 impl Events {
     /// A stream at its start. `ends`: whether its end is looked for.
     pub(super) fn new(ends: bool) -> Self {
         Self {
-            line: [0; HEAD],
-            line_len: 0,
-            carriage_return: false,
-            within: false,
-            done: false,
-            choices: ends.then(Choices::default),
+            lines: Tokenizer::default(),
+            ending: Ending::new(ends),
         }
     }
 
     /// A piece passes.
     pub(super) fn pass(&mut self, piece: &[u8]) {
-        let mut rest = piece;
-        if std::mem::take(&mut self.carriage_return)
-            && let Some(after) = rest.strip_prefix(b"\n")
-        {
-            rest = after;
-        }
-        while let Some(end) = memchr2(b'\n', b'\r', rest) {
-            let (line, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-            self.extend_line(line);
-            self.end_line();
-            rest = match after {
-                [b'\r'] => {
-                    self.carriage_return = true;
-                    &[]
-                }
-                [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
-                [] => &[],
-            };
-        }
-        self.extend_line(rest);
-    }
-
-    fn extend_line(&mut self, part: &[u8]) {
-        let before = self.line_len;
-        let room = self.line.get_mut(self.line_len..).unwrap_or_default();
-        for (place, byte) in room.iter_mut().zip(part) {
-            *place = *byte;
-            self.line_len += 1;
-        }
-        if let Some(choices) = &mut self.choices
-            && self
-                .line
-                .get(..self.line_len)
-                .unwrap_or_default()
-                .starts_with(DATA)
-        {
-            let of_the_name = DATA.len().saturating_sub(before);
-            choices.pass(part.get(of_the_name..).unwrap_or_default());
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = self.line.get(..self.line_len).unwrap_or_default();
-        match line {
-            [] => {
-                self.within = false;
-                if let Some(choices) = &mut self.choices {
-                    choices.end_event();
-                }
-            }
-            [b':', ..] => {}
-            _ => {
-                let data = line.strip_prefix(DATA);
-                let data = data.map(|data| data.strip_prefix(b" ").unwrap_or(data));
-                self.done |= data.is_some_and(|data| data.starts_with(DONE.as_bytes()));
-                self.within = true;
-            }
-        }
-        self.line_len = 0;
+        self.lines.pass(piece, &mut self.ending);
     }
 
     /// What has to go out before an event of ours, so that it stands alone. `None` within an event:
     /// whatever followed would be glued to its half; and behind the end mark, where nobody reads on.
     pub(super) fn gap(&self) -> Option<&'static str> {
-        match self.line.get(..self.line_len) {
-            _ if self.within || self.done => None,
-            Some([]) => Some(""),
+        match self.lines.at() {
+            _ if self.ending.is_done() => None,
+            At::Between => Some(""),
             // The rest of a comment is missed by nobody.
-            Some([b':', ..]) => Some("\n"),
-            Some(_) | None => None,
+            At::Comment => Some("\n"),
+            At::Within => None,
         }
     }
 
     /// The end mark, when the stream, ending now, lacks nothing else: all choices that began have finished.
     pub(super) fn missing_end(&self) -> Option<&'static str> {
-        let whole = self.choices.as_ref().is_some_and(Choices::are_finished);
-        let missing = whole && !self.done;
+        let missing = self.ending.lacks_mark();
         match self.gap() {
             Some("") if missing => Some("data: [DONE]\n\n"),
             Some(_) if missing => Some("\ndata: [DONE]\n\n"),

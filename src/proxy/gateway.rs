@@ -6,8 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 
-use super::outcome::Counters;
-use super::refusals::Refusals;
+use super::ledger::{Counters, Ledger};
 use super::route::Serves;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
@@ -103,7 +102,7 @@ pub struct Gateway {
     rules: ArcSwap<Rules>,
     pub(super) clients: Registry,
     pub(super) replay_used: Arc<AtomicUsize>,
-    refused: Arc<Refusals>,
+    ledger: Arc<Ledger>,
     own_mark: Option<OwnMark>,
 }
 
@@ -114,7 +113,7 @@ impl Gateway {
             clients,
             rules: ArcSwap::from_pointee(rules),
             replay_used: Arc::default(),
-            refused: Arc::default(),
+            ledger: Arc::default(),
             own_mark: OwnMark::draw(),
         }
     }
@@ -125,9 +124,9 @@ impl Gateway {
         self.own_mark.as_ref()
     }
 
-    /// Requests that were refused before any provider was asked, since the start.
-    pub fn refused(&self) -> &Arc<Refusals> {
-        &self.refused
+    /// Where requests are entered when they end.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// The rules in force.

@@ -23,10 +23,9 @@ use super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
-use super::outcome::{End, Outcome, RequestId};
 use super::pool::Answer;
 use super::presence::Presence;
-use super::refusals::Refused;
+use super::record::{End, Refusal, RequestId, Underway};
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
@@ -165,24 +164,20 @@ async fn respond(
 ) -> Response<AnswerBody> {
     let rules = gateway.rules();
     let (mut head, body) = request.into_parts();
-    let mut outcome = Outcome::new(id, head.method.clone(), head.uri.clone());
+    let mut underway = Underway::new(gateway.ledger(), id, head.method.clone(), head.uri.clone());
     let is_own = takes_mark(&mut head.headers, &gateway);
     if is_own {
-        outcome.is_own();
+        underway.is_own();
     }
     let (presented, client) = api_key::find(&head.headers, |key| gateway.clients.look_up(key));
     if let Some(client) = &client {
-        outcome.asked_by(client);
+        underway.asked_by(client);
     }
     let caller = (&*entry, &presence, presented, client.as_ref());
     let decision = decide(&rules, caller, &head, &body).and_then(|decision| {
         if let (Decision::Forward(..), Some(client)) = (&decision, &client) {
-            let visit = if is_own {
-                client.enter_uncounted()
-            } else {
-                client.enter(&entry.from)
-            };
-            outcome.visits(visit.map_err(|full| busy(&full))?);
+            let visit = underway.visits(client, &entry.from);
+            visit.map_err(|full| busy(&full))?;
         }
         Ok(decision)
     });
@@ -192,25 +187,24 @@ async fn respond(
                 let app = client.as_ref().map_or(&*entry.from, |client| client.name());
                 let error = about_peer(&error, &entry);
                 let is_listed = guard::listed_origin(&head.headers, &rules.guard).is_some();
-                let refused = Refused {
-                    error: &error,
-                    from: app,
-                    path: head.uri.path(),
+                underway.refused(Refusal {
+                    kind: error.kind,
+                    from: app.into(),
+                    about: error.about.as_deref().map(Into::into),
                     matters: matters(&head, error.kind, is_listed),
-                };
-                outcome.refused(gateway.refused().add(&refused, id), error.about.as_deref());
+                });
             }
             presence.refuses();
-            refuse(&error, outcome, body.is_end_stream())
+            refuse(&error, underway, body.is_end_stream())
         }
-        Ok(Decision::Answer(response)) => whole(response, outcome, End::Complete),
+        Ok(Decision::Answer(response)) => whole(response, underway, End::Complete),
         Ok(Decision::Local(path, upstream)) => {
             let response = local::answer(path, &rules, upstream.map(|upstream| &**upstream));
-            whole(response, outcome, End::Complete)
+            whole(response, underway, End::Complete)
         }
         Ok(Decision::Forward(upstream, path)) => {
             if let Some(label) = upstream.labels.get(path) {
-                outcome.routed(&upstream.label, label, &upstream.counters);
+                underway.routed(&upstream.label, label, &upstream.counters);
             }
             let parts = (head, body);
             forward(
@@ -218,7 +212,7 @@ async fn respond(
                 (&rules, &presence),
                 (upstream, path),
                 parts,
-                outcome,
+                underway,
             )
             .await
         }
@@ -404,7 +398,7 @@ async fn forward(
     (rules, presence): (&Rules, &Presence),
     (upstream, path): (&Arc<Upstream>, usize),
     (head, body): (Parts, Incoming),
-    mut outcome: Outcome,
+    mut underway: Underway,
 ) -> Response<AnswerBody> {
     let limits = &rules.limits;
     let upload = (!body.is_end_stream()).then(|| {
@@ -420,10 +414,10 @@ async fn forward(
         )
     });
     if let Some(upload) = &upload {
-        outcome.uploads(upload);
+        underway.uploads(upload);
     }
     let Some(allowed) = upstream.paths.get(path) else {
-        return refuse(&defect(), outcome, upload.is_none());
+        return refuse(&defect(), underway, upload.is_none());
     };
     let exchange = Exchange {
         upstream,
@@ -439,11 +433,11 @@ async fn forward(
         () = presence.makes_way() => Err(too_slow_to_stay()),
     };
     match answer {
-        Ok(answer) if head.method != exchange.method => pass_head(answer, outcome),
-        Ok(answer) => pass(answer, outcome, (rules, upstream), presence),
+        Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
+        Ok(answer) => pass(answer, underway, (rules, upstream), presence),
         Err(error) => match exchange.upload {
-            Some(upload) => refuse(&error, outcome, upload.is_finished()),
-            None => whole(error.response(), outcome, End::Refused(error.kind.code())),
+            Some(upload) => refuse(&error, underway, upload.is_finished()),
+            None => whole(error.response(), underway, End::Refused(error.kind.code())),
         },
     }
 }
@@ -567,12 +561,12 @@ fn no_credential(refusal: NoCredential) -> ProxyError {
 }
 
 /// The head of the provider's answer to a GET, for a client that asked with HEAD.
-fn pass_head(answer: Response<Answer>, mut outcome: Outcome) -> Response<AnswerBody> {
+fn pass_head(answer: Response<Answer>, mut underway: Underway) -> Response<AnswerBody> {
     let (mut head, _) = answer.into_parts();
     clean(&mut head);
-    outcome.answered(head.status);
-    outcome.ended(End::Complete);
-    identify(&mut head.headers, outcome.id);
+    underway.answered(head.status);
+    underway.ended(End::Complete);
+    identify(&mut head.headers, underway.id());
     Response::from_parts(head, AnswerBody::Whole(None))
 }
 
@@ -586,14 +580,14 @@ fn clean(head: &mut hyper::http::response::Parts) {
 /// The provider's answer, its bytes untouched.
 fn pass(
     answer: Response<Answer>,
-    mut outcome: Outcome,
+    mut underway: Underway,
     (rules, upstream): (&Rules, &Upstream),
     presence: &Presence,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     clean(&mut head);
-    outcome.answered(head.status);
-    identify(&mut head.headers, outcome.id);
+    underway.answered(head.status);
+    identify(&mut head.headers, underway.id());
     let is_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.as_bytes();
         kind.get(..17)
@@ -604,21 +598,21 @@ fn pass(
     }
     let is_events = is_stream && !head.headers.contains_key(CONTENT_ENCODING);
     if body.is_end_stream() {
-        outcome.ended(End::Complete);
+        underway.ended(End::Complete);
     }
     let ends = upstream.append_done && head.status == StatusCode::OK;
     let events = is_events.then(|| Events::new(ends));
     let idle = rules.timeouts.idle;
-    let download = Download::new(body, outcome, idle, events, presence.clone());
+    let download = Download::new(body, underway, idle, events, presence.clone());
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 
 /// An error of ours. When the client may still be sending its body, or may mean something else by
 /// what it sends, the connection ends with this answer, so that nothing of it becomes the next
 /// request; `connection` sees to it that the client gets the answer.
-fn refuse(error: &ProxyError, outcome: Outcome, is_over: bool) -> Response<AnswerBody> {
+fn refuse(error: &ProxyError, underway: Underway, is_over: bool) -> Response<AnswerBody> {
     let end = End::Refused(error.kind.code());
-    let mut response = whole(error.response(), outcome, end);
+    let mut response = whole(error.response(), underway, end);
     // Whoever names another host may be meant for another server, and so may be what follows.
     // A client without the right to ask gets one answer for each connection: pipelined requests would
     // otherwise have it make thousands, which keeps others waiting.
@@ -637,12 +631,12 @@ fn refuse(error: &ProxyError, outcome: Outcome, is_over: bool) -> Response<Answe
     response
 }
 
-fn whole(response: Response<Bytes>, mut outcome: Outcome, end: End) -> Response<AnswerBody> {
+fn whole(response: Response<Bytes>, mut underway: Underway, end: End) -> Response<AnswerBody> {
     let (mut head, body) = response.into_parts();
-    outcome.answered(head.status);
-    outcome.sent(body.len(), tokio::time::Instant::now());
-    outcome.ended(end);
-    identify(&mut head.headers, outcome.id);
+    underway.answered(head.status);
+    underway.sent(body.len(), tokio::time::Instant::now());
+    underway.ended(end);
+    identify(&mut head.headers, underway.id());
     Response::from_parts(head, AnswerBody::Whole((!body.is_empty()).then_some(body)))
 }
 

@@ -3,9 +3,9 @@
 //! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
 //! over one, `framing` refuses what can be read in two ways (pure), `api_key` finds what a request
 //! presents, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
-//! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `events` knows where an event stream stands
-//! and `choices` what of it has finished (both pure), `presence` whether the client is still there, `outcome` writes the
-//! one log line, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `error`
+//! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `events` knows where an event stream stands:
+//! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `presence` whether the client is still there, `record` what is told of
+//! it, `ledger` where that is counted and logged, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `error`
 //! is the one place that turns errors into HTTP.
 
 #[doc(hidden)]
@@ -16,6 +16,7 @@ mod connection;
 mod dial;
 mod download;
 mod egress;
+mod ending;
 pub mod error;
 mod events;
 pub mod framing;
@@ -25,10 +26,10 @@ mod handler;
 #[doc(hidden)]
 pub mod headers;
 mod interface;
+mod ledger;
 mod life;
 mod listener;
 mod local;
-mod outcome;
 mod own_names;
 mod parting;
 mod patience;
@@ -36,9 +37,11 @@ mod peer;
 mod places;
 mod pool;
 mod presence;
+mod record;
 mod refusals;
 pub mod route;
 mod socket;
+mod sse;
 mod trouble;
 mod upload;
 mod upstream;
@@ -46,8 +49,8 @@ mod want;
 
 pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
+pub use self::ledger::{Counters, Counts, Ledger};
 pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
-pub use self::outcome::{Counters, Counts};
 pub use self::own_names::own_names;
 pub use self::places::Places;
 pub use self::refusals::Refusals;

@@ -1,6 +1,7 @@
 //! The last word on a connection: an error that no request's answer can carry, and an end after
 //! which the client still gets it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
@@ -8,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ProxyError, REQUEST_ID};
 use super::headers;
-use super::outcome::{End, Outcome};
-use super::refusals::Teller;
+use super::ledger::Ledger;
+use super::record::{End, Refusal, Underway};
 use super::socket::Socket;
 
 /// How long the client may take to read the error.
@@ -20,6 +21,14 @@ const DISCARD: usize = 256 * 1024 * 1024;
 /// Read at once of what nobody needs.
 const PIECE: usize = 16 * 1024;
 
+/// Where what is refused on one connection is entered.
+#[derive(Debug, Clone)]
+pub(super) struct Teller {
+    pub(super) ledger: Arc<Ledger>,
+    /// The client's address.
+    pub(super) from: Arc<str>,
+}
+
 /// Tells the client what is wrong with a request that was never whole, and closes. To a HEAD the
 /// error has no body. `origin` is the listed web page that may read it.
 pub(super) async fn refuse(
@@ -28,18 +37,23 @@ pub(super) async fn refuse(
     to_head: bool,
     origin: Option<&HeaderValue>,
 ) {
-    let mut outcome = Outcome::unread();
-    outcome.refused(teller.refused(error, outcome.id), None);
+    let mut underway = Underway::unread(&teller.ledger);
+    underway.refused(Refusal {
+        kind: error.kind,
+        from: (&*teller.from).into(),
+        about: error.about.as_deref().map(Into::into),
+        matters: false,
+    });
     let (mut head, body) = error.response().into_parts();
     if let Some(origin) = origin {
         headers::allow_origin(&mut head.headers, origin);
     }
-    outcome.answered(head.status);
+    underway.answered(head.status);
     let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {
         text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    let id = outcome.id.digits();
+    let id = underway.id().digits();
     text.extend([REQUEST_ID.as_str().as_bytes(), b": ", &id[..], b"\r\n"].concat());
     let length = format!("content-length: {}\r\n", body.len());
     text.extend([length.as_bytes(), b"connection: close\r\n\r\n"].concat());
@@ -51,10 +65,10 @@ pub(super) async fn refuse(
         stream.shutdown().await
     };
     if let Ok(Ok(())) = tokio::time::timeout(WRITE, write).await {
-        outcome.sent(body.len(), tokio::time::Instant::now());
-        outcome.ended(End::Refused(error.kind.code()));
+        underway.sent(body.len(), tokio::time::Instant::now());
+        underway.ended(End::Refused(error.kind.code()));
     }
-    drop(outcome);
+    drop(underway);
     tracing::debug!(
         reason = error.message,
         "a request was refused before it was read"

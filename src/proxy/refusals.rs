@@ -5,15 +5,15 @@
 //! counted, and one line tells how many, after a minute at first and after an hour at most. The table
 //! is bounded: when it is full, what is new is told together, once for each code.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::error::{ErrorKind, ProxyError};
-use super::outcome::RequestId;
+use super::error::ErrorKind;
+use super::record::RequestId;
 use super::trouble::Mishaps;
 
 /// So many codes and origins are told apart.
@@ -31,34 +31,15 @@ const LONGEST: usize = 100;
 /// What was refused, and whom.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refused<'r> {
-    pub(super) error: &'r ProxyError,
+    pub(super) kind: ErrorKind,
     /// The app's name or its address.
     pub(super) from: &'r str,
+    /// The host or the web page that was refused.
+    pub(super) about: Option<&'r str>,
     /// What was asked for.
     pub(super) path: &'r str,
     /// Whether an app may miss it; not what a browser or a monitor asks for by itself.
     pub(super) matters: bool,
-}
-
-/// Where refusals of one connection are told.
-#[derive(Debug, Clone)]
-pub(super) struct Teller {
-    pub(super) refusals: Arc<Refusals>,
-    /// The client's address.
-    pub(super) from: Arc<str>,
-}
-
-impl Teller {
-    /// A request that was refused before it was read, as [`Refusals::add`].
-    pub(super) fn refused(&self, error: &ProxyError, id: RequestId) -> Option<u64> {
-        let refused = Refused {
-            error,
-            from: &self.from,
-            path: "",
-            matters: false,
-        };
-        self.refusals.add(&refused, id)
-    }
 }
 
 /// The refused requests since the start.
@@ -91,8 +72,8 @@ impl Refusals {
     /// One more. Some: it is to be told, and so many like it were not; `None`: it is counted.
     pub(super) fn add(&self, refused: &Refused<'_>, id: RequestId) -> Option<u64> {
         let now = Instant::now();
-        let code = refused.error.kind.code();
-        let about = refused.about();
+        let code = refused.kind.code();
+        let about = refused.tells_apart();
         let mut table = self.table();
         let known = position(&table, (code, refused.from, about));
         let known = known.or_else(|| {
@@ -125,10 +106,9 @@ impl Refusals {
         };
         drop(table);
         // The number is that of a line that is there.
-        let about = refused.error.about.as_deref();
-        self.all.add(code, told, refused.from, about);
+        self.all.add(code, told, refused.from, refused.about);
         if refused.matters {
-            self.apps.add(code, told, refused.from, about);
+            self.apps.add(code, told, refused.from, refused.about);
         }
         untold
     }
@@ -184,15 +164,15 @@ const OTHERS: &str = "others";
 impl<'r> Refused<'r> {
     /// What tells it from others with its code and place. A path only where the guard has let the app
     /// in: whoever it refuses can name any number of them.
-    fn about(&self) -> &'r str {
+    fn tells_apart(&self) -> &'r str {
         let by_path = matches!(
-            self.error.kind,
+            self.kind,
             ErrorKind::PathNotAllowed
                 | ErrorKind::MethodNotAllowed
                 | ErrorKind::UnknownProvider
                 | ErrorKind::UnsupportedMediaType
         );
-        let about = match &self.error.about {
+        let about = match self.about {
             Some(about) => about,
             None if by_path => self.path,
             None => "",
@@ -247,19 +227,11 @@ fn make_room(table: &mut Vec<Entry>, now: Instant) -> bool {
 mod tests {
     use super::*;
 
-    fn error(kind: ErrorKind, about: Option<&str>) -> ProxyError {
-        let error = ProxyError::new(kind, "");
-        match about {
-            Some(about) => error.about(about),
-            None => error,
-        }
-    }
-
     fn add(refusals: &Refusals, kind: ErrorKind, about: Option<&str>, path: &str) -> Option<u64> {
-        let error = error(kind, about);
         let refused = Refused {
-            error: &error,
+            kind,
             from: "127.0.0.1",
+            about,
             path,
             matters: true,
         };

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use super::outcome::RequestId;
+use super::record::RequestId;
 
 /// A request that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -148,7 +148,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ),
     (
         "memchr",
-        &["proxy/choices.rs", "proxy/events.rs", "proxy/framing.rs"],
+        &["proxy/choices.rs", "proxy/framing.rs", "proxy/sse.rs"],
     ),
     ("tempfile", &["files/mod.rs"]),
     ("getrandom", &["clients/key.rs"]),
@@ -218,10 +218,12 @@ const PURE: &[&str] = &[
     "proxy/framing.rs",
     "proxy/framing/violation.rs",
     "proxy/choices.rs",
+    "proxy/ending.rs",
     "proxy/events.rs",
     "proxy/guard.rs",
     "proxy/headers.rs",
     "proxy/route.rs",
+    "proxy/sse.rs",
 ];
 
 /// The files that may look at a secret's text.

@@ -1,0 +1,154 @@
+//! Where every request is entered when it ends. The log line, a provider's totals and its last failure, what was
+//! refused and what an app's key was used for are all fed from here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::Method;
+use tokio::time::Instant;
+
+use super::record::{End, News, Record, Target};
+use super::refusals::{Refusals, Refused};
+use super::trouble::Mishaps;
+use crate::clients::{Client, Full, Visit};
+
+/// As much of a path is logged, in bytes.
+const LONGEST_PATH: usize = 200;
+
+/// The requests of this daemon.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    refusals: Arc<Refusals>,
+}
+
+/// A provider's requests.
+#[derive(Debug, Default)]
+pub struct Counters {
+    in_flight: AtomicU64,
+    served: AtomicU64,
+    failed: AtomicU64,
+    /// Requests that the provider failed, one after another.
+    pub failing: Mishaps,
+}
+
+/// A provider's requests at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Under way.
+    pub in_flight: u64,
+    /// Ended with the provider's whole answer, whatever its status.
+    pub served: u64,
+    /// Ended with an error of ours, a broken answer, or the client's leaving.
+    pub failed: u64,
+}
+
+impl Counters {
+    /// The counts now.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            in_flight: read(&self.in_flight),
+            served: read(&self.served),
+            failed: read(&self.failed),
+        }
+    }
+
+    /// A request is under way, until it is entered.
+    pub(super) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, record: &Record) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        match record.news() {
+            News::Fails(code) => self.failing.add(code, record.id, "", None),
+            News::Works => self.failing.clear(),
+            News::Nothing => {}
+        }
+        let counter = if record.end == End::Complete {
+            &self.served
+        } else {
+            &self.failed
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The one line. What was only counted stands in the log where debug lines do.
+macro_rules! line {
+    (if $counted:expr; { $($fields:tt)* }) => {
+        if $counted {
+            tracing::debug!($($fields)*);
+        } else {
+            tracing::info!($($fields)*);
+        }
+    };
+}
+
+impl Ledger {
+    /// Requests that were refused before any provider was asked, since the start.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
+    /// Takes a place of an app's limit, and counts it as a use of its key from this address, unless the request is
+    /// hermesctl's own.
+    ///
+    /// # Errors
+    /// When all places are taken; such a request is no use.
+    pub(super) fn admit(client: &Arc<Client>, from: &str, is_own: bool) -> Result<Visit, Full> {
+        if is_own {
+            client.enter_uncounted()
+        } else {
+            client.enter(from)
+        }
+    }
+
+    /// Enters a request that has ended.
+    pub(super) fn enter(&self, record: &Record) {
+        if let (Target::Routed { counters, .. }, false) = (&record.target, record.is_own) {
+            counters.enter(record);
+        }
+        // A refusal is told, with how many like it were not, or only counted.
+        let (is_told, untold) = record.refusal.as_ref().map_or((true, 0), |refusal| {
+            let refused = Refused {
+                kind: refusal.kind,
+                from: &refusal.from,
+                about: refusal.about.as_deref(),
+                path: record.target.names().1,
+                matters: refusal.matters,
+            };
+            let untold = self.refusals.add(&refused, record.id);
+            (untold.is_some(), untold.unwrap_or_default())
+        });
+        Self::log(record, is_told, untold);
+    }
+
+    fn log(record: &Record, is_told: bool, untold: u64) {
+        let micros = |time: Instant| {
+            u64::try_from(time.duration_since(record.started).as_micros()).unwrap_or(u64::MAX)
+        };
+        let digits = record.id.digits();
+        let (provider, path) = record.target.names();
+        let (end, code) = record.end.words();
+        let refusal = record.refusal.as_deref();
+        line!(if !is_told; {
+            id = std::str::from_utf8(&digits).unwrap_or_default(),
+            by = record.is_own.then_some("hermesctl"),
+            client = record.client.as_ref().map(|client| client.name()),
+            provider,
+            method = record.method.as_ref().map_or("", Method::as_str),
+            path = path.get(..LONGEST_PATH).unwrap_or(path),
+            status = record.status.map_or(0, |status| status.as_u16()),
+            first_byte_us = record.first_byte.map(micros),
+            duration_us = micros(record.ended),
+            bytes_in = record.bytes_in,
+            bytes_out = record.bytes_out,
+            end,
+            code,
+            about = refusal.and_then(|refusal| refusal.about.as_deref()),
+            untold = (untold > 0).then_some(untold),
+            "request"
+        });
+    }
+}

@@ -1,0 +1,370 @@
+//! What there is to tell of a request: gathered while it is under way, and entered into the ledger once, when its last
+//! byte went or it died.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode, Uri};
+use tokio::time::Instant;
+
+use super::error::ErrorKind;
+use super::ledger::{Counters, Ledger};
+use super::upload::Upload;
+use crate::clients::{Client, Full, Visit};
+
+/// A request that has ended.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: RequestId,
+    /// Unless it is unknown.
+    pub(super) method: Option<Method>,
+    pub(super) target: Target,
+    /// The app whose key was shown.
+    pub(super) client: Option<Arc<Client>>,
+    /// hermesctl's own request, which counts as no app's.
+    pub(super) is_own: bool,
+    /// A request that was refused before any provider was asked.
+    pub(super) refusal: Option<Box<Refusal>>,
+    pub(super) started: Instant,
+    pub(super) first_byte: Option<Instant>,
+    pub(super) ended: Instant,
+    /// Of the answer; `None` if there was none.
+    pub(super) status: Option<StatusCode>,
+    /// Bytes of the request's body.
+    pub(super) bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub(super) bytes_out: u64,
+    pub(super) end: End,
+}
+
+/// A refusal that counts for the apps' owner.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) kind: ErrorKind,
+    /// The app's name or its address.
+    pub(super) from: Box<str>,
+    /// The host or the web page that was refused.
+    pub(super) about: Option<Box<str>>,
+    /// Whether an app may miss it; not what a browser or a monitor asks for by itself.
+    pub(super) matters: bool,
+}
+
+/// What a request is for.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// What the client asked for. It shares the buffer that the request was read into, so it must
+    /// not be kept for as long as a stream lasts.
+    Asked(Uri),
+    /// A provider.
+    Routed {
+        provider: Arc<str>,
+        path: Arc<str>,
+        /// The provider's requests.
+        counters: Arc<Counters>,
+    },
+    /// Its head was refused before it was read.
+    Unread,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The whole answer went out.
+    Complete,
+    /// The answer was an error of ours, with this code.
+    Refused(&'static str),
+    /// The provider's answer broke off.
+    UpstreamBroke,
+    /// A shutdown's grace was over.
+    Cut,
+    /// Its body came too slowly while its place was needed for another.
+    MadeWay,
+    /// A defect of ours ended it.
+    Defect,
+    /// The client left first.
+    ClientLeft,
+}
+
+/// What a request tells of its provider.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It fails, with this code.
+    Fails(Cow<'static, str>),
+    Works,
+    /// Nothing: the client or a shutdown ended it, or it was refused here.
+    Nothing,
+}
+
+/// A request's number: in the log, and in the answer's `x-hermes-request-id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestId(u64);
+
+impl RequestId {
+    pub(super) fn draw() -> Self {
+        Self(fastrand::u64(..))
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub(super) fn digits(self) -> [u8; 16] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 16];
+        for (index, digit) in digits.iter_mut().enumerate() {
+            let nibble = usize::try_from(self.0 >> (60 - 4 * index) & 15).unwrap_or_default();
+            *digit = HEX.get(nibble).copied().unwrap_or(b'0');
+        }
+        digits
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Target {
+    /// The provider, if there is one, and the path.
+    pub(super) fn names(&self) -> (&str, &str) {
+        match self {
+            Self::Routed { provider, path, .. } => (provider, path),
+            Self::Asked(uri) => ("", uri.path()),
+            Self::Unread => ("", ""),
+        }
+    }
+}
+
+impl End {
+    /// As the log has it: the end, and our error's code.
+    pub(super) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Complete => ("complete", ""),
+            Self::Refused(code) => ("refused", code),
+            Self::UpstreamBroke => ("upstream broke", ""),
+            Self::Cut => ("cut at shutdown", ""),
+            Self::MadeWay => ("made way", ""),
+            Self::Defect => ("defect", ""),
+            Self::ClientLeft => ("client left", ""),
+        }
+    }
+}
+
+impl Record {
+    /// What it tells of its provider. An answer of 401 to 403 or 429 shows a login or a quota that is at its end, one
+    /// from 500 a provider in trouble; all others are the request's own fault.
+    pub(super) fn news(&self) -> News {
+        let status = self.status.map_or(0, |status| status.as_u16());
+        match self.end {
+            End::Complete if matches!(status, 401..=403 | 429 | 500..) => {
+                News::Fails(format!("http_{status}").into())
+            }
+            End::Complete => News::Works,
+            End::Refused(code) if is_of_the_provider(code) => News::Fails(code.into()),
+            End::UpstreamBroke => News::Fails("answer_cut".into()),
+            End::Refused(_) | End::Cut | End::MadeWay | End::Defect | End::ClientLeft => {
+                News::Nothing
+            }
+        }
+    }
+}
+
+/// Whether an error of ours says that the provider, or the way to it, fails.
+fn is_of_the_provider(code: &str) -> bool {
+    [
+        ErrorKind::UpstreamUnreachable,
+        ErrorKind::UpstreamTimeout,
+        ErrorKind::UpstreamAuthFailed,
+        ErrorKind::CredentialsUnavailable,
+    ]
+    .iter()
+    .any(|kind| kind.code() == code)
+}
+
+/// A request under way. Its record is made and entered when this is dropped, since hyper tells of a client that left by
+/// dropping whatever is under way.
+#[derive(Debug)]
+pub(super) struct Underway {
+    ledger: Arc<Ledger>,
+    id: RequestId,
+    method: Option<Method>,
+    target: Target,
+    client: Option<Arc<Client>>,
+    /// Its place of its app's limit, given back with the last byte.
+    visit: Option<Visit>,
+    is_own: bool,
+    refusal: Option<Box<Refusal>>,
+    started: Instant,
+    first_byte: Option<Instant>,
+    status: Option<StatusCode>,
+    upload: Option<Upload>,
+    bytes_out: u64,
+    end: End,
+}
+
+impl Underway {
+    /// A request that has just come. Until told otherwise, its end is that the client left.
+    pub(super) fn new(ledger: &Arc<Ledger>, id: RequestId, method: Method, uri: Uri) -> Self {
+        Self::of(ledger, id, Some(method), Target::Asked(uri))
+    }
+
+    /// A request whose head was refused before it was read.
+    pub(super) fn unread(ledger: &Arc<Ledger>) -> Self {
+        Self::of(ledger, RequestId::draw(), None, Target::Unread)
+    }
+
+    fn of(ledger: &Arc<Ledger>, id: RequestId, method: Option<Method>, target: Target) -> Self {
+        Self {
+            ledger: ledger.clone(),
+            id,
+            method,
+            target,
+            client: None,
+            visit: None,
+            is_own: false,
+            refusal: None,
+            started: Instant::now(),
+            first_byte: None,
+            status: None,
+            upload: None,
+            bytes_out: 0,
+            end: End::ClientLeft,
+        }
+    }
+
+    pub(super) fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// It is for this provider.
+    pub(super) fn routed(
+        &mut self,
+        provider: &Arc<str>,
+        path: &Arc<str>,
+        counters: &Arc<Counters>,
+    ) {
+        self.target = Target::Routed {
+            provider: provider.clone(),
+            path: path.clone(),
+            counters: counters.clone(),
+        };
+        if !self.is_own {
+            counters.begin();
+        }
+    }
+
+    /// It is hermesctl's own. Told before it is routed.
+    pub(super) fn is_own(&mut self) {
+        self.is_own = true;
+    }
+
+    /// It was refused before any provider was asked.
+    pub(super) fn refused(&mut self, refusal: Refusal) {
+        self.refusal = Some(Box::new(refusal));
+    }
+
+    /// It shows this app's key.
+    pub(super) fn asked_by(&mut self, client: &Arc<Client>) {
+        self.client = Some(client.clone());
+    }
+
+    /// It takes one of its app's places, coming from this address.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub(super) fn visits(&mut self, client: &Arc<Client>, from: &str) -> Result<(), Full> {
+        self.visit = Some(Ledger::admit(client, from, self.is_own)?);
+        Ok(())
+    }
+
+    /// Its body.
+    pub(super) fn uploads(&mut self, upload: &Upload) {
+        self.upload = Some(upload.clone());
+    }
+
+    /// The answer's head.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// A piece of the answer.
+    pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
+        self.first_byte.get_or_insert(now);
+        self.bytes_out += bytes as u64;
+    }
+
+    /// How it ended.
+    pub(super) fn ended(&mut self, end: End) {
+        self.end = end;
+    }
+
+    fn record(&mut self) -> Record {
+        Record {
+            id: self.id,
+            method: self.method.take(),
+            target: std::mem::replace(&mut self.target, Target::Unread),
+            client: self.client.take(),
+            is_own: self.is_own,
+            refusal: self.refusal.take(),
+            started: self.started,
+            first_byte: self.first_byte,
+            ended: Instant::now(),
+            status: self.status,
+            bytes_in: self.upload.as_ref().map_or(0, Upload::received),
+            bytes_out: self.bytes_out,
+            end: self.end,
+        }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end = End::Defect;
+        }
+        let record = self.record();
+        self.ledger.enter(&record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_tells_of_its_provider_only_what_the_provider_did() {
+        let ledger = Arc::new(Ledger::default());
+        let news = |end: End, status: u16| {
+            let mut underway = Underway::unread(&ledger);
+            underway.ended(end);
+            if status > 0 {
+                underway.answered(StatusCode::from_u16(status).unwrap());
+            }
+            underway.record().news()
+        };
+        for status in [200, 204, 302, 400, 404, 413, 422] {
+            assert_eq!(news(End::Complete, status), News::Works, "{status}");
+        }
+        for status in [401, 402, 403, 429, 500, 503, 529] {
+            let code = format!("http_{status}").into();
+            assert_eq!(news(End::Complete, status), News::Fails(code), "{status}");
+        }
+        assert_eq!(
+            news(End::UpstreamBroke, 200),
+            News::Fails("answer_cut".into())
+        );
+        let unreachable = ErrorKind::UpstreamUnreachable.code();
+        assert_eq!(
+            news(End::Refused(unreachable), 502),
+            News::Fails(unreachable.into())
+        );
+        let own = ErrorKind::RequestTooLarge.code();
+        for end in [
+            End::Refused(own),
+            End::Cut,
+            End::MadeWay,
+            End::Defect,
+            End::ClientLeft,
+        ] {
+            assert_eq!(news(end, 200), News::Nothing, "{end:?}");
+        }
+    }
+}
