@@ -1,3 +1,4 @@
+# Before publishing, set `homepage` in Cargo.toml: an address that ends in .example is a placeholder.
 class HermesProxyd < Formula
   desc "Lets every app use the AI subscription you already pay for"
   homepage "@URL@"

@@ -1,14 +1,17 @@
 #!/bin/sh
 # Installs hermes-proxyd and hermesctl for this user: into ~/.local, without root.
 #
-#   sh install.sh                       the version that this script came with
+#   sh install.sh
 #
-# HERMES_PROXYD_URL      where the releases are
-# HERMES_PROXYD_VERSION  which one
+# Takes the archive and SHA256SUMS from this script's own folder, where `just package` puts them, else from the
+# project's release address.
+#
+# HERMES_PROXYD_URL      download from this address instead
+# HERMES_PROXYD_VERSION  install this version instead of the one that this script came with
 # HERMES_PROXYD_PREFIX   the folder that gets bin/ and share/, ~/.local by default
 #
-# The download is compared with SHA256SUMS, which comes from the same place: that finds a broken
-# download, not a place that was taken over.
+# The archive is compared with SHA256SUMS, which comes from the same place: that finds a damaged
+# download, not a compromised server.
 set -eu
 
 URL=${HERMES_PROXYD_URL:-@URL@/releases}
@@ -29,9 +32,15 @@ main() {
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM
 
-    echo "Downloading $archive"
-    download "$URL/v$VERSION/$archive" "$work/$archive"
-    download "$URL/v$VERSION/SHA256SUMS" "$work/SHA256SUMS"
+    if [ -z "${HERMES_PROXYD_URL:-}" ] && is_here "$archive"; then
+        echo "Installing $HERE/$archive"
+        cp "$HERE/$archive" "$HERE/SHA256SUMS" "$work"
+    else
+        has_address
+        echo "Downloading $archive"
+        download "$URL/v$VERSION/$archive" "$work/$archive"
+        download "$URL/v$VERSION/SHA256SUMS" "$work/SHA256SUMS"
+    fi
     verify "$archive"
     tar -xzf "$work/$archive" -C "$work"
     place "$work/${archive%.tar.gz}"
@@ -44,6 +53,24 @@ machine() {
         x86_64 | amd64) echo x86_64 ;;
         aarch64 | arm64) echo aarch64 ;;
         *) fail "there is no download for $(uname -m); build it with cargo" ;;
+    esac
+}
+
+# Whether the archive is in the script's own folder; a script that is read from a pipe has none.
+is_here() {
+    case $0 in
+        *install.sh) HERE=$(dirname "$0") ;;
+        *) return 1 ;;
+    esac
+    [ -f "$HERE/$1" ] && [ -f "$HERE/SHA256SUMS" ]
+}
+
+# Names that end in .example are reserved (RFC 2606): no server ever has one.
+has_address() {
+    case $URL in
+        *.example | *.example/*)
+            fail "this build has no release address. Put $archive and SHA256SUMS beside this script (\`just package\` builds them), or set HERMES_PROXYD_URL"
+            ;;
     esac
 }
 
@@ -79,7 +106,7 @@ verify() {
     [ "${got%% *}" = "$wanted" ] || fail "$1 does not match SHA256SUMS: it is damaged or was modified. Nothing was installed"
 }
 
-# A running program can't be written over, but replaced.
+# A running program can be replaced, but not overwritten.
 place() {
     (cd "$1" && find . -type f) | while read -r file; do
         mkdir -p "$PREFIX/$(dirname "$file")"

@@ -137,27 +137,111 @@ fn the_commands_on_keys_work_as_they_stand() {
     assert!(file.exists());
 }
 
-/// The project's address stands in Cargo.toml, from where packages and install.sh take it.
+/// The address in Cargo.toml is a placeholder: packages take it from there, and nothing that a user reads or
+/// runs leads to it.
 #[test]
-fn downloads_are_where_the_packages_say_that_the_project_is() {
-    let address = concat!("(", env!("CARGO_PKG_HOMEPAGE"), "/releases)");
-    for page in ["README.md", "docs/install.md"] {
-        assert!(
-            file(page).contains(address),
-            "{page} does not name {address}"
-        );
+fn nobody_is_sent_to_an_address_that_does_not_exist() {
+    let host = env!("CARGO_PKG_HOMEPAGE").trim_start_matches("https://");
+    assert!(host.ends_with(".example"), "then the pages may link it");
+    let folders = ["docs", "src", "packaging", "systemd", "launchd", "windows"];
+    let files = folders.iter().flat_map(|folder| walk(&root().join(folder)));
+    let more = ["README.md", "config.example.toml", "CHANGELOG.md"];
+    let more = more.iter().map(|name| root().join(name));
+    for path in files.chain(more) {
+        let text = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        assert!(!text.contains(host), "{} names {host}", path.display());
     }
-    assert!(file("packaging/templates/install.sh").contains("@URL@/releases"));
+    let how = section("docs/install.md", "Publishing a release");
+    assert!(how.contains("`homepage` in `Cargo.toml` is a placeholder"));
+    // What takes the address from there says that it may be one.
+    for recipe in ["hermes-proxyd.rb", "PKGBUILD"] {
+        let text = file(&format!("packaging/templates/{recipe}"));
+        let first = text.lines().next().unwrap();
+        assert!(first.contains("is a placeholder"), "{recipe}: {first}");
+    }
     for recipe in ["package:", "package-one"] {
         let name = recipe.trim_end_matches(':');
         assert!(file("justfile").contains(&format!("\n{name} ")), "{name}");
     }
 }
 
+/// install.sh as packaging/texts.sh fills it in: it installs what is beside it, and downloads from no placeholder.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_installer_takes_the_archive_beside_it_and_asks_no_placeholder() {
+    let home = scratch();
+    let folder = home.path().join("packages");
+    std::fs::create_dir(&folder).unwrap();
+    let script = file("packaging/templates/install.sh")
+        .replace("@URL@", env!("CARGO_PKG_HOMEPAGE"))
+        .replace("@VERSION@", "0.0.1");
+    std::fs::write(folder.join("install.sh"), &script).unwrap();
+    // Nobody is asked for it, with these in place of the real ones.
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for name in ["curl", "wget"] {
+        support::fake_program(&bin.join(name), "echo \"asked for $*\" >&2; exit 9\n");
+    }
+    let path = std::env::join_paths(
+        [bin]
+            .into_iter()
+            .chain(std::env::split_paths(support::environment::search_path())),
+    );
+    let path = path.unwrap();
+    let run = || {
+        let mut command = program("sh", home.path());
+        command.arg(folder.join("install.sh")).env("PATH", &path);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (installed, said) = run();
+    assert!(!installed && !said.contains("asked for"), "{said}");
+    assert!(said.contains("has no release address"), "{said}");
+    assert!(said.contains("HERMES_PROXYD_URL"), "{said}");
+
+    let machine = std::env::consts::ARCH;
+    let name = format!("hermes-proxyd-0.0.1-{machine}-linux");
+    let programs = folder.join(&name).join("bin");
+    std::fs::create_dir_all(&programs).unwrap();
+    support::fake_program(&programs.join("hermesctl"), "echo hermesctl 0.0.1\n");
+    let pack = format!("tar -czf {name}.tar.gz {name} && sha256sum *.tar.gz >SHA256SUMS");
+    let packed = program("sh", home.path())
+        .args(["-c", &pack])
+        .current_dir(&folder)
+        .status();
+    assert!(packed.unwrap().success());
+    let (installed, said) = run();
+    assert!(installed && !said.contains("asked for"), "{said}");
+    assert!(said.contains("hermesctl 0.0.1"), "{said}");
+    assert!(home.path().join(".local/bin/hermesctl").exists());
+
+    std::fs::write(folder.join("SHA256SUMS"), format!("0  {name}.tar.gz\n")).unwrap();
+    let (installed, said) = run();
+    assert!(
+        !installed && said.contains("Nothing was installed"),
+        "{said}"
+    );
+}
+
 #[test]
 fn the_two_commands_stand_in_the_checks() {
     let commands = blocks("README.md", "sh");
     let ci = file(".ci/run");
+    // Each with its time, before whoever runs it wonders.
+    let readme = file("README.md");
+    let mut before = readme.split("```sh\n").map(|text| {
+        let paragraph = text.trim_end().rsplit("\n\n").next().unwrap();
+        paragraph.replace('\n', " ")
+    });
+    let times = [
+        "on two cores, the first build takes about a minute and a half",
+        "10 to 15 minutes on two cores",
+    ];
+    for time in times {
+        assert!(before.next().unwrap().contains(time), "{time}");
+    }
     assert_eq!(commands[0], "cargo run --example demo\n");
     assert!(ci.contains("cargo run --example demo -- --once"));
     // Through the function that runs it as an ordinary user.
