@@ -6,6 +6,8 @@ use std::process::Command;
 
 use super::args::StartFlags;
 use super::output::{Exit, Failure};
+use crate::doctor;
+use crate::paths::Environment;
 
 /// Runs the hermes-proxyd that lies beside hermesctl, else the one in `PATH`, with these flags.
 pub(super) fn start(flags: &StartFlags) -> Result<Exit, Failure> {
@@ -16,6 +18,15 @@ pub(super) fn start(flags: &StartFlags) -> Result<Exit, Failure> {
     ended
         .map(Exit::Passed)
         .map_err(|error| absent(&program, &error))
+}
+
+/// The commands after which a hermes-proxyd runs with the configuration as it is now; `pid` is the
+/// running one, which keeps the flags that it was started with.
+pub(super) async fn commands(environment: &Environment, pid: Option<u32>) -> String {
+    match pid {
+        Some(_) => "hermesctl proxy restart".to_owned(),
+        None => doctor::restart(environment, None).await.join(", then: "),
+    }
 }
 
 /// hermes-proxyd can't be started.

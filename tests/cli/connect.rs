@@ -406,16 +406,19 @@ async fn the_lines_that_are_to_be_added_fit_every_file_that_was_written() {
 }
 
 /// A running daemon has its listeners from its start: lines that were added since are not told again.
+/// The advice keeps the flags that it was started with.
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_were_added_wait_for_a_restart() {
     let world = World::new(Options::default()).await;
-    let _daemon = world.daemon_with("[[listen]]\n", &[]);
+    // With `--port 0`; a daemon that is started from the file alone has port 8645.
+    let daemon = world.daemon_with("[[listen]]\n", &[]);
     let args = ["karakeep", "--from", "docker"];
     let before = told(&world, &args);
     let lines = lines_of(&before).unwrap();
     assert_eq!(before["ready"], false);
-    let restart = "hermesctl proxy stop, then: hermesctl proxy start";
-    assert!(notes(&before).contains(restart), "{before:#}");
+    let restart = "estart it: hermesctl proxy restart";
+    let first = "then restart hermes-proxyd: hermesctl proxy restart";
+    assert!(notes(&before).contains(first), "{before:#}");
     world.write_config(&format!("[[listen]]\n{lines}"));
     let after = told(&world, &args);
     assert_eq!(lines_of(&after), None, "{after:#}");
@@ -424,8 +427,14 @@ async fn lines_that_were_added_wait_for_a_restart() {
     // The same is said by who checks the file.
     let output = world.ctl(&["config", "check"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(restart), "{said}");
+    assert!(said.contains("estart: hermesctl proxy restart"), "{said}");
     assert!(!said.contains("reload"), "{said}");
+    assert!(world.ctl(&["proxy", "restart"]).status.success());
+    assert_eq!(told(&world, &args)["ready"], true);
+    let status = daemon.status();
+    assert_eq!(status["daemon"]["pid"], daemon.pid());
+    let url = status["listeners"][0]["url"].as_str().unwrap();
+    assert!(!url.contains(":8645"), "{url}");
 }
 
 /// An engine is known by its program; a running one of another kind would go before it.

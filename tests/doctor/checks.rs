@@ -1068,7 +1068,7 @@ async fn what_waits_to_be_applied_stays_visible() {
             diagnosis.assert(in_force, "warn", "needs a restart", restart);
             let check = world.ctl(&["config", "check"]);
             let said = String::from_utf8(check.stderr).unwrap();
-            assert!(said.contains(restart), "{said}");
+            assert!(said.contains("hermesctl proxy restart"), "{said}");
         }
     }
     world.write_config(&changed);

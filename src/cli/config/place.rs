@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::output::{Exit, Failure, Output};
-use super::super::{connect, render, screen};
+use super::super::{connect, render, screen, start};
 use crate::config;
 use crate::control::protocol::Status;
 use crate::doctor::{self, Pending};
@@ -108,8 +108,7 @@ impl Place {
             && let Some(Pending::Restart(keys)) = daemon.pending(&env)
         {
             daemon.waiting = keys;
-            let commands = doctor::restart(&env, Some(daemon.pid)).await;
-            daemon.restart = Some(commands.join(", then: "));
+            daemon.restart = Some(start::commands(&env, Some(daemon.pid)).await);
         }
         Ok(Self {
             exists: file.exists(),

@@ -21,7 +21,7 @@ use super::args::{Connect, Place};
 use super::connection::Connection;
 use super::models::Model;
 use super::output::{Exit, Failure, Output};
-use super::{render, screen};
+use super::{render, screen, start};
 use crate::config;
 use crate::control::client::ClientError;
 use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
@@ -394,19 +394,18 @@ async fn put_together(
 
 /// What has to be done before the app can reach the daemon.
 async fn first_step(surroundings: &Surroundings, lacks_lines: bool) -> String {
-    let commands = doctor::restart(&surroundings.environment, surroundings.pid).await;
-    let commands = commands.join(", then: ");
+    let commands = start::commands(&surroundings.environment, surroundings.pid).await;
     match (lacks_lines, surroundings.is_running()) {
         (true, true) => format!(
-            "First add the lines to the configuration and restart hermes-proxyd: {commands}"
+            "First add the lines to the configuration, then restart hermes-proxyd: {commands}"
         ),
         (true, false) => format!(
-            "First add the lines to the configuration and start hermes-proxyd, which is not \
-             running: {commands}"
+            "hermes-proxyd is not running. First add the lines to the configuration, then start \
+             it: {commands}"
         ),
-        (false, true) => format!(
-            "The configuration was completed after hermes-proxyd started; restart it: {commands}"
-        ),
+        (false, true) => {
+            format!("The lines were added after hermes-proxyd started. Restart it: {commands}")
+        }
         (false, false) => format!("hermes-proxyd is not running. Start it: {commands}"),
     }
 }
