@@ -18,7 +18,7 @@ use std::fmt::Display;
 use chrono::TimeZone;
 
 use crate::control::protocol::{
-    ProviderEntry, ProviderState, Providers, RefreshResult, ReloadReport, Timestamp,
+    ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshResult, ReloadReport, Timestamp,
 };
 
 use super::documents::Written;
@@ -114,6 +114,9 @@ pub(super) fn inline(text: &str) -> String {
     printable(text).replace('\n', " ")
 }
 
+/// Clocks of two machines differ by so many seconds without being wrong.
+const SKEW: i64 = 60;
+
 /// The daemon's clock and the reader's zone.
 struct Clock<'a, Z> {
     now: Timestamp,
@@ -127,6 +130,28 @@ where
 {
     fn distance(&self, at: Timestamp) -> String {
         distance((at.0 - self.now.0).num_seconds())
+    }
+
+    /// When something happened: `13 min ago`.
+    fn ago(&self, at: Timestamp) -> String {
+        match (at.0 - self.now.0).num_seconds() {
+            ahead if ahead > SKEW => self.impossible(at),
+            seconds => distance(seconds.min(0)),
+        }
+    }
+
+    /// When something happened: `13 min ago (2026-11-23 11:47)`.
+    fn happened(&self, at: Timestamp) -> String {
+        match (at.0 - self.now.0).num_seconds() {
+            ahead if ahead > SKEW => self.impossible(at),
+            seconds => format!("{} ({})", distance(seconds.min(0)), self.time(at)),
+        }
+    }
+
+    /// What has happened can't lie ahead.
+    fn impossible(&self, at: Timestamp) -> String {
+        let time = self.time(at);
+        format!("{time}, which is in the future: a clock is or was wrong")
     }
 
     fn time(&self, at: Timestamp) -> String {
@@ -176,14 +201,19 @@ fn title(name: &str, display_name: &str, default: bool, style: Style) -> String 
     format!("{painted}{default}  {}\n", inline(display_name))
 }
 
-fn state(state: &ProviderState) -> (Tone, String) {
-    let (tone, text) = match state {
+fn state(provider: &ProviderStatus) -> (Tone, String) {
+    let has_failed = provider.last_error.is_some();
+    let (tone, text) = match &provider.state {
         ProviderState::Starting => (Tone::Waiting, "starting"),
         ProviderState::Ready => (Tone::Good, "ready"),
-        ProviderState::Refreshing => (Tone::Waiting, "refreshing"),
+        ProviderState::Refreshing => (Tone::Waiting, "trying to renew the expired token"),
+        ProviderState::Unavailable if has_failed => (
+            Tone::Bad,
+            "unavailable: the token has expired and can't be renewed",
+        ),
         ProviderState::Unavailable => (
             Tone::Bad,
-            "unavailable: expired, and the token endpoint can't be reached",
+            "unavailable: the token has expired and has not been renewed yet",
         ),
         ProviderState::LoginNeeded => (Tone::Bad, "login needed"),
         ProviderState::StoreUnreadable => (Tone::Bad, "the credential store can't be read"),

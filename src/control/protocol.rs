@@ -177,6 +177,10 @@ pub struct ExistingLogin {
     pub store: PathBuf,
     /// Whether it is the daemon's own, so that Hermes Agent does not use it.
     pub separate: bool,
+    /// Whether this very call found it in Hermes Agent's shared folder and saved it in `store`; before
+    /// that there was no login. An old daemon does not say.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// What the user is to enter, and where (RFC 8628).

@@ -372,7 +372,8 @@ pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlEr
 async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
     let handle = &report.upstream.credentials;
     handle.look().await;
-    if !handle.is_authenticated() {
+    let adopted = !handle.is_authenticated();
+    if adopted {
         if separate || !handle.import().await.unwrap_or_default() {
             return None;
         }
@@ -402,6 +403,7 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
         display_name: report.upstream.display_name.clone(),
         store: login.store,
         separate: login.own,
+        adopted,
     })
 }
 

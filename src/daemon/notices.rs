@@ -78,7 +78,7 @@ fn told(notice: credentials::Notice) -> Notice {
             mirrored,
         } => {
             let until = if mirrored {
-                "the copy for Hermes Agent's profiles serves until then"
+                "hermes-proxyd uses the copy in Hermes Agent's shared folder"
             } else {
                 "requests fail once the current token has expired"
             };
@@ -133,6 +133,32 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+
+    /// A text that leaves the user with a question is no notice.
+    #[test]
+    fn a_login_that_can_not_be_read_says_what_serves() {
+        for (mirrored, serves) in [
+            (
+                true,
+                "hermes-proxyd uses the copy in Hermes Agent's shared folder",
+            ),
+            (false, "requests fail once the current token has expired"),
+        ] {
+            let notice = told(credentials::Notice {
+                what: credentials::NoticeKind::Unreadable {
+                    reason: "auth.json is empty".to_owned(),
+                    command: None,
+                    mirrored,
+                },
+                provider: "nous".to_owned(),
+                display_name: "Nous Portal".to_owned(),
+                login_command: None,
+                at: "2026-11-23T12:00:00Z".parse().unwrap(),
+            });
+            let text = notice.message;
+            assert!(text.ends_with(serves) && !text.contains("then"), "{text}");
+        }
+    }
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

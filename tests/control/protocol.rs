@@ -354,6 +354,7 @@ fn the_answers_about_logins() {
             display_name: "Nous Portal".into(),
             store: "/home/u/.hermes/auth.json".into(),
             separate: false,
+            adopted: false,
         })),
     );
     golden(

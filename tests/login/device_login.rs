@@ -178,6 +178,11 @@ async fn a_login_that_only_the_mirror_holds_is_taken_over() {
     let output = run(&world, &["auth", "login", "nous", "--json"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(
+        json_of(&output)["existing"]["adopted"],
+        true,
+        "it was not there before"
+    );
+    assert_eq!(
         json_of(&output)["existing"]["store"],
         json!(world.store_file())
     );

@@ -15,6 +15,13 @@ use crate::control::protocol::{
 /// What the beginning of a login says on standard output.
 pub(in crate::cli) fn login_begun(begun: &LoginBegun, style: Style) -> String {
     match begun {
+        LoginBegun::Existing(existing) if existing.adopted => style.prose(&format!(
+            "You are logged in to {} now: a login of Hermes Agent was found in its shared folder and \
+             saved in {}.\nTo use another account, run `hermesctl auth login {} --force`.\n",
+            inline(&existing.display_name),
+            inline(&existing.store.display().to_string()),
+            inline(&existing.provider),
+        )),
         LoginBegun::Existing(existing) => {
             let whose = if existing.separate {
                 "hermes-proxyd's own login"
@@ -217,7 +224,7 @@ where
     Z::Offset: Display,
 {
     let mut rows = Vec::new();
-    let (tone, state) = state(&provider.state);
+    let (tone, state) = state(provider);
     rows.push(("state", style.paint(tone, &state)));
     if let Some(command) = &provider.login_command {
         rows.push(("log in with", inline(command)));
@@ -254,7 +261,7 @@ where
     let store = inline(&login.store.display().to_string());
     let mut rows = vec![("login", store), ("", whose.to_owned())];
     if let Some(at) = login.since {
-        rows.push(("since", both(at, clock)));
+        rows.push(("since", clock.happened(at)));
     }
     if let Some(at) = login.ends_at {
         let label = if at > clock.now { "ends" } else { "ended" };

@@ -4,7 +4,6 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use super::auth::both;
 use super::{Clock, Style, Tone, inline, title};
 use crate::cli::human::count;
 use crate::control::protocol::{
@@ -108,7 +107,7 @@ where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let last_used = client.last_used_at.map(|at| both(at, clock));
+    let last_used = client.last_used_at.map(|at| clock.happened(at));
     let mut rows = vec![
         ("requests", count(client.requests)),
         ("last used", last_used.unwrap_or_else(|| "never".to_owned())),
@@ -130,7 +129,7 @@ where
     }
     for (label, at) in [("added", client.created_at), ("new key", client.rotated_at)] {
         if let Some(at) = at {
-            rows.push((label, both(at, clock)));
+            rows.push((label, clock.happened(at)));
         }
     }
     let rows = rows

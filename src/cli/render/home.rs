@@ -192,7 +192,7 @@ where
     let named: Vec<String> = used
         .iter()
         .take(NAMED)
-        .map(|(at, client)| format!("{} {}", inline(&client.name), clock.distance(*at)))
+        .map(|(at, client)| format!("{} {}", inline(&client.name), clock.ago(*at)))
         .collect();
     let more = used.len().saturating_sub(NAMED);
     let more = if more == 0 {
@@ -228,7 +228,7 @@ where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let (tone, state) = state(&provider.state);
+    let (tone, state) = state(provider);
     let mut rows = vec![("state", style.paint(tone, &state))];
     if let Some(command) = &provider.login_command {
         rows.push(("log in with", inline(command)));
@@ -247,7 +247,7 @@ where
         let detail = refresh.detail.as_deref().map(inline);
         let detail = detail.map(|detail| format!(" ({detail})"));
         let result = refresh_result(&refresh.result);
-        let when = both(refresh.at, clock);
+        let when = clock.happened(refresh.at);
         let detail = detail.unwrap_or_default();
         rows.push(("last refresh", format!("{when}: {result}{detail}")));
     }
@@ -256,7 +256,7 @@ where
     }
     if let Some(error) = &provider.last_error {
         let (message, code) = (inline(&error.message), inline(&error.code));
-        let when = both(error.at, clock);
+        let when = clock.happened(error.at);
         rows.push(("last error", format!("{when}: {message} [{code}]")));
     }
     rows.push(("requests", requests(provider.requests)));
@@ -279,7 +279,7 @@ where
     format!(
         "{}, the last one {}{from}: {}{about} (request {})",
         count(mishaps.count),
-        clock.distance(mishaps.at),
+        clock.ago(mishaps.at),
         inline(&mishaps.code),
         inline(&mishaps.request_id),
     )

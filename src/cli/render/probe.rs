@@ -42,7 +42,10 @@ pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
     row("total", &milliseconds(report.total_ms));
     if let Some(tokens) = report.tokens {
         let (prompt, completion) = (count(tokens.prompt), count(tokens.completion));
-        row("tokens", &format!("{prompt} asked, {completion} answered"));
+        row(
+            "tokens",
+            &format!("{prompt} in the prompt, {completion} in the answer"),
+        );
     }
     if let Some(id) = &report.request_id {
         row("request id", &inline(id));

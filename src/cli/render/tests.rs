@@ -2,8 +2,11 @@
 
 use chrono::{FixedOffset, Utc};
 
+use crate::cli::auth::Logins;
 use crate::cli::home::Home;
-use crate::control::protocol::{ClientImportReport, ClientRevoked, Clients};
+use crate::control::protocol::{
+    ClientImportReport, ClientRevoked, Clients, ErrorReport, ExistingLogin, LoginBegun,
+};
 
 use super::samples::{self, answer, golden};
 use super::*;
@@ -26,6 +29,81 @@ fn times_of_the_day_are_the_readers() {
         Style::PLAIN,
     );
     assert!(text.contains("in 47 min (2026-11-23 22:31)"), "{text}");
+}
+
+/// A clock that was years ahead at a login leaves dates that have not come yet.
+#[test]
+fn what_has_happened_is_never_told_as_something_to_come() {
+    let mut status = samples::status_with_login();
+    let at = Timestamp(status.now.0 + chrono::TimeDelta::days(3649));
+    status.providers.truncate(1);
+    let provider = &mut status.providers[0];
+    let login = provider.login.as_mut().unwrap();
+    login.since = Some(at);
+    let refresh = provider.last_refresh.as_mut().unwrap();
+    refresh.at = at;
+    let mut answer: Clients = answer("reply_clients.json");
+    answer.clients[0].last_used_at = Some(at);
+    let now = answer.now;
+    let style = Style::PLAIN.in_columns(200);
+    let logins = auth::logins(&Logins::of(status.clone()), &Utc, style);
+    let home = Home::of(Some(status), Some(answer.clients.clone()));
+    let home = home::home(&home, &Utc, style);
+    let clients = clients::list(&answer, &Utc, style);
+    let told = ", which is in the future: a clock is or was wrong";
+    for (text, count) in [(logins, 1), (home, 2), (clients, 1)] {
+        assert_eq!(text.matches(told).count(), count, "{text}");
+        assert!(!text.contains("in 3649 d"), "{text}");
+    }
+    // Two clocks are never quite the same.
+    let clock = Clock { now, zone: &Utc };
+    let soon = Timestamp(now.0 + chrono::TimeDelta::seconds(SKEW));
+    assert_eq!(clock.ago(soon), "now");
+    assert!(clock.happened(soon).starts_with("now ("));
+}
+
+#[test]
+fn a_state_says_only_what_is_known() {
+    let mut provider = samples::status().providers.remove(0);
+    let mut told = |now: ProviderState, error: Option<ErrorReport>| {
+        provider.state = now;
+        provider.last_error = error;
+        state(&provider).1
+    };
+    let error = samples::troubled_status().providers.remove(0).last_error;
+    assert_eq!(
+        told(ProviderState::Refreshing, None),
+        "trying to renew the expired token"
+    );
+    let failed = told(ProviderState::Unavailable, error);
+    assert!(failed.ends_with("can't be renewed"), "{failed}");
+    // Without a daemon, nobody has tried.
+    let untried = told(ProviderState::Unavailable, None);
+    assert!(untried.ends_with("has not been renewed yet"), "{untried}");
+}
+
+#[test]
+fn a_login_that_was_taken_over_was_not_there_already() {
+    let LoginBegun::Existing(mut existing) = answer("reply_login_existing.json") else {
+        panic!("no login");
+    };
+    let told = |existing: &ExistingLogin| {
+        let begun = LoginBegun::Existing(existing.clone());
+        auth::login_begun(&begun, Style::PLAIN.in_columns(200))
+    };
+    assert!(told(&existing).contains("already"));
+    existing.adopted = true;
+    let text = told(&existing);
+    assert!(!text.contains("already"), "{text}");
+    assert!(text.contains("found in its shared folder"), "{text}");
+}
+
+/// "7 asked, 5 answered" was read as requests.
+#[test]
+fn tokens_are_told_as_tokens() {
+    let text = probe::report(&samples::report(false), Style::PLAIN);
+    let row = text.lines().find(|line| line.contains("tokens")).unwrap();
+    assert!(row.ends_with("14 in the prompt, 9 in the answer"), "{row}");
 }
 
 #[test]
