@@ -92,7 +92,7 @@ pub enum ToolError {
 }
 
 impl ToolError {
-    /// What mends it.
+    /// How to fix it.
     pub fn hint(&self) -> String {
         match self {
             Self::Start {

@@ -117,7 +117,7 @@ impl Failure {
         self.code == code
     }
 
-    /// The same with what mends it.
+    /// The same with how to fix it.
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
@@ -125,7 +125,7 @@ impl Failure {
         }
     }
 
-    /// The same with one more sentence on what mends it.
+    /// The same with one more sentence on how to fix it.
     pub(super) fn with_more_hint(self, more: &str) -> Self {
         let hint = self
             .hint
@@ -173,7 +173,7 @@ impl Failure {
         &self.message
     }
 
-    /// The message and what mends it.
+    /// The message and how to fix it.
     pub(super) fn to_text(&self, style: Style) -> String {
         let name = style.paint(Tone::Bad, "hermesctl:");
         let message = style.prose(&format!("{name} {}", printable(&self.message)));

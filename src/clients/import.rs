@@ -29,7 +29,7 @@ pub struct Imported {
     pub label: String,
     /// The client's name; `None` where there is none.
     pub name: Option<String>,
-    /// What became of it.
+    /// The result.
     pub outcome: Outcome,
     /// Why, for people: not a whole sentence.
     pub detail: Option<String>,

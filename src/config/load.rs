@@ -64,7 +64,7 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigErro
     }
 }
 
-/// [`Loaded::digest`] of what stands in the file now; `None` when it can't be read.
+/// [`Loaded::digest`] of the file as it is now; `None` when it can't be read.
 pub fn digest_of(file: &Path) -> Option<String> {
     read_file(file).ok().map(|text| digest(&text))
 }

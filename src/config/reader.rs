@@ -84,7 +84,7 @@ impl<'a> Section<'a> {
         items.is_some_and(|items| items.iter().next().is_none())
     }
 
-    /// Where the key stands, or would stand.
+    /// Where the key is, or would be.
     pub(super) fn place(&self, key: &str) -> Place {
         let name = self.table.and_then(|table| table.get_key_value(key));
         Place {

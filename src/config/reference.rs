@@ -45,7 +45,7 @@ impl Entry {
         name.map_or(self.key.pattern.as_str(), |(_, name)| name)
     }
 
-    /// The pattern of the table that it stands in; empty at the top level.
+    /// The pattern of the table that holds it; empty at the top level.
     pub fn table(&self) -> &str {
         let table = self.key.pattern.rsplit_once('.');
         table.map_or("", |(table, _)| table)

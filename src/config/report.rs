@@ -19,14 +19,14 @@ pub(super) struct Wrong {
     pub(super) suggestion: Option<String>,
 }
 
-/// Where a value stands.
+/// Where a value is.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) line: usize,
     pub(super) key: String,
 }
 
-/// A value, and where it stands.
+/// A value, and where it is.
 #[derive(Debug)]
 pub(super) struct Field<T> {
     pub(super) value: T,
@@ -114,7 +114,7 @@ impl Report {
         (problems, self.known.into_inner(), self.lines.into_inner())
     }
 
-    /// This key stands in the file.
+    /// This key is in the file.
     pub(super) fn found(&self, place: &Place) {
         let entry = (place.key.clone(), place.line);
         self.lines.borrow_mut().extend([entry]);

@@ -38,10 +38,10 @@ pub enum CodecError {
     /// The stream ended within a line.
     #[error("the stream ended in the middle of a line")]
     Truncated,
-    /// The line is not UTF-8; the stream stands at the next line.
+    /// The line is not UTF-8; the next line can be read.
     #[error("a line that is not UTF-8")]
     NotUtf8,
-    /// The line is not the message that was expected; the stream stands at the next line.
+    /// The line is not the message that was expected; the next line can be read.
     #[error("a line that is not the expected message")]
     NotTheMessage(#[source] serde_json::Error),
     /// The stream failed.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::files::Spot;
 
-/// Whoever only looks holds the lock for less than this.
+/// A process that only checks holds the lock for less than this.
 const GLIMPSE: Duration = Duration::from_millis(20);
 
 /// The lock, held until this is dropped.

@@ -62,7 +62,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// How the daemon and its providers are; answered with [`Status`].
+    /// The state of the daemon and its providers; answered with [`Status`].
     Status,
     /// Which providers are served; answered with [`Providers`].
     Providers,
@@ -71,7 +71,7 @@ pub enum Operation {
     OwnMark,
     /// The last lines of the log; answered with [`LogTail`].
     Log(LogFrom),
-    /// Stop once the requests under way are done; answered with [`Ending`] before that.
+    /// Stop once running requests have finished; answered with [`Ending`] before that.
     Stop,
     /// The same, and start again as it was started; answered with [`Ending`] before that.
     Restart,
@@ -81,7 +81,7 @@ pub enum Operation {
     LoginBegin(LoginBegin),
     /// Wait a moment for the user to enter it; answered with [`LoginProgress`].
     LoginWait(LoginSession),
-    /// Give a login up; answered with [`LoginCancelled`].
+    /// Cancel a login; answered with [`LoginCancelled`].
     LoginCancel(LoginSession),
     /// Forget a login; answered with [`LogoutReport`].
     Logout(ProviderChoice),
@@ -91,9 +91,9 @@ pub enum Operation {
     Clients,
     /// Make a key for an app; answered with [`NewKey`].
     ClientAdd(ClientAdd),
-    /// Take an app's key away; answered with [`ClientRevoked`].
+    /// Revoke an app's key; answered with [`ClientRevoked`].
     ClientRevoke(ClientChoice),
-    /// Give an app another key in place of its old one; answered with [`NewKey`].
+    /// Replace an app's key; answered with [`NewKey`].
     ClientRotate(ClientChoice),
     /// Take over the tokens that apps present to another proxy; answered with
     /// [`ClientImportReport`].
@@ -173,7 +173,7 @@ pub struct ExistingLogin {
     pub provider: String,
     /// The provider's name for people.
     pub display_name: String,
-    /// The file that it lies in.
+    /// The file that holds it.
     pub store: PathBuf,
     /// Whether it is the daemon's own, so that Hermes Agent does not use it.
     pub separate: bool,
@@ -227,7 +227,7 @@ pub enum LoginProgress {
 pub struct LoginPending {
     /// How long the code is still good for.
     pub expires_in_seconds: u64,
-    /// What holds it up, for people: `the portal is busy; trying on`.
+    /// What holds it up, for people: `the portal is busy; still trying`.
     pub note: Option<String>,
 }
 
@@ -246,7 +246,7 @@ pub struct LoginDone {
     pub ends_at: Option<Timestamp>,
 }
 
-/// A login was given up; nothing of it is left.
+/// A login was cancelled; nothing of it is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginCancelled {}
 
@@ -334,7 +334,7 @@ pub struct Clients {
     pub clients: Vec<ClientEntry>,
 }
 
-/// One app that has a key. The key itself is shown by nobody.
+/// One app that has a key. The key itself is never shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientEntry {
     /// The name that the key was given.
@@ -386,7 +386,7 @@ pub struct ClientChoice {
 pub struct NewKey {
     /// The app.
     pub client: ClientEntry,
-    /// The key, which nobody can show again.
+    /// The key, which can't be shown again.
     pub key: Key,
 }
 
@@ -399,7 +399,7 @@ pub struct Key(Zeroizing<String>);
 pub struct ClientRevoked {
     /// The app.
     pub name: String,
-    /// No key is left, so a listener that needs one lets nobody in.
+    /// No key is left, so a listener that needs one refuses everyone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub was_last: bool,
     /// A listener needs no key, so the app can still ask there without one.
@@ -437,7 +437,7 @@ pub struct ClientImportResult {
     pub label: String,
     /// The app's name here; `None` where there is none.
     pub name: Option<String>,
-    /// What became of it.
+    /// The result.
     pub outcome: ImportOutcome,
     /// Why, for people.
     pub detail: Option<String>,
@@ -463,12 +463,12 @@ pub enum ImportOutcome {
 pub struct Reply<T> {
     /// The request's number; `null` when the request was too broken to have one.
     pub id: Option<u64>,
-    /// What came of it.
+    /// The result.
     #[serde(flatten)]
     pub outcome: Outcome<T>,
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome<T> {
@@ -486,7 +486,7 @@ pub struct ControlError {
     pub code: ErrorCode,
     /// What a person reads: full sentences, several lines where there are several problems.
     pub message: String,
-    /// What mends it, preferably a command.
+    /// How to fix it, preferably a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -527,7 +527,7 @@ pub enum ErrorCode {
     UnknownClient,
     /// An app of this name has a key already.
     ClientExists,
-    /// An app's name or limit is none.
+    /// An app's name or limit is invalid.
     InvalidClient,
     /// The file of client keys can't be read or written.
     ClientsUnusable,
@@ -540,7 +540,7 @@ pub enum ErrorCode {
     Other(String),
 }
 
-/// How the daemon and its providers are.
+/// The state of the daemon and its providers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's wall clock when it answered; what all relative times refer to.
@@ -694,13 +694,13 @@ pub struct ProviderStatus {
     /// went well, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Mishaps>,
-    /// The login in use; `None` where there is none, with a fixed key, and with an old daemon.
+    /// The login in use; `None` without one, with a fixed key, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStatus>,
 }
 
 impl ProviderStatus {
-    /// Whether the file that the login lies in can't be read; an earlier credential or another copy
+    /// Whether the file that holds the login can't be read; an earlier credential or another copy
     /// may serve all the same.
     pub fn is_unreadable(&self) -> bool {
         let error = self.last_error.as_ref();
@@ -712,7 +712,7 @@ impl ProviderStatus {
 /// The login that a provider's credential comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginStatus {
-    /// The file that it lies in.
+    /// The file that holds it.
     pub store: PathBuf,
     /// Whether it is the daemon's own, so that Hermes Agent does not use it.
     pub separate: bool,

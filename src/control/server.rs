@@ -46,7 +46,7 @@ const PACKAGE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the daemon answers with. Called by several clients at once.
 #[async_trait]
 pub trait Handler: Send + Sync {
-    /// How the daemon and its providers are.
+    /// The state of the daemon and its providers.
     async fn status(&self) -> Status;
 
     /// Which providers are served.

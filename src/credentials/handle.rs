@@ -158,13 +158,13 @@ impl Drop for Replay<'_> {
 /// Why there is no credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Only the user can mend it; the message names the command.
+    /// Only the user can fix it; the message names the command.
     #[error("{message}")]
     LoginNeeded {
         /// For the client's error.
         message: String,
     },
-    /// It may mend itself.
+    /// It may recover without help.
     #[error("{message}")]
     Unavailable {
         /// For the client's error.
@@ -323,7 +323,7 @@ impl Handle {
         self.ask(|done| Command::MakeRoom(place, done)).await
     }
 
-    /// Writes a login that was just granted and serves with it: the file that it lies in. `None`
+    /// Writes a login that was just granted and serves with it: the file that holds it. `None`
     /// when the keeper has ended.
     pub async fn install(&self, grant: Grant, place: Place) -> Option<Result<PathBuf, StoreError>> {
         self.ask(|done| Command::Install(grant, place, done)).await

@@ -19,7 +19,7 @@ pub struct Inspection {
     pub files: Vec<FileLook>,
     /// The file of the mirror, where the provider has one.
     pub mirror: Option<FileLook>,
-    /// The login in use; `None` where there is none.
+    /// The login in use, if there is one.
     pub login: Option<LoginLook>,
 }
 
@@ -50,7 +50,7 @@ pub enum Content {
 /// The login in use.
 #[derive(Debug)]
 pub struct LoginLook {
-    /// The file that it lies in.
+    /// The file that holds it.
     pub store: PathBuf,
     /// Whether it is ours alone.
     pub own: bool,

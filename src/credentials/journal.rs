@@ -19,7 +19,7 @@ use crate::files;
 use crate::provider::Login;
 use crate::secret::Secret;
 
-/// Where a provider's entry lies.
+/// Where a provider's entry is.
 #[derive(Debug, Clone)]
 pub(super) struct Journal {
     file: PathBuf,

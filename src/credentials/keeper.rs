@@ -114,7 +114,7 @@ pub struct Keeper {
     pub(super) suspect: Option<Entry>,
     /// When the user logged in, as far as is known, and whether the store says so.
     pub(super) since: Option<(DateTime<Utc>, bool)>,
-    /// The file that the login in use lies in.
+    /// The file that holds the login in use.
     pub(super) source: Option<PathBuf>,
     /// The login that was taken last.
     pub(super) held: Option<Held>,

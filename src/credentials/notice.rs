@@ -42,7 +42,7 @@ pub enum NoticeKind {
     },
     /// There is a login again.
     Restored,
-    /// The file that the login lies in can't be read.
+    /// The file that holds the login can't be read.
     Unreadable {
         /// Why, with the file's name.
         reason: String,

@@ -31,7 +31,7 @@ pub struct Status {
     pub may_be_spent: bool,
     /// The login could not be read when it was looked at last; it may serve all the same.
     pub unreadable: Option<Unreadable>,
-    /// Where the login lies and how long it lasts.
+    /// Where the login is stored and how long it lasts.
     pub login: Option<LoginStatus>,
 }
 
@@ -56,7 +56,7 @@ impl Status {
     }
 }
 
-/// Where a login lies and how long it lasts.
+/// Where a login is stored and how long it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginStatus {
     /// The file.
@@ -120,7 +120,7 @@ pub enum StandingKind {
 }
 
 impl StandingKind {
-    /// The name as it stands in `/health`.
+    /// The name as shown in `/health`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",

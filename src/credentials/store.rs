@@ -1,4 +1,4 @@
-//! Hermes Agent's credential store: where it lies, how it is read, and what a rotation changes.
+//! Hermes Agent's credential store: where it is, how it is read, and what a rotation changes.
 //!
 //! One login can lie in several files: the profile's `auth.json`, the global one that a profile
 //! without a block of its own reads, and the mirror of the Nous tokens that all profiles share.
@@ -23,7 +23,7 @@ use crate::paths::Environment;
 use crate::provider::Login;
 use crate::secret::Secret;
 
-/// No store is larger; a larger file is none.
+/// A larger file is not taken for a store.
 pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
 /// A login that moves from file to file is followed so many times.
 const TRIES: usize = 5;
@@ -94,7 +94,7 @@ pub enum StoreError {
         /// Who we are.
         ours: u32,
     },
-    /// Everybody may write it, so nobody knows whose login it holds.
+    /// Everyone may write it, so its login can't be trusted.
     #[error(
         "everyone on this machine can write {file} (mode {mode:04o}), so it is not used; check \
          that the login in it is yours, then run `chmod 600 {file}`"
@@ -148,7 +148,7 @@ pub(super) struct Found {
     pub(super) login: Login,
     /// The mirror's tokens.
     pub(super) mirror: Option<Login>,
-    /// The file that the block stands in.
+    /// The file that holds the block.
     pub(super) source: PathBuf,
     /// Why that file can't be read: then the login is the mirror's, and the file stays as it is.
     pub(super) broken: Option<Arc<StoreError>>,

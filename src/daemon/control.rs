@@ -192,7 +192,7 @@ impl Handler for Answers {
 }
 
 impl Answers {
-    /// How the daemon and its providers are now.
+    /// The state of the daemon and its providers now.
     pub(super) fn picture(&self) -> Status {
         let now = self.clock.now();
         let view = self.view.load();

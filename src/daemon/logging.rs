@@ -1,8 +1,8 @@
 //! The log: to a file where one was named, to the journal when systemd started us, else to standard
 //! error.
 //!
-//! In the journal our fields are called `HERMES_…`, so that they are nobody else's. A notice's
-//! `message_id` stands there as `MESSAGE_ID` too, which is the journal's own field.
+//! In the journal our fields are called `HERMES_…`, so that they collide with no others. A notice's
+//! `message_id` is there as `MESSAGE_ID` too, which is the journal's own field.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -41,7 +41,7 @@ pub(super) struct Tail {
 /// The log can't be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LogError {
-    /// The level is none.
+    /// The level is unknown.
     #[error("`log.level` = {level:?} is not a level; try \"info\"")]
     Level {
         /// As it was given.

@@ -1,4 +1,4 @@
-//! The signals that steer the daemon.
+//! The signals that control the daemon.
 
 use std::io;
 

@@ -16,7 +16,7 @@ pub struct Notice {
     pub display_name: String,
     /// What happened and what helps, as a sentence for people.
     pub message: String,
-    /// The command that mends it.
+    /// The command that fixes it.
     pub command: Option<String>,
     /// When the login ends or ended, where that is known.
     pub ends_at: Option<DateTime<Utc>>,

@@ -19,7 +19,7 @@ pub(super) enum Fault {
     /// The HTTP client can't be built.
     #[error("the HTTP client can't be built: {0}")]
     Client(String),
-    /// Nobody answered.
+    /// Nothing answered.
     #[error("{host} can't be reached ({reason}); check that it is running, and correct the URL")]
     Unreachable {
         /// The URL's host.

@@ -78,7 +78,7 @@ pub enum DeviceError {
     /// The user said no.
     #[error("the login was declined on the provider's page")]
     Denied,
-    /// Nobody said yes in time.
+    /// The user did not confirm in time.
     #[error("the code expired before the login was confirmed")]
     Expired,
     /// The provider won't.

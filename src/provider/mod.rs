@@ -80,7 +80,7 @@ impl CredentialKind {
         }
     }
 
-    /// The name as it stands in `proxy status --json`.
+    /// The name as shown in `proxy status --json`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvokeJwt => "invoke_jwt",

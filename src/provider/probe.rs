@@ -65,7 +65,7 @@ pub enum CertificateFault {
     NotYetValid,
     /// It is another name's.
     WrongName,
-    /// Nobody that we trust has signed it.
+    /// It is signed by no authority that we trust.
     UnknownIssuer,
     /// Something else.
     Other,

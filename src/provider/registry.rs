@@ -22,7 +22,7 @@ pub struct BadVariable {
 /// A provider that can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// Its base URL is none.
+    /// Its base URL can't be used.
     #[error("the base URL of provider {provider} can't be used: {source}")]
     BaseUrl {
         /// The provider.

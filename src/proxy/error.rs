@@ -25,7 +25,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 pub struct ProxyError {
     /// What kind it is; decides status and code.
     pub kind: ErrorKind,
-    /// For people: what happened, and what mends it.
+    /// For people: what happened, and how to fix it.
     pub message: String,
     /// When to try again.
     pub retry_after: Option<Duration>,

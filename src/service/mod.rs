@@ -56,7 +56,7 @@ pub struct State {
     /// Whether it starts at boot and outlives the last logout (systemd); `None` where that is
     /// unknown, or where there is no such thing.
     pub linger: Option<bool>,
-    /// What failed last, for people, with what mends it where that is known.
+    /// What failed last, for people, with how to fix it where that is known.
     pub last_failure: Option<String>,
 }
 
@@ -90,7 +90,7 @@ pub struct Step {
     pub name: &'static str,
     /// What, such as `unit /home/u/.config/systemd/user/hermes-proxyd.service`.
     pub what: String,
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
 }
 
@@ -165,7 +165,7 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    /// What mends it, where something does.
+    /// How to fix it, where something does.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoManager { .. } => {

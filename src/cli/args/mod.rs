@@ -120,7 +120,7 @@ fn wants_json(line: &[OsString]) -> bool {
     words.into_iter().any(|word| word == "--json")
 }
 
-/// What clap complains of, as an error with what mends it: what was probably meant, else how the
+/// What clap complains of, as an error with how to fix it: what was probably meant, else how the
 /// command is called.
 fn failure(complaint: &clap::Error) -> Failure {
     let text = complaint.to_string();

@@ -56,7 +56,7 @@ impl Waiting {
         self.note = note;
     }
 
-    /// Draws the line anew.
+    /// Redraws the line.
     pub(super) fn tick(&mut self) {
         let left = self
             .ends

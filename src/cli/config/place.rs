@@ -32,7 +32,7 @@ enum Why {
     Daemon,
     /// `$XDG_CONFIG_HOME` says so.
     ConfigHome,
-    /// It is where a configuration lies.
+    /// It is the default location.
     Default,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Reader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
-    /// It has what stands in the file.
+    /// It has applied the file as it is.
     InForce,
     /// The file was changed, made or removed since.
     Changed,

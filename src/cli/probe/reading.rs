@@ -41,7 +41,7 @@ pub(super) fn needs_login(code: &str, status: u16) -> bool {
     code == "upstream_auth_failed" || (code == "provider_error" && status == 401)
 }
 
-/// What mends it, unless the message itself names a command.
+/// How to fix it, unless the message itself names a command.
 pub(super) fn hint(code: &str, status: u16, message: &str) -> Option<&'static str> {
     if message.contains("hermesctl ") {
         return None;

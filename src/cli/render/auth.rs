@@ -47,7 +47,7 @@ fn separate(separate: bool) -> &'static str {
     if separate { " --separate" } else { "" }
 }
 
-/// A login that was given up.
+/// A login that was cancelled.
 pub(in crate::cli) const LOGIN_CANCELLED: &str = "The login was cancelled; nothing has changed.\n";
 
 /// The good end of a login.

@@ -42,7 +42,7 @@ where
     blocks.join("\n")
 }
 
-/// A key that was taken away.
+/// A key that was revoked.
 pub(in crate::cli) fn revoked(revoked: &ClientRevoked, style: Style) -> String {
     let name = inline(&revoked.name);
     let last = if revoked.was_last {

@@ -9,7 +9,7 @@ const NARROW: usize = 72;
 const LONGEST_NAME: usize = 24;
 /// What stands before a name: sign and verdict.
 const MARGIN: usize = 10;
-/// What stands before what mends it.
+/// What comes before a fix.
 const FIX: usize = MARGIN + 2;
 
 /// The report. Lines that are to be copied are never broken.

@@ -11,7 +11,7 @@ use crate::control::protocol::{
 use super::samples::{self, answer, golden};
 use super::*;
 
-/// `UPDATE_GOLDEN=1` writes the snapshots anew.
+/// `UPDATE_GOLDEN=1` rewrites the snapshots.
 fn snapshot(name: &str, text: &str) {
     let path = golden("cli", name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -23,7 +23,7 @@ fn at(columns: usize, rows: usize) -> String {
     screen(&code(), Room { columns, rows }, Style::PLAIN)
 }
 
-/// `UPDATE_GOLDEN=1` writes the snapshots anew.
+/// `UPDATE_GOLDEN=1` rewrites the snapshots.
 fn snapshot(name: &str, text: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("tests/golden/cli").join(name);
