@@ -84,9 +84,9 @@ impl Failure {
         Self::new(message)
             .with_code(Exit::Failed, UNREACHABLE)
             .with_hint(format!(
-                "Set the same XDG_RUNTIME_DIR here as for that process. If its folder was removed, \
-                 `kill -HUP {pid}` makes the socket again. Don't start a second hermes-proxyd: \
-                 both would use the same logins."
+                "Set the same XDG_RUNTIME_DIR here as for that process. If its folder was \
+                 removed, `kill -HUP {pid}` recreates the socket. Don't start a second \
+                 hermes-proxyd: both would use the same logins."
             ))
     }
 
@@ -225,8 +225,8 @@ impl From<ClientError> for Failure {
             ClientError::ProtocolMismatch { .. } => failure
                 .with_code(Exit::Failed, "protocol_mismatch")
                 .with_hint(
-                    "Restart hermes-proxyd if it was updated (`hermesctl service restart` if it \
-                     runs as a service), otherwise update it.",
+                    "If hermes-proxyd was updated, restart it (`hermesctl service restart` if it \
+                     is a service); otherwise update it.",
                 ),
             ClientError::Daemon(error) => refused(error),
             ClientError::Timeout { pid, .. } => {
@@ -242,7 +242,7 @@ impl From<ClientError> for Failure {
             }
             ClientError::Broken(_) | ClientError::Confused(_) => failure
                 .with_code(Exit::Failed, "broken")
-                .with_hint("Try again; if it happens again, see the log of hermes-proxyd."),
+                .with_hint("Try again; if it happens again, `hermesctl logs` may show why."),
         }
     }
 }

@@ -271,7 +271,7 @@ impl<'a> Way<'a> {
         let logged = id.as_deref().filter(|_| !needs_login);
         let hint = [
             reading::hint(code, status, said).map(str::to_owned),
-            logged.map(|id| format!("Its lines in the log: `hermesctl logs --request {id}`.")),
+            logged.map(|id| format!("Its log entries: `hermesctl logs --request {id}`.")),
         ];
         let hint: Vec<_> = hint.into_iter().flatten().collect();
         let hint = (!hint.is_empty()).then(|| hint.join(" "));

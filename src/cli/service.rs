@@ -210,7 +210,10 @@ async fn refuse_another(service: &Service) -> Result<(), Failure> {
     let Some(pid) = other_process(&state).await else {
         return Ok(());
     };
-    let message = format!("hermes-proxyd runs already, as process {pid}, but not as the service.");
+    let message = format!(
+        "hermes-proxyd is already running as process {pid}, but not as the \
+         service."
+    );
     Err(Failure::new(message)
         .with_code(Exit::Failed, "runs_elsewhere")
         .with_hint("Stop it with `hermesctl proxy stop`; then run this command again."))
@@ -285,7 +288,7 @@ fn socket_address(environment: &Environment) -> Result<String, Failure> {
         ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
     });
     let address = found.ok_or_else(|| {
-        Failure::new("No [[listen]] of the configuration has an IP address and a port.")
+        Failure::new("No [[listen]] in the configuration has an IP address and a port.")
             .with_code(Exit::Failed, "no_address")
             .with_hint("systemd can only hold such an address: omit --socket, or add one.")
     })?;

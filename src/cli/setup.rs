@@ -120,7 +120,7 @@ pub(super) fn plan(file: &Path, no_service: bool) -> String {
         ", and installs and starts a service for your user"
     };
     format!(
-        "This writes {}, uses Hermes Agent's login or makes one{service}",
+        "This writes {}, uses Hermes Agent's login or makes a new one{service}",
         file.display()
     )
 }
@@ -142,7 +142,7 @@ pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
 
 fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure> {
     environment.config_file().ok_or_else(|| {
-        Failure::new("There is no folder for the configuration.").with_hint("Set HOME.")
+        Failure::new("The folder of the configuration is unknown.").with_hint("Set HOME.")
     })
 }
 

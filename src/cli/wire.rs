@@ -43,7 +43,7 @@ pub(super) enum WireError {
     #[error("nothing arrived for {} seconds", .0.as_secs())]
     Silent(Duration),
     /// The key can't stand in a header.
-    #[error("the client key has characters that keys can't have")]
+    #[error("the client key has invalid characters")]
     Key,
 }
 

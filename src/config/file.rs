@@ -352,8 +352,8 @@ fn provider_kind(
             belongs_to(&["api_key_file", "api_key_env"], "static");
             if by_name.is_none() {
                 // Two keepers of one login would race for its single-use tokens.
-                let message = "is for the provider named nous, which has the one login; write type \
-                               = \"static\", or move these settings to [providers.nous]";
+                let message = "is only for the provider named nous, which has the login; write \
+                               type = \"static\", or move these settings to [providers.nous]";
                 table.report().add(&table.place("type"), message);
             }
             let portal_url = portal_url.map(|field| field.value);

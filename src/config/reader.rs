@@ -344,7 +344,7 @@ impl<'a> Section<'a> {
                     .into()
             } else {
                 Wrong {
-                    message: "this key is not known here".to_owned(),
+                    message: "unknown key".to_owned(),
                     suggestion: did_you_mean(name, asked.iter().copied()),
                 }
             };

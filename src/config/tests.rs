@@ -360,7 +360,7 @@ type = "statik"
     let lines: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
     assert_eq!(
         lines[0],
-        "config.toml:1: default_provder: this key is not known here (did you mean \
+        "config.toml:1: default_provder: unknown key (did you mean \
          `default_provider`?)"
     );
     assert_eq!(lines.len(), error.problems.len());
@@ -608,7 +608,7 @@ fn each_bad_value_is_refused_where_it_stands() {
         (
             "[providers.work]\ntype = \"nous\"",
             "providers.work.type",
-            "is for the provider named nous",
+            "is only for the provider named nous",
         ),
         (
             "[providers.nous]\n[providers.Nous]",
@@ -677,7 +677,7 @@ fn each_bad_value_is_refused_where_it_stands() {
         (
             "extra_paths = [\"/v1/a\"]",
             "extra_paths[0]",
-            "below /v1 already",
+            "relative to /v1",
         ),
         (
             "forward_headers = [\"a b\"]",
@@ -804,8 +804,12 @@ fn a_hook_does_one_thing_and_its_mistakes_are_told() {
             "url",
             "set this or `command`, not both",
         ),
-        ("command = []", "command", "names no program"),
-        ("command = [\" \", \"x\"]", "command", "names no program"),
+        ("command = []", "command", "the program is missing"),
+        (
+            "command = [\" \", \"x\"]",
+            "command",
+            "the program is missing",
+        ),
         (
             "command = \"notify-send\"",
             "command",
@@ -948,7 +952,7 @@ fn a_key_with_control_characters_is_printed_escaped() {
 fn without_a_home_a_tilde_is_refused() {
     let file = Path::new("config.toml");
     let error = parse("hermes_home = \"~/x\"", file, &Environment::default()).unwrap_err();
-    assert!(error.to_string().contains("home folder is not known"));
+    assert!(error.to_string().contains("home folder is unknown"));
 }
 
 #[test]

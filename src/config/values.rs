@@ -69,7 +69,7 @@ pub(super) fn socket_path(text: &str, env: &Environment) -> Result<PathBuf, Wron
     let path = match text.strip_prefix("%t") {
         Some(rest) => match env.runtime_base() {
             Some(base) => base.join(rest.trim_start_matches('/')),
-            None => return Err("the runtime folder is not known; set XDG_RUNTIME_DIR".into()),
+            None => return Err("the runtime folder is unknown; set XDG_RUNTIME_DIR".into()),
         },
         None => path(text, env)?,
     };
@@ -124,7 +124,7 @@ pub(super) fn path(text: &str, env: &Environment) -> Result<PathBuf, Wrong> {
         return Ok(path);
     }
     if path.starts_with("~") {
-        return Err("the home folder is not known, so write the whole path".into());
+        return Err("the home folder is unknown, so write the full path".into());
     }
     Err(format!("{text:?} is not absolute: start it with `/` or `~/`").into())
 }
@@ -158,8 +158,8 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
         "http" if here => {}
         "http" => {
             return Err(
-                "over http:// everyone on the way could read the credential: use https:// \
-                        (http:// is for 127.0.0.1, [::1] and localhost only)"
+                "over http:// anyone on the network could read the credential: use https:// \
+                 (http:// is for 127.0.0.1, [::1] and localhost only)"
                     .into(),
             );
         }
@@ -249,7 +249,7 @@ pub(super) fn origin(text: &str) -> Result<String, Wrong> {
                 if sent != text {
                     return Err(Wrong {
                         suggestion: Some(sent),
-                        ..wrong("browsers write it differently")
+                        ..wrong("browsers send it in another form")
                     });
                 }
             }
@@ -325,7 +325,7 @@ pub(super) fn allowed_path(text: &str) -> Result<AllowedPath, Wrong> {
     }
     if let Some(rest) = path.strip_prefix("/v1/") {
         return Err(Wrong {
-            message: "paths are below /v1 already: omit it".into(),
+            message: "paths are relative to /v1: omit the /v1".into(),
             suggestion: Some(format!("/{rest}")),
         });
     }
@@ -389,7 +389,7 @@ pub(super) fn webhook_url(text: &str) -> Result<Url, Wrong> {
 /// What a system can hand to a program.
 pub(super) fn argument(text: &str) -> Result<String, Wrong> {
     if text.contains('\0') {
-        return Err("no program can be given a NUL character".into());
+        return Err("it contains a NUL character".into());
     }
     Ok(text.to_owned())
 }
@@ -398,7 +398,8 @@ pub(super) fn argument(text: &str) -> Result<String, Wrong> {
 pub(super) fn hook_program(text: &str, env: &Environment) -> Result<String, Wrong> {
     if text.trim().is_empty() {
         return Err(
-            "names no program: write [\"program\", \"argument\", …]; it is run without a shell"
+            "the program is missing: write [\"program\", \"argument\", …]; it is run without a \
+             shell"
                 .into(),
         );
     }

@@ -287,8 +287,8 @@ mod platform {
     #[cfg(not(target_os = "linux"))]
     fn short_way(_folder: &Path, path: &Path) -> io::Result<Way> {
         let message = format!(
-            "its path has {} bytes, and this system takes {LONGEST}; set XDG_RUNTIME_DIR to a folder of \
-             yours with a shorter path, for hermes-proxyd and for hermesctl",
+            "its path has {} bytes, and this system allows {LONGEST}; set XDG_RUNTIME_DIR to a \
+             folder of yours with a shorter path, for both hermes-proxyd and hermesctl",
             path.as_os_str().len()
         );
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))

@@ -489,7 +489,7 @@ impl Keeper {
                 Ok(None)
             }
             Err(TokenError::AccessTokenRefused) => {
-                let what = "the portal mints no key for a new token".to_owned();
+                let what = "the portal issued no key for a new token".to_owned();
                 Err(Trouble::Endpoint {
                     what,
                     retry_after: None,

@@ -16,8 +16,8 @@ use crate::config::{LogFormat, Overrides};
 )]
 #[command(after_help = "\
 Exit codes:
-  0   it was stopped
-  1   it could not start
+  0   stopped as requested
+  1   could not start
   2   the command line is wrong
   78  the configuration is invalid")]
 struct Line {
@@ -37,15 +37,15 @@ struct Line {
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
 
-    /// Log from this level on, such as `debug`
+    /// Log messages of this level and above, such as `debug`
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 
-    /// Log in this form
+    /// Log in this format
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<Format>,
 
-    /// Log into FILE, which becomes FILE.1 at 10 MiB, instead of to standard error or the journal
+    /// Log to FILE instead of standard error or the journal; FILE is renamed to FILE.1 at 10 MiB
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
 
@@ -64,7 +64,7 @@ struct Line {
 /// What hermes-proxyd can be beside the daemon.
 #[derive(Debug, Subcommand)]
 enum Instead {
-    /// Carry connections from TCP to a daemon's Unix socket, as a container's sidecar
+    /// Forward TCP connections to a daemon's Unix socket, as a sidecar for containers
     Bridge(Bridge),
 }
 

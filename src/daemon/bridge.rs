@@ -210,8 +210,8 @@ async fn refuse(mut client: TcpStream) {
 
 fn unreachable(to: &Path, error: &io::Error) -> Vec<u8> {
     let message = format!(
-        "hermes-proxyd bridge: nothing answers at {} ({error}); start hermes-proxyd there with \
-         that socket as `unix` of a [[listen]], and mount the socket's folder here",
+        "hermes-proxyd bridge: nothing answers at {} ({error}); start hermes-proxyd with `unix` \
+         set to that socket in a [[listen]], and mount the socket's folder here",
         to.display()
     );
     self::error("502 Bad Gateway", "bridge_unconnected", &message)

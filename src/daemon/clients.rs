@@ -111,7 +111,7 @@ pub(super) fn refused(error: &ClientsError) -> ControlError {
         ),
         ClientsError::Exists { .. } => (
             ErrorCode::ClientExists,
-            "`hermesctl clients rotate NAME` gives it another key.",
+            "`hermesctl clients rotate NAME` replaces its key.",
         ),
         ClientsError::Unknown { .. } => (
             ErrorCode::UnknownClient,

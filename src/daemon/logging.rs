@@ -172,7 +172,7 @@ pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<(Logging, Flush), 
 fn warn_of_file(error: &io::Error) {
     tracing::warn!(
         %error,
-        "the file of --log-file can't be written; the log stays here"
+        "the file of --log-file can't be written; logging continues here"
     );
 }
 

@@ -81,8 +81,8 @@ pub(super) enum StartError {
     },
     /// A listener wants client keys, and there are none.
     #[error(
-        "{address} requires a client key, but none exists yet; make one with \
-         `hermesctl clients add NAME`, or take this address out of the configuration"
+        "{address} requires a client key, but none exists yet; make one with `hermesctl clients \
+         add NAME`, or remove this address from the configuration"
     )]
     NoKeys {
         /// The listener's address.
@@ -168,7 +168,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let mut signals = signals::register().map_err(StartError::Signals)?;
     let config = loaded.config;
     for fault in crate::provider::environment_faults() {
-        tracing::warn!(fault, "a variable of the environment can't be used");
+        tracing::warn!(fault, "an environment variable can't be used");
     }
 
     // The lock on the control socket says which daemon lives, so it comes first.

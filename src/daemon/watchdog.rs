@@ -38,8 +38,8 @@ impl Watchdog {
                 }
                 Some(what) if !std::mem::replace(&mut said, true) => tracing::error!(
                     what,
-                    "a part of hermes-proxyd is stuck or gone: the service manager gets no more \
-                     signs of life and will restart it"
+                    "a part of hermes-proxyd hangs or has died: watchdog notifications stop, so \
+                     the service manager will restart it"
                 ),
                 Some(_) => {}
             }

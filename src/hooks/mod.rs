@@ -100,8 +100,7 @@ impl Handle {
         } else if !self.losing.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 event,
-                "the hooks are too slow or ending: this notice, and those until a hook has \
-                 finished, are dropped"
+                "the hooks are too slow or stopping: notices are dropped until one has finished"
             );
         }
     }

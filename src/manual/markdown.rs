@@ -19,7 +19,7 @@ const HEAD: &str = "\
 - `hermesctl config schema` prints a JSON schema for editors. `hermesctl config init` points them to
   it if a package has installed it.
 
-This page is made of the program's own list of keys and of the comments in `config.example.toml`.
+This page is generated from the program's list of keys and the comments in `config.example.toml`.
 ";
 
 /// The page.

@@ -35,7 +35,7 @@ const SOCKET: Item = (
 );
 const UNIT: Item = (
     "`hermes-proxyd.service`, `hermes-proxyd.socket`",
-    "The units of the user's systemd.",
+    "The units for `systemd --user`.",
 );
 
 const PATHS: [Item; 4] = [
@@ -125,7 +125,7 @@ fn ctl(command: &Command) -> Page {
         "hermesctl proxy status",
         "hermesctl clients add karakeep",
     ]);
-    page.paragraph("Let bash complete `hermesctl`:");
+    page.paragraph("Set up completion in bash:");
     page.lines([
         "hermesctl completions bash > ~/.local/share/bash-completion/completions/hermesctl",
     ]);
@@ -144,8 +144,8 @@ fn proxyd(command: &Command) -> Page {
     page.text(
         "`hermes-proxyd` is a service of your own user. It listens on `http://127.0.0.1:8645/v1`, \
          takes OpenAI-compatible requests from apps with any API key, replaces that key with your \
-         login and streams the answer back untouched. It keeps that login fresh, beside Hermes \
-         Agent and on the same login.",
+         login and streams the answer back untouched. It keeps that login fresh and shares it \
+         with Hermes Agent.",
     );
     page.paragraph("Without a configuration every setting has its default.");
     line::options(&mut page, command);
@@ -153,18 +153,19 @@ fn proxyd(command: &Command) -> Page {
     page.heading("SIGNALS");
     page.item(
         "`SIGHUP`",
-        "Read the configuration again, as `hermesctl proxy reload` does.",
+        "Reload the configuration, as `hermesctl proxy reload` does.",
     );
     page.item(
         "`SIGTERM`, `SIGINT`",
-        "Let requests finish for up to `timeouts.drain`, then end. A second one ends at once.",
+        "Let running requests finish for up to `timeouts.drain`, then exit. A second signal exits \
+         at once.",
     );
     line::exit_status(&mut page, command);
     let environment: Vec<_> = PATHS.into_iter().chain(NETWORK).chain([SERVICE]).collect();
     items(&mut page, "ENVIRONMENT", &environment);
     items(&mut page, "FILES", &[CONFIG, STORE, STATE, SOCKET, UNIT]);
     page.heading("EXAMPLES");
-    page.text("Run it in the foreground and ask it for its models:");
+    page.text("Run it in the foreground and list the models:");
     page.lines(["hermes-proxyd &", "curl http://127.0.0.1:8645/v1/models"]);
     page.paragraph("Check a configuration without applying it:");
     page.lines(["hermes-proxyd --check --config new.toml"]);

@@ -264,13 +264,13 @@ fn unanswered(error: reqwest::Error, retry_after: Option<Duration>, told: bool) 
     let error = error.without_url();
     let sent = told && !(error.is_connect() || error.is_builder());
     if sent {
-        let what = format!("the answer of {host} was lost: {}", causes(&error));
+        let what = format!("the answer from {host} was lost: {}", causes(&error));
         return TokenError::Lost { what, retry_after };
     }
     let what = if error.is_connect() {
         format!("can't reach {host}: {}", unconnected(&error))
     } else {
-        format!("can't ask {host}: {}", causes(&error))
+        format!("the request to {host} failed: {}", causes(&error))
     };
     TokenError::Transient {
         may_be_spent: false,

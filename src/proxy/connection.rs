@@ -156,11 +156,11 @@ async fn drive<F, B>(
     let parts = connection.into_parts();
     let watched = parts.io.into_inner().into_inner();
     if presence.has_stalled() && presence.is_refusing() {
-        tracing::debug!("a client did not read a refusal; its connection is cut");
+        tracing::debug!("a client did not read a refusal; its connection is closed");
     } else if presence.has_stalled() {
         tracing::info!(
             idle_seconds = timeouts.idle.as_secs(),
-            "a client read nothing of its answer for `timeouts.idle`; its connection is cut"
+            "a client read nothing of its answer for `timeouts.idle`; its connection is closed"
         );
     }
     let ends = (&stop, &presence, &place, &teller);

@@ -268,7 +268,7 @@ impl Download {
 fn broken_off() -> ProxyError {
     ProxyError::new(
         ErrorKind::UpstreamUnreachable,
-        "hermes-proxyd: the provider cut its answer off",
+        "hermes-proxyd: the provider cut off its answer",
     )
 }
 
@@ -286,7 +286,7 @@ pub(super) fn shutting_down() -> ProxyError {
 pub(super) fn too_slow_to_stay() -> ProxyError {
     ProxyError::new(
         ErrorKind::RequestTimeout,
-        "hermes-proxyd: the request body arrived too slowly while every connection was needed \
+        "hermes-proxyd: the request body arrived too slowly while all connections were in use \
          (`limits.connections`)",
     )
 }

@@ -140,9 +140,9 @@ pub fn admit<'h>(
 
 /// The refusal of a web page whose browser does not name it.
 pub fn foreign_page() -> ProxyError {
-    let message = "a web page of another site may not use this service; if it is yours, let it ask \
-                   with `fetch(URL, {mode: \"cors\"})`, so that the browser sends its origin, and \
-                   add that origin to `allowed_origins` under [guard] in the configuration of \
+    let message = "a web page from another site may not use this service; if it is yours, call \
+                   `fetch(URL, {mode: \"cors\"})` in it, so that the browser sends its origin, \
+                   and add that origin to `allowed_origins` under [guard] in the configuration of \
                    hermes-proxyd";
     ProxyError::new(ErrorKind::OriginNotAllowed, message)
         .about("a page whose origin the browser does not send")
@@ -293,18 +293,18 @@ fn host(
         )
     } else if unspecified {
         format!(
-            "{name} means every address of a machine and can't be called; let the app call \
-             127.0.0.1 instead, or another address of this machine"
+            "{name} means all addresses of a machine, so apps can't connect to it; use 127.0.0.1 \
+             in the app instead, or another address of this machine"
         )
     } else if config::can_allow_host(&name) {
         format!(
             "the host {name} is not allowed; give the app a client key, made with `hermesctl \
              clients add NAME`, as its API key: with a key every host name is allowed. Or, if it \
-             is a name of this machine that only you decide about, add it to `allowed_hosts` under \
+             is a name of this machine that only you control, add it to `allowed_hosts` under \
              [guard] in the configuration of hermes-proxyd, then run: hermesctl proxy reload"
         )
     } else {
-        format!("the host {name} is not a name of this machine; let the app call 127.0.0.1")
+        format!("the host {name} is not a name of this machine; use 127.0.0.1 in the app")
     };
     Err(ProxyError::new(ErrorKind::HostNotAllowed, message).about(&name))
 }
@@ -377,8 +377,8 @@ fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyEr
             }
             if origin.is_empty() {
                 return Err(refused(
-                    "the Origin header is empty; web pages name themselves there, and other \
-                     programs omit it"
+                    "the Origin header is empty; browsers put the origin of the page there, and \
+                     other programs omit the header"
                         .to_owned(),
                 ));
             }
@@ -713,8 +713,8 @@ mod tests {
     fn every_advice_can_be_followed() {
         for (host, says) in [
             ("nas.lan:8645", "add it to `allowed_hosts`"),
-            ("0.0.0.0:8645", "call 127.0.0.1"),
-            ("[::]:8645", "call 127.0.0.1"),
+            ("0.0.0.0:8645", "use 127.0.0.1 in the app"),
+            ("[::]:8645", "use 127.0.0.1 in the app"),
         ] {
             let (message, about) = refusal(&[("host", host)]);
             assert!(message.contains(says), "{message}");

@@ -358,9 +358,8 @@ impl Bound {
                 Hold::Taken => {
                     tracing::warn!(
                         %address,
-                        "another program listens there, so an app that is configured with \
-                         `localhost` may reach it and send it prompts and keys; configure apps \
-                         with 127.0.0.1, or stop that program"
+                        "another program listens there, so an app that connects to `localhost` \
+                         may send it prompts and keys; use 127.0.0.1 in apps, or stop that program"
                     );
                     let waiting = hold_later(address, site.clone(), service.clone());
                     service.tracker.spawn(waiting);

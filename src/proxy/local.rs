@@ -61,7 +61,7 @@ fn told(unreadable: &Unreadable) -> String {
 fn readiness(upstream: Option<&Upstream>) -> String {
     if let Some(unreadable) = unreadable(upstream) {
         return format!(
-            "ready with a copy of the login, which can't be read itself: {}\n",
+            "ready, with a copy of the login; the login itself can't be read: {}\n",
             told(&unreadable)
         );
     }

@@ -118,13 +118,13 @@ pub struct Installed {
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// There is none.
-    #[error("there is no service manager for users here: {reason}")]
+    #[error("no service manager for users is available: {reason}")]
     NoManager {
         /// What was looked for.
         reason: String,
     },
     /// There is one, but not for this user now.
-    #[error("the service manager of this user can't be reached: {said}")]
+    #[error("this user's service manager can't be reached: {said}")]
     Unreachable {
         /// What its program said.
         said: String,
@@ -294,7 +294,7 @@ mod platform {
             return Ok(Manager::Systemd);
         }
         Err(ServiceError::NoManager {
-            reason: "systemd does not run this machine".to_owned(),
+            reason: "systemd is not running on this machine".to_owned(),
         })
     }
 }

@@ -199,9 +199,9 @@ impl Systemd {
         let outcome = if ended {
             Outcome::Done
         } else {
-            Outcome::Left(format!("`sudo loginctl disable-linger {user}` does it"))
+            Outcome::Left(format!("run `sudo loginctl disable-linger {user}`"))
         };
-        let what = "your programs end at logout again (linger, enabled by hermesctl)";
+        let what = "stop running programs at logout again (lingering was enabled by hermesctl)";
         Ok(Some(Step::new("linger", what, outcome)))
     }
 
@@ -212,7 +212,7 @@ impl Systemd {
         };
         let what = format!("remove {}", path.display());
         if !unit::is_ours(&text) {
-            let outcome = Outcome::Left("it is your own".to_owned());
+            let outcome = Outcome::Left("hermesctl did not write it".to_owned());
             return Ok(Some(Step::new("remove", what, outcome)));
         }
         file::remove(&path)?;

@@ -452,14 +452,14 @@ fn without_a_place_an_app_of_containers_is_told_first_which_it_is_for() {
     let output = run(&["karakeep"]);
     let said = String::from_utf8(output.stderr).unwrap();
     let first = said.lines().next().unwrap();
-    assert!(first.contains("Karakeep in a container of "), "{said}");
+    assert!(first.contains("Karakeep in a "), "{said}");
     assert!(
         first.contains("`hermesctl connect karakeep --from bare`"),
         "{said}"
     );
     let took_effect = said.find(" compose up -d").unwrap();
     assert!(
-        took_effect < said.find("The next bookmark gets tags").unwrap(),
+        took_effect < said.find("New bookmarks get tags").unwrap(),
         "{said}"
     );
     let files = String::from_utf8(output.stdout).unwrap();

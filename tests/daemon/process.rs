@@ -480,7 +480,7 @@ async fn every_advice_of_the_guard_can_be_followed() {
         ),
         (
             ("host", "0.0.0.0:8645"),
-            "call 127.0.0.1",
+            "use 127.0.0.1 in the app",
             "",
             "",
             ("host", "127.0.0.1:8645"),

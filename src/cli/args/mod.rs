@@ -39,13 +39,13 @@ pub(super) use suggest::answer as answer_a_shell;
 #[command(name = "hermesctl", version, arg_required_else_help = true)]
 #[command(after_help = "\
 Exit codes:
-  0   it worked
-  1   it failed
+  0   success
+  1   failure
   2   the command line is wrong
   3   hermes-proxyd is not running
   4   a login is needed
   78  the configuration is invalid
-  130 Ctrl-C ended it")]
+  130 interrupted with Ctrl-C")]
 pub(super) struct Arguments {
     /// Print JSON instead of text
     #[arg(long, global = true)]

@@ -67,7 +67,7 @@ pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<
                     "Nothing was written: no terminal to ask for confirmation.",
                 )
                 .with_code(Exit::Failed, "confirmation_needed")
-                .with_hint("To write it without being asked, run `hermesctl bugreport --yes`."));
+                .with_hint("To write it without confirmation, run `hermesctl bugreport --yes`."));
             }
         }
     }

@@ -146,12 +146,12 @@ impl Place {
                 daemon.applying("; load it: hermesctl proxy reload")
             )),
             (State::Changed, Some(_)) if !self.exists => Some(format!(
-                "The running hermes-proxyd (pid {pid}) still uses its contents; it was removed \
-                 after they were loaded."
+                "The running hermes-proxyd (pid {pid}) still uses this file as it was before it \
+                 was removed."
             )),
             (State::Changed, Some(_)) => Some(format!(
                 "It has changed since the running hermes-proxyd (pid {pid}) loaded it{}",
-                daemon.applying(": hermesctl proxy reload")
+                daemon.applying("; to apply it: hermesctl proxy reload")
             )),
             (State::Other, file) => {
                 let file = file.as_deref().unwrap_or(Path::new("none"));
@@ -174,7 +174,7 @@ impl Place {
             Why::Named => "You named it.",
             Why::Daemon => "The running hermes-proxyd was started with it.",
             Why::ConfigHome => "XDG_CONFIG_HOME points there.",
-            Why::Default => "This is the usual place.",
+            Why::Default => "This is the default location.",
         };
         let absent = "It does not exist, so every setting has its default; `hermesctl config init` \
                       writes one.";

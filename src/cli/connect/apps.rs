@@ -68,17 +68,17 @@ pub(super) const APPS: &[App] = &[
         )],
         container: Some(service("web")),
         notes: &[
-            "The next bookmark gets tags. For those that failed: Admin Settings, Background \
-             Jobs, \"Regenerate AI tags for failed bookmarks\".",
+            "New bookmarks get tags. For those that failed: Admin Settings, Background Jobs, \
+             \"Regenerate AI tags for failed bookmarks\".",
             "If jobs still time out after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC.",
-            "EMBEDDING_DIMENSIONS must be the length of your embedding model's vectors, else \
+            "EMBEDDING_DIMENSIONS must be the length of your embedding model's vectors; otherwise \
              Karakeep can't index them.",
         ],
     },
     App {
         name: "open-webui",
         title: "Open WebUI",
-        what: "a chat page for all models",
+        what: "a chat interface for many models",
         snippets: &[env(
             ".env",
             "the environment of Open WebUI",
@@ -93,7 +93,7 @@ pub(super) const APPS: &[App] = &[
     App {
         name: "openviking",
         title: "OpenViking",
-        what: "a database of context for agents",
+        what: "a context database for agents",
         snippets: &[file(
             "ov.conf",
             "as ~/.openviking/ov.conf, or where OPENVIKING_CONFIG_FILE points",
@@ -101,8 +101,8 @@ pub(super) const APPS: &[App] = &[
         )],
         container: Some(sometimes("openviking")),
         notes: &[
-            "`dimension` has to be the length of your embedding model's vectors; \
-             `openviking-server doctor` measures it.",
+            "`dimension` must be the length of your embedding model's vectors; `openviking-server \
+             doctor` measures it.",
         ],
     },
     App {
@@ -125,7 +125,7 @@ pub(super) const APPS: &[App] = &[
     App {
         name: "lobechat",
         title: "LobeChat",
-        what: "a chat page with agents",
+        what: "a chat interface with agents",
         snippets: &[env(
             ".env",
             "the environment of LobeChat's server",
@@ -134,14 +134,14 @@ pub(super) const APPS: &[App] = &[
         container: Some(service("lobe")),
         notes: &[
             "OPENAI_PROXY_URL must end in /v1.",
-            "Leave \"Use Client-Side Fetching Mode\" off: it lets the browser send the requests, \
-             and web pages are refused unless `allowed_origins` names them.",
+            "Keep \"Use Client-Side Fetching Mode\" off: with it, the browser sends the requests, \
+             and web pages are refused unless they are listed in `allowed_origins`.",
         ],
     },
     App {
         name: "librechat",
         title: "LibreChat",
-        what: "a chat page with many providers",
+        what: "a chat interface with many providers",
         snippets: &[file(
             "librechat.yaml",
             "beside LibreChat's .env",
@@ -202,14 +202,14 @@ pub(super) const APPS: &[App] = &[
         what: "a conversation agent, through a HACS integration",
         snippets: &[file(
             "fields",
-            "to type in Settings, Devices & services, Add integration",
+            "to enter in Settings, Devices & services, Add integration",
             include_str!("snippets/home-assistant.txt"),
         )],
         container: Some(service("homeassistant")),
         notes: &[
             "Home Assistant's own OpenAI integration has no field for a URL. Install \"Local \
              OpenAI LLM\" (local_openai) or \"Extended OpenAI Conversation\" from HACS.",
-            "The integration lists the models before it saves: a login is needed by then.",
+            "The integration lists the models before it saves its settings, so log in first.",
         ],
     },
     App {
@@ -230,8 +230,8 @@ pub(super) const APPS: &[App] = &[
         ],
         container: None,
         notes: &[
-            "Codex CLI uses only the Responses API. Nous Portal has none: this works with a \
-             provider that has \"/responses\" in its `extra_paths`.",
+            "Codex CLI uses only the Responses API: the provider needs \"/responses\" in its \
+             `extra_paths`. Nous Portal does not document that API.",
         ],
     },
     App {
@@ -244,12 +244,12 @@ pub(super) const APPS: &[App] = &[
             include_str!("snippets/opencode.json"),
         )],
         container: None,
-        notes: &["Its model is called hermes-proxyd/{{model}}."],
+        notes: &["In opencode the model is called hermes-proxyd/{{model}}."],
     },
     App {
         name: "llm",
         title: "llm",
-        what: "Simon Willison's command line",
+        what: "Simon Willison's command-line tool",
         snippets: &[
             file(
                 "extra-openai-models.yaml",

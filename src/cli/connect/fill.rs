@@ -190,7 +190,7 @@ fn override_file(app: &App, text: String) -> File {
     File {
         name: COMPOSE.to_owned(),
         about: format!(
-            "beside {}'s compose file, whose service must have the same name as here",
+            "beside {}'s compose file; the service must have the same name in both",
             app.called()
         ),
         text,
@@ -300,10 +300,10 @@ mod tests {
             "services:\n  web:\n    environment:\n      OPENAI_BASE_URL: \
              \"http://127.0.0.1:8645/v1\"\n      OPENAI_API_KEY: \"a-key\"\n      \
              INFERENCE_TEXT_MODEL: \"a-model\"\n      INFERENCE_IMAGE_MODEL: \"a-model\"\n      \
-             # Karakeep gives a job up after 30 seconds, which is short for a model that \
-             thinks.\n      INFERENCE_JOB_TIMEOUT_SEC: \"120\"\n      #EMBEDDING_TEXT_MODEL: \
+             # By default a job times out after 30 seconds, which is short for a reasoning \
+             model.\n      INFERENCE_JOB_TIMEOUT_SEC: \"120\"\n      #EMBEDDING_TEXT_MODEL: \
              \"YOUR-EMBEDDING-MODEL\"\n      # Karakeep 0.33 and newer: the length of that model's \
-             vectors; 1536 if this is left out.\n      #EMBEDDING_DIMENSIONS: \
+             vectors; 1536 if this is not set.\n      #EMBEDDING_DIMENSIONS: \
              \"YOUR-DIMENSIONS\"\n    extra_hosts:\n      - \
              \"host.docker.internal:host-gateway\"\n"
         );

@@ -244,9 +244,10 @@ fn base_url(
     }
     let needs_key = !is_open(&url, doors);
     let is_unlocked = needs_key && doors.iter().any(|door| !door.needs_key);
-    let note = "If a reverse proxy or tunnel on this machine leads there, put `auth = \"keys\"` under \
-                the [[listen]] that it forwards to: a proxy that does not say so in its headers passes \
-                as a program of yours, and everyone who reaches it uses your subscription.";
+    let note = "If that URL belongs to a reverse proxy or tunnel on this machine, put `auth = \
+                \"keys\"` under the [[listen]] that it forwards to: a proxy that adds no headers \
+                looks like a program of yours, and everyone who can reach it could use your \
+                subscription.";
     *way = Way {
         needs_key,
         extra_hosts: false,
@@ -436,7 +437,7 @@ fn missing_file(lines: &str, surroundings: &Surroundings) -> File {
     File {
         name: "config.toml".to_owned(),
         about: format!(
-            "in the configuration of hermes-proxyd{}",
+            "to add to the configuration of hermes-proxyd{}",
             file.unwrap_or_default()
         ),
         text: lines.to_owned(),

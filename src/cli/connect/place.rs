@@ -54,9 +54,9 @@ pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
         place,
         socket: socket || by_socket,
         lead: Some(format!(
-            "This is for {called} in a container of {}, which is installed here. Without a \
-             container: `hermesctl connect {name} --from bare`; with another engine: {} instead of \
-             bare.",
+            "This is for {called} in a {} container, because that engine is installed here. \
+             Without a container: `hermesctl connect {name} --from bare`; with another engine: {} \
+             instead of bare.",
             engine.kind.as_str(),
             others.join(" or ")
         )),

@@ -81,9 +81,9 @@ fn service_row(service: &ServiceJson, daemon: Option<u32>) -> String {
         (None, None) => "not running",
     };
     let starts = match (service.enabled, service.linger) {
-        (false, _) => "starts only by hand: `hermesctl service install` changes that",
-        (true, Some(true)) => "starts at boot, and keeps running after logout",
-        (true, Some(false)) => "ends with the last logout: `loginctl enable-linger` changes that",
+        (false, _) => "does not start automatically: `hermesctl service install` changes that",
+        (true, Some(true)) => "starts at boot and keeps running after logout",
+        (true, Some(false)) => "stops when you log out: `loginctl enable-linger` changes that",
         (true, None) => "starts at login",
     };
     let failure = service.last_failure.as_deref();

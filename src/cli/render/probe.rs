@@ -66,11 +66,11 @@ fn words(report: &Report) -> String {
         return first(&report.text);
     }
     if !report.reasoning.trim().is_empty() {
-        return format!("(only thoughts) {}", first(&report.reasoning));
+        return format!("(reasoning only) {}", first(&report.reasoning));
     }
     match &report.finish_reason {
-        Some(reason) => format!("(no words; the model stopped with {:?})", inline(reason)),
-        None => "(no words)".to_owned(),
+        Some(reason) => format!("(no text; the model stopped with {:?})", inline(reason)),
+        None => "(no text)".to_owned(),
     }
 }
 

@@ -211,7 +211,7 @@ pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
 /// A setup where no service manager is.
 pub(in crate::cli) fn set_up_without_manager() -> SetUp {
     let error = crate::service::ServiceError::NoManager {
-        reason: "systemd does not run this machine".to_owned(),
+        reason: "systemd is not running on this machine".to_owned(),
     };
     let hint = error.hint().unwrap_or_default();
     let mut set_up = set_up(false);

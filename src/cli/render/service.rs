@@ -138,10 +138,10 @@ pub(in crate::cli) fn status(service: &ServiceJson, style: Style) -> String {
 
 fn starts(service: &ServiceJson) -> String {
     let when = match (service.enabled, service.linger) {
-        (false, _) => "only by hand; `hermesctl service install` changes that",
-        (true, Some(true)) => "at boot, and keeps running after logout",
+        (false, _) => "not automatically; `hermesctl service install` changes that",
+        (true, Some(true)) => "at boot and keeps running after logout",
         (true, Some(false)) => {
-            "at login, and ends with the last logout; `loginctl enable-linger` changes that"
+            "at login and stops when you log out; `loginctl enable-linger` changes that"
         }
         (true, None) => "at login",
     };

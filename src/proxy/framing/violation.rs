@@ -60,7 +60,7 @@ pub enum Violation {
     #[error("a header's name is longer than 256 bytes")]
     LongName,
     /// A name that others may take for another one.
-    #[error("a header's name has an underscore and would pass for `{0}`")]
+    #[error("a header's name has an underscore and could be mistaken for `{0}`")]
     Shadow(&'static str),
     /// More than one, even when they agree.
     #[error("there is more than one Content-Length header")]

@@ -140,7 +140,7 @@ async fn the_unit_of_a_package_or_of_the_user_is_only_enabled() {
         assert!(state.packaged);
     }
     let steps = fixture.systemd.uninstall().await.unwrap();
-    assert!(matches!(&steps[0].outcome, Outcome::Left(why) if why.contains("your own")));
+    assert!(matches!(&steps[0].outcome, Outcome::Left(why) if why.contains("did not write it")));
     assert!(own.exists());
 }
 

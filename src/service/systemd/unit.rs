@@ -185,7 +185,7 @@ fn failure(result: &str, code: &str) -> Option<String> {
         ("watchdog", _) => "it stopped responding and was killed".to_owned(),
         ("timeout", _) => "it took too long to start or to stop".to_owned(),
         ("oom-kill", _) => "the system ran out of memory and killed it".to_owned(),
-        ("signal" | "core-dump", code) => format!("signal {code} ended it"),
+        ("signal" | "core-dump", code) => format!("it was killed by signal {code}"),
         ("start-limit-hit", _) => "it failed too often to be restarted automatically".to_owned(),
         (other, _) => other.to_owned(),
     })

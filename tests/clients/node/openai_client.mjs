@@ -80,7 +80,7 @@ async function broken_stream(client, model) {
     const stream = await client.chat.completions.create({ model, messages, stream: true, mock });
     for await (const chunk of stream) parts.push(chunk.choices[0].delta.content);
   });
-  expectIn("message", "the provider cut its answer off", error.message);
+  expectIn("message", "the provider cut off its answer", error.message);
   expect("code", error.code, "upstream_unreachable");
   expect("parts", parts, ["half"]);
 }

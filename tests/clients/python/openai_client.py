@@ -75,7 +75,7 @@ def broken_stream(client, model):
             parts.append(chunk.choices[0].delta.content)
 
     error = raised(openai.APIError, read)
-    expect_in("message", "the provider cut its answer off", error.message)
+    expect_in("message", "the provider cut off its answer", error.message)
     expect("code", error.code, "upstream_unreachable")
     expect("parts", parts, ["half"])
 
