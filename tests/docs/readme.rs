@@ -559,6 +559,89 @@ fn the_recorded_session_shows_commands_that_are_there_and_nothing_of_a_machine()
     assert!(count >= 2, "{commands:?}");
 }
 
+/// What the picture shows below each command, as words.
+fn shown(picture: &str) -> Vec<Vec<String>> {
+    let mut outputs: Vec<Vec<String>> = Vec::new();
+    let mut in_command = false;
+    for line in picture.lines().filter(|line| line.starts_with("<text ")) {
+        // The second line of a command that was too long for one has an empty prompt.
+        let is_prompt = line.contains("class=\"prompt\"");
+        if is_prompt && !in_command {
+            outputs.push(Vec::new());
+        }
+        in_command = is_prompt;
+        if is_prompt {
+            continue;
+        }
+        let mut text = String::new();
+        for part in line.split('<').skip(1) {
+            text += part.split_once('>').unwrap().1;
+        }
+        for (entity, sign) in [
+            ("&quot;", "\""),
+            ("&#x27;", "'"),
+            ("&lt;", "<"),
+            ("&gt;", ">"),
+            ("&amp;", "&"),
+        ] {
+            text = text.replace(entity, sign);
+        }
+        outputs.last_mut().unwrap().extend(words(&text));
+    }
+    outputs
+}
+
+/// Without comment signs, which stand in each line of a comment, and without what is another each time.
+fn words(text: &str) -> Vec<String> {
+    let words = text.split_whitespace().filter(|word| *word != "#");
+    let words = words.map(|word| {
+        if word.contains("hpx-") {
+            "hpx-…".to_owned()
+        } else {
+            word.to_owned()
+        }
+    });
+    words.collect()
+}
+
+/// `docs/record-session` takes the picture again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorded_session_shows_todays_words() {
+    let picture = file("docs/session.svg");
+    let outputs = shown(&picture);
+    let world = World::new(Options::default()).await;
+    // Without a configuration file, as in the recording.
+    let daemon = support::Daemon::start(world.command(&[]), world.home.path());
+    let port = daemon.address().rsplit(':').next().unwrap();
+    let said = |args: &[&str]| {
+        let output = world.ctl(args);
+        assert!(output.status.success(), "{output:?}");
+        // What has to be known first is on standard error, as are the notes: they are compared apart.
+        [output.stdout, output.stderr].map(|text| {
+            let text = String::from_utf8(text).unwrap();
+            words(&text.replace(&format!(":{port}/"), ":8645/"))
+        })
+    };
+    let [files, talk] = said(&["connect", "karakeep", "--from", "docker-desktop"]);
+    let notes = talk.iter().position(|word| word == "Karakeep").unwrap();
+    let (lead, notes) = talk.split_at(notes);
+    let real = [lead, &files, notes].concat();
+    assert_eq!(outputs[0], real, "run docs/record-session");
+
+    let [real, _] = said(&["proxy", "status"]);
+    let units = ["s", "min", "h", "d"];
+    let told = outputs[2].iter().filter(|word| {
+        let is_number = word.contains(|c: char| c.is_ascii_digit());
+        !is_number && !units.contains(&word.trim_end_matches(','))
+    });
+    for word in told {
+        assert!(
+            real.contains(word),
+            "{word}: run docs/record-session\n{real:?}"
+        );
+    }
+}
+
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
