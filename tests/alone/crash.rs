@@ -55,6 +55,7 @@ struct Spans {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_kills_lose_a_login_only_between_the_answer_and_the_disk() {
+    let _turn = support::turn();
     let started = Instant::now();
     let mut world = World::new(Options::default().record(false)).await;
     let http = client();

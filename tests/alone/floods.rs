@@ -91,6 +91,7 @@ fn descriptors(wanted: u64) -> bool {
 
 #[tokio::test]
 async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
+    let _turn = support::turn();
     // Ten thousand, if there are descriptors for both ends of each.
     let most = rustix::process::getrlimit(Resource::Nofile).maximum;
     let most = most.map_or(usize::MAX, |most| {
@@ -129,6 +130,7 @@ async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
 
 #[tokio::test]
 async fn a_flood_of_idle_connections_makes_way_for_who_has_something_to_ask() {
+    let _turn = support::turn();
     if !descriptors(6000) {
         skipped("this machine gives too few descriptors");
         return;
@@ -162,6 +164,7 @@ async fn a_flood_of_idle_connections_makes_way_for_who_has_something_to_ask() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_refused_and_does_not_finish_its_body_makes_way() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[limits]\nconnections = 8\n", &[]);
     let refused = b"POST /v1/models HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 100\r\n\r\nx";
@@ -203,6 +206,7 @@ async fn asks_and_never_reads(address: &str) -> (TcpStream, bool) {
 #[tokio::test]
 async fn clients_that_are_refused_and_do_not_read_hold_no_place() {
     const PLACES: usize = 16;
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let added = world.ctl(&["clients", "add", "phone"]);
     assert!(added.status.success(), "{added:?}");
@@ -242,6 +246,7 @@ async fn clients_that_are_refused_and_do_not_read_hold_no_place() {
 /// Each refusal takes time from others, so a client without a key gets one for each connection.
 #[tokio::test]
 async fn pipelined_requests_without_a_key_get_one_refusal() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     assert!(world.ctl(&["clients", "add", "phone"]).status.success());
     let daemon = world.daemon_with(
@@ -266,6 +271,7 @@ async fn pipelined_requests_without_a_key_get_one_refusal() {
 async fn unfinished_heads_take_little_memory_and_give_it_back() {
     const MANY: usize = 1000;
     const HEAD: usize = 60_000;
+    let _turn = support::turn();
     if !descriptors(3000) {
         skipped("this machine gives too few descriptors");
         return;
@@ -319,6 +325,7 @@ async fn unfinished_heads_take_little_memory_and_give_it_back() {
 
 #[tokio::test]
 async fn with_fewer_descriptors_than_places_everybody_with_a_question_is_served() {
+    let _turn = support::turn();
     if !descriptors(2500) {
         skipped("this machine gives too few descriptors");
         return;
@@ -386,6 +393,7 @@ async fn upload(daemon: &Daemon, size: usize, (piece, pause): (usize, Duration))
 
 #[tokio::test]
 async fn bodies_that_hardly_come_make_way_and_an_honest_slow_one_does_not() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[limits]\nconnections = 8\n", &[]);
     let began = Instant::now();
@@ -438,6 +446,7 @@ async fn bodies_that_hardly_come_make_way_and_an_honest_slow_one_does_not() {
 
 #[tokio::test]
 async fn a_tebibyte_is_refused_at_its_announcement() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
     let mut stream = connect(&daemon).await;
@@ -457,6 +466,7 @@ async fn a_tebibyte_is_refused_at_its_announcement() {
 #[tokio::test]
 async fn who_sends_all_before_reading_gets_the_refusal_too() {
     const MUCH: usize = 20 * 1024 * 1024;
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[limits]\nbody = \"64KiB\"\n", &[]);
     let length = format!("Content-Length: {MUCH}");
@@ -484,6 +494,7 @@ async fn who_sends_all_before_reading_gets_the_refusal_too() {
 
 #[tokio::test]
 async fn chunks_without_end_are_refused_at_the_limit_and_not_kept() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
     served(&daemon).await;
@@ -530,6 +541,7 @@ async fn chunks_without_end_are_refused_at_the_limit_and_not_kept() {
 
 #[tokio::test]
 async fn tiny_chunks_hold_no_buffers() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
     served(&daemon).await;
@@ -565,6 +577,7 @@ async fn tiny_chunks_hold_no_buffers() {
 
 #[tokio::test]
 async fn a_hundred_slow_heads_are_ended_and_hold_nobody_up() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[timeouts]\nheaders = \"1s\"\n", &[]);
     let mut usual = Duration::ZERO;
@@ -642,6 +655,7 @@ async fn refused(daemon: &Daemon, count: usize, fields: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_requests_are_told_once_and_counted_and_leave_the_log_to_others() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let mut daemon = world.daemon();
     refused(&daemon, 1000, "Origin: https://one.example\r\n").await;

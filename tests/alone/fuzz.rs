@@ -174,6 +174,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 }
 
 fn fuzz(target: &str, run: fn(&[u8])) {
+    let _turn = support::turn();
     let seconds = std::env::var("HERMES_FUZZ_SECONDS").ok();
     let seconds = seconds.map_or(1, |seconds| seconds.parse().expect("whole seconds"));
     let corpus = corpus(target);

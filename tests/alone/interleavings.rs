@@ -740,6 +740,7 @@ fn orders() -> Vec<Vec<Event>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_order_of_events_spends_a_token_twice_or_loses_a_login() {
+    let _turn = support::turn();
     play_all(orders(), &[2, 4, 6]).await;
 }
 
@@ -762,6 +763,7 @@ fn rough_orders() -> Vec<Vec<Event>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_three_events_of_which_one_goes_wrong_do() {
+    let _turn = support::turn();
     play_all(rough_orders(), &[2, 3]).await;
 }
 
@@ -806,6 +808,7 @@ async fn play_all(orders: Vec<Vec<Event>>, releases: &[usize]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_refusal_from_before_a_reload_replaces_nothing() {
     use Event::{Refused, Reload};
+    let _turn = support::turn();
     for _ in 0..20 {
         let row = [Refused, Reload, Refused, Refused];
         let result = play(&row, Hold::BeforeThePortalSeesIt, row.len()).await;
@@ -853,6 +856,7 @@ proptest! {
         hold in any_hold(),
         released in 0..16_usize,
     ) {
+        let _turn = support::turn();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -96,6 +96,7 @@ async fn cancelled(world: &World, before: u64, left: Instant) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_sends_waits_reads_or_does_not_read() {
+    let _turn = support::turn();
     for http2 in [false, true] {
         let (world, daemon) = start(http2).await;
         let name = if http2 { "HTTP/2" } else { "HTTP/1.1" };
@@ -143,6 +144,7 @@ async fn while_it_sends_waits_reads_or_does_not_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_bytes_behind_its_request() {
+    let _turn = support::turn();
     let (world, daemon) = start(false).await;
     let socket = world.home.path().join("apps/proxy.sock");
     let waiting = steered(json!({"delay_head_ms": 600_000}));
@@ -203,6 +205,7 @@ async fn with_bytes_behind_its_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_provider_does_not_take_its_body() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let mut script = Script::new("", RawEnd::Wait);
     script.reads_body = false;
@@ -233,6 +236,7 @@ async fn while_the_provider_does_not_take_its_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_waits_for_a_credential() {
+    let _turn = support::turn();
     let options = Options::default().access_ttl(Duration::from_secs(2));
     let world = World::new(options).await;
     let hang = PortalFault::DelayBefore(Duration::from_mins(10));

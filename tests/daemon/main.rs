@@ -2,6 +2,5 @@
 
 mod hooks;
 mod journal;
-mod lifecycle;
 mod process;
 mod service;

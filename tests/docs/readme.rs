@@ -312,7 +312,7 @@ fn the_table_of_apps_holds_what_is_run_at_the_pinned_versions() {
 fn each_error_code_has_a_test() {
     let names = [
         "port/answers",
-        "daemon/lifecycle",
+        "alone/lifecycle",
         "port/listeners",
         "login/refresh",
         "port/upstream",

@@ -208,6 +208,30 @@ fn profile_folder() -> &'static Path {
     &FOLDER
 }
 
+/// One of as many places as there are processors. A test that holds one, and is in a program whose every test takes one,
+/// shares the machine with few others.
+pub struct Turn(());
+
+/// Waits for a place, which it keeps until it is dropped. A test takes one only, or two could wait for each other.
+pub fn turn() -> Turn {
+    let (taken, given_back) = &TURNS;
+    let places = std::thread::available_parallelism().map_or(1, usize::from);
+    let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken = given_back.wait_while(taken, |taken| *taken >= places);
+    *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+    Turn(())
+}
+
+static TURNS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (taken, given_back) = &TURNS;
+        *taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        given_back.notify_one();
+    }
+}
+
 /// A test as `--exact` wants it: its name and that of its module, which `module_path!()` tells with the crate's before it.
 pub fn exact(module: &str, test: &str) -> String {
     let module = module.split_once("::").map_or("", |(_, inside)| inside);
