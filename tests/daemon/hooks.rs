@@ -433,7 +433,7 @@ async fn at_the_end_what_was_sent_is_told_and_what_hangs_is_killed() {
     quick.end().await;
     assert_eq!(quick.told("told").len(), 2);
     quick.send(notice(NoticeKind::LoginEnded));
-    assert!(quick.logged().contains("ending"));
+    assert!(quick.logged().contains("stopping"));
 
     let hangs = World::new(&shell("sleep 300 & echo $! > {dir}/pid; wait"));
     hangs.send(notice(NoticeKind::LoginEnded));

@@ -1072,7 +1072,7 @@ async fn the_bridge_carries_everything_and_says_when_nobody_is_there() {
     let answer = post(&bridge, &chat("x")).await;
     assert_eq!(answer.status(), 502);
     let text = answer.text().await.unwrap();
-    assert!(text.contains("start hermes-proxyd there"), "{text}");
+    assert!(text.contains("start hermes-proxyd with `unix`"), "{text}");
     assert!(bridge.stop().success());
 }
 
