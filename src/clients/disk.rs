@@ -40,7 +40,9 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, Stamp)>, ClientsError
     };
     let found = Spot::of(file).and_then(|place| Ok((place.act(Path::metadata)?, place)));
     let (metadata, place) = match found {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return files::there_or_missing(file).map(|()| None).map_err(fault);
+        }
         found => found.map_err(fault)?,
     };
     // Whose it is tells more than that it can't be opened.

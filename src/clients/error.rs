@@ -78,6 +78,12 @@ pub enum ClientsError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// The file system hangs in the middle of a change, which may still be made.
+    #[error("the file system of {file} hangs; the change may be made when it answers")]
+    Unfinished {
+        /// The file.
+        file: PathBuf,
+    },
     /// A new version can't be written.
     #[error("{file} can't be written ({source}); make its folder writable and free some space")]
     Write {

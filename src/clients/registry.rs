@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -312,12 +313,21 @@ impl Registry {
         + 'static,
     ) -> Result<T, ClientsError> {
         let lock = Lock::acquire(&self.inner.desk, &self.inner.file, LOCK_LIMIT).await?;
-        self.work(move |inner| {
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&begun);
+        let changed = self.work(move |inner| {
+            begins.store(true, Ordering::Relaxed);
             let result = inner.change(change);
             drop(lock);
-            result
-        })
-        .await
+            Ok(result)
+        });
+        match changed.await {
+            Ok(result) => result,
+            Err(_) if begun.load(Ordering::Relaxed) => Err(ClientsError::Unfinished {
+                file: self.inner.file.clone(),
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     fn listed(&self, name: &str) -> Result<Listed, ClientsError> {

@@ -204,7 +204,8 @@ async fn limits_are_kept_and_obeyed() {
 
 #[tokio::test]
 async fn a_place_is_given_back_and_a_rotation_does_not_double_them() {
-    let registry = House::new().open();
+    let house = House::new();
+    let registry = house.open();
     let (_, key) = registry.add("app", limits(2)).await.unwrap();
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     let one = client.enter("127.0.0.1").unwrap();

@@ -48,7 +48,13 @@ pub(super) async fn add(
         in_flight,
     };
     let added = clients.add(&wanted.name, limits).await;
-    let (client, key) = added.map_err(|error| refused(&error))?;
+    let (client, key) = added.map_err(|error| {
+        let name = &wanted.name;
+        // Its key was shown to nobody.
+        let then =
+            format!("if it lists {name}, `hermesctl clients rotate {name}` shows a key for it.");
+        unfinished(&error, &then)
+    })?;
     tracing::info!(client = client.name, "a client key was added");
     Ok(new_key(client, &key))
 }
@@ -59,7 +65,10 @@ pub(super) async fn revoke(
     name: String,
 ) -> Result<ClientRevoked, ControlError> {
     let revoked = clients.revoke(&name).await;
-    revoked.map_err(|error| refused(&error))?;
+    revoked.map_err(|error| {
+        let then = format!("if it lists {name}, run `hermesctl clients revoke {name}` again.");
+        unfinished(&error, &then)
+    })?;
     tracing::info!(client = name, "a client key was revoked");
     let was_last = clients.is_empty();
     Ok(ClientRevoked {
@@ -72,7 +81,13 @@ pub(super) async fn revoke(
 /// Gives a client another key.
 pub(super) async fn rotate(clients: &Registry, name: &str) -> Result<NewKey, ControlError> {
     let rotated = clients.rotate(name).await;
-    let (client, key) = rotated.map_err(|error| refused(&error))?;
+    let (client, key) = rotated.map_err(|error| {
+        let then = format!(
+            "the old key of {name} may have stopped working, and `hermesctl clients rotate {name}` \
+             shows another."
+        );
+        unfinished(&error, &then)
+    })?;
     tracing::info!(client = client.name, "a client key was rotated");
     Ok(new_key(client, &key))
 }
@@ -88,7 +103,12 @@ pub(super) async fn import(
     };
     let tokens = tokens.keys.into_iter().map(token).collect();
     let results = clients.import(tokens).await;
-    let results = results.map_err(|error| refused(&error))?;
+    let results = results.map_err(|error| {
+        unfinished(
+            &error,
+            "run the import again for those that it does not list.",
+        )
+    })?;
     let taken = results
         .iter()
         .filter(|one| one.outcome == Outcome::Imported);
@@ -96,6 +116,17 @@ pub(super) async fn import(
     Ok(ClientImportReport {
         results: results.into_iter().map(import_result).collect(),
     })
+}
+
+/// Why a change stopped; one that may still be made, with what to look at `then`.
+fn unfinished(error: &ClientsError, then: &str) -> ControlError {
+    let refused = refused(error);
+    if !matches!(error, ClientsError::Unfinished { .. }) {
+        return refused;
+    }
+    let hint =
+        format!("When the file system answers again, look at `hermesctl clients list`: {then}");
+    refused.with_hint(hint)
 }
 
 /// Why a reload stopped at the file of client keys, or a change did.
@@ -127,6 +158,7 @@ pub(super) fn refused(error: &ClientsError) -> ControlError {
         | ClientsError::Version { .. }
         | ClientsError::Lock { .. }
         | ClientsError::LockHeld { .. }
+        | ClientsError::Unfinished { .. }
         | ClientsError::Write { .. } => (ErrorCode::ClientsUnusable, "Then try again."),
     };
     let text = error.to_string();
