@@ -17,6 +17,8 @@ pub struct Environment {
     config_home: Option<PathBuf>,
     state_home: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
+    /// Another user's, which `sudo -E` has left us.
+    others_runtime_dir: Option<PathBuf>,
 }
 
 /// What a log's file is called once it had to make way for a new one: `FILE.1`.
@@ -47,13 +49,18 @@ impl Environment {
                 absolute("XDG_STATE_HOME"),
             )
         };
+        let (runtime_dir, others_runtime_dir) = match absolute("XDG_RUNTIME_DIR") {
+            Some(folder) if !is_ours(&folder) => (None, Some(folder)),
+            folder => (folder, None),
+        };
         Self {
             home,
             hermes_home: path("HERMES_HOME"),
             shared_auth_dir: path("HERMES_SHARED_AUTH_DIR"),
             config_home,
             state_home,
-            runtime_dir: absolute("XDG_RUNTIME_DIR").filter(|folder| is_ours(folder)),
+            runtime_dir,
+            others_runtime_dir,
         }
     }
 
@@ -119,6 +126,37 @@ impl Environment {
             })
         });
         Some(base?.join(NAME))
+    }
+
+    /// The folders in which a daemon's control socket may be, the usual one first. As root in another
+    /// user's home, as after `sudo -E`, also those of the home's owner, whose daemon uses the same logins.
+    pub fn runtime_dirs(&self) -> Vec<PathBuf> {
+        let mut folders: Vec<_> = self.runtime_dir().into_iter().collect();
+        for folder in self.owners_runtime_dirs() {
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders
+    }
+
+    #[cfg(unix)]
+    fn owners_runtime_dirs(&self) -> Vec<PathBuf> {
+        let owner = self.home.as_deref().and_then(owner_of);
+        let Some(owner) = owner.filter(|owner| *owner != 0 && user() == 0) else {
+            return Vec::new();
+        };
+        let inherited = self.others_runtime_dir.clone();
+        let inherited = inherited.filter(|folder| owner_of(folder) == Some(owner));
+        let theirs = [inherited, runtime_dir_of(owner), self.state_home()];
+        let folders = theirs.into_iter().flatten();
+        folders.map(|folder| folder.join(NAME)).collect()
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_self, reason = "the same shape as on Unix")]
+    fn owners_runtime_dirs(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// What systemd calls `%t`: `$XDG_RUNTIME_DIR`, else `/run/user/<uid>` where that exists.
@@ -196,9 +234,13 @@ fn resolve(path: &Path) -> PathBuf {
 /// them.
 #[cfg(unix)]
 fn is_ours(folder: &Path) -> bool {
+    owner_of(folder).is_none_or(|owner| owner == user())
+}
+
+#[cfg(unix)]
+fn owner_of(folder: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
-    let owner = folder.metadata().map(|metadata| metadata.uid());
-    owner.map_or(true, |owner| owner == user())
+    Some(folder.metadata().ok()?.uid())
 }
 
 /// Where root's control socket is when its home is another user's: what root makes in there, that user
@@ -233,14 +275,18 @@ fn is_ours(_folder: &Path) -> bool {
     true
 }
 
-#[cfg(target_os = "linux")]
 fn default_runtime_dir() -> Option<PathBuf> {
-    let dir = PathBuf::from(format!("/run/user/{}", user()));
+    runtime_dir_of(user())
+}
+
+#[cfg(target_os = "linux")]
+fn runtime_dir_of(user: u32) -> Option<PathBuf> {
+    let dir = PathBuf::from(format!("/run/user/{user}"));
     dir.is_dir().then_some(dir)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn default_runtime_dir() -> Option<PathBuf> {
+fn runtime_dir_of(_user: u32) -> Option<PathBuf> {
     None
 }
 

@@ -127,7 +127,7 @@ impl Home {
         match defaults.next() {
             Some(one) if one.state == ProviderState::LoginNeeded => return Exit::LoginNeeded,
             // It may serve all the same, for a while or from a copy.
-            Some(one) if one.is_unreadable() => return Exit::Failed,
+            Some(one) if one.is_unreadable() || one.is_hindered() => return Exit::Failed,
             Some(_) | None => {}
         }
         match self.verdict.level {

@@ -103,16 +103,21 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 /// A connection to this user's daemon.
 async fn connect() -> Result<Client, Failure> {
-    let folder = Environment::from_process().runtime_dir().ok_or_else(|| {
-        Failure::new("The folder of the control socket is unknown.")
-            .with_hint("Set XDG_RUNTIME_DIR or HOME.")
-    })?;
-    let endpoint = Endpoint::new(folder);
-    match Client::connect(&endpoint, NAME).await {
-        Err(error @ ClientError::NotRunning { .. }) => {
-            connect_to_the_living(&endpoint, error).await
+    let folders = Environment::from_process().runtime_dirs();
+    let mut nobody = None;
+    for folder in folders {
+        let endpoint = Endpoint::new(folder);
+        match Client::connect(&endpoint, NAME).await {
+            Err(error @ ClientError::NotRunning { .. }) => {
+                nobody.get_or_insert((endpoint, error));
+            }
+            client => return client.map_err(Failure::from),
         }
-        client => client.map_err(Failure::from),
+    }
+    match nobody {
+        Some((endpoint, error)) => connect_to_the_living(&endpoint, error).await,
+        None => Err(Failure::new("The folder of the control socket is unknown.")
+            .with_hint("Set XDG_RUNTIME_DIR or HOME.")),
     }
 }
 

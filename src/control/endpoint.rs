@@ -38,6 +38,13 @@ pub struct Listener {
     lock: Arc<File>,
 }
 
+/// What tells whether clients find a daemon's socket.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    address: PathBuf,
+    identity: platform::Identity,
+}
+
 /// Why a daemon can't listen for clients.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -170,11 +177,17 @@ impl Listener {
         self.prod.clone()
     }
 
-    /// Whether clients find this socket. They don't once its folder was removed, as the runtime folder
-    /// is when the user's last session ends.
+    /// What tells whether clients find this socket.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            address: self.endpoint.address(),
+            identity: self.identity,
+        }
+    }
+
+    /// Whether clients find this socket.
     pub fn is_found(&self) -> bool {
-        let identity = platform::identity(&self.endpoint.address());
-        identity.is_ok_and(|now| now == self.identity)
+        self.mark().is_found()
     }
 
     /// Another socket in place of one that is not found, under the same lock where that is still there.
@@ -188,6 +201,15 @@ impl Listener {
         let mut made = self.endpoint.bind()?;
         made.prod = self.prod.clone();
         Ok(made)
+    }
+}
+
+impl Mark {
+    /// Whether clients find the socket. They don't once its folder was removed, as the runtime folder
+    /// is when the user's last session ends. Waits for as long as its file system does.
+    pub fn is_found(&self) -> bool {
+        let identity = platform::identity(&self.address);
+        identity.is_ok_and(|now| now == self.identity)
     }
 }
 
@@ -394,7 +416,7 @@ mod platform {
     use super::{BindError, LOCK};
 
     /// A pipe's name goes away with it: nothing to compare.
-    #[derive(Debug, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(super) struct Identity;
 
     /// A pipe's name is always short enough.

@@ -261,6 +261,9 @@ pub struct LogoutReport {
     pub shared_with_hermes: bool,
     /// The file of another login, which takes its place.
     pub still_logged_in: Option<PathBuf>,
+    /// Copies of broken files that were moved aside and may hold tokens still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<PathBuf>,
 }
 
 /// What came of a renewal that was asked for.
@@ -706,6 +709,13 @@ impl ProviderStatus {
         let error = self.last_error.as_ref();
         self.state == ProviderState::StoreUnreadable
             || error.is_some_and(|error| error.code == "store_unreadable")
+    }
+
+    /// Whether it can't be renewed on this machine, because a renewed login could not be saved; the
+    /// present token serves for as long as it lives.
+    pub fn is_hindered(&self) -> bool {
+        let error = self.last_error.as_ref();
+        error.is_some_and(|error| error.code == "store_unusable")
     }
 }
 

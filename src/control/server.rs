@@ -22,6 +22,7 @@ use super::protocol::{
     Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request,
     Status, VERSION, Welcome,
 };
+use crate::files::Desk;
 
 /// How many clients may be connected at once.
 pub const MAX_CLIENTS: usize = 16;
@@ -34,6 +35,9 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// How long a client that is turned away may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long work goes on that a client has left.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// How long accepting rests after it failed, such as for want of file descriptors.
 const REST: Duration = Duration::from_millis(200);
@@ -97,7 +101,8 @@ pub trait Handler: Send + Sync {
     /// Gives a login up.
     async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError>;
 
-    /// Takes a login out of its files. Runs to its end even if the client leaves.
+    /// Takes a login out of its files. It is dropped when the client leaves: what has not begun by then
+    /// must not begin, and what has runs to its end.
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError>;
 
     /// Renews a credential now. Runs to its end even if the client leaves.
@@ -150,18 +155,15 @@ pub async fn serve(
     tracker: &TaskTracker,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-    let prod = listener.prod();
     let mut lost = false;
+    let mut loss = Box::pin(loss_of(&listener));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
-            () = prod.notified() => {
-                look_after(&mut listener, &mut lost);
-                continue;
-            }
-            () = sleep(WATCH) => {
-                look_after(&mut listener, &mut lost);
+            () = &mut loss => {
+                restore(&mut listener, &mut lost);
+                loss = Box::pin(loss_of(&listener));
                 continue;
             }
         };
@@ -195,11 +197,26 @@ pub async fn serve(
     }
 }
 
-/// Makes the socket again if it is gone; `lost` says that this has failed and was told.
-fn look_after(listener: &mut Listener, lost: &mut bool) {
-    if listener.is_found() {
-        return;
+/// Waits until the socket is gone. Its folder is looked at off the serving thread, for it may be the
+/// state folder, which may hang with the home; what hangs is not gone.
+fn loss_of(listener: &Listener) -> impl Future<Output = ()> + use<> {
+    let (prod, mark, desk) = (listener.prod(), listener.mark(), Desk::default());
+    async move {
+        loop {
+            tokio::select! {
+                () = prod.notified() => {}
+                () = sleep(WATCH) => {}
+            }
+            let mark = mark.clone();
+            if let Ok(false) = desk.run(move || mark.is_found()).await {
+                return;
+            }
+        }
     }
+}
+
+/// Makes the socket again; `lost` says that this has failed and was told.
+fn restore(listener: &mut Listener, lost: &mut bool) {
     match listener.again() {
         Ok(made) => {
             *listener = made;
@@ -357,7 +374,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Operation::LoginCancel(login) => {
                 self.reply(id, handler.login_cancel(login).await).await
             }
-            Operation::Logout(choice) => self.reply(id, handler.logout(choice).await).await,
+            Operation::Logout(choice) => {
+                let outcome = self.while_there(handler.logout(choice)).await?;
+                self.reply(id, outcome).await
+            }
             Operation::Refresh(choice) => self.reply(id, handler.refresh(choice).await).await,
             Operation::Clients => self.reply(id, handler.clients().await).await,
             Operation::ClientAdd(client) => self.reply(id, handler.client_add(client).await).await,
@@ -380,6 +400,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.reply::<()>(id, Err(error)).await
             }
         }
+    }
+
+    /// Drops the work when the client leaves. One that has only said that it asks for nothing more,
+    /// as a pipe does, has its answer if that is there soon.
+    async fn while_there<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            more = self.lines.readable() => {
+                if more? {
+                    return Ok(work.await);
+                }
+            }
+        }
+        let done = timeout(PARTING, work).await;
+        done.map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
     }
 
     async fn reply<T: Serialize + Sync>(

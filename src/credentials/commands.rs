@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::handle::Standing;
 use super::keeper::{Keeper, NO_LOGIN, same};
 use super::status::RefreshResult;
-use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
+use super::store::{Change, Place, Removed, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
 
 /// What is said of a renewed login that can't be written.
@@ -118,7 +118,7 @@ impl Keeper {
             self.renew(None).await.ok();
         }
         let here = self.is_own() == (place == Place::Own);
-        if self.unsaved.is_some() && here && !store.is_missing() {
+        if self.unsaved.is_some() && here && !self.is_store_missing().await? {
             return Err(StoreError::Waiting);
         }
         let opening = store.open_for(place, self.lock_limit());
@@ -167,12 +167,21 @@ impl Keeper {
     }
 
     /// Takes the login that is in use out of the store, if it is still the one that was `meant`.
-    pub(super) async fn logout(&mut self, meant: Option<PathBuf>) -> Result<Removed, StoreError> {
+    /// Whoever has asked may have given up while the locks were waited for; then nothing has changed.
+    pub(super) async fn logout(
+        &mut self,
+        meant: Option<PathBuf>,
+        given_up: impl Future<Output = ()>,
+    ) -> Result<Removed, StoreError> {
         let now = self.clock.now();
         let Some(store) = self.store.clone() else {
             return Ok(Removed::default());
         };
-        let mut transaction = self.unless_stopped(store.open(self.lock_limit())).await?;
+        let mut transaction = tokio::select! {
+            biased;
+            () = given_up => return Err(StoreError::Stopping),
+            opened = self.unless_stopped(store.open(self.lock_limit())) => opened?,
+        };
         let found = transaction.found().map(|found| &found.source);
         if let Some((found, _)) = found.zip(meant).filter(|(found, meant)| *found != meant) {
             return Err(StoreError::Moved {
@@ -230,9 +239,13 @@ impl Keeper {
 
     /// A login in Hermes Agent's store takes the place of one in ours, which would go first.
     async fn forget_own(&self, now: DateTime<Utc>) {
-        let Some(store) = self.store.clone().filter(Store::has_own) else {
+        let Some(store) = self.store.clone() else {
             return;
         };
+        // What can't be looked at may be there.
+        if let Ok(false) = store.work(|store| Ok(store.has_own())).await {
+            return;
+        }
         let removed = match store.open_for(Place::Own, self.lock_limit()).await {
             Ok(mut transaction) => {
                 let removed = transaction.work(move |login| login.remove(|_| false, now));

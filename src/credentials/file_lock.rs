@@ -1,6 +1,7 @@
 //! Hermes Agent's lock files: an exclusive `flock(2)`, acquired by polling.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,20 @@ fn open(path: &Path) -> std::io::Result<File> {
         std::io::Write::write_all(&mut &file, b" ")?;
     }
     Ok(file)
+}
+
+/// Whether the lock's file could be used. One that is missing is made when it is needed.
+///
+/// # Errors
+/// When it can't be opened.
+pub(super) fn look(path: &Path) -> Result<(), StoreError> {
+    match Spot::of(path).and_then(|place| place.open_lock_there()) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(StoreError::Lock {
+            file: path.to_owned(),
+            source,
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// The lock file beside a store: `auth.json` has `auth.lock`.

@@ -363,6 +363,14 @@ impl Handle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        if let Some(hindrance) = &status.hindrance {
+            let what = Fault {
+                code: super::UNSAVABLE,
+                message: hindrance.told(),
+            };
+            let at = hindrance.at;
+            status.last_error = Some(Event { at, what });
+        }
         if let Some(unreadable) = &status.unreadable {
             let what = Fault {
                 code: super::UNREADABLE,
@@ -409,7 +417,7 @@ impl Handle {
             Standing::Credential(_) | Standing::Pending | Standing::Starting => {
                 match snapshot.retry_at {
                     Some(at) if is_beyond(at, now, self.limit) => {
-                        Now::Refused(unavailable(clock::until(at, now)))
+                        Now::Refused(self.unavailable(clock::until(at, now)))
                     }
                     _ => Now::Wait,
                 }
@@ -429,7 +437,7 @@ impl Handle {
             }
         };
         let found = tokio::time::timeout(self.limit, waiting).await;
-        found.unwrap_or_else(|_| Err(unavailable(Duration::from_secs(1))))
+        found.unwrap_or_else(|_| Err(self.unavailable(Duration::from_secs(1))))
     }
 
     /// Waits until the keeper has a credential, or says that there is none.
@@ -444,7 +452,7 @@ impl Handle {
                 Now::Wait => {}
             }
             if changed.changed().await.is_err() {
-                return Err(unavailable(Duration::from_secs(1)));
+                return Err(self.unavailable(Duration::from_secs(1)));
             }
         }
     }
@@ -455,6 +463,18 @@ impl Handle {
         match self.successor() {
             Some(next) => next,
             None => std::future::pending().await,
+        }
+    }
+
+    fn unavailable(&self, retry_after: Duration) -> Refusal {
+        let hindrance = self.status().hindrance;
+        let why = hindrance.map_or_else(
+            || "`hermesctl proxy status` shows why".to_owned(),
+            |hindrance| hindrance.told(),
+        );
+        Refusal::Unavailable {
+            message: format!("hermes-proxyd: the token has expired and can't be renewed; {why}"),
+            retry_after: retry_after.max(Duration::from_secs(1)),
         }
     }
 
@@ -481,16 +501,6 @@ enum Now {
     Lease(Lease),
     Refused(Refusal),
     Wait,
-}
-
-fn unavailable(retry_after: Duration) -> Refusal {
-    let message = "hermes-proxyd: the token has expired and can't be renewed; `hermesctl proxy \
-                   status` shows why"
-        .to_owned();
-    Refusal::Unavailable {
-        message,
-        retry_after: retry_after.max(Duration::from_secs(1)),
-    }
 }
 
 impl fmt::Debug for Handle {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::journal::Journal;
 use super::store::{Store, StoreFiles, block, read_object};
-use super::{StoreError, file_lock, grant};
+use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
 use crate::files::{self, Spot};
 use crate::provider::{Adapter, Assessment, Login, LoginSource, Merge};
@@ -39,8 +39,8 @@ pub struct FileLook {
 pub enum Content {
     /// There is no file.
     Missing,
-    /// It can't be read, or is no store; in words, without any of its content.
-    Unusable(String),
+    /// It can't be read, or is no store; in words, without any of its content, and the command that helps.
+    Unusable(String, Option<String>),
     /// No login of this provider.
     Nothing,
     /// A login, with its refresh token's fingerprint where it has one.
@@ -112,7 +112,7 @@ pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String>
     };
     match look(file, false, |document| block(document, key)).content {
         Content::Login(fingerprint) => fingerprint,
-        Content::Missing | Content::Unusable(_) | Content::Nothing => None,
+        Content::Missing | Content::Unusable(..) | Content::Nothing => None,
     }
 }
 
@@ -128,6 +128,24 @@ pub fn temporaries(store: &Path) -> Vec<PathBuf> {
     };
     let leftovers = files::leftovers(&place).into_iter();
     leftovers.map(|place| place.target().to_owned()).collect()
+}
+
+/// Copies of a broken `store` that were moved aside; they may hold tokens still.
+pub fn copies(store: &Path) -> Vec<PathBuf> {
+    write::copies(store)
+}
+
+/// Whether a lock's file can be used as a renewal uses it; `None` where there is none.
+///
+/// # Errors
+/// When it can't be opened, or is no regular file.
+pub fn open_lock(file: &Path) -> std::io::Result<Option<std::fs::File>> {
+    match Spot::of(file).and_then(|place| place.open_lock_there()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !file.is_symlink() => {
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
 }
 
 fn login_look(
@@ -171,13 +189,17 @@ fn look(
                     .map(|token| token.fingerprint()),
             )
         }),
-        Err(StoreError::Read { source, .. }) => {
-            Content::Unusable(format!("can't be read ({source})"))
+        Err(error) => {
+            let command = remedy(&error, None);
+            let reason = if let StoreError::Read { source, .. } = &error {
+                format!("can't be read ({source})")
+            } else if let StoreError::Parse { reason, .. } = &error {
+                format!("is not a credential store ({reason})")
+            } else {
+                error.to_string()
+            };
+            Content::Unusable(reason, command)
         }
-        Err(StoreError::Parse { reason, .. }) => {
-            Content::Unusable(format!("is not a credential store ({reason})"))
-        }
-        Err(error) => Content::Unusable(error.to_string()),
     };
     let path = file.to_owned();
     FileLook { path, own, content }

@@ -7,6 +7,10 @@
 //! if the login turns out to be lost. The entry holds a fingerprint, never a token.
 //!
 //! Beside it lies, while a renewed login can't be written where it belongs, that login.
+//!
+//! All of it is file work that may hang, so the keeper leaves it to `Store::note`. An entry is on disk
+//! before its token is sent. What is not needed any more is a chore: it is removed after the store was
+//! written, and later if the folder hangs.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +24,7 @@ use crate::provider::Login;
 use crate::secret::Secret;
 
 /// Where a provider's entry is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Journal {
     file: PathBuf,
 }
@@ -32,6 +36,15 @@ pub(super) struct Entry {
     pub(super) token: String,
     /// When it was about to be sent.
     pub(super) started_at: DateTime<Utc>,
+}
+
+/// What of a journal is not needed any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Chore {
+    /// The entry.
+    End(Journal, Entry),
+    /// The renewed login beside it.
+    Forget(Journal),
 }
 
 /// A renewed login that could not be written, and the fingerprints of the tokens before it.
@@ -54,6 +67,26 @@ fn remove(file: &Path) {
     if let Err(error) = files::remove(file) {
         // What is about a token that is no longer in the store means nothing.
         tracing::debug!(%error, "a journal file could not be removed");
+    }
+}
+
+impl Chore {
+    /// Removes it.
+    pub(super) fn work(&self) {
+        match self {
+            Self::End(journal, entry) => journal.end(entry),
+            Self::Forget(journal) => journal.forget_kept(),
+        }
+    }
+
+    /// Whether a new entry in this journal takes the place of what it would remove.
+    pub(super) fn ends(&self, journal: &Journal) -> bool {
+        matches!(self, Self::End(its, _) if its == journal)
+    }
+
+    /// Whether another login that is kept beside this journal takes the place of what it would remove.
+    pub(super) fn forgets(&self, journal: &Journal) -> bool {
+        matches!(self, Self::Forget(its) if its == journal)
     }
 }
 

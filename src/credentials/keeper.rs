@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::grant;
 use super::handle::{Command, Handle, Shared, Snapshot, Standing};
-use super::journal::{Entry, Journal, Kept};
+use super::hindrance::Hindered;
+use super::journal::{Chore, Entry, Journal, Kept};
 use super::notice::{Audience, Notice, NoticeKind};
 use super::pulse::Heart;
 use super::schedule::{Pace, Window};
@@ -55,6 +56,8 @@ const LOCKS: u32 = 3;
 pub const NO_LOGIN: &str = "there is no login";
 /// So many spent refresh tokens are remembered: weeks of them.
 const REMEMBERED: usize = 256;
+/// So many removals from the journal wait while its folder hangs.
+const CHORES: usize = 64;
 
 /// What a keeper is told.
 #[derive(Debug, Clone)]
@@ -106,12 +109,16 @@ pub struct Keeper {
     pub(super) latest: Option<Unsaved>,
     /// The store could not be read at the last look, and since when.
     pub(super) unread: Option<DateTime<Utc>>,
+    /// What keeps a renewed login from being saved.
+    pub(super) hindered: Hindered,
     /// The store's stamps with a login that this keeper fails over.
     pub(super) distrusted: Option<Vec<Stamp>>,
     /// Since it was started last, it has looked at the store.
     pub(super) looked: bool,
     /// A refresh of the stored token was begun and its end is not known.
     pub(super) suspect: Option<Entry>,
+    /// What is to be removed from the journal.
+    pub(super) chores: Vec<Chore>,
     /// When the user logged in, as far as is known, and whether the store says so.
     pub(super) since: Option<(DateTime<Utc>, bool)>,
     /// The file that holds the login in use.
@@ -167,6 +174,8 @@ pub(super) struct Told {
     pub(super) unsaved: bool,
     /// That a login can't be read.
     pub(super) unreadable: bool,
+    /// That a login can't be renewed on this machine.
+    pub(super) hindered: bool,
     /// Nothing, because it is about what the user has just asked for.
     pub(super) hush: bool,
     /// So many of the warnings about the grant's end at this time.
@@ -179,6 +188,7 @@ pub struct Estate {
     unsaved: Option<Unsaved>,
     latest: Option<Unsaved>,
     receipt: Option<Receipt>,
+    chores: Vec<Chore>,
     told: Told,
     pace: Pace,
     /// What was published last: the same credential is the same generation, and as proven as it
@@ -296,6 +306,7 @@ impl Keeper {
                 unsaved: false,
                 may_be_spent: false,
                 unreadable: None,
+                hindrance: None,
                 login: None,
             }),
             pulse: heart.pulse(),
@@ -322,9 +333,11 @@ impl Keeper {
             unsaved: None,
             latest: None,
             unread: None,
+            hindered: Hindered::default(),
             distrusted: None,
             looked: false,
             suspect: None,
+            chores: Vec::new(),
             since: None,
             source: None,
             held: None,
@@ -357,6 +370,7 @@ impl Keeper {
         self.unsaved = estate.unsaved;
         self.latest = estate.latest;
         self.receipt = estate.receipt;
+        self.chores = estate.chores;
         self.told = estate.told;
         self.pace = estate.pace;
         self.published = estate.published;
@@ -387,6 +401,8 @@ impl Keeper {
             }
             self.step();
             self.notice_others().await;
+            self.notice_hindrance().await;
+            self.tidy().await.ok();
             self.warn_of_the_end();
         }
     }
@@ -398,6 +414,7 @@ impl Keeper {
             unsaved: self.unsaved,
             latest: self.latest,
             receipt: self.receipt,
+            chores: self.chores,
             told: self.told,
             pace: self.pace,
             published: Some(self.shared.snapshot.load_full()),
@@ -421,7 +438,10 @@ impl Keeper {
             Command::Install(grant, place, done) => {
                 drop(done.send(self.install(grant, place).await));
             }
-            Command::Logout(meant, done) => drop(done.send(self.logout(meant).await)),
+            Command::Logout(meant, mut done) => {
+                let removed = self.logout(meant, done.closed()).await;
+                drop(done.send(removed));
+            }
         }
     }
 
@@ -460,8 +480,31 @@ impl Keeper {
     /// The token that a cut-off refresh was about is not in the store any more, or was never sent.
     pub(super) fn suspect_ended(&mut self) {
         if let (Some(entry), Some(journal)) = (self.suspect.take(), self.journal()) {
-            journal.end(&entry);
+            self.leave_for_later(Chore::End(journal, entry));
         }
+    }
+
+    fn leave_for_later(&mut self, chore: Chore) {
+        if !self.chores.contains(&chore) {
+            self.chores.truncate(CHORES);
+            self.chores.push(chore);
+        }
+    }
+
+    /// Removes what of the journal is not needed any more.
+    ///
+    /// # Errors
+    /// When its folder hangs; then it is left for later.
+    pub(super) async fn tidy(&mut self) -> Result<(), StoreError> {
+        let Some(store) = self.store.as_ref().filter(|_| !self.chores.is_empty()) else {
+            return Ok(());
+        };
+        let chores = self.chores.clone();
+        store
+            .note(move || chores.iter().for_each(Chore::work))
+            .await?;
+        self.chores.clear();
+        Ok(())
     }
 
     /// A renewed login that waited to be saved is saved, or has no place any more.
@@ -469,7 +512,7 @@ impl Keeper {
         self.unsaved = None;
         self.told.unsaved = false;
         if let Some(journal) = self.journal() {
-            journal.forget_kept();
+            self.leave_for_later(Chore::Forget(journal));
         }
     }
 
@@ -486,24 +529,45 @@ impl Keeper {
 
     /// The login in use lies in `source`. What is known of a login in another file is of no use
     /// here; what of it could not be saved lies beside its journal. Whether it lay elsewhere.
-    pub(super) fn enter(&mut self, source: &Path) -> bool {
+    ///
+    /// # Errors
+    /// When the journal's folder hangs: then nobody knows which token may be spent.
+    pub(super) async fn enter(&mut self, source: &Path) -> Result<bool, StoreError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(false);
+        };
         if self.source.as_deref() == Some(source) {
-            return false;
+            return Ok(false);
         }
-        if self.source.replace(source.to_owned()).is_some() {
+        if self.source.take().is_some() {
             self.unsaved = None;
             self.latest = None;
             self.held = None;
             self.since = None;
         }
-        self.suspect = self.journal().and_then(|journal| journal.pending());
-        true
+        self.suspect = None;
+        self.tidy().await?;
+        let journal = store.journal(source);
+        self.suspect = store.note(move || journal.pending()).await?;
+        self.source = Some(source.to_owned());
+        Ok(true)
+    }
+
+    /// The renewed login that lies beside the journal.
+    ///
+    /// # Errors
+    /// When the journal's folder hangs.
+    pub(super) async fn kept(&self) -> Result<Option<Kept>, StoreError> {
+        match (&self.store, self.journal()) {
+            (Some(store), Some(journal)) => store.note(move || journal.kept()).await,
+            _ => Ok(None),
+        }
     }
 
     /// Whether what was granted for the stored login's token lies beside the journal: then it is
     /// written at once, before anybody shows the spent one again.
-    fn is_kept(&self, stored: &Login) -> bool {
-        let kept = self.journal().and_then(|journal| journal.kept());
+    async fn is_kept(&self, stored: &Login) -> bool {
+        let kept = self.kept().await.ok().flatten();
         let token = stored.secret("refresh_token");
         kept.zip(token)
             .is_some_and(|(kept, token)| kept.succeeds(&token))
@@ -690,11 +754,12 @@ impl Keeper {
             Err(error) => self.unreadable(Arc::new(error), false).await,
             Ok(found) => {
                 let broken = found.as_ref().and_then(|found| found.broken.clone());
-                self.take_found(found);
+                self.take_found(found).await;
                 match broken {
                     Some(error) => self.unreadable(error, true).await,
                     None => self.readable(),
                 }
+                self.tidy().await.ok();
                 if known.is_some_and(|known| self.shared.snapshot.load().generation != known) {
                     self.others_renewed();
                 }
@@ -704,6 +769,7 @@ impl Keeper {
 
     /// Someone else's login or rotation ends our own trouble.
     fn others_renewed(&mut self) {
+        self.unhindered();
         self.backoff.succeeded();
         self.retry_at = None;
         let standing = self.shared.snapshot.load().standing.clone();
@@ -759,7 +825,7 @@ impl Keeper {
         }
     }
 
-    fn take_found(&mut self, found: Option<Found>) {
+    async fn take_found(&mut self, found: Option<Found>) {
         let Some(Found {
             mut login,
             mirror,
@@ -767,10 +833,10 @@ impl Keeper {
             broken,
         }) = found
         else {
-            return match &self.unsaved {
-                // A store that is gone is no logout.
-                Some(unsaved) if self.store.as_ref().is_some_and(Store::is_missing) => {
-                    self.take(&unsaved.login.clone());
+            return match self.unsaved.clone() {
+                // A store that is gone, or can't be looked at, is no logout.
+                Some(unsaved) if self.is_store_missing().await.unwrap_or(true) => {
+                    self.take(&unsaved.login);
                 }
                 Some(_) | None => {
                     self.drop_unsaved();
@@ -782,7 +848,9 @@ impl Keeper {
         if broken.is_some() {
             self.keep_age(&mut login);
         }
-        let kept = self.enter(&source) && self.unsaved.is_none() && self.is_kept(&login);
+        // Where the journal can't be read, the login serves, and no renewal begins before it can.
+        let entered = self.enter(&source).await.unwrap_or(false);
+        let kept = entered && self.unsaved.is_none() && self.is_kept(&login).await;
         self.notice_put_back(&login);
         if self.suspect.is_some() && !self.is_suspect(&login) && self.unsaved.is_none() {
             self.suspect_ended();
@@ -801,6 +869,17 @@ impl Keeper {
         let torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
         self.mend_at = (torn || kept).then(|| self.clock.now());
         self.take(&login);
+    }
+
+    /// Whether there is no file at all that a login could lie in.
+    ///
+    /// # Errors
+    /// When the file system hangs.
+    pub(super) async fn is_store_missing(&self) -> Result<bool, StoreError> {
+        match &self.store {
+            Some(store) => store.work(|store| Ok(store.is_missing())).await,
+            None => Ok(false),
+        }
     }
 
     /// Whether this process itself has spent this refresh token.
@@ -1097,17 +1176,4 @@ fn trouble_of(found: &Result<Option<Found>, StoreError>) -> Option<&StoreError> 
         Ok(found) => found.as_ref()?.broken.as_deref(),
         Err(error) => Some(error),
     }
-}
-
-/// Writes a file of the journal off the thread that serves requests.
-pub(super) async fn note(
-    work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
-) -> Result<(), StoreError> {
-    let done = Desk::default().run(work).await;
-    done.unwrap_or_else(|source| {
-        Err(StoreError::Write {
-            file: "the journal".into(),
-            source,
-        })
-    })
 }

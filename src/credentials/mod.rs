@@ -17,12 +17,14 @@ mod commands;
 mod file_lock;
 mod grant;
 mod handle;
+mod hindrance;
 pub mod inspection;
 mod journal;
 mod keeper;
 mod life;
 mod notice;
 mod pulse;
+mod remedy;
 mod renewal;
 pub mod schedule;
 mod status;
@@ -37,12 +39,15 @@ mod write;
 const DEFECT: &str = "keeper_failed";
 /// The code of a store that can't be read.
 const UNREADABLE: &str = "store_unreadable";
+/// The code of a store in which a renewed login could not be saved, so that none is asked for.
+const UNSAVABLE: &str = "store_unusable";
 
 pub use self::commands::Refreshed;
 pub use self::handle::{Handle, Lease, Refusal, Replay};
 pub use self::keeper::{Estate, Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::notice::{Audience, Notice, NoticeKind};
+pub use self::remedy::remedy;
 pub use self::status::{
-    Event, Fault, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,
+    Event, Fault, Hindrance, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,
 };
 pub use self::store::{Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};

@@ -51,6 +51,13 @@ pub enum NoticeKind {
         /// Whether the mirror holds the login whole and serves.
         mirrored: bool,
     },
+    /// A renewed login could not be saved on this machine, so none is asked for.
+    Hindered {
+        /// Why, with the file's name.
+        reason: String,
+        /// The command that helps.
+        command: Option<String>,
+    },
     /// A renewed login could not be written and is in memory only.
     NotSaved {
         /// Why.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::journal::Entry;
-use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved, note};
+use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved};
 use super::notice::NoticeKind;
-use super::status::{Event, RefreshResult};
+use super::status::{Event, Hindrance, RefreshResult};
 use super::store::{Change, Store, StoreError, Transaction};
 use crate::clock;
 use crate::provider::{Assessment, Credential, Grant, Login, Merge, Renewal, TokenError};
@@ -140,12 +140,20 @@ impl Keeper {
             }
             Err(trouble) => {
                 self.troubled(&trouble);
-                Err(trouble.to_string())
+                let (what, mut told) = (trouble.to_string(), None);
+                if let Trouble::Store(error) = trouble {
+                    self.hindered_at_renewal(error).await;
+                    self.status(|status| told = status.hindrance.as_ref().map(Hindrance::told));
+                }
+                Err(told.unwrap_or(what))
             }
         }
     }
 
     fn finished(&mut self, result: Option<RefreshResult>) {
+        if self.unsaved.is_none() {
+            self.unhindered();
+        }
         let at = self.clock.now();
         let mended = self.mend_at.is_none();
         self.status(|status| {
@@ -203,7 +211,7 @@ impl Keeper {
         };
         let mut transaction = self.locked(&store).await?;
         let Some(found) = transaction.found().cloned() else {
-            if self.unsaved.is_some() && store.is_missing() {
+            if self.unsaved.is_some() && self.is_store_missing().await? {
                 return Err(Trouble::Gone);
             }
             self.no_login(NO_LOGIN);
@@ -217,9 +225,9 @@ impl Keeper {
             }
             self.keep_age(&mut login);
         }
-        self.enter(&found.source);
+        self.enter(&found.source).await?;
         self.notice_put_back(&login);
-        self.salvage(&mut transaction, &login).await;
+        self.salvage(&mut transaction, &login).await?;
         let merge = self.merge(&mut login, found.mirror.as_ref());
         let mut attempt = Attempt {
             store: transaction,
@@ -233,12 +241,22 @@ impl Keeper {
             doubted: false,
             dead: Vec::new(),
         };
-        self.bring_in_unsaved(&mut attempt).await;
+        let ended = self.carry_out(&mut attempt).await;
+        // With the locks: another process may be about to note a token of its own.
+        self.tidy().await.ok();
+        ended
+    }
+
+    async fn carry_out(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Option<RefreshResult>, Trouble> {
+        self.bring_in_unsaved(attempt).await;
         for _ in 0..STEPS {
-            match self.next_step(&mut attempt).await? {
-                Step::Done => return Ok(self.conclude(&attempt)),
+            match self.next_step(attempt).await? {
+                Step::Done => return Ok(self.conclude(attempt)),
                 Step::Ask(renewal) => {
-                    if let Some(end) = self.ask(&mut attempt, renewal).await? {
+                    if let Some(end) = self.ask(attempt, renewal).await? {
                         return Ok(Some(end));
                     }
                 }
@@ -255,42 +273,38 @@ impl Keeper {
     /// spent whose successor lies on no disk.
     async fn locked(&self, store: &Store) -> Result<Transaction, StoreError> {
         let opening = store.open(self.lock_limit());
-        let at_stake = self.answer_lost || (self.unsaved.is_some() && !self.is_kept_beside());
-        if at_stake {
+        let is_nowhere = self.unsaved.is_some() && !self.is_kept_beside().await;
+        if self.answer_lost || is_nowhere {
             return opening.await;
         }
         self.unless_stopped(opening).await
     }
 
     /// Whether the login that could not be saved lies beside the journal.
-    fn is_kept_beside(&self) -> bool {
-        let kept = self.journal().and_then(|journal| journal.kept());
+    async fn is_kept_beside(&self) -> bool {
+        let kept = self.kept().await.ok().flatten();
         kept.zip(self.unsaved.as_ref())
             .is_some_and(|(kept, unsaved)| kept.login == unsaved.login)
     }
 
     /// A refresh of the stored token was cut off. If it was cut between the writing of the answer
     /// and the file's renaming, the answer still lies beside the store.
-    async fn salvage(&mut self, store: &mut Transaction, stored: &Login) {
+    ///
+    /// # Errors
+    /// When the files hang: the stored token may be spent, and is not shown again before that is
+    /// known.
+    async fn salvage(&mut self, store: &mut Transaction, stored: &Login) -> Result<(), StoreError> {
         let Some(spent) = stored.secret("refresh_token") else {
-            return;
+            return Ok(());
         };
         if self.unsaved.is_some() {
-            return;
+            return Ok(());
         }
-        let (journal, suspect) = (self.journal(), self.is_suspect(stored));
-        let read = move |store: &mut Transaction| {
-            let kept = journal.and_then(|journal| journal.kept());
-            let unfinished = if suspect {
-                store.unfinished()
-            } else {
-                Default::default()
-            };
-            Ok((kept, unfinished))
-        };
-        // What can't be read now is found at the next attempt.
-        let Ok((kept, (logins, mirrors))) = store.work(read).await else {
-            return;
+        let kept = self.kept().await?;
+        let (logins, mirrors) = if self.is_suspect(stored) {
+            store.work(|store| Ok(store.unfinished())).await?
+        } else {
+            Default::default()
         };
         let kept = kept.filter(|kept| kept.succeeds(&spent));
         let from_mirrors = mirrors.into_iter().map(|mirror| {
@@ -314,6 +328,7 @@ impl Keeper {
             self.latest = Some(found.clone());
             self.unsaved = Some(found);
         }
+        Ok(())
     }
 
     /// Merges the mirror, if there is one, into a login.
@@ -372,12 +387,14 @@ impl Keeper {
     }
 
     /// Keeps a renewed login beside its journal entry.
-    async fn keep_beside(&self, unsaved: &Unsaved) {
-        let Some(journal) = self.journal() else {
+    async fn keep_beside(&mut self, unsaved: &Unsaved) {
+        let (Some(store), Some(journal)) = (self.store.clone(), self.journal()) else {
             return;
         };
+        self.chores.retain(|chore| !chore.forgets(&journal));
         let kept = unsaved.to_keep();
-        if let Err(error) = note(move || journal.keep(kept)).await {
+        let written = store.note(move || journal.keep(kept)).await;
+        if let Err(error) = written.and_then(std::convert::identity) {
             tracing::warn!(%error, "the renewed login can't be kept in the journal's folder");
         }
     }
@@ -466,7 +483,7 @@ impl Keeper {
         let doubted = self.is_suspect(&attempt.login);
         attempt.doubted = doubted;
         if renewal == Renewal::Refresh {
-            self.note_spending(&attempt.login).await;
+            self.note_spending(&attempt.login).await?;
         }
         let answer = self.adapter.renew(&attempt.login, renewal).await;
         let unspent = matches!(
@@ -509,24 +526,32 @@ impl Keeper {
 
     /// Notes durably that the login's refresh token is about to be sent, so that a restart knows
     /// of it. A refresh does not fail for want of the note.
-    async fn note_spending(&mut self, login: &Login) {
-        let (Some(journal), Some(token)) = (self.journal(), login.secret("refresh_token")) else {
-            return;
+    ///
+    /// # Errors
+    /// When the journal's folder hangs: the note would come after the token was sent.
+    async fn note_spending(&mut self, login: &Login) -> Result<(), StoreError> {
+        let (Some(store), Some(journal)) = (self.store.clone(), self.journal()) else {
+            return Ok(());
+        };
+        let Some(token) = login.secret("refresh_token") else {
+            return Ok(());
         };
         // While a renewed login waits to be saved, the entry is about the token in the store.
         let waits = self.unsaved.is_some() && self.suspect.is_some();
         if waits || self.is_suspect(login) {
-            return;
+            return Ok(());
         }
+        self.chores.retain(|chore| !chore.ends(&journal));
         let now = self.clock.now();
         let entry = Entry {
             token: token.fingerprint(),
             started_at: now,
         };
-        if let Err(error) = note(move || journal.begin(&token, now)).await {
+        if let Err(error) = store.note(move || journal.begin(&token, now)).await? {
             tracing::warn!(%error, "a refresh starts without its journal entry");
         }
         self.suspect = Some(entry);
+        Ok(())
     }
 
     /// Persists what was granted before anything else is done with it. When that fails, it is

@@ -31,8 +31,30 @@ pub struct Status {
     pub may_be_spent: bool,
     /// The login could not be read when it was looked at last; it may serve all the same.
     pub unreadable: Option<Unreadable>,
+    /// Why a renewed login could not be saved, so that none is asked for; the credential in use serves
+    /// for as long as it lives.
+    pub hindrance: Option<Hindrance>,
     /// Where the login is stored and how long it lasts.
     pub login: Option<LoginStatus>,
+}
+
+/// What keeps a login from being renewed on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hindrance {
+    /// Since when.
+    pub at: DateTime<Utc>,
+    /// Why, with the file's name.
+    pub reason: String,
+    /// The command that helps.
+    pub command: Option<String>,
+}
+
+impl Hindrance {
+    /// Why, and what helps.
+    pub fn told(&self) -> String {
+        let command = self.command.as_deref().unwrap_or("hermesctl doctor");
+        format!("{}; run `{command}`", self.reason)
+    }
 }
 
 /// A login that can't be read.

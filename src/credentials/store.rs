@@ -139,6 +139,8 @@ pub struct Store {
     mirror: Option<PathBuf>,
     /// All work on the files.
     desk: Desk,
+    /// The same on the journal's, which lie in a folder of their own.
+    notes: Desk,
 }
 
 /// What the files held when they were read.
@@ -172,6 +174,8 @@ pub struct Removed {
     pub shared: bool,
     /// The file with another login that is used from now on.
     pub next: Option<PathBuf>,
+    /// Copies of broken files that may hold tokens still; others have made them, so they stay.
+    pub copies: Vec<PathBuf>,
 }
 
 /// A file's identity and time, to notice that someone wrote it.
@@ -231,6 +235,7 @@ impl Store {
             key,
             mirror,
             desk: Desk::default(),
+            notes: Desk::default(),
         }
     }
 
@@ -242,6 +247,21 @@ impl Store {
         let store = self.clone();
         let done = self.desk.run(move || work(&store)).await;
         done.unwrap_or_else(|source| Err(self.hung(source)))
+    }
+
+    /// Work on the journal's files, one piece after the other in the order in which they are asked for.
+    ///
+    /// # Errors
+    /// When the file system hangs.
+    pub(super) async fn note<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.notes.run(work).await;
+        done.map_err(|source| StoreError::Read {
+            file: self.files.journal.clone(),
+            source,
+        })
     }
 
     fn hung(&self, source: std::io::Error) -> StoreError {
@@ -306,6 +326,10 @@ impl Store {
     fn read_mirror(&self, source: &Path) -> Result<Option<Login>, StoreError> {
         match self.mirror_of(source).map(read_object) {
             Some(Ok(mirror)) => Ok(mirror.map(Login::new)),
+            // Its link leads to nothing; a renewal says so before it spends anything.
+            Some(Err(StoreError::Read { source, .. })) if source.kind() == ErrorKind::NotFound => {
+                Ok(None)
+            }
             // Nobody can use a torn mirror; a new one replaces it. Somebody else's, or one that
             // everybody may write, could hold anybody's login.
             Some(Err(
@@ -457,6 +481,30 @@ impl Store {
         Journal::new(&self.files.journal, self.key, source)
     }
 
+    /// Copies of the login's files that were moved aside because they were broken.
+    fn copies(&self) -> Vec<PathBuf> {
+        let files = self.sources().chain(&self.mirror);
+        files.flat_map(|file| write::copies(file)).collect()
+    }
+
+    /// What would keep a renewal of the login at `source` from being saved, as far as a look tells that
+    /// makes nothing and takes no lock.
+    pub(super) fn hindrance(&self, source: &Path) -> Option<StoreError> {
+        let first = if self.is_own(source) {
+            source
+        } else {
+            &self.files.active
+        };
+        let is_foreign =
+            |file: &&Path| matches!(read_object(file), Err(StoreError::Foreign { .. }));
+        let mirror = self.mirror_of(source).filter(|file| !is_foreign(file));
+        let locks = [Some(first), Some(source), mirror];
+        let mut locks = locks.into_iter().flatten();
+        let lock = locks.find_map(|file| file_lock::look(&file_lock::beside(file)).err());
+        let mut stores = [Some(source), mirror].into_iter().flatten();
+        lock.or_else(|| stores.find_map(|file| Prepared::look(file).err()))
+    }
+
     /// Changes whenever any of the files is written, replaced or removed.
     pub(super) fn stamps(&self) -> Vec<Stamp> {
         self.sources()
@@ -481,6 +529,10 @@ impl Transaction {
         work: impl FnOnce(&mut Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.store.clone();
+        if self.locks.is_empty() {
+            // Earlier work hung: nothing is done without the locks.
+            return Err(store.hung(std::io::ErrorKind::TimedOut.into()));
+        }
         let mut taken = self.take();
         let done = store.desk.run(move || {
             let value = work(&mut taken);
@@ -647,7 +699,10 @@ impl Transaction {
         now: DateTime<Utc>,
     ) -> Result<Removed, StoreError> {
         let Some(found) = self.found.take() else {
-            return Ok(Removed::default());
+            return Ok(Removed {
+                copies: self.store.copies(),
+                ..Removed::default()
+            });
         };
         let key = self.store.key;
         let mut document = read_object(&found.source)?.unwrap_or_default();
@@ -661,6 +716,9 @@ impl Transaction {
         }
         stamp_document(&mut document, now);
         write::replace(&found.source, None, document)?;
+        if let Some(mirror) = &self.mirror {
+            write::clear_leftovers(mirror);
+        }
         let token = found.login.text("refresh_token");
         let mirror = self.remove_mirror(&found, |mirror| {
             mirror.text("refresh_token") == token || goes(mirror)
@@ -669,6 +727,7 @@ impl Transaction {
             shared: !self.store.is_own(&found.source),
             files: std::iter::once(found.source).chain(mirror).collect(),
             next: self.store.peek()?.map(|found| found.source),
+            copies: self.store.copies(),
         })
     }
 
@@ -805,7 +864,9 @@ pub(super) fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, Sto
     let opened = Spot::of(file).and_then(|place| Ok((place.open()?, place)));
     let (handle, place) = match opened {
         Ok(opened) => opened,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return files::there_or_missing(file).map(|()| None).map_err(fault);
+        }
         Err(error) => return Err(fault(error)),
     };
     match place.flaw(&handle, &handle.metadata().map_err(fault)?) {

@@ -4,14 +4,13 @@
 //! The file may have been emptied, cut, or given to another user, as `sudo hermes` does. It is never
 //! written over. Where the mirror holds the login whole, that serves and is kept fresh.
 
-use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::UNREADABLE;
 use super::handle::Standing;
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
+use super::remedy::remedy;
 use super::status::{Event, Fault, Unreadable};
 use super::store::StoreError;
 
@@ -79,125 +78,6 @@ impl Keeper {
         let serves = matches!(standing, Standing::Credential(_) | Standing::Pending);
         if told && serves {
             self.tell(NoticeKind::Restored);
-        }
-    }
-}
-
-/// The command that makes a store usable again, where one does. After a file was moved aside, `login`
-/// takes the login over from the mirror, or makes another one.
-fn remedy(error: &StoreError, login: Option<String>) -> Option<String> {
-    match error {
-        StoreError::Parse { file, .. } => Some(aside(file, login)),
-        StoreError::Read { file, source } if source.kind() == ErrorKind::IsADirectory => {
-            Some(aside(file, login))
-        }
-        StoreError::Read { file, source } if source.kind() == ErrorKind::PermissionDenied => {
-            permit(file)
-        }
-        StoreError::Foreign { file, ours, .. } => {
-            Some(format!("sudo chown {ours} {}", quoted(file)))
-        }
-        StoreError::Writable { file, .. } => Some(format!("chmod 600 {}", quoted(file))),
-        StoreError::Read { .. }
-        | StoreError::Lock { .. }
-        | StoreError::LockHeld { .. }
-        | StoreError::Restless { .. }
-        | StoreError::Moved { .. }
-        | StoreError::Waiting
-        | StoreError::Stopping
-        | StoreError::Write { .. } => None,
-    }
-}
-
-/// What it held may still be of use to somebody.
-fn aside(file: &Path, login: Option<String>) -> String {
-    let mut corrupt = file.as_os_str().to_owned();
-    corrupt.push(".corrupt");
-    let moved = format!("mv {} {}", quoted(file), quoted(corrupt.as_ref()));
-    match login {
-        Some(login) => format!("{moved} && {login}"),
-        None => moved,
-    }
-}
-
-/// The file is another user's, or its mode keeps its owner out.
-#[cfg(unix)]
-fn permit(file: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    let ours = rustix::process::geteuid().as_raw();
-    // Where even that can't be seen, the folder is what is in the way.
-    let (path, owner) = if let Ok(metadata) = std::fs::metadata(file) {
-        (file, metadata.uid())
-    } else {
-        let folder = file.parent()?;
-        (folder, std::fs::metadata(folder).ok()?.uid())
-    };
-    let shown = quoted(path);
-    Some(if owner == ours {
-        format!("chmod u+rwX {shown}")
-    } else {
-        format!("sudo chown {ours} {shown}")
-    })
-}
-
-#[cfg(not(unix))]
-fn permit(_file: &Path) -> Option<String> {
-    None
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_names_the_file_as_a_shell_takes_it() {
-        let parse = |file: &str| StoreError::Parse {
-            file: file.into(),
-            reason: "it is empty".to_owned(),
-        };
-        for (file, command) in [
-            (
-                "/h/auth.json",
-                "mv /h/auth.json /h/auth.json.corrupt && hermesctl auth login nous",
-            ),
-            (
-                "/my home/o'k/auth.json",
-                r"mv '/my home/o'\''k/auth.json' '/my home/o'\''k/auth.json.corrupt' && hermesctl auth login nous",
-            ),
-        ] {
-            let login = Some("hermesctl auth login nous".to_owned());
-            assert_eq!(remedy(&parse(file), login).as_deref(), Some(command));
-        }
-        assert_eq!(remedy(&StoreError::Waiting, None), None);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn another_users_file_is_given_back_and_a_closed_one_is_opened() {
-        use std::os::unix::fs::chown;
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("auth.json");
-        std::fs::write(&file, "{}").unwrap();
-        let denied = StoreError::Read {
-            file: file.clone(),
-            source: ErrorKind::PermissionDenied.into(),
-        };
-        let opened = format!("chmod u+rwX {}", file.display());
-        assert_eq!(remedy(&denied, None), Some(opened));
-        if chown(&file, Some(12_345), None).is_ok() {
-            let ours = rustix::process::geteuid().as_raw();
-            let given = format!("sudo chown {ours} {}", file.display());
-            assert_eq!(remedy(&denied, None), Some(given));
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Replacing a file durably: a private temporary file in the same folder, synced, renamed over
 //! the old one, then the folder synced. The old content is there until the new one is.
 
+use std::ffi::OsString;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -36,11 +37,27 @@ impl Prepared {
         if is_mount_point(place.target()) {
             place.open_to_write().map_err(fault)?;
         }
-        let old = place.act(Path::metadata);
-        let size = old.map_or(0, |metadata| metadata.len());
-        let size = size.saturating_add(GROWTH);
+        let size = next_size(place);
         prepared.fill(size).map_err(fault)?;
         Ok(prepared)
+    }
+
+    /// Whether one could be made, as far as a look tells.
+    ///
+    /// # Errors
+    /// When the folder takes no file of that size.
+    pub(super) fn look(store: &Path) -> Result<(), StoreError> {
+        let room = match Spot::of(store) {
+            Ok(place) => files::has_room(&place, next_size(&place)),
+            // A folder that is missing is made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        let found = room.and_then(|()| files::there_or_missing(store));
+        found.map_err(|source| StoreError::Write {
+            file: store.to_owned(),
+            source,
+        })
     }
 
     fn fill(&self, size: u64) -> io::Result<()> {
@@ -73,6 +90,13 @@ impl Prepared {
         }
         files::sync_folder_of(&place)
     }
+}
+
+/// How large the next version of a file may get, in bytes.
+fn next_size(place: &Spot) -> u64 {
+    let old = place.act(Path::metadata);
+    let size = old.map_or(0, |metadata| metadata.len());
+    size.saturating_add(GROWTH)
 }
 
 fn write_in_place(place: &Spot, content: &[u8]) -> io::Result<()> {
@@ -113,6 +137,25 @@ pub(super) fn unfinished(store: &Path) -> Vec<Map<String, Value>> {
         .into_iter()
         .filter_map(read)
         .collect()
+}
+
+/// Copies of a broken store that Hermes Agent has made, or the user on our advice: `auth.json.corrupt` and
+/// what begins so.
+pub(super) fn copies(store: &Path) -> Vec<PathBuf> {
+    let (Some(name), Some(folder)) = (store.file_name(), store.parent()) else {
+        return Vec::new();
+    };
+    let mut prefix = name.to_owned();
+    prefix.push(".corrupt");
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name());
+    let ours = |name: &OsString| {
+        name.as_encoded_bytes()
+            .starts_with(prefix.as_encoded_bytes())
+    };
+    let mut copies: Vec<_> = names.filter(ours).map(|name| folder.join(name)).collect();
+    copies.sort();
+    copies
 }
 
 /// Removes our temporary files beside a file.

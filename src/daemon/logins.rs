@@ -23,7 +23,10 @@ use crate::control::protocol::{
     ControlError, ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCancelled, LoginCode,
     LoginDone, LoginPending, LoginProgress, LoginSession, LogoutReport, RefreshOutcome, Timestamp,
 };
-use crate::credentials::{Handle, Place, RefreshResult, StandingKind, StoreError, Unreadable};
+use crate::credentials::{
+    Handle, Place, RefreshResult, StandingKind, StoreError, Unreadable, remedy,
+};
+use crate::files::Desk;
 use crate::provider::{Adapter, DeviceCode, DeviceError, Grant, Pace, Poll};
 
 /// One call waits at most so long.
@@ -118,8 +121,9 @@ impl Logins {
         };
         // Before the user is sent anywhere: can the login be saved?
         let room = handle.make_room(place).await;
-        room.ok_or_else(|| gone(&handle))?
-            .map_err(|error| unusable("saved", &error))?;
+        if let Err(error) = room.ok_or_else(|| gone(&handle))? {
+            return Err(unusable("saved", error).await);
+        }
         let code = device
             .begin()
             .await
@@ -259,7 +263,7 @@ impl Logins {
             match self.handle(work.adapter.name()) {
                 Some(handle) => match handle.install(grant.clone(), work.place).await {
                     Some(Ok(store)) => return Self::saved(work, &handle, store),
-                    Some(Err(error)) => problem = unusable("saved", &error),
+                    Some(Err(error)) => problem = unusable("saved", error).await,
                     // A reload has replaced the keeper.
                     None => {}
                 },
@@ -341,7 +345,10 @@ pub(super) async fn logout(
     let handle = &report.upstream.credentials;
     let removed = handle.logout(meant).await;
     let removed = removed.ok_or_else(|| gone(handle))?;
-    let removed = removed.map_err(|error| unusable("removed", &error))?;
+    let removed = match removed {
+        Ok(removed) => removed,
+        Err(error) => return Err(unusable("removed", error).await),
+    };
     let provider = report.upstream.name.to_string();
     tracing::info!(provider, "the user has logged out");
     Ok(LogoutReport {
@@ -349,6 +356,7 @@ pub(super) async fn logout(
         removed_from: removed.files,
         shared_with_hermes: removed.shared,
         still_logged_in: removed.next,
+        copies: removed.copies,
     })
 }
 
@@ -453,8 +461,20 @@ fn not_supported(report: &Report) -> ControlError {
     ))
 }
 
-fn unusable(what: &str, error: &StoreError) -> ControlError {
-    let hint = match error {
+async fn unusable(what: &str, error: StoreError) -> ControlError {
+    let message = format!("The login can't be {what}: {error}.");
+    let hint = hint(&error);
+    // Whose a file is, is asked of a file system that may hang.
+    let asked = Desk::default().run(move || remedy(&error, None)).await;
+    let hint = match asked.ok().flatten() {
+        Some(command) => format!("Run `{command}`, then try again."),
+        None => hint.to_owned(),
+    };
+    ControlError::new(ErrorCode::StoreUnusable, message).with_hint(hint)
+}
+
+fn hint(error: &StoreError) -> &'static str {
+    match error {
         StoreError::LockHeld { .. } | StoreError::Restless { .. } => {
             "Try again when the other program has finished."
         }
@@ -467,9 +487,7 @@ fn unusable(what: &str, error: &StoreError) -> ControlError {
         StoreError::Read { .. } | StoreError::Lock { .. } | StoreError::Write { .. } => {
             "Make the file and its folder readable and writable for you, then try again."
         }
-    };
-    let message = format!("The login can't be {what}: {error}.");
-    ControlError::new(ErrorCode::StoreUnusable, message).with_hint(hint)
+    }
 }
 
 fn failed(report: &Report, error: &DeviceError) -> ControlError {

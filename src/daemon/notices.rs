@@ -72,6 +72,14 @@ fn told(notice: credentials::Notice) -> Notice {
             let command = Some("hermesctl proxy status".to_owned());
             (NoticeKind::LoginNotSaved, message, command, None)
         }
+        credentials::NoticeKind::Hindered { reason, command } => {
+            let message = format!(
+                "{name}: the login can't be renewed, because a renewed one could not be saved: \
+                 {reason}; requests fail once the current token has expired"
+            );
+            let command = command.unwrap_or_else(|| "hermesctl doctor".to_owned());
+            (NoticeKind::LoginNotSaved, message, Some(command), None)
+        }
         credentials::NoticeKind::Unreadable {
             reason,
             command,

@@ -141,7 +141,7 @@ fn give_access(file: &Path) -> Option<String> {
     let attributes = system::attributes(file)?;
     let (ours, shown) = (system::our_user(), system::quoted(file));
     if attributes.user != ours && attributes.user != 0 {
-        Some(format!("sudo chown {ours} {shown}"))
+        Some(system::give(file))
     } else if attributes.mode & 0o002 != 0 {
         let sudo = if attributes.user == ours { "" } else { "sudo " };
         Some(format!("{sudo}chmod o-w {shown}"))

@@ -15,6 +15,7 @@ use crate::config::{
 };
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
+use crate::control::life;
 use crate::control::protocol::{DaemonHello, Key, Status};
 use crate::credentials::{NO_LOGIN, StoreFiles, inspection, stored_ca_bundle};
 use crate::paths::Environment;
@@ -35,6 +36,8 @@ pub(super) struct Facts {
     /// Now, by this machine's clock.
     pub(super) now: DateTime<Utc>,
     pub(super) daemon: Daemon,
+    /// Where its control socket is, or would be.
+    pub(super) folder: Option<PathBuf>,
     /// The file that should be there.
     pub(super) file: Option<PathBuf>,
     pub(super) loaded: Result<Loaded, ConfigError>,
@@ -56,6 +59,8 @@ pub(super) enum Daemon {
     Running(Box<Answers>),
     /// Nobody listens.
     NotRunning,
+    /// A process uses these logins, and its control socket is somewhere else.
+    Elsewhere(u32),
     /// There is no folder for its socket.
     Nowhere,
     /// Somebody listens and does not answer as it should.
@@ -94,19 +99,14 @@ impl Facts {
     /// Asks the daemon, reads the configuration, and finds the files.
     pub(super) async fn gather(config: Option<&Path>) -> Self {
         let environment = Environment::from_process();
-        let asking = async {
-            match environment.runtime_dir() {
-                Some(folder) => ask(&Endpoint::new(folder)).await,
-                None => Daemon::Nowhere,
-            }
-        };
+        let asking = find(&environment);
         let service = timeout(MANAGER_PATIENCE, service::state(&environment));
-        let (daemon, service) = tokio::join!(asking, service);
-        let others = (daemon, service.ok());
+        let (found, service) = tokio::join!(asking, service);
+        let others = (found, service.ok());
         // A daemon may have been started with another file than the default one.
-        let in_force = match &others.0 {
+        let in_force = match &others.0.0 {
             Daemon::Running(answers) => answers.status.daemon.config_file.clone(),
-            Daemon::NotRunning | Daemon::Nowhere | Daemon::Mute(_) => None,
+            Daemon::NotRunning | Daemon::Elsewhere(_) | Daemon::Nowhere | Daemon::Mute(_) => None,
         };
         let named = config.map(Path::to_path_buf).or(in_force);
         let now = SystemClock.now();
@@ -115,7 +115,7 @@ impl Facts {
             return facts;
         }
         // Only a defect of ours.
-        let others = (Daemon::Nowhere, None);
+        let others = ((Daemon::Nowhere, None), None);
         Self {
             is_incomplete: true,
             ..Self::read(Environment::default(), others, None, now)
@@ -124,7 +124,7 @@ impl Facts {
 
     fn read(
         environment: Environment,
-        (daemon, service): (Daemon, Option<Result<State, ServiceError>>),
+        ((daemon, folder), service): (Found, Option<Result<State, ServiceError>>),
         named: Option<PathBuf>,
         now: DateTime<Utc>,
     ) -> Self {
@@ -146,6 +146,7 @@ impl Facts {
             environment,
             now,
             daemon,
+            folder,
             loaded,
             config,
             files,
@@ -164,7 +165,7 @@ impl Facts {
     pub(super) fn running(&self) -> Option<&Answers> {
         match &self.daemon {
             Daemon::Running(answers) => Some(answers),
-            Daemon::NotRunning | Daemon::Nowhere | Daemon::Mute(_) => None,
+            Daemon::NotRunning | Daemon::Elsewhere(_) | Daemon::Nowhere | Daemon::Mute(_) => None,
         }
     }
 
@@ -172,7 +173,11 @@ impl Facts {
     pub(super) fn silent(&self) -> Option<u32> {
         match &self.daemon {
             Daemon::Mute(ClientError::Timeout { pid, .. }) => *pid,
-            Daemon::Mute(_) | Daemon::Running(_) | Daemon::NotRunning | Daemon::Nowhere => None,
+            Daemon::Mute(_)
+            | Daemon::Running(_)
+            | Daemon::NotRunning
+            | Daemon::Elsewhere(_)
+            | Daemon::Nowhere => None,
         }
     }
 
@@ -204,6 +209,10 @@ impl Facts {
         let pid = self.running().map(|answers| answers.hello.pid);
         let installed = self.installed();
         let run = |command: &str| Fix::Run(command.to_owned());
+        if let Daemon::Elsewhere(pid) = self.daemon {
+            let advice = format!("Restart process {pid} as the user that runs it.");
+            return vec![Fix::Advice(advice)];
+        }
         if let Some(pid) = self.silent() {
             let of_service = installed.and_then(|state| state.running.as_ref());
             return if of_service.is_some_and(|one| one.pid == pid) {
@@ -244,6 +253,28 @@ pub async fn restart(environment: &Environment, pid: Option<u32>) -> Vec<String>
     commands_to_restart(installed.as_ref(), pid)
 }
 
+/// The daemon of these logins, and the folder of its control socket.
+type Found = (Daemon, Option<PathBuf>);
+
+async fn find(environment: &Environment) -> Found {
+    let folders = environment.runtime_dirs();
+    for folder in &folders {
+        let daemon = ask(&Endpoint::new(folder)).await;
+        if !matches!(daemon, Daemon::NotRunning) {
+            return (daemon, Some(folder.clone()));
+        }
+    }
+    let state = environment.state_dir();
+    let alive = tokio::task::spawn_blocking(move || life::daemon(&state?));
+    let alive = timeout(PATIENCE, alive).await.ok().and_then(Result::ok);
+    let daemon = match (alive.flatten(), folders.is_empty()) {
+        (Some(pid), _) => Daemon::Elsewhere(pid),
+        (None, true) => Daemon::Nowhere,
+        (None, false) => Daemon::NotRunning,
+    };
+    (daemon, folders.into_iter().next())
+}
+
 async fn ask(endpoint: &Endpoint) -> Daemon {
     let mut pid = None;
     let asking = async {
@@ -270,6 +301,13 @@ async fn ask(endpoint: &Endpoint) -> Daemon {
             pid,
         }),
     }
+}
+
+/// Where the logins are that this configuration means.
+pub(super) fn files(config: Option<&Path>, environment: &Environment) -> Option<StoreFiles> {
+    let loaded = config::load(config, environment);
+    let config = loaded.map(|loaded| loaded.config).unwrap_or_default();
+    store_files(environment, &config)
 }
 
 fn store_files(environment: &Environment, config: &Config) -> Option<StoreFiles> {

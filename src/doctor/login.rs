@@ -85,6 +85,16 @@ fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
             let finding = GROUP.finds(name, Verdict::Fail, text);
             finding.advice("See the group store for the cause.")
         }
+        ProviderState::Ready | ProviderState::Refreshing if provider.is_hindered() => {
+            let text = format!("The login works, but can't be renewed.{why}");
+            let finding = GROUP.finds(name, Verdict::Fail, text);
+            finding.advice("See the groups store and machine for the cause.")
+        }
+        ProviderState::Unavailable if provider.is_hindered() => {
+            let text = format!("The token has expired and can't be renewed.{why}");
+            let finding = GROUP.finds(name, bad, text);
+            finding.advice("See the groups store and machine for the cause.")
+        }
         ProviderState::Ready | ProviderState::Refreshing if is_in_trouble(provider) => {
             let text = format!("The login works, but can't be kept fresh.{why}");
             let finding = GROUP.finds(name, Verdict::Warn, text);

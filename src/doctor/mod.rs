@@ -23,7 +23,7 @@ mod store;
 mod system;
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,7 @@ use self::facts::Facts;
 pub use self::facts::restart;
 pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
 pub use self::pending::{Pending, is_same_file, listens_otherwise, pending, with_flags};
+use crate::paths::Environment;
 
 /// No group may take longer: what hangs here would hang the daemon too, and is told.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -56,6 +57,17 @@ pub struct Questions {
 }
 
 type Check = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
+
+/// The lock of the logins that somebody holds now, and who that is; `None` where none is held, or
+/// nobody can tell.
+pub async fn lock_in_use(config: Option<&Path>) -> Option<String> {
+    let config = config.map(Path::to_path_buf);
+    let looking = tokio::task::spawn_blocking(move || {
+        let files = facts::files(config.as_deref(), &Environment::from_process())?;
+        store::in_use(&files)
+    });
+    timeout(QUESTION, looking).await.ok()?.ok()?
+}
 
 /// Looks at everything; takes less than 15 s even when nothing answers.
 pub async fn examine(questions: Questions) -> Report {

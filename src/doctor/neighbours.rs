@@ -143,7 +143,8 @@ fn running(role: Role, process: &Process, facts: &Facts) -> Option<Finding> {
                     "A hermes-proxyd is running; it may be the one whose control socket does not \
                      work."
                 }
-                Daemon::Running(_) | Daemon::Mute(_) => {
+                Daemon::Elsewhere(known) if *known == pid => return None,
+                Daemon::Running(_) | Daemon::Mute(_) | Daemon::Elsewhere(_) => {
                     "A second hermes-proxyd is running, besides the one that has the control \
                      socket."
                 }

@@ -2,6 +2,7 @@
 
 use super::facts::{Answers, Daemon, Facts};
 use super::finding::RUNNING;
+use super::system;
 use super::{Finding, Fix, Group, Verdict};
 use crate::control::client::ClientError;
 
@@ -18,6 +19,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
                 .finds(RUNNING, Verdict::Fail, "It is not running.")
                 .fixes(facts.restart()),
         ],
+        Daemon::Elsewhere(pid) => vec![elsewhere(*pid, facts)],
         Daemon::Nowhere => vec![
             GROUP
                 .finds(
@@ -61,6 +63,25 @@ pub(super) fn wait_for_mending(facts: &Facts, findings: &mut [Finding]) {
         "Then start it with {}.",
         starts.join(" and ")
     ))];
+}
+
+fn elsewhere(pid: u32, facts: &Facts) -> Finding {
+    let place = facts.folder.as_ref();
+    let place = place.map_or_else(String::new, |folder| format!(" in {}", folder.display()));
+    let text = format!(
+        "It runs as process {pid}, but its control socket is not{place}, so doctor can't ask it."
+    );
+    let finding = GROUP.finds(RUNNING, Verdict::Fail, text);
+    match system::user_of(pid) {
+        Some(user) if user != system::our_user() => finding
+            .advice("Run doctor as the user that runs it:")
+            .run(format!("sudo -u '#{user}' hermesctl doctor")),
+        _ => finding.advice(format!(
+            "Set the same XDG_RUNTIME_DIR here as for that process. If its folder was removed, \
+             `kill -HUP {pid}` makes the socket again. Don't start a second hermes-proxyd: both \
+             would use the same logins."
+        )),
+    }
 }
 
 fn running(answers: &Answers) -> Finding {

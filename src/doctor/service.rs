@@ -191,7 +191,7 @@ fn error(line: &str) -> Option<String> {
 /// The folder of the control socket.
 fn session(facts: &Facts) -> Vec<Finding> {
     let name = "runtime folder";
-    let Some(folder) = facts.environment.runtime_dir() else {
+    let Some(folder) = facts.folder.clone() else {
         let text = "The folder of the control socket is unknown.";
         let finding = GROUP.finds(name, Verdict::Fail, text);
         return vec![finding.advice("Set HOME, or XDG_RUNTIME_DIR.")];
@@ -225,7 +225,9 @@ fn session(facts: &Facts) -> Vec<Finding> {
     }
     let socket = match &facts.daemon {
         Daemon::Running(_) => "the control socket in it answers",
-        Daemon::NotRunning | Daemon::Nowhere => "its control socket has no listener",
+        Daemon::NotRunning | Daemon::Elsewhere(_) | Daemon::Nowhere => {
+            "its control socket has no listener"
+        }
         Daemon::Mute(_) => "the control socket in it does not answer as it should",
     };
     let text = format!("Only you can use {shown}, and {socket}.");

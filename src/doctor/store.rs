@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::facts::Facts;
 use super::system::{self, quoted};
 use super::{Finding, Fix, Group, Verdict, on_a_thread};
-use crate::credentials::StoreFiles;
 use crate::credentials::inspection::{self, Content, FileLook, Inspection, LoginLook};
+use crate::credentials::{self, StoreError, StoreFiles};
 use crate::provider::Merge;
 
 const GROUP: Group = Group::Store;
@@ -31,7 +31,7 @@ fn look(facts: &Facts) -> Vec<Finding> {
         ];
     };
     let mut findings = Vec::new();
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut mirrors) = (BTreeSet::new(), BTreeSet::new());
     for served in &facts.providers {
         let Ok((adapter, _)) = &served.built else {
             continue;
@@ -41,6 +41,9 @@ fn look(facts: &Facts) -> Vec<Finding> {
         };
         let name = served.name.as_str();
         findings.extend(place(name, &inspection, facts));
+        // A folder that is missing is made, and the lock in it.
+        let copy = inspection.mirror.as_ref().map(|mirror| mirror.path.clone());
+        mirrors.extend(copy.filter(|file| file.parent().is_some_and(Path::is_dir)));
         let all = inspection.files.iter().chain(&inspection.mirror);
         for file in all {
             if seen.insert(file.path.clone()) {
@@ -62,6 +65,12 @@ fn look(facts: &Facts) -> Vec<Finding> {
         );
     }
     findings.extend(lock("lock", &files.active));
+    if files.global != files.active && files.global.exists() {
+        findings.extend(lock("global lock", &files.global));
+    }
+    for mirror in mirrors {
+        findings.extend(lock("shared lock", &mirror));
+    }
     if files.own.exists() {
         findings.extend(lock("own lock", &files.own));
     }
@@ -123,15 +132,16 @@ fn role(path: &Path, files: &StoreFiles) -> &'static str {
 fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
     let path = &file.path;
     let shown = path.display();
-    if let Content::Unusable(reason) = &file.content {
+    let mut findings = copies(path);
+    if let Content::Unusable(reason, command) = &file.content {
         let text = format!("{shown} {reason}.");
         let finding = GROUP.finds(name, Verdict::Fail, text);
-        return vec![mend_unusable(finding, path, provider)];
+        findings.push(mend_unusable(finding, path, (command.as_deref(), provider)));
+        return findings;
     }
     if file.content == Content::Missing {
-        return Vec::new();
+        return findings;
     }
-    let mut findings = Vec::new();
     let Some(attributes) = system::attributes(path) else {
         return findings;
     };
@@ -139,7 +149,7 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
     if attributes.user != ours && ours != 0 {
         let text = format!("{shown} belongs to another user (id {}).", attributes.user);
         let finding = GROUP.finds(name, Verdict::Fail, text);
-        findings.push(finding.run(format!("sudo chown {ours} {}", quoted(path))));
+        findings.push(finding.run(system::give(path)));
     } else if system::is_open(attributes.mode) {
         let text = format!(
             "Other users can read {shown} (mode {:04o}).",
@@ -149,7 +159,10 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
         findings.push(finding.run(format!("chmod 600 {}", quoted(path))));
     }
     findings.extend(folder(path, name));
-    if findings.is_empty() {
+    if findings
+        .iter()
+        .all(|finding| finding.verdict == Verdict::Info)
+    {
         let mode = attributes.mode;
         let text = format!("{shown} is intact, and only you can read it (mode {mode:04o}).");
         findings.push(GROUP.finds(name, Verdict::Ok, text));
@@ -157,15 +170,33 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
     findings
 }
 
-fn mend_unusable(finding: Finding, path: &Path, provider: &str) -> Finding {
+/// What Hermes Agent, or the user, has moved aside because it was broken.
+fn copies(path: &Path) -> Vec<Finding> {
+    let copies = inspection::copies(path).into_iter();
+    let finding = |copy: std::path::PathBuf| {
+        let text = "It is a copy of a broken file and may still hold tokens. If you don't need it, \
+                    remove it:";
+        let finding = GROUP.finds(copy.display().to_string(), Verdict::Info, text);
+        finding.run(format!("rm {}", quoted(&copy)))
+    };
+    copies.map(finding).collect()
+}
+
+fn mend_unusable(
+    finding: Finding,
+    path: &Path,
+    (command, provider): (Option<&str>, &str),
+) -> Finding {
     let shown = quoted(path);
-    let readable = File::open(path).is_ok();
-    if !readable {
-        let ours = system::our_user();
-        return finding
-            .run(format!("ls -l {shown}"))
-            .run(format!("sudo chown {ours} {shown}"))
-            .run(format!("chmod 600 {shown}"));
+    if path.is_symlink() && matches!(path.try_exists(), Ok(false)) {
+        let finding = finding
+            .advice("Restore what the link leads to; or remove the link and log in again:")
+            .run(format!("rm {shown}"));
+        return finding.run(format!("hermesctl auth login {provider}"));
+    }
+    if File::open(path).is_err() {
+        let finding = finding.run(format!("ls -l {shown}"));
+        return finding.fixes(command.map(|command| Fix::Run(command.to_owned())));
     }
     finding
         .fix(Fix::Advice(
@@ -292,18 +323,20 @@ fn lock(name: &str, store: &Path) -> Vec<Finding> {
         );
         findings.push(GROUP.finds(format!("file system of the {name}"), Verdict::Warn, text));
     }
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    let file = match inspection::open_lock(&path) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
             let text = format!("{shown} does not exist yet; the first renewal creates it.");
             findings.push(GROUP.finds(name, Verdict::Skip, text));
             return findings;
         }
-        Err(error) => {
-            let text = format!("{shown} can't be opened: {error}.");
+        Err(source) => {
+            let text = format!("{shown} can't be used: {source}.");
             let finding = GROUP.finds(name, Verdict::Fail, text);
-            let ours = system::our_user();
-            findings.push(finding.run(format!("sudo chown {ours} {}", quoted(&path))));
+            let file = path.clone();
+            let command = credentials::remedy(&StoreError::Lock { file, source }, None);
+            let command = command.unwrap_or_else(|| format!("ls -l {}", quoted(&path)));
+            findings.push(finding.run(command));
             return findings;
         }
     };
@@ -337,20 +370,30 @@ fn no_locks(name: &str, path: &Path, why: &str) -> Finding {
     )
 }
 
+/// The lock of the logins that somebody holds now, and who: for a command that waits.
+pub(super) fn in_use(files: &StoreFiles) -> Option<String> {
+    let stores = [&files.own, &files.active, &files.global];
+    let beside = stores.map(|store| inspection::lock_of(store)).into_iter();
+    let shared = std::fs::read_dir(&files.shared)
+        .into_iter()
+        .flatten()
+        .flatten();
+    let shared = shared
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "lock"));
+    let is_held = |path: &std::path::PathBuf| {
+        let file = inspection::open_lock(path).ok().flatten();
+        file.is_some_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    };
+    // The last in the order in which they are taken is the one that is waited for.
+    let path = beside.chain(shared).filter(is_held).last()?;
+    let holders = holders(&system::lock_holders(&path));
+    Some(format!("{}, which {holders} holds", path.display()))
+}
+
 fn held(name: &str, path: &Path) -> Finding {
     let holders = system::lock_holders(path);
-    let whose: Vec<_> = holders
-        .iter()
-        .map(|pid| match system::process_name(*pid) {
-            Some(name) => format!("{name} (process {pid})"),
-            None => format!("process {pid}"),
-        })
-        .collect();
-    let whose = if whose.is_empty() {
-        "another program".to_owned()
-    } else {
-        whose.join(" and ")
-    };
+    let whose = self::holders(&holders);
     let text = format!(
         "{} is held by {whose}. That should last only for the seconds of a renewal.",
         path.display()
@@ -362,5 +405,20 @@ fn held(name: &str, path: &Path) -> Finding {
             .advice("If the same process still holds it, the process hangs:")
             .run(format!("kill {pid}")),
         None => finding.run("hermesctl doctor"),
+    }
+}
+
+fn holders(holders: &[u32]) -> String {
+    let whose: Vec<_> = holders
+        .iter()
+        .map(|pid| match system::process_name(*pid) {
+            Some(name) => format!("{name} (process {pid})"),
+            None => format!("process {pid}"),
+        })
+        .collect();
+    if whose.is_empty() {
+        "another program".to_owned()
+    } else {
+        whose.join(" and ")
     }
 }

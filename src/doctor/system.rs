@@ -11,7 +11,7 @@ pub(super) use platform::{
 };
 pub(super) use proc::{
     descriptor_limit, environment, is_alive, listening_user, lock_holders, open_files,
-    process_name, processes, shows_files,
+    process_name, processes, shows_files, user_of,
 };
 
 /// Who may do what with a file.
@@ -129,11 +129,19 @@ pub(super) fn quoted(path: &Path) -> String {
 /// What gives us a folder that we may not write: the owner's rights, or the folder itself.
 pub(super) fn make_writable(folder: &Path) -> String {
     let shown = quoted(folder);
-    let ours = our_user();
     match attributes(folder) {
-        Some(attributes) if attributes.user == ours => format!("chmod u+rwx {shown}"),
-        Some(_) | None => format!("sudo chown {ours} {shown}"),
+        Some(attributes) if attributes.user == our_user() => format!("chmod u+rwx {shown}"),
+        Some(_) | None => give(folder),
     }
+}
+
+/// What gives us a file or a folder; of a link, what shows where it leads, for that may be anybody's.
+pub(super) fn give(path: &Path) -> String {
+    let shown = quoted(path);
+    if path.is_symlink() {
+        return format!("ls -lL {shown}");
+    }
+    format!("sudo chown -h {} {shown}", our_user())
 }
 
 /// The folders of `PATH`.
@@ -315,7 +323,7 @@ mod proc {
         let of_entry = |entry: fs::DirEntry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             // A process that closed itself to others has files of root's, and still our folder.
-            let owner = owner(pid).unwrap_or(u32::MAX);
+            let owner = user_of(pid).unwrap_or(u32::MAX);
             let line = fs::read(entry.path().join("cmdline")).ok()?;
             let arguments = line.split(|byte| *byte == 0).filter(|one| !one.is_empty());
             let arguments: Vec<_> = arguments
@@ -327,7 +335,7 @@ mod proc {
     }
 
     /// Whose a process is: the folder's own owner is root where the process is closed to others.
-    fn owner(pid: u32) -> Option<u32> {
+    pub(in crate::doctor) fn user_of(pid: u32) -> Option<u32> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
@@ -502,6 +510,10 @@ mod proc {
     }
 
     pub(in crate::doctor) fn listening_user(_: SocketAddr) -> Option<u32> {
+        None
+    }
+
+    pub(in crate::doctor) fn user_of(_: u32) -> Option<u32> {
         None
     }
 

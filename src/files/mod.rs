@@ -3,6 +3,7 @@
 //! files as that user (`spot`).
 
 mod desk;
+mod room;
 mod spot;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
 pub use desk::{Desk, LIMIT};
+pub use room::has_room;
 pub use spot::{Flaw, Spot};
 
 /// A temporary file beside the one that it is to replace. Dropping it removes it.
@@ -40,8 +42,9 @@ impl Temporary {
     /// the file's lock: what a killed process left is removed before.
     ///
     /// # Errors
-    /// When the folder is missing and can't be made, or takes no file.
+    /// When the folder is missing and can't be made, or takes no file, or a link leads to nothing.
     pub fn beside(file: &Path) -> io::Result<Self> {
+        there_or_missing(file)?;
         let place = Spot::made(file)?;
         let prefix = temporary_prefix(place.target())
             .ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no folder"))?;
@@ -156,6 +159,29 @@ pub fn leftovers(place: &Spot) -> Vec<Spot> {
     };
     let names = entries.unwrap_or_default().into_iter().filter(ours);
     names.map(|name| place.sibling(&name)).collect()
+}
+
+/// Says why a file that was not found is not just missing: a link leads to where nothing is, as when a
+/// disk is not mounted. What it led to is not gone.
+///
+/// # Errors
+/// `NotFound`, with the link's target.
+pub fn there_or_missing(file: &Path) -> io::Result<()> {
+    let is_lost = |path: &&Path| path.is_symlink() && matches!(path.try_exists(), Ok(false));
+    let Some(link) = file.ancestors().find(is_lost) else {
+        return Ok(());
+    };
+    let target = fs::read_link(link)?;
+    let whose = if link == file {
+        "it".to_owned()
+    } else {
+        link.display().to_string()
+    };
+    let message = format!(
+        "{whose} is a link to {}, which is missing",
+        target.display()
+    );
+    Err(io::Error::new(ErrorKind::NotFound, message))
 }
 
 /// Makes a private folder when it is missing, with those above it.

@@ -157,6 +157,14 @@ impl Spot {
         Ok(made)
     }
 
+    /// Opens a lock's file that is there.
+    ///
+    /// # Errors
+    /// The system's, or when it is no regular file.
+    pub fn open_lock_there(&self) -> io::Result<File> {
+        regular(self.open_with(OpenOptions::new().read(true).append(true))?)
+    }
+
     /// Opens a lock's file, which is made when it is missing, with mode 0600.
     ///
     /// # Errors

@@ -123,7 +123,7 @@ fn read(file: &Path) -> Result<String, NoKey> {
         Some(Flaw::Foreign { owner, ours }) => {
             return Err(NoKey::Unfit(format!(
                 "the key file {shown} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
-                 run `sudo chown {ours} {shown}`"
+                 run `sudo chown -h {ours} {shown}`"
             )));
         }
         Some(Flaw::Writable { mode }) => {

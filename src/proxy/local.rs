@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::gateway::{Rules, Upstream};
 use super::route::Local;
-use crate::credentials::Unreadable;
+use crate::credentials::{Hindrance, Unreadable};
 
 /// Answers a local path.
 pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -> Response<Bytes> {
@@ -23,6 +23,16 @@ pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -
         let reason = format!(
             "not ready: the login can't be read: {}\n",
             told(&unreadable)
+        );
+        return text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    }
+    if matches!(local, Local::Ready)
+        && ready
+        && let Some(hindrance) = hindrance(upstream)
+    {
+        let reason = format!(
+            "not ready: the login can't be renewed: {}\n",
+            hindrance.told()
         );
         return text(StatusCode::SERVICE_UNAVAILABLE, reason);
     }
@@ -49,6 +59,10 @@ pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -
 
 fn unreadable(upstream: Option<&Upstream>) -> Option<Unreadable> {
     upstream?.credentials.status().unreadable
+}
+
+fn hindrance(upstream: Option<&Upstream>) -> Option<Hindrance> {
+    upstream?.credentials.status().hindrance
 }
 
 /// Why, and what helps. The default provider's matter alone.

@@ -586,7 +586,9 @@ async fn a_logout_tells_what_is_gone_and_what_is_left() {
                          /home/u/.hermes/shared/nous_auth.json\n\
          Hermes Agent is logged out too.\n\
          The login in /home/u/.local/state/hermes-proxyd/auth.json is used now; \
-         `hermesctl auth logout nous` removes that one too.\n"
+         `hermesctl auth logout nous` removes that one too.\n\
+         /home/u/.hermes/auth.json.corrupt is a copy of a broken file and may still hold tokens. To \
+         remove it, run `rm '/home/u/.hermes/auth.json.corrupt'`.\n"
     );
     let run = session.run("auth logout --yes --json").await;
     assert_eq!(run.json()["shared_with_hermes"], true);

@@ -400,6 +400,7 @@ fn the_answers_about_logins() {
             ],
             shared_with_hermes: true,
             still_logged_in: Some("/home/u/.local/state/hermes-proxyd/auth.json".into()),
+            copies: vec!["/home/u/.hermes/auth.json.corrupt".into()],
         }),
     );
     golden(

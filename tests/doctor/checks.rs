@@ -73,7 +73,7 @@ impl Diagnosis {
 
     /// What mends something can be run: our own verbs are there, and the other programs are known ones.
     fn assert_commands_exist(&self, home: &Path) {
-        const KNOWN: [&str; 15] = [
+        const KNOWN: [&str; 16] = [
             "chmod",
             "chown",
             "curl",
@@ -86,6 +86,7 @@ impl Diagnosis {
             "loginctl",
             "ls",
             "mv",
+            "rm",
             "ss",
             "systemctl",
             "timedatectl",
@@ -95,6 +96,11 @@ impl Diagnosis {
         let commands: std::collections::BTreeSet<_> =
             fixes.filter_map(|fix| fix["run"].as_str()).collect();
         for command in commands {
+            // Whose command it is.
+            let command = match command.strip_prefix("sudo -u '#") {
+                Some(rest) => rest.split_once("' ").unwrap().1,
+                None => command,
+            };
             let mut words = command.split(' ').filter(|word| *word != "sudo");
             let name = words.next().unwrap();
             let ours = match name {
@@ -1148,7 +1154,7 @@ async fn a_folder_that_can_not_be_written_is_told_with_what_gives_it_back() {
         support::environment::skipped("it takes root to become another user");
         return;
     }
-    for (owner, fix) in [(SOMEBODY, "chmod u+rwx"), (0, "sudo chown 65534")] {
+    for (owner, fix) in [(SOMEBODY, "chmod u+rwx"), (0, "sudo chown -h 65534")] {
         let world = world().await;
         let home = world.home.path();
         let folder = home.join(".hermes");
@@ -1165,6 +1171,110 @@ async fn a_folder_that_can_not_be_written_is_told_with_what_gives_it_back() {
         diagnosis.assert(place, "fail", "could not be saved", &fix);
         let place = ("machine", "store's folder");
         diagnosis.assert(place, "fail", "can't be written: Permission denied", &fix);
+    }
+}
+
+/// Each of them keeps a renewal from being saved.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_lock_of_a_login_is_looked_at_and_none_is_waited_for() {
+    for (lock, name) in [
+        ("auth.lock", "lock"),
+        ("shared/nous_auth.lock", "shared lock"),
+    ] {
+        let world = world().await;
+        world.write_mirror();
+        let lock = world.home.path().join(".hermes").join(lock);
+        std::fs::create_dir(&lock).unwrap();
+        let fix = format!("mv {0} {0}.old", lock.display());
+        let says = format!("{} can't be used", lock.display());
+        Diagnosis::of(&world, &[]).assert(("store", name), "fail", &says, &fix);
+        std::fs::remove_dir(&lock).unwrap();
+        let made = support::environment::tool("mkfifo").arg(&lock).status();
+        assert!(made.unwrap().success());
+        let fix = format!("rm {}", lock.display());
+        Diagnosis::of(&world, &[]).assert(("store", name), "fail", &says, &fix);
+    }
+}
+
+/// What `sudo hermes` leaves: the folder is in the way, and a link may lead to anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_given_back_is_named_and_never_what_a_link_leads_to() {
+    const SOMEBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        support::environment::skipped("it takes root to become another user");
+        return;
+    }
+    for is_link in [false, true] {
+        let world = world().await;
+        let home = world.home.path();
+        let (folder, store) = (home.join(".hermes"), world.store_file());
+        for path in [home, &home.join("run")] {
+            chown(path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        }
+        if is_link {
+            let aside = home.join("aside.json");
+            std::fs::rename(&store, &aside).unwrap();
+            chmod(&aside, 0o600);
+            std::os::unix::fs::symlink(&aside, &store).unwrap();
+            chown(&folder, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        } else {
+            chmod(&folder, 0o700);
+        }
+        let mut outer = program("env", home);
+        outer.uid(SOMEBODY);
+        let diagnosis = Diagnosis::of_wrapped(&world, outer);
+        let finding = diagnosis.find("store", "store").unwrap()["fix"].to_string();
+        assert_eq!(finding.contains("chown"), !is_link, "{finding}");
+        let fix = format!("sudo chown -h {SOMEBODY} {}\"", folder.display());
+        assert_eq!(finding.contains(&fix), !is_link, "{finding}");
+        assert!(
+            !finding.contains(&format!("{SOMEBODY} {}", store.display())),
+            "{finding}"
+        );
+    }
+}
+
+/// `sudo -E hermesctl doctor`, and a shell of root's with the user's HOME.
+#[tokio::test(flavor = "multi_thread")]
+async fn root_in_a_users_home_finds_the_users_daemon_or_says_who_can_ask_it() {
+    const SOMEBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        support::environment::skipped("it takes root to work in another user's home");
+        return;
+    }
+    if Path::new("/run/user/0").exists() {
+        support::environment::skipped("root has a runtime folder");
+        return;
+    }
+    for (theirs, ours) in [("run", "run"), ("", ""), ("elsewhere", "")] {
+        let world = world().await;
+        world.write_config("");
+        let home = world.home.path();
+        std::fs::create_dir(home.join("elsewhere")).unwrap();
+        let given = support::environment::tool("chown")
+            .args(["-R", "65534:65534"])
+            .arg(home)
+            .status();
+        assert!(given.unwrap().success());
+        let folder = |name: &str| match name {
+            "" => String::new(),
+            name => home.join(name).display().to_string(),
+        };
+        let mut command = world.command(&[]);
+        command.env("XDG_RUNTIME_DIR", folder(theirs));
+        command.uid(SOMEBODY).gid(SOMEBODY);
+        let daemon = Daemon::start(command, home);
+        let diagnosis = Diagnosis::of(&world, &[("XDG_RUNTIME_DIR", &folder(ours))]);
+        let place = ("program", "hermes-proxyd");
+        let says = format!("runs as process {}", daemon.pid());
+        if theirs == "elsewhere" {
+            let fix = "sudo -u '#65534' hermesctl doctor";
+            diagnosis.assert(place, "fail", &says, fix);
+        } else {
+            diagnosis.assert(place, "ok", &says, "");
+        }
+        let fix = diagnosis.find(place.0, place.1).unwrap()["fix"].to_string();
+        assert!(!fix.contains("proxy start"), "{fix}");
     }
 }
 

@@ -984,7 +984,6 @@ async fn a_login_that_can_not_be_read_is_told_within_seconds() {
 async fn a_login_that_belongs_to_somebody_else_is_told_with_the_command_that_takes_it_back() {
     use std::os::unix::fs::{PermissionsExt, chown};
     use std::os::unix::process::CommandExt;
-    const SOMEBODY: u32 = 65_534;
     let world = World::new(Options::default()).await;
     world.write_config(&a_hook(&world));
     let (mut command, mut login) = (
@@ -1007,7 +1006,7 @@ async fn a_login_that_belongs_to_somebody_else_is_told_with_the_command_that_tak
     let store = world.store_file();
     let hint = if root {
         chown(&store, Some(0), Some(0)).unwrap();
-        format!("sudo chown {SOMEBODY} {}", store.display())
+        format!("sudo chown -h {SOMEBODY} {}", store.display())
     } else {
         std::fs::set_permissions(&store, PermissionsExt::from_mode(0o000)).unwrap();
         format!("chmod u+rwX {}", store.display())
@@ -1136,5 +1135,296 @@ async fn the_mirror_serves_while_the_store_can_not_be_read() {
         assert_serves(&daemon).await;
         let counts = world.cloud.counts();
         assert_eq!((counts.refresh_calls, counts.reuse_events), (1, 0), "{how}");
+    }
+}
+
+/// Whom root's tests run the programs as; an ordinary user's run them as they are.
+const SOMEBODY: u32 = 65_534;
+
+/// The daemon of an ordinary user, to whom a mode means something.
+fn as_somebody(world: &World, config: &str) -> Daemon {
+    use std::os::unix::process::CommandExt;
+    world.write_config(config);
+    let mut command = world.command(&[]);
+    if rustix::process::geteuid().is_root() {
+        give_to_somebody(world.home.path());
+        command.uid(SOMEBODY).gid(SOMEBODY);
+    }
+    Daemon::start(command, world.home.path())
+}
+
+fn give_to_somebody(path: &std::path::Path) {
+    let given = support::environment::tool("chown")
+        .args(["-hR", &format!("{SOMEBODY}:{SOMEBODY}")])
+        .arg(path)
+        .status();
+    assert!(given.unwrap().success());
+}
+
+/// Runs a command as a shell of the user's does; with `sudo` as root.
+fn follow(world: &World, command: &str) {
+    use std::os::unix::process::CommandExt;
+    let mut shell = program("sh", world.home.path());
+    let plain = command.strip_prefix("sudo ");
+    shell.args(["-c", plain.unwrap_or(command)]);
+    if plain.is_none() && rustix::process::geteuid().is_root() {
+        shell.uid(SOMEBODY).gid(SOMEBODY);
+    }
+    assert!(shell.status().unwrap().success(), "{command}");
+}
+
+/// Puts something in the place of a lock with which it can't be used.
+fn obstruct(lock: &std::path::Path, how: &str) {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if how == "a folder without the right to write" {
+        let folder = lock.parent().unwrap();
+        return std::fs::set_permissions(folder, PermissionsExt::from_mode(0o500)).unwrap();
+    }
+    std::fs::remove_file(lock).ok();
+    match how {
+        "a folder" => std::fs::create_dir(lock).unwrap(),
+        "a pipe" => {
+            let made = support::environment::tool("mkfifo").arg(lock).status();
+            assert!(made.unwrap().success());
+        }
+        "closed" => std::fs::write(lock, "").unwrap(),
+        "root's" => {
+            std::fs::write(lock, "").unwrap();
+            chown(lock, Some(0), Some(0)).unwrap();
+            return std::fs::set_permissions(lock, PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        how => panic!("{how}"),
+    }
+    give_to_somebody(lock);
+    if how == "closed" {
+        std::fs::set_permissions(lock, PermissionsExt::from_mode(0o000)).unwrap();
+    }
+}
+
+/// Long before the token ends, and nothing is spent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_can_not_be_renewed_is_told_within_seconds_with_the_command_that_helps() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root gives files away");
+        return;
+    }
+    let cases = [
+        ("auth.lock", "a folder"),
+        ("auth.lock", "closed"),
+        ("auth.lock", "root's"),
+        ("shared/nous_auth.lock", "a pipe"),
+        ("shared/nous_auth.lock", "root's"),
+        ("auth.lock", "a folder without the right to write"),
+    ];
+    let mut each = JoinSet::new();
+    for (lock, how) in cases {
+        each.spawn(assert_hindrance_is_told(lock, how));
+    }
+    each.join_all().await;
+}
+
+async fn assert_hindrance_is_told(lock: &'static str, how: &'static str) {
+    let world = World::new(Options::default()).await;
+    world.write_mirror();
+    // The mock cloud runs on the same threads.
+    let ctl = |args: &[&str]| tokio::task::block_in_place(|| world.ctl(args));
+    let daemon = as_somebody(&world, &a_hook(&world));
+    assert_serves(&daemon).await;
+    obstruct(&world.home.path().join(".hermes").join(lock), how);
+    let told = until_told(&world, &daemon, "login_not_saved").await;
+    let message = told["message"].as_str().unwrap();
+    let file = lock.split('.').next().unwrap();
+    assert!(message.contains(file), "{how}: {message}");
+    let command = told["command"].as_str().unwrap();
+    assert_serves(&daemon).await;
+    let (status, text) = ready(&daemon).await;
+    assert_eq!(status, 503, "{how}: {text}");
+    assert!(
+        text.contains(command) && text.contains(file),
+        "{how}: {text}"
+    );
+    let status = ctl(&["proxy", "status", "--json"]);
+    assert_eq!(status.status.code(), Some(1), "{how}: {status:?}");
+    let error = &json_of(&status)["providers"][0]["last_error"];
+    assert_eq!(error["code"], "store_unusable", "{how}");
+    assert!(
+        error["message"].as_str().unwrap().contains(command),
+        "{how}: {error}"
+    );
+    let refused = ctl(&["auth", "refresh"]);
+    let said = String::from_utf8_lossy(&refused.stdout);
+    assert!(
+        !refused.status.success() && said.contains(command),
+        "{how}: {refused:?}"
+    );
+    assert_eq!(world.cloud.counts().refresh_calls, 0, "{how}");
+    follow(&world, command);
+    until_told(&world, &daemon, "login_restored").await;
+    assert_eq!(ready(&daemon).await.0, 200, "{how}");
+    assert!(ctl(&["proxy", "status"]).status.success(), "{how}");
+    let renewed = ctl(&["auth", "refresh"]);
+    assert!(
+        renewed.status.success(),
+        "{how}: {renewed:?}\n{}",
+        daemon.logged()
+    );
+}
+
+/// Where the token has ended too, the app is told what to do and the portal is not blamed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ended_because_its_lock_was_unusable_says_so() {
+    let options = Options::default().access_ttl(Duration::from_secs(1));
+    let world = World::new(options).await;
+    std::fs::create_dir(world.home.path().join(".hermes/auth.lock")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let daemon = world.daemon();
+    until_hindered(&world).await;
+    let answer = post(&daemon, &chat("x")).await;
+    assert_eq!(answer.status(), 503);
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("auth.lock") && text.contains("mv "), "{text}");
+    let doctor = run(&world, &["doctor", "--json"]);
+    let text = String::from_utf8_lossy(&doctor.stdout);
+    assert!(
+        text.contains("can't be renewed") && !text.contains("the portal does not"),
+        "{text}"
+    );
+}
+
+async fn until_hindered(world: &World) {
+    let waiting = async {
+        loop {
+            let status = json_of(&world.ctl(&["proxy", "status", "--json"]));
+            if status["providers"][0]["last_error"]["code"] == "store_unusable" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+}
+
+/// The link's target may be on a disk that is not mounted: it is no logout, and no login takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_leads_to_nothing_is_neither_a_logout_nor_replaced() {
+    let world = World::new(Options::default()).await;
+    let (store, disk) = (world.store_file(), world.home.path().join("disk/auth.json"));
+    std::fs::create_dir(disk.parent().unwrap()).unwrap();
+    std::fs::rename(&store, &disk).unwrap();
+    std::os::unix::fs::symlink(&disk, &store).unwrap();
+    let daemon = world.daemon_with(&a_hook(&world), &[]);
+    assert_serves(&daemon).await;
+    let away = world.home.path().join("away");
+    std::fs::rename(disk.parent().unwrap(), &away).unwrap();
+    let told = until_told(&world, &daemon, "login_unreadable").await;
+    let message = told["message"].as_str().unwrap();
+    assert!(
+        message.contains("disk/auth.json, which is missing"),
+        "{message}"
+    );
+    let command = format!("rm {} && hermesctl auth login nous", store.display());
+    assert_eq!(told["command"], command);
+    assert_serves(&daemon).await;
+    let login = run(&world, &["auth", "login", "nous", "--json"]);
+    assert!(!login.status.success(), "{login:?}");
+    let doctor = run(&world, &["doctor", "--json"]);
+    let text = String::from_utf8_lossy(&doctor.stdout);
+    assert!(text.contains("which is missing"), "{text}");
+    drop(daemon);
+    let login = run(&world, &["auth", "login", "nous", "--json"]);
+    let error = json_of(&login)["error"].to_string();
+    assert!(
+        error.contains("which is missing") && error.contains("rm "),
+        "{error}"
+    );
+    assert!(store.is_symlink());
+    // The disk is back, and the login is written through the link.
+    std::fs::rename(&away, disk.parent().unwrap()).unwrap();
+    let daemon = world.daemon();
+    assert!(world.ctl(&["auth", "refresh"]).status.success());
+    assert_serves(&daemon).await;
+    assert!(store.is_symlink());
+    let current = world.cloud.current_refresh_token(world.family()).unwrap();
+    assert_eq!(block(&disk)["refresh_token"], current);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_and_doctor_tell_of_copies_that_may_hold_tokens() {
+    let world = World::new(Options::default()).await;
+    world.write_mirror();
+    let copies = [world.store_file(), world.mirror_file()].map(|file| {
+        let mut copy = file.clone().into_os_string();
+        copy.push(".corrupt");
+        std::fs::copy(&file, &copy).unwrap();
+        PathBuf::from(copy)
+    });
+    let doctor = run(&world, &["doctor", "--json"]);
+    let report = json_of(&doctor);
+    let findings = report["findings"].as_array().unwrap();
+    for copy in &copies {
+        let named = |finding: &&Value| finding["name"] == copy.to_str().unwrap();
+        let found = findings.iter().find(named).unwrap();
+        assert_eq!(found["fix"][0]["run"], format!("rm {}", copy.display()));
+    }
+    let output = run(&world, &["auth", "logout", "--yes", "--json"]);
+    assert_eq!(json_of(&output)["copies"], json!(copies));
+    let again = run(&world, &["auth", "logout", "--yes"]);
+    let text = String::from_utf8_lossy(&again.stdout);
+    assert!(
+        text.contains(&format!("rm '{}'", copies[0].display())),
+        "{text}"
+    );
+}
+
+/// The text of a child's standard error once it holds the words.
+fn heard(child: &mut Child, words: &str) -> String {
+    let mut text = String::new();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    while !text.contains(words) {
+        assert!(lines.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_says_what_it_waits_for_and_ctrl_c_leaves_the_login() {
+    for with_daemon in [true, false] {
+        let world = World::new(Options::default()).await;
+        let daemon = with_daemon.then(|| world.daemon());
+        let before = std::fs::read(world.store_file()).unwrap();
+        let lock = world.home.path().join(".hermes/auth.lock");
+        let held = std::fs::File::create(&lock).unwrap();
+        held.lock().unwrap();
+        let mut logout = world.hermesctl(&["auth", "logout", "--yes"]);
+        let mut logout = logout
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = heard(&mut logout, "Ctrl-C");
+        assert!(said.contains(lock.to_str().unwrap()), "{said}");
+        let holder = format!("process {}", std::process::id());
+        assert!(said.contains(&holder), "{said}");
+        let pid = rustix::process::Pid::from_child(&logout);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(logout.wait().unwrap().code(), Some(130));
+        held.unlock().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(std::fs::read(world.store_file()).unwrap(), before);
+        if let Some(daemon) = &daemon {
+            assert_serves(daemon).await;
+        }
+        // Not given up, it waits for the lock and logs out.
+        held.lock().unwrap();
+        let mut logout = world.hermesctl(&["auth", "logout", "--yes"]);
+        let mut logout = logout
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        heard(&mut logout, "Ctrl-C");
+        held.unlock().unwrap();
+        assert!(logout.wait().unwrap().success());
+        assert_eq!(block(&world.store_file()), Value::Null);
     }
 }

@@ -8,6 +8,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test may fail loudly"
@@ -141,60 +142,29 @@ read -r _
 /// Everything that is read now and then hangs: store, mirror, client keys and configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_home_hangs_requests_are_served_and_afterwards_all_is_well() {
-    let Some(namespace) = mount_namespace() else {
+    let Some(namespace) = namespace_with_fuse() else {
         return;
     };
-    if namespace.contains(&"-Ur") || !Path::new("/dev/fuse").exists() {
-        skipped("FUSE and root make a file system that hangs");
-        return;
-    }
     let world = World::new(Options::default()).await;
     world.write_mirror();
     let daemon = confined(&world, namespace, "exec \"$@\"");
     assert_eq!(ask(&daemon).await, 200);
     let home = world.home.path();
-    let folders = [
+    let mut hung = Vec::new();
+    for folder in [
         ".hermes",
         ".local/state/hermes-proxyd",
         ".config/hermes-proxyd",
-    ];
-    let inside = |script: &str| {
-        let mut nsenter = program("nsenter", home);
-        nsenter.args([
-            "-t",
-            &daemon.pid().to_string(),
-            "-m",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ]);
-        nsenter
-    };
-    let mut servers = Vec::new();
-    for folder in folders.map(|folder| home.join(folder)) {
-        let mut server = inside(HUNG);
-        server.arg(&folder).stdin(std::process::Stdio::piped());
-        servers.push(server.spawn().unwrap());
-        let mounts = format!("/proc/{}/mountinfo", daemon.pid());
-        until(&daemon, "the mount", || {
-            let mounts = std::fs::read_to_string(&mounts).unwrap();
-            mounts.contains(folder.to_str().unwrap())
-        })
-        .await;
+    ] {
+        hung.push(Hung::begin(&daemon, &home.join(folder)).await);
     }
     served_for(Duration::from_secs(25), &daemon).await;
     until(&daemon, "the error", || {
         last_error(&daemon).contains("has not answered")
     })
     .await;
-    for mut server in servers {
-        server.kill().unwrap();
-        server.wait().unwrap();
-    }
-    for folder in folders.map(|folder| home.join(folder)) {
-        let unmounted = inside("umount -l \"$1\"").arg(&folder).status().unwrap();
-        assert!(unmounted.success());
+    for hung in hung {
+        hung.end();
     }
     until_within(Duration::from_mins(1), &daemon, "no error", || {
         last_error(&daemon).is_empty()
@@ -210,6 +180,138 @@ async fn while_the_home_hangs_requests_are_served_and_afterwards_all_is_well() {
         stored_token(&home.join(".hermes")),
         world.cloud.current_refresh_token(world.family())
     );
+}
+
+/// The journal lies in the state folder, which need not be on the home's disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_journals_folder_hangs_streams_go_on_and_no_token_is_spent() {
+    let Some(namespace) = namespace_with_fuse() else {
+        return;
+    };
+    let world = World::new(Options::default()).await;
+    let journal = world.home.path().join(".local/state/hermes-proxyd/journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    let daemon = confined(&world, namespace, "exec \"$@\"");
+    let stream = stream(&daemon).await;
+    let store = world.store_file();
+    let login = std::fs::read(&store).unwrap();
+    let hung = Hung::begin(&daemon, &journal).await;
+    // Another program logs out, and in again.
+    std::fs::write(&store, "{}").unwrap();
+    answers(&daemon, 401).await;
+    std::fs::write(&store, &login).unwrap();
+    answers(&daemon, 200).await;
+    let refused = daemon_ctl(&daemon, &["auth", "refresh"]);
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(said.contains("/journal can't be read"), "{said}");
+    assert_eq!(world.cloud.counts().refresh_calls, 0, "a token was spent");
+    hung.end();
+    let renewed = || daemon_ctl(&daemon, &["auth", "refresh"]).status.success();
+    until_within(Duration::from_mins(1), &daemon, "the renewal", renewed).await;
+    assert_eq!(last_error(&daemon), "");
+    assert_eq!(
+        stored_token(&world.home.path().join(".hermes")),
+        world.cloud.current_refresh_token(world.family())
+    );
+    assert_eq!(std::fs::read_dir(&journal).unwrap().count(), 0);
+    stream.1.cancel();
+    let times = stream.0.await.unwrap();
+    let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+    let longest = pauses.max().unwrap();
+    assert!(longest < Duration::from_secs(3), "silent for {longest:?}");
+}
+
+/// Where no session has a runtime folder, as in a container and on macOS, it is the state folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_control_sockets_folder_hangs_requests_are_served() {
+    let Some(namespace) = namespace_with_fuse() else {
+        return;
+    };
+    if Path::new("/run/user/0").exists() {
+        skipped("root has a runtime folder");
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    world.write_config("");
+    let mut inner = world.command(&[]);
+    inner.env("XDG_RUNTIME_DIR", "");
+    let mut command = program("unshare", world.home.path());
+    command.args(namespace);
+    let daemon = Daemon::start(wrapped(command, &inner), world.home.path());
+    assert_eq!(ask(&daemon).await, 200);
+    let state = world.home.path().join(".local/state/hermes-proxyd");
+    assert!(state.join("control.sock").exists());
+    let hung = Hung::begin(&daemon, &state).await;
+    served_for(Duration::from_secs(8), &daemon).await;
+    hung.end();
+}
+
+/// A mount namespace in which a file system can be made that hangs.
+fn namespace_with_fuse() -> Option<&'static [&'static str]> {
+    let namespace = mount_namespace()?;
+    if namespace.contains(&"-Ur") || !Path::new("/dev/fuse").exists() {
+        skipped("FUSE and root make a file system that hangs");
+        return None;
+    }
+    Some(namespace)
+}
+
+/// A folder that hangs in a daemon's namespace.
+struct Hung {
+    server: std::process::Child,
+    unmount: std::process::Command,
+}
+
+impl Hung {
+    async fn begin(daemon: &Daemon, folder: &Path) -> Self {
+        let inside = |script: &str| {
+            let mut nsenter = program("nsenter", &daemon.home);
+            nsenter.args(["-t", &daemon.pid().to_string(), "-m"]);
+            nsenter.args(["sh", "-c", script, "sh"]).arg(folder);
+            nsenter
+        };
+        let mut server = inside(HUNG);
+        let server = server.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mounts = format!("/proc/{}/mountinfo", daemon.pid());
+        until(daemon, "the mount", || {
+            let mounts = std::fs::read_to_string(&mounts).unwrap();
+            mounts.contains(&format!(" {} ", folder.display()))
+        })
+        .await;
+        let unmount = inside("umount -l \"$1\"");
+        Self { server, unmount }
+    }
+
+    fn end(mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        assert!(self.unmount.status().unwrap().success());
+    }
+}
+
+/// A stream that is read all the time.
+struct Watched(
+    tokio::task::JoinHandle<Vec<Instant>>,
+    tokio_util::sync::CancellationToken,
+);
+
+async fn stream(daemon: &Daemon) -> Watched {
+    let mut body = chat("x");
+    body["stream"] = true.into();
+    body["mock"] = serde_json::json!({"events": 3000, "delay_chunk_ms": 100});
+    let request = client().post(daemon.url("/chat/completions")).json(&body);
+    let mut answer = request.send().await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopped = stop.clone();
+    let reading = tokio::spawn(async move {
+        let mut times = vec![Instant::now()];
+        while let Some(Ok(Some(_))) = stopped.run_until_cancelled(answer.chunk()).await {
+            times.push(Instant::now());
+        }
+        times
+    });
+    Watched(reading, stop)
 }
 
 /// Longer than the pauses between any two looks at a file; a reload reads them all at once.
@@ -316,6 +418,59 @@ async fn a_key_that_was_registered_is_shown_even_if_the_disk_fails_then() {
     daemon.wait_for_log("may not outlive a crash");
 }
 
+/// A file system that answers late has made the change by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_have_been_registered_is_told_with_the_command_that_shows_one() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root sees which folder the daemon syncs");
+        return;
+    }
+    if !has("strace") {
+        return;
+    }
+    let world = World::new(Options::default()).await;
+    world.write_config("");
+    let state = world.home.path().join(".local/state/hermes-proxyd");
+    std::fs::create_dir_all(&state).unwrap();
+    let mut strace = program("strace", world.home.path());
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]);
+    let late = "--inject=fsync:delay_enter=22s:when=1";
+    strace.arg("-P").arg(&state).arg(late);
+    let daemon = Daemon::start(wrapped(strace, &world.command(&[])), world.home.path());
+    let added = daemon_ctl(&daemon, &["clients", "add", "app"]);
+    let said = String::from_utf8_lossy(&added.stderr).into_owned();
+    assert!(!added.status.success(), "{added:?}");
+    assert!(said.contains("may be made"), "{said}");
+    assert!(said.contains("`hermesctl clients list`"), "{said}");
+    assert!(said.contains("`hermesctl clients rotate app`"), "{said}");
+    until(&daemon, "the key", || {
+        let listed = daemon_ctl(&daemon, &["clients", "list"]);
+        String::from_utf8_lossy(&listed.stdout).contains("app")
+    })
+    .await;
+}
+
+/// The portal is asked for nothing, and the user hears of it long before the token ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_within_seconds() {
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
+    let world = World::new(Options::default()).await;
+    let daemon = confined(&world, namespace, FULL);
+    daemon.wait_for_log("login_not_saved");
+    let error = last_error(&daemon);
+    assert!(
+        error.contains("No space left") && error.contains("`df -h"),
+        "{error}"
+    );
+    let inside = hermes_home_inside(&daemon);
+    std::fs::remove_file(inside.join("filler")).unwrap();
+    daemon.wait_for_log("login_restored");
+    assert_eq!(last_error(&daemon), "");
+    assert_eq!(world.cloud.counts().refresh_calls, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_folder_without_the_right_to_write_no_token_is_spent() {
     let world = World::with_a_refresh_due(Options::default()).await;
@@ -399,7 +554,6 @@ async fn roots_work_for_a_user_reaches_nothing_that_the_user_could_not() {
         (".hermes/auth.lock", "made-1"),
         (".hermes/shared/nous_auth.lock", "made-2"),
         (".local/state/hermes-proxyd/clients.lock", "made-3"),
-        (".local/state/hermes-proxyd/clients.json", "made-4"),
         (".local/state/hermes-proxyd/auth.json", "own.json"),
         (".local/state/hermes-proxyd/journal", "folder"),
     ];
@@ -427,6 +581,15 @@ async fn roots_work_for_a_user_reaches_nothing_that_the_user_could_not() {
     for (link, _) in links {
         std::fs::remove_file(home.join(link)).unwrap();
     }
+    // A link to nothing is not taken for no keys.
+    let keys = state.join("clients.json");
+    std::os::unix::fs::symlink(vault.path().join("made-4"), &keys).unwrap();
+    std::os::unix::fs::lchown(&keys, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut refused = Daemon::launch(world.command(&[]), home);
+    assert!(!refused.wait().success());
+    assert!(refused.logged().contains("made-4, which is missing"));
+    assert_eq!(contents(vault.path()), before);
+    std::fs::remove_file(&keys).unwrap();
     // Without the links all of it works, and all is the user's.
     let daemon = world.daemon();
     daemon.wait_for_log("the login was renewed");
@@ -802,6 +965,20 @@ async fn until_within(limit: Duration, daemon: &Daemon, what: &str, condition: i
     };
     let done = tokio::time::timeout(limit, waiting).await;
     assert!(done.is_ok(), "{what} never came:\n{}", daemon.logged());
+}
+
+/// Within a minute a request is answered with this status; until then each is answered soon.
+async fn answers(daemon: &Daemon, wanted: u16) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let asked = tokio::time::timeout(PATIENCE, ask(daemon)).await;
+        let status = asked.unwrap_or_else(|_| panic!("no answer:\n{}", daemon.logged()));
+        if status == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{status}:\n{}", daemon.logged());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn ask(daemon: &Daemon) -> u16 {

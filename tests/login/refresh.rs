@@ -566,8 +566,8 @@ async fn when_the_store_can_not_be_written_no_token_is_spent_and_the_old_one_ser
     std::fs::rename(&real, elsewhere.join("auth.json")).unwrap();
     std::os::unix::fs::symlink("/proc/self/auth.json", &real).unwrap();
     let daemon = world.daemon();
-    // A link to nowhere is no login, and nothing is made at its end.
-    assert_eq!(ask(&client(), &daemon).await.0, 401);
+    // A link to nowhere is a login that can't be read, and nothing is made at its end.
+    assert_eq!(ask(&client(), &daemon).await.0, 503);
     assert_eq!(world.cloud.counts().refresh_calls, 0);
     std::fs::remove_file(&real).unwrap();
     std::os::unix::fs::symlink(elsewhere.join("auth.json"), &real).unwrap();

@@ -9,9 +9,12 @@ pub(super) mod terminal;
 mod waiting;
 
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::Local;
 use serde::Serialize;
+use tokio::signal::ctrl_c;
+use tokio::time::{sleep, timeout};
 
 #[cfg(test)]
 pub(super) use code_screen::{Room, plain, screen};
@@ -24,6 +27,12 @@ use super::render;
 use crate::control::protocol::{
     CredentialKind, ProviderChoice, ProviderState, ProviderStatus, RefreshResult, Timestamp,
 };
+use crate::doctor;
+
+/// A logout that takes longer waits for something.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// After this time hermes-proxyd has given up what it was asked for by a connection that was closed.
+const PARTING: Duration = Duration::from_millis(200);
 
 /// The JSON form of `auth status`.
 #[derive(Serialize)]
@@ -140,9 +149,61 @@ async fn logout(
         provider: flags.provider,
         store,
     };
-    let report = ask(config, async |client| client.logout(choice).await).await?;
+    let (talks, provider) = (!output.is_json(), choice.provider.clone());
+    let report = ask(config, async |client| {
+        tokio::select! {
+            report = client.logout(choice) => report.map(Some),
+            () = waited_for(config, talks) => Ok(None),
+        }
+    });
+    let Some(report) = report.await? else {
+        return Err(given_up(provider.as_deref(), config).await);
+    };
     output.answer(&report, render::auth::logout)?;
     Ok(Exit::Ok)
+}
+
+/// Tells what a logout waits for, if it waits, until the user gives it up.
+async fn waited_for(config: Option<&Path>, talks: bool) {
+    let interrupted = async {
+        if ctrl_c().await.is_err() {
+            // Then Ctrl-C ends hermesctl as it ends any program.
+            std::future::pending::<()>().await;
+        }
+    };
+    let telling = async {
+        sleep(AT_ONCE).await;
+        if talks {
+            let lock = doctor::lock_in_use(config).await;
+            let what = lock.unwrap_or_else(|| "hermes-proxyd, which is busy".to_owned());
+            terminal::say(&format!("Waiting for {what}. Ctrl-C cancels the logout.\n"));
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = interrupted => {}
+        () = telling => {}
+    }
+}
+
+/// How a logout ended that the user has given up: it may have been faster.
+async fn given_up(provider: Option<&str>, config: Option<&Path>) -> Failure {
+    sleep(PARTING).await;
+    let asked = timeout(AT_ONCE, logins(config)).await;
+    let providers = asked.ok().and_then(Result::ok).map(|told| told.providers);
+    let mut chosen = providers.iter().flatten().filter(|one| match provider {
+        Some(name) => one.name == name,
+        None => one.default,
+    });
+    let failure = |text| Failure::new(text).with_code(Exit::Interrupted, "interrupted");
+    match chosen.next().map(|one| &one.state) {
+        Some(ProviderState::LoginNeeded) => {
+            failure("You were logged out before the logout could be cancelled.")
+        }
+        Some(_) => failure("The logout was cancelled. You are still logged in."),
+        None => failure("The logout was cancelled.")
+            .with_hint("`hermesctl auth status` shows whether you are still logged in."),
+    }
 }
 
 /// Whether Hermes Agent uses the login; assumed where nobody knows yet.

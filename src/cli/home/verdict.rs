@@ -195,7 +195,10 @@ fn troubles(provider: &ProviderStatus, now: Timestamp) -> Vec<Verdict> {
         }
         ProviderState::Unavailable => {
             let message = "The token has expired and can't be renewed";
-            state("unavailable", message, None);
+            let command = provider
+                .is_hindered()
+                .then(|| "hermesctl doctor".to_owned());
+            state("unavailable", message, command);
         }
         ProviderState::Starting => {
             let message = format!("Starting{of}");
@@ -224,6 +227,14 @@ fn unkept(provider: &ProviderStatus) -> Option<Verdict> {
         );
         let command = Some("hermesctl doctor".to_owned());
         return Some(attention("store_unreadable", message, command));
+    }
+    if provider.is_hindered() {
+        let message = format!(
+            "The login of {} works, but a renewed one can't be saved",
+            provider.name
+        );
+        let command = Some("hermesctl doctor".to_owned());
+        return Some(attention("store_unusable", message, command));
     }
     let mended = provider.last_refresh.as_ref();
     if mended.is_some_and(|refresh| refresh.at > error.at) {

@@ -94,7 +94,15 @@ pub(in crate::cli) fn logout(report: &LogoutReport, style: Style) -> String {
              one too."
         ))
     });
-    text + &other.unwrap_or_default()
+    text += &other.unwrap_or_default();
+    for copy in &report.copies {
+        let copy = inline(&copy.display().to_string());
+        text += &style.prose(&format!(
+            "{copy} is a copy of a broken file and may still hold tokens. To remove it, run \
+             `rm '{copy}'`."
+        ));
+    }
+    text
 }
 
 /// What came of a renewal. The command logs in again, where the daemon names one.

@@ -1,0 +1,109 @@
+//! A login that can be read and could not be renewed: its lock can't be used, its folder can't be
+//! written, or the disk is full. Told to the user within seconds, with the command that helps, and again
+//! when it is over.
+//!
+//! No token is spent for as long as the renewed login could not be saved, so the login ends with its
+//! token. A look at the files every few seconds finds most of it long before; what it can't see, such as
+//! a quota or a lock that is held for ever, is known when a renewal has failed twice.
+
+use std::sync::Arc;
+
+use super::keeper::{Initiative, Keeper};
+use super::notice::NoticeKind;
+use super::remedy::remedy;
+use super::status::{Event, Fault, Hindrance};
+use super::store::StoreError;
+
+/// What stands in the way of a renewal, as far as this keeper knows.
+#[derive(Debug, Default)]
+pub(super) struct Hindered {
+    /// Found at least once.
+    once: bool,
+    /// A renewal has failed over it that will be tried again, so only one that works shows that it is over.
+    by_renewal: bool,
+}
+
+impl Keeper {
+    /// Looks whether a renewal could be saved.
+    pub(super) async fn notice_hindrance(&mut self) {
+        let (Some(store), Some(source)) = (self.store.clone(), self.source.clone()) else {
+            return self.unhindered();
+        };
+        let looks = self.settings.initiative == Initiative::Keeps && self.due.is_some();
+        if !looks || self.unread.is_some() || self.unsaved.is_some() {
+            return;
+        }
+        let found = store.work(move |store| Ok(store.hindrance(&source))).await;
+        match found {
+            // A program may be at work on the files: it is told at the second look.
+            Ok(Some(_)) if !std::mem::replace(&mut self.hindered.once, true) => {}
+            Ok(Some(error)) => self.hindered(error).await,
+            Ok(None) if !self.hindered.by_renewal => self.unhindered(),
+            // What hangs is told as a login that can't be read.
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// A renewal has failed over the store. Nothing was spent.
+    pub(super) async fn hindered_at_renewal(&mut self, error: StoreError) {
+        let is_told = self.unread.is_some() || self.unsaved.is_some();
+        let passes = matches!(
+            error,
+            StoreError::Stopping | StoreError::Restless { .. } | StoreError::Moved { .. }
+        );
+        if is_told || passes {
+            return;
+        }
+        let seen = match (self.store.clone(), self.source.clone()) {
+            (Some(store), Some(source)) => {
+                let seen = store.work(move |store| Ok(store.hindrance(&source).is_some()));
+                seen.await.unwrap_or(false)
+            }
+            _ => false,
+        };
+        let now = self.clock.now();
+        // One that is not due is not tried again, so nothing would show that it is over.
+        if seen || self.due.is_some_and(|due| due <= now) {
+            self.hindered.by_renewal = !seen;
+            self.hindered(error).await;
+        }
+    }
+
+    /// `proxy status` shows it at once, and the user is told the second time.
+    async fn hindered(&mut self, error: StoreError) {
+        let error = Arc::new(error);
+        let reason = error.to_string();
+        let again = std::mem::replace(&mut self.hindered.once, true);
+        let login = self.adapter.remedy().command(self.is_own());
+        // Whose the file is, is asked of a file system that may hang.
+        let asked = self.desk.run(move || remedy(&error, login)).await;
+        let command = asked.ok().flatten();
+        let now = self.clock.now();
+        self.status(|status| {
+            let at = status.hindrance.as_ref().map_or(now, |known| known.at);
+            status.hindrance = Some(Hindrance {
+                at,
+                reason: reason.clone(),
+                command: command.clone(),
+            });
+        });
+        if again && !std::mem::replace(&mut self.told.hindered, true) {
+            self.tell(NoticeKind::Hindered { reason, command });
+        }
+    }
+
+    /// A renewal could be saved.
+    pub(super) fn unhindered(&mut self) {
+        self.hindered = Hindered::default();
+        self.status(|status| {
+            let was = status.hindrance.take().is_some();
+            let of_store = |event: &Event<Fault>| event.what.code == "store";
+            if was && !status.unsaved && status.last_error.as_ref().is_some_and(of_store) {
+                status.last_error = None;
+            }
+        });
+        if std::mem::take(&mut self.told.hindered) && self.bearer().is_some() {
+            self.tell(NoticeKind::Restored);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The command that makes a store usable again, as a shell takes it.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::StoreError;
+
+/// The command that makes a store usable again, where one does. After a file was moved aside, `login`
+/// takes the login over from the mirror, or makes another one. Asks whose the files are, so it waits
+/// for as long as their file system does.
+pub fn remedy(error: &StoreError, login: Option<String>) -> Option<String> {
+    match error {
+        StoreError::Parse { file, .. } => Some(aside(file, login)),
+        StoreError::Read { file, source } => uncover(file, source.kind(), login),
+        StoreError::Lock { file, source } => free(file, source.kind()),
+        StoreError::Write { file, source } => make_room(file, source.kind()),
+        StoreError::Foreign { file, ours, .. } => give(file, *ours),
+        StoreError::Writable { file, .. } => Some(format!("chmod 600 {}", quoted(file))),
+        StoreError::LockHeld { .. }
+        | StoreError::Restless { .. }
+        | StoreError::Moved { .. }
+        | StoreError::Waiting
+        | StoreError::Stopping => None,
+    }
+}
+
+fn uncover(file: &Path, kind: ErrorKind, login: Option<String>) -> Option<String> {
+    if kind == ErrorKind::IsADirectory {
+        Some(aside(file, login))
+    } else if kind == ErrorKind::NotFound && file.is_symlink() {
+        Some(then(format!("rm {}", quoted(file)), login))
+    } else if kind == ErrorKind::PermissionDenied {
+        permit(file)
+    } else {
+        None
+    }
+}
+
+/// What it held may still be of use to somebody.
+fn aside(file: &Path, login: Option<String>) -> String {
+    let mut corrupt = file.as_os_str().to_owned();
+    corrupt.push(".corrupt");
+    let moved = format!("mv {} {}", quoted(file), quoted(corrupt.as_ref()));
+    then(moved, login)
+}
+
+fn then(command: String, login: Option<String>) -> String {
+    match login {
+        Some(login) => format!("{command} && {login}"),
+        None => command,
+    }
+}
+
+/// A lock's file holds nothing, so whatever is in its place can go.
+fn free(file: &Path, kind: ErrorKind) -> Option<String> {
+    let shown = quoted(file);
+    match file.symlink_metadata() {
+        Ok(there) if there.is_dir() => Some(format!("mv {shown} {}", quoted(&old(file)))),
+        Ok(there) if !there.is_file() => Some(format!("rm {shown}")),
+        Ok(_) | Err(_) if kind == ErrorKind::PermissionDenied => permit(file),
+        Ok(_) | Err(_) => make_room(file, kind),
+    }
+}
+
+fn old(file: &Path) -> std::path::PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".old");
+    name.into()
+}
+
+/// What keeps a file from being made is its folder's.
+fn make_room(file: &Path, kind: ErrorKind) -> Option<String> {
+    let folder = file.parent()?;
+    if [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&kind) {
+        Some(format!("df -h {}", quoted(folder)))
+    } else if kind == ErrorKind::ReadOnlyFilesystem {
+        Some(format!("findmnt -T {}", quoted(folder)))
+    } else if kind == ErrorKind::NotFound && file.is_symlink() {
+        Some(format!("rm {}", quoted(file)))
+    } else if kind == ErrorKind::PermissionDenied {
+        permit(folder)
+    } else {
+        None
+    }
+}
+
+/// The file is another user's, or its mode keeps its owner out.
+#[cfg(unix)]
+fn permit(file: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = rustix::process::geteuid().as_raw();
+    // Where even that can't be seen, a folder above is what is in the way.
+    let seen = |path: &Path| Some((path.to_owned(), std::fs::symlink_metadata(path).ok()?));
+    let (path, there) = file.ancestors().find_map(seen)?;
+    if there.uid() != ours {
+        return give(&path, ours);
+    }
+    Some(format!("chmod u+rwX {}", quoted(&path))).filter(|_| !there.is_symlink())
+}
+
+#[cfg(not(unix))]
+fn permit(_file: &Path) -> Option<String> {
+    None
+}
+
+/// Gives a file or a folder to us, but not what a link leads to: that may be anybody's.
+fn give(path: &Path, ours: u32) -> Option<String> {
+    let command = format!("sudo chown -h {ours} {}", quoted(path));
+    Some(command).filter(|_| !path.is_symlink())
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_names_the_file_as_a_shell_takes_it() {
+        let parse = |file: &str| StoreError::Parse {
+            file: file.into(),
+            reason: "it is empty".to_owned(),
+        };
+        for (file, command) in [
+            (
+                "/h/auth.json",
+                "mv /h/auth.json /h/auth.json.corrupt && hermesctl auth login nous",
+            ),
+            (
+                "/my home/o'k/auth.json",
+                r"mv '/my home/o'\''k/auth.json' '/my home/o'\''k/auth.json.corrupt' && hermesctl auth login nous",
+            ),
+        ] {
+            let login = Some("hermesctl auth login nous".to_owned());
+            assert_eq!(remedy(&parse(file), login).as_deref(), Some(command));
+        }
+        assert_eq!(remedy(&StoreError::Waiting, None), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn another_users_file_is_given_back_and_a_closed_one_is_opened() {
+        use std::os::unix::fs::{chown, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("auth.json");
+        std::fs::write(&file, "{}").unwrap();
+        let denied = |file: &Path| StoreError::Read {
+            file: file.to_owned(),
+            source: ErrorKind::PermissionDenied.into(),
+        };
+        let opened = format!("chmod u+rwX {}", file.display());
+        assert_eq!(remedy(&denied(&file), None), Some(opened));
+        // What it leads to may be anybody's.
+        let link = folder.path().join("link.json");
+        symlink("/etc/shadow", &link).unwrap();
+        assert_eq!(remedy(&denied(&link), None), None);
+        if chown(&file, Some(12_345), None).is_ok() {
+            let ours = rustix::process::geteuid().as_raw();
+            let given = format!("sudo chown -h {ours} {}", file.display());
+            assert_eq!(remedy(&denied(&file), None), Some(given));
+        }
+    }
+
+    /// Each command is run as it is, and then the lock can be had.
+    #[cfg(unix)]
+    #[test]
+    fn whatever_is_in_a_locks_place_is_put_out_of_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("auth.lock");
+        let run = |command: &str| {
+            let done = std::process::Command::new("sh")
+                .args(["-c", command])
+                .status();
+            assert!(done.unwrap().success(), "{command}");
+        };
+        for make in ["mkdir", "mkfifo", "ln -s /nonexistent/folder/lock"] {
+            run(&format!("{make} {}", file.display()));
+            let open = || crate::files::Spot::of(&file)?.open_lock();
+            let source = open().unwrap_err();
+            let error = StoreError::Lock {
+                file: file.clone(),
+                source,
+            };
+            run(&remedy(&error, None).unwrap());
+            open().unwrap();
+            std::fs::remove_file(&file).unwrap();
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether a folder takes a file, as far as that can be seen without making one.
+
+use std::io;
+
+use super::Spot;
+
+/// Whether a file of so many bytes can be made where `place` is. What this does not see, such as a
+/// quota, is found when the file is made.
+///
+/// # Errors
+/// When the folder can't be written, or its disk is full.
+pub fn has_room(place: &Spot, bytes: u64) -> io::Result<()> {
+    place.act(|path| {
+        let folder = path.parent().filter(|folder| folder.is_dir());
+        // A folder that is missing is made.
+        folder.map_or(Ok(()), |folder| platform::has_room(folder, bytes))
+    })
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::io;
+    use std::path::Path;
+
+    use rustix::fs::{Access, access, statvfs};
+    use rustix::io::Errno;
+
+    pub(super) fn has_room(folder: &Path, bytes: u64) -> io::Result<()> {
+        access(folder, Access::WRITE_OK | Access::EXEC_OK)?;
+        let Ok(disk) = statvfs(folder) else {
+            return Ok(());
+        };
+        // Root may use what is kept back for it.
+        let blocks = if rustix::process::geteuid().is_root() {
+            disk.f_bfree
+        } else {
+            disk.f_bavail
+        };
+        // Some file systems have no limit, and say 0 of 0.
+        let is_full = disk.f_blocks > 0 && blocks.saturating_mul(disk.f_frsize) < bytes;
+        let has_no_names = disk.f_files > 0 && disk.f_ffree == 0;
+        if is_full || has_no_names {
+            return Err(Errno::NOSPC.into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::io;
+    use std::path::Path;
+
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
+    pub(super) fn has_room(_folder: &Path, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
