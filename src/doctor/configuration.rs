@@ -193,7 +193,7 @@ fn in_force(facts: &Facts) -> Option<Finding> {
                 "The running hermes-proxyd has not applied {}, which needs a restart.",
                 keys.join(", ")
             );
-            Some(warn(text).fixes(facts.restart()))
+            Some(warn(text).fixes(facts.restart_as_it_is()))
         }
         Pending::Reload => {
             let text = match theirs {

@@ -61,7 +61,7 @@ fn planned(facts: &Facts, surroundings: &Surroundings) -> Option<[Way; 3]> {
 fn waits_for_restart(way: &Way, facts: &Facts) -> Finding {
     let text = "The configuration has a listener for this way, which opens at the next start.";
     let finding = GROUP.finds(label(way.kind), Verdict::Info, text);
-    finding.fixes(facts.restart())
+    finding.fixes(facts.restart_as_it_is())
 }
 
 /// The engines of this machine, and their networks.
@@ -228,7 +228,7 @@ fn in_detail(way: &Way, facts: &Facts) -> Finding {
         };
     }
     if is_new && !way.steps.is_empty() {
-        finding = finding.fixes(facts.restart());
+        finding = finding.fixes(facts.restart_as_it_is());
     }
     finding
 }

@@ -204,7 +204,18 @@ impl Facts {
         state.file.is_some().then_some(state)
     }
 
-    /// What makes the daemon run, with a changed configuration or another environment.
+    /// What has the daemon read a changed configuration. One that was started by hand keeps its flags and its environment.
+    pub(super) fn restart_as_it_is(&self) -> Vec<Fix> {
+        let is_service = self
+            .installed()
+            .is_some_and(|state| state.running.is_some());
+        if self.running().is_some() && !is_service {
+            return vec![Fix::Run("hermesctl proxy restart".to_owned())];
+        }
+        self.restart()
+    }
+
+    /// What makes the daemon run, with the environment of the shell that this is typed in.
     pub(super) fn restart(&self) -> Vec<Fix> {
         let pid = self.running().map(|answers| answers.hello.pid);
         let installed = self.installed();

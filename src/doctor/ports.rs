@@ -125,7 +125,7 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     let good = matches!(answer, Ok(200)) != listener.needs_key && matches!(answer, Ok(200 | 401));
     if !good {
         let finding = GROUP.finds(name, Verdict::Fail, text);
-        findings.push(finding.fixes(facts.restart()));
+        findings.push(finding.fixes(facts.restart_as_it_is()));
         return findings;
     }
     findings.push(GROUP.finds(name.clone(), Verdict::Ok, text));
@@ -218,7 +218,7 @@ fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
     let Some(attributes) = system::attributes(path) else {
         let text = "The socket's file was removed.";
         let finding = GROUP.finds(name, Verdict::Fail, text);
-        return Some(finding.fixes(facts.restart()));
+        return Some(finding.fixes(facts.restart_as_it_is()));
     };
     let wanted = facts
         .config

@@ -769,7 +769,7 @@ async fn sockets_and_keys_are_looked_at() {
         ("listeners", &mode),
         "fail",
         "was removed",
-        "hermesctl proxy stop",
+        "hermesctl proxy restart",
     );
 }
 
@@ -1056,7 +1056,7 @@ async fn what_waits_to_be_applied_stays_visible() {
     assert!(world.ctl(&["proxy", "reload"]).status.success());
     assert_eq!(verdict(), "all_well");
 
-    let restart = "hermesctl proxy stop";
+    let restart = "hermesctl proxy restart";
     for config in [
         format!("{changed}connections = 100\n"),
         format!("{changed}[[listen]]\naddress = \"127.0.0.2:0\"\n"),

@@ -190,7 +190,7 @@ fn assert_waits_for_restart(world: &World, name: &str) {
     assert!(text.contains("opens at the next start"), "{text}");
     let steps = Value::from(fix).to_string();
     assert!(!steps.contains("configure"), "{steps}");
-    assert!(steps.contains("hermesctl proxy stop"), "{steps}");
+    assert!(steps.contains("hermesctl proxy restart"), "{steps}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
