@@ -120,7 +120,8 @@ impl<I> Search<I> {
             .or_else(|| self.words(value))
     }
 
-    /// Looks at every word that begins like a client key.
+    /// Looks at every word that begins like a client key, whatever the case of its letters: a key is
+    /// refused in any spelling, and let in only in its own.
     fn words<C>(&mut self, text: &[u8]) -> Option<C>
     where
         I: Fn(&[u8]) -> Identity<C>,
@@ -128,7 +129,8 @@ impl<I> Search<I> {
         let in_key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let mut words = text.split(|byte| !in_key(byte));
         words.find_map(|word| {
-            if !word.starts_with(KEY_PREFIX.as_bytes()) {
+            let prefix = word.get(..KEY_PREFIX.len());
+            if !prefix.is_some_and(|it| it.eq_ignore_ascii_case(KEY_PREFIX.as_bytes())) {
                 return None;
             }
             self.note(Presented::Invalid(word.len()));
@@ -290,6 +292,15 @@ mod tests {
             ),
             (&[("authorization", "Bearer hpx-")], Presented::Invalid(4)),
             (&[("x-api-key", "\"hpx-dead\"")], Presented::Invalid(8)),
+            (&[("api-key", "HPX-dead")], Presented::Invalid(8)),
+            (
+                &[("authorization", "Bearer Hpx-0123456789")],
+                Presented::Invalid(14),
+            ),
+            (
+                &[("authorization", "Basic dTpIUFgtZGVhZA==")],
+                Presented::Invalid(8),
+            ),
             (
                 &[("authorization", "Basic dTpocHgtZGVhZA==")],
                 Presented::Invalid(8),
