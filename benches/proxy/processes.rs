@@ -135,7 +135,7 @@ pub(crate) struct Daemon {
     pub(crate) port: u16,
     /// From its start to its first answer.
     pub(crate) ready_after: Duration,
-    _runtime_folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Daemon {
@@ -156,6 +156,8 @@ impl Daemon {
         }
         command
             .env("XDG_RUNTIME_DIR", folder.path())
+            // A daemon that finds another one with its state folder waits for that one's lock.
+            .env("XDG_STATE_HOME", folder.path().join("state"))
             .env("NOUS_INFERENCE_BASE_URL", &cloud.base_url)
             .env("HERMES_PORTAL_BASE_URL", &cloud.portal_url)
             .args(["--port", &port.to_string()])
@@ -172,7 +174,7 @@ impl Daemon {
             process: Process(child),
             port,
             ready_after: started.elapsed(),
-            _runtime_folder: folder,
+            _folder: folder,
         }
     }
 }
