@@ -12,9 +12,14 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-/// A newcomer has this long to send a request before it must make way, so that under a flood of
+/// A newcomer has so many milliseconds to send a request before it must make way, so that under a flood of
 /// connections each is served that has something to ask.
-const GRACE: Duration = Duration::from_millis(250);
+const GRACE: u64 = 250;
+/// Half of it after each newcomer that had to wait for it, so often at most: with few places a flood that
+/// waits in the kernel would else take its quarter of a second each, and whoever is behind it, many.
+const HALVINGS: u32 = 7;
+/// It is whole again when nobody had to go before it was over for so many milliseconds.
+const RECOVERY: u64 = 1_000;
 /// A body is waited for this long at its start, and then for a millisecond for each of its bytes, which
 /// is a kilobyte a second; only after that is it too slow for a full house. A telephone at the edge of
 /// its network sends ten times as much. Nothing is counted while nobody takes the body.
@@ -41,7 +46,16 @@ pub struct Places {
     lobby: Arc<Lobby>,
     /// Newcomers wait; said once while it lasts.
     full: AtomicBool,
+    pressure: Mutex<Pressure>,
     opened: Instant,
+}
+
+/// How many newcomers come, as far as it shortens what each is given.
+#[derive(Debug, Default)]
+struct Pressure {
+    halvings: u32,
+    /// When it was felt last, in milliseconds from the first day.
+    at: u64,
 }
 
 /// What all places share.
@@ -102,6 +116,7 @@ impl Places {
             number: AtomicU64::new(0),
             lobby: Arc::default(),
             full: AtomicBool::new(false),
+            pressure: Mutex::default(),
             opened: Instant::now(),
         })
     }
@@ -119,15 +134,26 @@ impl Places {
                  an accepted request, then those with the slowest bodies, are closed for new ones"
             );
         }
+        let mut waited = false;
         loop {
             // Told of what happened before.
             self.lobby.freed.notified().now_or_never();
             if let Some(place) = self.seat() {
+                if waited {
+                    self.pressure().grows(Seat::now(self.opened));
+                }
                 return place;
             }
-            let strangers_only = self.seats().len() < self.count;
-            self.ask_somebody_to_leave(strangers_only);
-            timeout(LOOK, self.lobby.freed.notified()).await.ok();
+            // Where strangers have all that they may, nobody else's leaving helps another one.
+            let strangers_only = self.is_full_of_strangers();
+            let pause = match self.ask_somebody_to_leave(strangers_only) {
+                Some(wait) => {
+                    waited = true;
+                    wait.min(LOOK)
+                }
+                None => LOOK,
+            };
+            timeout(pause, self.lobby.freed.notified()).await.ok();
         }
     }
 
@@ -135,8 +161,12 @@ impl Places {
     /// short time.
     pub(super) async fn make_room(&self) {
         self.lobby.freed.notified().now_or_never();
-        self.ask_somebody_to_leave(false);
-        timeout(LOOK, self.lobby.freed.notified()).await.ok();
+        let wait = self.ask_somebody_to_leave(false);
+        let pause = wait.map_or(LOOK, |wait| wait.min(LOOK));
+        timeout(pause, self.lobby.freed.notified()).await.ok();
+        if wait.is_some() {
+            self.pressure().grows(Seat::now(self.opened));
+        }
     }
 
     fn seat(self: &Arc<Self>) -> Option<Place> {
@@ -176,23 +206,34 @@ impl Places {
         }
     }
 
-    fn ask_somebody_to_leave(&self, strangers_only: bool) {
-        let grace = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
+    /// Has somebody leave who can go. Where somebody can as soon as its time is over, says how soon.
+    fn ask_somebody_to_leave(&self, strangers_only: bool) -> Option<Duration> {
         let now = Seat::now(self.opened);
-        let before = now.saturating_sub(grace);
+        let grace = self.pressure().grace(now);
         let seats = self.seats();
         let others = || {
             let seats = seats.values();
             seats.filter(|seat| !seat.asked.load(Ordering::Relaxed))
         };
         // Strangers first, then whoever has waited longest.
-        let idle = others().filter_map(|seat| {
+        let mut idle = None;
+        let mut soonest = None;
+        for seat in others() {
             let since = seat.waits_since.load(Ordering::Relaxed);
             let is_known = seat.is_known.load(Ordering::Relaxed);
-            let can_go = since > 0 && since <= before && !(strangers_only && is_known);
-            can_go.then_some(((is_known, since), seat))
-        });
-        let idle = idle.min_by_key(|(order, _)| *order).map(|(_, seat)| seat);
+            if since == 0 || (strangers_only && is_known) {
+                continue;
+            }
+            let left = grace.saturating_sub(now.saturating_sub(since));
+            if left > 0 {
+                soonest = Some(soonest.map_or(left, |least: u64| least.min(left)));
+            } else if idle.is_none_or(|(order, _)| (is_known, since) < order) {
+                idle = Some(((is_known, since), seat));
+            }
+        }
+        if let Some(((_, since), _)) = idle {
+            self.pressure().took(now.saturating_sub(since), now);
+        }
         let slowest = || {
             let bodies = others().filter_map(|seat| Some((seat.credit_at(now)?, seat)));
             let slow = bodies.filter(|(credit, _)| *credit <= 0);
@@ -200,16 +241,45 @@ impl Places {
         };
         let found = match idle {
             None if !strangers_only => slowest(),
-            found => found,
+            found => found.map(|(_, seat)| seat),
         };
-        if let Some(seat) = found {
-            seat.asked.store(true, Ordering::Relaxed);
-            seat.ask.notify_one();
-        }
+        let Some(seat) = found else {
+            return soonest.map(Duration::from_millis);
+        };
+        seat.asked.store(true, Ordering::Relaxed);
+        seat.ask.notify_one();
+        None
+    }
+
+    fn pressure(&self) -> MutexGuard<'_, Pressure> {
+        self.pressure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
         self.lobby.seats()
+    }
+}
+
+impl Pressure {
+    /// For how many milliseconds a connection may be there without a request.
+    fn grace(&mut self, now: u64) -> u64 {
+        if now.saturating_sub(self.at) > RECOVERY {
+            self.halvings = 0;
+        }
+        GRACE >> self.halvings
+    }
+
+    /// A newcomer had to wait until somebody's time was over.
+    fn grows(&mut self, now: u64) {
+        self.halvings = (self.halvings + 1).min(HALVINGS);
+        self.at = now;
+    }
+
+    /// Somebody went after so many milliseconds.
+    fn took(&mut self, age: u64, now: u64) {
+        if age < GRACE {
+            self.at = now;
+        }
     }
 }
 
@@ -431,10 +501,25 @@ mod tests {
             };
             let (newcomer, ()) = tokio::join!(takes(&places), leaves);
             strangers.push(newcomer.unwrap());
-            tokio::time::sleep(GRACE).await;
+            tokio::time::sleep(Duration::from_millis(GRACE)).await;
         }
         for place in &known {
             assert!(!leaves(place).await, "it was let in, and waits for longest");
+        }
+        // Nor while all strangers are new.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for _ in 0..14 {
+            drop(strangers.remove(0));
+            strangers.push(takes(&places).await.unwrap());
+        }
+        let leaving = async {
+            strangers[0].asked_to_leave().await;
+            drop(strangers.remove(0));
+        };
+        let (newcomer, ()) = tokio::join!(takes(&places), leaving);
+        strangers.push(newcomer.unwrap());
+        for place in &known {
+            assert!(!leaves(place).await, "nobody's place is won by that");
         }
         // A stranger that is let in makes room for another.
         strangers[13].seat.has_request();
@@ -565,6 +650,37 @@ mod tests {
         assert!(!leaves(&untaken).await);
     }
 
+    /// With 16 places, 14 of them for strangers, a thousand of them took 18 s at a quarter of a second each.
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_thousand_who_ask_nothing_nobody_waits_for_long() {
+        let places = Places::new(16);
+        let tasks = tokio_util::task::TaskTracker::new();
+        for _ in 0..3 {
+            let began = Instant::now();
+            for _ in 0..1000 {
+                let place = takes(&places).await.unwrap();
+                tasks.spawn(async move {
+                    place.asked_to_leave().await;
+                });
+            }
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            // Whoever comes without hurry has the whole time again.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let mut all = Vec::new();
+            for _ in 0..14 {
+                all.push(takes(&places).await.unwrap());
+            }
+            let began = Instant::now();
+            let leaves = async {
+                all[0].asked_to_leave().await;
+                assert!(began.elapsed() >= Duration::from_millis(GRACE));
+                all.remove(0);
+            };
+            tokio::join!(takes(&places), leaves).0.unwrap();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_newcomer_has_time_for_its_request() {
         let places = Places::new(1);
@@ -573,7 +689,7 @@ mod tests {
         let newcomer = async { takes(&places).await };
         let makes_way = async {
             place.asked_to_leave().await;
-            assert!(began.elapsed() >= GRACE);
+            assert!(began.elapsed() >= Duration::from_millis(GRACE));
             drop(place);
         };
         let (newcomer, ()) = tokio::join!(newcomer, makes_way);
