@@ -534,6 +534,7 @@ fn entry(socket: &Socket, setting: &Listener) -> io::Result<Entry> {
 /// One open connection, counted until it is dropped, however its task ends.
 struct Counted(Arc<AtomicU64>);
 
+            Err(error) if want::is_of_the_client(&error) => continue,
 impl Counted {
     fn new(connections: &Arc<AtomicU64>) -> Self {
         connections.fetch_add(1, Ordering::Relaxed);

@@ -39,6 +39,16 @@ pub(super) fn is_of_ours(_: &io::Error) -> bool {
     false
 }
 
+/// A connection that ended before it was accepted, as some systems report it: the next one is not to wait
+/// for it.
+pub(super) fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
 /// What a client is told: what can't be done right now.
 pub(super) fn error(what: &str) -> ProxyError {
     let message = format!(
@@ -46,4 +56,21 @@ pub(super) fn error(what: &str) -> ProxyError {
          moment"
     );
     ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_was_gone_before_it_was_accepted_is_no_want() {
+        for kind in [
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::ConnectionReset,
+        ] {
+            let error = kind.into();
+            assert!(is_of_the_client(&error) && !is_of_descriptors(&error));
+        }
+        assert!(!is_of_the_client(&io::ErrorKind::OutOfMemory.into()));
+    }
 }
