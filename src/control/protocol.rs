@@ -652,12 +652,20 @@ pub struct ListenerStatus {
     /// Whether apps must show a client key there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_key: bool,
-    /// Whether the machine does not have the address yet.
+    /// Whether the machine does not have the address yet, or the Unix socket was removed and can't be
+    /// restored yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
     /// What it holds beside its address: `[::1]:8645` with 127.0.0.1:8645.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
+}
+
+impl ListenerStatus {
+    /// Whether it is a Unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.address.starts_with("unix:")
+    }
 }
 
 /// One provider and its credential.

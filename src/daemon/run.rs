@@ -145,6 +145,8 @@ struct Daemon {
     desk: Desk,
     /// Has the control socket looked after.
     control: Arc<Notify>,
+    /// Has the port's Unix sockets looked after.
+    sockets: Arc<Notify>,
 }
 
 /// What ends, in this order.
@@ -190,7 +192,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     check_keys(bound.iter().map(Bound::setting), &clients)?;
 
     let service = stops.service(gateway.clone(), config.limits.connections);
-    let places = service.places.clone();
+    let (places, sockets) = (service.places.clone(), service.look.clone());
     let ports = proxy::open(bound, &service);
 
     let (reloads, mut reload_requests) = mpsc::channel(4);
@@ -217,8 +219,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         endings,
         reloads,
     });
-    let prod = control.prod();
-    stops.answer(control, answers.clone());
+    let prod = stops.answer(control, answers.clone());
     stops.tell_refusals(gateway.ledger().refusals().clone());
 
     let mut daemon = Daemon {
@@ -233,6 +234,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         answers,
         desk: Desk::default(),
         control: prod,
+        sockets,
     };
     service_manager::ready(&daemon.summary());
     stops.live(daemon.view.clone(), ports);
@@ -373,6 +375,7 @@ impl Daemon {
                     Signal::Stop => return End::Stop,
                     Signal::Reload => {
                         self.control.notify_one();
+                        self.sockets.notify_waiters();
                         drop(self.reload().await);
                     }
                 },
@@ -499,6 +502,7 @@ impl Stops {
             places: Places::new(descriptors::places(connections)),
             drain: self.drain.clone(),
             abort: self.abort.clone(),
+            look: Arc::default(),
             tracker: self.connections.clone(),
         }
     }
@@ -517,13 +521,16 @@ impl Stops {
         Logins::new(clock, tasks, view)
     }
 
-    /// Answers hermesctl, and tells the service manager how the daemon is.
-    fn answer(&self, control: Listener, answers: Arc<Answers>) {
+    /// Answers hermesctl, and tells the service manager how the daemon is. Gives what has the control
+    /// socket looked after.
+    fn answer(&self, control: Listener, answers: Arc<Answers>) -> Arc<Notify> {
+        let prod = control.prod();
         let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
         let told = status_line::keep_told(answers.clone(), stop.clone());
         self.control.spawn(told);
         self.control
             .spawn(async move { server::serve(control, answers, stop, &tracker).await });
+        prod
     }
 
     /// The log's word on refused requests that were only counted; the last one comes at the end.

@@ -100,6 +100,10 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 /// A listener of the running daemon: it answers under its own name, and not under a strange one.
 async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     let name = listener.address.clone();
+    if listener.waiting && listener.is_unix() {
+        let text = "The socket was removed and can't be restored yet; `hermesctl logs` says why.";
+        return vec![GROUP.finds(name, Verdict::Warn, text)];
+    }
     if listener.waiting {
         let text = "This machine does not have the address yet; the listener opens when it \
                     appears.";

@@ -25,7 +25,7 @@ pub(super) enum Acceptor {
         /// The socket.
         listener: UnixListener,
         /// Removed when this is dropped.
-        _file: Option<unix::SocketFile>,
+        file: Option<unix::SocketFile>,
     },
 }
 
@@ -137,7 +137,7 @@ impl Inherited {
                 listener.set_nonblocking(true)?;
                 Ok(Acceptor::Unix {
                     listener: UnixListener::from_std(listener)?,
-                    _file: None,
+                    file: None,
                 })
             }
         }
@@ -157,7 +157,7 @@ impl Acceptor {
                 let (listener, file) = unix::bind(path, *mode)?;
                 Ok(Self::Unix {
                     listener,
-                    _file: Some(file),
+                    file: Some(file),
                 })
             }
             #[cfg(not(unix))]
@@ -178,6 +178,15 @@ impl Acceptor {
             Self::Tcp(listener) => Ok(Socket::Tcp(listener.accept().await?.0)),
             #[cfg(unix)]
             Self::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// The file of a Unix socket that we bound ourselves.
+    pub(super) fn path(&self) -> Option<SocketPath> {
+        match self {
+            Self::Tcp(_) => None,
+            #[cfg(unix)]
+            Self::Unix { file, .. } => file.as_ref().map(unix::SocketFile::path),
         }
     }
 
@@ -255,6 +264,21 @@ fn allow_absent(_: &TcpSocket, _: SocketAddr) -> io::Result<()> {
 }
 
 #[cfg(unix)]
+pub(super) use unix::SocketPath;
+
+/// There are none elsewhere.
+#[cfg(not(unix))]
+#[derive(Debug, Clone)]
+pub(super) enum SocketPath {}
+
+#[cfg(not(unix))]
+impl SocketPath {
+    pub(super) fn is_found(&self) -> bool {
+        match *self {}
+    }
+}
+
+#[cfg(unix)]
 mod unix {
     use std::fs::Permissions;
     use std::io;
@@ -270,16 +294,40 @@ mod unix {
 
     /// A socket's file, removed when dropped, if it is still the same.
     #[derive(Debug)]
-    pub(in crate::proxy) struct SocketFile {
+    pub(in crate::proxy) struct SocketFile(SocketPath);
+
+    /// Where clients look for a socket, and which file that is.
+    #[derive(Debug, Clone)]
+    pub(in crate::proxy) struct SocketPath {
+        path: PathBuf,
         spot: Spot,
         /// Device and inode.
         identity: (u64, u64),
     }
 
+    impl SocketFile {
+        pub(super) fn path(&self) -> SocketPath {
+            self.0.clone()
+        }
+    }
+
+    impl SocketPath {
+        /// Whether clients find this socket. They don't once its folder was removed, as the runtime
+        /// folder is when the user's last session ends.
+        pub(in crate::proxy) fn is_found(&self) -> bool {
+            identity(&self.path).is_ok_and(|now| now == self.identity)
+        }
+    }
+
     impl Drop for SocketFile {
         fn drop(&mut self) {
-            let removed = self.spot.act(|path| {
-                if identity(path)? == self.identity {
+            let SocketPath {
+                spot,
+                identity: own,
+                ..
+            } = &self.0;
+            let removed = spot.act(|path| {
+                if identity(path)? == *own {
                     std::fs::remove_file(path)?;
                 }
                 Ok(())
@@ -340,11 +388,12 @@ mod unix {
             std::fs::rename(&hidden, path)?;
             Ok(listener)
         })?;
-        let file = SocketFile {
+        let file = SocketPath {
+            path: path.to_path_buf(),
             identity: spot.act(identity)?,
             spot,
         };
-        Ok((listener, file))
+        Ok((listener, SocketFile(file)))
     }
 
     /// Whoever may put another socket there would get what apps send to ours.

@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bind::{self, Acceptor, Inherited, Wide};
+use super::bind::{self, Acceptor, Inherited, SocketPath, Wide};
 use super::connection::{self, Stop};
 use super::gateway::Gateway;
 use super::handler::Entry;
@@ -23,10 +25,11 @@ use super::places::Places;
 use super::socket::Socket;
 use super::want;
 use crate::config::{Auth, ListenAddress, Listener};
+use crate::files::Desk;
 
 /// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often an address that may come or go is looked for.
+/// How often an address that may come or go is looked for, and whether a Unix socket is still there.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// A listener that does not accept yet.
@@ -85,6 +88,8 @@ pub struct Service {
     pub drain: CancellationToken,
     /// Everything ends at once.
     pub abort: CancellationToken,
+    /// `notify_waiters` has Unix sockets looked after at once.
+    pub look: Arc<Notify>,
     /// Waits for every task of the port.
     pub tracker: TaskTracker,
 }
@@ -104,6 +109,8 @@ struct Site {
     /// The TCP addresses that it is bound to now.
     bound: Arc<Mutex<Vec<SocketAddr>>>,
     connections: Arc<AtomicU64>,
+    /// Its Unix socket was removed and is not made again yet.
+    lost: Arc<AtomicBool>,
     /// The listeners whose connections come by this one's socket, which has all addresses.
     within: Arc<OnceLock<Vec<Site>>>,
 }
@@ -243,11 +250,11 @@ impl Port {
         self.site.bound().clone()
     }
 
-    /// Whether its address is not there yet.
+    /// Whether its address is not there yet, or its Unix socket was removed and is not made again yet.
     pub fn is_waiting(&self) -> bool {
         let addresses = self.bound();
         match &self.site.setting.address {
-            ListenAddress::Unix { .. } => false,
+            ListenAddress::Unix { .. } => self.site.lost.load(Ordering::Relaxed),
             ListenAddress::Interface { .. } => addresses.is_empty(),
             ListenAddress::Ip(_) => !addresses
                 .iter()
@@ -315,6 +322,7 @@ impl Bound {
             setting: Arc::new(self.setting.clone()),
             bound: Arc::default(),
             connections: Arc::default(),
+            lost: Arc::default(),
             within: Arc::default(),
         }
     }
@@ -465,20 +473,68 @@ async fn hold_later(address: SocketAddr, site: Site, service: Service) {
     accept(acceptor, site, service, stop).await;
 }
 
-async fn accept(acceptor: Acceptor, site: Site, service: Service, stop: CancellationToken) {
+/// Another socket in place of a Unix socket of ours, once clients don't find that one any more. Never
+/// where another process listens there, and nothing for other acceptors.
+async fn made_again(path: Option<SocketPath>, site: &Site, look: &Notify) -> Acceptor {
+    let Some(path) = path else {
+        return std::future::pending().await;
+    };
+    let desk = Desk::default();
+    let address = &site.setting.address;
+    // Said once while it lasts.
+    let mut failed = None;
+    loop {
+        tokio::select! {
+            () = look.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let looked_at = path.clone();
+        // A file system that hangs says nothing of the socket.
+        let Ok(is_found) = desk.run(move || looked_at.is_found()).await else {
+            continue;
+        };
+        site.lost.store(!is_found, Ordering::Relaxed);
+        if is_found {
+            continue;
+        }
+        let wanted = address.clone();
+        let bind = move || Acceptor::bind(&wanted, &Wide::default());
+        match desk.run(bind).await.and_then(|bound| bound) {
+            Ok(acceptor) => {
+                site.lost.store(false, Ordering::Relaxed);
+                tracing::info!(%address, "the socket was removed and has been restored");
+                return acceptor;
+            }
+            Err(error) => {
+                if failed.replace(error.kind()) != Some(error.kind()) {
+                    tracing::warn!(%address, %error, "the socket was removed and can't be restored yet");
+                }
+            }
+        }
+    }
+}
+
+async fn accept(mut acceptor: Acceptor, site: Site, service: Service, stop: CancellationToken) {
     let mut failing = false;
+    let mut made = pin!(made_again(acceptor.path(), &site, &service.look));
     loop {
         let accepted = tokio::select! {
             biased;
             // What is not accepted waits for whoever has the service manager's socket next.
             () = stop.cancelled() => return,
             accepted = acceptor.accept() => accepted,
+            another = &mut made => {
+                acceptor = another;
+                made.set(made_again(acceptor.path(), &site, &service.look));
+                continue;
+            }
         };
         let socket = match accepted {
             Ok(socket) => {
                 failing = false;
                 socket
             }
+            Err(error) if want::is_of_the_client(&error) => continue,
             Err(error) => {
                 // Said once, not twenty times a second, while it lasts.
                 if !std::mem::replace(&mut failing, true) {
@@ -534,7 +590,6 @@ fn entry(socket: &Socket, setting: &Listener) -> io::Result<Entry> {
 /// One open connection, counted until it is dropped, however its task ends.
 struct Counted(Arc<AtomicU64>);
 
-            Err(error) if want::is_of_the_client(&error) => continue,
 impl Counted {
     fn new(connections: &Arc<AtomicU64>) -> Self {
         connections.fetch_add(1, Ordering::Relaxed);

@@ -391,6 +391,54 @@ async fn a_dead_socket_is_replaced_and_a_living_one_or_a_file_is_not() {
     assert_eq!(std::fs::read(&file).unwrap(), b"x");
 }
 
+/// The runtime folder goes with the user's last session, and comes back with the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_that_was_removed_is_restored_and_one_of_another_process_is_left() {
+    let world = World::new(Options::default()).await;
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\nmode = \"0660\"\n";
+    let mut daemon = world.daemon_with(config, &[]);
+    let path = world.home.path().join("apps/proxy.sock");
+    let folder = path.parent().unwrap();
+    let answers =
+        || UnixStream::connect(&path).is_ok_and(|at| ask(at, "localhost", "").contains(" 200 "));
+    let is_waiting = || daemon.status()["listeners"][1]["waiting"] == true;
+    assert!(answers());
+    for hangup in [true, false] {
+        std::fs::remove_dir_all(folder).unwrap();
+        assert!(!answers());
+        if hangup {
+            daemon.signal(rustix::process::Signal::HUP);
+        }
+        until("it is restored", answers);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o660);
+        assert!(!is_waiting());
+    }
+    daemon.wait_for_log_count("the socket was removed and has been restored", 2);
+
+    // Another process is faster, and keeps the name for as long as it lives.
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::create_dir(folder).unwrap();
+    let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    until("it is told", is_waiting);
+    let told = String::from_utf8(world.ctl(&["proxy", "status"]).stdout).unwrap();
+    assert!(
+        told.contains("was removed and can't be restored yet"),
+        "{told}"
+    );
+    for _ in 0..5 {
+        daemon.signal(rustix::process::Signal::HUP);
+    }
+    UnixStream::connect(&path).unwrap();
+    other.accept().unwrap();
+    drop(other);
+    until("it is restored", answers);
+    assert!(!is_waiting());
+    let log = daemon.logged();
+    assert_eq!(log.matches("can't be restored yet").count(), 1, "{log}");
+    assert!(daemon.stop().success());
+    assert!(!path.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_0_over_a_unix_socket_gets_no_answer_whose_cut_would_not_show() {
     let world = World::new(Options::default()).await;

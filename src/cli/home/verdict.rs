@@ -159,6 +159,13 @@ fn listening(status: &Status) -> Option<Verdict> {
         return Some(bad("listens_nowhere", message, None));
     }
     let first = listeners.iter().find(|one| one.waiting)?;
+    if first.is_unix() {
+        let message = format!(
+            "The socket {} was removed and can't be restored yet",
+            first.address
+        );
+        return Some(attention("socket_missing", message, None));
+    }
     let message = format!("Waiting for the address {}", first.address);
     Some(attention("address_missing", message, None))
 }
@@ -314,6 +321,25 @@ mod tests {
         assert_eq!(code(&status), "login_needed");
         assert_eq!(verdict(Some(&status), None).level, Level::Bad);
         assert_eq!(verdict(None, None).code, "not_running");
+    }
+
+    #[test]
+    fn a_listener_that_is_not_there_is_named_by_its_kind() {
+        let mut status = samples::status();
+        status.providers.truncate(1);
+        let mut other = status.listeners[0].clone();
+        other.waiting = true;
+        for (address, code) in [
+            ("172.17.0.1:8645", "address_missing"),
+            ("unix:/run/user/1000/proxy.sock", "socket_missing"),
+        ] {
+            address.clone_into(&mut other.address);
+            status.listeners.truncate(1);
+            status.listeners.push(other.clone());
+            let verdict = verdict(Some(&status), None);
+            assert_eq!(verdict.code, code);
+            assert!(verdict.message.contains(address), "{}", verdict.message);
+        }
     }
 
     #[test]

@@ -161,10 +161,10 @@ fn listener(listener: &ListenerStatus) -> String {
     } else {
         ""
     };
-    let waiting = if listener.waiting {
-        " (this machine does not have the address yet)"
-    } else {
-        ""
+    let waiting = match listener.waiting {
+        true if listener.is_unix() => " (the socket was removed and can't be restored yet)",
+        true => " (this machine does not have the address yet)",
+        false => "",
     };
     let (url, provider) = (inline(&listener.url), inline(&listener.provider));
     format!("{url} → {provider}{key}{waiting}")
