@@ -1,21 +1,24 @@
 //! `hermes-proxyd bridge`: carries connections from TCP to a daemon's Unix socket.
 //!
 //! For a container: it mounts the socket's folder, and its neighbours reach the bridge by name.
-//! Nothing is looked at on the way; guard, keys and limits are the daemon's. But to the daemon all of
+//! Nothing is changed on the way; guard, keys and limits are the daemon's. But to the daemon all of
 //! them are one, so each neighbour's share is kept here ([`super::neighbours`]).
 
-use std::io;
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answer_end::AnswerEnd;
 use super::args::Bridge;
 use super::descriptors;
 use super::neighbours::{Line, Neighbours, Place};
@@ -30,11 +33,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 /// What a client may still send once it has its answer, in bytes.
 const DISCARD: u64 = 256 * 1024 * 1024;
-/// How many are told at once that there is no place for them, and for how long.
-const REFUSED: usize = 32;
-const REFUSAL: Duration = Duration::from_secs(1);
+/// How many are told at once that there is no place for them; for how long their question is waited for, and
+/// how long they have for the answer.
+const REFUSED: usize = 16;
+const REFUSED_FOR: Duration = Duration::from_secs(1);
 /// How long a stop lets connections finish.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// A client that is being told that there is no place for it.
+struct Refusal {
+    /// There are others.
+    hurry: CancellationToken,
+    telling: JoinHandle<()>,
+}
 
 /// Carries connections until a signal says stop.
 pub(super) async fn run(bridge: Bridge) -> Result<(), StartError> {
@@ -69,7 +80,7 @@ async fn until_stopped(signals: &mut signals::Signals) {
 
 async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
     let neighbours = Neighbours::new(descriptors::places(CONNECTIONS));
-    let refusing = Arc::new(Semaphore::new(REFUSED));
+    let mut refused = VecDeque::new();
     // Said once while it lasts.
     let mut full = false;
     loop {
@@ -80,13 +91,7 @@ async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
                         let from = from.ip();
                         tracing::warn!(%from, "a neighbour has reached its limit of connections");
                     }
-                    // Beyond so many they are just closed.
-                    if let Ok(permit) = refusing.clone().try_acquire_owned() {
-                        tracker.spawn(async move {
-                            refuse(client).await;
-                            drop(permit);
-                        });
-                    }
+                    refuse(client, &mut refused, &tracker).await;
                     continue;
                 };
                 full = false;
@@ -152,13 +157,14 @@ async fn carry(client: &mut TcpStream, daemon: UnixStream, line: &Line) -> io::R
     let (mut from_daemon, mut to_daemon) = daemon.into_split();
     let answers = async {
         let mut piece = vec![0; 8 * 1024];
+        let mut answer = AnswerEnd::default();
         loop {
             let read = from_daemon.read(&mut piece).await?;
             if read == 0 {
                 return to_client.shutdown().await;
             }
-            line.daemon_spoke();
             let piece = piece.get(..read).unwrap_or_default();
+            line.daemon_spoke(&mut answer, piece);
             to_client.write_all(piece).await?;
         }
     };
@@ -194,18 +200,53 @@ async fn requests(
     }
 }
 
-/// Tells a client that there is no place for it. What it sends is read for a moment, because that would
-/// reset the connection, and take the answer with it.
-async fn refuse(mut client: TcpStream) {
+/// Has a client told that there is no place for it. Where too many are told already, the first of them is
+/// told at once and goes.
+async fn refuse(client: TcpStream, refused: &mut VecDeque<Refusal>, tracker: &TaskTracker) {
+    refused.retain(|one| !one.telling.is_finished());
+    if refused.len() >= REFUSED
+        && let Some(first) = refused.pop_front()
+    {
+        first.hurry.cancel();
+        first.telling.await.ok();
+    }
+    let hurry = CancellationToken::new();
+    let telling = tracker.spawn(tell_full(client, hurry.clone()));
+    refused.push_back(Refusal { hurry, telling });
+}
+
+/// Some clients take an answer for a defect that comes before they have asked. What they send is read for a
+/// moment, because that would reset the connection, and take the answer with it.
+async fn tell_full(client: TcpStream, hurry: CancellationToken) {
+    let mut first = [0];
+    tokio::select! {
+        _ = timeout(REFUSED_FOR, client.peek(&mut first)) => {}
+        () = hurry.cancelled() => {}
+    }
     let message = "hermes-proxyd bridge: too many connections from here; close some, or try again \
                    in a moment";
-    let telling = async {
-        let text = error("503 Service Unavailable", "bridge_full", message);
-        client.write_all(&text).await?;
-        client.shutdown().await?;
-        tokio::io::copy(&mut client.take(DISCARD), &mut tokio::io::sink()).await
+    let text = error("503 Service Unavailable", "bridge_full", message);
+    let tell = || {
+        let mut client = client.into_std()?;
+        // A new connection has room for it.
+        client.write_all(&text)?;
+        client.shutdown(Shutdown::Write)?;
+        TcpStream::from_std(client)
     };
-    timeout(REFUSAL, telling).await.ok();
+    let mut client = match tell() {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::debug!(%error, "a client could not be told that there is no place for it");
+            return;
+        }
+    };
+    let mut sink = tokio::io::sink();
+    let rest = tokio::io::copy(&mut client, &mut sink);
+    tokio::select! {
+        biased;
+        _ = timeout(REFUSED_FOR, rest) => {}
+        () = hurry.cancelled() => {}
+    }
 }
 
 fn unreachable(to: &Path, error: &io::Error) -> Vec<u8> {

@@ -9,10 +9,13 @@
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
 //! - `control`, `logins`, `clients`: what hermesctl is told, and what it asks for.
-//! - `bridge`, `neighbours`: a sidecar that carries connections to a daemon's socket, and whose they are.
+//! - `bridge`, `neighbours`, `answer_end`: a sidecar that carries connections to a daemon's socket, whose they
+//!   are, and which of them wait for nothing.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
 //! - `notices`: what the user is told of a login, in the log and by the hooks.
 
+#[cfg(unix)]
+mod answer_end;
 pub mod args;
 #[cfg(unix)]
 mod bridge;

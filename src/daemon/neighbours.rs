@@ -1,8 +1,8 @@
 //! The bridge's places, and each neighbour's share of them.
 //!
-//! The bridge reads no HTTP, so it does not know whether a request is under way. It knows who spoke
-//! last: where that was the client, an answer is waited for, and the connection is never cut for
-//! another one.
+//! The bridge knows who spoke last: where that was the client, an answer is waited for, and the
+//! connection is never cut for another one. Where it was the daemon, [`super::answer_end`] tells whether
+//! that was the end of an answer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,12 +13,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::answer_end::AnswerEnd;
+
 /// One neighbour has at most this part of the places.
 const SHARE: usize = 4;
-/// A new connection has this long to ask something before it makes way for another one.
-const GRACE: Duration = Duration::from_secs(1);
-/// The same where the daemon spoke last: its own limit ends connections that wait for the next request
-/// after 75 s, and a provider may pause within an answer.
+/// A new connection, and one whose answer is over, has this long to ask something before it makes way for
+/// another one.
+const GRACE: Duration = Duration::from_millis(250);
+/// The same where the daemon spoke last and its answer is not known to be over: a provider may pause
+/// within one.
 const PAUSE: Duration = Duration::from_mins(1);
 /// A connection on which nothing was ever asked ends. The daemon's own limit is 10 s.
 const UNUSED: Duration = Duration::from_secs(30);
@@ -60,6 +63,8 @@ enum Last {
     Nobody,
     Client,
     Daemon,
+    /// The daemon, and its answer is over.
+    Answered,
 }
 
 impl Neighbours {
@@ -74,7 +79,7 @@ impl Neighbours {
     }
 
     /// A place for a neighbour's connection. Where it has its share, one of its own connections makes
-    /// way; where all places are taken, one of whoever has most. `None` if nobody can.
+    /// way; where all places are taken, one of whoever has most and can spare one. `None` if nobody can.
     pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let from = from.to_canonical();
         let mut lines = self.lines();
@@ -83,8 +88,9 @@ impl Neighbours {
         if own >= self.share {
             self.cut_one(lines.get_mut(&from)?)?;
         } else if all >= self.count {
-            let most = lines.values_mut().max_by_key(|lines| lines.len())?;
-            self.cut_one(most)?;
+            let mut others: Vec<_> = lines.values_mut().filter(|one| one.len() >= own).collect();
+            others.sort_unstable_by_key(|one| std::cmp::Reverse(one.len()));
+            others.into_iter().find_map(|one| self.cut_one(one))?;
         }
         let line = Arc::new(Line {
             last: AtomicU8::new(Last::Nobody as u8),
@@ -101,19 +107,21 @@ impl Neighbours {
         })
     }
 
-    /// Ends whichever of these has been quiet for longest, if any can go.
+    /// Ends whichever of these was never used, or else has been quiet for longest, if any can go.
     fn cut_one(&self, lines: &mut Vec<Arc<Line>>) -> Option<()> {
         let now = Line::now(self.opened);
         let quiet = lines.iter().enumerate().filter_map(|(at, line)| {
             let silence = now.saturating_sub(line.at.load(Ordering::Relaxed));
             let may_go_after = match line.last() {
-                Last::Nobody => GRACE,
+                Last::Nobody | Last::Answered => GRACE,
                 Last::Daemon => PAUSE,
                 Last::Client => return None,
             };
-            (u128::from(silence) >= may_go_after.as_millis()).then_some((silence, at))
+            let is_unused = line.last() == Last::Nobody;
+            let can_go = u128::from(silence) >= may_go_after.as_millis();
+            can_go.then_some((is_unused, silence, at))
         });
-        let (_, at) = quiet.max()?;
+        let (_, _, at) = quiet.max()?;
         lines.swap_remove(at).leave.cancel();
         Some(())
     }
@@ -135,7 +143,7 @@ impl Place {
             let line = &self.line;
             let silent = match line.last() {
                 Last::Nobody => UNUSED,
-                Last::Client | Last::Daemon => SILENT,
+                Last::Client | Last::Daemon | Last::Answered => SILENT,
             };
             let at = Duration::from_millis(line.at.load(Ordering::Relaxed));
             let deadline = line.opened + at + silent;
@@ -168,9 +176,16 @@ impl Line {
         self.spoke(Last::Client);
     }
 
-    /// The daemon sent something.
-    pub(super) fn daemon_spoke(&self) {
-        self.spoke(Last::Daemon);
+    /// The daemon sent something; `answer` is what is known of its answer.
+    pub(super) fn daemon_spoke(&self, answer: &mut AnswerEnd, piece: &[u8]) {
+        if self.last() == Last::Client {
+            *answer = AnswerEnd::default();
+        }
+        self.spoke(if answer.is_over_with(piece) {
+            Last::Answered
+        } else {
+            Last::Daemon
+        });
     }
 
     fn spoke(&self, who: Last) {
@@ -182,7 +197,8 @@ impl Line {
         match self.last.load(Ordering::Relaxed) {
             0 => Last::Nobody,
             1 => Last::Client,
-            _ => Last::Daemon,
+            2 => Last::Daemon,
+            _ => Last::Answered,
         }
     }
 
@@ -209,7 +225,7 @@ mod tests {
     async fn a_neighbour_has_its_share_and_its_oldest_unused_connection_makes_way() {
         let neighbours = Neighbours::new(8);
         let first = neighbours.take(ip(1)).unwrap();
-        advance(Duration::from_millis(500)).await;
+        advance(GRACE / 2).await;
         let second = neighbours.take(ip(1)).unwrap();
         assert!(neighbours.take(ip(1)).is_none(), "both are new");
         advance(GRACE).await;
@@ -231,13 +247,46 @@ mod tests {
         let asks = neighbours.take(ip(1)).unwrap();
         asks.line().client_spoke();
         let answered = neighbours.take(ip(1)).unwrap();
-        answered.line().daemon_spoke();
+        let mut answer = AnswerEnd::default();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{";
+        answered.line().daemon_spoke(&mut answer, head);
         advance(PAUSE / 2).await;
         assert!(neighbours.take(ip(1)).is_none());
         advance(PAUSE / 2).await;
         let next = neighbours.take(ip(1)).unwrap();
         assert!(is_cut(&answered).await && !is_cut(&asks).await);
-        drop((asks, answered, next));
+        next.line().client_spoke();
+        drop(asks);
+        // One whose answer is over waits for nothing.
+        let done = neighbours.take(ip(1)).unwrap();
+        done.line().client_spoke();
+        let mut answer = AnswerEnd::default();
+        done.line().daemon_spoke(&mut answer, head);
+        done.line().daemon_spoke(&mut answer, b"}");
+        advance(GRACE).await;
+        let last = neighbours.take(ip(1)).unwrap();
+        assert!(is_cut(&done).await && !is_cut(&next).await);
+        // And if it asks again, it waits again.
+        last.line().client_spoke();
+        assert!(neighbours.take(ip(1)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_most_and_can_spare_none_is_passed_over() {
+        let neighbours = Neighbours::new(8);
+        let take = |last| neighbours.take(ip(last)).unwrap();
+        let busy: Vec<_> = [1, 1, 2, 2, 3, 3].map(take).into();
+        for place in &busy {
+            place.line().client_spoke();
+        }
+        let idle = [take(4), take(5)];
+        assert!(neighbours.take(ip(6)).is_none(), "both are new");
+        advance(GRACE).await;
+        let _newcomer = take(6);
+        assert!(is_cut(&idle[0]).await || is_cut(&idle[1]).await);
+        for place in &busy {
+            assert!(!is_cut(place).await);
+        }
     }
 
     #[tokio::test(start_paused = true)]

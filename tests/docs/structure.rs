@@ -203,6 +203,7 @@ const PURE: &[&str] = &[
     "credentials/grant.rs",
     "credentials/notice.rs",
     "credentials/schedule.rs",
+    "daemon/answer_end.rs",
     "doctor/finding.rs",
     "hooks/notice.rs",
     "manual/completions.rs",

@@ -975,6 +975,20 @@ fn bridge(home: &Path, socket: &Path) -> Daemon {
     command
         .args(["bridge", "--listen", "127.0.0.1:0", "--to"])
         .arg(socket);
+    launched(command, home)
+}
+
+/// A bridge that may open 64 files.
+fn narrow_bridge(home: &Path, socket: &Path) -> Daemon {
+    let mut shell = program("sh", home);
+    let line = "ulimit -n 64 && exec \"$0\" bridge --listen 127.0.0.1:0 --to \"$1\"";
+    shell.args(["-c", line, env!("CARGO_BIN_EXE_hermes-proxyd")]);
+    shell.arg(socket);
+    launched(shell, home)
+}
+
+/// A bridge by this command.
+fn launched(command: Command, home: &Path) -> Daemon {
     let mut bridge = Daemon::launch(command, home);
     let line = bridge.wait_for_log("bridging");
     let url = line
@@ -1038,16 +1052,101 @@ async fn no_neighbour_of_the_bridge_keeps_others_out() {
             stream.read_to_string(&mut answer).await?;
             Ok::<_, std::io::Error>(answer)
         };
-        // Of many that are refused at once, some are just closed.
-        let answer = exchange.await.unwrap_or_default();
+        let answer = exchange.await.unwrap();
         if answer.starts_with("HTTP/1.1 200") {
             break;
         }
+        assert!(answer.contains("bridge_full"), "{answer}");
+        assert!(Instant::now() < deadline);
+    }
+}
+
+/// With 64 descriptors it has sixteen places, four for each neighbour.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_neighbours_of_the_bridge_together_keep_nobody_out_and_whoever_is_refused_is_told()
+{
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let world = World::new(Options::default()).await;
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n";
+    let _daemon = world.daemon_with(config, &[]);
+    let socket = world.home.path().join("apps/proxy.sock");
+    let elsewhere = support::scratch();
+    let bridge = narrow_bridge(elsewhere.path(), &socket);
+    let connect = async |last: u8| {
+        let neighbour = tokio::net::TcpSocket::new_v4().unwrap();
+        neighbour.bind(([127, 0, 0, last], 0).into()).unwrap();
+        let address = bridge.address().parse().unwrap();
+        neighbour.connect(address).await.unwrap()
+    };
+    let livez = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut flood = Vec::new();
+    for last in 10..14 {
+        for _ in 0..4 {
+            let mut stream = connect(last).await;
+            stream.write_all(livez).await.unwrap();
+            let mut piece = [0; 4096];
+            assert!(stream.read(&mut piece).await.unwrap() > 0);
+            flood.push(stream);
+        }
+    }
+    // They were answered, and wait for nothing.
+    let began = Instant::now();
+    let answer = loop {
+        let answer = post(&bridge, &chat("x")).await;
+        if answer.status() != 503 {
+            break answer;
+        }
         assert!(
-            answer.is_empty() || answer.contains("bridge_full"),
+            began.elapsed() < Duration::from_secs(5),
+            "they hold all places"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(answer.status(), 200);
+    println!(
+        "sixteen idle connections made way after {:?}",
+        began.elapsed()
+    );
+    drop((answer, flood));
+
+    // Whoever waits for an answer stays, so all others are told, however many come at once.
+    let mut waiting = Vec::new();
+    for last in 10..14 {
+        for _ in 0..4 {
+            let deadline = Instant::now() + PATIENCE;
+            let stream = loop {
+                let mut stream = connect(last).await;
+                let head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+                             content-type: application/json\r\ncontent-length: 100\r\n\r\n";
+                stream.write_all(head).await.unwrap();
+                let mut piece = [0; 4096];
+                let read = stream.read(&mut piece);
+                let refused = tokio::time::timeout(Duration::from_millis(100), read).await;
+                if refused.is_err() {
+                    break stream;
+                }
+                assert!(Instant::now() < deadline);
+            };
+            waiting.push(stream);
+        }
+    }
+    let many = (0..100).map(|_| async {
+        let mut stream = connect(20).await;
+        // Whoever is slow to ask is told too.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        stream.write_all(livez).await.ok();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer).await;
+        (answer, read.map_err(|error| error.kind()))
+    });
+    for (answer, read) in futures_util::future::join_all(many).await {
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer} {read:?}");
+        assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+        assert!(
+            answer.ends_with('}') && answer.contains("\"bridge_full\""),
             "{answer}"
         );
-        assert!(Instant::now() < deadline);
     }
 }
 
