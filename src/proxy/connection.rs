@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -73,8 +73,10 @@ pub(super) async fn serve(
     let presence = Presence::new(stop.abort.clone(), place.seat());
     let theirs = presence.clone();
     let listed = gateway.clone();
-    let answer =
-        move |request| handler::handle(gateway.clone(), entry.clone(), presence.clone(), request);
+    let answer = move |request| {
+        let (gateway, entry) = (gateway.clone(), entry.clone());
+        presence.answering(handler::handle(gateway, entry, presence.clone(), request))
+    };
     let ends = (stop, theirs, place);
     drive(
         stream,
@@ -104,10 +106,7 @@ async fn drive<F, B>(
         if request.version() == Version::HTTP_10 {
             http10.store(true, Ordering::Relaxed);
         }
-        // Boxed, so that a connection whose answer streams keeps no room for it.
-        let answer = answer(request).map(Ok::<_, Infallible>);
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(answer);
-        answer
+        answer(request).map(Ok::<_, Infallible>)
     });
     let (stream, timer) = patience::watch(
         stream,
@@ -250,6 +249,7 @@ fn end_abruptly(stream: &Socket, http10: &AtomicBool) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::task::{Context, Poll};
 
     use hyper::body::Frame;

@@ -113,6 +113,11 @@ impl Watched {
         self.scanner.is_in_head()
     }
 
+    /// Whether a request has begun that is not whole.
+    pub(super) fn is_in_request(&self) -> bool {
+        self.scanner.is_in_head() || self.scanner.is_in_body()
+    }
+
     /// Whether the answer has no body, whatever it says.
     pub(super) fn is_head_request(&self) -> bool {
         self.scanner.is_head_request()

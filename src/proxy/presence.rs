@@ -31,6 +31,10 @@ struct State {
     makes_way: AtomicBool,
     /// The answer under way is a refusal.
     refuses: AtomicBool,
+    /// A request has come, and what answers it has not been asked yet.
+    undecided: AtomicBool,
+    /// The client's end has come meanwhile, and hyper was not told.
+    end_waits: AtomicBool,
     seat: Arc<Seat>,
     cut: CancellationToken,
 }
@@ -59,6 +63,8 @@ impl Presence {
             stalled: AtomicBool::new(false),
             makes_way: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
+            undecided: AtomicBool::new(false),
+            end_waits: AtomicBool::new(false),
             seat,
             cut,
         }))
@@ -106,9 +112,42 @@ impl Presence {
         until(|| self.is_making_way()).await;
     }
 
+    /// The answer to a request that has just come. hyper reads on before it asks for the answer, and drops
+    /// it where it meets the client's end. So the end waits until the answer was asked for once: one of our
+    /// own is there by then, and what has to wait for something is dropped.
+    pub(super) fn answering<F: Future>(&self, answer: F) -> Answering<F> {
+        self.0.undecided.store(true, Ordering::Relaxed);
+        Answering {
+            answer: Box::pin(answer),
+            presence: self.clone(),
+        }
+    }
+
     /// Whether the client took nothing of its answer for too long.
     pub(super) fn has_stalled(&self) -> bool {
         self.0.stalled.load(Ordering::Relaxed)
+    }
+}
+
+/// A request's answer, as [`Presence::answering`] has it. Boxed, so that a connection whose answer streams
+/// keeps no room for it.
+#[derive(Debug)]
+pub(super) struct Answering<F> {
+    answer: Pin<Box<F>>,
+    presence: Presence,
+}
+
+impl<F: Future> Future for Answering<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let polled = self.answer.as_mut().poll(cx);
+        let state = &self.presence.0;
+        state.undecided.store(false, Ordering::Relaxed);
+        if state.end_waits.swap(false, Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+        }
+        polled
     }
 }
 
@@ -207,7 +246,14 @@ impl AsyncRead for Present {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let before = buffer.remaining();
+        let mut result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let is_end = matches!(result, Poll::Ready(Ok(()))) && buffer.remaining() == before;
+        let state = &self.presence.0;
+        if is_end && state.undecided.load(Ordering::Relaxed) && !self.stream.is_in_request() {
+            state.end_waits.store(true, Ordering::Relaxed);
+            result = Poll::Pending;
+        }
         self.is_read = result.is_pending() && !self.stream.is_deaf();
         result
     }

@@ -280,3 +280,75 @@ async fn while_it_waits_for_a_credential() {
     }
     assert_eq!(world.cloud.counts().requests, 0);
 }
+
+/// Such a client can't be told from one that has left, so nothing is asked of the provider for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_only_ends_its_sending_gets_what_we_answer_ourselves() {
+    let world = World::new(Options::default()).await;
+    assert!(world.ctl(&["clients", "add", "app"]).status.success());
+    let config = "[[listen]]\n[[listen]]\nunix = \"~/apps/proxy.sock\"\n\
+                  [[listen]]\nunix = \"~/apps/locked.sock\"\nauth = \"keys\"\n";
+    let daemon = world.daemon_with(config, &[]);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let apps = world.home.path().join("apps");
+    let livez = get("/livez");
+    for (text, locked, statuses) in [
+        (livez.clone(), false, &[200][..]),
+        (livez.repeat(3), false, &[200, 200, 200]),
+        (livez.replace("1.1", "1.0"), false, &[200]),
+        (get("/"), false, &[200]),
+        (get("/health"), false, &[200]),
+        (get("/readyz"), false, &[200]),
+        (get("/v1/nothing"), false, &[404]),
+        (get("/v1/chat/completions"), false, &[405]),
+        (livez.replace("localhost", "evil.example"), false, &[403]),
+        (livez.replace("host", "host "), false, &[400]),
+        (get("/v1/models"), true, &[401]),
+        (request("/chat/completions", "{}"), true, &[401]),
+        (request("/nothing", &" ".repeat(90_000)), false, &[404]),
+    ] {
+        for unix in [true, false] {
+            if locked && !unix {
+                continue;
+            }
+            for _ in 0..10 {
+                let socket = if locked { "locked.sock" } else { "proxy.sock" };
+                let mut client: Box<dyn Client> = if unix {
+                    Box::new(UnixStream::connect(apps.join(socket)).await.unwrap())
+                } else {
+                    Box::new(TcpStream::connect(daemon.address()).await.unwrap())
+                };
+                client.write_all(text.as_bytes()).await.unwrap();
+                client.shutdown().await.unwrap();
+                let mut answer = String::new();
+                let reading = client.read_to_string(&mut answer);
+                let read = tokio::time::timeout(PATIENCE, reading).await.unwrap();
+                let found: Vec<_> = answer
+                    .match_indices("HTTP/1.")
+                    .map(|(at, _)| answer.get(at + 9..at + 12).unwrap().parse::<u16>().unwrap())
+                    .collect();
+                assert_eq!(found, statuses, "{text:.80} {unix} {read:?} {answer}");
+                assert!(read.is_ok(), "{text:.80} {unix} {read:?} {answer}");
+            }
+        }
+    }
+    // The provider is not asked, or left at once.
+    for _ in 0..10 {
+        let mut client = TcpStream::connect(daemon.address()).await.unwrap();
+        let waiting = steered(json!({"delay_head_ms": 600_000}));
+        let text = request("/chat/completions", &waiting);
+        client.write_all(text.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        let reading = client.read_to_string(&mut answer);
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        assert!(read.is_ok() && answer.is_empty(), "{answer}");
+    }
+    let counts = world.cloud.counts();
+    world
+        .cloud
+        .wait_for(PATIENCE, |cloud| {
+            cloud.counts().cancelled == counts.requests
+        })
+        .await;
+}
