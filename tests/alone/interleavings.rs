@@ -238,10 +238,12 @@ impl Adapter for Portal {
                 });
             }
             if std::mem::take(&mut state.spoils) {
-                // A file can't take a folder's place.
+                // A file can't take a folder's place. It may be there from the answer before.
                 let store = self.home.join("auth.json");
-                std::fs::rename(&store, self.home.join("aside.json")).unwrap();
-                std::fs::create_dir(&store).unwrap();
+                if !store.is_dir() {
+                    std::fs::rename(&store, self.home.join("aside.json")).unwrap();
+                    std::fs::create_dir(&store).unwrap();
+                }
             }
         }
         match answer {
@@ -574,7 +576,10 @@ impl World {
         let store = self.home.path().join("auth.json");
         let mut passed = Duration::ZERO;
         let whole = async {
-            while stored(&store) != Some(self.portal.current()) {
+            // The stored login may be current all along, while an attempt from before the recovery still fails.
+            while stored(&store) != Some(self.portal.current())
+                || self.handle().credential().await.is_err()
+            {
                 self.handle().look().await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 // An attempt that was under way may have failed just now, and waits.
@@ -588,7 +593,7 @@ impl World {
         let done = tokio::time::timeout(PATIENCE, whole).await;
         done.map_err(|_| {
             let (stored, current) = (stored(&store), self.portal.current());
-            format!("{stored:?} is stored for good, {current} is current")
+            format!("{stored:?} is stored for good, or nothing serves; {current} is current")
         })
     }
 }
