@@ -10,8 +10,9 @@ use super::args::StatusFlags;
 use super::output::{Exit, Failure, Output};
 use super::service::{self, ServiceJson};
 use super::{connect, render};
-use crate::control::protocol::{ClientEntry, ProviderState, Status};
-use crate::doctor::{self, Pending};
+use crate::control::judge::{self, IdleService, Pending};
+use crate::control::protocol::{ClientEntry, Status};
+use crate::doctor;
 use crate::paths::Environment;
 
 pub(super) use verdict::{Level, Verdict};
@@ -69,70 +70,61 @@ async fn ask() -> Result<Home, Failure> {
 impl Home {
     /// What this daemon told, if there is one.
     pub(super) fn of(status: Option<Status>, clients: Option<Vec<ClientEntry>>) -> Self {
-        Self {
+        let home = Self {
             running: status.is_some(),
-            verdict: verdict::verdict(status.as_ref(), None),
+            verdict: Verdict::of(&[]),
             status,
             clients,
             service: None,
             pending: None,
-        }
+        };
+        home.judged()
     }
 
     /// With what of its file the daemon has not applied.
     pub(super) fn with_pending(self, pending: Option<Pending>) -> Self {
-        let told = pending.as_ref().map(|pending| {
-            let pid = self.status.as_ref().map(|status| status.daemon.pid);
-            verdict::of_file(pending, pid, self.service.as_ref())
-        });
-        // A refusal is over; what waits stays.
-        let told = told.filter(|told| {
-            told.level > self.verdict.level || self.verdict.code == verdict::REFUSED_CODE
-        });
-        Self {
-            verdict: told.unwrap_or(self.verdict),
-            pending,
-            ..self
-        }
+        Self { pending, ..self }.judged()
     }
 
     /// With what the service's manager tells.
     pub(super) fn beside(self, service: Option<ServiceJson>) -> Self {
-        let verdict = if self.running || self.verdict.code != "not_running" {
-            self.verdict
-        } else {
-            verdict::verdict(None, service.as_ref())
-        };
-        Self {
-            verdict,
-            service,
-            ..self
-        }
+        Self { service, ..self }.judged()
     }
 
     /// A daemon that did not answer as it should.
     fn unknown(failure: &Failure) -> Self {
         Self {
-            verdict: verdict::unknown(failure.message()),
+            verdict: Verdict::of(&[judge::no_answer(failure.message())]),
             ..Self::of(None, None)
         }
     }
 
+    /// With the findings of all that is known by now.
+    fn judged(mut self) -> Self {
+        let service = self.service.as_ref();
+        let Some(status) = &mut self.status else {
+            let idle = service.map(|service| IdleService {
+                installed: service.installed,
+                last_failure: service.last_failure.as_deref(),
+            });
+            self.verdict = Verdict::of(&[judge::not_running(idle)]);
+            return self;
+        };
+        let runs_as = service.and_then(|service| service.pid);
+        let is_service = runs_as == Some(status.daemon.pid);
+        let of_file = self.pending.as_ref();
+        let of_file = of_file.map(|pending| judge::of_file(pending, is_service));
+        let findings = judge::with(status, of_file);
+        self.verdict = Verdict::of(&findings);
+        status.findings = Some(findings);
+        self
+    }
+
     /// What hermesctl ends with.
     fn exit(&self) -> Exit {
-        let Some(status) = &self.status else {
-            return Exit::NotRunning;
-        };
-        let mut defaults = status.providers.iter().filter(|one| one.default);
-        match defaults.next() {
-            Some(one) if one.state == ProviderState::LoginNeeded => return Exit::LoginNeeded,
-            // It may serve all the same, for a while or from a copy.
-            Some(one) if one.is_unreadable() || one.is_hindered() => return Exit::Failed,
-            Some(_) | None => {}
-        }
-        match self.verdict.level {
-            Level::Bad => Exit::Failed,
-            Level::Good | Level::Attention => Exit::Ok,
+        match &self.status {
+            Some(status) => Exit::after(&judge::findings(status), &status.providers),
+            None => Exit::NotRunning,
         }
     }
 }

@@ -13,7 +13,6 @@ mod connection;
 mod doctor;
 mod documents;
 mod home;
-mod human;
 mod known;
 mod logs;
 mod man;
@@ -38,6 +37,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
+use crate::control::human;
 use crate::control::life;
 use crate::paths::Environment;
 

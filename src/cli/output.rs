@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::control::client::ClientError;
-use crate::control::protocol::{ControlError, ErrorCode};
+use crate::control::protocol::{
+    ControlError, ErrorCode, Finding, FindingCode, ProviderStatus, Severity,
+};
 use crate::tools::ToolError;
 
 use super::render::{Style, Tone, printable};
@@ -39,6 +41,27 @@ pub(super) enum Exit {
     Interrupted,
     /// As somebody else decided: the program run in hermesctl's place, or the argument parser.
     Passed(u8),
+}
+
+impl Exit {
+    /// After a look at a daemon in which this was found.
+    pub(super) fn after(findings: &[Finding], providers: &[ProviderStatus]) -> Self {
+        let default = providers.iter().find(|one| one.default);
+        let default = default.map(|one| one.name.as_str());
+        let found = |code: FindingCode| {
+            let mut findings = findings.iter();
+            findings.any(|one| one.code == code && one.provider.as_deref() == default)
+        };
+        if found(FindingCode::LoginNeeded) {
+            return Self::LoginNeeded;
+        }
+        let is_bad = |one: &Finding| one.severity == Severity::Bad;
+        // A copy of it may serve all the same.
+        if found(FindingCode::StoreUnreadable) || findings.iter().any(is_bad) {
+            return Self::Failed;
+        }
+        Self::Ok
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -18,7 +18,7 @@ use std::fmt::Display;
 use chrono::TimeZone;
 
 use crate::control::protocol::{
-    ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshResult, ReloadReport, Timestamp,
+    ProviderEntry, ProviderState, Providers, RefreshResult, ReloadReport, Timestamp,
 };
 
 use super::documents::Written;
@@ -128,10 +128,6 @@ where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    fn distance(&self, at: Timestamp) -> String {
-        distance((at.0 - self.now.0).num_seconds())
-    }
-
     /// When something happened: `13 min ago`.
     fn ago(&self, at: Timestamp) -> String {
         match (at.0 - self.now.0).num_seconds() {
@@ -201,25 +197,17 @@ fn title(name: &str, display_name: &str, default: bool, style: Style) -> String 
     format!("{painted}{default}  {}\n", inline(display_name))
 }
 
-fn state(provider: &ProviderStatus) -> (Tone, String) {
-    let has_failed = provider.last_error.is_some();
-    let (tone, text) = match &provider.state {
-        ProviderState::Starting => (Tone::Waiting, "starting"),
-        ProviderState::Ready => (Tone::Good, "ready"),
-        ProviderState::Refreshing => (Tone::Waiting, "trying to renew the expired token"),
-        ProviderState::Unavailable if has_failed => (
-            Tone::Bad,
-            "unavailable: the token has expired and can't be renewed",
-        ),
-        ProviderState::Unavailable => (
-            Tone::Bad,
-            "unavailable: the token has expired and has not been renewed yet",
-        ),
-        ProviderState::LoginNeeded => (Tone::Bad, "login needed"),
-        ProviderState::StoreUnreadable => (Tone::Bad, "the credential store can't be read"),
-        ProviderState::Other(name) => (Tone::Waiting, name.as_str()),
+fn state_name(state: &ProviderState) -> String {
+    let name = match state {
+        ProviderState::Starting => "starting",
+        ProviderState::Ready => "ready",
+        ProviderState::Refreshing => "trying to renew the expired token",
+        ProviderState::Unavailable => "unavailable",
+        ProviderState::LoginNeeded => "login needed",
+        ProviderState::StoreUnreadable => "login unreadable",
+        ProviderState::Other(name) => name.as_str(),
     };
-    (tone, inline(text))
+    inline(name)
 }
 
 fn refresh_result(result: &RefreshResult) -> String {

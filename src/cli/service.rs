@@ -10,7 +10,8 @@ use super::output::{Exit, Failure, Output};
 use super::render::service::Line;
 use super::{connect, programs, render};
 use crate::config::{self, ListenAddress};
-use crate::control::protocol::{ProviderState, Status, Timestamp};
+use crate::control::judge;
+use crate::control::protocol::{Status, Timestamp};
 use crate::paths::Environment;
 use crate::service::{Installed, Manager, Plan, Service, ServiceError, State, carried};
 use crate::tools::ToolError;
@@ -246,7 +247,7 @@ async fn answering(service: &Service) -> Result<Status, Failure> {
 
 fn is_looking(status: &Status) -> bool {
     let mut defaults = status.providers.iter().filter(|one| one.default);
-    defaults.any(|one| one.state == ProviderState::Starting)
+    defaults.any(|one| judge::is_starting(status, &one.name))
 }
 
 /// Why, by what the manager and the log say.

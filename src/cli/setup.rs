@@ -15,7 +15,8 @@ use super::probe::{self, Question};
 use super::render::service::Line;
 use super::{connect, render, service};
 use crate::config;
-use crate::control::protocol::{ListenerStatus, ProviderState, ProviderStatus, Status};
+use crate::control::judge;
+use crate::control::protocol::{Finding, FindingCode, ListenerStatus, Status};
 use crate::paths::Environment;
 use crate::service::{Service, ServiceError};
 
@@ -34,6 +35,8 @@ pub(super) struct SetUp {
     pub(super) ready: bool,
     /// What an app is configured with; `None` while hermes-proxyd does not run.
     pub(super) base_url: Option<String>,
+    /// What is wrong all the same.
+    pub(super) findings: Vec<Finding>,
     pub(super) test: Option<probe::Report>,
 }
 
@@ -68,14 +71,14 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
         return Ok(exit);
     }
     let exit = run(&flags, &environment, &mut progress).await?;
-    let (ready, base_url, test) = match connect().await {
+    let (ready, base_url, findings, test) = match connect().await {
         Ok(mut client) => {
             let status = in_use(&mut client).await?;
             let base_url = base_url(&status.listeners);
             let test = test(&status, &mut progress).await?;
-            (true, base_url, test)
+            (true, base_url, judge::findings(&status).into_owned(), test)
         }
-        Err(failure) if failure.exit == Exit::NotRunning => (false, None, None),
+        Err(failure) if failure.exit == Exit::NotRunning => (false, None, Vec::new(), None),
         Err(failure) => return Err(failure),
     };
     let Progress { output, steps } = progress;
@@ -83,6 +86,7 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
         steps,
         ready,
         base_url,
+        findings,
         test,
     };
     output.answer(&outcome, render::setup::outcome)?;
@@ -169,10 +173,15 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
             "The default provider is missing from the status.",
         ));
     };
-    if provider.state == ProviderState::StoreUnreadable {
-        return Err(unreadable(provider));
+    let findings = judge::findings(&status);
+    let mine = judge::about(&findings, &provider.name);
+    let mut unreadable = mine
+        .iter()
+        .filter(|one| one.blocks && one.code == FindingCode::StoreUnreadable);
+    if let Some(finding) = unreadable.next() {
+        return Err(can_not_be_read(finding));
     }
-    if provider.state != ProviderState::LoginNeeded {
+    if !judge::needs_login(&status, &provider.name) {
         let what = render::setup::login(provider);
         progress.tell(Line::done_unless(true, "login", what))?;
         return Ok(None);
@@ -207,12 +216,14 @@ pub(super) fn begin_again(failure: Failure) -> Failure {
     failure.with_more_hint(AGAIN)
 }
 
-fn unreadable(provider: &ProviderStatus) -> Failure {
-    let why = provider.last_error.as_ref();
-    let why = why.map_or("the reason is unknown", |error| error.message.as_str());
-    Failure::new(format!("The login can't be read: {why}."))
+fn can_not_be_read(finding: &Finding) -> Failure {
+    let command = finding.command.as_ref();
+    let fix = command.map_or_else(String::new, |command| format!("Run `{command}`. "));
+    Failure::new(format!("{}.", finding.text))
         .with_code(Exit::Failed, "store_unusable")
-        .with_hint("`hermesctl auth status` shows when it can be read again.")
+        .with_hint(format!(
+            "{fix}`hermesctl auth status` shows when it can be read again."
+        ))
 }
 
 /// Installs the service and starts it. What hermesctl ends with if nothing runs after that.
@@ -253,10 +264,7 @@ async fn in_use(client: &mut crate::control::client::Client) -> Result<Status, F
         let status = client.status().await?;
         let mut defaults = status.providers.iter().filter(|one| one.default);
         let waits = defaults.any(|one| {
-            matches!(
-                one.state,
-                ProviderState::Starting | ProviderState::LoginNeeded
-            )
+            judge::is_starting(&status, &one.name) || judge::needs_login(&status, &one.name)
         });
         if !waits || Instant::now() > deadline {
             return Ok(status);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ struct Inner {
     desk: Desk,
     /// Held while the snapshot is made to follow the file, and never while anything is synced.
     following: Mutex<()>,
+    /// Why the file can't be read, if it could not be when it was read last.
+    fault: ArcSwapOption<String>,
 }
 
 /// The file as it was when it was read or written last.
@@ -91,6 +93,7 @@ impl Registry {
                 keys: ArcSwap::default(),
                 desk: Desk::default(),
                 following: Mutex::new(()),
+                fault: ArcSwapOption::empty(),
             }),
         };
         registry.inner.reload()?;
@@ -100,6 +103,16 @@ impl Registry {
     /// Whether there are no clients.
     pub fn is_empty(&self) -> bool {
         self.inner.keys.load().entries.is_empty()
+    }
+
+    /// How many clients there are.
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.inner.keys.load().entries.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Why the file could not be read when it was read last; the keys of before are in force.
+    pub fn fault(&self) -> Option<String> {
+        self.inner.fault.load().as_deref().cloned()
     }
 
     /// Whose key this is, as [`Self::look_up`] says.
@@ -349,7 +362,10 @@ impl Inner {
 
     fn reload(&self) -> Result<(), ClientsError> {
         let _following = self.follow();
-        let (_, content, stamp) = self.read()?;
+        let read = self.read();
+        let fault = read.as_ref().err().map(|error| Arc::new(error.to_string()));
+        self.fault.store(fault);
+        let (_, content, stamp) = read?;
         self.publish(content, stamp);
         Ok(())
     }

@@ -25,6 +25,8 @@
 //! made ([`protocol::NewKey`]). It is kept nowhere, so its user can only see it in that answer.
 //!
 //! - [`protocol`]: the messages.
+//! - [`judge`]: what is wrong, of a status: the one judgement that every surface lays out.
+//! - [`human`]: numbers and times in its words.
 //! - [`codec`]: a message to a line and back, with a ceiling on its size.
 //! - [`endpoint`]: the socket or pipe, and the lock that decides which daemon lives.
 //! - [`life`]: a lock that tells whether a daemon lives whose socket is not found.
@@ -33,6 +35,8 @@
 pub mod client;
 pub mod codec;
 pub mod endpoint;
+pub mod human;
+pub mod judge;
 pub mod life;
 pub mod protocol;
 pub mod server;

@@ -562,6 +562,130 @@ pub struct Status {
     /// of other sites are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_apps: Option<Mishaps>,
+    /// How many apps have a client key; `None` with an old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_keys: Option<u64>,
+    /// Why their file could not be read when it was read last; the keys of before are in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_keys_fault: Option<String>,
+    /// What is wrong, the worst first, as [`judge`](super::judge) finds it; empty where all is well,
+    /// `None` with an old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Vec<Finding>>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What a program branches on.
+    pub code: FindingCode,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What a person reads; no full stop.
+    pub text: String,
+    /// What fixes it or shows more, where a command does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The provider that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The listener's address that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The provider's requests can't be served, now or once the token in use expires: `/readyz`
+    /// answers with 503.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blocks: bool,
+}
+
+/// How much a [`Finding`] matters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It works, but needs attention.
+    Attention,
+    /// Apps get errors, or will when the token in use expires.
+    Bad,
+    /// A severity of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What a [`Finding`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingCode {
+    /// No daemon runs.
+    NotRunning,
+    /// The daemon did not answer as it should.
+    NoAnswer,
+    /// It listens on no address.
+    ListensNowhere,
+    /// The machine does not have a listener's address.
+    AddressMissing,
+    /// A listener's Unix socket was removed and can't be restored yet.
+    SocketMissing,
+    /// A listener requires a client key, and none exists.
+    NoClientKeys,
+    /// The file of client keys can't be read.
+    ClientKeysUnreadable,
+    /// There is no login, or no API key.
+    LoginNeeded,
+    /// The login's file can't be read.
+    StoreUnreadable,
+    /// A renewed login could not be saved, so none is asked for.
+    StoreUnusable,
+    /// The token has expired and can't be renewed.
+    Unavailable,
+    /// The login was not read yet.
+    Starting,
+    /// The provider fails requests.
+    RequestsFail,
+    /// An app was refused a moment ago.
+    RequestsRefused,
+    /// The login works, but can't be kept fresh.
+    LoginTrouble,
+    /// A renewed login could not be saved.
+    Unsaved,
+    /// The grant ends soon, or has ended.
+    LoginEndsSoon,
+    /// A renewal was cut off, and its refresh token may have been spent.
+    LoginMayBeSpent,
+    /// This machine's clock differs from the provider's.
+    ClockWrong,
+    /// The configuration file can't be used.
+    ConfigBroken,
+    /// Changed settings wait for a restart.
+    RestartNeeded,
+    /// A reload applies the configuration file.
+    ConfigChanged,
+    /// A code of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// A login that can't be renewed, because the renewed one could not be saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsavableLogin {
+    /// Since when.
+    pub at: Timestamp,
+    /// Why, with the file's name.
+    pub reason: String,
+    /// The command that fixes it, where one does.
+    pub command: Option<String>,
+}
+
+/// A login whose file can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableLogin {
+    /// Since when.
+    pub at: Timestamp,
+    /// Why, with the file's name.
+    pub reason: String,
+    /// The command that makes it usable again, where one does.
+    pub command: Option<String>,
+    /// Whether the copy for Hermes Agent's profiles holds the login whole and serves.
+    pub copied: bool,
 }
 
 /// Requests that went wrong.
@@ -608,6 +732,9 @@ pub struct DaemonStatus {
     /// The proxies of its environment: the variable, and `host:port` of its value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub proxies: BTreeMap<String, String>,
+    /// Whether a service manager started it, which alone can restart it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub managed: bool,
 }
 
 /// The flags of the daemon that win over its file; `None` where one was not given.
@@ -708,23 +835,18 @@ pub struct ProviderStatus {
     /// The login in use; `None` without one, with a fixed key, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStatus>,
-}
-
-impl ProviderStatus {
-    /// Whether the file that holds the login can't be read; an earlier credential or another copy
-    /// may serve all the same.
-    pub fn is_unreadable(&self) -> bool {
-        let error = self.last_error.as_ref();
-        self.state == ProviderState::StoreUnreadable
-            || error.is_some_and(|error| error.code == "store_unreadable")
-    }
-
-    /// Whether it can't be renewed on this machine, because a renewed login could not be saved; the
-    /// present token serves for as long as it lives.
-    pub fn is_hindered(&self) -> bool {
-        let error = self.last_error.as_ref();
-        error.is_some_and(|error| error.code == "store_unusable")
-    }
+    /// Why its file can't be read, if it can't be; an earlier credential or a copy may serve all the
+    /// same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<UnreadableLogin>,
+    /// Why a renewed login could not be saved, so that none is asked for; the credential in use serves
+    /// for as long as it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsavable: Option<UnsavableLogin>,
+    /// How far this machine's clock is ahead of the provider's, by its last answer; negative where it
+    /// is behind, `None` before an answer that tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_seconds: Option<i64>,
 }
 
 /// The login that a provider's credential comes from.
@@ -957,6 +1079,37 @@ impl ControlError {
         Self {
             hint: Some(hint.into()),
             ..self
+        }
+    }
+}
+
+impl FindingCode {
+    /// The code as it is in JSON.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::NotRunning => "not_running",
+            Self::NoAnswer => "no_answer",
+            Self::ListensNowhere => "listens_nowhere",
+            Self::AddressMissing => "address_missing",
+            Self::SocketMissing => "socket_missing",
+            Self::NoClientKeys => "no_client_keys",
+            Self::ClientKeysUnreadable => "client_keys_unreadable",
+            Self::LoginNeeded => "login_needed",
+            Self::StoreUnreadable => "store_unreadable",
+            Self::StoreUnusable => "store_unusable",
+            Self::Unavailable => "unavailable",
+            Self::Starting => "starting",
+            Self::RequestsFail => "requests_fail",
+            Self::RequestsRefused => "requests_refused",
+            Self::LoginTrouble => "login_trouble",
+            Self::Unsaved => "unsaved",
+            Self::LoginEndsSoon => "login_ends_soon",
+            Self::LoginMayBeSpent => "login_may_be_spent",
+            Self::ClockWrong => "clock_wrong",
+            Self::ConfigBroken => "config_broken",
+            Self::RestartNeeded => "restart_needed",
+            Self::ConfigChanged => "config_changed",
+            Self::Other(code) => code,
         }
     }
 }

@@ -17,13 +17,14 @@ use super::service_manager;
 use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::config::{self, ListenAddress, ProviderName};
+use crate::control::judge;
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
     ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode, ErrorReport, Key,
     ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginProgress,
     LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice,
     ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshOutcome, RefreshReport,
-    RefreshResult, ReloadReport, RequestCounts, Status, Timestamp,
+    RefreshResult, ReloadReport, RequestCounts, Status, Timestamp, UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -201,7 +202,7 @@ impl Answers {
             .map(|report| provider_status(report, &view, now))
             .collect();
         providers.sort_by_key(|provider| !provider.default);
-        Status {
+        let mut status = Status {
             now: Timestamp(now),
             daemon: DaemonStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -216,6 +217,7 @@ impl Answers {
                 needs_restart: view.needs_restart.clone(),
                 command_line: self.command_line.clone(),
                 proxies: provider::Proxies::from_env().named().clone(),
+                managed: service_manager::listens(),
             },
             listeners: self
                 .ports
@@ -225,7 +227,12 @@ impl Answers {
             providers,
             refused: mishaps(&self.refused.all, now),
             refused_apps: mishaps(&self.refused.apps, now),
-        }
+            client_keys: Some(self.clients.count()),
+            client_keys_fault: self.clients.fault(),
+            findings: None,
+        };
+        status.findings = Some(judge::judge(&status));
+        status
     }
 
     fn provider_entry(&self, report: &Report, view: &View) -> ProviderEntry {
@@ -359,6 +366,18 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
         login: status
             .login
             .map(|login| login_status(login, status.may_be_spent, now)),
+        unreadable: status.unreadable.map(|unreadable| UnreadableLogin {
+            at: Timestamp(unreadable.at),
+            reason: unreadable.reason,
+            command: unreadable.command,
+            copied: unreadable.mirrored,
+        }),
+        unsavable: status.hindrance.map(|hindrance| UnsavableLogin {
+            at: Timestamp(hindrance.at),
+            reason: hindrance.reason,
+            command: hindrance.command,
+        }),
+        clock_ahead_seconds: None,
     }
 }
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::facts::Facts;
-use super::pending::{Pending, is_same_file, pending};
-use super::{Finding, Fix, Group, QUESTION, Verdict, on_a_thread, sentence, system};
+use super::pending::{is_same_file, pending};
+use super::{Finding, Fix, Group, QUESTION, Verdict, judged, on_a_thread, sentence, system};
 use crate::config::{Config, ConfigError, KeySource, Loaded, ProviderKind};
+use crate::control::judge::Pending;
+use crate::control::protocol::FindingCode;
 use crate::tools::Call;
 
 const GROUP: Group = Group::Configuration;
@@ -99,11 +101,13 @@ fn mistakes(error: &ConfigError, facts: &Facts) -> Vec<Finding> {
             if !text.ends_with(['.', ')']) {
                 text.push('.');
             }
-            if facts.running().is_some() {
+            let runs = facts.running().is_some();
+            if runs {
                 text.push_str(" The running hermes-proxyd keeps the settings it has loaded.");
             }
             let access = Some(give_access(file)).filter(|_| problem.line == 0);
-            let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+            let mut finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+            finding.code = runs.then_some(FindingCode::ConfigBroken);
             match access.flatten() {
                 Some(command) => finding.run(command).run(check(Some(file))),
                 None if !file.exists() => {
@@ -178,7 +182,7 @@ fn in_force(facts: &Facts) -> Option<Finding> {
     let answers = facts.running()?;
     let theirs = answers.status.daemon.config_file.as_ref();
     let ours = facts.loaded.as_ref().ok()?.file.as_ref();
-    let warn = |text: String| GROUP.finds("in force", Verdict::Warn, text);
+    let warn = |text: String| GROUP.finds(judged::IN_FORCE, Verdict::Warn, text);
     if let (Some(theirs), Some(ours)) = (theirs, ours)
         && !is_same_file(theirs, ours)
     {
@@ -193,14 +197,16 @@ fn in_force(facts: &Facts) -> Option<Finding> {
                 "The running hermes-proxyd has not applied {}, which needs a restart.",
                 keys.join(", ")
             );
-            Some(warn(text).fixes(facts.restart_as_it_is()))
+            let finding = warn(text).code(FindingCode::RestartNeeded);
+            Some(finding.fixes(facts.restart_as_it_is()))
         }
         Pending::Reload => {
             let text = match theirs {
                 Some(_) => "The file was changed after the running hermes-proxyd loaded it.",
                 None => "The running hermes-proxyd has not loaded this file yet.",
             };
-            Some(warn(text.to_owned()).run("hermesctl proxy reload"))
+            let finding = warn(text.to_owned()).code(FindingCode::ConfigChanged);
+            Some(finding.run("hermesctl proxy reload"))
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::control::protocol::{FindingCode, Severity};
+
 /// One line of the doctor's: what was looked at, how it is, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -11,6 +13,9 @@ pub struct Finding {
     pub name: String,
     /// How it is.
     pub verdict: Verdict,
+    /// What a program branches on, where every look at a daemon finds the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<FindingCode>,
     /// The same in words: full sentences, without anything secret.
     pub text: String,
     /// What mends it, in this order; nothing where nothing need be done.
@@ -60,6 +65,16 @@ pub enum Verdict {
     Warn,
     /// It does not work.
     Fail,
+}
+
+impl Verdict {
+    /// Of something that is wrong.
+    pub(super) fn of(severity: &Severity) -> Self {
+        match severity {
+            Severity::Bad => Self::Fail,
+            Severity::Attention | Severity::Other(_) => Self::Warn,
+        }
+    }
 }
 
 /// Something to do.
@@ -113,6 +128,7 @@ impl Finding {
             group,
             name: name.into(),
             verdict,
+            code: None,
             text: text.into(),
             fix: Vec::new(),
             stops_start: false,
@@ -122,6 +138,12 @@ impl Finding {
     /// The same, which hermes-proxyd can't start with.
     pub(super) fn stops_start(mut self) -> Self {
         self.stops_start = true;
+        self
+    }
+
+    /// The same with the code that [`judge`](crate::control::judge) has for it.
+    pub(super) fn code(mut self, code: FindingCode) -> Self {
+        self.code = Some(code);
         self
     }
 
@@ -185,20 +207,19 @@ impl Report {
             Some(verdict @ (Verdict::Warn | Verdict::Fail)) => verdict,
             Some(Verdict::Ok | Verdict::Info | Verdict::Skip) | None => Verdict::Ok,
         };
-        let failed = |group: Group, name: Option<&str>| {
-            findings.iter().any(|finding| {
-                finding.verdict == Verdict::Fail
-                    && finding.group == group
-                    && name.is_none_or(|name| finding.name == name)
-            })
+        let failed = |is: &dyn Fn(&Finding) -> bool| {
+            let mut failed = findings.iter().filter(|one| one.verdict == Verdict::Fail);
+            failed.any(is)
         };
+        let has = |finding: &Finding, code: FindingCode| finding.code == Some(code);
         let cause = if verdict != Verdict::Fail {
             Cause::Nothing
-        } else if failed(Group::Configuration, None) {
+        } else if failed(&|one| one.group == Group::Configuration) {
             Cause::Configuration
-        } else if failed(Group::Program, Some(RUNNING)) {
+        } else if failed(&|one| one.group == Group::Program && one.name == RUNNING) {
             Cause::NotRunning
-        } else if failed(Group::Login, Some(default_provider)) {
+        } else if failed(&|one| has(one, FindingCode::LoginNeeded) && one.name == default_provider)
+        {
             Cause::Login
         } else {
             Cause::Other

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::facts::{Facts, Served};
-use super::{Finding, Fix, Group, Verdict, on_a_thread, sentence};
-use crate::control::protocol::{CredentialKind, LoginStatus, ProviderState, ProviderStatus};
+use super::{Finding, Fix, Group, Verdict, judged, on_a_thread, sentence};
+use crate::control::judge;
+use crate::control::protocol::{CredentialKind, Finding as Found, FindingCode, ProviderStatus};
 use crate::credentials::inspection::{self, LoginLook};
 use crate::provider::{Adapter, Assessment, Remedy, Renewal};
 
@@ -15,9 +16,10 @@ const GROUP: Group = Group::Login;
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     if let Some(answers) = facts.running() {
+        let found = judge::of_logins(&judged::found(&facts));
         let providers = answers.status.providers.iter();
         return providers
-            .flat_map(|provider| of_daemon(provider, facts.now))
+            .flat_map(|provider| of_daemon(provider, &found, facts.now))
             .collect();
     }
     on_a_thread(facts, |facts| {
@@ -30,118 +32,73 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     .await
 }
 
-fn of_daemon(provider: &ProviderStatus, now: DateTime<Utc>) -> Vec<Finding> {
-    let mut findings = vec![state(provider, now)];
-    let name = &provider.name;
-    if provider.unsaved {
-        let text = "The renewed login could not be saved and is lost when hermes-proxyd stops.";
-        let finding = GROUP.finds(format!("saving {name}"), Verdict::Fail, text);
-        findings.push(finding.advice(
-            "Free some space and make the store's folder writable: see the groups store and \
-             machine. Don't stop hermes-proxyd before that.",
-        ));
+/// What the daemon finds wrong with a provider's login, else that it works.
+fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> Vec<Finding> {
+    let name = provider.name.as_str();
+    let mine = judge::about(found, name);
+    let (ends, others): (Vec<_>, Vec<_>) = mine
+        .into_iter()
+        .partition(|one| one.code == FindingCode::LoginEndsSoon);
+    let others = others.into_iter();
+    let mut findings: Vec<_> = others.map(|one| of_judge(one, provider)).collect();
+    if findings.iter().all(|one| one.name != name) {
+        findings.insert(0, works(provider, now));
     }
-    let Some(login) = &provider.login else {
-        return findings;
-    };
-    let separate = login.separate;
-    let end = (login.ends_at.map(|at| at.0), login.ends_soon);
-    findings.extend(grant(name, separate, end, now));
-    if login.may_be_spent {
-        findings.push(spent(name, login));
+    if let Some(login) = &provider.login {
+        let end = (login.ends_at.map(|at| at.0), !ends.is_empty());
+        findings.extend(grant(name, login.separate, end, now));
     }
     findings
 }
 
-fn spent(name: &str, login: &LoginStatus) -> Finding {
-    let text = "A renewal was interrupted and may have spent the refresh token.";
-    GROUP
-        .finds(format!("last renewal of {name}"), Verdict::Warn, text)
-        .run(again(name, login.separate))
+fn works(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
+    let text = if provider.credential == Some(CredentialKind::ApiKey) {
+        "It has a fixed API key.".to_owned()
+    } else {
+        let token = provider.expires_at.map(|at| token(at.0, now));
+        format!("The login works.{}", token.unwrap_or_default())
+    };
+    GROUP.finds(provider.name.as_str(), Verdict::Ok, text)
+}
+
+/// One of the daemon's, with why, and more of what helps.
+fn of_judge(found: &Found, provider: &ProviderStatus) -> Finding {
+    let mut finding = judged::finding(found, GROUP, judged::name(found));
+    let error = provider.last_error.as_ref();
+    let error = error.map(|error| error.message.trim_end_matches('.'));
+    let is = |code: FindingCode| found.code == code;
+    if is(FindingCode::LoginNeeded) && provider.login_command.is_none() {
+        let advice = error.and_then(|error| error.rsplit_once("; "));
+        let advice = advice.map_or("See its API key in the configuration", |(_, advice)| advice);
+        return finding.advice(sentence(advice));
+    }
+    if let Some(why) =
+        error.filter(|error| finding.name == provider.name && !found.text.contains(error))
+    {
+        finding.text = format!("{} {why}.", finding.text);
+    }
+    if is(FindingCode::StoreUnusable) || provider.unsavable.is_some() {
+        finding.advice("See the groups store and machine for the cause.")
+    } else if is(FindingCode::StoreUnreadable) {
+        finding.advice("See the group store for the cause.")
+    } else if is(FindingCode::LoginTrouble) {
+        finding.run("hermesctl proxy status").run("hermesctl logs")
+    } else if is(FindingCode::Unavailable) {
+        finding.run("hermesctl auth refresh")
+    } else if is(FindingCode::Unsaved) {
+        finding.advice(
+            "Free some space and make the store's folder writable: see the groups store and \
+             machine. Don't stop hermes-proxyd before that.",
+        )
+    } else {
+        finding
+    }
 }
 
 /// The command that logs in anew where the login in use lies.
 fn again(name: &str, separate: bool) -> String {
     let separate = if separate { " --separate" } else { "" };
     format!("hermesctl auth login {name}{separate} --force")
-}
-
-fn state(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
-    let name = provider.name.clone();
-    let bad = if provider.default {
-        Verdict::Fail
-    } else {
-        Verdict::Warn
-    };
-    let why = provider.last_error.as_ref();
-    let why = why.map(|error| format!(" {}.", error.message.trim_end_matches('.')));
-    let why = why.unwrap_or_default();
-    match &provider.state {
-        ProviderState::Ready if provider.credential == Some(CredentialKind::ApiKey) => {
-            GROUP.finds(name, Verdict::Ok, "It has a fixed API key.")
-        }
-        ProviderState::Ready | ProviderState::Refreshing if provider.is_unreadable() => {
-            let text = format!("It serves, but the login can't be read.{why}");
-            let finding = GROUP.finds(name, Verdict::Fail, text);
-            finding.advice("See the group store for the cause.")
-        }
-        ProviderState::Ready | ProviderState::Refreshing if provider.is_hindered() => {
-            let text = format!("The login works, but can't be renewed.{why}");
-            let finding = GROUP.finds(name, Verdict::Fail, text);
-            finding.advice("See the groups store and machine for the cause.")
-        }
-        ProviderState::Unavailable if provider.is_hindered() => {
-            let text = format!("The token has expired and can't be renewed.{why}");
-            let finding = GROUP.finds(name, bad, text);
-            finding.advice("See the groups store and machine for the cause.")
-        }
-        ProviderState::Ready | ProviderState::Refreshing if is_in_trouble(provider) => {
-            let text = format!("The login works, but can't be kept fresh.{why}");
-            let finding = GROUP.finds(name, Verdict::Warn, text);
-            finding.run("hermesctl proxy status").run("hermesctl logs")
-        }
-        ProviderState::Ready | ProviderState::Refreshing => {
-            let token = provider.expires_at.map(|at| token(at.0, now));
-            let text = format!("The login works.{}", token.unwrap_or_default());
-            GROUP.finds(name, Verdict::Ok, text)
-        }
-        ProviderState::LoginNeeded if provider.login_command.is_none() => {
-            let error = provider.last_error.as_ref();
-            let message = error.map_or("not found", |error| error.message.as_str());
-            let (reason, advice) = message.rsplit_once("; ").unwrap_or((message, message));
-            let text = format!("It needs its API key: {reason}.");
-            GROUP.finds(name, bad, text).advice(sentence(advice))
-        }
-        ProviderState::LoginNeeded => {
-            let text = format!("A login is needed.{why}");
-            let command = provider.login_command.clone();
-            GROUP.finds(name, bad, text).fixes(command.map(Fix::Run))
-        }
-        ProviderState::Unavailable => {
-            let text = format!("The token has expired, and the portal does not renew it.{why}");
-            GROUP.finds(name, bad, text).run("hermesctl auth refresh")
-        }
-        ProviderState::StoreUnreadable => {
-            let text = format!("The store can't be read.{why}");
-            let finding = GROUP.finds(name, bad, text);
-            finding.advice("See the group store for the cause.")
-        }
-        ProviderState::Starting => GROUP.finds(
-            name,
-            Verdict::Info,
-            "hermes-proxyd has just started; try again.",
-        ),
-        ProviderState::Other(state) => {
-            GROUP.finds(name, Verdict::Info, format!("Its state is {state}."))
-        }
-    }
-}
-
-/// Whether something went wrong since the last renewal.
-fn is_in_trouble(provider: &ProviderStatus) -> bool {
-    let renewed = provider.last_refresh.as_ref().map(|refresh| refresh.at);
-    let error = provider.last_error.as_ref();
-    error.is_some_and(|error| renewed.is_none_or(|renewed| renewed <= error.at))
 }
 
 fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
@@ -162,7 +119,7 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
     };
     let Some(login) = &inspection.login else {
         let text = "There is no login.";
-        let finding = GROUP.finds(name, bad, text);
+        let finding = GROUP.finds(name, bad, text).code(FindingCode::LoginNeeded);
         return vec![finding.fix(fix(&**adapter, false))];
     };
     let mut findings = vec![of_login(name, login, &**adapter, (bad, facts.now))];
@@ -179,6 +136,7 @@ fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>
         Assessment::Login { .. } => GROUP.finds(name, Verdict::Ok, "It has a fixed API key."),
         Assessment::NoLogin { reason } => GROUP
             .finds(name, bad, format!("It can't be used here: {reason}."))
+            .code(FindingCode::LoginNeeded)
             .fix(fix(adapter, false)),
     }
 }
@@ -202,7 +160,8 @@ fn of_login(
     match &look.assessment {
         Assessment::NoLogin { reason } => {
             let text = format!("A login is needed: {reason}.");
-            GROUP.finds(name, bad, text).fix(login)
+            let finding = GROUP.finds(name, bad, text).fix(login);
+            finding.code(FindingCode::LoginNeeded)
         }
         Assessment::Login {
             credential,
@@ -214,7 +173,8 @@ fn of_login(
             let lives = credential.is_some() && expiry.is_none_or(|end| end > now);
             if !lives && *renewal == Renewal::Never {
                 let text = format!("The login in {store} has expired and can't be renewed.");
-                return GROUP.finds(name, bad, text).fix(login);
+                let finding = GROUP.finds(name, bad, text).fix(login);
+                return finding.code(FindingCode::LoginNeeded);
             }
             let token = expiry.map(|end| token(end, now)).unwrap_or_default();
             let text = format!("There is a login in {store}.{token}");
@@ -244,11 +204,13 @@ fn grant(
     if end <= now {
         let text = format!("The login ended {distance} ago ({day}), as far as is known.");
         let finding = GROUP.finds(label, Verdict::Warn, text);
+        let finding = finding.code(FindingCode::LoginEndsSoon);
         return Some(finding.run(again(name, separate)));
     }
     let text = format!("The login ends in {distance} ({day}), even if its token is renewed.");
     if ends_soon {
         let finding = GROUP.finds(label, Verdict::Warn, text);
+        let finding = finding.code(FindingCode::LoginEndsSoon);
         return Some(finding.run(again(name, separate)));
     }
     Some(GROUP.finds(label, Verdict::Ok, text))

@@ -5,12 +5,14 @@
 //!
 //! - `facts`: what all checks look at: the configuration, the running daemon, the files.
 //! - one file for each group of checks; a check makes [`Finding`]s.
+//! - `judged`: what the running daemon finds itself, which the checks say more about.
 //! - `system`: what only one platform tells.
 
 mod configuration;
 mod containers;
 mod facts;
 mod finding;
+mod judged;
 mod login;
 mod machine;
 mod neighbours;
@@ -36,7 +38,7 @@ pub use self::containers::surroundings;
 use self::facts::Facts;
 pub use self::facts::restart;
 pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
-pub use self::pending::{Pending, is_same_file, listens_otherwise, pending, with_flags};
+pub use self::pending::{is_same_file, listens_otherwise, pending, with_flags};
 use crate::paths::Environment;
 
 /// No group may take longer: what hangs here would hang the daemon too, and is told.
@@ -107,6 +109,7 @@ pub async fn examine(questions: Questions) -> Report {
     }
     findings.extend(join_all(checks).await.concat());
     configuration::leave_out_what_is_told(&mut findings);
+    judged::complete(&facts, &mut findings);
     program::wait_for_mending(&facts, &mut findings);
     Report::new(findings, &default)
 }

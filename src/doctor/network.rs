@@ -15,8 +15,10 @@ use super::configuration::correct;
 use super::facts::{Facts, Served, Trust};
 use super::login::distance;
 use super::system::quoted;
-use super::{Finding, Fix, Group, QUESTION, Verdict};
+use super::{Finding, Fix, Group, QUESTION, Verdict, judged};
 use crate::clock::{Clock, SystemClock};
+use crate::control::judge;
+use crate::control::protocol::FindingCode;
 use crate::credentials::inspection;
 use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
 use crate::provider::{Proxies, environment_faults};
@@ -29,8 +31,6 @@ const NAME_LIMIT: Duration = Duration::from_secs(4);
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 /// A clock is read to the second, and the answer is some time under way.
 const TOLERATED: i64 = 30;
-/// From here on tokens count as expired, or as living when they don't.
-const HARMFUL: i64 = 300;
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     let mut findings = proxies(&facts);
@@ -372,7 +372,7 @@ fn asked(url: &str) -> String {
 }
 
 async fn clock(offsets: &[Offset]) -> Finding {
-    let name = "clock";
+    let name = judged::CLOCK;
     let Some(worst) = offsets.iter().max_by_key(|offset| offset.seconds.abs()) else {
         let text = "No host answered with the time.";
         return GROUP.finds(name, Verdict::Skip, text);
@@ -404,14 +404,15 @@ async fn clock(offsets: &[Offset]) -> Finding {
     if !agreed {
         text.push_str(" The others disagree, so that host's clock may be the wrong one.");
     }
-    let verdict = if skew > HARMFUL && agreed {
+    let verdict = if skew > judge::WRONG_CLOCK && agreed {
         Verdict::Fail
     } else {
         Verdict::Warn
     };
     let arguments = ["show", "--property=NTP", "--property=NTPSynchronized"];
     let synchronised = Call::new("timedatectl", arguments).within(QUESTION);
-    let finding = GROUP.finds(name, verdict, text);
+    let mut finding = GROUP.finds(name, verdict, text);
+    finding.code = (skew > judge::WRONG_CLOCK).then_some(FindingCode::ClockWrong);
     match synchronised.success().await {
         Some(text) if text.contains("NTP=no") => finding.run("sudo timedatectl set-ntp true"),
         Some(_) => finding.run("timedatectl timesync-status"),

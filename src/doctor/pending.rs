@@ -4,19 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::{self, Config, ListenAddress, Listener, LogFormat, Overrides};
+use crate::control::judge::Pending;
 use crate::control::protocol::{CommandLine, ListenerStatus, Status};
 use crate::paths::Environment;
-
-/// Why the file and the running daemon differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pending {
-    /// The file has mistakes: the next start fails.
-    Broken,
-    /// Only a restart applies these keys.
-    Restart(Vec<String>),
-    /// A reload applies the file.
-    Reload,
-}
 
 /// What waits to be applied; `None` where the daemon has all that the file says.
 pub fn pending(status: &Status, env: &Environment) -> Option<Pending> {

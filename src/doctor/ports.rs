@@ -15,9 +15,9 @@ use super::facts::{Answers, Facts};
 use super::neighbours;
 use super::pending::is_at;
 use super::system::{self, quoted};
-use super::{Finding, Group, Verdict};
+use super::{Finding, Group, Verdict, judged};
 use crate::config::{ListenAddress, Listener};
-use crate::control::protocol::{Key, ListenerStatus};
+use crate::control::protocol::{FindingCode, Key, ListenerStatus};
 
 const GROUP: Group = Group::Listeners;
 /// The service is on this machine and answers `/health` from memory.
@@ -102,12 +102,14 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     let name = listener.address.clone();
     if listener.waiting && listener.is_unix() {
         let text = "The socket was removed and can't be restored yet; `hermesctl logs` says why.";
-        return vec![GROUP.finds(name, Verdict::Warn, text)];
+        let finding = GROUP.finds(name, Verdict::Warn, text);
+        return vec![finding.code(FindingCode::SocketMissing)];
     }
     if listener.waiting {
         let text = "This machine does not have the address yet; the listener opens when it \
                     appears.";
-        return vec![GROUP.finds(name, Verdict::Info, text)];
+        let finding = GROUP.finds(name, Verdict::Warn, text);
+        return vec![finding.code(FindingCode::AddressMissing)];
     }
     let Some(target) = Target::of_status(listener) else {
         return vec![GROUP.finds(name, Verdict::Skip, "Its address can't be tested.")];
@@ -498,13 +500,14 @@ fn keys(facts: &Facts) -> Vec<Finding> {
                 "An address requires a client key, but none exists: hermes-proxyd can't start."
             }
         };
-        let finding = GROUP
-            .finds("client keys", Verdict::Fail, text)
+        let mut finding = GROUP
+            .finds(judged::CLIENT_KEYS, Verdict::Fail, text)
             .stops_start();
+        finding.code = serves.then_some(FindingCode::NoClientKeys);
         findings.push(finding.run("hermesctl clients add my-app"));
     } else {
         let text = format!("There are {} client keys.", count.unwrap_or_default());
-        findings.push(GROUP.finds("client keys", Verdict::Ok, text));
+        findings.push(GROUP.finds(judged::CLIENT_KEYS, Verdict::Ok, text));
     }
     findings
 }

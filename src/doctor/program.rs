@@ -5,6 +5,7 @@ use super::finding::RUNNING;
 use super::system;
 use super::{Finding, Fix, Group, Verdict};
 use crate::control::client::ClientError;
+use crate::control::protocol::FindingCode;
 
 const GROUP: Group = Group::Program;
 const OURS: &str = env!("CARGO_PKG_VERSION");
@@ -17,6 +18,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
         Daemon::NotRunning => vec![
             GROUP
                 .finds(RUNNING, Verdict::Fail, "It is not running.")
+                .code(FindingCode::NotRunning)
                 .fixes(facts.restart()),
         ],
         Daemon::Elsewhere(pid) => vec![elsewhere(*pid, facts)],
@@ -29,7 +31,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
                 )
                 .advice("Set HOME, or XDG_RUNTIME_DIR."),
         ],
-        Daemon::Mute(error) => vec![mute(error, facts)],
+        Daemon::Mute(error) => vec![mute(error, facts).code(FindingCode::NoAnswer)],
     }
 }
 

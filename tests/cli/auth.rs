@@ -647,9 +647,12 @@ async fn what_a_login_suffers_from_stands_in_both_statuses() {
     });
     for line in ["auth status", "proxy status"] {
         let text = session.run(line).await.stdout;
-        let soon = "the login ends in 3 d: log in again with `hermesctl auth login nous --force`";
+        let soon = "The login of nous ends in 3 d: `hermesctl auth login nous --force`";
         assert!(text.contains(soon), "{text}");
-        assert!(text.contains("may have spent the refresh token"), "{text}");
+        assert!(
+            text.contains("may be lost after an interrupted renewal"),
+            "{text}"
+        );
     }
 }
 

@@ -54,6 +54,7 @@ fn status() -> Status {
             needs_restart: Vec::new(),
             command_line: CommandLine::default(),
             proxies: std::collections::BTreeMap::new(),
+            managed: false,
         },
         listeners: vec![ListenerStatus {
             address: "127.0.0.1:8645".into(),
@@ -67,6 +68,9 @@ fn status() -> Status {
         providers: vec![ready(), bare()],
         refused: None,
         refused_apps: None,
+        client_keys: None,
+        client_keys_fault: None,
+        findings: None,
     }
 }
 
@@ -101,6 +105,9 @@ fn ready() -> ProviderStatus {
         login_command: None,
         failing: None,
         login: None,
+        unreadable: None,
+        unsavable: None,
+        clock_ahead_seconds: None,
     }
 }
 
@@ -123,6 +130,9 @@ fn bare() -> ProviderStatus {
         login_command: Some("hermesctl auth login nous".into()),
         failing: None,
         login: None,
+        unreadable: None,
+        unsavable: None,
+        clock_ahead_seconds: None,
     }
 }
 
@@ -650,6 +660,80 @@ fn the_states_and_kinds() {
             RefreshResult::Rejected,
             RefreshResult::NoLogin,
             RefreshResult::Other("of_tomorrow".into()),
+        ],
+    );
+}
+
+#[test]
+fn the_findings_of_a_status() {
+    let mut judged = status();
+    judged.daemon.managed = true;
+    judged.client_keys = Some(2);
+    judged.providers.truncate(1);
+    judged.providers[0].clock_ahead_seconds = Some(-5400);
+    judged.providers[0].unreadable = Some(UnreadableLogin {
+        at: at("2026-11-23T19:40:00Z"),
+        reason: "/home/u/.hermes/auth.json is empty".into(),
+        command: Some("mv auth.json auth.json.corrupt".into()),
+        copied: true,
+    });
+    let finding = |code, severity, text: &str| Finding {
+        code,
+        severity,
+        text: text.into(),
+        command: None,
+        provider: None,
+        listener: None,
+        blocks: false,
+    };
+    judged.findings = Some(vec![
+        Finding {
+            command: Some("hermesctl auth login nous".into()),
+            provider: Some("nous".into()),
+            blocks: true,
+            ..finding(FindingCode::LoginNeeded, Severity::Bad, "Login needed")
+        },
+        Finding {
+            listener: Some("docker0:8645".into()),
+            ..finding(
+                FindingCode::AddressMissing,
+                Severity::Attention,
+                "Waiting for the address docker0:8645",
+            )
+        },
+        finding(
+            FindingCode::Other("of_tomorrow".into()),
+            Severity::Other("of_tomorrow".into()),
+            "It is another day",
+        ),
+    ]);
+    golden("reply_status_findings.json", &ok(judged));
+    golden(
+        "finding_codes.json",
+        &[
+            FindingCode::NotRunning,
+            FindingCode::NoAnswer,
+            FindingCode::ListensNowhere,
+            FindingCode::AddressMissing,
+            FindingCode::SocketMissing,
+            FindingCode::NoClientKeys,
+            FindingCode::ClientKeysUnreadable,
+            FindingCode::LoginNeeded,
+            FindingCode::StoreUnreadable,
+            FindingCode::StoreUnusable,
+            FindingCode::Unavailable,
+            FindingCode::Starting,
+            FindingCode::RequestsFail,
+            FindingCode::RequestsRefused,
+            FindingCode::LoginTrouble,
+            FindingCode::Unsaved,
+            FindingCode::LoginEndsSoon,
+            FindingCode::LoginMayBeSpent,
+            FindingCode::ClockWrong,
+            FindingCode::ConfigBroken,
+            FindingCode::RestartNeeded,
+            FindingCode::ConfigChanged,
+            FindingCode::Other("of_tomorrow".into()),
         ],
     );
 }

@@ -55,11 +55,15 @@ impl Handler for Fake {
                 needs_restart: Vec::new(),
                 command_line: CommandLine::default(),
                 proxies: std::collections::BTreeMap::new(),
+                managed: false,
             },
             listeners: Vec::new(),
             providers: Vec::new(),
             refused: None,
             refused_apps: None,
+            client_keys: None,
+            client_keys_fault: None,
+            findings: None,
         }
     }
 

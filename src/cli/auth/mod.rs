@@ -24,8 +24,10 @@ use super::args::{Auth, AuthVerb, LogoutFlags};
 use super::connection::{Connection, ask, finish};
 use super::output::{Exit, Failure, Output};
 use super::render;
+use crate::control::judge;
 use crate::control::protocol::{
-    CredentialKind, ProviderChoice, ProviderState, ProviderStatus, RefreshResult, Timestamp,
+    CredentialKind, Finding, FindingCode, ProviderChoice, ProviderStatus, RefreshResult, Status,
+    Timestamp,
 };
 use crate::doctor;
 
@@ -40,6 +42,8 @@ pub(super) struct Logins {
     /// Whether a daemon answered, or a process of ours.
     running: bool,
     pub(super) now: Timestamp,
+    /// What is wrong with them.
+    pub(super) findings: Vec<Finding>,
     pub(super) providers: Vec<ProviderStatus>,
 }
 
@@ -60,13 +64,13 @@ pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failur
     }
 }
 
-#[cfg(test)]
 impl Logins {
     /// What a daemon with this status tells.
-    pub(super) fn of(status: crate::control::protocol::Status) -> Self {
+    pub(super) fn of(status: Status, running: bool) -> Self {
         Self {
-            running: true,
+            running,
             now: status.now,
+            findings: judge::of_logins(&judge::findings(&status)),
             providers: status.providers,
         }
     }
@@ -77,11 +81,7 @@ async fn status(config: Option<&Path>, output: &mut Output) -> Result<Exit, Fail
     output.answer(&logins, |logins, style| {
         render::auth::logins(logins, &Local, style)
     })?;
-    let mut defaults = logins.providers.iter().filter(|one| one.default);
-    if defaults.any(|one| one.state == ProviderState::LoginNeeded) {
-        return Ok(Exit::LoginNeeded);
-    }
-    Ok(Exit::Ok)
+    Ok(Exit::after(&logins.findings, &logins.providers))
 }
 
 async fn refresh(
@@ -131,7 +131,7 @@ async fn logout(
         store = provider
             .and_then(|one| one.login.as_ref())
             .map(|login| login.store.clone());
-        if let Some(provider) = provider.filter(|one| is_shared(one)) {
+        if let Some(provider) = provider.filter(|one| is_shared(one, &logins.findings)) {
             let answer = if output.is_json() {
                 None
             } else {
@@ -190,29 +190,37 @@ async fn waited_for(config: Option<&Path>, talks: bool) {
 async fn given_up(provider: Option<&str>, config: Option<&Path>) -> Failure {
     sleep(PARTING).await;
     let asked = timeout(AT_ONCE, logins(config)).await;
-    let providers = asked.ok().and_then(Result::ok).map(|told| told.providers);
-    let mut chosen = providers.iter().flatten().filter(|one| match provider {
+    let told = asked.ok().and_then(Result::ok);
+    let providers = told.iter().flat_map(|told| &told.providers);
+    let mut chosen = providers.filter(|one| match provider {
         Some(name) => one.name == name,
         None => one.default,
     });
+    let is_gone = |one: &ProviderStatus| {
+        let findings = told
+            .iter()
+            .flat_map(|told| judge::about(&told.findings, &one.name));
+        findings
+            .into_iter()
+            .any(|one| one.code == FindingCode::LoginNeeded)
+    };
     let failure = |text| Failure::new(text).with_code(Exit::Interrupted, "interrupted");
-    match chosen.next().map(|one| &one.state) {
-        Some(ProviderState::LoginNeeded) => {
-            failure("You were logged out before the logout could be cancelled.")
-        }
-        Some(_) => failure("The logout was cancelled. You are still logged in."),
+    match chosen.next().map(is_gone) {
+        Some(true) => failure("You were logged out before the logout could be cancelled."),
+        Some(false) => failure("The logout was cancelled. You are still logged in."),
         None => failure("The logout was cancelled.")
             .with_hint("`hermesctl auth status` shows whether you are still logged in."),
     }
 }
 
 /// Whether Hermes Agent uses the login; assumed where nobody knows yet.
-fn is_shared(provider: &ProviderStatus) -> bool {
+fn is_shared(provider: &ProviderStatus, findings: &[Finding]) -> bool {
+    let mine = judge::about(findings, &provider.name);
     match &provider.login {
         Some(login) => !login.separate,
         None => {
-            provider.state != ProviderState::LoginNeeded
-                && provider.credential != Some(CredentialKind::ApiKey)
+            provider.credential != Some(CredentialKind::ApiKey)
+                && !mine.iter().any(|one| one.code == FindingCode::LoginNeeded)
         }
     }
 }
@@ -233,9 +241,5 @@ async fn logins(config: Option<&Path>) -> Result<Logins, Failure> {
     let connection = Connection::open(config).await?;
     let running = connection.is_to_daemon();
     let status = finish(connection, async |client| client.status().await).await?;
-    Ok(Logins {
-        running,
-        now: status.now,
-        providers: status.providers,
-    })
+    Ok(Logins::of(status, running))
 }

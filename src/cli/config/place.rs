@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::super::output::{Exit, Failure, Output};
 use super::super::{connect, render, screen, start};
 use crate::config;
+use crate::control::judge::Pending;
 use crate::control::protocol::Status;
-use crate::doctor::{self, Pending};
+use crate::doctor;
 use crate::paths::Environment;
 
 /// The file that counts.

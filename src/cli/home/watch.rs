@@ -57,11 +57,17 @@ pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Fai
 /// What of it changes by more than that time goes by.
 fn timeless(home: &Home) -> Value {
     let mut value = serde_json::to_value(home).unwrap_or_default();
-    // It is made of all the rest, and may have a relative time in it.
+    // They are made of all the rest, and may have a relative time in them.
     if home.running
         && let Some(verdict) = value.get_mut("verdict").and_then(Value::as_object_mut)
     {
         verdict.remove("message");
+    }
+    let findings = value.get_mut("findings").and_then(Value::as_array_mut);
+    for finding in findings.into_iter().flatten() {
+        finding
+            .as_object_mut()
+            .map(|finding| finding.remove("text"));
     }
     without_clock(&mut value);
     value

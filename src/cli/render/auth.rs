@@ -4,12 +4,13 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use super::{Clock, Style, Tone, inline, refresh_result, state, title};
+use super::{Clock, Style, Tone, inline, refresh_result, state_name, title};
 use crate::cli::auth::Logins;
 use crate::cli::human::distance;
+use crate::control::judge;
 use crate::control::protocol::{
-    CredentialKind, LoginBegun, LoginProgress, LoginStatus, LogoutReport, ProviderStatus,
-    RefreshOutcome, RefreshResult, Timestamp,
+    CredentialKind, Finding, LoginBegun, LoginProgress, LoginStatus, LogoutReport, ProviderStatus,
+    RefreshOutcome, RefreshResult, Severity, Timestamp,
 };
 
 /// What the beginning of a login says on standard output.
@@ -178,62 +179,64 @@ where
         zone,
     };
     let blocks = logins.providers.iter();
-    let blocks: Vec<String> = blocks.map(|one| provider(one, &clock, style)).collect();
+    let blocks: Vec<String> = blocks
+        .map(|one| provider(one, &logins.findings, &clock, style))
+        .collect();
     if blocks.is_empty() {
         return "No providers are configured.\n".to_owned();
     }
     blocks.join("\n")
 }
 
-/// The rows that `proxy status` has too: what the user should do something about.
-pub(super) fn warnings<Z>(
+/// The rows that `proxy status` has too: what is wrong with a provider's login.
+pub(super) fn warnings(
     provider: &ProviderStatus,
-    clock: &Clock<'_, Z>,
+    findings: &[Finding],
     style: Style,
-) -> Vec<(&'static str, String)>
-where
-    Z: TimeZone,
-    Z::Offset: Display,
-{
-    let mut rows = Vec::new();
-    if provider.unsaved {
-        let warning = "the renewed login could not be saved and is lost when hermes-proxyd stops";
-        rows.push(("warning", style.paint(Tone::Bad, warning)));
-    }
-    let Some(login) = &provider.login else {
-        return rows;
-    };
-    let again = format!(
-        "log in again with `hermesctl auth login {}{} --force`",
-        inline(&provider.name),
-        separate(login.separate)
-    );
-    if let Some(at) = login.ends_at.filter(|_| login.ends_soon) {
-        let (tone, verb) = if at > clock.now {
-            (Tone::Waiting, "ends")
-        } else {
-            (Tone::Bad, "ended")
-        };
-        let warning = format!("the login {verb} {}: {again}", clock.distance(at));
-        rows.push(("warning", style.paint(tone, &warning)));
-    }
-    if login.may_be_spent {
-        let warning =
-            "a renewal was interrupted and may have spent the refresh token; if requests fail,";
-        rows.push(("warning", style.paint(Tone::Waiting, warning)));
-        rows.push(("", style.paint(Tone::Waiting, &again)));
-    }
-    rows
+) -> Vec<(&'static str, String)> {
+    let login = provider.login_command.as_ref();
+    // The state and the row below it say that a login is needed.
+    let told = |one: &&&Finding| login.is_some() && one.command.as_ref() == login;
+    let mine = judge::about(findings, &provider.name);
+    let rows = mine.iter().filter(|one| !told(one));
+    rows.map(|one| ("warning", words(one, style))).collect()
 }
 
-fn provider<Z>(provider: &ProviderStatus, clock: &Clock<'_, Z>, style: Style) -> String
+/// A finding with what fixes it.
+pub(super) fn words(finding: &Finding, style: Style) -> String {
+    let command = finding.command.as_deref().map(inline);
+    let command = command.map_or_else(String::new, |command| format!(": `{command}`"));
+    let text = inline(&finding.text) + &command;
+    style.paint(tone(&finding.severity), &text)
+}
+
+/// The state of a provider's credential, in the tone of the worst that is found.
+pub(super) fn state(provider: &ProviderStatus, findings: &[Finding], style: Style) -> String {
+    let worst = judge::about(findings, &provider.name);
+    let tone = worst
+        .first()
+        .map_or(Tone::Good, |worst| tone(&worst.severity));
+    style.paint(tone, &state_name(&provider.state))
+}
+
+fn tone(severity: &Severity) -> Tone {
+    match severity {
+        Severity::Bad => Tone::Bad,
+        Severity::Attention | Severity::Other(_) => Tone::Waiting,
+    }
+}
+
+fn provider<Z>(
+    provider: &ProviderStatus,
+    findings: &[Finding],
+    clock: &Clock<'_, Z>,
+    style: Style,
+) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let mut rows = Vec::new();
-    let (tone, state) = state(provider);
-    rows.push(("state", style.paint(tone, &state)));
+    let mut rows = vec![("state", state(provider, findings, style))];
     if let Some(command) = &provider.login_command {
         rows.push(("log in with", inline(command)));
     }
@@ -248,7 +251,7 @@ where
         let verb = if at > clock.now { "expires" } else { "expired" };
         rows.push(("token", format!("{verb} {}", both(at, clock))));
     }
-    rows.extend(warnings(provider, clock, style));
+    rows.extend(warnings(provider, findings, style));
     let name = &provider.name;
     let rows = rows
         .iter()

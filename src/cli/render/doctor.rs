@@ -153,6 +153,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::control::protocol::FindingCode;
     use crate::doctor::{Cause, Group};
 
     /// What works, what will not for long, and what could be set up.
@@ -161,6 +162,7 @@ pub(super) mod tests {
             group,
             name: name.to_owned(),
             verdict,
+            code: (name == "end of nous").then_some(FindingCode::LoginEndsSoon),
             text: text.to_owned(),
             fix: fix.to_vec(),
             stops_start: false,

@@ -5,14 +5,14 @@ use std::fmt::Display;
 use chrono::TimeZone;
 
 use super::auth::{self, both};
-use super::{Clock, Style, Tone, inline, refresh_result, state, title};
+use super::{Clock, Style, Tone, inline, refresh_result, title};
 use crate::cli::home::{Home, Level, Verdict};
 use crate::cli::human::{count, duration};
 use crate::cli::service::ServiceJson;
+use crate::control::judge::{self, Pending};
 use crate::control::protocol::{
-    ClientEntry, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
+    ClientEntry, Finding, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
 };
-use crate::doctor::Pending;
 
 /// The last line of a screen that is shown again and again.
 pub(in crate::cli) fn foot(now: &str, seconds: u64) -> String {
@@ -61,9 +61,10 @@ where
     if let Some(refused) = &status.refused {
         text += &style.row("", "refused", HEAD, &mishaps(refused, &clock));
     }
+    let findings = judge::of_logins(&judge::findings(status));
     for one in &status.providers {
         text.push('\n');
-        text += &provider(one, &clock, style);
+        text += &provider(one, &findings, &clock, style);
     }
     text
 }
@@ -207,20 +208,26 @@ where
     })
 }
 
-fn provider<Z>(provider: &ProviderStatus, clock: &Clock<'_, Z>, style: Style) -> String
+fn provider<Z>(
+    provider: &ProviderStatus,
+    findings: &[Finding],
+    clock: &Clock<'_, Z>,
+    style: Style,
+) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
 {
     let name = &provider.name;
     let title = title(name, &provider.display_name, provider.default, style);
-    let rows = rows(provider, clock, style).into_iter();
+    let rows = rows(provider, findings, clock, style).into_iter();
     let rows = rows.map(|(label, value)| style.row("  ", label, BELOW, &value));
     title + &rows.collect::<String>()
 }
 
 fn rows<Z>(
     provider: &ProviderStatus,
+    findings: &[Finding],
     clock: &Clock<'_, Z>,
     style: Style,
 ) -> Vec<(&'static str, String)>
@@ -228,12 +235,11 @@ where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let (tone, state) = state(provider);
-    let mut rows = vec![("state", style.paint(tone, &state))];
+    let mut rows = vec![("state", auth::state(provider, findings, style))];
     if let Some(command) = &provider.login_command {
         rows.push(("log in with", inline(command)));
     }
-    rows.extend(auth::warnings(provider, clock, style));
+    rows.extend(auth::warnings(provider, findings, style));
     let login_ends = provider.login.as_ref().and_then(|login| login.ends_at);
     if let Some(at) = login_ends {
         let verb = if at > clock.now { "ends" } else { "ended" };

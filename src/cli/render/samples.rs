@@ -55,14 +55,14 @@ pub(in crate::cli) fn troubled_status() -> Status {
     status.daemon.config_file = None;
     status.listeners.clear();
     status.providers = [
-        ProviderState::Unavailable,
-        ProviderState::LoginNeeded,
-        ProviderState::StoreUnreadable,
+        ("nous", ProviderState::Unavailable),
+        ("other", ProviderState::LoginNeeded),
+        ("third", ProviderState::StoreUnreadable),
     ]
-    .map(|state| ProviderStatus {
-        name: "nous".into(),
+    .map(|(name, state)| ProviderStatus {
+        name: name.into(),
         display_name: "Nous Portal".into(),
-        default: true,
+        default: state == ProviderState::Unavailable,
         base_url: None,
         credential: Some(CredentialKind::InvokeJwt),
         expires_at: Some(at),
@@ -82,9 +82,12 @@ pub(in crate::cli) fn troubled_status() -> Status {
         unsaved: state == ProviderState::Unavailable,
         requests: RequestCounts::default(),
         login_command: (state == ProviderState::LoginNeeded)
-            .then(|| "hermesctl auth login nous".into()),
+            .then(|| format!("hermesctl auth login {name}")),
         failing: None,
         login: None,
+        unreadable: None,
+        unsavable: None,
+        clock_ahead_seconds: None,
         state,
     })
     .to_vec();
@@ -204,6 +207,7 @@ pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
         steps,
         ready,
         base_url: ready.then(|| "http://127.0.0.1:8645/v1".to_owned()),
+        findings: Vec::new(),
         test: ready.then(|| report(false)),
     }
 }

@@ -25,10 +25,16 @@ pub(in crate::cli) fn outcome(outcome: &SetUp, style: Style) -> String {
         let advice = "Start it with `hermesctl proxy start`, then run `hermesctl setup` again.";
         return format!("\n{}", style.prose(advice));
     };
-    let fine = style.paint(Tone::Good, "All is well.");
+    let mut text = String::new();
+    for finding in &outcome.findings {
+        text += &style.prose(&super::auth::words(finding, style));
+    }
+    if outcome.findings.is_empty() {
+        text = style.paint(Tone::Good, "All is well.") + " ";
+    }
     let url = inline(url);
     format!(
-        "\n{fine} Apps use:\n  OPENAI_BASE_URL={url}\n  OPENAI_API_KEY=anything\n\
+        "\n{text}Apps use:\n  OPENAI_BASE_URL={url}\n  OPENAI_API_KEY=anything\n\
          For the settings of an app: `hermesctl connect APP`\n"
     )
 }

@@ -302,7 +302,7 @@ fn services() -> Vec<Shown> {
 }
 
 fn logins() -> Vec<Shown> {
-    let status = Logins::of(samples::status_with_login());
+    let status = Logins::of(samples::status_with_login(), true);
     let logins = |logins: &Logins, style: Style| auth::logins(logins, &Utc, style);
     let refresh =
         |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, None, &Utc, style);

@@ -4,6 +4,7 @@ use chrono::{FixedOffset, Utc};
 
 use crate::cli::auth::Logins;
 use crate::cli::home::Home;
+use crate::control::judge;
 use crate::control::protocol::{
     ClientImportReport, ClientRevoked, Clients, ErrorReport, ExistingLogin, LoginBegun,
 };
@@ -46,7 +47,7 @@ fn what_has_happened_is_never_told_as_something_to_come() {
     answer.clients[0].last_used_at = Some(at);
     let now = answer.now;
     let style = Style::PLAIN.in_columns(200);
-    let logins = auth::logins(&Logins::of(status.clone()), &Utc, style);
+    let logins = auth::logins(&Logins::of(status.clone(), true), &Utc, style);
     let home = Home::of(Some(status), Some(answer.clients.clone()));
     let home = home::home(&home, &Utc, style);
     let clients = clients::list(&answer, &Utc, style);
@@ -64,11 +65,14 @@ fn what_has_happened_is_never_told_as_something_to_come() {
 
 #[test]
 fn a_state_says_only_what_is_known() {
-    let mut provider = samples::status().providers.remove(0);
+    let mut status = samples::status();
     let mut told = |now: ProviderState, error: Option<ErrorReport>| {
-        provider.state = now;
-        provider.last_error = error;
-        state(&provider).1
+        status.providers[0].state = now;
+        status.providers[0].last_error = error;
+        let (provider, findings) = (&status.providers[0], judge::judge(&status));
+        let rows = auth::warnings(provider, &findings, Style::PLAIN).into_iter();
+        let rows = rows.map(|(_, text)| format!("; {text}"));
+        auth::state(provider, &findings, Style::PLAIN) + &rows.collect::<String>()
     };
     let error = samples::troubled_status().providers.remove(0).last_error;
     assert_eq!(
@@ -76,10 +80,10 @@ fn a_state_says_only_what_is_known() {
         "trying to renew the expired token"
     );
     let failed = told(ProviderState::Unavailable, error);
-    assert!(failed.ends_with("can't be renewed"), "{failed}");
+    assert!(failed.contains("can't be renewed"), "{failed}");
     // Without a daemon, nobody has tried.
     let untried = told(ProviderState::Unavailable, None);
-    assert!(untried.ends_with("has not been renewed yet"), "{untried}");
+    assert!(untried.contains("has not been renewed yet"), "{untried}");
 }
 
 #[test]

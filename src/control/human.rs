@@ -1,7 +1,7 @@
 //! Numbers and times as people read them.
 
 /// The two largest units: `3 h 12 min`, `47 min`, `2 d`, `12 s`.
-pub(super) fn duration(seconds: u64) -> String {
+pub fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let (large, small) = if days > 0 {
         ((days, "d"), (hours % 24, "h"))
@@ -19,7 +19,7 @@ pub(super) fn duration(seconds: u64) -> String {
 }
 
 /// A time by its distance from now: `in 47 min`, `13 min ago`, `now`.
-pub(super) fn distance(seconds: i64) -> String {
+pub fn distance(seconds: i64) -> String {
     let text = duration(seconds.unsigned_abs());
     match seconds {
         0 => "now".to_owned(),
@@ -29,7 +29,7 @@ pub(super) fn distance(seconds: i64) -> String {
 }
 
 /// With a comma between thousands: `1,204`.
-pub(super) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (position, digit) in digits.chars().enumerate() {

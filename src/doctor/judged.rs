@@ -1,0 +1,88 @@
+//! What the running daemon finds wrong, among the doctor's own findings: the checks that look closer
+//! say more about it, and nothing of it is left out.
+
+use super::facts::Facts;
+use super::{Finding, Group, Verdict, sentence};
+use crate::control::judge;
+use crate::control::protocol::{Finding as Found, FindingCode};
+
+/// The name of the finding about the machine's clock.
+pub(super) const CLOCK: &str = "clock";
+/// Of the file that the daemon has not applied.
+pub(super) const IN_FORCE: &str = "in force";
+/// Of client keys where they are needed.
+pub(super) const CLIENT_KEYS: &str = "client keys";
+
+/// What the running daemon finds; nothing without one.
+pub(super) fn found(facts: &Facts) -> Vec<Found> {
+    let answers = facts.running();
+    answers.map_or_else(Vec::new, |answers| {
+        judge::findings(&answers.status).into_owned()
+    })
+}
+
+/// One of them, in the doctor's form. It is no help to be sent to where one is.
+pub(super) fn finding(found: &Found, group: Group, name: impl Into<String>) -> Finding {
+    let verdict = Verdict::of(&found.severity);
+    let command = found.command.as_ref();
+    let command = command.filter(|command| *command != judge::DIAGNOSIS);
+    let finding = group.finds(name, verdict, sentence(&found.text));
+    let finding = finding.code(found.code.clone());
+    match command {
+        Some(command) => finding.run(command.as_str()),
+        None => finding,
+    }
+}
+
+/// Adds what no check has told.
+pub(super) fn complete(facts: &Facts, findings: &mut Vec<Finding>) {
+    for found in found(facts) {
+        let (group, name) = place(&found);
+        let is_told = findings.iter().any(|one| {
+            let same_code = one.code.as_ref() == Some(&found.code);
+            // The doctor has just asked for the time itself.
+            let same_look = one.verdict != Verdict::Skip && name == CLOCK;
+            (same_code || same_look) && (one.group, one.name.as_str()) == (group, name.as_str())
+        });
+        if !is_told {
+            findings.push(finding(&found, group, name));
+        }
+    }
+}
+
+/// Where it belongs.
+fn place(found: &Found) -> (Group, String) {
+    let provider = found.provider.as_deref().unwrap_or_default();
+    let listener = found.listener.as_deref().unwrap_or("addresses");
+    match &found.code {
+        FindingCode::ListensNowhere | FindingCode::AddressMissing | FindingCode::SocketMissing => {
+            (Group::Listeners, listener.to_owned())
+        }
+        FindingCode::NoClientKeys => (Group::Listeners, CLIENT_KEYS.to_owned()),
+        FindingCode::ClientKeysUnreadable => (Group::Listeners, "client key file".to_owned()),
+        FindingCode::RequestsRefused => (Group::Listeners, "refused requests".to_owned()),
+        FindingCode::LoginNeeded
+        | FindingCode::StoreUnreadable
+        | FindingCode::StoreUnusable
+        | FindingCode::Unavailable
+        | FindingCode::Starting
+        | FindingCode::LoginTrouble => (Group::Login, provider.to_owned()),
+        FindingCode::Unsaved => (Group::Login, format!("saving {provider}")),
+        FindingCode::LoginEndsSoon => (Group::Login, format!("end of {provider}")),
+        FindingCode::LoginMayBeSpent => (Group::Login, format!("last renewal of {provider}")),
+        FindingCode::RequestsFail => (Group::Network, format!("requests of {provider}")),
+        FindingCode::ClockWrong => (Group::Network, CLOCK.to_owned()),
+        FindingCode::ConfigBroken | FindingCode::RestartNeeded | FindingCode::ConfigChanged => {
+            (Group::Configuration, IN_FORCE.to_owned())
+        }
+        FindingCode::NotRunning | FindingCode::NoAnswer => {
+            (Group::Program, super::finding::RUNNING.to_owned())
+        }
+        FindingCode::Other(code) => (Group::Program, code.clone()),
+    }
+}
+
+/// The name of a provider's or a listener's finding.
+pub(super) fn name(found: &Found) -> String {
+    place(found).1
+}
