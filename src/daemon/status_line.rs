@@ -8,10 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::Answers;
 use super::service_manager;
-use crate::control::protocol::{ProviderState, ProviderStatus, Status};
+use crate::control::judge;
+use crate::control::protocol::{Finding, ProviderStatus, Severity, Status};
 
 /// How soon the service manager hears of a change.
 const PERIOD: Duration = Duration::from_secs(2);
+/// So many findings are told: it is one line.
+const TOLD: usize = 3;
 
 /// Tells the service manager of every change until `stop`. Ends at once where there is none.
 pub(super) async fn keep_told(answers: Arc<Answers>, stop: CancellationToken) {
@@ -31,60 +34,38 @@ pub(super) async fn keep_told(answers: Arc<Answers>, stop: CancellationToken) {
     }
 }
 
-/// The default provider first, then what other ones lack.
+/// What is served, unless apps get errors, and what is wrong, the worst first.
 pub(super) fn line(status: &Status) -> String {
-    let (default, others): (Vec<_>, Vec<_>) = status.providers.iter().partition(|one| one.default);
-    let mut text = default
-        .first()
-        .map_or_else(|| "No provider".to_owned(), |one| main_words(one, status));
-    for other in others {
-        if other.state == ProviderState::LoginNeeded {
-            let name = &other.name;
-            let needs = other.login_command.as_ref().map_or_else(
-                || format!("; {name} needs its API key: see hermesctl proxy status"),
-                |command| format!("; login needed for {name}: run {command}"),
-            );
-            text.push_str(&needs);
-        }
-    }
-    if status.providers.iter().any(|one| one.unsaved) {
-        text += "; a renewed login can't be saved: see hermesctl proxy status";
+    let findings = judge::findings(status);
+    let is_bad = findings.iter().any(|one| one.severity == Severity::Bad);
+    let served = served(status, &findings).filter(|_| !is_bad);
+    let mut parts: Vec<_> = served.into_iter().collect();
+    parts.extend(findings.iter().take(TOLD).map(words));
+    if findings.len() > TOLD {
+        parts.push("see hermesctl proxy status".to_owned());
     }
     // A line break would end the message to the service manager.
-    text.replace(char::is_control, " ")
+    parts.join("; ").replace(char::is_control, " ")
 }
 
-fn main_words(provider: &ProviderStatus, status: &Status) -> String {
-    let name = &provider.name;
-    match &provider.state {
-        ProviderState::Ready | ProviderState::Refreshing => {
-            let ready = status.providers.iter().filter(|one| serves(one));
-            let names: Vec<_> = ready.map(|one| one.name.as_str()).collect();
-            format!("Serving {} at {}", names.join(", "), address(status))
-        }
-        ProviderState::LoginNeeded => {
-            let command = provider.login_command.as_deref();
-            match command {
-                Some(command) => format!("Login needed: run {command}"),
-                None => format!("{name} needs its API key: see hermesctl proxy status"),
-            }
-        }
-        ProviderState::Starting => format!("Reading the login of {name}"),
-        ProviderState::Unavailable => {
-            format!("The token of {name} has expired and can't be renewed; still trying")
-        }
-        ProviderState::StoreUnreadable => {
-            format!("The login of {name} can't be read: see hermesctl proxy status")
-        }
-        ProviderState::Other(state) => format!("{name}: {state}"),
+fn served(status: &Status, findings: &[Finding]) -> Option<String> {
+    if status.providers.is_empty() {
+        return Some("No provider".to_owned());
     }
+    let serves = |one: &&ProviderStatus| {
+        let mine = judge::about(findings, &one.name);
+        !mine.iter().any(|finding| finding.blocks)
+    };
+    let names = status.providers.iter().filter(serves);
+    let names: Vec<_> = names.map(|one| one.name.as_str()).collect();
+    let names = (!names.is_empty()).then(|| names.join(", "))?;
+    Some(format!("Serving {names} at {}", address(status)))
 }
 
-fn serves(provider: &ProviderStatus) -> bool {
-    matches!(
-        provider.state,
-        ProviderState::Ready | ProviderState::Refreshing
-    )
+fn words(finding: &Finding) -> String {
+    let command = finding.command.as_ref();
+    let command = command.map_or_else(String::new, |command| format!(": run {command}"));
+    finding.text.clone() + &command
 }
 
 /// Where most apps connect: the first port that is open.
@@ -116,7 +97,7 @@ mod tests {
                 })
             })
             .collect();
-        let listener = |url: &str, waiting: bool| json!({"address": "", "url": url, "provider": "nous", "connections": 0, "waiting": waiting});
+        let listener = |url: &str, waiting: bool| json!({"address": url.trim_start_matches("http://").trim_end_matches("/v1"), "url": url, "provider": "nous", "connections": 0, "waiting": waiting});
         serde_json::from_value(json!({
             "now": "2026-11-26T12:00:00Z",
             "daemon": {"version": "0.1.0", "pid": 1, "started_at": "2026-11-26T12:00:00Z",
@@ -141,27 +122,41 @@ mod tests {
             ),
             (
                 &[("local", "ready"), ("nous", "login_needed")],
-                "Serving local at http://127.0.0.1:8645/v1; login needed for nous: run hermesctl \
+                "Serving local at http://127.0.0.1:8645/v1; Login needed for nous: run hermesctl \
                  auth login nous",
             ),
             (
                 &[("keyed", "login_needed")],
-                "keyed needs its API key: see hermesctl proxy status",
-            ),
-            (
-                &[("local", "ready"), ("keyed", "login_needed")],
-                "Serving local at http://127.0.0.1:8645/v1; keyed needs its API key: see hermesctl \
-                 proxy status",
+                "There is no usable API key: run hermesctl doctor",
             ),
             (
                 &[("unsaved", "refreshing")],
-                "Serving unsaved at http://127.0.0.1:8645/v1; a renewed login can't be saved: see \
-                 hermesctl proxy status",
+                "Serving unsaved at http://127.0.0.1:8645/v1; The renewed login of unsaved could \
+                 not be saved and is lost when hermes-proxyd stops: run hermesctl doctor",
             ),
-            (&[("nous", "a\nNOTIFY=1")], "nous: a NOTIFY=1"),
+            (
+                &[
+                    ("nous", "ready"),
+                    ("a", "starting"),
+                    ("b", "starting"),
+                    ("c", "starting"),
+                ],
+                "Serving nous at http://127.0.0.1:8645/v1; Starting for a; Starting for b; \
+                 Starting for c",
+            ),
+            (&[("nous", "starting")], "Starting"),
+            (
+                &[("a\nNOTIFY=1", "ready")],
+                "Serving a NOTIFY=1 at http://127.0.0.1:8645/v1",
+            ),
             (&[], "No provider"),
         ] {
-            assert_eq!(line(&status(providers)), expected);
+            // The sample waits for one of its addresses, too.
+            let mut status = status(providers);
+            status.listeners.retain(|one| !one.waiting);
+            assert_eq!(line(&status), expected);
         }
+        let waits = status(&[("nous", "ready")]);
+        assert!(line(&waits).ends_with("/v1; Waiting for the address [::1]:1"));
     }
 }
