@@ -20,11 +20,12 @@ use crate::config::{self, ListenAddress, ProviderName};
 use crate::control::judge;
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
-    ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode, ErrorReport, Key,
+    ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode, ErrorReport, Finding, Key,
     ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginProgress,
     LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice,
     ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshOutcome, RefreshReport,
-    RefreshResult, ReloadReport, RequestCounts, Status, Timestamp, UnreadableLogin, UnsavableLogin,
+    RefreshResult, ReloadReport, RequestCounts, Severity, Status, Timestamp, UnreadableLogin,
+    UnsavableLogin,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -192,6 +193,12 @@ impl Handler for Answers {
     }
 }
 
+impl proxy::Judge for Answers {
+    fn judge(&self, provider: &str) -> proxy::Judgement {
+        self.judgement(provider)
+    }
+}
+
 impl Answers {
     /// The state of the daemon and its providers now.
     pub(super) fn picture(&self) -> Status {
@@ -233,6 +240,32 @@ impl Answers {
         };
         status.findings = Some(judge::judge(&status));
         status
+    }
+
+    /// How all is, for apps whose `/v1` means this provider.
+    fn judgement(&self, provider: &str) -> proxy::Judgement {
+        let status = self.picture();
+        let findings = judge::findings(&status);
+        let own = judge::judge_for(&status, provider);
+        let is_there = status.providers.iter().any(|one| one.name == provider);
+        let blocking = own.iter().find(|one| one.blocks);
+        let worst = findings.first();
+        let is_about_it = |one: &&Finding| one.provider.as_deref() == Some(provider);
+        let trouble = blocking.or(worst.filter(is_about_it));
+        proxy::Judgement {
+            level: match worst.map(|one| &one.severity) {
+                None => "good",
+                Some(Severity::Bad) => "bad",
+                Some(Severity::Attention | Severity::Other(_)) => "attention",
+            },
+            code: worst.map_or("all_well", |one| one.code.as_str()).to_owned(),
+            trouble: trouble.map(|one| proxy::Trouble {
+                code: one.code.as_str().to_owned(),
+                text: one.text.clone(),
+                command: one.command.clone(),
+            }),
+            ready: blocking.is_none() && is_there,
+        }
     }
 
     fn provider_entry(&self, report: &Report, view: &View) -> ProviderEntry {

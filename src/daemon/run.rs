@@ -219,7 +219,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         endings,
         reloads,
     });
-    let prod = stops.answer(control, answers.clone());
+    let prod = stops.answer(control, answers.clone(), &gateway);
     stops.tell_refusals(gateway.ledger().refusals().clone());
 
     let mut daemon = Daemon {
@@ -521,10 +521,11 @@ impl Stops {
         Logins::new(clock, tasks, view)
     }
 
-    /// Answers hermesctl, and tells the service manager how the daemon is. Gives what has the control
-    /// socket looked after.
-    fn answer(&self, control: Listener, answers: Arc<Answers>) -> Arc<Notify> {
+    /// Answers hermesctl, and tells the port and the service manager how the daemon is. Gives what has
+    /// the control socket looked after.
+    fn answer(&self, control: Listener, answers: Arc<Answers>, gateway: &Gateway) -> Arc<Notify> {
         let prod = control.prod();
+        gateway.judged_by(answers.clone());
         let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
         let told = status_line::keep_told(answers.clone(), stop.clone());
         self.control.spawn(told);

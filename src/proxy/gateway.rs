@@ -1,12 +1,13 @@
 //! What all connections share: the rules in force, which a reload swaps as one.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::ledger::{Counters, Ledger};
+use super::local::{Judge, Judgement};
 use super::route::Serves;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
@@ -104,6 +105,7 @@ pub struct Gateway {
     pub(super) replay_used: Arc<AtomicUsize>,
     ledger: Arc<Ledger>,
     own_mark: Option<OwnMark>,
+    judge: OnceLock<Arc<dyn Judge>>,
 }
 
 impl Gateway {
@@ -115,6 +117,7 @@ impl Gateway {
             replay_used: Arc::default(),
             ledger: Arc::default(),
             own_mark: OwnMark::draw(),
+            judge: OnceLock::new(),
         }
     }
 
@@ -127,6 +130,16 @@ impl Gateway {
     /// Where requests are entered when they end.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
+    }
+
+    /// From now on, `judge` says how all is; a second one is not heard.
+    pub fn judged_by(&self, judge: Arc<dyn Judge>) {
+        self.judge.set(judge).ok();
+    }
+
+    /// How all is, for apps of this provider; `None` before anybody can judge.
+    pub(super) fn judge(&self, provider: &str) -> Option<Judgement> {
+        Some(self.judge.get()?.judge(provider))
     }
 
     /// The rules in force.

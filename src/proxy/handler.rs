@@ -199,7 +199,11 @@ async fn respond(
         }
         Ok(Decision::Answer(response)) => whole(response, underway, End::Complete),
         Ok(Decision::Local(path, upstream)) => {
-            let response = local::answer(path, &rules, upstream.map(|upstream| &**upstream));
+            let response = local::answer(
+                path,
+                (&gateway, &rules),
+                upstream.map(|upstream| &**upstream),
+            );
             whole(response, underway, End::Complete)
         }
         Ok(Decision::Forward(upstream, path)) => {

@@ -1,7 +1,7 @@
 //! The answers that we give ourselves: health for people and probes. Never a network call, a
 //! refresh or a file.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -9,98 +9,116 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::gateway::{Rules, Upstream};
+use super::gateway::{Gateway, Rules, Upstream};
 use super::route::Local;
-use crate::credentials::{Hindrance, Unreadable};
+
+/// Who judges how all is. It knows more than the port does.
+pub trait Judge: fmt::Debug + Send + Sync {
+    /// Of the daemon as a whole, and for apps whose `/v1` means this provider. Answers from memory.
+    fn judge(&self, provider: &str) -> Judgement;
+}
+
+/// How all is. The port is open to more people than the control socket, so it tells no more of others
+/// than the codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Of the whole: `good`, `attention` or `bad`.
+    pub level: &'static str,
+    /// The code of the worst that is wrong, `all_well` without anything.
+    pub code: String,
+    /// What keeps the provider's requests from being served, or is wrong with it and the worst.
+    pub trouble: Option<Trouble>,
+    /// Whether the provider's requests can be served.
+    pub ready: bool,
+}
+
+/// Something that is wrong with a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Its code.
+    pub code: String,
+    /// What a person reads; no full stop.
+    pub text: String,
+    /// What fixes it or shows more.
+    pub command: Option<String>,
+}
+
+impl Judgement {
+    /// Before anybody can judge, or of a provider that is gone.
+    fn unknown() -> Self {
+        Self {
+            level: "bad",
+            code: "no_answer".to_owned(),
+            trouble: None,
+            ready: false,
+        }
+    }
+}
 
 /// Answers a local path.
-pub(super) fn answer(local: Local, rules: &Rules, upstream: Option<&Upstream>) -> Response<Bytes> {
-    let ready = upstream.is_some_and(|upstream| upstream.credentials.is_authenticated());
-    if matches!(local, Local::Ready)
-        && let Some(unreadable) = unreadable(upstream)
-        && !(ready && unreadable.mirrored)
-    {
-        let reason = format!(
-            "not ready: the login can't be read: {}\n",
-            told(&unreadable)
-        );
-        return text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    }
-    if matches!(local, Local::Ready)
-        && ready
-        && let Some(hindrance) = hindrance(upstream)
-    {
-        let reason = format!(
-            "not ready: the login can't be renewed: {}\n",
-            hindrance.told()
-        );
-        return text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    }
+pub(super) fn answer(
+    local: Local,
+    (gateway, rules): (&Gateway, &Rules),
+    upstream: Option<&Upstream>,
+) -> Response<Bytes> {
+    let judgement = || {
+        let judged = upstream.and_then(|upstream| gateway.judge(upstream.name.as_str()));
+        judged.unwrap_or_else(Judgement::unknown)
+    };
     match local {
         Local::Nothing => {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
-        Local::Root => text(StatusCode::OK, root(rules)),
+        Local::Root => text(StatusCode::OK, root(gateway, rules)),
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
-        Local::Ready if ready => text(StatusCode::OK, readiness(upstream)),
-        Local::Ready => {
-            let reason = "not ready: the default provider needs a login; see `hermesctl proxy \
-                          status`\n";
-            text(StatusCode::SERVICE_UNAVAILABLE, reason.to_owned())
-        }
+        Local::Ready => readiness(&judgement()),
         Local::Health => {
-            let health = health(ready, upstream);
+            let health = health(&judgement(), upstream);
             respond(StatusCode::OK, "application/json", health.to_string())
         }
     }
 }
 
-fn unreadable(upstream: Option<&Upstream>) -> Option<Unreadable> {
-    upstream?.credentials.status().unreadable
-}
-
-fn hindrance(upstream: Option<&Upstream>) -> Option<Hindrance> {
-    upstream?.credentials.status().hindrance
-}
-
-/// Why, and what helps. The default provider's matter alone.
-fn told(unreadable: &Unreadable) -> String {
-    let command = unreadable.command.as_deref();
-    let command = command.unwrap_or("hermesctl doctor");
-    format!("{}; run `{command}`", unreadable.reason)
-}
-
-fn readiness(upstream: Option<&Upstream>) -> String {
-    if let Some(unreadable) = unreadable(upstream) {
-        return format!(
-            "ready, with a copy of the login; the login itself can't be read: {}\n",
-            told(&unreadable)
-        );
-    }
-    let login = upstream.and_then(|upstream| upstream.credentials.status().login);
-    let ends = login.filter(|login| login.ends_soon);
-    match ends.and_then(|login| Some((login.ends_at?, login.own))) {
-        Some((end, own)) => format!(
-            "ready; the login ends on {}: log in again with `hermesctl auth login{} --force`\n",
-            time(end),
-            if own { " --separate" } else { "" }
+/// The word, then what is wrong with its code: `ready; The login of nous ends in 3 d; run `…`
+/// (login_ends_soon)`.
+fn readiness(judgement: &Judgement) -> Response<Bytes> {
+    let (status, word) = if judgement.ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    };
+    let page = match &judgement.trouble {
+        Some(trouble) => {
+            let command = trouble.command.as_ref();
+            let command = command.map_or_else(String::new, |command| format!("; run `{command}`"));
+            format!("{word}: {}{command} ({})\n", trouble.text, trouble.code)
+        }
+        None if judgement.level == "good" => format!("{word}\n"),
+        None => format!(
+            "{word}; `hermesctl proxy status` shows what is wrong ({})\n",
+            judgement.code
         ),
-        None => "ready\n".to_owned(),
-    }
+    };
+    text(status, page)
 }
 
 /// The first fields are the original's; the rest tells of the login.
-fn health(ready: bool, upstream: Option<&Upstream>) -> Value {
+fn health(judgement: &Judgement, upstream: Option<&Upstream>) -> Value {
     let status = upstream.map(|upstream| upstream.credentials.status());
     let login = status.as_ref().and_then(|status| status.login.as_ref());
     let ends_at = login.and_then(|login| login.ends_at);
+    let ready = upstream.is_some_and(|upstream| upstream.credentials.is_authenticated());
     json!({
         "status": "ok",
         "upstream": upstream.map_or("none", |upstream| &upstream.display_name),
         "authenticated": ready,
         "version": env!("CARGO_PKG_VERSION"),
+        "verdict": {
+            "level": judgement.level,
+            "code": judgement.code,
+        },
         "login": {
             "state": status.as_ref().map_or("login_needed", |status| status.standing.as_str()),
             "token_expires_at": status.as_ref().and_then(|status| status.expires_at).map(time),
@@ -116,13 +134,15 @@ fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn root(rules: &Rules) -> String {
+fn root(gateway: &Gateway, rules: &Rules) -> String {
     let mut page = format!("hermes-proxyd {} is running.\n", env!("CARGO_PKG_VERSION"));
     for upstream in rules.upstreams.iter().filter(|one| one.is_there()) {
-        let state = if upstream.credentials.is_authenticated() {
-            "logged in"
-        } else {
-            "login needed"
+        let judged = gateway.judge(upstream.name.as_str());
+        let judged = judged.unwrap_or_else(Judgement::unknown);
+        let state = match judged.trouble {
+            _ if judged.ready => "ready".to_owned(),
+            Some(trouble) => format!("not ready: {}", trouble.text),
+            None => "not ready".to_owned(),
         };
         writeln!(
             page,

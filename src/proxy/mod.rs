@@ -51,6 +51,7 @@ pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::ledger::{Counters, Counts, Ledger};
 pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
+pub use self::local::{Judge, Judgement, Trouble};
 pub use self::own_names::own_names;
 pub use self::places::Places;
 pub use self::refusals::Refusals;

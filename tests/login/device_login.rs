@@ -499,7 +499,7 @@ async fn a_login_that_ends_soon_is_told_everywhere_before() {
     };
     let (status, ready) = get("/readyz").await;
     assert!(
-        status == 200 && ready.contains("hermesctl auth login --force"),
+        status == 200 && ready.contains("hermesctl auth login nous --force"),
         "{ready}"
     );
     let health: Value = serde_json::from_str(&get("/health").await.1).unwrap();
