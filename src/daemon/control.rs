@@ -410,7 +410,7 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             reason: hindrance.reason,
             command: hindrance.command,
         }),
-        clock_ahead_seconds: None,
+        clock_ahead_seconds: report.upstream.client.clock_ahead(),
     }
 }
 

@@ -40,6 +40,7 @@ mod presence;
 mod record;
 mod refusals;
 pub mod route;
+mod skew;
 mod socket;
 mod sse;
 mod trouble;

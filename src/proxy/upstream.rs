@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::egress::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
 use super::pool::{Answer, Cause, Failure, IDLE, Pool};
+use super::skew::Skew;
 use super::upload::{Upload, UploadBody, UploadError};
 use super::want;
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     reuse: Duration,
     head_limit: Duration,
+    skew: Arc<Skew>,
 }
 
 /// Connections of one age. Requests keep their own pool to their end, so another one can take its
@@ -73,7 +75,14 @@ impl Client {
             clock,
             reuse: timeouts.reuse,
             head_limit: timeouts.response_head,
+            skew: Arc::default(),
         }
+    }
+
+    /// How far this machine's clock is ahead of the provider's, in seconds, by its last answer;
+    /// negative where it is behind, `None` where none has told lately.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.skew.ahead(self.clock.now())
     }
 
     /// Sends a request and waits for the answer's head. `build` makes the request, and is asked
@@ -97,7 +106,10 @@ impl Client {
                 Ok(answer) if answer.status().is_informational() => {
                     Err(SendError::Upstream(unreachable(host(&target), NO_ANSWER, "")))
                 }
-                Ok(answer) => Ok(answer),
+                Ok(answer) => {
+                    self.skew.hear(answer.headers(), self.clock.now());
+                    Ok(answer)
+                }
                 Err(error) => Err(match upload.and_then(Upload::failure) {
                     Some(failure) => SendError::Upload(failure),
                     None => SendError::Upstream(explain(&error.cause, host(&target))),
