@@ -96,7 +96,6 @@ impl Keeper {
         &mut self,
         refused: Option<&Secret>,
     ) -> Result<Option<RefreshResult>, String> {
-        self.status(|status| status.renewing = true);
         let mend_at = self.mend_at.take();
         let mut result = self.attempt(refused).await;
         if let Err(Trouble::Store(StoreError::Stopping)) = &result {
@@ -210,6 +209,7 @@ impl Keeper {
             return Ok(None);
         };
         let mut transaction = self.locked(&store).await?;
+        self.status(|status| status.renewing = true);
         let Some(found) = transaction.found().cloned() else {
             if self.unsaved.is_some() && self.is_store_missing().await? {
                 return Err(Trouble::Gone);
