@@ -11,3 +11,4 @@ mod probe;
 mod proxy;
 mod setup;
 mod start;
+mod verdicts;

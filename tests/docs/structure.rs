@@ -198,7 +198,10 @@ const PURE: &[&str] = &[
     "config/shape.rs",
     "config/values.rs",
     "config/written.rs",
+    "cli/home/verdict.rs",
     "containers/ways.rs",
+    "control/human.rs",
+    "control/judge.rs",
     "control/protocol.rs",
     "credentials/grant.rs",
     "credentials/notice.rs",
@@ -225,6 +228,45 @@ const PURE: &[&str] = &[
     "proxy/headers.rs",
     "proxy/route.rs",
     "proxy/sse.rs",
+];
+
+/// Where what is wrong is shown, and not judged: `control/judge` does that.
+const SURFACES: &[&str] = &["cli/", "daemon/status_line.rs", "doctor/", "proxy/local.rs"];
+
+/// What a judgement is made of.
+const JUDGED: &[&str] = &[
+    "ProviderState::",
+    "StandingKind::",
+    ".client_keys",
+    ".client_keys_fault",
+    ".clock_ahead",
+    ".ends_soon",
+    ".failing",
+    ".may_be_spent",
+    ".refused_apps",
+    ".standing",
+    ".unreadable",
+    ".unsaved",
+    "needs_restart",
+];
+
+/// What a surface shows of it as it is.
+const SHOWN: &[(&str, &[&str])] = &[
+    ("cli/bugreport/collect.rs", &[".refused_apps"]),
+    ("cli/render/samples.rs", &["ProviderState::"]),
+    // The row below the verdict.
+    ("cli/render/home.rs", &[".failing"]),
+    // The state's name; what a reload did.
+    ("cli/render.rs", &["ProviderState::", "needs_restart"]),
+    // The fields of `/health`.
+    (
+        "proxy/local.rs",
+        &[".ends_soon", ".may_be_spent", ".standing", ".unsaved"],
+    ),
+    // The file's login, where no daemon runs.
+    ("doctor/login.rs", &[".ends_soon"]),
+    // What the daemon has read of its file, against the file.
+    ("doctor/pending.rs", &["needs_restart"]),
 ];
 
 /// The files that may look at a secret's text.
@@ -360,6 +402,24 @@ fn pure_files_wait_for_nothing_and_touch_no_file() {
             assert!(!text.contains(word), "{file} is pure, but holds {word}");
         }
     }
+}
+
+#[test]
+fn what_is_wrong_is_judged_in_one_place() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        if !SURFACES.iter().any(|surface| file.starts_with(surface)) {
+            continue;
+        }
+        let shown = SHOWN.iter().find(|(shows, _)| *shows == file);
+        let shown = shown.map_or(&[][..], |(_, words)| words);
+        for word in JUDGED.iter().filter(|word| !shown.contains(word)) {
+            if text.contains(word) {
+                wrong.push(format!("{file} judges by {word}: ask control/judge"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
