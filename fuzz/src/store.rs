@@ -73,7 +73,7 @@ pub fn run(bytes: &[u8]) {
             (None, _) => drop(std::fs::remove_file(file)),
         }
     }
-    let file = stored_ca_bundle(&files, "nous");
+    let file = stored_ca_bundle(&files, NOUS.layout().expect("a layout"));
     assert!(file.is_none_or(|file| file.is_file()));
     let now = "2026-11-29T12:00:00Z".parse().expect("a time");
     let seen = inspection::inspect(&files, &**NOUS, now).expect("it keeps its login in a store");

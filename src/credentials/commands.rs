@@ -95,7 +95,7 @@ impl Keeper {
         if self.merge(&mut login, found.mirror.as_ref()) != Merge::Taken {
             return false;
         }
-        login.remove("last_auth_error");
+        login.forget_end();
         let written = transaction.work(move |transaction| {
             transaction.commit((&found.login, &login), None, Change::Rotated, now)
         });
@@ -137,11 +137,12 @@ impl Keeper {
             return Ok(PathBuf::new());
         };
         let mut transaction = store.open_for(place, self.lock_limit()).await?;
-        let found = transaction.found().cloned();
-        let (old, source) = found.map(|found| (found.login, found.source)).unzip();
-        let (old, source) = (old.unwrap_or_default(), source.unwrap_or_default());
+        let Some(found) = transaction.found().cloned() else {
+            return Ok(PathBuf::new());
+        };
+        let (old, source) = (found.login, found.source);
         let login = self.new_login(old.clone(), grant, now);
-        let mirror = self.adapter.mirror(&login, now);
+        let mirror = login.mirror(now);
         let written = {
             let login = login.clone();
             move |transaction: &mut Transaction| {
@@ -208,28 +209,16 @@ impl Keeper {
         let Some(found) = transaction.found() else {
             return false;
         };
-        let token = found
-            .mirror
-            .as_ref()
-            .and_then(|mirror| mirror.secret("refresh_token"));
+        let token = found.mirror.as_ref().and_then(Login::refresh_token);
         let latest = self.latest.as_ref().map(|latest| &latest.login);
-        let latest = latest.and_then(|login| login.secret("refresh_token"));
+        let latest = latest.and_then(Login::refresh_token);
         let granted_to_us = latest.is_some() && same(latest.as_ref(), token.as_ref());
         let merge = self.merge(&mut found.login.clone(), found.mirror.as_ref());
         granted_to_us || self.was_spent(token.as_ref()) || merge == Merge::Taken
     }
 
     fn new_login(&self, mut login: Login, grant: Grant, now: DateTime<Utc>) -> Login {
-        Self::remove_tokens(&mut login);
-        for key in [
-            "client_id",
-            "scope",
-            "portal_base_url",
-            "inference_base_url",
-        ] {
-            // The new grant's, not the former one's.
-            login.remove(key);
-        }
+        login.remove_grant();
         self.adapter.apply(&mut login, grant, now);
         if self.adapter.grant_lifetime().is_some() {
             super::grant::note_login_at(&mut login, now);
@@ -279,8 +268,8 @@ impl Keeper {
 }
 
 fn holds(transaction: &Transaction, login: &Login) -> bool {
-    let token = login.text("refresh_token");
+    let token = login.refresh_token();
     transaction
         .found()
-        .is_some_and(|found| found.login.text("refresh_token") == token)
+        .is_some_and(|found| same(found.login.refresh_token().as_ref(), token.as_ref()))
 }

@@ -44,11 +44,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::credentials::tests::layout;
 
     #[test]
     fn the_note_is_kept_beside_others() {
         let fields = json!({"a": 1, "hermes_proxyd": {"x": 2}});
-        let mut login = Login::new(fields.as_object().cloned().unwrap());
+        let mut login = Login::new(fields.as_object().cloned().unwrap(), layout());
         assert_eq!(login_at(&login), None);
         let at = "2026-11-23T12:00:00Z".parse().unwrap();
         note_login_at(&mut login, at);

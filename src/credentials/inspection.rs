@@ -10,7 +10,7 @@ use super::store::{Store, StoreFiles, block, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
 use crate::files::{self, Spot};
-use crate::provider::{Adapter, Assessment, Login, LoginSource, Merge};
+use crate::provider::{Adapter, Assessment, Login, Merge};
 
 /// All that the files tell of one provider's login.
 #[derive(Debug)]
@@ -78,20 +78,18 @@ pub fn inspect(
     adapter: &dyn Adapter,
     now: DateTime<Utc>,
 ) -> Option<Inspection> {
-    let LoginSource::Store { key, mirror } = adapter.login_source() else {
-        return None;
-    };
-    let store = Store::new(files.clone(), key, mirror);
+    let layout = adapter.layout()?;
+    let store = Store::new(files.clone(), layout);
     let global = (files.global != files.active).then_some(&files.global);
     let sources = [&files.own, &files.active].into_iter().chain(global);
-    let mirror = mirror.map(|name| {
+    let mirror = layout.mirror_file().map(|name| {
         look(&files.shared.join(name), false, |document| {
-            Some(Login::new(std::mem::take(document)))
+            Some(Login::new(std::mem::take(document), layout))
         })
     });
     Some(Inspection {
         files: sources
-            .map(|file| look(file, *file == files.own, |document| block(document, key)))
+            .map(|file| look(file, *file == files.own, |document| block(document, layout)))
             .collect(),
         mirror,
         // What is wrong with a file stands above.
@@ -107,10 +105,8 @@ pub fn inspect(
 
 /// The fingerprint of the refresh token that a store at `file` holds of this provider.
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
-    let LoginSource::Store { key, .. } = adapter.login_source() else {
-        return None;
-    };
-    match look(file, false, |document| block(document, key)).content {
+    let layout = adapter.layout()?;
+    match look(file, false, |document| block(document, layout)).content {
         Content::Login(fingerprint) => fingerprint,
         Content::Missing | Content::Unusable(..) | Content::Nothing => None,
     }
@@ -157,7 +153,7 @@ fn login_look(
 ) -> LoginLook {
     let since = grant::login_at(&login);
     let ends_at = since.and_then(|since| Some(clock::after(since, adapter.grant_lifetime()?)));
-    let token = login.secret("refresh_token");
+    let token = login.refresh_token();
     let pending = journal
         .pending()
         .filter(|entry| token.as_ref().is_some_and(|token| entry.is_about(token)));
@@ -168,7 +164,7 @@ fn login_look(
         since,
         ends_at,
         ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
-        merge: mirror.map(|mirror| adapter.merge_mirror(&mut login.clone(), mirror, now)),
+        merge: mirror.map(|mirror| login.clone().merge(mirror, now)),
         cut_off_at: pending.map(|entry| entry.started_at),
         waits_to_be_saved: journal.kept().is_some(),
         login,
@@ -183,11 +179,7 @@ fn look(
     let content = match read_object(file) {
         Ok(None) => Content::Missing,
         Ok(Some(mut document)) => login(&mut document).map_or(Content::Nothing, |login| {
-            Content::Login(
-                login
-                    .secret("refresh_token")
-                    .map(|token| token.fingerprint()),
-            )
+            Content::Login(login.refresh_token().map(|token| token.fingerprint()))
         }),
         Err(error) => {
             let command = remedy(&error, None);

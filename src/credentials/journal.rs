@@ -20,13 +20,14 @@ use serde_json::{Map, Value, json};
 use super::store::LARGEST;
 use super::write;
 use crate::files;
-use crate::provider::Login;
+use crate::provider::{Layout, Login};
 use crate::secret::Secret;
 
 /// Where a provider's entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Journal {
     file: PathBuf,
+    layout: &'static dyn Layout,
 }
 
 /// A refresh that was begun.
@@ -98,11 +99,12 @@ impl Entry {
 }
 
 impl Journal {
-    /// The journal in `folder` of the provider `name`, whose login lies in `store`.
-    pub(super) fn new(folder: &Path, name: &str, store: &Path) -> Self {
+    /// The journal in `folder` of the provider with this layout, whose login lies in `store`.
+    pub(super) fn new(folder: &Path, layout: &'static dyn Layout, store: &Path) -> Self {
         let store = Secret::new(store.to_string_lossy().into_owned());
         Self {
-            file: folder.join(format!("{name}-{}.json", store.fingerprint())),
+            file: folder.join(format!("{}-{}.json", layout.key(), store.fingerprint())),
+            layout,
         }
     }
 
@@ -125,7 +127,7 @@ impl Journal {
         let Value::Object(login) = document.get_mut("login")?.take() else {
             return None;
         };
-        let login = Login::new(login);
+        let login = Login::new(login, self.layout);
         Some(Kept { login, replaces })
     }
 
@@ -178,12 +180,13 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::credentials::tests::layout;
 
     #[test]
     fn an_entry_is_there_until_it_is_ended_and_holds_no_token() {
         let dir = tempfile::tempdir().unwrap();
         let store = Path::new("/home/u/.hermes/auth.json");
-        let journal = Journal::new(&dir.path().join("journal"), "nous", store);
+        let journal = Journal::new(&dir.path().join("journal"), layout(), store);
         assert_eq!(journal.pending(), None);
         let token = Secret::new("the-refresh-token".to_owned());
         let now = "2026-11-23T12:00:00.5Z".parse().unwrap();
@@ -204,7 +207,7 @@ mod tests {
         assert_eq!(journal.pending(), Some(entry.clone()));
         let login = json!({"refresh_token": "next"});
         let kept = Kept {
-            login: Login::new(login.as_object().cloned().unwrap()),
+            login: Login::new(login.as_object().cloned().unwrap(), layout()),
             replaces: vec![token.fingerprint()],
         };
         journal.keep(kept.clone()).unwrap();
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn an_entry_that_was_cut_in_half_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(dir.path(), "nous", Path::new("/auth.json"));
+        let journal = Journal::new(dir.path(), layout(), Path::new("/auth.json"));
         fs::write(&journal.file, "{\"refresh_token_fing").unwrap();
         assert_eq!(journal.pending(), None);
     }

@@ -26,9 +26,7 @@ use super::store::{Found, Stamp, Store, StoreError};
 use crate::backoff::{self, Backoff};
 use crate::clock::{self, Clock};
 use crate::files::Desk;
-use crate::provider::{
-    Adapter, Assessment, Credential, Login, LoginSource, Merge, Remedy, Renewal,
-};
+use crate::provider::{Adapter, Assessment, Credential, Login, Merge, Remedy, Renewal};
 use crate::secret::Secret;
 
 /// How often the store's files are looked at for someone else's writing: three `stat` calls.
@@ -217,7 +215,7 @@ impl Unsaved {
     /// A login just granted. `spent` is what it was granted for and what stood in the store;
     /// the tokens that `former` replaced stay spent.
     pub(super) fn new(login: Login, spent: [Option<Secret>; 2], former: Option<Self>) -> Self {
-        let current = login.secret("refresh_token");
+        let current = login.refresh_token();
         let mut spent: Vec<_> = spent.into_iter().collect();
         spent.extend(former.map(|former| former.spent).unwrap_or_default());
         spent.retain(|token| !same(token.as_ref(), current.as_ref()));
@@ -228,9 +226,8 @@ impl Unsaved {
     /// Whether `stored` is still what it replaces, or already what it is: nobody renewed or
     /// logged in since.
     pub(super) fn still_stands(&self, stored: &Login) -> bool {
-        let stored = stored.secret("refresh_token");
-        self.is_spent(stored.as_ref())
-            || same(self.login.secret("refresh_token").as_ref(), stored.as_ref())
+        let stored = stored.refresh_token();
+        self.is_spent(stored.as_ref()) || same(self.login.refresh_token().as_ref(), stored.as_ref())
     }
 
     /// As it lies beside the journal.
@@ -278,10 +275,7 @@ impl Keeper {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> (Self, Handle) {
-        let store = match adapter.login_source() {
-            LoginSource::Store { key, mirror } => Some(Store::new(files, key, mirror)),
-            LoginSource::Own => None,
-        };
+        let store = adapter.layout().map(|layout| Store::new(files, layout));
         let (sender, commands) = mpsc::channel(QUEUE);
         let heart = Heart::new(longest_step(&settings));
         let shared = Arc::new(Shared {
@@ -568,7 +562,7 @@ impl Keeper {
     /// written at once, before anybody shows the spent one again.
     async fn is_kept(&self, stored: &Login) -> bool {
         let kept = self.kept().await.ok().flatten();
-        let token = stored.secret("refresh_token");
+        let token = stored.refresh_token();
         kept.zip(token)
             .is_some_and(|(kept, token)| kept.succeeds(&token))
     }
@@ -576,12 +570,11 @@ impl Keeper {
     /// Another program has rotated the login that we held: the token that we held is spent. With
     /// another note of its age it is another login, and the former one may be good still.
     fn note_adoption(&mut self, login: &Login) {
-        let token = login.secret("refresh_token");
+        let token = login.refresh_token();
         let lineage = grant::login_at(login);
         let known = self.latest.as_ref().map(|latest| &latest.login);
-        let ours =
-            known.is_some_and(|known| same(known.secret("refresh_token").as_ref(), token.as_ref()));
-        let obtained_at = login.time("obtained_at");
+        let ours = known.is_some_and(|known| same(known.refresh_token().as_ref(), token.as_ref()));
+        let obtained_at = login.tokens().obtained;
         let held = self.held.replace(Held {
             token: token.clone(),
             lineage,
@@ -602,7 +595,7 @@ impl Keeper {
 
     /// Whether a refresh of this login's token was begun, and its end is not known.
     pub(super) fn is_suspect(&self, login: &Login) -> bool {
-        let token = login.secret("refresh_token");
+        let token = login.refresh_token();
         let about = |entry: &Entry| token.as_ref().is_some_and(|token| entry.is_about(token));
         self.suspect.as_ref().is_some_and(about)
     }
@@ -667,7 +660,8 @@ impl Keeper {
         let life = self.adapter.grant_lifetime().unwrap_or_default();
         // A time from which the grant would have ended long ago is none.
         let told = login
-            .time("obtained_at")
+            .tokens()
+            .obtained
             .filter(|at| clock::after(*at, life) > now);
         let seen = told.map_or(now, |at| at.min(now));
         let seen = match self.since {
@@ -817,7 +811,7 @@ impl Keeper {
     async fn look_at_key(&mut self) {
         let adapter = self.adapter.clone();
         match self.desk.run(move || adapter.reread()).await {
-            Ok(()) => self.take(&Login::default()),
+            Ok(()) => self.take(&Login::none()),
             Err(error) => self.failed(
                 super::UNREADABLE,
                 &format!("the key file can't be read: {error}"),
@@ -898,7 +892,7 @@ impl Keeper {
         let same_login = self.latest.as_ref().is_some_and(|latest| {
             lineage(stored).is_none() || lineage(stored) == lineage(&latest.login)
         });
-        let spent = self.was_spent(stored.secret("refresh_token").as_ref());
+        let spent = self.was_spent(stored.refresh_token().as_ref());
         if self.unsaved.is_none() && spent && same_login {
             let provider = self.adapter.name().as_str();
             tracing::warn!(

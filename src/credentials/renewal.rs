@@ -13,7 +13,7 @@ use super::notice::NoticeKind;
 use super::status::{Event, Hindrance, RefreshResult};
 use super::store::{Change, Store, StoreError, Transaction};
 use crate::clock;
-use crate::provider::{Assessment, Credential, Grant, Login, Merge, Renewal, TokenError};
+use crate::provider::{Assessment, Credential, Ending, Grant, Login, Merge, Renewal, TokenError};
 use crate::secret::Secret;
 
 /// A store that can't be locked, read or written is tried again after this time at the latest.
@@ -205,7 +205,7 @@ impl Keeper {
         refused: Option<&Secret>,
     ) -> Result<Option<RefreshResult>, Trouble> {
         let Some(store) = self.store.clone() else {
-            self.take(&Login::default());
+            self.take(&Login::none());
             return Ok(None);
         };
         let mut transaction = self.locked(&store).await?;
@@ -294,7 +294,7 @@ impl Keeper {
     /// When the files hang: the stored token may be spent, and is not shown again before that is
     /// known.
     async fn salvage(&mut self, store: &mut Transaction, stored: &Login) -> Result<(), StoreError> {
-        let Some(spent) = stored.secret("refresh_token") else {
+        let Some(spent) = stored.refresh_token() else {
             return Ok(());
         };
         if self.unsaved.is_some() {
@@ -309,13 +309,13 @@ impl Keeper {
         let kept = kept.filter(|kept| kept.succeeds(&spent));
         let from_mirrors = mirrors.into_iter().map(|mirror| {
             let mut login = stored.clone();
-            login.remove("refresh_token");
+            login.remove_refresh_token();
             self.merge(&mut login, Some(&mirror));
             login
         });
         let kept = kept.into_iter().map(|kept| kept.login);
         let next = kept.chain(logins).chain(from_mirrors).find(|login| {
-            let token = login.secret("refresh_token");
+            let token = login.refresh_token();
             let other = token.as_ref().is_some_and(|token| !token.same(&spent));
             other && !self.was_spent(token.as_ref())
         });
@@ -333,9 +333,7 @@ impl Keeper {
 
     /// Merges the mirror, if there is one, into a login.
     pub(super) fn merge(&self, login: &mut Login, mirror: Option<&Login>) -> Merge {
-        mirror.map_or(Merge::Same, |mirror| {
-            self.adapter.merge_mirror(login, mirror, self.clock.now())
-        })
+        mirror.map_or(Merge::Same, |mirror| login.merge(mirror, self.clock.now()))
     }
 
     /// A rotated login that could not be written is used and written now, unless someone renewed
@@ -354,7 +352,7 @@ impl Keeper {
         let mirror = found.mirror.clone();
         let spent = mirror
             .as_ref()
-            .is_some_and(|mirror| unsaved.is_spent(mirror.secret("refresh_token").as_ref()));
+            .is_some_and(|mirror| unsaved.is_spent(mirror.refresh_token().as_ref()));
         attempt.merge = match mirror {
             Some(_) if spent => Merge::MirrorBehind,
             mirror => self.merge(&mut login, mirror.as_ref()),
@@ -446,7 +444,7 @@ impl Keeper {
             self.persist_adopted(attempt).await;
             return Ok(Step::Done);
         }
-        let refreshable = attempt.login.text("refresh_token").is_some();
+        let refreshable = attempt.login.refresh_token().is_some();
         let no_mint =
             attempt.access_token == AccessToken::Refused || self.is_suspect(&attempt.login);
         if renewal == Renewal::Mint && no_mint && refreshable {
@@ -533,7 +531,7 @@ impl Keeper {
         let (Some(store), Some(journal)) = (self.store.clone(), self.journal()) else {
             return Ok(());
         };
-        let Some(token) = login.secret("refresh_token") else {
+        let Some(token) = login.refresh_token() else {
             return Ok(());
         };
         // While a renewed login waits to be saved, the entry is about the token in the store.
@@ -564,8 +562,8 @@ impl Keeper {
         }
         let found = attempt.store.found();
         let is_whole = found.is_none_or(|found| found.broken.is_none());
-        let stored = found.and_then(|found| found.login.secret("refresh_token"));
-        let spent = [attempt.login.secret("refresh_token"), stored];
+        let stored = found.and_then(|found| found.login.refresh_token());
+        let spent = [attempt.login.refresh_token(), stored];
         let lifetime = self.apply(&mut attempt.login, grant, now);
         // A store that can't be read may know better.
         if let Some((since, false)) = self.since
@@ -626,12 +624,7 @@ impl Keeper {
             *login = merged;
             return lifetime;
         }
-        for (key, value) in answer.into_answer() {
-            if matches!(key.as_str(), "access_token" | "refresh_token") && value.is_string() {
-                login.set(&key, value);
-            }
-        }
-        login.set("obtained_at", now.to_rfc3339());
+        login.put(&answer.tokens(now));
         None
     }
 
@@ -650,7 +643,7 @@ impl Keeper {
         code: &str,
         description: &str,
     ) -> Result<Option<RefreshResult>, Trouble> {
-        attempt.dead.extend(attempt.login.secret("refresh_token"));
+        attempt.dead.extend(attempt.login.refresh_token());
         for pause in DOUBT {
             tokio::time::sleep(pause).await;
             attempt.store.work(Transaction::read_again).await?;
@@ -679,14 +672,14 @@ impl Keeper {
     fn living(&self, attempt: &mut Attempt<'_>) -> Option<Login> {
         let found = attempt.store.found()?;
         let is_dead = |login: &Login| {
-            let token = login.secret("refresh_token");
+            let token = login.refresh_token();
             let refused = |token: &Secret| attempt.dead.iter().any(|dead| dead.same(token));
             token.as_ref().is_none_or(refused) || self.was_spent(token.as_ref())
         };
         let mut login = found.login.clone();
         if is_dead(&login) {
             // What was refused is no login, so that the mirror's may be tried.
-            login.remove("refresh_token");
+            login.remove_refresh_token();
         }
         let mirror = found.mirror.as_ref().filter(|mirror| !is_dead(mirror));
         let merge = self.merge(&mut login, mirror);
@@ -707,38 +700,14 @@ impl Keeper {
         }
     }
 
-    /// Takes a login's tokens out; the routing fields stay.
-    pub(super) fn remove_tokens(login: &mut Login) {
-        const DEAD: [&str; 11] = [
-            "access_token",
-            "refresh_token",
-            "expires_at",
-            "expires_in",
-            "obtained_at",
-            "agent_key",
-            "agent_key_id",
-            "agent_key_expires_at",
-            "agent_key_expires_in",
-            "agent_key_reused",
-            "agent_key_obtained_at",
-        ];
-        for key in DEAD {
-            login.remove(key);
-        }
-    }
-
-    /// Takes the dead tokens out and notes why, in Hermes Agent's form.
-    fn quarantine(&self, login: &mut Login, code: &str, description: &str) {
-        Self::remove_tokens(login);
-        let error = serde_json::json!({
-            "provider": self.adapter.name().as_str(),
-            "code": code,
-            "message": description,
-            "reason": "hermes_proxyd_refresh_failure",
-            "relogin_required": true,
-            "at": self.clock.now().to_rfc3339(),
+    /// Takes the dead tokens out and notes why.
+    fn quarantine(&self, login: &mut Login, code: &str, message: &str) {
+        login.end(&Ending {
+            provider: self.adapter.name().as_str(),
+            code,
+            message,
+            at: self.clock.now(),
         });
-        login.set("last_auth_error", error);
     }
 
     /// Publishes what the renewal came to. The locks are still held.
@@ -767,11 +736,10 @@ impl Keeper {
     }
 
     async fn persist(&self, attempt: &mut Attempt<'_>, change: Change) -> Result<(), Trouble> {
-        let stored = attempt
-            .store
-            .found()
-            .map(|found| found.login.clone())
-            .unwrap_or_default();
+        let stored = attempt.store.found().map_or_else(
+            || Login::empty(attempt.login.layout()),
+            |found| found.login.clone(),
+        );
         self.persist_over(&stored, attempt, change).await
     }
 
@@ -783,7 +751,7 @@ impl Keeper {
         change: Change,
     ) -> Result<(), Trouble> {
         let now = self.clock.now();
-        let mirror = self.adapter.mirror(&attempt.login, now);
+        let mirror = attempt.login.mirror(now);
         let logins = (old.clone(), attempt.login.clone());
         let commit = move |store: &mut Transaction| {
             store.commit((&logins.0, &logins.1), mirror, change, now)

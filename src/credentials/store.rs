@@ -17,10 +17,11 @@ use serde_json::{Map, Value};
 
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
+use super::keeper::same;
 use super::write::{self, Prepared};
 use crate::files::{self, Desk, Flaw, Spot};
 use crate::paths::Environment;
-use crate::provider::Login;
+use crate::provider::{Layout, Login};
 use crate::secret::Secret;
 
 /// A larger file is not taken for a store.
@@ -135,7 +136,7 @@ pub struct StoreFiles {
 #[derive(Debug, Clone)]
 pub struct Store {
     files: StoreFiles,
-    key: &'static str,
+    layout: &'static dyn Layout,
     mirror: Option<PathBuf>,
     /// All work on the files.
     desk: Desk,
@@ -217,22 +218,24 @@ impl StoreFiles {
     }
 }
 
-/// The CA file that a login names for its provider (`tls.ca_bundle`), if it is there. Read without
-/// a lock, before the provider's TLS is set up.
-pub fn stored_ca_bundle(files: &StoreFiles, key: &'static str) -> Option<PathBuf> {
-    let found = Store::new(files.clone(), key, None).peek().ok()??;
-    let tls = found.login.fields().get("tls")?;
-    let file = PathBuf::from(tls.get("ca_bundle")?.as_str()?);
+/// The CA file that a login names for its provider, if it is there. Read without a lock, before the
+/// provider's TLS is set up.
+pub fn stored_ca_bundle(files: &StoreFiles, layout: &'static dyn Layout) -> Option<PathBuf> {
+    let store = Store {
+        mirror: None,
+        ..Store::new(files.clone(), layout)
+    };
+    let file = layout.ca_file(&store.peek().ok()??.login)?;
     file.is_file().then_some(file)
 }
 
 impl Store {
-    /// The block `key` in these files, with a mirror of this name in the shared folder.
-    pub fn new(files: StoreFiles, key: &'static str, mirror: Option<&str>) -> Self {
-        let mirror = mirror.map(|name| files.shared.join(name));
+    /// The login of this layout in these files.
+    pub fn new(files: StoreFiles, layout: &'static dyn Layout) -> Self {
+        let mirror = layout.mirror_file().map(|name| files.shared.join(name));
         Self {
             files,
-            key,
+            layout,
             mirror,
             desk: Desk::default(),
             notes: Desk::default(),
@@ -279,11 +282,12 @@ impl Store {
                 Err(error) => return self.mirrored(file, error).map(Some),
                 Ok(document) => document,
             };
-            let login = document.and_then(|mut document| block(&mut document, self.key));
+            let login = document.and_then(|mut document| block(&mut document, self.layout));
             let Some(login) = login else { continue };
             // A login of our own that has ended stands back behind one that lives.
-            let ended = self.is_own(file) && !has_tokens(&login);
-            if found.is_none() || has_tokens(&login) {
+            let has_tokens = login.tokens().any();
+            let ended = self.is_own(file) && !has_tokens;
+            if found.is_none() || has_tokens {
                 found = Some((login, file.clone()));
             }
             if !ended {
@@ -304,19 +308,11 @@ impl Store {
     /// The login of a file that can't be read, where the mirror holds it whole.
     fn mirrored(&self, file: &Path, error: StoreError) -> Result<Found, StoreError> {
         let mirror = self.read_mirror(file).ok().flatten();
-        let is_whole = |mirror: &Login| {
-            let tokens = ["access_token", "refresh_token"];
-            tokens.iter().all(|token| mirror.text(token).is_some())
-        };
-        let Some(mirror) = mirror.filter(is_whole) else {
+        let Some(mirror) = mirror.filter(|mirror| mirror.tokens().whole()) else {
             return Err(error);
         };
-        let mut login = mirror.clone();
-        for key in ["_schema", "updated_at"] {
-            login.remove(key);
-        }
         Ok(Found {
-            login,
+            login: self.layout.of_mirror(&mirror),
             mirror: Some(mirror),
             source: file.to_owned(),
             broken: Some(Arc::new(error)),
@@ -325,7 +321,7 @@ impl Store {
 
     fn read_mirror(&self, source: &Path) -> Result<Option<Login>, StoreError> {
         match self.mirror_of(source).map(read_object) {
-            Some(Ok(mirror)) => Ok(mirror.map(Login::new)),
+            Some(Ok(mirror)) => Ok(mirror.map(|mirror| Login::new(mirror, self.layout))),
             // Its link leads to nothing; a renewal says so before it spends anything.
             Some(Err(StoreError::Read { source, .. })) if source.kind() == ErrorKind::NotFound => {
                 Ok(None)
@@ -370,9 +366,9 @@ impl Store {
         let mut transaction = self.open_at(&source, limit).await?;
         let read = move |store: &Self| {
             let login = read_object(&source)?;
-            let login = login.and_then(|mut document| block(&mut document, store.key));
+            let login = login.and_then(|mut document| block(&mut document, store.layout));
             Ok(Found {
-                login: login.unwrap_or_default(),
+                login: login.unwrap_or_else(|| Login::empty(store.layout)),
                 mirror: store.read_mirror(&source)?,
                 source,
                 broken: None,
@@ -425,7 +421,7 @@ impl Store {
     fn shared_source(&self) -> Result<PathBuf, StoreError> {
         for file in [&self.files.active, &self.files.global] {
             if read_object(file)?
-                .is_some_and(|mut document| block(&mut document, self.key).is_some())
+                .is_some_and(|mut document| block(&mut document, self.layout).is_some())
             {
                 return Ok(file.clone());
             }
@@ -478,7 +474,7 @@ impl Store {
 
     /// The journal of the refreshes of the login in `source`.
     pub(super) fn journal(&self, source: &Path) -> Journal {
-        Journal::new(&self.files.journal, self.key, source)
+        Journal::new(&self.files.journal, self.layout, source)
     }
 
     /// Copies of the login's files that were moved aside because they were broken.
@@ -573,10 +569,11 @@ impl Transaction {
         let stores = write::unfinished(&found.source);
         let logins = stores
             .into_iter()
-            .filter_map(|mut document| block(&mut document, self.store.key))
+            .filter_map(|mut document| block(&mut document, self.store.layout))
             .collect();
         let mirrors = self.mirror.as_deref().map(write::unfinished);
-        let mirrors = mirrors.unwrap_or_default().into_iter().map(Login::new);
+        let mirrors = mirrors.unwrap_or_default().into_iter();
+        let mirrors = mirrors.map(|mirror| Login::new(mirror, self.store.layout));
         (logins, mirrors.collect())
     }
 
@@ -603,7 +600,7 @@ impl Transaction {
     }
 
     fn is_dead(&self, login: &Login) -> bool {
-        let token = login.secret("refresh_token");
+        let token = login.refresh_token();
         token.is_none_or(|token| self.dead.contains(&token.fingerprint()))
     }
 
@@ -666,14 +663,14 @@ impl Transaction {
         // The mirror alone is a place of its own: whoever reads the store again finds it fresher.
         let written = if found.broken.is_none() && login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
-            let stored = block(&mut document.clone(), self.store.key);
+            let stored = block(&mut document.clone(), self.store.layout);
             let another = stored.is_some_and(|stored| !self.is_dead(&stored));
             if change == Change::Quarantined && another {
                 return Err(StoreError::Restless { file: found.source });
             }
             let document = rewritten(
                 document,
-                self.store.key,
+                self.store.layout.key(),
                 login,
                 [old, &found.login],
                 (change, now),
@@ -704,7 +701,7 @@ impl Transaction {
                 ..Removed::default()
             });
         };
-        let key = self.store.key;
+        let key = self.store.layout.key();
         let mut document = read_object(&found.source)?.unwrap_or_default();
         for table in ["providers", "credential_pool"] {
             if let Some(table) = document.get_mut(table).and_then(Value::as_object_mut) {
@@ -719,9 +716,9 @@ impl Transaction {
         if let Some(mirror) = &self.mirror {
             write::clear_leftovers(mirror);
         }
-        let token = found.login.text("refresh_token");
+        let token = found.login.refresh_token();
         let mirror = self.remove_mirror(&found, |mirror| {
-            mirror.text("refresh_token") == token || goes(mirror)
+            same(mirror.refresh_token().as_ref(), token.as_ref()) || goes(mirror)
         });
         Ok(Removed {
             shared: !self.store.is_own(&found.source),
@@ -733,12 +730,7 @@ impl Transaction {
 
     fn mirror_is_old(&self, content: &Login) -> bool {
         let stored = self.found.as_ref().and_then(|found| found.mirror.as_ref());
-        stored.is_none_or(|stored| {
-            content
-                .fields()
-                .iter()
-                .any(|(key, value)| key != "updated_at" && stored.fields().get(key) != Some(value))
-        })
+        stored.is_none_or(|stored| self.store.layout.mirrors_differ(content, stored))
     }
 
     /// Removes the mirror if it `goes`; the file that was removed.
@@ -799,56 +791,29 @@ fn rewritten(
             Change::Rotated => {
                 let same = entries.iter_mut().filter_map(Value::as_object_mut);
                 for entry in
-                    same.filter(|entry| before.iter().any(|login| shares_tokens(entry, login)))
+                    same.filter(|entry| before.iter().any(|login| login.shares_tokens_with(entry)))
                 {
-                    rotate_entry(entry, login);
+                    login.write_to_row(entry);
                 }
             }
             Change::Quarantined => entries.retain(|entry| {
                 !entry
                     .as_object()
-                    .is_some_and(|entry| before.iter().any(|login| shares_tokens(entry, login)))
+                    .is_some_and(|entry| before.iter().any(|login| login.shares_tokens_with(entry)))
             }),
         }
     }
     document
 }
 
-fn shares_tokens(entry: &Map<String, Value>, login: &Login) -> bool {
-    ["refresh_token", "access_token"].iter().any(|key| {
-        let text = entry
-            .get(*key)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty());
-        text.is_some() && text == login.text(key)
-    })
-}
-
-/// Gives a pool entry the login's values for the fields that it has, and forgets its last error:
-/// that was about the old token.
-fn rotate_entry(entry: &mut Map<String, Value>, login: &Login) {
-    const NOT_THE_LOGINS: [&str; 6] =
-        ["id", "label", "auth_type", "priority", "source", "base_url"];
-    for (key, value) in entry.iter_mut() {
-        if key.starts_with("last_error_") || key == "last_status" || key == "last_status_at" {
-            *value = Value::Null;
-        } else if let Some(new) = login.fields().get(key)
-            && !NOT_THE_LOGINS.contains(&key.as_str())
-        {
-            *value = new.clone();
-        }
-    }
-}
-
-fn has_tokens(login: &Login) -> bool {
-    ["access_token", "refresh_token", "agent_key"]
-        .iter()
-        .any(|key| login.text(key).is_some())
-}
-
-pub(super) fn block(document: &mut Map<String, Value>, key: &str) -> Option<Login> {
-    match document.get_mut("providers")?.get_mut(key)?.take() {
-        Value::Object(fields) => Some(Login::new(fields)),
+/// The provider's block of a store.
+pub(super) fn block(
+    document: &mut Map<String, Value>,
+    layout: &'static dyn Layout,
+) -> Option<Login> {
+    let providers = document.get_mut("providers")?;
+    match providers.get_mut(layout.key())?.take() {
+        Value::Object(fields) => Some(Login::new(fields, layout)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             None
         }

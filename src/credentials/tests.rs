@@ -15,13 +15,27 @@ use crate::clock::fake::JumpingClock;
 use crate::clock::{self, Clock};
 use crate::config::{AllowedPath, ProviderName};
 use crate::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Remedy,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
     Renewal, TokenError,
 };
 
 const LIFE: Duration = Duration::from_hours(1);
 const PATH: &str = "/chat/completions";
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Fields of the usual names, without a mirror.
+#[derive(Debug)]
+struct Flat;
+
+impl Layout for Flat {
+    fn key(&self) -> &'static str {
+        "test"
+    }
+}
+
+pub(super) fn layout() -> &'static dyn Layout {
+    &Flat
+}
 
 /// Grants tokens of one hour, numbered.
 #[derive(Debug)]
@@ -55,11 +69,8 @@ impl Adapter for Provider {
         Remedy::Run("log in".to_owned())
     }
 
-    fn login_source(&self) -> LoginSource {
-        LoginSource::Store {
-            key: "test",
-            mirror: None,
-        }
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(layout())
     }
 
     fn assess(&self, login: &Login, _now: DateTime<Utc>) -> Assessment {

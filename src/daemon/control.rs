@@ -29,7 +29,7 @@ use crate::control::protocol::{
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
-use crate::provider::{self, LoginSource};
+use crate::provider;
 use crate::proxy::{self, Port};
 
 /// A reload that hermesctl asked for, with the way back.
@@ -274,14 +274,13 @@ impl Answers {
             path: allowed.path.clone(),
             methods: allowed.methods.iter().map(ToString::to_string).collect(),
         };
-        let login = report.adapter.login_source();
         ProviderEntry {
             name: report.upstream.name.to_string(),
             display_name: report.upstream.display_name.clone(),
             default: report.upstream.name == view.default_provider,
             base_url: status.base_url,
             logged_in: report.upstream.credentials.is_authenticated(),
-            api_key: login == LoginSource::Own,
+            api_key: report.adapter.layout().is_none(),
             app_url: self.app_url(&report.upstream.name, view),
             paths: report.upstream.paths.iter().map(path).collect(),
         }

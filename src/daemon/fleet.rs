@@ -17,7 +17,7 @@ use crate::config::{Config, Provider, ProviderKind, ProviderName, Timeouts};
 use crate::credentials::{
     self, Audience, Estate, Handle, Initiative, Keeper, Settings, Status, StoreFiles,
 };
-use crate::provider::{self, Adapter, LoginSource};
+use crate::provider::{self, Adapter};
 use crate::proxy::{self, Client, Counters, Rules, Upstream};
 
 /// A keeper reads its store within this time, or the daemon goes on without waiting.
@@ -57,10 +57,8 @@ fn env(variable: &str) -> Option<String> {
 
 /// The certificates that a provider is trusted by beside the system's.
 fn ca_file(files: &StoreFiles, settings: &Provider) -> Option<PathBuf> {
-    let stored = match &settings.kind {
-        ProviderKind::Nous { .. } => credentials::stored_ca_bundle(files, "nous"),
-        ProviderKind::Static { .. } => None,
-    };
+    let layout = provider::layout(&settings.kind);
+    let stored = layout.and_then(|layout| credentials::stored_ca_bundle(files, layout));
     let from_env = || env("HERMES_CA_BUNDLE").map(PathBuf::from);
     settings.ca_file.clone().or(stored).or_else(from_env)
 }
@@ -343,7 +341,7 @@ impl Fleet {
     pub(super) fn names_with_store(&self, wanted: impl Fn(&Status) -> bool) -> Vec<String> {
         self.members
             .values()
-            .filter(|member| matches!(member.adapter.login_source(), LoginSource::Store { .. }))
+            .filter(|member| member.adapter.layout().is_some())
             .filter(|member| member.upstream.is_there())
             .filter(|member| wanted(&member.upstream.credentials.status()))
             .map(|member| member.upstream.name.to_string())

@@ -10,9 +10,7 @@ use tokio::time::timeout;
 use super::Fix;
 use super::pending::with_flags;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{
-    self, Config, ConfigError, Listener, Loaded, Provider, ProviderKind, ProviderName,
-};
+use crate::config::{self, Config, ConfigError, Listener, Loaded, Provider, ProviderName};
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
 use crate::control::life;
@@ -373,10 +371,10 @@ fn is_used(
 }
 
 fn trust(settings: &Provider, files: Option<&StoreFiles>) -> Trust {
-    let stored = match (&settings.kind, files) {
-        (ProviderKind::Nous { .. }, Some(files)) => stored_ca_bundle(files, "nous"),
-        (ProviderKind::Nous { .. } | ProviderKind::Static { .. }, _) => None,
-    };
+    let layout = provider::layout(&settings.kind);
+    let stored = files
+        .zip(layout)
+        .and_then(|(files, layout)| stored_ca_bundle(files, layout));
     let from_env = variable("HERMES_CA_BUNDLE").map(PathBuf::from);
     let named = [
         (settings.ca_file.clone(), "`ca_file` in the configuration"),

@@ -132,7 +132,7 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
 
 /// A provider whose key lies outside the stores.
 fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>)) -> Finding {
-    match adapter.assess(&crate::provider::Login::default(), now) {
+    match adapter.assess(&crate::provider::Login::none(), now) {
         Assessment::Login { .. } => GROUP.finds(name, Verdict::Ok, "It has a fixed API key."),
         Assessment::NoLogin { reason } => GROUP
             .finds(name, bad, format!("It can't be used here: {reason}."))

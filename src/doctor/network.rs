@@ -21,7 +21,7 @@ use crate::control::judge;
 use crate::control::protocol::FindingCode;
 use crate::credentials::inspection;
 use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
-use crate::provider::{Proxies, environment_faults};
+use crate::provider::{Login, Proxies, environment_faults};
 use crate::tools::Call;
 
 const GROUP: Group = Group::Network;
@@ -103,7 +103,7 @@ fn addresses(served: &Served, facts: &Facts) -> Vec<Address> {
     let files = facts.files.as_ref();
     let inspection = files.and_then(|files| inspection::inspect(files, &**adapter, facts.now));
     let login = inspection.and_then(|inspection| inspection.login);
-    let login = login.map(|look| look.login).unwrap_or_default();
+    let login = login.map_or_else(Login::none, |look| look.login);
     let mut addresses = adapter.addresses(&login);
     let in_use = facts.running().and_then(|answers| {
         let mut providers = answers.status.providers.iter();

@@ -6,33 +6,131 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
+use super::layout::{Ending, Layout, Merge, Tokens};
 use crate::clock;
 use crate::secret::Secret;
 
 /// A provider's block as it stands in the store, with every field that we do not know, in its
-/// order. `Debug` shows the fields' names only, and the texts are wiped when it is dropped.
-#[derive(Clone, Default, PartialEq)]
-pub struct Login(Map<String, Value>);
+/// order, and the layout that knows what the fields mean. `Debug` shows the fields' names only, and
+/// the texts are wiped when it is dropped.
+#[derive(Clone)]
+pub struct Login {
+    fields: Map<String, Value>,
+    layout: &'static dyn Layout,
+}
 
+/// The layout of what lies in no store.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Layout for Nowhere {
+    fn key(&self) -> &'static str {
+        ""
+    }
+}
+
+/// Two blocks are equal when their fields are.
+impl PartialEq for Login {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields == other.fields
+    }
+}
+
+/// What everyone may ask, whoever's login it is.
 impl Login {
     /// Takes a block over.
-    pub fn new(fields: Map<String, Value>) -> Self {
-        Self(fields)
+    pub fn new(fields: Map<String, Value>, layout: &'static dyn Layout) -> Self {
+        Self { fields, layout }
+    }
+
+    /// An empty block of this layout.
+    pub fn empty(layout: &'static dyn Layout) -> Self {
+        Self::new(Map::new(), layout)
+    }
+
+    /// No login: an empty block of a provider that keeps none in a store.
+    pub fn none() -> Self {
+        Self::empty(&Nowhere)
     }
 
     /// The block, to be written.
     pub fn into_fields(mut self) -> Map<String, Value> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.fields)
     }
 
     /// All fields.
     pub fn fields(&self) -> &Map<String, Value> {
-        &self.0
+        &self.fields
     }
 
+    /// What knows its fields.
+    pub fn layout(&self) -> &'static dyn Layout {
+        self.layout
+    }
+
+    /// The tokens that it holds.
+    pub fn tokens(&self) -> Tokens {
+        self.layout.tokens(self)
+    }
+
+    /// The refresh token: two logins with the same one are the same grant, rotated as often.
+    pub fn refresh_token(&self) -> Option<Secret> {
+        self.tokens().refresh
+    }
+
+    /// Puts the access and refresh token that are there into the block, and nothing else.
+    pub fn put(&mut self, tokens: &Tokens) {
+        self.layout.put(self, tokens);
+    }
+
+    /// Takes the refresh token out: it is spent or refused.
+    pub fn remove_refresh_token(&mut self) {
+        self.layout.remove_refresh(self);
+    }
+
+    /// Takes out all that the next grant brings anew.
+    pub fn remove_grant(&mut self) {
+        self.layout.remove_grant(self);
+    }
+
+    /// Takes the dead tokens out and notes why.
+    pub fn end(&mut self, end: &Ending<'_>) {
+        self.layout.remove_tokens(self);
+        self.layout.note_end(self, end);
+    }
+
+    /// The login lives again.
+    pub fn forget_end(&mut self) {
+        self.layout.forget_end(self);
+    }
+
+    /// Copies the mirror's tokens when they are known to be fresher at `now`.
+    pub fn merge(&mut self, mirror: &Self, now: DateTime<Utc>) -> Merge {
+        self.layout.merge_mirror(self, mirror, now)
+    }
+
+    /// What the mirror should hold; `None` when there is nothing to share.
+    pub fn mirror(&self, now: DateTime<Utc>) -> Option<Self> {
+        self.layout.mirror(self, now)
+    }
+
+    /// Whether two logins differ in more than their countdowns, which tick down between reads
+    /// and are not worth a write that others would notice.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        let relevant = |login: &Self| {
+            let mut login = login.clone();
+            login.fields.retain(|key, _| !self.layout.is_countdown(key));
+            login
+        };
+        relevant(self) != relevant(other)
+    }
+}
+
+/// Fields by name, for the layout and the adapter whose block it is.
+impl Login {
     /// A text that is not blank, without the space around it.
     pub fn text(&self, key: &str) -> Option<&str> {
-        let text = self.0.get(key)?.as_str()?.trim();
+        let text = self.fields.get(key)?.as_str()?.trim();
         (!text.is_empty()).then_some(text)
     }
 
@@ -44,36 +142,24 @@ impl Login {
     /// A time: ISO-8601 with an offset, or epoch seconds or milliseconds (a number above 10^12
     /// is milliseconds). What can't be read counts as absent.
     pub fn time(&self, key: &str) -> Option<DateTime<Utc>> {
-        time_of(self.0.get(key)?)
+        time_of(self.fields.get(key)?)
     }
 
     /// Sets a field, at its place when it is there already.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
-        wipe(self.0.insert(key.to_owned(), value.into()).as_mut());
+        wipe(self.fields.insert(key.to_owned(), value.into()).as_mut());
     }
 
     /// Removes a field; the others keep their order.
     pub fn remove(&mut self, key: &str) {
-        wipe(self.0.shift_remove(key).as_mut());
-    }
-
-    /// Whether two logins differ in more than their countdowns, which tick down between reads
-    /// and are not worth a write that others would notice.
-    pub fn differs_from(&self, other: &Self) -> bool {
-        const COUNTDOWNS: [&str; 2] = ["expires_in", "agent_key_expires_in"];
-        let relevant = |login: &Self| {
-            let mut login = login.clone();
-            login.0.retain(|key, _| !COUNTDOWNS.contains(&key.as_str()));
-            login
-        };
-        relevant(self) != relevant(other)
+        wipe(self.fields.shift_remove(key).as_mut());
     }
 }
 
 /// A block holds tokens, as plain text.
 impl Drop for Login {
     fn drop(&mut self) {
-        wipe(self.0.values_mut());
+        wipe(self.fields.values_mut());
     }
 }
 
@@ -106,7 +192,7 @@ fn told(value: &Value) -> Option<DateTime<Utc>> {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.fields.keys()).finish()
     }
 }
 
@@ -120,7 +206,7 @@ mod tests {
         let Value::Object(fields) = value else {
             panic!("not an object")
         };
-        Login::new(fields)
+        Login::new(fields, &Nowhere)
     }
 
     #[test]

@@ -16,6 +16,7 @@
 mod base_url;
 mod device;
 mod jwt;
+mod layout;
 mod login;
 pub mod nous;
 pub mod probe;
@@ -35,9 +36,10 @@ use serde_json::{Map, Value};
 
 pub use self::base_url::BaseUrl;
 pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
+pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults};
-pub use self::registry::{BuildError, build};
+pub use self::registry::{BuildError, build, layout};
 pub use self::tls::{Tls, TlsError, client_config};
 use crate::config::{AllowedPath, ProviderName};
 use crate::secret::Secret;
@@ -118,33 +120,6 @@ pub enum Renewal {
     Never,
 }
 
-/// How a login and its mirror stand to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Merge {
-    /// They hold the same tokens.
-    Same,
-    /// The mirror's were fresher and have been taken.
-    Taken,
-    /// The mirror was left behind.
-    MirrorBehind,
-    /// Nobody can tell which one is spent: neither may be written over the other.
-    Undecided,
-}
-
-/// Where a provider's login is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LoginSource {
-    /// In Hermes Agent's credential store.
-    Store {
-        /// The block's name below `providers` and `credential_pool`.
-        key: &'static str,
-        /// The file in the shared folder that mirrors the tokens for all profiles.
-        mirror: Option<&'static str>,
-    },
-    /// Outside; the adapter alone knows it.
-    Own,
-}
-
 /// What the token endpoint granted. Its fields are merged into the login by
 /// [`Adapter::apply`].
 #[derive(Clone)]
@@ -170,6 +145,11 @@ impl Grant {
     /// What the endpoint answered, to be merged into a login. Holds secrets.
     pub fn into_answer(self) -> Map<String, Value> {
         self.answer
+    }
+
+    /// The tokens alone, received at `now`.
+    pub fn tokens(&self, now: DateTime<Utc>) -> Tokens {
+        Tokens::of_answer(&self.answer, now)
     }
 
     /// What a login gave.
@@ -273,8 +253,8 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
-    /// Where the login is kept.
-    fn login_source(&self) -> LoginSource;
+    /// How the login lies in the store; `None` where it lies outside, and the adapter alone knows it.
+    fn layout(&self) -> Option<&'static dyn Layout>;
 
     /// The way to log in on another device, if the provider has one.
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
@@ -308,15 +288,4 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// Merges what was granted into the login, received at `now`.
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>);
-
-    /// Copies the tokens of the shared mirror into `login` when they are known to be fresher at
-    /// `now`.
-    fn merge_mirror(&self, _login: &mut Login, _mirror: &Login, _now: DateTime<Utc>) -> Merge {
-        Merge::Same
-    }
-
-    /// What the shared mirror should hold for `login`; `None` when there is nothing to share.
-    fn mirror(&self, _login: &Login, _now: DateTime<Utc>) -> Option<Login> {
-        None
-    }
 }

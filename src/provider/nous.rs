@@ -4,10 +4,9 @@
 //! invoke JWT), else an agent key that the portal mints for it. Refresh tokens are single-use.
 
 mod device;
+mod layout;
 #[cfg(test)]
 mod tests;
-
-use std::cmp::Ordering;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -15,14 +14,16 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+pub(super) use self::layout::LAYOUT;
 use super::jwt::{Claims, holds};
 use super::probe::Address;
 use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Login,
-    LoginSource, Merge, Remedy, Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Layout, Login,
+    Remedy, Renewal, TokenError,
 };
+
 use crate::clock;
 use crate::config::{self, AllowedPath, ProviderName, unquoted};
 use crate::secret::Secret;
@@ -47,19 +48,6 @@ const SKEW: std::time::Duration = std::time::Duration::from_hours(2);
 const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// A minted key should live this long at least, in seconds.
 const MINT_TTL: u64 = 1800;
-/// The fields that all profiles share, in the mirror's file and in a login.
-const SHARED: [&str; 9] = [
-    "access_token",
-    "refresh_token",
-    "token_type",
-    "scope",
-    "client_id",
-    "portal_base_url",
-    "inference_base_url",
-    "obtained_at",
-    "expires_at",
-];
-
 /// Nous Portal.
 #[derive(Debug)]
 pub struct Nous {
@@ -283,11 +271,8 @@ impl Adapter for Nous {
         Remedy::Run("hermesctl auth login nous".to_owned())
     }
 
-    fn login_source(&self) -> LoginSource {
-        LoginSource::Store {
-            key: "nous",
-            mirror: Some("nous_auth.json"),
-        }
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(LAYOUT)
     }
 
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
@@ -311,13 +296,13 @@ impl Adapter for Nous {
     }
 
     fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
-        let has = |key: &str| login.text(key).is_some();
-        if !has("access_token") && !has("refresh_token") && !has("agent_key") {
+        let tokens = login.tokens();
+        if !tokens.any() {
             return Assessment::NoLogin {
                 reason: no_login_reason(login),
             };
         }
-        let refreshable = if has("refresh_token") {
+        let refreshable = if tokens.refresh.is_some() {
             Renewal::Refresh
         } else {
             Renewal::Never
@@ -329,7 +314,7 @@ impl Adapter for Nous {
             };
         }
         let access_token_lives =
-            has("access_token") && login.time("expires_at").is_some_and(|end| end > now);
+            tokens.access.is_some() && tokens.expires.is_some_and(|end| end > now);
         let renewal = if access_token_lives {
             Renewal::Mint
         } else {
@@ -366,60 +351,11 @@ impl Adapter for Nous {
     }
 
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
-        let answer = Login::new(grant.answer);
+        let answer = Login::new(grant.answer, LAYOUT);
         match grant.renewal {
             Renewal::Mint => apply_agent_key(login, &answer, now),
             Renewal::Refresh | Renewal::Never => apply_refresh(login, &answer, now),
         }
-    }
-
-    fn merge_mirror(&self, login: &mut Login, mirror: &Login, now: DateTime<Utc>) -> Merge {
-        if mirror.text("refresh_token").is_none() || mirror.text("access_token").is_none() {
-            return Merge::Same;
-        }
-        let same = |key: &str| login.text(key) == mirror.text(key);
-        if same("refresh_token") && same("access_token") {
-            return Merge::Same;
-        }
-        // Hermes Agent takes the mirror's tokens whenever they differ. We take them when they
-        // are known to be fresher, so that a mirror that was left behind can't bring back a
-        // spent token.
-        let order = match login.text("refresh_token") {
-            None => Some(Ordering::Greater),
-            Some(_) => freshness(mirror, login, now),
-        };
-        match order {
-            Some(Ordering::Greater) => {}
-            Some(Ordering::Less) => return Merge::MirrorBehind,
-            Some(Ordering::Equal) | None => return Merge::Undecided,
-        }
-        for key in SHARED {
-            if let Some(text) = mirror.text(key) {
-                login.set(key, text.to_owned());
-            }
-        }
-        mirror_invoke_jwt(login, login.time("obtained_at").unwrap_or(now));
-        Merge::Taken
-    }
-
-    fn mirror(&self, login: &Login, now: DateTime<Utc>) -> Option<Login> {
-        login.text("refresh_token")?;
-        login.text("access_token")?;
-        let mut mirror = Login::default();
-        mirror.set("_schema", 1);
-        for key in SHARED {
-            let fallback = match key {
-                "token_type" => "Bearer",
-                "scope" => SCOPE,
-                "client_id" => CLIENT_ID,
-                "portal_base_url" => PORTAL,
-                "inference_base_url" => INFERENCE,
-                _ => "",
-            };
-            mirror.set(key, login.text(key).unwrap_or(fallback).to_owned());
-        }
-        mirror.set("updated_at", iso(now));
-        Some(mirror)
     }
 }
 
@@ -458,7 +394,7 @@ fn apply_refresh(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
             login.set(key, value);
         }
     }
-    mirror_invoke_jwt(login, now);
+    layout::mirror_invoke_jwt(login, now);
 }
 
 fn apply_agent_key(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
@@ -494,45 +430,6 @@ fn apply_agent_key(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
     }
 }
 
-/// Hermes Agent reads the bearer at `agent_key`: an invoke JWT is put there too, and its own
-/// expiry becomes the login's.
-fn mirror_invoke_jwt(login: &mut Login, now: DateTime<Utc>) {
-    let Some(token) = login.secret("access_token") else {
-        return;
-    };
-    let Some(claims) = invoke_claims(&token, login) else {
-        return;
-    };
-    let end = claims.expires_at().or_else(|| login.time("expires_at"));
-    let left = end.map_or(0, |end| clock::until(end, now).as_secs());
-    if let Some(end) = claims.expires_at() {
-        login.set("expires_at", iso(end));
-        login.set("expires_in", left);
-    }
-    login.set("agent_key", token.expose().to_owned());
-    login.set("agent_key_id", Value::Null);
-    login.set("agent_key_expires_at", end.map(iso));
-    login.set("agent_key_expires_in", left);
-    login.set("agent_key_reused", false);
-    login.set("agent_key_obtained_at", iso(now));
-}
-
-/// Which of two logins was granted later: by the portal's own clock where both hold a JWT, else by
-/// the clocks of those who wrote them, unless one of these was ahead of `now`.
-fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering> {
-    let issued = |login: &Login| Claims::decode(login.text("access_token")?)?.issued_at();
-    let by_portal = issued(one)
-        .zip(issued(other))
-        .map(|(one, other)| one.cmp(&other));
-    if let Some(order) = by_portal.filter(|order| order.is_ne()) {
-        return Some(order);
-    }
-    let obtained = |login: &Login| login.time("obtained_at").filter(|at| *at <= now);
-    obtained(one)
-        .zip(obtained(other))
-        .map(|(one, other)| one.cmp(&other))
-}
-
 /// When a JWT ends by our clock. The portal's clock set `iat` and `exp`; where ours is behind it,
 /// the life that they tell counts from when the token was obtained.
 fn end_of(claims: &Claims, login: &Login, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -557,11 +454,7 @@ fn invoke_claims(token: &Secret, login: &Login) -> Option<Claims> {
 }
 
 fn no_login_reason(login: &Login) -> String {
-    let error = login
-        .fields()
-        .get("last_auth_error")
-        .and_then(|error| error.get("code"));
-    match error.and_then(Value::as_str) {
+    match login.layout().end_code(login) {
         Some(code) => format!("the login has ended ({code})"),
         None => "there is no login".to_owned(),
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::base_url::BaseUrlError;
-use super::nous::Nous;
+use super::nous::{self, Nous};
 use super::static_key::StaticKey;
 use super::token_client::TokenClient;
-use super::{Adapter, BaseUrl};
+use super::{Adapter, BaseUrl, Layout};
 use crate::config::{AllowedPath, Provider, ProviderKind, ProviderName};
 
 /// An environment variable with a URL that can't be used.
@@ -47,6 +47,14 @@ pub enum BuildError {
         /// Why.
         source: reqwest::Error,
     },
+}
+
+/// How the logins of this kind of provider lie in the store, before there is an adapter.
+pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
+    match kind {
+        ProviderKind::Nous { .. } => Some(nous::LAYOUT),
+        ProviderKind::Static { .. } => None,
+    }
 }
 
 /// The adapter for a provider's settings. `env` looks up the environment variables that a

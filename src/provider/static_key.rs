@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::probe::Address;
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Remedy,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
     Renewal, TokenError,
 };
 use crate::config::{AllowedPath, KeySource, ProviderName};
@@ -200,8 +200,8 @@ impl Adapter for StaticKey {
         Remedy::Advice(self.advice.clone())
     }
 
-    fn login_source(&self) -> LoginSource {
-        LoginSource::Own
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        None
     }
 
     fn reread(&self) {

@@ -31,8 +31,8 @@ use hermes_proxy::credentials::{
     Estate, Handle, Initiative, Keeper, Lease, Settings, StoreError, StoreFiles,
 };
 use hermes_proxy::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Login, LoginSource, Merge,
-    Remedy, Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Merge, Remedy,
+    Renewal, TokenError,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -191,11 +191,8 @@ impl Adapter for Portal {
         Remedy::Run("log in".to_owned())
     }
 
-    fn login_source(&self) -> LoginSource {
-        LoginSource::Store {
-            key: "test",
-            mirror: Some("test_auth.json"),
-        }
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(&Flat)
     }
 
     fn assess(&self, login: &Login, _now: DateTime<Utc>) -> Assessment {
@@ -261,6 +258,20 @@ impl Adapter for Portal {
         }
         login.set("obtained_at", now.to_rfc3339());
         login.set("expires_at", clock::after(now, LIFE).to_rfc3339());
+    }
+}
+
+/// Fields of the usual names, with a mirror.
+#[derive(Debug)]
+struct Flat;
+
+impl Layout for Flat {
+    fn key(&self) -> &'static str {
+        "test"
+    }
+
+    fn mirror_file(&self) -> Option<&'static str> {
+        Some("test_auth.json")
     }
 
     fn merge_mirror(&self, login: &mut Login, mirror: &Login, _now: DateTime<Utc>) -> Merge {
@@ -634,7 +645,8 @@ fn write(store: &Path, tokens: &Value, now: DateTime<Utc>) {
 fn login_in(file: &Path, place: &str) -> Option<Login> {
     let text = std::fs::read_to_string(file).ok()?;
     let document: Value = serde_json::from_str(&text).unwrap();
-    Some(Login::new(document.pointer(place)?.as_object()?.clone()))
+    let fields = document.pointer(place)?.as_object()?.clone();
+    Some(Login::new(fields, &Flat))
 }
 
 fn stored(store: &Path) -> Option<String> {

@@ -215,6 +215,8 @@ const PURE: &[&str] = &[
     "manual/page.rs",
     "manual/pages.rs",
     "provider/jwt.rs",
+    "provider/layout.rs",
+    "provider/nous/layout.rs",
     "service/carried.rs",
     "service/launchd/agent.rs",
     "service/systemd/unit.rs",
@@ -280,8 +282,10 @@ const MAY_EXPOSE: &[&str] = &[
     "control/protocol.rs",
     "daemon/clients.rs",
     "doctor/ports.rs",
+    "provider/layout.rs",
     "provider/nous.rs",
     "provider/nous/device.rs",
+    "provider/nous/layout.rs",
     "secret.rs",
 ];
 
@@ -431,6 +435,38 @@ fn a_secrets_text_is_looked_at_in_few_files() {
             "{file} exposes a secret"
         );
     }
+}
+
+/// Field names of logins and of token endpoints' answers.
+const FIELDS: &[&str] = &[
+    "access_token",
+    "refresh_token",
+    "obtained_at",
+    "expires_at",
+    "expires_in",
+    "scope",
+    "client_id",
+    "token_type",
+    "last_auth_error",
+    "_schema",
+    "ca_bundle",
+    "agent_key",
+];
+
+#[test]
+fn only_a_providers_layout_knows_the_fields_of_its_login() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        if !["credentials", "daemon", "doctor"].contains(&module(&file)) {
+            continue;
+        }
+        for field in FIELDS {
+            if text.contains(&format!("\"{field}\"")) {
+                wrong.push(format!("{file} names {field}: ask the login's layout"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

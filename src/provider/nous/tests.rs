@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
+use crate::provider::Merge;
 
 const NOW: &str = "2026-11-23T12:00:00Z";
 
@@ -28,7 +29,7 @@ fn login(value: Value) -> Login {
     let Value::Object(fields) = value else {
         panic!("not an object")
     };
-    Login::new(fields)
+    Login::new(fields, LAYOUT)
 }
 
 fn grant(answer: Value, renewal: Renewal) -> Grant {
@@ -224,7 +225,7 @@ fn the_mirrors_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
         login(json!({"access_token": token, "refresh_token": token, "obtained_at": obtained}))
     };
     let merged = |mut ours: Login, mirror: Login| {
-        let merge = adapter().merge_mirror(&mut ours, &mirror, now());
+        let merge = ours.merge(&mirror, now());
         (merge, ours.text("refresh_token").map(str::to_owned))
     };
     let (early, late) = ("2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z");

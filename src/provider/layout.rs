@@ -1,0 +1,252 @@
+//! How a provider's login is laid out in the credential store.
+//!
+//! Hermes Agent writes one block per provider, and the blocks differ: in where the tokens are, in
+//! what else a login brings, and in whether there is a mirror. A [`Layout`] is the only thing that
+//! knows these names; everyone else reads [`Tokens`] and asks a [`Login`]. The names of the default
+//! methods are those of RFC 6749 and of Hermes Agent's own tables, at the top of the block.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+
+use super::login::Login;
+use crate::secret::Secret;
+
+const ACCESS: &str = "access_token";
+const REFRESH: &str = "refresh_token";
+const OBTAINED: &str = "obtained_at";
+const EXPIRES: &str = "expires_at";
+const COUNTDOWN: &str = "expires_in";
+const ENDED: &str = "last_auth_error";
+/// What only a mirror's file has.
+const OF_MIRROR: [&str; 2] = ["_schema", "updated_at"];
+
+/// What a login holds, whatever its fields are called.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens {
+    /// The access token.
+    pub access: Option<Secret>,
+    /// The refresh token, which is single-use.
+    pub refresh: Option<Secret>,
+    /// A key that was minted with the access token.
+    pub minted: Option<Secret>,
+    /// When the tokens were obtained, by the clock of whoever wrote them.
+    pub obtained: Option<DateTime<Utc>>,
+    /// When the access token ends, as it was noted.
+    pub expires: Option<DateTime<Utc>>,
+}
+
+impl Tokens {
+    /// Whether there is anything that could be used.
+    pub fn any(&self) -> bool {
+        self.access.is_some() || self.refresh.is_some() || self.minted.is_some()
+    }
+
+    /// Whether it can both be used and be renewed.
+    pub fn whole(&self) -> bool {
+        self.access.is_some() && self.refresh.is_some()
+    }
+
+    /// The tokens of a token endpoint's answer (RFC 6749 §5.1), received at `now`.
+    pub(super) fn of_answer(answer: &Map<String, Value>, now: DateTime<Utc>) -> Self {
+        let token = |key: &str| {
+            let text = answer.get(key)?.as_str()?;
+            (!text.is_empty()).then(|| Secret::new(text.to_owned()))
+        };
+        Self {
+            access: token(ACCESS),
+            refresh: token(REFRESH),
+            obtained: Some(now),
+            ..Self::default()
+        }
+    }
+}
+
+/// How a login and its mirror stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// They hold the same tokens.
+    Same,
+    /// The mirror's were fresher and have been taken.
+    Taken,
+    /// The mirror was left behind.
+    MirrorBehind,
+    /// Nobody can tell which one is spent: neither may be written over the other.
+    Undecided,
+}
+
+/// Why a login has ended, as it is noted in the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending<'e> {
+    /// The provider's name.
+    pub provider: &'e str,
+    /// The OAuth error code.
+    pub code: &'e str,
+    /// The provider's words, without any token.
+    pub message: &'e str,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A provider's place in the store, and what its fields mean. Pure: no file, no network, no clock.
+pub trait Layout: Debug + Send + Sync {
+    /// The block's name below `providers` and `credential_pool`.
+    fn key(&self) -> &'static str;
+
+    /// The file in the shared folder that mirrors the tokens for all profiles.
+    fn mirror_file(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The tokens of a block, or of a mirror.
+    fn tokens(&self, login: &Login) -> Tokens {
+        Tokens {
+            access: login.secret(ACCESS),
+            refresh: login.secret(REFRESH),
+            minted: None,
+            obtained: login.time(OBTAINED),
+            expires: login.time(EXPIRES),
+        }
+    }
+
+    /// Puts the access and refresh token that are there into the block, and nothing else: for an
+    /// answer that is not understood as a whole.
+    fn put(&self, login: &mut Login, tokens: &Tokens) {
+        for (key, token) in [(ACCESS, &tokens.access), (REFRESH, &tokens.refresh)] {
+            if let Some(token) = token {
+                login.set(key, token.expose().to_owned());
+            }
+        }
+        if let Some(at) = tokens.obtained {
+            login.set(OBTAINED, at.to_rfc3339());
+        }
+    }
+
+    /// Takes the refresh token out.
+    fn remove_refresh(&self, login: &mut Login) {
+        login.remove(REFRESH);
+    }
+
+    /// Takes the tokens out, with what tells of them; where they are used stays.
+    fn remove_tokens(&self, login: &mut Login) {
+        for key in [ACCESS, REFRESH, EXPIRES, COUNTDOWN, OBTAINED] {
+            login.remove(key);
+        }
+    }
+
+    /// Takes out all that the next grant brings anew.
+    fn remove_grant(&self, login: &mut Login) {
+        self.remove_tokens(login);
+        for key in ["client_id", "scope"] {
+            login.remove(key);
+        }
+    }
+
+    /// Notes that the login has ended, in Hermes Agent's form.
+    fn note_end(&self, login: &mut Login, end: &Ending<'_>) {
+        let error = json!({
+            "provider": end.provider,
+            "code": end.code,
+            "message": end.message,
+            "reason": "hermes_proxyd_refresh_failure",
+            "relogin_required": true,
+            "at": end.at.to_rfc3339(),
+        });
+        login.set(ENDED, error);
+    }
+
+    /// The code in that note.
+    fn end_code<'l>(&self, login: &'l Login) -> Option<&'l str> {
+        login.fields().get(ENDED)?.get("code")?.as_str()
+    }
+
+    /// Takes that note out.
+    fn forget_end(&self, login: &mut Login) {
+        login.remove(ENDED);
+    }
+
+    /// Whether a field of the block only counts down from read to read.
+    fn is_countdown(&self, key: &str) -> bool {
+        key == COUNTDOWN
+    }
+
+    /// The block's value for a field that a row of the pool has too.
+    fn row_value<'l>(&self, login: &'l Login, key: &str) -> Option<&'l Value> {
+        login.fields().get(key)
+    }
+
+    /// The CA file that the login names for its provider.
+    fn ca_file(&self, login: &Login) -> Option<PathBuf> {
+        let file = login.fields().get("tls")?.get("ca_bundle")?.as_str()?;
+        Some(file.into())
+    }
+
+    /// The block that a mirror alone makes.
+    fn of_mirror(&self, mirror: &Login) -> Login {
+        let mut login = mirror.clone();
+        for key in OF_MIRROR {
+            login.remove(key);
+        }
+        login
+    }
+
+    /// Whether a mirror would say something else than `other`, its time of writing aside.
+    fn mirrors_differ(&self, mirror: &Login, other: &Login) -> bool {
+        let other = other.fields();
+        let mut fields = mirror.fields().iter();
+        fields.any(|(key, value)| key != "updated_at" && other.get(key) != Some(value))
+    }
+
+    /// Copies the mirror's tokens into `login` when they are known to be fresher at `now`.
+    fn merge_mirror(&self, _login: &mut Login, _mirror: &Login, _now: DateTime<Utc>) -> Merge {
+        Merge::Same
+    }
+
+    /// What the mirror should hold for `login`; `None` when there is nothing to share.
+    fn mirror(&self, _login: &Login, _now: DateTime<Utc>) -> Option<Login> {
+        None
+    }
+}
+
+/// Each block has one layout.
+impl PartialEq for dyn Layout {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for dyn Layout {}
+
+/// A row of the store's pool, which Hermes Agent lays out alike for all providers.
+impl Login {
+    /// Whether a row of the pool holds one of this login's tokens.
+    pub fn shares_tokens_with(&self, row: &Map<String, Value>) -> bool {
+        let tokens = self.tokens();
+        [(REFRESH, tokens.refresh), (ACCESS, tokens.access)]
+            .iter()
+            .any(|(key, token)| {
+                let text = row.get(*key).and_then(Value::as_str);
+                let text = text.filter(|text| !text.is_empty());
+                text.zip(token.as_ref())
+                    .is_some_and(|(text, token)| text == token.expose())
+            })
+    }
+
+    /// Gives a row of the pool this login's values for the fields that it has, and forgets the
+    /// row's last error: that was about the old token.
+    pub fn write_to_row(&self, row: &mut Map<String, Value>) {
+        const NOT_THE_LOGINS: [&str; 6] =
+            ["id", "label", "auth_type", "priority", "source", "base_url"];
+        for (key, value) in row.iter_mut() {
+            if key.starts_with("last_error_") || key == "last_status" || key == "last_status_at" {
+                *value = Value::Null;
+            } else if let Some(new) = self.layout().row_value(self, key)
+                && !NOT_THE_LOGINS.contains(&key.as_str())
+            {
+                *value = new.clone();
+            }
+        }
+    }
+}
