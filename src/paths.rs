@@ -199,7 +199,7 @@ impl Environment {
         }
     }
 
-    /// The folder of the Nous tokens that all profiles share: `$HERMES_SHARED_AUTH_DIR`, else
+    /// The folder of the tokens that all profiles share: `$HERMES_SHARED_AUTH_DIR`, else
     /// `<root>/shared`.
     pub fn hermes_shared_dir(&self, home: &Path) -> PathBuf {
         match &self.shared_auth_dir {

@@ -65,6 +65,9 @@ pub fn unquoted(value: &str) -> Option<&str> {
 /// The port of the original `hermes proxy`, which apps are configured for.
 pub const DEFAULT_PORT: u16 = 8645;
 
+/// The provider that is served where nothing else is said.
+pub const DEFAULT_PROVIDER: &str = "nous";
+
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -248,6 +251,16 @@ pub enum ProviderKind {
     },
 }
 
+impl ProviderKind {
+    /// Where a fixed API key is read from; `None` where a login takes its place.
+    pub fn api_key(&self) -> Option<&KeySource> {
+        match self {
+            Self::Static { api_key } => Some(api_key),
+            Self::Nous { .. } => None,
+        }
+    }
+}
+
 /// Where a static API key is stored; the key itself is never in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
@@ -289,7 +302,7 @@ impl ProviderName {
 
     /// The name `nous`.
     pub fn nous() -> Self {
-        Self("nous".to_owned())
+        Self(DEFAULT_PROVIDER.to_owned())
     }
 
     /// The text.

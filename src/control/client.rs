@@ -21,7 +21,7 @@ use super::protocol::{
 /// How long the daemon may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The same where the daemon waits for the portal, or for another program's lock.
+/// The same where the daemon waits for the provider, or for another program's lock.
 const LONG_PATIENCE: Duration = Duration::from_secs(90);
 
 /// The same where the daemon itself answers after two seconds.

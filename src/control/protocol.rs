@@ -200,7 +200,7 @@ pub struct LoginCode {
     pub user_code: String,
     /// How long the code is good for.
     pub expires_in_seconds: u64,
-    /// Whether the pages are https and on the portal's own host, so that a browser may be opened
+    /// Whether the pages are https and on the provider's own host, so that a browser may be opened
     /// and a QR code be shown.
     pub trusted_uri: bool,
 }
@@ -227,7 +227,7 @@ pub enum LoginProgress {
 pub struct LoginPending {
     /// How long the code is still good for.
     pub expires_in_seconds: u64,
-    /// What holds it up, for people: `the portal is busy; still trying`.
+    /// What holds it up, for people: `the provider is busy; still trying`.
     pub note: Option<String>,
 }
 
@@ -893,15 +893,11 @@ pub enum ProviderState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
-    /// A short-lived token that the OAuth login gave.
-    InvokeJwt,
-    /// A key that was minted with the OAuth login.
-    AgentKey,
     /// A fixed key.
     ApiKey,
-    /// A kind of a newer daemon.
+    /// What a login gave, in the provider's own word.
     #[serde(untagged)]
-    Other(String),
+    OfLogin(String),
 }
 
 /// One renewal.

@@ -3,7 +3,7 @@
 //!
 //! A single-use token that was sent may be spent, whether or not the answer came. A program that
 //! finds the entry of the token that stands in the store knows that a refresh was cut off, tries
-//! it at once (a portal with a grace time still gives the answer again), and can say what happened
+//! it at once (a provider with a grace time still gives the answer again), and can say what happened
 //! if the login turns out to be lost. The entry holds a fingerprint, never a token.
 //!
 //! Beside it lies, while a renewed login can't be written where it belongs, that login.

@@ -917,7 +917,7 @@ impl Keeper {
                 let credential = credential.map(|credential| self.dated(credential));
                 self.publish_login(credential, renewal);
                 if self.is_suspect(login) && renewal != Renewal::Never {
-                    // While a grace time lasts, the portal gives the lost answer again.
+                    // While a grace time lasts, the provider gives the lost answer again.
                     self.due = Some(now);
                 }
             }

@@ -67,7 +67,7 @@ struct Attempt<'a> {
     granted_bearer: Option<Secret>,
     /// An earlier refresh with the same token was cut off.
     doubted: bool,
-    /// The refresh tokens that the portal has refused.
+    /// The refresh tokens that the provider has refused.
     dead: Vec<Secret>,
 }
 
@@ -104,7 +104,7 @@ impl Keeper {
             return Err(StoreError::Stopping.to_string());
         }
         if let Err(Trouble::AnswerLost { what, .. }) = &result {
-            // A portal with a grace time gives the same answer again, and without one the token
+            // A provider with a grace time gives the same answer again, and without one the token
             // is spent whether it is shown again or not.
             let provider = self.adapter.name().as_str();
             tracing::warn!(provider, error = %what, "an answer was lost; asking once more");
@@ -262,7 +262,7 @@ impl Keeper {
                 }
             }
         }
-        let what = "the portal refuses the tokens that it grants".to_owned();
+        let what = "the provider refuses the tokens that it grants".to_owned();
         Err(Trouble::Endpoint {
             what,
             retry_after: None,
@@ -504,7 +504,7 @@ impl Keeper {
                 Ok(None)
             }
             Err(TokenError::AccessTokenRefused) => {
-                let what = "the portal issued no key for a new token".to_owned();
+                let what = "the provider issued no key for a new token".to_owned();
                 Err(Trouble::Endpoint {
                     what,
                     retry_after: None,

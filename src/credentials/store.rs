@@ -1,7 +1,7 @@
 //! Hermes Agent's credential store: where it is, how it is read, and what a rotation changes.
 //!
 //! One login can lie in several files: the profile's `auth.json`, the global one that a profile
-//! without a block of its own reads, and the mirror of the Nous tokens that all profiles share.
+//! without a block of its own reads, and the mirror of the tokens that all profiles share.
 //! A [`Transaction`] holds the locks of all of them, in Hermes Agent's order, from the reading to
 //! the last write. A login of our own lies in a store of our own, which nobody else knows, and
 //! goes before all of these.

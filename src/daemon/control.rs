@@ -447,10 +447,10 @@ fn state(status: &credentials::Status) -> ProviderState {
 }
 
 fn credential_kind(kind: provider::CredentialKind) -> CredentialKind {
-    match kind {
-        provider::CredentialKind::InvokeJwt => CredentialKind::InvokeJwt,
-        provider::CredentialKind::AgentKey => CredentialKind::AgentKey,
-        provider::CredentialKind::ApiKey => CredentialKind::ApiKey,
+    if kind == provider::CredentialKind::API_KEY {
+        CredentialKind::ApiKey
+    } else {
+        CredentialKind::OfLogin(kind.as_str().to_owned())
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Config, Provider, ProviderKind, ProviderName, Timeouts};
+use crate::config::{Config, Provider, ProviderName, Timeouts};
 use crate::credentials::{
     self, Audience, Estate, Handle, Initiative, Keeper, Settings, Status, StoreFiles,
 };
@@ -23,7 +23,7 @@ use crate::proxy::{self, Client, Counters, Rules, Upstream};
 /// A keeper reads its store within this time, or the daemon goes on without waiting.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
-/// A reload waits this long for all keepers to read their stores: one may be asking its portal.
+/// A reload waits this long for all keepers to read their stores: one may be asking its token endpoint.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A provider that can't be set up.
@@ -250,9 +250,7 @@ impl Fleet {
         };
         let client = Client::new(tls, timeouts, self.clock.clone());
         // The provider's own hosts need no word of us: they don't lead back here.
-        let by_env = matches!(settings.kind, ProviderKind::Nous { .. })
-            && env("NOUS_INFERENCE_BASE_URL").is_some();
-        let own_mark = (settings.base_url.is_some() || by_env).then(|| self.mark.clone());
+        let own_mark = adapter.is_elsewhere().then(|| self.mark.clone());
         let upstream = Upstream {
             own_mark,
             ..self.upstream(&*adapter, handle, client, settings)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::pending::{is_same_file, pending};
 use super::{Finding, Fix, Group, QUESTION, Verdict, judged, on_a_thread, sentence, system};
-use crate::config::{Config, ConfigError, KeySource, Loaded, ProviderKind};
+use crate::config::{Config, ConfigError, KeySource, Loaded};
 use crate::control::judge::Pending;
 use crate::control::protocol::FindingCode;
 use crate::tools::Call;
@@ -214,14 +214,9 @@ fn in_force(facts: &Facts) -> Option<Finding> {
 fn key_files(config: &Config) -> Vec<Finding> {
     let providers = config.providers.iter();
     providers
-        .filter_map(|(name, provider)| match &provider.kind {
-            ProviderKind::Static {
-                api_key: KeySource::File(file),
-            } => Some(private(&format!("key of {name}"), file)),
-            ProviderKind::Static {
-                api_key: KeySource::Env(_),
-            }
-            | ProviderKind::Nous { .. } => None,
+        .filter_map(|(name, provider)| match provider.kind.api_key()? {
+            KeySource::File(file) => Some(private(&format!("key of {name}"), file)),
+            KeySource::Env(_) => None,
         })
         .collect()
 }

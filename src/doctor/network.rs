@@ -271,29 +271,24 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
                 theirs,
             });
             let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
-            (judge(label, &text, &seen, (served, address.what)), offset)
+            (judge(label, &text, &seen, (served, address.setting)), offset)
         }
         Err(error) => {
             let text = format!("{host} can't be reached{via}: {error}.");
             let finding = GROUP.finds(label, Verdict::Fail, text);
-            (advise(finding, &error, served, &address.url), None)
+            (advise(finding, &error, served, &address), None)
         }
     };
     let name = Url::parse(&address.url).ok()?.host_str()?.to_owned();
     Some((name, finding, offset))
 }
 
-fn judge(label: String, text: &str, seen: &Seen, (served, what): (&Served, &str)) -> Finding {
+fn judge(label: String, text: &str, seen: &Seen, (served, key): (&Served, &str)) -> Finding {
     const SIGN_IN: &str = "A network that requires a sign-in does this: open a web page first.";
 
     if let Some(host) = &seen.redirected_to {
         let text = format!("{text}, but redirects to {host}.");
         let finding = GROUP.finds(label, Verdict::Warn, text).advice(SIGN_IN);
-        let key = if what == "portal" {
-            "portal_url"
-        } else {
-            "base_url"
-        };
         return finding.advice(format!(
             "If the provider has moved there, name its new address as `{key}` under \
              [providers.{}]; hermes-proxyd does not follow redirects with your login.",
@@ -322,16 +317,21 @@ fn judge(label: String, text: &str, seen: &Seen, (served, what): (&Served, &str)
     }
 }
 
-fn advise(finding: Finding, error: &Unreachable, served: &Served, url: &str) -> Finding {
-    let (name, host) = (&served.name, place(url));
+fn advise(
+    finding: Finding,
+    error: &Unreachable,
+    served: &Served,
+    address: &Address,
+) -> Finding {
+    let (name, host, key) = (&served.name, place(&address.url), address.setting);
     match error {
         Unreachable::Certificate { fault, .. } => match fault {
             CertificateFault::Expired | CertificateFault::NotYetValid => finding
                 .run("date")
                 .advice("If the clock is right, the other side must renew its certificate."),
             CertificateFault::WrongName => finding.advice(format!(
-                "Something else answers in place of {host}: a proxy, a captive portal, or a \
-                 wrong `base_url` or `portal_url` under [providers.{name}]."
+                "Something else answers in place of {host}: a proxy, a network that requires a \
+                 sign-in, or a wrong `{key}` under [providers.{name}]."
             )),
             CertificateFault::UnknownIssuer | CertificateFault::Other => {
                 if served.trust.file.is_some() {
@@ -353,7 +353,7 @@ fn advise(finding: Finding, error: &Unreachable, served: &Served, url: &str) -> 
             }
         },
         Unreachable::Connect(_) | Unreachable::Tls(_) | Unreachable::TimedOut(_) => {
-            finding.run(format!("curl -sSI {}", asked(url)))
+            finding.run(format!("curl -sSI {}", asked(&address.url)))
         }
     }
 }

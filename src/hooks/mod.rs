@@ -52,14 +52,9 @@ pub struct Handle {
 impl Settings {
     /// What the configuration says.
     pub fn new(config: &Config) -> Self {
-        let hidden = |kind: &ProviderKind| match kind {
-            ProviderKind::Static {
-                api_key: KeySource::Env(name),
-            } => Some(name.clone()),
-            ProviderKind::Static {
-                api_key: KeySource::File(_),
-            }
-            | ProviderKind::Nous { .. } => None,
+        let hidden = |kind: &ProviderKind| match kind.api_key()? {
+            KeySource::Env(name) => Some(name.clone()),
+            KeySource::File(_) => None,
         };
         let providers = config.providers.values();
         Self {

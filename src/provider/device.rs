@@ -156,7 +156,7 @@ impl DeviceCode {
             .map_err(|error| refused(error, "gives no device code"))?;
         let text = |key: &str| text(&fields, key);
         let missing = |key: &str| DeviceError::Unreachable {
-            what: format!("the portal's answer has no `{key}`"),
+            what: format!("the provider's answer has no `{key}`"),
         };
         let verification_uri =
             text("verification_uri").ok_or_else(|| missing("verification_uri"))?;
@@ -212,7 +212,7 @@ pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceE
             _ => {}
         }
     }
-    // A 4xx in OAuth's form is about the grant; anything else is the edge before the portal.
+    // A 4xx in OAuth's form is about the grant; anything else is the edge before the provider.
     let final_word = answer.is_oauth_refusal();
     match answer.granted("access_token") {
         Ok(fields) => Ok(Poll::Granted(Grant::of_login(fields))),
@@ -231,7 +231,7 @@ fn refused(error: TokenError, what: &str) -> DeviceError {
         TokenError::Rejected { code, description } => DeviceError::Refused { code, description },
         TokenError::AccessTokenRefused | TokenError::Lost { .. } | TokenError::Transient { .. } => {
             DeviceError::Unreachable {
-                what: format!("the portal {what}: {error}"),
+                what: format!("the provider {what}: {error}"),
             }
         }
     }

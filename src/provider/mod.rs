@@ -18,7 +18,7 @@ mod device;
 mod jwt;
 mod layout;
 mod login;
-pub mod nous;
+mod nous;
 pub mod probe;
 mod proxies;
 mod registry;
@@ -61,34 +61,30 @@ pub struct Credential {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// The kinds of bearer.
+/// A kind of bearer, in the adapter's own word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// The OAuth access token itself, a JWT that may call the inference API.
-    InvokeJwt,
-    /// A key that the portal minted for an access token.
-    AgentKey,
-    /// A fixed API key.
-    ApiKey,
+pub struct CredentialKind {
+    name: &'static str,
+    from: Renewal,
 }
 
 impl CredentialKind {
+    /// A fixed API key.
+    pub const API_KEY: Self = Self::new("api_key", Renewal::Never);
+
+    /// A kind of this name, as `proxy status --json` has it, which renewals of this way give.
+    pub const fn new(name: &'static str, from: Renewal) -> Self {
+        Self { name, from }
+    }
+
     /// Whether a renewal of this way gives a bearer of this kind.
     pub fn is_from(self, renewal: Renewal) -> bool {
-        match self {
-            Self::InvokeJwt => renewal == Renewal::Refresh,
-            Self::AgentKey => renewal == Renewal::Mint,
-            Self::ApiKey => false,
-        }
+        self.from != Renewal::Never && self.from == renewal
     }
 
     /// The name as shown in `proxy status --json`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvokeJwt => "invoke_jwt",
-            Self::AgentKey => "agent_key",
-            Self::ApiKey => "api_key",
-        }
+        self.name
     }
 }
 
@@ -183,7 +179,7 @@ pub enum TokenError {
         description: String,
     },
     /// The access token was refused while a key was to be minted; a refresh may help.
-    #[error("the portal refused the access token")]
+    #[error("the provider refused the access token")]
     AccessTokenRefused,
     /// The request went out and no whole answer came: the token that it carried may be spent.
     #[error("{what}")]
@@ -264,6 +260,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// Where the provider is reached for this login: what requests and renewals go to.
     fn addresses(&self, _login: &Login) -> Vec<probe::Address> {
         Vec::new()
+    }
+
+    /// Whether requests go to an address of the operator's own, which may lead back to us.
+    fn is_elsewhere(&self) -> bool {
+        false
     }
 
     /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.

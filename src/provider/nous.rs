@@ -28,6 +28,10 @@ use crate::clock;
 use crate::config::{self, AllowedPath, ProviderName, unquoted};
 use crate::secret::Secret;
 
+/// The access token itself, a JWT that may call the inference API.
+const INVOKE_JWT: CredentialKind = CredentialKind::new("invoke_jwt", Renewal::Refresh);
+/// A key that the portal minted for an access token.
+const AGENT_KEY: CredentialKind = CredentialKind::new("agent_key", Renewal::Mint);
 const PORTAL: &str = "https://portal.nousresearch.com";
 const INFERENCE: &str = "https://inference-api.nousresearch.com/v1";
 /// Hosts that an inference URL from the network or the store may name, always over https.
@@ -50,7 +54,7 @@ const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 const MINT_TTL: u64 = 1800;
 /// Nous Portal.
 #[derive(Debug)]
-pub struct Nous {
+pub(super) struct Nous {
     name: ProviderName,
     client: TokenClient,
     paths: Vec<AllowedPath>,
@@ -160,7 +164,7 @@ impl Nous {
         self.credential(
             token,
             login,
-            CredentialKind::InvokeJwt,
+            INVOKE_JWT,
             (issued_at, expires_at),
         )
     }
@@ -169,7 +173,7 @@ impl Nous {
         let key = login.secret("agent_key")?;
         let expires_at = login.time("agent_key_expires_at");
         let times = (login.time("agent_key_obtained_at"), expires_at);
-        self.credential(key, login, CredentialKind::AgentKey, times)
+        self.credential(key, login, AGENT_KEY, times)
     }
 
     /// A missing or unreadable expiry counts as expired.
@@ -282,13 +286,19 @@ impl Adapter for Nous {
     fn addresses(&self, login: &Login) -> Vec<Address> {
         let portal = Address {
             what: "portal",
+            setting: "portal_url",
             url: self.portal(login),
         };
         let inference = self.inference(login).map(|base| Address {
             what: "inference",
+            setting: "base_url",
             url: base.to_string(),
         });
         [portal].into_iter().chain(inference).collect()
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.inference.is_some()
     }
 
     fn grant_lifetime(&self) -> Option<std::time::Duration> {

@@ -17,8 +17,10 @@ use super::token_client::is_loopback;
 /// An address that a provider is reached at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// What is there: `portal` or `inference`.
+    /// What is there, in one word: `inference`, or what the adapter calls its token endpoint.
     pub what: &'static str,
+    /// The key of the provider's settings that names another address.
+    pub setting: &'static str,
     /// Its URL, without anything secret.
     pub url: String,
 }

@@ -106,7 +106,7 @@ impl Proxies {
 /// sentence.
 pub fn environment_faults() -> Vec<String> {
     let mut faults = Proxies::from_env().faults;
-    faults.extend(super::nous::environment_faults(&variable));
+    faults.extend(super::registry::environment_faults(&variable));
     faults
 }
 

@@ -57,6 +57,11 @@ pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
     }
 }
 
+/// What of the variables that providers honour can't be used, each as a sentence.
+pub(super) fn environment_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    nous::environment_faults(env)
+}
+
 /// The adapter for a provider's settings. `env` looks up the environment variables that a
 /// provider honours; `tls` is the trust store for its token endpoint.
 ///

@@ -218,8 +218,13 @@ impl Adapter for StaticKey {
     fn addresses(&self, _login: &Login) -> Vec<Address> {
         vec![Address {
             what: "inference",
+            setting: "base_url",
             url: self.base_url.to_string(),
         }]
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        true
     }
 
     fn assess(&self, _login: &Login, _now: DateTime<Utc>) -> Assessment {
@@ -239,7 +244,7 @@ impl Adapter for StaticKey {
                 bearer: key,
                 authorization,
                 base_url: self.base_url.clone(),
-                kind: CredentialKind::ApiKey,
+                kind: CredentialKind::API_KEY,
                 issued_at: None,
                 expires_at: None,
             }),

@@ -259,7 +259,7 @@ fn unanswered(error: reqwest::Error, retry_after: Option<Duration>, told: bool) 
     let host = error
         .url()
         .and_then(Url::host_str)
-        .unwrap_or("the portal")
+        .unwrap_or("the provider")
         .to_owned();
     let error = error.without_url();
     let sent = told && !(error.is_connect() || error.is_builder());

@@ -205,7 +205,7 @@ impl Adapter for Portal {
             authorization: bearer.authorization("Bearer").unwrap(),
             bearer,
             base_url: BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap(),
-            kind: CredentialKind::InvokeJwt,
+            kind: CredentialKind::new("test", Renewal::Refresh),
             issued_at: login.time("obtained_at"),
             expires_at: login.time("expires_at"),
         };

@@ -81,7 +81,7 @@ fn ready() -> ProviderStatus {
         default: true,
         state: ProviderState::Ready,
         base_url: Some("https://inference-api.nousresearch.com/v1".into()),
-        credential: Some(CredentialKind::InvokeJwt),
+        credential: Some(CredentialKind::OfLogin("invoke_jwt".into())),
         expires_at: Some(at("2026-11-23T20:31:00Z")),
         expires_in_seconds: Some(2820),
         last_refresh: Some(RefreshReport {
@@ -636,10 +636,10 @@ fn the_states_and_kinds() {
     golden(
         "credential_kinds.json",
         &[
-            CredentialKind::InvokeJwt,
-            CredentialKind::AgentKey,
+            CredentialKind::OfLogin("invoke_jwt".into()),
+            CredentialKind::OfLogin("agent_key".into()),
             CredentialKind::ApiKey,
-            CredentialKind::Other("of_tomorrow".into()),
+            CredentialKind::OfLogin("of_tomorrow".into()),
         ],
     );
     golden(

@@ -469,6 +469,51 @@ fn only_a_providers_layout_knows_the_fields_of_its_login() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Words of one provider, and the files that may say them beside its own.
+const OF_ONE_PROVIDER: [&str; 6] = ["nous", "Nous", "portal", "Portal", "agent_key", "AgentKey"];
+const MAY_NAME_IT: &[&str] = &[
+    // Its own, and the arm that leads there.
+    "provider/mod.rs",
+    "provider/nous.rs",
+    "provider/nous/",
+    "provider/registry.rs",
+    // The kinds of providers with their keys in the file, and the default name.
+    "config/",
+    "cli/config/show.rs",
+    // What variables of the environment mean.
+    "manual/pages.rs",
+    // What looks like a secret, and what does not.
+    "cli/bugreport/redact.rs",
+    // Samples, for tests alone.
+    "cli/render/doctor.rs",
+    "cli/render/samples.rs",
+    "cli/render/shown.rs",
+];
+
+#[test]
+fn one_providers_words_stay_with_its_adapter() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        let may = |place: &&str| file == *place || place.ends_with('/') && file.starts_with(*place);
+        if MAY_NAME_IT.iter().any(may) {
+            continue;
+        }
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for word in words {
+            let parts = word.split('_');
+            let says = |of_one: &&str| word == *of_one || parts.clone().any(|part| part == *of_one);
+            if OF_ONE_PROVIDER.iter().any(says) {
+                wrong.push(format!("{file} says {word}"));
+            }
+        }
+        let text = text.to_lowercase();
+        if text.contains("agent key") || text.contains("invoke jwt") {
+            wrong.push(format!("{file} says what its bearers are called"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn every_dependency_has_its_line_on_why() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

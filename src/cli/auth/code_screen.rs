@@ -74,7 +74,7 @@ fn head(code: &LoginCode) -> Vec<(Option<Tone>, String)> {
         ),
     ];
     if !code.trusted_uri {
-        let warning = "The page is not on the portal's own host: open it only if you trust it.";
+        let warning = "The page is not on the provider's own host: open it only if you trust it.";
         lines.push((Some(Tone::Bad), warning.to_owned()));
     }
     lines

@@ -129,11 +129,25 @@ fn stores(env: &Environment, settings: &[Setting]) -> Stores {
     let home = settings.iter().find(|one| one.key == "hermes_home");
     let home = home.map(|one| PathBuf::from(text_of(&one.value)));
     let files = home.or_else(|| env.hermes_home()).map(|home| {
-        let shared = env.hermes_shared_dir(&home).join("nous_auth.json");
-        [home.join("auth.json"), shared]
+        let mut files = vec![home.join("auth.json")];
+        files.extend(mirrors(&env.hermes_shared_dir(&home)));
+        files
     });
-    let files: Vec<_> = files.into_iter().flatten().collect();
+    let files = files.unwrap_or_default();
     Stores::look(&files, env.state_dir().as_deref())
+}
+
+/// The mirrors of logins that all profiles share.
+fn mirrors(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.map(|entry| entry.path());
+    let is_mirror = |file: &PathBuf| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.ends_with("_auth.json"))
+    };
+    let mut mirrors: Vec<_> = files.filter(is_mirror).collect();
+    mirrors.sort();
+    mirrors
 }
 
 async fn versions() -> String {

@@ -231,7 +231,7 @@ pub(super) const APPS: &[App] = &[
         container: None,
         notes: &[
             "Codex CLI uses only the Responses API: the provider needs \"/responses\" in its \
-             `extra_paths`. Nous Portal does not document that API.",
+             `extra_paths`.",
         ],
     },
     App {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::Place;
-use crate::config::{DEFAULT_PORT, ListenAddress, Listener};
+use crate::config::{DEFAULT_PORT, DEFAULT_PROVIDER, ListenAddress, Listener};
 use crate::control::protocol::ListenerStatus;
 
 /// What Docker calls this machine, where it is told to.
@@ -265,7 +265,7 @@ fn loopback_port(doors: &[Door]) -> u16 {
 }
 
 fn default_provider(doors: &[Door]) -> &str {
-    doors.first().map_or("nous", |door| &door.provider)
+    doors.first().map_or(DEFAULT_PROVIDER, |door| &door.provider)
 }
 
 /// A first `[[listen]]` takes the place of the default one, which has to be written down then.

@@ -64,7 +64,7 @@ pub(in crate::cli) fn troubled_status() -> Status {
         display_name: "Nous Portal".into(),
         default: state == ProviderState::Unavailable,
         base_url: None,
-        credential: Some(CredentialKind::InvokeJwt),
+        credential: Some(CredentialKind::OfLogin("invoke_jwt".into())),
         expires_at: Some(at),
         expires_in_seconds: Some(-11_520),
         last_refresh: Some(RefreshReport {

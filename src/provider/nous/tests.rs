@@ -58,11 +58,11 @@ fn the_bearer_is_the_invoke_jwt_else_an_agent_key() {
     for (fields, expected) in [
         (
             json!({"access_token": scoped, "refresh_token": "r"}),
-            (Some(CredentialKind::InvokeJwt), Renewal::Refresh),
+            (Some(INVOKE_JWT), Renewal::Refresh),
         ),
         (
             json!({"access_token": bare, "scope": "inference:invoke", "refresh_token": "r"}),
-            (Some(CredentialKind::InvokeJwt), Renewal::Refresh),
+            (Some(INVOKE_JWT), Renewal::Refresh),
         ),
         (
             json!({"access_token": bare, "expires_at": later, "refresh_token": "r"}),
@@ -70,7 +70,7 @@ fn the_bearer_is_the_invoke_jwt_else_an_agent_key() {
         ),
         (
             json!({"access_token": "opaque", "expires_at": later, "agent_key": "k", "agent_key_expires_at": later}),
-            (Some(CredentialKind::AgentKey), Renewal::Mint),
+            (Some(AGENT_KEY), Renewal::Mint),
         ),
         (
             json!({"access_token": "opaque", "expires_at": "2026-11-23T11:00:00Z", "refresh_token": "r"}),
@@ -79,7 +79,7 @@ fn the_bearer_is_the_invoke_jwt_else_an_agent_key() {
         // A guest's token can't be refreshed; it is used while it lives.
         (
             json!({"access_token": scoped, "auth_method": "anonymous"}),
-            (Some(CredentialKind::InvokeJwt), Renewal::Never),
+            (Some(INVOKE_JWT), Renewal::Never),
         ),
     ] {
         assert_eq!(

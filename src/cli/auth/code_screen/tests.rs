@@ -84,7 +84,7 @@ fn a_strange_page_gets_no_qr_code_but_a_warning() {
         rows: 40,
     };
     let text = screen(&code, room, Style::PLAIN);
-    assert!(text.contains("not on the portal's own host"), "{text}");
+    assert!(text.contains("not on the provider's own host"), "{text}");
     assert_eq!(text.lines().count(), 5 + 4);
 }
 
