@@ -27,7 +27,7 @@ const LONGEST_REPLACEMENT: Duration = Duration::from_secs(20);
 /// What the keeper last published. Immutable but for the proof.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// Counts credentials: a 401 names the generation that it is about.
+    /// Counts credentials: a refusal names the generation that it is about.
     pub(super) generation: u64,
     pub(super) standing: Standing,
     /// No attempt is made before this time.
@@ -57,7 +57,7 @@ pub(super) enum Standing {
 pub(super) enum Command {
     /// A request found the credential expired: look at the clock now.
     Nudge,
-    /// The provider answered 401 to the credential of this generation.
+    /// The provider refused the credential of this generation.
     Rejected {
         generation: u64,
         done: oneshot::Sender<()>,
@@ -129,7 +129,7 @@ pub struct Replay<'r> {
 }
 
 impl Replay<'_> {
-    /// The provider answers 401 to the other credential too: the token was not the reason.
+    /// The provider refuses the other credential too: the token was not the reason.
     pub fn refused(mut self) {
         self.refused = true;
         let (trials, snapshot) = (&self.handle.trials, &self.lease.snapshot);
@@ -139,7 +139,7 @@ impl Replay<'_> {
             tracing::warn!(
                 path = self.path,
                 pause_seconds = pause.as_secs(),
-                "a request was refused (401) even with a token that was just renewed: the token is \
+                "a request was refused even with a token that was just renewed: the token is \
                  not the cause, so this path triggers no renewal for a while"
             );
         }
@@ -204,7 +204,7 @@ impl Handle {
         }
     }
 
-    /// After the provider's 401 on this path: another credential, if the keeper has one or can get
+    /// After the provider has refused a credential on this path: another credential, if the keeper has one or can get
     /// one. At most one refresh happens for all requests that were refused with the same
     /// credential, and none for a path that was refused with a fresh one a moment ago, unless all
     /// paths have been refused since. When the keeper has ended, its successor is asked.

@@ -688,7 +688,7 @@ impl Keeper {
         });
     }
 
-    /// The provider answered 401 to the credential of `generation`. If that is still the
+    /// The provider refused the credential of `generation`. If that is still the
     /// current one, someone else's newer one is adopted or a refresh is sent, once.
     async fn rejected(&mut self, generation: u64, done: oneshot::Sender<()>) {
         let snapshot = self.shared.snapshot.load_full();

@@ -1,7 +1,7 @@
-//! Paths that a provider answers with 401 whatever the token is.
+//! Paths that a provider refuses whatever the token is.
 //!
 //! A request that is refused with a token that was just granted was not refused for its token: a
-//! model or an organisation that is not for this user is answered with 401 too. Each rotation for
+//! model or an organisation that is not for this user is refused in the same way. Each rotation for
 //! such a request would spend a refresh token for nothing, so its path causes none for a while.
 
 use std::collections::BTreeMap;

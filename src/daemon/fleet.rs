@@ -253,7 +253,7 @@ impl Fleet {
         let own_mark = adapter.is_elsewhere().then(|| self.mark.clone());
         let upstream = Upstream {
             own_mark,
-            ..self.upstream(&*adapter, handle, client, settings)
+            ..self.upstream(&adapter, handle, client, settings)
         };
         let member = Member {
             recipe: Recipe::new(settings, timeouts),
@@ -267,7 +267,7 @@ impl Fleet {
 
     fn upstream(
         &self,
-        adapter: &dyn Adapter,
+        adapter: &Arc<dyn Adapter>,
         credentials: Handle,
         client: Client,
         settings: &Provider,
@@ -287,6 +287,7 @@ impl Fleet {
                 .collect(),
             implied: settings.implied,
             paths,
+            adapter: adapter.clone(),
             credentials,
             client,
             forward_headers: settings.forward_headers.clone(),

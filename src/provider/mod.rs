@@ -25,12 +25,14 @@ mod registry;
 mod static_key;
 mod tls;
 mod token_client;
+mod verdict;
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde_json::{Map, Value};
 
@@ -41,6 +43,7 @@ pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults};
 pub use self::registry::{BuildError, build, layout};
 pub use self::tls::{Tls, TlsError, client_config};
+pub use self::verdict::{Reply, Verdict};
 use crate::config::{AllowedPath, ProviderName};
 use crate::secret::Secret;
 
@@ -281,6 +284,16 @@ pub trait Adapter: Debug + Send + Sync {
     /// # Errors
     /// [`TokenError`] says whether the grant is dead or the endpoint out of order.
     async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError>;
+
+    /// What an answer to a request says of its credential. Called for every answer, so it has to be
+    /// quick where there is nothing to say.
+    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+        if reply.status == StatusCode::UNAUTHORIZED {
+            Verdict::RenewAndRetry
+        } else {
+            Verdict::Pass
+        }
+    }
 
     /// How long what was granted lives from its receipt, as far as the endpoint says.
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {

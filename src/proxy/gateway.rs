@@ -13,6 +13,7 @@ use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Timeouts, UserAgent};
 use crate::credentials::Handle;
+use crate::provider::Adapter;
 
 /// A provider as requests need it.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Upstream {
     pub paths: Vec<AllowedPath>,
     /// The same paths as they stand in the log.
     pub labels: Vec<Arc<str>>,
+    /// What knows the provider.
+    pub adapter: Arc<dyn Adapter>,
     /// Where the bearer comes from.
     pub credentials: Handle,
     /// The connections.

@@ -34,7 +34,12 @@ use crate::OWN_REQUEST;
 use crate::clients::{Client, Full};
 use crate::config::ProviderName;
 use crate::credentials::{Lease, Refusal as NoCredential};
+use crate::provider::{Reply, Verdict};
 
+/// So much of an answer's body is enough to know what it is about.
+const START: usize = 8 * 1024;
+/// And so long it is waited for.
+const START_LIMIT: Duration = Duration::from_secs(2);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Where a client connected, and what the system tells of it.
@@ -454,10 +459,23 @@ impl Exchange<'_> {
         let lease = self.upstream.credentials.credential().await;
         let lease = lease.map_err(no_credential)?;
         let first = self.send(&lease).await?;
-        if first.status() != StatusCode::UNAUTHORIZED {
-            taken(&lease, first.status());
-            self.forget();
-            return Ok(first);
+        match self.judge(&first) {
+            // Rare, so not a part of every request's future.
+            Verdict::ReadOn | Verdict::RenewAndRetry => {
+                Box::pin(self.reconsider(lease, first)).await
+            }
+            Verdict::Pass | Verdict::NextLogin { .. } => Ok(self.passes(&lease, first)),
+        }
+    }
+
+    /// An answer that may have refused the credential.
+    async fn reconsider(
+        &self,
+        lease: Lease,
+        mut first: Response<Answer>,
+    ) -> Result<Response<Answer>, ProxyError> {
+        if self.verdict(&mut first).await != Verdict::RenewAndRetry {
+            return Ok(self.passes(&lease, first));
         }
         // The refresh happens whether or not this request can be replayed.
         let credentials = &self.upstream.credentials;
@@ -470,8 +488,8 @@ impl Exchange<'_> {
         let second = self.send(&lease).await;
         self.forget();
         match second {
-            Ok(second) => {
-                if second.status() == StatusCode::UNAUTHORIZED {
+            Ok(mut second) => {
+                if self.verdict(&mut second).await == Verdict::RenewAndRetry {
                     replay.refused();
                 } else {
                     taken(&lease, second.status());
@@ -480,6 +498,31 @@ impl Exchange<'_> {
             }
             Err(_) => Ok(first),
         }
+    }
+
+    fn passes(&self, lease: &Lease, answer: Response<Answer>) -> Response<Answer> {
+        taken(lease, answer.status());
+        self.forget();
+        answer
+    }
+
+    /// What the answer says of its credential, as far as it is known.
+    fn judge(&self, answer: &Response<Answer>) -> Verdict {
+        self.upstream.adapter.verdict(&Reply {
+            status: answer.status(),
+            fields: answer.headers(),
+            start: answer.body().start(),
+        })
+    }
+
+    /// The same; where the head does not tell, the beginning of the body is waited for, for a moment.
+    async fn verdict(&self, answer: &mut Response<Answer>) -> Verdict {
+        let verdict = self.judge(answer);
+        if verdict != Verdict::ReadOn {
+            return verdict;
+        }
+        answer.body_mut().read_ahead(START, START_LIMIT).await;
+        self.judge(answer)
     }
 
     async fn send(&self, lease: &Lease) -> Result<Response<Answer>, ProxyError> {

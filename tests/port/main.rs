@@ -9,3 +9,4 @@ mod listeners;
 mod replays;
 mod streams;
 mod upstream;
+mod verdicts;

@@ -1,12 +1,16 @@
 //! An answer's body, over either protocol, with an end that tells the truth.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::CONTENT_LENGTH;
+use tokio::time::timeout;
 
 use super::http1::InUse;
 use super::http2::{StreamPermit, UploadTask};
@@ -18,7 +22,20 @@ pub(in crate::proxy) struct BrokeOff;
 
 /// The body of a provider's answer. Dropped before its end, it cancels the request.
 #[derive(Debug)]
-pub(in crate::proxy) struct Answer(Kind);
+pub(in crate::proxy) struct Answer {
+    kind: Kind,
+    /// What was read before the client asked for it.
+    ahead: Option<Box<Ahead>>,
+}
+
+/// The beginning of a body, which still goes out piece by piece as it came.
+#[derive(Debug, Default)]
+struct Ahead {
+    start: Vec<u8>,
+    pieces: VecDeque<Bytes>,
+    /// It broke off behind them.
+    broke: bool,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -38,7 +55,7 @@ enum Kind {
 
 impl Answer {
     pub(super) fn http1(body: Incoming, used: InUse) -> Self {
-        let mut answer = Self(Kind::Http1 {
+        let mut answer = Self::of(Kind::Http1 {
             body,
             used: Some(used),
         });
@@ -52,7 +69,7 @@ impl Answer {
         held: (StreamPermit, Option<UploadTask>),
     ) -> Self {
         let left = length(head).or_else(|| stream.is_end_stream().then_some(0));
-        let mut answer = Self(Kind::Http2 {
+        let mut answer = Self::of(Kind::Http2 {
             stream,
             left,
             has_all: false,
@@ -62,9 +79,43 @@ impl Answer {
         answer
     }
 
+    fn of(kind: Kind) -> Self {
+        Self { kind, ahead: None }
+    }
+
+    /// Reads until `most` bytes are there, the body has ended, or `limit` is over. They go to the
+    /// client all the same, as they came.
+    pub(in crate::proxy) async fn read_ahead(&mut self, most: usize, limit: Duration) {
+        let mut ahead = Ahead::default();
+        let reading = async {
+            while ahead.start.len() < most {
+                match poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await {
+                    Some(Ok(frame)) => {
+                        if let Ok(piece) = frame.into_data() {
+                            ahead.start.extend_from_slice(&piece);
+                            ahead.pieces.push_back(piece);
+                        }
+                    }
+                    Some(Err(BrokeOff)) => {
+                        ahead.broke = true;
+                        return;
+                    }
+                    None => return,
+                }
+            }
+        };
+        timeout(limit, reading).await.ok();
+        self.ahead = Some(Box::new(ahead));
+    }
+
+    /// What was read ahead; `None` before that.
+    pub(in crate::proxy) fn start(&self) -> Option<&[u8]> {
+        self.ahead.as_ref().map(|ahead| &*ahead.start)
+    }
+
     /// The connection or the stream may serve others once nothing more can come.
     fn let_go_at_end(&mut self) {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Http1 { body, used } => {
                 if body.is_end_stream()
                     && let Some(used) = used.take()
@@ -100,7 +151,15 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         let this = self.get_mut();
-        let frame = match &mut this.0 {
+        if let Some(ahead) = &mut this.ahead {
+            if let Some(piece) = ahead.pieces.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if std::mem::take(&mut ahead.broke) {
+                return Poll::Ready(Some(Err(BrokeOff)));
+            }
+        }
+        let frame = match &mut this.kind {
             Kind::Http1 { body, used } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 if frame.is_none()
@@ -125,17 +184,28 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        let has_more = |ahead: &Ahead| ahead.broke || !ahead.pieces.is_empty();
+        if self.ahead.as_deref().is_some_and(has_more) {
+            return false;
+        }
+        match &self.kind {
             Kind::Http1 { body, .. } => body.is_end_stream(),
             Kind::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        let rest = match &self.kind {
             Kind::Http1 { body, .. } => body.size_hint(),
             Kind::Http2 { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
-        }
+        };
+        let Some(ahead) = &self.ahead else {
+            return rest;
+        };
+        let pieces: u64 = ahead.pieces.iter().map(|piece| piece.len() as u64).sum();
+        rest.exact().map_or_else(SizeHint::default, |rest| {
+            SizeHint::with_exact(rest.saturating_add(pieces))
+        })
     }
 }
 

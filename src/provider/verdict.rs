@@ -1,0 +1,34 @@
+//! What a provider's answer to a request says of the credential that the request carried.
+
+use std::time::Duration;
+
+use hyper::{HeaderMap, StatusCode};
+
+/// An answer, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply<'a> {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub fields: &'a HeaderMap,
+    /// The beginning of its body, once an adapter has asked for it. A body that came whole within
+    /// the limits is here whole.
+    pub start: Option<&'a [u8]>,
+}
+
+/// What follows from an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answer is the client's, whatever it says.
+    Pass,
+    /// The token was refused: renew it, and ask once more.
+    RenewAndRetry,
+    /// This login has nothing left, and another one may have. With a single login the answer passes.
+    NextLogin {
+        /// How long this one has nothing; `None` where the provider does not say.
+        cooldown: Option<Duration>,
+    },
+    /// The head does not tell. The beginning of the body, which comes before it goes to the client,
+    /// may.
+    ReadOn,
+}
