@@ -137,7 +137,7 @@ pub struct Keeper {
     pub(super) stop: CancellationToken,
     pub(super) told: Told,
     /// What the former keeper published last, until this one publishes.
-    published: Option<Arc<Snapshot>>,
+    pub(super) published: Option<Arc<Snapshot>>,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
     /// Nothing asks for the provider: that it has no login is no trouble.
@@ -1004,8 +1004,8 @@ impl Keeper {
 
     /// Publishes a standing to all requests. Another credential is another generation.
     pub(super) fn publish(&mut self, standing: Standing) {
-        let former = self.published.take();
-        let old = former.unwrap_or_else(|| self.shared.snapshot.load_full());
+        let present = self.shared.snapshot.load_full();
+        let old = self.published.take().unwrap_or_else(|| present.clone());
         let same = match (&old.standing, &standing) {
             (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
             _ => false,
@@ -1020,7 +1020,7 @@ impl Keeper {
         let generation = if same {
             old.generation
         } else {
-            old.generation.saturating_add(1)
+            old.generation.max(present.generation).saturating_add(1)
         };
         if self.told.end && matches!(standing, Standing::Credential(_)) {
             self.told.end = false;

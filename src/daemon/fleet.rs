@@ -20,7 +20,7 @@ use crate::credentials::{
 use crate::provider::{self, Adapter};
 use crate::proxy::{self, Client, Counters, Rules, Upstream};
 
-/// A keeper reads its store within this time, or the daemon goes on without waiting.
+/// The keepers read their stores within this time, side by side, or the daemon goes on without waiting.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A reload waits this long for all keepers to read their stores: one may be asking its token endpoint.
@@ -110,13 +110,27 @@ impl Recipe {
 }
 
 impl Member {
-    /// Ends the keeper; what the store does not know is for the next one.
-    async fn end(self) -> Estate {
-        self.stop.cancel();
-        match self.keeper {
-            Some(keeper) => keeper.await.unwrap_or_default(),
-            None => Estate::default(),
-        }
+    /// Has the keeper run, once the former one has ended.
+    fn start(&mut self, mut keeper: Keeper, former: Option<Self>, tasks: &TaskTracker) {
+        let stop = self.stop.clone();
+        let Some(former) = former else {
+            self.keeper = Some(tasks.spawn(keeper.run(stop)));
+            return;
+        };
+        former.stop.cancel();
+        self.upstream.credentials.take_over();
+        self.keeper = Some(tasks.spawn(async move {
+            // It may hold a rotated login that the store does not have.
+            let handle = former.upstream.credentials.clone();
+            let end = async {
+                match former.keeper {
+                    Some(keeper) => keeper.await.unwrap_or_default(),
+                    None => Estate::default(),
+                }
+            };
+            keeper.succeed(&handle, end).await;
+            keeper.run(stop).await
+        }));
     }
 }
 
@@ -173,9 +187,8 @@ impl Fleet {
     }
 
     /// Serves what the configuration says: new and changed providers are started, those that
-    /// are gone are stopped, the others are told to read their store again. When one can't be set
-    /// up, nothing has changed.
-    pub(super) async fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
+    /// are gone are stopped. Waits for none of them. When one can't be set up, nothing has changed.
+    pub(super) fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
         let mut built = Vec::new();
         for (name, settings) in &config.providers {
             let recipe = Recipe::new(settings, &config.timeouts);
@@ -198,22 +211,21 @@ impl Fleet {
                 member.stop.cancel();
             }
         }
-        for member in self.members.values() {
-            member.upstream.credentials.reread().await;
-        }
-        for (name, (mut member, mut keeper)) in built {
-            // The former keeper may hold a rotated login that the store does not have.
-            if let Some(former) = self.members.remove(&name) {
-                member.upstream.credentials.take_over();
-                keeper.inherit(former.end().await);
-            }
-            member.keeper = Some(self.tasks.spawn(keeper.run(member.stop.clone())));
-            let handle = member.upstream.credentials.clone();
+        for (name, (mut member, keeper)) in built {
+            let former = self.members.remove(&name);
+            member.start(keeper, former, &self.tasks);
             self.members.insert(name, member);
-            tokio::time::timeout(FIRST_LOOK, handle.started())
-                .await
-                .ok();
         }
+        Ok(())
+    }
+
+    /// The same at a daemon's start, and waits until every keeper has read its store once; not for
+    /// one whose files hang.
+    pub(super) async fn start(&mut self, config: &Config) -> Result<(), FleetError> {
+        self.reconcile(config)?;
+        let members = self.members.values();
+        let starts = members.map(|member| member.upstream.credentials.started());
+        drop(timeout(FIRST_LOOK, join_all(starts)).await);
         Ok(())
     }
 

@@ -339,7 +339,7 @@ pub(super) async fn logout(
     report: &Report,
     meant: Option<PathBuf>,
 ) -> Result<LogoutReport, ControlError> {
-    if report.adapter.device_login().is_none() {
+    if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
     let handle = &report.upstream.credentials;
@@ -362,7 +362,7 @@ pub(super) async fn logout(
 
 /// Renews the credential now.
 pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlError> {
-    if report.adapter.device_login().is_none() {
+    if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
     let handle = &report.upstream.credentials;

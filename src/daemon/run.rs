@@ -187,7 +187,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         Initiative::Keeps,
         Some(Arc::new(notices.clone())),
     );
-    fleet.reconcile(&config).await?;
+    fleet.start(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
     check_keys(bound.iter().map(Bound::setting), &clients)?;
 
@@ -432,7 +432,6 @@ impl Daemon {
         keys.map_err(|error| clients::refused(&error))?;
         self.fleet
             .reconcile(&loaded.config)
-            .await
             .map_err(|error| invalid(&error.into()))?;
         if loaded.config.log.level != self.config.log.level {
             let set = self.log.set_level(&loaded.config.log.level);

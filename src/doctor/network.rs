@@ -271,7 +271,10 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
                 theirs,
             });
             let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
-            (judge(label, &text, &seen, (served, address.setting)), offset)
+            (
+                judge(label, &text, &seen, (served, address.setting)),
+                offset,
+            )
         }
         Err(error) => {
             let text = format!("{host} can't be reached{via}: {error}.");
@@ -317,12 +320,7 @@ fn judge(label: String, text: &str, seen: &Seen, (served, key): (&Served, &str))
     }
 }
 
-fn advise(
-    finding: Finding,
-    error: &Unreachable,
-    served: &Served,
-    address: &Address,
-) -> Finding {
+fn advise(finding: Finding, error: &Unreachable, served: &Served, address: &Address) -> Finding {
     let (name, host, key) = (&served.name, place(&address.url), address.setting);
     match error {
         Unreachable::Certificate { fault, .. } => match fault {

@@ -161,12 +161,7 @@ impl Nous {
         let claims = invoke_claims(&token, login)?;
         let expires_at = end_of(&claims, login, now).or_else(|| login.time("expires_at"));
         let issued_at = login.time("obtained_at").or_else(|| claims.issued_at());
-        self.credential(
-            token,
-            login,
-            INVOKE_JWT,
-            (issued_at, expires_at),
-        )
+        self.credential(token, login, INVOKE_JWT, (issued_at, expires_at))
     }
 
     fn agent_key(&self, login: &Login) -> Option<Credential> {

@@ -4,4 +4,5 @@ mod clock;
 mod device_login;
 mod disk;
 mod refresh;
+mod side_by_side;
 mod token_endpoint;

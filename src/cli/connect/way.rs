@@ -265,7 +265,9 @@ fn loopback_port(doors: &[Door]) -> u16 {
 }
 
 fn default_provider(doors: &[Door]) -> &str {
-    doors.first().map_or(DEFAULT_PROVIDER, |door| &door.provider)
+    doors
+        .first()
+        .map_or(DEFAULT_PROVIDER, |door| &door.provider)
 }
 
 /// A first `[[listen]]` takes the place of the default one, which has to be written down then.
