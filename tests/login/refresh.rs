@@ -968,12 +968,20 @@ fn hold_the_lock(world: &World) -> std::fs::File {
 /// A renewal that waits for the store's lock has spent nothing.
 async fn until_a_renewal_waits(daemon: &Daemon) {
     let waits = async {
-        while daemon.status()["providers"][0]["state"] != "refreshing" {
+        while daemon.status()["providers"][0]["state"] != "unavailable" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // The renewal begins when the token ends, and is told only once the locks are held.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let done = tokio::time::timeout(PATIENCE, waits).await;
-    assert!(done.is_ok(), "no renewal:\n{}", daemon.logged());
+    assert!(
+        done.is_ok(),
+        "no renewal: {}\n{}",
+        daemon.status(),
+        daemon.logged()
+    );
+    assert_eq!(daemon.status()["providers"][0]["state"], "unavailable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
