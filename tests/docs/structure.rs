@@ -654,6 +654,35 @@ fn what_tells_how_a_test_is_run_names_one_that_is_there() {
     assert!(found > 20, "{found}");
 }
 
+/// Under `HERMES_TEST_STRICT` a missing program fails its test, so what installs the programs has to know it.
+#[test]
+fn each_program_that_a_test_looks_for_is_installed_before_the_tests() {
+    let script = std::fs::read_to_string(support::root().join(".ci/run")).unwrap();
+    let known = script.split_once("tools=(").unwrap().1;
+    let known = known.split_once(')').unwrap().0;
+    let known: Vec<_> = known.split_whitespace().collect();
+    let (mut found, mut missing) = (0, BTreeSet::new());
+    for text in tests().values() {
+        for call in ["has(\"", "works(\""] {
+            for rest in text.split(call).skip(1) {
+                let name = rest.split('"').next().unwrap();
+                // These calls are named here, too.
+                let is_name = name.chars().all(char::is_alphanumeric);
+                // What `tests/clients/setup` installs is looked for by the same word.
+                let is_client = ["node", "python"].contains(&name);
+                if is_name && !name.is_empty() && !is_client {
+                    found += 1;
+                    if !known.contains(&name) {
+                        missing.insert(name.to_owned());
+                    }
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in .ci/run: {missing:?}");
+    assert!(found > 8, "{found}");
+}
+
 /// A filter that fits no test runs none, and libtest calls that a success.
 #[test]
 fn what_root_runs_again_is_there() {
