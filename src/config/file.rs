@@ -38,6 +38,15 @@ pub(super) enum Kind {
 }
 
 pub(super) const KINDS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("static", Kind::Static)];
+/// The kinds with a login, each with the one provider that has it: two keepers of one login would
+/// race for its single-use tokens.
+const LOGINS: [(&str, Kind); 1] = [("nous", Kind::Nous)];
+/// Keys that only one kind has.
+const OF_KIND: [(&str, Kind); 3] = [
+    ("portal_url", Kind::Nous),
+    ("api_key_file", Kind::Static),
+    ("api_key_env", Kind::Static),
+];
 pub(super) const USER_AGENTS: [(&str, UserAgent); 2] =
     [("own", UserAgent::Own), ("client", UserAgent::Client)];
 
@@ -339,28 +348,19 @@ fn provider_kind(
     });
     let key_env = table.text("api_key_env", "EXAMPLE_API_KEY", values::variable_name);
 
-    let by_name = (name == Some(&ProviderName::nous())).then_some(Kind::Nous);
+    let mut logins = LOGINS.iter();
+    let by_name = logins.find(|(login, _)| name.is_some_and(|name| name.as_str() == *login));
+    let by_name = by_name.map(|(_, kind)| *kind);
     let kind = kind.or_else(|| by_name.filter(|_| !table.has("type")));
-    let belongs_to = |keys: &[&str], kind: &str| {
-        for key in keys.iter().filter(|key| table.has(key)) {
-            let message = format!("only a provider of type {kind:?} has this key");
-            table.report().add(&table.place(key), message);
-        }
-    };
+    if let Some(kind) = kind {
+        check_kind(table, kind, by_name);
+    }
     match kind {
         Some(Kind::Nous) => {
-            belongs_to(&["api_key_file", "api_key_env"], "static");
-            if by_name.is_none() {
-                // Two keepers of one login would race for its single-use tokens.
-                let message = "is only for the provider named nous, which has the login; write \
-                               type = \"static\", or move these settings to [providers.nous]";
-                table.report().add(&table.place("type"), message);
-            }
             let portal_url = portal_url.map(|field| field.value);
             Some(ProviderKind::Nous { portal_url })
         }
         Some(Kind::Static) => {
-            belongs_to(&["portal_url"], "nous");
             let file = key_file.map(|field| KeySource::File(field.value));
             let env = key_env.map(|field| KeySource::Env(field.value));
             check_one_key(table);
@@ -373,6 +373,26 @@ fn provider_kind(
             table.report().add(&place, message);
             None
         }
+    }
+}
+
+/// Whether the provider's name and keys go with its kind.
+fn check_kind(table: &Section<'_>, kind: Kind, by_name: Option<Kind>) {
+    for (key, of) in OF_KIND {
+        if of != kind && table.has(key) {
+            let of = KINDS.iter().find(|(_, kind)| *kind == of);
+            let of = of.map_or("", |(name, _)| name);
+            let message = format!("only a provider of type {of:?} has this key");
+            table.report().add(&table.place(key), message);
+        }
+    }
+    let login = LOGINS.iter().find(|(_, of)| *of == kind);
+    if let Some((name, _)) = login.filter(|_| by_name != Some(kind)) {
+        let message = format!(
+            "is only for the provider named {name}, which has the login; write type = \"static\", \
+             or move these settings to [providers.{name}]"
+        );
+        table.report().add(&table.place("type"), message);
     }
 }
 

@@ -80,6 +80,7 @@ pub fn inspect(
 ) -> Option<Inspection> {
     let layout = adapter.layout()?;
     let store = Store::new(files.clone(), layout);
+    let files = store.files();
     let global = (files.global != files.active).then_some(&files.global);
     let sources = [&files.own, &files.active].into_iter().chain(global);
     let mirror = layout.mirror_file().map(|name| {

@@ -941,7 +941,7 @@ impl Keeper {
         Some(Window::new(
             credential.issued_at,
             expires,
-            self.settings.refresh_lead,
+            self.adapter.lead(credential, self.settings.refresh_lead),
         ))
     }
 

@@ -231,7 +231,10 @@ pub fn stored_ca_bundle(files: &StoreFiles, layout: &'static dyn Layout) -> Opti
 
 impl Store {
     /// The login of this layout in these files.
-    pub fn new(files: StoreFiles, layout: &'static dyn Layout) -> Self {
+    pub fn new(mut files: StoreFiles, layout: &'static dyn Layout) -> Self {
+        if layout.is_in_root_only() {
+            files.active.clone_from(&files.global);
+        }
         let mirror = layout.mirror_file().map(|name| files.shared.join(name));
         Self {
             files,
@@ -427,6 +430,11 @@ impl Store {
             }
         }
         Ok(self.files.active.clone())
+    }
+
+    /// The files, as this login sees them.
+    pub(super) fn files(&self) -> &StoreFiles {
+        &self.files
     }
 
     /// Whether there is a store of our own.

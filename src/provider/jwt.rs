@@ -1,12 +1,17 @@
 //! Reading a JWT's claims (RFC 7519) without verifying it: the provider verifies, we only look
 //! when it expires and what it is for.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use crate::clock;
+
+/// A clock that is further behind is not believed to be one.
+const SKEW: Duration = Duration::from_hours(2);
 
 /// The claims of a token.
 #[derive(Debug)]
@@ -33,6 +38,29 @@ impl Claims {
     /// `iat`: when it was issued.
     pub(super) fn issued_at(&self) -> Option<DateTime<Utc>> {
         self.time("iat")
+    }
+
+    /// When the token ends by our clock. The provider's clock set `iat` and `exp`; where ours is
+    /// behind it, the life that they tell counts from when the token was `obtained`.
+    pub(super) fn ends_at(
+        &self,
+        obtained: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let end = self.expires_at()?;
+        let ours = self
+            .issued_at()
+            .zip(obtained.filter(|at| *at <= now))
+            // What lies further back is an older token's time.
+            .filter(|(issued, obtained)| *issued <= clock::after(*obtained, SKEW))
+            .map(|(issued, obtained)| clock::after(obtained, clock::until(end, issued)));
+        Some(ours.map_or(end, |ours| ours.min(end)))
+    }
+
+    /// How long it lives from its issue.
+    pub(super) fn life(&self) -> Option<Duration> {
+        let life = clock::until(self.expires_at()?, self.issued_at()?);
+        (!life.is_zero()).then_some(life)
     }
 
     /// Whether `scope` or `scp` holds this scope.

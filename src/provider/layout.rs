@@ -100,6 +100,11 @@ pub trait Layout: Debug + Send + Sync {
         None
     }
 
+    /// Whether the login is in the root home's store alone, whatever the profile.
+    fn is_in_root_only(&self) -> bool {
+        false
+    }
+
     /// The tokens of a block, or of a mirror.
     fn tokens(&self, login: &Login) -> Tokens {
         Tokens {

@@ -165,8 +165,11 @@ impl Drop for Login {
 
 fn wipe<'v>(values: impl IntoIterator<Item = &'v mut Value>) {
     for value in values {
-        if let Value::String(text) = value {
-            text.zeroize();
+        match value {
+            Value::String(text) => text.zeroize(),
+            Value::Array(values) => wipe(values),
+            Value::Object(fields) => wipe(fields.values_mut()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 }

@@ -168,6 +168,22 @@ impl Grant {
         let seconds = token_client::seconds(self.answer.get("expires_in"));
         (seconds > 0).then(|| Duration::from_secs(seconds))
     }
+
+    /// The same where the access token is a JWT, which tells its life itself: `expires_in` does not
+    /// prolong it.
+    pub(super) fn jwt_lifetime(&self) -> Option<Duration> {
+        let told = self.lifetime();
+        let token = self.answer.get("access_token").and_then(Value::as_str);
+        let life = token
+            .and_then(jwt::Claims::decode)
+            .and_then(|claims| claims.life());
+        match (told, life) {
+            // A lifetime that has nothing to do with the token's own is a mistake.
+            (Some(told), Some(life)) if told.saturating_mul(10) < life => Some(life),
+            (Some(told), Some(life)) => Some(told.min(life)),
+            (told, life) => told.or(life),
+        }
+    }
 }
 
 /// Why the token endpoint granted nothing.
@@ -273,6 +289,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.
     fn grant_lifetime(&self) -> Option<Duration> {
         None
+    }
+
+    /// How long before its end a credential is renewed, where the operator asks for `lead`.
+    fn lead(&self, _credential: &Credential, lead: Duration) -> Duration {
+        lead
     }
 
     /// What `login` allows at `now`. Cheap, no network.

@@ -46,8 +46,6 @@ const SCOPE: &str = "inference:invoke";
 /// A token or key that was just granted without a lifetime that makes sense is used for so many
 /// seconds: counting it as expired would spend the next one at once.
 const UNTOLD: u64 = 900;
-/// A clock that is further behind is not believed to be one.
-const SKEW: std::time::Duration = std::time::Duration::from_hours(2);
 /// A grant ends this long after the login, as users report.
 const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// A minted key should live this long at least, in seconds.
@@ -159,7 +157,9 @@ impl Nous {
     fn invoke_jwt(&self, login: &Login, now: DateTime<Utc>) -> Option<Credential> {
         let token = login.secret("access_token")?;
         let claims = invoke_claims(&token, login)?;
-        let expires_at = end_of(&claims, login, now).or_else(|| login.time("expires_at"));
+        let expires_at = claims
+            .ends_at(login.time("obtained_at"), now)
+            .or_else(|| login.time("expires_at"));
         let issued_at = login.time("obtained_at").or_else(|| claims.issued_at());
         self.credential(token, login, INVOKE_JWT, (issued_at, expires_at))
     }
@@ -339,20 +339,8 @@ impl Adapter for Nous {
         Ok(Grant { answer, renewal })
     }
 
-    /// A JWT tells its life itself, and `expires_in` does not prolong it.
     fn lifetime(&self, grant: &Grant) -> Option<std::time::Duration> {
-        let told = grant.lifetime();
-        let token = grant.answer.get("access_token").and_then(Value::as_str);
-        let claims = token.and_then(Claims::decode);
-        let life = claims
-            .and_then(|claims| Some(clock::until(claims.expires_at()?, claims.issued_at()?)))
-            .filter(|life| !life.is_zero());
-        match (told, life) {
-            // A lifetime that has nothing to do with the token's own is a mistake.
-            (Some(told), Some(life)) if told.saturating_mul(10) < life => Some(life),
-            (Some(told), Some(life)) => Some(told.min(life)),
-            (told, life) => told.or(life),
-        }
+        grant.jwt_lifetime()
     }
 
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
@@ -433,19 +421,6 @@ fn apply_agent_key(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
     {
         login.set("inference_base_url", url);
     }
-}
-
-/// When a JWT ends by our clock. The portal's clock set `iat` and `exp`; where ours is behind it,
-/// the life that they tell counts from when the token was obtained.
-fn end_of(claims: &Claims, login: &Login, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let end = claims.expires_at()?;
-    let ours = claims
-        .issued_at()
-        .zip(login.time("obtained_at").filter(|at| *at <= now))
-        // What lies further back is an older token's time.
-        .filter(|(issued, obtained)| *issued <= clock::after(*obtained, SKEW))
-        .map(|(issued, obtained)| clock::after(obtained, clock::until(end, issued)));
-    Some(ours.map_or(end, |ours| ours.min(end)))
 }
 
 /// The claims of an access token that may call the inference API.

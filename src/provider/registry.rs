@@ -83,15 +83,15 @@ pub fn build(
         .map(BaseUrl::new)
         .transpose()
         .map_err(base_error)?;
+    let client = || {
+        TokenClient::new(tls, settings.token_timeout).map_err(|source| BuildError::Client {
+            provider: name.clone(),
+            source,
+        })
+    };
     match &settings.kind {
         ProviderKind::Nous { portal_url } => {
-            let client = TokenClient::new(tls, settings.token_timeout).map_err(|source| {
-                BuildError::Client {
-                    provider: name.clone(),
-                    source,
-                }
-            })?;
-            let mut adapter = Nous::new(name.clone(), client, &settings.extra_paths);
+            let mut adapter = Nous::new(name.clone(), client()?, &settings.extra_paths);
             adapter.override_urls(portal_url.as_ref(), base_url, env)?;
             Ok(Arc::new(adapter))
         }

@@ -71,12 +71,21 @@ impl TokenClient {
 
     /// The client's request builder for a POST.
     pub(super) fn post(&self, url: &str) -> RequestBuilder {
+        self.request(hyper::Method::POST, url)
+    }
+
+    /// The client's request builder for a GET, as of a document that names the endpoints.
+    pub(super) fn get(&self, url: &str) -> RequestBuilder {
+        self.request(hyper::Method::GET, url)
+    }
+
+    fn request(&self, method: hyper::Method, url: &str) -> RequestBuilder {
         let http = if is_loopback(url) {
             &self.direct
         } else {
             &self.http
         };
-        http.post(url)
+        http.request(method, url)
             .header(hyper::header::ACCEPT, "application/json")
     }
 
@@ -134,6 +143,19 @@ pub(super) fn is_loopback(url: &str) -> bool {
 }
 
 impl Answer {
+    /// The status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What the answer is refused with: the OAuth error code and its description, shortened and
+    /// without any token.
+    pub(super) fn refusal(&self) -> (String, String) {
+        self.body
+            .as_ref()
+            .map_or_else(|| oauth_error(&Map::new()), oauth_error)
+    }
+
     /// Whether the endpoint refused the bearer that the request carried.
     pub(super) fn is_unauthorized(&self) -> bool {
         matches!(

@@ -23,6 +23,9 @@ pub enum Verdict {
     Pass,
     /// The token was refused: renew it, and ask once more.
     RenewAndRetry,
+    /// The account is refused, and not its token: no renewal and no new login helps, and the answer
+    /// is the client's. The code says why, for `proxy status`.
+    Blocked(&'static str),
     /// This login has nothing left, and another one may have. With a single login the answer passes.
     NextLogin {
         /// How long this one has nothing; `None` where the provider does not say.

@@ -101,6 +101,10 @@ enum Decision<'r> {
     Forward(&'r Arc<Upstream>, usize),
 }
 
+/// Why the provider refuses the account, beside its answer.
+#[derive(Debug, Clone, Copy)]
+struct Blocked(&'static str);
+
 /// One request to one provider, ready to be sent as often as needed.
 struct Exchange<'r> {
     upstream: &'r Upstream,
@@ -464,7 +468,11 @@ impl Exchange<'_> {
             Verdict::ReadOn | Verdict::RenewAndRetry => {
                 Box::pin(self.reconsider(lease, first)).await
             }
-            Verdict::Pass | Verdict::NextLogin { .. } => Ok(self.passes(&lease, first)),
+            verdict @ (Verdict::Pass | Verdict::NextLogin { .. } | Verdict::Blocked(_)) => {
+                let mut first = self.passes(&lease, first);
+                note(&mut first, verdict);
+                Ok(first)
+            }
         }
     }
 
@@ -522,7 +530,9 @@ impl Exchange<'_> {
             return verdict;
         }
         answer.body_mut().read_ahead(START, START_LIMIT).await;
-        self.judge(answer)
+        let verdict = self.judge(answer);
+        note(answer, verdict);
+        verdict
     }
 
     async fn send(&self, lease: &Lease) -> Result<Response<Answer>, ProxyError> {
@@ -587,6 +597,13 @@ impl Exchange<'_> {
     }
 }
 
+/// Puts down beside an answer why the provider refuses the account.
+fn note(answer: &mut Response<Answer>, verdict: Verdict) {
+    if let Verdict::Blocked(code) = verdict {
+        answer.extensions_mut().insert(Blocked(code));
+    }
+}
+
 /// A success shows that the provider takes the token. An error may come from its edge, which looks at
 /// no token, or from a check before that of the token.
 fn taken(lease: &Lease, status: StatusCode) {
@@ -632,6 +649,9 @@ fn pass(
     presence: &Presence,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
+    if let Some(Blocked(code)) = head.extensions.get() {
+        underway.blocked(code);
+    }
     clean(&mut head);
     underway.answered(head.status);
     identify(&mut head.headers, underway.id());

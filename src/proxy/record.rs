@@ -30,6 +30,8 @@ pub(super) struct Record {
     pub(super) ended: Instant,
     /// Of the answer; `None` if there was none.
     pub(super) status: Option<StatusCode>,
+    /// Why the provider refuses the account, where its answer says so.
+    pub(super) blocked: Option<&'static str>,
     /// Bytes of the request's body.
     pub(super) bytes_in: u64,
     /// Bytes of the answer's body.
@@ -155,7 +157,8 @@ impl Record {
         let status = self.status.map_or(0, |status| status.as_u16());
         match self.end {
             End::Complete if matches!(status, 401..=403 | 429 | 500..) => {
-                News::Fails(format!("http_{status}").into())
+                let code = || format!("http_{status}").into();
+                News::Fails(self.blocked.map_or_else(code, Cow::Borrowed))
             }
             End::Complete => News::Works,
             End::Refused(code) if is_of_the_provider(code) => News::Fails(code.into()),
@@ -195,6 +198,7 @@ pub(super) struct Underway {
     started: Instant,
     first_byte: Option<Instant>,
     status: Option<StatusCode>,
+    blocked: Option<&'static str>,
     upload: Option<Upload>,
     bytes_out: u64,
     end: End,
@@ -224,6 +228,7 @@ impl Underway {
             started: Instant::now(),
             first_byte: None,
             status: None,
+            blocked: None,
             upload: None,
             bytes_out: 0,
             end: End::ClientLeft,
@@ -285,6 +290,11 @@ impl Underway {
         self.status = Some(status);
     }
 
+    /// The provider refuses the account, for this reason.
+    pub(super) fn blocked(&mut self, code: &'static str) {
+        self.blocked = Some(code);
+    }
+
     /// A piece of the answer.
     pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
         self.first_byte.get_or_insert(now);
@@ -308,6 +318,7 @@ impl Underway {
             first_byte: self.first_byte,
             ended: Instant::now(),
             status: self.status,
+            blocked: self.blocked,
             bytes_in: self.upload.as_ref().map_or(0, Upload::received),
             bytes_out: self.bytes_out,
             end: self.end,
