@@ -214,8 +214,11 @@ fn kind_key(old: &ProviderKind, new: &ProviderKind) -> &'static str {
         (ProviderKind::Nous { .. }, ProviderKind::Nous { .. }) => "portal_url",
         (ProviderKind::Static { .. }, ProviderKind::Static { api_key: File(_) }) => "api_key_file",
         (ProviderKind::Static { .. }, ProviderKind::Static { api_key: Env(_) }) => "api_key_env",
-        (ProviderKind::Nous { .. }, ProviderKind::Static { .. })
-        | (ProviderKind::Static { .. }, ProviderKind::Nous { .. }) => "type",
+        (ProviderKind::Xai { .. }, ProviderKind::Xai { .. }) => "issuer_url",
+        (
+            ProviderKind::Nous { .. } | ProviderKind::Xai { .. } | ProviderKind::Static { .. },
+            ProviderKind::Nous { .. } | ProviderKind::Xai { .. } | ProviderKind::Static { .. },
+        ) => "type",
     }
 }
 

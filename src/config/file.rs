@@ -34,16 +34,22 @@ const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Nous,
+    Xai,
     Static,
 }
 
-pub(super) const KINDS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("static", Kind::Static)];
+pub(super) const KINDS: [(&str, Kind); 3] = [
+    ("nous", Kind::Nous),
+    ("xai", Kind::Xai),
+    ("static", Kind::Static),
+];
 /// The kinds with a login, each with the one provider that has it: two keepers of one login would
 /// race for its single-use tokens.
-const LOGINS: [(&str, Kind); 1] = [("nous", Kind::Nous)];
+const LOGINS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("xai", Kind::Xai)];
 /// Keys that only one kind has.
-const OF_KIND: [(&str, Kind); 3] = [
+const OF_KIND: [(&str, Kind); 4] = [
     ("portal_url", Kind::Nous),
+    ("issuer_url", Kind::Xai),
     ("api_key_file", Kind::Static),
     ("api_key_env", Kind::Static),
 ];
@@ -343,6 +349,7 @@ fn provider_kind(
 ) -> Option<ProviderKind> {
     let kind = table.choice("type", &KINDS).map(|field| field.value);
     let portal_url = table.text("portal_url", "https://portal.example", values::base_url);
+    let issuer_url = table.text("issuer_url", "https://issuer.example", values::base_url);
     let key_file = table.text("api_key_file", "~/.config/example.key", |text| {
         values::path(text, env)
     });
@@ -359,6 +366,10 @@ fn provider_kind(
         Some(Kind::Nous) => {
             let portal_url = portal_url.map(|field| field.value);
             Some(ProviderKind::Nous { portal_url })
+        }
+        Some(Kind::Xai) => {
+            let issuer_url = issuer_url.map(|field| field.value);
+            Some(ProviderKind::Xai { issuer_url })
         }
         Some(Kind::Static) => {
             let file = key_file.map(|field| KeySource::File(field.value));

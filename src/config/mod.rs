@@ -244,6 +244,12 @@ pub enum ProviderKind {
         /// Where tokens are refreshed instead of the portal's own URL. The operator's word.
         portal_url: Option<Url>,
     },
+    /// xAI Grok, with the login of Hermes Agent's store.
+    Xai {
+        /// Where the endpoints of its logins are looked for instead of at xAI's own issuer. The
+        /// operator's word.
+        issuer_url: Option<Url>,
+    },
     /// A fixed API key, never refreshed.
     Static {
         /// Where the key is read from.
@@ -256,7 +262,7 @@ impl ProviderKind {
     pub fn api_key(&self) -> Option<&KeySource> {
         match self {
             Self::Static { api_key } => Some(api_key),
-            Self::Nous { .. } => None,
+            Self::Nous { .. } | Self::Xai { .. } => None,
         }
     }
 }

@@ -94,7 +94,7 @@ fn the_example_holds_every_key_and_no_other() {
     let text = full_example();
     let reading = file::read(&text, Path::new("config.example.toml"), &env());
     let config = reading.config.unwrap();
-    assert_eq!((config.providers.len(), config.hooks.len()), (3, 2));
+    assert_eq!((config.providers.len(), config.hooks.len()), (4, 2));
     assert_eq!(
         config.hooks[0],
         Hook::of_action(config.hooks[0].action.clone())
@@ -301,6 +301,7 @@ fn every_key_is_written_but_those_without_a_value() {
         "listen[].mode",
         "listen[].provider",
         "providers.<name>.portal_url",
+        "providers.<name>.issuer_url",
         "providers.<name>.api_key_file",
         "providers.<name>.api_key_env",
         "providers.<name>.base_url",

@@ -205,16 +205,17 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
         token_timeout,
         refresh_lead,
     } = provider;
-    let (kind_word, portal_url, api_key) = match kind {
-        ProviderKind::Nous { portal_url } => (Kind::Nous, portal_url.as_ref(), None),
+    let (kind_word, login_url, api_key) = match kind {
+        ProviderKind::Nous { portal_url } => (Kind::Nous, Some(("portal_url", portal_url)), None),
+        ProviderKind::Xai { issuer_url } => (Kind::Xai, Some(("issuer_url", issuer_url)), None),
         ProviderKind::Static { api_key } => (Kind::Static, None, Some(api_key)),
     };
     table.text("type", word(&KINDS, &kind_word));
     if let Some(url) = base_url {
         table.text("base_url", url.as_str());
     }
-    if let Some(url) = portal_url {
-        table.text("portal_url", url.as_str());
+    if let Some((key, Some(url))) = login_url {
+        table.text(key, url.as_str());
     }
     match api_key {
         Some(KeySource::File(path)) => table.path("api_key_file", Some(path)),

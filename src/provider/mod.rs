@@ -26,6 +26,7 @@ mod static_key;
 mod tls;
 mod token_client;
 mod verdict;
+mod xai;
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use super::base_url::BaseUrlError;
 use super::nous::{self, Nous};
 use super::static_key::StaticKey;
 use super::token_client::TokenClient;
+use super::xai::{self, Xai};
 use super::{Adapter, BaseUrl, Layout};
 use crate::config::{AllowedPath, Provider, ProviderKind, ProviderName};
 
@@ -53,6 +54,7 @@ pub enum BuildError {
 pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
     match kind {
         ProviderKind::Nous { .. } => Some(nous::LAYOUT),
+        ProviderKind::Xai { .. } => Some(xai::LAYOUT),
         ProviderKind::Static { .. } => None,
     }
 }
@@ -94,6 +96,17 @@ pub fn build(
             let mut adapter = Nous::new(name.clone(), client()?, &settings.extra_paths);
             adapter.override_urls(portal_url.as_ref(), base_url, env)?;
             Ok(Arc::new(adapter))
+        }
+        ProviderKind::Xai { issuer_url } => {
+            let urls = (issuer_url.as_ref(), base_url);
+            let paths = &settings.extra_paths;
+            Ok(Arc::new(Xai::new(
+                name.clone(),
+                client()?,
+                paths,
+                urls,
+                env,
+            )))
         }
         ProviderKind::Static { api_key } => {
             let base_url = base_url.ok_or_else(|| BuildError::NoBaseUrl {

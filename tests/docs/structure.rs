@@ -286,6 +286,7 @@ const MAY_EXPOSE: &[&str] = &[
     "provider/nous.rs",
     "provider/nous/device.rs",
     "provider/nous/layout.rs",
+    "provider/xai.rs",
     "secret.rs",
 ];
 

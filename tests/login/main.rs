@@ -6,3 +6,4 @@ mod disk;
 mod refresh;
 mod side_by_side;
 mod token_endpoint;
+mod xai;

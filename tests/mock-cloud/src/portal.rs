@@ -72,6 +72,9 @@ impl Service for Portal {
         if let Some(answer) = admin::answer(&self, &head) {
             return Ok(render(answer));
         }
+        if head.uri.path() == "/.well-known/openid-configuration" {
+            return Ok(render(discovery(&head)));
+        }
         let form: Form = form_urlencoded::parse(&body).into_owned().collect();
         let Some(endpoint) = endpoint(&head, &form) else {
             return Ok(render(Canned::oauth_error(
@@ -187,12 +190,29 @@ fn endpoint(head: &Parts, form: &Form) -> Option<Endpoint> {
         return None;
     }
     match head.uri.path() {
-        "/api/oauth/device/code" => Some(Endpoint::DeviceCode),
+        "/api/oauth/device/code" | "/oauth2/device/code" => Some(Endpoint::DeviceCode),
         "/api/oauth/agent-key" => Some(Endpoint::AgentKey),
-        "/api/oauth/token" if form.contains_key("device_code") => Some(Endpoint::DevicePoll),
-        "/api/oauth/token" => Some(Endpoint::Refresh),
+        "/api/oauth/token" | "/oauth2/token" if form.contains_key("device_code") => {
+            Some(Endpoint::DevicePoll)
+        }
+        "/api/oauth/token" | "/oauth2/token" => Some(Endpoint::Refresh),
         _ => None,
     }
+}
+
+/// The document that names the endpoints of xAI's dialect, without TLS.
+fn discovery(head: &Parts) -> Canned {
+    let host = head.headers.get(hyper::header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    Canned::json(
+        200,
+        &json!({
+            "issuer": format!("http://{host}"),
+            "authorization_endpoint": format!("http://{host}/oauth2/authorize"),
+            "token_endpoint": format!("http://{host}/oauth2/token"),
+            "device_authorization_endpoint": format!("http://{host}/oauth2/device/code"),
+        }),
+    )
 }
 
 impl Portal {

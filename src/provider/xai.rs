@@ -1,0 +1,569 @@
+//! xAI Grok: a device login at the endpoints that xAI's discovery document names, and single-use
+//! refresh tokens.
+//!
+//! The bearer is the access token. Hermes Agent keeps the login in the root home's store alone,
+//! with the tokens in a table of their own. The client id is Hermes Agent's: xAI registers no others.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
+use hyper::header::RETRY_AFTER;
+use hyper::{Method, StatusCode};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
+use super::jwt::Claims;
+use super::probe::Address;
+use super::token_client::{Answer, TokenClient, seconds};
+use super::{
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
+    Renewal, Reply, TokenError, Tokens, Verdict,
+};
+use crate::clock;
+use crate::config::{AllowedPath, ProviderName, unquoted};
+
+const ISSUER: &str = "https://auth.x.ai";
+const INFERENCE: &str = "https://api.x.ai/v1";
+const CLIENT_ID: &str = "b1a00492-073a-47ea-816f-4c329264a828";
+const SCOPE: &str = "openid profile email offline_access grok-cli:access api:access";
+const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal::Refresh);
+/// A token that lives longer than this at its issue is renewed an hour before its end.
+const LONG_LIFE: Duration = Duration::from_mins(45);
+const LONG_LEAD: Duration = Duration::from_hours(1);
+/// A shorter one, as device logins often get, is renewed this long before.
+const SHORT_LEAD: Duration = Duration::from_mins(2);
+/// The free tier has a rolling day.
+const FREE_USAGE: Duration = Duration::from_hours(24);
+
+/// The layout of the block `xai-oauth`.
+pub(super) const LAYOUT: &dyn Layout = &Block;
+
+/// xAI Grok.
+#[derive(Debug)]
+pub(super) struct Xai {
+    name: ProviderName,
+    client: TokenClient,
+    paths: Vec<AllowedPath>,
+    /// The operator's word, not checked against xAI's hosts.
+    issuer: Option<Url>,
+    inference: Option<BaseUrl>,
+    found: Mutex<Option<Arc<Endpoints>>>,
+}
+
+/// What the discovery document names.
+#[derive(Debug, Clone)]
+struct Endpoints {
+    authorization: Option<String>,
+    token: String,
+    device: String,
+}
+
+impl Xai {
+    pub(super) fn new(
+        name: ProviderName,
+        client: TokenClient,
+        extra: &[AllowedPath],
+        (issuer, inference): (Option<&Url>, Option<BaseUrl>),
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Self {
+        let path = |path: &str, method| AllowedPath {
+            path: path.to_owned(),
+            methods: vec![method],
+        };
+        let mut paths = vec![
+            path("/responses", Method::POST),
+            path("/chat/completions", Method::POST),
+            path("/completions", Method::POST),
+            path("/embeddings", Method::POST),
+            path("/models", Method::GET),
+        ];
+        super::registry::add_paths(&mut paths, extra);
+        Self {
+            name,
+            client,
+            paths,
+            issuer: issuer.cloned(),
+            inference: inference.or_else(|| from_env(env)),
+            found: Mutex::default(),
+        }
+    }
+
+    fn issuer(&self) -> &str {
+        let issuer = self.issuer.as_ref().map_or(ISSUER, Url::as_str);
+        issuer.trim_end_matches('/')
+    }
+
+    /// Whether a token may be sent there: to xAI's own hosts, or to where the operator's issuer is.
+    fn is_trusted(&self, address: &str) -> bool {
+        let Ok(url) = Url::parse(address) else {
+            return false;
+        };
+        let plain = url.username().is_empty() && url.password().is_none();
+        let operators = |issuer: &Url| issuer.origin() == url.origin();
+        plain && (is_xai(&url) || self.issuer.as_ref().is_some_and(operators))
+    }
+
+    /// The endpoints, asked for once.
+    async fn endpoints(&self) -> Result<Arc<Endpoints>, TokenError> {
+        if let Some(found) = self.known() {
+            return Ok(found);
+        }
+        let url = format!("{}/.well-known/openid-configuration", self.issuer());
+        let answer = TokenClient::send(self.client.get(&url)).await;
+        let fields = answer.and_then(|answer| answer.granted("token_endpoint"));
+        let fields = fields.map_err(|error| nothing_spent(&error))?;
+        let trusted = |key: &str| {
+            let address = fields.get(key)?.as_str()?.trim();
+            self.is_trusted(address).then(|| address.to_owned())
+        };
+        let token = trusted("token_endpoint").ok_or_else(|| {
+            unusable("xAI's discovery document names a token endpoint that is not xAI's")
+        })?;
+        let device = trusted("device_authorization_endpoint");
+        let found = Arc::new(Endpoints {
+            authorization: trusted("authorization_endpoint"),
+            token,
+            device: device.unwrap_or_else(|| format!("{}/oauth2/device/code", self.issuer())),
+        });
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+        Ok(found)
+    }
+
+    fn known(&self) -> Option<Arc<Endpoints>> {
+        let found = self.found.lock();
+        found.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where this login is refreshed.
+    async fn token_endpoint(&self, login: &Login) -> Result<String, TokenError> {
+        let stored = login.fields().get("discovery");
+        let stored = stored.and_then(|found| found.get("token_endpoint")?.as_str());
+        match stored.filter(|stored| self.is_trusted(stored)) {
+            Some(stored) => Ok(stored.to_owned()),
+            None => Ok(self.endpoints().await?.token.clone()),
+        }
+    }
+
+    async fn refresh(&self, login: &Login) -> Result<Map<String, Value>, TokenError> {
+        let token = login
+            .refresh_token()
+            .ok_or_else(|| unusable("the login has no refresh token"))?;
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", CLIENT_ID),
+            ("refresh_token", token.expose()),
+        ];
+        let endpoint = self.token_endpoint(login).await?;
+        granted(TokenClient::send(self.client.post(&endpoint).form(&form)).await?)
+    }
+}
+
+/// What the token endpoint's answer to a refresh means: 400 and 401 are the end of the login, 403 is
+/// about the account.
+fn granted(answer: Answer) -> Result<Map<String, Value>, TokenError> {
+    let status = answer.status();
+    let (code, description) = answer.refusal();
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED if answer.error_code().is_some() => {
+            Err(TokenError::Rejected { code, description })
+        }
+        StatusCode::FORBIDDEN => Err(unusable(&format!(
+            "xAI refuses this account ({code}: {description}); a new login does not help, see the \
+             account's plan at https://console.x.ai"
+        ))),
+        _ => answer.granted("access_token"),
+    }
+}
+
+/// An outage that has spent nothing.
+fn unusable(what: &str) -> TokenError {
+    TokenError::Transient {
+        may_be_spent: false,
+        what: what.to_owned(),
+        retry_after: None,
+    }
+}
+
+/// What a request came to that carried no token.
+fn nothing_spent(error: &TokenError) -> TokenError {
+    let what = error.to_string();
+    match error {
+        TokenError::Lost { retry_after, .. } | TokenError::Transient { retry_after, .. } => {
+            TokenError::Transient {
+                may_be_spent: false,
+                what,
+                retry_after: *retry_after,
+            }
+        }
+        TokenError::Rejected { .. } | TokenError::AccessTokenRefused => unusable(&what),
+    }
+}
+
+/// Whether it is https on `x.ai` or a host below it.
+fn is_xai(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    url.scheme() == "https" && (host == "x.ai" || host.ends_with(".x.ai"))
+}
+
+/// The base URL of the variables that Hermes Agent honours, if it is xAI's.
+fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Option<BaseUrl> {
+    let names = ["HERMES_XAI_BASE_URL", "XAI_BASE_URL"];
+    let text = names.into_iter().find_map(env)?;
+    let url = Url::parse(unquoted(&text)?).ok();
+    let base = url.filter(is_xai).and_then(|url| BaseUrl::new(&url).ok());
+    if base.is_none() {
+        tracing::warn!("ignoring XAI_BASE_URL: it is not an https URL on x.ai");
+    }
+    base
+}
+
+#[async_trait]
+impl Adapter for Xai {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    fn display_name(&self) -> &'static str {
+        "xAI Grok"
+    }
+
+    fn allowed_paths(&self) -> &[AllowedPath] {
+        &self.paths
+    }
+
+    fn remedy(&self) -> Remedy {
+        Remedy::Run(format!("hermesctl auth login {}", self.name))
+    }
+
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(LAYOUT)
+    }
+
+    fn device_login(&self) -> Option<&dyn DeviceLogin> {
+        Some(self)
+    }
+
+    fn addresses(&self, _login: &Login) -> Vec<Address> {
+        let issuer = Address {
+            what: "issuer",
+            setting: "issuer_url",
+            url: self.issuer().to_owned(),
+        };
+        let base = self.inference.as_ref();
+        let inference = Address {
+            what: "inference",
+            setting: "base_url",
+            url: base.map_or_else(|| INFERENCE.to_owned(), ToString::to_string),
+        };
+        vec![issuer, inference]
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.inference.is_some()
+    }
+
+    fn lead(&self, credential: &Credential, lead: Duration) -> Duration {
+        let times = credential.expires_at.zip(credential.issued_at);
+        let life = times.map_or(Duration::ZERO, |(end, issued)| clock::until(end, issued));
+        if life > LONG_LIFE {
+            lead.max(LONG_LEAD)
+        } else {
+            lead.min(SHORT_LEAD)
+        }
+    }
+
+    fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
+        let tokens = login.tokens();
+        if !tokens.any() {
+            let reason = match login.layout().end_code(login) {
+                Some(code) => format!("the login has ended ({code})"),
+                None => "there is no login".to_owned(),
+            };
+            return Assessment::NoLogin { reason };
+        }
+        let credential = tokens.access.and_then(|bearer| {
+            let claims = Claims::decode(bearer.expose());
+            let claims = claims.as_ref();
+            let end = claims.and_then(|claims| claims.ends_at(tokens.obtained, now));
+            let issued = tokens.obtained.or_else(|| claims?.issued_at());
+            let inference = || BaseUrl::new(&Url::parse(INFERENCE).ok()?).ok();
+            Some(Credential {
+                authorization: bearer.authorization("Bearer").ok()?,
+                bearer,
+                base_url: self.inference.clone().or_else(inference)?,
+                kind: ACCESS_TOKEN,
+                issued_at: issued,
+                // A missing or unreadable expiry counts as expired.
+                expires_at: Some(end.or(tokens.expires).unwrap_or(DateTime::UNIX_EPOCH)),
+            })
+        });
+        let renewal = if tokens.refresh.is_some() {
+            Renewal::Refresh
+        } else {
+            Renewal::Never
+        };
+        Assessment::Login {
+            credential,
+            renewal,
+        }
+    }
+
+    async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {
+        Ok(Grant::new(self.refresh(login).await?, renewal))
+    }
+
+    /// The body tells what a 403 and a 429 are about.
+    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+        let Some(start) = reply.start else {
+            return match reply.status {
+                StatusCode::UNAUTHORIZED => Verdict::RenewAndRetry,
+                StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Verdict::ReadOn,
+                _ => Verdict::Pass,
+            };
+        };
+        let text = String::from_utf8_lossy(start).to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if reply.status == StatusCode::TOO_MANY_REQUESTS {
+            let asked = reply.fields.get(RETRY_AFTER);
+            let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let free = says(&["subscription:free-usage-exhausted"]).then_some(FREE_USAGE);
+            let cooldown = free.or_else(|| asked.map(Duration::from_secs));
+            return Verdict::NextLogin { cooldown };
+        }
+        if says(&[
+            "unauthenticated:bad-credentials",
+            "access token could not be validated",
+        ]) {
+            return Verdict::RenewAndRetry;
+        }
+        Verdict::Blocked(if says(&["personal-team-blocked:spending-limit"]) {
+            "spending_limit"
+        } else if says(&[
+            "do not have an active grok subscription",
+            "out of available resources",
+        ]) {
+            "no_subscription"
+        } else {
+            "account_tier"
+        })
+    }
+
+    fn lifetime(&self, grant: &Grant) -> Option<Duration> {
+        grant.jwt_lifetime()
+    }
+
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
+        let lifetime = self.lifetime(&grant);
+        let answer = Login::new(grant.into_answer(), LAYOUT);
+        let mut tokens = inner(login);
+        for key in ["access_token", "refresh_token", "id_token", "token_type"] {
+            if let Some(text) = answer.text(key) {
+                tokens.set(key, text.to_owned());
+            }
+        }
+        for (key, value) in [("id_token", ""), ("token_type", "Bearer")] {
+            if !tokens.fields().contains_key(key) {
+                tokens.set(key, value);
+            }
+        }
+        match lifetime {
+            Some(lifetime) => tokens.set("expires_in", lifetime.as_secs()),
+            None => tokens.remove("expires_in"),
+        }
+        login.set("tokens", tokens.into_fields());
+        if let Some(found) = self.known() {
+            let mut discovery = Map::new();
+            if let Some(authorization) = &found.authorization {
+                let authorization = authorization.as_str().into();
+                discovery.insert("authorization_endpoint".to_owned(), authorization);
+            }
+            discovery.insert("token_endpoint".to_owned(), found.token.as_str().into());
+            login.set("discovery", discovery);
+        }
+        for (key, value) in [("redirect_uri", ""), ("auth_mode", "oauth_device_code")] {
+            if !login.fields().contains_key(key) {
+                login.set(key, value);
+            }
+        }
+        login.set(
+            "last_refresh",
+            now.to_rfc3339_opts(SecondsFormat::Micros, true),
+        );
+        login.forget_end();
+    }
+}
+
+#[async_trait]
+impl DeviceLogin for Xai {
+    async fn begin(&self) -> Result<DeviceCode, DeviceError> {
+        let unreachable = |error: TokenError| DeviceError::Unreachable {
+            what: error.to_string(),
+        };
+        let endpoints = self.endpoints().await.map_err(unreachable)?;
+        let form = [("client_id", CLIENT_ID), ("scope", SCOPE)];
+        let request = self.client.post(&endpoints.device).form(&form);
+        let answer = TokenClient::send(request).await.map_err(unreachable)?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Err(DeviceError::Refused {
+                code: "not_found".to_owned(),
+                description: "xAI offers this account no device login".to_owned(),
+            });
+        }
+        DeviceCode::read(answer, |address| self.is_trusted(address))
+    }
+
+    async fn poll(&self, code: &DeviceCode) -> Result<Poll, DeviceError> {
+        let endpoints = match self.endpoints().await {
+            Ok(endpoints) => endpoints,
+            Err(error) => return polled(Err(error)),
+        };
+        let request = self.client.post(&endpoints.token).form(&[
+            ("grant_type", GRANT_TYPE),
+            ("client_id", CLIENT_ID),
+            ("device_code", code.secret.expose()),
+        ]);
+        polled(TokenClient::send(request).await)
+    }
+}
+
+#[derive(Debug)]
+struct Block;
+
+/// The table that holds the tokens.
+fn inner(login: &Login) -> Login {
+    let tokens = login.fields().get("tokens").and_then(Value::as_object);
+    Login::new(tokens.cloned().unwrap_or_default(), LAYOUT)
+}
+
+fn edit(login: &mut Login, change: impl FnOnce(&mut Login)) {
+    let mut tokens = inner(login);
+    change(&mut tokens);
+    login.set("tokens", tokens.into_fields());
+}
+
+impl Layout for Block {
+    fn key(&self) -> &'static str {
+        "xai-oauth"
+    }
+
+    fn is_in_root_only(&self) -> bool {
+        true
+    }
+
+    fn tokens(&self, login: &Login) -> Tokens {
+        let tokens = inner(login);
+        let obtained = login.time("last_refresh");
+        let life = seconds(tokens.fields().get("expires_in"));
+        let expires = obtained.filter(|_| life > 0);
+        Tokens {
+            access: tokens.secret("access_token"),
+            refresh: tokens.secret("refresh_token"),
+            minted: None,
+            obtained,
+            expires: expires.map(|at| clock::after(at, Duration::from_secs(life))),
+        }
+    }
+
+    fn put(&self, login: &mut Login, tokens: &Tokens) {
+        edit(login, |inner| {
+            for (key, token) in [
+                ("access_token", &tokens.access),
+                ("refresh_token", &tokens.refresh),
+            ] {
+                if let Some(token) = token {
+                    inner.set(key, token.expose().to_owned());
+                }
+            }
+        });
+        if let Some(at) = tokens.obtained {
+            login.set("last_refresh", at.to_rfc3339());
+        }
+    }
+
+    fn remove_refresh(&self, login: &mut Login) {
+        edit(login, |tokens| tokens.remove("refresh_token"));
+    }
+
+    fn remove_tokens(&self, login: &mut Login) {
+        login.remove("tokens");
+        login.remove("last_refresh");
+    }
+
+    fn remove_grant(&self, login: &mut Login) {
+        self.remove_tokens(login);
+        login.remove("auth_mode");
+    }
+
+    fn is_countdown(&self, _key: &str) -> bool {
+        false
+    }
+
+    fn row_value<'l>(&self, login: &'l Login, key: &str) -> Option<&'l Value> {
+        let tokens = login.fields().get("tokens");
+        let token = tokens.and_then(|tokens| tokens.get(key));
+        token.or_else(|| login.fields().get(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn adapter(issuer: Option<&str>) -> Xai {
+        let tls = crate::provider::client_config(None).unwrap();
+        let client = TokenClient::new(tls, Duration::from_secs(1)).unwrap();
+        let name = ProviderName::new("xai").unwrap();
+        let issuer = issuer.map(|issuer| issuer.parse().unwrap());
+        Xai::new(name, client, &[], (issuer.as_ref(), None), &|_| None)
+    }
+
+    /// A refresh token would go there.
+    #[test]
+    fn an_endpoint_is_believed_only_on_xais_hosts_or_the_operators_issuer() {
+        let own = adapter(None);
+        for (address, trusted) in [
+            ("https://auth.x.ai/oauth2/token", true),
+            ("https://x.ai/token", true),
+            ("http://auth.x.ai/oauth2/token", false),
+            ("https://auth.x.ai.evil.example/token", false),
+            ("https://evilx.ai/token", false),
+            ("https://u@auth.x.ai/token", false),
+            ("http://127.0.0.1:9/token", false),
+            ("", false),
+        ] {
+            assert_eq!(own.is_trusted(address), trusted, "{address}");
+        }
+        let operators = adapter(Some("http://127.0.0.1:9"));
+        assert!(operators.is_trusted("http://127.0.0.1:9/oauth2/token"));
+        assert!(!operators.is_trusted("http://127.0.0.1:10/oauth2/token"));
+    }
+
+    #[test]
+    fn a_long_token_is_renewed_an_hour_before_its_end_and_a_short_one_two_minutes() {
+        let adapter = adapter(None);
+        let lead = |minutes: u64| {
+            let issued: DateTime<Utc> = "2026-11-29T12:00:00Z".parse().unwrap();
+            let end = clock::after(issued, Duration::from_mins(minutes));
+            let mut login = Login::new(Map::new(), LAYOUT);
+            login.set(
+                "tokens",
+                json!({"access_token": "a", "expires_in": minutes * 60}),
+            );
+            login.set("last_refresh", issued.to_rfc3339());
+            let Assessment::Login { credential, .. } = adapter.assess(&login, issued) else {
+                panic!("no login")
+            };
+            let credential = credential.unwrap();
+            assert_eq!(credential.expires_at, Some(end));
+            adapter.lead(&credential, Duration::from_mins(5))
+        };
+        assert_eq!(lead(360), Duration::from_hours(1));
+        assert_eq!(lead(15), Duration::from_mins(2));
+    }
+}
