@@ -37,6 +37,8 @@ const DISCARD: u64 = 256 * 1024 * 1024;
 /// how long they have for the answer.
 const REFUSED: usize = 16;
 const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// That the bridge is full is logged again after it was not full for so long.
+const QUIET: Duration = Duration::from_mins(1);
 /// How long a stop lets connections finish.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -81,20 +83,20 @@ async fn until_stopped(signals: &mut signals::Signals) {
 async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
     let neighbours = Neighbours::new(descriptors::places(CONNECTIONS));
     let mut refused = VecDeque::new();
-    // Said once while it lasts.
-    let mut full = false;
+    let mut full_at = None::<Instant>;
     loop {
         match listener.accept().await {
             Ok((client, from)) => {
                 let Some(place) = neighbours.take(from.ip()) else {
-                    if !std::mem::replace(&mut full, true) {
+                    let now = Instant::now();
+                    let last = full_at.replace(now);
+                    if last.is_none_or(|last| now.duration_since(last) >= QUIET) {
                         let from = from.ip();
-                        tracing::warn!(%from, "a neighbour has reached its limit of connections");
+                        tracing::warn!(%from, "no connection of the bridge is free for a neighbour");
                     }
                     refuse(client, &mut refused, &tracker).await;
                     continue;
                 };
-                full = false;
                 let to = to.clone();
                 tracker.spawn(async move {
                     tokio::select! {
@@ -223,8 +225,8 @@ async fn tell_full(client: TcpStream, hurry: CancellationToken) {
         _ = timeout(REFUSED_FOR, client.peek(&mut first)) => {}
         () = hurry.cancelled() => {}
     }
-    let message = "hermes-proxyd bridge: too many connections from here; close some, or try again \
-                   in a moment";
+    let message =
+        "hermes-proxyd bridge: no connection is free; close some, or try again in a moment";
     let text = error("503 Service Unavailable", "bridge_full", message);
     let tell = || {
         let mut client = client.into_std()?;

@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// four of the largest ones are more. Nobody is let in before a head is whole.
 const FREE_HEAD: usize = 4 * 1024;
 const ALL_HEADS: usize = 4 * 1024 * 1024;
+/// A full house is told again after it was not full for so long.
+const QUIET: Duration = Duration::from_mins(1);
 /// One place in so many is kept for clients that the guard has let in.
 const KEPT: usize = 8;
 
@@ -44,8 +46,8 @@ pub struct Places {
     count: usize,
     number: AtomicU64,
     lobby: Arc<Lobby>,
-    /// Newcomers wait; said once while it lasts.
-    full: AtomicBool,
+    /// When newcomers waited last, in milliseconds from `opened` on; 0: they never did.
+    full_at: AtomicU64,
     pressure: Mutex<Pressure>,
     opened: Instant,
 }
@@ -115,7 +117,7 @@ impl Places {
             count,
             number: AtomicU64::new(0),
             lobby: Arc::default(),
-            full: AtomicBool::new(false),
+            full_at: AtomicU64::new(0),
             pressure: Mutex::default(),
             opened: Instant::now(),
         })
@@ -124,10 +126,9 @@ impl Places {
     /// Waits for a place.
     pub(super) async fn take(self: &Arc<Self>) -> Place {
         if let Some(place) = self.seat() {
-            self.full.store(false, Ordering::Relaxed);
             return place;
         }
-        if !self.full.swap(true, Ordering::Relaxed) {
+        if self.is_newly_full() {
             tracing::warn!(
                 places = self.count,
                 "all connections are in use (`limits.connections`); connections without \
@@ -155,6 +156,13 @@ impl Places {
             };
             timeout(pause, self.lobby.freed.notified()).await.ok();
         }
+    }
+
+    /// A newcomer waits; whether that is news. Under a flood places are free and taken many times a second.
+    fn is_newly_full(&self) -> bool {
+        let now = Seat::now(self.opened);
+        let last = self.full_at.swap(now, Ordering::Relaxed);
+        last == 0 || u128::from(now.saturating_sub(last)) >= QUIET.as_millis()
     }
 
     /// Has somebody leave, as when no descriptor is left, and waits until somebody has, or for a
@@ -452,6 +460,19 @@ mod tests {
     async fn leaves(place: &Place) -> bool {
         let asked = timeout(Duration::ZERO, place.asked_to_leave());
         asked.await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_house_is_told_once_for_as_long_as_newcomers_wait_now_and_then() {
+        let places = Places::new(1);
+        let mut told = 0;
+        for _ in 0..1000 {
+            told += usize::from(places.is_newly_full());
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        assert_eq!(told, 1);
+        tokio::time::sleep(QUIET).await;
+        assert!(places.is_newly_full());
     }
 
     #[tokio::test(start_paused = true)]
