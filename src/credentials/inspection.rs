@@ -157,6 +157,8 @@ fn login_look(
     let token = login.refresh_token();
     let pending = journal
         .pending()
+        .ok()
+        .flatten()
         .filter(|entry| token.as_ref().is_some_and(|token| entry.is_about(token)));
     LoginLook {
         store,
@@ -167,7 +169,7 @@ fn login_look(
         ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
         merge: mirror.map(|mirror| login.clone().merge(mirror, now)),
         cut_off_at: pending.map(|entry| entry.started_at),
-        waits_to_be_saved: journal.kept().is_some(),
+        waits_to_be_saved: journal.kept().is_ok_and(|kept| kept.is_some()),
         login,
     }
 }

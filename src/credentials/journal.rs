@@ -12,12 +12,13 @@
 //! before its token is sent. What is not needed any more is a chore: it is removed after the store was
 //! written, and later if the folder hangs.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::store::LARGEST;
+use super::store::{LARGEST, StoreError};
 use super::write;
 use crate::files;
 use crate::provider::{Layout, Login};
@@ -110,7 +111,7 @@ impl Journal {
 
     /// Keeps a renewed login that can't be written where it belongs, with the fingerprints of the
     /// tokens that it `replaces`.
-    pub(super) fn keep(&self, kept: Kept) -> Result<(), super::StoreError> {
+    pub(super) fn keep(&self, kept: Kept) -> Result<(), StoreError> {
         let mut document = Map::new();
         document.insert("replaces".to_owned(), kept.replaces.into());
         document.insert("login".to_owned(), kept.login.into_fields().into());
@@ -118,22 +119,29 @@ impl Journal {
     }
 
     /// The renewed login that could not be written.
-    pub(super) fn kept(&self) -> Option<Kept> {
-        let text = files::read(&self.kept_file(), LARGEST).ok()?;
-        let mut document: Map<String, Value> = serde_json::from_slice(&text).ok()?;
-        let replaces = document.get("replaces")?.as_array()?;
-        let replaces = replaces.iter().filter_map(Value::as_str);
-        let replaces = replaces.map(str::to_owned).collect();
-        let Value::Object(login) = document.get_mut("login")?.take() else {
-            return None;
-        };
-        let login = Login::new(login, self.layout);
-        Some(Kept { login, replaces })
+    ///
+    /// # Errors
+    /// When there may be one that can't be read.
+    pub(super) fn kept(&self) -> Result<Option<Kept>, StoreError> {
+        read(&self.kept_file(), |mut document| {
+            let replaces = document.get("replaces")?.as_array()?;
+            let replaces = replaces.iter().filter_map(Value::as_str);
+            let replaces = replaces.map(str::to_owned).collect();
+            let Value::Object(login) = document.get_mut("login")?.take() else {
+                return None;
+            };
+            let login = Login::new(login, self.layout);
+            Some(Kept { login, replaces })
+        })
     }
 
-    /// The renewed login is where it belongs, or somebody else's has taken its place.
+    /// The renewed login is where it belongs, or somebody else's has taken its place. One that can't
+    /// be read may be neither.
     pub(super) fn forget_kept(&self) {
-        remove(&self.kept_file());
+        match self.kept() {
+            Ok(_) => remove(&self.kept_file()),
+            Err(error) => tracing::warn!(%error, "a renewed login beside the journal stays there"),
+        }
     }
 
     fn kept_file(&self) -> PathBuf {
@@ -141,11 +149,7 @@ impl Journal {
     }
 
     /// Notes durably that this token is about to be sent.
-    pub(super) fn begin(
-        &self,
-        token: &Secret,
-        now: DateTime<Utc>,
-    ) -> Result<(), super::StoreError> {
+    pub(super) fn begin(&self, token: &Secret, now: DateTime<Utc>) -> Result<(), StoreError> {
         let entry = json!({
             "version": 1,
             "refresh_token_fingerprint": token.fingerprint(),
@@ -159,20 +163,50 @@ impl Journal {
     /// The successor of this token is on disk, or the token was never sent. An entry about another
     /// one stays: it is another process's.
     pub(super) fn end(&self, entry: &Entry) {
-        if self.pending().is_some_and(|now| now.token != entry.token) {
-            return;
+        match self.pending() {
+            Ok(Some(now)) if now.token != entry.token => {}
+            Ok(_) => remove(&self.file),
+            Err(error) => tracing::debug!(%error, "a journal entry stays"),
         }
-        remove(&self.file);
     }
 
-    /// What was begun and not ended. What can't be read is none.
-    pub(super) fn pending(&self) -> Option<Entry> {
-        let text = files::read(&self.file, LARGEST).ok()?;
-        let entry: Map<String, Value> = serde_json::from_slice(&text).ok()?;
-        let started_at = entry.get("started_at")?.as_str()?.parse().ok()?;
-        let token = entry.get("refresh_token_fingerprint")?.as_str()?.to_owned();
-        Some(Entry { token, started_at })
+    /// What was begun and not ended.
+    ///
+    /// # Errors
+    /// When there may be an entry that can't be read.
+    pub(super) fn pending(&self) -> Result<Option<Entry>, StoreError> {
+        read(&self.file, |entry| {
+            let started_at = entry.get("started_at")?.as_str()?.parse().ok()?;
+            let token = entry.get("refresh_token_fingerprint")?.as_str()?.to_owned();
+            Some(Entry { token, started_at })
+        })
     }
+}
+
+/// What a file of the journal says: nothing where there is none, or where its content is not ours.
+///
+/// # Errors
+/// When it is there, or may be, and can't be read.
+fn read<T>(
+    file: &Path,
+    understand: impl FnOnce(Map<String, Value>) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    let fault = |source| StoreError::Read {
+        file: file.to_owned(),
+        source,
+    };
+    let text = match files::read(file, LARGEST) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return files::there_or_missing(file).map(|()| None).map_err(fault);
+        }
+        text => text.map_err(fault)?,
+    };
+    let document = serde_json::from_slice(&text).ok();
+    let understood = document.and_then(understand);
+    if understood.is_none() {
+        tracing::warn!(file = %file.display(), "a file of the journal is not whole; it is ignored");
+    }
+    Ok(understood)
 }
 
 #[cfg(test)]
@@ -187,13 +221,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Path::new("/home/u/.hermes/auth.json");
         let journal = Journal::new(&dir.path().join("journal"), layout(), store);
-        assert_eq!(journal.pending(), None);
+        assert_eq!(journal.pending().unwrap(), None);
         let token = Secret::new("the-refresh-token".to_owned());
         let now = "2026-11-23T12:00:00.5Z".parse().unwrap();
         journal.begin(&token, now).unwrap();
         let text = fs::read_to_string(&journal.file).unwrap();
         assert!(!text.contains("the-refresh-token"), "{text}");
-        let entry = journal.pending().unwrap();
+        let entry = journal.pending().unwrap().unwrap();
         assert!(
             entry.is_about(&token) && entry.started_at == now,
             "{entry:?}"
@@ -204,19 +238,20 @@ mod tests {
             ..entry.clone()
         };
         journal.end(&another);
-        assert_eq!(journal.pending(), Some(entry.clone()));
+        assert_eq!(journal.pending().unwrap(), Some(entry.clone()));
         let login = json!({"refresh_token": "next"});
         let kept = Kept {
             login: Login::new(login.as_object().cloned().unwrap(), layout()),
             replaces: vec![token.fingerprint()],
         };
         journal.keep(kept.clone()).unwrap();
-        assert_eq!(journal.kept(), Some(kept.clone()));
+        assert_eq!(journal.kept().unwrap(), Some(kept.clone()));
         assert!(kept.succeeds(&token) && !kept.succeeds(&Secret::new("another".to_owned())));
         journal.end(&entry);
-        assert_eq!((journal.pending(), journal.kept()), (None, Some(kept)));
+        assert_eq!(journal.pending().unwrap(), None);
+        assert_eq!(journal.kept().unwrap(), Some(kept));
         journal.forget_kept();
-        assert_eq!(journal.kept(), None);
+        assert_eq!(journal.kept().unwrap(), None);
     }
 
     #[test]
@@ -224,6 +259,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::new(dir.path(), layout(), Path::new("/auth.json"));
         fs::write(&journal.file, "{\"refresh_token_fing").unwrap();
-        assert_eq!(journal.pending(), None);
+        assert_eq!(journal.pending().unwrap(), None);
+    }
+
+    #[test]
+    fn what_may_be_there_and_can_not_be_read_is_said_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::new(dir.path(), layout(), Path::new("/auth.json"));
+        let entry = Entry {
+            token: "another".to_owned(),
+            started_at: "2026-11-23T12:00:00Z".parse().unwrap(),
+        };
+        for file in [journal.file.clone(), journal.kept_file()] {
+            fs::create_dir(&file).unwrap();
+        }
+        assert!(journal.pending().is_err() && journal.kept().is_err());
+        journal.end(&entry);
+        journal.forget_kept();
+        assert!(journal.file.exists() && journal.kept_file().exists());
+    }
+
+    /// As a state folder on a disk that is not mounted.
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_is_a_link_to_nothing_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("journal");
+        std::os::unix::fs::symlink(dir.path().join("unmounted"), &folder).unwrap();
+        let journal = Journal::new(&folder, layout(), Path::new("/auth.json"));
+        assert!(journal.pending().is_err() && journal.kept().is_err());
     }
 }

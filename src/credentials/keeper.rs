@@ -121,6 +121,8 @@ pub struct Keeper {
     pub(super) since: Option<(DateTime<Utc>, bool)>,
     /// The file that holds the login in use.
     pub(super) source: Option<PathBuf>,
+    /// The journal of that login could not be read yet, so nobody knows which token may be spent.
+    pub(super) unentered: bool,
     /// The login that was taken last.
     pub(super) held: Option<Held>,
     /// The dead login was taken out of the store.
@@ -334,6 +336,7 @@ impl Keeper {
             chores: Vec::new(),
             since: None,
             source: None,
+            unentered: false,
             held: None,
             quarantined: false,
             unproven: 0,
@@ -522,49 +525,44 @@ impl Keeper {
     }
 
     /// The login in use lies in `source`. What is known of a login in another file is of no use
-    /// here; what of it could not be saved lies beside its journal. Whether it lay elsewhere.
+    /// here; what of it could not be saved lies beside its journal, and is given where that is read.
     ///
     /// # Errors
-    /// When the journal's folder hangs: then nobody knows which token may be spent.
-    pub(super) async fn enter(&mut self, source: &Path) -> Result<bool, StoreError> {
+    /// When the journal can't be read: then nobody knows which token may be spent.
+    pub(super) async fn enter(&mut self, source: &Path) -> Result<Option<Kept>, StoreError> {
         let Some(store) = self.store.clone() else {
-            return Ok(false);
+            return Ok(None);
         };
-        if self.source.as_deref() == Some(source) {
-            return Ok(false);
+        if self.source.as_deref() == Some(source) && !self.unentered {
+            return Ok(None);
         }
-        if self.source.take().is_some() {
+        let former = self.source.replace(source.to_owned());
+        if former.is_some_and(|former| former != source) {
             self.unsaved = None;
             self.latest = None;
             self.held = None;
             self.since = None;
         }
         self.suspect = None;
+        self.unentered = true;
         self.tidy().await?;
         let journal = store.journal(source);
-        self.suspect = store.note(move || journal.pending()).await?;
-        self.source = Some(source.to_owned());
-        Ok(true)
+        let read = move || Ok::<_, StoreError>((journal.pending()?, journal.kept()?));
+        let (pending, kept) = store.note(read).await??;
+        self.suspect = pending;
+        self.unentered = false;
+        Ok(kept)
     }
 
     /// The renewed login that lies beside the journal.
     ///
     /// # Errors
-    /// When the journal's folder hangs.
+    /// When it can't be read.
     pub(super) async fn kept(&self) -> Result<Option<Kept>, StoreError> {
         match (&self.store, self.journal()) {
-            (Some(store), Some(journal)) => store.note(move || journal.kept()).await,
+            (Some(store), Some(journal)) => store.note(move || journal.kept()).await?,
             _ => Ok(None),
         }
-    }
-
-    /// Whether what was granted for the stored login's token lies beside the journal: then it is
-    /// written at once, before anybody shows the spent one again.
-    async fn is_kept(&self, stored: &Login) -> bool {
-        let kept = self.kept().await.ok().flatten();
-        let token = stored.refresh_token();
-        kept.zip(token)
-            .is_some_and(|(kept, token)| kept.succeeds(&token))
     }
 
     /// Another program has rotated the login that we held: the token that we held is spent. With
@@ -794,7 +792,7 @@ impl Keeper {
                 Standing::Starting | Standing::LoginNeeded(_)
             ),
         };
-        if self.unread.is_some() || changed {
+        if self.unread.is_some() || self.unentered || changed {
             self.look().await;
         }
     }
@@ -835,6 +833,7 @@ impl Keeper {
                 Some(_) | None => {
                     self.drop_unsaved();
                     self.source = None;
+                    self.unentered = false;
                     self.no_login(NO_LOGIN);
                 }
             };
@@ -842,9 +841,13 @@ impl Keeper {
         if broken.is_some() {
             self.keep_age(&mut login);
         }
-        // Where the journal can't be read, the login serves, and no renewal begins before it can.
-        let entered = self.enter(&source).await.unwrap_or(false);
-        let kept = entered && self.unsaved.is_none() && self.is_kept(&login).await;
+        // Where the journal can't be read, the login serves, no renewal begins before it can, and it is
+        // looked at again soon. What was granted for the stored token is written at once, before
+        // anybody shows the spent one again.
+        let kept = self.enter(&source).await.ok().flatten();
+        let token = login.refresh_token();
+        let succeeds = |kept: Kept| token.is_some_and(|token| kept.succeeds(&token));
+        let kept = self.unsaved.is_none() && kept.is_some_and(succeeds);
         self.notice_put_back(&login);
         if self.suspect.is_some() && !self.is_suspect(&login) && self.unsaved.is_none() {
             self.suspect_ended();

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
 use serde_json::Value;
 use support::environment::{has, skipped};
+use support::hermes::fingerprint;
 use support::{
     Daemon, PATIENCE, World, chat, client, copy_program, mount_namespace, program, wrapped,
 };
@@ -220,6 +221,130 @@ async fn while_the_journals_folder_hangs_streams_go_on_and_no_token_is_spent() {
     let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
     let longest = pauses.max().unwrap();
     assert!(longest < Duration::from_secs(3), "silent for {longest:?}");
+}
+
+/// A login that comes while nobody can read its journal: the journal is read as soon as it can be, and
+/// not when the token ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_was_cut_off_is_finished_once_the_journals_folder_answers() {
+    let Some(namespace) = namespace_with_fuse() else {
+        return;
+    };
+    let world = World::new(Options::default()).await;
+    let store = world.store_file();
+    let login = std::fs::read(&store).unwrap();
+    let token = stored_token(&world.home.path().join(".hermes")).unwrap();
+    std::fs::write(&store, "{}").unwrap();
+    let journal = journal(&world);
+    let entry = serde_json::json!({
+        "version": 1,
+        "refresh_token_fingerprint": fingerprint(&token),
+        "started_at": "2026-11-23T12:00:00Z",
+        "pid": 1,
+    });
+    std::fs::write(journal.with_extension("json"), entry.to_string()).unwrap();
+    let daemon = confined(&world, namespace, "exec \"$@\"");
+    answers(&daemon, 401).await;
+    let hung = Hung::begin(&daemon, journal.parent().unwrap()).await;
+    std::fs::write(&store, &login).unwrap();
+    answers(&daemon, 200).await;
+    assert_eq!(world.cloud.counts().refresh_calls, 0, "a token was spent");
+    hung.end();
+    let finished = || world.cloud.counts().refreshes == 1;
+    until(&daemon, "the refresh", finished).await;
+    let saved = || {
+        let current = world.cloud.current_refresh_token(world.family());
+        stored_token(&world.home.path().join(".hermes")) == current
+    };
+    until(&daemon, "the login on disk", saved).await;
+    assert_eq!(world.cloud.counts().refresh_calls, 1);
+}
+
+/// The token is due, and no look at the store shows what is in the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_hangs_from_the_first_look_on_is_told_and_stays_told() {
+    let Some(namespace) = namespace_with_fuse() else {
+        return;
+    };
+    let world = World::with_a_refresh_due(Options::default()).await;
+    let store = world.store_file();
+    let login = std::fs::read(&store).unwrap();
+    std::fs::write(&store, "{}").unwrap();
+    let journal = journal(&world);
+    let daemon = confined(&world, namespace, "exec \"$@\"");
+    answers(&daemon, 401).await;
+    let hung = Hung::begin(&daemon, journal.parent().unwrap()).await;
+    std::fs::write(&store, &login).unwrap();
+    let code = || {
+        let status = daemon_ctl(&daemon, &["proxy", "status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["providers"][0]["last_error"]["code"].clone()
+    };
+    let told = || daemon.logged().contains("login_not_saved");
+    until_within(Duration::from_mins(1), &daemon, "the notice", told).await;
+    let deadline = Instant::now() + Duration::from_secs(7);
+    while Instant::now() < deadline {
+        assert_eq!(code(), "store_unusable", "{}", daemon.logged());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(world.cloud.counts().refresh_calls, 0, "a token was spent");
+    hung.end();
+    assert_recovers(
+        &world,
+        &daemon,
+        &world.home.path().join(".hermes"),
+        "a journal that hung",
+    )
+    .await;
+    assert_eq!(code(), Value::Null);
+}
+
+/// What can't be read may be the login that replaces the stored one, whose token is spent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_login_that_can_not_be_read_is_neither_passed_over_nor_removed() {
+    let world = World::with_a_refresh_due(Options::default()).await;
+    let home = world.home.path().join(".hermes");
+    let spent = stored_token(&home).unwrap();
+    let before = std::fs::read(world.store_file()).unwrap();
+    let renewed = world.hermesctl(&["auth", "refresh"]).output().unwrap();
+    assert!(renewed.status.success(), "{renewed:?}");
+    let kept = serde_json::json!({
+        "replaces": [fingerprint(&spent)],
+        "login": world.store()["providers"]["nous"],
+    });
+    std::fs::remove_dir_all(home.join("shared")).ok();
+    std::fs::write(world.store_file(), before).unwrap();
+    let file = journal(&world).with_extension("login");
+    // Nobody reads it, not even root.
+    let made = program("mkfifo", &home).arg(&file).status().unwrap();
+    assert!(made.success());
+    let daemon = world.daemon();
+    until(&daemon, "the error", || {
+        last_error(&daemon).contains(".login")
+    })
+    .await;
+    assert_eq!(ask(&daemon).await, 200);
+    assert_eq!(world.cloud.counts().refresh_calls, 1, "the spent one again");
+    assert!(file.symlink_metadata().is_ok(), "it was removed");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let current = world.cloud.current_refresh_token(world.family());
+    until(&daemon, "the kept login in its place", || {
+        stored_token(&home) == current
+    })
+    .await;
+    until(&daemon, "no error", || last_error(&daemon).is_empty()).await;
+    assert!(!file.exists(), "the login lies about");
+    let counts = world.cloud.counts();
+    assert_eq!((counts.refresh_calls, counts.reuse_events), (1, 0));
+}
+
+/// The journal of the world's login, without the ending of its file's name. Its folder is made.
+fn journal(world: &World) -> PathBuf {
+    let folder = world.home.path().join(".local/state/hermes-proxyd/journal");
+    std::fs::create_dir_all(&folder).unwrap();
+    let store = fingerprint(world.store_file().to_str().unwrap());
+    folder.join(format!("nous-{store}"))
 }
 
 /// Where no session has a runtime folder, as in a container and on macOS, it is the state folder.
