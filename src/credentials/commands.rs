@@ -195,6 +195,8 @@ impl Keeper {
             .await?;
         self.forget_login();
         self.start_anew();
+        // Requests wait for the look, which may not be able to say what comes next.
+        self.publish(Standing::Pending);
         // The user knows.
         self.told.hush = true;
         self.look().await;

@@ -731,7 +731,8 @@ impl Transaction {
         Ok(Removed {
             shared: !self.store.is_own(&found.source),
             files: std::iter::once(found.source).chain(mirror).collect(),
-            next: self.store.peek()?.map(|found| found.source),
+            // The login is out, whether or not the next one can be read.
+            next: self.store.peek().ok().flatten().map(|found| found.source),
             copies: self.store.copies(),
         })
     }

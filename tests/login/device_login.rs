@@ -235,6 +235,26 @@ async fn a_separate_login_lies_in_a_store_that_nobody_else_writes() {
     assert!(block(&own_store(&world)).is_null());
 }
 
+/// What is used next is not known, and that is no reason to go on with what was removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_separate_login_is_out_of_use_at_once_though_the_next_one_can_not_be_read() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    log_in(&world, &["--separate"]);
+    assert_serves(&daemon).await;
+    std::fs::remove_file(world.store_file()).unwrap();
+    let nothing = world.home.path().join("unmounted/auth.json");
+    std::os::unix::fs::symlink(nothing, world.store_file()).unwrap();
+    let output = run(&world, &["auth", "logout", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let report = json_of(&output);
+    assert_eq!(report["removed_from"], json!([own_store(&world)]));
+    assert_eq!(report["still_logged_in"], Value::Null);
+    let answer = post(&daemon, &chat("x")).await;
+    assert_eq!(answer.status(), 503, "{}", daemon.logged());
+    assert!(answer.text().await.unwrap().contains("auth.json"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_takes_the_login_out_of_every_file_and_asks_before() {
     let world = World::new(Options::default()).await;
