@@ -461,9 +461,11 @@ impl Store {
         if !self.work(unfinished).await? {
             return Ok(false);
         }
-        let _lock = FileLock::acquire(&self.desk, &file_lock::beside(file), limit).await?;
+        let lock = FileLock::acquire(&self.desk, &file_lock::beside(file), limit).await?;
         let path = file.to_owned();
         self.work(move |_| {
+            // Whoever waits may give up; the lock is held until the work has ended.
+            let _lock = lock;
             if !matches!(read_object(&path), Err(StoreError::Parse { .. })) {
                 return Ok(true);
             }

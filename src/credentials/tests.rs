@@ -161,13 +161,7 @@ impl World {
             fails_over: "odd",
             life: LIFE.as_secs().into(),
         });
-        let files = StoreFiles {
-            own: home.path().join("state/auth.json"),
-            journal: home.path().join("state/journal"),
-            active: home.path().join("auth.json"),
-            global: home.path().join("auth.json"),
-            shared: home.path().join("shared"),
-        };
+        let files = files_in(home.path());
         let heard = Arc::new(Heard::default());
         let settings = Settings {
             refresh_lead: Duration::from_mins(5),
@@ -230,6 +224,16 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+fn files_in(home: &Path) -> StoreFiles {
+    StoreFiles {
+        own: home.join("state/auth.json"),
+        journal: home.join("state/journal"),
+        active: home.join("auth.json"),
+        global: home.join("auth.json"),
+        shared: home.join("shared"),
     }
 }
 
@@ -501,4 +505,44 @@ async fn while_the_endpoint_is_out_of_order_refusals_cause_one_call() {
         assert!(world.handle.replacement(&lease, PATH).await.is_none());
     }
     assert_eq!(world.calls(), 1);
+}
+
+/// Whoever asks for the repair gives up, or its keeper is told to end.
+#[tokio::test]
+async fn a_repair_that_is_given_up_holds_the_lock_until_its_work_has_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("auth.json");
+    let store = super::store::Store::new(files_in(home.path()), &Flat);
+    let large: Vec<u32> = (0..600_000).collect();
+    let document = json!({"providers": {}, "large": large}).to_string();
+    std::fs::write(&file, &document.as_bytes()[..100]).unwrap();
+    let temporary = file.with_file_name("auth.json.hermes-proxyd.killed");
+    std::fs::write(temporary, document).unwrap();
+    let lock = std::fs::File::create(home.path().join("auth.lock")).unwrap();
+    let repair = {
+        let (store, file) = (store.clone(), file.clone());
+        async move { store.repair(&file, PATIENCE).await }
+    };
+    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+    let repair = tokio::spawn(repair);
+    let held = async {
+        while lock.try_lock().is_ok() {
+            lock.unlock().unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    repair.abort();
+    let free = async {
+        while lock.try_lock().is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.unwrap();
+    let before = std::fs::read(&file).unwrap();
+    // Its turn comes when all other work has ended.
+    store.work(|_| Ok(())).await.unwrap();
+    let after = std::fs::read(&file).unwrap();
+    assert!(before == after, "the store was written without its lock");
 }
