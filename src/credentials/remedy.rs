@@ -51,15 +51,40 @@ fn then(command: String, login: Option<String>) -> String {
     }
 }
 
-/// A lock's file holds nothing, so whatever is in its place can go.
+/// A lock's file holds nothing, so what is in its place and is not a file can go. A link to a file stays,
+/// since other programs take the lock there.
 fn free(file: &Path, kind: ErrorKind) -> Option<String> {
     let shown = quoted(file);
-    match file.symlink_metadata() {
-        Ok(there) if there.is_dir() => Some(format!("mv {shown} {}", quoted(&old(file)))),
-        Ok(there) if !there.is_file() => Some(format!("rm {shown}")),
-        Ok(_) | Err(_) if kind == ErrorKind::PermissionDenied => permit(file),
-        Ok(_) | Err(_) => make_room(file, kind),
+    match (file.symlink_metadata(), file.metadata()) {
+        (Ok(there), _) if there.is_dir() => Some(format!("mv {shown} {}", quoted(&old(file)))),
+        (Ok(_), Ok(target)) if !target.is_file() => Some(format!("rm {shown}")),
+        (Ok(there), Err(error)) if there.is_symlink() && error.kind() == ErrorKind::NotFound => {
+            Some(format!("rm {shown}"))
+        }
+        (Ok(there), _) if there.is_symlink() => {
+            let target = file.canonicalize().ok()?;
+            if kind == ErrorKind::PermissionDenied {
+                permit_ours(&target)
+            } else {
+                make_room(&target, kind)
+            }
+        }
+        _ if kind == ErrorKind::PermissionDenied => permit(file),
+        _ => make_room(file, kind),
     }
+}
+
+/// What a link leads to may be anybody's; that of ours is opened.
+#[cfg(unix)]
+fn permit_ours(target: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = target.metadata().ok()?.uid();
+    permit(target).filter(|_| owner == rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn permit_ours(_target: &Path) -> Option<String> {
+    None
 }
 
 fn old(file: &Path) -> std::path::PathBuf {
@@ -166,6 +191,34 @@ mod tests {
             let ours = rustix::process::geteuid().as_raw();
             let given = format!("sudo chown -h {ours} {}", file.display());
             assert_eq!(remedy(&denied(&file), None), Some(given));
+        }
+    }
+
+    /// Another program takes the lock where the link leads.
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_is_a_link_to_a_file_stays_one() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, target) = (folder.path().join("auth.lock"), folder.path().join("there"));
+        std::fs::write(&target, "").unwrap();
+        std::fs::set_permissions(&target, PermissionsExt::from_mode(0o000)).unwrap();
+        symlink(&target, &lock).unwrap();
+        let advice = |kind: ErrorKind| {
+            let error = StoreError::Lock {
+                file: lock.clone(),
+                source: kind.into(),
+            };
+            remedy(&error, None)
+        };
+        let target = target.canonicalize().unwrap();
+        let opened = format!("chmod u+rwX {}", target.display());
+        assert_eq!(advice(ErrorKind::PermissionDenied), Some(opened));
+        let room = format!("df -h {}", target.parent().unwrap().display());
+        assert_eq!(advice(ErrorKind::StorageFull), Some(room));
+        assert_eq!(advice(ErrorKind::TimedOut), None);
+        if chown(&target, Some(12_345), None).is_ok() {
+            assert_eq!(advice(ErrorKind::PermissionDenied), None);
         }
     }
 
