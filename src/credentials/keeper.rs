@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::grant;
@@ -376,6 +377,7 @@ impl Keeper {
     /// Renews what is due, and does what it is asked to, until it is told to end.
     pub(super) async fn keep(&mut self) {
         let stop = self.stop.clone();
+        let mut looked: Option<Instant> = None;
         while !stop.is_cancelled() {
             self.step();
             if self.is_due() {
@@ -398,7 +400,11 @@ impl Keeper {
             }
             self.step();
             self.notice_others().await;
-            self.notice_hindrance().await;
+            // After a command or a renewal nothing more is known of the files than before.
+            if looked.is_none_or(|at| at.elapsed() >= WATCH) {
+                self.notice_hindrance().await;
+                looked = Some(Instant::now());
+            }
             self.tidy().await.ok();
             self.warn_of_the_end();
         }

@@ -546,3 +546,20 @@ async fn a_repair_that_is_given_up_holds_the_lock_until_its_work_has_ended() {
     let after = std::fs::read(&file).unwrap();
     assert!(before == after, "the store was written without its lock");
 }
+
+/// A program may be at work on the files, so the user is told at the second look, seconds later.
+#[tokio::test]
+async fn commands_do_not_hurry_the_look_at_what_is_in_a_renewals_way() {
+    let world = World::new().await;
+    std::fs::create_dir(world.home.path().join("auth.lock")).unwrap();
+    let told = || {
+        let heard = world.heard.0.lock().unwrap();
+        heard.iter().any(|notice| notice.starts_with("Hindered"))
+    };
+    for _ in 0..20 {
+        world.handle.reread().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!told(), "it is told at once");
+    }
+    world.until("the notice", told).await;
+}
