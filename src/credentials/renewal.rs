@@ -67,6 +67,8 @@ struct Attempt<'a> {
     granted_bearer: Option<Secret>,
     /// An earlier refresh with the same token was cut off.
     doubted: bool,
+    /// Why the journal can't be read: then what waits to be saved is saved, and nothing is asked for.
+    unentered: Option<StoreError>,
     /// The refresh tokens that the provider has refused.
     dead: Vec<Secret>,
 }
@@ -225,8 +227,12 @@ impl Keeper {
             }
             self.keep_age(&mut login);
         }
-        self.enter(&found.source).await?;
+        let unentered = self.enter(&found.source).await.err();
         self.notice_put_back(&login);
+        let unentered = match unentered {
+            Some(error) if self.unsaved.is_none() => return Err(error.into()),
+            unentered => unentered,
+        };
         self.salvage(&mut transaction, &login).await?;
         let merge = self.merge(&mut login, found.mirror.as_ref());
         let mut attempt = Attempt {
@@ -239,6 +245,7 @@ impl Keeper {
             granted: false,
             granted_bearer: None,
             doubted: false,
+            unentered,
             dead: Vec::new(),
         };
         let ended = self.carry_out(&mut attempt).await;
@@ -477,6 +484,9 @@ impl Keeper {
         renewal: Renewal,
     ) -> Result<Option<RefreshResult>, Trouble> {
         self.step();
+        if let Some(error) = attempt.unentered.take() {
+            return Err(error.into());
+        }
         self.prepare(attempt).await?;
         let doubted = self.is_suspect(&attempt.login);
         attempt.doubted = doubted;

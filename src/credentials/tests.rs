@@ -563,3 +563,32 @@ async fn commands_do_not_hurry_the_look_at_what_is_in_a_renewals_way() {
     }
     world.until("the notice", told).await;
 }
+
+/// Nothing is spent by it, so nothing need be known of what may be.
+#[tokio::test]
+async fn a_login_that_is_in_memory_only_is_written_though_its_journal_can_not_be_read() {
+    let world = World::new().await;
+    world.handle.refresh().await.unwrap();
+    assert_eq!(world.calls(), 1);
+    let store = world.home.path().join("auth.json");
+    std::fs::write(&store, "{}").unwrap();
+    let standing = || world.handle.status().standing;
+    let gone = || standing() == super::StandingKind::LoginNeeded;
+    world.until("the logout", gone).await;
+    let path = crate::secret::Secret::new(store.to_string_lossy().into_owned());
+    let entry = format!("state/journal/test-{}.json", path.fingerprint());
+    std::fs::create_dir_all(world.home.path().join(&entry)).unwrap();
+    // A backup, whose token is spent.
+    write(world.home.path(), "a0", world.clock.now());
+    let saved = || std::fs::read_to_string(&store).unwrap().contains("\"r1\"");
+    world.until("the newer login in the store", saved).await;
+    assert_eq!(world.calls(), 1);
+    let known = || !world.handle.status().unsaved;
+    world.until("that it is known", known).await;
+    // Another one waits for the journal.
+    world.handle.refresh().await.unwrap();
+    assert_eq!(world.calls(), 1, "a token was spent");
+    std::fs::remove_dir(world.home.path().join(&entry)).unwrap();
+    world.handle.refresh().await.unwrap();
+    assert_eq!(world.calls(), 2);
+}
