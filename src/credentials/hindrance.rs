@@ -72,7 +72,7 @@ impl Keeper {
     /// `proxy status` shows it at once, and the user is told the second time.
     async fn hindered(&mut self, error: StoreError) {
         let error = Arc::new(error);
-        let reason = error.to_string();
+        let reason = error.cause();
         let again = std::mem::replace(&mut self.hindered.once, true);
         let login = self.adapter.remedy().command(self.is_own());
         // Whose the file is, is asked of a file system that may hang.

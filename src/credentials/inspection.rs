@@ -41,6 +41,8 @@ pub enum Content {
     Missing,
     /// It can't be read, or is no store; in words, without any of its content, and the command that helps.
     Unusable(String, Option<String>),
+    /// It is not used because of whose it is or who may write it, whatever it holds; in the same form.
+    Untrusted(String, Option<String>),
     /// No login of this provider.
     Nothing,
     /// A login, with its refresh token's fingerprint where it has one.
@@ -109,7 +111,9 @@ pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String>
     let layout = adapter.layout()?;
     match look(file, false, |document| block(document, layout)).content {
         Content::Login(fingerprint) => fingerprint,
-        Content::Missing | Content::Unusable(..) | Content::Nothing => None,
+        Content::Missing | Content::Unusable(..) | Content::Untrusted(..) | Content::Nothing => {
+            None
+        }
     }
 }
 
@@ -186,14 +190,33 @@ fn look(
         }),
         Err(error) => {
             let command = remedy(&error, None);
-            let reason = if let StoreError::Read { source, .. } = &error {
-                format!("can't be read ({source})")
-            } else if let StoreError::Parse { reason, .. } = &error {
-                format!("is not a credential store ({reason})")
-            } else {
-                error.to_string()
-            };
-            Content::Unusable(reason, command)
+            match &error {
+                StoreError::Foreign { owner, .. } => {
+                    let reason = format!("belongs to another user (id {owner}), so it is not used");
+                    Content::Untrusted(reason, command)
+                }
+                StoreError::Writable { mode, .. } => {
+                    let reason = format!(
+                        "can be written by everyone on this machine (mode {mode:04o}), so it is not \
+                         used; check that the login in it is yours"
+                    );
+                    Content::Untrusted(reason, command)
+                }
+                StoreError::Read { source, .. } => {
+                    Content::Unusable(format!("can't be read ({source})"), command)
+                }
+                StoreError::Parse { reason, .. } => {
+                    let reason = format!("is not a credential store ({reason})");
+                    Content::Unusable(reason, command)
+                }
+                StoreError::Lock { .. }
+                | StoreError::LockHeld { .. }
+                | StoreError::Restless { .. }
+                | StoreError::Moved { .. }
+                | StoreError::Stopping
+                | StoreError::Waiting
+                | StoreError::Write { .. } => Content::Unusable(error.to_string(), command),
+            }
         }
     };
     let path = file.to_owned();

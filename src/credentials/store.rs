@@ -116,6 +116,18 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// What is wrong, for where the command that helps is told beside it.
+    pub fn cause(&self) -> String {
+        let text = self.to_string();
+        if !matches!(self, Self::Writable { .. }) {
+            return text;
+        }
+        let cause = text.split_once(", then run `");
+        cause.map_or_else(|| text.clone(), |(cause, _)| cause.to_owned())
+    }
+}
+
 /// Where the files lie: Hermes Agent's, and ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreFiles {

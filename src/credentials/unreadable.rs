@@ -34,18 +34,19 @@ impl Keeper {
         }
         // Whose the file is, is asked of a file system that may hang.
         let login = self.adapter.remedy().command(self.is_own());
+        let cause = error.cause();
         let asked = self.desk.run(move || remedy(&error, login)).await;
         let command = asked.ok().flatten();
         let told = Unreadable {
             at,
-            reason: reason.clone(),
+            reason: cause.clone(),
             command: command.clone(),
             mirrored,
         };
         self.status(|status| status.unreadable = Some(told));
         if again && !std::mem::replace(&mut self.told.unreadable, true) {
             self.tell(NoticeKind::Unreadable {
-                reason: reason.clone(),
+                reason: cause,
                 command,
                 mirrored,
             });

@@ -462,7 +462,7 @@ fn not_supported(report: &Report) -> ControlError {
 }
 
 async fn unusable(what: &str, error: StoreError) -> ControlError {
-    let message = format!("The login can't be {what}: {error}.");
+    let message = format!("The login can't be {what}: {}.", error.cause());
     let hint = hint(&error);
     // Whose a file is, is asked of a file system that may hang.
     let asked = Desk::default().run(move || remedy(&error, None)).await;

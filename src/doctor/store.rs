@@ -139,6 +139,13 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
         findings.push(mend_unusable(finding, path, (command.as_deref(), provider)));
         return findings;
     }
+    if let Content::Untrusted(reason, command) = &file.content {
+        let finding = GROUP.finds(name, Verdict::Fail, format!("{shown} {reason}."));
+        // The login in it may be as good as ever, so nothing is moved away.
+        let command = command.clone();
+        findings.push(finding.run(command.unwrap_or_else(|| format!("ls -lL {}", quoted(path)))));
+        return findings;
+    }
     if file.content == Content::Missing {
         return findings;
     }

@@ -453,6 +453,28 @@ async fn a_broken_store_and_a_folder_for_all_are_failures() {
     let fix = format!("mv {0} {0}.corrupt", file.display());
     diagnosis.assert(("store", "store"), "fail", "not JSON at line 1", &fix);
 
+    // What everyone may write holds a login that may be as good as ever.
+    let world = self::world().await;
+    let daemon = world.daemon_with("[[listen]]\naddress = \"127.0.0.1:0\"\n", &[]);
+    let file = world.store_file();
+    chmod(&file, 0o666);
+    let told = || daemon.status()["findings"].to_string();
+    for _ in 0..400 {
+        if told().contains("store_unreadable") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let fix = format!("chmod 600 {}", file.display());
+    assert!(told().contains(&fix), "{}", told());
+    assert!(!told().contains("then run"), "{}", told());
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let says = format!("{} can be written by everyone", file.display());
+    diagnosis.assert(("store", "store"), "fail", &says, &fix);
+    let text = diagnosis.report.to_string();
+    assert!(!text.contains(".corrupt"), "{text}");
+    drop(daemon);
+
     let world = self::world().await;
     let folder = world.home.path().join(".hermes");
     chmod(&folder, 0o777);

@@ -886,7 +886,9 @@ async fn a_store_that_a_stranger_could_have_written_is_not_used() {
             return;
         };
         until(&daemon, "the error", || {
-            words.iter().all(|word| last_error(&daemon).contains(word))
+            // What is wrong, and the command.
+            let told = daemon.status().to_string();
+            words.iter().all(|word| told.contains(word))
         })
         .await;
         assert_eq!(ask(&daemon).await, 503, "{}", daemon.logged());
