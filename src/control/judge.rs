@@ -29,6 +29,8 @@ pub const DIAGNOSIS: &str = "hermesctl doctor";
 pub enum Pending {
     /// The file has mistakes: the next start fails.
     Broken,
+    /// There is no file any more: the next start has the default settings.
+    Gone,
     /// Only a restart applies these keys.
     Restart(Vec<String>),
     /// A reload applies the file.
@@ -150,6 +152,11 @@ pub fn of_file(pending: &Pending, is_service: bool) -> Finding {
             let text = "The configuration file can't be used, so the next start will fail";
             let command = "hermesctl config check".to_owned();
             attention(FindingCode::ConfigBroken, text.to_owned(), Some(command))
+        }
+        Pending::Gone => {
+            let text = "The configuration file is gone, so the next start will use the defaults; \
+                        the earlier settings are in use";
+            attention(FindingCode::ConfigMissing, text.to_owned(), None)
         }
         Pending::Restart(keys) => restart(keys, is_service),
         Pending::Reload => {

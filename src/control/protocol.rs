@@ -655,6 +655,8 @@ pub enum FindingCode {
     ClockWrong,
     /// The configuration file can't be used.
     ConfigBroken,
+    /// The configuration file is gone.
+    ConfigMissing,
     /// Changed settings wait for a restart.
     RestartNeeded,
     /// A reload applies the configuration file.
@@ -1103,6 +1105,7 @@ impl FindingCode {
             Self::LoginMayBeSpent => "login_may_be_spent",
             Self::ClockWrong => "clock_wrong",
             Self::ConfigBroken => "config_broken",
+            Self::ConfigMissing => "config_missing",
             Self::RestartNeeded => "restart_needed",
             Self::ConfigChanged => "config_changed",
             Self::Other(code) => code,

@@ -192,6 +192,13 @@ fn in_force(facts: &Facts) -> Option<Finding> {
     match pending(&answers.status, &facts.environment)? {
         // The file's own finding tells it.
         Pending::Broken => None,
+        Pending::Gone => {
+            let text = "The file is gone: the running hermes-proxyd uses the settings it has \
+                        loaded, and the next start will use the defaults.";
+            let finding = warn(text.to_owned()).code(FindingCode::ConfigMissing);
+            let file = theirs.map_or_else(String::new, |file| format!(" {}", file.display()));
+            Some(finding.advice(format!("Restore{file} before the next start.")))
+        }
         Pending::Restart(keys) => {
             let text = format!(
                 "The running hermes-proxyd has not applied {}, which needs a restart.",

@@ -106,6 +106,8 @@ impl Facts {
             Daemon::Running(answers) => answers.status.daemon.config_file.clone(),
             Daemon::NotRunning | Daemon::Elsewhere(_) | Daemon::Nowhere | Daemon::Mute(_) => None,
         };
+        // Only the file at the usual place may be missing.
+        let in_force = in_force.filter(|file| Some(file) != environment.config_file().as_ref());
         let named = config.map(Path::to_path_buf).or(in_force);
         let now = SystemClock.now();
         let read = tokio::task::spawn_blocking(move || Self::read(environment, others, named, now));

@@ -72,9 +72,10 @@ fn place(found: &Found) -> (Group, String) {
         FindingCode::LoginMayBeSpent => (Group::Login, format!("last renewal of {provider}")),
         FindingCode::RequestsFail => (Group::Network, format!("requests of {provider}")),
         FindingCode::ClockWrong => (Group::Network, CLOCK.to_owned()),
-        FindingCode::ConfigBroken | FindingCode::RestartNeeded | FindingCode::ConfigChanged => {
-            (Group::Configuration, IN_FORCE.to_owned())
-        }
+        FindingCode::ConfigBroken
+        | FindingCode::ConfigMissing
+        | FindingCode::RestartNeeded
+        | FindingCode::ConfigChanged => (Group::Configuration, IN_FORCE.to_owned()),
         FindingCode::NotRunning | FindingCode::NoAnswer => {
             (Group::Program, super::finding::RUNNING.to_owned())
         }

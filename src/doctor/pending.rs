@@ -33,6 +33,9 @@ pub fn pending(status: &Status, env: &Environment) -> Option<Pending> {
     if is_in_force {
         return waits();
     }
+    if loaded.file.is_none() {
+        return Some(Pending::Gone);
+    }
     if listens_otherwise(&with_flags(loaded.config, &daemon.command_line), status) {
         return Some(Pending::Restart(vec!["listen".to_owned()]));
     }

@@ -731,6 +731,7 @@ fn the_findings_of_a_status() {
             FindingCode::LoginMayBeSpent,
             FindingCode::ClockWrong,
             FindingCode::ConfigBroken,
+            FindingCode::ConfigMissing,
             FindingCode::RestartNeeded,
             FindingCode::ConfigChanged,
             FindingCode::Other("of_tomorrow".into()),

@@ -1111,6 +1111,18 @@ async fn what_waits_to_be_applied_stays_visible() {
     let status = world.ctl(&["proxy", "status"]);
     let said = String::from_utf8(status.stdout).unwrap();
     assert!(said.contains("`hermesctl config check`"), "{said}");
+
+    // A restart without the file would lose the settings in use, so none is advised.
+    std::fs::remove_file(world.home.path().join(".config/hermes-proxyd/config.toml")).unwrap();
+    assert_eq!(verdict(), "config_missing");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(in_force, "warn", "is gone", "Restore");
+    let status = world.ctl(&["proxy", "status"]);
+    let check = world.ctl(&["config", "check"]);
+    for (said, gone) in [(status.stdout, "is gone"), (check.stderr, "removed")] {
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(gone) && !said.contains("restart"), "{said}");
+    }
 }
 
 /// `~/.hermes` and `~/.local/state` on disks of their own.

@@ -150,6 +150,7 @@ where
     let state = match pending {
         None => "",
         Some(Pending::Broken) => " (can't be used as it is now)",
+        Some(Pending::Gone) => " (gone since it was read)",
         Some(Pending::Restart(_)) => " (changes need a restart)",
         Some(Pending::Reload) => " (changed since it was read)",
     };

@@ -308,6 +308,8 @@ fn what_only_hermesctl_knows_takes_its_place() {
         assert_eq!(finding.command.as_deref(), Some(command));
     }
     assert_eq!(not_running(None).command, None);
+    // A restart would lose what is in use.
+    assert_eq!(of_file(&Pending::Gone, true).command, None);
 
     let mut status = status(json!({
         "daemon": {"needs_restart": ["log.format"]}, "refused_apps": mishap(1, "11:59:00"),
