@@ -1,6 +1,7 @@
 //! Where apps connect: whether each listener answers, whether its guard stands, who has a port that
 //! we want, and whether there are keys where keys are needed.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -465,8 +466,12 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let files = facts.files.as_ref();
     let file = files.map(|files| files.own.with_file_name("clients.json"));
+    let mut is_readable = true;
     if let Some(file) = &file {
-        findings.extend(key_file(file));
+        let told = unreadable_keys(file, facts);
+        is_readable = told.is_none();
+        let exposed = key_file(file).filter(|_| is_readable || facts.running().is_none());
+        findings.extend(exposed.or(told));
     }
     let imported = files.map(|files| files.active.with_file_name("proxy-clients.json"));
     findings.extend(imported.and_then(|file| key_file(&file)));
@@ -482,7 +487,11 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     let of_daemon = facts
         .running()
         .and_then(|answers: &Answers| answers.clients);
-    let count = of_daemon.or_else(|| count_keys(&file?));
+    if of_daemon.is_none() && !is_readable {
+        // How many are in the file is unknown.
+        return findings;
+    }
+    let count = of_daemon.or_else(|| count_keys(&file?).ok());
     if count.unwrap_or_default() == 0 {
         let text = match (facts.running(), serves, will) {
             (Some(_), true, true) => {
@@ -539,10 +548,49 @@ fn key_file(file: &Path) -> Option<Finding> {
     Some(finding.run(format!("chmod 600 {}", quoted(file))))
 }
 
-fn count_keys(file: &Path) -> Option<usize> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let document: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(document.get("clients")?.as_array()?.len())
+/// A file that the running daemon, or else the next one, can't read its keys from.
+fn unreadable_keys(file: &Path, facts: &Facts) -> Option<Finding> {
+    const NAME: &str = "client key file";
+    let finding = if facts.running().is_some() {
+        let mut told = judged::found(facts).into_iter();
+        let told = told.find(|one| one.code == FindingCode::ClientKeysUnreadable)?;
+        judged::finding(&told, GROUP, NAME)
+    } else {
+        let why = count_keys(file).err()?;
+        let text = format!("{}: {why}, so hermes-proxyd can't start.", file.display());
+        GROUP.finds(NAME, Verdict::Fail, text)
+    };
+    Some(mend_keys(finding.stops_start(), file))
+}
+
+fn mend_keys(finding: Finding, file: &Path) -> Finding {
+    let (shown, ours) = (quoted(file), system::our_user());
+    match system::attributes(file) {
+        Some(there) if there.user != ours && ours != 0 => finding.run(system::give(file)),
+        Some(there) if there.mode & 0o777 != 0o600 && file.is_file() => {
+            finding.run(format!("chmod 600 {shown}"))
+        }
+        Some(_) => finding
+            .advice("Restore an intact copy; or move it away and add the keys again:")
+            .run(format!("mv {shown} {shown}.corrupt"))
+            .run("hermesctl clients add my-app"),
+        None => finding.run(format!("ls -l {shown}")),
+    }
+}
+
+/// How many keys there are: none without a file. Else why the file can't be read.
+fn count_keys(file: &Path) -> Result<usize, String> {
+    let text = match system::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !file.is_symlink() => return Ok(0),
+        text => text.map_err(|error| format!("the client keys can't be read ({error})"))?,
+    };
+    let document: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let clients = document
+        .as_ref()
+        .and_then(|document| document.get("clients"));
+    let clients = clients.and_then(serde_json::Value::as_array);
+    let clients = clients.ok_or("it is not a client key file")?;
+    Ok(clients.len())
 }
 
 #[cfg(test)]

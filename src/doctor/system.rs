@@ -1,10 +1,13 @@
 //! What only one platform tells: modes and owners, locks and processes, disks. Where a system does
 //! not tell, there is no answer, and a check says so or leaves it out.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::files::Spot;
 
 pub(super) use platform::{
     Socket, attributes, can_write, connect, network_file_system, our_user, peer, room,
@@ -21,6 +24,20 @@ pub(super) struct Attributes {
     pub(super) mode: u32,
     /// The owner's id.
     pub(super) user: u32,
+}
+
+/// Opens a file for reading. A pipe in its place is an error and is not waited for.
+pub(super) fn open(file: &Path) -> io::Result<File> {
+    Spot::of(file)?.open()
+}
+
+/// Reads a file of text.
+pub(super) fn read(file: &Path) -> io::Result<String> {
+    /// No file that is looked at is larger.
+    const LARGEST: u64 = 4 << 20;
+    let mut text = String::new();
+    open(file)?.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// What is left of a disk.

@@ -61,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "containers",
             "control",
             "credentials",
+            "files",
             "paths",
             "provider",
             "service",

@@ -1060,6 +1060,52 @@ async fn a_provider_that_nothing_asks_for_is_not_looked_at_without_a_login() {
     assert_eq!(running.code, 0, "{:#}", running.report);
 }
 
+/// They are not gone, and the running hermes-proxyd has them still.
+#[tokio::test(flavor = "multi_thread")]
+async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable() {
+    const KEYED: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\nauth = \"keys\"\n";
+    let world = world().await;
+    world.write_config(KEYED);
+    assert!(world.ctl(&["clients", "add", "app"]).status.success());
+    let daemon = world.daemon_with(KEYED, &[]);
+    let file = (world.home.path()).join(".local/state/hermes-proxyd/clients.json");
+    let place = ("listeners", "client key file");
+    let fix = format!("chmod 600 {}", file.display());
+    chmod(&file, 0o644);
+    for _ in 0..400 {
+        if daemon.status()["findings"]
+            .to_string()
+            .contains("client_keys_unreadable")
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(place, "warn", "the earlier ones are in use", &fix);
+    let keys = diagnosis.find("listeners", "client keys");
+    assert!(keys.is_none_or(|keys| keys["verdict"] == "ok"), "{keys:?}");
+
+    chmod(&file, 0o600);
+    std::fs::write(&file, "{").unwrap();
+    for _ in 0..400 {
+        if daemon.status()["findings"]
+            .to_string()
+            .contains("not a client key file")
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let fix = format!("mv {0} {0}.corrupt", file.display());
+    diagnosis.assert(place, "warn", "the earlier ones are in use", &fix);
+    drop(daemon);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(place, "fail", "so hermes-proxyd can't start", &fix);
+    assert_eq!(diagnosis.find("listeners", "client keys"), None);
+}
+
 /// In force, changed, waiting for a restart, broken: status, doctor and `config check` agree.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_to_be_applied_stays_visible() {
