@@ -91,7 +91,7 @@ enum Unusable {
 }
 
 fn read_file(path: &Path) -> Result<String, Unusable> {
-    let file = File::open(path).map_err(Unusable::Io)?;
+    let file = open(path).map_err(Unusable::Io)?;
     let metadata = file.metadata().map_err(Unusable::Io)?;
     check_writers(path, &metadata).map_err(Unusable::Refused)?;
     if metadata.is_file() {
@@ -110,6 +110,25 @@ fn read_file(path: &Path) -> Result<String, Unusable> {
         let line = valid.filter(|byte| **byte == b'\n').count() + 1;
         Unusable::Refused(format!("is not UTF-8 text: see line {line}"))
     })
+}
+
+/// A pipe is not waited for, unless it is one that the caller holds: `--config <(…)`, `/dev/stdin`.
+fn open(path: &Path) -> io::Result<File> {
+    if path.starts_with("/dev") || path.starts_with("/proc") {
+        return File::open(path);
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::FileTypeExt::is_fifo(&path.metadata()?.file_type()) {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut options = std::fs::OpenOptions::new();
+    #[cfg(unix)]
+    {
+        // It may have become a pipe since.
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    }
+    options.read(true).open(path)
 }
 
 /// Only the user and root may be able to write the file. Devices and pipes pass: `/dev/null` and

@@ -232,7 +232,7 @@ fn key_files(config: &Config) -> Vec<Finding> {
 fn private(name: &str, file: &Path) -> Finding {
     let shown = file.display();
     let found = |verdict, text: String| GROUP.finds(name, verdict, text);
-    if let Err(error) = std::fs::File::open(file) {
+    if let Err(error) = system::open(file) {
         return found(Verdict::Fail, format!("{shown} can't be read: {error}."))
             .fix(Fix::Advice(format!("Put the API key into {shown}.")));
     }

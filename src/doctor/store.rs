@@ -201,7 +201,7 @@ fn mend_unusable(
             .run(format!("rm {shown}"));
         return finding.run(format!("hermesctl auth login {provider}"));
     }
-    if File::open(path).is_err() {
+    if system::open(path).is_err() {
         let finding = finding.run(format!("ls -l {shown}"));
         return finding.fixes(command.map(|command| Fix::Run(command.to_owned())));
     }

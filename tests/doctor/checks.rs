@@ -1060,6 +1060,40 @@ async fn a_provider_that_nothing_asks_for_is_not_looked_at_without_a_login() {
     assert_eq!(running.code, 0, "{:#}", running.report);
 }
 
+/// Whatever is in the place of a file, no command waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_a_files_place_is_told_and_not_waited_for() {
+    let world = world().await;
+    let _daemon = world.daemon_with("[[listen]]\naddress = \"127.0.0.1:0\"\n", &[]);
+    let home = world.home.path();
+    let config = home.join(".config/hermes-proxyd/config.toml");
+    let keys = home.join(".local/state/hermes-proxyd/clients.json");
+    for file in [config, keys, world.store_file()] {
+        let aside = file.with_extension("aside");
+        let was_there = std::fs::rename(&file, &aside).is_ok();
+        let made = support::environment::tool("mkfifo").arg(&file).status();
+        assert!(made.unwrap().success());
+        for command in [
+            &["proxy", "status"][..],
+            &["config", "check"],
+            &["doctor"],
+            &["bugreport", "--yes", "--output", "report.txt"],
+        ] {
+            let mut limited = program("timeout", home);
+            limited
+                .current_dir(home)
+                .arg("20")
+                .arg(env!("CARGO_BIN_EXE_hermesctl"));
+            let ended = limited.args(command).output().unwrap().status;
+            assert_ne!(ended.code(), Some(124), "{command:?}, {}", file.display());
+        }
+        std::fs::remove_file(&file).unwrap();
+        if was_there {
+            std::fs::rename(&aside, &file).unwrap();
+        }
+    }
+}
+
 /// They are not gone, and the running hermes-proxyd has them still.
 #[tokio::test(flavor = "multi_thread")]
 async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable() {

@@ -1,5 +1,6 @@
 //! What the report is made of.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,12 +15,16 @@ use super::{Section, logs};
 use crate::config::{self, Setting};
 use crate::control::protocol::Clients;
 use crate::doctor::{self, QUESTION, Questions};
+use crate::files::Spot;
 use crate::paths::Environment;
 use crate::tools::Call;
 
 /// What systemd knows of the service that helps.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,\
                           UnitFileState,StatusText,FragmentPath,DropInPaths,MemoryCurrent";
+
+/// More than a file of an API key holds.
+const LARGEST: u64 = 1 << 20;
 
 /// All parts, with nothing in them that others must not see.
 pub(super) async fn sections() -> Vec<Section> {
@@ -117,7 +122,11 @@ fn keys_of_providers(settings: &[Setting], redactor: &mut Redactor) {
                 }
             }
             "api_key_file" => {
-                let text = std::fs::read_to_string(value).unwrap_or_default();
+                let mut text = String::new();
+                let opened = Spot::of(Path::new(&value)).and_then(|place| place.open());
+                let read = opened.and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+                // What can't be read is not in the report either.
+                read.ok();
                 text.lines().for_each(|line| redactor.secret(line));
             }
             _ => {}
