@@ -450,7 +450,11 @@ fn unkept(provider: &ProviderStatus) -> Option<Finding> {
     if renewed.is_some_and(|refresh| refresh.at > error.at) {
         return None;
     }
-    let (name, code) = (&provider.name, &error.code);
+    let name = &provider.name;
+    let code = match error.code.as_str() {
+        "store" => "its file or the lock beside it can't be used",
+        code => code,
+    };
     let text = format!("The login of {name} works, but can't be kept fresh: {code}");
     Some(attention(
         FindingCode::LoginTrouble,

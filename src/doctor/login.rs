@@ -75,7 +75,7 @@ fn of_judge(found: &Found, provider: &ProviderStatus) -> Finding {
     if let Some(why) =
         error.filter(|error| finding.name == provider.name && !found.text.contains(error))
     {
-        finding.text = format!("{} {why}.", finding.text);
+        finding.text = format!("{} {}", finding.text, sentence(why));
     }
     if is(FindingCode::StoreUnusable) || provider.unsavable.is_some() {
         finding.advice("See the groups store and machine for the cause.")
@@ -217,7 +217,7 @@ fn grant(
 }
 
 /// The largest unit that says something.
-pub(super) fn distance(one: DateTime<Utc>, other: DateTime<Utc>) -> String {
+fn distance(one: DateTime<Utc>, other: DateTime<Utc>) -> String {
     let seconds = (one - other).num_seconds().unsigned_abs();
     match seconds {
         0..60 => format!("{seconds} s"),

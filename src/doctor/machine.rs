@@ -64,7 +64,14 @@ fn disk(what: &str, folder: &Path) -> Finding {
     }
     let Room { bytes, files, .. } = room;
     if bytes < NEEDED || files == Some(0) {
-        let text = format!("The disk of {shown} is full: a renewed login can't be saved.");
+        let what = if bytes == 0 {
+            "is full".to_owned()
+        } else if bytes < NEEDED {
+            format!("has less than {} MiB free", NEEDED / MIB)
+        } else {
+            "takes no more files".to_owned()
+        };
+        let text = format!("The disk of {shown} {what}: a renewed login can't be saved.");
         return found(Verdict::Fail, text).run(look).advice(ROOM);
     }
     let text = format!("{shown} has {} MiB left.", bytes / MIB);

@@ -6,17 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::configuration::correct;
 use super::facts::{Facts, Served, Trust};
-use super::login::distance;
 use super::system::quoted;
 use super::{Finding, Fix, Group, QUESTION, Verdict, judged};
 use crate::clock::{Clock, SystemClock};
+use crate::control::human::duration;
 use crate::control::judge;
 use crate::control::protocol::FindingCode;
 use crate::credentials::inspection;
@@ -249,7 +248,6 @@ async fn resolve(name: String) -> Finding {
 struct Offset {
     host: String,
     seconds: i64,
-    theirs: DateTime<Utc>,
 }
 
 async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Option<Offset>)> {
@@ -268,7 +266,6 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
             let offset = seen.date.map(|theirs| Offset {
                 host: host.clone(),
                 seconds: theirs.signed_duration_since(middle).num_seconds(),
-                theirs,
             });
             let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
             (
@@ -384,11 +381,6 @@ async fn clock(offsets: &[Offset]) -> Finding {
         let text = format!("It agrees with {}.", worst.host);
         return GROUP.finds(name, Verdict::Ok, text);
     }
-    let ahead = chrono::Duration::try_seconds(worst.seconds).unwrap_or_default();
-    let now = worst
-        .theirs
-        .checked_sub_signed(ahead)
-        .unwrap_or(worst.theirs);
     let side = if worst.seconds > 0 {
         "behind"
     } else {
@@ -396,7 +388,7 @@ async fn clock(offsets: &[Offset]) -> Finding {
     };
     let mut text = format!(
         "It is {} {side} that of {}.",
-        distance(now, worst.theirs),
+        duration(worst.seconds.unsigned_abs()),
         worst.host
     );
     if !agreed {

@@ -606,7 +606,7 @@ async fn a_clock_that_is_wrong_is_told_by_how_much() {
         (10, "ok", "agrees"),
         (-90, "warn", "ahead of"),
         (90, "warn", "behind"),
-        (3605, "fail", "60 min behind"),
+        (3605, "fail", "1 h behind"),
     ] {
         let world = World::new(Options::default().clock_ahead(ahead)).await;
         let diagnosis = Diagnosis::of(&world, &[]);

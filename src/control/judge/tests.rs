@@ -241,6 +241,12 @@ fn a_provider_is_judged_for_its_own_apps_too() {
 fn the_texts_name_the_cause_and_the_command() {
     let table = [
         (
+            first(json!({"last_error": error("store", "11:00:00")})),
+            "The login of nous works, but can't be kept fresh: its file or the lock beside it \
+             can't be used",
+            Some("hermesctl doctor"),
+        ),
+        (
             first(json!({"login": {"ends_soon": true, "ends_in_seconds": -60, "separate": true}})),
             "The login of nous ended 1 min ago",
             Some("hermesctl auth login nous --separate --force"),
