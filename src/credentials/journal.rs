@@ -45,8 +45,9 @@ pub(super) struct Entry {
 pub(super) enum Chore {
     /// The entry.
     End(Journal, Entry),
-    /// The renewed login beside it.
-    Forget(Journal),
+    /// The renewed login beside it; where its tokens are named, by their fingerprints, only that of one
+    /// of these.
+    Forget(Journal, Option<Vec<String>>),
 }
 
 /// A renewed login that could not be written, and the fingerprints of the tokens before it.
@@ -77,7 +78,7 @@ impl Chore {
     pub(super) fn work(&self) {
         match self {
             Self::End(journal, entry) => journal.end(entry),
-            Self::Forget(journal) => journal.forget_kept(),
+            Self::Forget(journal, tokens) => journal.forget_kept(tokens.as_deref()),
         }
     }
 
@@ -88,7 +89,7 @@ impl Chore {
 
     /// Whether another login that is kept beside this journal takes the place of what it would remove.
     pub(super) fn forgets(&self, journal: &Journal) -> bool {
-        matches!(self, Self::Forget(its) if its == journal)
+        matches!(self, Self::Forget(its, _) if its == journal)
     }
 }
 
@@ -136,9 +137,16 @@ impl Journal {
     }
 
     /// The renewed login is where it belongs, or somebody else's has taken its place. One that can't
-    /// be read may be neither.
-    pub(super) fn forget_kept(&self) {
+    /// be read may be neither, and one with a token that is not among `tokens` is another process's.
+    pub(super) fn forget_kept(&self, tokens: Option<&[String]>) {
+        let is_meant = |kept: &Kept| {
+            let token = kept.login.refresh_token().map(|token| token.fingerprint());
+            tokens
+                .zip(token)
+                .is_none_or(|(tokens, token)| tokens.contains(&token))
+        };
         match self.kept() {
+            Ok(Some(kept)) if !is_meant(&kept) => {}
             Ok(_) => remove(&self.kept_file()),
             Err(error) => tracing::warn!(%error, "a renewed login beside the journal stays there"),
         }
@@ -249,8 +257,14 @@ mod tests {
         assert!(kept.succeeds(&token) && !kept.succeeds(&Secret::new("another".to_owned())));
         journal.end(&entry);
         assert_eq!(journal.pending().unwrap(), None);
-        assert_eq!(journal.kept().unwrap(), Some(kept));
-        journal.forget_kept();
+        assert_eq!(journal.kept().unwrap(), Some(kept.clone()));
+        journal.forget_kept(Some(&[token.fingerprint()]));
+        assert!(journal.kept().unwrap().is_some(), "another process's");
+        let next = Secret::new("next".to_owned());
+        journal.forget_kept(Some(&[token.fingerprint(), next.fingerprint()]));
+        assert_eq!(journal.kept().unwrap(), None);
+        journal.keep(kept).unwrap();
+        journal.forget_kept(None);
         assert_eq!(journal.kept().unwrap(), None);
     }
 
@@ -275,7 +289,7 @@ mod tests {
         }
         assert!(journal.pending().is_err() && journal.kept().is_err());
         journal.end(&entry);
-        journal.forget_kept();
+        journal.forget_kept(None);
         assert!(journal.file.exists() && journal.kept_file().exists());
     }
 

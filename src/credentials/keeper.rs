@@ -242,6 +242,13 @@ impl Unsaved {
         }
     }
 
+    /// The fingerprints of its refresh token and of those that it replaces.
+    fn tokens(&self) -> Vec<String> {
+        let current = self.login.refresh_token();
+        let tokens = self.spent.iter().flatten().chain(&current);
+        tokens.map(Secret::fingerprint).collect()
+    }
+
     /// Whether this refresh token is one that it replaces.
     pub(super) fn is_spent(&self, token: Option<&Secret>) -> bool {
         self.spent.iter().any(|spent| same(spent.as_ref(), token))
@@ -510,12 +517,21 @@ impl Keeper {
         Ok(())
     }
 
-    /// A renewed login that waited to be saved is saved, or has no place any more.
+    /// A renewed login that waited to be saved has no place any more.
     pub(super) fn drop_unsaved(&mut self) {
+        self.forget_unsaved(None);
+    }
+
+    /// This renewed login is saved. What lies beside the journal by now may be another process's.
+    pub(super) fn note_saved(&mut self, renewed: &Unsaved) {
+        self.forget_unsaved(Some(renewed.tokens()));
+    }
+
+    fn forget_unsaved(&mut self, tokens: Option<Vec<String>>) {
         self.unsaved = None;
         self.told.unsaved = false;
         if let Some(journal) = self.journal() {
-            self.leave_for_later(Chore::Forget(journal));
+            self.leave_for_later(Chore::Forget(journal, tokens));
         }
     }
 

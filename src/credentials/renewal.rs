@@ -381,7 +381,7 @@ impl Keeper {
     /// A renewed login is where it belongs. Where the store could not be read, that is the mirror
     /// alone, which others write too: then it stays beside the journal as well.
     async fn saved(&mut self, attempt: &Attempt<'_>, renewed: &Unsaved) {
-        self.drop_unsaved();
+        self.note_saved(renewed);
         if attempt
             .store
             .found()
