@@ -24,6 +24,11 @@ const GO_ON: &[(&str, i32)] = &[
 /// What does not work here, with its exit code and what it says then.
 const FAIL: &[(&str, i32, &str)] = &[
     ("hermes-proxyd --check --config ", 78, "cannot be read"),
+    (
+        "hermesctl auth login xai",
+        1,
+        "No provider \"xai\" is configured",
+    ),
     ("hermesctl auth logout nous --yes", 0, "logged out"),
     (
         "hermesctl auth logout",
