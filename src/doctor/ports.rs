@@ -312,12 +312,19 @@ async fn free(listener: &Listener, facts: &Facts) -> Finding {
             return finding.fixes(facts.restart());
         }
         Holder::Program(name, pid) => format!("{name} (process {pid})"),
+        Holder::OneOf(pids) => {
+            let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
+            format!(
+                "One of several hermes-proxyd (processes {})",
+                pids.join(", ")
+            )
+        }
         Holder::OtherUser(user) => format!("A program of another user (id {user})"),
         Holder::Unknown => "Another program".to_owned(),
     };
     let line = match &holder {
         Holder::Program(_, pid) => system::command_line(*pid),
-        Holder::Silent(_) | Holder::OtherUser(_) | Holder::Unknown => None,
+        Holder::Silent(_) | Holder::OneOf(_) | Holder::OtherUser(_) | Holder::Unknown => None,
     };
     let line = line.map(|line| format!(": {line}")).unwrap_or_default();
     let text = format!("{who} uses it, so hermes-proxyd can't start{line}.");
@@ -339,6 +346,7 @@ async fn free(listener: &Listener, facts: &Facts) -> Finding {
         (Holder::OtherUser(_), Target::Unix(_)) => finding.run("sudo ss -lxp"),
         (Holder::Unknown, Target::Tcp(_)) => finding.run("ss -ltnp"),
         (Holder::Unknown, Target::Unix(_)) => finding.run("ss -lxp"),
+        (Holder::OneOf(_), _) => finding.run("sudo ss -ltnp"),
         (Holder::Silent(_) | Holder::Program(..), _) => finding,
     }
 }
@@ -350,6 +358,8 @@ enum Holder {
     Silent(u32),
     /// A program that can be named, and its process.
     Program(String, u32),
+    /// A hermes-proxyd, which only root can tell from the others of this user.
+    OneOf(Vec<u32>),
     /// A program of the user with this id.
     OtherUser(u32),
     Unknown,
@@ -372,12 +382,15 @@ fn tcp_holder(address: SocketAddr, facts: &Facts) -> Holder {
                 return Holder::Silent(pid);
             }
             let daemons = system::processes().unwrap_or_default().into_iter();
-            let mut hidden = daemons
+            let hidden = daemons
                 .filter(|one| neighbours::is_daemon(&one.arguments))
                 .filter(|one| !system::shows_files(one.pid));
-            hidden.next().map_or(Holder::Unknown, |one| {
-                Holder::Program("hermes-proxyd".to_owned(), one.pid)
-            })
+            let hidden: Vec<_> = hidden.map(|one| one.pid).collect();
+            match hidden.as_slice() {
+                [] => Holder::Unknown,
+                [pid] => Holder::Program("hermes-proxyd".to_owned(), *pid),
+                _ => Holder::OneOf(hidden),
+            }
         }
         Some(user) => Holder::OtherUser(user),
         None => Holder::Unknown,
@@ -554,7 +567,10 @@ fn unreadable_keys(file: &Path, facts: &Facts) -> Option<Finding> {
     let finding = if facts.running().is_some() {
         let mut told = judged::found(facts).into_iter();
         let told = told.find(|one| one.code == FindingCode::ClientKeysUnreadable)?;
-        judged::finding(&told, GROUP, NAME)
+        let mut finding = judged::finding(&told, GROUP, NAME);
+        // It works until then.
+        finding.verdict = Verdict::Fail;
+        finding
     } else {
         let why = count_keys(file).err()?;
         let text = format!("{}: {why}, so hermes-proxyd can't start.", file.display());

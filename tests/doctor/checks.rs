@@ -878,7 +878,8 @@ async fn a_daemon_that_hangs_is_told_with_what_ends_it() {
     let port = ("listeners", address.as_str());
     diagnosis.assert(port, "fail", "does not answer", &kills[1]);
     // It is the one that hermesctl found, and no other one.
-    diagnosis.assert(("neighbours", "programs"), "ok", "", "");
+    let other = format!("hermes-proxyd {pid}");
+    assert_eq!(diagnosis.find("neighbours", &other), None);
 
     let status = world.ctl(&["proxy", "status"]);
     assert_eq!(status.status.code(), Some(1));
@@ -947,8 +948,16 @@ async fn a_daemon_is_known_as_the_one_with_the_port_by_an_ordinary_user_too() {
     let address = lost.address().to_owned();
     take(&address);
     let diagnosis = diagnose();
-    let says = format!("hermes-proxyd (process {}) uses it", lost.pid());
-    diagnosis.assert(("listeners", &address), "fail", &says, "--port");
+    let place = ("listeners", address.as_str());
+    diagnosis.assert(place, "fail", "uses it", "--port");
+    let text = diagnosis.find(place.0, place.1).unwrap()["text"].to_string();
+    // An ordinary user's other daemons, as those of the tests beside this one, are hidden in the same way.
+    let alone = format!("hermes-proxyd (process {}) uses it", lost.pid());
+    let pid = lost.pid().to_string();
+    let pids = text.split(|letter: char| !letter.is_ascii_digit());
+    let among = text.contains("One of several hermes-proxyd (processes ")
+        && pids.into_iter().any(|one| one == pid);
+    assert!(text.contains(&alone) || among, "{pid}: {text}");
     drop(lost);
 
     world.write_config("[[listen]]\naddress = \"127.0.0.1:0\"\n");
@@ -1024,7 +1033,7 @@ async fn what_stops_the_next_start_is_told_while_the_daemon_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_daemon_knows_of_its_start_is_asked_of_it() {
     let world = world().await;
-    let _daemon = world.daemon();
+    let daemon = world.daemon();
     let keys = world
         .home
         .path()
@@ -1033,9 +1042,20 @@ async fn what_only_the_daemon_knows_of_its_start_is_asked_of_it() {
     std::fs::write(&keys, "{").unwrap();
     chmod(&keys, 0o600);
     let diagnosis = Diagnosis::of(&world, &[]);
-    let start = ("configuration", "start");
-    diagnosis.assert(start, "fail", "clients.json", "hermesctl config check");
-    assert_eq!(diagnosis.code, 78);
+    // The daemon that runs looks at the file now and then, and tells more of it than a trial start.
+    let told = if diagnosis.find("configuration", "start").is_some() {
+        (("configuration", "start"), "hermesctl config check", 78)
+    } else {
+        (("listeners", "client key file"), "mv ", 1)
+    };
+    let (place, fix, code) = told;
+    diagnosis.assert(place, "fail", "clients.json", fix);
+    assert_eq!(diagnosis.code, code);
+
+    drop(daemon);
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let keys = ("listeners", "client key file");
+    diagnosis.assert(keys, "fail", "can't start", "mv ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1116,7 +1136,7 @@ async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let diagnosis = Diagnosis::of(&world, &[]);
-    diagnosis.assert(place, "warn", "the earlier ones are in use", &fix);
+    diagnosis.assert(place, "fail", "the earlier ones are in use", &fix);
     let keys = diagnosis.find("listeners", "client keys");
     assert!(keys.is_none_or(|keys| keys["verdict"] == "ok"), "{keys:?}");
 
@@ -1133,7 +1153,7 @@ async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable
     }
     let diagnosis = Diagnosis::of(&world, &[]);
     let fix = format!("mv {0} {0}.corrupt", file.display());
-    diagnosis.assert(place, "warn", "the earlier ones are in use", &fix);
+    diagnosis.assert(place, "fail", "the earlier ones are in use", &fix);
     drop(daemon);
     let diagnosis = Diagnosis::of(&world, &[]);
     diagnosis.assert(place, "fail", "so hermes-proxyd can't start", &fix);
