@@ -342,11 +342,12 @@ async fn free(listener: &Listener, facts: &Facts) -> Finding {
         ),
     };
     match (holder, &target) {
-        (Holder::OtherUser(_), Target::Tcp(_)) => finding.run("sudo ss -ltnp"),
+        (Holder::OtherUser(_), Target::Tcp(_)) | (Holder::OneOf(_), _) => {
+            finding.run("sudo ss -ltnp")
+        }
         (Holder::OtherUser(_), Target::Unix(_)) => finding.run("sudo ss -lxp"),
         (Holder::Unknown, Target::Tcp(_)) => finding.run("ss -ltnp"),
         (Holder::Unknown, Target::Unix(_)) => finding.run("ss -lxp"),
-        (Holder::OneOf(_), _) => finding.run("sudo ss -ltnp"),
         (Holder::Silent(_) | Holder::Program(..), _) => finding,
     }
 }
