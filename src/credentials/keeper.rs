@@ -140,7 +140,7 @@ pub struct Keeper {
     pub(super) stop: CancellationToken,
     pub(super) told: Told,
     /// What the former keeper published last, until this one publishes.
-    pub(super) published: Option<Arc<Snapshot>>,
+    published: Option<Arc<Snapshot>>,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
     /// Nothing asks for the provider: that it has no login is no trouble.

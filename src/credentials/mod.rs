@@ -17,7 +17,6 @@ mod commands;
 mod file_lock;
 mod grant;
 mod handle;
-mod handover;
 mod hindrance;
 pub mod inspection;
 mod journal;

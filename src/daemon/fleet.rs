@@ -110,27 +110,18 @@ impl Recipe {
 }
 
 impl Member {
-    /// Has the keeper run, once the former one has ended.
-    fn start(&mut self, mut keeper: Keeper, former: Option<Self>, tasks: &TaskTracker) {
-        let stop = self.stop.clone();
-        let Some(former) = former else {
-            self.keeper = Some(tasks.spawn(keeper.run(stop)));
-            return;
-        };
-        former.stop.cancel();
-        self.upstream.credentials.take_over();
-        self.keeper = Some(tasks.spawn(async move {
-            // It may hold a rotated login that the store does not have.
-            let handle = former.upstream.credentials.clone();
-            let end = async {
-                match former.keeper {
-                    Some(keeper) => keeper.await.unwrap_or_default(),
-                    None => Estate::default(),
-                }
-            };
-            keeper.succeed(&handle, end).await;
-            keeper.run(stop).await
-        }));
+    /// Has the keeper run, once the former one has ended: it may hold a rotated login that the store does not have.
+    async fn start(&mut self, mut keeper: Keeper, former: Option<Self>, tasks: &TaskTracker) {
+        if let Some(former) = former {
+            former.stop.cancel();
+            self.upstream.credentials.take_over();
+            if let Some(former) = former.keeper {
+                keeper.inherit(former.await.unwrap_or_default());
+            }
+        }
+        self.keeper = Some(tasks.spawn(keeper.run(self.stop.clone())));
+        let started = self.upstream.credentials.started();
+        timeout(FIRST_LOOK, started).await.ok();
     }
 }
 
@@ -186,9 +177,10 @@ impl Fleet {
         Ok(())
     }
 
-    /// Serves what the configuration says: new and changed providers are started, those that
-    /// are gone are stopped. Waits for none of them. When one can't be set up, nothing has changed.
-    pub(super) fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
+    /// Serves what the configuration says: new and changed providers are started side by side, those that
+    /// are gone are stopped. Waits until every changed one has read its store once; not for one whose files
+    /// hang. When one can't be set up, nothing has changed.
+    pub(super) async fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
         let mut built = Vec::new();
         for (name, settings) in &config.providers {
             let recipe = Recipe::new(settings, &config.timeouts);
@@ -211,21 +203,15 @@ impl Fleet {
                 member.stop.cancel();
             }
         }
-        for (name, (mut member, keeper)) in built {
-            let former = self.members.remove(&name);
-            member.start(keeper, former, &self.tasks);
-            self.members.insert(name, member);
-        }
-        Ok(())
-    }
-
-    /// The same at a daemon's start, and waits until every keeper has read its store once; not for
-    /// one whose files hang.
-    pub(super) async fn start(&mut self, config: &Config) -> Result<(), FleetError> {
-        self.reconcile(config)?;
-        let members = self.members.values();
-        let starts = members.map(|member| member.upstream.credentials.started());
-        drop(timeout(FIRST_LOOK, join_all(starts)).await);
+        let starts = built.into_iter().map(|(name, (mut member, keeper))| {
+            let (former, tasks) = (self.members.remove(&name), self.tasks.clone());
+            async move {
+                member.start(keeper, former, &tasks).await;
+                (name, member)
+            }
+        });
+        let starts: Vec<_> = starts.collect();
+        self.members.extend(join_all(starts).await);
         Ok(())
     }
 

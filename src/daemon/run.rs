@@ -187,7 +187,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         Initiative::Keeps,
         Some(Arc::new(notices.clone())),
     );
-    fleet.start(&config).await?;
+    fleet.reconcile(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
     check_keys(bound.iter().map(Bound::setting), &clients)?;
 
@@ -430,9 +430,8 @@ impl Daemon {
         let changes = config::diff(&self.config, &loaded.config);
         let keys = self.clients.reload().await;
         keys.map_err(|error| clients::refused(&error))?;
-        self.fleet
-            .reconcile(&loaded.config)
-            .map_err(|error| invalid(&error.into()))?;
+        let reconciled = self.fleet.reconcile(&loaded.config).await;
+        reconciled.map_err(|error| invalid(&error.into()))?;
         if loaded.config.log.level != self.config.log.level {
             let set = self.log.set_level(&loaded.config.log.level);
             set.map_err(|error| invalid(&StartError::Logging(error)))?;
