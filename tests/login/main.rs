@@ -1,9 +1,15 @@
 //! The login: made, kept fresh, never spent twice, never lost.
 
+mod backups;
 mod clock;
 mod device_login;
 mod disk;
+mod end;
+mod logout;
 mod refresh;
 mod side_by_side;
+mod steps;
 mod token_endpoint;
+mod unreadable;
+mod unsaved;
 mod xai;
