@@ -323,8 +323,15 @@ fn each_error_code_has_a_test() {
         "port/answers",
         "alone/lifecycle",
         "port/listeners",
+        "port/listeners/bridge",
+        "port/listeners/unix_sockets",
+        "port/listeners/users",
         "login/refresh",
+        "login/refresh/refusals",
+        "login/refresh/saved",
         "port/upstream",
+        "port/upstream/garbage",
+        "port/upstream/http2",
     ];
     let tests = names.map(|name| file(&format!("tests/{name}.rs"))).concat();
     for kind in ErrorKind::ALL {

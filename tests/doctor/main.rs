@@ -1,4 +1,8 @@
 //! `hermesctl doctor`: what it finds, and what it says of containers.
 
-mod checks;
 mod containers;
+mod daemon;
+mod diagnosis;
+mod files;
+mod login;
+mod network;

@@ -1,14 +1,21 @@
 //! The pool of connections: who gets which, what is sent elsewhere, and what is proved alive first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use crate::upstream::http2::{CANCEL, NO_ERROR, http2, http2_with};
+use crate::upstream::{Seen, count, error};
 use futures_util::future::join_all;
-use tokio::sync::watch;
-
-use super::*;
+use mock_cloud::Options;
 use support::app_wire::{self, request};
-use support::wire::{MAX_CONCURRENT_STREAMS, RST_STREAM};
+use support::wire::{
+    DATA, END_STREAM, Frames, MAX_CONCURRENT_STREAMS, OK, RST_STREAM, Wire, daemon_at, read_request,
+};
+use support::{Daemon, PATIENCE, World, chat, client, post};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Notify, watch};
 
 const ONE: &[(u16, u32)] = &[(MAX_CONCURRENT_STREAMS, 1)];
 const HUNDRED: &[(u16, u32)] = &[(MAX_CONCURRENT_STREAMS, 100)];

@@ -1,0 +1,336 @@
+//! HTTP/2 to the provider: streams that are refused, broken or reset, GOAWAY, pings and floods.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::upstream::{Seen, error, get};
+use mock_cloud::Options;
+use support::wire::{DATA, END_STREAM, Frames, OK, PING, Wire, daemon_at, read_request};
+use support::{Daemon, PATIENCE, World, chat, post};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+
+/// A TLS port that speaks HTTP/2 by hand, and a daemon that uses it.
+pub(crate) async fn http2<F, S>(world: &World, config: &str, serve: S) -> (Wire, Daemon)
+where
+    S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<()>> + Send + 'static,
+{
+    http2_with(world, config, &[], serve).await
+}
+
+/// The same with settings of the server's.
+pub(crate) async fn http2_with<F, S>(
+    world: &World,
+    config: &str,
+    settings: &'static [(u16, u32)],
+    serve: S,
+) -> (Wire, Daemon)
+where
+    S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<()>> + Send + 'static,
+{
+    let tls = world.cloud.authority().acceptor_for(&["localhost"], true);
+    let wire = Wire::start(move |stream, number| {
+        let (tls, serve) = (tls.clone(), serve.clone());
+        async move {
+            let Ok(stream) = tls.accept(stream).await else {
+                return;
+            };
+            let stream: Box<dyn Stream> = Box::new(stream);
+            if let Some(frames) = Frames::greet(stream, settings).await {
+                serve(frames, number).await;
+            }
+        }
+    })
+    .await;
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let ca = ca.to_str().unwrap();
+    let config = format!("{config}\n[providers.nous]\nca_file = {ca:?}\n");
+    let base = format!("https://localhost:{}/v1", wire.address.port());
+    let daemon = daemon_at(world, &base, &config);
+    (wire, daemon)
+}
+
+pub(crate) trait Stream:
+    tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin
+{
+}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Stream for T {}
+
+pub(crate) const NO_ERROR: u32 = 0;
+const INTERNAL_ERROR: u32 = 2;
+const REFUSED_STREAM: u32 = 7;
+pub(crate) const CANCEL: u32 = 8;
+
+/// Counts requests by what became of them.
+type Tally = Arc<Mutex<BTreeMap<&'static str, usize>>>;
+
+fn tally(tally: &Tally, what: &'static str) {
+    *tally.lock().unwrap().entry(what).or_default() += 1;
+}
+
+#[tokio::test]
+async fn a_post_that_http2_says_was_not_processed_is_sent_again() {
+    for by_go_away in [true, false] {
+        let world = World::new(Options::default()).await;
+        let seen = Tally::default();
+        let log = seen.clone();
+        let (wire, daemon) = http2(&world, "", move |mut frames, number| {
+            let log = log.clone();
+            async move {
+                let mut refuse = number == 1;
+                loop {
+                    let stream = frames.request().await?;
+                    if std::mem::take(&mut refuse) {
+                        tally(&log, "refused");
+                        if by_go_away {
+                            frames.go_away(0, NO_ERROR).await?;
+                        } else {
+                            frames.reset(stream, REFUSED_STREAM).await?;
+                        }
+                    } else {
+                        tally(&log, "processed");
+                        frames.answer(stream, b"{}").await?;
+                    }
+                }
+            }
+        })
+        .await;
+        let answer = post(&daemon, &chat("x")).await;
+        assert_eq!(answer.status(), 200, "{}", daemon.logged());
+        assert_eq!(answer.text().await.unwrap(), "{}");
+        let expected = BTreeMap::from([("processed", 1), ("refused", 1)]);
+        assert_eq!(*seen.lock().unwrap(), expected);
+        assert_eq!(wire.connections(), if by_go_away { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_every_stream_is_left_after_three() {
+    let world = World::new(Options::default()).await;
+    let seen = Tally::default();
+    let log = seen.clone();
+    let (_wire, daemon) = http2(&world, "", move |mut frames, _| {
+        let log = log.clone();
+        async move {
+            loop {
+                let stream = frames.request().await?;
+                tally(&log, "refused");
+                frames.reset(stream, REFUSED_STREAM).await?;
+            }
+        }
+    })
+    .await;
+    error(post(&daemon, &chat("x")).await, 502, "upstream_unreachable").await;
+    assert_eq!(seen.lock().unwrap()["refused"], 3);
+}
+
+#[tokio::test]
+async fn a_post_whose_stream_broke_is_not_sent_again() {
+    for reason in [INTERNAL_ERROR, CANCEL, NO_ERROR] {
+        let world = World::new(Options::default()).await;
+        let seen = Tally::default();
+        let log = seen.clone();
+        let (_wire, daemon) = http2(&world, "", move |mut frames, _| {
+            let log = log.clone();
+            async move {
+                loop {
+                    let stream = frames.request().await?;
+                    tally(&log, "asked");
+                    frames.reset(stream, reason).await?;
+                }
+            }
+        })
+        .await;
+        error(post(&daemon, &chat("x")).await, 502, "upstream_unreachable").await;
+        assert_eq!(seen.lock().unwrap()["asked"], 1, "reason {reason}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_goaway_running_streams_end_whole_and_new_requests_use_a_new_connection() {
+    let world = World::new(Options::default()).await;
+    let finish = Arc::new(Notify::new());
+    let told = finish.clone();
+    let (wire, daemon) = http2(&world, "", move |mut frames, number| {
+        let told = told.clone();
+        async move {
+            let stream = frames.request().await?;
+            if number == 1 {
+                frames.head(stream).await?;
+                frames.send(DATA, 0, stream, b"first, ").await?;
+                frames.go_away(stream, NO_ERROR).await?;
+                told.notified().await;
+                frames.send(DATA, END_STREAM, stream, b"last").await?;
+            } else {
+                frames.answer(stream, b"another").await?;
+            }
+            while frames.next().await.is_some() {}
+            Some(())
+        }
+    })
+    .await;
+    let mut running = post(&daemon, &chat("x")).await;
+    assert_eq!(running.chunk().await.unwrap().unwrap(), "first, ");
+    let another = post(&daemon, &chat("y")).await;
+    assert_eq!(another.text().await.unwrap(), "another");
+    assert_eq!(wire.connections(), 2);
+    finish.notify_one();
+    assert_eq!(running.text().await.unwrap(), "last");
+}
+
+/// The same when we are the one who leaves a connection, because its time is over.
+#[tokio::test]
+async fn running_streams_end_whole_on_a_connection_that_takes_no_new_requests() {
+    let world = World::new(Options::default()).await;
+    let finish = Arc::new(Notify::new());
+    let told = finish.clone();
+    let config = "[timeouts]\nreuse = \"500ms\"\n";
+    let (wire, daemon) = http2(&world, config, move |mut frames, number| {
+        let told = told.clone();
+        async move {
+            if number == 1 {
+                let stream = frames.request().await?;
+                frames.head(stream).await?;
+                frames.send(DATA, 0, stream, b"first, ").await?;
+                told.notified().await;
+                frames.send(DATA, END_STREAM, stream, b"last").await?;
+            }
+            while let Some(stream) = frames.request().await {
+                frames.answer(stream, b"another").await?;
+            }
+            Some(())
+        }
+    })
+    .await;
+    let mut running = post(&daemon, &chat("x")).await;
+    assert_eq!(running.chunk().await.unwrap().unwrap(), "first, ");
+    // The first connection answers nothing more until it is told to.
+    let deadline = Instant::now() + PATIENCE;
+    let asking = || tokio::time::timeout(Duration::from_millis(300), get(&daemon, "/models"));
+    let another = loop {
+        assert!(Instant::now() < deadline, "no other connection is made");
+        if let Ok(answer) = asking().await {
+            break answer;
+        }
+    };
+    assert_eq!(another.text().await.unwrap(), "another");
+    assert_eq!(wire.connections(), 2);
+    finish.notify_one();
+    assert_eq!(running.text().await.unwrap(), "last");
+}
+
+#[tokio::test]
+async fn a_fresh_connection_resumes_the_tls_session_of_the_old_one() {
+    let world = World::new(Options::default()).await;
+    let tls = world.cloud.authority().acceptor_for(&["localhost"], false);
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let seen = Seen::default();
+    let log = seen.clone();
+    let wire = Wire::start(move |stream, _| {
+        let (log, tls) = (log.clone(), tls.clone());
+        async move {
+            let mut stream = tls.accept(stream).await.unwrap();
+            let kind = stream.get_ref().1.handshake_kind().unwrap();
+            log.lock().unwrap().push(format!("{kind:?}"));
+            while read_request(&mut stream).await.is_some() {
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let base = format!("https://localhost:{}/v1", wire.address.port());
+    let ca = ca.to_str().unwrap();
+    let config = format!("[timeouts]\nreuse = \"200ms\"\n[providers.nous]\nca_file = {ca:?}\n");
+    let daemon = daemon_at(&world, &base, &config);
+    let deadline = Instant::now() + PATIENCE;
+    while wire.connections() < 3 {
+        assert!(Instant::now() < deadline, "no other connection is made");
+        assert_eq!(get(&daemon, "/models").await.status(), 200);
+    }
+    println!("handshakes: {:?}", seen.lock().unwrap());
+    assert_eq!(seen.lock().unwrap()[..3], ["Full", "Resumed", "Resumed"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_in_its_answer_never_looks_complete() {
+    for reason in [NO_ERROR, INTERNAL_ERROR, CANCEL, REFUSED_STREAM] {
+        let world = World::new(Options::default()).await;
+        let seen = Tally::default();
+        let log = seen.clone();
+        let (_wire, daemon) = http2(&world, "", move |mut frames, _| {
+            let log = log.clone();
+            async move {
+                loop {
+                    let stream = frames.request().await?;
+                    tally(&log, "asked");
+                    frames.head(stream).await?;
+                    frames.send(DATA, 0, stream, b"{\"half").await?;
+                    frames.reset(stream, reason).await?;
+                }
+            }
+        })
+        .await;
+        let answer = post(&daemon, &chat("x")).await;
+        assert_eq!(answer.status(), 200);
+        let body = answer.bytes().await;
+        assert!(
+            body.is_err(),
+            "reason {reason}: it looks complete: {body:?}"
+        );
+        assert_eq!(seen.lock().unwrap()["asked"], 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_died_is_noticed_by_its_pings() {
+    let world = World::new(Options::default()).await;
+    let (wire, daemon) = http2(&world, "", |mut frames, number| async move {
+        let stream = frames.request().await?;
+        // Before anything else: our ping is answered.
+        frames.send(PING, 0, 0, b"are you?").await?;
+        while frames
+            .next()
+            .await
+            .is_none_or(|frame| frame.payload != b"are you?")
+        {}
+        frames.answer(stream, b"{}").await?;
+        if number == 1 {
+            // As if every packet were lost from now on.
+            std::future::pending::<()>().await;
+        }
+        while let Some(stream) = frames.request().await {
+            frames.answer(stream, b"{}").await?;
+        }
+        Some(())
+    })
+    .await;
+    assert_eq!(get(&daemon, "/models").await.status(), 200);
+    let asked = Instant::now();
+    let request = chat("x");
+    let both = async { tokio::join!(post(&daemon, &request), get(&daemon, "/models")) };
+    let both = tokio::time::timeout(Duration::from_mins(1), both).await;
+    let (sent, got) = both.expect("it is never noticed");
+    let noticed = asked.elapsed();
+    println!("a dead HTTP/2 connection was noticed after {noticed:?}");
+    error(sent, 502, "upstream_unreachable").await;
+    assert_eq!(
+        got.status(),
+        200,
+        "the GET is repeated on another connection"
+    );
+    assert!(noticed < Duration::from_secs(35), "{noticed:?}");
+    assert_eq!(wire.connections(), 2);
+}
