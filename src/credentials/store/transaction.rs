@@ -1,0 +1,268 @@
+//! A change of a login's files, under all of their locks.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::document::{block, read_object, rewritten, stamp_document};
+use super::{Found, Place, Removed, Store, StoreError};
+use crate::credentials::file_lock::FileLock;
+use crate::credentials::keeper::same;
+use crate::credentials::write::{self, Prepared};
+use crate::files;
+use crate::provider::Login;
+use crate::secret::Secret;
+
+/// The locks on every file of a login, and what they held.
+#[derive(Debug)]
+pub(in crate::credentials) struct Transaction {
+    pub(super) store: Store,
+    pub(super) found: Option<Found>,
+    /// New versions of the store, where it can be replaced, and of the mirror.
+    pub(super) prepared: Option<(Option<Prepared>, Option<Prepared>)>,
+    /// The mirror, where the login has one.
+    pub(super) mirror: Option<PathBuf>,
+    /// Fingerprints of the tokens that were refused.
+    pub(super) dead: Vec<String>,
+    pub(super) locks: Vec<FileLock>,
+}
+
+/// What a commit does beside writing the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::credentials) enum Change {
+    /// Pool entries with the old tokens get the new ones.
+    Rotated,
+    /// Pool entries and mirrors with the dead tokens are removed.
+    Quarantined,
+}
+
+impl Transaction {
+    /// File work with the locks, which may hang: then the locks are given back once it has ended, and
+    /// the transaction holds nothing any more.
+    pub(in crate::credentials) async fn work<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.store.clone();
+        if self.locks.is_empty() {
+            // Earlier work hung: nothing is done without the locks.
+            return Err(store.hung(std::io::ErrorKind::TimedOut.into()));
+        }
+        let mut taken = self.take();
+        let done = store.desk.run(move || {
+            let value = work(&mut taken);
+            (taken, value)
+        });
+        match done.await {
+            Ok((taken, value)) => {
+                *self = taken;
+                value
+            }
+            Err(source) => Err(store.hung(source)),
+        }
+    }
+
+    /// The transaction itself with its locks, leaving an empty one, so that file work can run on
+    /// another thread.
+    pub(in crate::credentials) fn take(&mut self) -> Self {
+        Self {
+            store: self.store.clone(),
+            found: self.found.take(),
+            prepared: self.prepared.take(),
+            mirror: self.mirror.clone(),
+            dead: self.dead.clone(),
+            locks: std::mem::take(&mut self.locks),
+        }
+    }
+
+    /// What the files held.
+    pub(in crate::credentials) fn found(&self) -> Option<&Found> {
+        self.found.as_ref()
+    }
+
+    /// What a killed process had written of a rotation and not yet renamed: logins, and mirrors.
+    pub(in crate::credentials) fn unfinished(&self) -> (Vec<Login>, Vec<Login>) {
+        let Some(found) = &self.found else {
+            return Default::default();
+        };
+        let stores = write::unfinished(&found.source);
+        let logins = stores
+            .into_iter()
+            .filter_map(|mut document| block(&mut document, self.store.layout))
+            .collect();
+        let mirrors = self.mirror.as_deref().map(write::unfinished);
+        let mirrors = mirrors.unwrap_or_default().into_iter();
+        let mirrors = mirrors.map(|mirror| Login::new(mirror, self.store.layout));
+        (logins, mirrors.collect())
+    }
+
+    /// Reads the files once more, as when a grant that they hold turned out to be spent.
+    ///
+    /// # Errors
+    /// Also when the login in use is another file's now, which these locks don't protect.
+    pub(in crate::credentials) fn read_again(&mut self) -> Result<(), StoreError> {
+        let source = self.found.as_ref().map(|found| found.source.clone());
+        let found = self.store.peek()?;
+        let moved = |now: &Found| source.as_ref().is_some_and(|source| *source != now.source);
+        if let Some(now) = found.as_ref().filter(|now| moved(now)) {
+            return Err(StoreError::Restless {
+                file: now.source.clone(),
+            });
+        }
+        self.found = found;
+        Ok(())
+    }
+
+    /// These tokens were refused: whoever holds one of them, holds nothing.
+    pub(in crate::credentials) fn mark_dead(&mut self, tokens: &[Secret]) {
+        self.dead = tokens.iter().map(Secret::fingerprint).collect();
+    }
+
+    fn is_dead(&self, login: &Login) -> bool {
+        let token = login.refresh_token();
+        token.is_none_or(|token| self.dead.contains(&token.fingerprint()))
+    }
+
+    /// Makes the new versions' files with room for their content, on disk, before a token is
+    /// spent: a full disk or a read-only folder is noticed while nothing is lost yet.
+    pub(in crate::credentials) fn prepare(&mut self) -> Result<(), StoreError> {
+        let Some(found) = &self.found else {
+            return Ok(());
+        };
+        if found.broken.is_some() && self.mirror.is_none() {
+            return Err(StoreError::Restless {
+                file: found.source.clone(),
+            });
+        }
+        if self.prepared.is_none() {
+            let mirror = self.mirror.as_deref().map(Prepared::beside).transpose()?;
+            let store = match &found.broken {
+                None => Some(Prepared::beside(&found.source)?),
+                Some(_) => None,
+            };
+            self.prepared = Some((store, mirror));
+        }
+        Ok(())
+    }
+
+    /// Writes the login back to the file that it came from, with the pool entries that share its
+    /// tokens, and the mirror. The mirror goes first: when only one of the two gets written,
+    /// Hermes Agent takes the mirror's token, which must then be the one that is not spent.
+    ///
+    /// `old` is the login whose tokens are replaced or dead; entries and mirrors that hold them
+    /// follow.
+    ///
+    /// # Errors
+    /// When either file is not durably written; the other one may be.
+    pub(in crate::credentials) fn commit(
+        &mut self,
+        (old, login): (&Login, &Login),
+        mirror: Option<Login>,
+        change: Change,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let Some(found) = self.found.clone() else {
+            return Ok(());
+        };
+        let (prepared, prepared_mirror) = self.prepared.take().unzip();
+        let mirrored = match (&self.mirror, mirror) {
+            (Some(file), Some(content)) if self.mirror_is_old(&content) => {
+                let fields = content.clone().into_fields();
+                let written = write::replace(file, prepared_mirror.flatten(), fields);
+                if let (Ok(()), Some(found)) = (&written, &mut self.found) {
+                    found.mirror = Some(content);
+                }
+                written
+            }
+            _ => Ok(()),
+        };
+        if change == Change::Quarantined {
+            self.remove_mirror(&found, |mirror| self.is_dead(mirror));
+        }
+        // The mirror alone is a place of its own: whoever reads the store again finds it fresher.
+        let written = if found.broken.is_none() && login.differs_from(&found.login) {
+            let document = read_object(&found.source)?.unwrap_or_default();
+            let stored = block(&mut document.clone(), self.store.layout);
+            let another = stored.is_some_and(|stored| !self.is_dead(&stored));
+            if change == Change::Quarantined && another {
+                return Err(StoreError::Restless { file: found.source });
+            }
+            let document = rewritten(
+                document,
+                self.store.layout.key(),
+                login,
+                [old, &found.login],
+                (change, now),
+            );
+            write::replace(&found.source, prepared.flatten(), document)
+        } else {
+            Ok(())
+        };
+        if let (Ok(()), Some(found)) = (&written, &mut self.found) {
+            found.login = login.clone();
+        }
+        mirrored.and(written)
+    }
+
+    /// Takes the login out of its file, with its pool and mirror, as Hermes Agent's logout does. A
+    /// mirror with another token than the store's `goes` where it is the same login.
+    ///
+    /// # Errors
+    /// When a file can't be written; then the login may be there still.
+    pub(in crate::credentials) fn remove(
+        &mut self,
+        goes: impl Fn(&Login) -> bool,
+        now: DateTime<Utc>,
+    ) -> Result<Removed, StoreError> {
+        let Some(found) = self.found.take() else {
+            return Ok(Removed {
+                copies: self.store.copies(),
+                ..Removed::default()
+            });
+        };
+        let key = self.store.layout.key();
+        let mut document = read_object(&found.source)?.unwrap_or_default();
+        for table in ["providers", "credential_pool"] {
+            if let Some(table) = document.get_mut(table).and_then(Value::as_object_mut) {
+                table.shift_remove(key);
+            }
+        }
+        if document.get("active_provider").and_then(Value::as_str) == Some(key) {
+            document.insert("active_provider".to_owned(), Value::Null);
+        }
+        stamp_document(&mut document, now);
+        write::replace(&found.source, None, document)?;
+        if let Some(mirror) = &self.mirror {
+            write::clear_leftovers(mirror);
+        }
+        let token = found.login.refresh_token();
+        let mirror = self.remove_mirror(&found, |mirror| {
+            same(mirror.refresh_token().as_ref(), token.as_ref()) || goes(mirror)
+        });
+        Ok(Removed {
+            shared: !self.store.is_own(&found.source),
+            files: std::iter::once(found.source).chain(mirror).collect(),
+            // The login is out, whether or not the next one can be read.
+            next: self.store.peek().ok().flatten().map(|found| found.source),
+            copies: self.store.copies(),
+        })
+    }
+
+    fn mirror_is_old(&self, content: &Login) -> bool {
+        let stored = self.found.as_ref().and_then(|found| found.mirror.as_ref());
+        stored.is_none_or(|stored| self.store.layout.mirrors_differ(content, stored))
+    }
+
+    /// Removes the mirror if it `goes`; the file that was removed.
+    fn remove_mirror(&self, found: &Found, goes: impl Fn(&Login) -> bool) -> Option<PathBuf> {
+        let file = self.mirror.as_ref()?;
+        found.mirror.as_ref().filter(|mirror| goes(mirror))?;
+        if let Err(error) = files::remove(file) {
+            tracing::warn!(file = %file.display(), %error, "a mirror of the login could not be \
+                                                            removed");
+            return None;
+        }
+        Some(file.clone())
+    }
+}
