@@ -34,7 +34,7 @@ static NOUS: LazyLock<Arc<dyn Adapter>> = LazyLock::new(|| {
     let config = config::parse("", "config.toml".as_ref(), &environment).expect("the defaults");
     let (name, settings) = config.providers.first_key_value().expect("Nous Portal");
     let tls = provider::client_config(None).expect("TLS");
-    provider::build(name, settings, tls, &|_| None).expect("Nous Portal")
+    provider::build(name, settings, tls, &config::Variables::of_process()).expect("Nous Portal")
 });
 
 /// One input: up to four parts with a NUL between them, which are two stores, the mirror, and the claims of a token

@@ -20,6 +20,7 @@ mod shape;
 mod tests;
 mod units;
 mod values;
+mod variables;
 mod written;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
 pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
 pub use self::values::base_url_flaw;
+pub use self::variables::Variables;
 pub use self::written::{Setting, settings, to_toml};
 
 /// Whether `guard.allowed_hosts` may name this host.

@@ -100,6 +100,11 @@ pub struct Removed {
 pub(super) type Stamp = Option<(SystemTime, u64, u64, i64)>;
 
 impl StoreFiles {
+    /// The home of the profile in use.
+    pub fn home(&self) -> &Path {
+        self.active.parent().unwrap_or(&self.active)
+    }
+
     /// The files of the Hermes home `home`, and ours in the folder `state`.
     pub fn locate(environment: &Environment, home: &Path, state: &Path) -> Self {
         Self {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Config, Provider, ProviderName, Timeouts};
+use crate::config::{Config, Provider, ProviderName, Timeouts, Variables};
 use crate::credentials::{
     self, Audience, Estate, Handle, Initiative, Keeper, Settings, Status, StoreFiles,
 };
@@ -95,11 +95,13 @@ struct Recipe {
     reuse: Duration,
     response_head: Duration,
     credential: Duration,
+    variables: Variables,
 }
 
 impl Recipe {
-    fn new(settings: &Provider, timeouts: &Timeouts) -> Self {
+    fn new(settings: &Provider, timeouts: &Timeouts, variables: &Variables) -> Self {
         Self {
+            variables: variables.clone(),
             settings: settings.clone(),
             connect: timeouts.connect,
             reuse: timeouts.reuse,
@@ -158,6 +160,7 @@ impl Fleet {
 
     /// Reads what building the providers reads. Blocks for as long as its file systems do.
     pub(super) fn read_ahead(files: &StoreFiles, config: &Config) {
+        drop(Variables::read(files.home()));
         for settings in config.providers.values() {
             drop(ca_file(files, settings).map(std::fs::read));
         }
@@ -165,8 +168,9 @@ impl Fleet {
 
     /// Builds what the configuration says, and throws it away.
     pub(super) fn check(&self, config: &Config) -> Result<(), FleetError> {
+        let variables = Variables::read(self.files.home());
         for (name, settings) in &config.providers {
-            let (member, _) = self.build(name, settings, &config.timeouts)?;
+            let (member, _) = self.build(name, settings, &config.timeouts, &variables)?;
             if let Some(reason) = member.adapter.fault() {
                 return Err(FleetError::Key {
                     provider: name.clone(),
@@ -181,15 +185,17 @@ impl Fleet {
     /// are gone are stopped. Waits until every changed one has read its store once; not for one whose files
     /// hang. When one can't be set up, nothing has changed.
     pub(super) async fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
+        let variables = Variables::read(self.files.home());
         let mut built = Vec::new();
         for (name, settings) in &config.providers {
-            let recipe = Recipe::new(settings, &config.timeouts);
+            let recipe = Recipe::new(settings, &config.timeouts, &variables);
             if self
                 .members
                 .get(name)
                 .is_none_or(|member| member.recipe != recipe)
             {
-                built.push((name.clone(), self.build(name, settings, &config.timeouts)?));
+                let member = self.build(name, settings, &config.timeouts, &variables)?;
+                built.push((name.clone(), member));
             }
         }
         let gone: Vec<_> = self
@@ -220,6 +226,7 @@ impl Fleet {
         name: &ProviderName,
         settings: &Provider,
         timeouts: &Timeouts,
+        variables: &Variables,
     ) -> Result<(Member, Keeper), FleetError> {
         let ca_file = ca_file(&self.files, settings);
         let tls =
@@ -227,7 +234,7 @@ impl Fleet {
                 provider: name.clone(),
                 source,
             })?;
-        let adapter = provider::build(name, settings, tls.clone(), &env)?;
+        let adapter = provider::build(name, settings, tls.clone(), variables)?;
         let (keeper, handle) = Keeper::new(
             adapter.clone(),
             self.files.clone(),
@@ -254,7 +261,7 @@ impl Fleet {
             ..self.upstream(&adapter, handle, client, settings)
         };
         let member = Member {
-            recipe: Recipe::new(settings, timeouts),
+            recipe: Recipe::new(settings, timeouts, variables),
             adapter,
             upstream: Arc::new(upstream),
             stop: CancellationToken::new(),

@@ -136,7 +136,10 @@ fn start(args: Args) -> Result<(), StartError> {
     let loaded = origin.load()?;
     if args.check {
         run::check(&origin, &loaded)?;
-        for fault in crate::provider::environment_faults() {
+        let files = run::store_files(&origin.environment, &loaded.config)?;
+        let variables = crate::config::Variables::read(files.home());
+        let faults = crate::provider::environment_faults().into_iter();
+        for fault in faults.chain(crate::provider::file_faults(&variables)) {
             say(&format!("warning: {fault}"));
         }
         say("the configuration is valid");

@@ -24,7 +24,7 @@ use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
     self, Config, ConfigError, ListenAddress, Loaded, LogFormat, OverrideError, Overrides,
-    OwnListenerError,
+    OwnListenerError, Variables,
 };
 use crate::control::endpoint::{BindError, Endpoint, Listener};
 use crate::control::life::{self, Held, Life};
@@ -169,9 +169,6 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let started_at = clock.now();
     let mut signals = signals::register().map_err(StartError::Signals)?;
     let config = loaded.config;
-    for fault in crate::provider::environment_faults() {
-        tracing::warn!(fault, "an environment variable can't be used");
-    }
 
     // The lock on the control socket says which daemon lives, so it comes first.
     let (control, _life) = take_control(&origin.environment).await?;
@@ -180,6 +177,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let stops = Stops::new();
     let notices = stops.notices(&config);
     let files = store_files(&origin.environment, &config)?;
+    warn_of_faults(&files).await;
     let clients = stops.clients(&files, clock.clone())?;
     let mut fleet = Fleet::new(
         files,
@@ -305,6 +303,20 @@ pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> 
     let fleet = Fleet::new(files, clock, Initiative::Waits, None);
     fleet.check(&loaded.config)?;
     check_keys(loaded.config.listeners.iter(), &clients)
+}
+
+/// Warns of what can't be used of the environment, and of the file that adds to it; that this hangs is told
+/// with the login.
+async fn warn_of_faults(files: &StoreFiles) {
+    for fault in crate::provider::environment_faults() {
+        tracing::warn!(fault, "an environment variable can't be used");
+    }
+    let home = files.home().to_owned();
+    let read = move || crate::provider::file_faults(&Variables::read(&home));
+    let faults = Desk::default().run(read).await.unwrap_or_default();
+    for fault in faults {
+        tracing::warn!(fault, "an address of a provider can't be used");
+    }
 }
 
 pub(super) fn store_files(

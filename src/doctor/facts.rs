@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use super::Fix;
 use super::pending::with_flags;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, ConfigError, Listener, Loaded, Provider, ProviderName};
+use crate::config::{
+    self, Config, ConfigError, Listener, Loaded, Provider, ProviderName, Variables,
+};
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
 use crate::control::life;
@@ -43,6 +45,8 @@ pub(super) struct Facts {
     pub(super) config: Config,
     /// `None` without a home folder.
     pub(super) files: Option<StoreFiles>,
+    /// What providers are told by this shell's environment and by the file beside the logins.
+    pub(super) variables: Variables,
     pub(super) providers: Vec<Served>,
     /// How the service manager says that the service is; `None` when it did not answer in time.
     pub(super) service: Option<Result<State, ServiceError>>,
@@ -134,10 +138,14 @@ impl Facts {
             .map(|loaded| loaded.config.clone())
             .unwrap_or_default();
         let files = store_files(&environment, &config);
+        let variables = files
+            .as_ref()
+            .map_or_else(Variables::of_process, |files| Variables::read(files.home()));
+        let serve = |name, settings| serve(name, settings, files.as_ref(), &variables);
         let providers = config
             .providers
             .iter()
-            .map(|(name, settings)| (serve(name, settings, files.as_ref()), settings.implied))
+            .map(|(name, settings)| (serve(name, settings), settings.implied))
             .filter(|(served, implied)| !implied || is_used(served, &daemon, files.as_ref(), now))
             .map(|(served, _)| served)
             .collect();
@@ -150,6 +158,7 @@ impl Facts {
             loaded,
             config,
             files,
+            variables,
             providers,
             service,
             is_incomplete: false,
@@ -337,12 +346,17 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Builds the provider as the daemon does.
-fn serve(name: &ProviderName, settings: &Provider, files: Option<&StoreFiles>) -> Served {
+fn serve(
+    name: &ProviderName,
+    settings: &Provider,
+    files: Option<&StoreFiles>,
+    variables: &Variables,
+) -> Served {
     let trust = trust(settings, files);
     let built = provider::client_config(trust.file.as_deref())
         .map_err(|error| error.to_string())
         .and_then(|tls| {
-            let adapter = provider::build(name, settings, tls.clone(), &variable)
+            let adapter = provider::build(name, settings, tls.clone(), variables)
                 .map_err(|error| error.to_string())?;
             Ok((adapter, tls))
         });

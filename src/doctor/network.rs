@@ -20,7 +20,7 @@ use crate::control::judge;
 use crate::control::protocol::FindingCode;
 use crate::credentials::inspection;
 use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
-use crate::provider::{Login, Proxies, environment_faults};
+use crate::provider::{Login, Proxies, environment_faults, file_faults};
 use crate::tools::Call;
 
 const GROUP: Group = Group::Network;
@@ -137,6 +137,11 @@ fn proxies(facts: &Facts) -> Vec<Finding> {
         let text = format!("In this shell {fault}");
         GROUP.finds("environment", Verdict::Warn, text)
     }));
+    findings.extend(
+        file_faults(&facts.variables)
+            .into_iter()
+            .map(|fault| GROUP.finds("environment", Verdict::Warn, fault)),
+    );
     findings
 }
 

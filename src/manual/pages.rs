@@ -66,11 +66,13 @@ const NETWORK: [Item; 4] = [
     ),
     (
         "`NOUS_INFERENCE_BASE_URL`",
-        "Where requests for Nous Portal go instead. The login is sent there.",
+        "Where requests for Nous Portal go instead. The login is sent there. Also read from `.env` in \
+         Hermes Agent's home, unless it is set.",
     ),
     (
         "`HERMES_PORTAL_BASE_URL`, `NOUS_PORTAL_BASE_URL`",
-        "Where tokens of Nous Portal are refreshed instead. The login is sent there.",
+        "Where tokens of Nous Portal are refreshed instead. The login is sent there. The first is also \
+         read from `.env` in Hermes Agent's home, unless either is set.",
     ),
 ];
 const SERVICE: Item = (

@@ -41,7 +41,7 @@ pub use self::base_url::BaseUrl;
 pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
 pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
-pub use self::proxies::{Proxies, environment_faults};
+pub use self::proxies::{Proxies, environment_faults, file_faults};
 pub use self::registry::{BuildError, build, layout};
 pub use self::tls::{Tls, TlsError, client_config};
 pub use self::verdict::{Reply, Verdict};

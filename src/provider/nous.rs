@@ -121,7 +121,11 @@ impl Nous {
             };
             let reason = config::base_url_flaw(url.as_str());
             reason.map_or(Ok(Some(url)), |reason| {
-                Err(BadVariable { variable, reason })
+                Err(BadVariable {
+                    variable,
+                    file: None,
+                    reason,
+                })
             })
         };
         let mut portal = portal.cloned();

@@ -1,5 +1,6 @@
 //! From the configuration's settings to adapters.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::base_url::BaseUrlError;
@@ -8,16 +9,34 @@ use super::static_key::StaticKey;
 use super::token_client::TokenClient;
 use super::xai::{self, Xai};
 use super::{Adapter, BaseUrl, Layout};
-use crate::config::{AllowedPath, Provider, ProviderKind, ProviderName};
+use crate::config::{AllowedPath, Provider, ProviderKind, ProviderName, Variables};
 
 /// An environment variable with a URL that can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the environment variable {variable} can't be used: {reason}; correct it or unset it")]
+#[error("{} can't be used: {reason}; correct it or {}", self.place(), self.removed())]
 pub struct BadVariable {
     /// Its name.
     pub variable: &'static str,
+    /// The file that has its value, where the process's environment does not.
+    pub file: Option<PathBuf>,
     /// Why, without its text.
     pub reason: String,
+}
+
+impl BadVariable {
+    fn place(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{} in {}", self.variable, file.display()),
+            None => format!("the environment variable {}", self.variable),
+        }
+    }
+
+    fn removed(&self) -> &'static str {
+        match &self.file {
+            Some(_) => "remove the line",
+            None => "unset it",
+        }
+    }
 }
 
 /// A provider that can't be set up.
@@ -64,8 +83,8 @@ pub(super) fn environment_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<St
     nous::environment_faults(env)
 }
 
-/// The adapter for a provider's settings. `env` looks up the environment variables that a
-/// provider honours; `tls` is the trust store for its token endpoint.
+/// The adapter for a provider's settings. `variables` are what a provider honours of the environment;
+/// `tls` is the trust store for its token endpoint.
 ///
 /// # Errors
 /// [`BuildError`] names the setting to correct.
@@ -73,8 +92,9 @@ pub fn build(
     name: &ProviderName,
     settings: &Provider,
     tls: rustls::ClientConfig,
-    env: &dyn Fn(&str) -> Option<String>,
+    variables: &Variables,
 ) -> Result<Arc<dyn Adapter>, BuildError> {
+    let env = |name: &str| variables.get(name);
     let base_error = |source: BaseUrlError| BuildError::BaseUrl {
         provider: name.clone(),
         source: Box::new(source),
@@ -94,7 +114,12 @@ pub fn build(
     match &settings.kind {
         ProviderKind::Nous { portal_url } => {
             let mut adapter = Nous::new(name.clone(), client()?, &settings.extra_paths);
-            adapter.override_urls(portal_url.as_ref(), base_url, env)?;
+            adapter
+                .override_urls(portal_url.as_ref(), base_url, &env)
+                .map_err(|bad| BadVariable {
+                    file: variables.file_of(bad.variable).map(Path::to_owned),
+                    ..bad
+                })?;
             Ok(Arc::new(adapter))
         }
         ProviderKind::Xai { issuer_url } => {
@@ -105,7 +130,7 @@ pub fn build(
                 client()?,
                 paths,
                 urls,
-                env,
+                &env,
             )))
         }
         ProviderKind::Static { api_key } => {

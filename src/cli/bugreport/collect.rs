@@ -12,7 +12,7 @@ use super::super::{config as settings, connect, start};
 use super::redact::Redactor;
 use super::store::Stores;
 use super::{Section, logs};
-use crate::config::{self, Setting};
+use crate::config::{self, Setting, Variables};
 use crate::control::protocol::Clients;
 use crate::doctor::{self, QUESTION, Questions};
 use crate::files::Spot;
@@ -203,7 +203,25 @@ async fn versions() -> String {
         "SSH_CONNECTION",
     ];
     let names: Vec<_> = names.iter().filter(|name| set(name)).copied().collect();
-    format!("{}set here: {}\n", lines.concat(), names.join(" "))
+    let (lines, names) = (lines.concat(), names.join(" "));
+    format!("{lines}set here: {names}\n{}", set_beside().await)
+}
+
+/// What the file in Hermes Agent's home adds to the environment: the names alone.
+async fn set_beside() -> String {
+    let read = || {
+        let env = Environment::from_process();
+        let loaded = config::load(None, &env).ok();
+        let home = loaded.and_then(|loaded| loaded.config.hermes_home);
+        let variables = Variables::read(&home.or_else(|| env.hermes_home())?);
+        let names: Vec<_> = variables.names_in_file().collect();
+        Some(names.join(" "))
+    };
+    let names = tokio::task::spawn_blocking(read).await.ok().flatten();
+    let names = names.filter(|names| !names.is_empty());
+    names.map_or_else(String::new, |names| {
+        format!("set in Hermes Agent's .env: {names}\n")
+    })
 }
 
 async fn service() -> String {

@@ -12,7 +12,7 @@ use super::super::output::{Exit, Failure, Output};
 use super::super::render;
 use super::check;
 use super::place::{Place, talk};
-use crate::config::{self, Loaded, Setting};
+use crate::config::{self, Loaded, Setting, Variables};
 use crate::doctor;
 use crate::paths::Environment;
 
@@ -47,9 +47,20 @@ struct Shown {
 #[serde(rename_all = "snake_case", tag = "from")]
 enum Origin {
     Default,
-    File { file: PathBuf, line: usize },
-    Environment { variable: &'static str },
-    CommandLine { pid: u32 },
+    File {
+        file: PathBuf,
+        line: usize,
+    },
+    Environment {
+        variable: &'static str,
+    },
+    HermesEnv {
+        file: PathBuf,
+        variable: &'static str,
+    },
+    CommandLine {
+        pid: u32,
+    },
 }
 
 /// Shows the settings.
@@ -68,10 +79,18 @@ pub(super) async fn show(flags: ShowFlags, output: &mut Output) -> Result<Exit, 
 pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
     let env = Environment::from_process();
     let loaded = config::load(place.to_load(), &env).map_err(|error| check::invalid(&error))?;
-    Ok(of(loaded, place))
+    let home = loaded
+        .config
+        .hermes_home
+        .clone()
+        .or_else(|| env.hermes_home());
+    let variables = home
+        .as_deref()
+        .map_or_else(Variables::of_process, Variables::read);
+    Ok(of(loaded, place, &variables))
 }
 
-fn of(loaded: Loaded, place: &Place) -> Effective {
+fn of(loaded: Loaded, place: &Place, variables: &Variables) -> Effective {
     let written = config::settings(&loaded.config);
     let mut origins = of_file(&written, &loaded.lines, loaded.file.as_deref());
     let daemon = place.daemon.as_ref().filter(|_| !place.was_named());
@@ -98,7 +117,7 @@ fn of(loaded: Loaded, place: &Place) -> Effective {
     let mut settings: Vec<_> = settings.collect();
     let given = |key: &str| written.iter().any(|setting| setting.place == key);
     let from_env = VARIABLES.iter().filter(|(key, _)| !given(key));
-    settings.extend(from_env.filter_map(|(key, variables)| of_environment(key, variables)));
+    settings.extend(from_env.filter_map(|(key, names)| of_environment(key, names, variables)));
     Effective {
         file: loaded.file,
         settings,
@@ -119,7 +138,7 @@ pub(in crate::cli) fn sample() -> Effective {
         lines: BTreeMap::from([("limits.body".to_owned(), 2)]),
         digest: None,
     };
-    of(loaded, &place)
+    of(loaded, &place, &Variables::of_process())
 }
 
 /// The values of a file with where they come from.
@@ -142,19 +161,24 @@ fn of_file(
     written.iter().map(entry).collect()
 }
 
-/// A setting that only the environment has.
-fn of_environment(key: &str, variables: &[&'static str]) -> Option<Shown> {
+/// A setting that only the environment has, or the file that adds to it.
+fn of_environment(key: &str, names: &[&'static str], variables: &Variables) -> Option<Shown> {
     let value = |name: &str| {
-        let value = std::env::var(name).ok()?;
+        let value = variables.get(name)?;
         config::unquoted(&value).map(str::to_owned)
     };
-    let (variable, value) = variables
-        .iter()
-        .find_map(|name| Some((*name, value(name)?)))?;
+    let (variable, value) = names.iter().find_map(|name| Some((*name, value(name)?)))?;
+    let origin = match variables.file_of(variable) {
+        Some(file) => Origin::HermesEnv {
+            file: file.to_owned(),
+            variable,
+        },
+        None => Origin::Environment { variable },
+    };
     Some(Shown {
         key: key.to_owned(),
         value: Value::String(without_secrets(&value)),
-        origin: Origin::Environment { variable },
+        origin,
     })
 }
 
@@ -201,7 +225,7 @@ impl Effective {
         }
         text += &config::to_toml(&self.written, |setting| origin(setting).filter(|_| origins));
         for shown in &self.settings {
-            if let Origin::Environment { .. } = shown.origin {
+            if let Origin::Environment { .. } | Origin::HermesEnv { .. } = shown.origin {
                 let value = render::inline(&shown.value.to_string());
                 let line = format!("\n# {} = {value}  # {}\n", shown.key, shown.origin);
                 text.push_str(&line);
@@ -222,6 +246,7 @@ impl std::fmt::Display for Origin {
             Self::Environment { variable } => {
                 write!(f, "environment of this shell: {variable}")
             }
+            Self::HermesEnv { file, variable } => write!(f, "{}: {variable}", file.display()),
             Self::CommandLine { pid } => write!(f, "command line of hermes-proxyd (pid {pid})"),
         }
     }
