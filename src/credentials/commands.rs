@@ -35,7 +35,7 @@ impl Keeper {
         let result = if taken {
             Ok(Some(RefreshResult::Adopted))
         } else if let Some(reason) = self.why_no_login() {
-            let result = if reason == NO_LOGIN {
+            let result = if reason.starts_with(NO_LOGIN) {
                 RefreshResult::NoLogin
             } else {
                 RefreshResult::Rejected
@@ -97,7 +97,7 @@ impl Keeper {
         }
         login.forget_end();
         let written = transaction.work(move |transaction| {
-            transaction.commit((&found.login, &login), None, Change::Rotated, now)
+            transaction.commit((&found.login, &login), None, Change::LoggedIn, now)
         });
         if let Err(error) = written.await {
             tracing::warn!(%error, "the login in the mirror can't be adopted");
@@ -143,10 +143,14 @@ impl Keeper {
         let (old, source) = (found.login, found.source);
         let login = self.new_login(old.clone(), grant, now);
         let mirror = login.mirror(now);
+        let change = match place {
+            Place::Shared => Change::LoggedIn,
+            Place::Own => Change::Rotated,
+        };
         let written = {
             let login = login.clone();
             move |transaction: &mut Transaction| {
-                transaction.commit((&old, &login), mirror, Change::Rotated, now)
+                transaction.commit((&old, &login), mirror, change, now)
             }
         };
         if let Err(error) = transaction.work(written).await {

@@ -14,7 +14,7 @@ use super::commands::Refreshed;
 use super::keeper::NO_LOGIN;
 use super::pulse::Pulse;
 use super::status::{Event, Fault, StandingKind, Status};
-use super::store::{Place, Removed, StoreError};
+use super::store::{Place, Removed, Store, StoreError};
 use super::trials::{Row, Trials};
 use crate::backoff;
 use crate::clock::{self, Clock};
@@ -109,6 +109,8 @@ pub struct Handle {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limit: Duration,
     pub(super) remedy: Arc<Remedy>,
+    /// Where the login lies, if in a store.
+    pub(super) store: Option<Store>,
 }
 
 /// A credential that was valid when it was handed out, with its generation.
@@ -242,6 +244,15 @@ impl Handle {
             }
             Now::Lease(_) | Now::Refused(_) | Now::Wait => None,
         }
+    }
+
+    /// Whether the user has taken the login out with Hermes Agent, and made none with it since.
+    pub async fn is_suppressed(&self) -> bool {
+        let Some(store) = &self.store else {
+            return false;
+        };
+        let suppressed = store.work(|store| Ok(store.is_suppressed())).await;
+        suppressed.unwrap_or_default()
     }
 
     /// Whether there has never been a login, as far as is known.

@@ -21,6 +21,8 @@ pub struct Inspection {
     pub mirror: Option<FileLook>,
     /// The login in use, if there is one.
     pub login: Option<LoginLook>,
+    /// Whether the user has taken it out with Hermes Agent, and made none with it since.
+    pub suppressed: bool,
 }
 
 /// One file.
@@ -95,12 +97,17 @@ pub fn inspect(
             .map(|file| look(file, *file == files.own, |document| block(document, layout)))
             .collect(),
         mirror,
+        suppressed: store.is_suppressed(),
         // What is wrong with a file stands above.
         login: store.peek().ok().flatten().map(|found| {
             let journal = store.journal(&found.source);
             let own = store.is_own(&found.source);
             let mirror = found.mirror.filter(|_| !own);
-            let state = (found.login, mirror.as_ref());
+            let mut login = found.login;
+            for row in &found.rows {
+                login.merge_row(row, now);
+            }
+            let state = (login, mirror.as_ref());
             login_look(adapter, (found.source, own), state, &journal, now)
         }),
     })

@@ -53,6 +53,8 @@ const DISK: Duration = Duration::from_mins(1);
 const LOCKS: u32 = 3;
 /// Why there is no credential when nobody has logged in.
 pub const NO_LOGIN: &str = "there is no login";
+/// Why there is none when the user has taken it out with Hermes Agent; it begins with the former.
+pub(super) const SUPPRESSED: &str = "there is no login: it was removed with `hermes auth remove`, so only a new login brings it back";
 /// So many spent refresh tokens are remembered: weeks of them.
 const REMEMBERED: usize = 256;
 /// So many removals from the journal wait while its folder hangs.
@@ -323,6 +325,7 @@ impl Keeper {
             clock: clock.clone(),
             limit: settings.wait,
             remedy: adapter.remedy().into(),
+            store: store.clone(),
         };
         let keeper = Self {
             adapter,
@@ -840,13 +843,7 @@ impl Keeper {
     }
 
     async fn take_found(&mut self, found: Option<Found>) {
-        let Some(Found {
-            mut login,
-            mirror,
-            source,
-            broken,
-        }) = found
-        else {
+        let Some(found) = found else {
             return match self.unsaved.clone() {
                 // A store that is gone, or can't be looked at, is no logout.
                 Some(unsaved) if self.is_store_missing().await.unwrap_or(true) => {
@@ -856,17 +853,19 @@ impl Keeper {
                     self.drop_unsaved();
                     self.source = None;
                     self.unentered = false;
-                    self.no_login(NO_LOGIN);
+                    let reason = self.why_none().await;
+                    self.no_login(reason);
                 }
             };
         };
-        if broken.is_some() {
+        let mut login = found.login.clone();
+        if found.broken.is_some() {
             self.keep_age(&mut login);
         }
         // Where the journal can't be read, the login serves, no renewal begins before it can, and it is
         // looked at again soon. What was granted for the stored token is written at once, before
         // anybody shows the spent one again.
-        let kept = self.enter(&source).await.ok().flatten();
+        let kept = self.enter(&found.source).await.ok().flatten();
         let token = login.refresh_token();
         let succeeds = |kept: Kept| token.is_some_and(|token| kept.succeeds(&token));
         let kept = self.unsaved.is_none() && kept.is_some_and(succeeds);
@@ -875,7 +874,7 @@ impl Keeper {
             self.suspect_ended();
         }
         if let Some(unsaved) = &self.unsaved {
-            if unsaved.still_stands(&login) || broken.is_some() {
+            if unsaved.still_stands(&login) || found.broken.is_some() {
                 return self.take(&unsaved.login.clone());
             }
             self.drop_unsaved();
@@ -884,7 +883,7 @@ impl Keeper {
             }
         }
         // Whoever renewed it was cut off between the two files, or could not write one.
-        let merge = self.merge(&mut login, mirror.as_ref());
+        let merge = self.merge_found(&mut login, &found, |_| false);
         let torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
         self.mend_at = (torn || kept).then(|| self.clock.now());
         self.take(&login);
@@ -1005,7 +1004,10 @@ impl Keeper {
         if known {
             return self.publish(old);
         }
-        let first = matches!(old, Standing::Starting) && reason == NO_LOGIN;
+        let first = matches!(old, Standing::Starting) && reason.starts_with(NO_LOGIN);
+        if reason != NO_LOGIN {
+            self.note("login_needed", reason.to_owned());
+        }
         if first && self.optional {
             return self.publish(Standing::LoginNeeded(reason.into()));
         }

@@ -22,6 +22,7 @@ pub mod inspection;
 mod journal;
 mod keeper;
 mod life;
+mod merge;
 mod notice;
 mod pulse;
 mod remedy;

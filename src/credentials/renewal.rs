@@ -8,9 +8,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::journal::Entry;
-use super::keeper::{Keeper, NO_LOGIN, Receipt, Unsaved};
+use super::keeper::{Keeper, Receipt, Unsaved};
+use super::merge;
 use super::notice::NoticeKind;
-use super::status::{Event, Hindrance, RefreshResult};
+use super::status::{Event, Hindrance, RefreshResult, StandingKind};
 use super::store::{Change, Store, StoreError, Transaction};
 use crate::clock;
 use crate::provider::{Assessment, Credential, Ending, Grant, Login, Merge, Renewal, TokenError};
@@ -161,7 +162,8 @@ impl Keeper {
             if let Some(what) = result {
                 status.last_renewal = Some(Event { at, what });
             }
-            if !status.unsaved && mended && result != Some(RefreshResult::Rejected) {
+            let ended = status.standing == StandingKind::LoginNeeded;
+            if !status.unsaved && mended && !ended {
                 status.last_error = None;
             }
         });
@@ -216,7 +218,8 @@ impl Keeper {
             if self.unsaved.is_some() && self.is_store_missing().await? {
                 return Err(Trouble::Gone);
             }
-            self.no_login(NO_LOGIN);
+            let reason = self.why_none().await;
+            self.no_login(reason);
             return Ok(None);
         };
         let mut login = found.login.clone();
@@ -234,7 +237,7 @@ impl Keeper {
             unentered => unentered,
         };
         self.salvage(&mut transaction, &login).await?;
-        let merge = self.merge(&mut login, found.mirror.as_ref());
+        let merge = self.merge_found(&mut login, &found, |_| false);
         let mut attempt = Attempt {
             store: transaction,
             login,
@@ -336,11 +339,6 @@ impl Keeper {
             self.unsaved = Some(found);
         }
         Ok(())
-    }
-
-    /// Merges the mirror, if there is one, into a login.
-    pub(super) fn merge(&self, login: &mut Login, mirror: Option<&Login>) -> Merge {
-        mirror.map_or(Merge::Same, |mirror| login.merge(mirror, self.clock.now()))
     }
 
     /// A rotated login that could not be written is used and written now, unless someone renewed
@@ -653,7 +651,11 @@ impl Keeper {
         code: &str,
         description: &str,
     ) -> Result<Option<RefreshResult>, Trouble> {
-        attempt.dead.extend(attempt.login.refresh_token());
+        let refused = attempt.login.refresh_token();
+        let found = attempt.store.found();
+        let replaced = refused.as_ref().zip(found);
+        let replaced = replaced.and_then(|(refused, found)| merge::replaced_by(refused, found));
+        attempt.dead.extend(refused.into_iter().chain(replaced));
         for pause in DOUBT {
             tokio::time::sleep(pause).await;
             attempt.store.work(Transaction::read_again).await?;
@@ -687,12 +689,14 @@ impl Keeper {
             token.as_ref().is_none_or(refused) || self.was_spent(token.as_ref())
         };
         let mut login = found.login.clone();
+        let refused = |token: &Secret| attempt.dead.iter().any(|dead| dead.same(token));
+        let rows = self.merge_rows(&mut login, found, refused);
         if is_dead(&login) {
             // What was refused is no login, so that the mirror's may be tried.
             login.remove_refresh_token();
         }
         let mirror = found.mirror.as_ref().filter(|mirror| !is_dead(mirror));
-        let merge = self.merge(&mut login, mirror);
+        let merge = rows.and_mirror(self.merge(&mut login, mirror));
         let living = !is_dead(&login);
         attempt.merge = merge;
         living.then_some(login)

@@ -68,6 +68,8 @@ pub(super) struct Found {
     pub(super) login: Login,
     /// The mirror's tokens.
     pub(super) mirror: Option<Login>,
+    /// What Hermes Agent's pool holds of the same login.
+    pub(super) rows: Vec<Login>,
     /// The file that holds the block.
     pub(super) source: PathBuf,
     /// Why that file can't be read: then the login is the mirror's, and the file stays as it is.
@@ -179,32 +181,72 @@ impl Store {
     /// Reads without any lock, for a look that writes nothing. `None` without a login.
     pub(super) fn peek(&self) -> Result<Option<Found>, StoreError> {
         let mut found = None;
+        let mut rows = Vec::new();
         for file in self.sources() {
             let document = match read_object(file) {
                 Err(error) => return self.mirrored(file, error).map(Some),
                 Ok(document) => document,
             };
-            let login = document.and_then(|mut document| block(&mut document, self.layout));
-            let Some(login) = login else { continue };
+            let Some(mut document) = document else {
+                continue;
+            };
+            let is_own = self.is_own(file);
+            if !is_own {
+                rows.extend(document::rows(&document, self.layout));
+            }
+            let suppressed = !is_own && document::is_suppressed(&document, self.layout.key());
+            let Some(login) = block(&mut document, self.layout) else {
+                // What was taken out comes back by a login alone, not from another place.
+                if suppressed {
+                    break;
+                }
+                continue;
+            };
             // A login of our own that has ended stands back behind one that lives.
             let has_tokens = login.tokens().any();
-            let ended = self.is_own(file) && !has_tokens;
+            let ended = is_own && !has_tokens;
             if found.is_none() || has_tokens {
-                found = Some((login, file.clone()));
+                found = Some((login, file.clone(), suppressed));
             }
             if !ended {
                 break;
             }
         }
-        let Some((login, source)) = found else {
+        let Some((login, source, suppressed)) = found else {
             return Ok(None);
+        };
+        let comes_back = !suppressed || login.tokens().any();
+        if self.is_own(&source) || !comes_back {
+            rows.clear();
+        }
+        let mirror = if comes_back {
+            self.read_mirror(&source)?
+        } else {
+            None
         };
         Ok(Some(Found {
             login,
-            mirror: self.read_mirror(&source)?,
+            mirror,
+            rows,
             source,
             broken: None,
         }))
+    }
+
+    /// Whether the user has taken the login out with Hermes Agent, and has not made one with it since.
+    pub(super) fn is_suppressed(&self) -> bool {
+        for file in [&self.files.active, &self.files.global] {
+            let Ok(Some(mut document)) = read_object(file) else {
+                continue;
+            };
+            if document::is_suppressed(&document, self.layout.key()) {
+                return true;
+            }
+            if block(&mut document, self.layout).is_some() {
+                return false;
+            }
+        }
+        false
     }
 
     /// The login of a file that can't be read, where the mirror holds it whole.
@@ -216,6 +258,7 @@ impl Store {
         Ok(Found {
             login: self.layout.of_mirror(&mirror),
             mirror: Some(mirror),
+            rows: Vec::new(),
             source: file.to_owned(),
             broken: Some(Arc::new(error)),
         })
@@ -267,11 +310,19 @@ impl Store {
         };
         let mut transaction = self.open_at(&source, limit).await?;
         let read = move |store: &Self| {
-            let login = read_object(&source)?;
-            let login = login.and_then(|mut document| block(&mut document, store.layout));
+            let mut document = read_object(&source)?.unwrap_or_default();
+            let key = store.layout.key();
+            let suppressed = !store.is_own(&source) && document::is_suppressed(&document, key);
+            let mirror = if suppressed {
+                None
+            } else {
+                store.read_mirror(&source)?
+            };
+            let login = block(&mut document, store.layout);
             Ok(Found {
                 login: login.unwrap_or_else(|| Login::empty(store.layout)),
-                mirror: store.read_mirror(&source)?,
+                mirror,
+                rows: Vec::new(),
                 source,
                 broken: None,
             })
@@ -319,12 +370,14 @@ impl Store {
         })
     }
 
-    /// Where Hermes Agent's block stands, or would.
+    /// Where Hermes Agent's block stands, or would. A profile's store from which the login was taken out
+    /// reads no other.
     fn shared_source(&self) -> Result<PathBuf, StoreError> {
         for file in [&self.files.active, &self.files.global] {
-            if read_object(file)?
-                .is_some_and(|mut document| block(&mut document, self.layout).is_some())
-            {
+            let mut document = read_object(file)?.unwrap_or_default();
+            let has_block = block(&mut document, self.layout).is_some();
+            let suppressed = document::is_suppressed(&document, self.layout.key());
+            if has_block || suppressed && *file == self.files.active {
                 return Ok(file.clone());
             }
         }

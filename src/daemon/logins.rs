@@ -380,6 +380,10 @@ pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlEr
 async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
     let handle = &report.upstream.credentials;
     handle.look().await;
+    // Hermes Agent lists it again after a real login alone.
+    if !separate && handle.is_suppressed().await {
+        return None;
+    }
     let adopted = !handle.is_authenticated();
     if adopted {
         if separate || !handle.import().await.unwrap_or_default() {

@@ -118,7 +118,12 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
         return vec![of_key(name, &**adapter, (bad, facts.now))];
     };
     let Some(login) = &inspection.login else {
-        let text = "There is no login.";
+        let text = if inspection.suppressed {
+            "There is no login: it was removed with `hermes auth remove`, so only a new login brings it \
+             back."
+        } else {
+            "There is no login."
+        };
         let finding = GROUP.finds(name, bad, text).code(FindingCode::LoginNeeded);
         return vec![finding.fix(fix(&**adapter, false))];
     };

@@ -64,17 +64,30 @@ impl Tokens {
     }
 }
 
-/// How a login and its mirror stand to each other.
+/// How a login stands to its mirror, or to its row of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merge {
-    /// They hold the same tokens.
+    /// They hold the same tokens, or the row was left behind, which Hermes Agent notices by itself.
     Same,
-    /// The mirror's were fresher and have been taken.
+    /// The other one's were fresher and have been taken.
     Taken,
     /// The mirror was left behind.
     MirrorBehind,
     /// Nobody can tell which one is spent: neither may be written over the other.
     Undecided,
+}
+
+impl Merge {
+    /// What has come of it once the mirror was merged too.
+    #[must_use]
+    pub fn and_mirror(self, mirror: Self) -> Self {
+        match (self, mirror) {
+            (Self::Undecided, Self::Taken) => Self::Taken,
+            (Self::Undecided, _) | (_, Self::Undecided) => Self::Undecided,
+            (Self::Taken, _) => Self::Taken,
+            (Self::Same | Self::MirrorBehind, mirror) => mirror,
+        }
+    }
 }
 
 /// Why a login has ended, as it is noted in the store.
@@ -182,6 +195,18 @@ pub trait Layout: Debug + Send + Sync {
         login.fields().get(key)
     }
 
+    /// The login in a row of the pool that Hermes Agent keeps in step with this block, laid out as the
+    /// block is; `None` for a row that is a login of its own.
+    fn of_row(&self, _row: &Map<String, Value>) -> Option<Login> {
+        None
+    }
+
+    /// Copies such a row's tokens into `login` when they are known to be fresher at `now`, as after a
+    /// rotation that was written to the row alone.
+    fn merge_row(&self, _login: &mut Login, _row: &Login, _now: DateTime<Utc>) -> Merge {
+        Merge::Same
+    }
+
     /// The CA file that the login names for its provider.
     fn ca_file(&self, login: &Login) -> Option<PathBuf> {
         let file = login.fields().get("tls")?.get("ca_bundle")?.as_str()?;
@@ -223,35 +248,3 @@ impl PartialEq for dyn Layout {
 }
 
 impl Eq for dyn Layout {}
-
-/// A row of the store's pool, which Hermes Agent lays out alike for all providers.
-impl Login {
-    /// Whether a row of the pool holds one of this login's tokens.
-    pub fn shares_tokens_with(&self, row: &Map<String, Value>) -> bool {
-        let tokens = self.tokens();
-        [(REFRESH, tokens.refresh), (ACCESS, tokens.access)]
-            .iter()
-            .any(|(key, token)| {
-                let text = row.get(*key).and_then(Value::as_str);
-                let text = text.filter(|text| !text.is_empty());
-                text.zip(token.as_ref())
-                    .is_some_and(|(text, token)| text == token.expose())
-            })
-    }
-
-    /// Gives a row of the pool this login's values for the fields that it has, and forgets the
-    /// row's last error: that was about the old token.
-    pub fn write_to_row(&self, row: &mut Map<String, Value>) {
-        const NOT_THE_LOGINS: [&str; 6] =
-            ["id", "label", "auth_type", "priority", "source", "base_url"];
-        for (key, value) in row.iter_mut() {
-            if key.starts_with("last_error_") || key == "last_status" || key == "last_status_at" {
-                *value = Value::Null;
-            } else if let Some(new) = self.layout().row_value(self, key)
-                && !NOT_THE_LOGINS.contains(&key.as_str())
-            {
-                *value = new.clone();
-            }
-        }
-    }
-}

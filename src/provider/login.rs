@@ -104,6 +104,11 @@ impl Login {
         self.layout.forget_end(self);
     }
 
+    /// Copies a row's tokens when they are known to be fresher at `now`.
+    pub fn merge_row(&mut self, row: &Self, now: DateTime<Utc>) -> Merge {
+        self.layout.merge_row(self, row, now)
+    }
+
     /// Copies the mirror's tokens when they are known to be fresher at `now`.
     pub fn merge(&mut self, mirror: &Self, now: DateTime<Utc>) -> Merge {
         self.layout.merge_mirror(self, mirror, now)
@@ -174,7 +179,8 @@ fn wipe<'v>(values: impl IntoIterator<Item = &'v mut Value>) {
     }
 }
 
-fn time_of(value: &Value) -> Option<DateTime<Utc>> {
+/// A time in one of the forms that stores have.
+pub(super) fn time_of(value: &Value) -> Option<DateTime<Utc>> {
     told(value).and_then(clock::plausible)
 }
 

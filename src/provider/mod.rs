@@ -22,6 +22,7 @@ mod nous;
 pub mod probe;
 mod proxies;
 mod registry;
+pub mod row;
 mod static_key;
 mod tls;
 mod token_client;

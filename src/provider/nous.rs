@@ -20,8 +20,8 @@ use super::probe::Address;
 use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Layout, Login,
-    Remedy, Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Layout,
+    Login, Remedy, Renewal, TokenError,
 };
 
 use crate::clock;
@@ -32,8 +32,12 @@ use crate::secret::Secret;
 const INVOKE_JWT: CredentialKind = CredentialKind::new("invoke_jwt", Renewal::Refresh);
 /// A key that the portal minted for an access token.
 const AGENT_KEY: CredentialKind = CredentialKind::new("agent_key", Renewal::Mint);
+/// A guest's, for which there is nothing to refresh; Hermes Agent gets the next one.
+const GUEST_TOKEN: CredentialKind = CredentialKind::new("guest_token", Renewal::Never);
 const PORTAL: &str = "https://portal.nousresearch.com";
 const INFERENCE: &str = "https://inference-api.nousresearch.com/v1";
+/// Where guests are served: the other host answers 400 to their tokens.
+const GUEST_INFERENCE: &str = "https://welcome-api.nousresearch.com/v1";
 /// Hosts that an inference URL from the network or the store may name, always over https.
 const INFERENCE_HOSTS: [&str; 2] = [
     "inference-api.nousresearch.com",
@@ -48,6 +52,9 @@ const SCOPE: &str = "inference:invoke";
 const UNTOLD: u64 = 900;
 /// A grant ends this long after the login, as users report.
 const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+/// Why a guest's login gives no bearer.
+const NO_GUEST_TOKEN: &str =
+    "the guest login's token has expired; Hermes Agent gets the next one when it runs";
 /// A minted key should live this long at least, in seconds.
 const MINT_TTL: u64 = 1800;
 /// Nous Portal.
@@ -103,7 +110,6 @@ impl Nous {
             inference: None,
         }
     }
-
     /// Takes the operator's URLs: the configuration's, else those of the environment variables
     /// that Hermes Agent honours.
     pub(super) fn override_urls(
@@ -155,7 +161,28 @@ impl Nous {
             return Some(base.clone());
         }
         let stored = login.text("inference_base_url").and_then(trusted_inference);
-        BaseUrl::new(&Url::parse(&stored.unwrap_or_else(|| INFERENCE.to_owned())).ok()?).ok()
+        let (default, stored) = if layout::is_guest(login) {
+            // What is left of another login leads to a host that refuses guests.
+            (GUEST_INFERENCE, stored.filter(|url| url != INFERENCE))
+        } else {
+            (INFERENCE, stored)
+        };
+        BaseUrl::new(&Url::parse(stored.as_deref().unwrap_or(default)).ok()?).ok()
+    }
+
+    /// A guest's token, while it lives.
+    fn guest_token(&self, login: &Login, now: DateTime<Utc>) -> Option<Credential> {
+        let token = login.secret("access_token")?;
+        let claims = Claims::decode(token.expose());
+        let claims = claims.as_ref();
+        let obtained = login.time("obtained_at");
+        let expires_at = claims
+            .and_then(|claims| claims.ends_at(obtained, now))
+            .or_else(|| login.time("expires_at"));
+        let issued_at = obtained.or_else(|| claims?.issued_at());
+        let credential = self.credential(token, login, GUEST_TOKEN, (issued_at, expires_at))?;
+        let lives = credential.expires_at.is_some_and(|end| end > now);
+        lives.then_some(credential)
     }
 
     fn invoke_jwt(&self, login: &Login, now: DateTime<Utc>) -> Option<Credential> {
@@ -305,6 +332,17 @@ impl Adapter for Nous {
     }
 
     fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
+        if layout::is_guest(login) {
+            return match self.guest_token(login, now) {
+                credential @ Some(_) => Assessment::Login {
+                    credential,
+                    renewal: Renewal::Never,
+                },
+                None => Assessment::NoLogin {
+                    reason: NO_GUEST_TOKEN.to_owned(),
+                },
+            };
+        }
         let tokens = login.tokens();
         if !tokens.any() {
             return Assessment::NoLogin {

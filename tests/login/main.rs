@@ -5,6 +5,7 @@ mod clock;
 mod device_login;
 mod disk;
 mod end;
+mod hermes_store;
 mod logout;
 mod refresh;
 mod side_by_side;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::transaction::Change;
 use super::{LARGEST, StoreError};
 use crate::files::{self, Flaw, Spot};
+use crate::provider::row::Row;
 use crate::provider::{Layout, Login};
 
 pub(super) fn stamp_document(document: &mut Map<String, Value>, now: DateTime<Utc>) {
@@ -36,16 +37,22 @@ pub(super) fn rewritten(
     if let Some(providers) = providers.as_object_mut() {
         providers.insert(key.to_owned(), login.clone().into_fields().into());
     }
+    if change == Change::LoggedIn {
+        note_login(&mut document, key);
+    }
     let pool = document
         .get_mut("credential_pool")
         .and_then(|pool| pool.get_mut(key));
     if let Some(entries) = pool.and_then(Value::as_array_mut) {
         match change {
-            Change::Rotated => {
-                let same = entries.iter_mut().filter_map(Value::as_object_mut);
-                for entry in
-                    same.filter(|entry| before.iter().any(|login| login.shares_tokens_with(entry)))
-                {
+            Change::Rotated | Change::LoggedIn => {
+                let entries = entries.iter_mut().filter_map(Value::as_object_mut);
+                let follows = |entry: &Map<String, Value>| {
+                    // Its row may hold a rotation that reached it alone.
+                    Row::new(entry).is_of_block()
+                        || before.iter().any(|login| login.shares_tokens_with(entry))
+                };
+                for entry in entries.filter(|entry| follows(entry)) {
                     login.write_to_row(entry);
                 }
             }
@@ -57,6 +64,67 @@ pub(super) fn rewritten(
         }
     }
     document
+}
+
+/// What Hermes Agent calls the login of a provider's block where it lists what was removed.
+const OF_BLOCK: &str = "device_code";
+
+/// Whether the user has taken the provider's login out with Hermes Agent, which notes that until the
+/// next login.
+pub(super) fn is_suppressed(document: &Map<String, Value>, key: &str) -> bool {
+    let sources = document
+        .get("suppressed_sources")
+        .and_then(|suppressed| suppressed.get(key));
+    match sources {
+        Some(Value::Array(sources)) => sources.iter().any(|source| source == OF_BLOCK),
+        // As it was written once.
+        Some(Value::Object(sources)) => sources.contains_key(OF_BLOCK),
+        _ => false,
+    }
+}
+
+/// Takes that note out, and what is empty without it.
+fn unsuppress(document: &mut Map<String, Value>, key: &str) {
+    let Some(Value::Object(suppressed)) = document.get_mut("suppressed_sources") else {
+        return;
+    };
+    let is_empty = match suppressed.get_mut(key) {
+        Some(Value::Array(sources)) => {
+            sources.retain(|source| source != OF_BLOCK);
+            sources.is_empty()
+        }
+        Some(Value::Object(sources)) => {
+            sources.shift_remove(OF_BLOCK);
+            sources.is_empty()
+        }
+        _ => false,
+    };
+    if is_empty {
+        suppressed.shift_remove(key);
+    }
+    if suppressed.is_empty() {
+        document.shift_remove("suppressed_sources");
+    }
+}
+
+/// Notes a login that the user has made: the provider is the active one where none was, and not one that
+/// was taken out.
+fn note_login(document: &mut Map<String, Value>, key: &str) {
+    unsuppress(document, key);
+    let active = document.get("active_provider").and_then(Value::as_str);
+    if active.is_none_or(|active| active.trim().is_empty()) {
+        document.insert("active_provider".to_owned(), key.into());
+    }
+}
+
+/// The logins in the pool's rows that Hermes Agent keeps in step with the block.
+pub(super) fn rows(document: &Map<String, Value>, layout: &'static dyn Layout) -> Vec<Login> {
+    let pool = document
+        .get("credential_pool")
+        .and_then(|pool| pool.get(layout.key()));
+    let rows = pool.and_then(Value::as_array).into_iter().flatten();
+    rows.filter_map(|row| layout.of_row(row.as_object()?))
+        .collect()
 }
 
 /// The provider's block of a store.
@@ -74,7 +142,9 @@ pub(in crate::credentials) fn block(
 }
 
 /// Reads a JSON object. `None` only when there is no file.
-pub(in crate::credentials) fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, StoreError> {
+pub(in crate::credentials) fn read_object(
+    file: &Path,
+) -> Result<Option<Map<String, Value>>, StoreError> {
     let fault = |source| StoreError::Read {
         file: file.to_owned(),
         source,

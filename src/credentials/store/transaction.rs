@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::document::{block, read_object, rewritten, stamp_document};
-use super::{Found, Place, Removed, Store, StoreError};
+use super::{Found, Removed, Store, StoreError};
 use crate::credentials::file_lock::FileLock;
 use crate::credentials::keeper::same;
 use crate::credentials::write::{self, Prepared};
@@ -33,6 +33,8 @@ pub(in crate::credentials) struct Transaction {
 pub(in crate::credentials) enum Change {
     /// Pool entries with the old tokens get the new ones.
     Rotated,
+    /// The same, and the user has logged in: the store notes that for Hermes Agent.
+    LoggedIn,
     /// Pool entries and mirrors with the dead tokens are removed.
     Quarantined,
 }

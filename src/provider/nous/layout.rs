@@ -4,11 +4,12 @@
 use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::jwt::Claims;
 use super::{CLIENT_ID, INFERENCE, PORTAL, SCOPE, invoke_claims, iso};
 use crate::clock;
+use crate::provider::row::Row;
 use crate::provider::{Layout, Login, Merge, Tokens};
 
 /// The layout of the block `nous`.
@@ -25,6 +26,14 @@ const SHARED: [&str; 9] = [
     "inference_base_url",
     "obtained_at",
     "expires_at",
+];
+/// What only a guest's login has, which all profiles share too. Another login has none of it.
+const GUEST: [&str; 5] = [
+    "auth_method",
+    "account_tier",
+    "anon_token",
+    "user_id",
+    "org_id",
 ];
 /// The tokens and what tells of them.
 const TOKENS: [&str; 11] = [
@@ -77,7 +86,7 @@ impl Layout for Block {
     }
 
     fn remove_grant(&self, login: &mut Login) {
-        for key in TOKENS.into_iter().chain(GRANT) {
+        for key in TOKENS.into_iter().chain(GRANT).chain(GUEST) {
             login.remove(key);
         }
     }
@@ -111,8 +120,60 @@ impl Layout for Block {
                 login.set(key, text.to_owned());
             }
         }
+        for key in GUEST {
+            match mirror.text(key) {
+                Some(text) => login.set(key, text.to_owned()),
+                None => login.remove(key),
+            }
+        }
         mirror_invoke_jwt(login, login.time("obtained_at").unwrap_or(now));
         Merge::Taken
+    }
+
+    /// Hermes Agent keeps one row in step with the block. The others are logins of their own.
+    fn of_row(&self, row: &Map<String, Value>) -> Option<Login> {
+        if !Row::new(row).is_of_block() {
+            return None;
+        }
+        let login = Login::new(row.clone(), LAYOUT);
+        login.tokens().whole().then_some(login)
+    }
+
+    /// Where nobody can tell which one is newer, the block is what Hermes Agent goes by: what it
+    /// rotates into the row alone has a time.
+    fn merge_row(&self, login: &mut Login, row: &Login, now: DateTime<Utc>) -> Merge {
+        let order = match login.text("refresh_token") {
+            token if token == row.text("refresh_token") => return Merge::Same,
+            Some(_) => freshness(row, login, now),
+            // The end of a login is written to its row too. What is there now came later, or was left
+            // behind long before.
+            None => row
+                .time("obtained_at")
+                .zip(ended_at(login))
+                .filter(|(obtained, _)| *obtained <= now)
+                .map(|(obtained, ended)| obtained.cmp(&ended))
+                .or(Some(Ordering::Less)),
+        };
+        match order {
+            Some(Ordering::Greater) => {}
+            Some(Ordering::Less) => return Merge::Same,
+            Some(Ordering::Equal) | None => return Merge::Undecided,
+        }
+        for key in SHARED.into_iter().chain(TOKENS) {
+            match row.fields().get(key) {
+                None | Some(Value::Null) => {}
+                Some(value) => login.set(key, value.clone()),
+            }
+        }
+        self.forget_end(login);
+        mirror_invoke_jwt(login, login.time("obtained_at").unwrap_or(now));
+        Merge::Taken
+    }
+
+    fn mirrors_differ(&self, mirror: &Login, other: &Login) -> bool {
+        let same = |key: &str| mirror.fields().get(key) == other.fields().get(key);
+        let mut keys = mirror.fields().keys().map(String::as_str).chain(GUEST);
+        keys.any(|key| key != "updated_at" && !same(key))
     }
 
     fn mirror(&self, login: &Login, now: DateTime<Utc>) -> Option<Login> {
@@ -131,9 +192,26 @@ impl Layout for Block {
             };
             mirror.set(key, login.text(key).unwrap_or(fallback).to_owned());
         }
+        for key in GUEST {
+            if let Some(text) = login.text(key) {
+                mirror.set(key, text.to_owned());
+            }
+        }
         mirror.set("updated_at", iso(now));
         Some(mirror)
     }
+}
+
+/// Whether it is a guest's: Hermes Agent exchanges another token for the next one, and there is nothing
+/// to refresh it with.
+pub(super) fn is_guest(login: &Login) -> bool {
+    login.text("auth_method") == Some("anonymous") && login.text("refresh_token").is_none()
+}
+
+/// When the login ended, as it was noted.
+fn ended_at(login: &Login) -> Option<DateTime<Utc>> {
+    let at = login.fields().get("last_auth_error")?.get("at")?.as_str()?;
+    at.parse().ok()
 }
 
 /// Hermes Agent reads the bearer at `agent_key`: an invoke JWT is put there too, and its own

@@ -79,7 +79,12 @@ fn the_bearer_is_the_invoke_jwt_else_an_agent_key() {
         // A guest's token can't be refreshed; it is used while it lives.
         (
             json!({"access_token": scoped, "auth_method": "anonymous"}),
-            (Some(INVOKE_JWT), Renewal::Never),
+            (Some(GUEST_TOKEN), Renewal::Never),
+        ),
+        // What is left of a guest makes no guest of an account.
+        (
+            json!({"access_token": scoped, "auth_method": "anonymous", "refresh_token": "r"}),
+            (Some(INVOKE_JWT), Renewal::Refresh),
         ),
     ] {
         assert_eq!(
@@ -107,6 +112,171 @@ fn without_tokens_there_is_no_login_and_a_dead_one_says_why() {
             panic!("a login")
         };
         assert_eq!(told, reason);
+    }
+}
+
+#[test]
+fn a_guest_is_served_at_its_own_host_and_never_minted_for() {
+    let exp = now().timestamp() + 600;
+    let token = jwt(&json!({"exp": exp, "scope": "inference:invoke tool:invoke"}));
+    let own = "https://welcome-api.nousresearch.com/v1";
+    for (stored, expected) in [
+        (None, own),
+        (Some("https://inference-api.nousresearch.com/v1"), own),
+        (Some("https://evil.example/v1"), own),
+        (Some(own), own),
+    ] {
+        let fields = json!({"access_token": token, "auth_method": "anonymous",
+                            "anon_token": "anon_x", "inference_base_url": stored});
+        let Assessment::Login { credential, .. } = adapter().assess(&login(fields), now()) else {
+            panic!("no login")
+        };
+        assert_eq!(
+            credential.unwrap().base_url.to_string(),
+            expected,
+            "{stored:?}"
+        );
+    }
+    let past = jwt(&json!({"exp": now().timestamp() - 1, "scope": SCOPE}));
+    let later = "2026-11-23T13:00:00Z";
+    for fields in [
+        json!({"auth_method": "anonymous", "anon_token": "anon_x"}),
+        json!({"auth_method": "anonymous", "access_token": past, "expires_at": later}),
+    ] {
+        let Assessment::NoLogin { reason } = adapter().assess(&login(fields), now()) else {
+            panic!("a login")
+        };
+        assert!(reason.contains("guest"), "{reason}");
+    }
+    // An opaque token has its end beside it.
+    let opaque = json!({"auth_method": "anonymous", "access_token": "opaque", "expires_at": later});
+    let assessed = kind_and_renewal(&login(opaque));
+    assert_eq!(assessed, (Some(GUEST_TOKEN), Renewal::Never));
+}
+
+const GUESTS_OWN: [&str; 5] = [
+    "auth_method",
+    "account_tier",
+    "anon_token",
+    "user_id",
+    "org_id",
+];
+
+#[test]
+fn taking_a_mirror_takes_or_removes_what_makes_a_guest() {
+    let late = "2026-11-23T11:00:00Z";
+    let mut guest = json!({"access_token": "guest"});
+    for key in GUESTS_OWN {
+        guest[key] = key.into();
+    }
+    let mut account = login(guest.clone());
+    let mirror = json!({"access_token": "a", "refresh_token": "r", "obtained_at": late});
+    assert_eq!(account.merge(&login(mirror.clone()), now()), Merge::Taken);
+    for key in GUESTS_OWN {
+        assert_eq!(account.text(key), None, "{key}");
+    }
+    // An account that the portal tells a tier and an organisation of.
+    let mut named = mirror;
+    named["account_tier"] = "free".into();
+    named["org_id"] = "org".into();
+    let mut profile = login(json!({"auth_method": "anonymous"}));
+    assert_eq!(profile.merge(&login(named), now()), Merge::Taken);
+    let told = GUESTS_OWN.map(|key| profile.text(key));
+    assert_eq!(told, [None, Some("free"), None, None, Some("org")]);
+    // A guest's mirror has no refresh token, and is none to take.
+    let mut ours = login(json!({"access_token": "a", "refresh_token": "r"}));
+    assert_eq!(ours.merge(&login(guest), now()), Merge::Same);
+    assert_eq!(ours.text("anon_token"), None);
+}
+
+#[test]
+fn writing_the_mirror_shares_them_and_one_that_has_more_of_them_is_old() {
+    let fields = json!({"access_token": "a", "refresh_token": "r", "account_tier": "free",
+                        "org_id": "org", "user_id": null, "label": "mine"});
+    let mirror = login(fields).mirror(now()).unwrap();
+    let told = GUESTS_OWN.map(|key| mirror.text(key));
+    assert_eq!(told, [None, Some("free"), None, None, Some("org")]);
+    assert_eq!(mirror.text("label"), None);
+    let mut other = mirror.clone();
+    other.set("updated_at", "2020-01-01T00:00:00Z");
+    assert!(!LAYOUT.mirrors_differ(&mirror, &other));
+    other.set("anon_token", "left of a guest");
+    assert!(LAYOUT.mirrors_differ(&mirror, &other));
+    assert!(
+        login(json!({"access_token": "a", "anon_token": "g"}))
+            .mirror(now())
+            .is_none()
+    );
+}
+
+#[test]
+fn a_rows_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
+    let at = |obtained: &str, token: &str| {
+        json!({"access_token": token, "refresh_token": token, "obtained_at": obtained,
+               "source": "device_code", "id": "x", "label": "me", "priority": 0})
+    };
+    let merged = |block: Value, row: Value| {
+        let mut block = login(block);
+        let row = LAYOUT.of_row(row.as_object().unwrap()).unwrap();
+        let merge = block.merge_row(&row, now());
+        (merge, block)
+    };
+    let (early, late) = ("2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z");
+    let (merge, taken) = merged(
+        json!({"access_token": "a", "refresh_token": "a",
+        "obtained_at": early, "agent_key": "a", "hermes_proxyd": {"x": 1}}),
+        at(late, "b"),
+    );
+    assert_eq!(
+        (merge, taken.text("refresh_token")),
+        (Merge::Taken, Some("b"))
+    );
+    assert_eq!(taken.text("obtained_at"), Some(late));
+    assert!(taken.fields().contains_key("hermes_proxyd"));
+    for key in ["id", "label", "priority", "source"] {
+        assert!(!taken.fields().contains_key(key), "{key} is the row's own");
+    }
+    let ended = |at: &str| json!({"last_auth_error": {"code": "invalid_grant", "at": at}});
+    for (block, row, expected) in [
+        (at(late, "a"), at(early, "b"), Merge::Same),
+        (at(late, "a"), at(late, "a"), Merge::Same),
+        (at(late, "a"), at(late, "b"), Merge::Undecided),
+        (at("", "a"), at(late, "b"), Merge::Undecided),
+        (at(late, "a"), at("", "b"), Merge::Undecided),
+        // Of a clock that was ahead.
+        (
+            at(late, "a"),
+            at("2026-11-23T20:00:00Z", "b"),
+            Merge::Undecided,
+        ),
+        (ended(late), at(early, "b"), Merge::Same),
+        (ended(early), at(late, "b"), Merge::Taken),
+        (ended(early), at("2026-11-23T20:00:00Z", "b"), Merge::Same),
+        (ended("soon"), at(late, "b"), Merge::Same),
+        // A guest has no token to be rotated into a row.
+        (
+            json!({"auth_method": "anonymous", "access_token": "g"}),
+            at(late, "b"),
+            Merge::Same,
+        ),
+        (json!({}), at(late, "b"), Merge::Same),
+    ] {
+        assert_eq!(
+            merged(block.clone(), row.clone()).0,
+            expected,
+            "{block} and {row}"
+        );
+    }
+    for other in [
+        json!({"source": "manual:device_code", "access_token": "b", "refresh_token": "b"}),
+        json!({"source": "device_code", "access_token": "b"}),
+        json!({"source": "device_code", "refresh_token": "b"}),
+        json!({"access_token": "b", "refresh_token": "b"}),
+    ] {
+        assert!(
+            LAYOUT.of_row(other.as_object().unwrap()).is_none(),
+            "{other}"
+        );
     }
 }
 

@@ -153,6 +153,25 @@ impl World {
         command
     }
 
+    /// `hermesctl auth login` from its code to its end, with a user who says yes. It must be a real one.
+    pub fn log_in(&self) -> Value {
+        let mut command = self.hermesctl(&["auth", "login", "nous", "--json"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("hermesctl");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut line = || -> Value {
+            let line = lines.next().expect("a line").expect("text");
+            serde_json::from_str(&line).expect("JSON")
+        };
+        let first = line();
+        let Some(code) = first["code"]["user_code"].as_str() else {
+            panic!("no code: {first}")
+        };
+        self.cloud.approve(code);
+        let end = line();
+        assert!(child.wait().expect("its end").success(), "{end}");
+        end["done"].clone()
+    }
+
     pub fn store_file(&self) -> PathBuf {
         self.home.path().join(".hermes/auth.json")
     }

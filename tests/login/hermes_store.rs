@@ -1,0 +1,539 @@
+//! The store as Hermes Agent leaves it: one test for each of the facts that its versions added.
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hermes_proxy::clock::{Clock, SystemClock};
+use mock_cloud::{MockCloud, Options};
+use serde_json::{Value, json};
+use support::{Daemon, PATIENCE, World, chat, client, post};
+use tokio::time::Instant;
+
+/// Long enough for a keeper to have looked at its files again.
+const TWO_LOOKS: Duration = Duration::from_secs(7);
+
+fn now() -> String {
+    SystemClock.now().to_rfc3339()
+}
+
+fn write(file: &Path, document: &Value) {
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, document.to_string()).unwrap();
+}
+
+fn read(file: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+/// Changes the store of a world.
+fn edit(world: &World, change: impl FnOnce(&mut Value)) {
+    let mut store = world.store();
+    change(&mut store);
+    write(&world.store_file(), &store);
+}
+
+async fn until(daemon: &Daemon, what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(
+            Instant::now() < deadline,
+            "never: {what}\n{}",
+            daemon.logged()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Rotates a refresh token at the portal, as another program does; what it was granted.
+async fn rotate(world: &World, token: &Value) -> Value {
+    let request = client()
+        .post(format!("{}/api/oauth/token", world.cloud.portal_url()))
+        .header("x-nous-refresh-token", token.as_str().unwrap())
+        .form(&[("grant_type", "refresh_token"), ("client_id", "hermes-cli")]);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.json().await.unwrap()
+}
+
+fn provider(daemon: &Daemon) -> Value {
+    daemon.status()["providers"][0].clone()
+}
+
+// suppressed_sources
+
+/// A world from whose store the login was taken out with Hermes Agent. The mirror is still there.
+async fn removed(mark: &Value) -> World {
+    let world = World::new(Options::default()).await;
+    world.write_mirror();
+    edit(&world, |store| {
+        *store = json!({
+            "version": 1, "providers": {}, "credential_pool": {"nous": []},
+            "suppressed_sources": {"nous": mark, "openrouter": ["env:OPENROUTER_API_KEY"]},
+        });
+    });
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_login_does_not_come_back_by_itself_and_a_real_one_clears_the_mark() {
+    for mark in [
+        json!(["env:NOUS_API_KEY", "device_code"]),
+        json!({"env:NOUS_API_KEY": true, "device_code": {"at": 1}}),
+    ] {
+        let world = removed(&mark).await;
+        let before = world.store();
+        let daemon = world.daemon();
+        tokio::time::sleep(TWO_LOOKS).await;
+        let told = provider(&daemon);
+        assert_eq!(told["state"], "login_needed", "{told}");
+        let why = told["last_error"]["message"].as_str().unwrap();
+        assert!(why.contains("`hermes auth remove`"), "{why}");
+        assert_eq!(told["login_command"], "hermesctl auth login nous");
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+        assert_eq!(world.store(), before, "nothing was written");
+        assert_eq!(world.cloud.counts().refresh_calls, 0);
+
+        // It asks for a code though the mirror holds a login.
+        world.log_in();
+        let store = world.store();
+        assert!(store["providers"]["nous"]["refresh_token"].is_string());
+        let left = &store["suppressed_sources"];
+        let rest = match &left["nous"] {
+            Value::Array(rest) => rest.len() == 1 && rest[0] == "env:NOUS_API_KEY",
+            Value::Object(rest) => rest.len() == 1 && rest.contains_key("env:NOUS_API_KEY"),
+            _ => false,
+        };
+        assert!(rest, "{left}");
+        assert_eq!(left["openrouter"], json!(["env:OPENROUTER_API_KEY"]));
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_goes_with_its_table_when_nothing_is_left_in_it() {
+    let world = removed(&json!(["device_code"])).await;
+    edit(&world, |store| {
+        store["suppressed_sources"]
+            .as_object_mut()
+            .unwrap()
+            .remove("openrouter");
+    });
+    world.log_in();
+    assert!(
+        world.store().get("suppressed_sources").is_none(),
+        "{}",
+        world.store()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_removed_while_it_serves_ends_and_stays_away() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    daemon.renew().await;
+    assert!(world.mirror_file().exists());
+    edit(&world, |store| {
+        store["providers"] = json!({});
+        store["credential_pool"] = json!({"nous": []});
+        store["suppressed_sources"] = json!({"nous": ["device_code"]});
+    });
+    until(&daemon, "it ends", || {
+        provider(&daemon)["state"] == "login_needed"
+    })
+    .await;
+    tokio::time::sleep(TWO_LOOKS).await;
+    let refreshes = world.cloud.counts().refreshes;
+    assert!(!world.ctl(&["auth", "refresh"]).status.success());
+    assert_eq!(provider(&daemon)["state"], "login_needed");
+    assert_eq!(world.cloud.counts().refreshes, refreshes);
+    assert_eq!(world.store()["providers"], json!({}));
+    drop(daemon);
+    // Nor does the next start bring it back.
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+    assert_eq!(world.store()["providers"], json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_whose_login_was_removed_reads_none_from_the_root_home() {
+    let world = World::new(Options::default()).await;
+    let profile = world.home.path().join(".hermes/profiles/work/auth.json");
+    write(
+        &profile,
+        &json!({"version": 1, "suppressed_sources": {"nous": ["device_code"]}}),
+    );
+    let home = format!("hermes_home = {:?}\n", profile.parent().unwrap());
+    let daemon = world.daemon_with(&home, &[]);
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+    let root = world.store();
+    world.log_in();
+    let store = read(&profile);
+    assert!(
+        store["providers"]["nous"]["refresh_token"].is_string(),
+        "{store}"
+    );
+    assert!(store.get("suppressed_sources").is_none());
+    assert_eq!(world.store(), root, "the root's login stays");
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_beside_the_mark_is_one_and_is_renewed() {
+    // `hermes model` leaves both.
+    let world = World::new(Options::default()).await;
+    edit(&world, |store| {
+        store["suppressed_sources"] = json!({"nous": ["device_code"]})
+    });
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    daemon.renew().await;
+    assert_eq!(world.cloud.counts().refreshes, 1);
+    let store = world.store();
+    assert_eq!(
+        store["suppressed_sources"],
+        json!({"nous": ["device_code"]})
+    );
+    // Hermes Agent lists it again after a login that is asked of us.
+    world.log_in();
+    assert!(world.store().get("suppressed_sources").is_none());
+}
+
+// active_provider
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_login_makes_its_provider_the_active_one_and_a_refresh_none() {
+    for (before, after) in [
+        (json!({}), json!("nous")),
+        (json!({"active_provider": null}), json!("nous")),
+        (json!({"active_provider": " "}), json!("nous")),
+        (
+            json!({"active_provider": "openai-codex"}),
+            json!("openai-codex"),
+        ),
+    ] {
+        let world = World::without_a_login().await;
+        write(&world.store_file(), &before);
+        world.log_in();
+        assert_eq!(world.store()["active_provider"], after, "{before}");
+        edit(&world, |store| {
+            store.as_object_mut().unwrap().remove("active_provider");
+        });
+        let daemon = world.daemon();
+        daemon.renew().await;
+        assert_eq!(world.cloud.counts().refreshes, 1);
+        assert!(world.store().get("active_provider").is_none());
+    }
+}
+
+// The pool's row
+
+fn row(world: &World) -> Value {
+    world.store()["credential_pool"]["nous"][0].clone()
+}
+
+/// Everything holds the token that the portal would take next, and nothing was shown twice.
+fn assert_whole(world: &World, daemon: &Daemon) {
+    let current = json!(world.cloud.current_refresh_token(world.family()));
+    let block = world.store()["providers"]["nous"].clone();
+    for (what, held) in [
+        ("the block", &block["refresh_token"]),
+        ("the row", &row(world)["refresh_token"]),
+        ("the mirror", &read(&world.mirror_file())["refresh_token"]),
+    ] {
+        assert_eq!(*held, current, "{what}\n{}", daemon.logged());
+    }
+    let counts = world.cloud.counts();
+    assert_eq!((counts.reuse_events, counts.reissues), (0, 0), "{counts:?}");
+    assert!(world.cloud.is_alive(world.family()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_was_rotated_into_the_row_alone_is_taken_and_the_spent_one_not_sent() {
+    for file in ["the same store", "the profile's"] {
+        let world = World::new(Options::default()).await;
+        let granted = rotate(&world, &world.store()["providers"]["nous"]["refresh_token"]).await;
+        let mut newer = row(&world);
+        for key in ["access_token", "refresh_token"] {
+            newer[key] = granted[key].clone();
+        }
+        newer["obtained_at"] = now().into();
+        newer["agent_key"] = granted["access_token"].clone();
+        let pool = json!({"nous": [newer]});
+        let config = if file == "the same store" {
+            edit(&world, |store| store["credential_pool"] = pool);
+            String::new()
+        } else {
+            let profile = world.home.path().join(".hermes/profiles/work/auth.json");
+            write(&profile, &json!({"version": 1, "credential_pool": pool}));
+            format!("hermes_home = {:?}\n", profile.parent().unwrap())
+        };
+        let daemon = world.daemon_with(&config, &[]);
+        // The block and the mirror get it without a request to the portal.
+        let taken =
+            || world.store()["providers"]["nous"]["refresh_token"] == granted["refresh_token"];
+        until(&daemon, file, taken).await;
+        let bearer = granted["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+        assert_eq!(world.cloud.last_bearer(), Some(bearer));
+        assert_eq!(world.cloud.counts().refreshes, 1, "the one of the test");
+        daemon.renew().await;
+        assert_eq!(world.cloud.counts().refreshes, 2);
+        assert_whole(&world, &daemon);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_rotated_while_a_renewal_is_due_is_seen_under_the_lock() {
+    let world = World::with_a_refresh_due(Options::default()).await;
+    let granted = rotate(&world, &world.store()["providers"]["nous"]["refresh_token"]).await;
+    edit(&world, |store| {
+        let row = &mut store["credential_pool"]["nous"][0];
+        for key in ["access_token", "refresh_token"] {
+            row[key] = granted[key].clone();
+        }
+        row["obtained_at"] = now().into();
+    });
+    let daemon = world.daemon();
+    let taken = || world.store()["providers"]["nous"]["refresh_token"] == granted["refresh_token"];
+    until(&daemon, "it is adopted", taken).await;
+    assert_eq!(world.cloud.counts().refreshes, 1, "the one of the test");
+    assert_whole(&world, &daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_left_behind_or_tells_no_time_is_not_taken() {
+    for told in [
+        json!("2020-01-01T00:00:00+00:00"),
+        // By a clock that was ahead: nobody can tell.
+        json!("2999-01-01T00:00:00+00:00"),
+        json!("soon"),
+        Value::Null,
+    ] {
+        let world = World::new(Options::default()).await;
+        edit(&world, |store| {
+            let row = &mut store["credential_pool"]["nous"][0];
+            row["access_token"] = "an-opaque-one".into();
+            row["refresh_token"] = "a-spent-one".into();
+            row["obtained_at"] = told.clone();
+        });
+        let daemon = world.daemon();
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 200, "{told}");
+        daemon.renew().await;
+        let counts = world.cloud.counts();
+        assert_eq!((counts.refresh_calls, counts.refreshes), (1, 1), "{told}");
+        assert_whole(&world, &daemon);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_refused_row_was_rotated_from_is_not_sent_either() {
+    let world = World::new(Options::default()).await;
+    world.cloud.revoke(world.family());
+    edit(&world, |store| {
+        let row = &mut store["credential_pool"]["nous"][0];
+        row["access_token"] = "an-opaque-one".into();
+        row["refresh_token"] = "refused".into();
+        row["obtained_at"] = "2020-01-02T00:00:00+00:00".into();
+        let block = &mut store["providers"]["nous"];
+        block["access_token"] = "another".into();
+        block["obtained_at"] = "2020-01-01T00:00:00+00:00".into();
+    });
+    let daemon = world.daemon();
+    daemon.renew().await;
+    assert_eq!(provider(&daemon)["state"], "login_needed");
+    assert_eq!(world.cloud.counts().refresh_calls, 1, "{}", daemon.logged());
+    let store = world.store();
+    assert!(store["providers"]["nous"].get("refresh_token").is_none());
+    assert_eq!(store["credential_pool"]["nous"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_login_comes_back_through_a_row_that_is_newer_than_its_end_alone() {
+    for (obtained, comes_back) in [
+        ("2020-01-01T00:00:00Z", false),
+        ("2020-03-01T00:00:00Z", true),
+    ] {
+        let world = World::new(Options::default()).await;
+        edit(&world, |store| {
+            store["credential_pool"]["nous"][0]["obtained_at"] = obtained.into();
+            store["providers"]["nous"] = json!({"last_auth_error": {
+                "provider": "nous", "code": "invalid_grant", "relogin_required": true,
+                "at": "2020-02-01T00:00:00+00:00",
+            }});
+        });
+        let daemon = world.daemon();
+        let status = post(&daemon, &chat("x")).await.status();
+        assert_eq!(status == 200, comes_back, "{obtained}: {status}");
+        assert_eq!(status == 401, !comes_back, "{obtained}: {status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_its_own_is_another_login() {
+    let world = World::new(Options::default()).await;
+    edit(&world, |store| {
+        let mut other = store["credential_pool"]["nous"][0].clone();
+        other["id"] = "other".into();
+        other["source"] = "manual:device_code".into();
+        other["refresh_token"] = "theirs".into();
+        other["access_token"] = "theirs".into();
+        other["obtained_at"] = now().into();
+        store["credential_pool"]["nous"]
+            .as_array_mut()
+            .unwrap()
+            .insert(0, other);
+    });
+    let theirs = row(&world);
+    let daemon = world.daemon();
+    daemon.renew().await;
+    assert_eq!(world.cloud.counts().refreshes, 1);
+    assert_eq!(row(&world), theirs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_clears_the_marks_of_0_20_too() {
+    let world = World::new(Options::default()).await;
+    edit(&world, |store| {
+        let row = &mut store["credential_pool"]["nous"][0];
+        row["last_status"] = "exhausted".into();
+        row["last_error_code"] = 402.into();
+        row["failure_reason"] = "billing".into();
+        row["consecutive_failures"] = 3.into();
+    });
+    let daemon = world.daemon();
+    daemon.renew().await;
+    let row = row(&world);
+    assert_eq!(
+        (&row["last_status"], &row["last_error_code"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(row.get("failure_reason").is_none() && row.get("consecutive_failures").is_none());
+}
+
+// Guests
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guests_login_serves_while_its_token_lives_and_says_what_it_is() {
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(8))).await;
+    edit(&world, |store| {
+        let block = store["providers"]["nous"].as_object_mut().unwrap();
+        block.remove("refresh_token");
+        block.insert("auth_method".into(), "anonymous".into());
+        block.insert("account_tier".into(), "anonymous".into());
+        block.insert("anon_token".into(), "anon_secret".into());
+        store["credential_pool"] = json!({});
+    });
+    let before = world.store();
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    assert_eq!(provider(&daemon)["credential"], "guest_token");
+    until(&daemon, "it ends", || {
+        provider(&daemon)["state"] == "login_needed"
+    })
+    .await;
+    let told = provider(&daemon);
+    let why = told["last_error"]["message"].as_str().unwrap();
+    assert!(why.contains("guest"), "{why}");
+    assert_eq!(told["login_command"], "hermesctl auth login nous");
+    assert_eq!(world.store(), before, "it is Hermes Agent's to renew");
+    let counts = world.cloud.counts();
+    assert_eq!((counts.refresh_calls, counts.mint_calls), (0, 0));
+    // A login of an account takes its place whole.
+    world.log_in();
+    let block = world.store()["providers"]["nous"].clone();
+    assert!(block["refresh_token"].is_string());
+    for key in [
+        "auth_method",
+        "account_tier",
+        "anon_token",
+        "user_id",
+        "org_id",
+    ] {
+        assert!(block.get(key).is_none(), "{key}: {block}");
+    }
+}
+
+// .env
+
+/// The daemon without the variables that name the cloud.
+fn without_variables(world: &World) -> std::process::Command {
+    let mut command = world.command(&[]);
+    command
+        .env_remove("NOUS_INFERENCE_BASE_URL")
+        .env_remove("HERMES_PORTAL_BASE_URL");
+    command
+}
+
+fn dot_env(world: &World) -> PathBuf {
+    world.home.path().join(".hermes/.env")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_addresses_in_hermes_agents_env_file_are_used_told_and_read_again_at_a_reload() {
+    let world = World::new(Options::default()).await;
+    let (portal, base) = (world.cloud.portal_url(), world.cloud.inference_base_url());
+    let text = |base: &str| {
+        format!(
+            "OPENAI_API_KEY=sk-theirs\nHERMES_PORTAL_BASE_URL=\"{portal}\"\nNOUS_INFERENCE_BASE_URL={base}\n"
+        )
+    };
+    std::fs::write(dot_env(&world), text(&base)).unwrap();
+    let daemon = Daemon::start(without_variables(&world), world.home.path());
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    daemon.renew().await;
+    assert_eq!(world.cloud.counts().refreshes, 1);
+    assert!(!daemon.logged().contains("sk-theirs"));
+
+    let mut shown = world.hermesctl(&["config", "show", "--origin"]);
+    shown
+        .env_remove("NOUS_INFERENCE_BASE_URL")
+        .env_remove("HERMES_PORTAL_BASE_URL");
+    let shown = String::from_utf8(shown.output().unwrap().stdout).unwrap();
+    let line = format!("{}: NOUS_INFERENCE_BASE_URL", dot_env(&world).display());
+    assert!(shown.contains(&line), "{shown}");
+
+    // Another cloud takes any token of the first one's.
+    let other = MockCloud::start(Options::default()).await;
+    std::fs::write(dot_env(&world), text(&other.inference_base_url())).unwrap();
+    let reloaded = world.ctl(&["proxy", "reload"]);
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    let status = post(&daemon, &chat("x")).await.status();
+    assert_eq!(other.requests().len(), 1, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_wins_over_the_file_and_what_is_wrong_in_it_is_told_with_its_place() {
+    let world = World::new(Options::default()).await;
+    let nowhere = "NOUS_INFERENCE_BASE_URL=http://127.0.0.1:9/v1\nHERMES_PORTAL_BASE_URL=http://127.0.0.1:9\n";
+    std::fs::write(dot_env(&world), nowhere).unwrap();
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    drop(daemon);
+
+    let checked = |text: &str| {
+        std::fs::write(dot_env(&world), text).unwrap();
+        let mut command = without_variables(&world);
+        let output = command.arg("--check").output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).unwrap())
+    };
+    let file = dot_env(&world);
+    let (code, told) = checked("NOUS_INFERENCE_BASE_URL=not a url\n");
+    assert!(
+        told.contains(file.to_str().unwrap()) && told.contains("is ignored"),
+        "{told}"
+    );
+    assert_eq!(code, Some(0), "{told}");
+    // A login would be readable on its way there.
+    let (code, told) = checked("NOUS_INFERENCE_BASE_URL=http://elsewhere.example/v1\n");
+    assert_ne!(code, Some(0), "{told}");
+    let place = format!("NOUS_INFERENCE_BASE_URL in {}", file.display());
+    assert!(told.contains(&place), "{told}");
+}

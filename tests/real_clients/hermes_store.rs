@@ -1,0 +1,89 @@
+//! Logins and removals by Hermes Agent and by hermesctl: each sees what the other one did.
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use std::time::Duration;
+
+use mock_cloud::Options;
+use serde_json::json;
+use support::hermes::{Hermes, hermes_command, hermes_home, test_env};
+use support::{Daemon, PATIENCE, World, chat, post};
+use tokio::time::Instant;
+
+/// Runs `hermes` to its end; what it prints.
+fn hermes(world: &World, args: &[&str]) -> String {
+    let program = test_env("hermes").join("hermes/bin/hermes");
+    let mut command = hermes_command(&program, world, &hermes_home(world));
+    let output = command.args(args).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    text
+}
+
+/// What it lists of Nous Portal.
+fn listed(world: &World) -> String {
+    hermes(world, &["auth", "list", "nous"])
+}
+
+async fn until_needed(daemon: &Daemon) {
+    let deadline = Instant::now() + PATIENCE;
+    while daemon.status()["providers"][0]["state"] != "login_needed" {
+        assert!(Instant::now() < deadline, "{}", daemon.logged());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hermes_agent_removes_stays_away_until_a_login_that_it_then_lists() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    // Both renew it, so that everything that can hold it does.
+    daemon.renew().await;
+    Hermes::start(&world, &hermes_home(&world)).step("pool-force");
+    assert!(world.mirror_file().exists());
+    assert!(listed(&world).contains("device_code"), "{}", listed(&world));
+
+    hermes(&world, &["auth", "remove", "nous", "1"]);
+    assert_eq!(
+        world.store()["suppressed_sources"],
+        json!({"nous": ["device_code"]})
+    );
+    until_needed(&daemon).await;
+    let calls = world.cloud.counts().refresh_calls;
+    // Several looks at the store, and a restart.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
+    drop(daemon);
+    let daemon = world.daemon();
+    until_needed(&daemon).await;
+    assert_eq!(world.cloud.counts().refresh_calls, calls);
+    assert_eq!(listed(&world).trim(), "");
+    assert!(world.store()["providers"].get("nous").is_none());
+
+    world.log_in();
+    let list = listed(&world);
+    assert!(list.contains("device_code"), "{list}\n{}", world.store());
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    // And it can use it.
+    Hermes::start(&world, &hermes_home(&world)).step("pool");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hermes_agent_knows_its_provider_after_a_login_by_hermesctl_alone() {
+    let world = World::without_a_login().await;
+    world.log_in();
+    let told = hermes(&world, &["status"]);
+    let line = told
+        .lines()
+        .find(|line| line.trim_start().starts_with("Provider:"));
+    assert!(
+        line.is_some_and(|line| line.contains("Nous")),
+        "{line:?}\n{told}"
+    );
+    assert!(listed(&world).contains("device_code"), "{}", listed(&world));
+}
