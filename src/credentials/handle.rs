@@ -246,6 +246,11 @@ impl Handle {
         }
     }
 
+    /// Whether the login in use is ours alone. Takes a lock.
+    pub fn is_separate(&self) -> bool {
+        self.status().login.is_some_and(|login| login.own)
+    }
+
     /// Whether the user has taken the login out with Hermes Agent, and made none with it since.
     pub async fn is_suppressed(&self) -> bool {
         let Some(store) = &self.store else {

@@ -281,6 +281,7 @@ impl Logins {
 
     fn saved(work: &Work, handle: &Handle, store: PathBuf) -> State {
         let provider = work.adapter.name().to_string();
+        work.adapter.forget_limit();
         tracing::info!(provider, store = %store.display(), "the user has logged in");
         let login = handle.status().login;
         State::Done(LoginDone {

@@ -45,7 +45,7 @@ pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};
 pub use self::registry::{BuildError, build, layout};
 pub use self::tls::{Tls, TlsError, client_config};
-pub use self::verdict::{Reply, Verdict};
+pub use self::verdict::{Heard, Reply, Verdict};
 use crate::config::{AllowedPath, ProviderName};
 use crate::secret::Secret;
 
@@ -317,6 +317,19 @@ pub trait Adapter: Debug + Send + Sync {
             Verdict::Pass
         }
     }
+
+    /// Until when the provider answers no request with the shared login, as it has said: then it is not
+    /// asked. Called for every request.
+    fn limited(&self, _now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        None
+    }
+
+    /// A request was answered. Called for every answer to a POST; `shared` tells whether that was with the
+    /// shared login, and takes a lock.
+    fn hear(&self, _reply: &Reply<'_>, _heard: Heard, _shared: &dyn Fn() -> bool) {}
+
+    /// The user has logged in, maybe with another account.
+    fn forget_limit(&self) {}
 
     /// How long what was granted lives from its receipt, as far as the endpoint says.
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {

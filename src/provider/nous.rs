@@ -5,8 +5,11 @@
 
 mod device;
 mod layout;
+mod limit;
 #[cfg(test)]
 mod tests;
+
+use std::path::Path;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -15,13 +18,14 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 pub(super) use self::layout::LAYOUT;
+use self::limit::Limit;
 use super::jwt::{Claims, holds};
 use super::probe::Address;
 use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Layout,
-    Login, Remedy, Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Heard, Layout,
+    Login, Remedy, Renewal, Reply, TokenError,
 };
 
 use crate::clock;
@@ -66,6 +70,7 @@ pub(super) struct Nous {
     /// The operator's word, not checked against the hosts above, never written to the store.
     portal: Option<String>,
     inference: Option<BaseUrl>,
+    limit: Limit,
 }
 
 /// The variables that name the portal and the inference API that can't be used, each as a sentence.
@@ -108,8 +113,15 @@ impl Nous {
             paths,
             portal: None,
             inference: None,
+            limit: Limit::new(None),
         }
     }
+
+    /// Shares the account's rate limit with the Hermes Agent of this home.
+    pub(super) fn share_limit(&mut self, home: &Path) {
+        self.limit = Limit::new(Some(home));
+    }
+
     /// Takes the operator's URLs: the configuration's, else those of the environment variables
     /// that Hermes Agent honours.
     pub(super) fn override_urls(
@@ -325,6 +337,18 @@ impl Adapter for Nous {
 
     fn is_elsewhere(&self) -> bool {
         self.inference.is_some()
+    }
+
+    fn limited(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.limit.until(now)
+    }
+
+    fn hear(&self, reply: &Reply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
+        self.limit.hear(reply, heard, shared);
+    }
+
+    fn forget_limit(&self) {
+        self.limit.forget();
     }
 
     fn grant_lifetime(&self) -> Option<std::time::Duration> {

@@ -114,6 +114,9 @@ pub fn build(
     match &settings.kind {
         ProviderKind::Nous { portal_url } => {
             let mut adapter = Nous::new(name.clone(), client()?, &settings.extra_paths);
+            if let Some(home) = variables.home() {
+                adapter.share_limit(home);
+            }
             adapter
                 .override_urls(portal_url.as_ref(), base_url, &env)
                 .map_err(|bad| BadVariable {

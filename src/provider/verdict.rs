@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use hyper::{HeaderMap, StatusCode};
 
 /// An answer, as far as it is known.
@@ -14,6 +15,15 @@ pub struct Reply<'a> {
     /// The beginning of its body, once an adapter has asked for it. A body that came whole within
     /// the limits is here whole.
     pub start: Option<&'a [u8]>,
+}
+
+/// When a request was answered, and whether it was sent while the provider was known to answer none.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard {
+    /// When the answer's head came.
+    pub at: DateTime<Utc>,
+    /// Whether it was sent all the same.
+    pub while_limited: bool,
 }
 
 /// What follows from an answer.

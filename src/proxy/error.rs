@@ -52,6 +52,8 @@ pub enum ErrorKind {
     InvalidClientKey,
     /// The client key has as many requests under way as it may.
     TooManyRequests,
+    /// The provider has said that the account's rate limit is used up, and until when.
+    UpstreamRateLimited,
     /// The path is on no list.
     PathNotAllowed,
     /// The path names a provider that is not configured.
@@ -86,7 +88,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the documentation complete.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -94,6 +96,7 @@ impl ErrorKind {
         Self::PeerNotAllowed,
         Self::InvalidClientKey,
         Self::TooManyRequests,
+        Self::UpstreamRateLimited,
         Self::PathNotAllowed,
         Self::UnknownProvider,
         Self::MethodNotAllowed,
@@ -121,6 +124,7 @@ impl ErrorKind {
             Self::PeerNotAllowed => "peer_not_allowed",
             Self::InvalidClientKey => "invalid_client_key",
             Self::TooManyRequests => "too_many_requests",
+            Self::UpstreamRateLimited => "upstream_rate_limited",
             Self::PathNotAllowed => "path_not_allowed",
             Self::UnknownProvider => "unknown_provider",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -147,7 +151,7 @@ impl ErrorKind {
             Self::HostNotAllowed | Self::OriginNotAllowed | Self::PeerNotAllowed => {
                 StatusCode::FORBIDDEN
             }
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests | Self::UpstreamRateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::PathNotAllowed | Self::UnknownProvider => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -32,9 +32,10 @@ use super::upstream::SendError;
 use super::{guard, headers, local, peer, want};
 use crate::OWN_REQUEST;
 use crate::clients::{Client, Full};
+use crate::clock;
 use crate::config::ProviderName;
 use crate::credentials::{Lease, Refusal as NoCredential};
-use crate::provider::{Reply, Verdict};
+use crate::provider::{Heard, Reply, Verdict};
 
 /// So much of an answer's body is enough to know what it is about.
 const START: usize = 8 * 1024;
@@ -219,6 +220,9 @@ async fn respond(
             if let Some(label) = upstream.labels.get(path) {
                 underway.routed(&upstream.label, label, &upstream.counters);
             }
+            if !is_own && let Some(error) = limited(upstream, &head.method) {
+                return refuse(&error, underway, body.is_end_stream());
+            }
             let parts = (head, body);
             forward(
                 &gateway,
@@ -337,6 +341,27 @@ fn busy(full: &Full) -> ProxyError {
     const PAUSE: Duration = Duration::from_secs(1);
     let message = format!("hermes-proxyd: {full}; `hermesctl clients list` shows it");
     ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(PAUSE)
+}
+
+/// Why an inference request is not sent while the provider has said that it is of no use. What hermesctl
+/// asks goes out all the same, and its success ends this.
+fn limited(upstream: &Upstream, method: &Method) -> Option<ProxyError> {
+    if *method != Method::POST {
+        return None;
+    }
+    let now = upstream.client.now();
+    let until = upstream.adapter.limited(now)?;
+    if upstream.credentials.is_separate() {
+        return None;
+    }
+    let message = format!(
+        "hermes-proxyd: {} has said that the account's rate limit is used up until {}, so it is not \
+         asked before; `hermesctl proxy test` asks it at once",
+        upstream.display_name,
+        until.format("%H:%M:%S UTC")
+    );
+    let error = ProxyError::new(ErrorKind::UpstreamRateLimited, message);
+    Some(error.retry_after(clock::until(until, now)))
 }
 
 fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
@@ -557,6 +582,7 @@ impl Exchange<'_> {
             headers::authorize(request.headers_mut(), credential);
             request
         };
+        let limited = self.upstream.adapter.limited(self.upstream.client.now());
         let mut answer = self
             .upstream
             .client
@@ -566,6 +592,19 @@ impl Exchange<'_> {
                 SendError::Upstream(error) => error,
                 SendError::Upload(error) => self.upload_error(error),
             })?;
+        if self.method == Method::POST {
+            let reply = Reply {
+                status: answer.status(),
+                fields: answer.headers(),
+                start: None,
+            };
+            let heard = Heard {
+                at: self.upstream.client.now(),
+                while_limited: limited.is_some(),
+            };
+            let shared = || !self.upstream.credentials.is_separate();
+            self.upstream.adapter.hear(&reply, heard, &shared);
+        }
         if answer.status().is_redirection() {
             headers::keep_own_location(answer.headers_mut(), &credential.base_url);
         }

@@ -79,6 +79,11 @@ impl Client {
         }
     }
 
+    /// The time, by the clock that requests go by.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
     /// How far this machine's clock is ahead of the provider's, in seconds, by its last answer;
     /// negative where it is behind, `None` where none has told lately.
     pub fn clock_ahead(&self) -> Option<i64> {

@@ -7,11 +7,12 @@
     reason = "a test may fail loudly"
 )]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hermes_proxy::clock::{Clock, SystemClock};
-use mock_cloud::{MockCloud, Options};
+use mock_cloud::{Canned, Fault, MockCloud, Options};
 use serde_json::{Value, json};
 use support::{Daemon, PATIENCE, World, chat, client, post};
 use tokio::time::Instant;
@@ -536,4 +537,143 @@ async fn the_environment_wins_over_the_file_and_what_is_wrong_in_it_is_told_with
     assert_ne!(code, Some(0), "{told}");
     let place = format!("NOUS_INFERENCE_BASE_URL in {}", file.display());
     assert!(told.contains(&place), "{told}");
+}
+
+// rate_limits/nous.json
+
+fn limit_file(world: &World) -> PathBuf {
+    world.home.path().join(".hermes/rate_limits/nous.json")
+}
+
+fn seconds() -> f64 {
+    SystemClock.now().timestamp_millis() as f64 / 1e3
+}
+
+async fn code_of(daemon: &Daemon) -> (u16, Option<String>) {
+    let answer = post(daemon, &chat("x")).await;
+    let code = answer.headers().get("x-hermes-error");
+    let code = code.map(|code| code.to_str().unwrap().to_owned());
+    (answer.status().as_u16(), code)
+}
+
+const HELD: &str = "upstream_rate_limited";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_the_account_is_told_to_hermes_agent_and_stops_requests_until_a_success() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let limited = Canned::rate_limited(7)
+        .header("x-ratelimit-remaining-requests-1h", "0")
+        .header("x-ratelimit-reset-requests-1h", "1200");
+    world.cloud.fail_next(1, &Fault::Answer(limited));
+    let began = seconds();
+    // The provider's own answer passes as it is.
+    assert_eq!(code_of(&daemon).await, (429, None));
+    until(&daemon, "the file", || limit_file(&world).exists()).await;
+    let record = read(&limit_file(&world));
+    let told = |key: &str| record[key].as_f64().unwrap();
+    assert!(
+        (began - 1.0..began + 20.0).contains(&told("recorded_at")),
+        "{record}"
+    );
+    assert!((told("reset_seconds") - 1200.0).abs() < 1.0, "{record}");
+    assert!(
+        (told("reset_at") - told("recorded_at") - 1200.0).abs() < 1.0,
+        "{record}"
+    );
+    let mode = std::fs::metadata(limit_file(&world))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let asked = world.cloud.requests().len();
+    let answer = post(&daemon, &chat("x")).await;
+    assert_eq!(answer.headers()["x-hermes-error"], HELD);
+    assert_eq!(answer.headers()["retry-after"], "60");
+    let body: Value = answer.json().await.unwrap();
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("hermesctl proxy test"), "{message}");
+    assert_eq!(world.cloud.requests().len(), asked);
+    // What costs nothing of the limit is asked.
+    let models = client().get(daemon.url("/models")).send().await.unwrap();
+    assert_eq!(models.status(), 200);
+
+    // The operator's way.
+    let tested = world.ctl(&["proxy", "test"]);
+    assert!(tested.status.success(), "{tested:?}");
+    assert_eq!(code_of(&daemon).await, (200, None));
+    until(&daemon, "no file", || !limit_file(&world).exists()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_models_capacity_is_no_limit_of_the_account() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    world.cloud.fail_next(1, &Fault::rate_limited(600));
+    assert_eq!(code_of(&daemon).await, (429, None));
+    assert_eq!(code_of(&daemon).await, (200, None));
+    assert!(!limit_file(&world).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_hermes_agent_has_met_is_honoured_and_an_absurd_one_is_not() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let held = async |wanted: bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while (code_of(&daemon).await.1.as_deref() == Some(HELD)) != wanted {
+            assert!(
+                Instant::now() < deadline,
+                "never {wanted}: {}",
+                daemon.logged()
+            );
+            // Nobody asks so often that the file is looked at before its time.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let now = seconds();
+    let record = json!({"reset_at": now + 900.0, "recorded_at": now, "reset_seconds": 900.0});
+    write(&limit_file(&world), &record);
+    held(true).await;
+    // Taken out by hand, or by a success of Hermes Agent's.
+    std::fs::remove_file(limit_file(&world)).unwrap();
+    held(false).await;
+    for absurd in [
+        "",
+        "{",
+        "[]",
+        "{\"reset_at\": \"never\"}",
+        "{\"reset_at\": 1e308, \"recorded_at\": 1e300}",
+        "{\"reset_at\": 99999999999, \"recorded_at\": 1}",
+    ] {
+        std::fs::write(limit_file(&world), absurd).unwrap();
+        let until = Instant::now() + Duration::from_secs(4);
+        while Instant::now() < until {
+            assert_eq!(code_of(&daemon).await, (200, None), "{absurd}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_login_begins_without_the_limit_of_the_former_one() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let limited = Canned::rate_limited(7)
+        .header("x-ratelimit-remaining-requests-1h", "0")
+        .header("x-ratelimit-reset-requests-1h", "1200");
+    world.cloud.fail_next(1, &Fault::Answer(limited));
+    assert_eq!(code_of(&daemon).await, (429, None));
+    assert_eq!(code_of(&daemon).await.1.as_deref(), Some(HELD));
+    until(&daemon, "the file", || limit_file(&world).exists()).await;
+    edit(&world, |store| store["providers"] = json!({}));
+    std::fs::remove_file(world.mirror_file()).ok();
+    until(&daemon, "no login", || {
+        provider(&daemon)["state"] == "login_needed"
+    })
+    .await;
+    world.log_in();
+    assert_eq!(code_of(&daemon).await, (200, None));
+    until(&daemon, "no file", || !limit_file(&world).exists()).await;
 }
