@@ -362,12 +362,7 @@ mod tests {
             (&[], None),
         ] {
             let limit = Limit::new(None);
-            limit.hear(
-                StatusCode::TOO_MANY_REQUESTS,
-                &fields(told),
-                at(NOW),
-                &|| true,
-            );
+            hear(&limit, StatusCode::TOO_MANY_REQUESTS, &fields(told), true);
             let left = limit
                 .until(at(NOW))
                 .map(|until| until.timestamp() - NOW / 1000);
