@@ -513,10 +513,12 @@ impl Drop for Daemon {
     }
 }
 
-/// An HTTP client that does nothing of its own accord.
+/// An HTTP client that does nothing of its own accord. It trusts no certificate, since the daemon speaks plain HTTP: to
+/// read those of the system takes 20 ms of CPU for each client.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
+        .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("a client")
