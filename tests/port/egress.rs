@@ -7,66 +7,20 @@
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and tells its figures"
 )]
 
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mock_cloud::{Options, Tls};
-use support::environment::{has, skipped, strict, tool};
+use support::environment::tool;
 use support::wire::{OK, Wire, daemon_at, read_request};
-use support::{Daemon, PATIENCE, World, chat, client, exact, post};
+use support::{Daemon, PATIENCE, World, chat, client, is_inside, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
-
-const INSIDE: &str = "HERMES_TEST_INSIDE";
-
-/// Whether this is the run in namespaces of our own, in which `/etc/hosts` and all ports are ours.
-/// Outside, the test of this name is run inside.
-fn is_inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    if !has("unshare") || !has("ip") {
-        return false;
-    }
-    let unshare = |command: &mut Command| {
-        command.args(["--mount", "--net", "--propagation", "private"]);
-    };
-    let mut probe = tool("unshare");
-    unshare(&mut probe);
-    let hosts = "mount -t tmpfs none /mnt && cp /etc/hosts /mnt/hosts && \
-                 mount --bind /mnt/hosts /etc/hosts && ip link set lo up";
-    let able = probe.args(["sh", "-c", hosts]).output();
-    if !able.is_ok_and(|probe| probe.status.success()) {
-        skipped("namespaces are not available here (root and unshare)");
-        return false;
-    }
-    let mut run = tool("unshare");
-    unshare(&mut run);
-    let script = format!(
-        "{hosts} && exec \"$0\" --exact {} --nocapture",
-        exact(module_path!(), test)
-    );
-    let run = run
-        .args(["sh", "-c", &script])
-        .arg(std::env::current_exe().unwrap())
-        .env(INSIDE, "1")
-        .envs(strict())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&run.stdout).into_owned();
-    println!("{text}");
-    let errors = String::from_utf8_lossy(&run.stderr).into_owned();
-    assert!(run.status.success(), "{text}\n{errors}");
-    assert!(text.contains("1 passed"), "{text}");
-    false
-}
 
 fn set_hosts(lines: &str) {
     let own = if lines.contains(" localhost") {
@@ -124,7 +78,10 @@ async fn named(address: &str, name: &'static str, go_on: Arc<Notify>) -> (Wire, 
 
 #[tokio::test]
 async fn a_name_that_moves_is_noticed_although_its_connections_are_busy() {
-    if !is_inside("a_name_that_moves_is_noticed_although_its_connections_are_busy") {
+    if !is_inside(
+        module_path!(),
+        "a_name_that_moves_is_noticed_although_its_connections_are_busy",
+    ) {
         return;
     }
     let world = World::new(Options::default()).await;
@@ -220,7 +177,10 @@ async fn first_answer(world: &World) -> Duration {
 
 #[tokio::test]
 async fn an_ipv6_address_that_swallows_packets_is_raced_by_ipv4() {
-    if !is_inside("an_ipv6_address_that_swallows_packets_is_raced_by_ipv4") {
+    if !is_inside(
+        module_path!(),
+        "an_ipv6_address_that_swallows_packets_is_raced_by_ipv4",
+    ) {
         return;
     }
     let world = World::new(Options::default()).await;
@@ -244,7 +204,10 @@ async fn an_ipv6_address_that_swallows_packets_is_raced_by_ipv4() {
 
 #[tokio::test]
 async fn an_address_that_stops_answering_is_left_for_another_one() {
-    if !is_inside("an_address_that_stops_answering_is_left_for_another_one") {
+    if !is_inside(
+        module_path!(),
+        "an_address_that_stops_answering_is_left_for_another_one",
+    ) {
         return;
     }
     let world = World::new(Options::default()).await;
@@ -274,41 +237,6 @@ async fn answers(mut stream: TcpStream, _: usize) {
     while read_request(&mut stream).await.is_some() {
         stream.write_all(OK.as_bytes()).await.unwrap();
     }
-}
-
-/// Without this, a request on a connection whose packets are lost would wait for
-/// `timeouts.response_head`.
-#[tokio::test]
-async fn a_dead_http1_connection_is_noticed_by_tcp() {
-    if !is_inside("a_dead_http1_connection_is_noticed_by_tcp") {
-        return;
-    }
-    let world = World::new(Options::default()).await;
-    let wire = Wire::at("127.0.0.7:8080", answers).await;
-    let daemon = daemon_at(&world, &wire.base_url(), "");
-    assert_eq!(get(&daemon).await.status(), 200);
-    let route = tool("ip")
-        .args([
-            "route",
-            "add",
-            "blackhole",
-            "127.0.0.7/32",
-            "table",
-            "local",
-        ])
-        .output()
-        .unwrap();
-    assert!(route.status.success(), "{route:?}");
-    let asked = Instant::now();
-    let request = chat("x");
-    let answer = tokio::time::timeout(Duration::from_secs(90), post(&daemon, &request));
-    let answer = answer.await.expect("it is never noticed");
-    println!(
-        "a dead HTTP/1.1 connection was noticed after {:?}",
-        asked.elapsed()
-    );
-    assert_eq!(answer.status(), 502);
-    assert_eq!(answer.headers()["x-hermes-error"], "upstream_unreachable");
 }
 
 // ---- Proxies ----
@@ -549,7 +477,7 @@ async fn this_machine_and_what_no_proxy_names_are_reached_straight() {
 
 #[tokio::test]
 async fn no_proxy_is_obeyed() {
-    if !is_inside("no_proxy_is_obeyed") {
+    if !is_inside(module_path!(), "no_proxy_is_obeyed") {
         return;
     }
     set_hosts("127.0.0.1 provider.test portal.test");
@@ -630,7 +558,10 @@ async fn a_variable_that_cannot_be_used_is_told_wherever_one_looks() {
 
 #[tokio::test]
 async fn the_providers_own_hosts_see_no_mark_of_ours() {
-    if !is_inside("the_providers_own_hosts_see_no_mark_of_ours") {
+    if !is_inside(
+        module_path!(),
+        "the_providers_own_hosts_see_no_mark_of_ours",
+    ) {
         return;
     }
     let world = World::new(Options::default()).await;

@@ -8,7 +8,6 @@
     reason = "a test may fail loudly, and tells its figures"
 )]
 
-mod activation;
 mod bridge;
 mod reverse_proxies;
 mod unix_sockets;
@@ -18,12 +17,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mock_cloud::{Fault, Options};
 use serde_json::Value;
 use support::environment::{strict, tool, works};
-use support::{Daemon, PATIENCE, World, chat, client, exact, post, program};
+use support::{Daemon, PATIENCE, World, chat, client, exact, post, program, until};
 
 /// Sends a text on a stream of its own; all that comes back.
 pub(crate) fn exchange(mut stream: impl Read + Write, text: &str) -> String {
@@ -52,14 +51,6 @@ pub(crate) fn key(world: &World, name: &str, more: &[&str]) -> String {
 
 pub(crate) fn bearer(key: &str) -> String {
     format!("authorization: Bearer {key}\r\n")
-}
-
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// IPv4 addresses of this machine but 127.0.0.1.

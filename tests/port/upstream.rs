@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use mock_cloud::{Options, pattern};
 use serde_json::Value;
 use support::wire::{OK, Wire, daemon_at, read_request};
-use support::{Daemon, World, chat, client, post};
+use support::{Daemon, World, chat, client, error, post};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -28,18 +28,6 @@ pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
 pub(crate) async fn get(daemon: &Daemon, path: &str) -> reqwest::Response {
     client().get(daemon.url(path)).send().await.unwrap()
-}
-
-/// Checks an error of ours; its message.
-pub(crate) async fn error(answer: reqwest::Response, status: u16, code: &str) -> String {
-    let got = answer.status();
-    let header = answer.headers().get("x-hermes-error").cloned();
-    let text = answer.text().await.unwrap();
-    assert_eq!(got, status, "{text}");
-    assert_eq!(header.unwrap(), code, "{text}");
-    let body: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(body["error"]["code"], code);
-    body["error"]["message"].as_str().unwrap().to_owned()
 }
 
 /// The request's line, without the version.

@@ -11,10 +11,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::listeners::until;
 use mock_cloud::{Fault, Options, Steering};
 use support::environment::skipped;
-use support::{Daemon, PATIENCE, World, chat, client, post, program};
+use support::{Daemon, PATIENCE, World, chat, client, post, program, until};
 
 /// A bridge to a daemon's socket, in a home of its own.
 pub(crate) fn bridge(home: &Path, socket: &Path) -> Daemon {

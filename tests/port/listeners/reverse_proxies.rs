@@ -8,10 +8,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::listeners::{ask, bearer, key, until};
+use crate::listeners::{ask, bearer, key};
 use mock_cloud::Options;
 use support::environment::works;
-use support::{Daemon, PATIENCE, World, chat, program};
+use support::{Daemon, PATIENCE, World, chat, program, until};
 
 /// A reverse proxy in front of the daemon.
 struct Front(Child, String);

@@ -8,9 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::listeners::bridge::bridge;
-use crate::listeners::{ask, bearer, exchange, key, until};
+use crate::listeners::{ask, bearer, exchange, key};
 use mock_cloud::Options;
-use support::{World, chat, post, program};
+use support::{World, chat, post, program, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unix_socket_serves_with_its_own_mode_provider_and_keys() {

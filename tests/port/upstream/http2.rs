@@ -11,62 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::upstream::{Seen, error, get};
+use crate::upstream::{Seen, get};
 use mock_cloud::Options;
-use support::wire::{DATA, END_STREAM, Frames, OK, PING, Wire, daemon_at, read_request};
-use support::{Daemon, PATIENCE, World, chat, post};
+use support::wire::{DATA, END_STREAM, OK, Wire, daemon_at, http2, read_request};
+use support::{PATIENCE, World, chat, error, post};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
-
-/// A TLS port that speaks HTTP/2 by hand, and a daemon that uses it.
-pub(crate) async fn http2<F, S>(world: &World, config: &str, serve: S) -> (Wire, Daemon)
-where
-    S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Option<()>> + Send + 'static,
-{
-    http2_with(world, config, &[], serve).await
-}
-
-/// The same with settings of the server's.
-pub(crate) async fn http2_with<F, S>(
-    world: &World,
-    config: &str,
-    settings: &'static [(u16, u32)],
-    serve: S,
-) -> (Wire, Daemon)
-where
-    S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Option<()>> + Send + 'static,
-{
-    let tls = world.cloud.authority().acceptor_for(&["localhost"], true);
-    let wire = Wire::start(move |stream, number| {
-        let (tls, serve) = (tls.clone(), serve.clone());
-        async move {
-            let Ok(stream) = tls.accept(stream).await else {
-                return;
-            };
-            let stream: Box<dyn Stream> = Box::new(stream);
-            if let Some(frames) = Frames::greet(stream, settings).await {
-                serve(frames, number).await;
-            }
-        }
-    })
-    .await;
-    let ca = world.home.path().join("ca.pem");
-    world.cloud.write_ca(&ca).unwrap();
-    let ca = ca.to_str().unwrap();
-    let config = format!("{config}\n[providers.nous]\nca_file = {ca:?}\n");
-    let base = format!("https://localhost:{}/v1", wire.address.port());
-    let daemon = daemon_at(world, &base, &config);
-    (wire, daemon)
-}
-
-pub(crate) trait Stream:
-    tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin
-{
-}
-
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Stream for T {}
 
 pub(crate) const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
@@ -216,9 +166,9 @@ async fn running_streams_end_whole_on_a_connection_that_takes_no_new_requests() 
     .await;
     let mut running = post(&daemon, &chat("x")).await;
     assert_eq!(running.chunk().await.unwrap().unwrap(), "first, ");
-    // The first connection answers nothing more until it is told to.
+    // The first connection answers nothing more until it is told to. Another one takes a handshake.
     let deadline = Instant::now() + PATIENCE;
-    let asking = || tokio::time::timeout(Duration::from_millis(300), get(&daemon, "/models"));
+    let asking = || tokio::time::timeout(Duration::from_secs(2), get(&daemon, "/models"));
     let another = loop {
         assert!(Instant::now() < deadline, "no other connection is made");
         if let Ok(answer) = asking().await {
@@ -292,45 +242,4 @@ async fn a_stream_that_is_reset_in_its_answer_never_looks_complete() {
         );
         assert_eq!(seen.lock().unwrap()["asked"], 1);
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_died_is_noticed_by_its_pings() {
-    let world = World::new(Options::default()).await;
-    let (wire, daemon) = http2(&world, "", |mut frames, number| async move {
-        let stream = frames.request().await?;
-        // Before anything else: our ping is answered.
-        frames.send(PING, 0, 0, b"are you?").await?;
-        while frames
-            .next()
-            .await
-            .is_none_or(|frame| frame.payload != b"are you?")
-        {}
-        frames.answer(stream, b"{}").await?;
-        if number == 1 {
-            // As if every packet were lost from now on.
-            std::future::pending::<()>().await;
-        }
-        while let Some(stream) = frames.request().await {
-            frames.answer(stream, b"{}").await?;
-        }
-        Some(())
-    })
-    .await;
-    assert_eq!(get(&daemon, "/models").await.status(), 200);
-    let asked = Instant::now();
-    let request = chat("x");
-    let both = async { tokio::join!(post(&daemon, &request), get(&daemon, "/models")) };
-    let both = tokio::time::timeout(Duration::from_mins(1), both).await;
-    let (sent, got) = both.expect("it is never noticed");
-    let noticed = asked.elapsed();
-    println!("a dead HTTP/2 connection was noticed after {noticed:?}");
-    error(sent, 502, "upstream_unreachable").await;
-    assert_eq!(
-        got.status(),
-        200,
-        "the GET is repeated on another connection"
-    );
-    assert!(noticed < Duration::from_secs(35), "{noticed:?}");
-    assert_eq!(wire.connections(), 2);
 }

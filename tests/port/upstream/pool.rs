@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::upstream::http2::{CANCEL, NO_ERROR, http2, http2_with};
-use crate::upstream::{Seen, count, error};
+use crate::upstream::http2::{CANCEL, NO_ERROR};
+use crate::upstream::{Seen, count};
 use futures_util::future::join_all;
 use mock_cloud::Options;
 use support::app_wire::{self, request};
 use support::wire::{
-    DATA, END_STREAM, Frames, MAX_CONCURRENT_STREAMS, OK, RST_STREAM, Wire, daemon_at, read_request,
+    DATA, END_STREAM, Frames, MAX_CONCURRENT_STREAMS, OK, RST_STREAM, Wire, daemon_at, http2,
+    http2_with, read_request,
 };
-use support::{Daemon, PATIENCE, World, chat, client, post};
+use support::{Daemon, PATIENCE, World, chat, client, error, post};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, watch};
 

@@ -10,11 +10,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::upstream::http2::Stream;
-use crate::upstream::{Seen, count, error, get, line};
+use crate::upstream::{Seen, count, get, line};
 use mock_cloud::Options;
-use support::wire::{OK, Wire, daemon_at, read_request};
-use support::{World, chat, client, post};
+use support::wire::{OK, Stream, Wire, daemon_at, read_request};
+use support::{World, chat, client, error, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;

@@ -21,6 +21,7 @@
 pub mod app_wire;
 pub mod environment;
 pub mod hermes;
+mod namespaces;
 pub mod wire;
 
 use std::io::{BufRead, BufReader};
@@ -34,6 +35,7 @@ use hermes_proxy::control::client::Client;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::ProviderChoice;
 use mock_cloud::{Family, Login, MockCloud, Options};
+pub use namespaces::is_inside;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -533,4 +535,25 @@ pub async fn post(daemon: &Daemon, body: &Value) -> reqwest::Response {
 /// A chat request's body.
 pub fn chat(text: &str) -> Value {
     serde_json::json!({"model": "Hermes-4-405B", "messages": [{"role": "user", "content": text}]})
+}
+
+/// Waits until something holds.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Checks an error of ours; its message.
+pub async fn error(answer: reqwest::Response, status: u16, code: &str) -> String {
+    let got = answer.status();
+    let header = answer.headers().get("x-hermes-error").cloned();
+    let text = answer.text().await.unwrap();
+    assert_eq!(got, status, "{text}");
+    assert_eq!(header.unwrap(), code, "{text}");
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["error"]["code"], code);
+    body["error"]["message"].as_str().unwrap().to_owned()
 }

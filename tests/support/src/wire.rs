@@ -278,3 +278,71 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         self.send(GOAWAY, 0, 0, &payload).await
     }
 }
+
+/// A TLS port that speaks HTTP/2 by hand, and a daemon that uses it.
+pub async fn http2<F, S>(world: &World, config: &str, serve: S) -> (Wire, Daemon)
+where
+    S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<()>> + Send + 'static,
+{
+    http2_with(world, config, &[], serve).await
+}
+
+/// The same with settings of the server's.
+pub async fn http2_with<F, S>(
+    world: &World,
+    config: &str,
+    settings: &'static [(u16, u32)],
+    serve: S,
+) -> (Wire, Daemon)
+where
+    S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<()>> + Send + 'static,
+{
+    let tls = world.cloud.authority().acceptor_for(&["localhost"], true);
+    let wire = Wire::start(move |stream, number| {
+        let (tls, serve) = (tls.clone(), serve.clone());
+        async move {
+            let Ok(stream) = tls.accept(stream).await else {
+                return;
+            };
+            let stream: Box<dyn Stream> = Box::new(stream);
+            if let Some(frames) = Frames::greet(stream, settings).await {
+                serve(frames, number).await;
+            }
+        }
+    })
+    .await;
+    let ca = world.home.path().join("ca.pem");
+    world.cloud.write_ca(&ca).unwrap();
+    let ca = ca.to_str().unwrap();
+    let config = format!("{config}\n[providers.nous]\nca_file = {ca:?}\n");
+    let base = format!("https://localhost:{}/v1", wire.address.port());
+    let daemon = daemon_at(world, &base, &config);
+    (wire, daemon)
+}
+
+pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Every request for `/models` is answered well, others with what `bad` sends.
+pub async fn half_bad<F>(bad: impl Fn(TcpStream) -> F + Clone + Send + Sync + 'static) -> Wire
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Wire::start(move |mut stream, _| {
+        let bad = bad.clone();
+        async move {
+            while let Some(request) = read_request(&mut stream).await {
+                if !request.starts_with("GET") {
+                    return bad(stream).await;
+                }
+                if stream.write_all(OK.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}

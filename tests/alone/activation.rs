@@ -13,10 +13,9 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::listeners::until;
 use mock_cloud::Options;
 use serde_json::Value;
-use support::{World, chat, client, program};
+use support::{World, chat, client, program, until};
 
 /// A service manager that holds the socket.
 struct Manager {
@@ -27,7 +26,7 @@ struct Manager {
 
 impl Manager {
     fn new(world: &World, turns: usize, config: &str) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/port/listeners/activate.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alone/activate.py");
         world.write_config(config);
         let mut command = program("python3", world.home.path());
         command
@@ -71,6 +70,7 @@ impl Drop for Manager {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_restarts_on_the_service_managers_socket_refuse_no_connection() {
     const RESTARTS: usize = 20;
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let mut manager = Manager::new(&world, RESTARTS + 1, "");
     assert_eq!(manager.line(), "started 0");
@@ -123,6 +123,7 @@ async fn twenty_restarts_on_the_service_managers_socket_refuse_no_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_is_handed_over_takes_the_place_of_its_listener_or_comes_on_top() {
+    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let mut manager = Manager::new(&world, 1, "");
     assert_eq!(manager.line(), "started 0");
