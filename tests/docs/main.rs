@@ -6,3 +6,5 @@ mod manual;
 mod readme;
 mod schema;
 mod structure;
+mod suite;
+mod wording;

@@ -149,12 +149,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ),
     (
         "memchr",
-        &[
-            "proxy/choices.rs",
-            "proxy/error_events.rs",
-            "proxy/framing.rs",
-            "proxy/sse.rs",
-        ],
+        &["proxy/choices.rs", "proxy/framing.rs", "proxy/sse.rs"],
     ),
     ("tempfile", &["files/mod.rs"]),
     ("getrandom", &["clients/key.rs"]),
@@ -194,7 +189,6 @@ const PURE: &[&str] = &[
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",
-    "config/environment.rs",
     "config/file.rs",
     "config/listen.rs",
     "config/own.rs",
@@ -224,8 +218,6 @@ const PURE: &[&str] = &[
     "provider/jwt.rs",
     "provider/layout.rs",
     "provider/nous/layout.rs",
-    "provider/xai/layout.rs",
-    "provider/xai/refusal.rs",
     "service/carried.rs",
     "service/launchd/agent.rs",
     "service/systemd/unit.rs",
@@ -234,7 +226,6 @@ const PURE: &[&str] = &[
     "proxy/framing/violation.rs",
     "proxy/choices.rs",
     "proxy/ending.rs",
-    "proxy/error_events.rs",
     "proxy/events.rs",
     "proxy/guard.rs",
     "proxy/headers.rs",
@@ -297,11 +288,10 @@ const MAY_EXPOSE: &[&str] = &[
     "provider/nous/device.rs",
     "provider/nous/layout.rs",
     "provider/xai.rs",
-    "provider/xai/layout.rs",
     "secret.rs",
 ];
 
-fn sources() -> BTreeMap<String, String> {
+pub(crate) fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = BTreeMap::new();
     collect(&root, &root, &mut files);
@@ -309,7 +299,7 @@ fn sources() -> BTreeMap<String, String> {
     files
 }
 
-fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
+pub(crate) fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path: PathBuf = entry.unwrap().path();
         if path.is_dir() {
@@ -327,7 +317,7 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
 }
 
 /// Without comments and without the tests at a file's end.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let mut code = text;
     for start in ["#[cfg(test)]\n", "#[cfg(all(test, unix))]\n"] {
         let tests = format!("{start}mod tests {{");
@@ -482,25 +472,13 @@ fn only_a_providers_layout_knows_the_fields_of_its_login() {
 }
 
 /// Words of one provider, and the files that may say them beside its own.
-const OF_ONE_PROVIDER: [&str; 10] = [
-    "nous",
-    "Nous",
-    "portal",
-    "Portal",
-    "agent_key",
-    "AgentKey",
-    "xai",
-    "Xai",
-    "grok",
-    "Grok",
-];
+const OF_ONE_PROVIDER: [&str; 6] = ["nous", "Nous", "portal", "Portal", "agent_key", "AgentKey"];
+
 const MAY_NAME_IT: &[&str] = &[
     // Its own, and the arm that leads there.
     "provider/mod.rs",
     "provider/nous.rs",
     "provider/nous/",
-    "provider/xai.rs",
-    "provider/xai/",
     "provider/registry.rs",
     // The kinds of providers with their keys in the file, and the default name.
     "config/",
@@ -560,453 +538,4 @@ fn every_dependency_has_its_line_on_why() {
         }
     }
     assert!(checked > 25);
-}
-
-/// Each program of tests, and the modules that it has.
-fn suites() -> BTreeMap<String, Vec<String>> {
-    let mut suites = BTreeMap::new();
-    for entry in std::fs::read_dir(support::root().join("tests")).unwrap() {
-        let folder = entry.unwrap().path();
-        let Ok(main) = std::fs::read_to_string(folder.join("main.rs")) else {
-            continue;
-        };
-        let modules = main
-            .lines()
-            .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
-        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        suites.insert(name, modules.map(str::to_owned).collect());
-    }
-    suites
-}
-
-/// The names in a folder that end like this, without the end.
-fn files_that_end(folder: &Path, end: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names
-        .filter_map(|name| Some(name.strip_suffix(end)?.to_owned()))
-        .collect()
-}
-
-/// Each program is linked again after every change, so there are few. A module that no `main.rs` names is not run.
-#[test]
-fn the_tests_are_few_programs_and_each_file_is_in_one() {
-    let tests = support::root().join("tests");
-    let apart = files_that_end(&tests, ".rs");
-    assert!(
-        apart.is_empty(),
-        "put {apart:?} into one of the folders with a main.rs"
-    );
-    let suites = suites();
-    assert!((5..=10).contains(&suites.len()), "{:?}", suites.keys());
-    for (suite, mut modules) in suites {
-        let mut files = files_that_end(&tests.join(&suite), ".rs");
-        files.retain(|file| file != "main");
-        files.sort();
-        modules.sort();
-        assert_eq!(modules, files, "tests/{suite}/main.rs");
-    }
-}
-
-/// The texts and scripts that may tell how a test is run, by their names.
-fn texts() -> Vec<(String, String)> {
-    let root = support::root();
-    let mut texts = Vec::new();
-    let mut open = ["ARCHITECTURE.md", "README.md", "Cargo.toml", "justfile"]
-        .map(|name| root.join(name))
-        .to_vec();
-    let folders = [
-        ".ci",
-        "benches",
-        "docs",
-        "examples",
-        "packaging",
-        "src",
-        "tests",
-    ];
-    open.extend(folders.map(|name| root.join(name)));
-    open.extend(["README.md", "Cargo.toml", "src"].map(|name| root.join("fuzz").join(name)));
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            let entries = std::fs::read_dir(&path).unwrap();
-            open.extend(entries.map(|entry| entry.unwrap().path()));
-        } else {
-            let text = std::fs::read(&path).unwrap();
-            texts.push((
-                path.display().to_string(),
-                String::from_utf8_lossy(&text).into_owned(),
-            ));
-        }
-    }
-    texts
-}
-
-/// What stands behind each of these words, up to what can't be in a name.
-fn named<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
-    let rests = text.split(before).skip(1);
-    rests.map(|rest| {
-        rest.split(|c: char| !c.is_alphanumeric() && !"_/.-:".contains(c))
-            .next()
-            .unwrap()
-    })
-}
-
-#[test]
-fn what_tells_how_a_test_is_run_names_one_that_is_there() {
-    let suites = suites();
-    let mut wrong = Vec::new();
-    let mut found = 0;
-    for (file, text) in texts() {
-        for suite in named(&text, "--test ").filter(|name| !name.is_empty()) {
-            found += 1;
-            if !suites.contains_key(suite) {
-                wrong.push(format!("{file}: --test {suite}"));
-            }
-        }
-        let inside = |name: &&str| Path::new(name).extension().is_some_and(|end| end == "rs");
-        for name in named(&text, "tests/").filter(inside) {
-            found += 1;
-            let root = support::root();
-            if !["tests", "tests/mock-cloud/tests", "fuzz/tests"]
-                .iter()
-                .any(|folder| root.join(folder).join(name).is_file())
-            {
-                wrong.push(format!("{file}: tests/{name}"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(found > 20, "{found}");
-}
-
-/// Under `HERMES_TEST_STRICT` a missing program fails its test, so what installs the programs has to know it.
-#[test]
-fn each_program_that_a_test_looks_for_is_installed_before_the_tests() {
-    let script = std::fs::read_to_string(support::root().join(".ci/run")).unwrap();
-    let known = script.split_once("tools=(").unwrap().1;
-    let known = known.split_once(')').unwrap().0;
-    let known: Vec<_> = known.split_whitespace().collect();
-    let (mut found, mut missing) = (0, BTreeSet::new());
-    for text in tests().values() {
-        for call in ["has(\"", "works(\""] {
-            for rest in text.split(call).skip(1) {
-                let name = rest.split('"').next().unwrap();
-                // These calls are named here, too.
-                let is_name = name.chars().all(char::is_alphanumeric);
-                // What `tests/clients/setup` installs is looked for by the same word.
-                let is_client = ["node", "python"].contains(&name);
-                if is_name && !name.is_empty() && !is_client {
-                    found += 1;
-                    if !known.contains(&name) {
-                        missing.insert(name.to_owned());
-                    }
-                }
-            }
-        }
-    }
-    assert!(missing.is_empty(), "not in .ci/run: {missing:?}");
-    assert!(found > 8, "{found}");
-}
-
-/// A filter that fits no test runs none, and libtest calls that a success.
-#[test]
-fn what_root_runs_again_is_there() {
-    let script = std::fs::read_to_string(support::root().join(".ci/run")).unwrap();
-    let filters = script.split_once("as_root=(").unwrap().1;
-    let filters: Vec<_> = filters
-        .split_once(')')
-        .unwrap()
-        .0
-        .split_whitespace()
-        .collect();
-    let (suites, tests) = (suites(), tests());
-    let fits = |filter: &&str| match filter.strip_suffix("::") {
-        Some(module) => suites.values().flatten().any(|name| name == module),
-        None => tests
-            .values()
-            .any(|text| text.contains(&format!("fn {filter}"))),
-    };
-    let wrong: Vec<_> = filters.iter().filter(|filter| !fits(filter)).collect();
-    assert!(wrong.is_empty() && filters.len() > 10, "{wrong:?}");
-}
-
-/// All of the tests, and each one's name below `tests`.
-fn tests() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut files = BTreeMap::new();
-    collect(&root, &root, &mut files);
-    files.retain(|name, _| {
-        let is_rust = Path::new(name).extension().is_some_and(|end| end == "rs");
-        is_rust && !name.starts_with("mock-cloud/")
-    });
-    files
-}
-
-#[test]
-fn one_place_makes_the_environment_of_all_programs_and_tells_what_is_skipped() {
-    // Not as one word, or this file would hold it.
-    let words = [["Command", "::new("].concat(), ["\"skipped", ":"].concat()];
-    let mut wrong = Vec::new();
-    for (file, text) in tests() {
-        for word in &words {
-            if text.contains(word) && file != "support/src/environment.rs" {
-                wrong.push(format!(
-                    "tests/{file} holds {word}: use tests/support/src/environment.rs"
-                ));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[cfg(unix)]
-#[test]
-#[ignore = "run by the next one"]
-fn what_a_program_sees() {
-    let home = tempfile::tempdir().unwrap();
-    let line = "env; command -v hermes-proxyd; command -v another";
-    let status = support::environment::program("sh", home.path())
-        .args(["-c", line])
-        .status();
-    assert!(status.is_ok());
-}
-
-#[cfg(unix)]
-#[test]
-fn a_program_sees_neither_the_developers_home_nor_what_is_installed_there() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let theirs = tempfile::tempdir().unwrap();
-    let bin = theirs.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    for name in ["hermes-proxyd", "another"] {
-        std::fs::write(bin.join(name), "").unwrap();
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(bin.join(name), mode).unwrap();
-    }
-    let mut itself = support::environment::program(std::env::current_exe().unwrap(), theirs.path());
-    for name in ["CONFIG_HOME", "STATE_HOME", "RUNTIME_DIR"] {
-        itself.env(format!("XDG_{name}"), theirs.path());
-    }
-    let mut path = vec![bin.clone()];
-    path.extend(std::env::split_paths(support::environment::search_path()));
-    let output = itself
-        .env("PATH", std::env::join_paths(path).unwrap())
-        .env("HERMES_HOME", theirs.path())
-        .env("HTTPS_PROXY", "http://proxy.test:3128")
-        .arg("--exact")
-        .arg(support::exact(module_path!(), "what_a_program_sees"))
-        .args(["--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let made = said.lines().find_map(|line| line.strip_prefix("PATH="));
-    let made = std::env::split_paths(made.unwrap()).next().unwrap();
-    assert!(made.starts_with(env!("CARGO_TARGET_TMPDIR")), "{said}");
-    std::fs::remove_dir_all(made).unwrap();
-    assert!(said.contains("1 passed"), "{said}");
-    assert!(
-        said.contains("/another\n"),
-        "the rest of PATH is lost: {said}"
-    );
-    assert!(!said.contains("/hermes-proxyd\n"), "{said}");
-    assert!(!said.contains("proxy.test"), "{said}");
-    assert!(!said.contains(theirs.path().to_str().unwrap()), "{said}");
-}
-
-/// Words that translate another language's idiom; `docs` and messages say it in plain English.
-const TRANSLATED: &[&str] = &[
-    "lies",
-    "stands",
-    "mend",
-    "mends",
-    "mended",
-    "steer",
-    "steers",
-    "anew",
-    "whoever",
-    "nobody",
-    "trying on",
-    "stand in it",
-    "everyone on the way",
-    "decide about",
-    "take away",
-    "takes away",
-    "gives a job up",
-    "would pass for",
-    "by itself as long as",
-    "have it read",
-    "is none",
-    "are none",
-    "was none",
-    "leave away",
-    "left away",
-    "is no",
-    "are no",
-    "was no",
-];
-
-/// Where such words are plain English.
-const PLAIN: &[&str] = &[
-    "stands for",
-    "there is no",
-    "there are no",
-    "there was no",
-    "is no longer",
-    "are no longer",
-    "was no longer",
-];
-
-/// The translated idioms of a text, each with the words around it.
-fn translated(text: &str) -> Vec<String> {
-    let text = text.to_lowercase();
-    let words: Vec<_> = text
-        .split(|c: char| !c.is_alphanumeric() && c != '\'')
-        .filter(|word| !word.is_empty())
-        .collect();
-    let around = |from: usize, to: usize| {
-        let words = words.get(from..to.min(words.len()));
-        words
-            .map(|words| format!(" {} ", words.join(" ")))
-            .unwrap_or_default()
-    };
-    let mut found = Vec::new();
-    for (at, word) in words.iter().enumerate() {
-        let near = around(at.saturating_sub(1), at + 3);
-        let away = word.starts_with("leave") && around(at + 1, at + 4).contains(" away ");
-        let idiom = TRANSLATED.iter().any(|idiom| {
-            let length = idiom.split(' ').count();
-            around(at, at + length) == format!(" {idiom} ")
-        });
-        let plain = PLAIN
-            .iter()
-            .any(|plain| near.contains(&format!(" {plain} ")));
-        if away || (idiom && !plain) {
-            found.push(around(at.saturating_sub(4), at + 5));
-        }
-    }
-    found
-}
-
-/// Without the colours of a golden file.
-fn uncoloured(text: &str) -> String {
-    let parts = text.split('␛').enumerate().map(|(number, part)| {
-        let rest = part.split_once('m').filter(|_| number > 0);
-        rest.map_or(part, |(_, rest)| rest)
-    });
-    parts.collect()
-}
-
-/// The string literals of more than one word.
-fn literals(code: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut rest = code;
-    while let Some(at) = rest.find(['"', '\'', '/']) {
-        let (before, from) = rest.split_at(at);
-        rest = if let Some(comment) = from.strip_prefix("//") {
-            comment.split_once('\n').map_or("", |(_, next)| next)
-        } else if let Some(next) = from.strip_prefix("'\"'") {
-            next
-        } else if let Some(character) = from.strip_prefix("'\\") {
-            behind_one(character)
-        } else if let Some(inner) = from.strip_prefix('"') {
-            let bare = before.trim_end_matches('#');
-            let raw = bare.ends_with('r');
-            let hashes = if raw { before.len() - bare.len() } else { 0 };
-            let (text, next) = literal(inner, &format!("\"{}", "#".repeat(hashes)), raw);
-            let text = text.replace("\\n", " ").replace("\\\"", " ");
-            if text.trim().contains(' ') {
-                found.push(text);
-            }
-            next
-        } else {
-            behind_one(from)
-        };
-    }
-    found
-}
-
-/// A literal's text up to its end, and what comes after it.
-fn literal<'a>(inner: &'a str, end: &str, raw: bool) -> (String, &'a str) {
-    let (mut text, mut rest) = (String::new(), inner);
-    loop {
-        if let Some(next) = rest.strip_prefix(end) {
-            return (text, next);
-        }
-        let mut chars = rest.chars();
-        let Some(next) = chars.next() else {
-            return (text, "");
-        };
-        text.push(next);
-        if next == '\\' && !raw {
-            text.extend(chars.next());
-        }
-        rest = chars.as_str();
-    }
-}
-
-/// The text without its first character.
-fn behind_one(text: &str) -> &str {
-    let mut chars = text.chars();
-    chars.next();
-    chars.as_str()
-}
-
-#[test]
-fn no_text_that_a_user_reads_is_a_translated_idiom() {
-    assert_eq!(translated("Where it lies: x stands for y.").len(), 1);
-    assert_eq!(translated("leave --socket away, or it is no port").len(), 2);
-    assert!(translated("There is no key. It is no longer used; leave it.").is_empty());
-    let code = "f('\"', \"a \\\"b\\\" c\"); // it \"is x\"\nr#\"d \"e\"\"#";
-    assert_eq!(literals(code), ["a  b  c", "d \"e\""]);
-
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut texts: Vec<_> = ["README.md", "CHANGELOG.md", "config.example.toml"]
-        .map(|name| root.join(name))
-        .into();
-    // What is installed, printed or written into a user's files.
-    let folders = [
-        "docs",
-        "tests/golden",
-        "src/cli/config",
-        "src/cli/connect/snippets",
-        "packaging/compose",
-        "packaging/debian",
-        "packaging/templates",
-        "systemd",
-        "launchd",
-    ];
-    let mut folders = folders.map(|name| root.join(name)).to_vec();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_none_or(|end| end != "rs") {
-                texts.push(path);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for path in texts {
-        let text = std::fs::read(&path).unwrap();
-        let text = uncoloured(&String::from_utf8_lossy(&text));
-        let idioms = translated(&text);
-        found.extend(
-            idioms
-                .iter()
-                .map(|idiom| format!("{}:{idiom}", path.display())),
-        );
-    }
-    for (name, code) in sources() {
-        for text in literals(&code) {
-            let idioms = translated(&text);
-            found.extend(idioms.iter().map(|idiom| format!("src/{name}:{idiom}")));
-        }
-    }
-    assert!(
-        found.is_empty(),
-        "say it in plain English:\n{}",
-        found.join("\n")
-    );
 }

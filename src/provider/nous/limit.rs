@@ -312,7 +312,6 @@ mod tests {
             status,
             fields,
             start: None,
-            is_whole: false,
         };
         let heard = Heard {
             at: at(NOW),
@@ -398,7 +397,6 @@ mod tests {
             status: StatusCode::OK,
             fields: &none,
             start: None,
-            is_whole: false,
         };
         let before = Heard {
             at: at(NOW),
