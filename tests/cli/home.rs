@@ -168,7 +168,7 @@ async fn requests_that_fail_or_are_refused_are_no_secret() {
         (&3.into(), &"http_429".into())
     );
     let id = failing["request_id"].as_str().unwrap();
-    assert!(daemon.logged().contains(id), "{id}");
+    daemon.wait_for_log(id);
     // A request's own mistake says nothing about the provider but that it answers.
     let mut mistake = chat("x");
     mistake["mock"] = serde_json::json!({"status": 400});
