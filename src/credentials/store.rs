@@ -14,6 +14,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
@@ -59,6 +60,8 @@ pub struct Store {
     desk: Desk,
     /// The same on the journal's, which lie in a folder of their own.
     notes: Desk,
+    /// When it was read last, the login was one that the user has taken out.
+    was_suppressed: Arc<AtomicBool>,
 }
 
 /// What the files held when they were read.
@@ -143,6 +146,7 @@ impl Store {
             mirror,
             desk: Desk::default(),
             notes: Desk::default(),
+            was_suppressed: Arc::default(),
         }
     }
 
@@ -182,6 +186,7 @@ impl Store {
     pub(super) fn peek(&self) -> Result<Option<Found>, StoreError> {
         let mut found = None;
         let mut rows = Vec::new();
+        let mut taken_out = false;
         for file in self.sources() {
             let document = match read_object(file) {
                 Err(error) => return self.mirrored(file, error).map(Some),
@@ -198,6 +203,7 @@ impl Store {
             let Some(login) = block(&mut document, self.layout) else {
                 // What was taken out comes back by a login alone, not from another place.
                 if suppressed {
+                    taken_out = true;
                     break;
                 }
                 continue;
@@ -212,6 +218,7 @@ impl Store {
                 break;
             }
         }
+        self.was_suppressed.store(taken_out, Ordering::Relaxed);
         let Some((login, source, suppressed)) = found else {
             return Ok(None);
         };
@@ -252,7 +259,11 @@ impl Store {
     /// The login of a file that can't be read, where the mirror holds it whole.
     fn mirrored(&self, file: &Path, error: StoreError) -> Result<Found, StoreError> {
         let mirror = self.read_mirror(file).ok().flatten();
-        let Some(mirror) = mirror.filter(|mirror| mirror.tokens().whole()) else {
+        let serves = |mirror: &Login| {
+            // What was taken out does not come back because the note of it can't be read.
+            mirror.tokens().whole() && !self.was_suppressed.load(Ordering::Relaxed)
+        };
+        let Some(mirror) = mirror.filter(serves) else {
             return Err(error);
         };
         Ok(Found {

@@ -156,6 +156,21 @@ async fn a_login_that_is_removed_while_it_serves_ends_and_stays_away() {
     assert_eq!(world.cloud.counts().refreshes, refreshes);
     assert_eq!(world.store()["providers"], json!({}));
     drop(daemon);
+    // Nor does the mirror, when the store can't be read for a while.
+    let store = std::fs::read(world.store_file()).unwrap();
+    let daemon = world.daemon();
+    until(&daemon, "it is seen", || {
+        provider(&daemon)["state"] == "login_needed"
+    })
+    .await;
+    std::fs::write(world.store_file(), "{").unwrap();
+    until(&daemon, "it is told", || {
+        provider(&daemon)["state"] == "store_unreadable"
+    })
+    .await;
+    assert_ne!(post(&daemon, &chat("x")).await.status(), 200);
+    std::fs::write(world.store_file(), store).unwrap();
+    drop(daemon);
     // Nor does the next start bring it back.
     let daemon = world.daemon();
     assert_eq!(post(&daemon, &chat("x")).await.status(), 401);
@@ -416,6 +431,43 @@ async fn a_rotation_clears_the_marks_of_0_20_too() {
         (&Value::Null, &Value::Null)
     );
     assert!(row.get("failure_reason").is_none() && row.get("consecutive_failures").is_none());
+}
+
+// Grants of the root home alone
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_of_xai_lies_in_the_root_store_alone_whatever_the_profile() {
+    let options = Options::default().client_id("b1a00492-073a-47ea-816f-4c329264a828");
+    let world = World::new(options.scope("api:access inference:invoke")).await;
+    let profile = world.home.path().join(".hermes/profiles/work/auth.json");
+    // A copy that an older Hermes Agent has left in the profile.
+    let theirs = json!({"version": 1, "providers": {"xai-oauth": {"tokens": {
+        "access_token": "a-copy", "refresh_token": "a-copy"}, "last_refresh": now()}}});
+    write(&profile, &theirs);
+    let config = format!(
+        "hermes_home = {:?}\ndefault_provider = \"xai\"\n[providers.xai]\n\
+         issuer_url = \"{{portal}}\"\nbase_url = \"{{base}}\"\n",
+        profile.parent().unwrap()
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    assert_eq!(
+        post(&daemon, &chat("x")).await.status(),
+        401,
+        "the copy is none"
+    );
+    world.log_in_to("xai");
+    daemon.renew().await;
+    assert_eq!(world.cloud.counts().refreshes, 1);
+    let stored = world.store()["providers"]["xai-oauth"]["tokens"]["refresh_token"].clone();
+    let family = world.cloud.family_of(stored.as_str().unwrap()).unwrap();
+    assert_eq!(stored, json!(world.cloud.current_refresh_token(family)));
+    assert_eq!(read(&profile), theirs);
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refresh_calls, counts.reuse_events),
+        (1, 0),
+        "{counts:?}"
+    );
 }
 
 // Guests

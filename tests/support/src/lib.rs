@@ -157,7 +157,12 @@ impl World {
 
     /// `hermesctl auth login` from its code to its end, with a user who says yes. It must be a real one.
     pub fn log_in(&self) -> Value {
-        let mut command = self.hermesctl(&["auth", "login", "nous", "--json"]);
+        self.log_in_to("nous")
+    }
+
+    /// The same at this provider.
+    pub fn log_in_to(&self, provider: &str) -> Value {
+        let mut command = self.hermesctl(&["auth", "login", provider, "--json"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("hermesctl");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut line = || -> Value {
