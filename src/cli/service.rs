@@ -114,7 +114,7 @@ pub(super) async fn set_up(
     let plan = Plan {
         daemon: programs.daemon,
         ctl: programs.ctl,
-        variables: carried(|name| std::env::var_os(name)),
+        variables: carried(config::env_setting_names(), |name| std::env::var_os(name)),
         socket,
     };
     let Installed { steps, changed } = service.install(&plan).await?;

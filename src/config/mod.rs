@@ -5,6 +5,7 @@
 //! reload can apply.
 
 mod diff;
+mod environment;
 mod error;
 mod file;
 mod listen;
@@ -33,6 +34,10 @@ use hyper::header::HeaderName;
 use url::Url;
 
 pub use self::diff::{Diff, diff};
+pub use self::environment::{
+    ENV_SETTINGS, EnvSetting, Lookup, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, env_setting_names, is_xai,
+    seconds,
+};
 pub(crate) use self::error::did_you_mean;
 pub use self::error::{ConfigError, Problem};
 pub use self::file::parse;
@@ -231,7 +236,8 @@ pub struct Provider {
     pub append_done: bool,
     /// PEM certificates that are trusted for this provider beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// The limit for one request to the token endpoint.
+    /// The limit for one request to the token endpoint. At its default, [`ProviderKind::token_timeout`], it
+    /// is left to the environment.
     pub token_timeout: Duration,
     /// About how long before its expiry a token is refreshed (up to a tenth more, at random); a
     /// short-lived token is refreshed after some 80 % of its life.
@@ -260,6 +266,14 @@ pub enum ProviderKind {
 }
 
 impl ProviderKind {
+    /// The limit for one request to the token endpoint where nothing else is said: Hermes Agent's own.
+    pub fn token_timeout(&self) -> Duration {
+        match self {
+            Self::Xai { .. } => Duration::from_secs(20),
+            Self::Nous { .. } | Self::Static { .. } => Duration::from_secs(15),
+        }
+    }
+
     /// Where a fixed API key is read from; `None` where a login takes its place.
     pub fn api_key(&self) -> Option<&KeySource> {
         match self {
@@ -294,6 +308,13 @@ pub enum UserAgent {
     Own,
     /// The client's, unchanged.
     Client,
+}
+
+impl Config {
+    /// The kinds of the providers.
+    pub fn kinds(&self) -> impl Iterator<Item = &ProviderKind> {
+        self.providers.values().map(|provider| &provider.kind)
+    }
 }
 
 impl ProviderName {
@@ -452,13 +473,13 @@ impl Provider {
         Self {
             append_done: matches!(kind, ProviderKind::Nous { .. }),
             implied: false,
+            token_timeout: kind.token_timeout(),
             kind,
             base_url: None,
             extra_paths: Vec::new(),
             forward_headers: Vec::new(),
             user_agent: UserAgent::Own,
             ca_file: None,
-            token_timeout: Duration::from_secs(15),
             refresh_lead: Duration::from_mins(5),
         }
     }

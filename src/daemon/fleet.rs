@@ -240,7 +240,7 @@ impl Fleet {
             self.files.clone(),
             Settings {
                 refresh_lead: settings.refresh_lead,
-                token_timeout: settings.token_timeout,
+                token_timeout: provider::token_timeout(settings, &env),
                 wait: timeouts.credential,
                 initiative: self.initiative,
                 audience: self.audience.clone(),

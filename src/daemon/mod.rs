@@ -138,7 +138,8 @@ fn start(args: Args) -> Result<(), StartError> {
         run::check(&origin, &loaded)?;
         let files = run::store_files(&origin.environment, &loaded.config)?;
         let variables = crate::config::Variables::read(files.home());
-        let faults = crate::provider::environment_faults().into_iter();
+        let kinds = loaded.config.kinds();
+        let faults = crate::provider::environment_faults(kinds).into_iter();
         for fault in faults.chain(crate::provider::file_faults(&variables)) {
             say(&format!("warning: {fault}"));
         }

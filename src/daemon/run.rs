@@ -177,7 +177,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let stops = Stops::new();
     let notices = stops.notices(&config);
     let files = store_files(&origin.environment, &config)?;
-    warn_of_faults(&files).await;
+    warn_of_faults(&files, &config).await;
     let clients = stops.clients(&files, clock.clone())?;
     let mut fleet = Fleet::new(
         files,
@@ -307,8 +307,8 @@ pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> 
 
 /// Warns of what can't be used of the environment, and of the file that adds to it; that this hangs is told
 /// with the login.
-async fn warn_of_faults(files: &StoreFiles) {
-    for fault in crate::provider::environment_faults() {
+async fn warn_of_faults(files: &StoreFiles, config: &Config) {
+    for fault in crate::provider::environment_faults(config.kinds()) {
         tracing::warn!(fault, "an environment variable can't be used");
     }
     let home = files.home().to_owned();

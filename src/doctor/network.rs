@@ -133,7 +133,8 @@ fn place(url: &str) -> String {
 fn proxies(facts: &Facts) -> Vec<Finding> {
     let named = Proxies::from_env();
     let mut findings = named_proxies(facts, named.named());
-    findings.extend(environment_faults().iter().map(|fault| {
+    let faults = environment_faults(facts.config.kinds());
+    findings.extend(faults.iter().map(|fault| {
         let text = format!("In this shell {fault}");
         GROUP.finds("environment", Verdict::Warn, text)
     }));

@@ -54,7 +54,7 @@ const PATHS: [Item; 4] = [
     ),
     ("`NO_COLOR`", "Set to any value: no colours."),
 ];
-const NETWORK: [Item; 4] = [
+const NETWORK: [Item; 2] = [
     (
         "`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`",
         "The proxy to the provider: `http://`, `socks5://` or `socks4://`. This machine is always \
@@ -63,16 +63,6 @@ const NETWORK: [Item; 4] = [
     (
         "`HERMES_CA_BUNDLE`",
         "Certificates (PEM) to trust in addition to the system's.",
-    ),
-    (
-        "`NOUS_INFERENCE_BASE_URL`",
-        "Where requests for Nous Portal go instead. The login is sent there. Also read from `.env` in \
-         Hermes Agent's home, unless it is set.",
-    ),
-    (
-        "`HERMES_PORTAL_BASE_URL`, `NOUS_PORTAL_BASE_URL`",
-        "Where tokens of Nous Portal are refreshed instead. The login is sent there. The first is also \
-         read from `.env` in Hermes Agent's home, unless either is set.",
     ),
 ];
 const SERVICE: Item = (
@@ -163,8 +153,17 @@ fn proxyd(command: &Command) -> Page {
          at once.",
     );
     line::exit_status(&mut page, command);
-    let environment: Vec<_> = PATHS.into_iter().chain(NETWORK).chain([SERVICE]).collect();
+    let environment: Vec<_> = PATHS.into_iter().chain(NETWORK).collect();
     items(&mut page, "ENVIRONMENT", &environment);
+    for variable in config::ENV_SETTINGS {
+        let names: Vec<_> = variable
+            .names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        page.item(&names.join(", "), variable.about);
+    }
+    page.item(SERVICE.0, SERVICE.1);
     items(&mut page, "FILES", &[CONFIG, STORE, STATE, SOCKET, UNIT]);
     page.heading("EXAMPLES");
     page.text("Run it in the foreground and list the models:");

@@ -43,9 +43,9 @@ pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
 pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};
-pub use self::registry::{BuildError, build, layout};
+pub use self::registry::{BuildError, build, layout, token_timeout};
 pub use self::tls::{Tls, TlsError, client_config};
-pub use self::verdict::{Heard, Reply, Verdict};
+pub use self::verdict::{Heard, ReadError, Reply, Verdict};
 use crate::config::{AllowedPath, ProviderName};
 use crate::secret::Secret;
 
@@ -330,6 +330,12 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// The user has logged in, maybe with another account.
     fn forget_limit(&self) {}
+
+    /// Reads an error event of a stream that began with a 200, where this provider refuses an account in
+    /// that way too. It can't be read in an encoded answer, so the provider is asked for plain ones.
+    fn reads_errors(&self) -> Option<ReadError> {
+        None
+    }
 
     /// How long what was granted lives from its receipt, as far as the endpoint says.
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {

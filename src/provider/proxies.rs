@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hyper::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use crate::config::{Variables, unquoted};
+use crate::config::{ProviderKind, Variables, unquoted};
 
 /// The variables by what they are for, the first of a pair first, as curl has them.
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
@@ -102,11 +102,11 @@ impl Proxies {
     }
 }
 
-/// What of our environment can't be used: proxies, exceptions and a provider's addresses, each as one
-/// sentence. What a file adds to it is [`file_faults`]'s.
-pub fn environment_faults() -> Vec<String> {
+/// What of our environment can't be used: proxies, exceptions and what these kinds of providers honour,
+/// each as one sentence. What a file adds to it is [`file_faults`]'s.
+pub fn environment_faults<'k>(kinds: impl Iterator<Item = &'k ProviderKind>) -> Vec<String> {
     let mut faults = Proxies::from_env().faults;
-    faults.extend(super::registry::environment_faults(&variable));
+    faults.extend(super::registry::environment_faults(kinds, &variable));
     faults
 }
 
@@ -119,7 +119,7 @@ pub fn file_faults(variables: &Variables) -> Vec<String> {
         variables.file_of(name)?;
         variables.get(name)
     };
-    let faults = super::registry::environment_faults(&in_file).into_iter();
+    let faults = super::registry::faults(&in_file).into_iter();
     let file = variables
         .names_in_file()
         .find_map(|name| variables.file_of(name));

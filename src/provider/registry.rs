@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::base_url::BaseUrlError;
 use super::nous::{self, Nous};
@@ -9,7 +10,7 @@ use super::static_key::StaticKey;
 use super::token_client::TokenClient;
 use super::xai::{self, Xai};
 use super::{Adapter, BaseUrl, Layout};
-use crate::config::{AllowedPath, Provider, ProviderKind, ProviderName, Variables};
+use crate::config::{AllowedPath, Lookup, Provider, ProviderKind, ProviderName, Variables};
 
 /// An environment variable with a URL that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +79,33 @@ pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
     }
 }
 
-/// What of the variables that providers honour can't be used, each as a sentence.
-pub(super) fn environment_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
-    nous::environment_faults(env)
+/// What of the variables that these kinds of providers honour can't be used, each as a sentence.
+pub(super) fn environment_faults<'k>(
+    kinds: impl Iterator<Item = &'k ProviderKind>,
+    env: Lookup<'_>,
+) -> Vec<String> {
+    let of_kind = |kind: &ProviderKind| match kind {
+        ProviderKind::Nous { .. } => nous::environment_faults(env),
+        ProviderKind::Xai { .. } => xai::environment_faults(env),
+        ProviderKind::Static { .. } => Vec::new(),
+    };
+    kinds.flat_map(of_kind).collect()
+}
+
+/// The same of what all kinds honour.
+pub(super) fn faults(env: Lookup<'_>) -> Vec<String> {
+    [nous::environment_faults(env), xai::environment_faults(env)].concat()
+}
+
+/// The limit of one request to this provider's token endpoint: the file's, else the environment's.
+pub fn token_timeout(settings: &Provider, env: Lookup<'_>) -> Duration {
+    let from_env = || match &settings.kind {
+        ProviderKind::Xai { .. } => xai::token_timeout(env),
+        ProviderKind::Nous { .. } | ProviderKind::Static { .. } => None,
+    };
+    let is_default = settings.token_timeout == settings.kind.token_timeout();
+    let from_env = is_default.then(from_env).flatten();
+    from_env.unwrap_or(settings.token_timeout)
 }
 
 /// The adapter for a provider's settings. `variables` are what a provider honours of the environment;
@@ -106,7 +131,7 @@ pub fn build(
         .transpose()
         .map_err(base_error)?;
     let client = || {
-        TokenClient::new(tls, settings.token_timeout).map_err(|source| BuildError::Client {
+        TokenClient::new(tls, token_timeout(settings, &env)).map_err(|source| BuildError::Client {
             provider: name.clone(),
             source,
         })

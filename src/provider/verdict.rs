@@ -12,9 +12,11 @@ pub struct Reply<'a> {
     pub status: StatusCode,
     /// Its fields.
     pub fields: &'a HeaderMap,
-    /// The beginning of its body, once an adapter has asked for it. A body that came whole within
-    /// the limits is here whole.
+    /// The beginning of its body, once an adapter has asked for it. Nothing of an encoded one, which
+    /// is not decoded.
     pub start: Option<&'a [u8]>,
+    /// Whether that is the whole body: it ended within the limits of size and time.
+    pub is_whole: bool,
 }
 
 /// When a request was answered, and whether it was sent while the provider was known to answer none.
@@ -25,6 +27,10 @@ pub struct Heard {
     /// Whether it was sent all the same.
     pub while_limited: bool,
 }
+
+/// Reads why the provider refuses the account out of an error's JSON: the code of a
+/// [`Verdict::Blocked`], for `proxy status`.
+pub type ReadError = fn(&[u8]) -> Option<&'static str>;
 
 /// What follows from an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub enum Verdict {
     NextLogin {
         /// How long this one has nothing; `None` where the provider does not say.
         cooldown: Option<Duration>,
+        /// Why, for `proxy status`, where it is more than the status.
+        code: Option<&'static str>,
     },
     /// The head does not tell. The beginning of the body, which comes before it goes to the client,
     /// may.

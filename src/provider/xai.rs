@@ -4,26 +4,34 @@
 //! The bearer is the access token. Hermes Agent keeps the login in the root home's store alone,
 //! with the tokens in a table of their own. The client id is Hermes Agent's: xAI registers no others.
 
+mod layout;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
-use hyper::header::RETRY_AFTER;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
+pub(super) use self::layout::LAYOUT;
+use self::layout::inner;
 use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
 use super::jwt::Claims;
 use super::probe::Address;
-use super::token_client::{Answer, TokenClient, seconds};
+use super::token_client::{Answer, TokenClient};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
-    Renewal, Reply, TokenError, Tokens, Verdict,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, ReadError,
+    Remedy, Renewal, Reply, TokenError, Verdict,
 };
 use crate::clock;
-use crate::config::{AllowedPath, ProviderName, unquoted};
+use crate::config::{
+    self, AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, is_xai,
+};
 
 const ISSUER: &str = "https://auth.x.ai";
 const INFERENCE: &str = "https://api.x.ai/v1";
@@ -36,11 +44,6 @@ const LONG_LIFE: Duration = Duration::from_mins(45);
 const LONG_LEAD: Duration = Duration::from_hours(1);
 /// A shorter one, as device logins often get, is renewed this long before.
 const SHORT_LEAD: Duration = Duration::from_mins(2);
-/// The free tier has a rolling day.
-const FREE_USAGE: Duration = Duration::from_hours(24);
-
-/// The layout of the block `xai-oauth`.
-pub(super) const LAYOUT: &dyn Layout = &Block;
 
 /// xAI Grok.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Xai {
         client: TokenClient,
         extra: &[AllowedPath],
         (issuer, inference): (Option<&Url>, Option<BaseUrl>),
-        env: &dyn Fn(&str) -> Option<String>,
+        env: Lookup<'_>,
     ) -> Self {
         let path = |path: &str, method| AllowedPath {
             path: path.to_owned(),
@@ -203,22 +206,23 @@ fn nothing_spent(error: &TokenError) -> TokenError {
     }
 }
 
-/// Whether it is https on `x.ai` or a host below it.
-fn is_xai(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    url.scheme() == "https" && (host == "x.ai" || host.ends_with(".x.ai"))
+/// What of the variables can't be used, each as a sentence.
+pub(super) fn environment_faults(env: Lookup<'_>) -> Vec<String> {
+    let variables = [XAI_BASE_URL, XAI_TOKEN_TIMEOUT];
+    let faults = variables.iter().filter_map(|variable| variable.fault(env));
+    faults.collect()
 }
 
-/// The base URL of the variables that Hermes Agent honours, if it is xAI's.
-fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Option<BaseUrl> {
-    let names = ["HERMES_XAI_BASE_URL", "XAI_BASE_URL"];
-    let text = names.into_iter().find_map(env)?;
-    let url = Url::parse(unquoted(&text)?).ok();
-    let base = url.filter(is_xai).and_then(|url| BaseUrl::new(&url).ok());
-    if base.is_none() {
-        tracing::warn!("ignoring XAI_BASE_URL: it is not an https URL on x.ai");
-    }
-    base
+/// The limit of one token request that the environment asks for.
+pub(super) fn token_timeout(env: Lookup<'_>) -> Option<Duration> {
+    let (_, text) = XAI_TOKEN_TIMEOUT.find(env)?;
+    config::seconds(&text)
+}
+
+/// The base URL that the environment asks for, if it is xAI's.
+fn from_env(env: Lookup<'_>) -> Option<BaseUrl> {
+    let (_, text) = XAI_BASE_URL.value(env)?;
+    BaseUrl::new(&Url::parse(&text).ok()?).ok()
 }
 
 #[async_trait]
@@ -318,38 +322,11 @@ impl Adapter for Xai {
 
     /// The body tells what a 403 and a 429 are about.
     fn verdict(&self, reply: &Reply<'_>) -> Verdict {
-        let Some(start) = reply.start else {
-            return match reply.status {
-                StatusCode::UNAUTHORIZED => Verdict::RenewAndRetry,
-                StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Verdict::ReadOn,
-                _ => Verdict::Pass,
-            };
-        };
-        let text = String::from_utf8_lossy(start).to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if reply.status == StatusCode::TOO_MANY_REQUESTS {
-            let asked = reply.fields.get(RETRY_AFTER);
-            let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let free = says(&["subscription:free-usage-exhausted"]).then_some(FREE_USAGE);
-            let cooldown = free.or_else(|| asked.map(Duration::from_secs));
-            return Verdict::NextLogin { cooldown };
-        }
-        if says(&[
-            "unauthenticated:bad-credentials",
-            "access token could not be validated",
-        ]) {
-            return Verdict::RenewAndRetry;
-        }
-        Verdict::Blocked(if says(&["personal-team-blocked:spending-limit"]) {
-            "spending_limit"
-        } else if says(&[
-            "do not have an active grok subscription",
-            "out of available resources",
-        ]) {
-            "no_subscription"
-        } else {
-            "account_tier"
-        })
+        refusal::verdict(reply)
+    }
+
+    fn reads_errors(&self) -> Option<ReadError> {
+        Some(refusal::in_stream)
     }
 
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {
@@ -427,143 +404,5 @@ impl DeviceLogin for Xai {
             ("device_code", code.secret.expose()),
         ]);
         polled(TokenClient::send(request).await)
-    }
-}
-
-#[derive(Debug)]
-struct Block;
-
-/// The table that holds the tokens.
-fn inner(login: &Login) -> Login {
-    let tokens = login.fields().get("tokens").and_then(Value::as_object);
-    Login::new(tokens.cloned().unwrap_or_default(), LAYOUT)
-}
-
-fn edit(login: &mut Login, change: impl FnOnce(&mut Login)) {
-    let mut tokens = inner(login);
-    change(&mut tokens);
-    login.set("tokens", tokens.into_fields());
-}
-
-impl Layout for Block {
-    fn key(&self) -> &'static str {
-        "xai-oauth"
-    }
-
-    fn is_in_root_only(&self) -> bool {
-        true
-    }
-
-    fn tokens(&self, login: &Login) -> Tokens {
-        let tokens = inner(login);
-        let obtained = login.time("last_refresh");
-        let life = seconds(tokens.fields().get("expires_in"));
-        let expires = obtained.filter(|_| life > 0);
-        Tokens {
-            access: tokens.secret("access_token"),
-            refresh: tokens.secret("refresh_token"),
-            minted: None,
-            obtained,
-            expires: expires.map(|at| clock::after(at, Duration::from_secs(life))),
-        }
-    }
-
-    fn put(&self, login: &mut Login, tokens: &Tokens) {
-        edit(login, |inner| {
-            for (key, token) in [
-                ("access_token", &tokens.access),
-                ("refresh_token", &tokens.refresh),
-            ] {
-                if let Some(token) = token {
-                    inner.set(key, token.expose().to_owned());
-                }
-            }
-        });
-        if let Some(at) = tokens.obtained {
-            login.set("last_refresh", at.to_rfc3339());
-        }
-    }
-
-    fn remove_refresh(&self, login: &mut Login) {
-        edit(login, |tokens| tokens.remove("refresh_token"));
-    }
-
-    fn remove_tokens(&self, login: &mut Login) {
-        login.remove("tokens");
-        login.remove("last_refresh");
-    }
-
-    fn remove_grant(&self, login: &mut Login) {
-        self.remove_tokens(login);
-        login.remove("auth_mode");
-    }
-
-    fn is_countdown(&self, _key: &str) -> bool {
-        false
-    }
-
-    fn row_value<'l>(&self, login: &'l Login, key: &str) -> Option<&'l Value> {
-        let tokens = login.fields().get("tokens");
-        let token = tokens.and_then(|tokens| tokens.get(key));
-        token.or_else(|| login.fields().get(key))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn adapter(issuer: Option<&str>) -> Xai {
-        let tls = crate::provider::client_config(None).unwrap();
-        let client = TokenClient::new(tls, Duration::from_secs(1)).unwrap();
-        let name = ProviderName::new("xai").unwrap();
-        let issuer = issuer.map(|issuer| issuer.parse().unwrap());
-        Xai::new(name, client, &[], (issuer.as_ref(), None), &|_| None)
-    }
-
-    /// A refresh token would go there.
-    #[test]
-    fn an_endpoint_is_believed_only_on_xais_hosts_or_the_operators_issuer() {
-        let own = adapter(None);
-        for (address, trusted) in [
-            ("https://auth.x.ai/oauth2/token", true),
-            ("https://x.ai/token", true),
-            ("http://auth.x.ai/oauth2/token", false),
-            ("https://auth.x.ai.evil.example/token", false),
-            ("https://evilx.ai/token", false),
-            ("https://u@auth.x.ai/token", false),
-            ("http://127.0.0.1:9/token", false),
-            ("", false),
-        ] {
-            assert_eq!(own.is_trusted(address), trusted, "{address}");
-        }
-        let operators = adapter(Some("http://127.0.0.1:9"));
-        assert!(operators.is_trusted("http://127.0.0.1:9/oauth2/token"));
-        assert!(!operators.is_trusted("http://127.0.0.1:10/oauth2/token"));
-    }
-
-    #[test]
-    fn a_long_token_is_renewed_an_hour_before_its_end_and_a_short_one_two_minutes() {
-        let adapter = adapter(None);
-        let lead = |minutes: u64| {
-            let issued: DateTime<Utc> = "2026-11-29T12:00:00Z".parse().unwrap();
-            let end = clock::after(issued, Duration::from_mins(minutes));
-            let mut login = Login::new(Map::new(), LAYOUT);
-            login.set(
-                "tokens",
-                json!({"access_token": "a", "expires_in": minutes * 60}),
-            );
-            login.set("last_refresh", issued.to_rfc3339());
-            let Assessment::Login { credential, .. } = adapter.assess(&login, issued) else {
-                panic!("no login")
-            };
-            let credential = credential.unwrap();
-            assert_eq!(credential.expires_at, Some(end));
-            adapter.lead(&credential, Duration::from_mins(5))
-        };
-        assert_eq!(lead(360), Duration::from_hours(1));
-        assert_eq!(lead(15), Duration::from_mins(2));
     }
 }

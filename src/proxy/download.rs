@@ -83,8 +83,8 @@ impl Download {
         events: Option<Events>,
         presence: Presence,
     ) -> Self {
-        // An event more than the announced length would break the framing.
-        let events = events.filter(|_| incoming.size_hint().exact().is_none());
+        let is_sized = incoming.size_hint().exact().is_some();
+        let events = events.map(|events| if is_sized { events.sized() } else { events });
         Self {
             incoming: Some(incoming),
             underway: Some(underway),
@@ -184,6 +184,10 @@ impl Download {
         self.sent(data.len(), self.last);
         if let Some(events) = &mut self.events {
             events.pass(data);
+            let blocked = events.blocked();
+            if let (Some(code), Some(underway)) = (blocked, &mut self.underway) {
+                underway.blocked(code);
+            }
         }
         if self.is_over() {
             self.ended_as(End::Complete);

@@ -1,35 +1,63 @@
-//! What is known of an event stream on its way: where it stands, and whether it lacks its end mark. Pure, with constant
-//! memory.
+//! What is known of an event stream on its way: where it stands, whether it lacks its end mark, and whether an event
+//! in it says that the provider refuses the account. Pure, with constant memory.
 
 use super::ending::Ending;
-use super::sse::{At, Tokenizer};
+use super::error_events::ErrorEvents;
+use super::sse::{At, Tap, Tokenizer};
+use crate::provider::ReadError;
 
 /// An event stream that passes, and what listens to it.
 #[derive(Debug, Clone)]
 pub(super) struct Events {
     lines: Tokenizer,
+    taps: Taps,
+    /// Its length is announced: an event more would break the framing.
+    is_sized: bool,
+}
+
+/// What listens.
+#[derive(Debug, Clone)]
+struct Taps {
     ending: Ending,
+    errors: Option<Box<ErrorEvents>>,
 }
 
 impl Events {
-    /// A stream at its start. `ends`: whether its end is looked for.
-    pub(super) fn new(ends: bool) -> Self {
+    /// A stream at its start. `ends`: whether its end is looked for. `reads`: what its error events are read by.
+    pub(super) fn new(ends: bool, reads: Option<ReadError>) -> Self {
         Self {
             lines: Tokenizer::default(),
-            ending: Ending::new(ends),
+            taps: Taps {
+                ending: Ending::new(ends),
+                errors: reads.map(|reads| Box::new(ErrorEvents::new(reads))),
+            },
+            is_sized: false,
+        }
+    }
+
+    /// The same of a stream whose length is announced.
+    pub(super) fn sized(self) -> Self {
+        Self {
+            is_sized: true,
+            ..self
         }
     }
 
     /// A piece passes.
     pub(super) fn pass(&mut self, piece: &[u8]) {
-        self.lines.pass(piece, &mut self.ending);
+        self.lines.pass(piece, &mut self.taps);
+    }
+
+    /// Why the provider refuses the account, once an event has said so.
+    pub(super) fn blocked(&self) -> Option<&'static str> {
+        self.taps.errors.as_ref()?.code()
     }
 
     /// What has to go out before an event of ours, so that it stands alone. `None` within an event:
     /// whatever followed would be glued to its half; and behind the end mark, where nobody reads on.
     pub(super) fn gap(&self) -> Option<&'static str> {
         match self.lines.at() {
-            _ if self.ending.is_done() => None,
+            _ if self.is_sized || self.taps.ending.is_done() => None,
             At::Between => Some(""),
             // The rest of a comment is missed by nobody.
             At::Comment => Some("\n"),
@@ -39,11 +67,34 @@ impl Events {
 
     /// The end mark, when the stream, ending now, lacks nothing else: all choices that began have finished.
     pub(super) fn missing_end(&self) -> Option<&'static str> {
-        let missing = self.ending.lacks_mark();
+        let missing = self.taps.ending.lacks_mark();
         match self.gap() {
             Some("") if missing => Some("data: [DONE]\n\n"),
             Some(_) if missing => Some("\ndata: [DONE]\n\n"),
             Some(_) | None => None,
+        }
+    }
+}
+
+impl Tap for Taps {
+    fn data(&mut self, piece: &[u8]) {
+        self.ending.data(piece);
+        if let Some(errors) = &mut self.errors {
+            errors.data(piece);
+        }
+    }
+
+    fn end_data(&mut self) {
+        self.ending.end_data();
+        if let Some(errors) = &mut self.errors {
+            errors.end_data();
+        }
+    }
+
+    fn end_event(&mut self) {
+        self.ending.end_event();
+        if let Some(errors) = &mut self.errors {
+            errors.end_event();
         }
     }
 }
@@ -61,7 +112,7 @@ mod tests {
             vec![one, two]
         });
         for pieces in pieces.chain(halves) {
-            let mut events = Events::new(true);
+            let mut events = Events::new(true, None);
             for piece in &pieces {
                 events.pass(piece);
             }
@@ -174,10 +225,10 @@ mod tests {
                 assert_eq!(events.missing_end(), expected, "{what}");
             });
         }
-        let mut events = Events::new(true);
+        let mut events = Events::new(true, None);
         events.pass(format!("{finish}: keep-al").as_bytes());
         assert_eq!(events.missing_end(), Some("\ndata: [DONE]\n\n"));
-        let mut events = Events::new(false);
+        let mut events = Events::new(false, None);
         events.pass(finish.as_bytes());
         assert_eq!(events.missing_end(), None);
     }

@@ -545,6 +545,7 @@ impl Exchange<'_> {
             status: answer.status(),
             fields: answer.headers(),
             start: answer.body().start(),
+            is_whole: answer.body().is_whole(),
         })
     }
 
@@ -554,7 +555,12 @@ impl Exchange<'_> {
         if verdict != Verdict::ReadOn {
             return verdict;
         }
-        answer.body_mut().read_ahead(START, START_LIMIT).await;
+        let most = if is_encoded(answer.headers()) {
+            0
+        } else {
+            START
+        };
+        answer.body_mut().read_ahead(most, START_LIMIT).await;
         let verdict = self.judge(answer);
         note(answer, verdict);
         verdict
@@ -576,6 +582,9 @@ impl Exchange<'_> {
             *request.uri_mut() = target.clone();
             let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
             *request.headers_mut() = headers::to_upstream(&self.head.headers, extra, agent);
+            if self.upstream.adapter.reads_errors().is_some() {
+                headers::ask_for_plain(request.headers_mut());
+            }
             if let Some(own) = &self.upstream.own_mark {
                 headers::mark(request.headers_mut(), &self.head.headers, own);
             }
@@ -597,6 +606,7 @@ impl Exchange<'_> {
                 status: answer.status(),
                 fields: answer.headers(),
                 start: None,
+                is_whole: false,
             };
             let heard = Heard {
                 at: self.upstream.client.now(),
@@ -638,9 +648,20 @@ impl Exchange<'_> {
 
 /// Puts down beside an answer why the provider refuses the account.
 fn note(answer: &mut Response<Answer>, verdict: Verdict) {
-    if let Verdict::Blocked(code) = verdict {
+    let code = match verdict {
+        Verdict::Blocked(code) => Some(code),
+        Verdict::NextLogin { code, .. } => code,
+        Verdict::Pass | Verdict::RenewAndRetry | Verdict::ReadOn => None,
+    };
+    if let Some(code) = code {
         answer.extensions_mut().insert(Blocked(code));
     }
+}
+
+/// Whether a body is encoded, which is never decoded here: it could become any size.
+fn is_encoded(fields: &HeaderMap) -> bool {
+    let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// A success shows that the provider takes the token. An error may come from its edge, which looks at
@@ -702,12 +723,13 @@ fn pass(
     if is_stream {
         headers::not_held_back(&mut head.headers);
     }
-    let is_events = is_stream && !head.headers.contains_key(CONTENT_ENCODING);
+    let is_events = is_stream && !is_encoded(&head.headers);
     if body.is_end_stream() {
         underway.ended(End::Complete);
     }
     let ends = upstream.append_done && head.status == StatusCode::OK;
-    let events = is_events.then(|| Events::new(ends));
+    let reads = upstream.adapter.reads_errors();
+    let events = is_events.then(|| Events::new(ends, reads));
     let idle = rules.timeouts.idle;
     let download = Download::new(body, underway, idle, events, presence.clone());
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))

@@ -144,6 +144,11 @@ pub(super) fn has_mark(client: &HeaderMap, own: &HeaderValue) -> bool {
     })
 }
 
+/// Asks for an answer that can be read as it passes.
+pub(super) fn ask_for_plain(fields: &mut HeaderMap) {
+    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
 /// Attaches the credential, over anything that stands there.
 pub(super) fn authorize(fields: &mut HeaderMap, credential: &Credential) {
     fields.insert(AUTHORIZATION, credential.authorization.clone());

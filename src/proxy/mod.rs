@@ -18,6 +18,7 @@ mod download;
 mod egress;
 mod ending;
 pub mod error;
+mod error_events;
 mod events;
 pub mod framing;
 mod gateway;

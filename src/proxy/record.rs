@@ -30,7 +30,7 @@ pub(super) struct Record {
     pub(super) ended: Instant,
     /// Of the answer; `None` if there was none.
     pub(super) status: Option<StatusCode>,
-    /// Why the provider refuses the account, where its answer says so.
+    /// Why the provider refuses the account, where its answer or an event in it says so.
     pub(super) blocked: Option<&'static str>,
     /// Bytes of the request's body.
     pub(super) bytes_in: u64,
@@ -154,11 +154,14 @@ impl Record {
     /// What it tells of its provider. An answer of 401 to 403 or 429 shows a login or a quota that is at its end, one
     /// from 500 a provider in trouble; all others are the request's own fault.
     pub(super) fn news(&self) -> News {
+        // The client may have left over it.
+        if let Some(code) = self.blocked {
+            return News::Fails(code.into());
+        }
         let status = self.status.map_or(0, |status| status.as_u16());
         match self.end {
             End::Complete if matches!(status, 401..=403 | 429 | 500..) => {
-                let code = || format!("http_{status}").into();
-                News::Fails(self.blocked.map_or_else(code, Cow::Borrowed))
+                News::Fails(format!("http_{status}").into())
             }
             End::Complete => News::Works,
             End::Refused(code) if is_of_the_provider(code) => News::Fails(code.into()),
@@ -376,6 +379,14 @@ mod tests {
             End::ClientLeft,
         ] {
             assert_eq!(news(end, 200), News::Nothing, "{end:?}");
+        }
+        for end in [End::Complete, End::ClientLeft] {
+            let mut underway = Underway::unread(&ledger);
+            underway.answered(StatusCode::OK);
+            underway.blocked("no_plan");
+            underway.ended(end);
+            let news = underway.record().news();
+            assert_eq!(news, News::Fails("no_plan".into()), "{end:?}");
         }
     }
 }

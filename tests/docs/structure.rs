@@ -149,7 +149,12 @@ const STAYS: &[(&str, &[&str])] = &[
     ),
     (
         "memchr",
-        &["proxy/choices.rs", "proxy/framing.rs", "proxy/sse.rs"],
+        &[
+            "proxy/choices.rs",
+            "proxy/error_events.rs",
+            "proxy/framing.rs",
+            "proxy/sse.rs",
+        ],
     ),
     ("tempfile", &["files/mod.rs"]),
     ("getrandom", &["clients/key.rs"]),
@@ -189,6 +194,7 @@ const PURE: &[&str] = &[
     "clients/document.rs",
     "clients/import.rs",
     "config/diff.rs",
+    "config/environment.rs",
     "config/file.rs",
     "config/listen.rs",
     "config/own.rs",
@@ -218,6 +224,8 @@ const PURE: &[&str] = &[
     "provider/jwt.rs",
     "provider/layout.rs",
     "provider/nous/layout.rs",
+    "provider/xai/layout.rs",
+    "provider/xai/refusal.rs",
     "service/carried.rs",
     "service/launchd/agent.rs",
     "service/systemd/unit.rs",
@@ -226,6 +234,7 @@ const PURE: &[&str] = &[
     "proxy/framing/violation.rs",
     "proxy/choices.rs",
     "proxy/ending.rs",
+    "proxy/error_events.rs",
     "proxy/events.rs",
     "proxy/guard.rs",
     "proxy/headers.rs",
@@ -288,6 +297,7 @@ const MAY_EXPOSE: &[&str] = &[
     "provider/nous/device.rs",
     "provider/nous/layout.rs",
     "provider/xai.rs",
+    "provider/xai/layout.rs",
     "secret.rs",
 ];
 
@@ -317,7 +327,7 @@ pub(crate) fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, S
 }
 
 /// Without comments and without the tests at a file's end.
-pub(crate) fn code(text: &str) -> String {
+fn code(text: &str) -> String {
     let mut code = text;
     for start in ["#[cfg(test)]\n", "#[cfg(all(test, unix))]\n"] {
         let tests = format!("{start}mod tests {{");
@@ -472,13 +482,25 @@ fn only_a_providers_layout_knows_the_fields_of_its_login() {
 }
 
 /// Words of one provider, and the files that may say them beside its own.
-const OF_ONE_PROVIDER: [&str; 6] = ["nous", "Nous", "portal", "Portal", "agent_key", "AgentKey"];
-
+const OF_ONE_PROVIDER: [&str; 10] = [
+    "nous",
+    "Nous",
+    "portal",
+    "Portal",
+    "agent_key",
+    "AgentKey",
+    "xai",
+    "Xai",
+    "grok",
+    "Grok",
+];
 const MAY_NAME_IT: &[&str] = &[
     // Its own, and the arm that leads there.
     "provider/mod.rs",
     "provider/nous.rs",
     "provider/nous/",
+    "provider/xai.rs",
+    "provider/xai/",
     "provider/registry.rs",
     // The kinds of providers with their keys in the file, and the default name.
     "config/",

@@ -4,8 +4,12 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test may fail loudly"
 )]
+
+mod answers;
+mod surfaces;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -29,16 +33,27 @@ impl World {
         let options = Options::default().client_id(CLIENT);
         let options = options.scope("api:access inference:invoke");
         let cloud = MockCloud::start(options).await;
-        let home = scratch();
+        let world = Self {
+            cloud,
+            home: scratch(),
+        };
+        world.asks_at(&world.cloud.inference_base_url());
+        world
+    }
+
+    /// Writes the configuration, with requests going to `base`.
+    fn asks_at(&self, base: &str) {
         let config = format!(
-            "default_provider = \"xai\"\n[providers.xai]\nissuer_url = {:?}\nbase_url = {:?}\n",
-            cloud.portal_url(),
-            cloud.inference_base_url()
+            "default_provider = \"xai\"\n[providers.xai]\nissuer_url = {:?}\nbase_url = {base:?}\n",
+            self.cloud.portal_url(),
         );
-        let folder = home.path().join(".config/hermes-proxyd");
+        self.configure(&config);
+    }
+
+    fn configure(&self, text: &str) {
+        let folder = self.home.path().join(".config/hermes-proxyd");
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("config.toml"), config).unwrap();
-        Self { cloud, home }
+        std::fs::write(folder.join("config.toml"), text).unwrap();
     }
 
     /// A login as Hermes Agent leaves it, whose token was obtained then.
@@ -172,69 +187,6 @@ async fn a_device_login_serves_and_lies_where_hermes_agent_looks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_403_renews_only_where_its_body_says_that_the_token_is_stale() {
-    for (body, replayed, code) in [
-        ("unauthenticated:bad-credentials", true, Value::Null),
-        (
-            "The OAuth2 access token could not be validated.",
-            true,
-            Value::Null,
-        ),
-        (
-            "personal-team-blocked:spending-limit",
-            false,
-            json!("spending_limit"),
-        ),
-        (
-            "You do not have an active Grok subscription.",
-            false,
-            json!("no_subscription"),
-        ),
-        (
-            "You are out of available resources.",
-            false,
-            json!("no_subscription"),
-        ),
-        ("Something else.", false, json!("account_tier")),
-    ] {
-        let (world, _) = World::with_a_login(&now()).await;
-        let daemon = world.daemon();
-        let refusal = json!({"code": body, "error": body});
-        let fault = Fault::Answer(Canned::json(403, &refusal));
-        world.cloud.fail_next(1, &fault);
-        let post = client().post(daemon.url("/chat/completions"));
-        let answer = post.json(&chat("hello")).send().await.unwrap();
-        let status = if replayed { 200 } else { 403 };
-        assert_eq!(answer.status(), status, "{body}");
-        let text = answer.text().await.unwrap();
-        let refusal = refusal.to_string();
-        assert_eq!(text == refusal, !replayed, "{body}");
-        assert_eq!(
-            world.cloud.counts().refreshes,
-            u64::from(replayed),
-            "{body}"
-        );
-        assert_eq!(failing(&daemon), code, "{body}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_429_passes_as_it_is_and_renews_nothing() {
-    let (world, _) = World::with_a_login(&now()).await;
-    let daemon = world.daemon();
-    for code in ["subscription:free-usage-exhausted", "rate_limit_exceeded"] {
-        let refusal = json!({"code": code});
-        let fault = Fault::Answer(Canned::json(429, &refusal));
-        world.cloud.fail_next(1, &fault);
-        let post = client().post(daemon.url("/chat/completions"));
-        let answer = post.json(&chat("hello")).send().await.unwrap();
-        assert_eq!(answer.status(), 429);
-        assert_eq!(answer.text().await.unwrap(), refusal.to_string());
-    }
-    assert_eq!(world.cloud.counts().refresh_calls, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_token_endpoints_400_and_401_end_the_login_and_its_403_does_not() {
     for (status, code, ends) in [
         (400, "invalid_request", true),
@@ -272,4 +224,73 @@ async fn the_token_endpoints_400_and_401_end_the_login_and_its_403_does_not() {
             .contains("a new login does not help");
         assert_eq!(told, status == 403, "{error}");
     }
+}
+
+/// A refresh token would go there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_elsewhere_is_not_asked_whether_the_store_or_the_discovery_names_it() {
+    use support::wire::{OK, Wire};
+
+    let stranger = Wire::canned(OK).await;
+    let elsewhere = format!("http://{}/oauth2/token", stranger.address);
+    // The store's: the issuer's own is asked instead.
+    let (world, login) = World::with_a_login(&now()).await;
+    let mut store = world.store();
+    store["providers"]["xai-oauth"]["discovery"] = json!({"token_endpoint": elsewhere});
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    let daemon = world.daemon();
+    daemon.renew().await;
+    world
+        .until(&daemon, |world| world.cloud.counts().refreshes == 1)
+        .await;
+    drop(daemon);
+    // The issuer's: nothing is sent, and the login stays.
+    let document = json!({"token_endpoint": elsewhere}).to_string();
+    let length = document.len();
+    let issuer = Wire::canned(format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{document}"
+    ));
+    let issuer = issuer.await;
+    world.configure(&format!(
+        "default_provider = \"xai\"\n[providers.xai]\nissuer_url = \"http://{}\"\n",
+        issuer.address
+    ));
+    let mut store = world.store();
+    store["providers"]["xai-oauth"]["discovery"] = json!({"token_endpoint": elsewhere});
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    let daemon = world.daemon();
+    let refreshed = support::ctl(world.home.path(), &["auth", "refresh", "xai"]);
+    assert!(!refreshed.status.success(), "{refreshed:?}");
+    assert!(
+        daemon
+            .logged()
+            .contains("names a token endpoint that is not xAI's"),
+        "{}",
+        daemon.logged()
+    );
+    let current = world.cloud.current_refresh_token(login.family);
+    assert_eq!(
+        world.block()["tokens"]["refresh_token"].as_str(),
+        current.as_deref()
+    );
+    assert_eq!(stranger.connections(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_refresh_token_leaves_the_one_that_is_there() {
+    let (world, login) = World::with_a_login(&now()).await;
+    world.cloud.advance(std::time::Duration::from_secs(1));
+    let daemon = world.daemon();
+    world
+        .cloud
+        .fail_portal(Endpoint::Refresh, 1, &PortalFault::KeepRefreshToken);
+    daemon.renew().await;
+    let renewed =
+        |world: &World| world.block()["tokens"]["access_token"] != json!(login.access_token);
+    world.until(&daemon, renewed).await;
+    assert_eq!(
+        world.block()["tokens"]["refresh_token"],
+        json!(login.refresh_token)
+    );
+    assert_ne!(ask(&daemon).await.status(), 401);
 }

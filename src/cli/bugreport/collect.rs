@@ -190,9 +190,6 @@ async fn versions() -> String {
         "HERMES_HOME",
         "HERMES_SHARED_AUTH_DIR",
         "HERMES_CA_BUNDLE",
-        "NOUS_INFERENCE_BASE_URL",
-        "HERMES_PORTAL_BASE_URL",
-        "NOUS_PORTAL_BASE_URL",
         "HTTPS_PROXY",
         "HTTP_PROXY",
         "ALL_PROXY",
@@ -202,7 +199,8 @@ async fn versions() -> String {
         "XDG_RUNTIME_DIR",
         "SSH_CONNECTION",
     ];
-    let names: Vec<_> = names.iter().filter(|name| set(name)).copied().collect();
+    let names = names.into_iter().chain(config::env_setting_names());
+    let names: Vec<_> = names.filter(set).collect();
     let (lines, names) = (lines.concat(), names.join(" "));
     format!("{lines}set here: {names}\n{}", set_beside().await)
 }

@@ -12,19 +12,12 @@ use super::super::output::{Exit, Failure, Output};
 use super::super::render;
 use super::check;
 use super::place::{Place, talk};
-use crate::config::{self, Loaded, Setting, Variables};
+use crate::config::{self, EnvSetting, Loaded, Setting, Variables};
 use crate::doctor;
 use crate::paths::Environment;
 
-/// What the environment says where the file is silent.
-const VARIABLES: [(&str, &[&str]); 3] = [
-    ("hermes_home", &["HERMES_HOME"]),
-    ("providers.nous.base_url", &["NOUS_INFERENCE_BASE_URL"]),
-    (
-        "providers.nous.portal_url",
-        &["HERMES_PORTAL_BASE_URL", "NOUS_PORTAL_BASE_URL"],
-    ),
-];
+/// Where the logins are, by the environment.
+const HOME: (&str, &str) = ("hermes_home", "HERMES_HOME");
 
 /// Every setting with its origin.
 #[derive(Serialize)]
@@ -92,6 +85,8 @@ pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
 
 fn of(loaded: Loaded, place: &Place, variables: &Variables) -> Effective {
     let written = config::settings(&loaded.config);
+    let names = loaded.config.providers.keys();
+    let providers: Vec<_> = names.map(ToString::to_string).collect();
     let mut origins = of_file(&written, &loaded.lines, loaded.file.as_deref());
     let daemon = place.daemon.as_ref().filter(|_| !place.was_named());
     let (written, pid) = match daemon {
@@ -115,9 +110,14 @@ fn of(loaded: Loaded, place: &Place, variables: &Variables) -> Effective {
         }
     });
     let mut settings: Vec<_> = settings.collect();
-    let given = |key: &str| written.iter().any(|setting| setting.place == key);
-    let from_env = VARIABLES.iter().filter(|(key, _)| !given(key));
-    settings.extend(from_env.filter_map(|(key, names)| of_environment(key, names, variables)));
+    for shown in of_environment(&providers, variables) {
+        match settings.iter_mut().find(|setting| setting.key == shown.key) {
+            None => settings.push(shown),
+            // The default is for where the environment is silent too.
+            Some(setting) if setting.origin == Origin::Default => *setting = shown,
+            Some(_) => {}
+        }
+    }
     Effective {
         file: loaded.file,
         settings,
@@ -161,25 +161,27 @@ fn of_file(
     written.iter().map(entry).collect()
 }
 
-/// A setting that only the environment has, or the file that adds to it.
-fn of_environment(key: &str, names: &[&'static str], variables: &Variables) -> Option<Shown> {
-    let value = |name: &str| {
-        let value = variables.get(name)?;
-        config::unquoted(&value).map(str::to_owned)
-    };
-    let (variable, value) = names.iter().find_map(|name| Some((*name, value(name)?)))?;
-    let origin = match variables.file_of(variable) {
-        Some(file) => Origin::HermesEnv {
-            file: file.to_owned(),
-            variable,
-        },
-        None => Origin::Environment { variable },
-    };
-    Some(Shown {
+/// What the environment says of these providers, or the file that adds to it, and where the logins are.
+fn of_environment(providers: &[String], variables: &Variables) -> Vec<Shown> {
+    let env = |name: &str| variables.get(name);
+    let shown = |key: &str, (variable, value): (&'static str, String)| Shown {
         key: key.to_owned(),
         value: Value::String(without_secrets(&value)),
-        origin,
-    })
+        origin: match variables.file_of(variable) {
+            Some(file) => Origin::HermesEnv {
+                file: file.to_owned(),
+                variable,
+            },
+            None => Origin::Environment { variable },
+        },
+    };
+    let home = env(HOME.1).and_then(|value| Some(config::unquoted(&value)?.to_owned()));
+    let home = home.map(|home| shown(HOME.0, (HOME.1, home)));
+    let is_there = |setting: &&EnvSetting| providers.iter().any(|name| setting.is_of(name));
+    let settings = config::ENV_SETTINGS.iter().filter(is_there);
+    let settings =
+        settings.filter_map(|setting| Some(shown(setting.setting, setting.value(&env)?)));
+    home.into_iter().chain(settings).collect()
 }
 
 /// A URL without what could be a password or a token.
@@ -214,8 +216,14 @@ impl Effective {
     pub(in crate::cli) fn text(&self, origins: bool) -> String {
         let origin = |setting: &Setting| {
             let mut shown = self.settings.iter();
-            let shown = shown.find(|shown| shown.key == setting.place)?;
-            Some(render::inline(&shown.origin.to_string()))
+            let origin = match &shown.find(|shown| shown.key == setting.place)?.origin {
+                // What stands here is the default; the variable has its own line below.
+                Origin::Environment { .. } | Origin::HermesEnv { .. } => &Origin::Default,
+                origin @ (Origin::Default | Origin::File { .. } | Origin::CommandLine { .. }) => {
+                    origin
+                }
+            };
+            Some(render::inline(&origin.to_string()))
         };
         let mut text = String::new();
         if origins {

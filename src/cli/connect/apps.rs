@@ -230,8 +230,8 @@ pub(super) const APPS: &[App] = &[
         ],
         container: None,
         notes: &[
-            "Codex CLI uses only the Responses API: the provider needs \"/responses\" in its \
-             `extra_paths`.",
+            "Codex CLI uses only the Responses API. If `hermesctl proxy providers` does not list \
+             /responses for the provider, add \"/responses\" to its `extra_paths`.",
         ],
     },
     App {

@@ -312,6 +312,7 @@ mod tests {
             status,
             fields,
             start: None,
+            is_whole: false,
         };
         let heard = Heard {
             at: at(NOW),
@@ -397,6 +398,7 @@ mod tests {
             status: StatusCode::OK,
             fields: &none,
             start: None,
+            is_whole: false,
         };
         let before = Heard {
             at: at(NOW),

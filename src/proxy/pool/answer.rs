@@ -35,6 +35,8 @@ struct Ahead {
     pieces: VecDeque<Bytes>,
     /// It broke off behind them.
     broke: bool,
+    /// It ended behind them.
+    is_whole: bool,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,10 @@ impl Answer {
                         ahead.broke = true;
                         return;
                     }
-                    None => return,
+                    None => {
+                        ahead.is_whole = true;
+                        return;
+                    }
                 }
             }
         };
@@ -111,6 +116,11 @@ impl Answer {
     /// What was read ahead; `None` before that.
     pub(in crate::proxy) fn start(&self) -> Option<&[u8]> {
         self.ahead.as_ref().map(|ahead| &*ahead.start)
+    }
+
+    /// Whether that was all.
+    pub(in crate::proxy) fn is_whole(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.is_whole)
     }
 
     /// The connection or the stream may serve others once nothing more can come.
