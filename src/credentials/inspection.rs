@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::journal::Journal;
-use super::store::{Store, StoreFiles, block, read_object};
+use super::store::{self, Store, StoreFiles, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
 use crate::files::{self, Spot};
@@ -94,7 +94,11 @@ pub fn inspect(
     });
     Some(Inspection {
         files: sources
-            .map(|file| look(file, *file == files.own, |document| block(document, layout)))
+            .map(|file| {
+                look(file, *file == files.own, |document| {
+                    store::login(document, layout, None)
+                })
+            })
             .collect(),
         mirror,
         suppressed: store.is_suppressed(),
@@ -116,7 +120,7 @@ pub fn inspect(
 /// The fingerprint of the refresh token that a store at `file` holds of this provider.
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;
-    match look(file, false, |document| block(document, layout)).content {
+    match look(file, false, |document| store::login(document, layout, None)).content {
         Content::Login(fingerprint) => fingerprint,
         Content::Missing | Content::Unusable(..) | Content::Untrusted(..) | Content::Nothing => {
             None

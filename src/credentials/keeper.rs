@@ -231,6 +231,11 @@ impl Unsaved {
     /// Whether `stored` is still what it replaces, or already what it is: nobody renewed or
     /// logged in since.
     pub(super) fn still_stands(&self, stored: &Login) -> bool {
+        // Another account's row, or a login that the user has made since, says nothing of this one.
+        let row = self.login.row();
+        if row.is_some() && row != stored.row() {
+            return true;
+        }
         let stored = stored.refresh_token();
         self.is_spent(stored.as_ref()) || same(self.login.refresh_token().as_ref(), stored.as_ref())
     }

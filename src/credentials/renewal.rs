@@ -14,7 +14,9 @@ use super::notice::NoticeKind;
 use super::status::{Event, Hindrance, RefreshResult, StandingKind};
 use super::store::{Change, Store, StoreError, Transaction};
 use crate::clock;
-use crate::provider::{Assessment, Credential, Ending, Grant, Login, Merge, Renewal, TokenError};
+use crate::provider::{
+    Assessment, Credential, Ending, Grant, Layout, Login, Merge, Renewal, TokenError,
+};
 use crate::secret::Secret;
 
 /// A store that can't be locked, read or written is tried again after this time at the latest.
@@ -116,8 +118,9 @@ impl Keeper {
             self.answer_lost = false;
         }
         let ended = matches!(result, Ok(Some(RefreshResult::Rejected)));
-        if ended && self.is_own() && std::mem::take(&mut self.quarantined) {
-            // Hermes Agent's login may live, and takes the place of ours.
+        let has_others = self.is_own() || self.adapter.layout().is_some_and(Layout::has_pool);
+        if ended && has_others && std::mem::take(&mut self.quarantined) {
+            // Hermes Agent's login, or another account's, may live, and takes its place.
             self.look().await;
         } else if result.is_ok() {
             self.note_stamps().await;

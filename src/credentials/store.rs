@@ -8,19 +8,22 @@
 
 mod document;
 mod error;
+mod pool;
 mod transaction;
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-pub(super) use self::document::{block, read_object};
+use self::document::block;
+pub(super) use self::document::read_object;
 pub use self::error::StoreError;
+pub(super) use self::pool::login;
 pub(super) use self::transaction::{Change, Transaction};
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
@@ -56,6 +59,8 @@ pub struct Store {
     files: StoreFiles,
     layout: &'static dyn Layout,
     mirror: Option<PathBuf>,
+    /// The pool's row that was used last, by its id.
+    row: Arc<Mutex<Option<String>>>,
     /// All work on the files.
     desk: Desk,
     /// The same on the journal's, which lie in a folder of their own.
@@ -67,7 +72,7 @@ pub struct Store {
 /// What the files held when they were read.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
-    /// The provider's block.
+    /// The provider's block, or the login of a row of the pool.
     pub(super) login: Login,
     /// The mirror's tokens.
     pub(super) mirror: Option<Login>,
@@ -144,6 +149,7 @@ impl Store {
             files,
             layout,
             mirror,
+            row: Arc::default(),
             desk: Desk::default(),
             notes: Desk::default(),
             was_suppressed: Arc::default(),
@@ -200,7 +206,12 @@ impl Store {
                 rows.extend(document::rows(&document, self.layout));
             }
             let suppressed = !is_own && document::is_suppressed(&document, self.layout.key());
-            let Some(login) = block(&mut document, self.layout) else {
+            let login = if is_own {
+                block(&mut document, self.layout)
+            } else {
+                pool::login(&mut document, self.layout, self.row().as_deref())
+            };
+            let Some(login) = login else {
                 // What was taken out comes back by a login alone, not from another place.
                 if suppressed {
                     taken_out = true;
@@ -223,8 +234,12 @@ impl Store {
             return Ok(None);
         };
         let comes_back = !suppressed || login.tokens().any();
-        if self.is_own(&source) || !comes_back {
+        if self.is_own(&source) || !comes_back || login.row().is_some() {
             rows.clear();
+        }
+        if login.tokens().any() {
+            *self.row.lock().unwrap_or_else(PoisonError::into_inner) =
+                login.row().map(str::to_owned);
         }
         let mirror = if comes_back {
             self.read_mirror(&source)?
@@ -238,6 +253,11 @@ impl Store {
             source,
             broken: None,
         }))
+    }
+
+    fn row(&self) -> Option<String> {
+        let row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        row.clone()
     }
 
     /// Whether the user has taken the login out with Hermes Agent, and has not made one with it since.

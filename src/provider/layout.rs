@@ -201,6 +201,17 @@ pub trait Layout: Debug + Send + Sync {
         None
     }
 
+    /// Whether rows of the pool can be logins of their own, beside that of the block.
+    fn has_pool(&self) -> bool {
+        false
+    }
+
+    /// The login in a row of the pool that is one of its own, laid out as a block is, with the row's id: see
+    /// [`Login::in_row`]. Where the row is marked as dead, it is one that has ended.
+    fn of_own_row(&self, _row: &Map<String, Value>) -> Option<Login> {
+        None
+    }
+
     /// Copies such a row's tokens into `login` when they are known to be fresher at `now`, as after a
     /// rotation that was written to the row alone.
     fn merge_row(&self, _login: &mut Login, _row: &Login, _now: DateTime<Utc>) -> Merge {

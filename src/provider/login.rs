@@ -19,6 +19,10 @@ pub struct Login {
     layout: &'static dyn Layout,
 }
 
+/// Our table in a login, and what it says of a row.
+const NOTES: &str = "hermes_proxyd";
+const ROW: &str = "row";
+
 /// The layout of what lies in no store.
 #[derive(Debug)]
 struct Nowhere;
@@ -56,6 +60,21 @@ impl Login {
     /// The block, to be written.
     pub fn into_fields(mut self) -> Map<String, Value> {
         std::mem::take(&mut self.fields)
+    }
+
+    /// The same login as that of the pool's row with this id: it is written back there, and not to the
+    /// provider's block.
+    #[must_use]
+    pub fn in_row(mut self, id: &str) -> Self {
+        let mut notes = Map::new();
+        notes.insert(ROW.to_owned(), id.into());
+        self.set(NOTES, notes);
+        self
+    }
+
+    /// The id of the pool's row that it lies in; `None` in the provider's block.
+    pub fn row(&self) -> Option<&str> {
+        self.fields.get(NOTES)?.get(ROW)?.as_str()
     }
 
     /// All fields.

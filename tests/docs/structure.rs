@@ -213,6 +213,7 @@ const PURE: &[&str] = &[
     "credentials/grant.rs",
     "credentials/notice.rs",
     "credentials/schedule.rs",
+    "credentials/store/pool.rs",
     "daemon/answer_end.rs",
     "doctor/finding.rs",
     "hooks/notice.rs",

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod pool;
 mod surfaces;
 
 use std::io::{BufRead, BufReader};
@@ -103,6 +104,14 @@ impl World {
             assert!(Instant::now() < deadline, "{}", daemon.logged());
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+    }
+}
+
+impl World {
+    /// Has the daemon look at what was written to the store.
+    fn look_again(&self) {
+        let output = support::ctl(self.home.path(), &["proxy", "reload"]);
+        assert!(output.status.success(), "{output:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 
 use super::transaction::Change;
-use super::{LARGEST, StoreError};
+use super::{LARGEST, StoreError, pool};
 use crate::files::{self, Flaw, Spot};
 use crate::provider::row::Row;
 use crate::provider::{Layout, Login};
@@ -27,6 +27,12 @@ pub(super) fn rewritten(
     (change, now): (Change, DateTime<Utc>),
 ) -> Map<String, Value> {
     stamp_document(&mut document, now);
+    if let Some(id) = login.row() {
+        let before = before.into_iter().filter(|before| before.row() == Some(id));
+        let before: Vec<_> = before.collect();
+        pool::rewrite(&mut document, (id, login), &before, (change, now));
+        return document;
+    }
     let providers = document
         .entry("providers")
         .or_insert_with(|| Map::new().into());
@@ -40,26 +46,37 @@ pub(super) fn rewritten(
     if change == Change::LoggedIn {
         note_login(&mut document, key);
     }
-    let pool = document
+    let entries = document
         .get_mut("credential_pool")
         .and_then(|pool| pool.get_mut(key));
-    if let Some(entries) = pool.and_then(Value::as_array_mut) {
+    if let Some(entries) = entries.and_then(Value::as_array_mut) {
         match change {
             Change::Rotated | Change::LoggedIn => {
                 let entries = entries.iter_mut().filter_map(Value::as_object_mut);
+                let is_new = change == Change::LoggedIn && login.layout().has_pool();
                 let follows = |entry: &Map<String, Value>| {
-                    // Its row may hold a rotation that reached it alone.
+                    // Its row may hold a rotation that reached it alone. A new login is none of a row's that
+                    // is one of its own.
                     Row::new(entry).is_of_block()
-                        || before.iter().any(|login| login.shares_tokens_with(entry))
+                        || !is_new && before.iter().any(|login| login.shares_tokens_with(entry))
                 };
                 for entry in entries.filter(|entry| follows(entry)) {
                     login.write_to_row(entry);
                 }
             }
-            Change::Quarantined => entries.retain(|entry| {
-                !entry
-                    .as_object()
-                    .is_some_and(|entry| before.iter().any(|login| login.shares_tokens_with(entry)))
+            Change::Quarantined => entries.retain_mut(|entry| {
+                let Some(entry) = entry.as_object_mut() else {
+                    return true;
+                };
+                if !before.iter().any(|login| login.shares_tokens_with(entry)) {
+                    return true;
+                }
+                // What the user has added to the pool is not ours to take out.
+                let stays = login.layout().has_pool() && !Row::new(entry).is_of_block();
+                if stays {
+                    pool::mark_dead(entry, login, now);
+                }
+                stays
             }),
         }
     }

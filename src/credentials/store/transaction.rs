@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::document::{block, read_object, rewritten, stamp_document};
-use super::{Found, Removed, Store, StoreError};
+use super::document::{read_object, rewritten, stamp_document};
+use super::{Found, Removed, Store, StoreError, pool};
 use crate::credentials::file_lock::FileLock;
 use crate::credentials::keeper::same;
 use crate::credentials::write::{self, Prepared};
@@ -88,10 +88,11 @@ impl Transaction {
         let Some(found) = &self.found else {
             return Default::default();
         };
+        let row = found.login.row();
         let stores = write::unfinished(&found.source);
         let logins = stores
             .into_iter()
-            .filter_map(|mut document| block(&mut document, self.store.layout))
+            .filter_map(|mut document| pool::login_at(&mut document, self.store.layout, row))
             .collect();
         let mirrors = self.mirror.as_deref().map(write::unfinished);
         let mirrors = mirrors.unwrap_or_default().into_iter();
@@ -185,7 +186,7 @@ impl Transaction {
         // The mirror alone is a place of its own: whoever reads the store again finds it fresher.
         let written = if found.broken.is_none() && login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
-            let stored = block(&mut document.clone(), self.store.layout);
+            let stored = pool::login_at(&mut document.clone(), self.store.layout, login.row());
             let another = stored.is_some_and(|stored| !self.is_dead(&stored));
             if change == Change::Quarantined && another {
                 return Err(StoreError::Restless { file: found.source });

@@ -1,15 +1,23 @@
-//! How the login lies in the store: its tokens in a table of their own.
+//! How a login lies in the store: in the block with its tokens in a table of their own, or in a row of the pool, which
+//! has them at its top.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
-use serde_json::Value;
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
 
+use super::super::jwt::Claims;
 use super::super::token_client::seconds;
 use crate::clock;
-use crate::provider::{Layout, Login, Tokens};
+use crate::provider::row::{Failing, Row};
+use crate::provider::{Layout, Login, Merge, Tokens};
 
 /// The layout of the block `xai-oauth`.
 pub(in crate::provider) const LAYOUT: &dyn Layout = &Block;
+
+/// Where a login's end is noted.
+const ENDED: &str = "last_auth_error";
 
 #[derive(Debug)]
 struct Block;
@@ -88,4 +96,102 @@ impl Layout for Block {
         let token = tokens.and_then(|tokens| tokens.get(key));
         token.or_else(|| login.fields().get(key))
     }
+
+    fn has_pool(&self) -> bool {
+        true
+    }
+
+    /// Hermes Agent keeps one row in step with the block.
+    fn of_row(&self, row: &Map<String, Value>) -> Option<Login> {
+        let login = Row::new(row).is_of_block().then(|| laid_out(row))?;
+        login.tokens().whole().then_some(login)
+    }
+
+    /// Each of the others is an account of its own, as `hermes auth add` makes them.
+    fn of_own_row(&self, row: &Map<String, Value>) -> Option<Login> {
+        let told = Row::new(row);
+        let id = told.id().filter(|_| !told.is_of_block())?;
+        let mut login = laid_out(row);
+        if !login.tokens().any() {
+            return None;
+        }
+        if told.failing() == Some(Failing::Dead) {
+            self.remove_tokens(&mut login);
+            let code = row.get("last_error_reason").cloned().unwrap_or_default();
+            login.set(ENDED, json!({ "code": code }));
+        }
+        Some(login.in_row(id))
+    }
+
+    fn merge_row(&self, login: &mut Login, row: &Login, now: DateTime<Utc>) -> Merge {
+        let (ours, theirs) = (login.tokens(), row.tokens());
+        let Some(token) = &ours.refresh else {
+            // A login that ended leaves no row, so this one came later or was left behind before.
+            let ended = login.fields().get(ENDED).and_then(|end| end.get("at"));
+            let ended: Option<DateTime<Utc>> = ended.and_then(|at| at.as_str()?.parse().ok());
+            let obtained = theirs.obtained.filter(|at| *at <= now);
+            let is_later = ended.is_none() || obtained.is_some_and(|at| Some(at) > ended);
+            return if is_later {
+                take_row(login, row)
+            } else {
+                Merge::Same
+            };
+        };
+        if theirs.refresh.is_some_and(|theirs| theirs.same(token)) {
+            return Merge::Same;
+        }
+        match freshness(row, login, now) {
+            Some(Ordering::Greater) => take_row(login, row),
+            Some(Ordering::Less) => Merge::Same,
+            Some(Ordering::Equal) | None => Merge::Undecided,
+        }
+    }
+}
+
+/// A row as a block would be.
+fn laid_out(row: &Map<String, Value>) -> Login {
+    let told = Row::new(row);
+    let mut login = Login::empty(LAYOUT);
+    edit(&mut login, |tokens| {
+        for (key, token) in [
+            ("access_token", told.access()),
+            ("refresh_token", told.refresh()),
+        ] {
+            if let Some(token) = token {
+                tokens.set(key, token.expose().to_owned());
+            }
+        }
+        if let Some(life) = row.get("expires_in") {
+            tokens.set("expires_in", life.clone());
+        }
+    });
+    if let Some(at) = row.get("last_refresh") {
+        login.set("last_refresh", at.clone());
+    }
+    login
+}
+
+fn take_row(login: &mut Login, row: &Login) -> Merge {
+    login.put(&row.tokens());
+    if let Some(at) = row.fields().get("last_refresh") {
+        login.set("last_refresh", at.clone());
+    }
+    login.forget_end();
+    Merge::Taken
+}
+
+/// Which of two logins was granted later: by xAI's own clock where both hold a JWT, else by when they were renewed.
+fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering> {
+    let issued = |login: &Login| {
+        let access = login.tokens().access?;
+        Claims::decode(access.expose())?.issued_at()
+    };
+    let by_xai = issued(one).zip(issued(other));
+    let by_xai = by_xai.map(|(one, other)| one.cmp(&other));
+    if let Some(order) = by_xai.filter(|order| order.is_ne()) {
+        return Some(order);
+    }
+    let obtained = |login: &Login| login.tokens().obtained.filter(|at| *at <= now);
+    let obtained = obtained(one).zip(obtained(other));
+    obtained.map(|(one, other)| one.cmp(&other))
 }
