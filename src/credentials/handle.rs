@@ -107,6 +107,8 @@ pub struct Handle {
     /// The paths that are refused whatever the token is.
     pub(super) trials: Arc<Trials>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Its login's place among the provider's.
+    pub(super) place: usize,
     pub(super) limit: Duration,
     pub(super) remedy: Arc<Remedy>,
     /// Where the login lies, if in a store.
@@ -118,6 +120,8 @@ pub struct Handle {
 pub struct Lease {
     credential: Arc<Credential>,
     snapshot: Arc<Snapshot>,
+    /// Of the login that gave it.
+    place: usize,
 }
 
 /// A request that is sent again with another credential. Until it is known how that ended, its path
@@ -177,6 +181,11 @@ pub enum Refusal {
 }
 
 impl Lease {
+    /// The place of its login among the provider's.
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+
     /// What goes upstream.
     pub fn credential(&self) -> &Credential {
         &self.credential
@@ -423,6 +432,7 @@ impl Handle {
                 Now::Lease(Lease {
                     credential: credential.clone(),
                     snapshot: arc_swap::Guard::into_inner(snapshot),
+                    place: self.place,
                 })
             }
             Standing::LoginNeeded(reason) => Now::Refused(self.login_needed(reason)),

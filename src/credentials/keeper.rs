@@ -328,6 +328,7 @@ impl Keeper {
             newest: Arc::default(),
             trials: Arc::default(),
             clock: clock.clone(),
+            place: 0,
             limit: settings.wait,
             remedy: adapter.remedy().into(),
             store: store.clone(),

@@ -1,8 +1,8 @@
 //! The user's logins: read from the store that Hermes Agent shares, kept fresh, and handed to
 //! requests.
 //!
-//! [`Keeper`] is the one task that owns a provider's tokens. Requests hold a [`Handle`] and read
-//! the snapshot that the keeper last published: no lock, no file, no wait while a valid token is
+//! [`Keeper`] is the one task that owns a login's tokens. Requests ask their provider's [`Pool`], which reads
+//! the snapshot that a keeper last published: no lock, no file, no wait while a valid token is
 //! there.
 
 #![cfg_attr(
@@ -24,6 +24,7 @@ mod keeper;
 mod life;
 mod merge;
 mod notice;
+mod pool;
 mod pulse;
 mod remedy;
 mod renewal;
@@ -47,6 +48,7 @@ pub use self::commands::Refreshed;
 pub use self::handle::{Handle, Lease, Refusal, Replay};
 pub use self::keeper::{Estate, Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::notice::{Audience, Notice, NoticeKind};
+pub use self::pool::Pool;
 pub use self::remedy::remedy;
 pub use self::status::{
     Event, Fault, Hindrance, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,

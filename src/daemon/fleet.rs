@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::{Config, Provider, ProviderName, Timeouts, Variables};
 use crate::credentials::{
-    self, Audience, Estate, Handle, Initiative, Keeper, Settings, Status, StoreFiles,
+    self, Audience, Estate, Handle, Initiative, Keeper, Pool, Settings, Status, StoreFiles,
 };
 use crate::provider::{self, Adapter};
 use crate::proxy::{self, Client, Counters, Rules, Upstream};
@@ -116,13 +116,13 @@ impl Member {
     async fn start(&mut self, mut keeper: Keeper, former: Option<Self>, tasks: &TaskTracker) {
         if let Some(former) = former {
             former.stop.cancel();
-            self.upstream.credentials.take_over();
+            self.upstream.credentials.login().take_over();
             if let Some(former) = former.keeper {
                 keeper.inherit(former.await.unwrap_or_default());
             }
         }
         self.keeper = Some(tasks.spawn(keeper.run(self.stop.clone())));
-        let started = self.upstream.credentials.started();
+        let started = self.upstream.credentials.login().started();
         timeout(FIRST_LOOK, started).await.ok();
     }
 }
@@ -250,7 +250,7 @@ impl Fleet {
         let keeper = keeper.optional(settings.implied);
         // Requests that are under way ask for a credential where they began to.
         let handle = match self.members.get(name) {
-            Some(former) => handle.following(&former.upstream.credentials),
+            Some(former) => handle.following(former.upstream.credentials.login()),
             None => handle,
         };
         let client = Client::new(tls, timeouts, self.clock.clone());
@@ -258,7 +258,7 @@ impl Fleet {
         let own_mark = adapter.is_elsewhere().then(|| self.mark.clone());
         let upstream = Upstream {
             own_mark,
-            ..self.upstream(&adapter, handle, client, settings)
+            ..self.upstream(&adapter, Pool::from(handle), client, settings)
         };
         let member = Member {
             recipe: Recipe::new(settings, timeouts, variables),
@@ -273,7 +273,7 @@ impl Fleet {
     fn upstream(
         &self,
         adapter: &Arc<dyn Adapter>,
-        credentials: Handle,
+        credentials: Pool,
         client: Client,
         settings: &Provider,
     ) -> Upstream {
@@ -337,7 +337,8 @@ impl Fleet {
     /// for longer than [`LOOK`].
     pub(super) async fn look(&self) {
         let members = self.members.values();
-        let looks = members.map(|member| member.upstream.credentials.look());
+        let logins = members.flat_map(|member| member.upstream.credentials.logins());
+        let looks = logins.map(Handle::look);
         drop(timeout(LOOK, join_all(looks)).await);
     }
 
@@ -347,7 +348,7 @@ impl Fleet {
             .values()
             .filter(|member| member.adapter.layout().is_some())
             .filter(|member| member.upstream.is_there())
-            .filter(|member| wanted(&member.upstream.credentials.status()))
+            .filter(|member| member.upstream.credentials.statuses().iter().any(&wanted))
             .map(|member| member.upstream.name.to_string())
             .collect()
     }

@@ -99,7 +99,7 @@ impl Logins {
         report: &Report,
         wanted: &LoginBegin,
     ) -> Result<LoginBegun, ControlError> {
-        let handle = report.upstream.credentials.clone();
+        let handle = report.upstream.credentials.login().clone();
         let Some(device) = report.adapter.device_login() else {
             return Err(not_supported(report));
         };
@@ -297,7 +297,7 @@ impl Logins {
         let view = self.view.load();
         let mut reports = view.reports.iter();
         let report = reports.find(|report| report.upstream.name == *name)?;
-        Some(report.upstream.credentials.clone())
+        Some(report.upstream.credentials.login().clone())
     }
 }
 
@@ -343,7 +343,7 @@ pub(super) async fn logout(
     if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
-    let handle = &report.upstream.credentials;
+    let handle = report.upstream.credentials.login();
     let removed = handle.logout(meant).await;
     let removed = removed.ok_or_else(|| gone(handle))?;
     let removed = match removed {
@@ -366,7 +366,7 @@ pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlEr
     if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
-    let handle = &report.upstream.credentials;
+    let handle = report.upstream.credentials.login();
     let refreshed = handle.refresh().await;
     let refreshed = refreshed.ok_or_else(|| gone(handle))?;
     Ok(RefreshOutcome {
@@ -379,7 +379,7 @@ pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlEr
 
 /// The login that is there and works. One that only the mirror still holds is taken over.
 async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
-    let handle = &report.upstream.credentials;
+    let handle = report.upstream.credentials.login();
     handle.look().await;
     // Hermes Agent lists it again after a real login alone.
     if !separate && handle.is_suppressed().await {

@@ -55,7 +55,7 @@ impl Watchdog {
         let view = self.view.load();
         let keepers = view.reports.iter().map(|report| &report.upstream);
         for upstream in keepers {
-            if !upstream.credentials.keeper_is_well() {
+            if !upstream.credentials.is_well() {
                 return Some(format!("the keeper of {}", upstream.name));
             }
         }

@@ -12,7 +12,7 @@ use super::route::Serves;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Timeouts, UserAgent};
-use crate::credentials::Handle;
+use crate::credentials::Pool;
 use crate::provider::Adapter;
 
 /// A provider as requests need it.
@@ -33,7 +33,7 @@ pub struct Upstream {
     /// What knows the provider.
     pub adapter: Arc<dyn Adapter>,
     /// Where the bearer comes from.
-    pub credentials: Handle,
+    pub credentials: Pool,
     /// The connections.
     pub client: Client,
     /// Request fields that pass beside the usual ones.

@@ -485,7 +485,7 @@ impl Exchange<'_> {
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
     /// to nothing, the first answer stands.
     async fn run(&self) -> Result<Response<Answer>, ProxyError> {
-        let lease = self.upstream.credentials.credential().await;
+        let lease = self.upstream.credentials.lease().await;
         let lease = lease.map_err(no_credential)?;
         let first = self.send(&lease).await?;
         match self.judge(&first) {
@@ -494,7 +494,7 @@ impl Exchange<'_> {
                 Box::pin(self.reconsider(lease, first)).await
             }
             verdict @ (Verdict::Pass | Verdict::NextLogin { .. } | Verdict::Blocked(_)) => {
-                let mut first = self.passes(&lease, first);
+                let mut first = self.passes(&lease, first, verdict);
                 note(&mut first, verdict);
                 Ok(first)
             }
@@ -507,8 +507,9 @@ impl Exchange<'_> {
         lease: Lease,
         mut first: Response<Answer>,
     ) -> Result<Response<Answer>, ProxyError> {
-        if self.verdict(&mut first).await != Verdict::RenewAndRetry {
-            return Ok(self.passes(&lease, first));
+        let verdict = self.verdict(&mut first).await;
+        if verdict != Verdict::RenewAndRetry {
+            return Ok(self.passes(&lease, first, verdict));
         }
         // The refresh happens whether or not this request can be replayed.
         let credentials = &self.upstream.credentials;
@@ -522,10 +523,11 @@ impl Exchange<'_> {
         self.forget();
         match second {
             Ok(mut second) => {
-                if self.verdict(&mut second).await == Verdict::RenewAndRetry {
+                let verdict = self.verdict(&mut second).await;
+                if verdict == Verdict::RenewAndRetry {
                     replay.refused();
                 } else {
-                    taken(&lease, second.status());
+                    credentials.judged(&lease, verdict, second.status().is_success());
                 }
                 Ok(second)
             }
@@ -533,8 +535,14 @@ impl Exchange<'_> {
         }
     }
 
-    fn passes(&self, lease: &Lease, answer: Response<Answer>) -> Response<Answer> {
-        taken(lease, answer.status());
+    fn passes(
+        &self,
+        lease: &Lease,
+        answer: Response<Answer>,
+        verdict: Verdict,
+    ) -> Response<Answer> {
+        let is_success = answer.status().is_success();
+        self.upstream.credentials.judged(lease, verdict, is_success);
         self.forget();
         answer
     }
@@ -662,14 +670,6 @@ fn note(answer: &mut Response<Answer>, verdict: Verdict) {
 fn is_encoded(fields: &HeaderMap) -> bool {
     let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
     encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// A success shows that the provider takes the token. An error may come from its edge, which looks at
-/// no token, or from a check before that of the token.
-fn taken(lease: &Lease, status: StatusCode) {
-    if status.is_success() {
-        lease.prove();
-    }
 }
 
 fn no_credential(refusal: NoCredential) -> ProxyError {

@@ -142,7 +142,7 @@ impl World {
             labels: vec!["/models".into()],
             paths,
             adapter: adapter.clone(),
-            credentials,
+            credentials: credentials.into(),
             client: Client::new(client_config(None).unwrap(), &timeouts, clock.clone()),
             forward_headers: Vec::new(),
             user_agent: UserAgent::Own,
