@@ -59,6 +59,7 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         ("needs restart", &report.needs_restart),
         ("reloaded", &report.providers_reloaded),
         ("unreadable", &report.providers_unreadable),
+        ("finishing", &report.providers_finishing),
     ];
     let mut text = style.prose("The configuration and the logins were reloaded.");
     for (label, names) in rows.into_iter().filter(|(_, names)| !names.is_empty()) {
@@ -66,6 +67,10 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
     }
     if !report.providers_unreadable.is_empty() {
         text += &style.prose("Their logins can't be read: `hermesctl doctor` shows why.");
+    }
+    if !report.providers_finishing.is_empty() {
+        let note = "A renewal with the earlier settings is still running there. Requests use the new settings.";
+        text += &style.prose(note);
     }
     if !report.needs_restart.is_empty() {
         text += &style.prose("To apply the rest, run `hermesctl proxy restart`.");

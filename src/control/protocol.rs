@@ -1005,6 +1005,9 @@ pub struct ReloadReport {
     /// Those of them whose store could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers_unreadable: Vec<String>,
+    /// Providers whose login is still being renewed with the former settings. Requests go by the new ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers_finishing: Vec<String>,
 }
 
 /// A moment, in JSON as RFC 3339 in UTC to the second: `2026-11-23T20:31:00Z`.

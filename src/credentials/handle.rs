@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -15,10 +15,11 @@ use super::keeper::NO_LOGIN;
 use super::pulse::Pulse;
 use super::status::{Event, Fault, StandingKind, Status};
 use super::store::{Place, Removed, Store, StoreError};
+use super::terms::{Revision, Terms};
 use super::trials::{Row, Trials};
 use crate::backoff;
 use crate::clock::{self, Clock};
-use crate::provider::{Credential, Grant, Remedy};
+use crate::provider::{Credential, Grant, Login, Remedy};
 
 /// A refused request waits this long for another credential, if a credential's own limit is not
 /// longer: a refresh may take its time, and another program may hold the lock.
@@ -30,6 +31,10 @@ pub(super) struct Snapshot {
     /// Counts credentials: a refusal names the generation that it is about.
     pub(super) generation: u64,
     pub(super) standing: Standing,
+    /// The terms by which it was made.
+    pub(super) revision: u64,
+    /// The login behind a credential, for those who read it by other terms; `None` where it lies in no store.
+    pub(super) login: Option<Arc<Login>>,
     /// No attempt is made before this time.
     pub(super) retry_at: Option<DateTime<Utc>>,
     /// Whether the provider has taken this credential at least once.
@@ -88,31 +93,65 @@ pub(super) struct Shared {
     pub(super) changed: watch::Sender<()>,
     pub(super) status: Mutex<Status>,
     pub(super) pulse: Pulse,
+    /// The newest terms; the keeper takes them up between two steps.
+    pub(super) terms: watch::Sender<Arc<Revision>>,
+    /// Those that it has taken up.
+    pub(super) in_force: AtomicU64,
+    /// A renewal is under way, or waits for the store's locks.
+    pub(super) is_at_work: AtomicBool,
 }
 
-/// The way to one keeper.
-#[derive(Debug, Clone)]
-pub(super) struct Line {
-    shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+impl Shared {
+    /// As it is before the keeper has read anything.
+    pub(super) fn new(first: Arc<Revision>, pulse: Pulse) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(Snapshot {
+                generation: 0,
+                standing: Standing::Starting,
+                revision: first.number,
+                login: None,
+                retry_at: None,
+                proven: AtomicBool::new(false),
+                granted_at: None,
+                row: Arc::default(),
+            }),
+            changed: watch::Sender::new(()),
+            status: Mutex::new(Status {
+                standing: StandingKind::Starting,
+                renewing: false,
+                base_url: None,
+                kind: None,
+                expires_at: None,
+                next_renewal: None,
+                last_renewal: None,
+                last_error: None,
+                unsaved: false,
+                may_be_spent: false,
+                unreadable: None,
+                hindrance: None,
+                login: None,
+            }),
+            pulse,
+            in_force: AtomicU64::new(first.number),
+            is_at_work: AtomicBool::new(false),
+            terms: watch::Sender::new(first),
+        }
+    }
 }
 
-/// A provider's credentials, as requests see them. Cheap to clone.
+/// A login's credentials, as requests see them by the terms of their configuration. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Sender<Command>,
-    /// The provider's present keeper, when it is another one.
-    pub(super) newest: Arc<ArcSwapOption<Line>>,
     /// The paths that are refused whatever the token is.
     pub(super) trials: Arc<Trials>,
     pub(super) clock: Arc<dyn Clock>,
     /// Its login's place among the provider's.
     pub(super) place: usize,
-    pub(super) limit: Duration,
-    pub(super) remedy: Arc<Remedy>,
     /// Where the login lies, if in a store.
     pub(super) store: Option<Store>,
+    pub(super) terms: Arc<Revision>,
 }
 
 /// A credential that was valid when it was handed out, with its generation.
@@ -218,31 +257,22 @@ impl Handle {
     /// After the provider has refused a credential on this path: another credential, if the keeper has one or can get
     /// one. At most one refresh happens for all requests that were refused with the same
     /// credential, and none for a path that was refused with a fresh one a moment ago, unless all
-    /// paths have been refused since. When the keeper has ended, its successor is asked.
+    /// paths have been refused since.
     pub async fn replacement(&self, refused: &Lease, path: &str) -> Option<Lease> {
         let generation = refused.snapshot.generation;
         let now = self.clock.now();
         refused.snapshot.row.refused(now);
-        if !self.commands.is_closed()
-            && let Some(newer) = self.other_than(refused)
-        {
+        if let Some(newer) = self.other_than(refused) {
             return Some(newer);
         }
         let doubted = refused.snapshot.row.is_long(now);
         if self.trials.is_closed(path, now) && !doubted {
             return None;
         }
-        let mut handle = self.clone();
-        let asking = async {
-            let reject = |done| Command::Rejected { generation, done };
-            while handle.ask(reject).await.is_none() {
-                handle = handle.successor()?;
-            }
-            Some(())
-        };
-        let wait = self.limit.max(LONGEST_REPLACEMENT);
+        let asking = self.ask(|done| Command::Rejected { generation, done });
+        let wait = self.limit().max(LONGEST_REPLACEMENT);
         tokio::time::timeout(wait, asking).await.ok()??;
-        handle.other_than(refused)
+        self.other_than(refused)
     }
 
     /// The credential now, if it is another one.
@@ -289,32 +319,24 @@ impl Handle {
         }
     }
 
-    /// The same handle, as that of a keeper that is to follow `former`'s.
+    /// The same login by other terms, as a reload has them. They hold for this handle at once, and for the
+    /// keeper when it has ended what it is at: a renewal under way ends as it began.
     #[must_use]
-    pub fn following(mut self, former: &Self) -> Self {
-        self.newest = former.newest.clone();
-        self.trials = former.trials.clone();
-        self
-    }
-
-    /// From now on its keeper is asked by those who find their own one ended.
-    pub fn take_over(&self) {
-        let line = Line {
-            shared: self.shared.clone(),
-            commands: self.commands.clone(),
-        };
-        self.newest.store(Some(Arc::new(line)));
-    }
-
-    /// The way to the keeper that has followed this handle's.
-    fn successor(&self) -> Option<Self> {
-        let line = self.newest.load_full()?;
-        let is_other = !Arc::ptr_eq(&line.shared, &self.shared);
-        is_other.then(|| Self {
-            shared: line.shared.clone(),
-            commands: line.commands.clone(),
+    pub fn renewed(&self, terms: Terms) -> Self {
+        let mut revision = None;
+        self.shared.terms.send_modify(|newest| {
+            *newest = Arc::new(newest.next(terms));
+            revision = Some(newest.clone());
+        });
+        Self {
+            terms: revision.unwrap_or_else(|| self.terms.clone()),
             ..self.clone()
-        })
+        }
+    }
+
+    /// Whether the keeper goes by this handle's terms, or by newer ones.
+    pub fn is_settled(&self) -> bool {
+        self.shared.in_force.load(Ordering::Relaxed) >= self.terms.number
     }
 
     /// Has the store read again, as after a login.
@@ -322,12 +344,21 @@ impl Handle {
         drop(self.commands.send(Command::Reread).await);
     }
 
+    /// Has the store read again, and waits for it, unless a renewal is under way, which may take long.
+    pub async fn look_unless_renewing(&self) {
+        if self.shared.is_at_work.load(Ordering::Relaxed) {
+            self.reread().await;
+        } else {
+            self.look().await;
+        }
+    }
+
     /// Has the store read again, and waits for it.
     pub async fn look(&self) {
         self.ask(Command::Look).await.unwrap_or_default();
     }
 
-    /// Whether the keeper was told to end, so that nothing can be asked of it.
+    /// Whether the keeper has ended, so that nothing can be asked of it.
     pub fn has_ended(&self) -> bool {
         self.commands.is_closed()
     }
@@ -388,6 +419,13 @@ impl Handle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let snapshot = self.shared.snapshot.load();
+        if self.terms.number != snapshot.revision
+            && let Standing::Credential(credential) = self.seen(&snapshot)
+        {
+            status.base_url = Some(credential.base_url.to_string());
+            status.kind = Some(credential.kind);
+        }
         if let Some(hindrance) = &status.hindrance {
             let what = Fault {
                 code: super::UNSAVABLE,
@@ -412,20 +450,36 @@ impl Handle {
         status
     }
 
-    /// Waits until the keeper has read the store for the first time.
+    /// Waits until requests can be answered by this handle's terms: until the keeper has read the store for the
+    /// first time, or, where the login lies in none, by these terms.
     pub async fn started(&self) {
         let mut changed = self.shared.changed.subscribe();
-        while matches!(self.shared.snapshot.load().standing, Standing::Starting) {
+        while matches!(self.seen(&self.shared.snapshot.load()), Standing::Starting) {
             if changed.changed().await.is_err() {
                 return;
             }
         }
     }
 
+    /// What a snapshot says by this handle's terms.
+    fn seen(&self, snapshot: &Snapshot) -> Standing {
+        if snapshot.revision == self.terms.number {
+            return snapshot.standing.clone();
+        }
+        self.terms.judge(snapshot, self.clock.now())
+    }
+
     fn now(&self) -> Now {
         let snapshot = self.shared.snapshot.load();
         let now = self.clock.now();
-        match &snapshot.standing {
+        let judged;
+        let standing = if snapshot.revision == self.terms.number {
+            &snapshot.standing
+        } else {
+            judged = self.terms.judge(&snapshot, now);
+            &judged
+        };
+        match standing {
             Standing::Credential(credential)
                 if credential.expires_at.is_none_or(|end| end > now) =>
             {
@@ -438,11 +492,11 @@ impl Handle {
             Standing::LoginNeeded(reason) => Now::Refused(self.login_needed(reason)),
             Standing::Unreadable(reason) => Now::Refused(Refusal::Unavailable {
                 message: format!("the credential store can't be read: {reason}"),
-                retry_after: self.limit,
+                retry_after: self.limit(),
             }),
             Standing::Credential(_) | Standing::Pending | Standing::Starting => {
                 match snapshot.retry_at {
-                    Some(at) if is_beyond(at, now, self.limit) => {
+                    Some(at) if is_beyond(at, now, self.limit()) => {
                         Now::Refused(self.unavailable(clock::until(at, now)))
                     }
                     _ => Now::Wait,
@@ -452,17 +506,7 @@ impl Handle {
     }
 
     async fn wait(&self) -> Result<Lease, Refusal> {
-        let waiting = async {
-            let mut handle = self.clone();
-            loop {
-                tokio::select! {
-                    biased;
-                    found = handle.change() => return found,
-                    next = handle.superseded() => handle = next,
-                }
-            }
-        };
-        let found = tokio::time::timeout(self.limit, waiting).await;
+        let found = tokio::time::timeout(self.limit(), self.change()).await;
         found.unwrap_or_else(|_| Err(self.unavailable(Duration::from_secs(1))))
     }
 
@@ -477,19 +521,20 @@ impl Handle {
                 Now::Refused(refusal) => return Err(refusal),
                 Now::Wait => {}
             }
-            if changed.changed().await.is_err() {
-                return Err(self.unavailable(Duration::from_secs(1)));
+            tokio::select! {
+                biased;
+                Ok(()) = changed.changed() => {}
+                // Its keeper has ended: the provider was removed, or the daemon stops.
+                () = self.commands.closed() => {
+                    return Err(self.unavailable(Duration::from_secs(1)));
+                }
             }
         }
     }
 
-    /// Waits until another keeper is to be asked.
-    async fn superseded(&self) -> Self {
-        self.commands.closed().await;
-        match self.successor() {
-            Some(next) => next,
-            None => std::future::pending().await,
-        }
+    /// How long a request waits for a credential.
+    fn limit(&self) -> Duration {
+        self.terms.terms.settings.wait
     }
 
     fn unavailable(&self, retry_after: Duration) -> Refusal {
@@ -506,9 +551,10 @@ impl Handle {
 
     fn login_needed(&self, reason: &str) -> Refusal {
         let own = self.status().login.is_some_and(|login| login.own);
-        let remedy = match (&*self.remedy, self.remedy.command(own)) {
-            (_, Some(command)) => format!("run: {command}"),
-            (Remedy::Advice(advice) | Remedy::Run(advice), None) => advice.clone(),
+        let remedy = self.terms.terms.adapter.remedy();
+        let remedy = match (remedy.command(own), remedy) {
+            (Some(command), _) => format!("run: {command}"),
+            (None, Remedy::Advice(advice) | Remedy::Run(advice)) => advice,
         };
         Refusal::LoginNeeded {
             message: format!("hermes-proxyd: {reason}; {remedy}"),

@@ -6,10 +6,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -24,6 +23,7 @@ use super::pulse::Heart;
 use super::schedule::{Pace, Window};
 use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
 use super::store::{Found, Stamp, Store, StoreError};
+use super::terms::{Revision, Terms};
 use crate::backoff::{self, Backoff};
 use crate::clock::{self, Clock};
 use crate::files::Desk;
@@ -141,12 +141,16 @@ pub struct Keeper {
     /// From then on nothing is begun.
     pub(super) stop: CancellationToken,
     pub(super) told: Told,
-    /// What the former keeper published last, until this one publishes.
-    published: Option<Arc<Snapshot>>,
+    /// The login behind the credential that is published.
+    pub(super) taken: Option<Arc<Login>>,
+    /// What a reload gives it to go by.
+    pub(super) terms: watch::Receiver<Arc<Revision>>,
+    /// The number of those that it goes by.
+    pub(super) revision: u64,
     /// Store and mirror held different tokens at the last look; when they are to be mended.
     pub(super) mend_at: Option<DateTime<Utc>>,
     /// Nothing asks for the provider: that it has no login is no trouble.
-    optional: bool,
+    pub(super) optional: bool,
     /// The reading of a key that is in no store.
     pub(super) desk: Desk,
     /// For the watchdog.
@@ -183,20 +187,6 @@ pub(super) struct Told {
     pub(super) hush: bool,
     /// So many of the warnings about the grant's end at this time.
     warned: Option<(DateTime<Utc>, usize)>,
-}
-
-/// What a keeper knows and the store does not.
-#[derive(Debug, Default)]
-pub struct Estate {
-    unsaved: Option<Unsaved>,
-    latest: Option<Unsaved>,
-    receipt: Option<Receipt>,
-    chores: Vec<Chore>,
-    told: Told,
-    pace: Pace,
-    /// What was published last: the same credential is the same generation, and as proven as it
-    /// was; another one must not be taken for it.
-    published: Option<Arc<Snapshot>>,
 }
 
 /// When a credential was received and when it ends by that.
@@ -295,44 +285,22 @@ impl Keeper {
         let store = adapter.layout().map(|layout| Store::new(files, layout));
         let (sender, commands) = mpsc::channel(QUEUE);
         let heart = Heart::new(longest_step(&settings));
-        let shared = Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(Snapshot {
-                generation: 0,
-                standing: Standing::Starting,
-                retry_at: None,
-                proven: AtomicBool::new(false),
-                granted_at: None,
-                row: Arc::default(),
-            }),
-            changed: watch::Sender::new(()),
-            status: Mutex::new(Status {
-                standing: StandingKind::Starting,
-                renewing: false,
-                base_url: None,
-                kind: None,
-                expires_at: None,
-                next_renewal: None,
-                last_renewal: None,
-                last_error: None,
-                unsaved: false,
-                may_be_spent: false,
-                unreadable: None,
-                hindrance: None,
-                login: None,
-            }),
-            pulse: heart.pulse(),
-        });
+        let first = Arc::new(Revision::first(Terms {
+            adapter: adapter.clone(),
+            settings: settings.clone(),
+            optional: false,
+        }));
+        let shared = Arc::new(Shared::new(first.clone(), heart.pulse()));
         let handle = Handle {
             shared: shared.clone(),
             commands: sender,
-            newest: Arc::default(),
             trials: Arc::default(),
             clock: clock.clone(),
             place: 0,
-            limit: settings.wait,
-            remedy: adapter.remedy().into(),
             store: store.clone(),
+            terms: first.clone(),
         };
+        let terms = shared.terms.subscribe();
         let keeper = Self {
             adapter,
             store,
@@ -362,7 +330,9 @@ impl Keeper {
             answer_lost: false,
             stop: CancellationToken::new(),
             told: Told::default(),
-            published: None,
+            taken: None,
+            terms,
+            revision: first.number,
             mend_at: None,
             optional: false,
             desk: Desk::default(),
@@ -379,23 +349,13 @@ impl Keeper {
         Self { optional, ..self }
     }
 
-    /// Takes over what the provider's former keeper knows and the store does not.
-    pub fn inherit(&mut self, estate: Estate) {
-        self.unsaved = estate.unsaved;
-        self.latest = estate.latest;
-        self.receipt = estate.receipt;
-        self.chores = estate.chores;
-        self.told = estate.told;
-        self.pace = estate.pace;
-        self.published = estate.published;
-    }
-
     /// Renews what is due, and does what it is asked to, until it is told to end.
     pub(super) async fn keep(&mut self) {
         let stop = self.stop.clone();
         let mut looked: Option<Instant> = None;
         while !stop.is_cancelled() {
             self.step();
+            self.take_up_terms().await;
             if self.is_due() {
                 // What went wrong stands in the status, and it is tried again.
                 self.renew(None).await.ok();
@@ -405,6 +365,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                _ = self.terms.changed() => {}
                 command = self.commands.recv() => match command {
                     Some(command) => {
                         self.step();
@@ -426,18 +387,9 @@ impl Keeper {
         }
     }
 
-    /// Ends, with what the store does not know.
-    pub(super) fn into_estate(self) -> Estate {
+    /// Ends in order.
+    pub(super) fn end(self) {
         self.heart.ended();
-        Estate {
-            unsaved: self.unsaved,
-            latest: self.latest,
-            receipt: self.receipt,
-            chores: self.chores,
-            told: self.told,
-            pace: self.pace,
-            published: Some(self.shared.snapshot.load_full()),
-        }
     }
 
     pub(super) async fn obey(&mut self, command: Command) {
@@ -811,17 +763,16 @@ impl Keeper {
 
     /// Looks again when someone else wrote the store, or when it could not be read last time.
     async fn notice_others(&mut self) {
-        let changed = match &self.store {
+        let changed = if let Some(store) = &self.store {
+            let stamps = store.work(|store| Ok(store.stamps())).await;
             // What hangs is looked at, so that the user is told.
-            Some(store) => {
-                let stamps = store.work(|store| Ok(store.stamps())).await;
-                stamps.map_or(true, |stamps| stamps != self.stamps)
-            }
-            // A key that was missing may be there now.
-            None => matches!(
-                self.shared.snapshot.load().standing,
-                Standing::Starting | Standing::LoginNeeded(_)
-            ),
+            stamps.map_or(true, |stamps| stamps != self.stamps)
+        } else {
+            // A key that was missing may be there now, or was not read by the newest terms yet.
+            let snapshot = self.shared.snapshot.load();
+            let standing = &snapshot.standing;
+            snapshot.revision != self.revision
+                || matches!(standing, Standing::Starting | Standing::LoginNeeded(_))
         };
         if self.unread.is_some() || self.unentered || changed {
             self.look().await;
@@ -942,6 +893,7 @@ impl Keeper {
                 credential,
                 renewal,
             } => {
+                self.taken = self.store.is_some().then(|| Arc::new(login.clone()));
                 self.note_age(login);
                 self.note_adoption(login);
                 let credential = credential.map(|credential| self.dated(credential));
@@ -1037,8 +989,10 @@ impl Keeper {
 
     /// Publishes a standing to all requests. Another credential is another generation.
     pub(super) fn publish(&mut self, standing: Standing) {
-        let present = self.shared.snapshot.load_full();
-        let old = self.published.take().unwrap_or_else(|| present.clone());
+        if !matches!(standing, Standing::Credential(_)) {
+            self.taken = None;
+        }
+        let old = self.shared.snapshot.load_full();
         let same = match (&old.standing, &standing) {
             (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
             _ => false,
@@ -1053,7 +1007,7 @@ impl Keeper {
         let generation = if same {
             old.generation
         } else {
-            old.generation.max(present.generation).saturating_add(1)
+            old.generation.saturating_add(1)
         };
         if self.told.end && matches!(standing, Standing::Credential(_)) {
             self.told.end = false;
@@ -1066,6 +1020,8 @@ impl Keeper {
         self.shared.snapshot.store(Arc::new(Snapshot {
             generation,
             standing,
+            revision: self.revision,
+            login: self.taken.clone(),
             retry_at: self.retry_at,
             proven: AtomicBool::new(proven),
             granted_at,

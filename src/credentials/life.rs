@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DEFECT;
 use super::handle::{Command, Standing};
-use super::keeper::{Estate, Keeper};
+use super::keeper::Keeper;
 use super::notice::NoticeKind;
 use crate::clock;
 
@@ -19,9 +19,8 @@ use crate::clock;
 const UNUSABLE: &str = "hermes-proxyd fails on this login (a defect in hermes-proxyd; see its log)";
 
 impl Keeper {
-    /// Runs until `stop`. A renewal under way is finished and persisted first. What the store
-    /// does not know in the end is for the next keeper.
-    pub async fn run(mut self, stop: CancellationToken) -> Estate {
+    /// Runs until `stop`. A renewal under way is finished and persisted first.
+    pub async fn run(mut self, stop: CancellationToken) {
         self.stop = stop;
         while AssertUnwindSafe(self.serve()).catch_unwind().await.is_err() {
             self.failed_by_a_defect();
@@ -29,22 +28,23 @@ impl Keeper {
         if AssertUnwindSafe(self.leave()).catch_unwind().await.is_err() {
             tracing::error!("the keeper of a login failed while it stopped");
         }
-        self.into_estate()
+        self.end();
     }
 
     /// Takes over what is there, and does what comes, until it is told to end.
     async fn serve(&mut self) {
         self.step();
-        // An inherited login serves even while the store can't be read.
+        // A login that waits to be saved serves even while the store can't be read.
         if let Some(unsaved) = self.unsaved.clone().filter(|_| self.distrusted.is_none()) {
             self.take(&unsaved.login);
         }
         self.look().await;
         self.looked = true;
+        self.settled();
         self.keep().await;
     }
 
-    /// The last step: a login that the user has just made is not lost to a reload, nor one that
+    /// The last step: a login that the user has just made is not lost to a shutdown, nor one that
     /// waits to be saved.
     async fn leave(&mut self) {
         self.commands.close();
@@ -64,7 +64,7 @@ impl Keeper {
         let delay = self.backoff.failed(None);
         self.retry_at = Some(clock::after(self.clock.now(), delay));
         (self.by_hand, self.answer_lost, self.told.hush) = (false, false, false);
-        self.status(|status| status.renewing = false);
+        self.renewal_is_over();
         let message = if at_once {
             self.distrusted = Some(self.stamps.clone());
             format!("{UNUSABLE}; it is treated as missing until the store changes")

@@ -31,6 +31,7 @@ mod renewal;
 pub mod schedule;
 mod status;
 mod store;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod trials;
@@ -46,7 +47,7 @@ const UNSAVABLE: &str = "store_unusable";
 
 pub use self::commands::Refreshed;
 pub use self::handle::{Handle, Lease, Refusal, Replay};
-pub use self::keeper::{Estate, Initiative, Keeper, NO_LOGIN, Settings};
+pub use self::keeper::{Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::notice::{Audience, Notice, NoticeKind};
 pub use self::pool::Pool;
 pub use self::remedy::remedy;
@@ -54,3 +55,4 @@ pub use self::status::{
     Event, Fault, Hindrance, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,
 };
 pub use self::store::{Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};
+pub use self::terms::Terms;

@@ -9,10 +9,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::handle::{Handle, Lease, Refusal, Replay};
+use super::keeper::Keeper;
 use super::status::Status;
-use crate::clock;
+use super::store::StoreFiles;
+use super::terms::Terms;
+use crate::clock::{self, Clock};
 use crate::provider::Verdict;
 
 /// A login that has nothing left rests so long where the provider does not say.
@@ -30,12 +35,14 @@ struct Logins {
     /// The further ones, in the order in which they are asked.
     others: Vec<Member>,
     strategy: Strategy,
+    /// Ends the keepers.
+    stop: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Member {
     login: Handle,
-    rest: Rest,
+    rest: Arc<Rest>,
 }
 
 /// Until when a login has nothing left, in seconds since 1970; 0 while it has.
@@ -86,24 +93,72 @@ impl Strategy {
 }
 
 impl From<Handle> for Pool {
-    /// A pool of one login.
+    /// A pool of one login, whose keeper runs elsewhere.
     fn from(login: Handle) -> Self {
+        let rest = Arc::default();
         Self(Arc::new(Logins {
-            first: Member::new(login),
+            first: Member { login, rest },
             others: Vec::new(),
             strategy: Strategy::FillFirst,
+            stop: CancellationToken::new(),
         }))
     }
 }
 
 impl Member {
-    fn new(login: Handle) -> Self {
-        let rest = Rest::default();
-        Self { login, rest }
+    fn renewed(&self, terms: &Terms) -> Self {
+        Self {
+            login: self.login.renewed(terms.clone()),
+            rest: self.rest.clone(),
+        }
     }
 }
 
 impl Pool {
+    /// The provider's login in `files`; its keeper runs on `tasks`.
+    pub fn start(
+        terms: Terms,
+        files: StoreFiles,
+        clock: Arc<dyn Clock>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (adapter, settings) = (terms.adapter, terms.settings);
+        let (keeper, login) = Keeper::new(adapter, files, settings, clock);
+        let pool = Self::from(login);
+        let keeper = keeper.optional(terms.optional);
+        tasks.spawn(keeper.run(pool.0.stop.clone()));
+        pool
+    }
+
+    /// The same logins by other terms, which hold for this pool's requests at once; see [`Handle::renewed`].
+    #[must_use]
+    pub fn renewed(&self, terms: &Terms) -> Self {
+        let logins = &self.0;
+        Self(Arc::new(Logins {
+            first: logins.first.renewed(terms),
+            others: logins.others.iter().map(|one| one.renewed(terms)).collect(),
+            strategy: logins.strategy,
+            stop: logins.stop.clone(),
+        }))
+    }
+
+    /// Ends the keepers. A renewal under way is finished and persisted first.
+    pub fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// Waits until requests can be answered; see [`Handle::started`].
+    pub async fn started(&self) {
+        for login in self.logins() {
+            login.started().await;
+        }
+    }
+
+    /// Whether every keeper goes by this pool's terms.
+    pub fn is_settled(&self) -> bool {
+        self.logins().all(Handle::is_settled)
+    }
+
     /// A credential, at once when a valid one is there; otherwise waits as [`Handle::credential`] does.
     ///
     /// # Errors

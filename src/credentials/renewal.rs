@@ -3,6 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -102,10 +103,11 @@ impl Keeper {
         refused: Option<&Secret>,
     ) -> Result<Option<RefreshResult>, String> {
         let mend_at = self.mend_at.take();
+        self.shared.is_at_work.store(true, Ordering::Relaxed);
         let mut result = self.attempt(refused).await;
         if let Err(Trouble::Store(StoreError::Stopping)) = &result {
             self.mend_at = self.mend_at.or(mend_at);
-            self.status(|status| status.renewing = false);
+            self.renewal_is_over();
             return Err(StoreError::Stopping.to_string());
         }
         if let Err(Trouble::AnswerLost { what, .. }) = &result {
@@ -127,7 +129,7 @@ impl Keeper {
         } else {
             self.mend_at = self.mend_at.or(mend_at);
         }
-        self.status(|status| status.renewing = false);
+        self.renewal_is_over();
         let provider = self.adapter.name().as_str();
         match result {
             Ok(result) => {
@@ -153,6 +155,12 @@ impl Keeper {
                 Err(told.unwrap_or(what))
             }
         }
+    }
+
+    /// It has ended, however that was.
+    pub(super) fn renewal_is_over(&self) {
+        self.status(|status| status.renewing = false);
+        self.shared.is_at_work.store(false, Ordering::Relaxed);
     }
 
     fn finished(&mut self, result: Option<RefreshResult>) {

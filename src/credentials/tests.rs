@@ -138,7 +138,7 @@ impl super::Audience for Heard {
 
 struct World {
     heard: Arc<Heard>,
-    task: tokio::task::JoinHandle<super::Estate>,
+    task: tokio::task::JoinHandle<()>,
     provider: Arc<Provider>,
     clock: Arc<JumpingClock>,
     handle: Handle,

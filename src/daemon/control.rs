@@ -142,8 +142,9 @@ impl Handler for Answers {
     }
 
     async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError> {
-        let report = self.report(login.provider.as_deref())?;
-        self.logins.begin(&report, &login).await
+        let wanted = &login;
+        let begin = |report: Report| async move { self.logins.begin(&report, wanted).await };
+        self.ask(login.provider.as_deref(), begin).await
     }
 
     async fn login_wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError> {
@@ -155,11 +156,14 @@ impl Handler for Answers {
     }
 
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {
-        logins::logout(&self.report(choice.provider.as_deref())?, choice.store).await
+        let meant = &choice.store;
+        let logout = |report: Report| async move { logins::logout(&report, meant.clone()).await };
+        self.ask(choice.provider.as_deref(), logout).await
     }
 
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
-        logins::refresh(&self.report(choice.provider.as_deref())?).await
+        let refresh = |report: Report| async move { logins::refresh(&report).await };
+        self.ask(choice.provider.as_deref(), refresh).await
     }
 
     async fn clients(&self) -> Result<Clients, ControlError> {
@@ -309,6 +313,30 @@ impl Answers {
         Ending {
             in_flight: in_flight.sum(),
         }
+    }
+
+    /// Asks something of a provider's login, and once more where a reload has put another one in its place
+    /// meanwhile.
+    async fn ask<T, F>(
+        &self,
+        name: Option<&str>,
+        ask: impl Fn(Report) -> F,
+    ) -> Result<T, ControlError>
+    where
+        F: Future<Output = Result<T, ControlError>>,
+    {
+        let report = self.report(name)?;
+        let (name, asked) = (report.upstream.name.clone(), report.upstream.clone());
+        let answer = ask(report).await;
+        if answer.is_ok() || !asked.credentials.login().has_ended() {
+            return answer;
+        }
+        // A reload may have removed it.
+        let report = self.report(Some(name.as_str()))?;
+        if report.upstream.credentials.login().has_ended() {
+            return answer;
+        }
+        ask(report).await
     }
 
     /// The provider of this name, or the default one.

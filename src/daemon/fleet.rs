@@ -7,24 +7,22 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hyper::header::HeaderValue;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Provider, ProviderName, Timeouts, Variables};
 use crate::credentials::{
-    self, Audience, Estate, Handle, Initiative, Keeper, Pool, Settings, Status, StoreFiles,
+    self, Audience, Handle, Initiative, Pool, Settings, Status, StoreFiles, Terms,
 };
-use crate::provider::{self, Adapter};
-use crate::proxy::{self, Client, Counters, Rules, Upstream};
+use crate::provider::{self, Adapter, Layout};
+use crate::proxy::{self, Client, Rules, Upstream};
 
 /// The keepers read their stores within this time, side by side, or the daemon goes on without waiting.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A reload waits this long for all keepers to read their stores: one may be asking its token endpoint.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// A provider that can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -81,10 +79,15 @@ pub(super) struct Fleet {
 struct Member {
     recipe: Recipe,
     adapter: Arc<dyn Adapter>,
+    /// Its logins' keepers end when it is told to, not when it is dropped.
     upstream: Arc<Upstream>,
-    stop: CancellationToken,
-    /// The keeper's task, once it runs.
-    keeper: Option<JoinHandle<Estate>>,
+}
+
+/// What can be built of a provider before anything of it runs.
+struct Plan {
+    recipe: Recipe,
+    terms: Terms,
+    tls: provider::Tls,
 }
 
 /// What a member is built from; another one is built when it changes.
@@ -111,19 +114,11 @@ impl Recipe {
     }
 }
 
-impl Member {
-    /// Has the keeper run, once the former one has ended: it may hold a rotated login that the store does not have.
-    async fn start(&mut self, mut keeper: Keeper, former: Option<Self>, tasks: &TaskTracker) {
-        if let Some(former) = former {
-            former.stop.cancel();
-            self.upstream.credentials.login().take_over();
-            if let Some(former) = former.keeper {
-                keeper.inherit(former.await.unwrap_or_default());
-            }
-        }
-        self.keeper = Some(tasks.spawn(keeper.run(self.stop.clone())));
-        let started = self.upstream.credentials.login().started();
-        timeout(FIRST_LOOK, started).await.ok();
+impl Plan {
+    /// Whether a login that is kept by these terms may be one that `member` keeps.
+    fn continues(&self, member: &Member) -> bool {
+        let key = |adapter: &dyn Adapter| adapter.layout().map(Layout::key);
+        key(&*self.terms.adapter) == key(&*member.adapter)
     }
 }
 
@@ -170,8 +165,8 @@ impl Fleet {
     pub(super) fn check(&self, config: &Config) -> Result<(), FleetError> {
         let variables = Variables::read(self.files.home());
         for (name, settings) in &config.providers {
-            let (member, _) = self.build(name, settings, &config.timeouts, &variables)?;
-            if let Some(reason) = member.adapter.fault() {
+            let plan = self.plan(name, settings, &config.timeouts, &variables)?;
+            if let Some(reason) = plan.terms.adapter.fault() {
                 return Err(FleetError::Key {
                     provider: name.clone(),
                     reason,
@@ -181,53 +176,64 @@ impl Fleet {
         Ok(())
     }
 
-    /// Serves what the configuration says: new and changed providers are started side by side, those that
-    /// are gone are stopped. Waits until every changed one has read its store once; not for one whose files
-    /// hang. When one can't be set up, nothing has changed.
-    pub(super) async fn reconcile(&mut self, config: &Config) -> Result<(), FleetError> {
-        let variables = Variables::read(self.files.home());
-        let mut built = Vec::new();
-        for (name, settings) in &config.providers {
-            let recipe = Recipe::new(settings, &config.timeouts, &variables);
-            if self
-                .members
-                .get(name)
-                .is_none_or(|member| member.recipe != recipe)
-            {
-                let member = self.build(name, settings, &config.timeouts, &variables)?;
-                built.push((name.clone(), member));
-            }
-        }
-        let gone: Vec<_> = self
-            .members
-            .keys()
-            .filter(|name| !config.providers.contains_key(name))
-            .cloned()
-            .collect();
-        for name in gone {
-            if let Some(member) = self.members.remove(&name) {
-                member.stop.cancel();
-            }
-        }
-        let starts = built.into_iter().map(|(name, (mut member, keeper))| {
-            let (former, tasks) = (self.members.remove(&name), self.tasks.clone());
-            async move {
-                member.start(keeper, former, &tasks).await;
-                (name, member)
-            }
-        });
-        let starts: Vec<_> = starts.collect();
-        self.members.extend(join_all(starts).await);
+    /// Serves what the configuration says, and waits until every keeper has read its store once; not for one
+    /// whose files hang.
+    ///
+    /// # Errors
+    /// [`FleetError`] names the provider that can't be set up.
+    pub(super) async fn start(&mut self, config: &Config) -> Result<(), FleetError> {
+        let started = self.reconcile(config)?;
+        Self::started(&started, FIRST_LOOK).await;
         Ok(())
     }
 
-    fn build(
+    /// Serves what the configuration says: new providers are started, changed ones go by their new settings,
+    /// and those that are gone are stopped. Waits for none of them: a keeper that is at work takes up its
+    /// settings afterwards, and requests go by them already. When one can't be set up, nothing has changed.
+    /// Gives the logins of what is new or changed.
+    ///
+    /// # Errors
+    /// [`FleetError`] names the provider that can't be set up.
+    pub(super) fn reconcile(&mut self, config: &Config) -> Result<Vec<Pool>, FleetError> {
+        let variables = Variables::read(self.files.home());
+        let mut plans = Vec::new();
+        for (name, settings) in &config.providers {
+            let recipe = Recipe::new(settings, &config.timeouts, &variables);
+            let known = self.members.get(name);
+            if known.is_none_or(|member| member.recipe != recipe) {
+                plans.push(self.plan(name, settings, &config.timeouts, &variables)?);
+            }
+        }
+        self.members.retain(|name, member| {
+            let stays = config.providers.contains_key(name);
+            if !stays {
+                member.upstream.credentials.stop();
+            }
+            stays
+        });
+        let mut pools = Vec::new();
+        for plan in plans {
+            let name = plan.terms.adapter.name().clone();
+            let former = self.members.remove(&name);
+            let member = self.member(plan, &config.timeouts, former);
+            pools.push(member.upstream.credentials.clone());
+            self.members.insert(name, member);
+        }
+        Ok(pools)
+    }
+
+    /// Waits until requests can be answered with these logins, or for as long as `limit`.
+    pub(super) async fn started(pools: &[Pool], limit: Duration) {
+        drop(timeout(limit, join_all(pools.iter().map(Pool::started))).await);
+    }
+
+    fn plan(
         &self,
         name: &ProviderName,
         settings: &Provider,
         timeouts: &Timeouts,
         variables: &Variables,
-    ) -> Result<(Member, Keeper), FleetError> {
+    ) -> Result<Plan, FleetError> {
         let ca_file = ca_file(&self.files, settings);
         let tls =
             provider::client_config(ca_file.as_deref()).map_err(|source| FleetError::Tls {
@@ -235,55 +241,43 @@ impl Fleet {
                 source,
             })?;
         let adapter = provider::build(name, settings, tls.clone(), variables)?;
-        let (keeper, handle) = Keeper::new(
-            adapter.clone(),
-            self.files.clone(),
-            Settings {
-                refresh_lead: settings.refresh_lead,
-                token_timeout: provider::token_timeout(settings, &env),
-                wait: timeouts.credential,
-                initiative: self.initiative,
-                audience: self.audience.clone(),
-            },
-            self.clock.clone(),
-        );
-        let keeper = keeper.optional(settings.implied);
-        // Requests that are under way ask for a credential where they began to.
-        let handle = match self.members.get(name) {
-            Some(former) => handle.following(former.upstream.credentials.login()),
-            None => handle,
-        };
-        let client = Client::new(tls, timeouts, self.clock.clone());
-        // The provider's own hosts need no word of us: they don't lead back here.
-        let own_mark = adapter.is_elsewhere().then(|| self.mark.clone());
-        let upstream = Upstream {
-            own_mark,
-            ..self.upstream(&adapter, Pool::from(handle), client, settings)
-        };
-        let member = Member {
+        Ok(Plan {
             recipe: Recipe::new(settings, timeouts, variables),
-            adapter,
-            upstream: Arc::new(upstream),
-            stop: CancellationToken::new(),
-            keeper: None,
-        };
-        Ok((member, keeper))
+            terms: Terms {
+                adapter,
+                settings: Settings {
+                    refresh_lead: settings.refresh_lead,
+                    token_timeout: provider::token_timeout(settings, &env),
+                    wait: timeouts.credential,
+                    initiative: self.initiative,
+                    audience: self.audience.clone(),
+                },
+                optional: settings.implied,
+            },
+            tls,
+        })
     }
 
-    fn upstream(
-        &self,
-        adapter: &Arc<dyn Adapter>,
-        credentials: Pool,
-        client: Client,
-        settings: &Provider,
-    ) -> Upstream {
+    /// The provider of a plan. A login that `former` keeps goes on by the plan's terms.
+    fn member(&self, plan: Plan, timeouts: &Timeouts, former: Option<Member>) -> Member {
+        let pool = match &former {
+            Some(member) if plan.continues(member) => {
+                member.upstream.credentials.renewed(&plan.terms)
+            }
+            known => {
+                if let Some(member) = known {
+                    member.upstream.credentials.stop();
+                }
+                let (terms, files) = (plan.terms.clone(), self.files.clone());
+                Pool::start(terms, files, self.clock.clone(), &self.tasks)
+            }
+        };
+        let counters = former.map(|member| member.upstream.counters.clone());
+        let Plan { recipe, terms, tls } = plan;
+        let (adapter, settings) = (terms.adapter, &recipe.settings);
         let name = adapter.name().clone();
-        let counters = self
-            .members
-            .get(&name)
-            .map(|member| member.upstream.counters.clone());
         let paths = adapter.allowed_paths().to_vec();
-        Upstream {
+        let upstream = Upstream {
             label: name.as_str().into(),
             display_name: adapter.display_name().to_owned(),
             labels: paths
@@ -293,14 +287,20 @@ impl Fleet {
             implied: settings.implied,
             paths,
             adapter: adapter.clone(),
-            credentials,
-            client,
+            credentials: pool,
+            client: Client::new(tls, timeouts, self.clock.clone()),
             forward_headers: settings.forward_headers.clone(),
             user_agent: settings.user_agent,
-            own_mark: None,
+            // The provider's own hosts need no word of us: they don't lead back here.
+            own_mark: adapter.is_elsewhere().then(|| self.mark.clone()),
             append_done: settings.append_done,
-            counters: counters.unwrap_or_else(|| Arc::new(Counters::default())),
+            counters: counters.unwrap_or_default(),
             name,
+        };
+        Member {
+            recipe,
+            adapter,
+            upstream: Arc::new(upstream),
         }
     }
 
@@ -338,7 +338,7 @@ impl Fleet {
     pub(super) async fn look(&self) {
         let members = self.members.values();
         let logins = members.flat_map(|member| member.upstream.credentials.logins());
-        let looks = logins.map(Handle::look);
+        let looks = logins.map(Handle::look_unless_renewing);
         drop(timeout(LOOK, join_all(looks)).await);
     }
 
@@ -353,10 +353,19 @@ impl Fleet {
             .collect()
     }
 
+    /// The providers with a keeper that is still at work by former settings.
+    pub(super) fn names_unsettled(&self) -> Vec<String> {
+        let members = self.members.values();
+        let unsettled = members.filter(|member| !member.upstream.credentials.is_settled());
+        unsettled
+            .map(|member| member.upstream.name.to_string())
+            .collect()
+    }
+
     /// Ends the keepers. A refresh under way is finished and persisted.
     pub(super) async fn stop(&self) {
         for member in self.members.values() {
-            member.stop.cancel();
+            member.upstream.credentials.stop();
         }
         self.tasks.close();
         self.tasks.wait().await;

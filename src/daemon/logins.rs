@@ -267,7 +267,7 @@ impl Logins {
                     // A reload has replaced the keeper.
                     None => {}
                 },
-                None => return State::Failed(stopping()),
+                None => return State::Failed(removed(work.adapter.name())),
             }
             let note = format!("{} It is tried again.", problem.message);
             work.session.state.send_replace(State::Saving(Some(note)));
@@ -424,6 +424,16 @@ fn no_such(login: LoginSession) -> ControlError {
     let message = format!("Login number {} is not waiting.", login.session);
     ControlError::new(ErrorCode::NoSuchSession, message)
         .with_hint("Start again: hermesctl auth login")
+}
+
+/// A reload took the provider away while the user logged in.
+fn removed(provider: &ProviderName) -> ControlError {
+    let message = format!(
+        "The login was not saved, because the provider {provider} was removed from the configuration."
+    );
+    ControlError::new(ErrorCode::UnknownProvider, message).with_hint(format!(
+        "Add [providers.{provider}] to the configuration, then run: hermesctl auth login {provider}"
+    ))
 }
 
 fn stopping() -> ControlError {

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::clients;
 use super::control::{Answers, End, ReloadRequest, View};
-use super::fleet::{Fleet, FleetError};
+use super::fleet::{self, Fleet, FleetError};
 use super::logging::{LogError, Logging};
 use super::logins::Logins;
 use super::notices::Notices;
@@ -185,7 +185,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         Initiative::Keeps,
         Some(Arc::new(notices.clone())),
     );
-    fleet.reconcile(&config).await?;
+    fleet.start(&config).await?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
     check_keys(bound.iter().map(Bound::setting), &clients)?;
 
@@ -411,6 +411,7 @@ impl Daemon {
             Ok(report) => tracing::info!(
                 applied = report.applied.join(" "),
                 needs_restart = report.needs_restart.join(" "),
+                finishing = report.providers_finishing.join(" "),
                 "reloaded"
             ),
             Err(error) => tracing::error!(%error, "not reloaded; the earlier configuration stays \
@@ -442,12 +443,14 @@ impl Daemon {
         let changes = config::diff(&self.config, &loaded.config);
         let keys = self.clients.reload().await;
         keys.map_err(|error| clients::refused(&error))?;
-        let reconciled = self.fleet.reconcile(&loaded.config).await;
-        reconciled.map_err(|error| invalid(&error.into()))?;
+        let reconciled = self.fleet.reconcile(&loaded.config);
+        let changed = reconciled.map_err(|error| invalid(&error.into()))?;
         if loaded.config.log.level != self.config.log.level {
             let set = self.log.set_level(&loaded.config.log.level);
             set.map_err(|error| invalid(&StartError::Logging(error)))?;
         }
+        // No request meets a provider that was added and has not read its store yet.
+        Fleet::started(&changed, fleet::LOOK).await;
         self.notices.replace(hooks::Settings::new(&loaded.config));
         self.gateway.replace(self.fleet.rules(&loaded.config));
         self.view.store(Arc::new(View {
@@ -477,6 +480,7 @@ impl Daemon {
             needs_restart: changes.needs_restart,
             providers_reloaded: self.fleet.names_with_store(|_| true),
             providers_unreadable: self.fleet.names_with_store(Status::is_unreadable),
+            providers_finishing: self.fleet.names_unsettled(),
         })
     }
 

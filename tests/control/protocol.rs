@@ -351,6 +351,7 @@ fn the_answers() {
             needs_restart: vec!["listen".into()],
             providers_reloaded: vec!["nous".into()],
             providers_unreadable: Vec::new(),
+            providers_finishing: Vec::new(),
         }),
     );
 }

@@ -8,6 +8,7 @@ mod end;
 mod hermes_store;
 mod logout;
 mod refresh;
+mod reload;
 mod side_by_side;
 mod steps;
 mod token_endpoint;

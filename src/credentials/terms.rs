@@ -1,0 +1,258 @@
+//! By what a login is kept, and how a reload changes that while the login is in use.
+//!
+//! A keeper outlives a reload: it owns tokens that must not be lost or spent twice. What a reload changes is its
+//! terms. A handle that was made for the new ones reads by them at once; the keeper takes them up when it has ended
+//! what it is at, since a renewal under way may have spent a token. Until then the handle judges the login behind
+//! the last snapshot itself, so that no request waits for the keeper, and none goes where the former terms led.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+
+use super::handle::{Snapshot, Standing};
+use super::keeper::{Keeper, Settings};
+use crate::provider::{Adapter, Assessment};
+
+/// By what a login is kept.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// What knows the provider.
+    pub adapter: Arc<dyn Adapter>,
+    /// Durations, and who is told.
+    pub settings: Settings,
+    /// Nothing asks for the provider: that it has no login is no trouble.
+    pub optional: bool,
+}
+
+/// A keeper's terms, numbered from its first ones on.
+#[derive(Debug)]
+pub(super) struct Revision {
+    pub(super) number: u64,
+    pub(super) terms: Terms,
+}
+
+impl Revision {
+    /// The terms that a keeper begins with.
+    pub(super) fn first(terms: Terms) -> Self {
+        Self { number: 0, terms }
+    }
+
+    /// Those that follow these.
+    pub(super) fn next(&self, terms: Terms) -> Self {
+        Self {
+            number: self.number.saturating_add(1),
+            terms,
+        }
+    }
+
+    /// What a snapshot that was made by other terms says by these.
+    pub(super) fn judge(&self, snapshot: &Snapshot, now: DateTime<Utc>) -> Standing {
+        let Standing::Credential(known) = &snapshot.standing else {
+            return snapshot.standing.clone();
+        };
+        let Some(login) = &snapshot.login else {
+            // What lies in no store is read by the keeper alone. A key goes to the host that it is for.
+            return if snapshot.revision < self.number {
+                Standing::Starting
+            } else {
+                snapshot.standing.clone()
+            };
+        };
+        match self.terms.adapter.assess(login, now) {
+            Assessment::Login {
+                credential: Some(mut credential),
+                ..
+            } => {
+                if credential.bearer.same(&known.bearer) {
+                    credential.issued_at = known.issued_at;
+                    credential.expires_at = known.expires_at;
+                }
+                Standing::Credential(Arc::new(credential))
+            }
+            // The keeper says why.
+            Assessment::Login {
+                credential: None, ..
+            }
+            | Assessment::NoLogin { .. } => Standing::Pending,
+        }
+    }
+}
+
+impl Keeper {
+    /// Goes on by the newest terms. All that is known of the login stays.
+    pub(super) async fn take_up_terms(&mut self) {
+        let newest = self.terms.borrow_and_update().clone();
+        if newest.number == self.revision {
+            return;
+        }
+        self.revision = newest.number;
+        let Terms {
+            adapter,
+            settings,
+            optional,
+        } = newest.terms.clone();
+        (self.adapter, self.settings, self.optional) = (adapter, settings, optional);
+        self.step();
+        // What failed by the former terms may work by these; the floor between rotations stays.
+        self.backoff.succeeded();
+        self.retry_at = self.pace.next(self.clock.now());
+        self.distrusted = None;
+        let serves = !matches!(
+            self.shared.snapshot.load().standing,
+            Standing::LoginNeeded(_)
+        );
+        if serves && self.unsaved.is_none() {
+            self.status(|status| status.last_error = None);
+        }
+        // Where the store can't be read now, what was read before goes on by these terms too.
+        if let Some(login) = self.taken.clone() {
+            self.take(&login);
+        }
+        self.look().await;
+        self.settled();
+    }
+
+    /// It goes by its terms from here on.
+    pub(super) fn settled(&self) {
+        self.shared.in_force.store(self.revision, Ordering::Relaxed);
+        self.shared.changed.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use serde_json::json;
+
+    use super::super::Initiative;
+    use super::*;
+    use crate::config::{AllowedPath, ProviderName};
+    use crate::provider::{
+        BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy, Renewal, TokenError,
+    };
+    use crate::secret::Secret;
+
+    /// A provider at a place.
+    #[derive(Debug)]
+    struct At(ProviderName, &'static str);
+
+    #[async_trait]
+    impl Adapter for At {
+        fn name(&self) -> &ProviderName {
+            &self.0
+        }
+
+        fn display_name(&self) -> &'static str {
+            self.1
+        }
+
+        fn allowed_paths(&self) -> &[AllowedPath] {
+            &[]
+        }
+
+        fn remedy(&self) -> Remedy {
+            Remedy::Run("log in".to_owned())
+        }
+
+        fn layout(&self) -> Option<&'static dyn Layout> {
+            Some(super::super::tests::layout())
+        }
+
+        fn assess(&self, login: &Login, _now: DateTime<Utc>) -> Assessment {
+            let bearer = login.secret("access_token");
+            Assessment::Login {
+                credential: bearer.map(|bearer| credential(bearer, self.1)),
+                renewal: Renewal::Refresh,
+            }
+        }
+
+        async fn renew(&self, _login: &Login, _renewal: Renewal) -> Result<Grant, TokenError> {
+            Err(TokenError::AccessTokenRefused)
+        }
+
+        fn apply(&self, _login: &mut Login, _grant: Grant, _now: DateTime<Utc>) {}
+    }
+
+    fn credential(bearer: Secret, place: &str) -> Credential {
+        Credential {
+            authorization: bearer.authorization("Bearer").unwrap(),
+            bearer,
+            base_url: BaseUrl::new(&place.parse().unwrap()).unwrap(),
+            kind: CredentialKind::new("test", Renewal::Refresh),
+            issued_at: None,
+            expires_at: None,
+        }
+    }
+
+    fn revision(number: u64, place: &'static str) -> Revision {
+        Revision {
+            number,
+            terms: Terms {
+                adapter: Arc::new(At(ProviderName::new("test").unwrap(), place)),
+                settings: Settings {
+                    refresh_lead: Duration::from_mins(5),
+                    token_timeout: Duration::from_secs(1),
+                    wait: Duration::from_secs(1),
+                    initiative: Initiative::Keeps,
+                    audience: None,
+                },
+                optional: false,
+            },
+        }
+    }
+
+    /// By the first terms, at `http://127.0.0.1:1`.
+    fn snapshot(revision: u64, login: Option<&str>, end: DateTime<Utc>) -> Snapshot {
+        let fields = |token: &str| json!({"access_token": token}).as_object().cloned().unwrap();
+        let login = login.map(|token| Login::new(fields(token), super::super::tests::layout()));
+        let mut credential = credential(Secret::new("a".to_owned()), "http://127.0.0.1:1");
+        credential.expires_at = Some(end);
+        Snapshot {
+            generation: 7,
+            standing: Standing::Credential(Arc::new(credential)),
+            revision,
+            login: login.map(Arc::new),
+            retry_at: None,
+            proven: AtomicBool::new(true),
+            granted_at: None,
+            row: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_credential_by_other_terms_is_judged_anew_and_a_key_waits_for_its_reading() {
+        let now: DateTime<Utc> = "2026-11-29T12:00:00Z".parse().unwrap();
+        let place = |standing: Standing| {
+            let Standing::Credential(one) = standing else {
+                return None;
+            };
+            Some((one.base_url.to_string(), one.expires_at))
+        };
+        let old = || Some(("http://127.0.0.1:1".to_owned(), Some(now)));
+        let newer = revision(1, "http://127.0.0.1:2");
+        // The same token, whose end its receipt told.
+        let same = newer.judge(&snapshot(0, Some("a"), now), now);
+        assert_eq!(
+            place(same),
+            Some(("http://127.0.0.1:2".to_owned(), Some(now)))
+        );
+        // Another one of the same login.
+        let other = newer.judge(&snapshot(0, Some("b"), now), now);
+        assert_eq!(place(other), Some(("http://127.0.0.1:2".to_owned(), None)));
+        // The new host gets no key that was for the former one.
+        let unread = newer.judge(&snapshot(0, None, now), now);
+        assert!(matches!(unread, Standing::Starting), "{unread:?}");
+        // A request from before the reload keeps to its own configuration, or gets a key for its host.
+        let older = revision(1, "http://127.0.0.1:2");
+        let before = older.judge(&snapshot(2, Some("a"), now), now);
+        assert_eq!(
+            place(before),
+            Some(("http://127.0.0.1:2".to_owned(), Some(now)))
+        );
+        assert_eq!(place(older.judge(&snapshot(2, None, now), now)), old());
+    }
+}
