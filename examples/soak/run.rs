@@ -132,7 +132,7 @@ async fn run_load(
     let impatient = impatient.map_err(|error| Wrong::Failed(error.to_string()));
     load.figures.note("reload", impatient.map(|()| 0));
     let (.., memory) = tokio::join!(
-        chaos::troubles(load, &course),
+        chaos::troubles(load, daemon, &course),
         chaos::reload(load, daemon, &course),
         chaos::poll(load, &course),
         start_requests(load, tasks, &course, (end, rate)),

@@ -74,6 +74,8 @@ pub(crate) struct Log {
     last: VecDeque<String>,
     pub(crate) secrets: u64,
     pub(crate) panics: u64,
+    /// So often it said that it renews no more for now.
+    pub(crate) paced: u64,
 }
 
 impl World {
@@ -296,6 +298,7 @@ fn read_log(stderr: impl Read, log: &Mutex<Log>) {
         log.lines += 1;
         log.bytes += line.len() as u64;
         log.panics += u64::from(memmem::find(&line, b"panicked at").is_some());
+        log.paced += u64::from(memmem::find(&line, b"renewals_paced").is_some());
         log.unread.extend_from_slice(&line);
         if log.last.len() == 40 {
             log.last.pop_front();

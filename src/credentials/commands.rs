@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
+use super::attempt::Cause;
 use super::handle::Standing;
-use super::keeper::{Keeper, NO_LOGIN, same};
+use super::keeper::{Keeper, NO_LOGIN};
+use super::knowledge::same;
+use super::merge;
 use super::status::RefreshResult;
 use super::store::{Change, Place, Removed, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
@@ -28,13 +31,13 @@ pub struct Refreshed {
 impl Keeper {
     /// Renews the login whether or not it is due. Someone else's newer login is taken instead.
     pub(super) async fn refresh_now(&mut self) -> Refreshed {
-        let held = self.bearer();
+        let held = self.core.bearer();
         self.look().await;
-        let now = self.bearer();
+        let now = self.core.bearer();
         let taken = matches!((&held, &now), (Some(held), Some(now)) if !held.same(now));
         let result = if taken {
             Ok(Some(RefreshResult::Adopted))
-        } else if let Some(reason) = self.why_no_login() {
+        } else if let Some(reason) = self.core.why_no_login() {
             let result = if reason.starts_with(NO_LOGIN) {
                 RefreshResult::NoLogin
             } else {
@@ -42,17 +45,23 @@ impl Keeper {
             };
             Err((result, reason))
         } else {
-            self.by_hand = true;
-            let renewed = self.renew(now.as_ref()).await;
-            self.by_hand = false;
-            renewed.map_err(|trouble| (RefreshResult::Failed, trouble))
+            let cause = Cause {
+                refused: now,
+                by_hand: true,
+                ..Cause::default()
+            };
+            self.renew(cause)
+                .await
+                .map_err(|trouble| (RefreshResult::Failed, trouble))
         };
-        let expires_at = self.expires_at();
-        let unsaved = self.unsaved.is_some().then(|| UNSAVED.to_owned());
+        let credential = self.core.credential();
+        let expires_at = credential.and_then(|credential| credential.expires_at);
+        let unsaved = self.core.knowledge.unsaved();
+        let unsaved = unsaved.map(|_| UNSAVED.to_owned());
         match result {
             Ok(Some(RefreshResult::Rejected)) => Refreshed {
                 result: RefreshResult::Rejected,
-                detail: self.why_no_login(),
+                detail: self.core.why_no_login(),
                 expires_at,
             },
             Ok(result) => Refreshed {
@@ -65,16 +74,6 @@ impl Keeper {
                 detail: Some(detail),
                 expires_at,
             },
-        }
-    }
-
-    fn why_no_login(&self) -> Option<String> {
-        match &self.shared.snapshot.load().standing {
-            Standing::LoginNeeded(reason) => Some(reason.to_string()),
-            Standing::Starting
-            | Standing::Credential(_)
-            | Standing::Pending
-            | Standing::Unreadable(_) => None,
         }
     }
 
@@ -92,7 +91,7 @@ impl Keeper {
             return false;
         };
         let mut login = found.login.clone();
-        if self.merge(&mut login, found.mirror.as_ref()) != Merge::Taken {
+        if merge::with_mirror(&mut login, found.mirror.as_ref(), now) != Merge::Taken {
             return false;
         }
         login.forget_end();
@@ -103,8 +102,8 @@ impl Keeper {
             tracing::warn!(%error, "the login in the mirror can't be adopted");
             return false;
         }
-        self.forget_login();
-        self.start_anew();
+        self.core.forget_login();
+        self.core.start_anew();
         self.look().await;
         true
     }
@@ -114,11 +113,11 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
-        if self.unsaved.is_some() {
-            self.renew(None).await.ok();
+        if self.core.knowledge.unsaved().is_some() {
+            self.renew(Cause::default()).await.ok();
         }
         let here = self.is_own() == (place == Place::Own);
-        if self.unsaved.is_some() && here && !self.is_store_missing().await? {
+        if self.core.knowledge.unsaved().is_some() && here && !self.is_store_missing().await? {
             return Err(StoreError::Waiting);
         }
         let opening = store.open_for(place, self.lock_limit());
@@ -163,10 +162,11 @@ impl Keeper {
         if place == Place::Shared {
             self.forget_own(now).await;
         }
-        if self.source.as_ref() == Some(&source) {
-            self.forget_login();
+        let seat = self.core.knowledge.seat();
+        if seat.is_some_and(|seat| seat.file == source) {
+            self.core.forget_login();
         }
-        self.start_anew();
+        self.core.start_anew();
         self.look().await;
         Ok(source)
     }
@@ -193,40 +193,42 @@ impl Keeper {
                 file: found.clone(),
             });
         }
-        let ours = self.is_mirror_ours(&transaction);
+        let ours = self.is_mirror_ours(&transaction, now);
         let removed = transaction
             .work(move |login| login.remove(|_| ours, now))
             .await?;
-        self.forget_login();
-        self.start_anew();
+        self.core.forget_login();
+        self.core.start_anew();
         // Requests wait for the look, which may not be able to say what comes next.
-        self.publish(Standing::Pending);
+        self.decide(|core, now| core.publish(Standing::Pending, now));
         // The user knows.
-        self.told.hush = true;
+        self.core.told.hush = true;
         self.look().await;
-        self.told.hush = false;
-        self.told.end = false;
+        self.core.told.hush = false;
+        self.core.told.end = false;
         Ok(removed)
     }
 
     /// Whether the mirror holds the login in use, also where a rotation reached it alone. An older
     /// one of somebody else's stays.
-    fn is_mirror_ours(&self, transaction: &Transaction) -> bool {
+    fn is_mirror_ours(&self, transaction: &Transaction, now: DateTime<Utc>) -> bool {
         let Some(found) = transaction.found() else {
             return false;
         };
         let token = found.mirror.as_ref().and_then(Login::refresh_token);
-        let latest = self.latest.as_ref().map(|latest| &latest.login);
-        let latest = latest.and_then(Login::refresh_token);
+        let latest = self.core.knowledge.latest();
+        let latest = latest.and_then(|latest| latest.login.refresh_token());
         let granted_to_us = latest.is_some() && same(latest.as_ref(), token.as_ref());
-        let merge = self.merge(&mut found.login.clone(), found.mirror.as_ref());
-        granted_to_us || self.was_spent(token.as_ref()) || merge == Merge::Taken
+        let spent = self.core.knowledge.was_spent(token.as_ref());
+        let merge = merge::with_mirror(&mut found.login.clone(), found.mirror.as_ref(), now);
+        granted_to_us || spent || merge == Merge::Taken
     }
 
     fn new_login(&self, mut login: Login, grant: Grant, now: DateTime<Utc>) -> Login {
         login.remove_grant();
-        self.adapter.apply(&mut login, grant, now);
-        if self.adapter.grant_lifetime().is_some() {
+        let adapter = &self.core.adapter;
+        adapter.apply(&mut login, grant, now);
+        if adapter.grant_lifetime().is_some() {
             super::grant::note_login_at(&mut login, now);
         }
         login
@@ -252,24 +254,6 @@ impl Keeper {
             tracing::warn!(%error, "a separate login could not be removed and takes precedence \
                                     over the new one");
         }
-    }
-
-    /// Nothing that was known of the login in this file holds for the next one.
-    fn forget_login(&mut self) {
-        self.drop_unsaved();
-        self.latest = None;
-        self.since = None;
-        self.held = None;
-        self.suspect_ended();
-    }
-
-    /// No former trouble holds up a new login.
-    fn start_anew(&mut self) {
-        self.receipt = None;
-        self.retry_at = None;
-        self.mend_at = None;
-        self.backoff.succeeded();
-        self.status(|status| status.last_error = None);
     }
 }
 

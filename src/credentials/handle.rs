@@ -16,6 +16,7 @@ use super::pulse::Pulse;
 use super::status::{Event, Fault, StandingKind, Status};
 use super::store::{Place, Removed, Store, StoreError};
 use super::terms::{Revision, Terms};
+use super::timing::Doubt;
 use super::trials::{Row, Trials};
 use crate::backoff;
 use crate::clock::{self, Clock};
@@ -65,7 +66,8 @@ pub(super) enum Command {
     /// The provider refused the credential of this generation.
     Rejected {
         generation: u64,
-        done: oneshot::Sender<()>,
+        doubt: Doubt,
+        done: oneshot::Sender<Ruling>,
     },
     /// Read the store again.
     Reread,
@@ -84,6 +86,25 @@ pub(super) enum Command {
         Option<PathBuf>,
         oneshot::Sender<Result<Removed, StoreError>>,
     ),
+}
+
+/// What the keeper has done about a refused credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// What it could; another credential is there, or there is none for now.
+    Dealt,
+    /// Nothing, because there were many renewals a moment ago.
+    Paced,
+}
+
+/// Why a refused credential was not replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotReplaced {
+    /// There were many renewals a moment ago: the provider may refuse at random, which sending the request
+    /// again with the same credential shows.
+    Paced,
+    /// There is no other credential for now.
+    NoOther,
 }
 
 /// What the keeper and its handles share.
@@ -258,21 +279,54 @@ impl Handle {
     /// one. At most one refresh happens for all requests that were refused with the same
     /// credential, and none for a path that was refused with a fresh one a moment ago, unless all
     /// paths have been refused since.
-    pub async fn replacement(&self, refused: &Lease, path: &str) -> Option<Lease> {
+    ///
+    /// # Errors
+    /// [`NotReplaced`] says whether the same credential is worth a second try.
+    pub async fn replacement(&self, refused: &Lease, path: &str) -> Result<Lease, NotReplaced> {
+        self.replaced(refused, path, Doubt::Once).await
+    }
+
+    /// The same after a second try with the same credential was refused too: it is dead, so it is replaced
+    /// though there were many renewals a moment ago, unless it is only seconds old.
+    ///
+    /// # Errors
+    /// There is no other credential for now.
+    pub async fn replacement_at_last(
+        &self,
+        refused: &Lease,
+        path: &str,
+    ) -> Result<Lease, NotReplaced> {
+        self.replaced(refused, path, Doubt::Twice).await
+    }
+
+    async fn replaced(
+        &self,
+        refused: &Lease,
+        path: &str,
+        doubt: Doubt,
+    ) -> Result<Lease, NotReplaced> {
         let generation = refused.snapshot.generation;
         let now = self.clock.now();
         refused.snapshot.row.refused(now);
         if let Some(newer) = self.other_than(refused) {
-            return Some(newer);
+            return Ok(newer);
         }
         let doubted = refused.snapshot.row.is_long(now);
         if self.trials.is_closed(path, now) && !doubted {
-            return None;
+            return Err(NotReplaced::NoOther);
         }
-        let asking = self.ask(|done| Command::Rejected { generation, done });
+        let asking = self.ask(|done| Command::Rejected {
+            generation,
+            doubt,
+            done,
+        });
         let wait = self.limit().max(LONGEST_REPLACEMENT);
-        tokio::time::timeout(wait, asking).await.ok()??;
-        self.other_than(refused)
+        let ruling = tokio::time::timeout(wait, asking).await;
+        let ruling = ruling.ok().flatten().ok_or(NotReplaced::NoOther)?;
+        self.other_than(refused).ok_or(match ruling {
+            Ruling::Paced => NotReplaced::Paced,
+            Ruling::Dealt => NotReplaced::NoOther,
+        })
     }
 
     /// The credential now, if it is another one.

@@ -6,6 +6,7 @@
 //! token. A look at the files every few seconds finds most of it long before; what it can't see, such as
 //! a quota or a lock that is held for ever, is known when a renewal has failed twice.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::keeper::{Initiative, Keeper};
@@ -26,19 +27,20 @@ pub(super) struct Hindered {
 impl Keeper {
     /// Looks whether a renewal could be saved.
     pub(super) async fn notice_hindrance(&mut self) {
-        let (Some(store), Some(source)) = (self.store.clone(), self.source.clone()) else {
+        let (Some(store), Some(source)) = (self.store.clone(), self.source()) else {
             return self.unhindered();
         };
-        let looks = self.settings.initiative == Initiative::Keeps && self.due.is_some();
-        if !looks || self.unread.is_some() || self.unsaved.is_some() {
+        let due = self.core.timing.due();
+        let looks = self.settings.initiative == Initiative::Keeps && due.is_some();
+        if !looks || self.is_told_otherwise() {
             return;
         }
         let found = store.work(move |store| Ok(store.hindrance(&source))).await;
         match found {
             // A program may be at work on the files: it is told at the second look.
-            Ok(Some(_)) if !std::mem::replace(&mut self.hindered.once, true) => {}
+            Ok(Some(_)) if !std::mem::replace(&mut self.sight.hindered.once, true) => {}
             Ok(Some(error)) => self.hindered(error).await,
-            Ok(None) if !self.hindered.by_renewal => self.unhindered(),
+            Ok(None) if !self.sight.hindered.by_renewal => self.unhindered(),
             // What hangs is told as a login that can't be read.
             Ok(None) | Err(_) => {}
         }
@@ -46,15 +48,14 @@ impl Keeper {
 
     /// A renewal has failed over the store. Nothing was spent.
     pub(super) async fn hindered_at_renewal(&mut self, error: StoreError) {
-        let is_told = self.unread.is_some() || self.unsaved.is_some();
         let passes = matches!(
             error,
             StoreError::Stopping | StoreError::Restless { .. } | StoreError::Moved { .. }
         );
-        if is_told || passes {
+        if self.is_told_otherwise() || passes {
             return;
         }
-        let seen = match (self.store.clone(), self.source.clone()) {
+        let seen = match (self.store.clone(), self.source()) {
             (Some(store), Some(source)) => {
                 let seen = store.work(move |store| Ok(store.hindrance(&source).is_some()));
                 seen.await.unwrap_or(false)
@@ -63,18 +64,28 @@ impl Keeper {
         };
         let now = self.clock.now();
         // One that is not due is not tried again, so nothing would show that it is over.
-        if seen || self.due.is_some_and(|due| due <= now) {
-            self.hindered.by_renewal = !seen;
+        if seen || self.core.timing.due().is_some_and(|due| due <= now) {
+            self.sight.hindered.by_renewal = !seen;
             self.hindered(error).await;
         }
+    }
+
+    /// The file that holds the login in use.
+    fn source(&self) -> Option<PathBuf> {
+        Some(self.core.knowledge.seat()?.file.clone())
+    }
+
+    /// Whether the user is told of the same as something else.
+    fn is_told_otherwise(&self) -> bool {
+        self.sight.unread.is_some() || self.core.knowledge.unsaved().is_some()
     }
 
     /// `proxy status` shows it at once, and the user is told the second time.
     async fn hindered(&mut self, error: StoreError) {
         let error = Arc::new(error);
         let reason = error.cause();
-        let again = std::mem::replace(&mut self.hindered.once, true);
-        let login = self.adapter.remedy().command(self.is_own());
+        let again = std::mem::replace(&mut self.sight.hindered.once, true);
+        let login = self.core.adapter.remedy().command(self.is_own());
         // Whose the file is, is asked of a file system that may hang.
         let asked = self.desk.run(move || remedy(&error, login)).await;
         let command = asked.ok().flatten();
@@ -87,14 +98,14 @@ impl Keeper {
                 command: command.clone(),
             });
         });
-        if again && !std::mem::replace(&mut self.told.hindered, true) {
+        if again && !std::mem::replace(&mut self.core.told.hindered, true) {
             self.tell(NoticeKind::Hindered { reason, command });
         }
     }
 
     /// A renewal could be saved.
     pub(super) fn unhindered(&mut self) {
-        self.hindered = Hindered::default();
+        self.sight.hindered = Hindered::default();
         self.status(|status| {
             let was = status.hindrance.take().is_some();
             let of_store = |event: &Event<Fault>| event.what.code == "store";
@@ -102,7 +113,7 @@ impl Keeper {
                 status.last_error = None;
             }
         });
-        if std::mem::take(&mut self.told.hindered) && self.bearer().is_some() {
+        if std::mem::take(&mut self.core.told.hindered) && self.core.credential().is_some() {
             self.tell(NoticeKind::Restored);
         }
     }

@@ -10,10 +10,11 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::DEFECT;
+use super::attempt::Cause;
 use super::handle::{Command, Standing};
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
-use crate::clock;
+use super::timing::Over;
 
 /// Why a login that makes the keeper fail can't be used.
 const UNUSABLE: &str = "hermes-proxyd fails on this login (a defect in hermes-proxyd; see its log)";
@@ -35,11 +36,13 @@ impl Keeper {
     async fn serve(&mut self) {
         self.step();
         // A login that waits to be saved serves even while the store can't be read.
-        if let Some(unsaved) = self.unsaved.clone().filter(|_| self.distrusted.is_none()) {
-            self.take(&unsaved.login);
+        let unsaved = self.core.knowledge.unsaved();
+        if let Some(unsaved) = unsaved.filter(|_| self.sight.distrusted.is_none()) {
+            let login = unsaved.login.clone();
+            self.decide(|core, now| core.take(&login, now));
         }
         self.look().await;
-        self.looked = true;
+        self.sight.looked = true;
         self.settled();
         self.keep().await;
     }
@@ -54,26 +57,27 @@ impl Keeper {
             }
         }
         self.step();
-        if self.unsaved.is_some() {
-            self.renew(None).await.ok();
+        if self.core.knowledge.unsaved().is_some() {
+            self.renew(Cause::default()).await.ok();
         }
     }
 
     fn failed_by_a_defect(&mut self) {
-        let at_once = !std::mem::take(&mut self.looked);
-        let delay = self.backoff.failed(None);
-        self.retry_at = Some(clock::after(self.clock.now(), delay));
-        (self.by_hand, self.answer_lost, self.told.hush) = (false, false, false);
+        let at_once = !std::mem::take(&mut self.sight.looked);
+        self.core.told.hush = false;
         self.renewal_is_over();
         let message = if at_once {
-            self.distrusted = Some(self.stamps.clone());
+            self.sight.distrusted = Some(self.sight.stamps.clone());
             format!("{UNUSABLE}; it is treated as missing until the store changes")
         } else {
             "the keeper of this login failed (a defect in hermes-proxyd; see its log); it was \
              restarted with its login"
                 .to_owned()
         };
-        self.failed(DEFECT, &message);
+        self.decide(|core, now| {
+            core.timing.failed(Over::Defect, now);
+            core.failed(DEFECT, &message, now);
+        });
         if at_once {
             self.distrust();
         }
@@ -81,11 +85,11 @@ impl Keeper {
 
     /// Whether the login is one that this keeper fails over, unchanged.
     pub(super) fn is_distrusted(&mut self) -> bool {
-        let same = |stamps: &Vec<_>| *stamps == self.stamps;
-        if self.distrusted.as_ref().is_some_and(same) {
+        let same = |stamps: &Vec<_>| *stamps == self.sight.stamps;
+        if self.sight.distrusted.as_ref().is_some_and(same) {
             return true;
         }
-        if self.distrusted.take().is_some() {
+        if self.sight.distrusted.take().is_some() {
             self.status(|status| status.last_error = None);
         }
         false
@@ -93,12 +97,13 @@ impl Keeper {
 
     /// There is no login, as far as requests go. Nothing that is known of it is forgotten.
     pub(super) fn distrust(&mut self) {
-        self.due = None;
-        self.mend_at = None;
-        if !std::mem::replace(&mut self.told.end, true) {
-            let (reason, remedy) = (UNUSABLE.to_owned(), self.adapter.remedy());
-            self.tell(NoticeKind::Ended { reason, remedy });
-        }
-        self.publish(Standing::LoginNeeded(UNUSABLE.into()));
+        self.decide(|core, now| {
+            core.timing.rest();
+            if !std::mem::replace(&mut core.told.end, true) {
+                let (reason, remedy) = (UNUSABLE.to_owned(), core.adapter.remedy());
+                core.tell(NoticeKind::Ended { reason, remedy });
+            }
+            core.publish(Standing::LoginNeeded(UNUSABLE.into()), now);
+        });
     }
 }

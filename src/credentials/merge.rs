@@ -1,36 +1,33 @@
-//! One login in several places: which tokens are the newest.
+//! One login in several places: which tokens are the newest. Pure.
 
-use super::keeper::{Keeper, NO_LOGIN, SUPPRESSED, same};
-use super::store::{Found, Store};
+use chrono::{DateTime, Utc};
+
+use super::knowledge::{Knowledge, same};
+use super::store::Found;
 use crate::provider::{Login, Merge};
 use crate::secret::Secret;
 
-impl Keeper {
-    /// Merges the mirror, if there is one, into a login.
-    pub(super) fn merge(&self, login: &mut Login, mirror: Option<&Login>) -> Merge {
-        mirror.map_or(Merge::Same, |mirror| login.merge(mirror, self.clock.now()))
+/// Merges the mirror, if there is one, into a login.
+pub(super) fn with_mirror(login: &mut Login, mirror: Option<&Login>, now: DateTime<Utc>) -> Merge {
+    mirror.map_or(Merge::Same, |mirror| login.merge(mirror, now))
+}
+
+impl Knowledge {
+    /// Merges what is beside a login into it: its rows of the pool, and its mirror. A row with a token
+    /// that is spent tells nothing.
+    pub(super) fn merge(&self, login: &mut Login, found: &Found, now: DateTime<Utc>) -> Merge {
+        let merge = self.merge_rows(login, found, |_| false, now);
+        merge.and_mirror(with_mirror(login, found.mirror.as_ref(), now))
     }
 
-    /// Merges what lies beside a login into it: its rows of the pool, and its mirror. A row with a token
-    /// that is spent, or `refused`, tells nothing.
-    pub(super) fn merge_found(
-        &self,
-        login: &mut Login,
-        found: &Found,
-        refused: impl Fn(&Secret) -> bool,
-    ) -> Merge {
-        let merge = self.merge_rows(login, found, refused);
-        merge.and_mirror(self.merge(login, found.mirror.as_ref()))
-    }
-
-    /// The same with the rows alone.
+    /// The same with the rows alone; one with a `refused` token tells nothing either.
     pub(super) fn merge_rows(
         &self,
         login: &mut Login,
         found: &Found,
         refused: impl Fn(&Secret) -> bool,
+        now: DateTime<Utc>,
     ) -> Merge {
-        let now = self.clock.now();
         let before = login.refresh_token();
         let is_good = |row: &&Login| {
             let token = row.refresh_token();
@@ -45,19 +42,6 @@ impl Keeper {
             }
         }
         merge
-    }
-
-    /// Why there is no login where none was found.
-    pub(super) async fn why_none(&self) -> &'static str {
-        let Some(store) = &self.store else {
-            return NO_LOGIN;
-        };
-        let suppressed = store.work(|store: &Store| Ok(store.is_suppressed())).await;
-        if suppressed.unwrap_or_default() {
-            SUPPRESSED
-        } else {
-            NO_LOGIN
-        }
     }
 }
 

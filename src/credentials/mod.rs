@@ -13,7 +13,9 @@
     )
 )]
 
+mod attempt;
 mod commands;
+mod core;
 mod file_lock;
 mod grant;
 mod handle;
@@ -21,6 +23,7 @@ mod hindrance;
 pub mod inspection;
 mod journal;
 mod keeper;
+mod knowledge;
 mod life;
 mod merge;
 mod notice;
@@ -34,6 +37,7 @@ mod store;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod trials;
 mod unreadable;
 mod write;
@@ -46,7 +50,7 @@ const UNREADABLE: &str = "store_unreadable";
 const UNSAVABLE: &str = "store_unusable";
 
 pub use self::commands::Refreshed;
-pub use self::handle::{Handle, Lease, Refusal, Replay};
+pub use self::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
 pub use self::keeper::{Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::notice::{Audience, Notice, NoticeKind};
 pub use self::pool::Pool;

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::handle::{Handle, Lease, Refusal, Replay};
+use super::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
 use super::keeper::Keeper;
 use super::status::Status;
 use super::store::StoreFiles;
@@ -168,8 +168,24 @@ impl Pool {
     }
 
     /// Another credential after the provider has refused this one; see [`Handle::replacement`].
-    pub async fn replacement(&self, refused: &Lease, path: &str) -> Option<Lease> {
+    ///
+    /// # Errors
+    /// [`NotReplaced`] says whether the same credential is worth a second try.
+    pub async fn replacement(&self, refused: &Lease, path: &str) -> Result<Lease, NotReplaced> {
         self.of(refused).login.replacement(refused, path).await
+    }
+
+    /// The same after a second try was refused; see [`Handle::replacement_at_last`].
+    ///
+    /// # Errors
+    /// There is no other credential for now.
+    pub async fn replacement_at_last(
+        &self,
+        refused: &Lease,
+        path: &str,
+    ) -> Result<Lease, NotReplaced> {
+        let login = &self.of(refused).login;
+        login.replacement_at_last(refused, path).await
     }
 
     /// A request of this path is sent again with this credential.

@@ -60,9 +60,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// There was a rotation.
+    /// There was a rotation. One that had to be, though there were too many, holds up the next for as
+    /// long as if it were the last of them.
     pub(super) fn rotated(&mut self, now: DateTime<Utc>) {
-        self.paid = Some(clock::after(self.paid(now), PACE));
+        let paid = clock::after(self.paid(now), PACE);
+        self.paid = Some(paid.min(most(now)));
     }
 
     /// When the next one may be; `None` at once.
@@ -75,11 +77,15 @@ impl Pace {
     /// What lies further ahead than any rotations are paid for was set before the clock was put
     /// back.
     fn paid(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let most = clock::after(now, PACE.saturating_mul(AT_ONCE));
         self.paid
-            .filter(|paid| *paid <= most)
+            .filter(|paid| *paid <= most(now))
             .map_or(now, |paid| paid.max(now))
     }
+}
+
+/// What so many rotations at once are paid for.
+fn most(now: DateTime<Utc>) -> DateTime<Utc> {
+    clock::after(now, PACE.saturating_mul(AT_ONCE))
 }
 
 #[cfg(test)]
@@ -97,6 +103,9 @@ mod tests {
         let next = clock::after(start, PACE);
         assert_eq!(pace.next(start), Some(next));
         assert_eq!(pace.next(next), None);
+        pace.rotated(next);
+        assert_eq!(pace.next(next), Some(clock::after(next, PACE)));
+        // One that could not wait.
         pace.rotated(next);
         assert_eq!(pace.next(next), Some(clock::after(next, PACE)));
         let later = clock::after(start, Duration::from_hours(1));

@@ -71,6 +71,25 @@ pub struct Unreadable {
 }
 
 impl Status {
+    /// Nothing is known yet.
+    pub(super) fn starting() -> Self {
+        Self {
+            standing: StandingKind::Starting,
+            renewing: false,
+            base_url: None,
+            kind: None,
+            expires_at: None,
+            next_renewal: None,
+            last_renewal: None,
+            last_error: None,
+            unsaved: false,
+            may_be_spent: false,
+            unreadable: None,
+            hindrance: None,
+            login: None,
+        }
+    }
+
     /// Whether the store could not be read when it was looked at last. An earlier credential may
     /// still serve.
     pub fn is_unreadable(&self) -> bool {

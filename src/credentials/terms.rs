@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 
+use super::core::{Core, Habits};
 use super::handle::{Snapshot, Standing};
 use super::keeper::{Keeper, Settings};
 use crate::provider::{Adapter, Assessment};
@@ -92,23 +93,17 @@ impl Keeper {
             settings,
             optional,
         } = newest.terms.clone();
-        (self.adapter, self.settings, self.optional) = (adapter, settings, optional);
+        self.core.adapter = adapter;
+        self.core.habits = Habits {
+            lead: settings.refresh_lead,
+            initiative: settings.initiative,
+            optional,
+        };
+        self.settings = settings;
         self.step();
-        // What failed by the former terms may work by these; the floor between rotations stays.
-        self.backoff.succeeded();
-        self.retry_at = self.pace.next(self.clock.now());
-        self.distrusted = None;
-        let serves = !matches!(
-            self.shared.snapshot.load().standing,
-            Standing::LoginNeeded(_)
-        );
-        if serves && self.unsaved.is_none() {
-            self.status(|status| status.last_error = None);
-        }
+        self.sight.distrusted = None;
         // Where the store can't be read now, what was read before goes on by these terms too.
-        if let Some(login) = self.taken.clone() {
-            self.take(&login);
-        }
+        self.decide(Core::go_on);
         self.look().await;
         self.settled();
     }

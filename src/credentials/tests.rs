@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Handle, Initiative, Keeper, Refusal, Settings, StoreFiles};
+use super::{Handle, Initiative, Keeper, NotReplaced, Refusal, Settings, StoreFiles};
 use crate::clock::fake::JumpingClock;
 use crate::clock::{self, Clock};
 use crate::config::{AllowedPath, ProviderName};
@@ -361,7 +361,12 @@ async fn tokens_that_live_for_a_second_are_renewed_six_times_and_then_every_thir
     for second in 0..60 {
         world.two_looks().await;
         let most = 6 + second / 30;
-        assert!(world.calls() <= most, "{} after {second} s", world.calls());
+        let calls = world.calls();
+        assert!(
+            calls <= most,
+            "{calls} after {second} s: {:?}",
+            world.handle.status()
+        );
         world.clock.jump(Duration::from_secs(1));
     }
     assert!(world.calls() >= 7, "{}", world.calls());
@@ -373,6 +378,30 @@ async fn tokens_that_live_for_a_second_are_renewed_six_times_and_then_every_thir
     assert_eq!(world.calls(), calls + 1);
 }
 
+/// A provider that refuses at random must not cost a rotation each time, and one that ends a token gets
+/// another one all the same.
+#[tokio::test]
+async fn after_six_rotations_a_refused_token_is_tried_again_before_it_is_replaced() {
+    let world = World::new().await;
+    let handle = &world.handle;
+    let mut lease = handle.credential().await.unwrap();
+    for rotation in 1..=6 {
+        lease = handle.replacement(&lease, PATH).await.unwrap();
+        lease.prove();
+        assert_eq!(world.calls(), rotation);
+    }
+    let paced = handle.replacement(&lease, PATH).await.map(drop);
+    assert_eq!(paced, Err(NotReplaced::Paced));
+    // Refused again, it is seconds old: such a provider refuses whatever it granted.
+    let dead = handle.replacement_at_last(&lease, PATH).await.map(drop);
+    assert_eq!(dead, Err(NotReplaced::Paced));
+    assert_eq!(world.calls(), 6);
+    world.clock.jump(Duration::from_secs(5));
+    let next = handle.replacement_at_last(&lease, PATH).await.unwrap();
+    assert!(!next.credential().bearer.same(&lease.credential().bearer));
+    assert_eq!(world.calls(), 7);
+}
+
 #[tokio::test]
 async fn a_path_that_is_refused_with_a_fresh_token_causes_no_rotation_until_all_is_refused() {
     let world = World::new().await;
@@ -380,7 +409,7 @@ async fn a_path_that_is_refused_with_a_fresh_token_causes_no_rotation_until_all_
     // Asks once on a path that is refused whatever the token is.
     let refused = async || {
         let lease = handle.credential().await.unwrap();
-        let Some(other) = handle.replacement(&lease, PATH).await else {
+        let Ok(other) = handle.replacement(&lease, PATH).await else {
             return;
         };
         handle.replay(PATH, &other).refused();
@@ -492,7 +521,7 @@ async fn a_late_refusal_of_a_token_that_is_gone_causes_no_call() {
     assert!(same.credential().bearer.same(&new.credential().bearer));
     assert_eq!(world.calls(), 1);
     // The new one has not been taken yet: it is not replaced at once either.
-    assert!(world.handle.replacement(&new, PATH).await.is_none());
+    assert!(world.handle.replacement(&new, PATH).await.is_err());
     assert_eq!(world.calls(), 1);
 }
 
@@ -502,7 +531,7 @@ async fn while_the_endpoint_is_out_of_order_refusals_cause_one_call() {
     world.provider.outage.store(true, Ordering::Relaxed);
     let lease = world.handle.credential().await.unwrap();
     for _ in 0..20 {
-        assert!(world.handle.replacement(&lease, PATH).await.is_none());
+        assert!(world.handle.replacement(&lease, PATH).await.is_err());
     }
     assert_eq!(world.calls(), 1);
 }

@@ -19,11 +19,11 @@ impl Keeper {
     /// one, so the user is told at the second.
     pub(super) async fn unreadable(&mut self, error: Arc<StoreError>, mirrored: bool) {
         let reason = error.to_string();
-        let again = self.unread.is_some();
-        let at = self.unread.unwrap_or_else(|| self.clock.now());
-        self.unread = Some(at);
+        let again = self.sight.unread.is_some();
+        let at = self.sight.unread.unwrap_or_else(|| self.clock.now());
+        self.sight.unread = Some(at);
         if !again {
-            let provider = self.adapter.name().as_str();
+            let provider = self.core.adapter.name().as_str();
             tracing::error!(
                 provider,
                 code = UNREADABLE,
@@ -33,7 +33,7 @@ impl Keeper {
             );
         }
         // Whose the file is, is asked of a file system that may hang.
-        let login = self.adapter.remedy().command(self.is_own());
+        let login = self.core.adapter.remedy().command(self.is_own());
         let cause = error.cause();
         let asked = self.desk.run(move || remedy(&error, login)).await;
         let command = asked.ok().flatten();
@@ -44,7 +44,7 @@ impl Keeper {
             mirrored,
         };
         self.status(|status| status.unreadable = Some(told));
-        if again && !std::mem::replace(&mut self.told.unreadable, true) {
+        if again && !std::mem::replace(&mut self.core.told.unreadable, true) {
             self.tell(NoticeKind::Unreadable {
                 reason: cause,
                 command,
@@ -52,18 +52,16 @@ impl Keeper {
             });
         }
         let now = self.clock.now();
-        let served = matches!(
-            &self.shared.snapshot.load().standing,
-            Standing::Credential(credential) if credential.expires_at.is_none_or(|end| end > now)
-        );
-        if !mirrored && !served {
-            self.publish(Standing::Unreadable(reason.into()));
+        let credential = self.core.credential();
+        let lives = credential.map(|credential| credential.expires_at.is_none_or(|end| end > now));
+        if !mirrored && !lives.unwrap_or(false) {
+            self.decide(|core, now| core.publish(Standing::Unreadable(reason.into()), now));
         }
     }
 
     /// The file can be read, or is gone.
     pub(super) fn readable(&mut self) {
-        if self.unread.take().is_none() {
+        if self.sight.unread.take().is_none() {
             return;
         }
         self.status(|status| {
@@ -74,8 +72,8 @@ impl Keeper {
                 status.last_error = None;
             }
         });
-        let told = std::mem::take(&mut self.told.unreadable);
-        let standing = self.shared.snapshot.load().standing.clone();
+        let told = std::mem::take(&mut self.core.told.unreadable);
+        let standing = self.core.standing();
         let serves = matches!(standing, Standing::Credential(_) | Standing::Pending);
         if told && serves {
             self.tell(NoticeKind::Restored);

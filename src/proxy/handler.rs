@@ -34,7 +34,7 @@ use crate::OWN_REQUEST;
 use crate::clients::{Client, Full};
 use crate::clock;
 use crate::config::ProviderName;
-use crate::credentials::{Lease, Refusal as NoCredential};
+use crate::credentials::{Lease, NotReplaced, Refusal as NoCredential};
 use crate::provider::{Heard, Reply, Verdict};
 
 /// So much of an answer's body is enough to know what it is about.
@@ -483,7 +483,8 @@ async fn forward(
 impl Exchange<'_> {
     /// Sends the request, and once more with another credential when the provider refused this
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
-    /// to nothing, the first answer stands.
+    /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
+    /// credential before that is replaced: the provider may refuse at random.
     async fn run(&self) -> Result<Response<Answer>, ProxyError> {
         let lease = self.upstream.credentials.lease().await;
         let lease = lease.map_err(no_credential)?;
@@ -513,9 +514,21 @@ impl Exchange<'_> {
         }
         // The refresh happens whether or not this request can be replayed.
         let credentials = &self.upstream.credentials;
-        let replacement = credentials.replacement(&lease, self.path).await;
-        let replayable = self.upload.as_ref().is_none_or(Upload::can_replay);
-        let (Some(lease), true) = (replacement, replayable) else {
+        let mut replacement = credentials.replacement(&lease, self.path).await;
+        let replayable = || self.upload.as_ref().is_none_or(Upload::can_replay);
+        if matches!(replacement, Err(NotReplaced::Paced)) && replayable() {
+            let Ok(mut second) = self.send(&lease).await else {
+                self.forget();
+                return Ok(first);
+            };
+            let verdict = self.verdict(&mut second).await;
+            if verdict != Verdict::RenewAndRetry {
+                return Ok(self.passes(&lease, second, verdict));
+            }
+            first = second;
+            replacement = credentials.replacement_at_last(&lease, self.path).await;
+        }
+        let (Ok(lease), true) = (replacement, replayable()) else {
             return Ok(first);
         };
         let replay = credentials.replay(self.path, &lease);

@@ -404,7 +404,7 @@ impl World {
     async fn refuse(&self, lease: &Lease) {
         let bearer = &lease.credential().bearer;
         self.refused.lock().unwrap().insert(bearer.fingerprint());
-        if let Some(next) = self.handle().replacement(lease, "/chat/completions").await {
+        if let Ok(next) = self.handle().replacement(lease, "/chat/completions").await {
             assert!(
                 !next.credential().bearer.same(bearer),
                 "the refused one again"

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::document::{read_object, rewritten, stamp_document};
 use super::{Found, Removed, Store, StoreError, pool};
 use crate::credentials::file_lock::FileLock;
-use crate::credentials::keeper::same;
+use crate::credentials::knowledge::same;
 use crate::credentials::write::{self, Prepared};
 use crate::files;
 use crate::provider::Login;

@@ -192,5 +192,26 @@ async fn a_provider_that_refuses_now_and_then_causes_few_rotations() {
     // Six in a row, and one every thirty seconds.
     let most = 7 + started.elapsed().as_secs() / 30;
     assert!(counts.refresh_calls <= most, "{counts:?}, {passed} passed");
+    // What the token was not the reason for is answered on the second try, whether or not it was renewed.
+    assert_eq!(passed, 0, "{counts:?}");
     assert!(world.cloud.is_alive(world.family()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_dead_is_replaced_after_many_renewals_too() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    for _ in 0..6 {
+        world.cloud.fail_next(1, &Fault::unauthorized());
+        assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    }
+    assert_eq!(world.cloud.counts().refreshes, 6);
+    // No renewal is due for half a minute; the token has lived for longer than a moment.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    world.cloud.revoke_access_tokens();
+    let before = world.cloud.counts().requests;
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    let counts = world.cloud.counts();
+    assert_eq!((counts.refreshes, counts.requests - before), (7, 3));
+    assert!(daemon.logged().contains("renewals_paced"));
 }

@@ -1,0 +1,952 @@
+//! One renewal: lock, read again, adopt what someone else renewed, or spend the token, persist
+//! the answer durably, and only then publish it.
+//!
+//! Pure: each turn says what is to be done next, a [`Deed`], and is told what came of it, an [`Event`].
+//! There is one deed at a time, and the next turn comes when it has ended, so the order of the deeds is
+//! the order of what happens: a token is sent by [`Deed::Ask`] alone, whose [`Ticket`] takes the journal's
+//! word that it may be spent, and a grant is unsaved from its receipt until [`Deed::Commit`] worked.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::core::{Core, NoLogin};
+use super::journal::{Entry, Kept};
+use super::knowledge::{Event as Known, Noted, Seat};
+use super::merge::{self, with_mirror};
+use super::notice::NoticeKind;
+use super::status::RefreshResult;
+use super::store::{Change, Found, StoreError};
+use super::timing::{Proof, Receipt};
+use crate::clock;
+use crate::provider::{Assessment, Credential, Ending, Grant, Login, Merge, Renewal, TokenError};
+use crate::secret::Secret;
+
+/// A renewal takes at most so many steps: a refresh, then a key minted, and each once more when
+/// what it started from turned out to be spent.
+const STEPS: usize = 4;
+/// Between a refused grant and each of the looks at the store that follow.
+const DOUBT: [Duration; 3] = [
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+];
+
+/// Why a renewal came to nothing for now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("the credential store is gone; the renewed login is kept in memory only")]
+    Gone,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Unreadable(Arc<StoreError>),
+    #[error("{what}")]
+    Endpoint {
+        what: String,
+        retry_after: Option<Duration>,
+    },
+    #[error("{what}")]
+    AnswerLost {
+        what: String,
+        retry_after: Option<Duration>,
+    },
+    #[error("hermes-proxyd lost its way in a renewal (a defect)")]
+    Defect,
+}
+
+/// What a renewal is for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cause {
+    /// The provider refuses this bearer, or a person wants another one.
+    pub(super) refused: Option<Secret>,
+    /// A person asks, and may whenever they like.
+    pub(super) by_hand: bool,
+    /// The answer of the attempt before was lost: the token may be spent.
+    pub(super) answer_lost: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(super) enum Deed {
+    /// Whether there is a store at all: [`Event::StoreMissing`].
+    LookForStore,
+    /// Read the journal of the login in use: [`Event::JournalRead`].
+    ReadJournal,
+    /// Look for an answer that was received and not written where it belongs; with `unfinished` in
+    /// temporary files too: [`Event::Leftovers`].
+    ReadLeftovers { unfinished: bool },
+    /// Keep a renewed login beside the journal: [`Event::KeptBeside`].
+    KeepBeside(Kept),
+    /// Make the new versions' files: [`Event::Prepared`].
+    Prepare,
+    /// Note durably that this token is about to be sent: [`Event::Noted`].
+    Note(Secret, DateTime<Utc>),
+    /// Ask the token endpoint, whatever happens meanwhile: [`Event::Answered`].
+    Ask(Ticket),
+    /// Write the login where it belongs: [`Event::Committed`].
+    Commit(Box<Commit>),
+    /// Read the files once more after this time: [`Event::ReadAgain`].
+    ReadAgain(Duration),
+    /// Remove what of the journal is not needed any more: [`Event::Tidied`].
+    Tidy,
+}
+
+/// How long the locks are waited for when the keeper is to end.
+#[derive(Debug)]
+pub(super) enum Patience {
+    /// Not at all: nothing is lost.
+    UntilStopped,
+    /// As long as it takes, unless this login is kept beside the journal.
+    UnlessKept(Box<Login>),
+    /// As long as it takes: a token may be spent whose successor is on no disk.
+    ToTheEnd,
+}
+
+/// What may be sent to the token endpoint.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    login: Login,
+    renewal: Renewal,
+}
+
+impl Ticket {
+    /// The access token, for which a key is minted.
+    fn mint(login: Login) -> Self {
+        let renewal = Renewal::Mint;
+        Self { login, renewal }
+    }
+
+    /// The refresh token, which is noted.
+    fn refresh(login: Login, _: Noted) -> Self {
+        let renewal = Renewal::Refresh;
+        Self { login, renewal }
+    }
+
+    pub(super) fn login(&self) -> &Login {
+        &self.login
+    }
+
+    pub(super) fn renewal(&self) -> Renewal {
+        self.renewal
+    }
+}
+
+/// What is written.
+#[derive(Debug, Clone)]
+pub(super) struct Commit {
+    /// The login whose tokens are replaced or dead.
+    pub(super) old: Login,
+    pub(super) login: Login,
+    pub(super) mirror: Option<Login>,
+    pub(super) change: Change,
+    /// The tokens that were refused.
+    pub(super) dead: Vec<Secret>,
+}
+
+/// What came of a deed. Where the files were read or written, with what they hold now.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Or why there is no login.
+    Locked(Result<Found, &'static str>),
+    StoreMissing(Result<bool, StoreError>),
+    JournalRead(Result<Option<Entry>, StoreError>),
+    Leftovers(Result<Leftovers, StoreError>),
+    KeptBeside,
+    Prepared(Result<(), StoreError>),
+    Noted(Result<(), StoreError>),
+    Answered(Result<Grant, TokenError>, Proof),
+    Committed(Result<(), StoreError>, Option<Found>),
+    ReadAgain(Result<(), StoreError>, Option<Found>),
+    Tidied,
+}
+
+/// What a killed process has left of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    pub(super) kept: Option<Kept>,
+    pub(super) logins: Vec<Login>,
+    pub(super) mirrors: Vec<Login>,
+}
+
+/// How it goes on.
+#[derive(Debug)]
+pub(super) enum Step {
+    Do(Deed),
+    End(Result<Outcome, Trouble>),
+}
+
+/// What a renewal came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) result: Option<RefreshResult>,
+    /// A dead login was taken out of the store.
+    pub(super) taken_out: bool,
+}
+
+/// A renewal under way.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    cause: Cause,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Locking,
+    Missing(&'static str),
+    Entering(Box<Opened>),
+    Salvaging(Box<Opened>),
+    Salvaged(Box<Opened>),
+    Working(Box<Work>, Doing),
+    Tidying(Result<Outcome, Trouble>),
+}
+
+/// What is being done with the login.
+#[derive(Debug)]
+enum Doing {
+    /// Writing the login that waited to be saved.
+    Saving,
+    /// Keeping it beside the journal.
+    Keeping,
+    Preparing(Renewal),
+    Noting(Entry),
+    Asking,
+    /// Writing what was granted.
+    Storing(Renewal),
+    /// Writing what someone else has renewed where it is not yet.
+    Adopting,
+    /// Looking whether another program has renewed what the provider refuses, for the so manieth time.
+    Doubting(usize, Rejection),
+    /// Taking out what it refuses.
+    Ending(Rejection),
+}
+
+/// Why the provider calls a grant dead.
+#[derive(Debug)]
+struct Rejection {
+    code: String,
+    description: String,
+}
+
+/// What the files held when the locks were had.
+#[derive(Debug)]
+struct Opened {
+    found: Found,
+    login: Login,
+    /// Why the journal can't be read.
+    unentered: Option<StoreError>,
+}
+
+/// The login that a renewal is about, while the locks are held.
+#[derive(Debug)]
+struct Work {
+    /// What the files hold; `None` once they hang.
+    found: Option<Found>,
+    /// The login as it is now.
+    login: Login,
+    access_token: AccessToken,
+    /// How the store's login and the mirror stood to each other.
+    merge: Merge,
+    /// The login is one that this process was granted before and could not write.
+    ours: bool,
+    /// Whether anything was granted, and the bearer that it gave.
+    granted: bool,
+    granted_bearer: Option<Secret>,
+    /// An earlier refresh with the same token was cut off.
+    doubted: bool,
+    /// Why the journal can't be read: then what waits to be saved is saved, and nothing is asked for.
+    unentered: Option<StoreError>,
+    /// The refresh tokens that the provider has refused.
+    dead: Vec<Secret>,
+    steps: usize,
+}
+
+/// What minting has shown of the access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AccessToken {
+    Untried,
+    /// Refused when a key was to be minted: it is refreshed, once.
+    Refused,
+    Replaced,
+}
+
+/// The next phase with its deed, or the end.
+type Turn = Result<Next, Trouble>;
+
+#[derive(Debug)]
+enum Next {
+    Wait(Phase, Deed),
+    Done(Outcome),
+}
+
+fn done(result: Option<RefreshResult>) -> Next {
+    Next::Done(Outcome {
+        result,
+        taken_out: false,
+    })
+}
+
+/// The end of what was done to the login, however it came. The locks are still held: another process
+/// may be about to note a token of its own.
+fn tidied(turn: Turn) -> Turn {
+    let result = match turn {
+        Ok(Next::Done(outcome)) => Ok(outcome),
+        Err(trouble) => Err(trouble),
+        wait @ Ok(Next::Wait(..)) => return wait,
+    };
+    Ok(Next::Wait(Phase::Tidying(result), Deed::Tidy))
+}
+
+impl Work {
+    fn doing(self: Box<Self>, doing: Doing, deed: Deed) -> Next {
+        Next::Wait(Phase::Working(self, doing), deed)
+    }
+
+    fn is_broken(&self) -> bool {
+        let found = self.found.as_ref();
+        found.is_some_and(|found| found.broken.is_some())
+    }
+
+    /// Writes the login; pool entries and mirrors with the stored tokens follow.
+    fn commit(self: Box<Self>, doing: Doing, now: DateTime<Utc>) -> Next {
+        let old = self.found.as_ref().map_or_else(
+            || Login::empty(self.login.layout()),
+            |found| found.login.clone(),
+        );
+        let commit = Commit {
+            old,
+            login: self.login.clone(),
+            mirror: self.login.mirror(now),
+            change: Change::Rotated,
+            dead: Vec::new(),
+        };
+        self.doing(doing, Deed::Commit(Box::new(commit)))
+    }
+}
+
+impl Core {
+    /// Begins a renewal: what is due is renewed, or what `cause` says. Never cancelled half-way. The locks
+    /// come first, and are held to its end: [`Event::Locked`].
+    pub(super) fn begin(&mut self, cause: Cause) -> Patience {
+        let patience = match self.knowledge.unsaved() {
+            _ if cause.answer_lost => Patience::ToTheEnd,
+            Some(unsaved) => Patience::UnlessKept(Box::new(unsaved.login.clone())),
+            None => Patience::UntilStopped,
+        };
+        let phase = Phase::Locking;
+        self.attempt = Some(Attempt { cause, phase });
+        patience
+    }
+
+    /// Goes on with what came of the last deed. `seat` tells the place of what was found.
+    pub(super) fn on(
+        &mut self,
+        event: Event,
+        seat: impl Fn(&Found) -> Seat,
+        now: DateTime<Utc>,
+    ) -> Step {
+        let Some(Attempt { cause, phase }) = self.attempt.take() else {
+            return Step::End(Err(Trouble::Defect));
+        };
+        match self.turn(&cause, (phase, event), seat, now) {
+            Ok(Next::Wait(phase, deed)) => {
+                self.attempt = Some(Attempt { cause, phase });
+                Step::Do(deed)
+            }
+            Ok(Next::Done(outcome)) => Step::End(Ok(outcome)),
+            Err(trouble) => Step::End(Err(trouble)),
+        }
+    }
+
+    fn turn(
+        &mut self,
+        cause: &Cause,
+        at: (Phase, Event),
+        seat: impl Fn(&Found) -> Seat,
+        now: DateTime<Utc>,
+    ) -> Turn {
+        match at {
+            (Phase::Locking, Event::Locked(found)) => {
+                self.status.renewing = true;
+                match found {
+                    Ok(found) => self.opened(cause, found, seat, now),
+                    Err(reason) if self.knowledge.unsaved().is_some() => {
+                        Ok(Next::Wait(Phase::Missing(reason), Deed::LookForStore))
+                    }
+                    Err(reason) => {
+                        self.no_login(NoLogin::Gone(reason), now);
+                        Ok(done(None))
+                    }
+                }
+            }
+            (Phase::Missing(reason), Event::StoreMissing(missing)) => {
+                if missing? {
+                    return Err(Trouble::Gone);
+                }
+                self.no_login(NoLogin::Gone(reason), now);
+                Ok(done(None))
+            }
+            (Phase::Entering(mut opened), Event::JournalRead(read)) => {
+                opened.unentered = self.entered(read);
+                self.entered_with(cause, opened, now)
+            }
+            (Phase::Salvaging(opened), Event::Leftovers(leftovers)) => {
+                self.salvage(cause, opened, leftovers?, now)
+            }
+            (Phase::Salvaged(opened), Event::KeptBeside) => self.start(cause, *opened, now),
+            (Phase::Working(work, doing), event) => {
+                tidied(self.worked(cause, work, (doing, event), now))
+            }
+            (Phase::Tidying(result), Event::Tidied) => result.map(Next::Done),
+            _ => Err(Trouble::Defect),
+        }
+    }
+
+    /// The locks are had, and the store holds a login.
+    fn opened(
+        &mut self,
+        cause: &Cause,
+        found: Found,
+        seat: impl Fn(&Found) -> Seat,
+        now: DateTime<Utc>,
+    ) -> Turn {
+        let mut login = found.login.clone();
+        if let Some(error) = &found.broken {
+            let unsaved = self.knowledge.unsaved();
+            if !unsaved.is_none_or(|unsaved| unsaved.still_stands(&login)) {
+                return Err(Trouble::Unreadable(error.clone()));
+            }
+            self.knowledge.keep_age(&mut login);
+        }
+        self.knowledge.on(Known::Found(seat(&found)));
+        let opened = Box::new(Opened {
+            found,
+            login,
+            unentered: None,
+        });
+        if self.knowledge.is_unentered() {
+            return Ok(Next::Wait(Phase::Entering(opened), Deed::ReadJournal));
+        }
+        self.entered_with(cause, opened, now)
+    }
+
+    /// It is known which token may be spent, or why that can't be known.
+    fn entered_with(&mut self, cause: &Cause, mut opened: Box<Opened>, now: DateTime<Utc>) -> Turn {
+        self.notice_put_back(&opened.login);
+        if self.knowledge.unsaved().is_some() {
+            return self.start(cause, *opened, now);
+        }
+        if let Some(error) = opened.unentered.take() {
+            return Err(error.into());
+        }
+        if opened.login.refresh_token().is_none() {
+            return self.start(cause, *opened, now);
+        }
+        let unfinished = self.knowledge.is_suspect(&opened.login);
+        let deed = Deed::ReadLeftovers { unfinished };
+        Ok(Next::Wait(Phase::Salvaging(opened), deed))
+    }
+
+    /// A refresh of the stored token was cut off. If it was cut between the writing of the answer
+    /// and the file's renaming, the answer is still beside the store.
+    fn salvage(
+        &mut self,
+        cause: &Cause,
+        opened: Box<Opened>,
+        leftovers: Leftovers,
+        now: DateTime<Utc>,
+    ) -> Turn {
+        let stored = &opened.login;
+        let Some(spent) = stored.refresh_token() else {
+            return self.start(cause, *opened, now);
+        };
+        let kept = leftovers.kept.filter(|kept| kept.succeeds(&spent));
+        let from_mirrors = leftovers.mirrors.into_iter().map(|mirror| {
+            let mut login = stored.clone();
+            login.remove_refresh_token();
+            with_mirror(&mut login, Some(&mirror), now);
+            login
+        });
+        let kept = kept.into_iter().map(|kept| kept.login);
+        let next = kept
+            .chain(leftovers.logins)
+            .chain(from_mirrors)
+            .find(|login| {
+                let token = login.refresh_token();
+                let other = token.as_ref().is_some_and(|token| !token.same(&spent));
+                other && !self.knowledge.was_spent(token.as_ref())
+            });
+        let Some(login) = next else {
+            return self.start(cause, *opened, now);
+        };
+        let provider = self.adapter.name().as_str();
+        tracing::warn!(provider, "the answer of an interrupted refresh was found");
+        let spent = [Some(spent), None];
+        self.knowledge.on(Known::Granted { login, spent });
+        // Writing it anew clears the temporary file away.
+        match self.keep_beside() {
+            Some(deed) => Ok(Next::Wait(Phase::Salvaged(opened), deed)),
+            None => self.start(cause, *opened, now),
+        }
+    }
+
+    /// Keeps the renewed login that waits to be saved beside the journal.
+    fn keep_beside(&mut self) -> Option<Deed> {
+        let kept = self.knowledge.unsaved()?.to_keep();
+        self.knowledge.on(Known::KeptBeside);
+        Some(Deed::KeepBeside(kept))
+    }
+
+    fn start(&mut self, cause: &Cause, opened: Opened, now: DateTime<Utc>) -> Turn {
+        let Opened {
+            found,
+            mut login,
+            unentered,
+        } = opened;
+        let merge = self.knowledge.merge(&mut login, &found, now);
+        let work = Box::new(Work {
+            found: Some(found),
+            login,
+            access_token: AccessToken::Untried,
+            merge,
+            ours: false,
+            granted: false,
+            granted_bearer: None,
+            doubted: false,
+            unentered,
+            dead: Vec::new(),
+            steps: 0,
+        });
+        tidied(self.bring_in_unsaved(cause, work, now))
+    }
+
+    /// A rotated login that could not be written is used and written now, unless someone renewed
+    /// or logged in meanwhile. It stays in use when it can't be written once more.
+    fn bring_in_unsaved(&mut self, cause: &Cause, mut work: Box<Work>, now: DateTime<Utc>) -> Turn {
+        let (Some(unsaved), Some(found)) = (self.knowledge.unsaved(), &work.found) else {
+            return self.next_step(cause, work, now);
+        };
+        if !unsaved.still_stands(&found.login) {
+            self.knowledge.on(Known::Superseded);
+            return self.next_step(cause, work, now);
+        }
+        let mut login = unsaved.login.clone();
+        let mirror = found.mirror.as_ref();
+        let is_spent = |mirror: &Login| unsaved.is_spent(mirror.refresh_token().as_ref());
+        work.merge = if mirror.is_some_and(is_spent) {
+            Merge::MirrorBehind
+        } else {
+            with_mirror(&mut login, mirror, now)
+        };
+        work.login = login;
+        if work.merge == Merge::Taken {
+            self.knowledge.on(Known::Superseded);
+            return self.next_step(cause, work, now);
+        }
+        work.ours = true;
+        Ok(work.commit(Doing::Saving, now))
+    }
+
+    /// Something was done with the login.
+    fn worked(
+        &mut self,
+        cause: &Cause,
+        mut work: Box<Work>,
+        (doing, event): (Doing, Event),
+        now: DateTime<Utc>,
+    ) -> Turn {
+        match (doing, event) {
+            (Doing::Saving, Event::Committed(written, found)) => {
+                work.found = found;
+                self.stored(cause, work, (written, true), now)
+            }
+            (Doing::Storing(renewal), Event::Committed(written, found)) => {
+                work.found = found;
+                // A key that was minted tells nothing of the refresh token.
+                let settles = renewal == Renewal::Refresh;
+                self.stored(cause, work, (written, settles), now)
+            }
+            (Doing::Keeping, Event::KeptBeside) => self.next_step(cause, work, now),
+            (Doing::Preparing(renewal), Event::Prepared(prepared)) => {
+                prepared?;
+                self.prepared(work, renewal, now)
+            }
+            (Doing::Noting(entry), Event::Noted(noted)) => {
+                noted?;
+                self.knowledge.on(Known::Begun(entry));
+                self.send(work)
+            }
+            (Doing::Asking, Event::Answered(answer, proof)) => {
+                self.answered(cause, work, (answer, proof), now)
+            }
+            (Doing::Adopting, Event::Committed(written, found)) => {
+                work.found = found;
+                if let Err(error) = written {
+                    let message = format!("{error}; an adopted login is not mirrored");
+                    self.failed("store", &message, now);
+                    self.timing.mirror_failed(now);
+                }
+                Ok(self.conclude(&work, now))
+            }
+            (Doing::Doubting(looks, rejection), Event::ReadAgain(read, found)) => {
+                read?;
+                work.found = found;
+                self.looked_again(cause, work, (looks, rejection), now)
+            }
+            (Doing::Ending(rejection), Event::Committed(written, _)) => {
+                Ok(self.taken_out(&work, &rejection, written, now))
+            }
+            _ => Err(Trouble::Defect),
+        }
+    }
+
+    /// A renewed login is where it belongs, or could not be written: then it is kept in memory and, where
+    /// that can be written, beside the journal, so that a restart finds it. Where the store could not be read, it belongs
+    /// into the mirror alone, which others write too: then it stays beside the journal as well.
+    fn stored(
+        &mut self,
+        cause: &Cause,
+        work: Box<Work>,
+        (written, settles): (Result<(), StoreError>, bool),
+        now: DateTime<Utc>,
+    ) -> Turn {
+        let deed = match written {
+            Ok(()) => {
+                let unsaved = self.knowledge.unsaved().filter(|_| work.is_broken());
+                let kept = unsaved.map(super::knowledge::Renewed::to_keep);
+                self.knowledge.on(Known::Saved);
+                if settles {
+                    self.knowledge.on(Known::Settled);
+                }
+                kept.map(|kept| {
+                    self.knowledge.on(Known::KeptBeside);
+                    Deed::KeepBeside(kept)
+                })
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                let message = format!("{reason}; the renewed login is kept in memory only");
+                self.failed("store", &message, now);
+                if !self.knowledge.is_unsaved_told() {
+                    self.knowledge.on(Known::ToldUnsaved);
+                    self.tell(NoticeKind::NotSaved { reason });
+                }
+                self.timing.not_saved(now);
+                self.keep_beside()
+            }
+        };
+        match deed {
+            Some(deed) => Ok(work.doing(Doing::Keeping, deed)),
+            None => self.next_step(cause, work, now),
+        }
+    }
+
+    /// Decides from the login as it is: use it, renew it, or give up. A usable credential that
+    /// is not due, and not the refused one, was put there by someone else or just now by us.
+    fn next_step(&mut self, cause: &Cause, mut work: Box<Work>, now: DateTime<Utc>) -> Turn {
+        if work.steps == STEPS {
+            let what = "the provider refuses the tokens that it grants".to_owned();
+            return Err(Trouble::Endpoint {
+                what,
+                retry_after: None,
+            });
+        }
+        work.steps = work.steps.saturating_add(1);
+        let (credential, mut renewal) = match self.adapter.assess(&work.login, now) {
+            Assessment::Login {
+                credential,
+                renewal,
+            } => (credential, renewal),
+            Assessment::NoLogin { .. } => return Ok(self.conclude(&work, now)),
+        };
+        let credential = credential.map(|credential| self.timing.dated(credential));
+        let suspect = self.knowledge.is_suspect(&work.login);
+        let is = |bearer: Option<&Secret>, credential: &Credential| {
+            bearer.is_some_and(|bearer| bearer.same(&credential.bearer))
+        };
+        let fresh = credential.as_ref().is_some_and(|credential| {
+            let window = self.window(credential);
+            let due = window.is_some_and(|window| window.is_open(now));
+            let lives = credential.expires_at.is_none_or(|end| end > now);
+            let refused = is(cause.refused.as_ref(), credential);
+            let granted = is(work.granted_bearer.as_ref(), credential);
+            lives && !refused && !suspect && (!due || granted)
+        });
+        if fresh || renewal == Renewal::Never {
+            return Ok(self.adopt(work, now));
+        }
+        let refreshable = work.login.refresh_token().is_some();
+        let no_mint = work.access_token == AccessToken::Refused || suspect;
+        if renewal == Renewal::Mint && no_mint && refreshable {
+            renewal = Renewal::Refresh;
+        }
+        if let Some(error) = work.unentered.take() {
+            return Err(error.into());
+        }
+        Ok(work.doing(Doing::Preparing(renewal), Deed::Prepare))
+    }
+
+    /// Writes what the adoption merged, and a mirror that was left behind: Hermes Agent would
+    /// spend its token. What can't be written takes nothing from the adoption: the tokens are in
+    /// the other file. Where no one can tell which is fresher, neither is touched.
+    fn adopt(&mut self, work: Box<Work>, now: DateTime<Utc>) -> Next {
+        let ours = work.granted || work.ours;
+        if self.knowledge.unsaved().is_some() || (work.merge == Merge::Undecided && !ours) {
+            return self.conclude(&work, now);
+        }
+        work.commit(Doing::Adopting, now)
+    }
+
+    /// There is room for the answer.
+    fn prepared(&mut self, mut work: Box<Work>, renewal: Renewal, now: DateTime<Utc>) -> Turn {
+        work.doubted = self.knowledge.is_suspect(&work.login);
+        if renewal != Renewal::Refresh {
+            let ticket = Ticket::mint(work.login.clone());
+            return Ok(work.doing(Doing::Asking, Deed::Ask(ticket)));
+        }
+        match work.login.refresh_token() {
+            Some(token) if self.knowledge.noted(&work.login).is_none() => {
+                let entry = Entry {
+                    token: token.fingerprint(),
+                    started_at: now,
+                };
+                Ok(work.doing(Doing::Noting(entry), Deed::Note(token, now)))
+            }
+            _ => self.send(work),
+        }
+    }
+
+    /// Sends the refresh token.
+    fn send(&mut self, work: Box<Work>) -> Turn {
+        let noted = self.knowledge.noted(&work.login).ok_or(Trouble::Defect)?;
+        let ticket = Ticket::refresh(work.login.clone(), noted);
+        Ok(work.doing(Doing::Asking, Deed::Ask(ticket)))
+    }
+
+    /// The token endpoint has answered, or not.
+    fn answered(
+        &mut self,
+        cause: &Cause,
+        mut work: Box<Work>,
+        (answer, proof): (Result<Grant, TokenError>, Proof),
+        now: DateTime<Utc>,
+    ) -> Turn {
+        match answer {
+            Ok(grant) => Ok(self.granted(cause, work, (grant, proof), now)),
+            Err(TokenError::AccessTokenRefused) if work.access_token == AccessToken::Untried => {
+                work.access_token = AccessToken::Refused;
+                self.next_step(cause, work, now)
+            }
+            Err(TokenError::AccessTokenRefused) => {
+                let what = "the provider issued no key for a new token".to_owned();
+                Err(Trouble::Endpoint {
+                    what,
+                    retry_after: None,
+                })
+            }
+            Err(TokenError::Transient {
+                what,
+                retry_after,
+                may_be_spent,
+            }) => {
+                if !may_be_spent && !work.doubted && self.knowledge.unsaved().is_none() {
+                    self.knowledge.on(Known::Settled);
+                }
+                Err(Trouble::Endpoint { what, retry_after })
+            }
+            Err(TokenError::Lost { what, retry_after }) => {
+                Err(Trouble::AnswerLost { what, retry_after })
+            }
+            Err(TokenError::Rejected { code, description }) => {
+                // Believed only when the store still holds it after a while: a program without the
+                // lock may be about to write what it was granted.
+                let refused = work.login.refresh_token();
+                let replaced = refused.as_ref().zip(work.found.as_ref());
+                let replaced =
+                    replaced.and_then(|(refused, found)| merge::replaced_by(refused, found));
+                work.dead.extend(refused.into_iter().chain(replaced));
+                let rejection = Rejection { code, description };
+                let [first, ..] = DOUBT;
+                Ok(work.doing(Doing::Doubting(1, rejection), Deed::ReadAgain(first)))
+            }
+        }
+    }
+
+    /// Persists what was granted before anything else is done with it.
+    fn granted(
+        &mut self,
+        cause: &Cause,
+        mut work: Box<Work>,
+        (grant, proof): (Grant, Proof),
+        now: DateTime<Utc>,
+    ) -> Next {
+        let renewal = grant.renewal();
+        if renewal == Renewal::Refresh && !cause.by_hand {
+            self.timing.rotated(now);
+        }
+        let found = work.found.as_ref();
+        let stored = found.and_then(|found| found.login.refresh_token());
+        let spent = [work.login.refresh_token(), stored];
+        let lifetime = self.apply(&mut work.login, grant, now);
+        // A store that can't be read may know better.
+        if let Some(since) = self.knowledge.since()
+            && !since.noted
+            && !work.is_broken()
+            && self.adapter.grant_lifetime().is_some()
+        {
+            super::grant::note_login_at(&mut work.login, since.at);
+        }
+        if cause.refused.is_none() {
+            self.timing.replaced_in_time();
+        } else {
+            self.timing.replaced(proof, !work.granted);
+        }
+        let login = work.login.clone();
+        self.knowledge.on(Known::Granted { login, spent });
+        work.granted = true;
+        if work.access_token == AccessToken::Refused {
+            work.access_token = AccessToken::Replaced;
+        }
+        // A refresh of an access token that can't infer gives no bearer yet.
+        let credential = self.credential_of(&work.login, now);
+        if let Some(credential) = credential.filter(|credential| credential.kind.is_from(renewal)) {
+            work.granted_bearer = Some(credential.bearer.clone());
+            self.timing.received(Receipt {
+                bearer: credential.bearer,
+                at: now,
+                expires_at: lifetime.map(|lifetime| clock::after(now, lifetime)),
+            });
+        }
+        work.commit(Doing::Storing(renewal), now)
+    }
+
+    /// Merges what was granted into the login, and how long it lives. A defect over an odd answer
+    /// must not lose it, for the old token is spent: then the tokens alone are taken.
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) -> Option<Duration> {
+        let (answer, mut merged) = (grant.clone(), login.clone());
+        let understood = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let lifetime = self.adapter.lifetime(&grant);
+            self.adapter.apply(&mut merged, grant, now);
+            lifetime
+        }));
+        if let Ok(lifetime) = understood {
+            *login = merged;
+            return lifetime;
+        }
+        login.put(&answer.tokens(now));
+        None
+    }
+
+    /// The store was read again after the provider had called the grant dead.
+    fn looked_again(
+        &mut self,
+        cause: &Cause,
+        mut work: Box<Work>,
+        (looks, rejection): (usize, Rejection),
+        now: DateTime<Utc>,
+    ) -> Turn {
+        if let Some(login) = self.living(&mut work, now) {
+            work.login = login;
+            return self.next_step(cause, work, now);
+        }
+        if let Some(pause) = DOUBT.get(looks) {
+            let doing = Doing::Doubting(looks.saturating_add(1), rejection);
+            return Ok(work.doing(doing, Deed::ReadAgain(*pause)));
+        }
+        let old = work.login.clone();
+        work.login.end(&Ending {
+            provider: self.adapter.name().as_str(),
+            code: &rejection.code,
+            message: &rejection.description,
+            at: now,
+        });
+        let commit = Commit {
+            old,
+            login: work.login.clone(),
+            mirror: work.login.mirror(now),
+            change: Change::Quarantined,
+            dead: work.dead.clone(),
+        };
+        let deed = Deed::Commit(Box::new(commit));
+        Ok(work.doing(Doing::Ending(rejection), deed))
+    }
+
+    /// The login that store and mirror hold now, if it has a refresh token that was not refused.
+    fn living(&self, work: &mut Work, now: DateTime<Utc>) -> Option<Login> {
+        let found = work.found.as_ref()?;
+        let is_dead = |login: &Login| {
+            let token = login.refresh_token();
+            let refused = |token: &Secret| work.dead.iter().any(|dead| dead.same(token));
+            token.as_ref().is_none_or(refused) || self.knowledge.was_spent(token.as_ref())
+        };
+        let mut login = found.login.clone();
+        let refused = |token: &Secret| work.dead.iter().any(|dead| dead.same(token));
+        let rows = self.knowledge.merge_rows(&mut login, found, refused, now);
+        if is_dead(&login) {
+            // What was refused is no login, so that the mirror's may be tried.
+            login.remove_refresh_token();
+        }
+        let mirror = found.mirror.as_ref().filter(|mirror| !is_dead(mirror));
+        let merge = rows.and_mirror(with_mirror(&mut login, mirror, now));
+        let living = !is_dead(&login);
+        work.merge = merge;
+        living.then_some(login)
+    }
+
+    /// The dead tokens are out of the store, or could not be removed.
+    fn taken_out(
+        &mut self,
+        work: &Work,
+        rejection: &Rejection,
+        written: Result<(), StoreError>,
+        now: DateTime<Utc>,
+    ) -> Next {
+        let Rejection { code, description } = rejection;
+        let taken_out = written.is_ok();
+        if let Err(error) = written {
+            tracing::warn!(%error, "a dead login could not be removed from the store");
+        }
+        let reason = match self.knowledge.begun() {
+            Some(begun) if work.doubted => format!(
+                "the login has ended ({code}): a refresh begun at {} was interrupted after its \
+                 token was spent and before the next one arrived",
+                begun.started_at.format("%Y-%m-%d %H:%M:%S UTC")
+            ),
+            _ => format!("the login has ended ({code})"),
+        };
+        self.knowledge.on(Known::Settled);
+        self.knowledge.on(Known::Refused);
+        self.no_login(NoLogin::Unusable(&reason), now);
+        self.failed("login_rejected", &format!("{code}: {description}"), now);
+        Next::Done(Outcome {
+            result: Some(RefreshResult::Rejected),
+            taken_out,
+        })
+    }
+
+    /// Publishes what the renewal came to. The locks are still held.
+    fn conclude(&mut self, work: &Work, now: DateTime<Utc>) -> Next {
+        let old = self.bearer();
+        if self.knowledge.unsaved().is_none() {
+            self.timing.worked(now);
+        }
+        self.settle_if_gone(&work.login);
+        self.take(&work.login, now);
+        if work.granted {
+            return done(Some(RefreshResult::Refreshed));
+        }
+        let new = self.credential_of(&work.login, now);
+        let adopted = new.is_some_and(|new| !old.is_some_and(|old| old.same(&new.bearer)));
+        done(adopted.then_some(RefreshResult::Adopted))
+    }
+
+    fn credential_of(&self, login: &Login, now: DateTime<Utc>) -> Option<Credential> {
+        match self.adapter.assess(login, now) {
+            Assessment::Login { credential, .. } => credential,
+            Assessment::NoLogin { .. } => None,
+        }
+    }
+}

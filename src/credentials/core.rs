@@ -1,0 +1,524 @@
+//! The keeper's mind: what is known of the login, when to act, and what was published and told. Pure:
+//! what happens comes in, and what requests and the user are to learn of it goes out.
+//!
+//! A renewal is a row of steps of its own, in `attempt`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::attempt::{Attempt, Trouble};
+use super::grant;
+use super::handle::Standing;
+use super::journal::{Entry, Kept};
+use super::keeper::{Initiative, NO_LOGIN};
+use super::knowledge::{Event as Known, Knowledge};
+use super::notice::NoticeKind;
+use super::schedule::Window;
+use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
+use super::store::{Found, StoreError};
+use super::timing::{Over, Task, Timing};
+use crate::clock;
+use crate::provider::{Adapter, Assessment, Credential, Login, Merge, Remedy, Renewal};
+use crate::secret::Secret;
+
+/// What a keeper knows and decides with.
+#[derive(Debug)]
+pub(super) struct Core {
+    /// What the provider's logins mean. Only the shell asks its network.
+    pub(super) adapter: Arc<dyn Adapter>,
+    pub(super) habits: Habits,
+    pub(super) knowledge: Knowledge,
+    pub(super) timing: Timing,
+    pub(super) told: Told,
+    pub(super) status: Status,
+    /// What was published last.
+    standing: Standing,
+    stored: bool,
+    /// The login behind the credential that is published.
+    pub(super) taken: Option<Arc<Login>>,
+    /// The renewal under way.
+    pub(super) attempt: Option<Attempt>,
+    effects: Vec<Effect>,
+}
+
+/// How a keeper was set up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Habits {
+    /// About how long before its end a credential is renewed.
+    pub(super) lead: Duration,
+    pub(super) initiative: Initiative,
+    /// Nothing asks for the provider: that it has no login is no trouble.
+    pub(super) optional: bool,
+}
+
+/// What others are to learn.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Requests go by this from now on.
+    Publish(Publication),
+    /// The user is told.
+    Tell(NoticeKind),
+}
+
+/// What requests go by.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) standing: Standing,
+    /// No attempt before this time.
+    pub(super) retry_at: Option<DateTime<Utc>>,
+    /// When the credential was granted, if it was granted to this process.
+    pub(super) granted_at: Option<DateTime<Utc>>,
+    /// The login behind the credential, where it is in a store.
+    pub(super) login: Option<Arc<Login>>,
+}
+
+/// Why requests can't be served until the user logs in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NoLogin<'r> {
+    /// No file holds a login.
+    Gone(&'r str),
+    /// There is one that can't be used.
+    Unusable(&'r str),
+}
+
+/// What the user was told, so that it is told once.
+#[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is about another notice"
+)]
+pub(super) struct Told {
+    /// That a login is needed.
+    pub(super) end: bool,
+    /// That a login can't be read.
+    pub(super) unreadable: bool,
+    /// That a login can't be renewed on this machine.
+    pub(super) hindered: bool,
+    /// Nothing, because it is about what the user has just asked for.
+    pub(super) hush: bool,
+    /// So many of the warnings about the grant's end at this time.
+    warned: Option<(DateTime<Utc>, usize)>,
+}
+
+impl Core {
+    /// `stored` where the login is in a store.
+    pub(super) fn new(adapter: Arc<dyn Adapter>, habits: Habits, stored: bool) -> Self {
+        Self {
+            adapter,
+            habits,
+            stored,
+            taken: None,
+            knowledge: Knowledge::default(),
+            timing: Timing::default(),
+            told: Told::default(),
+            status: Status::starting(),
+            standing: Standing::Starting,
+            attempt: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// What others are to learn, in this order.
+    pub(super) fn effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// What was published last.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The bearer in use.
+    pub(super) fn bearer(&self) -> Option<Secret> {
+        Some(self.credential()?.bearer.clone())
+    }
+
+    /// The credential in use.
+    pub(super) fn credential(&self) -> Option<&Credential> {
+        match &self.standing {
+            Standing::Credential(credential) => Some(credential),
+            Standing::Starting
+            | Standing::Pending
+            | Standing::LoginNeeded(_)
+            | Standing::Unreadable(_) => None,
+        }
+    }
+
+    /// Why there is no login.
+    pub(super) fn why_no_login(&self) -> Option<String> {
+        match &self.standing {
+            Standing::LoginNeeded(reason) => Some(reason.to_string()),
+            Standing::Starting
+            | Standing::Credential(_)
+            | Standing::Pending
+            | Standing::Unreadable(_) => None,
+        }
+    }
+
+    /// What it does by itself.
+    pub(super) fn task(&self) -> Task {
+        match self.habits.initiative {
+            _ if self.knowledge.unsaved().is_some() => Task::Save,
+            Initiative::Keeps => Task::Keep,
+            Initiative::Waits => Task::Wait,
+        }
+    }
+
+    /// The journal was read, or why it could not be: then it is not known which token may be spent.
+    pub(super) fn entered(
+        &mut self,
+        read: Result<Option<Entry>, StoreError>,
+    ) -> Option<StoreError> {
+        match read {
+            Ok(begun) => {
+                self.knowledge.on(Known::Entered(begun));
+                None
+            }
+            Err(error) => Some(error),
+        }
+    }
+
+    /// No file holds a login, for this `reason`; `missing` where there is no file at all, as far as is known.
+    pub(super) fn found_none(&mut self, missing: bool, reason: &str, now: DateTime<Utc>) {
+        match self.knowledge.unsaved() {
+            // A store that is gone, or can't be looked at, is no logout.
+            Some(unsaved) if missing => {
+                let login = unsaved.login.clone();
+                self.take(&login, now);
+            }
+            Some(_) | None => self.no_login(NoLogin::Gone(reason), now),
+        }
+    }
+
+    /// A look without a lock has found a login, whose journal is read. `kept` is the renewed login beside the
+    /// journal.
+    pub(super) fn found(&mut self, found: &Found, kept: Option<Kept>, now: DateTime<Utc>) {
+        let mut login = found.login.clone();
+        // What was granted for the stored token is written at once, before anybody shows the spent
+        // one again.
+        let token = login.refresh_token();
+        let succeeds = |kept: Kept| token.is_some_and(|token| kept.succeeds(&token));
+        let kept = self.knowledge.unsaved().is_none() && kept.is_some_and(succeeds);
+        self.notice_put_back(&login);
+        self.settle_if_gone(&login);
+        if let Some(unsaved) = self.knowledge.unsaved() {
+            if unsaved.still_stands(&login) || found.broken.is_some() {
+                let login = unsaved.login.clone();
+                return self.take(&login, now);
+            }
+            self.knowledge.on(Known::Superseded);
+            self.settle_if_gone(&login);
+        }
+        // Whoever renewed it was cut off between the two files, or could not write one.
+        let merge = self.knowledge.merge(&mut login, found, now);
+        let torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
+        self.timing.mirror_at((torn || kept).then_some(now));
+        self.take(&login, now);
+    }
+
+    /// Someone has put the store back to an older version, such as a backup: its token is spent,
+    /// and showing it again would end the login. What was granted for it is written anew.
+    pub(super) fn notice_put_back(&mut self, stored: &Login) {
+        if self.knowledge.is_put_back(stored) {
+            let provider = self.adapter.name().as_str();
+            tracing::warn!(
+                provider,
+                "the store was set back to a spent login; the newer one is written again"
+            );
+            self.knowledge.on(Known::PutBack);
+        }
+    }
+
+    /// The token of which a refresh was begun is not this login's any more.
+    pub(super) fn settle_if_gone(&mut self, login: &Login) {
+        let unsaved = self.knowledge.unsaved().is_some();
+        if !unsaved && self.knowledge.begun().is_some() && !self.knowledge.is_suspect(login) {
+            self.knowledge.on(Known::Settled);
+        }
+    }
+
+    /// Takes a login as it is: publishes its credential and plans the next renewal.
+    pub(super) fn take(&mut self, login: &Login, now: DateTime<Utc>) {
+        match self.adapter.assess(login, now) {
+            Assessment::NoLogin { reason } => self.no_login(NoLogin::Unusable(&reason), now),
+            Assessment::Login {
+                credential,
+                renewal,
+            } => {
+                self.taken = self.stored.then(|| Arc::new(login.clone()));
+                let life = self.adapter.grant_lifetime().unwrap_or_default();
+                self.knowledge.on(Known::Taken { login, now, life });
+                let credential = credential.map(|credential| self.timing.dated(credential));
+                self.publish_login(credential, renewal, now);
+                if self.knowledge.is_suspect(login) && renewal != Renewal::Never {
+                    // While a grace time lasts, the provider gives the lost answer again.
+                    self.timing.hurry(now);
+                }
+            }
+        }
+    }
+
+    /// When this credential is to be renewed; `None` never.
+    pub(super) fn window(&self, credential: &Credential) -> Option<Window> {
+        let expires = credential.expires_at?;
+        let lead = self.adapter.lead(credential, self.habits.lead);
+        Some(Window::new(credential.issued_at, expires, lead))
+    }
+
+    fn publish_login(
+        &mut self,
+        credential: Option<Credential>,
+        renewal: Renewal,
+        now: DateTime<Utc>,
+    ) {
+        let planned = credential
+            .as_ref()
+            .map(|credential| (credential, self.window(credential)));
+        self.timing.plan(planned, renewal, now, fastrand::f64());
+        let expired = credential
+            .as_ref()
+            .is_none_or(|c| c.expires_at.is_some_and(|end| end <= now));
+        if renewal == Renewal::Never && expired {
+            let reason = "the token has expired and the login can't be refreshed";
+            return self.no_login(NoLogin::Unusable(reason), now);
+        }
+        match credential {
+            Some(credential) => self.publish(Standing::Credential(Arc::new(credential)), now),
+            None => self.publish(Standing::Pending, now),
+        }
+    }
+
+    /// There is no login, or one that can't be used.
+    pub(super) fn no_login(&mut self, why: NoLogin<'_>, now: DateTime<Utc>) {
+        self.timing.ended();
+        let reason = match why {
+            NoLogin::Gone(reason) => {
+                self.knowledge.on(Known::NoLogin(None));
+                reason
+            }
+            NoLogin::Unusable(reason) => {
+                self.knowledge.on(Known::NoLogin(Some(reason)));
+                reason
+            }
+        };
+        let old = self.standing.clone();
+        // The store tells less of an end than whoever was there.
+        let known = matches!(&old, Standing::LoginNeeded(known) if known.starts_with(reason));
+        if known {
+            return self.publish(old, now);
+        }
+        let first = matches!(old, Standing::Starting) && reason.starts_with(NO_LOGIN);
+        if reason != NO_LOGIN {
+            self.note("login_needed", reason.to_owned(), now);
+        }
+        if first && self.habits.optional {
+            return self.publish(Standing::LoginNeeded(reason.into()), now);
+        }
+        if !self.told.end {
+            if first {
+                let provider = self.adapter.name().as_str();
+                let command = self.adapter.remedy().command(false);
+                tracing::error!(provider, reason, command, "a login is needed");
+            } else {
+                let (reason, remedy) = (reason.to_owned(), self.adapter.remedy());
+                self.tell(NoticeKind::Ended { reason, remedy });
+            }
+        }
+        self.told.end = true;
+        if let Remedy::Advice(advice) = self.adapter.remedy() {
+            // No command says it, so `proxy status` does.
+            self.note("key_missing", format!("{reason}; {advice}"), now);
+        }
+        self.publish(Standing::LoginNeeded(reason.into()), now);
+    }
+
+    /// Publishes to requests what there is for them.
+    pub(super) fn publish(&mut self, standing: Standing, now: DateTime<Utc>) {
+        if !matches!(standing, Standing::Credential(_)) {
+            self.taken = None;
+        }
+        let granted_at = match &standing {
+            Standing::Credential(credential) => self.timing.granted_at(&credential.bearer),
+            Standing::Starting
+            | Standing::Pending
+            | Standing::LoginNeeded(_)
+            | Standing::Unreadable(_) => None,
+        };
+        if self.told.end && matches!(standing, Standing::Credential(_)) {
+            self.told.end = false;
+            if let Remedy::Advice(_) = self.adapter.remedy() {
+                self.status.last_error = None;
+            }
+            self.tell(NoticeKind::Restored);
+        }
+        self.standing = standing.clone();
+        self.describe(now);
+        self.effects.push(Effect::Publish(Publication {
+            standing,
+            retry_at: self.timing.retry_at(),
+            granted_at,
+            login: self.taken.clone(),
+        }));
+    }
+
+    /// Publishes the same once more, with when the next attempt is made.
+    pub(super) fn publish_again(&mut self, now: DateTime<Utc>) {
+        self.publish(self.standing.clone(), now);
+    }
+
+    fn describe(&mut self, now: DateTime<Utc>) {
+        let kind = match &self.standing {
+            Standing::Starting => StandingKind::Starting,
+            Standing::Credential(_) => StandingKind::Ready,
+            Standing::Pending => StandingKind::Expired,
+            Standing::LoginNeeded(_) => StandingKind::LoginNeeded,
+            Standing::Unreadable(_) => StandingKind::Unreadable,
+        };
+        let credential = self.credential().cloned();
+        let next = self.timing.next();
+        self.status.standing = kind;
+        self.status.base_url = credential.as_ref().map(|known| known.base_url.to_string());
+        self.status.kind = credential.as_ref().map(|known| known.kind);
+        self.status.expires_at = credential.and_then(|known| known.expires_at);
+        self.status.next_renewal = next.filter(|_| kind != StandingKind::LoginNeeded);
+        self.status.unsaved = self.knowledge.unsaved().is_some();
+        self.describe_login(now);
+    }
+
+    fn describe_login(&mut self, now: DateTime<Utc>) {
+        let ends_at = self.ends_at();
+        self.status.login = self.knowledge.seat().map(|seat| LoginStatus {
+            store: seat.file.clone(),
+            own: seat.own,
+            since: self.knowledge.since().map(|since| since.at),
+            ends_at,
+            ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
+        });
+        self.status.may_be_spent = self.knowledge.begun().is_some();
+    }
+
+    fn ends_at(&self) -> Option<DateTime<Utc>> {
+        let since = self.knowledge.since()?;
+        Some(clock::after(since.at, self.adapter.grant_lifetime()?))
+    }
+
+    /// Warns of the grant's end, once for each of the times before it.
+    pub(super) fn warn_of_the_end(&mut self, now: DateTime<Utc>) {
+        let Some(ends_at) = self.ends_at() else {
+            return;
+        };
+        let due = grant::warnings_due(ends_at, now);
+        let given = self
+            .told
+            .warned
+            .filter(|(of, _)| *of == ends_at)
+            .map_or(0, |(_, given)| given);
+        if due > given {
+            self.told.warned = Some((ends_at, due));
+            self.tell(NoticeKind::EndsSoon { ends_at });
+            self.describe_login(now);
+        }
+    }
+
+    /// Tells the user.
+    pub(super) fn tell(&mut self, what: NoticeKind) {
+        if !self.told.hush {
+            self.effects.push(Effect::Tell(what));
+        }
+    }
+
+    /// Notes what went wrong, for the log and `proxy status`.
+    pub(super) fn failed(&mut self, code: &'static str, message: &str, now: DateTime<Utc>) {
+        let provider = self.adapter.name().as_str();
+        tracing::error!(
+            provider,
+            code,
+            error = message,
+            "a login can't be kept fresh right now"
+        );
+        self.note(code, message.to_owned(), now);
+    }
+
+    /// Notes what went wrong, for `proxy status` alone.
+    fn note(&mut self, code: &'static str, message: String, now: DateTime<Utc>) {
+        let what = Fault { code, message };
+        self.status.last_error = Some(Event { at: now, what });
+    }
+
+    /// By other terms: what failed by the former ones may work by these; the floor between rotations stays.
+    pub(super) fn go_on(&mut self, now: DateTime<Utc>) {
+        self.timing.worked(now);
+        let ended = matches!(self.standing, Standing::LoginNeeded(_));
+        if !ended && self.knowledge.unsaved().is_none() {
+            self.status.last_error = None;
+        }
+        if let Some(login) = self.taken.clone() {
+            self.take(&login, now);
+        }
+    }
+
+    /// Someone else's login or rotation ends our own trouble.
+    pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
+        self.timing.others_renewed();
+        if matches!(self.standing, Standing::Credential(_)) {
+            let what = RefreshResult::Adopted;
+            self.status.last_renewal = Some(Event { at: now, what });
+            self.status.last_error = None;
+            self.publish_again(now);
+        }
+    }
+
+    /// A renewal came to its end.
+    pub(super) fn finished(&mut self, result: Option<RefreshResult>, now: DateTime<Utc>) {
+        if let Some(what) = result {
+            self.status.last_renewal = Some(Event { at: now, what });
+        }
+        let mirrored = !self.timing.is_mirror_behind();
+        let ended = self.status.standing == StandingKind::LoginNeeded;
+        if !self.status.unsaved && mirrored && !ended {
+            self.status.last_error = None;
+        }
+        if result == Some(RefreshResult::Refreshed)
+            && let Some(next) = self.timing.paced(now)
+        {
+            let next = next.format("%H:%M:%S UTC");
+            let message = format!(
+                "the provider's tokens expire too soon, or it refuses them at random: no \
+                 renewal before {next}"
+            );
+            self.failed("renewals_paced", &message, now);
+        }
+    }
+
+    /// A renewal came to nothing for now.
+    pub(super) fn troubled(&mut self, trouble: &Trouble, now: DateTime<Utc>) {
+        let (code, over) = match trouble {
+            Trouble::Store(_) | Trouble::Unreadable(_) | Trouble::Gone => ("store", Over::Store),
+            Trouble::Endpoint { retry_after, .. } | Trouble::AnswerLost { retry_after, .. } => {
+                ("token_endpoint", Over::Endpoint(*retry_after))
+            }
+            Trouble::Defect => (super::DEFECT, Over::Defect),
+        };
+        self.timing.failed(over, now);
+        self.failed(code, &trouble.to_string(), now);
+        let what = RefreshResult::Failed;
+        self.status.last_renewal = Some(Event { at: now, what });
+        self.publish_again(now);
+    }
+
+    /// Nothing that was known of the login in this file holds for the next one.
+    pub(super) fn forget_login(&mut self) {
+        self.knowledge.on(Known::Forgotten);
+    }
+
+    /// No former trouble holds up a new login.
+    pub(super) fn start_anew(&mut self) {
+        self.timing.start_anew();
+        self.status.last_error = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,752 @@
+//! What is known of a provider's login, and what each thing that happens makes of it. Pure.
+//!
+//! The store may know less than we do: that a token was sent, that its successor is not on disk, that
+//! a token was spent long ago. Losing one of these loses the login, so they change in
+//! [`Knowledge::on`] alone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::grant;
+use super::journal::{Chore, Entry, Journal, Kept};
+use crate::clock;
+use crate::provider::Login;
+use crate::secret::Secret;
+
+/// So many spent refresh tokens are remembered: weeks of them.
+const REMEMBERED: usize = 256;
+/// So many removals from the journal wait while its folder hangs.
+const CHORES: usize = 64;
+
+/// What is known of a login.
+#[derive(Debug, Default)]
+pub(super) struct Knowledge {
+    state: State,
+    seat: Option<Seat>,
+    /// The last login that was granted to this process or adopted, saved or not, and what it replaced.
+    latest: Option<Renewed>,
+    /// The login that was taken last.
+    taken: Option<Taken>,
+    since: Option<Since>,
+    /// What of the journal is not needed any more.
+    chores: Vec<Chore>,
+}
+
+/// How the login in use stands to the store's.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) enum State {
+    /// There is none, or nothing has been read yet.
+    #[default]
+    None,
+    /// It is the store's.
+    Held,
+    /// It is the store's, and a refresh that spends a token of it was begun whose end is not known.
+    Suspect(Entry),
+    /// It was renewed, and is not known to be where it belongs.
+    Unsaved(Unsaved),
+    /// It has ended; why.
+    Ended(Arc<str>),
+}
+
+/// A renewed login that is not in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Unsaved {
+    pub(super) renewed: Renewed,
+    /// A refresh that was begun; while it waits, that is the one of the token in the store.
+    begun: Option<Entry>,
+    /// The user was told that it is in memory only.
+    told: bool,
+}
+
+/// A renewed login and what it replaces.
+#[derive(Debug, Clone)]
+pub(super) struct Renewed {
+    pub(super) login: Login,
+    /// The refresh tokens that must not be used any more: the one that was spent, and what stood
+    /// in the store then.
+    spent: Vec<Option<Secret>>,
+}
+
+/// The file that holds the login in use.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    pub(super) file: PathBuf,
+    /// Ours alone, not shared with Hermes Agent.
+    pub(super) own: bool,
+    pub(super) journal: Journal,
+    /// Its journal was read, so that it is known which token may be spent.
+    entered: bool,
+}
+
+/// What tells a rotation of a login from another login.
+#[derive(Debug)]
+struct Taken {
+    token: Option<Secret>,
+    /// The note of the login's age, and when its tokens were obtained.
+    lineage: Option<DateTime<Utc>>,
+    obtained_at: Option<DateTime<Utc>>,
+}
+
+/// When the user logged in, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Since {
+    pub(super) at: DateTime<Utc>,
+    /// Whether the store says so.
+    pub(super) noted: bool,
+}
+
+/// What can happen to what is known.
+#[derive(Debug)]
+pub(super) enum Event<'e> {
+    /// The login in use is in this file.
+    Found(Seat),
+    /// Its journal says which refresh was begun and not ended.
+    Entered(Option<Entry>),
+    /// There is no login, or one that can't be used; `None` where there is no file of it either.
+    NoLogin(Option<&'e str>),
+    /// This login of the store, or that waits for it, is in use from now on.
+    Taken {
+        login: &'e Login,
+        now: DateTime<Utc>,
+        /// How long a grant lasts.
+        life: Duration,
+    },
+    /// A refresh token is about to be sent: it may be spent from now on.
+    Begun(Entry),
+    /// What was begun is known to have ended: the token was not spent, or its successor is on disk.
+    Settled,
+    /// `login` was granted for `spent` tokens, or found as the answer to them.
+    Granted {
+        login: Login,
+        spent: [Option<Secret>; 2],
+    },
+    /// The renewed login is where it belongs.
+    Saved,
+    /// The user was told that the renewed login is not.
+    ToldUnsaved,
+    /// Someone has renewed the login that waits to be saved, or made another one.
+    Superseded,
+    /// The store was put back to a spent token: the newer login waits to be saved again.
+    PutBack,
+    /// The provider calls the tokens dead.
+    Refused,
+    /// The user has made another login in this file, or taken it out.
+    Forgotten,
+    /// A renewed login is kept beside this journal now.
+    KeptBeside,
+    /// The journal was tidied.
+    Tidied,
+}
+
+/// Whether both are the same token, or both are none.
+pub(super) fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.same(other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+impl PartialEq for Renewed {
+    fn eq(&self, other: &Self) -> bool {
+        let mut both = self.spent.iter().zip(&other.spent);
+        self.login == other.login
+            && self.spent.len() == other.spent.len()
+            && both.all(|(one, other)| same(one.as_ref(), other.as_ref()))
+    }
+}
+
+impl Renewed {
+    /// A login just granted. `spent` is what it was granted for and what stood in the store;
+    /// the tokens that `former` replaced stay spent.
+    fn new(login: Login, spent: [Option<Secret>; 2], former: Option<Self>) -> Self {
+        let current = login.refresh_token();
+        let mut spent: Vec<_> = spent.into_iter().collect();
+        spent.extend(former.map(|former| former.spent).unwrap_or_default());
+        spent.retain(|token| !same(token.as_ref(), current.as_ref()));
+        spent.truncate(REMEMBERED);
+        Self { login, spent }
+    }
+
+    /// Whether `stored` is still what it replaces, or already what it is: no one renewed or
+    /// logged in since.
+    pub(super) fn still_stands(&self, stored: &Login) -> bool {
+        // Another account's row, or a login that the user has made since, says nothing of this one.
+        let row = self.login.row();
+        if row.is_some() && row != stored.row() {
+            return true;
+        }
+        let stored = stored.refresh_token();
+        self.is_spent(stored.as_ref()) || same(self.login.refresh_token().as_ref(), stored.as_ref())
+    }
+
+    /// As it is kept beside the journal.
+    pub(super) fn to_keep(&self) -> Kept {
+        let replaces = self.spent.iter().flatten().map(Secret::fingerprint);
+        Kept {
+            login: self.login.clone(),
+            replaces: replaces.collect(),
+        }
+    }
+
+    /// The fingerprints of its refresh token and of those that it replaces.
+    fn tokens(&self) -> Vec<String> {
+        let current = self.login.refresh_token();
+        let tokens = self.spent.iter().flatten().chain(&current);
+        tokens.map(Secret::fingerprint).collect()
+    }
+
+    /// Whether this refresh token is one that it replaces.
+    pub(super) fn is_spent(&self, token: Option<&Secret>) -> bool {
+        self.spent.iter().any(|spent| same(spent.as_ref(), token))
+    }
+}
+
+impl Seat {
+    /// The file, whose journal was not read yet.
+    pub(super) fn new(file: &Path, own: bool, journal: Journal) -> Self {
+        Self {
+            file: file.to_owned(),
+            own,
+            journal,
+            entered: false,
+        }
+    }
+}
+
+impl State {
+    /// The refresh that was begun.
+    fn begun(&self) -> Option<&Entry> {
+        match self {
+            Self::Suspect(begun) => Some(begun),
+            Self::Unsaved(unsaved) => unsaved.begun.as_ref(),
+            Self::None | Self::Held | Self::Ended(_) => None,
+        }
+    }
+
+    /// The same login with another word of what was begun.
+    fn with_begun(self, begun: Option<Entry>) -> Self {
+        match (self, begun) {
+            (Self::Unsaved(unsaved), begun) => Self::Unsaved(Unsaved { begun, ..unsaved }),
+            (_, Some(begun)) => Self::Suspect(begun),
+            (Self::Suspect(_), None) => Self::Held,
+            (state @ (Self::None | Self::Held | Self::Ended(_)), None) => state,
+        }
+    }
+
+    /// What was renewed does not wait any more.
+    fn without_unsaved(self) -> Self {
+        match self {
+            Self::Unsaved(unsaved) => Self::Held.with_begun(unsaved.begun),
+            state @ (Self::None | Self::Held | Self::Suspect(_) | Self::Ended(_)) => state,
+        }
+    }
+}
+
+impl Knowledge {
+    /// Takes note of what has happened.
+    pub(super) fn on(&mut self, event: Event<'_>) {
+        // Kept until the next one is there: a defect over an odd login must not lose it.
+        let state = self.state.clone();
+        self.state = match event {
+            Event::Found(seat) => self.found(seat, state),
+            Event::Entered(begun) => {
+                if let Some(seat) = &mut self.seat {
+                    seat.entered = true;
+                }
+                state.with_begun(begun)
+            }
+            Event::NoLogin(why) => self.ended(state, why),
+            Event::Taken { login, now, life } => {
+                self.note_age(login, now, life);
+                self.note_adoption(login);
+                match state {
+                    State::None | State::Ended(_) => State::Held,
+                    state @ (State::Held | State::Suspect(_) | State::Unsaved(_)) => state,
+                }
+            }
+            Event::Begun(entry) => {
+                let journal = self.journal().cloned();
+                self.chores
+                    .retain(|chore| journal.as_ref().is_none_or(|journal| !chore.ends(journal)));
+                state.with_begun(Some(entry))
+            }
+            Event::Settled => {
+                if let (Some(begun), Some(journal)) = (state.begun(), self.journal()) {
+                    self.leave_for_later(Chore::End(journal.clone(), begun.clone()));
+                }
+                state.with_begun(None)
+            }
+            Event::Granted { login, spent } => self.granted(&state, login, spent),
+            Event::Saved => {
+                if let State::Unsaved(unsaved) = &state {
+                    // What is beside the journal by now may be another process's.
+                    self.forget_kept(Some(unsaved.renewed.tokens()));
+                }
+                state.without_unsaved()
+            }
+            Event::ToldUnsaved => match state {
+                State::Unsaved(unsaved) => State::Unsaved(Unsaved {
+                    told: true,
+                    ..unsaved
+                }),
+                state @ (State::None | State::Held | State::Suspect(_) | State::Ended(_)) => state,
+            },
+            Event::Superseded => {
+                self.forget_kept(None);
+                state.without_unsaved()
+            }
+            Event::PutBack => self.put_back(state),
+            Event::Refused => {
+                self.latest = None;
+                state
+            }
+            Event::Forgotten => {
+                self.state = state;
+                self.on(Event::Settled);
+                self.forget_kept(None);
+                (self.latest, self.taken, self.since) = (None, None, None);
+                std::mem::take(&mut self.state).without_unsaved()
+            }
+            Event::KeptBeside => {
+                let journal = self.journal().cloned();
+                self.chores.retain(|chore| {
+                    journal
+                        .as_ref()
+                        .is_none_or(|journal| !chore.forgets(journal))
+                });
+                state
+            }
+            Event::Tidied => {
+                self.chores.clear();
+                state
+            }
+        };
+    }
+
+    /// What is known of a login in another file is of no use here; what of it could not be saved is
+    /// beside its journal, and is given where that is read.
+    fn found(&mut self, seat: Seat, state: State) -> State {
+        let former = self.seat.as_ref();
+        if former.is_some_and(|former| former.file == seat.file && former.entered) {
+            return state;
+        }
+        let moved = former.is_some_and(|former| former.file != seat.file);
+        self.seat = Some(seat);
+        if moved {
+            (self.latest, self.taken, self.since) = (None, None, None);
+            return State::Held;
+        }
+        state.with_begun(None)
+    }
+
+    fn ended(&mut self, state: State, why: Option<&str>) -> State {
+        self.forget_kept(None);
+        self.since = None;
+        match (state.without_unsaved(), why) {
+            (_, None) => {
+                self.seat = None;
+                State::None
+            }
+            // Its token may be spent, whether or not it can be used.
+            (suspect @ State::Suspect(_), Some(_)) => suspect,
+            (_, Some(why)) => State::Ended(why.into()),
+        }
+    }
+
+    fn granted(&mut self, state: &State, login: Login, spent: [Option<Secret>; 2]) -> State {
+        let renewed = Renewed::new(login, spent, self.latest.take());
+        self.latest = Some(renewed.clone());
+        let told = matches!(state, State::Unsaved(unsaved) if unsaved.told);
+        State::Unsaved(Unsaved {
+            renewed,
+            begun: state.begun().cloned(),
+            told,
+        })
+    }
+
+    fn put_back(&self, state: State) -> State {
+        match &self.latest {
+            Some(latest) => State::Unsaved(Unsaved {
+                renewed: latest.clone(),
+                begun: state.begun().cloned(),
+                told: false,
+            }),
+            None => state,
+        }
+    }
+
+    /// Another program has rotated the login that we held: the token that we held is spent. With
+    /// another note of its age it is another login, and the former one may be good still.
+    fn note_adoption(&mut self, login: &Login) {
+        let token = login.refresh_token();
+        let lineage = grant::login_at(login);
+        let known = self.latest.as_ref().map(|latest| &latest.login);
+        let ours = known.is_some_and(|known| same(known.refresh_token().as_ref(), token.as_ref()));
+        let obtained_at = login.tokens().obtained;
+        let before = self.taken.replace(Taken {
+            token: token.clone(),
+            lineage,
+            obtained_at,
+        });
+        let Some(before) = before.filter(|_| !ours) else {
+            return;
+        };
+        let other = !same(before.token.as_ref(), token.as_ref());
+        let rotated = other && token.is_some() && !self.was_spent(token.as_ref());
+        let same_login = lineage.is_some() && lineage == before.lineage;
+        // A backup has the same note, and an older time.
+        if rotated && same_login && obtained_at > before.obtained_at {
+            let latest = Renewed::new(login.clone(), [before.token, None], self.latest.take());
+            self.latest = Some(latest);
+        }
+    }
+
+    /// A login's age: as the store says, else since it was first seen. A block that has lost its
+    /// note is a new login of Hermes Agent's.
+    fn note_age(&mut self, login: &Login, now: DateTime<Utc>, life: Duration) {
+        if let Some(at) = grant::login_at(login) {
+            self.since = Some(Since { at, noted: true });
+            return;
+        }
+        // A time from which the grant would have ended long ago is none.
+        let told = login
+            .tokens()
+            .obtained
+            .filter(|at| clock::after(*at, life) > now);
+        let seen = told.map_or(now, |at| at.min(now));
+        let at = match self.since {
+            Some(since) if !since.noted => since.at.min(seen),
+            Some(_) | None => seen,
+        };
+        self.since = Some(Since { at, noted: false });
+    }
+
+    /// The mirror has no note of its login's age. While the store can't be read, it is the login
+    /// that we knew.
+    pub(super) fn keep_age(&self, login: &mut Login) {
+        if let Some(since) = self.since
+            && since.noted
+            && grant::login_at(login).is_none()
+        {
+            grant::note_login_at(login, since.at);
+        }
+    }
+
+    fn forget_kept(&mut self, tokens: Option<Vec<String>>) {
+        if let Some(journal) = self.journal() {
+            self.leave_for_later(Chore::Forget(journal.clone(), tokens));
+        }
+    }
+
+    fn leave_for_later(&mut self, chore: Chore) {
+        if !self.chores.contains(&chore) {
+            self.chores.truncate(CHORES);
+            self.chores.push(chore);
+        }
+    }
+
+    /// How the login in use stands to the store's.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The file that holds the login in use.
+    pub(super) fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
+
+    /// The journal of the login in use.
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        Some(&self.seat.as_ref()?.journal)
+    }
+
+    /// Whether the login in use is ours alone.
+    pub(super) fn is_own(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.own)
+    }
+
+    /// Whether the journal of the login in use could not be read yet.
+    pub(super) fn is_unentered(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| !seat.entered)
+    }
+
+    /// When the user logged in.
+    pub(super) fn since(&self) -> Option<Since> {
+        self.since
+    }
+
+    /// What of the journal is to be removed.
+    pub(super) fn chores(&self) -> &[Chore] {
+        &self.chores
+    }
+
+    /// The renewed login that waits to be saved.
+    pub(super) fn unsaved(&self) -> Option<&Renewed> {
+        match &self.state {
+            State::Unsaved(unsaved) => Some(&unsaved.renewed),
+            State::None | State::Held | State::Suspect(_) | State::Ended(_) => None,
+        }
+    }
+
+    /// Whether the user was told that it waits.
+    pub(super) fn is_unsaved_told(&self) -> bool {
+        matches!(&self.state, State::Unsaved(unsaved) if unsaved.told)
+    }
+
+    /// The last login that was granted or adopted.
+    pub(super) fn latest(&self) -> Option<&Renewed> {
+        self.latest.as_ref()
+    }
+
+    /// The refresh that was begun and whose end is not known.
+    pub(super) fn begun(&self) -> Option<&Entry> {
+        self.state.begun()
+    }
+
+    /// Whether a refresh of this login's token was begun, and its end is not known.
+    pub(super) fn is_suspect(&self, login: &Login) -> bool {
+        let token = login.refresh_token();
+        let about = |entry: &Entry| token.as_ref().is_some_and(|token| entry.is_about(token));
+        self.begun().is_some_and(about)
+    }
+
+    /// Whether this refresh token is known to be spent, by us or by a rotation that we adopted.
+    pub(super) fn was_spent(&self, token: Option<&Secret>) -> bool {
+        let latest = self.latest.as_ref();
+        token.is_some() && latest.is_some_and(|latest| latest.is_spent(token))
+    }
+
+    /// Whether someone has put the store back to an older version of this login, such as a backup: its
+    /// token is spent, and showing it again would end the login.
+    pub(super) fn is_put_back(&self, stored: &Login) -> bool {
+        let lineage = grant::login_at(stored);
+        let same_login = self
+            .latest
+            .as_ref()
+            .is_some_and(|latest| lineage.is_none() || lineage == grant::login_at(&latest.login));
+        let spent = self.was_spent(stored.refresh_token().as_ref());
+        self.unsaved().is_none() && spent && same_login
+    }
+}
+
+/// That a refresh token may be sent: the journal says so, or it waits for a login that is spent anyway.
+#[derive(Debug)]
+pub(super) struct Noted(());
+
+impl Knowledge {
+    /// Whether this login's refresh token may be sent: not before it is noted that it may be spent.
+    pub(super) fn noted(&self, login: &Login) -> Option<Noted> {
+        let no_token = login.refresh_token().is_none();
+        // While a renewed login waits to be saved, the entry is about the token in the store.
+        let waits = self.unsaved().is_some() && self.begun().is_some();
+        (no_token || waits || self.is_suspect(login)).then_some(Noted(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::credentials::tests::layout;
+
+    fn token(name: &str) -> Secret {
+        Secret::new(name.to_owned())
+    }
+
+    fn login(name: &str) -> Login {
+        let fields = json!({"access_token": "a", "refresh_token": name});
+        Login::new(fields.as_object().cloned().unwrap(), layout())
+    }
+
+    fn entry(name: &str) -> Entry {
+        Entry {
+            token: token(name).fingerprint(),
+            started_at: DateTime::default(),
+        }
+    }
+
+    fn seat(file: &str) -> Seat {
+        let file = Path::new(file);
+        Seat::new(
+            file,
+            false,
+            Journal::new(Path::new("/journal"), layout(), file),
+        )
+    }
+
+    fn granted(name: &str, spent: &str) -> Event<'static> {
+        Event::Granted {
+            login: login(name),
+            spent: [Some(token(spent)), None],
+        }
+    }
+
+    /// A login whose journal is read and empty.
+    fn held() -> Knowledge {
+        let mut known = Knowledge::default();
+        known.on(Event::Found(seat("/auth.json")));
+        known.on(Event::Entered(None));
+        taken(&mut known, &login("r0"));
+        assert_eq!(*known.state(), State::Held);
+        known
+    }
+
+    fn taken(known: &mut Knowledge, login: &Login) {
+        let (now, life) = (DateTime::default(), Duration::from_hours(1));
+        known.on(Event::Taken { login, now, life });
+    }
+
+    /// The names of the states, so that a row of the table is one line.
+    fn name(state: &State) -> &'static str {
+        match state {
+            State::None => "none",
+            State::Held => "held",
+            State::Suspect(_) => "suspect",
+            State::Unsaved(unsaved) if unsaved.begun.is_some() => "unsaved, begun",
+            State::Unsaved(_) => "unsaved",
+            State::Ended(_) => "ended",
+        }
+    }
+
+    #[test]
+    fn each_event_leads_from_one_state_to_the_next() {
+        use Event::{
+            Begun, Entered, Forgotten, Found, NoLogin, PutBack, Refused, Saved, Settled, Superseded,
+        };
+        for (what, events, expected) in [
+            ("a refresh", vec![Begun(entry("r0"))], "suspect"),
+            ("not spent", vec![Begun(entry("r0")), Settled], "held"),
+            (
+                "an answer",
+                vec![Begun(entry("r0")), granted("r1", "r0")],
+                "unsaved, begun",
+            ),
+            (
+                "saved, and known to be",
+                vec![Begun(entry("r0")), granted("r1", "r0"), Saved, Settled],
+                "held",
+            ),
+            (
+                "a key was minted, and saved",
+                vec![Begun(entry("r0")), granted("r0", "r0"), Saved],
+                "suspect",
+            ),
+            (
+                "someone logged in meanwhile",
+                vec![Begun(entry("r0")), granted("r1", "r0"), Superseded],
+                "suspect",
+            ),
+            (
+                "a backup",
+                vec![granted("r1", "r0"), Saved, PutBack],
+                "unsaved",
+            ),
+            ("a backup of nothing that is known", vec![PutBack], "held"),
+            (
+                "refused",
+                vec![Settled, Refused, NoLogin(Some("ended"))],
+                "ended",
+            ),
+            ("gone", vec![NoLogin(None)], "none"),
+            (
+                "unusable, and maybe spent",
+                vec![Begun(entry("r0")), NoLogin(Some("x"))],
+                "suspect",
+            ),
+            (
+                "gone, and maybe spent",
+                vec![Begun(entry("r0")), NoLogin(None)],
+                "none",
+            ),
+            ("a logout", vec![granted("r1", "r0"), Forgotten], "held"),
+            (
+                "another file",
+                vec![granted("r1", "r0"), Found(seat("/own.json"))],
+                "held",
+            ),
+            (
+                "the same file",
+                vec![granted("r1", "r0"), Found(seat("/auth.json"))],
+                "unsaved",
+            ),
+            ("after a crash", vec![Entered(Some(entry("r0")))], "suspect"),
+        ] {
+            let mut known = held();
+            for event in events {
+                known.on(event);
+            }
+            assert_eq!(name(known.state()), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_be_sent_only_once_it_is_noted() {
+        let mut known = held();
+        assert!(known.noted(&login("r0")).is_none());
+        known.on(Event::Begun(entry("r0")));
+        assert!(known.noted(&login("r0")).is_some());
+        assert!(known.noted(&login("another")).is_none());
+        known.on(granted("r1", "r0"));
+        // The store has the spent one still, and the entry is about that.
+        assert!(known.noted(&login("r1")).is_some());
+        known.on(Event::Saved);
+        known.on(Event::Settled);
+        assert!(known.noted(&login("r1")).is_none());
+    }
+
+    #[test]
+    fn what_was_spent_stays_known_over_all_rotations() {
+        let mut known = held();
+        for number in 0..5 {
+            known.on(granted(&format!("r{}", number + 1), &format!("r{number}")));
+            known.on(Event::Saved);
+        }
+        let spent = |known: &Knowledge, name: &str| known.was_spent(Some(&token(name)));
+        assert!(spent(&known, "r0") && spent(&known, "r4") && !spent(&known, "r5"));
+        assert!(known.is_put_back(&login("r2")) && !known.is_put_back(&login("r5")));
+        known.on(Event::PutBack);
+        assert_eq!(name(known.state()), "unsaved");
+        assert!(spent(&known, "r0") && known.unsaved().unwrap().still_stands(&login("r2")));
+    }
+
+    #[test]
+    fn the_user_is_told_once_that_a_login_is_not_saved() {
+        let mut known = held();
+        known.on(granted("r1", "r0"));
+        assert!(!known.is_unsaved_told());
+        known.on(Event::ToldUnsaved);
+        known.on(granted("r2", "r1"));
+        assert!(known.is_unsaved_told(), "it is the same trouble");
+        known.on(Event::Saved);
+        known.on(granted("r3", "r2"));
+        assert!(!known.is_unsaved_told());
+    }
+
+    #[test]
+    fn what_a_journal_does_not_need_any_more_is_removed_unless_it_is_written_again() {
+        let mut known = held();
+        known.on(Event::Begun(entry("r0")));
+        known.on(granted("r1", "r0"));
+        known.on(Event::Saved);
+        known.on(Event::Settled);
+        let ends = |known: &Knowledge| {
+            let ends = |chore: &&Chore| matches!(chore, Chore::End(..));
+            known.chores().iter().filter(ends).count()
+        };
+        assert_eq!((known.chores().len(), ends(&known)), (2, 1));
+        known.on(Event::Begun(entry("r1")));
+        assert_eq!(
+            (known.chores().len(), ends(&known)),
+            (1, 0),
+            "the new entry stays"
+        );
+        known.on(Event::KeptBeside);
+        assert!(known.chores().is_empty());
+    }
+}
