@@ -96,7 +96,7 @@ pub fn inspect(
         files: sources
             .map(|file| {
                 look(file, *file == files.own, |document| {
-                    store::login(document, layout, None)
+                    store::login(document, layout, None, |_| false)
                 })
             })
             .collect(),
@@ -120,7 +120,11 @@ pub fn inspect(
 /// The fingerprint of the refresh token that a store at `file` holds of this provider.
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;
-    match look(file, false, |document| store::login(document, layout, None)).content {
+    match look(file, false, |document| {
+        store::login(document, layout, None, |_| false)
+    })
+    .content
+    {
         Content::Login(fingerprint) => fingerprint,
         Content::Missing | Content::Unusable(..) | Content::Untrusted(..) | Content::Nothing => {
             None

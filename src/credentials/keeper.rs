@@ -390,10 +390,29 @@ impl Keeper {
         match (&self.store, journal) {
             (Some(store), Some(journal)) => {
                 let read = move || Ok::<_, StoreError>((journal.pending()?, journal.kept()?));
-                store.note(read).await?
+                let (pending, kept) = store.note(read).await??;
+                let begun = pending.iter().map(|entry| &entry.token);
+                let begun = begun.chain(kept.iter().flat_map(|kept| &kept.replaces));
+                store.note_begun(begun.cloned().collect());
+                Ok((pending, kept))
             }
             _ => Ok((None, None)),
         }
+    }
+
+    /// The login of the same store whose refresh was begun and not ended, where another one was found before the
+    /// journal was read.
+    async fn begun_instead_of(&self, store: &Store, found: &Found) -> Option<Found> {
+        if store.is_begun(&found.login) || !store.has_begun() {
+            return None;
+        }
+        let again = store.work(Store::peek).await.ok()??;
+        let is_begun = again.source == found.source && store.is_begun(&again.login);
+        if !is_begun {
+            // No login holds such a token any more.
+            store.note_begun(Vec::new());
+        }
+        is_begun.then_some(again)
     }
 
     /// The renewed login that is kept beside the journal.
@@ -499,6 +518,9 @@ impl Keeper {
         {
             self.core.knowledge.on(Known::Entered(begun));
             kept = beside;
+        }
+        if let Some(begun) = self.begun_instead_of(store, &found).await {
+            found = begun;
         }
         self.decide(|core, now| core.found(&found, kept, now));
     }

@@ -61,6 +61,8 @@ pub struct Store {
     mirror: Option<PathBuf>,
     /// The pool's row that was used last, by its id.
     row: Arc<Mutex<Option<String>>>,
+    /// Fingerprints of refresh tokens whose refresh the journal says was begun and not ended.
+    begun: Arc<Mutex<Vec<String>>>,
     /// All work on the files.
     desk: Desk,
     /// The same on the journal's, which lie in a folder of their own.
@@ -150,6 +152,7 @@ impl Store {
             layout,
             mirror,
             row: Arc::default(),
+            begun: Arc::default(),
             desk: Desk::default(),
             notes: Desk::default(),
             was_suppressed: Arc::default(),
@@ -209,7 +212,9 @@ impl Store {
             let login = if is_own {
                 block(&mut document, self.layout)
             } else {
-                pool::login(&mut document, self.layout, self.row().as_deref())
+                let row = self.row();
+                let is_begun = |login: &Login| self.is_begun(login);
+                pool::login(&mut document, self.layout, row.as_deref(), is_begun)
             };
             let Some(login) = login else {
                 // What was taken out comes back by a login alone, not from another place.
@@ -258,6 +263,25 @@ impl Store {
     fn row(&self) -> Option<String> {
         let row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.clone()
+    }
+
+    /// The journal tells of refreshes of these tokens that were begun and not ended: the login that holds one goes
+    /// before all others of its store.
+    pub(super) fn note_begun(&self, tokens: Vec<String>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = tokens;
+    }
+
+    /// Whether the journal tells of any.
+    pub(super) fn has_begun(&self) -> bool {
+        let begun = self.begun.lock();
+        !begun.unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Whether the journal tells of a refresh of this login's token.
+    pub(super) fn is_begun(&self, login: &Login) -> bool {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = login.refresh_token().filter(|_| !begun.is_empty());
+        token.is_some_and(|token| begun.contains(&token.fingerprint()))
     }
 
     /// Whether the user has taken the login out with Hermes Agent, and has not made one with it since.

@@ -2,7 +2,8 @@
 //! of its own. Pure.
 //!
 //! The block goes first: a login that the user makes here, and what Hermes Agent rotates outside of its pool, lies there.
-//! Of the rows, the one in use stays in use by its id as long as it lives, whatever becomes of the pool's order.
+//! Of the rows, the one in use stays in use by its id as long as it lives, whatever becomes of the pool's order. A login
+//! whose refresh was begun and not ended goes before all of them: its token may be spent, and the next one lie beside.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -24,17 +25,27 @@ pub(super) fn entries<'d>(
     rows.filter_map(Value::as_object)
 }
 
-/// The login that a store has of this provider, where the row `in_use` was used last.
+/// The login that a store has of this provider, where the row `in_use` was used last and a refresh of those that
+/// are `is_begun` did not end.
 pub(in crate::credentials) fn login(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
     in_use: Option<&str>,
+    is_begun: impl Fn(&Login) -> bool,
 ) -> Option<Login> {
     let in_block = block(document, layout);
-    if !layout.has_pool()
-        || in_block
-            .as_ref()
-            .is_some_and(|login| login.tokens().whole())
+    if !layout.has_pool() {
+        return in_block;
+    }
+    if !in_block.as_ref().is_some_and(&is_begun) {
+        let mut rows = entries(document, layout.key()).filter_map(|row| layout.of_own_row(row));
+        if let Some(begun) = rows.find(is_begun) {
+            return Some(begun);
+        }
+    }
+    if in_block
+        .as_ref()
+        .is_some_and(|login| login.tokens().whole())
     {
         return in_block;
     }

@@ -1,13 +1,15 @@
 //! Logins in rows of the pool, where `hermes auth add` puts them.
 
 use std::io::{BufRead, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
-use mock_cloud::{Canned, Endpoint, Fault, Login, PortalFault};
+use mock_cloud::{Canned, Endpoint, Fault, Login, MockCloud, PortalFault};
 use serde_json::{Value, json};
 use support::hermes::{clients, fingerprint, json_line, test_env};
-use support::{Daemon, chat, client, ctl, program};
+use support::{Daemon, PATIENCE, chat, client, ctl, program};
+use tokio::task::JoinSet;
 
 use super::{World, now};
 
@@ -230,6 +232,70 @@ async fn a_row_whose_login_ends_is_marked_and_the_next_one_serves() {
         "a dead one is never shown again"
     );
     world.assert_nothing_reused();
+}
+
+/// A daemon that was killed while it renewed the row `two`, and where its store's folder lies now.
+async fn killed_while_renewing_the_second_row(world: &World, logins: &[Login; 2]) -> PathBuf {
+    let empty = json!({"last_status": "exhausted", "last_status_at": now()});
+    let rows = |empty: &Value| {
+        [
+            with(row("one", 0, &logins[0]), empty),
+            row("two", 1, &logins[1]),
+        ]
+    };
+    world.holds(&Value::Null, &rows(&empty));
+    let mut daemon = world.daemon();
+    assert_eq!(world.serves_with(&daemon).await, logins[1].access_token);
+    // Its limit is over; the row in use stays in use.
+    world.holds(&Value::Null, &rows(&json!({})));
+    world.look_again();
+    // The folder goes away while the token is being spent.
+    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    world.cloud.revoke_access_tokens();
+    let post = client().post(daemon.url("/chat/completions"));
+    let mut asking = JoinSet::new();
+    asking.spawn(post.json(&chat("x")).send());
+    let rotated = |cloud: &MockCloud| cloud.counts().refreshes == 1;
+    world.cloud.wait_for(PATIENCE, rotated).await;
+    let (home, aside) = (
+        world.home.path().join(".hermes"),
+        world.home.path().join("aside"),
+    );
+    std::fs::rename(&home, &aside).unwrap();
+    std::fs::write(&home, "in the way").unwrap();
+    let answer = asking.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.status(), 200, "{}", daemon.logged());
+    daemon.wait_for_log("login_not_saved");
+    daemon.kill();
+    std::fs::remove_file(&home).unwrap();
+    aside
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_row_that_could_not_be_saved_is_saved_by_the_next_daemon_whatever_it_finds_first()
+{
+    // A block is a login that was made with Hermes Agent meanwhile; it would go before all rows.
+    for has_block in [false, true] {
+        let world = World::new().await;
+        let logins = [world.cloud.login(), world.cloud.login()];
+        let aside = killed_while_renewing_the_second_row(&world, &logins).await;
+        std::fs::rename(aside, world.home.path().join(".hermes")).unwrap();
+        if has_block {
+            let mut store = world.store();
+            store["providers"]["xai-oauth"] = block(&world.cloud.login(), &now());
+            std::fs::write(world.store_file(), store.to_string()).unwrap();
+        }
+        let (before, one) = (world.block(), world.row("one"));
+        let current = world.cloud.current_refresh_token(logins[1].family).unwrap();
+        assert_ne!(world.row("two")["refresh_token"], current);
+        let daemon = world.daemon();
+        let saved = |world: &World| world.row("two")["refresh_token"] == current;
+        world.until(&daemon, saved).await;
+        assert_eq!((world.block(), world.row("one")), (before, one));
+        assert_eq!(world.cloud.counts().refresh_calls, 1);
+        world.assert_nothing_reused();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
