@@ -1,16 +1,20 @@
-//! Containers on this machine: which engines there are, which networks of theirs the host has an
-//! address in, and which way leads from a container to the service.
+//! How an app gets to the service, from this machine or from a container: which engines there are, which
+//! networks of theirs the host has an address in, and which way leads from there to a listener.
 //!
 //! Only looks: no engine is asked to do anything, and nothing here needs root.
 
+mod app_way;
+mod doors;
 mod engines;
 mod firewall;
 mod networks;
 mod ways;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use self::app_way::{AppWay, Network, find as way_of_app};
+pub use self::doors::Door;
 pub use self::ways::{Reach, Step, Way, WayKind, ways};
 
 /// Where to look.
@@ -96,34 +100,17 @@ pub enum Firewall {
     Nftables,
 }
 
-/// Where the service listens, or would.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The address.
-    pub address: PlaceAddress,
-    /// Whether apps must show a client key there.
-    pub needs_key: bool,
-}
-
-/// The kinds of places.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PlaceAddress {
-    /// An IP address and port.
-    Ip(SocketAddr),
-    /// All addresses of an interface.
-    Interface {
-        /// Its name.
-        name: String,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix socket.
-    Unix {
-        /// Its file.
-        path: PathBuf,
-        /// Whether the file is there.
-        is_there: bool,
-    },
+/// Where an app runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// On this machine, without a container.
+    Here,
+    /// In a container of Docker's.
+    Docker,
+    /// In a container of Podman's.
+    Podman,
+    /// In a container of Docker Desktop's.
+    DockerDesktop,
 }
 
 /// Looks around.

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::{EngineKind, Firewall, Place, PlaceAddress, Surroundings};
+use super::{Door, EngineKind, Firewall, Surroundings};
+use crate::config::ListenAddress;
 
 /// One way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub enum Step {
 /// `port` is what a new listener would get. `is_bare` tells that the configuration file has no
 /// `[[listen]]`, so that the default listener has to be written down beside a new one.
 pub fn ways(
-    places: &[Place],
+    places: &[Door],
     surroundings: &Surroundings,
     (port, is_bare): (u16, bool),
 ) -> [Way; 3] {
@@ -96,7 +97,7 @@ impl Hand {
     }
 }
 
-fn host_network(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Way {
+fn host_network(places: &[Door], surroundings: &Surroundings, hand: Hand) -> Way {
     let kind = WayKind::HostNetwork;
     let desktop_only = surroundings.engines.len() == 1
         && surroundings
@@ -104,9 +105,9 @@ fn host_network(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Wa
             .iter()
             .any(|engine| engine.kind == EngineKind::DockerDesktop);
     let local = places.iter().find_map(|place| match place.address {
-        PlaceAddress::Ip(address) if address.ip().is_loopback() => Some((address, place)),
-        PlaceAddress::Ip(address) if address.ip().is_unspecified() => Some((address, place)),
-        PlaceAddress::Ip(_) | PlaceAddress::Interface { .. } | PlaceAddress::Unix { .. } => None,
+        ListenAddress::Ip(address) if address.ip().is_loopback() => Some((address, place)),
+        ListenAddress::Ip(address) if address.ip().is_unspecified() => Some((address, place)),
+        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
     });
     let Some((address, place)) = local else {
         let lines = format!("address = \"127.0.0.1:{}\"", hand.port);
@@ -149,7 +150,7 @@ fn host_network(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Wa
     }
 }
 
-fn bridge(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Way {
+fn bridge(places: &[Door], surroundings: &Surroundings, hand: Hand) -> Way {
     let kind = WayKind::Bridge;
     for bridge in &surroundings.bridges {
         for address in &bridge.addresses {
@@ -180,7 +181,7 @@ fn bridge(places: &[Place], surroundings: &Surroundings, hand: Hand) -> Way {
         };
     };
     let waits = places.iter().any(
-        |place| matches!(&place.address, PlaceAddress::Interface { name: own, .. } if own == name),
+        |place| matches!(&place.address, ListenAddress::Interface { name: own, .. } if own == name),
     );
     if waits {
         let why =
@@ -218,7 +219,7 @@ fn reached(
     surroundings: &Surroundings,
     name: &str,
     (address, port): (IpAddr, u16),
-    place: &Place,
+    place: &Door,
 ) -> Way {
     let host = match address {
         IpAddr::V4(address) => address.to_string(),
@@ -243,16 +244,16 @@ fn reached(
 }
 
 /// The listener that a container in this network reaches at this address.
-fn listening<'p>(places: &'p [Place], bridge: &str, address: IpAddr) -> Option<(&'p Place, u16)> {
+fn listening<'p>(places: &'p [Door], bridge: &str, address: IpAddr) -> Option<(&'p Door, u16)> {
     places.iter().find_map(|place| match &place.address {
-        PlaceAddress::Ip(own) if own.ip() == address => Some((place, own.port())),
-        PlaceAddress::Ip(own)
+        ListenAddress::Ip(own) if own.ip() == address => Some((place, own.port())),
+        ListenAddress::Ip(own)
             if own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4()) =>
         {
             Some((place, own.port()))
         }
-        PlaceAddress::Interface { name, port } if name == bridge => Some((place, *port)),
-        PlaceAddress::Ip(_) | PlaceAddress::Interface { .. } | PlaceAddress::Unix { .. } => None,
+        ListenAddress::Interface { name, port } if name == bridge => Some((place, *port)),
+        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
     })
 }
 
@@ -274,11 +275,11 @@ fn open_firewall(surroundings: &Surroundings, name: &str, port: u16) -> impl Ite
         })
 }
 
-fn socket(places: &[Place], hand: Hand) -> Way {
+fn socket(places: &[Door], hand: Hand) -> Way {
     let kind = WayKind::Socket;
     let found = places.iter().find_map(|place| match &place.address {
-        PlaceAddress::Unix { path, is_there } => Some((place, path, *is_there)),
-        PlaceAddress::Ip(_) | PlaceAddress::Interface { .. } => None,
+        ListenAddress::Unix { path, .. } => Some((place, path, place.is_there)),
+        ListenAddress::Ip(_) | ListenAddress::Interface { .. } => None,
     });
     let Some((place, path, is_there)) = found else {
         let lines = [
@@ -343,17 +344,21 @@ mod tests {
         }
     }
 
-    fn place(address: &str) -> Place {
+    fn place(address: &str) -> Door {
         let (name, port) = address.rsplit_once(':').unwrap();
         let address = match address.parse() {
-            Ok(address) => PlaceAddress::Ip(address),
-            Err(_) => PlaceAddress::Interface {
+            Ok(address) => ListenAddress::Ip(address),
+            Err(_) => ListenAddress::Interface {
                 name: name.to_owned(),
                 port: port.parse().unwrap(),
             },
         };
-        let needs_key = true;
-        Place { address, needs_key }
+        Door {
+            address,
+            provider: "nous".to_owned(),
+            needs_key: true,
+            is_there: true,
+        }
     }
 
     fn works(way: &Way) -> Option<&str> {

@@ -7,9 +7,8 @@ use super::system;
 use super::{Finding, Fix, Group, Verdict, on_a_thread};
 use crate::config::{self, DEFAULT_PORT, ListenAddress, Listener};
 use crate::containers::{
-    self, EngineState, Machine, Place, PlaceAddress, Reach, Step, Surroundings, Way, WayKind,
+    self, Door, EngineState, Machine, Reach, Step, Surroundings, Way, WayKind,
 };
-use crate::control::protocol::ListenerStatus;
 use crate::paths::Environment;
 
 const GROUP: Group = Group::Containers;
@@ -50,7 +49,7 @@ fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
 fn planned(facts: &Facts, surroundings: &Surroundings) -> Option<[Way; 3]> {
     facts.running()?;
     let next = facts.next_listeners();
-    let places: Vec<_> = next.iter().map(place_of_config).collect();
+    let places = doors(facts, &next);
     Some(containers::ways(
         &places,
         surroundings,
@@ -76,63 +75,28 @@ pub fn surroundings(environment: &Environment) -> Surroundings {
 }
 
 /// Where the running daemon listens, else where it would.
-fn places(facts: &Facts) -> Vec<Place> {
+fn places(facts: &Facts) -> Vec<Door> {
     match facts.running() {
         Some(answers) => {
             let listeners = answers.status.listeners.iter();
-            listeners.filter_map(place_of_status).collect()
+            listeners.filter_map(Door::of_status).collect()
         }
-        None => facts.config.listeners.iter().map(place_of_config).collect(),
+        None => doors(facts, &facts.config.listeners),
     }
 }
 
-fn place_of_status(listener: &ListenerStatus) -> Option<Place> {
-    let address = &listener.address;
-    let unix = address
-        .strip_prefix("unix:")
-        .map(|path| PlaceAddress::Unix {
-            path: path.into(),
-            is_there: std::path::Path::new(path).exists(),
-        });
-    let ip = || address.parse().ok().map(PlaceAddress::Ip);
-    let interface = || {
-        let (name, port) = address.rsplit_once(':')?;
-        Some(PlaceAddress::Interface {
-            name: name.to_owned(),
-            port: port.parse().ok()?,
-        })
-    };
-    Some(Place {
-        address: unix.or_else(ip).or_else(interface)?,
-        needs_key: listener.needs_key,
-    })
-}
-
-fn place_of_config(listener: &Listener) -> Place {
-    let address = match &listener.address {
-        ListenAddress::Ip(address) => PlaceAddress::Ip(*address),
-        ListenAddress::Interface { name, port } => PlaceAddress::Interface {
-            name: name.clone(),
-            port: *port,
-        },
-        ListenAddress::Unix { path, .. } => PlaceAddress::Unix {
-            path: path.clone(),
-            // The daemon makes it.
-            is_there: true,
-        },
-    };
-    Place {
-        address,
-        needs_key: listener.needs_key(),
-    }
+fn doors(facts: &Facts, listeners: &[Listener]) -> Vec<Door> {
+    let default = facts.config.default_provider.as_str();
+    let listeners = listeners.iter();
+    listeners.map(|it| Door::of_config(it, default)).collect()
 }
 
 /// The port that apps know already.
-fn port(places: &[Place]) -> u16 {
+fn port(places: &[Door]) -> u16 {
     let mut ports = places.iter().filter_map(|place| match &place.address {
-        PlaceAddress::Ip(address) => Some(address.port()),
-        PlaceAddress::Interface { port, .. } => Some(*port),
-        PlaceAddress::Unix { .. } => None,
+        ListenAddress::Ip(address) => Some(address.port()),
+        ListenAddress::Interface { port, .. } => Some(*port),
+        ListenAddress::Unix { .. } => None,
     });
     ports.find(|port| *port != 0).unwrap_or(DEFAULT_PORT)
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::suggest;
 
 use crate::cli::connect::apps;
+use crate::containers::Origin;
 
 /// `hermesctl connect`.
 #[derive(Debug, Args)]
@@ -78,6 +79,17 @@ impl Place {
             Self::Docker => "docker",
             Self::Podman => "podman",
             Self::DockerDesktop => "docker-desktop",
+        }
+    }
+}
+
+impl From<Place> for Origin {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Bare => Self::Here,
+            Place::Docker => Self::Docker,
+            Place::Podman => Self::Podman,
+            Place::DockerDesktop => Self::DockerDesktop,
         }
     }
 }

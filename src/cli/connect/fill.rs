@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::apps::{App, Container, Snippet};
-use super::way::Way;
+use crate::containers::AppWay;
 
 /// What stands where the key belongs when nobody asks for one.
 pub(super) const ANY_KEY: &str = "anything";
@@ -82,7 +82,7 @@ pub(super) fn is_plain(text: &str) -> bool {
 }
 
 /// The app's files for this way, ready to be used.
-pub(super) fn files(app: &App, way: &Way, in_container: bool, values: Values<'_>) -> Vec<File> {
+pub(super) fn files(app: &App, way: &AppWay, in_container: bool, values: Values<'_>) -> Vec<File> {
     // A sidecar needs a compose file in any case.
     let any = way.socket.as_ref().map(|_| &ANY_SERVICE);
     let compose = app.container.as_ref().or(any).filter(|_| in_container);
@@ -160,7 +160,7 @@ fn environment(snippet: &Snippet, values: Values<'_>) -> String {
 }
 
 /// What the app's service in a compose file needs, if anything.
-fn service(container: &Container, way: &Way, variables: &str) -> Option<String> {
+fn service(container: &Container, way: &AppWay, variables: &str) -> Option<String> {
     let environment = (!variables.is_empty()).then(|| format!("    environment:\n{variables}"));
     let mount = container.mount;
     let volumes = mount.map(|(from, to)| format!("    volumes:\n      - \"{from}:{to}:ro\"\n"));
@@ -200,10 +200,10 @@ fn override_file(app: &App, text: String) -> File {
 #[cfg(test)]
 mod tests {
     use super::super::apps::{self, APPS};
-    use super::super::way::{Door, Network, find};
     use super::*;
     use crate::cli::args::Place;
     use crate::config::ListenAddress;
+    use crate::containers::{Door, Network, way_of_app};
 
     const VALUES: Values<'_> = Values {
         base_url: "http://127.0.0.1:8645/v1",
@@ -212,7 +212,7 @@ mod tests {
         embedding_model: None,
     };
 
-    fn way(place: Place, socket: bool) -> Way {
+    fn way(place: Place, socket: bool) -> AppWay {
         let network = if socket {
             Network::Socket
         } else {
@@ -226,8 +226,9 @@ mod tests {
             address,
             provider: "nous".to_owned(),
             needs_key: true,
+            is_there: true,
         };
-        find(place, network, &[door], false)
+        way_of_app(place.into(), network, &[door], false)
     }
 
     fn all(in_container: bool, place: Place, socket: bool) -> Vec<(&'static App, File)> {

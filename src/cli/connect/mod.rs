@@ -8,7 +8,6 @@ mod fill;
 mod models;
 mod place;
 mod surroundings;
-mod way;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +22,7 @@ use super::models::Model;
 use super::output::{Exit, Failure, Output};
 use super::{render, screen, start};
 use crate::config;
+use crate::containers::{self, AppWay, Door, Network};
 use crate::control::client::ClientError;
 use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
 use crate::doctor;
@@ -33,7 +33,6 @@ use fill::Values;
 use models::Models;
 use place::Choice;
 use surroundings::Surroundings;
-use way::{Door, Network, Way};
 
 /// The JSON form of `connect APP`.
 #[derive(Serialize)]
@@ -86,7 +85,7 @@ pub(in crate::cli) struct KnownApp {
 
 /// The way of the app to the daemon.
 struct Plan {
-    way: Way,
+    way: AppWay,
     /// Whether the configuration has what it takes, and the running daemon does not yet.
     waits_for_restart: bool,
 }
@@ -141,7 +140,7 @@ impl Plan {
             Some(_) => Network::Compose,
             None => Network::Chosen,
         };
-        let find = |doors: &[Door]| way::find(choice.place, network, doors, is_bare);
+        let find = |doors: &[Door]| containers::way_of_app(choice.place.into(), network, doors, is_bare);
         let now = find(&surroundings.doors);
         // Lines that are there already would be there twice.
         let later = (now.missing.is_some() && !surroundings.planned.is_empty())
@@ -248,7 +247,7 @@ fn base_url(
                 \"keys\"` under the [[listen]] that it forwards to: a proxy that adds no headers \
                 looks like a program of yours, and everyone who can reach it could use your \
                 subscription.";
-    *way = Way {
+    *way = AppWay {
         needs_key,
         extra_hosts: false,
         socket: None,
@@ -425,7 +424,7 @@ fn taking_effect(place: Place, files: &[File]) -> Option<String> {
     ))
 }
 
-fn name_of_the_host(app: &App, way: &Way) -> Option<String> {
+fn name_of_the_host(app: &App, way: &AppWay) -> Option<String> {
     (way.extra_hosts && app.container.is_none()).then(|| {
         "Start the container with --add-host=host.docker.internal:host-gateway.".to_owned()
     })

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::connect as reach_daemon;
 use super::super::output::{Exit, Failure};
-use super::way::Door;
-use crate::config::{Loaded, load};
+use crate::config::load;
+use crate::containers::Door;
 use crate::paths::Environment;
 
 /// What is known of the daemon.
@@ -41,7 +41,7 @@ impl Surroundings {
                     file: file.or_else(|| environment.config_file()),
                     is_bare: loaded.as_ref().is_some_and(|it| !it.names_listeners()),
                     doors: listeners.filter_map(Door::of_status).collect(),
-                    planned: loaded.as_ref().map(doors_of).unwrap_or_default(),
+                    planned: loaded.as_ref().map(Door::all_of_config).unwrap_or_default(),
                     providers: names.collect(),
                     pid: Some(status.daemon.pid),
                     environment,
@@ -66,7 +66,7 @@ impl Surroundings {
         let providers = loaded.config.providers.keys();
         Ok(Self {
             is_bare: !loaded.names_listeners(),
-            doors: doors_of(&loaded),
+            doors: Door::all_of_config(&loaded),
             planned: Vec::new(),
             providers: providers.map(ToString::to_string).collect(),
             pid: None,
@@ -74,10 +74,4 @@ impl Surroundings {
             environment,
         })
     }
-}
-
-fn doors_of(loaded: &Loaded) -> Vec<Door> {
-    let default = loaded.config.default_provider.to_string();
-    let listeners = loaded.config.listeners.iter();
-    listeners.map(|it| Door::of_config(it, &default)).collect()
 }

@@ -1,11 +1,10 @@
 //! How an app gets to hermes-proxyd from where it runs; pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
-use crate::cli::args::Place;
-use crate::config::{DEFAULT_PORT, DEFAULT_PROVIDER, ListenAddress, Listener};
-use crate::control::protocol::ListenerStatus;
+use super::{Door, Origin};
+use crate::config::{DEFAULT_PORT, DEFAULT_PROVIDER, ListenAddress};
 
 /// What Docker calls this machine, where it is told to.
 const DOCKER: &str = "host.docker.internal";
@@ -18,112 +17,30 @@ const DOCKER_BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 17, 0, 1));
 /// The bridge of Podman that root runs, unless it was configured otherwise.
 const PODMAN_BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 1));
 
-/// An address that hermes-proxyd listens on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Door {
-    /// Where.
-    pub(super) address: ListenAddress,
-    /// The provider that `/v1` means there.
-    pub(super) provider: String,
-    /// Whether apps must show a client key there.
-    pub(super) needs_key: bool,
-}
-
 /// How an app gets there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Way {
+pub struct AppWay {
     /// The host in the base URL.
-    pub(super) host: String,
+    pub host: String,
     /// The port in the base URL.
-    pub(super) port: u16,
+    pub port: u16,
     /// The provider that `/v1` means there.
-    pub(super) provider: String,
+    pub provider: String,
     /// Whether the app needs a client key.
-    pub(super) needs_key: bool,
+    pub needs_key: bool,
     /// Whether the container has to be told what this machine is called.
-    pub(super) extra_hosts: bool,
+    pub extra_hosts: bool,
     /// The socket that a sidecar carries connections to.
-    pub(super) socket: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
     /// What the configuration lacks for it.
-    pub(super) missing: Option<String>,
+    pub missing: Option<String>,
     /// What else has to be known.
-    pub(super) notes: Vec<String>,
-}
-
-impl Door {
-    /// One of a running daemon's.
-    pub(super) fn of_status(status: &ListenerStatus) -> Option<Self> {
-        Some(Self {
-            address: read_address(&status.address)?,
-            provider: status.provider.clone(),
-            needs_key: status.needs_key,
-        })
-    }
-
-    /// One that the configuration names.
-    pub(super) fn of_config(listener: &Listener, default_provider: &str) -> Self {
-        let provider = listener.provider.as_ref();
-        Self {
-            address: listener.address.clone(),
-            provider: provider.map_or_else(|| default_provider.to_owned(), ToString::to_string),
-            needs_key: listener.needs_key(),
-        }
-    }
-
-    /// Where this machine itself reaches it.
-    pub(super) fn seen_from_here(&self) -> Option<SocketAddr> {
-        let address = self.ip().filter(|address| address.port() != 0)?;
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-        };
-        Some(SocketAddr::new(ip, address.port()))
-    }
-
-    fn ip(&self) -> Option<SocketAddr> {
-        match self.address {
-            ListenAddress::Ip(address) => Some(address),
-            ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
-        }
-    }
-
-    /// Its port, where it is on loopback.
-    fn loopback_port(&self) -> Option<u16> {
-        let address = self.ip().filter(|address| address.port() != 0)?;
-        address.ip().is_loopback().then(|| address.port())
-    }
-
-    /// Its port, where it is on every IPv4 address.
-    fn wildcard_port(&self) -> Option<u16> {
-        let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let address = self.ip().filter(|address| address.port() != 0)?;
-        (address.ip() == everywhere).then(|| address.port())
-    }
-
-    /// Its port, where it is on this bridge, by the interface's name or its usual address.
-    fn bridge_port(&self, bridge: &str, usual: IpAddr) -> Option<u16> {
-        let port = match &self.address {
-            ListenAddress::Interface { name, port } if name == bridge => *port,
-            ListenAddress::Ip(address) if address.ip() == usual => address.port(),
-            ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => {
-                0
-            }
-        };
-        (port != 0).then_some(port)
-    }
-
-    fn socket(&self) -> Option<&Path> {
-        match &self.address {
-            ListenAddress::Unix { path, .. } => Some(path),
-            ListenAddress::Ip(_) | ListenAddress::Interface { .. } => None,
-        }
-    }
+    pub notes: Vec<String>,
 }
 
 /// What a container's network is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Network {
+pub enum Network {
     /// As the user says when the container is started.
     Chosen,
     /// One that a compose file makes, with addresses that are not known before.
@@ -135,18 +52,41 @@ pub(super) enum Network {
 /// How an app gets from `place` to one of these doors.
 ///
 /// `is_bare` tells that the configuration has no `[[listen]]`.
-pub(super) fn find(place: Place, network: Network, doors: &[Door], is_bare: bool) -> Way {
+pub fn find(place: Origin, network: Network, doors: &[Door], is_bare: bool) -> AppWay {
     let mut way = match place {
         _ if network == Network::Socket => by_socket(doors),
-        Place::Bare => bare(doors),
-        Place::Docker => docker(doors),
-        Place::Podman => podman(doors, network),
-        Place::DockerDesktop => docker_desktop(doors),
+        Origin::Here => bare(doors),
+        Origin::Docker => docker(doors),
+        Origin::Podman => podman(doors, network),
+        Origin::DockerDesktop => docker_desktop(doors),
     };
     if is_bare {
         way.missing = way.missing.map(|lines| default_door_too(&lines));
     }
     way
+}
+
+/// Its port, where it is on loopback.
+fn loopback(door: &Door) -> Option<u16> {
+    let address = door.ip()?;
+    address.ip().is_loopback().then(|| address.port())
+}
+
+/// Its port, where it is on every IPv4 address.
+fn wildcard(door: &Door) -> Option<u16> {
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let address = door.ip()?;
+    (address.ip() == everywhere).then(|| address.port())
+}
+
+/// Its port, where it is on this bridge, by the interface's name or its usual address.
+fn at_bridge(door: &Door, bridge: &str, usual: IpAddr) -> Option<u16> {
+    let port = match &door.address {
+        ListenAddress::Interface { name, port } if name == bridge => *port,
+        ListenAddress::Ip(address) if address.ip() == usual => address.port(),
+        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => 0,
+    };
+    (port != 0).then_some(port)
 }
 
 /// A door without a key first.
@@ -155,12 +95,12 @@ fn easiest(doors: &[Door], port: impl Fn(&Door) -> Option<u16>) -> Option<(&Door
     found.min_by_key(|(door, _)| door.needs_key)
 }
 
-fn bare(doors: &[Door]) -> Way {
-    let found = easiest(doors, Door::loopback_port)
+fn bare(doors: &[Door]) -> AppWay {
+    let found = easiest(doors, loopback)
         .or_else(|| easiest(doors, |door| Some(door.seen_from_here()?.port())));
     let Some((door, port)) = found else {
         let lines = format!("[[listen]]\naddress = \"127.0.0.1:{DEFAULT_PORT}\"\n");
-        let way = Way::to("127.0.0.1", DEFAULT_PORT, default_provider(doors), false);
+        let way = AppWay::to("127.0.0.1", DEFAULT_PORT, default_provider(doors), false);
         return way.lacking(lines);
     };
     let ip = door
@@ -170,30 +110,30 @@ fn bare(doors: &[Door]) -> Way {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
-    Way::to(&host, port, &door.provider, door.needs_key)
+    AppWay::to(&host, port, &door.provider, door.needs_key)
 }
 
-fn docker(doors: &[Door]) -> Way {
-    let bridge = easiest(doors, |door| door.bridge_port("docker0", DOCKER_BRIDGE));
-    if let Some((door, port)) = bridge.or_else(|| easiest(doors, Door::wildcard_port)) {
-        return Way {
+fn docker(doors: &[Door]) -> AppWay {
+    let bridge = easiest(doors, |door| at_bridge(door, "docker0", DOCKER_BRIDGE));
+    if let Some((door, port)) = bridge.or_else(|| easiest(doors, wildcard)) {
+        return AppWay {
             extra_hosts: true,
-            ..Way::to(DOCKER, port, &door.provider, true)
+            ..AppWay::to(DOCKER, port, &door.provider, true)
         };
     }
     // An address of this machine's in another network; containers get there as others do.
     if let Some((door, port)) = easiest(doors, outside_port)
         && let Some(address) = door.seen_from_here()
     {
-        return Way::to(&address.ip().to_string(), port, &door.provider, true);
+        return AppWay::to(&address.ip().to_string(), port, &door.provider, true);
     }
     if doors.iter().any(|door| door.socket().is_some()) {
         return by_socket(doors);
     }
     let port = loopback_port(doors);
-    let way = Way {
+    let way = AppWay {
         extra_hosts: true,
-        ..Way::to(DOCKER, port, default_provider(doors), true)
+        ..AppWay::to(DOCKER, port, default_provider(doors), true)
     };
     let lines = format!("[[listen]]\naddress = \"docker0:{port}\"\n");
     way.lacking(lines).noting(
@@ -203,17 +143,17 @@ fn docker(doors: &[Door]) -> Way {
     )
 }
 
-fn podman(doors: &[Door], network: Network) -> Way {
-    let bridge = easiest(doors, |door| door.bridge_port("podman0", PODMAN_BRIDGE));
-    if let Some((door, port)) = bridge.or_else(|| easiest(doors, Door::wildcard_port)) {
-        return Way::to(PODMAN, port, &door.provider, true);
+fn podman(doors: &[Door], network: Network) -> AppWay {
+    let bridge = easiest(doors, |door| at_bridge(door, "podman0", PODMAN_BRIDGE));
+    if let Some((door, port)) = bridge.or_else(|| easiest(doors, wildcard)) {
+        return AppWay::to(PODMAN, port, &door.provider, true);
     }
     // No network of a compose file leads to this machine's loopback.
-    let loopback = easiest(doors, Door::loopback_port).filter(|_| network != Network::Compose);
+    let loopback = easiest(doors, loopback).filter(|_| network != Network::Compose);
     let Some((door, port)) = loopback else {
         return by_socket(doors);
     };
-    Way::to(PASTA, port, &door.provider, true)
+    AppWay::to(PASTA, port, &door.provider, true)
         .noting(format!(
             "Rootless Podman (5.3 or newer): run the container with \
              `--network pasta:--map-host-loopback,{PASTA}`."
@@ -224,44 +164,44 @@ fn podman(doors: &[Door], network: Network) -> Way {
         ))
 }
 
-fn docker_desktop(doors: &[Door]) -> Way {
-    let found = easiest(doors, Door::loopback_port).or_else(|| easiest(doors, Door::wildcard_port));
+fn docker_desktop(doors: &[Door]) -> AppWay {
+    let found = easiest(doors, loopback).or_else(|| easiest(doors, wildcard));
     let Some((door, port)) = found else {
         let lines = format!("[[listen]]\naddress = \"127.0.0.1:{DEFAULT_PORT}\"\n");
-        let way = Way::to(DOCKER, DEFAULT_PORT, default_provider(doors), true);
+        let way = AppWay::to(DOCKER, DEFAULT_PORT, default_provider(doors), true);
         return way.lacking(lines);
     };
     // The name is not known to mean this machine, so a key is needed in any case.
-    Way::to(DOCKER, port, &door.provider, true)
+    AppWay::to(DOCKER, port, &door.provider, true)
 }
 
 /// By a sidecar in the app's compose file.
-fn by_socket(doors: &[Door]) -> Way {
+fn by_socket(doors: &[Door]) -> AppWay {
     let found = doors.iter().filter_map(|door| Some((door, door.socket()?)));
     // The name of the sidecar is on nobody's list of hosts, so a key is needed in any case.
-    let way = |provider: &str| Way::to("hermes-proxyd", DEFAULT_PORT, provider, true);
+    let way = |provider: &str| AppWay::to("hermes-proxyd", DEFAULT_PORT, provider, true);
     if let Some((door, socket)) = found.min_by_key(|(door, _)| !door.needs_key) {
-        return Way {
+        return AppWay {
             socket: Some(socket.to_owned()),
             ..way(&door.provider)
         };
     }
     let path = "~/.local/state/hermes-proxyd/apps/proxy.sock";
     let lines = format!("[[listen]]\nunix = \"{path}\"\nauth = \"keys\"\n");
-    Way {
+    AppWay {
         socket: Some(PathBuf::from(path.replace('~', "${HOME}"))),
         ..way(default_provider(doors)).lacking(lines)
     }
 }
 
 fn outside_port(door: &Door) -> Option<u16> {
-    let address = door.ip().filter(|address| address.port() != 0)?;
+    let address = door.ip()?;
     let ip = address.ip();
     (ip.is_ipv4() && !ip.is_loopback() && !ip.is_unspecified()).then(|| address.port())
 }
 
 fn loopback_port(doors: &[Door]) -> u16 {
-    easiest(doors, Door::loopback_port).map_or(DEFAULT_PORT, |(_, port)| port)
+    easiest(doors, loopback).map_or(DEFAULT_PORT, |(_, port)| port)
 }
 
 fn default_provider(doors: &[Door]) -> &str {
@@ -279,23 +219,7 @@ fn default_door_too(lines: &str) -> String {
     format!("# The default; once a listener is set, list this one too.\n{default}\n{lines}")
 }
 
-/// An address as the daemon tells it.
-fn read_address(text: &str) -> Option<ListenAddress> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        let path = PathBuf::from(path);
-        return Some(ListenAddress::Unix { path, mode: 0o600 });
-    }
-    if let Ok(address) = text.parse() {
-        return Some(ListenAddress::Ip(address));
-    }
-    let (name, port) = text.rsplit_once(':')?;
-    Some(ListenAddress::Interface {
-        name: name.to_owned(),
-        port: port.parse().ok()?,
-    })
-}
-
-impl Way {
+impl AppWay {
     fn to(host: &str, port: u16, provider: &str, needs_key: bool) -> Self {
         Self {
             host: host.to_owned(),
@@ -324,6 +248,9 @@ impl Way {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::doors::read_address;
     use super::*;
 
     fn door(address: &str, needs_key: bool) -> Door {
@@ -331,6 +258,7 @@ mod tests {
             address: read_address(address).unwrap(),
             provider: "nous".to_owned(),
             needs_key,
+            is_there: true,
         }
     }
 
@@ -343,7 +271,7 @@ mod tests {
     }
 
     /// Host and port, whether with a key, and what the configuration lacks.
-    fn told(place: Place, socket: bool, doors: &[Door]) -> (String, bool, Option<String>) {
+    fn told(place: Origin, socket: bool, doors: &[Door]) -> (String, bool, Option<String>) {
         let way = find(place, network(socket), doors, false);
         (
             format!("{}:{}", way.host, way.port),
@@ -352,7 +280,7 @@ mod tests {
         )
     }
 
-    fn reached(place: Place, doors: &[Door]) -> (String, bool) {
+    fn reached(place: Origin, doors: &[Door]) -> (String, bool) {
         let (address, key, missing) = told(place, false, doors);
         assert_eq!(missing, None, "{address}");
         (address, key)
@@ -371,9 +299,9 @@ mod tests {
             (vec![everywhere], "127.0.0.1:2", true),
             (vec![ours], "[::1]:3", false),
         ] {
-            assert_eq!(reached(Place::Bare, &doors), (address.to_owned(), key));
+            assert_eq!(reached(Origin::Here, &doors), (address.to_owned(), key));
         }
-        let (address, _, missing) = told(Place::Bare, false, &[door("unix:/run/x", true)]);
+        let (address, _, missing) = told(Origin::Here, false, &[door("unix:/run/x", true)]);
         assert_eq!(address, "127.0.0.1:8645");
         assert!(missing.unwrap().contains("127.0.0.1:8645"));
     }
@@ -389,8 +317,8 @@ mod tests {
             ("unix:/run/x/proxy.sock", "hermes-proxyd:8645"),
         ] {
             let doors = [loopback.clone(), door(more, true)];
-            let way = find(Place::Docker, Network::Chosen, &doors, false);
-            assert_eq!(reached(Place::Docker, &doors), (address.to_owned(), true));
+            let way = find(Origin::Docker, Network::Chosen, &doors, false);
+            assert_eq!(reached(Origin::Docker, &doors), (address.to_owned(), true));
             assert_eq!(way.extra_hosts, address.contains("docker"), "{more}");
             assert_eq!(way.socket.is_some(), more.starts_with("unix"), "{more}");
         }
@@ -401,9 +329,9 @@ mod tests {
         let default = [door("127.0.0.1:8645", false)];
         let unix = "unix = \"~/.local/state/hermes-proxyd/apps/proxy.sock\"";
         for (place, socket, line) in [
-            (Place::Docker, false, "address = \"docker0:8645\""),
-            (Place::Docker, true, unix),
-            (Place::Podman, true, unix),
+            (Origin::Docker, false, "address = \"docker0:8645\""),
+            (Origin::Docker, true, unix),
+            (Origin::Podman, true, unix),
         ] {
             let missing = |is_bare| {
                 find(place, network(socket), &default, is_bare)
@@ -424,13 +352,13 @@ mod tests {
             assert!(both.ends_with(&named), "{both}");
         }
         let elsewhere = [door("127.0.0.1:9", true)];
-        let way = find(Place::Docker, Network::Chosen, &elsewhere, false);
+        let way = find(Origin::Docker, Network::Chosen, &elsewhere, false);
         assert_eq!(
             way.missing.unwrap(),
             "[[listen]]\naddress = \"docker0:9\"\n"
         );
         let way = find(
-            Place::Bare,
+            Origin::Here,
             Network::Chosen,
             &[door("unix:/run/x", true)],
             true,
@@ -444,10 +372,10 @@ mod tests {
     #[test]
     fn a_socket_that_is_wanted_wins_and_is_described_if_it_is_not_there() {
         let doors = [door("docker0:8645", true), door("unix:/a/b.sock", false)];
-        let way = find(Place::Docker, Network::Socket, &doors, false);
+        let way = find(Origin::Docker, Network::Socket, &doors, false);
         assert_eq!((&*way.host, way.needs_key), ("hermes-proxyd", true));
         assert_eq!(way.socket.unwrap(), Path::new("/a/b.sock"));
-        let way = find(Place::Podman, Network::Socket, &doors[..1], false);
+        let way = find(Origin::Podman, Network::Socket, &doors[..1], false);
         assert!(way.missing.unwrap().contains("auth = \"keys\""));
     }
 
@@ -456,13 +384,13 @@ mod tests {
         let loopback = door("127.0.0.1:8645", false);
         let doors = [loopback.clone(), door("podman0:8645", true)];
         let expected = ("host.containers.internal:8645".to_owned(), true);
-        assert_eq!(reached(Place::Podman, &doors), expected);
-        let way = find(Place::Podman, Network::Compose, &doors, false);
+        assert_eq!(reached(Origin::Podman, &doors), expected);
+        let way = find(Origin::Podman, Network::Compose, &doors, false);
         assert_eq!((&*way.host, way.port), ("host.containers.internal", 8645));
         let doors = [loopback];
-        let way = find(Place::Podman, Network::Compose, &doors, false);
+        let way = find(Origin::Podman, Network::Compose, &doors, false);
         assert_eq!((&*way.host, way.socket.is_some()), ("hermes-proxyd", true));
-        let way = find(Place::Podman, Network::Chosen, &doors, false);
+        let way = find(Origin::Podman, Network::Chosen, &doors, false);
         assert_eq!((&*way.host, way.needs_key), ("169.254.1.3", true));
         assert!(
             way.notes
@@ -474,7 +402,7 @@ mod tests {
     #[test]
     fn docker_desktop_reaches_loopback() {
         for needs_key in [false, true] {
-            let found = reached(Place::DockerDesktop, &[door("127.0.0.1:8645", needs_key)]);
+            let found = reached(Origin::DockerDesktop, &[door("127.0.0.1:8645", needs_key)]);
             assert_eq!(found, ("host.docker.internal:8645".to_owned(), true));
         }
     }

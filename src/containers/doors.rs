@@ -1,0 +1,100 @@
+//! Where the service listens, or will.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::config::{ListenAddress, Listener, Loaded};
+use crate::control::protocol::ListenerStatus;
+
+/// An address that hermes-proxyd listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// Where.
+    pub address: ListenAddress,
+    /// The provider that `/v1` means there.
+    pub provider: String,
+    /// Whether apps must show a client key there.
+    pub needs_key: bool,
+    /// Whether it is there, as far as it has to be looked for: a socket's file.
+    pub is_there: bool,
+}
+
+impl Door {
+    /// One of a running daemon's; `None` where its address can't be read.
+    pub fn of_status(status: &ListenerStatus) -> Option<Self> {
+        let address = read_address(&status.address)?;
+        let is_there = match &address {
+            ListenAddress::Unix { path, .. } => path.exists(),
+            ListenAddress::Ip(_) | ListenAddress::Interface { .. } => true,
+        };
+        Some(Self {
+            address,
+            provider: status.provider.clone(),
+            needs_key: status.needs_key,
+            is_there,
+        })
+    }
+
+    /// One that the configuration names; the daemon makes what it takes.
+    pub fn of_config(listener: &Listener, default_provider: &str) -> Self {
+        let provider = listener.provider.as_ref();
+        Self {
+            address: listener.address.clone(),
+            provider: provider.map_or_else(|| default_provider.to_owned(), ToString::to_string),
+            needs_key: listener.needs_key(),
+            is_there: true,
+        }
+    }
+
+    /// All that a configuration names.
+    pub fn all_of_config(loaded: &Loaded) -> Vec<Self> {
+        let default = loaded.config.default_provider.as_str();
+        let listeners = loaded.config.listeners.iter();
+        listeners.map(|it| Self::of_config(it, default)).collect()
+    }
+
+    /// Where this machine itself reaches it.
+    pub fn seen_from_here(&self) -> Option<SocketAddr> {
+        let address = self.ip()?;
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+        };
+        Some(SocketAddr::new(ip, address.port()))
+    }
+
+    /// Its IP address, with a port that is known.
+    pub(super) fn ip(&self) -> Option<SocketAddr> {
+        match self.address {
+            ListenAddress::Ip(address) if address.port() != 0 => Some(address),
+            ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Its socket.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        match &self.address {
+            ListenAddress::Unix { path, .. } => Some(path),
+            ListenAddress::Ip(_) | ListenAddress::Interface { .. } => None,
+        }
+    }
+}
+
+/// An address as the daemon tells it.
+pub(super) fn read_address(text: &str) -> Option<ListenAddress> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = PathBuf::from(path);
+        return Some(ListenAddress::Unix { path, mode: 0o600 });
+    }
+    if let Ok(address) = text.parse() {
+        return Some(ListenAddress::Ip(address));
+    }
+    let (name, port) = text.rsplit_once(':')?;
+    Some(ListenAddress::Interface {
+        name: name.to_owned(),
+        port: port.parse().ok()?,
+    })
+}
