@@ -15,6 +15,7 @@ use super::probe::{self, Question};
 use super::render::service::Line;
 use super::{connect, render, service};
 use crate::config;
+use crate::containers::{self, Door};
 use crate::control::judge;
 use crate::control::protocol::{Finding, FindingCode, ListenerStatus, Status};
 use crate::paths::Environment;
@@ -273,10 +274,11 @@ async fn in_use(client: &mut crate::control::client::Client) -> Result<Status, F
     }
 }
 
-/// What most apps are configured with: a port without a key, else any.
+/// What most apps are configured with; the address of a Unix socket where there is nothing else.
 fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
-    let open = |one: &&ListenerStatus| (one.needs_key, !one.url.starts_with("http://"));
-    listeners.iter().min_by_key(open).map(|one| one.url.clone())
+    let doors: Vec<_> = listeners.iter().filter_map(Door::of_status).collect();
+    let local = containers::local(&doors).map(|target| target.base_url());
+    local.or_else(|| listeners.first().map(|one| one.url.clone()))
 }
 
 /// Sends a request as an app does.

@@ -1,4 +1,4 @@
-//! Where the service listens, or will.
+//! Where the service listens, or will. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,23 +15,18 @@ pub struct Door {
     pub provider: String,
     /// Whether apps must show a client key there.
     pub needs_key: bool,
-    /// Whether it is there, as far as it has to be looked for: a socket's file.
-    pub is_there: bool,
+    /// Whether it is there: a running daemon says so, and will see to it otherwise.
+    pub is_open: bool,
 }
 
 impl Door {
     /// One of a running daemon's; `None` where its address can't be read.
     pub fn of_status(status: &ListenerStatus) -> Option<Self> {
-        let address = read_address(&status.address)?;
-        let is_there = match &address {
-            ListenAddress::Unix { path, .. } => path.exists(),
-            ListenAddress::Ip(_) | ListenAddress::Interface { .. } => true,
-        };
         Some(Self {
-            address,
+            address: read_address(&status.address)?,
             provider: status.provider.clone(),
             needs_key: status.needs_key,
-            is_there,
+            is_open: !status.waiting,
         })
     }
 
@@ -42,7 +37,7 @@ impl Door {
             address: listener.address.clone(),
             provider: provider.map_or_else(|| default_provider.to_owned(), ToString::to_string),
             needs_key: listener.needs_key(),
-            is_there: true,
+            is_open: true,
         }
     }
 

@@ -3,7 +3,6 @@
 //!
 //! Only looks: no engine is asked to do anything, and nothing here needs root.
 
-mod app_way;
 mod doors;
 mod engines;
 mod firewall;
@@ -13,9 +12,8 @@ mod ways;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-pub use self::app_way::{AppWay, Network, find as way_of_app};
 pub use self::doors::Door;
-pub use self::ways::{Reach, Step, Way, WayKind, ways};
+pub use self::ways::{Network, Reach, Step, Target, Way, WayKind, World, local, way, ways};
 
 /// Where to look.
 #[derive(Debug, Clone, Default)]
@@ -134,25 +132,14 @@ impl EngineKind {
         }
     }
 
-    /// Whether its networks are bridges that the host has an address in.
-    pub fn has_bridges(self) -> bool {
-        matches!(self, Self::Docker | Self::Podman)
-    }
-
-    /// The interface of its usual network.
-    pub fn usual_bridge(self) -> Option<&'static str> {
+    /// Where its containers run.
+    pub fn origin(self) -> Origin {
         match self {
-            Self::Docker => Some("docker0"),
-            Self::Podman => Some("podman0"),
-            Self::DockerRootless | Self::DockerDesktop | Self::PodmanRootless => None,
-        }
-    }
-
-    /// The name under which its containers know the host.
-    pub fn host_name(self) -> &'static str {
-        match self {
-            Self::Docker | Self::DockerRootless | Self::DockerDesktop => "host.docker.internal",
-            Self::Podman | Self::PodmanRootless => "host.containers.internal",
+            // Elsewhere it runs in a virtual machine, whatever it is called.
+            Self::Docker if !cfg!(target_os = "linux") => Origin::DockerDesktop,
+            Self::Docker | Self::DockerRootless => Origin::Docker,
+            Self::DockerDesktop => Origin::DockerDesktop,
+            Self::Podman | Self::PodmanRootless => Origin::Podman,
         }
     }
 }

@@ -1,10 +1,46 @@
-//! The three ways from a container to the service: which one works with the listeners that there
-//! are, and what makes the others work. Pure.
+//! How an app gets to the service from where it runs: through which listener, under which name, whether
+//! that works now, and what makes it work. Pure.
+//!
+//! `connect`, `setup` and `doctor` ask here, so they say the same of one machine.
+
+mod bridges;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
-use super::{Door, EngineKind, Firewall, Surroundings};
-use crate::config::ListenAddress;
+use self::bridges::{DOCKER, Networks, PODMAN, any_bridge, bridge};
+use super::{Door, EngineKind, Origin, Surroundings};
+use crate::config::{DEFAULT_PORT, DEFAULT_PROVIDER, ListenAddress};
+
+/// Where pasta shows a container this machine's loopback, if it is told to.
+const PASTA: &str = "169.254.1.3";
+/// The name of the sidecar in a compose file.
+const SIDECAR: &str = "hermes-proxyd";
+/// The socket of a listener that is to be added.
+const SOCKET: &str = "~/.local/state/hermes-proxyd/apps/proxy.sock";
+
+/// What is decided by.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'w> {
+    /// Where the service listens, or will.
+    pub doors: &'w [Door],
+    /// The engines, their networks, and the firewalls.
+    pub surroundings: &'w Surroundings,
+    /// Whether the configuration has no `[[listen]]`, so that the default one has to be listed beside a
+    /// new one.
+    pub is_bare: bool,
+}
+
+/// What an app's container is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// What the user chooses when the container is started.
+    Chosen,
+    /// A network that a compose file makes, with addresses that are not known before.
+    Compose,
+    /// Nothing of this machine's: a sidecar carries connections to a Unix socket.
+    Socket,
+}
 
 /// One way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,17 +49,24 @@ pub struct Way {
     pub kind: WayKind,
     /// Whether it works now.
     pub reach: Reach,
-    /// What to do: to use it where it works, else to make it work.
+    /// What the app is configured with, now or once the way is set up.
+    pub target: Target,
+    /// What makes it work.
     pub steps: Vec<Step>,
 }
 
 /// The ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WayKind {
-    /// The container has no network of its own.
+    /// The app has this machine's own network: it runs without a container, or in one without a network
+    /// of its own.
     HostNetwork,
-    /// The service listens at the host's address in the container's network.
+    /// Docker Desktop forwards to this machine's loopback.
+    Desktop,
+    /// The service listens at an address of this machine that the container's network leads to.
     Bridge,
+    /// Podman maps this machine's loopback into a single container.
+    MappedLoopback,
     /// The container mounts the service's Unix socket, and a sidecar carries TCP to it.
     Socket,
 }
@@ -31,21 +74,31 @@ pub enum WayKind {
 /// Whether a way works, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// It does.
-    Works {
-        /// With which address, in words.
-        how: String,
-        /// The base URL for an app in a container.
-        base_url: String,
-        /// Whether the app needs a client key.
-        needs_key: bool,
-    },
+    /// It does: with which address, in words.
+    Works(String),
     /// It would, but for this.
     Blocked(String),
     /// It is not set up.
     NotSetUp(String),
     /// No engine here has such networks.
     Impossible(String),
+}
+
+/// What an app is configured with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The host in the base URL.
+    pub host: String,
+    /// The port in the base URL.
+    pub port: u16,
+    /// The provider that `/v1` means there.
+    pub provider: String,
+    /// Whether the app needs a client key.
+    pub needs_key: bool,
+    /// Whether the container has to be told what this machine is called.
+    pub extra_hosts: bool,
+    /// The socket that a sidecar carries connections to.
+    pub socket: Option<PathBuf>,
 }
 
 /// Something to do.
@@ -59,384 +112,332 @@ pub enum Step {
     Advice(String),
 }
 
-/// The three ways, as the listeners at `places` stand.
-///
-/// `port` is what a new listener would get. `is_bare` tells that the configuration file has no
-/// `[[listen]]`, so that the default listener has to be written down beside a new one.
-pub fn ways(
-    places: &[Door],
-    surroundings: &Surroundings,
-    (port, is_bare): (u16, bool),
-) -> [Way; 3] {
-    let hand = Hand { port, is_bare };
-    [
-        host_network(places, surroundings, hand),
-        bridge(places, surroundings, hand),
-        socket(places, hand),
-    ]
+/// How an app that runs at `origin`, in a container of this `network`, gets to the service: the way that
+/// works, else the one that is set up most easily.
+pub fn way(world: World<'_>, origin: Origin, network: Network) -> Way {
+    match origin {
+        _ if network == Network::Socket => socket(world),
+        Origin::Here => host_network(world),
+        Origin::DockerDesktop => desktop(world),
+        Origin::Docker => container(world, &DOCKER, network),
+        Origin::Podman => container(world, &PODMAN, network),
+    }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Hand {
-    port: u16,
-    is_bare: bool,
+/// What an app without a container uses; `None` where it gets to none of these doors.
+pub fn local(doors: &[Door]) -> Option<Target> {
+    let way = way(
+        World {
+            doors,
+            surroundings: &Surroundings::default(),
+            is_bare: false,
+        },
+        Origin::Here,
+        Network::Chosen,
+    );
+    way.works().then_some(way.target)
 }
 
-impl Hand {
-    /// The lines of one more listener.
-    fn listener(self, lines: &[&str]) -> Step {
+/// The ways of containers on this machine, with all that is to be done for each by hand.
+pub fn ways(world: World<'_>) -> Vec<Way> {
+    let engines = &world.surroundings.engines;
+    let is_desktop = |kind: EngineKind| kind == EngineKind::DockerDesktop;
+    let only_desktop = !engines.is_empty() && engines.iter().all(|it| is_desktop(it.kind));
+    let host = if only_desktop {
+        desktop(world)
+    } else {
+        host_network(world)
+    };
+    let mut ways = vec![host, any_bridge(world)];
+    let mut kinds = engines.iter().map(|engine| engine.kind);
+    if kinds.any(|kind| kind == EngineKind::PodmanRootless) {
+        ways.push(mapped_loopback(world));
+    }
+    ways.push(socket(world));
+    for way in &mut ways {
+        if way.target.needs_key && matches!(way.reach, Reach::NotSetUp(_)) {
+            let key = Step::Run("hermesctl clients add my-app".to_owned());
+            way.steps.insert(way.steps.len().min(1), key);
+        }
+        if let Reach::Works(_) | Reach::NotSetUp(_) = way.reach {
+            way.steps.extend(way.by_hand().map(Step::Advice));
+        }
+    }
+    ways
+}
+
+impl Way {
+    /// Whether an app gets there now.
+    pub fn works(&self) -> bool {
+        matches!(self.reach, Reach::Works(_))
+    }
+
+    /// What the configuration lacks for it.
+    pub fn lines(&self) -> Option<&[String]> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Configure(lines) => Some(lines.as_slice()),
+            Step::Run(_) | Step::Advice(_) => None,
+        })
+    }
+
+    /// How a container is started for it, where that is no matter of a compose file.
+    pub fn by_hand(&self) -> Option<String> {
+        match self.kind {
+            WayKind::HostNetwork => Some(
+                "Start the container with `--network host` (compose: `network_mode: host`)."
+                    .to_owned(),
+            ),
+            WayKind::Bridge if self.target.extra_hosts => Some(format!(
+                "Start the container with `--add-host={}:host-gateway` (compose: `extra_hosts`).",
+                self.target.host
+            )),
+            WayKind::MappedLoopback => Some(format!(
+                "Rootless Podman (5.3 or newer): run the container with \
+                 `--network pasta:--map-host-loopback,{PASTA}`."
+            )),
+            WayKind::Socket => {
+                let socket = self.target.socket.as_deref()?;
+                Some(format!(
+                    "Mount the folder {} at /apps into a sidecar that runs `hermes-proxyd bridge --to \
+                     /apps/{}`; its neighbours reach it by the sidecar's name, at port {DEFAULT_PORT}.",
+                    socket
+                        .parent()
+                        .unwrap_or(socket)
+                        .display()
+                        .to_string()
+                        .replace("${HOME}", "~"),
+                    socket.file_name().unwrap_or_default().to_string_lossy()
+                ))
+            }
+            WayKind::Bridge | WayKind::Desktop => None,
+        }
+    }
+
+    fn new(kind: WayKind, reach: Reach, target: Target) -> Self {
+        Self {
+            kind,
+            reach,
+            target,
+            steps: Vec::new(),
+        }
+    }
+
+    fn with(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.steps.extend(steps);
+        self
+    }
+}
+
+impl Target {
+    /// What most apps call it.
+    pub fn base_url(&self) -> String {
+        format!("{}/v1", self.origin())
+    }
+
+    /// Host and port.
+    pub fn origin(&self) -> String {
+        format!("http://{}:{}", self.host, self.port)
+    }
+
+    fn new(host: &str, port: u16, provider: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            port,
+            provider: provider.to_owned(),
+            // From a container this machine has a name or an address that is on no list of hosts.
+            needs_key: true,
+            extra_hosts: false,
+            socket: None,
+        }
+    }
+}
+
+impl World<'_> {
+    /// The door that has such a port: one that is open, and without a key, first.
+    fn easiest(&self, port: impl Fn(&Door) -> Option<u16>) -> Option<(&Door, u16)> {
+        let found = self.doors.iter();
+        let found = found.filter_map(|door| Some((door, port(door).filter(|port| *port != 0)?)));
+        found.min_by_key(|(door, _)| (!door.is_open, door.needs_key))
+    }
+
+    /// The port that apps know already.
+    fn port(&self) -> u16 {
+        let local = self.easiest(loopback);
+        let any = || {
+            self.easiest(|door| match &door.address {
+                ListenAddress::Ip(address) => Some(address.port()),
+                ListenAddress::Interface { port, .. } => Some(*port),
+                ListenAddress::Unix { .. } => None,
+            })
+        };
+        local.or_else(any).map_or(DEFAULT_PORT, |(_, port)| port)
+    }
+
+    fn provider(&self) -> &str {
+        let first = self.doors.first();
+        first.map_or(DEFAULT_PROVIDER, |door| &door.provider)
+    }
+
+    /// The lines of one more listener. The first one takes the place of the default one.
+    fn listener(&self, lines: &[&str]) -> Step {
+        let default = format!("address = \"127.0.0.1:{DEFAULT_PORT}\"");
         let mut text = Vec::new();
-        if self.is_bare {
-            text.push("[[listen]]".to_owned());
-            text.push(format!("address = \"127.0.0.1:{}\"", self.port));
-            text.push(String::new());
+        if self.is_bare && lines != [default.as_str()] {
+            let why = "# The default; once a listener is set, list this one too.";
+            text.extend([why, "[[listen]]", &default, ""].map(str::to_owned));
         }
         text.push("[[listen]]".to_owned());
         text.extend(lines.iter().map(|line| (*line).to_owned()));
         Step::Configure(text)
     }
+
+    fn has_interface(&self, name: &str) -> bool {
+        let mut bridges = self.surroundings.bridges.iter();
+        bridges.any(|bridge| bridge.name == name)
+    }
+
+    /// Why a door can't be used yet.
+    fn wait(&self, door: &Door) -> Option<String> {
+        match &door.address {
+            ListenAddress::Interface { name, .. } if !self.has_interface(name) => Some(format!(
+                "the listener at {name} waits for its interface, which does not exist yet"
+            )),
+            _ if door.is_open => None,
+            ListenAddress::Unix { path, .. } => {
+                Some(format!("the socket {} does not exist", path.display()))
+            }
+            ListenAddress::Ip(_) | ListenAddress::Interface { .. } => Some(format!(
+                "the listener at {} waits for its address, which this machine does not have yet",
+                door.address
+            )),
+        }
+    }
+
+    /// A door's way, with what it waits for.
+    fn through(&self, door: &Door, how: String, (kind, target): (WayKind, Target)) -> Way {
+        let reach = self.wait(door).map_or(Reach::Works(how), Reach::Blocked);
+        Way::new(kind, reach, target)
+    }
 }
 
-fn host_network(places: &[Door], surroundings: &Surroundings, hand: Hand) -> Way {
+fn host_network(world: World<'_>) -> Way {
     let kind = WayKind::HostNetwork;
-    let desktop_only = surroundings.engines.len() == 1
-        && surroundings
-            .engines
-            .iter()
-            .any(|engine| engine.kind == EngineKind::DockerDesktop);
-    let local = places.iter().find_map(|place| match place.address {
-        ListenAddress::Ip(address) if address.ip().is_loopback() => Some((address, place)),
-        ListenAddress::Ip(address) if address.ip().is_unspecified() => Some((address, place)),
-        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
-    });
-    let Some((address, place)) = local else {
-        let lines = format!("address = \"127.0.0.1:{}\"", hand.port);
-        return Way {
-            kind,
-            reach: Reach::NotSetUp("no listener is on 127.0.0.1".to_owned()),
-            steps: vec![
-                Hand {
-                    is_bare: false,
-                    ..hand
-                }
-                .listener(&[&lines]),
-            ],
+    let here = |door: &Door| Some(door.seen_from_here()?.port());
+    let found = world.easiest(loopback).or_else(|| world.easiest(here));
+    let Some((door, address)) = found.and_then(|(door, _)| Some((door, door.seen_from_here()?)))
+    else {
+        let target = Target {
+            needs_key: false,
+            ..Target::new("127.0.0.1", DEFAULT_PORT, world.provider())
         };
+        return no_loopback(world, kind, target);
     };
-    let port = address.port();
-    let (name, how) = if desktop_only {
-        ("host.docker.internal", "Docker Desktop forwards to it")
-    } else if address.is_ipv6() && !address.ip().is_unspecified() {
-        ("[::1]", "in the host's own network")
-    } else {
-        ("127.0.0.1", "in the host's own network")
+    let target = Target {
+        needs_key: door.needs_key,
+        ..Target::new(&literal(address.ip()), address.port(), &door.provider)
     };
-    let steps = if desktop_only {
-        Vec::new()
-    } else {
-        vec![Step::Advice(
-            "Start the container with `--network host` (compose: `network_mode: host`).".to_owned(),
-        )]
-    };
-    Way {
-        kind,
-        reach: Reach::Works {
-            how: how.to_owned(),
-            base_url: format!("http://{name}:{port}/v1"),
-            // Docker Desktop's name for this machine is on no list.
-            needs_key: place.needs_key || desktop_only,
-        },
-        steps,
-    }
+    world.through(door, "in the host's own network".to_owned(), (kind, target))
 }
 
-fn bridge(places: &[Door], surroundings: &Surroundings, hand: Hand) -> Way {
-    let kind = WayKind::Bridge;
-    for bridge in &surroundings.bridges {
-        for address in &bridge.addresses {
-            let Some((place, port)) = listening(places, &bridge.name, *address) else {
-                continue;
-            };
-            return reached(surroundings, &bridge.name, (*address, port), place);
-        }
-    }
-    let usual = surroundings
-        .engines
-        .iter()
-        .find_map(|engine| engine.kind.usual_bridge());
-    let first = surroundings.bridges.first();
-    let named = first.map(|bridge| bridge.name.as_str()).or(usual);
-    let Some(name) = named else {
-        let why = match surroundings.engines.first() {
-            Some(engine) => format!(
-                "the networks of {} have no address of this machine",
-                engine.kind.as_str()
-            ),
-            None => "no container engine was found".to_owned(),
-        };
-        return Way {
-            kind,
-            reach: Reach::Impossible(why),
-            steps: Vec::new(),
-        };
+fn desktop(world: World<'_>) -> Way {
+    let kind = WayKind::Desktop;
+    let found = world.easiest(loopback).or_else(|| world.easiest(wildcard));
+    let Some((door, port)) = found else {
+        let target = Target::new(DOCKER.host, DEFAULT_PORT, world.provider());
+        return no_loopback(world, kind, target);
     };
-    let waits = places.iter().any(
-        |place| matches!(&place.address, ListenAddress::Interface { name: own, .. } if own == name),
-    );
-    if waits {
-        let why =
-            format!("the listener at {name} waits for its interface, which does not exist yet");
-        return Way {
-            kind,
-            reach: Reach::Blocked(why),
-            steps: vec![Step::Advice(
-                "The engine creates it with its first container; then the listener opens within 3 \
-                 s."
-                .to_owned(),
-            )],
-        };
-    }
-    let address = first.and_then(|bridge| bridge.addresses.first());
-    let why = match address {
-        Some(address) => format!("nothing listens at {name} ({address})"),
-        None => format!("nothing listens at {name}"),
+    // The name is not known to mean this machine, so a key is needed in any case.
+    let target = Target::new(DOCKER.host, port, &door.provider);
+    world.through(
+        door,
+        "Docker Desktop forwards to it".to_owned(),
+        (kind, target),
+    )
+}
+
+fn mapped_loopback(world: World<'_>) -> Way {
+    let kind = WayKind::MappedLoopback;
+    let Some((door, port)) = world.easiest(loopback) else {
+        let target = Target::new(PASTA, DEFAULT_PORT, world.provider());
+        return no_loopback(world, kind, target);
     };
-    let line = format!("address = \"{name}:{}\"", hand.port);
-    let mut steps = vec![
-        hand.listener(&[&line]),
-        Step::Run("hermesctl clients add my-app".to_owned()),
-    ];
-    steps.extend(open_firewall(surroundings, name, hand.port));
-    Way {
-        kind,
-        reach: Reach::NotSetUp(why),
-        steps,
-    }
+    let how = "this machine's loopback, mapped into a single container".to_owned();
+    let target = Target::new(PASTA, port, &door.provider);
+    world.through(door, how, (kind, target))
 }
 
-/// A listener is at the bridge's address.
-fn reached(
-    surroundings: &Surroundings,
-    name: &str,
-    (address, port): (IpAddr, u16),
-    place: &Door,
-) -> Way {
-    let host = match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    };
-    let mut steps: Vec<Step> = open_firewall(surroundings, name, port).collect();
-    if name == "docker0" {
-        steps.push(Step::Advice(format!(
-            "In a container with `--add-host host.docker.internal:host-gateway` (compose: \
-             `extra_hosts`) it is http://host.docker.internal:{port}/v1 too."
-        )));
-    }
-    Way {
-        kind: WayKind::Bridge,
-        reach: Reach::Works {
-            how: format!("at the host's address in {name}"),
-            base_url: format!("http://{host}:{port}/v1"),
-            needs_key: place.needs_key,
-        },
-        steps,
-    }
+fn no_loopback(world: World<'_>, kind: WayKind, target: Target) -> Way {
+    let reach = Reach::NotSetUp("no listener is on 127.0.0.1".to_owned());
+    let line = format!("address = \"127.0.0.1:{DEFAULT_PORT}\"");
+    Way::new(kind, reach, target).with([world.listener(&[&line])])
 }
 
-/// The listener that a container in this network reaches at this address.
-fn listening<'p>(places: &'p [Door], bridge: &str, address: IpAddr) -> Option<(&'p Door, u16)> {
-    places.iter().find_map(|place| match &place.address {
-        ListenAddress::Ip(own) if own.ip() == address => Some((place, own.port())),
-        ListenAddress::Ip(own)
-            if own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4()) =>
-        {
-            Some((place, own.port()))
-        }
-        ListenAddress::Interface { name, port } if name == bridge => Some((place, *port)),
-        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
-    })
-}
-
-fn open_firewall(surroundings: &Surroundings, name: &str, port: u16) -> impl Iterator<Item = Step> {
-    surroundings
-        .firewalls
-        .iter()
-        .map(move |firewall| match firewall {
-            Firewall::Ufw => Step::Run(format!(
-                "sudo ufw allow in on {name} to any port {port} proto tcp"
-            )),
-            Firewall::Firewalld => Step::Advice(format!(
-                "firewalld is running: {name} must be in a zone that lets containers through, such \
-                 as `trusted` or `docker`."
-            )),
-            Firewall::Nftables => Step::Advice(format!(
-                "nftables drops everything without a rule: allow tcp port {port} on {name}."
-            )),
-        })
-}
-
-fn socket(places: &[Door], hand: Hand) -> Way {
+/// By a sidecar in the app's compose file. Its name is on no list of hosts, so a key is needed in any
+/// case.
+fn socket(world: World<'_>) -> Way {
     let kind = WayKind::Socket;
-    let found = places.iter().find_map(|place| match &place.address {
-        ListenAddress::Unix { path, .. } => Some((place, path, place.is_there)),
-        ListenAddress::Ip(_) | ListenAddress::Interface { .. } => None,
-    });
-    let Some((place, path, is_there)) = found else {
-        let lines = [
-            "unix = \"~/.local/state/hermes-proxyd/apps/proxy.sock\"",
-            "auth = \"keys\"",
-        ];
-        return Way {
-            kind,
-            reach: Reach::NotSetUp("no listener is a Unix socket".to_owned()),
-            steps: vec![
-                hand.listener(&lines),
-                Step::Run("hermesctl clients add my-app".to_owned()),
-                sidecar("~/.local/state/hermes-proxyd/apps", "proxy.sock"),
-            ],
-        };
+    let target = |provider: &str, socket: PathBuf| Target {
+        socket: Some(socket),
+        ..Target::new(SIDECAR, DEFAULT_PORT, provider)
     };
-    let folder = path.parent().unwrap_or(path).display().to_string();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let missing = Way {
-        kind,
-        reach: Reach::Blocked(format!("the socket {} does not exist", path.display())),
-        steps: Vec::new(),
-    };
-    if !is_there {
-        return missing;
+    let doors = world.doors.iter();
+    let found = doors.filter_map(|door| Some((door, door.socket()?)));
+    let found = found.min_by_key(|(door, _)| (!door.is_open, !door.needs_key));
+    if let Some((door, path)) = found {
+        let how = format!("through {}", path.display());
+        let target = target(&door.provider, path.to_owned());
+        return world.through(door, how, (kind, target));
     }
-    Way {
-        kind,
-        reach: Reach::Works {
-            how: format!("through {}", path.display()),
-            base_url: "http://SIDECAR:8645/v1".to_owned(),
-            needs_key: place.needs_key,
-        },
-        steps: vec![sidecar(&folder, &name)],
-    }
+    let reach = Reach::NotSetUp("no listener is a Unix socket".to_owned());
+    let lines = [&*format!("unix = \"{SOCKET}\""), "auth = \"keys\""];
+    let path = PathBuf::from(SOCKET.replace('~', "${HOME}"));
+    let way = Way::new(kind, reach, target(world.provider(), path));
+    way.with([world.listener(&lines)])
 }
 
-fn sidecar(folder: &str, socket: &str) -> Step {
-    Step::Advice(format!(
-        "Mount the folder {folder} at /apps into a sidecar that runs `hermes-proxyd bridge --to \
-         /apps/{socket}`; its neighbours reach it by the sidecar's name, at port 8645."
-    ))
+/// From a container of this engine's.
+fn container(world: World<'_>, networks: &Networks, network: Network) -> Way {
+    let is_podman = networks.usual == PODMAN.usual;
+    let bridge = bridge(world, networks);
+    let waits = matches!(bridge.reach, Reach::Blocked(_));
+    // No network of a compose file leads to this machine's loopback.
+    if is_podman && network == Network::Chosen && !bridge.works() && !waits {
+        let mapped = mapped_loopback(world);
+        if mapped.lines().is_none() {
+            return mapped;
+        }
+    }
+    let socket = socket(world);
+    let by_socket = match (&bridge.reach, &socket.reach) {
+        (Reach::Works(_), _) => false,
+        (_, Reach::Works(_)) | (Reach::Impossible(_), _) => true,
+        (Reach::Blocked(_), _) => false,
+        (Reach::NotSetUp(_), Reach::Blocked(_)) => true,
+        // Where Podman has no bridge, it is rootless for the most part.
+        (Reach::NotSetUp(_), _) => is_podman,
+    };
+    if by_socket { socket } else { bridge }
+}
+
+/// Its port, where it is on loopback.
+fn loopback(door: &Door) -> Option<u16> {
+    let address = door.ip()?;
+    address.ip().is_loopback().then(|| address.port())
+}
+
+/// Its port, where it is on every address.
+fn wildcard(door: &Door) -> Option<u16> {
+    let address = door.ip()?;
+    address.ip().is_unspecified().then(|| address.port())
+}
+
+/// An address as it stands in a URL.
+fn literal(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Bridge, Engine, EngineState};
-    use super::*;
-
-    fn docker(firewalls: Vec<Firewall>) -> Surroundings {
-        Surroundings {
-            engines: vec![Engine {
-                kind: EngineKind::Docker,
-                state: EngineState::Ready,
-                found: "/run/docker.sock".into(),
-            }],
-            bridges: vec![Bridge {
-                name: "docker0".to_owned(),
-                addresses: vec!["172.17.0.1".parse().unwrap()],
-            }],
-            firewalls,
-        }
-    }
-
-    fn place(address: &str) -> Door {
-        let (name, port) = address.rsplit_once(':').unwrap();
-        let address = match address.parse() {
-            Ok(address) => ListenAddress::Ip(address),
-            Err(_) => ListenAddress::Interface {
-                name: name.to_owned(),
-                port: port.parse().unwrap(),
-            },
-        };
-        Door {
-            address,
-            provider: "nous".to_owned(),
-            needs_key: true,
-            is_there: true,
-        }
-    }
-
-    fn works(way: &Way) -> Option<&str> {
-        match &way.reach {
-            Reach::Works { base_url, .. } => Some(base_url),
-            Reach::Blocked(_) | Reach::NotSetUp(_) | Reach::Impossible(_) => None,
-        }
-    }
-
-    #[test]
-    fn a_loopback_listener_serves_the_hosts_network_only() {
-        let places = [place("127.0.0.1:8645")];
-        let [host, bridge, socket] = ways(&places, &docker(Vec::new()), (8645, true));
-        assert_eq!(works(&host), Some("http://127.0.0.1:8645/v1"));
-        assert_eq!(works(&bridge), None);
-        assert_eq!(works(&socket), None);
-        // The default listener is written down too, else the new one would replace it.
-        let lines = Step::Configure(
-            [
-                "[[listen]]",
-                "address = \"127.0.0.1:8645\"",
-                "",
-                "[[listen]]",
-                "address = \"docker0:8645\"",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-        );
-        assert_eq!(bridge.steps.first(), Some(&lines));
-    }
-
-    #[test]
-    fn every_kind_of_listener_at_the_bridge_works() {
-        for address in [
-            "172.17.0.1:8645",
-            "docker0:8645",
-            "0.0.0.0:8645",
-            "[::]:8645",
-        ] {
-            let places = [place("127.0.0.1:1"), place(address)];
-            let [_, bridge, _] = ways(&places, &docker(Vec::new()), (8645, false));
-            let url = Some("http://172.17.0.1:8645/v1");
-            assert_eq!(works(&bridge), url, "{address}");
-        }
-        let [_, bridge, _] = ways(
-            &[place("10.0.0.1:8645")],
-            &docker(Vec::new()),
-            (8645, false),
-        );
-        assert_eq!(works(&bridge), None);
-    }
-
-    #[test]
-    fn ufw_has_to_be_told() {
-        let places = [place("docker0:8645")];
-        let [_, bridge, _] = ways(&places, &docker(vec![Firewall::Ufw]), (8645, false));
-        let rule = "sudo ufw allow in on docker0 to any port 8645 proto tcp";
-        assert!(bridge.steps.contains(&Step::Run(rule.to_owned())));
-    }
-
-    #[test]
-    fn an_interface_that_comes_later_is_waited_for() {
-        let surroundings = Surroundings {
-            bridges: Vec::new(),
-            ..docker(Vec::new())
-        };
-        let [_, bridge, _] = ways(&[place("docker0:8645")], &surroundings, (8645, false));
-        assert!(matches!(bridge.reach, Reach::Blocked(_)), "{bridge:?}");
-    }
-
-    #[test]
-    fn rootless_networks_have_no_bridge_here() {
-        let mut surroundings = docker(Vec::new());
-        surroundings.bridges.clear();
-        for engine in &mut surroundings.engines {
-            engine.kind = EngineKind::PodmanRootless;
-        }
-        let [_, bridge, _] = ways(&[place("127.0.0.1:8645")], &surroundings, (8645, true));
-        assert!(matches!(bridge.reach, Reach::Impossible(_)), "{bridge:?}");
-    }
-}
+mod tests;

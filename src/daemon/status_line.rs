@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::Answers;
 use super::service_manager;
+use crate::containers::{self, Door};
 use crate::control::judge;
 use crate::control::protocol::{Finding, ProviderStatus, Severity, Status};
 
@@ -68,13 +69,16 @@ fn words(finding: &Finding) -> String {
     finding.text.clone() + &command
 }
 
-/// Where most apps connect: the first port that is open.
-fn address(status: &Status) -> &str {
-    let rank = |one: &&crate::control::protocol::ListenerStatus| {
-        (one.waiting, !one.url.starts_with("http://"))
-    };
-    let best = status.listeners.iter().min_by_key(rank);
-    best.map_or("no address", |one| one.url.as_str())
+/// Where most apps connect.
+fn address(status: &Status) -> String {
+    let listeners = &status.listeners;
+    let doors: Vec<_> = listeners.iter().filter_map(Door::of_status).collect();
+    let local = containers::local(&doors).map(|target| target.base_url());
+    let first = || listeners.iter().min_by_key(|one| one.waiting);
+    let other = || first().map(|one| one.url.clone());
+    local
+        .or_else(other)
+        .unwrap_or_else(|| "no address".to_owned())
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::system;
 use super::{Finding, Fix, Group, Verdict, on_a_thread};
-use crate::config::{self, DEFAULT_PORT, ListenAddress, Listener};
+use crate::config::{self, Listener};
 use crate::containers::{
-    self, Door, EngineState, Machine, Reach, Step, Surroundings, Way, WayKind,
+    self, Door, EngineState, Machine, Reach, Step, Surroundings, Way, WayKind, World,
 };
 use crate::paths::Environment;
 
@@ -20,8 +20,7 @@ pub(super) async fn examine(facts: Arc<Facts>, detail: bool) -> Vec<Finding> {
 
 fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
     let surroundings = surroundings(&facts.environment);
-    let places = places(facts);
-    let ways = containers::ways(&places, &surroundings, (port(&places), is_bare(facts)));
+    let ways = ways(facts, &doors(facts), &surroundings);
     if detail {
         let mut findings = engines(&surroundings);
         findings.extend(surroundings.firewalls.iter().map(|firewall| {
@@ -44,17 +43,21 @@ fn look(facts: &Facts, detail: bool) -> Vec<Finding> {
     vec![summary(&surroundings, &ways)]
 }
 
+fn ways(facts: &Facts, doors: &[Door], surroundings: &Surroundings) -> Vec<Way> {
+    let loaded = facts.loaded.as_ref();
+    containers::ways(World {
+        doors,
+        surroundings,
+        is_bare: !loaded.is_ok_and(config::Loaded::names_listeners),
+    })
+}
+
 /// The ways as they are after the next start of a daemon that runs: the file may have the lines that
 /// one of them lacks.
-fn planned(facts: &Facts, surroundings: &Surroundings) -> Option<[Way; 3]> {
+fn planned(facts: &Facts, surroundings: &Surroundings) -> Option<Vec<Way>> {
     facts.running()?;
-    let next = facts.next_listeners();
-    let places = doors(facts, &next);
-    Some(containers::ways(
-        &places,
-        surroundings,
-        (port(&places), is_bare(facts)),
-    ))
+    let doors = of_config(facts, &facts.next_listeners());
+    Some(ways(facts, &doors, surroundings))
 }
 
 fn waits_for_restart(way: &Way, facts: &Facts) -> Finding {
@@ -75,36 +78,20 @@ pub fn surroundings(environment: &Environment) -> Surroundings {
 }
 
 /// Where the running daemon listens, else where it would.
-fn places(facts: &Facts) -> Vec<Door> {
+fn doors(facts: &Facts) -> Vec<Door> {
     match facts.running() {
         Some(answers) => {
             let listeners = answers.status.listeners.iter();
             listeners.filter_map(Door::of_status).collect()
         }
-        None => doors(facts, &facts.config.listeners),
+        None => of_config(facts, &facts.config.listeners),
     }
 }
 
-fn doors(facts: &Facts, listeners: &[Listener]) -> Vec<Door> {
+fn of_config(facts: &Facts, listeners: &[Listener]) -> Vec<Door> {
     let default = facts.config.default_provider.as_str();
     let listeners = listeners.iter();
     listeners.map(|it| Door::of_config(it, default)).collect()
-}
-
-/// The port that apps know already.
-fn port(places: &[Door]) -> u16 {
-    let mut ports = places.iter().filter_map(|place| match &place.address {
-        ListenAddress::Ip(address) => Some(address.port()),
-        ListenAddress::Interface { port, .. } => Some(*port),
-        ListenAddress::Unix { .. } => None,
-    });
-    ports.find(|port| *port != 0).unwrap_or(DEFAULT_PORT)
-}
-
-/// Whether the file has no listener, so that the default one is in force.
-fn is_bare(facts: &Facts) -> bool {
-    let loaded = facts.loaded.as_ref();
-    !loaded.is_ok_and(config::Loaded::names_listeners)
 }
 
 fn engines(surroundings: &Surroundings) -> Vec<Finding> {
@@ -138,8 +125,9 @@ fn engines(surroundings: &Surroundings) -> Vec<Finding> {
 
 fn label(kind: WayKind) -> &'static str {
     match kind {
-        WayKind::HostNetwork => "host network",
+        WayKind::HostNetwork | WayKind::Desktop => "host network",
         WayKind::Bridge => "bridge address",
+        WayKind::MappedLoopback => "mapped loopback",
         WayKind::Socket => "Unix socket",
     }
 }
@@ -148,12 +136,8 @@ fn in_detail(way: &Way, facts: &Facts) -> Finding {
     let name = label(way.kind);
     let runs = facts.running().is_some();
     let mut finding = match &way.reach {
-        Reach::Works {
-            how,
-            base_url,
-            needs_key,
-        } => {
-            let key = if *needs_key {
+        Reach::Works(how) => {
+            let key = if way.target.needs_key {
                 ", with a client key as API key"
             } else {
                 ", with any API key"
@@ -163,7 +147,7 @@ fn in_detail(way: &Way, facts: &Facts) -> Finding {
             } else {
                 (Verdict::Info, "works once hermes-proxyd runs")
             };
-            let text = format!("This way {verb} ({how}): {base_url}{key}.");
+            let text = format!("This way {verb} ({how}): {}{key}.", way.target.base_url());
             GROUP.finds(name, verdict, text)
         }
         Reach::Blocked(why) => {
@@ -212,7 +196,7 @@ fn summary(surroundings: &Surroundings, ways: &[Way]) -> Finding {
     }
     let blocked = ways.iter().find_map(|way| match &way.reach {
         Reach::Blocked(why) => Some(why),
-        Reach::Works { .. } | Reach::NotSetUp(_) | Reach::Impossible(_) => None,
+        Reach::Works(_) | Reach::NotSetUp(_) | Reach::Impossible(_) => None,
     });
     if let Some(why) = blocked {
         let finding = GROUP.finds(
@@ -224,7 +208,7 @@ fn summary(surroundings: &Surroundings, ways: &[Way]) -> Finding {
     }
     let works: Vec<_> = ways
         .iter()
-        .filter(|way| matches!(way.reach, Reach::Works { .. }))
+        .filter(|way| way.works())
         .map(|way| label(way.kind))
         .collect();
     let text = if works.is_empty() {

@@ -193,6 +193,16 @@ fn assert_waits_for_restart(world: &World, name: &str) {
     assert!(steps.contains("hermesctl proxy restart"), "{steps}");
 }
 
+/// `connect` gives the URL that the doctor names, and knows that it works.
+fn assert_told_alike(world: &World, text: &str) {
+    let args = ["connect", "n8n", "--from", "docker", "--no-key", "--json"];
+    let told: Value = serde_json::from_slice(&world.ctl(&args).stdout).unwrap();
+    assert_eq!(told["ready"], true, "{told:#}");
+    let url = told["base_url"].as_str().unwrap();
+    let words = format!("{url}, with a client key");
+    assert!(text.contains(&words), "{text} {told:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_three_ways_work_as_the_doctor_says() {
     if !is_inside() {
@@ -237,9 +247,10 @@ async fn the_three_ways_work_as_the_doctor_says() {
     let (verdict, text, _) = way(&world, "bridge address");
     assert_eq!(verdict, "ok", "{text}");
     assert!(
-        text.contains("http://172.17.0.1:8645/v1, with a client key"),
+        text.contains("at 172.17.0.1, the host's address in docker0"),
         "{text}"
     );
+    assert_told_alike(&world, &text);
     let (verdict, text, fix) = way(&world, "Unix socket");
     assert_eq!(verdict, "info", "{text}");
 

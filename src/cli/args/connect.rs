@@ -94,6 +94,17 @@ impl From<Place> for Origin {
     }
 }
 
+impl From<Origin> for Place {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Here => Self::Bare,
+            Origin::Docker => Self::Docker,
+            Origin::Podman => Self::Podman,
+            Origin::DockerDesktop => Self::DockerDesktop,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::apps::{App, Container, Snippet};
-use crate::containers::AppWay;
+use crate::containers::Target;
 
 /// What stands where the key belongs when nobody asks for one.
 pub(super) const ANY_KEY: &str = "anything";
@@ -81,10 +81,15 @@ pub(super) fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= 200 && text.chars().all(plain)
 }
 
-/// The app's files for this way, ready to be used.
-pub(super) fn files(app: &App, way: &AppWay, in_container: bool, values: Values<'_>) -> Vec<File> {
+/// The app's files for this target, ready to be used.
+pub(super) fn files(
+    app: &App,
+    target: &Target,
+    in_container: bool,
+    values: Values<'_>,
+) -> Vec<File> {
     // A sidecar needs a compose file in any case.
-    let any = way.socket.as_ref().map(|_| &ANY_SERVICE);
+    let any = target.socket.as_ref().map(|_| &ANY_SERVICE);
     let compose = app.container.as_ref().or(any).filter(|_| in_container);
     let Some(container) = compose else {
         return app.snippets.iter().map(|one| whole(one, values)).collect();
@@ -96,7 +101,7 @@ pub(super) fn files(app: &App, way: &AppWay, in_container: bool, values: Values<
         .iter()
         .map(|one| environment(one, values))
         .collect();
-    let compose = service(container, way, &variables.concat());
+    let compose = service(container, target, &variables.concat());
     if let Some(text) = compose {
         files.insert(0, override_file(app, text));
     }
@@ -160,14 +165,14 @@ fn environment(snippet: &Snippet, values: Values<'_>) -> String {
 }
 
 /// What the app's service in a compose file needs, if anything.
-fn service(container: &Container, way: &AppWay, variables: &str) -> Option<String> {
+fn service(container: &Container, target: &Target, variables: &str) -> Option<String> {
     let environment = (!variables.is_empty()).then(|| format!("    environment:\n{variables}"));
     let mount = container.mount;
     let volumes = mount.map(|(from, to)| format!("    volumes:\n      - \"{from}:{to}:ro\"\n"));
     let name = "    extra_hosts:\n      - \"host.docker.internal:host-gateway\"\n";
-    let extra_hosts = way.extra_hosts.then(|| name.to_owned());
+    let extra_hosts = target.extra_hosts.then(|| name.to_owned());
     let after = "    depends_on:\n      - hermes-proxyd\n";
-    let sidecar = way
+    let sidecar = target
         .socket
         .as_deref()
         .map(|socket| after.to_owned() + &sidecar(socket));
@@ -203,7 +208,7 @@ mod tests {
     use super::*;
     use crate::cli::args::Place;
     use crate::config::ListenAddress;
-    use crate::containers::{Door, Network, way_of_app};
+    use crate::containers::{Door, Network, Surroundings, World, way};
 
     const VALUES: Values<'_> = Values {
         base_url: "http://127.0.0.1:8645/v1",
@@ -212,7 +217,7 @@ mod tests {
         embedding_model: None,
     };
 
-    fn way(place: Place, socket: bool) -> AppWay {
+    fn target(place: Place, socket: bool) -> Target {
         let network = if socket {
             Network::Socket
         } else {
@@ -226,15 +231,20 @@ mod tests {
             address,
             provider: "nous".to_owned(),
             needs_key: true,
-            is_there: true,
+            is_open: true,
         };
-        way_of_app(place.into(), network, &[door], false)
+        let world = World {
+            doors: &[door],
+            surroundings: &Surroundings::default(),
+            is_bare: false,
+        };
+        way(world, place.into(), network).target
     }
 
     fn all(in_container: bool, place: Place, socket: bool) -> Vec<(&'static App, File)> {
-        let way = way(place, socket);
+        let target = target(place, socket);
         let files = |app: &'static App| {
-            let files = files(app, &way, in_container, VALUES).into_iter();
+            let files = files(app, &target, in_container, VALUES).into_iter();
             files.map(move |file| (app, file))
         };
         APPS.iter().flat_map(files).collect()
@@ -266,7 +276,7 @@ mod tests {
     #[test]
     fn every_app_is_told_address_and_key() {
         for app in APPS {
-            let files = files(app, &way(Place::Bare, false), false, VALUES);
+            let files = files(app, &target(Place::Bare, false), false, VALUES);
             let text: String = files.into_iter().map(|file| file.text).collect();
             assert!(text.contains(VALUES.base_url), "{}", app.name);
             assert!(text.contains(VALUES.key), "{}", app.name);
@@ -294,7 +304,7 @@ mod tests {
     #[test]
     fn variables_become_those_of_a_compose_file() {
         let app = apps::by_name("karakeep").unwrap();
-        let files = files(app, &way(Place::Docker, false), true, VALUES);
+        let files = files(app, &target(Place::Docker, false), true, VALUES);
         let [file] = &*files else { panic!("{files:?}") };
         assert_eq!(
             file.text,
@@ -313,7 +323,7 @@ mod tests {
     #[test]
     fn a_socket_brings_its_sidecar() {
         let app = apps::by_name("librechat").unwrap();
-        let files = files(app, &way(Place::Docker, true), true, VALUES);
+        let files = files(app, &target(Place::Docker, true), true, VALUES);
         let compose = &files[0].text;
         for part in [
             "  hermes-proxyd:\n    image: hermes-proxyd:",
@@ -330,7 +340,7 @@ mod tests {
     fn an_app_without_a_compose_file_gets_a_sidecar_too() {
         let app = apps::by_name("codex").unwrap();
         let names = |place, socket| -> Vec<String> {
-            let files = files(app, &way(place, socket), true, VALUES).into_iter();
+            let files = files(app, &target(place, socket), true, VALUES).into_iter();
             files.map(|file| file.name).collect()
         };
         let own = ["config.toml", "profile"];
@@ -342,14 +352,14 @@ mod tests {
     #[test]
     fn a_known_model_for_embeddings_is_filled_in() {
         let app = apps::by_name("open-webui").unwrap();
-        let way = way(Place::Bare, false);
-        let without = &files(app, &way, false, VALUES)[0].text;
+        let target = target(Place::Bare, false);
+        let without = &files(app, &target, false, VALUES)[0].text;
         assert!(without.contains("\n#RAG_EMBEDDING_MODEL=YOUR-EMBEDDING-MODEL\n"));
         let values = Values {
             embedding_model: Some("embed-4"),
             ..VALUES
         };
-        let with = &files(app, &way, false, values)[0].text;
+        let with = &files(app, &target, false, values)[0].text;
         assert!(with.contains("\nRAG_EMBEDDING_MODEL=embed-4\n"), "{with}");
     }
 
@@ -361,7 +371,7 @@ mod tests {
                 embedding_model: Some(model),
                 ..VALUES
             };
-            let files = files(app, &way(Place::Bare, false), false, values);
+            let files = files(app, &target(Place::Bare, false), false, values);
             files.into_iter().next().unwrap().text
         };
         let known = text("openai/text-embedding-3-large");

@@ -1,13 +1,14 @@
 //! `hermesctl connect`: what an app is configured with, where it runs.
 //!
-//! What is known of the apps, of the ways to the daemon and of the snippets lies in pure files; here
+//! What is known of the apps and of the snippets lies in pure files, the ways to the daemon are known by
+//! `containers`; here
 //! the daemon or the configuration is asked, and a key is made where one is needed.
 
 pub(in crate::cli) mod apps;
+mod facts;
 mod fill;
 mod models;
 mod place;
-mod surroundings;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,17 +23,15 @@ use super::models::Model;
 use super::output::{Exit, Failure, Output};
 use super::{render, screen, start};
 use crate::config;
-use crate::containers::{self, AppWay, Door, Network};
+use crate::containers::{self, Door, Engine, Network, Reach, Step, Target, Way, WayKind};
 use crate::control::client::ClientError;
 use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
-use crate::doctor;
-use crate::paths::Environment;
 use apps::{APPS, App};
+use facts::Facts;
 pub(in crate::cli) use fill::File;
 use fill::Values;
 use models::Models;
 use place::Choice;
-use surroundings::Surroundings;
 
 /// The JSON form of `connect APP`.
 #[derive(Serialize)]
@@ -85,7 +84,7 @@ pub(in crate::cli) struct KnownApp {
 
 /// The way of the app to the daemon.
 struct Plan {
-    way: AppWay,
+    way: Way,
     /// Whether the configuration has what it takes, and the running daemon does not yet.
     waits_for_restart: bool,
 }
@@ -103,49 +102,45 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
     let Some(app) = flags.app.as_deref().and_then(apps::by_name) else {
         return list(output);
     };
-    let surroundings = Surroundings::look(flags.config.as_deref()).await?;
-    let choice = choose(app, &flags, &surroundings.environment).await;
-    check(&flags, &choice, &surroundings)?;
-    let mut plan = Plan::new(app, &choice, &surroundings);
-    let base_url = base_url(&flags, choice.place, &mut plan, &surroundings.doors)?;
-    let key = if plan.way.needs_key {
+    let facts = Facts::gather(flags.config.as_deref()).await?;
+    let choice = choose(app, &flags, &facts.surroundings.engines);
+    check(&flags, &choice, &facts)?;
+    let mut plan = Plan::new(app, &choice, &facts);
+    let base_url = base_url(&flags, choice.place, &mut plan, &facts.doors)?;
+    let key = if plan.way.target.needs_key {
         Some(key(app, &flags).await?)
     } else {
         None
     };
     let parts = (choice, plan, base_url, key);
-    let connected = put_together(app, &flags, &surroundings, parts).await;
+    let connected = put_together(app, &flags, &facts, parts).await;
     show(connected, output)
 }
 
 /// Where the app runs: as the user says, else what is likely on this machine.
-async fn choose(app: &App, flags: &Connect, environment: &Environment) -> Choice {
+fn choose(app: &App, flags: &Connect, engines: &[Engine]) -> Choice {
     match flags.from {
-        Some(place) => return Choice::named(place, flags.socket),
+        Some(place) => Choice::named(place, flags.socket),
         // Whoever names the address knows where the app is.
-        None if flags.address.is_some() => return Choice::named(Place::Bare, flags.socket),
-        None => {}
+        None if flags.address.is_some() => Choice::named(Place::Bare, flags.socket),
+        None => place::guess(app, flags.socket, engines),
     }
-    let environment = environment.clone();
-    let looking = tokio::task::spawn_blocking(move || doctor::surroundings(&environment));
-    let engines = looking.await.map(|found| found.engines).unwrap_or_default();
-    place::guess(app, flags.socket, &engines)
 }
 
 impl Plan {
-    fn new(app: &App, choice: &Choice, surroundings: &Surroundings) -> Self {
-        let is_bare = surroundings.is_bare;
+    fn new(app: &App, choice: &Choice, facts: &Facts) -> Self {
         let network = match app.container {
             _ if choice.socket => Network::Socket,
             Some(_) => Network::Compose,
             None => Network::Chosen,
         };
-        let find = |doors: &[Door]| containers::way_of_app(choice.place.into(), network, doors, is_bare);
-        let now = find(&surroundings.doors);
+        let find =
+            |doors: &[Door]| containers::way(facts.world(doors), choice.place.into(), network);
+        let now = find(&facts.doors);
         // Lines that are there already would be there twice.
-        let later = (now.missing.is_some() && !surroundings.planned.is_empty())
-            .then(|| find(&surroundings.planned))
-            .filter(|later| later.missing.is_none());
+        let later = (now.lines().is_some() && !facts.planned.is_empty())
+            .then(|| find(&facts.planned))
+            .filter(|later| later.lines().is_none());
         Self {
             waits_for_restart: later.is_some(),
             way: later.unwrap_or(now),
@@ -171,7 +166,7 @@ pub(in crate::cli) fn known() -> Known {
 }
 
 /// What the user names goes into files as it is.
-fn check(flags: &Connect, choice: &Choice, surroundings: &Surroundings) -> Result<(), Failure> {
+fn check(flags: &Connect, choice: &Choice, facts: &Facts) -> Result<(), Failure> {
     if flags.socket && matches!(choice.place, Place::Bare | Place::DockerDesktop) {
         let what = "`--socket` is for a container that mounts a folder of this machine.";
         return Err(Failure::new(what)
@@ -183,7 +178,7 @@ fn check(flags: &Connect, choice: &Choice, surroundings: &Surroundings) -> Resul
             return Err(Failure::new(what).with_hint("`--model` takes letters, digits and -._:/@+"));
         }
     }
-    let known = &surroundings.providers;
+    let known = &facts.providers;
     let unknown = flags.provider.as_ref().filter(|name| !known.contains(name));
     unknown.map_or(Ok(()), |name| {
         let message = format!("No provider {name:?} is configured.");
@@ -214,9 +209,9 @@ fn base_url(
     doors: &[Door],
 ) -> Result<String, Failure> {
     let way = &mut plan.way;
+    let target = &way.target;
     let Some(address) = &flags.address else {
-        let path = provider_path(flags, &way.provider);
-        return Ok(format!("http://{}:{}{path}", way.host, way.port));
+        return Ok(target.origin() + &provider_path(flags, &target.provider));
     };
     let wrong = || {
         Failure::new(format!("{address:?} is not an address that apps can use.")).with_hint(
@@ -239,7 +234,7 @@ fn base_url(
         ));
     }
     if !text.ends_with("/v1") {
-        text += &provider_path(flags, &way.provider);
+        text += &provider_path(flags, &target.provider);
     }
     let needs_key = !is_open(&url, doors);
     let is_unlocked = needs_key && doors.iter().any(|door| !door.needs_key);
@@ -247,13 +242,19 @@ fn base_url(
                 \"keys\"` under the [[listen]] that it forwards to: a proxy that adds no headers \
                 looks like a program of yours, and everyone who can reach it could use your \
                 subscription.";
-    *way = AppWay {
-        needs_key,
-        extra_hosts: false,
-        socket: None,
-        missing: None,
-        notes: is_unlocked.then(|| note.to_owned()).into_iter().collect(),
-        ..way.clone()
+    *way = Way {
+        kind: WayKind::HostNetwork,
+        reach: Reach::Works("at the URL that was named".to_owned()),
+        target: Target {
+            needs_key,
+            extra_hosts: false,
+            socket: None,
+            ..target.clone()
+        },
+        steps: is_unlocked
+            .then(|| Step::Advice(note.to_owned()))
+            .into_iter()
+            .collect(),
     };
     plan.waits_for_restart = false;
     Ok(text)
@@ -342,7 +343,7 @@ async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
 async fn put_together(
     app: &'static App,
     flags: &Connect,
-    surroundings: &Surroundings,
+    facts: &Facts,
     (choice, plan, base_url, key): (Choice, Plan, String, Option<AppKey>),
 ) -> Connected {
     let way = plan.way;
@@ -350,8 +351,8 @@ async fn put_together(
     // Whoever reads the files has to know it before.
     let mut lead: Vec<String> = choice.lead.into_iter().collect();
     lead.extend(key.iter().map(|key| key.note.clone()));
-    let mut notes: Vec<String> = way.notes.clone();
-    let models = choose_models(flags, surroundings, made.as_deref()).await;
+    let mut notes = notes_on(&way);
+    let models = choose_models(flags, facts, made.as_deref()).await;
     notes.extend(models.notes);
     let shown = match (&key, &made) {
         (None, _) => fill::ANY_KEY,
@@ -364,18 +365,20 @@ async fn put_together(
         model: models.model.as_deref(),
         embedding_model: models.embedding.as_deref(),
     };
-    let mut files = fill::files(app, &way, choice.place != Place::Bare, values);
+    let mut files = fill::files(app, &way.target, choice.place != Place::Bare, values);
     notes.extend(taking_effect(choice.place, &files));
-    if let Some(lines) = &way.missing {
-        files.insert(0, missing_file(lines, surroundings));
+    let lines = way.lines();
+    if let Some(lines) = lines {
+        files.insert(0, missing_file(lines, facts));
     }
-    let ready = surroundings.is_running() && way.missing.is_none() && !plan.waits_for_restart;
-    if !ready {
-        let first = first_step(surroundings, way.missing.is_some()).await;
+    let waits = plan.waits_for_restart || lines.is_some();
+    if !facts.is_running() || waits {
+        let first = first_step(facts, lines.is_some()).await;
         notes.insert(0, first);
     }
+    let ready = facts.is_running() && !waits && way.works();
     notes.extend(app.notes.iter().map(|note| fill::fill(note, values)));
-    notes.extend(name_of_the_host(app, &way));
+    notes.extend(way.by_hand().filter(|_| is_by_hand(app, &way)));
     Connected {
         app: app.name,
         title: app.title,
@@ -393,9 +396,9 @@ async fn put_together(
 }
 
 /// What has to be done before the app can reach the daemon.
-async fn first_step(surroundings: &Surroundings, lacks_lines: bool) -> String {
-    let commands = start::commands(&surroundings.environment, surroundings.pid).await;
-    match (lacks_lines, surroundings.is_running()) {
+async fn first_step(facts: &Facts, lacks_lines: bool) -> String {
+    let commands = start::commands(&facts.environment, facts.pid).await;
+    match (lacks_lines, facts.is_running()) {
         (true, true) => format!(
             "First add the lines to the configuration, then restart hermes-proxyd: {commands}"
         ),
@@ -424,14 +427,44 @@ fn taking_effect(place: Place, files: &[File]) -> Option<String> {
     ))
 }
 
-fn name_of_the_host(app: &App, way: &AppWay) -> Option<String> {
-    (way.extra_hosts && app.container.is_none()).then(|| {
-        "Start the container with --add-host=host.docker.internal:host-gateway.".to_owned()
-    })
+/// What makes the way work, but for the lines of the configuration.
+fn notes_on(way: &Way) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Reach::Blocked(why) = &way.reach {
+        notes.push(format!("This way does not work yet: {why}."));
+    }
+    let steps = way.steps.iter();
+    notes.extend(steps.filter_map(|step| match step {
+        Step::Run(command) => Some(format!("Run: {command}")),
+        Step::Advice(text) => Some(text.clone()),
+        Step::Configure(_) => None,
+    }));
+    let lacks_lines = way.lines().is_some();
+    match way.kind {
+        WayKind::Bridge if lacks_lines => notes.push(
+            "To avoid an open port, run the same command with --socket.".to_owned(),
+        ),
+        WayKind::MappedLoopback => notes.push(format!(
+            "Podman as root: add a [[listen]] with address = \"podman0:{}\", restart hermes-proxyd, \
+             and run this again.",
+            way.target.port
+        )),
+        WayKind::HostNetwork | WayKind::Desktop | WayKind::Bridge | WayKind::Socket => {}
+    }
+    notes
 }
 
-fn missing_file(lines: &str, surroundings: &Surroundings) -> File {
-    let file = surroundings.file.as_ref();
+/// Whether no file of the app's tells how its container is started.
+fn is_by_hand(app: &App, way: &Way) -> bool {
+    let in_container = match way.kind {
+        WayKind::Bridge | WayKind::MappedLoopback => true,
+        WayKind::HostNetwork | WayKind::Desktop | WayKind::Socket => false,
+    };
+    in_container && app.container.is_none()
+}
+
+fn missing_file(lines: &[String], facts: &Facts) -> File {
+    let file = facts.file.as_ref();
     let file = file.map(|file| format!(", {}", file.display()));
     File {
         name: "config.toml".to_owned(),
@@ -439,18 +472,18 @@ fn missing_file(lines: &str, surroundings: &Surroundings) -> File {
             "to add to the configuration of hermes-proxyd{}",
             file.unwrap_or_default()
         ),
-        text: lines.to_owned(),
+        text: lines.join("\n") + "\n",
     }
 }
 
 /// The model and the one for embeddings: as the user says, else as the provider lists them.
-async fn choose_models(flags: &Connect, surroundings: &Surroundings, key: Option<&str>) -> Models {
+async fn choose_models(flags: &Connect, facts: &Facts, key: Option<&str>) -> Models {
     let mut models = Models {
         model: flags.model.clone(),
         embedding: flags.embedding_model.clone(),
         notes: Vec::new(),
     };
-    match listed(flags, surroundings, key).await {
+    match listed(flags, facts, key).await {
         Ok(listed) => models.choose(&listed),
         Err(_) if flags.model.is_some() => {}
         Err(why) => models.notes.push(format!(
@@ -466,15 +499,11 @@ async fn choose_models(flags: &Connect, surroundings: &Surroundings, key: Option
 }
 
 /// The models that the provider lists, or why they are not known.
-async fn listed(
-    flags: &Connect,
-    surroundings: &Surroundings,
-    key: Option<&str>,
-) -> Result<Vec<Model>, String> {
-    if !surroundings.is_running() {
+async fn listed(flags: &Connect, facts: &Facts, key: Option<&str>) -> Result<Vec<Model>, String> {
+    if !facts.is_running() {
         return Err("hermes-proxyd is not running".to_owned());
     }
-    let doors = surroundings.doors.iter();
+    let doors = facts.doors.iter();
     let doors = doors.filter(|door| !door.needs_key || key.is_some());
     let door = doors.filter_map(|door| Some((door, door.seen_from_here()?)));
     let Some((door, address)) = door.min_by_key(|(door, _)| door.needs_key) else {

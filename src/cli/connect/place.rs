@@ -2,7 +2,7 @@
 
 use super::apps::App;
 use crate::cli::args::Place;
-use crate::containers::{Engine, EngineKind, EngineState};
+use crate::containers::{Engine, EngineState};
 
 /// Where an app runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +46,13 @@ pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
             ..Choice::named(Place::Bare, socket)
         };
     };
-    let (place, by_socket) = place_of(engine.kind);
+    let place = Place::from(engine.kind.origin());
     let others = [Place::Docker, Place::Podman, Place::DockerDesktop];
     let others = others.into_iter().filter(|other| *other != place);
     let others: Vec<_> = others.map(Place::name).collect();
     Choice {
         place,
-        socket: socket || by_socket,
+        socket,
         lead: Some(format!(
             "This is for {called} in a {} container, because that engine is installed here. \
              Without a container: `hermesctl connect {name} --from bare`; with another engine: {} \
@@ -63,24 +63,11 @@ pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
     }
 }
 
-/// The engine's name on our command line, and whether only a socket is sure to lead out of its
-/// networks.
-fn place_of(engine: EngineKind) -> (Place, bool) {
-    match engine {
-        // Elsewhere it runs in a virtual machine, whatever it is called.
-        EngineKind::Docker if !cfg!(target_os = "linux") => (Place::DockerDesktop, false),
-        EngineKind::Docker => (Place::Docker, false),
-        EngineKind::DockerRootless => (Place::Docker, true),
-        EngineKind::DockerDesktop => (Place::DockerDesktop, false),
-        // The networks of compose files have no address of this machine's that is known before.
-        EngineKind::Podman | EngineKind::PodmanRootless => (Place::Podman, true),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::apps::by_name;
     use super::*;
+    use crate::containers::EngineKind;
 
     fn engine(kind: EngineKind, state: EngineState) -> Engine {
         Engine {
@@ -99,12 +86,12 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn an_app_of_containers_is_in_one_of_the_engine_that_is_here() {
         use EngineKind::{Docker, DockerDesktop, DockerRootless, Podman, PodmanRootless};
-        for (kind, place, socket) in [
-            (Docker, Place::Docker, false),
-            (DockerRootless, Place::Docker, true),
-            (DockerDesktop, Place::DockerDesktop, false),
-            (Podman, Place::Podman, true),
-            (PodmanRootless, Place::Podman, true),
+        for (kind, place) in [
+            (Docker, Place::Docker),
+            (DockerRootless, Place::Docker),
+            (DockerDesktop, Place::DockerDesktop),
+            (Podman, Place::Podman),
+            (PodmanRootless, Place::Podman),
         ] {
             let engines = [engine(kind, EngineState::Ready)];
             for app in [
@@ -117,7 +104,7 @@ mod tests {
                 "home-assistant",
             ] {
                 let (found, by_socket, lead) = guessed(app, false, &engines);
-                assert_eq!((found, by_socket), (place, socket), "{app} {kind:?}");
+                assert_eq!((found, by_socket), (place, false), "{app} {kind:?}");
                 assert!(lead.contains(kind.as_str()), "{lead}");
                 let command = format!("`hermesctl connect {app} --from bare`");
                 assert!(lead.contains(&command), "{lead}");

@@ -1,15 +1,16 @@
-//! What is known of the daemon, running or not.
+//! What a connection is decided by: the daemon, running or not, and this machine.
 
 use std::path::{Path, PathBuf};
 
 use super::super::connect as reach_daemon;
 use super::super::output::{Exit, Failure};
 use crate::config::load;
-use crate::containers::Door;
+use crate::containers::{Door, Surroundings, World};
+use crate::doctor;
 use crate::paths::Environment;
 
-/// What is known of the daemon.
-pub(super) struct Surroundings {
+/// What is known of the daemon and this machine.
+pub(super) struct Facts {
     pub(super) environment: Environment,
     /// The configuration, which need not be there.
     pub(super) file: Option<PathBuf>,
@@ -23,12 +24,22 @@ pub(super) struct Surroundings {
     pub(super) providers: Vec<String>,
     /// The daemon's process, if it runs.
     pub(super) pid: Option<u32>,
+    /// The engines, their networks, and the firewalls.
+    pub(super) surroundings: Surroundings,
 }
 
-impl Surroundings {
-    /// Asks the daemon, and where none runs the configuration.
-    pub(super) async fn look(config: Option<&Path>) -> Result<Self, Failure> {
+impl Facts {
+    /// Asks the daemon, and where none runs the configuration; looks around.
+    pub(super) async fn gather(config: Option<&Path>) -> Result<Self, Failure> {
         let environment = Environment::from_process();
+        let around = environment.clone();
+        let around = tokio::task::spawn_blocking(move || doctor::surroundings(&around));
+        let mut facts = Self::of_daemon(config, environment).await?;
+        facts.surroundings = around.await.unwrap_or_default();
+        Ok(facts)
+    }
+
+    async fn of_daemon(config: Option<&Path>, environment: Environment) -> Result<Self, Failure> {
         match reach_daemon().await {
             Ok(mut client) => {
                 let status = client.status().await?;
@@ -39,11 +50,12 @@ impl Surroundings {
                 let loaded = load(file.as_deref(), &environment).ok();
                 Ok(Self {
                     file: file.or_else(|| environment.config_file()),
-                    is_bare: loaded.as_ref().is_some_and(|it| !it.names_listeners()),
+                    is_bare: loaded.as_ref().is_none_or(|it| !it.names_listeners()),
                     doors: listeners.filter_map(Door::of_status).collect(),
                     planned: loaded.as_ref().map(Door::all_of_config).unwrap_or_default(),
                     providers: names.collect(),
                     pid: Some(status.daemon.pid),
+                    surroundings: Surroundings::default(),
                     environment,
                 })
             }
@@ -59,6 +71,15 @@ impl Surroundings {
         self.pid.is_some()
     }
 
+    /// What the ways to these doors are decided by.
+    pub(super) fn world<'w>(&'w self, doors: &'w [Door]) -> World<'w> {
+        World {
+            doors,
+            surroundings: &self.surroundings,
+            is_bare: self.is_bare,
+        }
+    }
+
     fn of_config(file: Option<&Path>, environment: Environment) -> Result<Self, Failure> {
         let loaded = load(file, &environment).map_err(|error| {
             Failure::new(error.to_string()).with_code(Exit::InvalidConfig, "config_invalid")
@@ -70,6 +91,7 @@ impl Surroundings {
             planned: Vec::new(),
             providers: providers.map(ToString::to_string).collect(),
             pid: None,
+            surroundings: Surroundings::default(),
             file: loaded.file.or_else(|| environment.config_file()),
             environment,
         })
