@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::answer_end::AnswerEnd;
 use super::args::Bridge;
 use super::descriptors;
-use super::neighbours::{Line, Neighbours, Place};
+use super::neighbours::{HeadEnd, Line, Neighbours, Place};
 use super::run::StartError;
 use super::signals::{self, Signal};
 
@@ -190,14 +190,15 @@ async fn requests(
 ) -> io::Result<()> {
     let mut piece = vec![0; 16 * 1024];
     let mut heard = true;
+    let mut head = HeadEnd::default();
     loop {
         let read = client.read(&mut piece).await?;
         if read == 0 {
             daemon.shutdown().await.ok();
             return std::future::pending().await;
         }
-        line.client_spoke();
         let piece = piece.get(..read).unwrap_or_default();
+        line.client_spoke(&mut head, piece);
         heard = heard && daemon.write_all(piece).await.is_ok();
     }
 }

@@ -1,8 +1,8 @@
 //! The bridge's places, and each neighbour's share of them.
 //!
-//! The bridge knows who spoke last: where that was the client, an answer is waited for, and the
-//! connection is never cut for another one. Where it was the daemon, [`super::answer_end`] tells whether
-//! that was the end of an answer.
+//! The bridge knows who spoke last: where that was the client, and its request's head is whole, an answer is
+//! waited for, and the connection is never cut for another one. Where it was the daemon,
+//! [`super::answer_end`] tells whether that was the end of an answer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,6 +20,8 @@ const SHARE: usize = 4;
 /// A new connection, and one whose answer is over, has this long to ask something before it makes way for
 /// another one.
 const GRACE: Duration = Duration::from_millis(250);
+/// The same for a request's head, from its first byte on: most come in one piece.
+const HEAD: Duration = Duration::from_secs(1);
 /// The same where the daemon spoke last and its answer is not known to be over: a provider may pause
 /// within one.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -65,6 +67,42 @@ enum Last {
     Daemon,
     /// The daemon, and its answer is over.
     Answered,
+    /// The client, and the head of its request is not whole.
+    Begun,
+}
+
+/// Where a request's head ends: at its first empty line (RFC 9112 §2.1).
+#[derive(Debug, Default)]
+pub(super) struct HeadEnd {
+    /// Bytes of its lines have come.
+    begun: bool,
+    /// The line that is coming is empty so far.
+    at_line_start: bool,
+    whole: bool,
+}
+
+impl HeadEnd {
+    /// Whether it is whole with this piece.
+    fn is_whole_with(&mut self, piece: &[u8]) -> bool {
+        for byte in piece {
+            if self.whole {
+                break;
+            }
+            match byte {
+                // Empty lines before a request are none of it.
+                b'\n' => {
+                    self.whole = self.begun && self.at_line_start;
+                    self.at_line_start = true;
+                }
+                b'\r' => {}
+                _ => {
+                    self.begun = true;
+                    self.at_line_start = false;
+                }
+            }
+        }
+        self.whole
+    }
 }
 
 impl Neighbours {
@@ -114,10 +152,11 @@ impl Neighbours {
             let silence = now.saturating_sub(line.at.load(Ordering::Relaxed));
             let may_go_after = match line.last() {
                 Last::Nobody | Last::Answered => GRACE,
+                Last::Begun => HEAD,
                 Last::Daemon => PAUSE,
                 Last::Client => return None,
             };
-            let is_unused = line.last() == Last::Nobody;
+            let is_unused = matches!(line.last(), Last::Nobody | Last::Begun);
             let can_go = u128::from(silence) >= may_go_after.as_millis();
             can_go.then_some((is_unused, silence, at))
         });
@@ -143,7 +182,7 @@ impl Place {
             let line = &self.line;
             let silent = match line.last() {
                 Last::Nobody => UNUSED,
-                Last::Client | Last::Daemon | Last::Answered => SILENT,
+                Last::Client | Last::Daemon | Last::Answered | Last::Begun => SILENT,
             };
             let at = Duration::from_millis(line.at.load(Ordering::Relaxed));
             let deadline = line.opened + at + silent;
@@ -171,14 +210,23 @@ impl Drop for Place {
 }
 
 impl Line {
-    /// The client sent something.
-    pub(super) fn client_spoke(&self) {
-        self.spoke(Last::Client);
+    /// The client sent something; `head` is what is known of its request's head.
+    pub(super) fn client_spoke(&self, head: &mut HeadEnd, piece: &[u8]) {
+        let last = self.last();
+        if matches!(last, Last::Daemon | Last::Answered) {
+            *head = HeadEnd::default();
+        }
+        if head.is_whole_with(piece) {
+            self.spoke(Last::Client);
+        } else if last != Last::Begun {
+            // Its time counts from its first byte.
+            self.spoke(Last::Begun);
+        }
     }
 
     /// The daemon sent something; `answer` is what is known of its answer.
     pub(super) fn daemon_spoke(&self, answer: &mut AnswerEnd, piece: &[u8]) {
-        if self.last() == Last::Client {
+        if matches!(self.last(), Last::Client | Last::Begun) {
             *answer = AnswerEnd::default();
         }
         self.spoke(if answer.is_over_with(piece) {
@@ -198,7 +246,8 @@ impl Line {
             0 => Last::Nobody,
             1 => Last::Client,
             2 => Last::Daemon,
-            _ => Last::Answered,
+            3 => Last::Answered,
+            _ => Last::Begun,
         }
     }
 
@@ -215,6 +264,56 @@ mod tests {
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
+    }
+
+    impl Place {
+        fn asks(&self) {
+            let head = b"GET / HTTP/1.1\r\n\r\n";
+            self.line().client_spoke(&mut HeadEnd::default(), head);
+        }
+    }
+
+    #[test]
+    fn a_head_ends_at_its_first_empty_line() {
+        for (pieces, whole) in [
+            (&[&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..]][..], true),
+            (&[b"GET / HTTP/1.1\nHost: a\n\n"], true),
+            (&[b"GET / HTTP/1.1\r\n\r", b"\nbody"], true),
+            (&[b"\r\n\r\nGET / HTTP/1.1\r\n"], false),
+            (&[b"\r\n", b"GET / HTTP/1.1\r\n", b"\r\n"], true),
+            (&[b"GET / HTTP/1.1\r\nHost: a\r\n"], false),
+            (&[b""], false),
+        ] {
+            let mut head = HeadEnd::default();
+            let told = pieces
+                .iter()
+                .fold(false, |_, piece| head.is_whole_with(piece));
+            assert_eq!(told, whole, "{pieces:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_sent_half_a_request_makes_way_soon_however_often_it_sends_more() {
+        let neighbours = Neighbours::new(8);
+        let slow = neighbours.take(ip(1)).unwrap();
+        let asks = neighbours.take(ip(1)).unwrap();
+        asks.asks();
+        let mut head = HeadEnd::default();
+        slow.line().client_spoke(&mut head, b"GET / HTTP/1.1\r\n");
+        advance(HEAD / 2).await;
+        slow.line().client_spoke(&mut head, b"X: y\r\n");
+        assert!(neighbours.take(ip(1)).is_none());
+        advance(HEAD / 2).await;
+        let newcomer = neighbours.take(ip(1)).unwrap();
+        assert!(is_cut(&slow).await && !is_cut(&asks).await);
+        // One that gets its head together in time stays.
+        let mut head = HeadEnd::default();
+        newcomer
+            .line()
+            .client_spoke(&mut head, b"GET / HTTP/1.1\r\n");
+        newcomer.line().client_spoke(&mut head, b"\r\n");
+        advance(HEAD).await;
+        assert!(neighbours.take(ip(1)).is_none());
     }
 
     async fn is_cut(place: &Place) -> bool {
@@ -245,7 +344,7 @@ mod tests {
     async fn whoever_waits_for_an_answer_stays() {
         let neighbours = Neighbours::new(8);
         let asks = neighbours.take(ip(1)).unwrap();
-        asks.line().client_spoke();
+        asks.asks();
         let answered = neighbours.take(ip(1)).unwrap();
         let mut answer = AnswerEnd::default();
         let head = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{";
@@ -255,11 +354,11 @@ mod tests {
         advance(PAUSE / 2).await;
         let next = neighbours.take(ip(1)).unwrap();
         assert!(is_cut(&answered).await && !is_cut(&asks).await);
-        next.line().client_spoke();
+        next.asks();
         drop(asks);
         // One whose answer is over waits for nothing.
         let done = neighbours.take(ip(1)).unwrap();
-        done.line().client_spoke();
+        done.asks();
         let mut answer = AnswerEnd::default();
         done.line().daemon_spoke(&mut answer, head);
         done.line().daemon_spoke(&mut answer, b"}");
@@ -267,7 +366,7 @@ mod tests {
         let last = neighbours.take(ip(1)).unwrap();
         assert!(is_cut(&done).await && !is_cut(&next).await);
         // And if it asks again, it waits again.
-        last.line().client_spoke();
+        last.asks();
         assert!(neighbours.take(ip(1)).is_none());
     }
 
@@ -277,7 +376,7 @@ mod tests {
         let take = |last| neighbours.take(ip(last)).unwrap();
         let busy: Vec<_> = [1, 1, 2, 2, 3, 3].map(take).into();
         for place in &busy {
-            place.line().client_spoke();
+            place.asks();
         }
         let idle = [take(4), take(5)];
         assert!(neighbours.take(ip(6)).is_none(), "both are new");
@@ -315,7 +414,7 @@ mod tests {
         assert_eq!(began.elapsed(), UNUSED);
         let used = neighbours.take(ip(2)).unwrap();
         advance(Duration::from_secs(5)).await;
-        used.line().client_spoke();
+        used.asks();
         let began = Instant::now();
         used.is_over().await;
         assert_eq!(began.elapsed(), SILENT);

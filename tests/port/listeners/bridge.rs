@@ -156,6 +156,31 @@ async fn several_neighbours_of_the_bridge_together_keep_nobody_out_and_whoever_i
     );
     drop((answer, flood));
 
+    // Neither do those keep it that send half a request, and more of it now and then.
+    let mut flood = Vec::new();
+    let began = Instant::now();
+    while post(&bridge, &chat("x")).await.status() != 503 {
+        assert!(began.elapsed() < PATIENCE, "the places are not taken");
+        for last in 10..14 {
+            let mut stream = connect(last).await;
+            stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+            flood.push(stream);
+        }
+    }
+    let began = Instant::now();
+    while post(&bridge, &chat("x")).await.status() != 200 {
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "they hold all places"
+        );
+        for stream in &mut flood {
+            stream.write_all(b"x: y\r\n").await.ok();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("half requests made way after {:?}", began.elapsed());
+    drop(flood);
+
     // Whoever waits for an answer stays, so all others are told, however many come at once.
     let mut waiting = Vec::new();
     for last in 10..14 {
