@@ -292,6 +292,9 @@ mod unix {
     use crate::config::ListenAddress;
     use crate::files::Spot;
 
+    /// How often another process may put a socket in the place of ours before it has it.
+    const ATTEMPTS: usize = 3;
+
     /// A socket's file, removed when dropped, if it is still the same.
     #[derive(Debug)]
     pub(in crate::proxy) struct SocketFile(SocketPath);
@@ -378,15 +381,19 @@ mod unix {
             Ok(_) | Err(_) => {}
         }
         let listener = spot.act(|path| {
+            // Another process that binds there at this moment has a name of its own.
             let mut hidden = path.as_os_str().to_owned();
-            hidden.push(".new");
+            hidden.push(format!(".{:03x}", std::process::id() & 0xfff));
             let hidden = PathBuf::from(hidden);
             // Left by a crash between the next lines, or nothing.
             std::fs::remove_file(&hidden).ok();
             let listener = UnixListener::bind(&hidden)?;
-            std::fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
-            std::fs::rename(&hidden, path)?;
-            Ok(listener)
+            let put = std::fs::set_permissions(&hidden, Permissions::from_mode(mode))
+                .and_then(|()| put(&hidden, path));
+            if put.is_err() {
+                std::fs::remove_file(&hidden).ok();
+            }
+            put.map(|()| listener)
         })?;
         let file = SocketPath {
             path: path.to_path_buf(),
@@ -394,6 +401,48 @@ mod unix {
             spot,
         };
         Ok((listener, SocketFile(file)))
+    }
+
+    /// Gives a socket its name. What has the name by now is replaced only if nobody listens there.
+    fn put(hidden: &Path, path: &Path) -> io::Result<()> {
+        for _ in 0..ATTEMPTS {
+            match rename_new(hidden, path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result,
+            }
+            let there = identity(path);
+            if !is_dead(path) {
+                break;
+            }
+            // Between the two, a living one may have come: then it gets its name back.
+            let mut aside = hidden.as_os_str().to_owned();
+            aside.push("d");
+            let aside = Path::new(&aside);
+            std::fs::rename(path, aside)?;
+            if identity(aside).ok() == there.ok() {
+                std::fs::remove_file(aside)?;
+            } else {
+                rename_new(aside, path)?;
+                break;
+            }
+        }
+        let message = "another process already listens there";
+        Err(io::Error::new(io::ErrorKind::AddrInUse, message))
+    }
+
+    /// Renames where nothing has the new name; where a file system can't do that, over what has it.
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => std::fs::rename(from, to),
+            result => Ok(result?),
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
     }
 
     /// Whoever may put another socket there would get what apps send to ours.
@@ -451,6 +500,29 @@ mod unix {
                 let advice = format!("run `chmod o-w {}`", folder.display());
                 assert_eq!(text.contains(&advice), refused, "{mode:o} {text}");
             }
+            std::fs::remove_dir(&folder).unwrap();
+        }
+
+        /// Two that start at the same moment both see that nobody listens.
+        #[test]
+        fn a_socket_that_another_process_has_put_there_since_is_not_replaced() {
+            let name = format!("hp-race-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let (path, hidden) = (folder.join("s.sock"), folder.join("hidden"));
+            let listen = |path: &Path| std::os::unix::net::UnixListener::bind(path).unwrap();
+            let theirs = listen(&path);
+            let was = identity(&path).unwrap();
+            let ours = listen(&hidden);
+            let refused = put(&hidden, &path).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(identity(&path).unwrap(), was);
+            // What a crash left is.
+            drop(theirs);
+            put(&hidden, &path).unwrap();
+            std::os::unix::net::UnixStream::connect(&path).unwrap();
+            drop(ours);
+            std::fs::remove_file(&path).unwrap();
             std::fs::remove_dir(&folder).unwrap();
         }
 
