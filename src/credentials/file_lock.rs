@@ -67,12 +67,26 @@ fn open(path: &Path) -> std::io::Result<File> {
 /// When it can't be opened.
 pub(super) fn look(path: &Path) -> Result<(), StoreError> {
     match Spot::of(path).and_then(|place| place.open_lock_there()) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(StoreError::Lock {
-            file: path.to_owned(),
-            source,
-        }),
+        Err(source) if source.kind() != ErrorKind::NotFound || leads_nowhere(path) => {
+            Err(StoreError::Lock {
+                file: path.to_owned(),
+                source,
+            })
+        }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Whether it is a link that no lock can be made through.
+pub(super) fn leads_nowhere(path: &Path) -> bool {
+    let Ok(target) = path.read_link() else {
+        return false;
+    };
+    // A relative one leads from its own folder.
+    let target = path
+        .parent()
+        .map_or(target.clone(), |own| own.join(&target));
+    !target.parent().is_some_and(Path::is_dir)
 }
 
 /// The lock file beside a store: `auth.json` has `auth.lock`.

@@ -85,9 +85,9 @@ impl Keeper {
         let error = Arc::new(error);
         let reason = error.cause();
         let again = std::mem::replace(&mut self.sight.hindered.once, true);
-        let login = self.core.adapter.remedy().command(self.is_own());
-        // Whose the file is, is asked of a file system that may hang.
-        let asked = self.desk.run(move || remedy(&error, login)).await;
+        // Whose the file is, is asked of a file system that may hang. The login itself is whole, so no other
+        // one helps.
+        let asked = self.desk.run(move || remedy(&error, None)).await;
         let command = asked.ok().flatten();
         let now = self.clock.now();
         self.status(|status| {

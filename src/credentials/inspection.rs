@@ -74,6 +74,9 @@ pub struct LoginLook {
     pub cut_off_at: Option<DateTime<Utc>>,
     /// Whether a renewed login waits to be written where it belongs.
     pub waits_to_be_saved: bool,
+    /// What of its journal can't be read, and the command that helps: until it can, nobody knows which
+    /// token may be spent, or whether a renewed login waits.
+    pub journal_fault: Option<(String, Option<String>)>,
 }
 
 /// Looks at the login of this provider; `None` where it keeps none in a store.
@@ -157,7 +160,9 @@ pub fn copies(store: &Path) -> Vec<PathBuf> {
 /// When it can't be opened, or is no regular file.
 pub fn open_lock(file: &Path) -> std::io::Result<Option<std::fs::File>> {
     match Spot::of(file).and_then(|place| place.open_lock_there()) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !file.is_symlink() => {
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound && !file_lock::leads_nowhere(file) =>
+        {
             Ok(None)
         }
         opened => opened.map(Some),
@@ -174,11 +179,11 @@ fn login_look(
     let since = grant::login_at(&login);
     let ends_at = since.and_then(|since| Some(clock::after(since, adapter.grant_lifetime()?)));
     let token = login.refresh_token();
-    let pending = journal
-        .pending()
-        .ok()
-        .flatten()
-        .filter(|entry| token.as_ref().is_some_and(|token| entry.is_about(token)));
+    let (begun, kept) = (journal.pending(), journal.kept());
+    let fault = begun.as_ref().err().or(kept.as_ref().err());
+    let journal_fault = fault.map(|error| (error.to_string(), remedy(error, None)));
+    let begun = begun.ok().flatten();
+    let pending = begun.filter(|entry| token.as_ref().is_some_and(|token| entry.is_about(token)));
     LoginLook {
         store,
         own,
@@ -188,7 +193,8 @@ fn login_look(
         ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
         merge: mirror.map(|mirror| login.clone().merge(mirror, now)),
         cut_off_at: pending.map(|entry| entry.started_at),
-        waits_to_be_saved: journal.kept().is_ok_and(|kept| kept.is_some()),
+        waits_to_be_saved: kept.is_ok_and(|kept| kept.is_some()),
+        journal_fault,
         login,
     }
 }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::StoreError;
+use crate::files::quoted;
 
 /// The command that makes a store usable again, where one does. After a file was moved aside, `login`
 /// takes the login over from the mirror, or makes another one. Asks whose the files are, so it waits
@@ -132,16 +133,6 @@ fn permit(_file: &Path) -> Option<String> {
 fn give(path: &Path, ours: u32) -> Option<String> {
     let command = format!("sudo chown -h {ours} {}", quoted(path));
     Some(command).filter(|_| !path.is_symlink())
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

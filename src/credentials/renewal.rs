@@ -87,6 +87,7 @@ impl Keeper {
         };
         let patience = self.core.begin(cause);
         let mut files = self.locked(&store, patience).await?;
+        let broken = files.found().and_then(|found| found.broken.clone());
         let mut event = Event::Locked(match files.found().cloned() {
             Some(found) => Ok(found),
             None => Err(self.why_none().await),
@@ -98,7 +99,13 @@ impl Keeper {
                     self.step();
                     event = self.perform(deed, &store, &mut files).await;
                 }
-                Step::End(result) => return result,
+                Step::End(result) => {
+                    if let (Ok(_), Some(error)) = (&result, broken) {
+                        // No look follows a renewal that went well.
+                        self.unreadable(error, true).await;
+                    }
+                    return result;
+                }
             }
         }
     }

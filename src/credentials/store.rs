@@ -65,7 +65,7 @@ pub struct Store {
     begun: Arc<Mutex<Vec<String>>>,
     /// All work on the files.
     desk: Desk,
-    /// The same on the journal's, which lie in a folder of their own.
+    /// The same on the journal's: all providers and all followers of a keeper have them in one folder.
     notes: Desk,
     /// When it was read last, the login was one that the user has taken out.
     was_suppressed: Arc<AtomicBool>,
@@ -147,6 +147,7 @@ impl Store {
             files.active.clone_from(&files.global);
         }
         let mirror = layout.mirror_file().map(|name| files.shared.join(name));
+        let notes = Desk::of(&files.journal);
         Self {
             files,
             layout,
@@ -154,7 +155,7 @@ impl Store {
             row: Arc::default(),
             begun: Arc::default(),
             desk: Desk::default(),
-            notes: Desk::default(),
+            notes,
             was_suppressed: Arc::default(),
         }
     }

@@ -621,3 +621,24 @@ async fn a_login_that_is_in_memory_only_is_written_though_its_journal_can_not_be
     world.handle.refresh().await.unwrap();
     assert_eq!(world.calls(), 2);
 }
+
+/// A reload makes another store while work of the former one may hang, and every provider has one.
+#[tokio::test]
+async fn all_stores_of_a_folder_share_the_thread_for_its_journal() {
+    use super::store::Store;
+    let home = tempfile::tempdir().unwrap();
+    let files = files_in(home.path());
+    let former = Store::new(files.clone(), layout());
+    let follower = Store::new(files, layout());
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let hangs = former.note(move || wait.recv().is_ok());
+    let begun = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let begins = begun.clone();
+    let waits = follower.note(move || begins.store(true, Ordering::Relaxed));
+    let mut both = std::pin::pin!(async { tokio::join!(hangs, waits) });
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut both).await;
+    assert!(early.is_err() && !begun.load(Ordering::Relaxed));
+    release.send(()).unwrap();
+    let (hung, waited) = both.await;
+    assert!(hung.unwrap() && waited.is_ok());
+}

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::facts::Facts;
 use super::system::{self, quoted};
-use super::{Finding, Fix, Group, Verdict, on_a_thread};
+use super::{Finding, Fix, Group, Verdict, on_a_thread, sentence};
+use crate::control::protocol::FindingCode;
 use crate::credentials::inspection::{self, Content, FileLook, Inspection, LoginLook};
 use crate::credentials::{self, StoreError, StoreFiles};
 use crate::provider::Merge;
@@ -294,6 +295,15 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
                 .advice("If that is refused, log in again:")
                 .run(format!("hermesctl auth login {name}{separate} --force")),
         );
+    }
+    if let Some((reason, command)) = &login.journal_fault {
+        let text = format!(
+            "{reason}. Until it can be read, the login is not renewed: a token may be spent, or a \
+             renewed login may wait there."
+        );
+        let finding = GROUP.finds(format!("journal of {name}"), Verdict::Fail, sentence(&text));
+        let finding = finding.code(FindingCode::StoreUnusable);
+        findings.push(finding.fixes(command.clone().map(Fix::Run)));
     }
     if login.waits_to_be_saved {
         let text = "A renewed login is kept in the journal, because its store could not be \

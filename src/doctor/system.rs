@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::files::Spot;
+pub(super) use crate::files::quoted;
 
 pub(super) use platform::{
     Socket, attributes, can_write, connect, network_file_system, our_user, peer, room,
@@ -131,16 +132,6 @@ fn looks_secret(word: &str) -> bool {
         .into_iter()
         .any(|part| part.len() >= LONG && part.chars().all(plain));
     is_url || (long && mixed)
-}
-
-/// A path as a shell takes it, on one line.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:~".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// What gives us a folder that we may not write: the owner's rights, or the folder itself.

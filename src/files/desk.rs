@@ -1,9 +1,11 @@
 //! File work off the thread that serves requests, with a limit: a file system may hang for as long as
 //! its server is away.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -33,7 +35,23 @@ impl Default for Desk {
     }
 }
 
+/// The desks of folders that several have to do with.
+static SHARED: Mutex<BTreeMap<PathBuf, Weak<State>>> = Mutex::new(BTreeMap::new());
+
 impl Desk {
+    /// The one for this folder, whoever else of this process has to do with it: if it hangs, it takes one
+    /// thread.
+    pub fn of(folder: &Path) -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, state| state.strong_count() > 0);
+        if let Some(state) = shared.get(folder).and_then(Weak::upgrade) {
+            return Self(state);
+        }
+        let desk = Self::default();
+        shared.insert(folder.to_owned(), Arc::downgrade(&desk.0));
+        desk
+    }
+
     /// Does the work on a thread of its own, and waits for it.
     ///
     /// # Errors

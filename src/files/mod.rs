@@ -132,6 +132,16 @@ fn temporary_prefix(target: &Path) -> Option<OsString> {
     Some(prefix)
 }
 
+/// A path as a shell takes it, on one line.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%~".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Removes our temporary files beside a file that a killed process left. The caller holds the lock,
 /// so nobody else is using them.
 pub fn clear_leftovers(place: &Spot) {

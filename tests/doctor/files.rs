@@ -209,6 +209,9 @@ async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // So does the status.
+    let told = daemon.status()["findings"].to_string();
+    assert!(told.contains(&fix), "{told}");
     let diagnosis = Diagnosis::of(&world, &[]);
     diagnosis.assert(place, "fail", "the earlier ones are in use", &fix);
     let keys = diagnosis.find("listeners", "client keys");
@@ -253,6 +256,12 @@ done
 exec "$@"
 "#;
 
+const NARROW: &str = r#"
+for folder in .hermes .local/state; do
+    head -c 1536k /dev/zero > "$HOME/$folder/filler"
+done
+exec "$@"
+"#;
 const READ_ONLY: &str = r#"
 for folder in .hermes .local/state; do
     mount -o remount,bind,ro "$HOME/$folder"
@@ -272,6 +281,7 @@ async fn a_disk_that_is_full_scarce_or_read_only_is_told() {
             "is full: a renewed login can't be saved",
             "df -h",
         ),
+        (NARROW, "fail", "has less than 1 MiB free", "df -h"),
         (READ_ONLY, "fail", "read-only disk", "findmnt -T"),
         ("exec \"$@\"", "warn", "MiB left", "df -h"),
     ] {

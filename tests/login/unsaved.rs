@@ -184,6 +184,10 @@ fn obstruct(lock: &std::path::Path, how: &str) {
             let made = support::environment::tool("mkfifo").arg(lock).status();
             assert!(made.unwrap().success());
         }
+        "a link to nothing" => {
+            let target = lock.with_extension("unmounted/lock");
+            std::os::unix::fs::symlink(target, lock).unwrap();
+        }
         "closed" => std::fs::write(lock, "").unwrap(),
         "root's" => {
             std::fs::write(lock, "").unwrap();
@@ -207,6 +211,7 @@ async fn a_login_that_can_not_be_renewed_is_told_within_seconds_with_the_command
     }
     let cases = [
         ("auth.lock", "a folder"),
+        ("auth.lock", "a link to nothing"),
         ("auth.lock", "closed"),
         ("auth.lock", "root's"),
         ("shared/nous_auth.lock", "a pipe"),
