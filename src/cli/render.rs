@@ -18,7 +18,7 @@ use std::fmt::Display;
 use chrono::TimeZone;
 
 use crate::control::protocol::{
-    ProviderEntry, ProviderState, Providers, RefreshResult, ReloadReport, Timestamp,
+    FindingCode, ProviderEntry, ProviderState, Providers, RefreshResult, ReloadReport, Timestamp,
 };
 
 use super::documents::Written;
@@ -66,7 +66,8 @@ pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
         text += &style.row("  ", label, 14, &inline(&names.join(", ")));
     }
     if !report.providers_unreadable.is_empty() {
-        text += &style.prose("Their logins can't be read: `hermesctl doctor` shows why.");
+        text +=
+            &style.prose("Their logins or API keys can't be read: `hermesctl doctor` shows why.");
     }
     if !report.providers_finishing.is_empty() {
         let note = "A renewal with the earlier settings is still running there. Requests use the new settings.";
@@ -173,10 +174,10 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
     } else {
         ("login", "logged in", "not logged in")
     };
-    let login = if provider.logged_in {
-        style.paint(Tone::Good, there)
-    } else {
-        style.paint(Tone::Bad, absent)
+    let login = match &provider.finding {
+        Some(finding) if finding.code != FindingCode::LoginNeeded => auth::words(finding, style),
+        _ if provider.logged_in => style.paint(Tone::Good, there),
+        Some(_) | None => style.paint(Tone::Bad, absent),
     };
     text += &style.row("  ", label, 14, &login);
     if let Some(url) = &provider.app_url {

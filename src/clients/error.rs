@@ -1,7 +1,10 @@
 //! What can be wrong with client keys.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::files::quoted;
 
 /// Why client keys can't be read or changed. What the file held before is still there, whole, and
 /// the keys in force stay as they were.
@@ -134,6 +137,30 @@ fn suggestion(similar: Option<&str>) -> String {
 }
 
 impl ClientsError {
+    /// The command that makes the keys readable again, where one does without losing any.
+    pub fn command(&self) -> Option<String> {
+        match self {
+            Self::Exposed { file, .. } => Some(format!("chmod 600 {}", quoted(file))),
+            Self::Foreign { file, ours, .. } => Some(give(file, *ours)),
+            Self::Read { file, source } if source.kind() == ErrorKind::PermissionDenied => {
+                permit(file)
+            }
+            Self::Read { .. }
+            | Self::Malformed { .. }
+            | Self::Version { .. }
+            | Self::Lock { .. }
+            | Self::LockHeld { .. }
+            | Self::Unfinished { .. }
+            | Self::Write { .. }
+            | Self::InvalidName { .. }
+            | Self::InvalidLimit { .. }
+            | Self::Exists { .. }
+            | Self::Unknown { .. }
+            | Self::Random(_)
+            | Self::BrokeOff => None,
+        }
+    }
+
     /// No client of this name among `names`.
     pub(super) fn unknown<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Self {
         let name = shortened(name);
@@ -146,6 +173,29 @@ impl ClientsError {
             name,
         }
     }
+}
+
+fn give(file: &Path, ours: u32) -> String {
+    format!("sudo chown -h {ours} {}", quoted(file))
+}
+
+/// The file is another user's, or its mode keeps its owner out.
+#[cfg(unix)]
+fn permit(file: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let (there, ours) = (
+        file.symlink_metadata().ok()?,
+        rustix::process::geteuid().as_raw(),
+    );
+    if there.uid() != ours {
+        return Some(give(file, ours));
+    }
+    Some(format!("chmod 600 {}", quoted(file)))
+}
+
+#[cfg(not(unix))]
+fn permit(_file: &Path) -> Option<String> {
+    None
 }
 
 /// As much of a text as a message needs.

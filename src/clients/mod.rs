@@ -19,7 +19,7 @@ pub use client::{Client, Full, Limits, Use, Visit};
 pub use error::ClientsError;
 pub use import::{Imported, LONGEST_KEY, Outcome, Token};
 pub use key::{KEY_LENGTH, KEY_PREFIX, OwnMark};
-pub use registry::{Identity, Listed, Registry};
+pub use registry::{Identity, Listed, Registry, Unread};
 
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,16 @@ struct Inner {
     /// Held while the snapshot is made to follow the file, and never while anything is synced.
     following: Mutex<()>,
     /// Why the file can't be read, if it could not be when it was read last.
-    fault: ArcSwapOption<String>,
+    fault: ArcSwapOption<Unread>,
+}
+
+/// Why the keys can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// For people.
+    pub reason: String,
+    /// The command that helps.
+    pub command: Option<String>,
 }
 
 /// The file as it was when it was read or written last.
@@ -111,7 +120,7 @@ impl Registry {
     }
 
     /// Why the file could not be read when it was read last; the keys of before are in force.
-    pub fn fault(&self) -> Option<String> {
+    pub fn fault(&self) -> Option<Unread> {
         self.inner.fault.load().as_deref().cloned()
     }
 
@@ -363,7 +372,12 @@ impl Inner {
     fn reload(&self) -> Result<(), ClientsError> {
         let _following = self.follow();
         let read = self.read();
-        let fault = read.as_ref().err().map(|error| Arc::new(error.to_string()));
+        let fault = read.as_ref().err().map(|error| {
+            Arc::new(Unread {
+                reason: error.to_string(),
+                command: error.command(),
+            })
+        });
         self.fault.store(fault);
         let (_, content, stamp) = read?;
         self.publish(content, stamp);

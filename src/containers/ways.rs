@@ -408,13 +408,12 @@ fn container(world: World<'_>, networks: &Networks, network: Network) -> Way {
         }
     }
     let socket = socket(world);
-    let by_socket = match (&bridge.reach, &socket.reach) {
-        (Reach::Works(_), _) => false,
-        (_, Reach::Works(_)) | (Reach::Impossible(_), _) => true,
-        (Reach::Blocked(_), _) => false,
-        (Reach::NotSetUp(_), Reach::Blocked(_)) => true,
+    let by_socket = match bridge.reach {
+        Reach::Works(_) => false,
+        Reach::Impossible(_) => true,
+        Reach::Blocked(_) => socket.works(),
         // Where Podman has no bridge, it is rootless for the most part.
-        (Reach::NotSetUp(_), _) => is_podman,
+        Reach::NotSetUp(_) => is_podman || socket.lines().is_none(),
     };
     if by_socket { socket } else { bridge }
 }

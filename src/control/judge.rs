@@ -110,6 +110,26 @@ fn has(status: &Status, provider: &str, code: &FindingCode) -> bool {
     mine.iter().any(|one| one.code == *code)
 }
 
+/// The worst that is wrong with a provider's login, and not with its requests.
+pub fn of_login(status: &Status, provider: &str) -> Option<Finding> {
+    let findings = of_logins(&findings(status));
+    about(&findings, provider).first().copied().cloned()
+}
+
+/// Whether a provider has a login or an API key that can be read.
+pub fn is_logged_in(status: &Status, provider: &str) -> bool {
+    let findings = findings(status);
+    let missing = [
+        FindingCode::LoginNeeded,
+        FindingCode::Starting,
+        FindingCode::StoreUnreadable,
+    ];
+    let mine = about(&findings, provider);
+    !mine
+        .iter()
+        .any(|one| one.blocks && missing.contains(&one.code))
+}
+
 /// The same with what only hermesctl knows, which takes the place of what the daemon says of it.
 pub fn with(status: &Status, more: Option<Finding>) -> Vec<Finding> {
     let mut findings = findings(status).into_owned();
@@ -187,10 +207,15 @@ fn worst_first(findings: &mut [Finding]) {
     });
 }
 
+/// How long ago something happened, in seconds. What lies ahead, since a clock was set, is of now.
+fn age(at: Timestamp, now: Timestamp) -> i64 {
+    (now.0 - at.0).num_seconds().max(0)
+}
+
 /// An app that was turned away a moment ago.
 fn refused(status: &Status) -> Option<Finding> {
     let refused = status.refused_apps.as_ref()?;
-    let age = (status.now.0 - refused.at.0).num_seconds();
+    let age = age(refused.at, status.now);
     if age > REFUSED {
         return None;
     }
@@ -251,7 +276,12 @@ fn key_file(status: &Status) -> Option<Finding> {
          {reason}"
     );
     let code = FindingCode::ClientKeysUnreadable;
-    Some(attention(code, text, Some(diagnosis())))
+    let command = status.client_keys_command.clone();
+    Some(attention(
+        code,
+        text,
+        Some(command.unwrap_or_else(diagnosis)),
+    ))
 }
 
 /// The machine's clock, by that of the provider that differs most.
@@ -418,7 +448,7 @@ fn failing(
     (is_meant, now): (bool, Timestamp),
 ) -> Finding {
     let (name, code) = (&provider.name, &failing.code);
-    let age = (now.0 - failing.at.0).num_seconds();
+    let age = age(failing.at, now);
     let when = distance(-age);
     let text = match failing.count {
         1 => format!("The last request to {name} failed {when}: {code}"),

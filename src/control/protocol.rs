@@ -568,6 +568,9 @@ pub struct Status {
     /// Why their file could not be read when it was read last; the keys of before are in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_keys_fault: Option<String>,
+    /// The command that makes it readable again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_keys_command: Option<String>,
     /// What is wrong, the worst first, as [`judge`](super::judge) finds it; empty where all is well,
     /// `None` with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -972,8 +975,11 @@ pub struct ProviderEntry {
     pub default: bool,
     /// Where requests go, once it is known.
     pub base_url: Option<String>,
-    /// Whether there is a login, or the fixed API key.
+    /// Whether there is a login, or the fixed API key, that can be read.
     pub logged_in: bool,
+    /// The worst that is wrong with it, as in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
     /// Whether it takes a fixed API key in place of a login.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub api_key: bool,
@@ -1002,7 +1008,7 @@ pub struct ReloadReport {
     pub needs_restart: Vec<String>,
     /// Providers that were told to read their credential again.
     pub providers_reloaded: Vec<String>,
-    /// Those of them whose store could not be read.
+    /// Those whose login or API key could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers_unreadable: Vec<String>,
     /// Providers whose login is still being renewed with the former settings. Requests go by the new ones.

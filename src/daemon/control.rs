@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::clients;
 use super::fleet::Report;
@@ -15,8 +16,9 @@ use super::logins::{self, Logins};
 use super::run::{self, Origin};
 use super::service_manager;
 use crate::clients::Registry;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
+use crate::containers::{self, Door};
 use crate::control::judge;
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
@@ -29,7 +31,7 @@ use crate::control::protocol::{
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
-use crate::provider;
+use crate::provider::{self, Skew};
 use crate::proxy::{self, Port};
 
 /// A reload that hermesctl asked for, with the way back.
@@ -60,6 +62,8 @@ pub(super) struct View {
 pub(super) struct Answers {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) started_at: DateTime<Utc>,
+    /// The same by a clock that nobody sets.
+    pub(super) started: Instant,
     pub(super) ports: Vec<Port>,
     pub(super) command_line: CommandLine,
     /// What a restart would start with.
@@ -85,10 +89,11 @@ impl Handler for Answers {
     }
 
     async fn providers(&self) -> Providers {
+        let judged = self.picture();
         let view = self.view.load();
         let reports = view.reports.iter().filter(|one| one.upstream.is_there());
         let mut providers: Vec<_> = reports
-            .map(|report| self.provider_entry(report, &view))
+            .map(|report| self.provider_entry(report, &view, &judged))
             .collect();
         providers.sort_by_key(|provider| !provider.default);
         Providers { providers }
@@ -213,13 +218,14 @@ impl Answers {
             .map(|report| provider_status(report, &view, now))
             .collect();
         providers.sort_by_key(|provider| !provider.default);
+        let fault = self.clients.fault();
         let mut status = Status {
             now: Timestamp(now),
             daemon: DaemonStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
-                started_at: Timestamp(self.started_at),
-                uptime_seconds: (now - self.started_at)
+                started_at: Timestamp(self.started_at(now)),
+                uptime_seconds: (now - self.started_at(now))
                     .num_seconds()
                     .try_into()
                     .unwrap_or(0),
@@ -239,11 +245,21 @@ impl Answers {
             refused: mishaps(&self.refused.all, now),
             refused_apps: mishaps(&self.refused.apps, now),
             client_keys: Some(self.clients.count()),
-            client_keys_fault: self.clients.fault(),
+            client_keys_command: fault.as_ref().and_then(|one| one.command.clone()),
+            client_keys_fault: fault.map(|one| one.reason),
             findings: None,
         };
         status.findings = Some(judge::judge(&status));
         status
+    }
+
+    /// When the daemon was started, by the clock as it is: one that was set back since then would tell
+    /// a time ahead.
+    fn started_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        if self.started_at <= now {
+            return self.started_at;
+        }
+        clock::before(now, self.started.elapsed())
     }
 
     /// How all is, for apps whose `/v1` means this provider.
@@ -272,8 +288,9 @@ impl Answers {
         }
     }
 
-    fn provider_entry(&self, report: &Report, view: &View) -> ProviderEntry {
+    fn provider_entry(&self, report: &Report, view: &View, judged: &Status) -> ProviderEntry {
         let status = report.upstream.credentials.status();
+        let name = report.upstream.name.as_str();
         let path = |allowed: &crate::config::AllowedPath| PathEntry {
             path: allowed.path.clone(),
             methods: allowed.methods.iter().map(ToString::to_string).collect(),
@@ -283,25 +300,25 @@ impl Answers {
             display_name: report.upstream.display_name.clone(),
             default: report.upstream.name == view.default_provider,
             base_url: status.base_url,
-            logged_in: report.upstream.credentials.is_authenticated(),
+            logged_in: judge::is_logged_in(judged, name),
+            finding: judge::of_login(judged, name),
             api_key: report.adapter.layout().is_none(),
             app_url: self.app_url(&report.upstream.name, view),
             paths: report.upstream.paths.iter().map(path).collect(),
         }
     }
 
-    /// What most apps of this provider use as base URL: an open port whose `/v1` means it, else any,
-    /// below its name.
+    /// What most apps of this provider use as base URL: a port whose `/v1` means it, else any, below its
+    /// name.
     fn app_url(&self, provider: &ProviderName, view: &View) -> Option<String> {
         let listeners = self.ports.iter().map(|port| listener_status(port, view));
-        let open = listeners.filter(|one| !one.waiting && one.url.starts_with("http://"));
-        let means_it = |one: &ListenerStatus| one.provider == provider.as_str();
-        let best = open.min_by_key(|one| (one.needs_key, !means_it(one)))?;
-        if means_it(&best) {
-            return Some(best.url);
+        let mut doors: Vec<_> = listeners.filter_map(|one| Door::of_status(&one)).collect();
+        doors.sort_by_key(|door| door.provider != provider.as_str());
+        let target = containers::local(&doors)?;
+        if target.provider == provider.as_str() {
+            return Some(target.base_url());
         }
-        let origin = best.url.strip_suffix("/v1")?;
-        Some(format!("{origin}/{provider}/v1"))
+        Some(format!("{}/{provider}/v1", target.origin()))
     }
 
     /// A second word does not change the first one.
@@ -437,8 +454,15 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             reason: hindrance.reason,
             command: hindrance.command,
         }),
-        clock_ahead_seconds: report.upstream.client.clock_ahead(),
+        clock_ahead_seconds: clock_ahead(report, now),
     }
+}
+
+/// How far this machine's clock is ahead, by the last answer of the provider.
+fn clock_ahead(report: &Report, now: DateTime<Utc>) -> Option<i64> {
+    let of_requests = report.upstream.client.skew();
+    let skews = std::iter::once(of_requests).chain(report.adapter.skew());
+    Skew::latest(skews, now)
 }
 
 /// What logs in again where the login in use lies; nothing does with a fixed key.

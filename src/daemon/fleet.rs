@@ -362,6 +362,15 @@ impl Fleet {
             .collect()
     }
 
+    /// The providers whose login, or API key, can't be read.
+    pub(super) fn unreadable(&self) -> Vec<String> {
+        let keyed = self.members.values();
+        let keyed = keyed.filter(|member| member.adapter.is_unread());
+        let mut names = self.names_with_store(Status::is_unreadable);
+        names.extend(keyed.map(|member| member.upstream.name.to_string()));
+        names
+    }
+
     /// Ends the keepers. A refresh under way is finished and persisted.
     pub(super) async fn stop(&self) {
         for member in self.members.values() {

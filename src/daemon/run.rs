@@ -30,7 +30,7 @@ use crate::control::endpoint::{BindError, Endpoint, Listener};
 use crate::control::life::{self, Held, Life};
 use crate::control::protocol::{CommandLine, ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
-use crate::credentials::{Initiative, Status, StoreFiles};
+use crate::credentials::{Initiative, StoreFiles};
 use crate::files::Desk;
 use crate::hooks;
 use crate::paths::Environment;
@@ -209,6 +209,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         origin: origin.clone(),
         clock,
         started_at,
+        started: tokio::time::Instant::now(),
         ports: ports.clone(),
         view: view.clone(),
         refused: gateway.ledger().refusals().clone(),
@@ -479,7 +480,7 @@ impl Daemon {
             applied: changes.applied,
             needs_restart: changes.needs_restart,
             providers_reloaded: self.fleet.names_with_store(|_| true),
-            providers_unreadable: self.fleet.names_with_store(Status::is_unreadable),
+            providers_unreadable: self.fleet.unreadable(),
             providers_finishing: self.fleet.names_unsettled(),
         })
     }

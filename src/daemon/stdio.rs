@@ -42,6 +42,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         command_line: CommandLine::default(),
         origin: origin.clone(),
         started_at: clock.now(),
+        started: tokio::time::Instant::now(),
         clock,
         ports: Vec::new(),
         view,

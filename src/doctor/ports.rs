@@ -18,7 +18,7 @@ use super::pending::is_at;
 use super::system::{self, quoted};
 use super::{Finding, Group, Verdict, judged};
 use crate::config::{ListenAddress, Listener};
-use crate::control::protocol::{FindingCode, Key, ListenerStatus};
+use crate::control::protocol::{Finding as Told, FindingCode, Key, ListenerStatus};
 
 const GROUP: Group = Group::Listeners;
 /// The service is on this machine and answers `/health` from memory.
@@ -568,6 +568,11 @@ fn unreadable_keys(file: &Path, facts: &Facts) -> Option<Finding> {
     let finding = if facts.running().is_some() {
         let mut told = judged::found(facts).into_iter();
         let told = told.find(|one| one.code == FindingCode::ClientKeysUnreadable)?;
+        // All that helps is told below.
+        let told = Told {
+            command: None,
+            ..told
+        };
         let mut finding = judged::finding(&told, GROUP, NAME);
         // It works until then.
         finding.verdict = Verdict::Fail;

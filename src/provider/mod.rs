@@ -23,6 +23,7 @@ pub mod probe;
 mod proxies;
 mod registry;
 pub mod row;
+mod skew;
 mod static_key;
 mod tls;
 mod token_client;
@@ -44,6 +45,7 @@ pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};
 pub use self::registry::{BuildError, build, layout, token_timeout};
+pub use self::skew::Skew;
 pub use self::tls::{Tls, TlsError, client_config};
 pub use self::verdict::{Heard, ReadError, Reply, Verdict};
 use crate::config::{AllowedPath, ProviderName};
@@ -264,6 +266,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// tell. Blocks for as long as the file system does.
     fn reread(&self) {}
 
+    /// Whether what was read last was there and can't be used.
+    fn is_unread(&self) -> bool {
+        false
+    }
+
     /// What is wrong with what the user has set for a credential, where that can be told without asking
     /// anybody; not that it is missing.
     fn fault(&self) -> Option<String> {
@@ -281,6 +288,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// Where the provider is reached for this login: what requests and renewals go to.
     fn addresses(&self, _login: &Login) -> Vec<probe::Address> {
         Vec::new()
+    }
+
+    /// What the token endpoint's answers tell of this machine's clock, if there is such an endpoint.
+    fn skew(&self) -> Option<&Skew> {
+        None
     }
 
     /// Whether requests go to an address of the operator's own, which may lead back to us.

@@ -25,7 +25,7 @@ use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Heard, Layout,
-    Login, Remedy, Renewal, Reply, TokenError,
+    Login, Remedy, Renewal, Reply, Skew, TokenError,
 };
 
 use crate::clock;
@@ -262,7 +262,7 @@ impl Nous {
             .post(&format!("{}/api/oauth/token", self.portal(login)))
             .header("x-nous-refresh-token", header)
             .form(&form);
-        TokenClient::send(request).await?.granted("access_token")
+        self.client.send(request).await?.granted("access_token")
     }
 
     async fn mint(&self, login: &Login) -> Result<Map<String, Value>, TokenError> {
@@ -276,7 +276,9 @@ impl Nous {
             .header(hyper::header::AUTHORIZATION, header)
             .json(&json!({ "min_ttl_seconds": MINT_TTL }));
         // Minting spends nothing.
-        let answer = TokenClient::send(request)
+        let answer = self
+            .client
+            .send(request)
             .await
             .map_err(|error| match error {
                 TokenError::Lost { what, retry_after } => TokenError::Transient {
@@ -349,6 +351,10 @@ impl Adapter for Nous {
 
     fn forget_limit(&self) {
         self.limit.forget();
+    }
+
+    fn skew(&self) -> Option<&Skew> {
+        Some(self.client.skew())
     }
 
     fn grant_lifetime(&self) -> Option<std::time::Duration> {

@@ -106,16 +106,24 @@ impl StaticKey {
 /// Why there is no key.
 #[derive(Debug, Clone)]
 enum NoKey {
-    /// It is not there, or can't be had.
+    /// It is not there.
     Missing(String),
+    /// It is there and can't be had.
+    Unread(String),
     /// What is there can't be a key.
     Unfit(String),
 }
 
 fn read(file: &Path) -> Result<String, NoKey> {
     let shown = file.display();
-    let unread =
-        |error: io::Error| NoKey::Missing(format!("the key file {shown} can't be read: {error}"));
+    let unread = |error: io::Error| {
+        let reason = format!("the key file {shown} can't be read: {error}");
+        if error.kind() == io::ErrorKind::NotFound {
+            NoKey::Missing(reason)
+        } else {
+            NoKey::Unread(reason)
+        }
+    };
     let spot = Spot::of(file).map_err(unread)?;
     let opened = spot.open().map_err(unread)?;
     // Somebody else's key would send the user's prompts to that account.
@@ -208,9 +216,17 @@ impl Adapter for StaticKey {
         self.held.store(Some(Arc::new(self.key())));
     }
 
+    fn is_unread(&self) -> bool {
+        let held = self.held.load();
+        matches!(
+            held.as_deref(),
+            Some(Err(NoKey::Unread(_) | NoKey::Unfit(_)))
+        )
+    }
+
     fn fault(&self) -> Option<String> {
         match self.key() {
-            Ok(_) | Err(NoKey::Missing(_)) => None,
+            Ok(_) | Err(NoKey::Missing(_) | NoKey::Unread(_)) => None,
             Err(NoKey::Unfit(reason)) => Some(reason),
         }
     }
@@ -231,7 +247,7 @@ impl Adapter for StaticKey {
         let held = self.held.load_full();
         let key = match held.map_or_else(|| self.key(), |held| Result::clone(&held)) {
             Ok(key) => key,
-            Err(NoKey::Missing(reason) | NoKey::Unfit(reason)) => {
+            Err(NoKey::Missing(reason) | NoKey::Unread(reason) | NoKey::Unfit(reason)) => {
                 return Assessment::NoLogin { reason };
             }
         };

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -12,8 +13,9 @@ use serde_json::{Map, Value};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use super::TokenError;
 use super::proxies::Proxies;
+use super::{Skew, TokenError};
+use crate::clock::{Clock, SystemClock};
 
 /// No token answer is larger; a larger one is no token answer.
 const LARGEST_ANSWER: usize = 256 * 1024;
@@ -35,6 +37,7 @@ pub(super) struct TokenClient {
     http: reqwest::Client,
     /// For this machine, which no proxy leads to.
     direct: reqwest::Client,
+    skew: Arc<Skew>,
 }
 
 /// An answer of a token endpoint, whole.
@@ -66,6 +69,7 @@ impl TokenClient {
                 .proxy(Proxies::from_env().for_reqwest())
                 .build()?,
             direct: builder(tls).no_proxy().build()?,
+            skew: Arc::default(),
         })
     }
 
@@ -89,16 +93,22 @@ impl TokenClient {
             .header(hyper::header::ACCEPT, "application/json")
     }
 
+    /// What the answers tell of this machine's clock.
+    pub(super) fn skew(&self) -> &Skew {
+        &self.skew
+    }
+
     /// Sends a request and reads its answer.
     ///
     /// # Errors
     /// [`TokenError::Transient`] when the endpoint could not be reached, or answers without end;
     /// [`TokenError::Lost`] when the request was sent and no whole answer came.
-    pub(super) async fn send(request: RequestBuilder) -> Result<Answer, TokenError> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, TokenError> {
         let mut response = request
             .send()
             .await
             .map_err(|error| unanswered(error, None, true))?;
+        self.skew.hear(response.headers(), SystemClock.now());
         let status = response.status();
         let retry_after = response
             .headers()

@@ -26,7 +26,7 @@ use super::probe::Address;
 use super::token_client::{Answer, TokenClient};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, ReadError,
-    Remedy, Renewal, Reply, TokenError, Verdict,
+    Remedy, Renewal, Reply, Skew, TokenError, Verdict,
 };
 use crate::clock;
 use crate::config::{
@@ -116,7 +116,7 @@ impl Xai {
             return Ok(found);
         }
         let url = format!("{}/.well-known/openid-configuration", self.issuer());
-        let answer = TokenClient::send(self.client.get(&url)).await;
+        let answer = self.client.send(self.client.get(&url)).await;
         let fields = answer.and_then(|answer| answer.granted("token_endpoint"));
         let fields = fields.map_err(|error| nothing_spent(&error))?;
         let trusted = |key: &str| {
@@ -161,7 +161,11 @@ impl Xai {
             ("refresh_token", token.expose()),
         ];
         let endpoint = self.token_endpoint(login).await?;
-        granted(TokenClient::send(self.client.post(&endpoint).form(&form)).await?)
+        granted(
+            self.client
+                .send(self.client.post(&endpoint).form(&form))
+                .await?,
+        )
     }
 }
 
@@ -249,6 +253,10 @@ impl Adapter for Xai {
 
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
         Some(self)
+    }
+
+    fn skew(&self) -> Option<&Skew> {
+        Some(self.client.skew())
     }
 
     fn addresses(&self, _login: &Login) -> Vec<Address> {
@@ -383,7 +391,7 @@ impl DeviceLogin for Xai {
         let endpoints = self.endpoints().await.map_err(unreachable)?;
         let form = [("client_id", CLIENT_ID), ("scope", SCOPE)];
         let request = self.client.post(&endpoints.device).form(&form);
-        let answer = TokenClient::send(request).await.map_err(unreachable)?;
+        let answer = self.client.send(request).await.map_err(unreachable)?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Err(DeviceError::Refused {
                 code: "not_found".to_owned(),
@@ -403,6 +411,6 @@ impl DeviceLogin for Xai {
             ("client_id", CLIENT_ID),
             ("device_code", code.secret.expose()),
         ]);
-        polled(TokenClient::send(request).await)
+        polled(self.client.send(request).await)
     }
 }

@@ -41,7 +41,6 @@ mod presence;
 mod record;
 mod refusals;
 pub mod route;
-mod skew;
 mod socket;
 mod sse;
 mod trouble;

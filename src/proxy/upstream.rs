@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep_until};
 use super::egress::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
 use super::pool::{Answer, Cause, Failure, IDLE, Pool};
-use super::skew::Skew;
 use super::upload::{Upload, UploadBody, UploadError};
 use super::want;
 use crate::clock::Clock;
 use crate::config::Timeouts;
+use crate::provider::Skew;
 
 /// How often one request is sent at most while the provider says that it did not process it.
 const ATTEMPTS: usize = 3;
@@ -84,10 +84,9 @@ impl Client {
         self.clock.now()
     }
 
-    /// How far this machine's clock is ahead of the provider's, in seconds, by its last answer;
-    /// negative where it is behind, `None` where none has told lately.
-    pub fn clock_ahead(&self) -> Option<i64> {
-        self.skew.ahead(self.clock.now())
+    /// What the provider's answers tell of this machine's clock.
+    pub fn skew(&self) -> &Skew {
+        &self.skew
     }
 
     /// Sends a request and waits for the answer's head. `build` makes the request, and is asked

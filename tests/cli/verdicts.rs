@@ -14,7 +14,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use mock_cloud::{Canned, Endpoint, Options, PortalFault};
+use mock_cloud::{Canned, Endpoint, Fault, Options, PortalFault};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Daemon, PATIENCE, World, chat, client, post};
@@ -35,6 +35,7 @@ struct Told {
     home_exit: Option<i32>,
     logins: Value,
     logins_exit: Option<i32>,
+    providers: Value,
     doctor: Value,
     ready: (u16, String),
     health: Value,
@@ -86,6 +87,11 @@ fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
+fn now() -> chrono::DateTime<chrono::Utc> {
+    use hermes_proxy::clock::{Clock, SystemClock};
+    SystemClock.now()
+}
+
 impl Scene {
     fn new(world: World, config: &str) -> Self {
         world.write_config(config);
@@ -133,10 +139,43 @@ impl Scene {
             home_exit: home.status.code(),
             logins: json_of(&logins),
             logins_exit: logins.status.code(),
+            providers: json_of(&self.world.ctl(&["proxy", "providers", "--json"])),
             doctor: json_of(&doctor.unwrap()),
             ready: self.get("/readyz").await,
             health: serde_json::from_str(&self.get("/health").await.1).unwrap(),
             manager: self.line(&before.manager),
+        }
+    }
+
+    /// Waits until all surfaces that tell more than the worst have it among what they tell.
+    async fn assert_told(&self, what: &str, code: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = Told::default();
+        let has = |findings: &Value| {
+            let mut findings = findings.as_array().unwrap().iter();
+            findings.any(|one| one["code"] == code)
+        };
+        loop {
+            told = self.look(&told).await;
+            let texts = told.home["findings"].as_array().unwrap().iter();
+            let text = texts.clone().find(|one| one["code"] == code);
+            let text = text.map_or("", |one| one["text"].as_str().unwrap());
+            let in_line = told.manager.contains(text) || texts.count() > 3;
+            let all = [
+                has(&told.home["findings"]),
+                has(&told.logins["findings"]),
+                has(&told.doctor["findings"]),
+                in_line,
+            ];
+            if all == [true; 4] {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{what}: {all:?}\n{told:#?}\n{}",
+                self.daemon.logged()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -185,6 +224,7 @@ impl Told {
         } else {
             0
         };
+        let no_login = !expected.ready && ["login_needed", "store_unreadable"].contains(&code);
         let mut page = self.ready.1.trim_start_matches("not ").to_owned();
         if is_well {
             page.push_str("(all_well)");
@@ -202,6 +242,14 @@ impl Told {
             ("home's exit", self.home_exit == Some(expected.exit)),
             ("auth status", first(&self.logins["findings"]) == of_login),
             ("auth status' exit", self.logins_exit == Some(login_exit)),
+            (
+                "proxy providers",
+                first(&json!([self.providers["providers"][0]["finding"]])) == of_login,
+            ),
+            (
+                "proxy providers' login",
+                self.providers["providers"][0]["logged_in"] != no_login,
+            ),
             (
                 "doctor",
                 (is_well && in_doctor.is_empty()) || in_doctor.contains(&code),
@@ -250,6 +298,19 @@ async fn a_login_that_is_missing_or_can_not_be_read() {
     std::fs::write(&store, whole).unwrap();
     scene.assert("well again", WELL).await;
 
+    let out = scene.world.ctl(&["auth", "logout", "--yes"]);
+    assert!(out.status.success(), "{out:?}");
+    scene.assert("logged out", needed.exit(4)).await;
+    let world = World::new(Options::default()).await;
+    let scene = Scene::new(world, "");
+    scene.world.cloud.revoke(scene.world.family());
+    let renewed = scene.world.ctl(&["auth", "refresh"]);
+    assert_eq!(renewed.status.code(), Some(4), "{renewed:?}");
+    scene.assert("a dead login", needed.exit(4)).await;
+
+    let scene = Scene::new(World::new(Options::default()).await, "");
+    let store = scene.world.store_file();
+
     // A copy that Hermes Agent's profiles use serves in its place.
     scene.world.write_mirror();
     std::fs::write(&store, "").unwrap();
@@ -259,10 +320,9 @@ async fn a_login_that_is_missing_or_can_not_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_ends_soon_or_is_not_saved() {
-    use hermes_proxy::clock::{Clock, SystemClock};
     let world = World::new(Options::default()).await;
     let mut store = world.store();
-    let since = SystemClock.now() - chrono::Duration::days(26);
+    let since = now() - chrono::Duration::days(26);
     store["providers"]["nous"]["hermes_proxyd"] = json!({"login_at": since.to_rfc3339()});
     std::fs::write(world.store_file(), store.to_string()).unwrap();
     let scene = Scene::new(world, "");
@@ -270,14 +330,23 @@ async fn a_login_that_ends_soon_or_is_not_saved() {
     scene.assert("a login that ends", ends).await;
     drop(scene);
 
+    let scene = unsaved(true).await;
+    scene
+        .assert_told("a login that is not saved", "unsaved")
+        .await;
+    // The mirror holds it whole, and the store is told all the same.
+    let scene = unsaved(false).await;
+    let copied = expected("store_unreadable", "attention").of_login();
+    scene.assert("a copy serves", copied.exit(1)).await;
+}
+
+/// A daemon that can't save a renewed login in its store, or not in the mirror either.
+async fn unsaved(nowhere: bool) -> Scene {
     let scene = Scene::new(World::new(Options::default()).await, "");
     let slow = PortalFault::DelayAfterCommit(Duration::from_millis(400));
     scene.world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
     scene.world.cloud.revoke_access_tokens();
-    let (store, aside) = (
-        scene.world.store_file(),
-        scene.world.home.path().join("aside.json"),
-    );
+    let (store, mirror) = (scene.world.store_file(), scene.world.mirror_file());
     let request = chat("x");
     tokio::join!(post(&scene.daemon, &request), async {
         let patience = scene
@@ -285,18 +354,68 @@ async fn a_login_that_ends_soon_or_is_not_saved() {
             .cloud
             .wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1);
         patience.await;
-        // While the answer is on its way, the store becomes what can't be replaced.
-        std::fs::rename(&store, &aside).unwrap();
-        std::fs::create_dir(&store).unwrap();
+        // While the answer is on its way, they become what can't be replaced.
+        for file in [Some(store), nowhere.then_some(mirror)]
+            .into_iter()
+            .flatten()
+        {
+            std::fs::remove_file(&file).ok();
+            std::fs::create_dir_all(file.join("full")).unwrap();
+        }
     });
+    scene
+}
+
+/// What would keep a renewed login from being saved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_can_not_be_saved_if_it_is_renewed() {
+    let scene = Scene::new(World::new(Options::default()).await, "");
+    scene.assert("well", WELL).await;
+    let lock = scene.world.home.path().join(".hermes/auth.lock");
+    std::fs::remove_file(&lock).ok();
+    std::fs::create_dir(&lock).unwrap();
+    let hindered = expected("store_unusable", "bad").of_login().not_ready();
+    scene.assert("its lock is a folder", hindered).await;
+    std::fs::remove_dir(&lock).unwrap();
+    scene.assert("well again", WELL).await;
+}
+
+/// An account that the provider refuses for good: its 403 is about no token.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_blocked() {
+    let options = Options::default().client_id("b1a00492-073a-47ea-816f-4c329264a828");
+    let world = World::new(options.scope("api:access inference:invoke")).await;
+    let login = &world.login;
+    let block = json!({
+        "tokens": {"access_token": login.access_token, "refresh_token": login.refresh_token,
+                   "expires_in": 3600, "token_type": "Bearer"},
+        "last_refresh": now().to_rfc3339(), "auth_mode": "oauth_device_code",
+    });
+    let store = json!({"version": 1, "providers": {"xai-oauth": block}});
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    let config = "default_provider = \"xai\"\n[providers.xai]\nissuer_url = \"{portal}\"\n\
+                  base_url = \"{base}\"\n";
+    let scene = Scene::new(world, config);
+    scene.assert("well", WELL).await;
+    let code = "personal-team-blocked:spending-limit";
+    let refusal = Canned::json(403, &json!({"code": code, "error": code}));
+    let refusal = Fault::Answer(refusal);
+    let refused = async || {
+        // Armed for this request alone: doctor asks too.
+        scene.world.cloud.fail_next(1, &refusal);
+        assert_eq!(post(&scene.daemon, &chat("x")).await.status(), 403);
+    };
+    refused().await;
+    let once = expected("requests_fail", "attention");
+    scene.assert("refused once", once).await;
+    for _ in 0..2 {
+        refused().await;
+    }
+    let blocked = expected("requests_fail", "bad");
+    scene.assert("refused three times", blocked).await;
     let home = scene.look(&Told::default()).await.home;
-    let codes: Vec<_> = home["findings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|one| one["code"].as_str())
-        .collect();
-    assert!(codes.contains(&"unsaved"), "{home}");
+    let text = home["findings"][0]["text"].as_str().unwrap();
+    assert!(text.contains("spending_limit"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,6 +481,22 @@ async fn a_clock_that_is_ten_years_off() {
     scene
         .assert("ten years behind", expected("clock_wrong", "attention"))
         .await;
+}
+
+/// So does that of its token endpoint, before any request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_only_the_token_endpoint_has_seen() {
+    let behind = Options::default().clock_ahead(-5 * 3600);
+    let scene = Scene::new(World::new(behind).await, "");
+    let renewed = scene.world.ctl(&["auth", "refresh"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    assert_eq!(scene.world.cloud.counts().requests, 0);
+    scene
+        .assert("five hours ahead", expected("clock_wrong", "attention"))
+        .await;
+    let home = json_of(&scene.world.ctl(&["status", "--json"]));
+    let text = home["findings"][0]["text"].as_str().unwrap();
+    assert_eq!(text, "This machine's clock is 5 h ahead of that of nous");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -431,6 +566,8 @@ async fn a_key_file_that_is_missing_or_empty() {
         ("missing", None),
         ("empty", Some("")),
         ("blank", Some("\n \n")),
+        ("in quotes", Some("\"sk-abc\"")),
+        ("a folder", Some("/")),
     ] {
         let world = World::new(Options::default()).await;
         let file = world.home.path().join("key");
@@ -444,9 +581,18 @@ async fn a_key_file_that_is_missing_or_empty() {
         scene.assert("well", WELL).await;
         match content {
             None => std::fs::remove_file(&file).unwrap(),
+            Some("/") => {
+                std::fs::remove_file(&file).unwrap();
+                std::fs::create_dir(&file).unwrap();
+            }
             Some(content) => std::fs::write(&file, content).unwrap(),
         }
-        scene.world.ctl(&["proxy", "reload"]);
+        let reloaded = scene.world.ctl(&["proxy", "reload", "--json"]);
+        // What is there and can't be used is told by the reload, as a login that can't be read is.
+        let is_unread = ["in quotes", "a folder"].contains(&what);
+        let unread = &json_of(&reloaded)["providers_unreadable"];
+        assert_eq!(reloaded.status.code(), Some(i32::from(is_unread)), "{what}");
+        assert_eq!(*unread == json!(["keyed"]), is_unread, "{what}: {unread}");
         let needed = expected("login_needed", "bad").of_login().not_ready();
         scene.assert(what, needed.exit(4)).await;
     }

@@ -70,6 +70,7 @@ fn status() -> Status {
         refused_apps: None,
         client_keys: None,
         client_keys_fault: None,
+        client_keys_command: None,
         findings: None,
     }
 }
@@ -324,6 +325,7 @@ fn the_answers() {
         default: true,
         base_url: Some("https://inference-api.nousresearch.com/v1".into()),
         logged_in: true,
+        finding: None,
         api_key: false,
         app_url: Some("http://127.0.0.1:8645/v1".into()),
         paths: vec![chat.clone()],
@@ -333,7 +335,16 @@ fn the_answers() {
         display_name: "example".into(),
         default: false,
         base_url: Some("https://api.example.com/v1".into()),
-        logged_in: true,
+        logged_in: false,
+        finding: Some(Finding {
+            code: FindingCode::LoginNeeded,
+            severity: Severity::Attention,
+            text: "There is no usable API key for example".into(),
+            command: Some("hermesctl doctor".into()),
+            provider: Some("example".into()),
+            listener: None,
+            blocks: true,
+        }),
         api_key: true,
         app_url: Some("http://127.0.0.1:8645/example/v1".into()),
         paths: vec![chat],

@@ -123,6 +123,40 @@ async fn who_holds_the_lock_is_named() {
     );
 }
 
+/// It may be the login that replaces the stored one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_login_that_can_not_be_read_is_not_counted_as_none() {
+    let world = world().await;
+    let journal = world.home.path().join(".local/state/hermes-proxyd/journal");
+    let store = support::hermes::fingerprint(world.store_file().to_str().unwrap());
+    let kept = journal.join(format!("nous-{store}.login"));
+    std::fs::create_dir_all(&kept).unwrap();
+    let place = ("store", "journal of nous");
+    let fix = format!("mv {} {0}.corrupt", kept.display());
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(place, "fail", "a renewed login may wait there", &fix);
+    // The daemon's own word names no other login: this one is whole.
+    let world = World::with_a_refresh_due(Options::default()).await;
+    let journal = world.home.path().join(".local/state/hermes-proxyd/journal");
+    let store = support::hermes::fingerprint(world.store_file().to_str().unwrap());
+    let kept = journal.join(format!("nous-{store}.login"));
+    std::fs::create_dir_all(&kept).unwrap();
+    let fix = format!("mv {} {0}.corrupt", kept.display());
+    let daemon = world.daemon();
+    let told = || daemon.status()["findings"].to_string();
+    for _ in 0..400 {
+        if told().contains("store_unusable") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let told = told();
+    assert!(
+        told.contains(&fix) && !told.contains("auth login"),
+        "{told}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_renewal_and_a_mirror_with_other_tokens_are_found() {
     use support::hermes::fingerprint;

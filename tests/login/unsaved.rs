@@ -185,7 +185,7 @@ fn obstruct(lock: &std::path::Path, how: &str) {
             assert!(made.unwrap().success());
         }
         "a link to nothing" => {
-            let target = lock.with_extension("unmounted/lock");
+            let target = lock.with_file_name("unmounted").join("lock");
             std::os::unix::fs::symlink(target, lock).unwrap();
         }
         "closed" => std::fs::write(lock, "").unwrap(),

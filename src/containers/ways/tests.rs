@@ -30,20 +30,20 @@ fn bridge_named(name: &str, address: &str) -> Bridge {
 
 /// A machine by a word.
 fn machine(name: &str) -> Surroundings {
-    use EngineKind::{Docker, DockerDesktop, DockerRootless, Podman, PodmanRootless};
+    use EngineKind as Kind;
     let (engines, bridges): (&[EngineKind], &[(&str, &str)]) = match name {
         "nothing" => (&[], &[]),
-        "docker" => (&[Docker], &[("docker0", "172.17.0.1")]),
-        "docker, idle" => (&[Docker], &[]),
-        "docker, elsewhere" => (&[Docker], &[("docker0", "10.200.0.1")]),
+        "docker" => (&[Kind::Docker], &[("docker0", "172.17.0.1")]),
+        "docker, idle" => (&[Kind::Docker], &[]),
+        "docker, elsewhere" => (&[Kind::Docker], &[("docker0", "10.200.0.1")]),
         "docker, compose" => (
-            &[Docker],
+            &[Kind::Docker],
             &[("docker0", "172.17.0.1"), ("br-0123456789ab", "172.18.0.1")],
         ),
-        "rootless docker" => (&[DockerRootless], &[]),
-        "desktop" => (&[DockerDesktop], &[]),
-        "podman" => (&[Podman], &[("podman0", "10.88.0.1")]),
-        "rootless podman" => (&[PodmanRootless], &[]),
+        "rootless docker" => (&[Kind::DockerRootless], &[]),
+        "desktop" => (&[Kind::DockerDesktop], &[]),
+        "podman" => (&[Kind::Podman], &[("podman0", "10.88.0.1")]),
+        "rootless podman" => (&[Kind::PodmanRootless], &[]),
         _ => panic!("{name}"),
     };
     let bridges = bridges.iter();
@@ -80,254 +80,259 @@ fn decided(name: &str, doors: &str, origin: Origin, network: Network) -> Way {
     way(world, origin, network)
 }
 
+use Network::{Chosen, Compose, Socket};
+use Origin::{Docker, DockerDesktop, Here, Podman};
+
+const LOCAL: &str = "127.0.0.1:8645";
+const DOCKER0: &str = "- Bridge host.docker.internal:8645, told: nothing listens at docker0";
+const NO_SOCKET: &str = "- Socket hermes-proxyd:8645: no listener is a Unix socket";
+const ANY: &str = "+ Bridge host.docker.internal:8645, told";
+
+/// The machine, its doors, where the app runs, its container's network, and its way.
+const WAYS: &[(&str, &str, Origin, Network, &str)] = &[
+    // On this machine: loopback and without a key first, and open before all.
+    (
+        "nothing",
+        LOCAL,
+        Here,
+        Chosen,
+        "+ HostNetwork 127.0.0.1:8645, no key",
+    ),
+    (
+        "nothing",
+        "127.0.0.1:1+ 127.0.0.1:2",
+        Here,
+        Chosen,
+        "+ HostNetwork 127.0.0.1:2, no key",
+    ),
+    (
+        "nothing",
+        "0.0.0.0:2+ 127.0.0.1:1+",
+        Here,
+        Chosen,
+        "+ HostNetwork 127.0.0.1:1",
+    ),
+    (
+        "nothing",
+        "0.0.0.0:2+",
+        Here,
+        Chosen,
+        "+ HostNetwork 127.0.0.1:2",
+    ),
+    (
+        "nothing",
+        "[::1]:3",
+        Here,
+        Chosen,
+        "+ HostNetwork [::1]:3, no key",
+    ),
+    (
+        "nothing",
+        "!127.0.0.1:1 127.0.0.1:2",
+        Here,
+        Chosen,
+        "+ HostNetwork 127.0.0.1:2, no key",
+    ),
+    (
+        "nothing",
+        "unix:/run/x",
+        Here,
+        Chosen,
+        "- HostNetwork 127.0.0.1:8645, no key: no listener is on 127.0.0.1",
+    ),
+    // Docker: the bridge, all addresses, another address, the socket.
+    (
+        "docker",
+        "127.0.0.1:8645 docker0:8645+",
+        Docker,
+        Compose,
+        ANY,
+    ),
+    (
+        "docker",
+        "127.0.0.1:8645 172.17.0.1:8646+",
+        Docker,
+        Compose,
+        "+ Bridge host.docker.internal:8646, told",
+    ),
+    (
+        "nothing",
+        "127.0.0.1:8645 172.17.0.1:8646+",
+        Docker,
+        Compose,
+        "+ Bridge host.docker.internal:8646, told",
+    ),
+    // That name means the usual bridge, wherever it is.
+    (
+        "docker, elsewhere",
+        "10.200.0.1:1+",
+        Docker,
+        Compose,
+        "+ Bridge host.docker.internal:1, told",
+    ),
+    (
+        "docker, elsewhere",
+        "172.17.0.1:1+",
+        Docker,
+        Compose,
+        "+ Bridge 172.17.0.1:1",
+    ),
+    (
+        "docker, compose",
+        "br-0123456789ab:1+",
+        Docker,
+        Compose,
+        "+ Bridge 172.18.0.1:1",
+    ),
+    ("docker", "0.0.0.0:8645+", Docker, Compose, ANY),
+    ("docker", "[::]:8645+", Docker, Compose, ANY),
+    (
+        "docker",
+        "127.0.0.1:8645 192.168.1.5:2+",
+        Docker,
+        Compose,
+        "+ Bridge 192.168.1.5:2",
+    ),
+    (
+        "docker",
+        "127.0.0.1:8645 unix:/x/proxy.sock+",
+        Docker,
+        Compose,
+        "+ Socket hermes-proxyd:8645",
+    ),
+    (
+        "docker",
+        "127.0.0.1:8645 docker0:8645+ unix:/x/proxy.sock",
+        Docker,
+        Socket,
+        "+ Socket hermes-proxyd:8645",
+    ),
+    (
+        "docker",
+        LOCAL,
+        Docker,
+        Compose,
+        "- Bridge host.docker.internal:8645, told: nothing listens at docker0 (172.17.0.1)",
+    ),
+    ("nothing", LOCAL, Docker, Compose, DOCKER0),
+    (
+        "nothing",
+        "127.0.0.1:9+",
+        Docker,
+        Compose,
+        "- Bridge host.docker.internal:9, told: nothing listens at docker0",
+    ),
+    ("nothing", LOCAL, Docker, Socket, NO_SOCKET),
+    // What waits does not work, and what does is taken in its place.
+    (
+        "docker, idle",
+        "127.0.0.1:8645 docker0:8645+",
+        Docker,
+        Compose,
+        "! Bridge host.docker.internal:8645, told: the listener at docker0 waits for its \
+             interface, which does not exist yet",
+    ),
+    (
+        "docker",
+        "!172.17.0.1:8645+",
+        Docker,
+        Compose,
+        "! Bridge host.docker.internal:8645, told: the listener at 172.17.0.1:8645 waits for \
+             its address, which this machine does not have yet",
+    ),
+    (
+        "docker, idle",
+        "docker0:8645+ unix:/x/proxy.sock+",
+        Docker,
+        Compose,
+        "+ Socket hermes-proxyd:8645",
+    ),
+    (
+        "docker",
+        "!unix:/x/proxy.sock+",
+        Docker,
+        Socket,
+        "! Socket hermes-proxyd:8645: the socket /x/proxy.sock does not exist",
+    ),
+    // No network of a rootless engine leads to this machine.
+    (
+        "rootless docker",
+        "127.0.0.1:8645 docker0:8645+",
+        Docker,
+        Compose,
+        NO_SOCKET,
+    ),
+    (
+        "rootless docker",
+        "0.0.0.0:8645+",
+        Docker,
+        Compose,
+        NO_SOCKET,
+    ),
+    // Podman: the bridge of root's, a mapped loopback for single containers, the socket.
+    (
+        "podman",
+        "127.0.0.1:8645 podman0:8645+",
+        Podman,
+        Compose,
+        "+ Bridge host.containers.internal:8645",
+    ),
+    (
+        "rootless podman",
+        "0.0.0.0:8645+",
+        Podman,
+        Compose,
+        "+ Bridge host.containers.internal:8645",
+    ),
+    (
+        "rootless podman",
+        LOCAL,
+        Podman,
+        Chosen,
+        "+ MappedLoopback 169.254.1.3:8645",
+    ),
+    ("rootless podman", LOCAL, Podman, Compose, NO_SOCKET),
+    (
+        "podman",
+        LOCAL,
+        Podman,
+        Chosen,
+        "+ MappedLoopback 169.254.1.3:8645",
+    ),
+    (
+        "rootless podman",
+        "192.168.1.5:2+",
+        Podman,
+        Compose,
+        NO_SOCKET,
+    ),
+    // Docker Desktop forwards to loopback, and its name needs a key.
+    (
+        "desktop",
+        LOCAL,
+        DockerDesktop,
+        Compose,
+        "+ Desktop host.docker.internal:8645",
+    ),
+    (
+        "desktop",
+        "0.0.0.0:1+",
+        DockerDesktop,
+        Compose,
+        "+ Desktop host.docker.internal:1",
+    ),
+    (
+        "desktop",
+        "unix:/x",
+        DockerDesktop,
+        Compose,
+        "- Desktop host.docker.internal:8645: no listener is on 127.0.0.1",
+    ),
+];
+
 #[test]
 fn an_app_gets_the_way_that_works_from_where_it_runs() {
-    use Network::{Chosen, Compose, Socket};
-    use Origin::{Docker, DockerDesktop, Here, Podman};
-    let local = "127.0.0.1:8645";
-    let docker0 = "- Bridge host.docker.internal:8645, told: nothing listens at docker0";
-    let no_socket = "- Socket hermes-proxyd:8645: no listener is a Unix socket";
-    let any = "+ Bridge host.docker.internal:8645, told";
-    for (name, doors, origin, network, expected) in [
-        // On this machine: loopback and without a key first, and open before all.
-        (
-            "nothing",
-            local,
-            Here,
-            Chosen,
-            "+ HostNetwork 127.0.0.1:8645, no key",
-        ),
-        (
-            "nothing",
-            "127.0.0.1:1+ 127.0.0.1:2",
-            Here,
-            Chosen,
-            "+ HostNetwork 127.0.0.1:2, no key",
-        ),
-        (
-            "nothing",
-            "0.0.0.0:2+ 127.0.0.1:1+",
-            Here,
-            Chosen,
-            "+ HostNetwork 127.0.0.1:1",
-        ),
-        (
-            "nothing",
-            "0.0.0.0:2+",
-            Here,
-            Chosen,
-            "+ HostNetwork 127.0.0.1:2",
-        ),
-        (
-            "nothing",
-            "[::1]:3",
-            Here,
-            Chosen,
-            "+ HostNetwork [::1]:3, no key",
-        ),
-        (
-            "nothing",
-            "!127.0.0.1:1 127.0.0.1:2",
-            Here,
-            Chosen,
-            "+ HostNetwork 127.0.0.1:2, no key",
-        ),
-        (
-            "nothing",
-            "unix:/run/x",
-            Here,
-            Chosen,
-            "- HostNetwork 127.0.0.1:8645, no key: no listener is on 127.0.0.1",
-        ),
-        // Docker: the bridge, all addresses, another address, the socket.
-        (
-            "docker",
-            "127.0.0.1:8645 docker0:8645+",
-            Docker,
-            Compose,
-            any,
-        ),
-        (
-            "docker",
-            "127.0.0.1:8645 172.17.0.1:8646+",
-            Docker,
-            Compose,
-            "+ Bridge host.docker.internal:8646, told",
-        ),
-        (
-            "nothing",
-            "127.0.0.1:8645 172.17.0.1:8646+",
-            Docker,
-            Compose,
-            "+ Bridge host.docker.internal:8646, told",
-        ),
-        // That name means the usual bridge, wherever it is.
-        (
-            "docker, elsewhere",
-            "10.200.0.1:1+",
-            Docker,
-            Compose,
-            "+ Bridge host.docker.internal:1, told",
-        ),
-        (
-            "docker, elsewhere",
-            "172.17.0.1:1+",
-            Docker,
-            Compose,
-            "+ Bridge 172.17.0.1:1",
-        ),
-        (
-            "docker, compose",
-            "br-0123456789ab:1+",
-            Docker,
-            Compose,
-            "+ Bridge 172.18.0.1:1",
-        ),
-        ("docker", "0.0.0.0:8645+", Docker, Compose, any),
-        ("docker", "[::]:8645+", Docker, Compose, any),
-        (
-            "docker",
-            "127.0.0.1:8645 192.168.1.5:2+",
-            Docker,
-            Compose,
-            "+ Bridge 192.168.1.5:2",
-        ),
-        (
-            "docker",
-            "127.0.0.1:8645 unix:/x/proxy.sock+",
-            Docker,
-            Compose,
-            "+ Socket hermes-proxyd:8645",
-        ),
-        (
-            "docker",
-            "127.0.0.1:8645 docker0:8645+ unix:/x/proxy.sock",
-            Docker,
-            Socket,
-            "+ Socket hermes-proxyd:8645",
-        ),
-        (
-            "docker",
-            local,
-            Docker,
-            Compose,
-            "- Bridge host.docker.internal:8645, told: nothing listens at docker0 (172.17.0.1)",
-        ),
-        ("nothing", local, Docker, Compose, docker0),
-        (
-            "nothing",
-            "127.0.0.1:9+",
-            Docker,
-            Compose,
-            "- Bridge host.docker.internal:9, told: nothing listens at docker0",
-        ),
-        ("nothing", local, Docker, Socket, no_socket),
-        // What waits does not work, and what does is taken in its place.
-        (
-            "docker, idle",
-            "127.0.0.1:8645 docker0:8645+",
-            Docker,
-            Compose,
-            "! Bridge host.docker.internal:8645, told: the listener at docker0 waits for its \
-             interface, which does not exist yet",
-        ),
-        (
-            "docker",
-            "!172.17.0.1:8645+",
-            Docker,
-            Compose,
-            "! Bridge host.docker.internal:8645, told: the listener at 172.17.0.1:8645 waits for \
-             its address, which this machine does not have yet",
-        ),
-        (
-            "docker, idle",
-            "docker0:8645+ unix:/x/proxy.sock+",
-            Docker,
-            Compose,
-            "+ Socket hermes-proxyd:8645",
-        ),
-        (
-            "docker",
-            "!unix:/x/proxy.sock+",
-            Docker,
-            Socket,
-            "! Socket hermes-proxyd:8645: the socket /x/proxy.sock does not exist",
-        ),
-        // No network of a rootless engine leads to this machine.
-        (
-            "rootless docker",
-            "127.0.0.1:8645 docker0:8645+",
-            Docker,
-            Compose,
-            no_socket,
-        ),
-        (
-            "rootless docker",
-            "0.0.0.0:8645+",
-            Docker,
-            Compose,
-            no_socket,
-        ),
-        // Podman: the bridge of root's, a mapped loopback for single containers, the socket.
-        (
-            "podman",
-            "127.0.0.1:8645 podman0:8645+",
-            Podman,
-            Compose,
-            "+ Bridge host.containers.internal:8645",
-        ),
-        (
-            "rootless podman",
-            "0.0.0.0:8645+",
-            Podman,
-            Compose,
-            "+ Bridge host.containers.internal:8645",
-        ),
-        (
-            "rootless podman",
-            local,
-            Podman,
-            Chosen,
-            "+ MappedLoopback 169.254.1.3:8645",
-        ),
-        ("rootless podman", local, Podman, Compose, no_socket),
-        (
-            "podman",
-            local,
-            Podman,
-            Chosen,
-            "+ MappedLoopback 169.254.1.3:8645",
-        ),
-        (
-            "rootless podman",
-            "192.168.1.5:2+",
-            Podman,
-            Compose,
-            no_socket,
-        ),
-        // Docker Desktop forwards to loopback, and its name needs a key.
-        (
-            "desktop",
-            local,
-            DockerDesktop,
-            Compose,
-            "+ Desktop host.docker.internal:8645",
-        ),
-        (
-            "desktop",
-            "0.0.0.0:1+",
-            DockerDesktop,
-            Compose,
-            "+ Desktop host.docker.internal:1",
-        ),
-        (
-            "desktop",
-            "unix:/x",
-            DockerDesktop,
-            Compose,
-            "- Desktop host.docker.internal:8645: no listener is on 127.0.0.1",
-        ),
-    ] {
+    for (name, doors, origin, network, expected) in WAYS.iter().copied() {
         let way = decided(name, doors, origin, network);
         assert_eq!(
             told(&way),
@@ -340,7 +345,6 @@ fn an_app_gets_the_way_that_works_from_where_it_runs() {
 /// What `doctor` shows of a machine is what `connect` uses there.
 #[test]
 fn the_ways_of_a_machine_are_those_that_its_apps_get() {
-    use Origin::{Docker, DockerDesktop, Here, Podman};
     let worlds = [
         "127.0.0.1:8645",
         "127.0.0.1:8645 docker0:8645+",

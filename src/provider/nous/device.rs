@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use url::Url;
 
 use super::super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
-use super::super::token_client::TokenClient;
 use super::{CLIENT_ID, Nous, PORTAL, PORTAL_HOSTS, SCOPE};
 use crate::provider::Login;
 
@@ -18,7 +17,7 @@ impl DeviceLogin for Nous {
             .client
             .post(&format!("{portal}/api/oauth/device/code"))
             .form(&[("client_id", CLIENT_ID), ("scope", SCOPE)]);
-        let answer = TokenClient::send(request).await;
+        let answer = self.client.send(request).await;
         let answer = answer.map_err(|error| DeviceError::Unreachable {
             what: error.to_string(),
         })?;
@@ -34,7 +33,7 @@ impl DeviceLogin for Nous {
                 ("client_id", CLIENT_ID),
                 ("device_code", code.secret.expose()),
             ]);
-        polled(TokenClient::send(request).await)
+        polled(self.client.send(request).await)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How far this machine's clock is ahead of a provider's, by the `Date` of its answers (RFC 9110
-//! §6.6.1). An answer costs one look at a counter, and one in some seconds is read.
+//! §6.6.1), those to requests and those of its token endpoint. An answer costs one look at a counter, and
+//! one in some seconds is read.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -15,7 +16,7 @@ const NEVER: i64 = i64::MIN;
 
 /// What a provider's answers tell of the clock.
 #[derive(Debug)]
-pub(super) struct Skew {
+pub struct Skew {
     /// When an answer was read last, by this machine's clock, in seconds.
     heard: AtomicI64,
     /// How far this machine's clock was ahead, in seconds.
@@ -33,7 +34,7 @@ impl Default for Skew {
 
 impl Skew {
     /// An answer with these fields has come.
-    pub(super) fn hear(&self, fields: &HeaderMap, now: DateTime<Utc>) {
+    pub fn hear(&self, fields: &HeaderMap, now: DateTime<Utc>) {
         let now = now.timestamp();
         if now.abs_diff(self.heard.load(Ordering::Relaxed)) < PAUSE.unsigned_abs() {
             return;
@@ -46,12 +47,25 @@ impl Skew {
 
     /// How far this machine's clock is ahead, in seconds; negative where it is behind, `None` where
     /// no answer has told lately.
-    pub(super) fn ahead(&self, now: DateTime<Utc>) -> Option<i64> {
+    pub fn ahead(&self, now: DateTime<Utc>) -> Option<i64> {
+        Some(self.told(now)?.1)
+    }
+
+    /// What the last answer of several hosts has told, as [`Skew::ahead`].
+    pub fn latest<'s>(
+        skews: impl IntoIterator<Item = &'s Self>,
+        now: DateTime<Utc>,
+    ) -> Option<i64> {
+        let told = skews.into_iter().filter_map(|skew| skew.told(now));
+        told.max_by_key(|(heard, _)| *heard).map(|(_, ahead)| ahead)
+    }
+
+    /// When an answer has told, and what.
+    fn told(&self, now: DateTime<Utc>) -> Option<(i64, i64)> {
         let heard = self.heard.load(Ordering::Relaxed);
         let age = now.timestamp().checked_sub(heard)?;
-        (0..=NEWS)
-            .contains(&age)
-            .then(|| self.ahead.load(Ordering::Relaxed))
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        (0..=NEWS).contains(&age).then_some((heard, ahead))
     }
 }
 
@@ -107,5 +121,18 @@ mod tests {
         skew.hear(&theirs, at("2016-11-26T11:50:00Z"));
         let ahead = skew.ahead(at("2016-11-26T11:50:00Z")).unwrap();
         assert_eq!(ahead, -3652 * 86_400);
+    }
+
+    #[test]
+    fn of_two_hosts_the_one_that_answered_last_tells() {
+        let (portal, api) = (Skew::default(), Skew::default());
+        let both = |now| Skew::latest([&portal, &api], now);
+        let now = at("2026-11-26T12:00:00Z");
+        assert_eq!(both(now), None);
+        portal.hear(&fields(&[(DATE, "Thu, 26 Nov 2026 11:00:00 GMT")]), now);
+        assert_eq!(both(now), Some(3600));
+        let later = at("2026-11-26T13:00:00Z");
+        api.hear(&fields(&[(DATE, "Thu, 26 Nov 2026 13:00:00 GMT")]), later);
+        assert_eq!(both(later), Some(0));
     }
 }
