@@ -16,7 +16,7 @@ use super::pulse::Pulse;
 use super::status::{Event, Fault, StandingKind, Status};
 use super::store::{Place, Removed, Store, StoreError};
 use super::terms::{Revision, Terms};
-use super::timing::Doubt;
+use super::timing::{Doubt, SECONDS_OLD};
 use super::trials::{Row, Trials};
 use crate::backoff;
 use crate::clock::{self, Clock};
@@ -287,7 +287,9 @@ impl Handle {
     }
 
     /// The same after a second try with the same credential was refused too: it is dead, so it is replaced
-    /// though there were many renewals a moment ago, unless it is only seconds old.
+    /// though there were many renewals a moment ago. One that is only seconds old is replaced when it is
+    /// five seconds old, and the request waits for that: so long a provider that refuses whatever it
+    /// granted can be asked for one token.
     ///
     /// # Errors
     /// There is no other credential for now.
@@ -296,7 +298,31 @@ impl Handle {
         refused: &Lease,
         path: &str,
     ) -> Result<Lease, NotReplaced> {
-        self.replaced(refused, path, Doubt::Twice).await
+        let mut changed = self.shared.changed.subscribe();
+        let answer = self.replaced(refused, path, Doubt::Twice).await;
+        let (Err(NotReplaced::Paced), Some(granted_at)) = (&answer, refused.snapshot.granted_at)
+        else {
+            return answer;
+        };
+        let old_enough = clock::after(granted_at, SECONDS_OLD);
+        loop {
+            // All that were refused with it wait, and the first one's renewal is for all.
+            if let Some(newer) = self.other_than(refused) {
+                return Ok(newer);
+            }
+            tokio::select! {
+                is_over = clock::nap(&*self.clock, old_enough, Duration::from_secs(1)) => {
+                    if is_over {
+                        return self.replaced(refused, path, Doubt::Twice).await;
+                    }
+                }
+                published = changed.changed() => {
+                    if published.is_err() {
+                        return answer;
+                    }
+                }
+            }
+        }
     }
 
     async fn replaced(

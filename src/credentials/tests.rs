@@ -392,14 +392,32 @@ async fn after_six_rotations_a_refused_token_is_tried_again_before_it_is_replace
     }
     let paced = handle.replacement(&lease, PATH).await.map(drop);
     assert_eq!(paced, Err(NotReplaced::Paced));
-    // Refused again, it is seconds old: such a provider refuses whatever it granted.
-    let dead = handle.replacement_at_last(&lease, PATH).await.map(drop);
-    assert_eq!(dead, Err(NotReplaced::Paced));
-    assert_eq!(world.calls(), 6);
+    // Refused again while it is seconds old, it is replaced a moment later, and all wait for that.
+    let both = async {
+        tokio::join!(
+            handle.replacement_at_last(&lease, PATH),
+            handle.replacement_at_last(&lease, "/models"),
+            async {
+                assert_eq!(world.calls(), 6);
+                world.clock.jump(Duration::from_secs(5));
+            }
+        )
+    };
+    let (first, second, ()) = both.await;
+    assert!(
+        first
+            .unwrap()
+            .credential()
+            .bearer
+            .same(&second.unwrap().credential().bearer)
+    );
+    assert_eq!(world.calls(), 7);
+    lease = handle.credential().await.unwrap();
     world.clock.jump(Duration::from_secs(5));
+    lease.prove();
     let next = handle.replacement_at_last(&lease, PATH).await.unwrap();
     assert!(!next.credential().bearer.same(&lease.credential().bearer));
-    assert_eq!(world.calls(), 7);
+    assert_eq!(world.calls(), 8);
 }
 
 #[tokio::test]

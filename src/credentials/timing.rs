@@ -20,7 +20,7 @@ const UNPROVEN: Duration = Duration::from_secs(30);
 /// That time doubles so often: up to an hour.
 const LONGEST_TRIAL: u32 = 7;
 /// A credential that one request was refused with twice is dead, unless it is younger than this.
-const SECONDS_OLD: Duration = Duration::from_secs(5);
+pub(super) const SECONDS_OLD: Duration = Duration::from_secs(5);
 
 /// When a keeper acts, and what that depends on.
 #[derive(Debug, Default)]
