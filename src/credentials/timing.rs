@@ -26,7 +26,10 @@ pub(super) const SECONDS_OLD: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Timing {
     backoff: Backoff,
-    pause: Option<Pause>,
+    /// The last attempt failed: none before this time.
+    trouble: Option<DateTime<Utc>>,
+    /// There were many rotations a moment ago: none before this time, if it can wait.
+    floor: Option<DateTime<Utc>>,
     /// The next renewal.
     due: Option<DateTime<Utc>>,
     /// Store and mirror held different tokens at the last look; when that is to be put right.
@@ -35,21 +38,6 @@ pub(super) struct Timing {
     /// So many tokens in a row were replaced before the provider had taken them.
     unproven: u32,
     pace: Pace,
-}
-
-/// No attempt before this time.
-#[derive(Debug, Clone, Copy)]
-struct Pause {
-    until: DateTime<Utc>,
-    because: Because,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Because {
-    /// The last attempt failed.
-    Trouble,
-    /// There were many rotations a moment ago.
-    Pace,
 }
 
 /// When a credential was received and when it ends by that.
@@ -103,7 +91,7 @@ pub(super) enum Over {
 impl Timing {
     /// No attempt before this time.
     pub(super) fn retry_at(&self) -> Option<DateTime<Utc>> {
-        self.pause.map(|pause| pause.until)
+        self.trouble.max(self.floor)
     }
 
     /// The next renewal.
@@ -116,24 +104,15 @@ impl Timing {
         [self.due, self.retry_at()].into_iter().flatten().max()
     }
 
-    /// An attempt failed. That ends no pause that the rotations before ask for.
+    /// An attempt failed.
     pub(super) fn failed(&mut self, over: Over, now: DateTime<Utc>) {
-        let pause = Pause {
-            until: clock::after(now, self.delay(over)),
-            because: Because::Trouble,
-        };
-        let paced = self.pause.filter(|former| {
-            former.because == Because::Pace && former.until > pause.until && self.is_waiting(now)
-        });
-        self.pause = Some(paced.unwrap_or(pause));
+        self.trouble = Some(clock::after(now, self.delay(over)));
     }
 
-    /// A renewed login could not be saved: that is tried again soon.
+    /// A renewed login could not be saved: that is tried again soon, and needs no rotation.
     pub(super) fn not_saved(&mut self, now: DateTime<Utc>) {
-        self.pause = Some(Pause {
-            until: clock::after(now, self.delay(Over::Store)),
-            because: Because::Trouble,
-        });
+        self.failed(Over::Store, now);
+        self.floor = None;
     }
 
     fn delay(&mut self, over: Over) -> Duration {
@@ -147,16 +126,15 @@ impl Timing {
     /// An attempt came to its end, and nothing is left to be written.
     pub(super) fn worked(&mut self, now: DateTime<Utc>) {
         self.backoff.succeeded();
-        self.pause = self.pace.next(now).map(|until| Pause {
-            until,
-            because: Because::Pace,
-        });
+        self.trouble = None;
+        self.floor = self.pace.next(now);
     }
 
     /// Someone else has renewed the login or made another one.
     pub(super) fn others_renewed(&mut self) {
         self.backoff.succeeded();
-        self.pause = None;
+        self.trouble = None;
+        self.floor = None;
     }
 
     /// No former trouble holds up a new login.
@@ -169,7 +147,8 @@ impl Timing {
     /// There is no login.
     pub(super) fn ended(&mut self) {
         self.due = None;
-        self.pause = None;
+        self.trouble = None;
+        self.floor = None;
     }
 
     /// Nothing is done for the login that is there.
@@ -279,13 +258,11 @@ impl Timing {
             let granted_at = proof.granted_at;
             granted_at.is_some_and(|at| now < clock::after(at, age) && now >= at)
         };
-        let pause = self.pause.filter(|_| self.is_waiting(now));
-        match pause.map(|pause| pause.because) {
-            Some(Because::Trouble) => return Refused::Waits,
-            Some(Because::Pace) if doubt == Doubt::Once || since(SECONDS_OLD) => {
-                return Refused::Paced;
-            }
-            Some(Because::Pace) | None => {}
+        if is_ahead(self.trouble, now) {
+            return Refused::Waits;
+        }
+        if is_ahead(self.floor, now) && (doubt == Doubt::Once || since(SECONDS_OLD)) {
+            return Refused::Paced;
         }
         if !proof.taken && since(self.trial()) {
             return Refused::Unproven;
@@ -299,12 +276,9 @@ impl Timing {
         UNPROVEN.saturating_mul(2_u32.saturating_pow(self.unproven.min(LONGEST_TRIAL)))
     }
 
-    /// Whether the next attempt lies ahead. One that lies further ahead than any backoff was set
-    /// before the clock was put back.
+    /// Whether the next attempt lies ahead.
     fn is_waiting(&self, now: DateTime<Utc>) -> bool {
-        let wait = self.retry_at().map(|at| clock::until(at, now));
-        let wait = wait.unwrap_or_default();
-        !wait.is_zero() && wait <= backoff::LONGEST
+        is_ahead(self.trouble, now) || is_ahead(self.floor, now)
     }
 
     /// Whether there is something to do now for a keeper of this `task`.
@@ -333,6 +307,13 @@ impl Timing {
             (None, _) => DateTime::<Utc>::MAX_UTC,
         }
     }
+}
+
+/// Whether this time is yet to come. One that lies further ahead than any backoff was set before the
+/// clock was put back.
+fn is_ahead(time: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    let wait = time.map(|time| clock::until(time, now)).unwrap_or_default();
+    !wait.is_zero() && wait <= backoff::LONGEST
 }
 
 /// What a keeper has to do by itself.
@@ -386,6 +367,8 @@ mod tests {
         let mut in_trouble = after_rotations(1);
         in_trouble.failed(Over::Endpoint(None), start());
         let (calm, paced) = (after_rotations(1), after_rotations(6));
+        let mut paced_in_trouble = after_rotations(6);
+        paced_in_trouble.failed(Over::Endpoint(Some(Duration::from_secs(20))), at(8));
         for (what, timing, doubt, proof, now, expected) in [
             (
                 "taken",
@@ -451,6 +434,14 @@ mod tests {
                 granted(0, true),
                 at(10),
                 Refused::Renew,
+            ),
+            (
+                "paced, and an outage",
+                &paced_in_trouble,
+                Twice,
+                granted(0, true),
+                at(10),
+                Refused::Waits,
             ),
             (
                 "paced, another program's",

@@ -634,12 +634,13 @@ impl World {
         match event {
             Happens::Due => self.now = clock::after(self.now, LIFE * 2),
             Happens::Refused => {
+                // A request asks a second time where renewals are paced.
+                let (timing, proof) = (&self.core.timing, self.proof());
+                let renews = [Doubt::Once, Doubt::Twice]
+                    .map(|doubt| timing.refused(doubt, proof, self.now))
+                    .contains(&Refused::Renew);
                 if let Some(refused) = self.core.bearer()
-                    && self
-                        .core
-                        .timing
-                        .refused(Doubt::Once, self.proof(), self.now)
-                        == Refused::Renew
+                    && renews
                 {
                     let refused = Some(refused);
                     self.renew(Cause {
