@@ -559,6 +559,11 @@ impl Core {
         now: DateTime<Utc>,
     ) -> Turn {
         match (doing, event) {
+            (Doing::Saving, Event::Committed(Err(error @ StoreError::Restless { .. }), _)) => {
+                // Its row holds a token that is not its own: someone has rotated it further.
+                self.knowledge.on(Known::Superseded);
+                Err(error.into())
+            }
             (Doing::Saving, Event::Committed(written, found)) => {
                 work.found = found;
                 self.stored(cause, work, (written, true), now)

@@ -102,7 +102,7 @@ impl Keeper {
             tracing::warn!(%error, "the login in the mirror can't be adopted");
             return false;
         }
-        self.core.forget_login();
+        self.core.replaced_login();
         self.core.start_anew();
         self.look().await;
         true
@@ -125,16 +125,35 @@ impl Keeper {
         transaction.work(Transaction::prepare).await
     }
 
+    /// Writes the renewed login of a row that waits to be saved: a new login takes the block, and the row
+    /// keeps its own.
+    async fn save_row(&mut self, place: Place) -> Result<(), StoreError> {
+        let waits = |keeper: &Self| {
+            let unsaved = keeper.core.knowledge.unsaved();
+            unsaved.is_some_and(|unsaved| unsaved.login.row().is_some())
+        };
+        if !waits(self) {
+            return Ok(());
+        }
+        self.renew(Cause::default()).await.ok();
+        let here = self.is_own() == (place == Place::Own);
+        if waits(self) && here && !self.is_store_missing().await? {
+            return Err(StoreError::Waiting);
+        }
+        Ok(())
+    }
+
     /// Writes a login that was just granted, and serves with it.
     pub(super) async fn install(
         &mut self,
         grant: Grant,
         place: Place,
     ) -> Result<PathBuf, StoreError> {
-        let now = self.clock.now();
         let Some(store) = self.store.clone() else {
             return Ok(PathBuf::new());
         };
+        self.save_row(place).await?;
+        let now = self.clock.now();
         let mut transaction = store.open_for(place, self.lock_limit()).await?;
         let Some(found) = transaction.found().cloned() else {
             return Ok(PathBuf::new());
@@ -164,7 +183,7 @@ impl Keeper {
         }
         let seat = self.core.knowledge.seat();
         if seat.is_some_and(|seat| seat.file == source) {
-            self.core.forget_login();
+            self.core.replaced_login();
         }
         self.core.start_anew();
         self.look().await;

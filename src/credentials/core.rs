@@ -508,9 +508,14 @@ impl Core {
         self.publish_again(now);
     }
 
-    /// Nothing that was known of the login in this file holds for the next one.
+    /// The logins of this file were taken out.
     pub(super) fn forget_login(&mut self) {
         self.knowledge.on(Known::Forgotten);
+    }
+
+    /// Nothing that was known of the login in this file holds for the next one.
+    pub(super) fn replaced_login(&mut self) {
+        self.knowledge.on(Known::Replaced);
     }
 
     /// No former trouble holds up a new login.

@@ -402,7 +402,7 @@ impl Keeper {
 
     /// The login of the same store whose refresh was begun and not ended, where another one was found before the
     /// journal was read.
-    async fn begun_instead_of(&self, store: &Store, found: &Found) -> Option<Found> {
+    pub(super) async fn begun_instead_of(&self, store: &Store, found: &Found) -> Option<Found> {
         if store.is_begun(&found.login) || !store.has_begun() {
             return None;
         }

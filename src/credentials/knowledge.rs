@@ -133,8 +133,10 @@ pub(super) enum Event<'e> {
     PutBack,
     /// The provider calls the tokens dead.
     Refused,
-    /// The user has made another login in this file, or taken it out.
+    /// The user has taken all logins out of this file.
     Forgotten,
+    /// The user has made another login in this file. Those in rows of the pool stay.
+    Replaced,
     /// A renewed login is kept beside this journal now.
     KeptBeside,
     /// The journal was tidied.
@@ -193,7 +195,7 @@ impl Renewed {
     }
 
     /// The fingerprints of its refresh token and of those that it replaces.
-    fn tokens(&self) -> Vec<String> {
+    pub(super) fn tokens(&self) -> Vec<String> {
         let current = self.login.refresh_token();
         let tokens = self.spent.iter().flatten().chain(&current);
         tokens.map(Secret::fingerprint).collect()
@@ -296,7 +298,9 @@ impl Knowledge {
                 state @ (State::None | State::Held | State::Suspect(_) | State::Ended(_)) => state,
             },
             Event::Superseded => {
-                self.forget_kept(None);
+                if let State::Unsaved(unsaved) = &state {
+                    self.forget_kept(Some(unsaved.renewed.tokens()));
+                }
                 state.without_unsaved()
             }
             Event::PutBack => self.put_back(state),
@@ -305,11 +309,15 @@ impl Knowledge {
                 state
             }
             Event::Forgotten => {
-                self.state = state;
-                self.on(Event::Settled);
                 self.forget_kept(None);
-                (self.latest, self.taken, self.since) = (None, None, None);
-                std::mem::take(&mut self.state).without_unsaved()
+                self.forgotten(state)
+            }
+            Event::Replaced => {
+                let waits = matches!(&state, State::Unsaved(unsaved) if unsaved.renewed.login.row().is_some());
+                if !waits {
+                    self.forget_own_kept(&state);
+                }
+                self.forgotten(state)
             }
             Event::KeptBeside => {
                 let journal = self.journal().cloned();
@@ -343,8 +351,15 @@ impl Knowledge {
         state.with_begun(None)
     }
 
+    fn forgotten(&mut self, state: State) -> State {
+        self.state = state;
+        self.on(Event::Settled);
+        (self.latest, self.taken, self.since) = (None, None, None);
+        std::mem::take(&mut self.state).without_unsaved()
+    }
+
     fn ended(&mut self, state: State, why: Option<&str>) -> State {
-        self.forget_kept(None);
+        self.forget_own_kept(&state);
         self.since = None;
         match (state.without_unsaved(), why) {
             (_, None) => {
@@ -433,6 +448,22 @@ impl Knowledge {
             && grant::login_at(login).is_none()
         {
             grant::note_login_at(login, since.at);
+        }
+    }
+
+    /// What is kept beside the journal of the login in use goes. There may be another login's, such as another
+    /// row's, that no process has saved yet.
+    fn forget_own_kept(&mut self, state: &State) {
+        let unsaved = match state {
+            State::Unsaved(unsaved) => Some(&unsaved.renewed),
+            State::None | State::Held | State::Suspect(_) | State::Ended(_) => None,
+        };
+        let known = unsaved.into_iter().chain(&self.latest);
+        let taken = self.taken.as_ref().and_then(|taken| taken.token.as_ref());
+        let taken = taken.map(Secret::fingerprint);
+        let tokens: Vec<_> = known.flat_map(Renewed::tokens).chain(taken).collect();
+        if !tokens.is_empty() {
+            self.forget_kept(Some(tokens));
         }
     }
 

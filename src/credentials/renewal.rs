@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::attempt::{Cause, Commit, Deed, Event, Leftovers, Outcome, Patience, Step, Trouble};
 use super::journal::Kept;
 use super::keeper::{Keeper, seat};
+use super::knowledge::Renewed;
 use super::status::{Hindrance, RefreshResult};
 use super::store::{Change, Found, Store, StoreError, Transaction};
 use crate::provider::{Layout, Login};
@@ -131,7 +132,15 @@ impl Keeper {
         match deed {
             Deed::LookForStore => Event::StoreMissing(self.is_store_missing().await),
             Deed::ReadJournal => {
-                let read = self.read_journal().await;
+                let mut read = self.read_journal().await;
+                // The journal may be about another login of the same store: the next look begins with that.
+                if let Some(found) = files.found()
+                    && read.is_ok()
+                    && self.begun_instead_of(store, found).await.is_some()
+                {
+                    let file = found.source.clone();
+                    read = Err(StoreError::Restless { file });
+                }
                 Event::JournalRead(read.map(|(begun, _)| begun))
             }
             Deed::ReadLeftovers { unfinished } => {
@@ -206,6 +215,8 @@ impl Keeper {
 
     async fn commit(&self, files: &mut Transaction, commit: Commit) -> Result<(), StoreError> {
         let now = self.clock.now();
+        let known = self.core.knowledge.latest();
+        let known = known.map(Renewed::tokens).unwrap_or_default();
         let write = move |files: &mut Transaction| {
             let Commit {
                 old,
@@ -217,6 +228,7 @@ impl Keeper {
             if change == Change::Quarantined {
                 files.mark_dead(&dead);
             }
+            files.mark_known(known);
             files.commit((&old, &login), mirror, change, now)
         };
         files.work(write).await

@@ -9,6 +9,8 @@
 mod document;
 mod error;
 mod pool;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::fs;
@@ -422,6 +424,7 @@ impl Store {
             prepared: None,
             mirror,
             dead: Vec::new(),
+            known: Vec::new(),
             locks,
         })
     }

@@ -21,7 +21,7 @@ use crate::provider::{
 
 const LIFE: Duration = Duration::from_hours(1);
 const PATH: &str = "/chat/completions";
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Fields of the usual names, without a mirror.
 #[derive(Debug)]
@@ -227,7 +227,7 @@ impl Drop for World {
     }
 }
 
-fn files_in(home: &Path) -> StoreFiles {
+pub(super) fn files_in(home: &Path) -> StoreFiles {
     StoreFiles {
         own: home.join("state/auth.json"),
         journal: home.join("state/journal"),

@@ -23,14 +23,14 @@ pub(super) fn rewritten(
     mut document: Map<String, Value>,
     key: &str,
     login: &Login,
-    before: [&Login; 2],
+    (before, spent): ([&Login; 2], &[String]),
     (change, now): (Change, DateTime<Utc>),
 ) -> Map<String, Value> {
     stamp_document(&mut document, now);
     if let Some(id) = login.row() {
         let before = before.into_iter().filter(|before| before.row() == Some(id));
         let before: Vec<_> = before.collect();
-        pool::rewrite(&mut document, (id, login), &before, (change, now));
+        pool::rewrite(&mut document, (id, login), (&before, spent), (change, now));
         return document;
     }
     let providers = document

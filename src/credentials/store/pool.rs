@@ -70,9 +70,25 @@ pub(super) fn login_at(
     let Some(row) = row else {
         return block(document, layout);
     };
-    let mut rows = entries(document, layout.key());
-    let found = rows.find(|entry| Row::new(entry).id() == Some(row))?;
-    layout.of_own_row(found)
+    let rows = entries(document, layout.key());
+    first(
+        rows.filter(|entry| Row::new(entry).id() == Some(row)),
+        layout,
+        Some(row),
+    )
+}
+
+/// All that a store has in the place of this login: its block, or what is in rows with that id, which may be several.
+pub(super) fn logins_at(
+    document: &Map<String, Value>,
+    layout: &'static dyn Layout,
+    row: Option<&str>,
+) -> Vec<Login> {
+    let Some(row) = row else {
+        return block(&mut document.clone(), layout).into_iter().collect();
+    };
+    let rows = entries(document, layout.key()).filter(|entry| Row::new(entry).id() == Some(row));
+    rows.filter_map(|entry| layout.of_own_row(entry)).collect()
 }
 
 fn choose(
@@ -80,7 +96,15 @@ fn choose(
     layout: &'static dyn Layout,
     in_use: Option<&str>,
 ) -> Option<Login> {
-    let rows = entries(document, layout.key());
+    first(entries(document, layout.key()), layout, in_use)
+}
+
+/// Of these rows' logins the one to use.
+fn first<'d>(
+    rows: impl Iterator<Item = &'d Map<String, Value>>,
+    layout: &'static dyn Layout,
+    in_use: Option<&str>,
+) -> Option<Login> {
     let logins = rows.filter_map(|entry| Some((Row::new(entry), layout.of_own_row(entry)?)));
     // Where no row works, the first one that ended says why.
     let rank = |row: &Row<'_>| {
@@ -97,11 +121,12 @@ fn choose(
     first.map(|(_, login)| login)
 }
 
-/// Writes a login to the row with its id, and to what else holds the tokens that it had `before`.
+/// Writes a login to the row with its id, and to what else holds the tokens that it had `before`. Of several rows with
+/// this id, those are meant that hold one of its tokens, also one `spent` earlier; else the first one.
 pub(super) fn rewrite(
     document: &mut Map<String, Value>,
     (id, login): (&str, &Login),
-    before: &[&Login],
+    (before, spent): (&[&Login], &[String]),
     (change, now): (Change, DateTime<Utc>),
 ) {
     let layout = login.layout();
@@ -111,8 +136,18 @@ pub(super) fn rewrite(
         .get_mut("credential_pool")
         .and_then(|pool| pool.get_mut(layout.key()));
     let entries = pool.and_then(Value::as_array_mut).into_iter().flatten();
-    for entry in entries.filter_map(Value::as_object_mut) {
-        if Row::new(entry).id() != Some(id) && !held(entry) {
+    let mut entries: Vec<_> = entries.filter_map(Value::as_object_mut).collect();
+    let is_here = |entry: &Map<String, Value>| Row::new(entry).id() == Some(id);
+    let is_ours = |entry: &Map<String, Value>| {
+        let token = Row::new(entry).refresh();
+        let was_spent = token.is_some_and(|token| spent.contains(&token.fingerprint()));
+        held(entry) || is_here(entry) && was_spent
+    };
+    let is_known = entries.iter().any(|entry| is_here(entry) && is_ours(entry));
+    let first = entries.iter().position(|entry| is_here(entry));
+    let first = first.filter(|_| !is_known);
+    for (place, entry) in entries.iter_mut().enumerate() {
+        if !is_ours(entry) && first != Some(place) {
             continue;
         }
         match change {

@@ -25,6 +25,8 @@ pub(in crate::credentials) struct Transaction {
     pub(super) mirror: Option<PathBuf>,
     /// Fingerprints of the tokens that were refused.
     pub(super) dead: Vec<String>,
+    /// Fingerprints of the tokens that the login in use has and had.
+    pub(super) known: Vec<String>,
     pub(super) locks: Vec<FileLock>,
 }
 
@@ -74,6 +76,7 @@ impl Transaction {
             prepared: self.prepared.take(),
             mirror: self.mirror.clone(),
             dead: self.dead.clone(),
+            known: self.known.clone(),
             locks: std::mem::take(&mut self.locks),
         }
     }
@@ -120,6 +123,20 @@ impl Transaction {
     /// These tokens were refused: whoever holds one of them, holds nothing.
     pub(in crate::credentials) fn mark_dead(&mut self, tokens: &[Secret]) {
         self.dead = tokens.iter().map(Secret::fingerprint).collect();
+    }
+
+    /// The tokens that the login in use has and had: a row that holds none of them is another's by now.
+    pub(in crate::credentials) fn mark_known(&mut self, tokens: Vec<String>) {
+        self.known = tokens;
+    }
+
+    /// Whether what stands in a row's place may be replaced by this login.
+    fn is_ours(&self, stored: &Login, old: &Login, login: &Login) -> bool {
+        let token = stored.refresh_token();
+        let is_of = |login: &Login| same(login.refresh_token().as_ref(), token.as_ref());
+        let known = |token: &Secret| self.known.contains(&token.fingerprint());
+        let is_old = old.row() == login.row() && is_of(old);
+        is_old || is_of(login) || token.as_ref().is_none_or(known)
     }
 
     fn is_dead(&self, login: &Login) -> bool {
@@ -186,16 +203,21 @@ impl Transaction {
         // The mirror alone is a place of its own: whoever reads the store again finds it fresher.
         let written = if found.broken.is_none() && login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
-            let stored = pool::login_at(&mut document.clone(), self.store.layout, login.row());
-            let another = stored.is_some_and(|stored| !self.is_dead(&stored));
-            if change == Change::Quarantined && another {
+            let stored = pool::logins_at(&document, self.store.layout, login.row());
+            let is_meant = |stored: &Login| match change {
+                Change::Quarantined => self.is_dead(stored),
+                Change::Rotated | Change::LoggedIn => {
+                    login.row().is_none() || self.is_ours(stored, old, login)
+                }
+            };
+            if !stored.is_empty() && !stored.iter().any(is_meant) {
                 return Err(StoreError::Restless { file: found.source });
             }
             let document = rewritten(
                 document,
                 self.store.layout.key(),
                 login,
-                [old, &found.login],
+                ([old, &found.login], &self.known),
                 (change, now),
             );
             write::replace(&found.source, prepared.flatten(), document)
