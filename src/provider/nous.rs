@@ -94,6 +94,25 @@ pub(super) fn environment_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<St
     faults
 }
 
+/// The same of the file that adds to the environment. It is Hermes Agent's, and nothing in it may stop the service.
+pub(super) fn file_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let flaw = |name: &str| {
+        let url = Url::parse(unquoted(&env(name)?)?).ok()?;
+        let reason = config::base_url_flaw(url.as_str())?;
+        Some(format!("{name} is ignored: {reason}."))
+    };
+    let mut faults = environment_faults(env);
+    for name in [
+        "HERMES_PORTAL_BASE_URL",
+        "NOUS_PORTAL_BASE_URL",
+        "NOUS_INFERENCE_BASE_URL",
+    ] {
+        let is_told = faults.iter().any(|fault| fault.starts_with(name));
+        faults.extend(flaw(name).filter(|_| !is_told));
+    }
+    faults
+}
+
 impl Nous {
     pub(super) fn new(name: ProviderName, client: TokenClient, extra: &[AllowedPath]) -> Self {
         let path = |path: &str, method| AllowedPath {
@@ -123,12 +142,13 @@ impl Nous {
     }
 
     /// Takes the operator's URLs: the configuration's, else those of the environment variables
-    /// that Hermes Agent honours.
+    /// that Hermes Agent honours. What `is_in_file` of its own is left out where it can't be used.
     pub(super) fn override_urls(
         &mut self,
         portal: Option<&Url>,
         inference: Option<BaseUrl>,
         env: &dyn Fn(&str) -> Option<String>,
+        is_in_file: &dyn Fn(&str) -> bool,
     ) -> Result<(), BadVariable> {
         // The file's rule: what is sent there is as secret.
         let from_env = |variable: &'static str| {
@@ -137,14 +157,12 @@ impl Nous {
             let Some(url) = text.and_then(|text| Url::parse(unquoted(&text)?).ok()) else {
                 return Ok(None);
             };
-            let reason = config::base_url_flaw(url.as_str());
-            reason.map_or(Ok(Some(url)), |reason| {
-                Err(BadVariable {
-                    variable,
-                    file: None,
-                    reason,
-                })
-            })
+            match config::base_url_flaw(url.as_str()) {
+                None => Ok(Some(url)),
+                // Told by `file_faults`.
+                Some(_) if is_in_file(variable) => Ok(None),
+                Some(reason) => Err(BadVariable { variable, reason }),
+            }
         };
         let mut portal = portal.cloned();
         for variable in ["HERMES_PORTAL_BASE_URL", "NOUS_PORTAL_BASE_URL"] {

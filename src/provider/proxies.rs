@@ -119,7 +119,7 @@ pub fn file_faults(variables: &Variables) -> Vec<String> {
         variables.file_of(name)?;
         variables.get(name)
     };
-    let faults = super::registry::faults(&in_file).into_iter();
+    let faults = super::registry::file_faults(&in_file).into_iter();
     let file = variables
         .names_in_file()
         .find_map(|name| variables.file_of(name));

@@ -1,6 +1,5 @@
 //! From the configuration's settings to adapters.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,30 +13,12 @@ use crate::config::{AllowedPath, Lookup, Provider, ProviderKind, ProviderName, V
 
 /// An environment variable with a URL that can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{} can't be used: {reason}; correct it or {}", self.place(), self.removed())]
+#[error("the environment variable {variable} can't be used: {reason}; correct it or unset it")]
 pub struct BadVariable {
     /// Its name.
     pub variable: &'static str,
-    /// The file that has its value, where the process's environment does not.
-    pub file: Option<PathBuf>,
     /// Why, without its text.
     pub reason: String,
-}
-
-impl BadVariable {
-    fn place(&self) -> String {
-        match &self.file {
-            Some(file) => format!("{} in {}", self.variable, file.display()),
-            None => format!("the environment variable {}", self.variable),
-        }
-    }
-
-    fn removed(&self) -> &'static str {
-        match &self.file {
-            Some(_) => "remove the line",
-            None => "unset it",
-        }
-    }
 }
 
 /// A provider that can't be set up.
@@ -92,9 +73,9 @@ pub(super) fn environment_faults<'k>(
     kinds.flat_map(of_kind).collect()
 }
 
-/// The same of what all kinds honour.
-pub(super) fn faults(env: Lookup<'_>) -> Vec<String> {
-    [nous::environment_faults(env), xai::environment_faults(env)].concat()
+/// The same of what all kinds honour in the file that adds to the environment.
+pub(super) fn file_faults(env: Lookup<'_>) -> Vec<String> {
+    [nous::file_faults(env), xai::environment_faults(env)].concat()
 }
 
 /// The limit of one request to this provider's token endpoint: the file's, else the environment's.
@@ -142,12 +123,8 @@ pub fn build(
             if let Some(home) = variables.home() {
                 adapter.share_limit(home);
             }
-            adapter
-                .override_urls(portal_url.as_ref(), base_url, &env)
-                .map_err(|bad| BadVariable {
-                    file: variables.file_of(bad.variable).map(Path::to_owned),
-                    ..bad
-                })?;
+            let is_in_file = |name: &str| variables.file_of(name).is_some();
+            adapter.override_urls(portal_url.as_ref(), base_url, &env, &is_in_file)?;
             Ok(Arc::new(adapter))
         }
         ProviderKind::Xai { issuer_url } => {

@@ -584,11 +584,18 @@ async fn the_environment_wins_over_the_file_and_what_is_wrong_in_it_is_told_with
         "{told}"
     );
     assert_eq!(code, Some(0), "{told}");
-    // A login would be readable on its way there.
+    // A login would be readable on its way there. The file is not ours, so it stops nothing.
     let (code, told) = checked("NOUS_INFERENCE_BASE_URL=http://elsewhere.example/v1\n");
-    assert_ne!(code, Some(0), "{told}");
-    let place = format!("NOUS_INFERENCE_BASE_URL in {}", file.display());
+    assert_eq!(code, Some(0), "{told}");
+    let place = format!(
+        "In {}, NOUS_INFERENCE_BASE_URL is ignored: ",
+        file.display()
+    );
     assert!(told.contains(&place), "{told}");
+    let mut command = without_variables(&world);
+    command.env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url());
+    let daemon = Daemon::start(command, world.home.path());
+    daemon.wait_for_log(&place);
 }
 
 // rate_limits/nous.json

@@ -450,12 +450,15 @@ fn the_mirrors_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
 /// Refresh tokens and prompts go there: over plain http everybody on the way could read them.
 #[test]
 fn a_url_in_the_environment_obeys_the_files_rule() {
-    let taken = |variable: &str, url: &str| {
+    let taken_of = |in_file: bool, variable: &str, url: &str| {
         let env = |name: &str| (name == variable).then(|| url.to_owned());
+        let told = file_faults(&env);
+        assert!(told.iter().all(|told| !told.contains("secret")), "{told:?}");
         let mut nous = adapter();
-        let result = nous.override_urls(None, None, &env);
+        let result = nous.override_urls(None, None, &env, &|_| in_file);
         result.map(|()| (nous.portal, nous.inference.map(|base| base.to_string())))
     };
+    let taken = |variable: &str, url: &str| taken_of(false, variable, url);
     let variables = [
         "HERMES_PORTAL_BASE_URL",
         "NOUS_PORTAL_BASE_URL",
@@ -469,6 +472,15 @@ fn a_url_in_the_environment_obeys_the_files_rule() {
             "https://user:secret@portal.example",
             "ftp://portal.example",
         ] {
+            // In the file of Hermes Agent's it is told, and stops nothing.
+            let env = |name: &str| (name == variable).then(|| url.to_owned());
+            assert_eq!(taken_of(true, variable, url).unwrap(), (None, None));
+            let told = file_faults(&env);
+            let ignored = format!("{variable} is ignored: ");
+            assert!(
+                matches!(&*told, [told] if told.starts_with(&ignored)),
+                "{told:?}"
+            );
             let error = taken(variable, url).unwrap_err().to_string();
             assert!(error.contains(variable), "{error}");
             assert!(!error.contains("secret"), "{error}");
@@ -478,6 +490,10 @@ fn a_url_in_the_environment_obeys_the_files_rule() {
             "http://127.0.0.1:1",
             " http://[::1]:1/v1 ",
         ] {
+            assert_eq!(
+                taken_of(true, variable, url).unwrap(),
+                taken(variable, url).unwrap()
+            );
             let (portal, inference) = taken(variable, url).unwrap();
             assert_eq!(portal.or(inference).as_deref(), Some(url.trim()));
         }
