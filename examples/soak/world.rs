@@ -191,7 +191,15 @@ impl World {
             return Ok(String::from_utf8(output.stdout)?);
         }
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("hermesctl {line}: {}: {}", output.status, said.trim()).into())
+        // A status that is not well has its reasons in its answer.
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let findings = &answer["findings"];
+        Err(format!(
+            "hermesctl {line}: {}: {findings} {}",
+            output.status,
+            said.trim()
+        )
+        .into())
     }
 
     pub(crate) async fn status(&self) -> Result<Value> {
