@@ -225,7 +225,7 @@ mod tests {
                 .status();
             assert!(done.unwrap().success(), "{command}");
         };
-        for make in ["mkdir", "mkfifo", "ln -s /nonexistent/folder/lock"] {
+        for make in ["mkdir", "mkfifo", "ln -s gone/folder/lock"] {
             run(&format!("{make} {}", file.display()));
             let open = || crate::files::Spot::of(&file)?.open_lock();
             let source = open().unwrap_err();
