@@ -180,6 +180,7 @@ mod tests {
             kind: CredentialKind::new("test", Renewal::Refresh),
             issued_at: None,
             expires_at: None,
+            headers: Vec::new(),
         }
     }
 

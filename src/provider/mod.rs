@@ -36,7 +36,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 pub use self::base_url::BaseUrl;
@@ -66,6 +66,9 @@ pub struct Credential {
     pub issued_at: Option<DateTime<Utc>>,
     /// When the provider stops taking it; `None` never.
     pub expires_at: Option<DateTime<Utc>>,
+    /// What the provider requires beside the bearer, such as the account's id. They replace whatever a
+    /// client sent under these names. A value that tells of the account is marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// A kind of bearer, in the adapter's own word.

@@ -256,6 +256,7 @@ impl Nous {
             kind,
             issued_at,
             expires_at,
+            headers: Vec::new(),
         })
     }
 

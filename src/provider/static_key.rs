@@ -263,6 +263,7 @@ impl Adapter for StaticKey {
                 kind: CredentialKind::API_KEY,
                 issued_at: None,
                 expires_at: None,
+                headers: Vec::new(),
             }),
             renewal: Renewal::Never,
         }

@@ -311,6 +311,7 @@ impl Adapter for Xai {
                 issued_at: issued,
                 // A missing or unreadable expiry counts as expired.
                 expires_at: Some(end.or(tokens.expires).unwrap_or(DateTime::UNIX_EPOCH)),
+                headers: Vec::new(),
             })
         });
         let renewal = if tokens.refresh.is_some() {

@@ -149,8 +149,11 @@ pub(super) fn ask_for_plain(fields: &mut HeaderMap) {
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
-/// Attaches the credential, over anything that stands there.
+/// Attaches the credential and what goes with it, over anything that stands there.
 pub(super) fn authorize(fields: &mut HeaderMap, credential: &Credential) {
+    for (name, value) in &credential.headers {
+        fields.insert(name, value.clone());
+    }
     fields.insert(AUTHORIZATION, credential.authorization.clone());
 }
 
@@ -196,6 +199,8 @@ pub(super) fn allow_origin(fields: &mut HeaderMap, origin: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::CredentialKind;
+    use crate::secret::Secret;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -246,6 +251,43 @@ mod tests {
             to_upstream(&client, &[], UserAgent::Client)[USER_AGENT],
             "OpenAI/Python"
         );
+    }
+
+    #[test]
+    fn what_the_provider_requires_replaces_what_the_client_sent_and_the_bearer_comes_last() {
+        let mut account = HeaderValue::from_static("account-1");
+        account.set_sensitive(true);
+        let bearer = Secret::new("secret-bearer".to_owned());
+        let credential = Credential {
+            authorization: bearer.authorization("Bearer").unwrap(),
+            bearer,
+            base_url: BaseUrl::new(&"https://api.example".parse().unwrap()).unwrap(),
+            kind: CredentialKind::API_KEY,
+            issued_at: None,
+            expires_at: None,
+            headers: vec![
+                (HeaderName::from_static("x-account"), account),
+                (USER_AGENT, HeaderValue::from_static("ours")),
+                (AUTHORIZATION, HeaderValue::from_static("Bearer other")),
+            ],
+        };
+        let client = headers(&[
+            ("x-account", "someone-else"),
+            ("x-account", "twice"),
+            ("user-agent", "theirs"),
+            ("authorization", "Bearer theirs"),
+        ]);
+        let extra = [HeaderName::from_static("x-account")];
+        let mut fields = to_upstream(&client, &extra, UserAgent::Client);
+        authorize(&mut fields, &credential);
+        let all = |name: &str| fields.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(all("x-account"), ["account-1"]);
+        assert_eq!(all("user-agent"), ["ours"]);
+        assert_eq!(all("authorization"), ["Bearer secret-bearer"]);
+        let shown = format!("{credential:?}");
+        for secret in ["account-1", "secret-bearer"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
     }
 
     #[test]

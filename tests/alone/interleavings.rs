@@ -208,6 +208,7 @@ impl Adapter for Portal {
             kind: CredentialKind::new("test", Renewal::Refresh),
             issued_at: login.time("obtained_at"),
             expires_at: login.time("expires_at"),
+            headers: Vec::new(),
         };
         Assessment::Login {
             credential: Some(credential),

@@ -71,6 +71,7 @@ impl Adapter for Fussy {
                 kind: CredentialKind::API_KEY,
                 issued_at: None,
                 expires_at: None,
+                headers: Vec::new(),
             }),
             renewal: Renewal::Never,
         }

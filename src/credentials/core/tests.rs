@@ -118,6 +118,7 @@ impl Adapter for Rules {
                 kind: CredentialKind::new("test", Renewal::Refresh),
                 issued_at: login.time("obtained_at"),
                 expires_at: login.time("expires_at"),
+                headers: Vec::new(),
             }),
             renewal: Renewal::Refresh,
         }

@@ -70,6 +70,7 @@ impl Adapter for Accounts {
                 kind: CredentialKind::new("test", Renewal::Refresh),
                 issued_at: None,
                 expires_at: None,
+                headers: Vec::new(),
             }),
             renewal: Renewal::Refresh,
         }
