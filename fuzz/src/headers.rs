@@ -1,7 +1,7 @@
 //! Only listed fields reach the provider, and none that concerns a connection reaches the client.
 
-use hermes_proxy::config::UserAgent;
-use hermes_proxy::proxy::headers;
+use hermes_proxy::config::{BodyKind, UserAgent};
+use hermes_proxy::proxy::headers::{self, Passing};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 const PASSING: [&str; 10] = [
@@ -36,7 +36,12 @@ pub fn run(bytes: &[u8]) {
     }
     let extra = [HeaderName::from_static("x-mine")];
     for agent in [UserAgent::Own, UserAgent::Client] {
-        let passed = headers::to_upstream(&client, &extra, agent);
+        let passing = Passing {
+            extra: &extra,
+            agent,
+            body: BodyKind::Json,
+        };
+        let passed = headers::to_upstream(&client, &passing);
         for (name, value) in &passed {
             let listed =
                 PASSING.contains(&name.as_str()) || name.as_str().starts_with("x-stainless-");

@@ -25,10 +25,7 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     let choice = usize::from(*choice);
-    let path = |path: &str, method| AllowedPath {
-        path: path.to_owned(),
-        methods: vec![method],
-    };
+    let path = |path, method| AllowedPath::new(path, &[method]);
     let providers = [
         Provider(
             "nous",

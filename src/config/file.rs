@@ -311,7 +311,7 @@ fn provider(
     let path = |text: &str| values::path(text, env);
     let kind = provider_kind(table, name, env);
     let base_url = table.text("base_url", "https://api.example.com/v1", values::base_url);
-    let extra_paths = table.list("extra_paths", "/responses", values::allowed_path);
+    let extra_paths = table.list("extra_paths", "/responses", AllowedPath::parse);
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
     let user_agent = table.choice("user_agent", &USER_AGENTS);
     let append_done = table.flag("append_done");
@@ -330,7 +330,7 @@ fn provider(
     let default = Provider::of_kind(kind);
     Some(Provider {
         base_url: base_url.map(|field| field.value),
-        extra_paths: merge(all_or(extra_paths, default.extra_paths)),
+        extra_paths: merge(&all_or(extra_paths, default.extra_paths)),
         forward_headers: all_or(forward_headers, default.forward_headers),
         user_agent: or(user_agent, default.user_agent),
         append_done: or(append_done, default.append_done),
@@ -421,18 +421,10 @@ fn check_one_key(table: &Section<'_>) {
 }
 
 /// One entry for each path, with all its methods.
-fn merge(paths: Vec<AllowedPath>) -> Vec<AllowedPath> {
-    let mut merged: Vec<AllowedPath> = Vec::new();
-    for AllowedPath { path, methods } in paths {
-        let Some(entry) = merged.iter_mut().find(|entry| entry.path == path) else {
-            merged.push(AllowedPath { path, methods });
-            continue;
-        };
-        for method in methods {
-            if !entry.methods.contains(&method) {
-                entry.methods.push(method);
-            }
-        }
+fn merge(paths: &[AllowedPath]) -> Vec<AllowedPath> {
+    let mut merged = Vec::with_capacity(paths.len());
+    for path in paths {
+        AllowedPath::add(&mut merged, path);
     }
     merged
 }

@@ -4,6 +4,7 @@
 //! file. [`load()`] turns a file into it and reports every mistake at once; [`diff()`] says what a
 //! reload can apply.
 
+mod allowed_path;
 mod diff;
 mod environment;
 mod error;
@@ -29,10 +30,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::Method;
 use hyper::header::HeaderName;
 use url::Url;
 
+pub use self::allowed_path::{AllowedPath, BodyKind};
 pub use self::diff::{Diff, diff};
 pub use self::environment::{
     ENV_SETTINGS, EnvSetting, Lookup, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, env_setting_names, is_xai,
@@ -290,15 +291,6 @@ pub enum KeySource {
     File(PathBuf),
     /// An environment variable's name.
     Env(String),
-}
-
-/// A path below `/v1` and the methods it takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowedPath {
-    /// Starts with a slash; ASCII letters, digits, `-`, `_`, `.` and `/` only.
-    pub path: String,
-    /// At least one.
-    pub methods: Vec<Method>,
 }
 
 /// Which `User-Agent` the provider sees.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use hyper::Method;
 use toml::de::{DeTable, DeValue};
 
 use super::*;
@@ -211,10 +212,7 @@ fn every_setting_reaches_the_configuration() {
     );
     let names: Vec<_> = config.providers.keys().map(ProviderName::as_str).collect();
     assert_eq!(names, ["nous", "work"]);
-    let path = |path: &str, methods: &[Method]| AllowedPath {
-        path: path.to_owned(),
-        methods: methods.to_vec(),
-    };
+    let path = AllowedPath::new;
     let work = Provider {
         implied: false,
         kind: ProviderKind::Static {

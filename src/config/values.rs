@@ -3,13 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use hyper::Method;
 use hyper::header::HeaderName;
 use url::{Host, Url};
 
 use super::error::did_you_mean;
 use super::reader::Wrong;
-use super::{AllowedPath, ListenAddress, ProviderName, listen};
+use super::{ListenAddress, ProviderName, listen};
 use crate::paths::Environment;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -31,15 +30,6 @@ const NEVER_FORWARDED: [&str; 15] = [
     "upgrade",
     "via",
     "x-api-key",
-];
-
-const METHODS: [Method; 6] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
 ];
 
 pub(super) fn provider_name(text: &str) -> Result<ProviderName, Wrong> {
@@ -290,49 +280,6 @@ pub(super) fn log_level(text: &str) -> Result<String, Wrong> {
     }
     let directives: Vec<_> = text.split(',').map(str::trim).collect();
     Ok(directives.join(","))
-}
-
-/// `/path` (POST), `GET /path` or `GET,POST /path`.
-pub(super) fn allowed_path(text: &str) -> Result<AllowedPath, Wrong> {
-    let (methods, path) = match text.trim().split_once(char::is_whitespace) {
-        Some((methods, path)) => (methods, path.trim_start()),
-        None => ("POST", text.trim()),
-    };
-    let methods = methods
-        .split(',')
-        .map(|name| {
-            let known = METHODS.iter().find(|method| method.as_str() == name);
-            known.cloned().ok_or_else(|| Wrong {
-                message: format!(
-                    "{name:?} is not one of GET, HEAD, POST, PUT, PATCH, DELETE; write \
-                     \"GET,POST /path\""
-                ),
-                suggestion: None,
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let segment = |segment: &str| {
-        let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        !matches!(segment, "" | "." | "..") && segment.bytes().all(byte)
-    };
-    let below = path.strip_prefix('/');
-    if !below.is_some_and(|below| below.split('/').all(segment)) {
-        return Err(format!(
-            "{path:?} is not a path such as \"/responses\": it starts with a slash, and uses \
-             letters, digits, `-`, `_` and `.` between slashes"
-        )
-        .into());
-    }
-    if let Some(rest) = path.strip_prefix("/v1/") {
-        return Err(Wrong {
-            message: "paths are relative to /v1: omit the /v1".into(),
-            suggestion: Some(format!("/{rest}")),
-        });
-    }
-    Ok(AllowedPath {
-        path: path.to_owned(),
-        methods,
-    })
 }
 
 /// A request header that may go to a provider.

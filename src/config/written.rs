@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hyper::Method;
 use hyper::header::HeaderName;
 
 use super::file::{KINDS, Kind, USER_AGENTS};
 use super::units::{format_duration, format_size};
 use super::{
-    AllowedPath, Auth, Config, Guard, Hook, HookAction, KeySource, Limits, ListenAddress, Listener,
-    Log, LogFormat, NoticeKind, Provider, ProviderKind, Timeouts,
+    Auth, Config, Guard, Hook, HookAction, KeySource, Limits, ListenAddress, Listener, Log,
+    LogFormat, NoticeKind, Provider, ProviderKind, Timeouts,
 };
 
 /// One key with its value.
@@ -222,7 +221,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
         Some(KeySource::Env(name)) => table.text("api_key_env", name),
         None => {}
     }
-    let paths: Vec<_> = extra_paths.iter().map(path_text).collect();
+    let paths: Vec<_> = extra_paths.iter().map(ToString::to_string).collect();
     table.texts("extra_paths", paths.iter().map(String::as_str));
     let headers = forward_headers.iter().map(HeaderName::as_str);
     table.texts("forward_headers", headers);
@@ -231,11 +230,6 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     table.path("ca_file", ca_file.as_deref());
     table.duration("token_timeout", *token_timeout);
     table.duration("refresh_lead", *refresh_lead);
-}
-
-fn path_text(allowed: &AllowedPath) -> String {
-    let methods: Vec<_> = allowed.methods.iter().map(Method::as_str).collect();
-    format!("{} {}", methods.join(","), allowed.path)
 }
 
 /// The word that the file has for a value.

@@ -352,6 +352,17 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
+    /// The list of models as OpenAI's API has it, made of the provider's answer to `GET /models`; `None`
+    /// where it is that already, or can't be read.
+    fn models(&self, _answer: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The query that the provider wants with `GET /models`, without its question mark.
+    fn models_query(&self) -> Option<&str> {
+        None
+    }
+
     /// How long what was granted lives from its receipt, as far as the endpoint says.
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {
         grant.lifetime()

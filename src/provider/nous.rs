@@ -115,10 +115,7 @@ pub(super) fn file_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
 
 impl Nous {
     pub(super) fn new(name: ProviderName, client: TokenClient, extra: &[AllowedPath]) -> Self {
-        let path = |path: &str, method| AllowedPath {
-            path: path.to_owned(),
-            methods: vec![method],
-        };
+        let path = |path, method| AllowedPath::new(path, &[method]);
         let mut paths = vec![
             path("/chat/completions", Method::POST),
             path("/completions", Method::POST),

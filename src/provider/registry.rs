@@ -157,14 +157,6 @@ pub fn build(
 /// that it lacks.
 pub(super) fn add_paths(paths: &mut Vec<AllowedPath>, extra: &[AllowedPath]) {
     for addition in extra {
-        let Some(known) = paths.iter_mut().find(|known| known.path == addition.path) else {
-            paths.push(addition.clone());
-            continue;
-        };
-        for method in &addition.methods {
-            if !known.methods.contains(method) {
-                known.methods.push(method.clone());
-            }
-        }
+        AllowedPath::add(paths, addition);
     }
 }

@@ -43,18 +43,12 @@ impl StaticKey {
         source: KeySource,
         extra_paths: &[AllowedPath],
     ) -> Self {
-        let post = |path: &str| AllowedPath {
-            path: path.to_owned(),
-            methods: vec![Method::POST],
-        };
+        let post = |path| AllowedPath::new(path, &[Method::POST]);
         let mut paths = vec![
             post("/chat/completions"),
             post("/completions"),
             post("/embeddings"),
-            AllowedPath {
-                path: "/models".to_owned(),
-                methods: vec![Method::GET],
-            },
+            AllowedPath::new("/models", &[Method::GET]),
         ];
         super::registry::add_paths(&mut paths, extra_paths);
         let advice = match &source {

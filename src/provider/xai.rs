@@ -73,10 +73,7 @@ impl Xai {
         (issuer, inference): (Option<&Url>, Option<BaseUrl>),
         env: Lookup<'_>,
     ) -> Self {
-        let path = |path: &str, method| AllowedPath {
-            path: path.to_owned(),
-            methods: vec![method],
-        };
+        let path = |path, method| AllowedPath::new(path, &[method]);
         let mut paths = vec![
             path("/responses", Method::POST),
             path("/chat/completions", Method::POST),

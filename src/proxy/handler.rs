@@ -23,17 +23,18 @@ use super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
+use super::headers::{self, Passing};
 use super::pool::Answer;
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
 use super::route::{self, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
-use super::{guard, headers, local, peer, want};
+use super::{guard, local, peer, want};
 use crate::OWN_REQUEST;
 use crate::clients::{Client, Full};
 use crate::clock;
-use crate::config::ProviderName;
+use crate::config::{AllowedPath, BodyKind, ProviderName};
 use crate::credentials::{Lease, NotReplaced, Refusal as NoCredential};
 use crate::provider::{Heard, Reply, Verdict};
 
@@ -109,6 +110,9 @@ struct Blocked(&'static str);
 /// One request to one provider, ready to be sent as often as needed.
 struct Exchange<'r> {
     upstream: &'r Upstream,
+    /// As it is listed.
+    allowed: &'r AllowedPath,
+    /// As the provider is asked for it.
     path: &'r str,
     method: Method,
     head: &'r Parts,
@@ -304,7 +308,8 @@ fn decide<'r>(
             if let Some(client) = client {
                 permitted(client, upstream, path)?;
             }
-            acceptable_body(head, body, rules.limits.body)?;
+            let allowed = upstream.paths.get(path).ok_or_else(defect)?;
+            acceptable_body(head, body, rules, allowed.body)?;
             Ok(Decision::Forward(upstream, path))
         }
     }
@@ -386,7 +391,13 @@ fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
     Err(ProxyError::new(ErrorKind::HttpVersionNotSupported, message))
 }
 
-fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), ProxyError> {
+fn acceptable_body(
+    head: &Parts,
+    body: &Incoming,
+    rules: &Rules,
+    taken: BodyKind,
+) -> Result<(), ProxyError> {
+    let limit = rules.limits.body;
     if body.is_end_stream() {
         return Ok(());
     }
@@ -395,6 +406,10 @@ fn acceptable_body(head: &Parts, body: &Incoming, limit: u64) -> Result<(), Prox
     }
     let mut kinds = head.headers.get_all(CONTENT_TYPE).iter();
     if !(guard::may_be_a_page(&head.headers) && kinds.any(guard::needs_no_preflight)) {
+        return Ok(());
+    }
+    let is_listed = || guard::listed_origin(&head.headers, &rules.guard).is_some();
+    if headers::keeps_type(&head.headers, taken) && is_listed() {
         return Ok(());
     }
     let message = "hermes-proxyd: a web page must send its request body with the content type \
@@ -459,7 +474,8 @@ async fn forward(
     };
     let exchange = Exchange {
         upstream,
-        path: &allowed.path,
+        allowed,
+        path: &route::path_upstream(allowed, head.uri.path()),
         method: route::method_upstream(&head.method, allowed),
         head: &head,
         upload,
@@ -514,7 +530,7 @@ impl Exchange<'_> {
         }
         // The refresh happens whether or not this request can be replayed.
         let credentials = &self.upstream.credentials;
-        let mut replacement = credentials.replacement(&lease, self.path).await;
+        let mut replacement = credentials.replacement(&lease, &self.allowed.path).await;
         let replayable = || self.upload.as_ref().is_none_or(Upload::can_replay);
         if matches!(replacement, Err(NotReplaced::Paced)) && replayable() {
             let Ok(mut second) = self.send(&lease).await else {
@@ -526,12 +542,14 @@ impl Exchange<'_> {
                 return Ok(self.passes(&lease, second, verdict));
             }
             first = second;
-            replacement = credentials.replacement_at_last(&lease, self.path).await;
+            replacement = credentials
+                .replacement_at_last(&lease, &self.allowed.path)
+                .await;
         }
         let (Ok(lease), true) = (replacement, replayable()) else {
             return Ok(first);
         };
-        let replay = credentials.replay(self.path, &lease);
+        let replay = credentials.replay(&self.allowed.path, &lease);
         let second = self.send(&lease).await;
         self.forget();
         match second {
@@ -602,7 +620,12 @@ impl Exchange<'_> {
             *request.method_mut() = self.method.clone();
             *request.uri_mut() = target.clone();
             let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
-            *request.headers_mut() = headers::to_upstream(&self.head.headers, extra, agent);
+            let passing = Passing {
+                extra,
+                agent,
+                body: self.allowed.body,
+            };
+            *request.headers_mut() = headers::to_upstream(&self.head.headers, &passing);
             if self.upstream.adapter.reads_errors().is_some() {
                 headers::ask_for_plain(request.headers_mut());
             }

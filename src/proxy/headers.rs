@@ -13,7 +13,7 @@ use hyper::header::{
     VARY,
 };
 
-use crate::config::UserAgent;
+use crate::config::{BodyKind, UserAgent};
 use crate::provider::{BaseUrl, Credential};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -61,11 +61,23 @@ const DROPPED: [HeaderName; 11] = [
     STRICT_TRANSPORT_SECURITY,
 ];
 
+/// What passes to a provider beside what always does.
+#[derive(Debug, Clone, Copy)]
+pub struct Passing<'a> {
+    /// The configuration's fields.
+    pub extra: &'a [HeaderName],
+    /// Whose `User-Agent` it sees.
+    pub agent: UserAgent,
+    /// Which bodies keep their type.
+    pub body: BodyKind,
+}
+
 /// What the provider gets of a client's fields: the listed ones in their order, each as often as
-/// it came. `extra` are the configuration's.
-pub fn to_upstream(client: &HeaderMap, extra: &[HeaderName], user_agent: UserAgent) -> HeaderMap {
+/// it came.
+pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
+    let Passing { extra, agent, body } = *passing;
     let mut fields = HeaderMap::with_capacity(client.len() + 2);
-    let json = json_type(client);
+    let json = json_type(client).filter(|_| !keeps_type(client, body));
     for (name, value) in client {
         if name == CONTENT_TYPE {
             fields
@@ -76,7 +88,7 @@ pub fn to_upstream(client: &HeaderMap, extra: &[HeaderName], user_agent: UserAge
         let passes = FORWARDED.contains(name)
             || extra.contains(name)
             || name.as_str().starts_with(STAINLESS)
-            || (user_agent == UserAgent::Client && name == USER_AGENT);
+            || (agent == UserAgent::Client && name == USER_AGENT);
         if passes {
             fields.append(name, value.clone());
         }
@@ -84,7 +96,7 @@ pub fn to_upstream(client: &HeaderMap, extra: &[HeaderName], user_agent: UserAge
     if let Some(json) = json {
         fields.entry(CONTENT_TYPE).or_insert(json);
     }
-    if user_agent == UserAgent::Own {
+    if agent == UserAgent::Own {
         fields.insert(USER_AGENT, HeaderValue::from_static(crate::USER_AGENT));
     }
     fields
@@ -101,6 +113,20 @@ fn json_type(client: &HeaderMap) -> Option<HeaderValue> {
     let mut types = client.get_all(CONTENT_TYPE).iter();
     let is_right = types.next().is_some_and(is_json) && types.all(is_json);
     (has_body && !is_right).then(|| HeaderValue::from_static("application/json"))
+}
+
+/// Whether a body keeps the type that the client says, where bodies of this kind are taken.
+pub(super) fn keeps_type(client: &HeaderMap, taken: BodyKind) -> bool {
+    let kinds = || client.get_all(CONTENT_TYPE).iter();
+    match taken {
+        BodyKind::Json => false,
+        BodyKind::Multipart => kinds().next().is_some() && kinds().all(is_multipart),
+        BodyKind::Any => kinds().next().is_some(),
+    }
+}
+
+fn is_multipart(kind: &HeaderValue) -> bool {
+    essence(kind).eq_ignore_ascii_case("multipart/form-data") && !kind.as_bytes().contains(&b',')
 }
 
 fn is_json(kind: &HeaderValue) -> bool {
@@ -236,7 +262,12 @@ mod tests {
             ("x-mine", "1"),
         ]);
         let extra = [HeaderName::from_static("x-mine")];
-        let fields = to_upstream(&client, &extra, UserAgent::Own);
+        let passing = |agent| Passing {
+            extra: &extra,
+            agent,
+            body: BodyKind::Json,
+        };
+        let fields = to_upstream(&client, &passing(UserAgent::Own));
         let passed = [
             "accept",
             "x-stainless-lang",
@@ -248,7 +279,7 @@ mod tests {
         assert_eq!(names(&fields), passed);
         assert_eq!(fields[USER_AGENT], crate::USER_AGENT);
         assert_eq!(
-            to_upstream(&client, &[], UserAgent::Client)[USER_AGENT],
+            to_upstream(&client, &passing(UserAgent::Client))[USER_AGENT],
             "OpenAI/Python"
         );
     }
@@ -324,9 +355,61 @@ mod tests {
             (&[("content-length", "0")], &[]),
             (&[], &[]),
         ] {
-            let fields = to_upstream(&headers(client), &[], UserAgent::Own);
-            let kinds: Vec<_> = fields.get_all(CONTENT_TYPE).iter().collect();
-            assert_eq!(kinds, upstream, "{client:?}");
+            assert_eq!(kinds(client, BodyKind::Json), upstream, "{client:?}");
+        }
+    }
+
+    fn kinds(client: &[(&'static str, &'static str)], body: BodyKind) -> Vec<String> {
+        let passing = Passing {
+            extra: &[],
+            agent: UserAgent::Own,
+            body,
+        };
+        let fields = to_upstream(&headers(client), &passing);
+        let kinds = fields.get_all(CONTENT_TYPE).iter();
+        kinds
+            .map(|kind| kind.to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_body_keeps_its_type_where_the_path_takes_it() {
+        let length = ("content-length", "2");
+        let kind = |kind| ("content-type", kind);
+        let form = "multipart/form-data; boundary=x";
+        for (taken, client, upstream) in [
+            (
+                BodyKind::Json,
+                &[length, kind(form)][..],
+                "application/json",
+            ),
+            (BodyKind::Multipart, &[length, kind(form)], form),
+            (
+                BodyKind::Multipart,
+                &[length, kind("application/json; a=b")],
+                "application/json; a=b",
+            ),
+            (
+                BodyKind::Multipart,
+                &[length, kind("text/plain")],
+                "application/json",
+            ),
+            (BodyKind::Multipart, &[length], "application/json"),
+            (
+                BodyKind::Multipart,
+                &[length, kind(form), kind("text/plain")],
+                "application/json",
+            ),
+            (
+                BodyKind::Multipart,
+                &[length, kind("multipart/form-data, text/plain")],
+                "application/json",
+            ),
+            (BodyKind::Any, &[length, kind("audio/ogg")], "audio/ogg"),
+            (BodyKind::Any, &[length, kind(form)], form),
+            (BodyKind::Any, &[length], "application/json"),
+        ] {
+            assert_eq!(kinds(client, taken), [upstream], "{taken:?} {client:?}");
         }
     }
 

@@ -2,10 +2,13 @@
 //!
 //! The path is compared with a table and nothing in it is decoded. What real apps get wrong is
 //! forgiven: repeated slashes, one slash at the end, a missing or doubled `/v1`. What goes
-//! upstream is the table's constant, never the client's text.
+//! upstream is the table's constant, never the client's text, but for an id where the table has a place for
+//! one: a segment in which nothing means anything in a URL.
 //!
 //! SDKs read a 404 as "no such model" and often show only the start of its text, so that begins with
 //! what to choose in the app.
+
+use std::borrow::Cow;
 
 use hyper::Method;
 
@@ -141,8 +144,7 @@ pub fn find(
     let Some((provider, served)) = provider.and_then(|at| Some((at, providers.get(at)?))) else {
         return Err(no_default(providers));
     };
-    let matches = |allowed: &AllowedPath| is_path(&allowed.path, segments);
-    let Some(index) = served.paths().iter().position(matches) else {
+    let Some(index) = listed(served.paths(), segments) else {
         return Err(not_allowed(path, segments, served.paths()));
     };
     let methods = served
@@ -164,6 +166,28 @@ pub fn find(
         provider,
         path: index,
     })
+}
+
+/// The place of the path that these segments mean. One without a place for an id goes before those that
+/// have one, and of those the one that fits best.
+fn listed(paths: &[AllowedPath], segments: &[&str]) -> Option<usize> {
+    let literal =
+        |allowed: &AllowedPath| is_path(&allowed.path, segments) && !allowed.is_template();
+    paths.iter().position(literal).or_else(|| {
+        let fits = paths.iter().enumerate();
+        let fits = fits.filter_map(|(at, allowed)| Some((allowed.fits(segments)?, at)));
+        fits.min().map(|(_, at)| at)
+    })
+}
+
+/// The path that the provider is asked for: the table's constant, with the ids of the client's path where it
+/// has places for them.
+pub fn path_upstream<'a>(allowed: &'a AllowedPath, asked: &str) -> Cow<'a, str> {
+    if allowed.is_template() {
+        Cow::Owned(allowed.filled(asked))
+    } else {
+        Cow::Borrowed(&allowed.path)
+    }
 }
 
 /// The method that the provider is asked with: not every server that has a GET knows its HEAD, and
@@ -237,9 +261,13 @@ fn other_api(segments: &[&str]) -> Option<&'static str> {
         ["realtime" | "assistants" | "threads" | "conversations", ..] => {
             Some("Choose Chat Completions in the app; OpenAI's other model APIs are not served")
         }
-        ["audio" | "images" | "files" | "uploads" | "videos", ..] => Some(
-            "Choose another service in the app for files, images and speech; chats and embeddings \
-             are served here",
+        [
+            "audio" | "images" | "files" | "uploads" | "videos" | "batches",
+            ..,
+        ] => Some(
+            "Choose another service in the app for files, images and speech: chats and embeddings \
+             are served here; or, if your provider has it, add the path to its `extra_paths` in the \
+             configuration of hermes-proxyd",
         ),
         _ => None,
     }
@@ -349,10 +377,7 @@ mod tests {
     }
 
     fn path(path: &str, method: Method) -> AllowedPath {
-        AllowedPath {
-            path: path.to_owned(),
-            methods: vec![method],
-        }
+        AllowedPath::new(path, &[method])
     }
 
     fn find_in(method: &Method, target: &str) -> Result<Route, ProxyError> {
@@ -395,6 +420,57 @@ mod tests {
                 path: 0
             })
         );
+    }
+
+    #[test]
+    fn a_path_with_a_place_takes_an_id_and_a_literal_one_goes_before_it() {
+        let paths = [
+            path("/files/{id}", Method::GET),
+            path("/files/{id}/content", Method::GET),
+            path("/files/search", Method::POST),
+            path("/{a}/x", Method::GET),
+            path("/files/{id}/{part}", Method::POST),
+        ];
+        let providers = [Fake("nous", &paths)];
+        let at = |method: &Method, target: &str| {
+            find(method, target, &providers, Some(0)).map(|route| match route {
+                Route::Forward { path, .. } => path_upstream(&paths[path], target).into_owned(),
+                Route::Local(local) => panic!("{local:?}"),
+            })
+        };
+        for (method, target, upstream) in [
+            (Method::GET, "/v1/files/file-1", "/files/file-1"),
+            (Method::HEAD, "/v1/files/file-1/", "/files/file-1"),
+            (Method::GET, "/nous//v1//files/f.1", "/files/f.1"),
+            (Method::GET, "/v1/files/f/content", "/files/f/content"),
+            (Method::POST, "/v1/files/f/parts", "/files/f/parts"),
+            (Method::POST, "/v1/files/search", "/files/search"),
+        ] {
+            assert_eq!(at(&method, target).as_deref(), Ok(upstream), "{target}");
+        }
+        // The path decides, then the method.
+        for (method, target, allow) in [
+            (Method::GET, "/v1/files/search", "POST"),
+            (Method::POST, "/v1/files/file-1", "GET, HEAD"),
+            (Method::POST, "/v1/files/f/content", "GET, HEAD"),
+        ] {
+            let error = at(&method, target).unwrap_err();
+            assert_eq!(error.allow.as_deref(), Some(allow), "{target}");
+        }
+        for target in [
+            "/v1/files/.",
+            "/v1/files/..",
+            "/v1/files/%2e%2e",
+            "/v1/files/a%2fb",
+            "/v1/files/a;b",
+            "/v1/files/{id}",
+            "/v1/files/{id}/content",
+            "/v1/files",
+            "/v1/files/a/content/b",
+        ] {
+            let error = at(&Method::GET, target).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::PathNotAllowed, "{target}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod client_keys;
 mod egress;
+mod extra_paths;
 mod forwarding;
 mod hostile;
 mod listeners;

@@ -105,10 +105,7 @@ impl World {
         let home = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock);
         let name = ProviderName::new("fussy").unwrap();
-        let paths = vec![AllowedPath {
-            path: "/models".to_owned(),
-            methods: vec![hyper::Method::GET],
-        }];
+        let paths = vec![AllowedPath::new("/models", &[hyper::Method::GET])];
         let adapter = Arc::new(Fussy {
             name: name.clone(),
             paths: paths.clone(),
