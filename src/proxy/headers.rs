@@ -309,7 +309,12 @@ mod tests {
             ("authorization", "Bearer theirs"),
         ]);
         let extra = [HeaderName::from_static("x-account")];
-        let mut fields = to_upstream(&client, &extra, UserAgent::Client);
+        let passing = Passing {
+            extra: &extra,
+            agent: UserAgent::Client,
+            body: BodyKind::Json,
+        };
+        let mut fields = to_upstream(&client, &passing);
         authorize(&mut fields, &credential);
         let all = |name: &str| fields.get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(all("x-account"), ["account-1"]);
