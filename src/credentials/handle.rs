@@ -25,6 +25,8 @@ use crate::provider::{Credential, Grant, Login, Remedy};
 /// A refused request waits this long for another credential, if a credential's own limit is not
 /// longer: a refresh may take its time, and another program may hold the lock.
 const LONGEST_REPLACEMENT: Duration = Duration::from_secs(20);
+/// What a renewal usually takes: so much longer requests wait for one that is about to begin.
+const RENEWING: Duration = Duration::from_secs(1);
 
 /// What the keeper last published. Immutable but for the proof.
 #[derive(Debug)]
@@ -269,6 +271,48 @@ impl Handle {
     /// [`Refusal`] tells the client what to do.
     pub async fn credential(&self) -> Result<Lease, Refusal> {
         match self.now() {
+            // Rare, so not a part of every request's future.
+            Now::Lease(lease) if lease.snapshot.row.is_given_up() => {
+                Box::pin(self.successor(lease)).await
+            }
+            Now::Lease(lease) => Ok(lease),
+            Now::Refused(refusal) => Err(refusal),
+            Now::Wait => self.wait().await,
+        }
+    }
+
+    /// The credential after one that requests were refused with twice, as soon as it is there: the wait costs
+    /// neither an upstream connection nor a body in memory. The same one where it was taken after all, or
+    /// was not replaced a moment after it could be.
+    async fn successor(&self, lease: Lease) -> Result<Lease, Refusal> {
+        let mut changed = self.shared.changed.subscribe();
+        let granted_at = lease.snapshot.granted_at.unwrap_or_default();
+        let until = clock::after(granted_at, SECONDS_OLD.saturating_add(RENEWING));
+        // Not where the clock was put back behind the grant.
+        let is_young = |now| granted_at <= now && now < until;
+        while lease.snapshot.row.is_given_up() && is_young(self.clock.now()) {
+            match self.now() {
+                Now::Lease(newer) if !newer.credential.bearer.same(&lease.credential.bearer) => {
+                    return Ok(newer);
+                }
+                Now::Lease(_) => {}
+                Now::Refused(refusal) => return Err(refusal),
+                Now::Wait => return self.wait().await,
+            }
+            tokio::select! {
+                is_over = clock::nap(&*self.clock, until, Duration::from_secs(1)) => {
+                    if is_over {
+                        break;
+                    }
+                }
+                published = changed.changed() => {
+                    if published.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        match self.now() {
             Now::Lease(lease) => Ok(lease),
             Now::Refused(refusal) => Err(refusal),
             Now::Wait => self.wait().await,
@@ -304,6 +348,7 @@ impl Handle {
         else {
             return answer;
         };
+        refused.snapshot.row.give_up();
         let old_enough = clock::after(granted_at, SECONDS_OLD);
         loop {
             // All that were refused with it wait, and the first one's renewal is for all.

@@ -421,6 +421,46 @@ async fn after_six_rotations_a_refused_token_is_tried_again_before_it_is_replace
     assert_eq!(world.calls(), 8);
 }
 
+/// Requests that come while a dead token may not be replaced yet wait for the next one, and are not sent with
+/// it: each would hold a connection to the provider and a body until then.
+#[tokio::test]
+async fn requests_wait_for_the_successor_of_a_token_that_was_refused_twice() {
+    let world = World::new().await;
+    let handle = &world.handle;
+    let mut lease = handle.credential().await.unwrap();
+    for _ in 0..6 {
+        lease = handle.replacement(&lease, PATH).await.unwrap();
+        lease.prove();
+    }
+    let refused = || async {
+        let paced = handle.replacement(&lease, PATH).await.map(drop);
+        assert_eq!(paced, Err(NotReplaced::Paced));
+        handle.replacement_at_last(&lease, PATH).await.unwrap()
+    };
+    let is_other =
+        |newer: &super::Lease| !newer.credential().bearer.same(&lease.credential().bearer);
+    // Asks until it has to wait, and then for as long as it takes.
+    let later = async {
+        let moment = Duration::from_millis(20);
+        let mut asked = 0;
+        while let Ok(same) = tokio::time::timeout(moment, handle.credential()).await {
+            asked += 1;
+            assert!(asked < 500 && !is_other(&same.unwrap()), "it never waits");
+            tokio::time::sleep(moment).await;
+        }
+        assert_eq!(world.calls(), 6);
+        let (lease, ()) = tokio::join!(handle.credential(), async {
+            world.clock.jump(Duration::from_secs(5));
+        });
+        lease.unwrap()
+    };
+    let (first, second, later) = tokio::join!(refused(), refused(), later);
+    for newer in [&first, &second, &later] {
+        assert!(is_other(newer));
+    }
+    assert_eq!(world.calls(), 7);
+}
+
 #[tokio::test]
 async fn a_path_that_is_refused_with_a_fresh_token_causes_no_rotation_until_all_is_refused() {
     let world = World::new().await;

@@ -46,6 +46,8 @@ struct Trial {
 pub(super) struct Row {
     /// Whether there is any, so that a credential that works costs one look at this.
     any: AtomicBool,
+    /// Whether requests wait for another credential instead of being refused with this one.
+    given_up: AtomicBool,
     /// The first of them, and how many.
     refusals: Mutex<Option<(DateTime<Utc>, u32)>>,
 }
@@ -65,7 +67,22 @@ impl Row {
             let mut row = lock(&self.refusals);
             *row = None;
             self.any.store(false, Ordering::Relaxed);
+            self.given_up.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// A request was refused twice with the credential: until it is replaced, or taken after all, further
+    /// requests need not try it, unless what was refused may have been that request alone.
+    pub(super) fn give_up(&self) {
+        let row = lock(&self.refusals);
+        if row.is_some_and(|(_, count)| count >= IN_A_ROW) {
+            self.given_up.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether requests had better wait for another credential.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Whether the credential is refused by all that is asked with it.
@@ -201,6 +218,20 @@ mod tests {
         row.refused(after(31));
         row.refused(after(90));
         assert!(!row.is_long(after(99)), "two of them");
+    }
+
+    #[test]
+    fn a_credential_is_given_up_after_refusals_in_a_row_until_it_is_taken() {
+        let row = Row::default();
+        row.refused(start());
+        row.refused(start());
+        row.give_up();
+        assert!(!row.is_given_up(), "one request's two refusals");
+        row.refused(start());
+        row.give_up();
+        assert!(row.is_given_up());
+        row.taken();
+        assert!(!row.is_given_up());
     }
 
     #[test]
