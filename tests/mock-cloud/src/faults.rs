@@ -138,6 +138,10 @@ pub enum PortalFault {
     DelayBefore(Duration),
     /// Processes at once, then waits before it answers.
     DelayAfterCommit(Duration),
+    /// Processes at once, then answers once there is a permit.
+    HeldAfterCommit(Arc<Semaphore>),
+    /// Waits until there is a permit, then goes on as usual. The client's leaving does not stop it.
+    HeldBefore(Arc<Semaphore>),
     /// Closes the connection; the request is not processed.
     DropBeforeCommit,
     /// Processes the request, then closes the connection without an answer.

@@ -245,6 +245,9 @@ impl Portal {
             Some(PortalFault::DropBeforeCommit) => return Err(Hangup),
             Some(PortalFault::EndlessBody) => return Ok(Answer::Endless),
             Some(PortalFault::DelayBefore(delay)) => tokio::time::sleep(*delay).await,
+            Some(PortalFault::HeldBefore(gate)) => {
+                gate.acquire().await.map_err(|_| Hangup)?.forget();
+            }
             _ => {}
         }
         let answer = match asked.endpoint {
@@ -259,6 +262,10 @@ impl Portal {
             Some(PortalFault::CutAfterCommit) => return Ok(Answer::Cut(answer)),
             Some(PortalFault::DelayAfterCommit(delay)) => {
                 tokio::time::sleep(delay).await;
+                answer
+            }
+            Some(PortalFault::HeldAfterCommit(gate)) => {
+                gate.acquire().await.map_err(|_| Hangup)?.forget();
                 answer
             }
             Some(PortalFault::EditAnswer(edit)) => edited(answer, &edit),
