@@ -396,7 +396,6 @@ async fn upload(daemon: &Daemon, size: usize, (piece, pause): (usize, Duration))
 
 #[tokio::test]
 async fn bodies_that_hardly_come_make_way_and_an_honest_slow_one_does_not() {
-    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("[limits]\nconnections = 8\n", &[]);
     let began = Instant::now();

@@ -17,6 +17,7 @@ use support::app_wire::{Wire, request};
 use support::{Daemon, PATIENCE, World, chat};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
 
 const TRIES: usize = 3;
 /// What the median has to keep to.
@@ -94,62 +95,61 @@ async fn cancelled(world: &World, before: u64, left: Instant) -> Duration {
     left.elapsed()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_it_sends_waits_reads_or_does_not_read() {
     let _turn = support::turn();
+    // They mostly wait, each with a world of its own.
+    let mut running = JoinSet::new();
     for http2 in [false, true] {
-        let (world, daemon) = start(http2).await;
-        let name = if http2 { "HTTP/2" } else { "HTTP/1.1" };
-        let waiting = steered(json!({"delay_head_ms": 600_000}));
-        let running = steered(json!({"delay_chunk_ms": 20, "events": 3000}));
-        let silent = steered(json!({"hang_after_bytes": 400}));
-        let stalled = steered(json!({"endless": true, "chunk_bytes": 16384}));
         for way in [Way::Fin, Way::Rst] {
-            for (phase, body) in [
-                ("while sending its body", None),
-                ("while waiting for the head", Some(&waiting)),
-                ("in a running stream", Some(&running)),
-                ("in a silent stream", Some(&silent)),
-                ("while it does not read", Some(&stalled)),
-            ] {
-                let mut times = Vec::new();
-                for _ in 0..TRIES {
-                    let before = world.cloud.counts();
-                    let text = body.map_or_else(
-                        || {
-                            request("/chat/completions", &" ".repeat(9999))
-                                .replace(": 9999", ": 99999")
-                        },
-                        |body| request("/chat/completions", body),
-                    );
-                    let mut wire = Wire::connect(&daemon).await;
-                    wire.send(text.as_bytes()).await;
-                    let there =
-                        |cloud: &mock_cloud::MockCloud| cloud.counts().requests > before.requests;
-                    world.cloud.wait_for(PATIENCE, there).await;
-                    match phase {
-                        "in a running stream" | "in a silent stream" => {
-                            wire.read_until("data: ").await;
-                        }
-                        _ => tokio::time::sleep(Duration::from_millis(80)).await,
-                    }
-                    let left = way.go(wire);
-                    times.push(cancelled(&world, before.cancelled, left).await);
-                }
-                report(&format!("{name}, {way:?} {phase}"), times);
-            }
+            running.spawn(in_every_phase(http2, way));
         }
     }
+    running.join_all().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_bytes_behind_its_request() {
-    let _turn = support::turn();
-    let (world, daemon) = start(false).await;
-    let socket = world.home.path().join("apps/proxy.sock");
+async fn in_every_phase(http2: bool, way: Way) {
+    let (world, daemon) = start(http2).await;
+    let name = if http2 { "HTTP/2" } else { "HTTP/1.1" };
     let waiting = steered(json!({"delay_head_ms": 600_000}));
     let running = steered(json!({"delay_chunk_ms": 20, "events": 3000}));
     let silent = steered(json!({"hang_after_bytes": 400}));
+    let stalled = steered(json!({"endless": true, "chunk_bytes": 16384}));
+    for (phase, body) in [
+        ("while sending its body", None),
+        ("while waiting for the head", Some(&waiting)),
+        ("in a running stream", Some(&running)),
+        ("in a silent stream", Some(&silent)),
+        ("while it does not read", Some(&stalled)),
+    ] {
+        let mut times = Vec::new();
+        for _ in 0..TRIES {
+            let before = world.cloud.counts();
+            let text = body.map_or_else(
+                || request("/chat/completions", &" ".repeat(9999)).replace(": 9999", ": 99999"),
+                |body| request("/chat/completions", body),
+            );
+            let mut wire = Wire::connect(&daemon).await;
+            wire.send(text.as_bytes()).await;
+            let there = |cloud: &mock_cloud::MockCloud| cloud.counts().requests > before.requests;
+            world.cloud.wait_for(PATIENCE, there).await;
+            match phase {
+                "in a running stream" | "in a silent stream" => {
+                    wire.read_until("data: ").await;
+                }
+                _ => tokio::time::sleep(Duration::from_millis(80)).await,
+            }
+            let left = way.go(wire);
+            times.push(cancelled(&world, before.cancelled, left).await);
+        }
+        report(&format!("{name}, {way:?} {phase}"), times);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn with_bytes_behind_its_request() {
+    let _turn = support::turn();
+    let mut running = JoinSet::new();
     for (behind, what) in [
         ("\r\n", "a stray CRLF"),
         (
@@ -159,46 +159,55 @@ async fn with_bytes_behind_its_request() {
         ("nonsense\r\n\r\n", "what is no request"),
     ] {
         for unix in [false, true] {
-            for (body, phase) in [
-                (&waiting, "before the head"),
-                (&running, "in a running stream"),
-                (&silent, "in a silent stream"),
-            ] {
-                // Together, or when the answer is waited for already.
-                for apart in [false, true] {
-                    let mut times = Vec::new();
-                    for _ in 0..TRIES {
-                        let before = world.cloud.counts();
-                        let mut client: Box<dyn Client> = if unix {
-                            Box::new(UnixStream::connect(&socket).await.unwrap())
-                        } else {
-                            Box::new(TcpStream::connect(daemon.address()).await.unwrap())
-                        };
-                        let mut text = request("/chat/completions", body);
-                        if !apart {
-                            text.push_str(behind);
-                        }
-                        client.write_all(text.as_bytes()).await.unwrap();
-                        let there = |cloud: &mock_cloud::MockCloud| {
-                            cloud.counts().requests > before.requests
-                        };
-                        world.cloud.wait_for(PATIENCE, there).await;
-                        if phase.ends_with("stream") {
-                            read_until(&mut client, b"data: ").await;
-                        }
-                        if apart {
-                            client.write_all(behind.as_bytes()).await.unwrap();
-                        }
-                        tokio::time::sleep(Duration::from_millis(80)).await;
-                        let left = Instant::now();
-                        drop(client);
-                        times.push(cancelled(&world, before.cancelled, left).await);
-                    }
-                    let way = if unix { "Unix socket" } else { "TCP" };
-                    let when = if apart { "later" } else { "at once" };
-                    report(&format!("{way}, {what} {when}, {phase}"), times);
+            running.spawn(with_bytes_behind(behind, what, unix));
+        }
+    }
+    running.join_all().await;
+}
+
+async fn with_bytes_behind(behind: &str, what: &str, unix: bool) {
+    let (world, daemon) = start(false).await;
+    let socket = world.home.path().join("apps/proxy.sock");
+    let waiting = steered(json!({"delay_head_ms": 600_000}));
+    let running = steered(json!({"delay_chunk_ms": 20, "events": 3000}));
+    let silent = steered(json!({"hang_after_bytes": 400}));
+    for (body, phase) in [
+        (&waiting, "before the head"),
+        (&running, "in a running stream"),
+        (&silent, "in a silent stream"),
+    ] {
+        // Together, or when the answer is waited for already.
+        for apart in [false, true] {
+            let mut times = Vec::new();
+            for _ in 0..TRIES {
+                let before = world.cloud.counts();
+                let mut client: Box<dyn Client> = if unix {
+                    Box::new(UnixStream::connect(&socket).await.unwrap())
+                } else {
+                    Box::new(TcpStream::connect(daemon.address()).await.unwrap())
+                };
+                let mut text = request("/chat/completions", body);
+                if !apart {
+                    text.push_str(behind);
                 }
+                client.write_all(text.as_bytes()).await.unwrap();
+                let there =
+                    |cloud: &mock_cloud::MockCloud| cloud.counts().requests > before.requests;
+                world.cloud.wait_for(PATIENCE, there).await;
+                if phase.ends_with("stream") {
+                    read_until(&mut client, b"data: ").await;
+                }
+                if apart {
+                    client.write_all(behind.as_bytes()).await.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(80)).await;
+                let left = Instant::now();
+                drop(client);
+                times.push(cancelled(&world, before.cancelled, left).await);
             }
+            let way = if unix { "Unix socket" } else { "TCP" };
+            let when = if apart { "later" } else { "at once" };
+            report(&format!("{way}, {what} {when}, {phase}"), times);
         }
     }
 }

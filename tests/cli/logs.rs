@@ -176,8 +176,12 @@ async fn a_log_file_makes_way_at_its_limit_and_is_followed_and_shown_on() {
     let world = World::new(Options::default()).await;
     let log = world.home.path().join("Library/Logs/hermes-proxyd.log");
     std::fs::create_dir_all(log.parent().unwrap()).unwrap();
-    // What a year has left there, up to the limit but for less than a line.
-    let old = FIRST.repeat((LARGEST - SECOND.len()) / FIRST.len());
+    // What a year has left there, up to the limit but for less than a line. Long lines: to read a hundred thousand
+    // takes a program that is not optimized half a minute.
+    let long = FIRST.replace('\n', &format!(" note=\"{}\"\n", "x".repeat(2000)));
+    let most = LARGEST - SECOND.len();
+    let mut old = long.repeat(most / long.len());
+    old += &FIRST.repeat((most - old.len()) / FIRST.len());
     std::fs::write(&log, &old).unwrap();
     append(&log, SECOND);
     let follower = Follower::of(world.home.path(), &log);
