@@ -64,6 +64,16 @@ pub fn run(bytes: &[u8]) {
                 "{target}"
             );
         }
+        Ok(Route::Model {
+            provider,
+            path,
+            before,
+        }) => {
+            assert_eq!(providers[provider].1[path].path, "/models");
+            assert!(matches!(*method, Method::GET | Method::HEAD));
+            let id = route::model(target, before).expect("an id");
+            assert!(!id.is_empty() && id.is_ascii() && !id.contains(['%', '\\', '?', '#', ' ']));
+        }
         Ok(Route::Local(_)) => assert!(target.starts_with('/')),
         Err(error) => {
             assert!((400..500).contains(&error.kind.status().as_u16()));

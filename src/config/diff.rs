@@ -37,6 +37,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     let Config {
         default_provider,
         hermes_home,
+        models_cache,
         listeners,
         guard,
         limits,
@@ -47,6 +48,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     } = new;
     let mut applied = Keys::default();
     applied.compare("default_provider", &old.default_provider, default_provider);
+    applied.compare("models_cache", &old.models_cache, models_cache);
     applied.guard(&old.guard, guard);
     applied.limits(&old.limits, limits);
     applied.timeouts(&old.timeouts, timeouts);

@@ -95,6 +95,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     let default = Config::default();
     let default_provider = root.text("default_provider", "nous", values::provider_name);
     let hermes_home = root.text("hermes_home", "~/.hermes", |text| values::path(text, env));
+    let models_cache = root.duration("models_cache", OPTIONAL_WAIT);
     let listeners = root.sections("listen", |table| listen::listener(table, env));
     if root.is_empty_list("listen") {
         let place = root.place("listen");
@@ -133,6 +134,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     Config {
         default_provider: or(default_provider, default.default_provider),
         hermes_home: hermes_home.map(|field| field.value),
+        models_cache: or(models_cache, default.models_cache),
         listeners: listeners.map_or(default.listeners, |listeners| {
             listeners
                 .into_iter()

@@ -84,6 +84,8 @@ pub struct Config {
     /// Hermes Agent's home, where the credential store is; `None` is `$HERMES_HOME`, else
     /// the platform's default.
     pub hermes_home: Option<PathBuf>,
+    /// How long a provider's list of models is answered from memory; zero: never.
+    pub models_cache: Duration,
     /// Where clients connect; at least one.
     pub listeners: Vec<Listener>,
     /// Which hosts and origins may ask.
@@ -396,6 +398,7 @@ impl Default for Config {
         Self {
             default_provider: ProviderName::nous(),
             hermes_home: None,
+            models_cache: Duration::from_mins(10),
             listeners: vec![Listener::default()],
             guard: Guard::default(),
             limits: Limits::default(),

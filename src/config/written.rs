@@ -39,6 +39,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
     let Config {
         default_provider,
         hermes_home,
+        models_cache,
         listeners,
         guard,
         limits,
@@ -51,6 +52,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
     let mut root = Table::new(&mut settings, String::new(), String::new());
     root.text("default_provider", default_provider.as_str());
     root.path("hermes_home", hermes_home.as_deref());
+    root.duration("models_cache", *models_cache);
     for (index, listener) in listeners.iter().enumerate() {
         let table = Table::new(
             &mut settings,

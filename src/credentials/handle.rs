@@ -253,6 +253,11 @@ impl Lease {
         &self.credential
     }
 
+    /// Which of the provider's logins it is of, and which of its credentials: their place and count.
+    pub fn stamp(&self) -> (usize, u64) {
+        (self.place, self.snapshot.generation)
+    }
+
     /// The provider took this credential: it did what was asked.
     pub fn prove(&self) {
         self.snapshot.row.taken();

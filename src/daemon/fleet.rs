@@ -204,6 +204,10 @@ impl Fleet {
                 plans.push(self.plan(name, settings, &config.timeouts, &variables)?);
             }
         }
+        // Whoever reloads wants to see what there is.
+        for member in self.members.values() {
+            member.upstream.models.empty();
+        }
         self.members.retain(|name, member| {
             let stays = config.providers.contains_key(name);
             if !stays {
@@ -295,6 +299,7 @@ impl Fleet {
             own_mark: adapter.is_elsewhere().then(|| self.mark.clone()),
             append_done: settings.append_done,
             counters: counters.unwrap_or_default(),
+            models: proxy::Shelf::default(),
             name,
         };
         Member {
@@ -318,6 +323,7 @@ impl Fleet {
             guard,
             limits: config.limits,
             timeouts: config.timeouts,
+            models_cache: config.models_cache,
             mark: self.mark.clone(),
             upstreams,
             default_provider: config.default_provider.clone(),

@@ -262,7 +262,10 @@ impl Logins {
         for _ in 0..SAVE_TRIES {
             match self.handle(work.adapter.name()) {
                 Some(handle) => match handle.install(grant.clone(), work.place).await {
-                    Some(Ok(store)) => return Self::saved(work, &handle, store),
+                    Some(Ok(store)) => {
+                        self.forget_models(work.adapter.name());
+                        return Self::saved(work, &handle, store);
+                    }
                     Some(Err(error)) => problem = unusable("saved", error).await,
                     // A reload has replaced the keeper.
                     None => {}
@@ -291,6 +294,15 @@ impl Logins {
             separate: work.place == Place::Own,
             ends_at: login.and_then(|login| login.ends_at).map(Timestamp),
         })
+    }
+
+    /// Another account may have other models.
+    fn forget_models(&self, name: &ProviderName) {
+        let view = self.view.load();
+        let mut reports = view.reports.iter();
+        if let Some(report) = reports.find(|report| report.upstream.name == *name) {
+            report.upstream.models.empty();
+        }
     }
 
     fn handle(&self, name: &ProviderName) -> Option<Handle> {

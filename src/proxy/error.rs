@@ -56,6 +56,8 @@ pub enum ErrorKind {
     UpstreamRateLimited,
     /// The path is on no list.
     PathNotAllowed,
+    /// The provider's list has no model of this id.
+    ModelNotFound,
     /// The path names a provider that is not configured.
     UnknownProvider,
     /// The path is known, its method is not.
@@ -88,7 +90,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the documentation complete.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -98,6 +100,7 @@ impl ErrorKind {
         Self::TooManyRequests,
         Self::UpstreamRateLimited,
         Self::PathNotAllowed,
+        Self::ModelNotFound,
         Self::UnknownProvider,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -126,6 +129,7 @@ impl ErrorKind {
             Self::TooManyRequests => "too_many_requests",
             Self::UpstreamRateLimited => "upstream_rate_limited",
             Self::PathNotAllowed => "path_not_allowed",
+            Self::ModelNotFound => "model_not_found",
             Self::UnknownProvider => "unknown_provider",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
@@ -152,7 +156,9 @@ impl ErrorKind {
                 StatusCode::FORBIDDEN
             }
             Self::TooManyRequests | Self::UpstreamRateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::PathNotAllowed | Self::UnknownProvider => StatusCode::NOT_FOUND,
+            Self::PathNotAllowed | Self::ModelNotFound | Self::UnknownProvider => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -200,7 +206,13 @@ impl ProxyError {
     /// nothing else for an error.
     pub fn body(&self) -> Bytes {
         let code = self.kind.code();
-        let error = json!({"message": self.message, "type": code, "code": code, "param": null});
+        // The one error of ours that OpenAI has, too.
+        let (kind, param) = if self.kind == ErrorKind::ModelNotFound {
+            ("invalid_request_error", Some("model"))
+        } else {
+            (code, None)
+        };
+        let error = json!({"message": self.message, "type": kind, "code": code, "param": param});
         Bytes::from(json!({"type": "error", "error": error}).to_string())
     }
 

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::ledger::{Counters, Ledger};
 use super::local::{Judge, Judgement};
+use super::models::Shelf;
 use super::route::Serves;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
@@ -47,6 +49,8 @@ pub struct Upstream {
     pub append_done: bool,
     /// Its requests.
     pub counters: Arc<Counters>,
+    /// Its list of models.
+    pub models: Shelf,
 }
 
 impl Upstream {
@@ -81,6 +85,8 @@ pub struct Rules {
     pub limits: Limits,
     /// Durations.
     pub timeouts: Timeouts,
+    /// How long a list of models is answered from memory; zero: never.
+    pub models_cache: Duration,
     /// The providers.
     pub upstreams: Vec<Arc<Upstream>>,
     /// A request that carries it went through us before.

@@ -24,6 +24,7 @@ use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
 use super::headers::{self, Passing};
+use super::models::{self, Wanted};
 use super::pool::Answer;
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
@@ -101,6 +102,7 @@ enum Decision<'r> {
     Answer(Response<Bytes>),
     Local(Local, Option<&'r Arc<Upstream>>),
     Forward(&'r Arc<Upstream>, usize),
+    Models(&'r Arc<Upstream>, usize, Wanted),
 }
 
 /// Why the provider refuses the account, beside its answer.
@@ -108,15 +110,15 @@ enum Decision<'r> {
 struct Blocked(&'static str);
 
 /// One request to one provider, ready to be sent as often as needed.
-struct Exchange<'r> {
-    upstream: &'r Upstream,
+pub(super) struct Exchange<'r> {
+    pub(super) upstream: &'r Upstream,
     /// As it is listed.
-    allowed: &'r AllowedPath,
+    pub(super) allowed: &'r AllowedPath,
     /// As the provider is asked for it.
-    path: &'r str,
-    method: Method,
-    head: &'r Parts,
-    upload: Option<Upload>,
+    pub(super) path: &'r str,
+    pub(super) method: Method,
+    pub(super) head: &'r Parts,
+    pub(super) upload: Option<Upload>,
 }
 
 /// Answers a request. Every way out has one log line and says truthfully how it ended.
@@ -189,7 +191,8 @@ async fn respond(
     }
     let caller = (&*entry, &presence, presented, client.as_ref());
     let decision = decide(&rules, caller, &head, &body).and_then(|decision| {
-        if let (Decision::Forward(..), Some(client)) = (&decision, &client) {
+        let is_of_provider = matches!(decision, Decision::Forward(..) | Decision::Models(..));
+        if let (true, Some(client)) = (is_of_provider, &client) {
             let visit = underway.visits(client, &entry.from);
             visit.map_err(|full| busy(&full))?;
         }
@@ -220,12 +223,25 @@ async fn respond(
             );
             whole(response, underway, End::Complete)
         }
+        Ok(Decision::Models(upstream, path, wanted)) => {
+            if let Some(label) = upstream.labels.get(path) {
+                underway.routed(&upstream.label, label, &upstream.counters);
+            }
+            let reply = Box::pin(from_list(&rules, &presence, upstream, &wanted)).await;
+            of_list(reply, underway)
+        }
         Ok(Decision::Forward(upstream, path)) => {
             if let Some(label) = upstream.labels.get(path) {
                 underway.routed(&upstream.label, label, &upstream.counters);
             }
             if !is_own && let Some(error) = limited(upstream, &head.method) {
                 return refuse(&error, underway, body.is_end_stream());
+            }
+            if !is_own && is_kept(&rules, upstream, path, &head) && body.is_end_stream() {
+                let reply = Box::pin(from_list(&rules, &presence, upstream, &Wanted::All)).await;
+                if !matches!(reply, models::Reply::Forward) {
+                    return of_list(reply, underway);
+                }
             }
             let parts = (head, body);
             forward(
@@ -238,6 +254,51 @@ async fn respond(
             .await
         }
     }
+}
+
+/// Whether a request is for a list that everyone gets.
+fn is_kept(rules: &Rules, upstream: &Upstream, path: usize, head: &Parts) -> bool {
+    head.method != Method::POST
+        && models::is_list(upstream, path)
+        && !rules.models_cache.is_zero()
+        && models::is_plain(head, upstream)
+}
+
+/// Answers from a provider's list of models.
+async fn from_list(
+    rules: &Rules,
+    presence: &Presence,
+    upstream: &Arc<Upstream>,
+    wanted: &Wanted,
+) -> models::Reply {
+    tokio::select! {
+        biased;
+        reply = models::reply(upstream, wanted, rules.models_cache) => reply,
+        () = presence.cut() => models::Reply::Error(shutting_down()),
+    }
+}
+
+/// The answer, which says of the provider only what it has just done.
+fn of_list(reply: models::Reply, underway: Underway) -> Response<AnswerBody> {
+    let (response, end) = match reply {
+        models::Reply::Answer { response, is_new } => {
+            let end = if is_new { End::Complete } else { End::Kept };
+            (response, end)
+        }
+        models::Reply::Error(error) => {
+            let end = if error.kind == ErrorKind::ModelNotFound {
+                End::Kept
+            } else {
+                End::Refused(error.kind.code())
+            };
+            (error.response(), end)
+        }
+        models::Reply::Forward => {
+            let error = defect();
+            (error.response(), End::Refused(error.kind.code()))
+        }
+    };
+    whole(response, underway, end)
 }
 
 /// Takes the mark of hermesctl's own requests out of a request; whether it is the right one.
@@ -301,6 +362,19 @@ fn decide<'r>(
             local,
             default.and_then(|at| rules.upstreams.get(at)),
         )),
+        Route::Model {
+            provider,
+            path,
+            before,
+        } => {
+            let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
+            not_our_own(head, rules)?;
+            if let Some(client) = client {
+                permitted(client, upstream, path)?;
+            }
+            let id = route::model(head.uri.path(), before).ok_or_else(defect)?;
+            Ok(Decision::Models(upstream, path, Wanted::One(id)))
+        }
         Route::Forward { provider, path } => {
             let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
             not_our_own(head, rules)?;
@@ -501,7 +575,7 @@ impl Exchange<'_> {
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
     /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
     /// credential before that is replaced: the provider may refuse at random.
-    async fn run(&self) -> Result<Response<Answer>, ProxyError> {
+    pub(super) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
         let lease = self.upstream.credentials.lease().await;
         let lease = lease.map_err(no_credential)?;
         let first = self.send(&lease).await?;
@@ -703,12 +777,12 @@ fn note(answer: &mut Response<Answer>, verdict: Verdict) {
 }
 
 /// Whether a body is encoded, which is never decoded here: it could become any size.
-fn is_encoded(fields: &HeaderMap) -> bool {
+pub(super) fn is_encoded(fields: &HeaderMap) -> bool {
     let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
     encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn no_credential(refusal: NoCredential) -> ProxyError {
+pub(super) fn no_credential(refusal: NoCredential) -> ProxyError {
     match refusal {
         NoCredential::LoginNeeded { message } => {
             ProxyError::new(ErrorKind::UpstreamAuthFailed, message)

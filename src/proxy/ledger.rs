@@ -53,6 +53,11 @@ impl Counters {
         }
     }
 
+    /// Whether the last request that tells of the provider says that it fails.
+    pub(super) fn fails(&self) -> bool {
+        self.failing.is_any()
+    }
+
     /// A request is under way, until it is entered.
     pub(super) fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +70,7 @@ impl Counters {
             News::Works => self.failing.clear(),
             News::Nothing => {}
         }
-        let counter = if record.end == End::Complete {
+        let counter = if matches!(record.end, End::Complete | End::Kept) {
             &self.served
         } else {
             &self.failed

@@ -3,7 +3,7 @@
 //! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
 //! over one, `framing` refuses what can be read in two ways (pure), `api_key` finds what a request
 //! presents, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
-//! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `events` knows where an event stream stands:
+//! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory, `events` knows where an event stream stands:
 //! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `presence` whether the client is still there, `record` what is told of
 //! it, `ledger` where that is counted and logged, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `error`
 //! is the one place that turns errors into HTTP.
@@ -31,6 +31,7 @@ mod ledger;
 mod life;
 mod listener;
 mod local;
+mod models;
 mod own_names;
 mod parting;
 mod patience;
@@ -53,6 +54,7 @@ pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::ledger::{Counters, Counts, Ledger};
 pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
 pub use self::local::{Judge, Judgement, Trouble};
+pub use self::models::Shelf;
 pub use self::own_names::own_names;
 pub use self::places::Places;
 pub use self::refusals::Refusals;

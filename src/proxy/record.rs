@@ -73,6 +73,8 @@ pub(super) enum Target {
 pub(super) enum End {
     /// The whole answer went out.
     Complete,
+    /// The whole answer went out, from memory.
+    Kept,
     /// The answer was an error of ours, with this code.
     Refused(&'static str),
     /// The provider's answer broke off.
@@ -140,6 +142,7 @@ impl End {
     pub(super) fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Complete => ("complete", ""),
+            Self::Kept => ("from memory", ""),
             Self::Refused(code) => ("refused", code),
             Self::UpstreamBroke => ("upstream broke", ""),
             Self::Cut => ("cut at shutdown", ""),
@@ -166,9 +169,12 @@ impl Record {
             End::Complete => News::Works,
             End::Refused(code) if is_of_the_provider(code) => News::Fails(code.into()),
             End::UpstreamBroke => News::Fails("answer_cut".into()),
-            End::Refused(_) | End::Cut | End::MadeWay | End::Defect | End::ClientLeft => {
-                News::Nothing
-            }
+            End::Kept
+            | End::Refused(_)
+            | End::Cut
+            | End::MadeWay
+            | End::Defect
+            | End::ClientLeft => News::Nothing,
         }
     }
 }
@@ -372,6 +378,7 @@ mod tests {
         );
         let own = ErrorKind::RequestTooLarge.code();
         for end in [
+            End::Kept,
             End::Refused(own),
             End::Cut,
             End::MadeWay,

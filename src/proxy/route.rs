@@ -37,6 +37,15 @@ pub enum Route {
         /// Index into its paths.
         path: usize,
     },
+    /// The provider's list of models, which has one of the id behind it.
+    Model {
+        /// Index into the providers.
+        provider: usize,
+        /// Index of the list into its paths.
+        path: usize,
+        /// How many segments are before the id.
+        before: usize,
+    },
     /// We do.
     Local(Local),
 }
@@ -145,7 +154,17 @@ pub fn find(
         return Err(no_default(providers));
     };
     let Some(index) = listed(served.paths(), segments) else {
-        return Err(not_allowed(path, segments, served.paths()));
+        let Some(list) = list_of_model(served.paths(), segments) else {
+            return Err(not_allowed(path, segments, served.paths()));
+        };
+        return match *method {
+            Method::GET | Method::HEAD => Ok(Route::Model {
+                provider,
+                path: list,
+                before: all.len() - segments.len() + 1,
+            }),
+            _ => Err(method_not_allowed(path, "GET, HEAD".to_owned())),
+        };
     };
     let methods = served
         .paths()
@@ -178,6 +197,47 @@ fn listed(paths: &[AllowedPath], segments: &[&str]) -> Option<usize> {
         let fits = fits.filter_map(|(at, allowed)| Some((allowed.fits(segments)?, at)));
         fits.min().map(|(_, at)| at)
     })
+}
+
+/// The place of the list that has the model that these segments mean, as in `/models/a/b`.
+fn list_of_model(paths: &[AllowedPath], segments: &[&str]) -> Option<usize> {
+    let ["models", id @ ..] = segments else {
+        return None;
+    };
+    let is_model = id_of(id.iter().copied()).is_some() && pasted(segments, paths).is_none();
+    let is_list =
+        |allowed: &AllowedPath| allowed.path == "/models" && allowed.methods.contains(&Method::GET);
+    paths.iter().position(is_list).filter(|_| is_model)
+}
+
+/// The id of a model in a client's path, behind so many segments. Nothing of it goes upstream.
+pub fn model(path: &str, before: usize) -> Option<String> {
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    id_of(segments.skip(before))
+}
+
+/// An id of a model; SDKs escape its slashes and colons, some of them don't.
+fn id_of<'a>(segments: impl Iterator<Item = &'a str>) -> Option<String> {
+    const LONGEST: usize = 512;
+    let escaped = segments.collect::<Vec<_>>().join("/");
+    let mut id = String::with_capacity(escaped.len());
+    let mut bytes = escaped.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                let mut digits = digits.iter().map(|digit| char::from(*digit).to_digit(16));
+                let (high, low) = (digits.next()??, digits.next()??);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            byte => byte,
+        };
+        let is_good = byte.is_ascii_alphanumeric() || b"-_.:/@+,=~".contains(&byte);
+        id.push(is_good.then_some(char::from(byte))?);
+    }
+    let is_dots = |part: &str| part.bytes().all(|byte| byte == b'.');
+    let is_good = !id.is_empty() && id.len() <= LONGEST && !id.split('/').any(is_dots);
+    is_good.then_some(id)
 }
 
 /// The path that the provider is asked for: the table's constant, with the ids of the client's path where it
@@ -435,7 +495,7 @@ mod tests {
         let at = |method: &Method, target: &str| {
             find(method, target, &providers, Some(0)).map(|route| match route {
                 Route::Forward { path, .. } => path_upstream(&paths[path], target).into_owned(),
-                Route::Local(local) => panic!("{local:?}"),
+                other => panic!("{other:?}"),
             })
         };
         for (method, target, upstream) in [
@@ -474,12 +534,54 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_one_of_the_list_however_its_id_is_written() {
+        for (target, id) in [
+            ("/v1/models/gpt-5", "gpt-5"),
+            ("/nous/v1/models/gpt-5/", "gpt-5"),
+            (
+                "//models/anthropic/claude-4.5:beta",
+                "anthropic/claude-4.5:beta",
+            ),
+            (
+                "/v1/models/anthropic%2Fclaude%3aBeta",
+                "anthropic/claude:Beta",
+            ),
+            ("/v1/models/@cf/x", "@cf/x"),
+            ("/v1/models/models/x", "models/x"),
+        ] {
+            let route = find_in(&Method::GET, target);
+            assert_eq!(route, find_in(&Method::HEAD, target));
+            let Ok(Route::Model {
+                provider: 0,
+                path: 1,
+                before,
+            }) = route
+            else {
+                panic!("{target}: {route:?}");
+            };
+            assert_eq!(model(target, before).as_deref(), Some(id), "{target}");
+            let error = find_in(&Method::DELETE, target).unwrap_err();
+            assert_eq!(error.allow.as_deref(), Some("GET, HEAD"));
+        }
+    }
+
+    #[test]
     fn everything_else_is_not_found() {
         for target in [
             "/v1",
             "/v1/",
             "/v1/embeddings",
-            "/v1/models/x",
+            "/v1/models/..",
+            "/v1/models/../x",
+            "/v1/models/%2e%2e",
+            "/v1/models/a%2F..%2Fb",
+            "/v1/models/a%00",
+            "/v1/models/a%",
+            "/v1/models/a%2",
+            "/v1/models/a%zz",
+            "/v1/models/a;b",
+            "/v1/models/a b",
+            "/other/v1/models/x",
             "/v1/%6dodels",
             "/v1/./models",
             "/v1/../models",
@@ -567,7 +669,7 @@ mod tests {
             ("/v1/models/models", "Set the app's base URL"),
             ("/v1/responses/models", "Set the app's base URL"),
             ("/nous/v1/chat/completions/models", "Set the app's base URL"),
-            ("/v1/models/chat", "Path /v1/models/chat is not"),
+            ("/v1/models/..", "Path /v1/models/.. is not"),
             ("/a/b", "Path /a/b is not"),
         ] {
             let error = find_in(&Method::GET, target).unwrap_err();

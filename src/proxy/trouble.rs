@@ -62,6 +62,11 @@ impl Mishaps {
         }
     }
 
+    /// Whether there was one, at the cost of one look.
+    pub(super) fn is_any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
+    }
+
     /// How many, and the last one; `None` if there was none.
     pub fn look(&self) -> Option<(u64, Mishap)> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -326,6 +326,7 @@ fn each_error_code_has_a_test() {
         "port/listeners/bridge",
         "port/listeners/unix_sockets",
         "port/listeners/users",
+        "port/models",
         "login/hermes_store",
         "login/refresh",
         "login/refresh/refusals",

@@ -88,7 +88,8 @@ async fn the_routes_of_our_own_answer() {
 #[tokio::test]
 async fn the_providers_routes_answer_in_every_form_that_apps_use() {
     let world = World::new(Options::default()).await;
-    let daemon = world.daemon_with("[providers.nous]\nextra_paths = [\"/responses\"]\n", &[]);
+    let config = "models_cache = \"0s\"\n[providers.nous]\nextra_paths = [\"/responses\"]\n";
+    let daemon = world.daemon_with(config, &[]);
     let origin = daemon.origin();
     let nothing = ["/favicon.ico", "/apple-touch-icon.png", "/robots.txt"];
     for path in nothing {

@@ -682,7 +682,7 @@ async fn what_came_through_a_reverse_proxy_needs_a_key_at_every_address() {
     let listed =
         "[guard]\nallowed_hosts = [\"llm.example\"]\nallowed_origins = [\"https://app.example\"]\n";
     for config in ["", open, listed] {
-        let mut daemon = world.daemon_with(config, &[]);
+        let mut daemon = world.daemon_with(&format!("models_cache = \"0s\"\n{config}"), &[]);
         for name in [
             "forwarded",
             "x-forwarded-for",

@@ -24,7 +24,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Small limits, so that the rows can exceed them.
-const CONFIG: &str = "[guard]\nallowed_origins = [\"https://app.example\"]\n\
+// The provider is to see each request.
+const CONFIG: &str = "models_cache = \"0s\"\n[guard]\nallowed_origins = [\"https://app.example\"]\n\
                       [limits]\nbody = \"64KiB\"\nheaders = \"8KiB\"\n";
 const IMPATIENT: &str = "[timeouts]\nheaders = \"400ms\"\nbody = \"400ms\"\n";
 /// How long a row may take: some are 70,000 chunks, which a debug build on a busy machine reads for many seconds.

@@ -7,6 +7,8 @@ mod extra_paths;
 mod forwarding;
 mod hostile;
 mod listeners;
+mod models;
+mod reloads;
 mod replays;
 mod streams;
 mod upstream;

@@ -19,7 +19,8 @@ use hermes_proxy::provider::{
     Renewal, Reply, TokenError, Verdict, client_config,
 };
 use hermes_proxy::proxy::{
-    Client, Counters, Gateway, Places, Port, Rules, Service, Upstream, bind_all, draw_mark, open,
+    Client, Counters, Gateway, Places, Port, Rules, Service, Shelf, Upstream, bind_all, draw_mark,
+    open,
 };
 use hermes_proxy::secret::Secret;
 use support::client;
@@ -147,11 +148,14 @@ impl World {
             own_mark: None,
             append_done: false,
             counters: Arc::new(Counters::default()),
+            models: Shelf::default(),
         };
         let rules = Rules {
             guard: Guard::default(),
             limits: Limits::default(),
             timeouts,
+            // Each request is to reach the provider.
+            models_cache: Duration::ZERO,
             upstreams: vec![Arc::new(upstream)],
             mark: draw_mark(),
             default_provider: name,

@@ -112,9 +112,9 @@ pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Strin
 pub const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
                       content-length: 2\r\n\r\n{}";
 
-/// A daemon whose provider is at `base`.
+/// A daemon whose provider is at `base`, which gets each request for its models.
 pub fn daemon_at(world: &World, base: &str, config: &str) -> Daemon {
-    world.write_config(config);
+    world.write_config(&format!("models_cache = \"0s\"\n{config}"));
     let mut command = world.command(&[]);
     command.env("NOUS_INFERENCE_BASE_URL", base);
     Daemon::start(command, world.home.path())

@@ -1,0 +1,126 @@
+//! One request for a provider's list, with the same credentials and the same one replay as an app's.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::Body;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use tokio::time::timeout;
+
+use super::list::List;
+use super::shelf::Outcome;
+use super::{PATH, no_list, too_slow};
+use crate::proxy::error::{ErrorKind, ProxyError};
+use crate::proxy::gateway::Upstream;
+use crate::proxy::handler::{Exchange, is_encoded};
+use crate::proxy::pool::Answer;
+
+/// A list that takes longer is given up.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A larger one is not kept.
+const LARGEST: usize = 8 * 1024 * 1024;
+
+/// Asks the provider for its list.
+pub(super) async fn list(upstream: &Arc<Upstream>) -> Outcome {
+    let outcome = timeout(LIMIT, ask(upstream)).await;
+    let outcome = outcome.unwrap_or_else(|_| Outcome::Outage(too_slow(upstream)));
+    let result = match &outcome {
+        Outcome::List(_) => "kept",
+        Outcome::Outage(error) | Outcome::Refused(error) => error.kind.code(),
+    };
+    tracing::debug!(provider = %upstream.name, result, "the list of models was asked for");
+    outcome
+}
+
+async fn ask(upstream: &Arc<Upstream>) -> Outcome {
+    let Some(allowed) = upstream.paths.iter().find(|one| one.path == PATH) else {
+        return Outcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
+    };
+    let lease = match upstream.credentials.lease().await {
+        Ok(lease) => lease,
+        Err(refusal) => return of_error(crate::proxy::handler::no_credential(refusal)),
+    };
+    let Some(head) = head(upstream.adapter.models_query()) else {
+        return Outcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
+    };
+    let exchange = Exchange {
+        upstream,
+        allowed,
+        path: PATH,
+        method: Method::GET,
+        head: &head,
+        upload: None,
+    };
+    let answer = match exchange.run().await {
+        Ok(answer) => answer,
+        Err(error) => return of_error(error),
+    };
+    let (head, body) = answer.into_parts();
+    if head.status != StatusCode::OK || is_encoded(&head.headers) {
+        let error = no_list(upstream, head.status);
+        let is_outage = head.status.is_server_error()
+            || matches!(
+                head.status,
+                StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+            );
+        return if is_outage {
+            Outcome::Outage(error)
+        } else {
+            Outcome::Refused(error)
+        };
+    }
+    let list = whole(body).await.and_then(|body| {
+        let body = match upstream.adapter.models(&body) {
+            Some(made) => made.into(),
+            None => body,
+        };
+        let base_url = lease.credential().base_url.clone();
+        let now = upstream.client.now();
+        List::new(&head.headers, body, base_url, lease.stamp(), now)
+    });
+    match list {
+        Some(list) => Outcome::List(Arc::new(list)),
+        None => Outcome::Outage(no_list(upstream, head.status)),
+    }
+}
+
+/// The head that the provider gets, as if an app had asked.
+fn head(query: Option<&str>) -> Option<Parts> {
+    let target = match query {
+        Some(query) => format!("{PATH}?{query}"),
+        None => PATH.to_owned(),
+    };
+    let mut request = Request::new(());
+    *request.uri_mut() = target.parse().ok()?;
+    let fields = request.headers_mut();
+    fields.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Some(request.into_parts().0)
+}
+
+fn of_error(error: ProxyError) -> Outcome {
+    if error.kind == ErrorKind::UpstreamAuthFailed {
+        Outcome::Refused(error)
+    } else {
+        Outcome::Outage(error)
+    }
+}
+
+/// The whole body; `None` where it breaks off or is too large.
+async fn whole(mut body: Answer) -> Option<Bytes> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if let Ok(data) = frame.ok()?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > LARGEST {
+            return None;
+        }
+    }
+    Some(bytes.freeze())
+}

@@ -1,0 +1,148 @@
+//! `GET /v1/models` from memory.
+//!
+//! Apps ask for it every second and wait for it at their start, so a provider's list is kept and renewed
+//! behind the answer. What is kept is the provider's own bytes. A request that may get another answer than
+//! that, by its query or its fields, is forwarded like any other.
+
+mod fetch;
+mod list;
+mod shelf;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+
+use self::shelf::Found;
+pub use self::shelf::Shelf;
+use super::error::{ErrorKind, ProxyError};
+use super::gateway::Upstream;
+use crate::config::UserAgent;
+
+/// The path of the list.
+const PATH: &str = "/models";
+/// On a list that is older than it should be: its age in seconds.
+pub(super) const STALE: HeaderName = HeaderName::from_static("x-hermes-stale");
+/// Anthropic's clients ask for another shape.
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// What is asked of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    All,
+    /// The model of this id.
+    One(String),
+}
+
+/// What a request for models gets.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Answer {
+        response: Response<Bytes>,
+        /// Whether the provider has just sent it.
+        is_new: bool,
+    },
+    /// An error of ours.
+    Error(ProxyError),
+    /// What the provider says to the request itself.
+    Forward,
+}
+
+/// Whether the list is kept that this path of the provider gives.
+pub(super) fn is_list(upstream: &Upstream, path: usize) -> bool {
+    let path = upstream.paths.get(path);
+    path.is_some_and(|allowed| allowed.path == PATH)
+}
+
+/// Whether a request for the list asks for what everyone gets.
+pub(super) fn is_plain(head: &Parts, upstream: &Upstream) -> bool {
+    let fields = &head.headers;
+    let takes_json = |accept: &HeaderValue| {
+        let accept = accept.to_str().unwrap_or_default();
+        accept.contains("json") || accept.contains("*/*")
+    };
+    matches!(head.method, Method::GET | Method::HEAD)
+        && head.uri.query().is_none()
+        && upstream.user_agent == UserAgent::Own
+        && !fields.contains_key(ANTHROPIC_VERSION)
+        && !upstream
+            .forward_headers
+            .iter()
+            .any(|name| fields.contains_key(name))
+        && fields.get_all(ACCEPT).iter().all(takes_json)
+}
+
+/// Answers a request for the provider's models. A list is good for as long as `fresh`; where that is
+/// nothing, none is kept.
+pub(super) async fn reply(upstream: &Arc<Upstream>, wanted: &Wanted, fresh: Duration) -> Reply {
+    let (list, stale, is_new) = match shelf::find(upstream, fresh).await {
+        Found::List {
+            list,
+            stale,
+            is_new,
+        } => (list, stale, is_new),
+        // What the provider says itself is more than what is known here.
+        Found::Nothing(_) if *wanted == Wanted::All => return Reply::Forward,
+        Found::Nothing(error) | Found::NoLogin(error) => return Reply::Error(error),
+        Found::TooSlow => return Reply::Error(too_slow(upstream)),
+    };
+    let response = match wanted {
+        Wanted::All => list.response(stale),
+        Wanted::One(id) => match list.model(id) {
+            Some(model) => json(model, stale),
+            None => return Reply::Error(unknown(id, upstream)),
+        },
+    };
+    Reply::Answer { response, is_new }
+}
+
+fn json(body: Bytes, stale: Option<Duration>) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    mark(&mut response, stale);
+    response
+}
+
+fn mark(response: &mut Response<Bytes>, stale: Option<Duration>) {
+    if let Some(age) = stale {
+        let age = HeaderValue::from(age.as_secs());
+        response.headers_mut().insert(STALE, age);
+    }
+}
+
+fn unknown(id: &str, upstream: &Upstream) -> ProxyError {
+    let id: String = id.chars().take(200).collect();
+    let message = format!(
+        "The model {id} is not in the list of {}; GET /v1/models has all",
+        upstream.display_name
+    );
+    ProxyError::new(ErrorKind::ModelNotFound, message)
+}
+
+fn too_slow(upstream: &Upstream) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: {} did not send its list of models within {} s; it is still asked for",
+        upstream.display_name,
+        shelf::FIRST.as_secs()
+    );
+    ProxyError::new(ErrorKind::UpstreamTimeout, message)
+}
+
+/// Why the provider's answer is no list.
+fn no_list(upstream: &Upstream, status: StatusCode) -> ProxyError {
+    let kind = match status {
+        StatusCode::UNAUTHORIZED => ErrorKind::UpstreamAuthFailed,
+        _ => ErrorKind::UpstreamUnreachable,
+    };
+    let message = format!(
+        "hermes-proxyd: {} answered a request for its list of models with status {}; `hermesctl \
+         doctor` checks the provider",
+        upstream.display_name,
+        status.as_u16()
+    );
+    ProxyError::new(kind, message)
+}

@@ -1,0 +1,204 @@
+//! Where a provider's list is kept, and when it is asked for anew: once for all who want it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::fetch;
+use super::list::List;
+use crate::credentials::{Lease, Refusal};
+use crate::proxy::error::ProxyError;
+use crate::proxy::gateway::Upstream;
+use crate::proxy::handler::no_credential;
+
+/// Where no list is kept, it is waited for so long. Open WebUI waits for ten seconds.
+pub(super) const FIRST: Duration = Duration::from_secs(8);
+/// A list that is much older than it should be goes out after this time, if no other one has come.
+const RENEWED: Duration = Duration::from_millis(1500);
+/// So many times as old as it should be is much older.
+const MUCH_OLDER: u32 = 6;
+/// A kept list is not asked for again before this time is over, after a failure or where it may have changed.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// A list that is on its way.
+type Next = watch::Receiver<Option<Outcome>>;
+
+/// A provider's list, if it is there, and the request for the next one, if one is under way.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    list: ArcSwapOption<List>,
+    /// Whether the last request for the list failed.
+    fails: AtomicBool,
+    /// Counts how often it was emptied: a list that was asked for before is not kept.
+    emptied: AtomicU64,
+    flight: Mutex<Flight>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Flight {
+    under_way: Option<Next>,
+    failed: Option<Instant>,
+}
+
+/// How a request for the list ended.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    List(Arc<List>),
+    /// The provider can't say right now.
+    Outage(ProxyError),
+    /// The provider gives none, as to a login that is dead.
+    Refused(ProxyError),
+}
+
+/// What there is.
+#[derive(Debug)]
+pub(super) enum Found {
+    List {
+        list: Arc<List>,
+        /// Its age, where it is older than it should be or no other one is to be had.
+        stale: Option<Duration>,
+        /// Whether the provider has just sent it.
+        is_new: bool,
+    },
+    /// No list, and why.
+    Nothing(ProxyError),
+    /// No list, and only the user can help.
+    NoLogin(ProxyError),
+    /// None in time.
+    TooSlow,
+}
+
+impl Shelf {
+    /// Takes the list away: another account or another server may have another one.
+    pub fn empty(&self) {
+        self.emptied.fetch_add(1, Ordering::Relaxed);
+        self.list.store(None);
+        self.fails.store(false, Ordering::Relaxed);
+        self.flight().failed = None;
+    }
+
+    fn flight(&self) -> std::sync::MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next list, for which there is one request at a time; `None` where a kept one is not asked for
+    /// again so soon after a failure.
+    fn ask(&self, upstream: &Arc<Upstream>, fresh: Duration, is_kept: bool) -> Option<Next> {
+        let mut flight = self.flight();
+        if let Some(under_way) = &flight.under_way {
+            return Some(under_way.clone());
+        }
+        if is_kept && flight.failed.is_some_and(|at| at.elapsed() < pause(fresh)) {
+            return None;
+        }
+        let (sender, receiver) = watch::channel(None);
+        flight.under_way = Some(receiver.clone());
+        drop(flight);
+        let emptied = self.emptied.load(Ordering::Relaxed);
+        let upstream = upstream.clone();
+        // It goes on when whoever asked first has left.
+        self.tasks.spawn(async move {
+            let outcome = fetch::list(&upstream).await;
+            upstream.models.ended(&outcome, fresh, emptied);
+            sender.send_replace(Some(outcome));
+        });
+        Some(receiver)
+    }
+
+    fn ended(&self, outcome: &Outcome, fresh: Duration, emptied: u64) {
+        let mut flight = self.flight();
+        flight.under_way = None;
+        if emptied != self.emptied.load(Ordering::Relaxed) {
+            return;
+        }
+        match outcome {
+            Outcome::List(list) if !fresh.is_zero() => self.list.store(Some(list.clone())),
+            Outcome::List(_) | Outcome::Outage(_) => {}
+            Outcome::Refused(_) => self.list.store(None),
+        }
+        let fails = !matches!(outcome, Outcome::List(_));
+        flight.failed = fails.then(Instant::now);
+        self.fails.store(fails, Ordering::Relaxed);
+    }
+}
+
+/// The provider's list: the kept one at once while it is good enough, else the one that comes in time.
+pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
+    let shelf = &upstream.models;
+    // The credential is looked at and not waited for: a kept list needs none.
+    let lease = upstream.credentials.lease().now_or_never();
+    if let Some(Err(refusal @ Refusal::LoginNeeded { .. })) = lease {
+        shelf.empty();
+        return Found::NoLogin(no_credential(refusal));
+    }
+    let lease = lease.and_then(Result::ok);
+    let is_from_there = |list: &Arc<List>| {
+        let base_url = lease.as_ref().map(|lease| &lease.credential().base_url);
+        base_url.is_none_or(|base_url| list.base_url == *base_url)
+    };
+    let kept = shelf.list.load_full();
+    let Some(list) = kept.filter(|list| !fresh.is_zero() && is_from_there(list)) else {
+        return first(shelf.ask(upstream, fresh, false)).await;
+    };
+    let age = list.age(upstream.client.now());
+    let is_old = age >= fresh;
+    let is_doubtful = || is_of_another(&list, lease.as_ref()) || upstream.counters.fails();
+    let is_due = is_old || (age >= pause(fresh) && is_doubtful());
+    let next = is_due.then(|| shelf.ask(upstream, fresh, true)).flatten();
+    let fails = || shelf.fails.load(Ordering::Relaxed);
+    let stale = (is_old || fails()).then_some(age);
+    if age >= fresh.saturating_mul(MUCH_OLDER) {
+        match outcome(next, RENEWED).await {
+            Some(Outcome::List(list)) => return new(list),
+            Some(Outcome::Refused(error)) => return Found::Nothing(error),
+            Some(Outcome::Outage(_)) | None => {}
+        }
+    }
+    Found::List {
+        list,
+        stale,
+        is_new: false,
+    }
+}
+
+fn pause(fresh: Duration) -> Duration {
+    PAUSE.min(fresh)
+}
+
+/// Whether the same login has another credential by now: it may be another account's.
+fn is_of_another(list: &List, lease: Option<&Lease>) -> bool {
+    lease.is_some_and(|lease| {
+        let (place, count) = lease.stamp();
+        list.stamp.0 == place && list.stamp.1 != count
+    })
+}
+
+async fn first(next: Option<Next>) -> Found {
+    match outcome(next, FIRST).await {
+        Some(Outcome::List(list)) => new(list),
+        Some(Outcome::Outage(error) | Outcome::Refused(error)) => Found::Nothing(error),
+        None => Found::TooSlow,
+    }
+}
+
+fn new(list: Arc<List>) -> Found {
+    Found::List {
+        list,
+        stale: None,
+        is_new: true,
+    }
+}
+
+/// How the request ends, if it does within `limit`.
+async fn outcome(next: Option<Next>, limit: Duration) -> Option<Outcome> {
+    let mut next = next?;
+    let ended = timeout(limit, next.wait_for(Option::is_some)).await;
+    ended.ok()?.ok()?.clone()
+}

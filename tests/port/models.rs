@@ -1,0 +1,271 @@
+//! `GET /v1/models`: from memory, in time, and true.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper may fail loudly"
+)]
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use mock_cloud::{Canned, Fault, Options};
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::{Daemon, World, client, error};
+
+/// How often the cloud was asked for the list.
+fn asked(world: &World) -> usize {
+    let requests = world.cloud.requests();
+    let lists = requests
+        .iter()
+        .filter(|one| one.target.starts_with("/v1/models"));
+    lists.count()
+}
+
+async fn get(daemon: &Daemon, path: &str) -> reqwest::Response {
+    let asking = client().get(daemon.url(path)).send();
+    asking.await.unwrap()
+}
+
+/// Until the list at the daemon is as wanted.
+async fn until(daemon: &Daemon, wanted: impl Fn(&reqwest::Response) -> bool) -> reqwest::Response {
+    for _ in 0..400 {
+        let answer = get(daemon, "/models").await;
+        if wanted(&answer) {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the list never became so");
+}
+
+fn is_stale(answer: &reqwest::Response) -> bool {
+    answer.headers().contains_key("x-hermes-stale")
+}
+
+#[tokio::test]
+async fn a_list_is_fetched_once_for_all_who_ask_and_its_bytes_are_the_providers() {
+    let world = World::new(Options::default()).await;
+    let body = "{\n  \"object\":\"list\", \"data\": [ {\"id\":\"a/b:c\",\"x\":1.50} ]}\n";
+    let list = Canned::json(200, &Value::Null)
+        .header("etag", "\"1\"")
+        .header("x-request-id", "of one request");
+    let list = list.body(body);
+    world.cloud.break_inference(Fault::Answer(list));
+    let daemon = world.daemon();
+    let answers = join_all((0..20).map(|_| get(&daemon, "/models"))).await;
+    for answer in answers {
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        assert_eq!(answer.headers()["etag"], "\"1\"");
+        assert!(answer.headers().contains_key("x-hermes-request-id"));
+        assert!(!answer.headers().contains_key("x-request-id"));
+        assert!(!is_stale(&answer));
+        assert_eq!(answer.text().await.unwrap(), body);
+    }
+    assert_eq!(asked(&world), 1);
+    let seen = world.cloud.requests().remove(0);
+    assert_eq!(seen.target, "/v1/models");
+    assert_eq!(
+        seen.header("authorization"),
+        [format!("Bearer {}", world.login.access_token)]
+    );
+    let head = client().head(daemon.url("/models")).send().await.unwrap();
+    assert_eq!(head.headers()["content-length"], body.len().to_string());
+    assert_eq!(head.text().await.unwrap(), "");
+    assert_eq!(asked(&world), 1);
+    let log = daemon.wait_for_log("from memory");
+    assert!(log.contains("\"provider\":\"nous\""), "{log}");
+
+    // What may get another answer goes to the provider.
+    get(&daemon, "/models?client_version=1").await;
+    let anthropic = client().get(daemon.url("/models"));
+    anthropic
+        .header("anthropic-version", "2023-06-01")
+        .send()
+        .await
+        .unwrap();
+    let stream = client().get(daemon.url("/models"));
+    stream
+        .header("accept", "text/event-stream")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(asked(&world), 4);
+    // Another provider's list is its own, and a reload asks anew.
+    world.ctl(&["proxy", "reload"]);
+    assert_eq!(get(&daemon, "/models").await.text().await.unwrap(), body);
+    assert_eq!(asked(&world), 5);
+}
+
+#[tokio::test]
+async fn a_model_is_answered_from_the_list_by_its_id() {
+    let world = World::new(Options::default()).await;
+    let model = json!({"id": "anthropic/claude-sonnet-4:beta", "object": "model", "owned_by": "x"});
+    let list = json!({"object": "list", "data": [{"id": "other"}, model]});
+    let list = Canned::json(200, &list);
+    world.cloud.break_inference(Fault::Answer(list));
+    for cache in ["10m", "0s"] {
+        let daemon = world.daemon_with(&format!("models_cache = \"{cache}\"\n"), &[]);
+        for path in [
+            "/models/anthropic/claude-sonnet-4:beta",
+            "/models/anthropic%2Fclaude-sonnet-4%3Abeta",
+            "/models/anthropic%2fclaude-sonnet-4:beta/",
+        ] {
+            let answer = get(&daemon, path).await;
+            assert_eq!(answer.status(), 200, "{path}");
+            assert_eq!(answer.headers()["content-type"], "application/json");
+            assert_eq!(answer.json::<Value>().await.unwrap(), model);
+            let head = client().head(daemon.url(path)).send().await.unwrap();
+            assert_eq!(head.status(), 200);
+        }
+        let answer = get(&daemon, "/models/gpt-0").await;
+        assert_eq!(answer.status(), 404);
+        assert_eq!(answer.headers()["x-hermes-error"], "model_not_found");
+        let told: Value = answer.json().await.unwrap();
+        assert_eq!(told["error"]["code"], "model_not_found");
+        assert_eq!(told["error"]["type"], "invalid_request_error");
+        assert_eq!(told["error"]["param"], "model");
+        let told = told["error"]["message"].as_str().unwrap();
+        assert!(
+            told.contains("gpt-0") && told.contains("Nous Portal"),
+            "{told}"
+        );
+        let deleted = client().request(Method::DELETE, daemon.url("/models/gpt-0"));
+        let answer = deleted.send().await.unwrap();
+        assert_eq!(answer.headers()["allow"], "GET, HEAD");
+        // A wrong id is no trouble of the provider's.
+        let status = daemon.status();
+        assert!(status["providers"][0]["failing"].is_null(), "{status}");
+    }
+    assert!(
+        world
+            .cloud
+            .requests()
+            .iter()
+            .all(|one| one.target == "/v1/models")
+    );
+    // Kept, one request; else one for each.
+    assert_eq!(asked(&world), 1 + 7);
+}
+
+#[tokio::test]
+async fn during_an_outage_the_last_good_list_is_answered_with_its_age() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("models_cache = \"50ms\"\n", &[]);
+    let good = get(&daemon, "/models").await.text().await.unwrap();
+    let failures = [
+        Fault::Answer(Canned::json(503, &json!({"error": "x"}))),
+        Fault::Answer(Canned::json(429, &json!({"error": "x"}))),
+        Fault::CloseBeforeHead,
+        Fault::Answer(Canned::json(200, &json!(["no", "list"]))),
+    ];
+    for fault in failures {
+        world.cloud.break_inference(fault.clone());
+        let before = asked(&world);
+        let answer = until(&daemon, |answer| is_stale(answer) && asked(&world) > before).await;
+        assert_eq!(answer.status(), 200, "{fault:?}");
+        assert_eq!(answer.text().await.unwrap(), good, "{fault:?}");
+        world.cloud.heal();
+        until(&daemon, |answer| !is_stale(answer)).await;
+    }
+    world.cloud.set_inference_open(false).await;
+    let answer = until(&daemon, is_stale).await;
+    let age = answer.headers()["x-hermes-stale"]
+        .to_str()
+        .unwrap()
+        .parse::<u64>();
+    assert!(age.unwrap() < 10);
+    assert_eq!(answer.text().await.unwrap(), good);
+    let one = get(&daemon, "/models/Hermes-4-405B").await;
+    assert!(is_stale(&one) && one.status() == 200);
+    // Where there is no list, the error tells what is wrong.
+    world.ctl(&["proxy", "reload"]);
+    error(get(&daemon, "/models").await, 502, "upstream_unreachable").await;
+    error(get(&daemon, "/models/x").await, 502, "upstream_unreachable").await;
+    world.cloud.set_inference_open(true).await;
+    assert_eq!(get(&daemon, "/models").await.text().await.unwrap(), good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_login_is_told_whatever_is_kept() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    assert_eq!(get(&daemon, "/models").await.status(), 200);
+    let logout = world.ctl(&["auth", "logout", "nous", "--yes"]);
+    assert!(logout.status.success(), "{logout:?}");
+    error(get(&daemon, "/models").await, 401, "upstream_auth_failed").await;
+    error(
+        get(&daemon, "/models/Hermes-4-405B").await,
+        401,
+        "upstream_auth_failed",
+    )
+    .await;
+    assert_eq!(asked(&world), 1);
+    // The next login may be another account's.
+    world.log_in();
+    assert_eq!(get(&daemon, "/models").await.status(), 200);
+    assert_eq!(asked(&world), 2);
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_the_login_is_heard() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("models_cache = \"50ms\"\n", &[]);
+    assert_eq!(get(&daemon, "/models").await.status(), 200);
+    let refusal = Canned::json(403, &json!({"error": {"message": "no plan"}}));
+    world.cloud.break_inference(Fault::Answer(refusal));
+    let answer = until(&daemon, |answer| answer.status() == 403).await;
+    assert!(!answer.headers().contains_key("x-hermes-error"));
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["error"]["message"],
+        "no plan"
+    );
+    // A request that is refused makes a fresh list doubtful.
+    world.cloud.heal();
+    until(&daemon, |answer| answer.status() == 200).await;
+}
+
+#[tokio::test]
+async fn a_key_for_another_provider_sees_no_list() {
+    let world = World::new(Options::default()).await;
+    let key = world.home.path().join("key");
+    std::fs::write(&key, &world.login.access_token).unwrap();
+    let config = format!(
+        "[providers.work]\ntype = \"static\"\nbase_url = \"{{base}}\"\napi_key_file = {:?}\n",
+        key.to_str().unwrap()
+    );
+    let daemon = world.daemon_with(&config, &[]);
+    assert_eq!(get(&daemon, "/models").await.status(), 200);
+    for (flags, path) in [
+        (&["--provider", "work"][..], "/models"),
+        (&["--provider", "work"], "/models/Hermes-4-405B"),
+        (&["--path", "/embeddings"], "/models"),
+        (&["--path", "/embeddings"], "/models/Hermes-4-405B"),
+    ] {
+        let name = format!("app{}", flags.len() + path.len() + flags[1].len());
+        let added = world.ctl(&[&["clients", "add", &name][..], flags].concat());
+        let key = String::from_utf8(added.stdout).unwrap();
+        let request = client().get(daemon.url(path)).bearer_auth(key.trim());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{flags:?} {path}");
+        assert!(answer.headers().contains_key("x-hermes-error"));
+    }
+    assert_eq!(asked(&world), 1);
+    // Each provider has its own list.
+    let url = format!("{}/work/v1/models", daemon.origin());
+    assert_eq!(client().get(url).send().await.unwrap().status(), 200);
+    assert_eq!(asked(&world), 2);
+}
+
+#[tokio::test]
+async fn without_a_cache_each_request_reaches_the_provider() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("models_cache = \"0s\"\n", &[]);
+    for _ in 0..3 {
+        let answer = get(&daemon, "/models").await;
+        assert_eq!(answer.headers()["x-request-id"], "req_mock");
+    }
+    assert_eq!(asked(&world), 3);
+}
