@@ -191,6 +191,7 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         provider: Some(provider.name.clone()),
         separate: false,
         force: false,
+        browser: false,
         no_browser: flags.no_browser,
     });
     let login = Auth {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::oauth2;
 use super::{Config, Guard, Limits, Listener, Log, Provider, ProviderKind, ProviderName, Timeouts};
 
 /// What differs between two configurations.
@@ -193,7 +194,13 @@ impl Keys {
             refresh_lead,
         } = new;
         let key = |key: &str| format!("providers.{name}.{key}");
-        self.compare(&key(kind_key(&old.kind, kind)), &old.kind, kind);
+        match (&old.kind, kind) {
+            (ProviderKind::OAuth2(old), ProviderKind::OAuth2(new)) => {
+                self.0
+                    .extend(oauth2::differing(old, new).into_iter().map(key));
+            }
+            (old, new) => self.compare(&key(kind_key(old, new)), old, new),
+        }
         self.compare(&key("base_url"), &old.base_url, base_url);
         self.compare(&key("extra_paths"), &old.extra_paths, extra_paths);
         self.compare(
@@ -218,8 +225,14 @@ fn kind_key(old: &ProviderKind, new: &ProviderKind) -> &'static str {
         (ProviderKind::Static { .. }, ProviderKind::Static { api_key: Env(_) }) => "api_key_env",
         (ProviderKind::Xai { .. }, ProviderKind::Xai { .. }) => "issuer_url",
         (
-            ProviderKind::Nous { .. } | ProviderKind::Xai { .. } | ProviderKind::Static { .. },
-            ProviderKind::Nous { .. } | ProviderKind::Xai { .. } | ProviderKind::Static { .. },
+            ProviderKind::Nous { .. }
+            | ProviderKind::Xai { .. }
+            | ProviderKind::OAuth2(_)
+            | ProviderKind::Static { .. },
+            ProviderKind::Nous { .. }
+            | ProviderKind::Xai { .. }
+            | ProviderKind::OAuth2(_)
+            | ProviderKind::Static { .. },
         ) => "type",
     }
 }

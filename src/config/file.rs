@@ -12,7 +12,7 @@ use super::reader::{Field, Report, Section, Wrong};
 use super::shape::Key;
 use super::{
     AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Log, LogFormat, NoticeKind,
-    Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, units, values,
+    Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, oauth2, units, values,
 };
 use crate::paths::Environment;
 
@@ -35,23 +35,25 @@ const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 pub(super) enum Kind {
     Nous,
     Xai,
+    OAuth2,
     Static,
 }
 
-pub(super) const KINDS: [(&str, Kind); 3] = [
+pub(super) const KINDS: [(&str, Kind); 4] = [
     ("nous", Kind::Nous),
     ("xai", Kind::Xai),
+    ("oauth2", Kind::OAuth2),
     ("static", Kind::Static),
 ];
 /// The kinds with a login, each with the one provider that has it: two keepers of one login would
 /// race for its single-use tokens.
 const LOGINS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("xai", Kind::Xai)];
-/// Keys that only one kind has.
-const OF_KIND: [(&str, Kind); 4] = [
-    ("portal_url", Kind::Nous),
-    ("issuer_url", Kind::Xai),
-    ("api_key_file", Kind::Static),
-    ("api_key_env", Kind::Static),
+/// Keys that only some kinds have, beside those of `oauth2`.
+const OF_KIND: [(&str, &[Kind]); 4] = [
+    ("portal_url", &[Kind::Nous]),
+    ("issuer_url", &[Kind::Xai, Kind::OAuth2]),
+    ("api_key_file", &[Kind::Static]),
+    ("api_key_env", &[Kind::Static]),
 ];
 pub(super) const USER_AGENTS: [(&str, UserAgent); 2] =
     [("own", UserAgent::Own), ("client", UserAgent::Client)];
@@ -322,12 +324,17 @@ fn provider(
     let refresh_lead = table.duration("refresh_lead", OPTIONAL_WAIT);
 
     let kind = kind?;
-    if matches!(kind, ProviderKind::Static { .. }) && !table.has("base_url") {
-        table.report().add(
-            &table.place("base_url"),
-            "is missing: a provider of type \"static\" needs it, for example base_url = \
-             \"https://api.example.com/v1\"",
+    let needs_base_url = match kind {
+        ProviderKind::Static { .. } => Some("static"),
+        ProviderKind::OAuth2(_) => Some("oauth2"),
+        ProviderKind::Nous { .. } | ProviderKind::Xai { .. } => None,
+    };
+    if let Some(kind) = needs_base_url.filter(|_| !table.has("base_url")) {
+        let message = format!(
+            "is missing: a provider of type {kind:?} needs it, for example base_url = \
+             \"https://api.example.com/v1\""
         );
+        table.report().add(&table.place("base_url"), message);
     }
     let default = Provider::of_kind(kind);
     Some(Provider {
@@ -352,6 +359,7 @@ fn provider_kind(
     let kind = table.choice("type", &KINDS).map(|field| field.value);
     let portal_url = table.text("portal_url", "https://portal.example", values::base_url);
     let issuer_url = table.text("issuer_url", "https://issuer.example", values::base_url);
+    let oauth2 = oauth2::Keys::read(table, env);
     let key_file = table.text("api_key_file", "~/.config/example.key", |text| {
         values::path(text, env)
     });
@@ -373,6 +381,11 @@ fn provider_kind(
             let issuer_url = issuer_url.map(|field| field.value);
             Some(ProviderKind::Xai { issuer_url })
         }
+        Some(Kind::OAuth2) => {
+            let issuer_url = issuer_url.map(|field| field.value);
+            let settings = oauth2.settings(table, issuer_url);
+            settings.map(|settings| ProviderKind::OAuth2(Box::new(settings)))
+        }
         Some(Kind::Static) => {
             let file = key_file.map(|field| KeySource::File(field.value));
             let env = key_env.map(|field| KeySource::Env(field.value));
@@ -382,7 +395,7 @@ fn provider_kind(
         None if table.has("type") => None,
         None => {
             let place = table.place("type");
-            let message = "is missing: write type = \"static\"";
+            let message = "is missing: write type = \"static\" or type = \"oauth2\"";
             table.report().add(&place, message);
             None
         }
@@ -391,11 +404,12 @@ fn provider_kind(
 
 /// Whether the provider's name and keys go with its kind.
 fn check_kind(table: &Section<'_>, kind: Kind, by_name: Option<Kind>) {
-    for (key, of) in OF_KIND {
-        if of != kind && table.has(key) {
-            let of = KINDS.iter().find(|(_, kind)| *kind == of);
-            let of = of.map_or("", |(name, _)| name);
-            let message = format!("only a provider of type {of:?} has this key");
+    let of_oauth2 = oauth2::KEYS.map(|key| (key, &[Kind::OAuth2][..]));
+    for (key, of) in OF_KIND.into_iter().chain(of_oauth2) {
+        if !of.contains(&kind) && table.has(key) {
+            let of = KINDS.iter().filter(|(_, kind)| of.contains(kind));
+            let of: Vec<_> = of.map(|(name, _)| format!("{name:?}")).collect();
+            let message = format!("only a provider of type {} has this key", of.join(" or "));
             table.report().add(&table.place(key), message);
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod listen;
 mod load;
+mod oauth2;
 mod overrides;
 mod own;
 mod reader;
@@ -44,6 +45,7 @@ pub use self::error::{ConfigError, Problem};
 pub use self::file::parse;
 pub use self::listen::{Auth, ListenAddress, Listener};
 pub use self::load::{Loaded, digest_of, load};
+pub use self::oauth2::{Flow, OAuth2};
 pub use self::overrides::{OverrideError, Overrides};
 pub use self::own::OwnListenerError;
 pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
@@ -261,6 +263,8 @@ pub enum ProviderKind {
         /// operator's word.
         issuer_url: Option<Url>,
     },
+    /// Any provider that speaks OAuth 2.0, with a login in our own store.
+    OAuth2(Box<OAuth2>),
     /// A fixed API key, never refreshed.
     Static {
         /// Where the key is read from.
@@ -273,7 +277,7 @@ impl ProviderKind {
     pub fn token_timeout(&self) -> Duration {
         match self {
             Self::Xai { .. } => Duration::from_secs(20),
-            Self::Nous { .. } | Self::Static { .. } => Duration::from_secs(15),
+            Self::OAuth2(_) | Self::Nous { .. } | Self::Static { .. } => Duration::from_secs(15),
         }
     }
 
@@ -281,7 +285,7 @@ impl ProviderKind {
     pub fn api_key(&self) -> Option<&KeySource> {
         match self {
             Self::Static { api_key } => Some(api_key),
-            Self::Nous { .. } | Self::Xai { .. } => None,
+            Self::Nous { .. } | Self::Xai { .. } | Self::OAuth2(_) => None,
         }
     }
 }

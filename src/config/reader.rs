@@ -337,6 +337,10 @@ impl<'a> Section<'a> {
             let plain = name.to_ascii_lowercase().replace('-', "_");
             let wrong = if let Some(message) = misplaced(&plain, &self.place.key) {
                 message.into()
+            } else if plain == "client_secret" && asked.contains(&"client_secret_file") {
+                "secrets don't belong in this file: put the secret in a separate file and name it \
+                 with `client_secret_file`"
+                    .into()
             } else if SECRETS.contains(&plain.as_str()) {
                 "secrets don't belong in this file: put the key of a provider of type \"static\" \
                  in a separate file and name it with `api_key_file`, or name an environment \

@@ -95,7 +95,7 @@ fn the_example_holds_every_key_and_no_other() {
     let text = full_example();
     let reading = file::read(&text, Path::new("config.example.toml"), &env());
     let config = reading.config.unwrap();
-    assert_eq!((config.providers.len(), config.hooks.len()), (4, 2));
+    assert_eq!((config.providers.len(), config.hooks.len()), (6, 2));
     assert_eq!(
         config.hooks[0],
         Hook::of_action(config.hooks[0].action.clone())
@@ -300,6 +300,19 @@ fn every_key_is_written_but_those_without_a_value() {
         "listen[].provider",
         "providers.<name>.portal_url",
         "providers.<name>.issuer_url",
+        "providers.<name>.token_url",
+        "providers.<name>.device_url",
+        "providers.<name>.authorize_url",
+        "providers.<name>.allowed_hosts",
+        "providers.<name>.flow",
+        "providers.<name>.redirect_uri",
+        "providers.<name>.client_id",
+        "providers.<name>.client_secret_file",
+        "providers.<name>.scopes",
+        "providers.<name>.audience",
+        "providers.<name>.form_fields",
+        "providers.<name>.refresh_token_header",
+        "providers.<name>.headers",
         "providers.<name>.api_key_file",
         "providers.<name>.api_key_env",
         "providers.<name>.base_url",

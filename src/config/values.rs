@@ -160,6 +160,17 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
     Ok(url)
 }
 
+/// An endpoint of OAuth: as a base URL, with the path just as it is.
+///
+/// Its text is in no message: it may hold a password.
+pub(super) fn endpoint(text: &str) -> Result<Url, Wrong> {
+    let mut url = base_url(text)?;
+    if let Ok(whole) = Url::parse(text) {
+        url.set_path(whole.path());
+    }
+    Ok(url)
+}
+
 /// What keeps a text from being a base URL; the file's rule for one that comes from elsewhere.
 pub fn base_url_flaw(text: &str) -> Option<String> {
     base_url(text).err().map(|wrong| wrong.message)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 
 use super::file::{KINDS, Kind, USER_AGENTS};
+use super::oauth2;
 use super::units::{format_duration, format_size};
 use super::{
     Auth, Config, Guard, Hook, HookAction, KeySource, Limits, ListenAddress, Listener, Log,
@@ -209,6 +210,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     let (kind_word, login_url, api_key) = match kind {
         ProviderKind::Nous { portal_url } => (Kind::Nous, Some(("portal_url", portal_url)), None),
         ProviderKind::Xai { issuer_url } => (Kind::Xai, Some(("issuer_url", issuer_url)), None),
+        ProviderKind::OAuth2(_) => (Kind::OAuth2, None, None),
         ProviderKind::Static { api_key } => (Kind::Static, None, Some(api_key)),
     };
     table.text("type", word(&KINDS, &kind_word));
@@ -222,6 +224,16 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
         Some(KeySource::File(path)) => table.path("api_key_file", Some(path)),
         Some(KeySource::Env(name)) => table.text("api_key_env", name),
         None => {}
+    }
+    if let ProviderKind::OAuth2(settings) = kind {
+        for (key, text) in oauth2::texts(settings) {
+            match text {
+                oauth2::Text::One(text) => table.text(key, &text),
+                oauth2::Text::Several(texts) => {
+                    table.texts(key, texts.iter().map(String::as_str));
+                }
+            }
+        }
     }
     let paths: Vec<_> = extra_paths.iter().map(ToString::to_string).collect();
     table.texts("extra_paths", paths.iter().map(String::as_str));

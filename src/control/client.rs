@@ -13,9 +13,9 @@ use super::endpoint::{Endpoint, peer};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
-    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation,
-    Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request,
-    Status, VERSION, Welcome,
+    LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress, LoginSession,
+    LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome,
+    ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 
 /// How long the daemon may take for one answer.
@@ -201,6 +201,11 @@ impl Client {
         login: LoginSession,
     ) -> Result<LoginCancelled, ClientError> {
         self.call(Operation::LoginCancel(login), PATIENCE).await
+    }
+
+    /// Hands over what the user has pasted of a browser's way back.
+    pub async fn login_paste(&mut self, paste: LoginPaste) -> Result<LoginPasteTaken, ClientError> {
+        self.call(Operation::LoginPaste(paste), PATIENCE).await
     }
 
     /// Has a login taken out of its files; takes 90 seconds at most.

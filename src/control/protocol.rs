@@ -83,6 +83,8 @@ pub enum Operation {
     LoginWait(LoginSession),
     /// Cancel a login; answered with [`LoginCancelled`].
     LoginCancel(LoginSession),
+    /// Take what the user has pasted of a browser's way back; answered with [`LoginPasteTaken`].
+    LoginPaste(LoginPaste),
     /// Forget a login; answered with [`LogoutReport`].
     Logout(ProviderChoice),
     /// Renew a credential now; answered with [`RefreshOutcome`].
@@ -105,11 +107,12 @@ pub enum Operation {
 }
 
 /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
-const WITH_ARGUMENTS: [&str; 10] = [
+const WITH_ARGUMENTS: [&str; 11] = [
     "log",
     "login_begin",
     "login_wait",
     "login_cancel",
+    "login_paste",
     "logout",
     "refresh",
     "client_add",
@@ -154,6 +157,27 @@ pub struct LoginBegin {
     pub separate: bool,
     /// Whether to log in although a login that works is there.
     pub force: bool,
+    /// Which ways to log in the client can show.
+    #[serde(skip_serializing_if = "is_default")]
+    pub way: LoginWay,
+}
+
+/// Which ways to log in a client can show, and what the user wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginWay {
+    /// A code alone, as old clients know it.
+    #[default]
+    Code,
+    /// A code, or a page in a browser where the provider has no codes.
+    Any,
+    /// A page in a browser.
+    Browser,
+}
+
+/// Whether it is what an old client means by saying nothing.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What came of the beginning of a login.
@@ -164,6 +188,8 @@ pub enum LoginBegun {
     Existing(ExistingLogin),
     /// The user is to enter a code.
     Code(LoginCode),
+    /// The user is to log in on a page, which sends the browser back to this machine.
+    Page(LoginPage),
 }
 
 /// A login that is there and works.
@@ -205,10 +231,46 @@ pub struct LoginCode {
     pub trusted_uri: bool,
 }
 
+/// The page that the user is to log in on (RFC 8252), and where it sends the browser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginPage {
+    /// The login's number, for [`Operation::LoginWait`], [`Operation::LoginPaste`] and
+    /// [`Operation::LoginCancel`].
+    pub session: u64,
+    /// The provider's name in paths and on the command line.
+    pub provider: String,
+    /// The provider's name for people.
+    pub display_name: String,
+    /// The page to open. It is good for this login alone.
+    pub url: String,
+    /// Where the browser is sent back to, on the daemon's machine.
+    pub redirect_uri: String,
+    /// Why the daemon does not hear the browser there, so that the user has to paste, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deaf: Option<String>,
+    /// How long the user has.
+    pub expires_in_seconds: u64,
+    /// Whether the page is https and on the provider's own host, so that a browser may be opened.
+    pub trusted_uri: bool,
+}
+
+/// What the user has pasted: the address that the browser ended at, or the code in it. It goes to the daemon alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginPaste {
+    /// The number in [`LoginPage`].
+    pub session: u64,
+    /// The text as it was pasted.
+    pub text: Key,
+}
+
+/// What was pasted is an answer to this login; [`Operation::LoginWait`] tells what comes of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginPasteTaken {}
+
 /// Which login is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginSession {
-    /// The number in [`LoginCode`].
+    /// The number in [`LoginCode`] or [`LoginPage`].
     pub session: u64,
 }
 
@@ -518,6 +580,8 @@ pub enum ErrorCode {
     LoginExpired,
     /// The login came to another bad end, and the message says which.
     LoginFailed,
+    /// What was pasted is no answer to the login, which goes on.
+    LoginPasteRefused,
     /// No provider of this name is configured.
     UnknownProvider,
     /// No login of this number is under way.

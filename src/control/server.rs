@@ -18,9 +18,9 @@ use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
-    LoginBegun, LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, Operation,
-    Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request,
-    Status, VERSION, Welcome,
+    LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress, LoginSession,
+    LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome,
+    ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 use crate::files::Desk;
 
@@ -100,6 +100,13 @@ pub trait Handler: Send + Sync {
 
     /// Gives a login up.
     async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError>;
+
+    /// Takes what the user has pasted of a browser's way back. What is no answer to the login is an error, and the
+    /// login goes on.
+    async fn login_paste(&self, paste: LoginPaste) -> Result<LoginPasteTaken, ControlError> {
+        let message = format!("Login number {} waits for no page.", paste.session);
+        Err(ControlError::new(ErrorCode::NoSuchSession, message))
+    }
 
     /// Takes a login out of its files. It is dropped when the client leaves: what has not begun by then
     /// must not begin, and what has runs to its end.
@@ -374,6 +381,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Operation::LoginCancel(login) => {
                 self.reply(id, handler.login_cancel(login).await).await
             }
+            Operation::LoginPaste(paste) => self.reply(id, handler.login_paste(paste).await).await,
             Operation::Logout(choice) => {
                 let outcome = self.while_there(handler.logout(choice)).await?;
                 self.reply(id, outcome).await

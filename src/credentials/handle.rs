@@ -684,7 +684,9 @@ impl Handle {
         let remedy = self.terms.terms.adapter.remedy();
         let remedy = match (remedy.command(own), remedy) {
             (Some(command), _) => format!("run: {command}"),
-            (None, Remedy::Advice(advice) | Remedy::Run(advice)) => advice,
+            (None, Remedy::Advice(advice) | Remedy::Run(advice) | Remedy::RunAsItIs(advice)) => {
+                advice
+            }
         };
         Refusal::LoginNeeded {
             message: format!("hermes-proxyd: {reason}; {remedy}"),

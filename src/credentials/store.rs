@@ -148,6 +148,10 @@ impl Store {
         if layout.is_in_root_only() {
             files.active.clone_from(&files.global);
         }
+        if layout.is_ours_alone() {
+            files.active.clone_from(&files.own);
+            files.global.clone_from(&files.own);
+        }
         let mirror = layout.mirror_file().map(|name| files.shared.join(name));
         let notes = Desk::of(&files.journal);
         Self {
@@ -531,10 +535,9 @@ impl Store {
     }
 
     fn sources(&self) -> impl Iterator<Item = &PathBuf> {
+        let active = (self.files.active != self.files.own).then_some(&self.files.active);
         let global = (self.files.global != self.files.active).then_some(&self.files.global);
-        [&self.files.own, &self.files.active]
-            .into_iter()
-            .chain(global)
+        std::iter::once(&self.files.own).chain(active).chain(global)
     }
 }
 

@@ -23,11 +23,11 @@ use crate::control::judge;
 use crate::control::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
     ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode, ErrorReport, Finding, Key,
-    ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginProgress,
-    LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice,
-    ProviderEntry, ProviderState, ProviderStatus, Providers, RefreshOutcome, RefreshReport,
-    RefreshResult, ReloadReport, RequestCounts, Severity, Status, Timestamp, UnreadableLogin,
-    UnsavableLogin,
+    ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste,
+    LoginPasteTaken, LoginProgress, LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey,
+    OwnMark, PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
+    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, Severity, Status,
+    Timestamp, UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -158,6 +158,10 @@ impl Handler for Answers {
 
     async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
         self.logins.cancel(login)
+    }
+
+    async fn login_paste(&self, paste: LoginPaste) -> Result<LoginPasteTaken, ControlError> {
+        self.logins.paste(&paste)
     }
 
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {

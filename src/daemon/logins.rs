@@ -1,7 +1,11 @@
 //! Logins, logouts and refreshes that hermesctl asks for.
 //!
-//! A device login is a task of its own: hermesctl waits for it in short calls, and one that nobody
-//! waits for any more is given up.
+//! A login is a task of its own: hermesctl waits for it in short calls, and one that nobody waits for any more is
+//! given up. The user enters a code on another device, or logs in on a page that sends the browser back here
+//! (`visit`, `redirect`).
+
+mod redirect;
+mod visit;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,22 +19,29 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::visit::{Arrival, Visit};
 use super::control::View;
 use super::fleet::Report;
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
 use crate::control::protocol::{
     ControlError, ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCancelled, LoginCode,
-    LoginDone, LoginPending, LoginProgress, LoginSession, LogoutReport, RefreshOutcome, Timestamp,
+    LoginDone, LoginPage, LoginPaste, LoginPasteTaken, LoginPending, LoginProgress, LoginSession,
+    LoginWay, LogoutReport, RefreshOutcome, Timestamp,
 };
 use crate::credentials::{
     Handle, Place, RefreshResult, StandingKind, StoreError, Unreadable, remedy,
 };
 use crate::files::Desk;
-use crate::provider::{Adapter, DeviceCode, DeviceError, Grant, Pace, Poll};
+use crate::provider::{
+    Adapter, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout, PAGE_LIFE, Pace,
+    Poll,
+};
 
 /// One call waits at most so long.
 const WAIT: Duration = Duration::from_secs(2);
+/// The same where the caller may have something to hand over meanwhile.
+const SHORT_WAIT: Duration = Duration::from_millis(250);
 /// A login that nobody has asked for in this time is given up.
 const UNATTENDED: Duration = Duration::from_mins(1);
 /// So many logins are remembered, the ended ones too.
@@ -39,7 +50,7 @@ const SESSIONS: usize = 16;
 const SAVE_AGAIN: Duration = Duration::from_secs(3);
 const SAVE_TRIES: usize = 100;
 
-/// The device logins under way.
+/// The logins under way.
 #[derive(Debug)]
 pub(super) struct Logins {
     clock: Arc<dyn Clock>,
@@ -58,6 +69,8 @@ struct Session {
     deadline: Instant,
     cancel: CancellationToken,
     asked_at: Mutex<Instant>,
+    /// Where what is pasted goes, for a login on a page.
+    pastes: Option<visit::Pastes>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,9 +85,14 @@ enum State {
 /// What a session's task works with.
 struct Work {
     adapter: Arc<dyn Adapter>,
-    code: DeviceCode,
     place: Place,
     session: Arc<Session>,
+}
+
+/// How the user logs in.
+enum Way {
+    Code(DeviceCode),
+    Page(Visit),
 }
 
 impl Logins {
@@ -100,9 +118,7 @@ impl Logins {
         wanted: &LoginBegin,
     ) -> Result<LoginBegun, ControlError> {
         let handle = report.upstream.credentials.login().clone();
-        let Some(device) = report.adapter.device_login() else {
-            return Err(not_supported(report));
-        };
+        let offered = offered(report, wanted.way)?;
         if !wanted.separate {
             handle.look().await;
             if let Some(unreadable) = handle.status().unreadable {
@@ -114,7 +130,9 @@ impl Logins {
         {
             return Ok(LoginBegun::Existing(existing));
         }
-        let place = if wanted.separate {
+        let layout = report.adapter.layout();
+        let is_ours = layout.is_some_and(Layout::is_ours_alone);
+        let place = if wanted.separate || is_ours {
             Place::Own
         } else {
             Place::Shared
@@ -124,17 +142,24 @@ impl Logins {
         if let Err(error) = room.ok_or_else(|| gone(&handle))? {
             return Err(unusable("saved", error).await);
         }
-        let code = device
-            .begin()
-            .await
-            .map_err(|error| failed(report, &error))?;
-        let session = Arc::new(Session {
-            state: watch::Sender::new(State::Pending(None)),
-            expires_at: clock::after(self.clock.now(), code.expires_in),
-            deadline: Instant::now() + code.expires_in,
-            cancel: self.stop.child_token(),
-            asked_at: Mutex::new(Instant::now()),
-        });
+        match offered {
+            Offered::Code(device) => {
+                let code = device.begin().await;
+                let code = code.map_err(|error| failed(report, &error))?;
+                Ok(LoginBegun::Code(self.show_code(report, code, place)))
+            }
+            Offered::Page(browser) => {
+                let begun = Visit::begin(browser).await;
+                let (visit, pastes) = begun.map_err(|error| failed(report, &error))?;
+                Ok(LoginBegun::Page(
+                    self.show_page(report, visit, pastes, place),
+                ))
+            }
+        }
+    }
+
+    fn show_code(self: &Arc<Self>, report: &Report, code: DeviceCode, place: Place) -> LoginCode {
+        let session = self.open(code.expires_in, None);
         let shown = LoginCode {
             session: self.add(session.clone()),
             provider: report.upstream.name.to_string(),
@@ -145,15 +170,64 @@ impl Logins {
             expires_in_seconds: code.expires_in.as_secs(),
             trusted_uri: code.trusted_uri,
         };
+        self.go_on(report, Way::Code(code), place, session);
+        shown
+    }
+
+    fn show_page(
+        self: &Arc<Self>,
+        report: &Report,
+        visit: Visit,
+        pastes: visit::Pastes,
+        place: Place,
+    ) -> LoginPage {
+        let session = self.open(PAGE_LIFE, Some(pastes));
+        let shown = LoginPage {
+            session: self.add(session.clone()),
+            provider: report.upstream.name.to_string(),
+            display_name: report.upstream.display_name.clone(),
+            url: visit.page.url.to_string(),
+            redirect_uri: visit.redirect_uri(),
+            deaf: visit.deaf.clone(),
+            expires_in_seconds: PAGE_LIFE.as_secs(),
+            trusted_uri: visit.page.trusted,
+        };
+        self.go_on(report, Way::Page(visit), place, session);
+        shown
+    }
+
+    fn open(&self, life: Duration, pastes: Option<visit::Pastes>) -> Arc<Session> {
+        Arc::new(Session {
+            state: watch::Sender::new(State::Pending(None)),
+            expires_at: clock::after(self.clock.now(), life),
+            deadline: Instant::now() + life,
+            cancel: self.stop.child_token(),
+            asked_at: Mutex::new(Instant::now()),
+            pastes,
+        })
+    }
+
+    fn go_on(self: &Arc<Self>, report: &Report, way: Way, place: Place, session: Arc<Session>) {
         let work = Work {
             adapter: report.adapter.clone(),
-            code,
             place,
             session,
         };
         let logins = self.clone();
-        self.tasks.spawn(async move { logins.run(work).await });
-        Ok(LoginBegun::Code(shown))
+        self.tasks.spawn(async move { logins.run(work, way).await });
+    }
+
+    /// Takes what the user has pasted of a browser's way back.
+    pub(super) fn paste(&self, paste: &LoginPaste) -> Result<LoginPasteTaken, ControlError> {
+        let login = LoginSession {
+            session: paste.session,
+        };
+        let session = self.session(login)?;
+        session.touch();
+        let waits = matches!(*session.state.borrow(), State::Pending(_));
+        let pastes = session.pastes.as_ref().filter(|_| waits);
+        pastes.ok_or_else(|| no_such(login))?.take(&paste.text)?;
+        Ok(LoginPasteTaken {})
     }
 
     /// Waits for a login for a moment.
@@ -163,7 +237,7 @@ impl Logins {
         let mut changes = session.state.subscribe();
         let ended = changes.wait_for(|state| !state.is_open());
         // It is told either way.
-        drop(timeout(WAIT, ended).await);
+        drop(timeout(session.patience(), ended).await);
         session.touch();
         let state = session.state.borrow().clone();
         let note = match &state {
@@ -212,14 +286,20 @@ impl Logins {
         session.ok_or_else(|| no_such(login))
     }
 
-    /// Polls until the user has decided, the code has expired, or nobody waits.
-    async fn run(&self, work: Work) {
+    /// Goes on until the user has decided, the time is over, or nobody waits.
+    async fn run(&self, work: Work, way: Way) {
         let session = work.session.clone();
-        let polling = self.poll(&work);
+        let mut arrival = None;
+        let granting = async {
+            match way {
+                Way::Code(code) => self.poll(&work, &code).await,
+                Way::Page(visit) => visit.granted(self, &work, &mut arrival).await,
+            }
+        };
         let end = tokio::select! {
             () = session.cancel.cancelled() => Err(State::Failed(cancelled())),
             () = session.unattended() => Err(State::Failed(cancelled())),
-            end = polling => end,
+            end = granting => end,
         };
         let end = match end {
             Ok(grant) if session.turn_to(State::Saving(None)) => self.save(&work, grant).await,
@@ -227,23 +307,24 @@ impl Logins {
             Ok(_) => return,
             Err(state) => state,
         };
+        Arrival::tell(arrival, &end, work.adapter.display_name());
         if session.state.borrow().is_open() {
             session.state.send_replace(end);
         }
     }
 
-    async fn poll(&self, work: &Work) -> Result<Grant, State> {
+    async fn poll(&self, work: &Work, code: &DeviceCode) -> Result<Grant, State> {
         let Some(device) = work.adapter.device_login() else {
             return Err(State::Failed(stopping()));
         };
-        let mut pace = Pace::of(&work.code);
+        let mut pace = Pace::of(code);
         let mut pause = pace.first();
         loop {
             sleep(pause).await;
             if Instant::now() >= work.session.deadline {
                 return Err(State::Failed(ended(&DeviceError::Expired)));
             }
-            let poll = device.poll(&work.code).await;
+            let poll = device.poll(code).await;
             let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
             pause = pace.after(&poll);
             let note = match poll {
@@ -331,6 +412,15 @@ impl Session {
         })
     }
 
+    /// How long one call waits for it.
+    fn patience(&self) -> Duration {
+        if self.pastes.is_some() {
+            SHORT_WAIT
+        } else {
+            WAIT
+        }
+    }
+
     fn touch(&self) {
         *lock(&self.asked_at) = Instant::now();
     }
@@ -344,6 +434,25 @@ impl Session {
             }
             sleep(left).await;
         }
+    }
+}
+
+/// A way to log in that a provider offers.
+enum Offered<'a> {
+    Code(&'a dyn DeviceLogin),
+    Page(&'a dyn BrowserLogin),
+}
+
+/// The way that the caller means.
+fn offered(report: &Report, way: LoginWay) -> Result<Offered<'_>, ControlError> {
+    let code = report.adapter.device_login().map(Offered::Code);
+    let page = report.adapter.browser_login().map(Offered::Page);
+    match (way, code, page) {
+        (_, None, None) => Err(not_supported(report)),
+        (LoginWay::Code | LoginWay::Any, Some(code), _) => Ok(code),
+        (LoginWay::Any | LoginWay::Browser, _, Some(page)) => Ok(page),
+        (LoginWay::Code, None, Some(_)) => Err(too_old(report)),
+        (LoginWay::Browser, Some(_), None) => Err(no_page(report)),
     }
 }
 
@@ -486,6 +595,22 @@ fn not_supported(report: &Report) -> ControlError {
         "Change the key in the place that `providers.{}.api_key_file` or `api_key_env` names.",
         report.upstream.name
     ))
+}
+
+fn no_page(report: &Report) -> ControlError {
+    let name = &report.upstream.name;
+    let message = format!("The provider {name} has no login in a browser, only with a code.");
+    ControlError::new(ErrorCode::NotSupported, message)
+        .with_hint(format!("Run: hermesctl auth login {name}"))
+}
+
+fn too_old(report: &Report) -> ControlError {
+    let message = format!(
+        "The provider {} has a login in a browser only, which this hermesctl does not know.",
+        report.upstream.name
+    );
+    ControlError::new(ErrorCode::NotSupported, message)
+        .with_hint("Use the hermesctl of the same release as hermes-proxyd.")
 }
 
 async fn unusable(what: &str, error: StoreError) -> ControlError {

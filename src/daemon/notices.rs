@@ -42,7 +42,7 @@ fn told(notice: credentials::Notice) -> Notice {
     let (event, message, command, ends_at) = match notice.what {
         credentials::NoticeKind::Ended { reason, remedy } => {
             let message = match remedy {
-                Remedy::Run(_) => {
+                Remedy::Run(_) | Remedy::RunAsItIs(_) => {
                     format!("{name}: {reason}; requests fail until you log in again")
                 }
                 Remedy::Advice(advice) => {

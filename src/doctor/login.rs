@@ -150,7 +150,9 @@ fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>
 fn fix(adapter: &dyn Adapter, separate: bool) -> Fix {
     match (adapter.remedy().command(separate), adapter.remedy()) {
         (Some(command), _) => Fix::Run(command),
-        (None, Remedy::Advice(text) | Remedy::Run(text)) => Fix::Advice(sentence(&text)),
+        (None, Remedy::Advice(text) | Remedy::Run(text) | Remedy::RunAsItIs(text)) => {
+            Fix::Advice(sentence(&text))
+        }
     }
 }
 

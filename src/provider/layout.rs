@@ -113,6 +113,11 @@ pub trait Layout: Debug + Send + Sync {
         None
     }
 
+    /// Whether the login is in our own store alone: Hermes Agent knows no such provider.
+    fn is_ours_alone(&self) -> bool {
+        false
+    }
+
     /// Whether the login is in the root home's store alone, whatever the profile.
     fn is_in_root_only(&self) -> bool {
         false

@@ -14,11 +14,14 @@
 )]
 
 mod base_url;
+mod browser;
 mod device;
 mod jwt;
+mod key_file;
 mod layout;
 mod login;
 mod nous;
+mod oauth2;
 pub mod probe;
 mod proxies;
 mod registry;
@@ -40,6 +43,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 pub use self::base_url::BaseUrl;
+pub use self::browser::{Attempt, BrowserLogin, Callback, Code, PAGE_LIFE, Page, Redirect, Stray};
 pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
 pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
@@ -233,6 +237,8 @@ pub enum TokenError {
 pub enum Remedy {
     /// Logs in with this command; it exists.
     Run(String),
+    /// The same where Hermes Agent shares no login, so that none has to be kept apart.
+    RunAsItIs(String),
     /// Puts a key where it is looked for; a clause, since no command alone does it.
     Advice(String),
 }
@@ -242,7 +248,7 @@ impl Remedy {
     pub fn command(&self, separate: bool) -> Option<String> {
         match self {
             Self::Run(command) if separate => Some(format!("{command} --separate")),
-            Self::Run(command) => Some(command.clone()),
+            Self::Run(command) | Self::RunAsItIs(command) => Some(command.clone()),
             Self::Advice(_) => None,
         }
     }
@@ -285,6 +291,11 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// The way to log in on another device, if the provider has one.
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
+        None
+    }
+
+    /// The way to log in on a page in a browser, if the provider has one.
+    fn browser_login(&self) -> Option<&dyn BrowserLogin> {
         None
     }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::base_url::BaseUrlError;
 use super::nous::{self, Nous};
+use super::oauth2::Generic;
 use super::static_key::StaticKey;
 use super::token_client::TokenClient;
 use super::xai::{self, Xai};
 use super::{Adapter, BaseUrl, Layout};
-use crate::config::{AllowedPath, Lookup, Provider, ProviderKind, ProviderName, Variables};
+use crate::config::{AllowedPath, Lookup, OAuth2, Provider, ProviderKind, ProviderName, Variables};
 
 /// An environment variable with a URL that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +52,13 @@ pub enum BuildError {
     },
 }
 
-/// How the logins of this kind of provider lie in the store, before there is an adapter.
+/// How the logins of this kind of provider lie in a store that is shared, before there is an adapter.
 pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
     match kind {
         ProviderKind::Nous { .. } => Some(nous::LAYOUT),
         ProviderKind::Xai { .. } => Some(xai::LAYOUT),
-        ProviderKind::Static { .. } => None,
+        // A login of our own names no file to trust.
+        ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => None,
     }
 }
 
@@ -68,7 +70,7 @@ pub(super) fn environment_faults<'k>(
     let of_kind = |kind: &ProviderKind| match kind {
         ProviderKind::Nous { .. } => nous::environment_faults(env),
         ProviderKind::Xai { .. } => xai::environment_faults(env),
-        ProviderKind::Static { .. } => Vec::new(),
+        ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => Vec::new(),
     };
     kinds.flat_map(of_kind).collect()
 }
@@ -82,7 +84,7 @@ pub(super) fn file_faults(env: Lookup<'_>) -> Vec<String> {
 pub fn token_timeout(settings: &Provider, env: Lookup<'_>) -> Duration {
     let from_env = || match &settings.kind {
         ProviderKind::Xai { .. } => xai::token_timeout(env),
-        ProviderKind::Nous { .. } | ProviderKind::Static { .. } => None,
+        ProviderKind::Nous { .. } | ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => None,
     };
     let is_default = settings.token_timeout == settings.kind.token_timeout();
     let from_env = is_default.then(from_env).flatten();
@@ -111,6 +113,9 @@ pub fn build(
         .map(BaseUrl::new)
         .transpose()
         .map_err(base_error)?;
+    let no_base_url = || BuildError::NoBaseUrl {
+        provider: name.clone(),
+    };
     let client = || {
         TokenClient::new(tls, token_timeout(settings, &env)).map_err(|source| BuildError::Client {
             provider: name.clone(),
@@ -138,10 +143,18 @@ pub fn build(
                 &env,
             )))
         }
+        ProviderKind::OAuth2(oauth2) => {
+            let base_url = base_url.ok_or_else(no_base_url)?;
+            Ok(Arc::new(Generic::new(
+                name.clone(),
+                client()?,
+                base_url,
+                OAuth2::clone(oauth2),
+                &settings.extra_paths,
+            )))
+        }
         ProviderKind::Static { api_key } => {
-            let base_url = base_url.ok_or_else(|| BuildError::NoBaseUrl {
-                provider: name.clone(),
-            })?;
+            let base_url = base_url.ok_or_else(no_base_url)?;
             let paths = &settings.extra_paths;
             Ok(Arc::new(StaticKey::new(
                 name.clone(),

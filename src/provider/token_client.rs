@@ -252,7 +252,7 @@ fn oauth_error(body: &Map<String, Value>) -> (String, String) {
 }
 
 /// One line of at most 200 characters, without anything that looks like a token.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let words = text
         .split_whitespace()
         .map(|word| if word.len() > 40 { "[redacted]" } else { word });

@@ -19,6 +19,11 @@ pub(super) fn of_connection(remote: SocketAddr, local: SocketAddr) -> Option<Pee
     platform::owner(remote, local)
 }
 
+/// Whether another user of this machine is known to have the other end.
+pub fn is_strangers(remote: SocketAddr, local: SocketAddr) -> bool {
+    matches!(of_connection(remote, local), Some(Peer::Stranger(Some(_))))
+}
+
 /// IPv4 in its own form, in which it can be compared: a socket for both protocols has it as
 /// `::ffff:127.0.0.1`, be it ours or the client's.
 fn canonical(address: SocketAddr) -> SocketAddr {

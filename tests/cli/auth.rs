@@ -110,6 +110,20 @@ impl Handler for Fake {
         Ok(LoginCancelled {})
     }
 
+    async fn login_paste(&self, paste: LoginPaste) -> Result<LoginPasteTaken, ControlError> {
+        let is_good = paste
+            .text
+            .expose()
+            .starts_with("http://127.0.0.1:4711/callback?");
+        self.remember(&Operation::LoginPaste(paste));
+        if is_good {
+            self.progress.lock().unwrap().push_back(done());
+            return Ok(LoginPasteTaken {});
+        }
+        let message = "What you pasted can't be used: it has no code.";
+        Err(ControlError::new(ErrorCode::LoginPasteRefused, message))
+    }
+
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {
         self.remember(&Operation::Logout(choice));
         Ok(golden("reply_logout.json"))
@@ -282,7 +296,8 @@ async fn a_login_tells_where_to_go_and_where_it_was_saved() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let plain = std::fs::read_to_string(root.join("tests/golden/cli/login_piped.txt")).unwrap();
     assert_eq!(run.stderr, plain + "the portal is busy; still trying.\n");
-    let begin = json!({"login_begin": {"provider": null, "separate": false, "force": false}});
+    let begin =
+        json!({"login_begin": {"provider": null, "separate": false, "force": false, "way": "any"}});
     assert_eq!(session.asked()[0], begin);
 }
 
@@ -293,7 +308,8 @@ async fn the_flags_of_a_login_reach_the_daemon() {
         .run("auth login nous --separate --force --no-browser")
         .await;
     assert_eq!(run.code, Some(0));
-    let begin = json!({"login_begin": {"provider": "nous", "separate": true, "force": true}});
+    let begin =
+        json!({"login_begin": {"provider": "nous", "separate": true, "force": true, "way": "any"}});
     assert_eq!(session.asked()[0], begin);
 }
 
@@ -313,6 +329,70 @@ async fn a_login_for_programs_is_one_json_value_per_line() {
     let lines = run.lines();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1]["error"]["code"], "login_denied");
+}
+
+/// A login that waits for the browser.
+fn on_a_page() -> Session {
+    Session::with(Fake {
+        begun: Some(Ok(golden("reply_login_page.json"))),
+        ..Fake::default()
+    })
+}
+
+/// What is typed or piped in, line by line.
+async fn with_pastes(session: &Session, line: &str, pastes: &str) -> Run {
+    use tokio::io::AsyncWriteExt;
+    let mut child = session.command(line).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(pastes.as_bytes()).await.unwrap();
+    // It stays open, as a terminal's does.
+    let run = Run::of(&child.wait_with_output().await.unwrap());
+    drop(stdin);
+    run
+}
+
+#[tokio::test]
+async fn what_is_pasted_goes_to_the_daemon_and_what_is_no_answer_is_told() {
+    let session = on_a_page();
+    let pastes = "\nwhat?\nhttp://127.0.0.1:4711/callback?code=c&state=s\n";
+    let run = with_pastes(&session, "auth login --browser", pastes).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("tests/golden/cli/login_page.txt")).unwrap();
+    let told = "What you pasted can't be used: it has no code.\nGot it. Logging in …\n";
+    assert_eq!(run.stderr, page + told);
+    assert!(
+        run.stdout.starts_with("Logged in to Nous Portal."),
+        "{run:?}"
+    );
+    let begin = json!({"login_begin": {"provider": null, "separate": false, "force": false, "way": "browser"}});
+    assert_eq!(session.asked()[0], begin);
+    let paste = |text: &str| json!({"login_paste": {"session": 7, "text": text}});
+    let asked = session.asked();
+    let pasted: Vec<_> = asked
+        .iter()
+        .filter(|one| one.get("login_paste").is_some())
+        .collect();
+    let expected = [
+        paste("what?"),
+        paste("http://127.0.0.1:4711/callback?code=c&state=s"),
+    ];
+    assert_eq!(pasted, expected.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_login_on_a_page_for_programs_is_one_json_value_per_line_and_takes_a_paste() {
+    let session = on_a_page();
+    let pastes = "http://127.0.0.1:4711/callback?code=c&state=s\n";
+    let run = with_pastes(&session, "auth login --json", pastes).await;
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    let lines = run.lines();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        lines[0]["page"]["redirect_uri"],
+        "http://127.0.0.1:4711/callback"
+    );
+    assert_eq!(lines[1]["done"]["store"], "/home/u/.hermes/auth.json");
 }
 
 #[tokio::test]

@@ -189,6 +189,16 @@ fn the_requests_about_logins() {
         provider: Some("nous".into()),
         separate: true,
         force: false,
+        way: LoginWay::Code,
+    };
+    let browser = LoginBegin {
+        provider: Some("example".into()),
+        way: LoginWay::Browser,
+        ..LoginBegin::default()
+    };
+    let paste = LoginPaste {
+        session: 7,
+        text: Key::new("http://127.0.0.1:4711/callback?code=secret&state=secret".into()),
     };
     let session = LoginSession { session: 7 };
     let nous = ProviderChoice {
@@ -197,12 +207,16 @@ fn the_requests_about_logins() {
     };
     for (name, op) in [
         ("login_begin", Operation::LoginBegin(begin)),
+        ("login_begin_browser", Operation::LoginBegin(browser)),
         ("login_wait", Operation::LoginWait(session)),
         ("login_cancel", Operation::LoginCancel(session)),
+        ("login_paste", Operation::LoginPaste(paste)),
         ("logout", Operation::Logout(nous.clone())),
         ("refresh", Operation::Refresh(nous)),
     ] {
-        golden(&format!("request_{name}.json"), &Request { id: 1, op });
+        let request = Request { id: 1, op };
+        golden(&format!("request_{name}.json"), &request);
+        assert!(!format!("{request:?}").contains("secret"), "{request:?}");
     }
 }
 
@@ -394,6 +408,23 @@ fn the_answers_about_logins() {
             trusted_uri: true,
         })),
     );
+    golden(
+        "reply_login_page.json",
+        &ok(LoginBegun::Page(LoginPage {
+            session: 7,
+            provider: "example".into(),
+            display_name: "example".into(),
+            url: "https://auth.example.com/authorize?response_type=code&client_id=me\
+                  &redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback&state=s&code_challenge=c\
+                  &code_challenge_method=S256"
+                .into(),
+            redirect_uri: "http://127.0.0.1:4711/callback".into(),
+            deaf: None,
+            expires_in_seconds: 900,
+            trusted_uri: true,
+        })),
+    );
+    golden("reply_login_paste_taken.json", &ok(LoginPasteTaken {}));
     golden(
         "reply_login_pending.json",
         &ok(LoginProgress::Pending(LoginPending {

@@ -24,6 +24,9 @@ const GO_ON: &[(&str, i32)] = &[
 /// What does not work here, with its exit code and what it says then.
 const FAIL: &[(&str, i32, &str)] = &[
     ("hermes-proxyd --check --config ", 78, "cannot be read"),
+    ("hermesctl auth login acme", 1, "No provider \"acme\""),
+    ("hermesctl auth login umbra", 1, "No provider \"umbra\""),
+    ("hermesctl proxy test acme", 1, "acme"),
     (
         "hermesctl auth login xai",
         1,
@@ -37,6 +40,7 @@ const FAIL: &[(&str, i32, &str)] = &[
     ),
     ("hermesctl bugreport --yes", 0, "hermes-proxyd-report.txt"),
     ("hermesctl bugreport", 1, "hermesctl bugreport --yes"),
+    ("hermesctl clients add app --path", 1, "has the path"),
     ("hermesctl clients import nous", 1, "can't be read"),
     ("hermesctl config init --force", 0, "config.toml.bak"),
     ("hermesctl config init nous", 0, "was written"),

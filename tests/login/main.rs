@@ -7,6 +7,7 @@ mod disk;
 mod end;
 mod hermes_store;
 mod logout;
+mod oauth2;
 mod refresh;
 mod reload;
 mod side_by_side;

@@ -19,7 +19,7 @@ pub(in crate::cli) struct Auth {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AuthVerb {
-    /// Log in with a code that you enter in a browser, on this device or another
+    /// Log in with a code that you enter in a browser, or on a page that the browser comes back from
     Login(LoginFlags),
     /// Forget a login
     Logout(LogoutFlags),
@@ -34,6 +34,10 @@ pub(in crate::cli) enum AuthVerb {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(in crate::cli) struct LoginFlags {
     /// The provider; the default one if omitted
     #[arg(value_name = "PROVIDER", add = suggest::providers())]
@@ -46,6 +50,10 @@ pub(in crate::cli) struct LoginFlags {
     /// Log in even if a working login exists
     #[arg(long)]
     pub(in crate::cli) force: bool,
+
+    /// Log in on a page in a browser, even if the provider offers a code
+    #[arg(long)]
+    pub(in crate::cli) browser: bool,
 
     /// Don't open a browser
     #[arg(long)]

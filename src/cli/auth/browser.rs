@@ -1,17 +1,13 @@
 //! The user's browser, where there is one before the user.
 
-use crate::control::protocol::LoginCode;
-
 /// Opens the page where a person can see it; otherwise, and when it fails, says nothing, as the
-/// page stands on the screen.
-pub(super) fn show(code: &LoginCode) {
+/// page stands on the screen. `is_trusted` says that it is the provider's own.
+pub(super) fn show(page: &str, is_trusted: bool) {
     let variable = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let page = code.verification_uri_complete.as_ref();
-    let page = page.unwrap_or(&code.verification_uri);
-    if !code.trusted_uri || !page.starts_with("https://") || !has_screen(variable) {
+    if !is_trusted || !page.starts_with("https://") || !has_screen(variable) {
         return;
     }
-    let page = page.clone();
+    let page = page.to_owned();
     // Looks a moment whether the browser starts.
     drop(tokio::task::spawn_blocking(move || {
         open::that_detached(page).ok()

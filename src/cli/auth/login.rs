@@ -1,4 +1,4 @@
-//! `hermesctl auth login`: show the code, wait, tell the end.
+//! `hermesctl auth login`: show the code or the page, wait, tell the end.
 
 use std::io;
 use std::path::Path;
@@ -10,17 +10,18 @@ use serde_json::json;
 use tokio::signal::ctrl_c;
 use tokio::time::{Interval, interval, sleep};
 
+use super::pastes::Pastes;
 use super::terminal::{Reader, say};
 use super::waiting::Waiting;
-use super::{browser, code_screen};
+use super::{browser, code_screen, page_screen};
 use crate::cli::args::LoginFlags;
 use crate::cli::connection::Connection;
 use crate::cli::output::{Exit, Failure, Output};
-use crate::cli::render;
+use crate::cli::render::{self, Style};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
-    ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCode, LoginDone, LoginProgress,
-    LoginSession,
+    ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCode, LoginDone, LoginPage, LoginPaste,
+    LoginProgress, LoginSession, LoginWay,
 };
 
 /// How often the line is drawn.
@@ -41,7 +42,14 @@ pub(super) async fn login(
         provider: flags.provider,
         separate: flags.separate,
         force: flags.force,
+        way: if flags.browser {
+            LoginWay::Browser
+        } else {
+            LoginWay::Any
+        },
     };
+    let reader = Reader::of_process(output.is_json());
+    let opens = !flags.no_browser && reader.room().is_some();
     let mut interrupts = Interrupts::new();
     let begun = tokio::select! {
         begun = connection.client.login_begin(begin) => begun,
@@ -50,19 +58,25 @@ pub(super) async fn login(
     let ended = match begun {
         Ok(LoginBegun::Existing(existing)) => Ok(End::Existing(existing)),
         Ok(LoginBegun::Code(code)) => {
-            let reader = Reader::of_process(output.is_json());
             show(&code, reader, output)?;
-            if !flags.no_browser && reader.room().is_some() {
-                browser::show(&code);
+            if opens {
+                let page = code.verification_uri_complete.as_ref();
+                browser::show(page.unwrap_or(&code.verification_uri), code.trusted_uri);
             }
+            let waiting = Waiting::new(reader, code.expires_in_seconds);
+            let mut watch = Watch::new(code.session, waiting, interrupts);
+            watch.end(&mut connection.client).await
+        }
+        Ok(LoginBegun::Page(page)) => {
+            show_page(&page, reader, output)?;
+            if opens {
+                browser::show(&page.url, page.trusted_uri);
+            }
+            // A line that is drawn over and over would take away what the user pastes.
+            let waiting = Waiting::new(reader.in_lines(), page.expires_in_seconds);
             let mut watch = Watch {
-                session: LoginSession {
-                    session: code.session,
-                },
-                waiting: Waiting::new(reader, code.expires_in_seconds),
-                ticks: interval(TICK),
-                interrupts,
-                given_up: false,
+                pastes: Some(Pastes::of_process()),
+                ..Watch::new(page.session, waiting, interrupts)
             };
             watch.end(&mut connection.client).await
         }
@@ -122,6 +136,18 @@ fn show(code: &LoginCode, reader: Reader, output: &mut Output) -> Result<(), Fai
     Ok(())
 }
 
+fn show_page(page: &LoginPage, reader: Reader, output: &mut Output) -> Result<(), Failure> {
+    match reader.room() {
+        Some((_, style)) => say(&page_screen::screen(page, style)),
+        None if reader == Reader::Pipe => say(&page_screen::screen(page, Style::PLAIN)),
+        None => {
+            let page = LoginBegun::Page(page.clone());
+            output.answer(&page, render::auth::login_begun)?;
+        }
+    }
+    Ok(())
+}
+
 fn cancelled(output: &mut Output) -> Result<Exit, Failure> {
     output.answer(&json!({"cancelled": {}}), |_, _| {
         render::auth::LOGIN_CANCELLED.to_owned()
@@ -153,9 +179,22 @@ struct Watch {
     ticks: Interval,
     interrupts: Interrupts,
     given_up: bool,
+    /// What the user pastes, where there is a page.
+    pastes: Option<Pastes>,
 }
 
 impl Watch {
+    fn new(session: u64, waiting: Waiting, interrupts: Interrupts) -> Self {
+        Self {
+            session: LoginSession { session },
+            waiting,
+            ticks: interval(TICK),
+            interrupts,
+            given_up: false,
+            pastes: None,
+        }
+    }
+
     /// Asks until the login has ended. Ctrl-C gives it up, and once more does not wait for that.
     async fn end(&mut self, client: &mut Client) -> Result<End, ClientError> {
         loop {
@@ -167,9 +206,28 @@ impl Watch {
                 }
                 Some(LoginProgress::Pending(pending)) => {
                     self.waiting.news(pending.expires_in_seconds, pending.note);
+                    self.paste(client).await?;
                 }
             }
         }
+    }
+
+    /// Hands over what was pasted. What is no answer to the login is told, and the login goes on.
+    async fn paste(&mut self, client: &mut Client) -> Result<(), ClientError> {
+        let Some(text) = self.pastes.as_mut().and_then(Pastes::next) else {
+            return Ok(());
+        };
+        let session = self.session.session;
+        match client.login_paste(LoginPaste { session, text }).await {
+            Ok(_) => self.waiting.say("Got it. Logging in …"),
+            Err(ClientError::Daemon(error)) if error.code == ErrorCode::LoginPasteRefused => {
+                self.waiting.say(&error.message);
+            }
+            // The login was faster; the next question tells how it ended.
+            Err(ClientError::Daemon(error)) if error.code == ErrorCode::NoSuchSession => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Asks once, and draws the line meanwhile. The answer is waited for also after Ctrl-C, as it

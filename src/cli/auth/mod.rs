@@ -4,6 +4,8 @@ mod browser;
 mod code_screen;
 mod letters;
 mod login;
+mod page_screen;
+mod pastes;
 mod qr;
 pub(super) mod terminal;
 mod waiting;
@@ -18,6 +20,8 @@ use tokio::time::{sleep, timeout};
 
 #[cfg(test)]
 pub(super) use code_screen::{Room, plain, screen};
+#[cfg(test)]
+pub(super) use page_screen::screen as page;
 pub(super) use terminal::agreed;
 
 use super::args::{Auth, AuthVerb, LogoutFlags};

@@ -46,6 +46,14 @@ impl Reader {
         }
     }
 
+    /// The same, told in lines instead of one that is drawn over and over.
+    pub(super) fn in_lines(self) -> Self {
+        match self {
+            Self::Terminal { .. } | Self::Pipe => Self::Pipe,
+            Self::Program => Self::Program,
+        }
+    }
+
     /// The terminal's size and colours.
     pub(super) fn room(self) -> Option<(Room, Style)> {
         match self {

@@ -56,6 +56,13 @@ impl Waiting {
         self.note = note;
     }
 
+    /// Says something once, where lines are read.
+    pub(super) fn say(&self, text: &str) {
+        if self.talks {
+            say(&format!("{}\n", inline(text)));
+        }
+    }
+
     /// Redraws the line.
     pub(super) fn tick(&mut self) {
         let left = self

@@ -39,7 +39,7 @@ pub(in crate::cli) fn login_begun(begun: &LoginBegun, style: Style) -> String {
             ))
         }
         // That stands on standard error.
-        LoginBegun::Code(_) => String::new(),
+        LoginBegun::Code(_) | LoginBegun::Page(_) => String::new(),
     }
 }
 

@@ -318,6 +318,7 @@ fn logins() -> Vec<Shown> {
     };
     let piped = |begun: &LoginBegun, _| match begun {
         LoginBegun::Code(code) => login_screens::plain(code),
+        LoginBegun::Page(page) => login_screens::page(page, Style::PLAIN),
         LoginBegun::Existing(_) => String::new(),
     };
     let done = |done: &LoginProgress, style: Style| auth::login_done(done, &Utc, style);
@@ -325,6 +326,12 @@ fn logins() -> Vec<Shown> {
     vec![
         shown("auth login", code.clone(), screen).in_form(Form::Picture),
         shown("auth login · in a pipe", code, piped).in_form(Form::Whole),
+        shown(
+            "auth login · on a page",
+            begun("reply_login_page.json"),
+            piped,
+        )
+        .in_form(Form::Whole),
         shown(
             "auth login · existing",
             begun("reply_login_existing.json"),

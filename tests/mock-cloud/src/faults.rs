@@ -121,6 +121,8 @@ pub enum Endpoint {
     Refresh,
     /// `POST /api/oauth/agent-key`.
     AgentKey,
+    /// `POST /oauth2/token` with a code of the login page.
+    Exchange,
 }
 
 /// What goes wrong at a portal's endpoint.

@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod authorize;
 mod body;
 mod clock;
 mod faults;
@@ -83,6 +84,9 @@ impl MockCloud {
             log: log.clone(),
             faults: std::array::from_fn(|_| Faults::default()),
             calls: Mutex::default(),
+            document: Mutex::default(),
+            pages: Mutex::default(),
+            declines: Mutex::default(),
             in_flight: Arc::default(),
             options: options.clone(),
         });
@@ -220,6 +224,21 @@ impl MockCloud {
     /// The user says no to a device code.
     pub fn deny(&self, user_code: &str) {
         admin::decide(&self.portal, user_code, false);
+    }
+
+    /// The answer to whoever looks for the endpoints, in place of the true document.
+    pub fn set_document(&self, document: Canned) {
+        *lock(&self.portal.document) = Some(document);
+    }
+
+    /// What the users of the login page say from now on.
+    pub fn set_declines(&self, declines: bool) {
+        *lock(&self.portal.declines) = declines;
+    }
+
+    /// What the login pages were asked for, in their order.
+    pub fn pages(&self) -> Vec<std::collections::HashMap<String, String>> {
+        lock(&self.portal.pages).clone()
     }
 
     /// The next `count` requests to this endpoint go wrong.

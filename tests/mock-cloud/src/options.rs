@@ -20,6 +20,8 @@ pub struct Options {
     pub(crate) body_limit: usize,
     pub(crate) announced_inference_url: Option<String>,
     pub(crate) client_id: String,
+    pub(crate) client_secret: Option<String>,
+    pub(crate) secret_in_form: bool,
     pub(crate) reuse_error: ReuseError,
     pub(crate) device_lifetime: Duration,
     pub(crate) interval: u64,
@@ -58,6 +60,8 @@ impl Default for Options {
             body_limit: 1 << 20,
             announced_inference_url: None,
             client_id: CLIENT_ID.to_owned(),
+            client_secret: None,
+            secret_in_form: false,
             reuse_error: ReuseError::InvalidGrant,
             device_lifetime: Duration::from_mins(15),
             interval: 1,
@@ -158,6 +162,13 @@ impl Options {
     /// The only client id that the portal knows (`hermes-cli`).
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = client_id.into();
+        self
+    }
+
+    /// The secret that the client has to show, in the form or as RFC 6749 §2.3.1 has it.
+    pub fn client_secret(mut self, secret: impl Into<String>, in_form: bool) -> Self {
+        self.client_secret = Some(secret.into());
+        self.secret_in_form = in_form;
         self
     }
 

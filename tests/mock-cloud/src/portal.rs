@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
+use crate::authorize::is_discovery;
 use crate::body::AnswerBody;
 use crate::clock::Clock;
 use crate::faults::{Canned, Endpoint, Faults, PortalFault};
@@ -30,6 +31,8 @@ pub struct Call {
     pub endpoint: Endpoint,
     /// The status of the answer; 0 when there is none.
     pub status: u16,
+    /// What was in its form. Holds secrets.
+    pub form: std::collections::HashMap<String, String>,
     /// When the request had been read.
     pub received: Instant,
     /// When a refresh token was spent by it.
@@ -45,13 +48,19 @@ pub(crate) struct Portal {
     pub(crate) tokens: Arc<Mutex<Tokens>>,
     pub(crate) policy: Arc<Mutex<Policy>>,
     pub(crate) log: Arc<Log>,
-    pub(crate) faults: [Faults<PortalFault>; 4],
+    pub(crate) faults: [Faults<PortalFault>; 5],
     pub(crate) calls: Mutex<Vec<Call>>,
+    /// In place of the true discovery document.
+    pub(crate) document: Mutex<Option<Canned>>,
+    /// What the login pages were asked for.
+    pub(crate) pages: Mutex<Vec<Form>>,
+    /// The page's user says no.
+    pub(crate) declines: Mutex<bool>,
     pub(crate) in_flight: Arc<AtomicU64>,
     pub(crate) options: Options,
 }
 
-type Form = std::collections::HashMap<String, String>;
+pub(crate) type Form = std::collections::HashMap<String, String>;
 
 impl Service for Portal {
     fn now(&self) -> DateTime<Utc> {
@@ -72,8 +81,11 @@ impl Service for Portal {
         if let Some(answer) = admin::answer(&self, &head) {
             return Ok(render(answer));
         }
-        if head.uri.path() == "/.well-known/openid-configuration" {
-            return Ok(render(discovery(&head)));
+        if is_discovery(head.uri.path()) {
+            return Ok(render(self.discovery(&head)));
+        }
+        if head.method == Method::GET && head.uri.path() == "/oauth2/authorize" {
+            return Ok(render(self.page(&head)));
         }
         let form: Form = form_urlencoded::parse(&body).into_owned().collect();
         let Some(endpoint) = endpoint(&head, &form) else {
@@ -93,7 +105,7 @@ impl Service for Portal {
         tokio::spawn(async move {
             let number = {
                 let mut calls = lock(&portal.calls);
-                calls.push(Call::begin(endpoint));
+                calls.push(Call::begin(endpoint, form.clone()));
                 calls.len() - 1
             };
             let request = Asked {
@@ -130,11 +142,11 @@ impl Service for Portal {
 
 /// A request, whole, and its number among the calls.
 #[derive(Debug)]
-struct Asked {
+pub(crate) struct Asked {
     endpoint: Endpoint,
     number: usize,
-    head: Parts,
-    form: Form,
+    pub(crate) head: Parts,
+    pub(crate) form: Form,
     body: bytes::Bytes,
 }
 
@@ -157,10 +169,11 @@ impl Answer {
 }
 
 impl Call {
-    fn begin(endpoint: Endpoint) -> Self {
+    fn begin(endpoint: Endpoint, form: Form) -> Self {
         Self {
             endpoint,
             status: 0,
+            form,
             received: Instant::now(),
             committed: None,
             answered: None,
@@ -195,24 +208,12 @@ fn endpoint(head: &Parts, form: &Form) -> Option<Endpoint> {
         "/api/oauth/token" | "/oauth2/token" if form.contains_key("device_code") => {
             Some(Endpoint::DevicePoll)
         }
+        "/api/oauth/token" | "/oauth2/token" if form.contains_key("code") => {
+            Some(Endpoint::Exchange)
+        }
         "/api/oauth/token" | "/oauth2/token" => Some(Endpoint::Refresh),
         _ => None,
     }
-}
-
-/// The document that names the endpoints of xAI's dialect, without TLS.
-fn discovery(head: &Parts) -> Canned {
-    let host = head.headers.get(hyper::header::HOST);
-    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-    Canned::json(
-        200,
-        &json!({
-            "issuer": format!("http://{host}"),
-            "authorization_endpoint": format!("http://{host}/oauth2/authorize"),
-            "token_endpoint": format!("http://{host}/oauth2/token"),
-            "device_authorization_endpoint": format!("http://{host}/oauth2/device/code"),
-        }),
-    )
 }
 
 impl Portal {
@@ -255,6 +256,7 @@ impl Portal {
             Endpoint::DevicePoll => self.device_poll(&asked.form),
             Endpoint::Refresh => self.refresh(asked, rotate),
             Endpoint::AgentKey => self.agent_key(&asked.head, &asked.body),
+            Endpoint::Exchange => self.exchange(asked),
         };
         Ok(Answer::Whole(match fault {
             Some(PortalFault::AnswerAfterCommit(canned)) => canned,
@@ -279,7 +281,7 @@ impl Portal {
             Endpoint::Refresh => counts.refresh_calls += 1,
             Endpoint::AgentKey => counts.mint_calls += 1,
             Endpoint::DevicePoll => counts.device_polls += 1,
-            Endpoint::DeviceCode => {}
+            Endpoint::DeviceCode | Endpoint::Exchange => {}
         });
     }
 
@@ -290,6 +292,9 @@ impl Portal {
         }
         if form.get("client_id") != Some(&self.options.client_id) {
             return Canned::oauth_error(400, "invalid_client", "unknown client_id");
+        }
+        if !self.knows_client(asked) {
+            return Canned::oauth_error(401, "invalid_client", "the secret is wrong");
         }
         let header = head
             .headers
@@ -333,7 +338,7 @@ impl Portal {
         }
     }
 
-    fn token_answer(&self, login: &crate::Login) -> Value {
+    pub(crate) fn token_answer(&self, login: &crate::Login) -> Value {
         let mut answer = json!({
             "access_token": login.access_token,
             "refresh_token": login.refresh_token,

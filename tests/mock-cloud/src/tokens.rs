@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use crate::authorize::Authorized;
 use crate::options::Policy;
 
 /// One login: every token that descends from it.
@@ -92,6 +93,7 @@ pub(crate) struct Tokens {
     access: HashMap<String, Bearer>,
     keys: HashMap<String, (Bearer, String)>,
     pub(crate) devices: HashMap<String, Device>,
+    pub(crate) codes: HashMap<String, Authorized>,
     secrets: Vec<String>,
     last_used: Option<String>,
 }

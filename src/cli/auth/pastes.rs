@@ -1,0 +1,41 @@
+//! What the user pastes: lines of standard input, read beside everything else.
+
+use std::io::{self, BufRead};
+
+use tokio::sync::mpsc;
+
+use crate::control::protocol::Key;
+
+/// No address that a browser ends at is longer.
+const LONGEST: usize = 16 * 1024;
+
+/// Lines as they come. They may hold a code, so they are wiped.
+#[derive(Debug)]
+pub(super) struct Pastes(mpsc::Receiver<Key>);
+
+impl Pastes {
+    /// Reads standard input on a thread of its own, which ends with the process: nothing can wake it before.
+    pub(super) fn of_process() -> Self {
+        let (sender, lines) = mpsc::channel(4);
+        let reading = move || {
+            for line in io::stdin().lock().lines().map_while(Result::ok) {
+                let line = Key::new(line);
+                let text = line.expose().trim();
+                if text.is_empty() || text.len() > LONGEST {
+                    continue;
+                }
+                if sender.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        };
+        // Without it nothing can be pasted, and the browser may come back all the same.
+        drop(std::thread::Builder::new().spawn(reading));
+        Self(lines)
+    }
+
+    /// The next line that is there already.
+    pub(super) fn next(&mut self) -> Option<Key> {
+        self.0.try_recv().ok()
+    }
+}

@@ -1,0 +1,530 @@
+//! The settings of a provider of type `oauth2`: how they are read, written and compared; pure.
+
+use std::path::PathBuf;
+
+use hyper::header::{HeaderName, HeaderValue};
+use url::{Host, Url};
+
+use super::reader::{Field, Section, Wrong};
+use super::values;
+use crate::paths::Environment;
+
+/// How a user logs in, as the file calls it.
+pub(super) const FLOWS: [(&str, Flow); 2] = [("device", Flow::Device), ("browser", Flow::Browser)];
+
+/// The keys that only this type has, beside `issuer_url`.
+pub(super) const KEYS: [&str; 13] = [
+    "token_url",
+    "device_url",
+    "authorize_url",
+    "allowed_hosts",
+    "flow",
+    "redirect_uri",
+    "client_id",
+    "client_secret_file",
+    "scopes",
+    "audience",
+    "form_fields",
+    "refresh_token_header",
+    "headers",
+];
+
+/// What a request to a token endpoint says itself.
+const OF_OAUTH: [&str; 14] = [
+    "audience",
+    "client_id",
+    "client_secret",
+    "code",
+    "code_challenge",
+    "code_challenge_method",
+    "code_verifier",
+    "device_code",
+    "grant_type",
+    "redirect_uri",
+    "refresh_token",
+    "response_type",
+    "scope",
+    "state",
+];
+
+/// A provider that speaks OAuth 2.0: where its logins are made, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// Who issues the tokens; its discovery document (RFC 8414) names the endpoints that are not set.
+    pub issuer_url: Option<Url>,
+    /// Where tokens are granted and refreshed.
+    pub token_url: Option<Url>,
+    /// Where device codes are asked for (RFC 8628).
+    pub device_url: Option<Url>,
+    /// The page that the user logs in on.
+    pub authorize_url: Option<Url>,
+    /// Hosts beside the issuer's that its discovery document may name.
+    pub allowed_hosts: Vec<String>,
+    /// How the user logs in.
+    pub flow: Flow,
+    /// Where the page sends the browser back to, where the provider takes one address alone.
+    pub redirect_uri: Option<Url>,
+    /// As which client.
+    pub client_id: String,
+    /// The file with the client's secret, where it has one.
+    pub client_secret_file: Option<PathBuf>,
+    /// What the login is to be good for.
+    pub scopes: Vec<String>,
+    /// Whom the tokens are for.
+    pub audience: Option<String>,
+    /// Further fields of every request to the token, device and authorization endpoints.
+    pub form_fields: Vec<(String, String)>,
+    /// The header that carries the refresh token instead of the form.
+    pub refresh_token_header: Option<HeaderName>,
+    /// Headers that every request to the provider carries.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How a user logs in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// With a code that is entered on any device (RFC 8628).
+    #[default]
+    Device,
+    /// On a page that sends the browser back to this machine (RFC 7636, RFC 8252).
+    Browser,
+}
+
+/// What of a table belongs to this type, as it was read.
+pub(super) struct Keys {
+    token_url: Option<Field<Url>>,
+    device_url: Option<Field<Url>>,
+    authorize_url: Option<Field<Url>>,
+    allowed_hosts: Option<Vec<Field<String>>>,
+    flow: Option<Field<Flow>>,
+    redirect_uri: Option<Field<Url>>,
+    client_id: Option<Field<String>>,
+    client_secret_file: Option<Field<PathBuf>>,
+    scopes: Option<Vec<Field<String>>>,
+    audience: Option<Field<String>>,
+    form_fields: Option<Vec<Field<(String, String)>>>,
+    refresh_token_header: Option<Field<HeaderName>>,
+    headers: Option<Vec<Field<(HeaderName, HeaderValue)>>>,
+}
+
+impl Keys {
+    /// Reads the keys, whatever the table's type is.
+    pub(super) fn read(table: &Section<'_>, env: &Environment) -> Self {
+        let url = |key, example| table.text(key, example, values::endpoint);
+        Self {
+            token_url: url("token_url", "https://auth.example.com/oauth/token"),
+            device_url: url("device_url", "https://auth.example.com/oauth/device"),
+            authorize_url: url("authorize_url", "https://auth.example.com/oauth/authorize"),
+            allowed_hosts: table.list("allowed_hosts", "login.example.com", values::host_name),
+            flow: table.choice("flow", &FLOWS),
+            redirect_uri: table.text(
+                "redirect_uri",
+                "http://localhost:1455/auth/callback",
+                redirect_uri,
+            ),
+            client_id: table.text("client_id", "my-client", word),
+            client_secret_file: table.text(
+                "client_secret_file",
+                "~/.config/hermes-proxyd/example.secret",
+                |text| values::path(text, env),
+            ),
+            scopes: table.list("scopes", "offline_access", scope),
+            audience: table.text("audience", "https://api.example.com", word),
+            form_fields: table.list(
+                "form_fields",
+                "resource=https://api.example.com",
+                form_field,
+            ),
+            refresh_token_header: table.text(
+                "refresh_token_header",
+                "x-refresh-token",
+                values::forwarded_header,
+            ),
+            headers: table.list("headers", "x-organization: example", header),
+        }
+    }
+
+    /// The settings of a provider of this type; `None` where something is missing.
+    pub(super) fn settings(self, table: &Section<'_>, issuer: Option<Url>) -> Option<OAuth2> {
+        let missing = |key: &'static str, what: &str| {
+            table
+                .report()
+                .add(&table.place(key), format!("is missing: {what}"));
+        };
+        let flow = self.flow.map_or(Flow::default(), |field| field.value);
+        if !table.has("client_id") {
+            missing(
+                "client_id",
+                "name the client that the provider has registered for you",
+            );
+        }
+        if !table.has("issuer_url") {
+            let (needed, what) = match flow {
+                Flow::Device => ("device_url", "asks for codes"),
+                Flow::Browser => ("authorize_url", "shows the login page"),
+            };
+            let none = !table.has("token_url") && !table.has(needed);
+            if none {
+                let what = "name who issues the tokens, or the endpoints themselves with \
+                            `token_url` and the like";
+                missing("issuer_url", what);
+            } else if !table.has("token_url") {
+                missing(
+                    "token_url",
+                    "it grants the tokens; or name the `issuer_url`",
+                );
+            } else if !table.has(needed) {
+                missing(needed, &format!("it {what}; or name the `issuer_url`"));
+            }
+        }
+        if table.has("redirect_uri") && flow == Flow::Device {
+            let message = "is for flow = \"browser\" only";
+            table.report().add(&table.place("redirect_uri"), message);
+        }
+        let value = |field: Option<Field<Url>>| field.map(|field| field.value);
+        Some(OAuth2 {
+            issuer_url: issuer,
+            token_url: value(self.token_url),
+            device_url: value(self.device_url),
+            authorize_url: value(self.authorize_url),
+            allowed_hosts: all(self.allowed_hosts),
+            flow,
+            redirect_uri: value(self.redirect_uri),
+            client_id: self.client_id.map(|field| field.value)?,
+            client_secret_file: self.client_secret_file.map(|field| field.value),
+            scopes: all(self.scopes),
+            audience: self.audience.map(|field| field.value),
+            form_fields: all(self.form_fields),
+            refresh_token_header: self.refresh_token_header.map(|field| field.value),
+            headers: all(self.headers),
+        })
+    }
+}
+
+fn all<T>(fields: Option<Vec<Field<T>>>) -> Vec<T> {
+    let fields = fields.into_iter().flatten();
+    fields.map(|field| field.value).collect()
+}
+
+/// A setting as the file has it: one text, or a list.
+pub(super) enum Text {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// The settings with their keys, as the file has them; those that are not set are left out.
+pub(super) fn texts(settings: &OAuth2) -> Vec<(&'static str, Text)> {
+    let OAuth2 {
+        issuer_url,
+        token_url,
+        device_url,
+        authorize_url,
+        allowed_hosts,
+        flow,
+        redirect_uri,
+        client_id,
+        client_secret_file,
+        scopes,
+        audience,
+        form_fields,
+        refresh_token_header,
+        headers,
+    } = settings;
+    let url = |url: &Option<Url>| url.as_ref().map(|url| Text::One(url.to_string()));
+    let several = |texts: Vec<String>| (!texts.is_empty()).then_some(Text::Several(texts));
+    let word = FLOWS.iter().find(|(_, known)| known == flow);
+    let form_fields = form_fields.iter();
+    let headers = headers.iter().map(|(name, value)| {
+        let value = value.to_str().unwrap_or_default();
+        format!("{name}: {value}")
+    });
+    let secret = client_secret_file.as_ref();
+    [
+        ("issuer_url", url(issuer_url)),
+        ("token_url", url(token_url)),
+        ("device_url", url(device_url)),
+        ("authorize_url", url(authorize_url)),
+        ("allowed_hosts", several(allowed_hosts.clone())),
+        ("flow", word.map(|(word, _)| Text::One((*word).to_owned()))),
+        ("redirect_uri", url(redirect_uri)),
+        ("client_id", Some(Text::One(client_id.clone()))),
+        (
+            "client_secret_file",
+            secret.map(|file| Text::One(file.to_string_lossy().into_owned())),
+        ),
+        ("scopes", several(scopes.clone())),
+        ("audience", audience.clone().map(Text::One)),
+        (
+            "form_fields",
+            several(
+                form_fields
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect(),
+            ),
+        ),
+        (
+            "refresh_token_header",
+            refresh_token_header
+                .as_ref()
+                .map(|name| Text::One(name.to_string())),
+        ),
+        ("headers", several(headers.collect())),
+    ]
+    .into_iter()
+    .filter_map(|(key, text)| Some((key, text?)))
+    .collect()
+}
+
+/// The keys whose values differ.
+pub(super) fn differing(old: &OAuth2, new: &OAuth2) -> Vec<&'static str> {
+    let differs = |key: &&str| {
+        let of = |settings: &OAuth2| {
+            let text = texts(settings).into_iter().find(|(name, _)| name == key);
+            text.map(|(_, text)| match text {
+                Text::One(text) => vec![text],
+                Text::Several(texts) => texts,
+            })
+        };
+        of(old) != of(new)
+    };
+    let keys = std::iter::once("issuer_url").chain(KEYS);
+    keys.filter(differs).collect()
+}
+
+/// What VSCHAR is in RFC 6749 appendix A, without the space.
+fn word(text: &str) -> Result<String, Wrong> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is empty, or has spaces or letters that are not ASCII").into())
+}
+
+/// One scope (RFC 6749 §3.3).
+fn scope(text: &str) -> Result<String, Wrong> {
+    if text.contains(' ') {
+        return Err(
+            "write each scope as a text of its own: [\"openid\", \"offline_access\"]".into(),
+        );
+    }
+    if text.contains(['"', '\\']) {
+        return Err(format!("{text:?} is not a scope").into());
+    }
+    word(text)
+}
+
+/// `name=value`.
+fn form_field(text: &str) -> Result<(String, String), Wrong> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err("write it as \"name=value\"".into());
+    };
+    let name = word(name)?;
+    if OF_OAUTH.contains(&name.as_str()) {
+        let message = format!(
+            "`{name}` is set by hermes-proxyd; it has a key of its own if you can choose it"
+        );
+        return Err(message.into());
+    }
+    if value.chars().any(char::is_control) {
+        return Err("the value has control characters".into());
+    }
+    Ok((name, value.to_owned()))
+}
+
+/// `name: value`. The value is in no message.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), Wrong> {
+    let Some((name, value)) = text.split_once(':') else {
+        return Err("write it as \"name: value\"".into());
+    };
+    let name = match HeaderName::try_from(name.trim()) {
+        Ok(name) if name == "user-agent" || name == "content-type" => {
+            return Err(format!("`{name}` can't be set here").into());
+        }
+        Ok(_) => values::forwarded_header(name.trim())?,
+        Err(_) => return Err("write it as \"name: value\"".into()),
+    };
+    let value = HeaderValue::from_str(value.trim());
+    let value =
+        value.map_err(|_| Wrong::from("the value has characters that a header can't carry"))?;
+    if value.to_str().is_err() {
+        return Err("the value has letters that are not ASCII".into());
+    }
+    Ok((name, value))
+}
+
+/// Where a browser is sent back to (RFC 8252 §7.3): this machine, with a port.
+fn redirect_uri(text: &str) -> Result<Url, Wrong> {
+    let wrong = || {
+        Wrong::from(
+            "write an address of this machine with a port, such as \
+             \"http://localhost:1455/auth/callback\"",
+        )
+    };
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if url.scheme() == "http" && here && plain && url.port().is_some() {
+        return Ok(url);
+    }
+    Err(wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Config, ConfigError, ProviderKind, diff, parse, settings, to_toml};
+    use crate::paths::Environment;
+
+    const WHOLE: &str = "[providers.acme]\ntype = \"oauth2\"\nbase_url = \"https://api.acme.example/v1\"\n\
+                         client_id = \"me\"\n";
+
+    fn read(settings: &str) -> Result<Config, ConfigError> {
+        let text = format!("{WHOLE}{settings}");
+        parse(&text, Path::new("config.toml"), &Environment::default())
+    }
+
+    fn wrong(settings: &str) -> Vec<(String, String)> {
+        let problems = read(settings).unwrap_err().problems;
+        let problems = problems.into_iter();
+        problems.map(|one| (one.key, one.message)).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_key() {
+        let issuer = "issuer_url = \"https://auth.acme.example\"\n";
+        assert!(read(issuer).is_ok());
+        let token = "token_url = \"https://auth.acme.example/token/\"\n";
+        let device = "device_url = \"https://auth.acme.example/device\"\n";
+        let page = "flow = \"browser\"\n";
+        let authorize = "authorize_url = \"https://auth.acme.example/authorize\"\n";
+        for right in [[token, device, ""], [token, page, authorize]] {
+            assert!(read(&right.concat()).is_ok(), "{right:?}");
+        }
+        for (settings, key) in [
+            (String::new(), "issuer_url"),
+            (device.to_owned(), "token_url"),
+            (token.to_owned(), "device_url"),
+            ([token, page].concat(), "authorize_url"),
+            ([token, device, page].concat(), "authorize_url"),
+        ] {
+            let wrong = wrong(&settings);
+            assert_eq!(wrong.len(), 1, "{wrong:?}");
+            assert_eq!(wrong[0].0, format!("providers.acme.{key}"), "{settings}");
+        }
+        let bare = "[providers.acme]\ntype = \"oauth2\"\nissuer_url = \"https://a.example\"\n";
+        let error = parse(bare, Path::new("c"), &Environment::default()).unwrap_err();
+        let keys: Vec<_> = error.problems.iter().map(|one| one.key.as_str()).collect();
+        assert_eq!(keys, ["providers.acme.client_id"]);
+    }
+
+    #[test]
+    fn an_endpoint_keeps_its_last_slash_and_goes_by_https_alone() {
+        let config = read(
+            "token_url = \"https://auth.acme.example/o/token/\"\n\
+             device_url = \"http://127.0.0.1:1/device\"\n",
+        )
+        .unwrap();
+        let acme = config
+            .providers
+            .iter()
+            .find(|(name, _)| name.as_str() == "acme");
+        let ProviderKind::OAuth2(oauth2) = &acme.unwrap().1.kind else {
+            panic!("another kind")
+        };
+        let token = oauth2.token_url.as_ref().unwrap();
+        assert_eq!(token.as_str(), "https://auth.acme.example/o/token/");
+        for url in [
+            "http://auth.acme.example/token",
+            "https://u:p@a.example/",
+            "ftp://a.example",
+        ] {
+            let wrong = wrong(&format!(
+                "token_url = {url:?}\ndevice_url = \"https://a.example\"\n"
+            ));
+            assert_eq!(wrong[0].0, "providers.acme.token_url", "{url}");
+            assert!(!wrong[0].1.contains("u:p"), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_oauth_itself_says_and_what_a_header_must_not_carry_is_refused() {
+        let issuer = "issuer_url = \"https://auth.acme.example\"\n";
+        for (setting, key) in [
+            ("scopes = [\"openid email\"]", "scopes[0]"),
+            ("scopes = [\"\"]", "scopes[0]"),
+            ("form_fields = [\"grant_type=password\"]", "form_fields[0]"),
+            ("form_fields = [\"client_secret=x\"]", "form_fields[0]"),
+            ("form_fields = [\"tenant\"]", "form_fields[0]"),
+            ("headers = [\"authorization: x\"]", "headers[0]"),
+            ("headers = [\"host: evil.example\"]", "headers[0]"),
+            ("headers = [\"user-agent: x\"]", "headers[0]"),
+            ("headers = [\"x-a: \\u0007\"]", "headers[0]"),
+            ("headers = [\"x-a\"]", "headers[0]"),
+            (
+                "refresh_token_header = \"authorization\"",
+                "refresh_token_header",
+            ),
+            ("client_secret = \"x\"", "client_secret"),
+            ("portal_url = \"https://a.example\"", "portal_url"),
+            ("api_key_env = \"X\"", "api_key_env"),
+            ("redirect_uri = \"http://localhost:1/a\"", "redirect_uri"),
+            (
+                "flow = \"browser\"\nredirect_uri = \"https://localhost:1/a\"",
+                "redirect_uri",
+            ),
+            (
+                "flow = \"browser\"\nredirect_uri = \"http://evil.example:1/a\"",
+                "redirect_uri",
+            ),
+            (
+                "flow = \"browser\"\nredirect_uri = \"http://localhost/a\"",
+                "redirect_uri",
+            ),
+            (
+                "allowed_hosts = [\"https://a.example\"]",
+                "allowed_hosts[0]",
+            ),
+        ] {
+            let wrong = wrong(&format!("{issuer}{setting}\n"));
+            assert_eq!(wrong.len(), 1, "{setting}: {wrong:?}");
+            assert_eq!(wrong[0].0, format!("providers.acme.{key}"), "{wrong:?}");
+        }
+        let secret = wrong(&format!("{issuer}client_secret = \"x\"\n"));
+        assert!(secret[0].1.contains("client_secret_file"), "{secret:?}");
+        let of_static = "[providers.b]\ntype = \"static\"\nbase_url = \"https://b.example\"\n\
+                         api_key_env = \"K\"\nscopes = []\n";
+        let error = parse(of_static, Path::new("c"), &Environment::default()).unwrap_err();
+        assert_eq!(error.problems[0].key, "providers.b.scopes");
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_same_and_a_difference_is_named_by_its_key() {
+        let config = read(
+            "issuer_url = \"https://auth.acme.example\"\nflow = \"browser\"\nscopes = [\"a\", \"b\"]\n\
+             redirect_uri = \"http://localhost:1455/auth/callback\"\naudience = \"x\"\n\
+             form_fields = [\"tenant=a=b\"]\nheaders = [\"x-a: b: c\"]\nallowed_hosts = [\"t.example\"]\n\
+             refresh_token_header = \"x-refresh\"\nclient_secret_file = \"/run/secret\"\n",
+        )
+        .unwrap();
+        let written = to_toml(&settings(&config), |_| None);
+        let again = parse(&written, Path::new("c"), &Environment::default()).unwrap();
+        assert_eq!(again.providers, config.providers, "{written}");
+        let other = written
+            .replace("\"tenant=a=b\"", "\"tenant=c\"")
+            .replace("\"b\"]", "\"c\"]");
+        let other = parse(&other, Path::new("c"), &Environment::default()).unwrap();
+        let applied = diff(&config, &other).applied;
+        assert_eq!(
+            applied,
+            ["providers.acme.scopes", "providers.acme.form_fields"]
+        );
+    }
+}

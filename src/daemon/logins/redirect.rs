@@ -1,0 +1,367 @@
+//! Where a browser comes back to after a login (RFC 8252 §7.3): a port on loopback that is open for one login, and
+//! takes one answer.
+//!
+//! Everybody on this machine reaches it, and so does every web page in the user's browser. What counts is an answer
+//! with the login's own `state`; another user's connection is closed, a name that is not loopback's is refused, and
+//! nothing that came is shown again.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use hyper::body::Incoming;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use url::{Host, Url};
+
+use super::visit::Arrival;
+use crate::daemon::port_holder;
+use crate::files::Desk;
+use crate::provider::{Attempt, Redirect, Stray};
+use crate::proxy;
+
+/// A browser sends its request at once.
+const HEAD: Duration = Duration::from_secs(10);
+/// The browser waits so long for the end of the login, then it is told to look at the terminal.
+const END: Duration = Duration::from_secs(30);
+/// A connection may live so long.
+const LIFE: Duration = Duration::from_mins(1);
+/// hyper's smallest buffer that holds such an address: no code is longer.
+const HEAD_SIZE: usize = 16 * 1024;
+/// So many connections are answered at once.
+const CONNECTIONS: usize = 16;
+/// Accepting rests so long after it failed.
+const REST: Duration = Duration::from_millis(100);
+
+/// The way back of one login.
+pub(super) struct WayBack {
+    /// What the provider is told.
+    pub(super) uri: Url,
+    /// `None` where nothing can listen there.
+    pub(super) door: Option<Door>,
+    /// Why not, as a sentence.
+    pub(super) deaf: Option<String>,
+}
+
+/// A port that is open.
+#[derive(Debug)]
+pub(super) struct Door {
+    listeners: Vec<TcpListener>,
+    port: u16,
+    path: String,
+}
+
+/// How a login ended, for the browser.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The user is logged in to this provider.
+    Done(String),
+    /// It failed, and the text says why.
+    Failed(String),
+}
+
+/// Opens the way back. A fixed port that another program has is no error: then the user pastes.
+///
+/// # Errors
+/// When there is no free port.
+pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
+    match redirect {
+        Redirect::AnyPort(path) => {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let port = listener.local_addr()?.port();
+            let uri = Url::parse(&format!("http://127.0.0.1:{port}{path}"));
+            let uri = uri.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+            let door = Door {
+                listeners: vec![listener],
+                port,
+                path: uri.path().to_owned(),
+            };
+            Ok(WayBack {
+                uri,
+                door: Some(door),
+                deaf: None,
+            })
+        }
+        Redirect::Fixed(uri) => {
+            let port = uri.port_or_known_default().unwrap_or_default();
+            let (door, deaf) = match bind_all(uri, port).await {
+                Ok(listeners) => {
+                    let door = Door {
+                        listeners,
+                        port,
+                        path: uri.path().to_owned(),
+                    };
+                    (Some(door), None)
+                }
+                Err((address, error)) => (None, Some(taken(address, &error).await)),
+            };
+            Ok(WayBack {
+                uri: uri.clone(),
+                door,
+                deaf,
+            })
+        }
+    }
+}
+
+/// All addresses that the browser may take the name for: a program that had one of them would get the code.
+async fn bind_all(uri: &Url, port: u16) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
+    let (v4, v6) = (
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    );
+    let addresses = match uri.host() {
+        Some(Host::Ipv4(_)) => vec![v4],
+        Some(Host::Ipv6(_)) => vec![v6],
+        Some(Host::Domain(_)) | None => vec![v4, v6],
+    };
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let address = SocketAddr::new(address, port);
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6 takes the name for the other one.
+            Err(error) if address.is_ipv6() && !listeners.is_empty() && !is_taken(&error) => {}
+            Err(error) => return Err((address, error)),
+        }
+    }
+    Ok(listeners)
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrInUse
+}
+
+/// Why the port can't be opened, and by whom it is taken.
+async fn taken(address: SocketAddr, error: &io::Error) -> String {
+    let holder = if is_taken(error) {
+        // The process table is read.
+        let asked = Desk::default()
+            .run(move || port_holder::name(address))
+            .await;
+        asked.ok().flatten()
+    } else {
+        None
+    };
+    match holder {
+        Some(holder) => format!("Port {} is used by {holder}", address.port()),
+        None => format!("Port {} can't be opened ({error})", address.port()),
+    }
+}
+
+impl Door {
+    /// Answers who comes until the first answer to the login has gone to `arrivals`, and goes on so for as long as it is
+    /// not dropped. Connections that are being answered stay.
+    pub(super) async fn answer(
+        self,
+        attempt: &Arc<Attempt>,
+        arrivals: &mpsc::Sender<Arrival>,
+        tasks: &TaskTracker,
+    ) {
+        let desk = Arc::new(Porter {
+            attempt: attempt.clone(),
+            arrivals: arrivals.clone(),
+            port: self.port,
+            path: self.path.clone(),
+        });
+        let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+        loop {
+            let accepting = self.listeners.iter().map(|one| Box::pin(one.accept()));
+            let (accepted, ..) = select_all(accepting).await;
+            let Ok((stream, remote)) = accepted else {
+                tokio::time::sleep(REST).await;
+                continue;
+            };
+            if is_strangers(&stream, remote) {
+                tracing::warn!(
+                    "another user of this machine connected to a login's redirect address"
+                );
+                continue;
+            }
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                continue;
+            };
+            let desk = desk.clone();
+            tasks.spawn(async move {
+                let _place = place;
+                drop(timeout(LIFE, desk.serve(stream)).await);
+            });
+        }
+    }
+}
+
+fn is_strangers(stream: &TcpStream, remote: SocketAddr) -> bool {
+    let local = stream.local_addr();
+    local.is_ok_and(|local| proxy::is_strangers(remote, local))
+}
+
+/// Answers connections to one door.
+struct Porter {
+    attempt: Arc<Attempt>,
+    arrivals: mpsc::Sender<Arrival>,
+    port: u16,
+    path: String,
+}
+
+impl Porter {
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(|request| {
+            let desk = self.clone();
+            async move { Ok::<_, std::convert::Infallible>(desk.response(request).await) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(HEAD_SIZE)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection to a login's way back ended");
+        }
+    }
+
+    async fn response(&self, request: Request<Incoming>) -> Response<String> {
+        let (status, title, text) = self.said(&request).await;
+        page(status, title, &text)
+    }
+
+    async fn said(&self, request: &Request<Incoming>) -> (StatusCode, &'static str, String) {
+        const OTHER: &str = "Not this login";
+        if !self.is_for_us(request) {
+            let text = "This address is for the login that hermesctl waits for.";
+            return (StatusCode::FORBIDDEN, OTHER, text.to_owned());
+        }
+        if request.uri().path() != self.path {
+            let text = "There is nothing at this address.";
+            return (StatusCode::NOT_FOUND, OTHER, text.to_owned());
+        }
+        if request.method() != Method::GET {
+            let text = "This address takes GET alone.";
+            return (StatusCode::METHOD_NOT_ALLOWED, OTHER, text.to_owned());
+        }
+        let callback = self.attempt.read(request.uri().query().unwrap_or_default());
+        let callback = match callback {
+            Ok(callback) => callback,
+            Err(stray) => {
+                tracing::warn!(%stray, "a request to a login's redirect address does not answer that login");
+                return (StatusCode::BAD_REQUEST, OTHER, explain(stray));
+            }
+        };
+        let (browser, told) = oneshot::channel();
+        let arrival = Arrival {
+            callback,
+            browser: Some(browser),
+        };
+        if self.arrivals.try_send(arrival).is_err() {
+            let text = "This login has its answer already. The terminal shows how it went.";
+            return (StatusCode::CONFLICT, "Already answered", text.to_owned());
+        }
+        match timeout(END, told).await {
+            Ok(Ok(Told::Done(provider))) => {
+                let text = format!(
+                    "hermes-proxyd is logged in to {provider}. You can close this page and go \
+                     back to the terminal."
+                );
+                (StatusCode::OK, "Logged in", text)
+            }
+            Ok(Ok(Told::Failed(why))) => {
+                let text = format!("{why} You can close this page and go back to the terminal.");
+                (StatusCode::OK, "Not logged in", text)
+            }
+            Ok(Err(_)) => {
+                let text = "The login was cancelled. You can close this page.";
+                (StatusCode::OK, "Not logged in", text.to_owned())
+            }
+            Err(_) => {
+                let text = "The terminal shows how the login goes on. You can close this page.";
+                (StatusCode::OK, "Still at it", text.to_owned())
+            }
+        }
+    }
+
+    /// Whether the request names loopback: another name that leads here is a web page's.
+    fn is_for_us(&self, request: &Request<Incoming>) -> bool {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return false;
+        };
+        let names = ["127.0.0.1", "localhost", "[::1]"];
+        let port = self.port;
+        names.iter().any(|name| {
+            let with_port = format!("{name}:{port}");
+            let host = host.as_bytes();
+            host.eq_ignore_ascii_case(with_port.as_bytes())
+                || port == 80 && host.eq_ignore_ascii_case(name.as_bytes())
+        })
+    }
+}
+
+/// What to do with a stray answer.
+fn explain(stray: Stray) -> String {
+    match stray {
+        Stray::Foreign => "This answer belongs to another login. If you started the login again, \
+                           use the page of the last one."
+            .to_owned(),
+        Stray::Twice | Stray::Empty | Stray::LoginPage | Stray::Elsewhere | Stray::Unreadable => {
+            format!("This answer can't be used: {stray}. The login still waits.")
+        }
+    }
+}
+
+/// A page of plain HTML, without a script, that is kept nowhere and tells no other page of its address.
+fn page(status: StatusCode, title: &str, text: &str) -> Response<String> {
+    let (title, text) = (escaped(title), escaped(text));
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <h1>{title}</h1>\n<p>{text}</p>\n"
+    );
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    for (name, value) in [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            letter if letter.is_control() => {}
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests;

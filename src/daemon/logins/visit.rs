@@ -1,0 +1,164 @@
+//! A login on a page: from the page to the tokens. The code comes with the browser, or is pasted; whichever is first.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::redirect::{self, Door, Told};
+use super::{Logins, State, Work, ended, stopping};
+use crate::control::protocol::{ControlError, ErrorCode, Key};
+use crate::provider::{Attempt, BrowserLogin, Callback, DeviceError, Grant, Page, Poll, Stray};
+
+/// The token endpoint is asked again after this time, where it did not look at the code.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
+/// And never later than this, whatever it asks for: a code lives a few minutes.
+const LATEST: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// A login that waits for the browser.
+pub(super) struct Visit {
+    pub(super) page: Page,
+    /// Why nothing listens for the browser, as a sentence.
+    pub(super) deaf: Option<String>,
+    attempt: Arc<Attempt>,
+    door: Option<Door>,
+    sender: mpsc::Sender<Arrival>,
+    arrivals: mpsc::Receiver<Arrival>,
+}
+
+/// An answer of the provider, by way of the user.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) callback: Callback,
+    /// What the browser that brought it is shown in the end.
+    pub(super) browser: Option<oneshot::Sender<Told>>,
+}
+
+/// Where what is pasted goes.
+#[derive(Debug)]
+pub(super) struct Pastes {
+    attempt: Arc<Attempt>,
+    sender: mpsc::Sender<Arrival>,
+}
+
+impl Pastes {
+    /// Takes what is an answer to the login.
+    pub(super) fn take(&self, text: &Key) -> Result<(), ControlError> {
+        let callback = self.attempt.pasted(text.expose());
+        let callback = callback.map_err(refused)?;
+        // A full queue holds an answer already.
+        drop(self.sender.try_send(Arrival {
+            callback,
+            browser: None,
+        }));
+        Ok(())
+    }
+}
+
+fn refused(stray: Stray) -> ControlError {
+    let message = format!("What you pasted can't be used: {stray}.");
+    ControlError::new(ErrorCode::LoginPasteRefused, message)
+        .with_hint("The login still waits: paste the address that the browser ends at.")
+}
+
+impl Arrival {
+    /// Tells the browser how it ended.
+    pub(super) fn tell(browser: Option<oneshot::Sender<Told>>, end: &State, provider: &str) {
+        let Some(browser) = browser else {
+            return;
+        };
+        let told = match end {
+            State::Done(_) => Told::Done(provider.to_owned()),
+            State::Failed(error) => Told::Failed(error.message.clone()),
+            State::Pending(_) | State::Saving(_) => return,
+        };
+        // It may have left.
+        drop(browser.send(told));
+    }
+}
+
+impl Visit {
+    /// Opens the way back and finds the page.
+    pub(super) async fn begin(browser: &dyn BrowserLogin) -> Result<(Self, Pastes), DeviceError> {
+        let redirect = browser.redirect();
+        let way_back = redirect::open(&redirect).await;
+        let way_back = way_back.map_err(|error| DeviceError::Unreachable {
+            what: format!("no port on 127.0.0.1 can be opened for the browser's way back: {error}"),
+        })?;
+        let attempt = Arc::new(Attempt::new(way_back.uri)?);
+        let page = browser.page(&attempt).await?;
+        let (sender, arrivals) = mpsc::channel(1);
+        let pastes = Pastes {
+            attempt: attempt.clone(),
+            sender: sender.clone(),
+        };
+        let visit = Self {
+            page,
+            deaf: way_back.deaf,
+            attempt,
+            door: way_back.door,
+            sender,
+            arrivals,
+        };
+        Ok((visit, pastes))
+    }
+
+    /// Where the browser is sent back to.
+    pub(super) fn redirect_uri(&self) -> String {
+        self.attempt.redirect_uri().to_string()
+    }
+
+    /// Waits for the provider's answer and has the code exchanged. `browser` is what brought it.
+    pub(super) async fn granted(
+        self,
+        logins: &Logins,
+        work: &Work,
+        browser: &mut Option<oneshot::Sender<Told>>,
+    ) -> Result<Grant, State> {
+        let Self {
+            attempt,
+            door,
+            sender,
+            mut arrivals,
+            ..
+        } = self;
+        let listening = async {
+            match door {
+                Some(door) => door.answer(&attempt, &sender, &logins.tasks).await,
+                None => std::future::pending().await,
+            }
+        };
+        let arrival = tokio::select! {
+            () = sleep_until(work.session.deadline) => None,
+            () = listening => None,
+            arrival = arrivals.recv() => arrival,
+        };
+        let Some(arrival) = arrival else {
+            return Err(State::Failed(ended(&DeviceError::Expired)));
+        };
+        *browser = arrival.browser;
+        match arrival.callback {
+            Callback::Refused(error) => Err(State::Failed(ended(&error))),
+            Callback::Code(code) => {
+                let Some(provider) = work.adapter.browser_login() else {
+                    return Err(State::Failed(stopping()));
+                };
+                loop {
+                    let poll = provider.exchange(&attempt, &code).await;
+                    let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
+                    let (what, wait) = match poll {
+                        Poll::Granted(grant) => return Ok(grant),
+                        Poll::Busy { what, retry_after } => (what, retry_after),
+                        Poll::Pending | Poll::SlowDown => ("the code waits".to_owned(), None),
+                    };
+                    if Instant::now() >= work.session.deadline {
+                        return Err(State::Failed(ended(&DeviceError::Unreachable { what })));
+                    }
+                    let note = format!("{what}; still trying");
+                    work.session.turn_to(State::Pending(Some(note)));
+                    sleep(wait.unwrap_or(AGAIN).clamp(AGAIN, LATEST)).await;
+                }
+            }
+        }
+    }
+}

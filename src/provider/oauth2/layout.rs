@@ -1,0 +1,89 @@
+//! How a login lies in our own store: RFC 6749's fields at the top of the block, and whose they are.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::ProviderName;
+use crate::provider::{Layout, Login};
+
+/// Where the tokens of a login may go for the next ones, as its block says.
+const AUTHORITY: &str = "authority";
+
+/// A block of this provider.
+#[derive(Debug)]
+struct Block {
+    key: &'static str,
+}
+
+impl Layout for Block {
+    fn key(&self) -> &'static str {
+        // A layout lives as long as the process; see `of`.
+        self.key
+    }
+
+    fn is_ours_alone(&self) -> bool {
+        true
+    }
+
+    fn remove_grant(&self, login: &mut Login) {
+        self.remove_tokens(login);
+        for key in ["client_id", "scope", "token_type", AUTHORITY] {
+            login.remove(key);
+        }
+    }
+
+    /// A file that a block names is not followed: the configuration alone says whom to trust.
+    fn ca_file(&self, _login: &Login) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// The layout of a provider of this name. Each name has one for as long as the process lives: a login refers to it, and
+/// there are as many as names that the configuration has ever had.
+pub(super) fn of(name: &ProviderName) -> &'static dyn Layout {
+    static LAYOUTS: Mutex<BTreeMap<String, &'static Block>> = Mutex::new(BTreeMap::new());
+    let mut layouts = LAYOUTS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Not the name alone: a block of another program's may have that.
+    let key = format!("oauth2-{name}");
+    *layouts.entry(key.clone()).or_insert_with(|| {
+        let key: &'static str = Box::leak(key.into_boxed_str());
+        Box::leak(Box::new(Block { key }))
+    })
+}
+
+/// Whether the tokens of a login were granted there and to this client. Those of another authority must not be shown
+/// there, and one that does not say it has been changed by somebody.
+pub(super) fn is_of(login: &Login, authority: &str, client: &str) -> bool {
+    login.text(AUTHORITY) == Some(authority) && login.text("client_id") == Some(client)
+}
+
+/// Notes that.
+pub(super) fn note(login: &mut Login, authority: &str, client: &str) {
+    login.set(AUTHORITY, authority);
+    login.set("client_id", client);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_layout_and_its_own_block() {
+        let of = |name: &str| of(&ProviderName::new(name).unwrap());
+        assert_eq!(of("example").key(), "oauth2-example");
+        assert!(std::ptr::addr_eq(of("example"), of("example")));
+        assert_ne!(of("example"), of("other"));
+    }
+
+    #[test]
+    fn a_login_is_bound_to_who_granted_it() {
+        let layout = of(&ProviderName::new("example").unwrap());
+        let mut login = Login::empty(layout);
+        assert!(!is_of(&login, "https://a.example", "me"));
+        note(&mut login, "https://a.example", "me");
+        assert!(is_of(&login, "https://a.example", "me"));
+        assert!(!is_of(&login, "https://b.example", "me"));
+        assert!(!is_of(&login, "https://a.example", "you"));
+    }
+}

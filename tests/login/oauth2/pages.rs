@@ -1,0 +1,189 @@
+//! The login on a page: pasted over SSH, declined, forged, and with somebody else at the port.
+
+use mock_cloud::{Endpoint, PortalFault};
+use serde_json::Value;
+use support::client;
+
+use super::{Login, World, ask, visit};
+
+const BROWSER: &str = "issuer_url = \"{portal}\"\nflow = \"browser\"";
+
+fn page(begun: &Value) -> &str {
+    begun["page"]["url"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no page: {begun}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_ssh_the_address_that_the_browser_ends_at_is_pasted_with_a_daemon_and_without() {
+    for with_daemon in [true, false] {
+        let world = World::with(BROWSER).await;
+        let daemon = with_daemon.then(|| world.daemon());
+        let mut login = Login::begin(&world, &["acme"]);
+        let begun = login.line();
+        let back = visit(page(&begun)).await;
+        // What is no answer to it first.
+        login.paste(page(&begun));
+        login.paste(&back.replace("state=", "state=x"));
+        login.paste(&back);
+        let (end, success) = login.end();
+        assert!(success, "{end}");
+        let daemon = daemon.unwrap_or_else(|| world.daemon());
+        assert_eq!(
+            ask(&daemon, "acme").await.status(),
+            200,
+            "{}",
+            daemon.logged()
+        );
+        world.assert_no_secret_in("the log", &daemon.logged());
+        world.assert_no_secret_in("the end", &end.to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_code_alone_can_be_pasted() {
+    let world = World::with(BROWSER).await;
+    let daemon = world.daemon();
+    let mut login = Login::begin(&world, &["acme"]);
+    let back = visit(page(&login.line())).await;
+    let back: url::Url = back.parse().unwrap();
+    let code = back
+        .query_pairs()
+        .find(|(name, _)| name == "code")
+        .unwrap()
+        .1;
+    login.paste(&code);
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    assert_eq!(ask(&daemon, "acme").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_no_on_the_page_ends_the_login_and_the_browser_is_told_so() {
+    let world = World::with(BROWSER).await;
+    let _daemon = world.daemon();
+    world.cloud.set_declines(true);
+    let mut login = Login::begin(&world, &["acme"]);
+    let back = visit(page(&login.line())).await;
+    let shown = client()
+        .get(&back)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(shown.contains("declined"), "{shown}");
+    let (end, success) = login.end();
+    assert!(!success, "{end}");
+    assert_eq!(end["error"]["code"], "login_denied");
+}
+
+/// Another page of the browser, or another user, knows the port and not the state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_answer_ends_nothing_and_nobodys_code_is_exchanged_but_the_users() {
+    let world = World::with(BROWSER).await;
+    let daemon = world.daemon();
+    let mut login = Login::begin(&world, &["acme"]);
+    let begun = login.line();
+    let redirect = begun["page"]["redirect_uri"].as_str().unwrap();
+    for forged in [
+        "code=attackers-code",
+        "code=attackers-code&state=guess",
+        "error=access_denied",
+    ] {
+        let answer = client()
+            .get(format!("{redirect}?{forged}"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 400);
+    }
+    let rebound = client()
+        .get(redirect)
+        .header("host", "evil.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(rebound.status(), 403);
+    let exchanges = || {
+        let calls = world.cloud.calls();
+        calls
+            .iter()
+            .filter(|call| call.endpoint == Endpoint::Exchange)
+            .count()
+    };
+    assert_eq!(exchanges(), 0);
+    let back = visit(page(&begun)).await;
+    client().get(&back).send().await.unwrap();
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    assert_eq!(exchanges(), 1);
+    // The port is closed by then.
+    assert!(client().get(&back).send().await.is_err());
+    assert_eq!(ask(&daemon, "acme").await.status(), 200);
+}
+
+/// A code that was shown may be spent; showing it twice would end what it has granted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_whose_answer_is_lost_is_not_shown_again_and_one_that_was_not_looked_at_is() {
+    let world = World::with(BROWSER).await;
+    let _daemon = world.daemon();
+    let exchanges = || {
+        let calls = world.cloud.calls();
+        calls
+            .iter()
+            .filter(|call| call.endpoint == Endpoint::Exchange)
+            .count()
+    };
+    world
+        .cloud
+        .fail_portal(Endpoint::Exchange, 1, &PortalFault::DropAfterCommit);
+    let mut login = Login::begin(&world, &["acme"]);
+    let back = visit(page(&login.line())).await;
+    let shown = client()
+        .get(&back)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(shown.contains("Not logged in"), "{shown}");
+    let (end, success) = login.end();
+    assert!(!success && end["error"]["code"] == "login_failed", "{end}");
+    assert_eq!(exchanges(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_another_program_at_the_port_the_user_pastes_and_is_told_whose_it_is() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let redirect = format!("http://localhost:{port}/auth/callback");
+    let world = World::with(&format!("{BROWSER}\nredirect_uri = {redirect:?}")).await;
+    let daemon = world.daemon();
+    let mut login = Login::begin(&world, &["acme"]);
+    let begun = login.line();
+    let deaf = begun["page"]["deaf"].as_str().unwrap();
+    assert!(deaf.contains(&format!("Port {port} is used by ")), "{deaf}");
+    assert!(
+        deaf.contains(&format!("pid {}", std::process::id())),
+        "{deaf}"
+    );
+    let back = visit(page(&begun)).await;
+    login.paste(&back);
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    assert_eq!(ask(&daemon, "acme").await.status(), 200);
+}
+
+/// An old hermesctl knows codes alone, and a provider with codes has no page.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_another_way_than_there_is_is_told_what_there_is() {
+    let world = World::with("issuer_url = \"{portal}\"").await;
+    let _daemon = world.daemon();
+    let (success, end) = world.ctl(&["auth", "login", "acme", "--browser", "--json"]);
+    assert!(!success);
+    assert_eq!(end["error"]["code"], "not_supported", "{end}");
+    assert_eq!(end["error"]["hint"], "Run: hermesctl auth login acme");
+}
