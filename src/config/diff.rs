@@ -218,11 +218,18 @@ impl Keys {
 
 /// The key that a difference of two kinds comes from.
 fn kind_key(old: &ProviderKind, new: &ProviderKind) -> &'static str {
-    use super::KeySource::{Env, File};
+    use super::KeySource::{Credential, Env, File, Unneeded};
     match (old, new) {
         (ProviderKind::Nous { .. }, ProviderKind::Nous { .. }) => "portal_url",
         (ProviderKind::Static { .. }, ProviderKind::Static { api_key: File(_) }) => "api_key_file",
         (ProviderKind::Static { .. }, ProviderKind::Static { api_key: Env(_) }) => "api_key_env",
+        (
+            ProviderKind::Static { .. },
+            ProviderKind::Static {
+                api_key: Credential(_),
+            },
+        ) => "api_key_credential",
+        (ProviderKind::Static { .. }, ProviderKind::Static { api_key: Unneeded }) => "auth",
         (ProviderKind::Xai { .. }, ProviderKind::Xai { .. }) => "issuer_url",
         (
             ProviderKind::Nous { .. }

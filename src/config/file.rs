@@ -49,12 +49,16 @@ pub(super) const KINDS: [(&str, Kind); 4] = [
 /// race for its single-use tokens.
 const LOGINS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("xai", Kind::Xai)];
 /// Keys that only some kinds have, beside those of `oauth2`.
-const OF_KIND: [(&str, &[Kind]); 4] = [
+const OF_KIND: [(&str, &[Kind]); 6] = [
     ("portal_url", &[Kind::Nous]),
     ("issuer_url", &[Kind::Xai, Kind::OAuth2]),
     ("api_key_file", &[Kind::Static]),
     ("api_key_env", &[Kind::Static]),
+    ("api_key_credential", &[Kind::Static]),
+    ("auth", &[Kind::Static]),
 ];
+/// Whether a server without a login wants a key.
+pub(super) const NEEDS_KEY: [(&str, bool); 2] = [("key", true), ("none", false)];
 pub(super) const USER_AGENTS: [(&str, UserAgent); 2] =
     [("own", UserAgent::Own), ("client", UserAgent::Client)];
 
@@ -314,7 +318,14 @@ fn provider(
 ) -> Option<Provider> {
     let path = |text: &str| values::path(text, env);
     let kind = provider_kind(table, name, env);
-    let base_url = table.text("base_url", "https://api.example.com/v1", values::base_url);
+    let keyless = kind.as_ref().and_then(ProviderKind::api_key) == Some(&KeySource::Unneeded);
+    let base_url = table.text("base_url", "https://api.example.com/v1", |text| {
+        if keyless {
+            values::keyless_url(text)
+        } else {
+            values::base_url(text)
+        }
+    });
     let extra_paths = table.list("extra_paths", "/responses", AllowedPath::parse);
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
     let user_agent = table.choice("user_agent", &USER_AGENTS);
@@ -365,6 +376,10 @@ fn provider_kind(
     });
     let key_env = table.text("api_key_env", "EXAMPLE_API_KEY", values::variable_name);
 
+    let key_credential = table.text("api_key_credential", "example.key", values::credential_name);
+    let needs_key = table.choice("auth", &NEEDS_KEY);
+    let needs_key = needs_key.is_none_or(|field| field.value);
+
     let mut logins = LOGINS.iter();
     let by_name = logins.find(|(login, _)| name.is_some_and(|name| name.as_str() == *login));
     let by_name = by_name.map(|(_, kind)| *kind);
@@ -389,8 +404,14 @@ fn provider_kind(
         Some(Kind::Static) => {
             let file = key_file.map(|field| KeySource::File(field.value));
             let env = key_env.map(|field| KeySource::Env(field.value));
-            check_one_key(table);
-            file.or(env).map(|api_key| ProviderKind::Static { api_key })
+            let credential = key_credential.map(|field| KeySource::Credential(field.value));
+            check_one_key(table, needs_key);
+            let api_key = if needs_key {
+                file.or(env).or(credential)
+            } else {
+                Some(KeySource::Unneeded)
+            };
+            api_key.map(|api_key| ProviderKind::Static { api_key })
         }
         None if table.has("type") => None,
         None => {
@@ -423,15 +444,21 @@ fn check_kind(table: &Section<'_>, kind: Kind, by_name: Option<Kind>) {
     }
 }
 
-fn check_one_key(table: &Section<'_>) {
-    let (key, message) = match (table.has("api_key_file"), table.has("api_key_env")) {
-        (true, true) => ("api_key_env", "set this or `api_key_file`, not both"),
-        (false, false) => (
+/// One place for a key, or none where the server wants none.
+fn check_one_key(table: &Section<'_>, needs_key: bool) {
+    let keys = ["api_key_file", "api_key_env", "api_key_credential"];
+    let mut given = keys.into_iter().filter(|key| table.has(key));
+    let (first, second) = (given.next(), given.next());
+    let (key, message) = match (first, second) {
+        (Some(key), _) if !needs_key => (key, "remove it, or auth = \"none\"".to_owned()),
+        (Some(first), Some(second)) => (second, format!("set this or `{first}`, not both")),
+        (None, _) if needs_key => (
             "api_key_file",
             "is missing: name the file that holds the API key, or its environment variable with \
-             `api_key_env`",
+             `api_key_env`; a server without a key has auth = \"none\""
+                .to_owned(),
         ),
-        (true, false) | (false, true) => return,
+        (None | Some(_), _) => return,
     };
     table.report().add(&table.place(key), message);
 }

@@ -51,7 +51,7 @@ pub use self::own::OwnListenerError;
 pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
 pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
-pub use self::values::base_url_flaw;
+pub use self::values::{base_url_flaw, is_private};
 pub use self::variables::Variables;
 pub use self::written::{Setting, settings, to_toml};
 
@@ -297,6 +297,10 @@ pub enum KeySource {
     File(PathBuf),
     /// An environment variable's name.
     Env(String),
+    /// The name of a credential that systemd hands to the service (`LoadCredential=`).
+    Credential(String),
+    /// Nowhere: the server takes requests without a key.
+    Unneeded,
 }
 
 /// Which `User-Agent` the provider sees.

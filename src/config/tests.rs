@@ -95,7 +95,7 @@ fn the_example_holds_every_key_and_no_other() {
     let text = full_example();
     let reading = file::read(&text, Path::new("config.example.toml"), &env());
     let config = reading.config.unwrap();
-    assert_eq!((config.providers.len(), config.hooks.len()), (6, 2));
+    assert_eq!((config.providers.len(), config.hooks.len()), (8, 2));
     assert_eq!(
         config.hooks[0],
         Hook::of_action(config.hooks[0].action.clone())
@@ -315,6 +315,8 @@ fn every_key_is_written_but_those_without_a_value() {
         "providers.<name>.headers",
         "providers.<name>.api_key_file",
         "providers.<name>.api_key_env",
+        "providers.<name>.api_key_credential",
+        "providers.<name>.auth",
         "providers.<name>.base_url",
         "providers.<name>.ca_file",
     ];
@@ -1000,4 +1002,62 @@ fn no_text_makes_the_loader_panic() {
     ] {
         assert!(read(&deep).is_err());
     }
+}
+
+#[test]
+fn plain_http_goes_to_this_network_alone_and_only_without_a_key() {
+    let with = |auth: &str, url: &str| {
+        read(&format!(
+            "[providers.nas]\ntype = \"static\"\nbase_url = {url:?}\n{auth}\n"
+        ))
+    };
+    let (none, key) = ("auth = \"none\"", "api_key_env = \"K\"");
+    for (url, near) in [
+        ("http://nas:11434/v1", true),
+        ("http://10.1.2.3/v1", true),
+        ("http://172.16.0.1/v1", true),
+        ("http://192.168.1.5:8080/v1", true),
+        ("http://169.254.1.1/v1", true),
+        ("http://[fd12::1]/v1", true),
+        ("http://[fe80::1]/v1", true),
+        ("http://[::ffff:10.0.0.1]/v1", true),
+        ("http://nas.lan/v1", false),
+        ("http://nas./v1", false),
+        ("http://172.32.0.1/v1", false),
+        ("http://8.8.8.8/v1", false),
+        ("http://0x08080808/v1", false),
+        ("http://[2001:db8::1]/v1", false),
+        ("http://[::ffff:8.8.8.8]/v1", false),
+        ("http://user@nas/v1", false),
+    ] {
+        assert_eq!(with(none, url).is_ok(), near, "{url}");
+        assert!(with(key, url).is_err(), "{url} with a key");
+    }
+    for auth in [none, key] {
+        for url in [
+            "https://api.example/v1",
+            "http://127.0.0.1:1/v1",
+            "http://localhost/v1",
+        ] {
+            assert!(with(auth, url).is_ok(), "{auth} {url}");
+        }
+    }
+    let both = format!("{none}\n{key}");
+    let error = with(&both, "http://nas/v1").unwrap_err();
+    assert_eq!(error.problems[0].key, "providers.nas.api_key_env");
+    let two = format!("{key}\napi_key_credential = \"k\"");
+    let error = with(&two, "https://a.example").unwrap_err();
+    assert_eq!(error.problems[0].key, "providers.nas.api_key_credential");
+    for name in ["../key", ".key", "", "a/b", "a b"] {
+        let error = with(
+            &format!("api_key_credential = {name:?}"),
+            "https://a.example",
+        );
+        assert_eq!(error.unwrap_err().problems.len(), 1, "{name}");
+    }
+    let elsewhere = "[providers.acme]\ntype = \"oauth2\"\nbase_url = \"http://nas/v1\"\nauth = \"none\"\n\
+                     client_id = \"me\"\nissuer_url = \"https://a.example\"\n";
+    let problems = read(elsewhere).unwrap_err().problems;
+    let keys: Vec<_> = problems.iter().map(|one| one.key.as_str()).collect();
+    assert_eq!(keys, ["providers.acme.base_url", "providers.acme.auth"]);
 }

@@ -119,10 +119,47 @@ pub(super) fn path(text: &str, env: &Environment) -> Result<PathBuf, Wrong> {
     Err(format!("{text:?} is not absolute: start it with `/` or `~/`").into())
 }
 
+/// Whether only this machine's own network can reach the address: loopback, link-local, RFC 1918, RFC 4193.
+pub fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback() || address.is_private() || address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
 /// A base URL without a slash at its end; plain http only to this machine.
 ///
 /// Its text is in no message: it may hold a password.
 pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
+    let is_here = |host: &Host<&str>| match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => is_loopback((*address).into()),
+        Host::Ipv6(address) => is_loopback((*address).into()),
+    };
+    let plain = "over http:// anyone on the network could read the credential: use https:// (http:// is for \
+                 127.0.0.1, [::1] and localhost only, or for a server on your network without a key: \
+                 auth = \"none\")";
+    url(text, is_here, plain)
+}
+
+/// The same for a server that gets no credential: plain http also to a private address, or to a name without a dot,
+/// which is looked up in this network.
+pub(super) fn keyless_url(text: &str) -> Result<Url, Wrong> {
+    let is_near = |host: &Host<&str>| match host {
+        Host::Domain(name) => !name.contains('.'),
+        Host::Ipv4(address) => is_private((*address).into()),
+        Host::Ipv6(address) => is_private((*address).into()),
+    };
+    let plain = "over http:// anyone on the way could read your prompts: use https:// (http:// is for private \
+                 addresses and names without a dot)";
+    url(text, is_near, plain)
+}
+
+fn url(text: &str, is_near: impl Fn(&Host<&str>) -> bool, plain: &str) -> Result<Url, Wrong> {
     if let Some(with_scheme) = without_scheme(text) {
         return Err(Wrong {
             message: "the URL must start with https:// (or, on this machine, http://)".to_owned(),
@@ -132,9 +169,7 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
     let mut url = Url::parse(text)
         .map_err(|error| format!("not a URL such as \"https://api.example.com/v1\": {error}"))?;
     let here = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => is_loopback(address.into()),
-        Some(Host::Ipv6(address)) => is_loopback(address.into()),
+        Some(host) => is_near(&host),
         None => return Err("the URL has no host".into()),
     };
     if !url.username().is_empty() || url.password().is_some() {
@@ -146,13 +181,7 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
     match url.scheme() {
         "https" => {}
         "http" if here => {}
-        "http" => {
-            return Err(
-                "over http:// anyone on the network could read the credential: use https:// \
-                 (http:// is for 127.0.0.1, [::1] and localhost only)"
-                    .into(),
-            );
-        }
+        "http" => return Err(plain.into()),
         _ => return Err("the URL must start with https://".into()),
     }
     let path = url.path().trim_end_matches('/').to_owned();
@@ -310,6 +339,15 @@ pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, Wrong> {
         .into());
     }
     Ok(name)
+}
+
+/// The name of a credential as systemd takes it: a file's name; the text is in no message: it may be the key itself.
+pub(super) fn credential_name(text: &str) -> Result<String, Wrong> {
+    let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if !text.is_empty() && text.len() <= 255 && !text.starts_with('.') && text.bytes().all(byte) {
+        return Ok(text.to_owned());
+    }
+    Err("write the name that LoadCredential= gives it, such as \"example.key\", never the key itself".into())
 }
 
 /// The name of an environment variable; the text is in no message: it may be the key itself.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderName;
 
-use super::file::{KINDS, Kind, USER_AGENTS};
+use super::file::{KINDS, Kind, NEEDS_KEY, USER_AGENTS};
 use super::oauth2;
 use super::units::{format_duration, format_size};
 use super::{
@@ -223,6 +223,8 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     match api_key {
         Some(KeySource::File(path)) => table.path("api_key_file", Some(path)),
         Some(KeySource::Env(name)) => table.text("api_key_env", name),
+        Some(KeySource::Credential(name)) => table.text("api_key_credential", name),
+        Some(KeySource::Unneeded) => table.text("auth", word(&NEEDS_KEY, &false)),
         None => {}
     }
     if let ProviderKind::OAuth2(settings) = kind {

@@ -223,7 +223,7 @@ fn key_files(config: &Config) -> Vec<Finding> {
     providers
         .filter_map(|(name, provider)| match provider.kind.api_key()? {
             KeySource::File(file) => Some(private(&format!("key of {name}"), file)),
-            KeySource::Env(_) => None,
+            KeySource::Env(_) | KeySource::Credential(_) | KeySource::Unneeded => None,
         })
         .collect()
 }

@@ -40,6 +40,9 @@ pub struct Settings {
     hidden: Vec<String>,
 }
 
+/// Where systemd puts the credentials of a service; a hook needs none of them.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// Hands notices to the hooks.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -54,7 +57,8 @@ impl Settings {
     pub fn new(config: &Config) -> Self {
         let hidden = |kind: &ProviderKind| match kind.api_key()? {
             KeySource::Env(name) => Some(name.clone()),
-            KeySource::File(_) => None,
+            KeySource::Credential(_) => Some(CREDENTIALS.to_owned()),
+            KeySource::File(_) | KeySource::Unneeded => None,
         };
         let providers = config.providers.values();
         Self {

@@ -12,6 +12,8 @@ use crate::secret::Secret;
 
 /// No key is longer; a longer file is no key.
 const LONGEST_KEY: u64 = 16 * 1024;
+/// The folder of a service's credentials.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Why there is no key, as a clause.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,6 +34,8 @@ pub(super) fn read(source: &KeySource) -> Result<Secret, NoKey> {
     let variable = match source {
         KeySource::File(file) => return read_file(file),
         KeySource::Env(variable) => variable,
+        KeySource::Credential(name) => return read_credential(name),
+        KeySource::Unneeded => return Ok(Secret::new(String::new())),
     };
     let text = match std::env::var(variable) {
         Ok(text) => Zeroizing::new(text),
@@ -45,6 +49,17 @@ pub(super) fn read(source: &KeySource) -> Result<Secret, NoKey> {
         }
     };
     found(&text, || format!("the environment variable {variable}"))
+}
+
+/// A credential that systemd has put into the service's own folder (`LoadCredential=`, systemd.exec(5)).
+fn read_credential(name: &str) -> Result<Secret, NoKey> {
+    let folder = std::env::var_os(CREDENTIALS).filter(|folder| !folder.is_empty());
+    let Some(folder) = folder else {
+        return Err(NoKey::Missing(format!(
+            "systemd gave hermes-proxyd no credentials ({CREDENTIALS} is not set)"
+        )));
+    };
+    read_file(&Path::new(&folder).join(name))
 }
 
 /// The key in a file.

@@ -60,7 +60,7 @@ use crate::secret::Secret;
 pub struct Credential {
     /// The bearer itself, to compare credentials with.
     pub bearer: Secret,
-    /// The ready `Authorization` value, marked sensitive.
+    /// The ready `Authorization` value, marked sensitive; empty for a server that gets none.
     pub authorization: HeaderValue,
     /// Where it may go, and nowhere else.
     pub base_url: BaseUrl,
@@ -85,6 +85,9 @@ pub struct CredentialKind {
 impl CredentialKind {
     /// A fixed API key.
     pub const API_KEY: Self = Self::new("api_key", Renewal::Never);
+
+    /// Nothing: the server takes requests without a key.
+    pub const NO_KEY: Self = Self::new("none", Renewal::Never);
 
     /// A kind of this name, as `proxy status --json` has it, which renewals of this way give.
     pub const fn new(name: &'static str, from: Renewal) -> Self {

@@ -6,6 +6,7 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use hyper::Method;
+use hyper::header::HeaderValue;
 
 use super::key_file::{self, NoKey};
 use super::probe::Address;
@@ -44,6 +45,13 @@ impl StaticKey {
             KeySource::Env(variable) => format!(
                 "restart hermes-proxyd with {variable} in its environment, or name a file with the \
                  key as `api_key_file` under [providers.{name}]"
+            ),
+            KeySource::Credential(credential) => format!(
+                "add `LoadCredential={credential}:FILE` to the service of hermes-proxyd and restart it, or \
+                 name the file as `api_key_file` under [providers.{name}]"
+            ),
+            KeySource::Unneeded => format!(
+                "remove `auth = \"none\"` under [providers.{name}] if the server wants a key"
             ),
         };
         Self {
@@ -135,7 +143,12 @@ impl Adapter for StaticKey {
                 return Assessment::NoLogin { reason };
             }
         };
-        let Ok(authorization) = key.authorization("Bearer") else {
+        let (kind, authorization) = if self.source == KeySource::Unneeded {
+            (CredentialKind::NO_KEY, Ok(HeaderValue::from_static("")))
+        } else {
+            (CredentialKind::API_KEY, key.authorization("Bearer"))
+        };
+        let Ok(authorization) = authorization else {
             let reason = "the API key contains characters that a header can't carry".to_owned();
             return Assessment::NoLogin { reason };
         };
@@ -144,7 +157,7 @@ impl Adapter for StaticKey {
                 bearer: key,
                 authorization,
                 base_url: self.base_url.clone(),
-                kind: CredentialKind::API_KEY,
+                kind,
                 issued_at: None,
                 expires_at: None,
                 headers: Vec::new(),

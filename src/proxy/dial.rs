@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tower_service::Service;
+
+use crate::config;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
@@ -37,6 +39,11 @@ const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(super) struct ResolveError(std::io::Error);
+
+/// The name leads away from this network, where plain http would show the world what is asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the name leads to no private address, and plain http goes to private addresses only")]
+struct Public;
 
 /// Opens TCP connections.
 #[derive(Debug, Clone)]
@@ -60,9 +67,44 @@ impl Dial {
         Self { resolver, tcp }
     }
 
-    async fn race(mut self, name: Name, port: u16) -> Result<TokioIo<TcpStream>, BoxError> {
+    /// A connection without TLS to what `target` names, in this network alone.
+    pub(super) fn call_near(&self, target: Uri) -> Connecting {
+        self.connect(target, config::is_private)
+    }
+
+    /// A connection to what `target` names, if it may lead there.
+    fn connect(&self, target: Uri, may: fn(IpAddr) -> bool) -> Connecting {
+        let host = target.host().unwrap_or_default();
+        let literal = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = literal.parse() {
+            if !may(address) {
+                return Box::pin(async { Err(Public.into()) });
+            }
+            let connecting = self.tcp.clone().call(target);
+            return Box::pin(async move { connecting.await.map_err(Into::into) });
+        }
+        let encrypted = target.scheme_str() == Some("https");
+        let port = target
+            .port_u16()
+            .unwrap_or(if encrypted { 443 } else { 80 });
+        let (dial, name) = (self.clone(), host.parse::<Name>());
+        Box::pin(async move { dial.race(name?, port, may).await })
+    }
+
+    async fn race(
+        mut self,
+        name: Name,
+        port: u16,
+        may: fn(IpAddr) -> bool,
+    ) -> Result<TokioIo<TcpStream>, BoxError> {
         let found = self.resolver.call(name).await.map_err(ResolveError)?;
-        let mut waiting = interleaved(found).into_iter();
+        let mut found = interleaved(found);
+        let is_empty = found.is_empty();
+        found.retain(|address| may(*address));
+        if found.is_empty() && !is_empty {
+            return Err(Public.into());
+        }
+        let mut waiting = found.into_iter();
         let mut running = FuturesUnordered::new();
         let mut failure = None;
         loop {
@@ -119,18 +161,7 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, target: Uri) -> Connecting {
-        let host = target.host().unwrap_or_default();
-        let literal = host.trim_start_matches('[').trim_end_matches(']');
-        if literal.parse::<std::net::IpAddr>().is_ok() {
-            let connecting = self.tcp.call(target);
-            return Box::pin(async move { connecting.await.map_err(Into::into) });
-        }
-        let encrypted = target.scheme_str() == Some("https");
-        let port = target
-            .port_u16()
-            .unwrap_or(if encrypted { 443 } else { 80 });
-        let (dial, name) = (self.clone(), host.parse::<Name>());
-        Box::pin(async move { dial.race(name?, port).await })
+        self.connect(target, |_| true)
     }
 }
 

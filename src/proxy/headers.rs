@@ -181,7 +181,9 @@ pub(super) fn authorize(fields: &mut HeaderMap, credential: &Credential) {
     for (name, value) in &credential.headers {
         fields.insert(name, value.clone());
     }
-    fields.insert(AUTHORIZATION, credential.authorization.clone());
+    if !credential.authorization.is_empty() {
+        fields.insert(AUTHORIZATION, credential.authorization.clone());
+    }
 }
 
 /// Removes what must not reach the client from the provider's fields, in place.

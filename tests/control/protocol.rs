@@ -382,6 +382,27 @@ fn the_answers() {
 }
 
 #[test]
+fn the_answers_about_logins_on_a_page() {
+    golden(
+        "reply_login_page.json",
+        &ok(LoginBegun::Page(LoginPage {
+            session: 7,
+            provider: "example".into(),
+            display_name: "example".into(),
+            url: "https://auth.example.com/authorize?response_type=code&client_id=me\
+                  &redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback&state=s&code_challenge=c\
+                  &code_challenge_method=S256"
+                .into(),
+            redirect_uri: "http://127.0.0.1:4711/callback".into(),
+            deaf: None,
+            expires_in_seconds: 900,
+            trusted_uri: true,
+        })),
+    );
+    golden("reply_login_paste_taken.json", &ok(LoginPasteTaken {}));
+}
+
+#[test]
 fn the_answers_about_logins() {
     golden(
         "reply_login_existing.json",
@@ -408,23 +429,6 @@ fn the_answers_about_logins() {
             trusted_uri: true,
         })),
     );
-    golden(
-        "reply_login_page.json",
-        &ok(LoginBegun::Page(LoginPage {
-            session: 7,
-            provider: "example".into(),
-            display_name: "example".into(),
-            url: "https://auth.example.com/authorize?response_type=code&client_id=me\
-                  &redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback&state=s&code_challenge=c\
-                  &code_challenge_method=S256"
-                .into(),
-            redirect_uri: "http://127.0.0.1:4711/callback".into(),
-            deaf: None,
-            expires_in_seconds: 900,
-            trusted_uri: true,
-        })),
-    );
-    golden("reply_login_paste_taken.json", &ok(LoginPasteTaken {}));
     golden(
         "reply_login_pending.json",
         &ok(LoginProgress::Pending(LoginPending {

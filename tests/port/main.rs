@@ -6,6 +6,7 @@ mod egress;
 mod extra_paths;
 mod forwarding;
 mod hostile;
+mod keyless;
 mod listeners;
 mod models;
 mod reloads;
