@@ -1,5 +1,6 @@
 //! The settings of a provider of type `oauth2`: how they are read, written and compared; pure.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -362,8 +363,9 @@ fn redirect_uri(text: &str) -> Result<Url, Wrong> {
     let url = Url::parse(text).map_err(|_| wrong())?;
     let here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
+        // Of 127.0.0.0/8 only this one is opened and known.
+        Some(Host::Ipv4(address)) => address == Ipv4Addr::LOCALHOST,
+        Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
         None => false,
     };
     let plain = url.username().is_empty()
@@ -486,6 +488,10 @@ mod tests {
             ),
             (
                 "flow = \"browser\"\nredirect_uri = \"http://localhost/a\"",
+                "redirect_uri",
+            ),
+            (
+                "flow = \"browser\"\nredirect_uri = \"http://127.0.0.2:1/a\"",
                 "redirect_uri",
             ),
             (

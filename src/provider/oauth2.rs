@@ -400,10 +400,11 @@ impl BrowserLogin for Generic {
 
     async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError> {
         // RFC 9207 §2.4: a code that another issuer has made is shown to nobody.
-        let ours = self.settings.issuer_url.as_ref();
-        if let Some((ours, theirs)) = ours.zip(code.issuer())
-            && ours.as_str().trim_end_matches('/') != theirs.trim_end_matches('/')
-        {
+        let is_ours = |theirs: &str| match &self.settings.issuer_url {
+            Some(ours) => ours.as_str().trim_end_matches('/') == theirs.trim_end_matches('/'),
+            None => self.is_own_page(theirs),
+        };
+        if code.issuer().is_some_and(|theirs| !is_ours(theirs)) {
             return Err(DeviceError::Refused {
                 code: "wrong_issuer".to_owned(),
                 description: "the code comes from another issuer".to_owned(),

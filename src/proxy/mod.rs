@@ -56,7 +56,7 @@ pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
 pub use self::local::{Judge, Judgement, Trouble};
 pub use self::models::Shelf;
 pub use self::own_names::own_names;
-pub use self::peer::is_strangers;
+pub use self::peer::is_ours;
 pub use self::places::Places;
 pub use self::refusals::Refusals;
 pub use self::trouble::{Mishap, Mishaps};

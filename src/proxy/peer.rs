@@ -19,9 +19,13 @@ pub(super) fn of_connection(remote: SocketAddr, local: SocketAddr) -> Option<Pee
     platform::owner(remote, local)
 }
 
-/// Whether another user of this machine is known to have the other end.
-pub fn is_strangers(remote: SocketAddr, local: SocketAddr) -> bool {
-    matches!(of_connection(remote, local), Some(Peer::Stranger(Some(_))))
+/// Whether the other end is ours, as far as this system tells such things at all. A client that has closed its
+/// end already is not: its request may be anyone's.
+pub fn is_ours(remote: SocketAddr, local: SocketAddr) -> bool {
+    matches!(
+        of_connection(remote, local),
+        Some(Peer::Ours | Peer::Untold)
+    )
 }
 
 /// IPv4 in its own form, in which it can be compared: a socket for both protocols has it as

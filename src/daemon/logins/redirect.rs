@@ -184,9 +184,10 @@ impl Door {
                 tokio::time::sleep(REST).await;
                 continue;
             };
-            if is_strangers(&stream, remote) {
+            if !is_ours(&stream, remote) {
                 tracing::warn!(
-                    "another user of this machine connected to a login's redirect address"
+                    "a connection to a login's redirect address was closed: it is not known to be \
+                     this user's"
                 );
                 continue;
             }
@@ -202,9 +203,9 @@ impl Door {
     }
 }
 
-fn is_strangers(stream: &TcpStream, remote: SocketAddr) -> bool {
+fn is_ours(stream: &TcpStream, remote: SocketAddr) -> bool {
     let local = stream.local_addr();
-    local.is_ok_and(|local| proxy::is_strangers(remote, local))
+    local.is_ok_and(|local| proxy::is_ours(remote, local))
 }
 
 /// Answers connections to one door.

@@ -124,6 +124,29 @@ async fn a_forged_answer_ends_nothing_and_nobodys_code_is_exchanged_but_the_user
     assert_eq!(ask(&daemon, "acme").await.status(), 200);
 }
 
+/// RFC 9207: the page of one server may lead on to another server's, whose code must not reach the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_of_another_issuer_is_shown_to_nobody() {
+    let typed = "flow = \"browser\"\nauthorize_url = \"{portal}/oauth2/authorize\"\n\
+                 token_url = \"{portal}/oauth2/token\"";
+    for settings in [BROWSER, typed] {
+        let world = World::with(settings).await;
+        let _daemon = world.daemon();
+        let mut login = Login::begin(&world, &["acme"]);
+        let begun = login.line();
+        let back = visit(page(&begun)).await;
+        let back = format!("{back}&iss=https%3A%2F%2Fgood.example");
+        client().get(&back).send().await.unwrap();
+        let (end, success) = login.end();
+        assert!(
+            !success && end.to_string().contains("another issuer"),
+            "{end}"
+        );
+        let calls = world.cloud.calls();
+        assert!(calls.iter().all(|call| call.endpoint != Endpoint::Exchange));
+    }
+}
+
 /// A code that was shown may be spent; showing it twice would end what it has granted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_whose_answer_is_lost_is_not_shown_again_and_one_that_was_not_looked_at_is() {

@@ -134,6 +134,32 @@ async fn what_is_forged_is_refused_and_the_login_still_waits() {
     assert!(first.await.unwrap().contains("cancelled"));
 }
 
+/// Another user could read the `state` on the browser's command line, send a code of his own, and close before it
+/// is looked up whose connection it is.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_answer_of_a_client_that_has_closed_already_is_not_taken() {
+    let way_back = open(&Redirect::AnyPort("/callback".into())).await.unwrap();
+    let port = way_back.uri.port().unwrap();
+    let attempt = Arc::new(Attempt::new(way_back.uri).unwrap());
+    let page = attempt.page("https://auth.example/".parse().unwrap(), []);
+    let mut pairs = page.query_pairs();
+    let state = pairs.find(|(name, _)| name == "state").unwrap().1;
+    let request = format!(
+        "GET /callback?code=another&state={state} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    drop(stream);
+    let (sender, mut arrivals) = mpsc::channel(1);
+    let (door, tasks) = (way_back.door.unwrap(), TaskTracker::new());
+    let answering = door.answer(&attempt, &sender, &tasks);
+    let answered = tokio::time::timeout(Duration::from_millis(300), answering).await;
+    assert!(answered.is_err() && arrivals.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn a_fixed_address_is_open_under_both_of_its_numbers() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
