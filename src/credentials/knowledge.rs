@@ -88,6 +88,8 @@ struct Taken {
     /// The note of the login's age, and when its tokens were obtained.
     lineage: Option<DateTime<Utc>>,
     obtained_at: Option<DateTime<Utc>>,
+    /// Whose login it is, where it has no note of its age.
+    subject: Option<String>,
 }
 
 /// When the user logged in, as far as is known.
@@ -395,7 +397,8 @@ impl Knowledge {
     }
 
     /// Another program has rotated the login that we held: the token that we held is spent. With
-    /// another note of its age it is another login, and the former one may be good still.
+    /// another note of its age it is another login, and the former one may be good still; where neither has
+    /// one, such as in rows of the pool, it is the same login when it is the same user's.
     fn note_adoption(&mut self, login: &Login) {
         let token = login.refresh_token();
         let lineage = grant::login_at(login);
@@ -406,13 +409,16 @@ impl Knowledge {
             token: token.clone(),
             lineage,
             obtained_at,
+            subject: lineage.is_none().then(|| login.subject()).flatten(),
         });
         let Some(before) = before.filter(|_| !ours) else {
             return;
         };
         let other = !same(before.token.as_ref(), token.as_ref());
         let rotated = other && token.is_some() && !self.was_spent(token.as_ref());
-        let same_login = lineage.is_some() && lineage == before.lineage;
+        let subject = self.taken.as_ref().and_then(|taken| taken.subject.as_ref());
+        let same_login = lineage == before.lineage
+            && (lineage.is_some() || subject.is_some() && subject == before.subject.as_ref());
         // A backup has the same note, and an older time.
         if rotated && same_login && obtained_at > before.obtained_at {
             let latest = Renewed::new(login.clone(), [before.token, None], self.latest.take());

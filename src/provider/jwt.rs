@@ -40,6 +40,11 @@ impl Claims {
         self.time("iat")
     }
 
+    /// `sub`: whose it is.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.0.get("sub")?.as_str().filter(|sub| !sub.is_empty())
+    }
+
     /// When the token ends by our clock. The provider's clock set `iat` and `exp`; where ours is
     /// behind it, the life that they tell counts from when the token was `obtained`.
     pub(super) fn ends_at(

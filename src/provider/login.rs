@@ -92,6 +92,13 @@ impl Login {
         self.layout.tokens(self)
     }
 
+    /// Whose login it is, as its access token says where that is a JWT (`sub`, RFC 7519 §4.1.2).
+    pub fn subject(&self) -> Option<String> {
+        let access = self.tokens().access?;
+        let claims = super::jwt::Claims::decode(access.expose())?;
+        claims.subject().map(str::to_owned)
+    }
+
     /// The refresh token: two logins with the same one are the same grant, rotated as often.
     pub fn refresh_token(&self) -> Option<Secret> {
         self.tokens().refresh

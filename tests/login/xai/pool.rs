@@ -66,6 +66,35 @@ impl World {
         self.cloud.last_bearer().unwrap()
     }
 
+    /// The login after another program has rotated it.
+    async fn rotated_by_another(&self, login: &Login) -> Login {
+        let document = format!(
+            "{}/.well-known/openid-configuration",
+            self.cloud.portal_url()
+        );
+        let document: Value = client()
+            .get(document)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", super::CLIENT),
+            ("refresh_token", &login.refresh_token),
+        ];
+        let post = client().post(document["token_endpoint"].as_str().unwrap());
+        let granted: Value = post.form(&form).send().await.unwrap().json().await.unwrap();
+        let text = |name: &str| granted[name].as_str().unwrap().to_owned();
+        Login {
+            access_token: text("access_token"),
+            refresh_token: text("refresh_token"),
+            ..login.clone()
+        }
+    }
+
     fn assert_nothing_reused(&self) {
         assert_eq!(self.cloud.counts().reuse_events, 0);
     }
@@ -333,6 +362,49 @@ async fn of_the_block_and_its_own_row_the_newer_pair_is_taken() {
         current.as_deref()
     );
     world.assert_nothing_reused();
+}
+
+/// Hermes Agent writes every row that it has in memory when it marks one of them, so one of its processes sets
+/// back what another one has rotated (`write_credential_pool` of 0.19).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_or_block_that_is_set_back_behind_an_adopted_rotation_is_written_again() {
+    for in_block in [false, true] {
+        let world = World::new().await;
+        // So long that no renewal is due: the other programs here take no lock.
+        world.cloud.set_access_ttl(Duration::from_hours(6));
+        let login = world.cloud.login();
+        let old_row = with(
+            row("one", 0, &login),
+            &json!({"last_refresh": "2026-01-01T00:00:00Z"}),
+        );
+        let old_block = block(&login, "2026-01-01T00:00:00Z");
+        let hold = |world: &World, block: &Value, row: &Value| {
+            if in_block {
+                world.holds(block, &[]);
+            } else {
+                world.holds(&Value::Null, std::slice::from_ref(row));
+            }
+        };
+        hold(&world, &old_block, &old_row);
+        world.cloud.advance(Duration::from_secs(2));
+        let daemon = world.daemon();
+        world.serves_with(&daemon).await;
+        let rotated = world.rotated_by_another(&login).await;
+        hold(&world, &block(&rotated, &now()), &row("one", 0, &rotated));
+        world.look_again();
+        assert_eq!(world.serves_with(&daemon).await, rotated.access_token);
+        // And a third program sets it back.
+        hold(&world, &old_block, &old_row);
+        world.look_again();
+        let text = |world: &World| std::fs::read_to_string(world.store_file()).unwrap();
+        world
+            .until(&daemon, |world| {
+                text(world).contains(&rotated.refresh_token)
+            })
+            .await;
+        assert!(world.refreshed(), "{}", daemon.logged());
+        world.assert_nothing_reused();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
