@@ -32,6 +32,39 @@ pub(crate) enum Load {
     Stream(usize),
     /// A stream that says one word and then nothing for ten minutes.
     Hang,
+    /// A whole answer to a body of 1 MiB, with its model before the messages or behind them.
+    Large(Model),
+}
+
+/// Where a body has its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Model {
+    First,
+    Last,
+}
+
+/// A body of this size, in bytes.
+const LARGE: usize = 1 << 20;
+
+/// 1 MiB of messages as apps send them: text and code, with an escape in each line.
+fn large(place: Model) -> Bytes {
+    let model = "\"model\":\"gpt-5-mini\"";
+    let line = r#"    let answer = ask("a request of usual length", 7)?;\n"#.replace('"', "\\\"");
+    let message = format!("{{\"role\":\"user\",\"content\":\"{}\"}}", line.repeat(200));
+    let count = (LARGE - 2 * message.len()) / (message.len() + 1);
+    let messages = vec![message; count].join(",");
+    let start = match place {
+        Model::First => {
+            format!("{{{model},\"messages\":[{messages},{{\"role\":\"user\",\"content\":\"")
+        }
+        Model::Last => format!("{{\"messages\":[{messages},{{\"role\":\"user\",\"content\":\""),
+    };
+    let end = match place {
+        Model::First => "\"}]}".to_owned(),
+        Model::Last => format!("\"}}],{model}}}"),
+    };
+    let rest = "x".repeat(LARGE - start.len() - end.len());
+    (start + &rest + &end).into()
 }
 
 /// Where the requests go.
@@ -53,6 +86,9 @@ pub(crate) struct Sample {
 impl Load {
     /// A request's body, of about 300 bytes.
     fn body(self) -> Bytes {
+        if let Self::Large(place) = self {
+            return large(place);
+        }
         let mut body = json!({
             "model": "Hermes-4-405B",
             "messages": [
@@ -64,7 +100,7 @@ impl Load {
             "stream": self != Self::Chat,
         });
         match self {
-            Self::Chat => {}
+            Self::Chat | Self::Large(_) => {}
             Self::Stream(events) => body["mock"] = json!({"events": events}),
             Self::Hang => body["mock"] = json!({"delay_chunk_ms": 600_000}),
         }

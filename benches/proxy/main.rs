@@ -1,5 +1,6 @@
 //! What the daemon costs: `cargo bench`, one table, about two minutes; `cargo bench -- --quick`
-//! for a look that it still runs, `cargo bench --bench proxy -- memory` for the memory alone.
+//! for a look that it still runs, `cargo bench --bench proxy -- memory` for the memory alone, `… -- routes` for bodies of
+//! 1 MiB with and without a route by model.
 //!
 //! The daemon, the mock cloud and the load are three processes, so that the system's accounts
 //! tell their CPU time apart. The same load goes through the daemon and straight to the cloud,
@@ -20,7 +21,7 @@ mod table;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use self::load::{Load, Sample, Target};
+use self::load::{Load, Model, Sample, Target};
 use self::processes::{Cloud, Daemon};
 use self::table::{Figure, Table};
 
@@ -35,6 +36,7 @@ struct Effort {
     streams: usize,
     starts: usize,
     only_memory: bool,
+    only_routes: bool,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
     // `cargo test --all-targets` runs benches too, without `--bench`.
     let quick = words.iter().any(|word| word == "--quick") || !words.contains(&"--bench".into());
     let only_memory = words.iter().any(|word| word == "memory");
+    let only_routes = words.iter().any(|word| word == "routes");
     let effort = if quick {
         Effort {
             rounds: 2,
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
             streams: 200,
             starts: 3,
             only_memory,
+            only_routes,
         }
     } else {
         Effort {
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
             streams: 1000,
             starts: 15,
             only_memory,
+            only_routes,
         }
     };
     processes::raise_file_limit();
@@ -85,9 +90,13 @@ async fn measure(effort: Effort) {
         effort.turn.as_millis(),
     );
     let worlds = [World::start(false).await, World::start(true).await];
+    if effort.only_routes {
+        return routed_bodies(&worlds[0], effort).await;
+    }
     start_and_memory(&worlds, effort).await;
     if !effort.only_memory {
         requests(&worlds, effort).await;
+        routed_bodies(&worlds[0], effort).await;
     }
 }
 
@@ -190,6 +199,46 @@ async fn requests(worlds: &[World; 2], effort: Effort) {
     }
     chat.print();
     stream.print();
+}
+
+/// With this the model of every chat is looked for, and replaced.
+const ROUTED: &str = "[aliases]\n\"gpt-5-mini\" = \"Hermes-4-405B\"\n[[route]]\nmodels = [\"Hermes-*\"]\n\
+                      provider = \"nous\"\n";
+
+/// What a route by model costs on a body of 1 MiB, beside a daemon without routes.
+async fn routed_bodies(world: &World, effort: Effort) {
+    let routed = Daemon::start_with(&world.cloud, Some(ROUTED)).await;
+    let mut table = Table::new(
+        "CPU for a chat with a body of 1 MiB",
+        &["routed", "unread", "ratio"],
+    );
+    for (place, label) in [
+        (Model::First, "the model first"),
+        (Model::Last, "the model last"),
+    ] {
+        let (mut through, mut unread) = (Vec::new(), Vec::new());
+        for _ in 0..effort.rounds {
+            for (daemon, samples) in [(&routed, &mut through), (&world.daemon, &mut unread)] {
+                let shape = (Load::Large(place), 4);
+                let target = Target::daemon(daemon);
+                samples.push(load::run(&target, &daemon.process, shape, effort.turn).await);
+            }
+        }
+        let medians = [through, unread].map(|samples| {
+            let turns: Option<Vec<_>> = samples.iter().map(|sample| sample.cpu).collect();
+            turns.map(|turns| table::median(turns).as_secs_f64() * 1e6)
+        });
+        let figures = match medians {
+            [Some(routed), Some(unread)] => vec![
+                Figure::Microseconds(routed),
+                Figure::Microseconds(unread),
+                Figure::Ratio(routed / unread),
+            ],
+            _ => vec![Figure::Unknown],
+        };
+        table.row(label, &figures, Some(Figure::Ratio(1.3)));
+    }
+    table.print();
 }
 
 /// One load on one number of connections, with what was measured of it so far.

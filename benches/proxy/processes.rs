@@ -140,6 +140,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) async fn start(cloud: &Cloud) -> Self {
+        Self::start_with(cloud, None).await
+    }
+
+    /// The same with a configuration.
+    pub(crate) async fn start_with(cloud: &Cloud, config: Option<&str>) -> Self {
         let port = free_port();
         let folder = tempfile::Builder::new().prefix("hp").tempdir();
         let folder = folder.expect("a folder");
@@ -164,6 +169,11 @@ impl Daemon {
             .stdin(Stdio::null())
             // Its log is written as always, but nobody's time goes into reading it.
             .stderr(Stdio::null());
+        if let Some(config) = config {
+            let file = folder.path().join("config.toml");
+            std::fs::write(&file, config).expect("a file");
+            command.arg("--config").arg(file);
+        }
         let started = Instant::now();
         let child = command.spawn().expect("hermes-proxyd starts");
         while !is_ready(port).await {

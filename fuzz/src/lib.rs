@@ -7,5 +7,6 @@ pub mod framing;
 pub mod framing_hyper;
 pub mod guard;
 pub mod headers;
+pub mod model_field;
 pub mod route;
 pub mod store;

@@ -69,6 +69,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
             block_on(home::status(flags, output))
         }
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
+        Noun::Proxy(ProxyVerb::Routes(flags)) => block_on(proxy::routes(flags, output)),
         Noun::Proxy(ProxyVerb::Test(flags)) => block_on(proxy::test(flags, output)),
         Noun::Proxy(ProxyVerb::Reload) => block_on(proxy::reload(output)),
         Noun::Proxy(ProxyVerb::Stop) => block_on(proxy::stop(output)),

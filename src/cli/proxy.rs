@@ -1,6 +1,7 @@
 //! `hermesctl proxy`: what a running daemon answers.
 
 mod end;
+mod routes;
 mod test;
 
 use super::connect;
@@ -8,6 +9,9 @@ use super::output::{Exit, Failure, Output};
 use super::render;
 
 pub(super) use end::{Ended, restart, stop};
+#[cfg(test)]
+pub(super) use routes::sample as routes_sample;
+pub(super) use routes::{DecidedBy, Request, Route, Routes, routes};
 pub(super) use test::test;
 
 /// Lists the providers.

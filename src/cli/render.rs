@@ -10,6 +10,7 @@ pub(super) mod home;
 pub(super) mod logs;
 mod page;
 pub(super) mod probe;
+pub(super) mod routes;
 pub(super) mod service;
 pub(super) mod setup;
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::oauth2;
-use super::{Config, Guard, Limits, Listener, Log, Provider, ProviderKind, ProviderName, Timeouts};
+use super::{
+    Config, Guard, Limits, Listener, Log, Provider, ProviderKind, ProviderName, Routing, Timeouts,
+};
 
 /// What differs between two configurations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +33,7 @@ impl Diff {
 
 /// Compares the running configuration with a new one.
 ///
-/// Guard, limits but for the connections, timeouts, the log's level, hooks, the default provider
+/// Guard, limits but for the connections, timeouts, the log's level, hooks, routes, the default provider
 /// and the providers can be applied by a reload. Listeners, Hermes Agent's home and the log's format need a restart.
 pub fn diff(old: &Config, new: &Config) -> Diff {
     // Taken apart, so that the compiler asks what a reload does with a new field.
@@ -45,6 +47,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         timeouts,
         log: Log { level, format },
         hooks,
+        routing,
         providers: _,
     } = new;
     let mut applied = Keys::default();
@@ -55,6 +58,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     applied.timeouts(&old.timeouts, timeouts);
     applied.compare("log.level", &old.log.level, level);
     applied.compare("hooks", &old.hooks, hooks);
+    applied.routing(&old.routing, routing);
     let mut needs_restart = Keys::default();
     needs_restart.compare("hermes_home", &old.hermes_home, hermes_home);
     needs_restart.listeners(&old.listeners, listeners);
@@ -128,11 +132,24 @@ impl Keys {
             connections: _,
             replay_body,
             replay_total,
+            route_body,
         } = new;
         self.compare("limits.body", &old.body, body);
         self.compare("limits.headers", &old.headers, headers);
         self.compare("limits.replay_body", &old.replay_body, replay_body);
         self.compare("limits.replay_total", &old.replay_total, replay_total);
+        self.compare("limits.route_body", &old.route_body, route_body);
+    }
+
+    fn routing(&mut self, old: &Routing, new: &Routing) {
+        let Routing {
+            routes,
+            aliases,
+            default_model,
+        } = new;
+        self.compare("default_model", &old.default_model, default_model);
+        self.compare("aliases", &old.aliases, aliases);
+        self.compare("route", &old.routes, routes);
     }
 
     fn timeouts(&mut self, old: &Timeouts, new: &Timeouts) {

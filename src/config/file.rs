@@ -12,7 +12,8 @@ use super::reader::{Field, Report, Section, Wrong};
 use super::shape::Key;
 use super::{
     AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Log, LogFormat, NoticeKind,
-    Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, oauth2, units, values,
+    Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, oauth2, routing, units,
+    values,
 };
 use crate::paths::Environment;
 
@@ -112,7 +113,9 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     let timeouts = root.section("timeouts", timeouts);
     let log = root.section("log", log);
     let hooks = root.sections("hooks", |table| hook(table, env));
+    let routing = routing::read(root);
     let (mut providers, names) = providers(root, env);
+    routing::check(&routing, root, &names);
 
     let named = listeners.iter().flatten();
     for field in named
@@ -128,7 +131,8 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     let wanted = listeners
         .iter()
         .flatten()
-        .filter_map(|l| l.provider.as_ref());
+        .filter_map(|l| l.provider.as_ref())
+        .chain(&routing.providers);
     let wanted = default_provider.is_none()
         || wanted
             .chain(&default_provider)
@@ -152,6 +156,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
         timeouts,
         log,
         hooks: hooks.into_iter().flatten().flatten().collect(),
+        routing: routing.routing,
         providers,
     }
 }
@@ -186,6 +191,7 @@ fn limits(table: &Section<'_>) -> Limits {
         ),
         replay_body: or(replay_body, default.replay_body),
         replay_total: or(replay_total, default.replay_total),
+        route_body: or(table.size("route_body", 1..=TIB), default.route_body),
     };
     if let Some(place) = place
         && limits.replay_body > limits.replay_total
@@ -472,7 +478,7 @@ fn merge(paths: &[AllowedPath]) -> Vec<AllowedPath> {
     merged
 }
 
-fn unknown_provider(name: &ProviderName, names: &BTreeSet<ProviderName>) -> Wrong {
+pub(super) fn unknown_provider(name: &ProviderName, names: &BTreeSet<ProviderName>) -> Wrong {
     let all: Vec<_> = names.iter().map(ProviderName::as_str).collect();
     Wrong {
         message: format!(

@@ -17,6 +17,7 @@ mod own;
 mod reader;
 mod reference;
 mod report;
+mod routing;
 mod schema;
 mod shape;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use self::oauth2::{Flow, OAuth2};
 pub use self::overrides::{OverrideError, Overrides};
 pub use self::own::OwnListenerError;
 pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
+pub use self::routing::{By, ByPath, Destination, ModelGlob, RouteRule, Routing};
 pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
 pub use self::values::{base_url_flaw, is_private};
@@ -100,6 +102,8 @@ pub struct Config {
     pub log: Log,
     /// Who is told of a login's fate, in the file's order.
     pub hooks: Vec<Hook>,
+    /// Where requests at `/v1` go, when not to the provider of their address.
+    pub routing: Routing,
     /// The providers that are served, by name; holds `default_provider`.
     pub providers: BTreeMap<ProviderName, Provider>,
 }
@@ -135,6 +139,8 @@ pub struct Limits {
     pub replay_body: usize,
     /// How much is kept for replays by all requests together.
     pub replay_total: usize,
+    /// How much of one request's body is read to find its model, where where it goes depends on that.
+    pub route_body: usize,
 }
 
 /// When a wait ends.
@@ -413,6 +419,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             log: Log::default(),
             hooks: Vec::new(),
+            routing: Routing::default(),
             providers: BTreeMap::from([(ProviderName::nous(), Provider::nous())]),
         }
     }
@@ -436,6 +443,7 @@ impl Default for Limits {
             connections: 1024,
             replay_body: 1024 * 1024,
             replay_total: 64 * 1024 * 1024,
+            route_body: 16 * 1024 * 1024,
         }
     }
 }

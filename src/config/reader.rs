@@ -178,6 +178,44 @@ impl<'a> Section<'a> {
         Some(items.iter().enumerate().filter_map(item).collect())
     }
 
+    /// Strings by names that the user gives, both of which `convert` understands; `None` when the key is absent.
+    pub(super) fn named_texts<T>(
+        &self,
+        key: &'static str,
+        example: (&str, &str),
+        convert: impl Fn(&str, &str) -> Result<T, Wrong>,
+    ) -> Option<Vec<(String, Field<T>)>> {
+        let (name, text) = example;
+        let example = format!("{name:?} = {text:?}");
+        let (place, value) = self.value(key, Takes::NamedTexts(example.clone()))?;
+        let expected = format!("lines such as {example} under [{key}]");
+        let Some(table) = value.as_table() else {
+            self.report.wrong_type(&place, &expected, value);
+            return None;
+        };
+        let entry = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            let place = Place {
+                line: self.report.line(&value.span()),
+                key: dotted(&place.key, name),
+            };
+            self.report.found(&place);
+            let Some(text) = value.get_ref().as_str() else {
+                // `gpt-4.1 = "x"` is a table `gpt-4` to TOML.
+                let expected = if value.get_ref().as_table().is_some() {
+                    "a string; a name with a dot in it needs quotes"
+                } else {
+                    "a string"
+                };
+                self.report.wrong_type(&place, expected, value.get_ref());
+                return None;
+            };
+            let field = self.report.accept(place, convert(name, text))?;
+            Some((name.to_string(), field))
+        };
+        Some(table.iter().filter_map(entry).collect())
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &'static str) -> Option<Field<bool>> {
         let (place, value) = self.value(key, Takes::Flag)?;

@@ -62,6 +62,7 @@ impl Entry {
             | Takes::Word(_)
             | Takes::Texts(_)
             | Takes::Words(_)
+            | Takes::NamedTexts(_)
             | Takes::Flag
             | Takes::Count(_)
             | Takes::Size(_)

@@ -45,6 +45,9 @@ fn property(entry: &Entry, entries: &[Entry]) -> Value {
             json!({"type": "array", "items": {"type": "string"}, "examples": [[example]]})
         }
         Takes::Words(words) => json!({"type": "array", "items": {"enum": words}}),
+        Takes::NamedTexts(_) => {
+            json!({"type": "object", "additionalProperties": {"type": "string"}})
+        }
         Takes::Flag => json!({"type": "boolean"}),
         Takes::Count(range) => {
             json!({"type": "integer", "minimum": range.start(), "maximum": range.end()})

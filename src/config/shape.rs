@@ -7,7 +7,7 @@ use super::{file, units};
 use crate::paths::Environment;
 
 /// One of each table that may be left out or repeated, so that the reader looks into it.
-const ONE_OF_EACH: &str = "[[listen]]\n[[hooks]]\n[providers.nous]\n";
+const ONE_OF_EACH: &str = "[[listen]]\n[[hooks]]\n[[route]]\n[providers.nous]\n";
 
 /// A key that the file may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Takes {
     Texts(String),
     /// Some of these words.
     Words(Vec<String>),
+    /// Strings by names that the user gives, such as this line.
+    NamedTexts(String),
     /// `true` or `false`.
     Flag,
     /// A whole number.
@@ -65,6 +67,7 @@ impl Takes {
             Self::Word(words) => format!("one of {}", one_of(words)),
             Self::Texts(example) => format!("an array of strings, such as `[{example:?}]`"),
             Self::Words(words) => format!("an array of {}", one_of(words)),
+            Self::NamedTexts(example) => format!("a table of strings, such as `{example}`"),
             Self::Flag => "`true` or `false`".to_owned(),
             Self::Count(range) => {
                 format!("a whole number from {} to {}", range.start(), range.end())

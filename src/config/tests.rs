@@ -112,6 +112,7 @@ fn the_example_holds_every_key_and_no_other() {
 const EVERY: &str = r#"
 default_provider = "Work"
 hermes_home = "~/agent"
+default_model = "mini"
 [[listen]]
 address = "localhost:9000"
 provider = "nous"
@@ -149,6 +150,17 @@ events = ["login_ended", "login_not_saved"]
 timeout = "1m"
 [[hooks]]
 url = "http://ha.lan:8123/api/webhook/x?y=1"
+[aliases]
+"gpt-4.1" = "mini"
+mini = 'work/"small"'
+[[route]]
+paths = ["embeddings", "/v1/audio/speech/"]
+provider = "Work"
+[[route]]
+models = ["grok-*", "x"]
+paths = ["/chat/completions"]
+provider = "nous"
+model = "y"
 [providers.work]
 type = "static"
 base_url = "http://localhost:11434/v1/"
@@ -210,6 +222,19 @@ fn every_setting_reaches_the_configuration() {
         config.hooks,
         [command, Hook::of_action(HookAction::Url(url))]
     );
+    let route = |paths: &[&str], models: &[&str], provider: &str, model: Option<&str>| RouteRule {
+        paths: paths.iter().map(ToString::to_string).collect(),
+        models: models.iter().map(|text| ModelGlob::new(text)).collect(),
+        provider: ProviderName::new(provider).unwrap(),
+        model: model.map(str::to_owned),
+    };
+    let routes = [
+        route(&["/embeddings", "/audio/speech"], &[], "work", None),
+        route(&["/chat/completions"], &["grok-*", "x"], "nous", Some("y")),
+    ];
+    assert_eq!(config.routing.routes, routes);
+    assert_eq!(config.routing.default_model.as_deref(), Some("mini"));
+    assert_eq!(config.routing.without_alias("gpt-4.1"), "work/\"small\"");
     let names: Vec<_> = config.providers.keys().map(ProviderName::as_str).collect();
     assert_eq!(names, ["nous", "work"]);
     let path = AllowedPath::new;
@@ -248,6 +273,13 @@ fn nous_is_there_where_something_asks_for_it() {
         ),
         (
             format!("default_provider = \"x\"\n[[listen]]\nprovider = \"nous\"\n{other}"),
+            false,
+        ),
+        (
+            format!(
+                "default_provider = \"x\"\n[[route]]\npaths = [\"embeddings\"]\nprovider = \
+                 \"nous\"\n{other}"
+            ),
             false,
         ),
     ] {
@@ -291,13 +323,14 @@ fn every_key_is_written_but_those_without_a_value() {
     });
     let silent: Vec<_> = silent
         .map(|key| key.pattern)
-        .filter(|key| !key.starts_with("hooks[]."))
+        .filter(|key| !key.starts_with("hooks[].") && !key.starts_with("route[]."))
         .collect();
     let expected = [
         "hermes_home",
         "listen[].unix",
         "listen[].mode",
         "listen[].provider",
+        "default_model",
         "providers.<name>.portal_url",
         "providers.<name>.issuer_url",
         "providers.<name>.token_url",
@@ -1060,4 +1093,107 @@ fn plain_http_goes_to_this_network_alone_and_only_without_a_key() {
     let problems = read(elsewhere).unwrap_err().problems;
     let keys: Vec<_> = problems.iter().map(|one| one.key.as_str()).collect();
     assert_eq!(keys, ["providers.acme.base_url", "providers.acme.auth"]);
+}
+
+#[test]
+fn a_route_that_can_match_nothing_is_a_mistake_with_its_line() {
+    for (text, line, key, message) in [
+        (
+            "[[route]]\nmodels = [\"x\"]\nprovider = \"nuos\"\n",
+            3,
+            "route[0].provider",
+            "there is no provider `nuos`; there are: nous (did you mean `nous`?)",
+        ),
+        (
+            "[[route]]\nmodels = [\"x\"]\n",
+            1,
+            "route[0].provider",
+            "is missing: name the provider that these requests go to",
+        ),
+        (
+            "[[route]]\nprovider = \"nous\"\n",
+            1,
+            "route[0]",
+            "name `paths`, `models` or both; the provider of all other requests is \
+             `default_provider`",
+        ),
+        (
+            "[[route]]\nprovider = \"nous\"\nmodels = []\n",
+            3,
+            "route[0].models",
+            "name at least one, or remove the key",
+        ),
+        (
+            "[[route]]\nprovider = \"nous\"\nmodels = [\n\"ok\",\n\"\"]\n",
+            5,
+            "route[0].models[1]",
+            "\"\" can't match a model: it is empty, longer than 512 bytes, or has blanks around it or \
+             control characters",
+        ),
+        (
+            "[[route]]\nprovider = \"nous\"\nmodels = [\"grok-?\"]\n",
+            3,
+            "route[0].models[0]",
+            "\"grok-?\" can't match a model: `?` has no meaning here; `*` stands for any text",
+        ),
+        (
+            "[[route]]\nprovider = \"nous\"\npaths = [\"a b\"]\n",
+            3,
+            "route[0].paths[0]",
+            "\"a b\" is not a path below /v1, such as \"embeddings\" or \"chat/completions\"",
+        ),
+        (
+            "[[route]]\nprovider = \"nous\"\nmodels = [\"*\"]\nmodel = \"x*\"\n",
+            4,
+            "route[0].model",
+            "\"x*\" is not the name of a model: only the `models` of a [[route]] may contain `*`",
+        ),
+        (
+            "[aliases]\nmini = \"x\"\n[[route]]\nprovider = \"nous\"\nmodels = [\"mini\"]\n",
+            5,
+            "route[0].models[0]",
+            "matches nothing: \"mini\" is an alias under [aliases], and routes look at the model it \
+             stands for, \"x\"",
+        ),
+        (
+            "default_model = \" x\"\n",
+            1,
+            "default_model",
+            "\" x\" is not the name of a model: remove the blanks around it and the control characters \
+             in it",
+        ),
+        (
+            "[aliases]\ngpt-4.1 = \"x\"\n",
+            2,
+            "aliases.gpt-4",
+            "expected a string; a name with a dot in it needs quotes, found a table",
+        ),
+        (
+            "aliases = [\"x\"]\n",
+            1,
+            "aliases",
+            "expected lines such as \"gpt-5-mini\" = \"grok-4\" under [aliases], found an array",
+        ),
+    ] {
+        let problem = problem(text);
+        assert_eq!((problem.line, problem.key.as_str()), (line, key), "{text}");
+        let found = Problem {
+            key: String::new(),
+            ..problem
+        };
+        assert_eq!(found.to_string(), message, "{text}");
+    }
+}
+
+#[test]
+fn aliases_that_go_round_are_a_mistake() {
+    let text = "[aliases]\na = \"b\"\nb = \"c\"\nc = \"b\"\nd = \"d\"\n";
+    let problems = problems(text);
+    let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let expected = [
+        "aliases.b: is an alias of itself: b -> c -> b",
+        "aliases.c: is an alias of itself: c -> b -> c",
+        "aliases.d: is an alias of itself: d -> d",
+    ];
+    assert_eq!(found, expected);
 }

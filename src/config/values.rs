@@ -322,6 +322,23 @@ pub(super) fn log_level(text: &str) -> Result<String, Wrong> {
     Ok(directives.join(","))
 }
 
+/// A path of a route: `embeddings`, with or without what apps put in front of it.
+pub(super) fn route_path(text: &str) -> Result<String, Wrong> {
+    let path = text.trim_matches('/');
+    let path = path.strip_prefix("v1/").unwrap_or(path);
+    let segment = |segment: &str| {
+        let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.{}".contains(&b);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(byte)
+    };
+    if !path.split('/').all(segment) {
+        return Err(format!(
+            "{text:?} is not a path below /v1, such as \"embeddings\" or \"chat/completions\""
+        )
+        .into());
+    }
+    Ok(format!("/{path}"))
+}
+
 /// A request header that may go to a provider.
 pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, Wrong> {
     let Ok(name) = HeaderName::try_from(text) else {

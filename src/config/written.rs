@@ -1,5 +1,6 @@
 //! A [`Config`] as the file that it would be read from; pure.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::oauth2;
 use super::units::{format_duration, format_size};
 use super::{
     Auth, Config, Guard, Hook, HookAction, KeySource, Limits, ListenAddress, Listener, Log,
-    LogFormat, NoticeKind, Provider, ProviderKind, Timeouts,
+    LogFormat, ModelGlob, NoticeKind, Provider, ProviderKind, RouteRule, Routing, Timeouts,
 };
 
 /// One key with its value.
@@ -47,6 +48,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         timeouts,
         log,
         hooks,
+        routing,
         providers,
     } = config;
     let mut settings = Vec::new();
@@ -54,6 +56,15 @@ pub fn settings(config: &Config) -> Vec<Setting> {
     root.text("default_provider", default_provider.as_str());
     root.path("hermes_home", hermes_home.as_deref());
     root.duration("models_cache", *models_cache);
+    let Routing {
+        routes,
+        aliases,
+        default_model,
+    } = routing;
+    if let Some(model) = default_model {
+        root.text("default_model", model);
+    }
+    root.named_texts("aliases", aliases);
     for (index, listener) in listeners.iter().enumerate() {
         let table = Table::new(
             &mut settings,
@@ -69,6 +80,10 @@ pub fn settings(config: &Config) -> Vec<Setting> {
     for (index, hook) in hooks.iter().enumerate() {
         let table = Table::new(&mut settings, "[[hooks]]".into(), format!("hooks[{index}]"));
         write_hook(table, hook);
+    }
+    for (index, route) in routes.iter().enumerate() {
+        let table = Table::new(&mut settings, "[[route]]".into(), format!("route[{index}]"));
+        write_route(table, route);
     }
     for (name, provider) in providers.iter().filter(|(_, one)| !one.implied) {
         let table = Table::plain(&mut settings, &format!("providers.{name}"));
@@ -141,12 +156,14 @@ fn write_limits(mut table: Table<'_>, limits: &Limits) {
         connections,
         replay_body,
         replay_total,
+        route_body,
     } = *limits;
     table.text("body", &format_size(body));
     table.text("headers", &format_size(headers as u64));
     table.add("connections", connections.to_string());
     table.text("replay_body", &format_size(replay_body as u64));
     table.text("replay_total", &format_size(replay_total as u64));
+    table.text("route_body", &format_size(route_body as u64));
 }
 
 fn write_timeouts(mut table: Table<'_>, timeouts: &Timeouts) {
@@ -191,6 +208,26 @@ fn write_hook(mut table: Table<'_>, hook: &Hook) {
     let events = events.iter().map(|event| word(&NoticeKind::NAMES, event));
     table.texts("events", events);
     table.duration("timeout", *timeout);
+}
+
+fn write_route(mut table: Table<'_>, route: &RouteRule) {
+    let RouteRule {
+        paths,
+        models,
+        provider,
+        model,
+    } = route;
+    // An empty list means all, and is not a list that the file may hold.
+    if !paths.is_empty() {
+        table.texts("paths", paths.iter().map(String::as_str));
+    }
+    if !models.is_empty() {
+        table.texts("models", models.iter().map(ModelGlob::as_str));
+    }
+    table.text("provider", provider.as_str());
+    if let Some(model) = model {
+        table.text("model", model);
+    }
 }
 
 fn write_provider(mut table: Table<'_>, provider: &Provider) {
@@ -288,6 +325,18 @@ impl<'s> Table<'s> {
     fn texts<'t>(&mut self, key: &'static str, texts: impl Iterator<Item = &'t str>) {
         let texts: Vec<_> = texts.map(quoted).collect();
         self.add(key, format!("[{}]", texts.join(", ")));
+    }
+
+    fn named_texts(&mut self, key: &'static str, texts: &BTreeMap<String, String>) {
+        let texts = texts.iter();
+        let texts: Vec<_> = texts
+            .map(|(name, text)| format!("{} = {}", quoted(name), quoted(text)))
+            .collect();
+        let value = match texts.as_slice() {
+            [] => "{}".to_owned(),
+            texts => format!("{{ {} }}", texts.join(", ")),
+        };
+        self.add(key, value);
     }
 
     fn path(&mut self, key: &'static str, path: Option<&Path>) {

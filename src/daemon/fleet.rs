@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Config, Provider, ProviderName, Timeouts, Variables};
+use crate::config::{Config, Provider, ProviderName, Routing, Timeouts, Variables};
 use crate::credentials::{
     self, Audience, Handle, Initiative, Pool, Settings, Status, StoreFiles, Terms,
 };
@@ -46,6 +46,14 @@ pub(super) enum FleetError {
     /// Its adapter can't be built.
     #[error(transparent)]
     Adapter(#[from] provider::BuildError),
+    /// A route leads to a provider that does not have its path.
+    #[error("{key}: {message}")]
+    Route {
+        /// The key in the configuration.
+        key: String,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
 }
 
 fn env(variable: &str) -> Option<String> {
@@ -59,6 +67,38 @@ fn ca_file(files: &StoreFiles, settings: &Provider) -> Option<PathBuf> {
     let stored = layout.and_then(|layout| credentials::stored_ca_bundle(files, layout));
     let from_env = || env("HERMES_CA_BUNDLE").map(PathBuf::from);
     settings.ca_file.clone().or(stored).or_else(from_env)
+}
+
+/// Refuses a route by a path that its provider does not have. Of two adapters of a provider the first counts.
+fn check_routes<'a>(
+    routing: &Routing,
+    adapters: &(impl Iterator<Item = &'a Arc<dyn Adapter>> + Clone),
+) -> Result<(), FleetError> {
+    for (at, route) in routing.routes.iter().enumerate() {
+        let mut adapters = adapters.clone();
+        let Some(adapter) = adapters.find(|adapter| *adapter.name() == route.provider) else {
+            continue;
+        };
+        let served: Vec<_> = adapter
+            .allowed_paths()
+            .iter()
+            .map(|one| &*one.path)
+            .collect();
+        let missing = route.paths.iter().enumerate();
+        let mut missing = missing.filter(|(_, path)| !served.contains(&path.as_str()));
+        if let Some((index, path)) = missing.next() {
+            return Err(FleetError::Route {
+                key: format!("route[{at}].paths[{index}]"),
+                message: format!(
+                    "the provider {provider} has no path {path}; it has {}; if it serves this one, add \
+                     \"{path}\" to its `extra_paths` under [providers.{provider}]",
+                    served.join(", "),
+                    provider = route.provider,
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The providers that are served.
@@ -164,6 +204,7 @@ impl Fleet {
     /// Builds what the configuration says, and throws it away.
     pub(super) fn check(&self, config: &Config) -> Result<(), FleetError> {
         let variables = Variables::read(self.files.home());
+        let mut adapters = Vec::new();
         for (name, settings) in &config.providers {
             let plan = self.plan(name, settings, &config.timeouts, &variables)?;
             if let Some(reason) = plan.terms.adapter.fault() {
@@ -172,8 +213,9 @@ impl Fleet {
                     reason,
                 });
             }
+            adapters.push(plan.terms.adapter);
         }
-        Ok(())
+        check_routes(&config.routing, &adapters.iter())
     }
 
     /// Serves what the configuration says, and waits until every keeper has read its store once; not for one
@@ -204,6 +246,9 @@ impl Fleet {
                 plans.push(self.plan(name, settings, &config.timeouts, &variables)?);
             }
         }
+        let planned = plans.iter().map(|plan: &Plan| &plan.terms.adapter);
+        let known = self.members.values().map(|member| &member.adapter);
+        check_routes(&config.routing, &planned.chain(known))?;
         // Whoever reloads wants to see what there is.
         for member in self.members.values() {
             member.upstream.models.empty();
@@ -327,6 +372,7 @@ impl Fleet {
             mark: self.mark.clone(),
             upstreams,
             default_provider: config.default_provider.clone(),
+            routing: Some(config.routing.clone()).filter(|routing| !routing.is_off()),
         }
     }
 

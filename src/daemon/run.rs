@@ -1,7 +1,8 @@
 //! The daemon from start to end, in that order: build, run, drain.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
     self, Config, ConfigError, ListenAddress, Loaded, LogFormat, OverrideError, Overrides,
-    OwnListenerError, Variables,
+    OwnListenerError, Problem, Variables,
 };
 use crate::control::endpoint::{BindError, Endpoint, Listener};
 use crate::control::life::{self, Held, Life};
@@ -185,7 +186,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         Initiative::Keeps,
         Some(Arc::new(notices.clone())),
     );
-    fleet.start(&config).await?;
+    let started = fleet.start(&config).await;
+    started.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
     check_keys(bound.iter().map(Bound::setting), &clients)?;
 
@@ -302,13 +304,43 @@ pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let clients = Registry::open(clients::file(&files), clock.clone())?;
     let fleet = Fleet::new(files, clock, Initiative::Waits, None);
-    fleet.check(&loaded.config)?;
+    let checked = fleet.check(&loaded.config);
+    checked.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     check_keys(loaded.config.listeners.iter(), &clients)
+}
+
+/// A mistake in the file that only shows with the providers built, with its line.
+fn placed(error: FleetError, file: Option<&Path>, lines: &BTreeMap<String, usize>) -> StartError {
+    match (error, file) {
+        (FleetError::Route { key, message }, Some(file)) => {
+            let table = key.rsplit_once('[').map_or(key.as_str(), |(list, _)| list);
+            let line = lines.get(table).copied().unwrap_or_default();
+            let problem = Problem {
+                line,
+                key,
+                message,
+                suggestion: None,
+            };
+            StartError::Config(ConfigError {
+                file: file.to_owned(),
+                problems: vec![problem],
+            })
+        }
+        (error, _) => error.into(),
+    }
+}
+
+/// Warns of routes that are allowed and can't be meant.
+fn warn_of_routes(config: &Config) {
+    for (key, fault) in config.routing.warnings() {
+        tracing::warn!(key, fault, "a route has no effect");
+    }
 }
 
 /// Warns of what can't be used of the environment, and of the file that adds to it; that this hangs is told
 /// with the login.
 async fn warn_of_faults(files: &StoreFiles, config: &Config) {
+    warn_of_routes(config);
     for fault in crate::provider::environment_faults(config.kinds()) {
         tracing::warn!(fault, "an environment variable can't be used");
     }
@@ -445,7 +477,9 @@ impl Daemon {
         let keys = self.clients.reload().await;
         keys.map_err(|error| clients::refused(&error))?;
         let reconciled = self.fleet.reconcile(&loaded.config);
-        let changed = reconciled.map_err(|error| invalid(&error.into()))?;
+        let changed = reconciled
+            .map_err(|error| invalid(&placed(error, loaded.file.as_deref(), &loaded.lines)))?;
+        warn_of_routes(&loaded.config);
         if loaded.config.log.level != self.config.log.level {
             let set = self.log.set_level(&loaded.config.log.level);
             set.map_err(|error| invalid(&StartError::Logging(error)))?;

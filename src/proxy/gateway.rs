@@ -13,7 +13,7 @@ use super::models::Shelf;
 use super::route::Serves;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
-use crate::config::{AllowedPath, Guard, Limits, ProviderName, Timeouts, UserAgent};
+use crate::config::{AllowedPath, Guard, Limits, ProviderName, Routing, Timeouts, UserAgent};
 use crate::credentials::Pool;
 use crate::provider::Adapter;
 
@@ -93,6 +93,8 @@ pub struct Rules {
     pub mark: HeaderValue,
     /// What `/v1` means on a listener that names no provider.
     pub default_provider: ProviderName,
+    /// Which requests go elsewhere; `None` where none do.
+    pub routing: Option<Routing>,
 }
 
 impl Rules {

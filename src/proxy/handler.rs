@@ -1,5 +1,7 @@
 //! One request, step by step.
 
+mod by_model;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +17,7 @@ use hyper::header::{
     HeaderValue, ORIGIN, UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 
 use super::api_key::{self, Presented};
 use super::download::{AnswerBody, Download, shutting_down, too_slow_to_stay};
@@ -28,7 +30,7 @@ use super::models::{self, Wanted};
 use super::pool::Answer;
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
-use super::route::{self, Local, Route};
+use super::route::{self, Choice, Local, Route};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
 use super::{guard, local, peer, want};
@@ -43,6 +45,8 @@ use crate::provider::{Heard, Reply, Verdict};
 const START: usize = 8 * 1024;
 /// And so long it is waited for.
 const START_LIMIT: Duration = Duration::from_secs(2);
+/// When it may be worth another try, where a limit of ours is reached.
+const PAUSE: Duration = Duration::from_secs(1);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Where a client connected, and what the system tells of it.
@@ -103,6 +107,21 @@ enum Decision<'r> {
     Local(Local, Option<&'r Arc<Upstream>>),
     Forward(&'r Arc<Upstream>, usize),
     Models(&'r Arc<Upstream>, usize, Wanted),
+    /// Its model decides, which has to be read from the body; with its path as a provider lists it, and the provider
+    /// of the address.
+    ByModel(&'r AllowedPath, Option<usize>),
+}
+
+/// A request that was let in, and what it goes by.
+#[derive(Debug, Clone, Copy)]
+struct Request<'r> {
+    gateway: &'r Gateway,
+    rules: &'r Rules,
+    entry: &'r Entry,
+    presence: &'r Presence,
+    client: Option<&'r Arc<Client>>,
+    /// Whether it is hermesctl's own.
+    is_own: bool,
 }
 
 /// Why the provider refuses the account, beside its answer.
@@ -126,7 +145,7 @@ pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
     presence: Presence,
-    request: Request<Incoming>,
+    request: hyper::Request<Incoming>,
 ) -> Response<AnswerBody> {
     let id = RequestId::draw();
     let fields = request.headers();
@@ -176,7 +195,7 @@ async fn respond(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
     (presence, id): (Presence, RequestId),
-    request: Request<Incoming>,
+    request: hyper::Request<Incoming>,
 ) -> Response<AnswerBody> {
     let rules = gateway.rules();
     let (mut head, body) = request.into_parts();
@@ -189,10 +208,20 @@ async fn respond(
     if let Some(client) = &client {
         underway.asked_by(client);
     }
-    let caller = (&*entry, &presence, presented, client.as_ref());
-    let decision = decide(&rules, caller, &head, &body).and_then(|decision| {
-        let is_of_provider = matches!(decision, Decision::Forward(..) | Decision::Models(..));
-        if let (true, Some(client)) = (is_of_provider, &client) {
+    let request = Request {
+        gateway: &gateway,
+        rules: &rules,
+        entry: &entry,
+        presence: &presence,
+        client: client.as_ref(),
+        is_own,
+    };
+    let decision = decide(&request, presented, &head, &body).and_then(|decision| {
+        let goes_on = matches!(
+            decision,
+            Decision::Forward(..) | Decision::Models(..) | Decision::ByModel(..)
+        );
+        if let (true, Some(client)) = (goes_on, &client) {
             let visit = underway.visits(client, &entry.from);
             visit.map_err(|full| busy(&full))?;
         }
@@ -200,17 +229,7 @@ async fn respond(
     });
     match decision {
         Err(error) => {
-            if !is_own {
-                let app = client.as_ref().map_or(&*entry.from, |client| client.name());
-                let error = about_peer(&error, &entry);
-                let is_listed = guard::listed_origin(&head.headers, &rules.guard).is_some();
-                underway.refused(Refusal {
-                    kind: error.kind,
-                    from: app.into(),
-                    about: error.about.as_deref().map(Into::into),
-                    matters: matters(&head, error.kind, is_listed),
-                });
-            }
+            request.turns_away(&error, &head, &mut underway);
             presence.refuses();
             refuse(&error, underway, body.is_end_stream())
         }
@@ -243,16 +262,55 @@ async fn respond(
                     return of_list(reply, underway);
                 }
             }
-            let parts = (head, body);
-            forward(
-                &gateway,
-                (&rules, &presence),
-                (upstream, path),
-                parts,
-                underway,
-            )
-            .await
+            let upload = request.upload(body);
+            if let Some(upload) = &upload {
+                underway.uploads(upload);
+            }
+            forward(&request, (upstream, path), (head, upload), underway).await
         }
+        Ok(Decision::ByModel(allowed, default)) => {
+            let parts = (head, body);
+            // Rare, so not a part of every request's future.
+            let answer = by_model::find_and_forward(request, (allowed, default), parts, underway);
+            Box::pin(answer).await
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Enters a refusal for the apps' owner.
+    fn turns_away(&self, error: &ProxyError, head: &Parts, underway: &mut Underway) {
+        if self.is_own {
+            return;
+        }
+        let app = self
+            .client
+            .map_or(&*self.entry.from, |client| client.name());
+        let error = about_peer(error, self.entry);
+        let is_listed = guard::listed_origin(&head.headers, &self.rules.guard).is_some();
+        underway.refused(Refusal {
+            kind: error.kind,
+            from: app.into(),
+            about: error.about.as_deref().map(Into::into),
+            matters: matters(head, error.kind, is_listed),
+        });
+    }
+
+    /// Its body, if it has one.
+    fn upload(&self, body: Incoming) -> Option<Upload> {
+        let limits = &self.rules.limits;
+        (!body.is_end_stream()).then(|| {
+            Upload::new(
+                body,
+                UploadLimits {
+                    size: limits.body,
+                    silence: self.rules.timeouts.body,
+                    replay: limits.replay_body,
+                    replay_total: limits.replay_total,
+                    replay_used: self.gateway.replay_used.clone(),
+                },
+            )
+        })
     }
 }
 
@@ -339,54 +397,64 @@ fn matters(head: &Parts, kind: ErrorKind, is_listed_page: bool) -> bool {
 
 /// Guard and route, and what the head alone gives away.
 fn decide<'r>(
-    rules: &'r Rules,
-    (entry, presence, presented, client): (&Entry, &Presence, Presented, Option<&Arc<Client>>),
+    request: &Request<'r>,
+    presented: Presented,
     head: &Parts,
     body: &Incoming,
 ) -> Result<Decision<'r>, ProxyError> {
+    let Request { rules, entry, .. } = *request;
     let arrival = entry.arrival(rules.guard.peer_check, presented)?;
     let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
         // Whoever names a listed page gets that far, so it protects no place.
-        presence.refuses();
+        request.presence.refuses();
         return Ok(Decision::Answer(preflight(&head.headers)));
     }
-    presence.is_let_in();
+    request.presence.is_let_in();
     let default = rules.default_for(entry.provider.as_ref());
-    let route = route::find(&head.method, head.uri.path(), &rules.upstreams, default);
-    if admitted.is_link && !matches!(route, Ok(Route::Local(_))) {
+    let (path, upstreams) = (head.uri.path(), &rules.upstreams);
+    let choice = match &rules.routing {
+        None => route::find(&head.method, path, upstreams, default).map(Choice::Settled),
+        Some(routing) => route::find_by_routes(&head.method, path, upstreams, default, routing),
+    };
+    if admitted.is_link && !matches!(choice, Ok(Choice::Settled(Route::Local(_)))) {
         return Err(guard::foreign_page());
     }
-    match route? {
-        Route::Local(local) => Ok(Decision::Local(
-            local,
-            default.and_then(|at| rules.upstreams.get(at)),
-        )),
-        Route::Model {
+    let (provider, path, is_settled) = match choice? {
+        Choice::Settled(Route::Local(local)) => {
+            return Ok(Decision::Local(
+                local,
+                default.and_then(|at| upstreams.get(at)),
+            ));
+        }
+        Choice::Settled(Route::Model {
             provider,
             path,
             before,
-        } => {
-            let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
+        }) => {
+            let upstream = upstreams.get(provider).ok_or_else(defect)?;
             not_our_own(head, rules)?;
-            if let Some(client) = client {
+            if let Some(client) = request.client {
                 permitted(client, upstream, path)?;
             }
             let id = route::model(head.uri.path(), before).ok_or_else(defect)?;
-            Ok(Decision::Models(upstream, path, Wanted::One(id)))
+            return Ok(Decision::Models(upstream, path, Wanted::One(id)));
         }
-        Route::Forward { provider, path } => {
-            let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
-            not_our_own(head, rules)?;
-            cut_would_show(head, entry)?;
-            if let Some(client) = client {
-                permitted(client, upstream, path)?;
-            }
-            let allowed = upstream.paths.get(path).ok_or_else(defect)?;
-            acceptable_body(head, body, rules, allowed.body)?;
-            Ok(Decision::Forward(upstream, path))
-        }
+        Choice::Settled(Route::Forward { provider, path }) => (provider, path, true),
+        Choice::ByModel { provider, path } => (provider, path, false),
+    };
+    let upstream = upstreams.get(provider).ok_or_else(defect)?;
+    not_our_own(head, rules)?;
+    cut_would_show(head, entry)?;
+    if let (true, Some(client)) = (is_settled, request.client) {
+        permitted(client, upstream, path)?;
     }
+    let allowed = upstream.paths.get(path).ok_or_else(defect)?;
+    acceptable_body(head, body, rules, allowed.body)?;
+    if is_settled {
+        return Ok(Decision::Forward(upstream, path));
+    }
+    Ok(Decision::ByModel(allowed, default))
 }
 
 /// Whether an app's key is good for what it asks for.
@@ -416,8 +484,6 @@ fn permitted(client: &Client, upstream: &Upstream, path: usize) -> Result<(), Pr
 
 /// An app has as many requests under way as its key may.
 fn busy(full: &Full) -> ProxyError {
-    /// When it may be worth another try.
-    const PAUSE: Duration = Duration::from_secs(1);
     let message = format!("hermes-proxyd: {full}; `hermesctl clients list` shows it");
     ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(PAUSE)
 }
@@ -521,28 +587,14 @@ fn preflight(client: &HeaderMap) -> Response<Bytes> {
 }
 
 async fn forward(
-    gateway: &Gateway,
-    (rules, presence): (&Rules, &Presence),
+    request: &Request<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
-    (head, body): (Parts, Incoming),
-    mut underway: Underway,
+    (head, upload): (Parts, Option<Upload>),
+    underway: Underway,
 ) -> Response<AnswerBody> {
-    let limits = &rules.limits;
-    let upload = (!body.is_end_stream()).then(|| {
-        Upload::new(
-            body,
-            UploadLimits {
-                size: limits.body,
-                silence: rules.timeouts.body,
-                replay: limits.replay_body,
-                replay_total: limits.replay_total,
-                replay_used: gateway.replay_used.clone(),
-            },
-        )
-    });
-    if let Some(upload) = &upload {
-        underway.uploads(upload);
-    }
+    let Request {
+        rules, presence, ..
+    } = *request;
     let Some(allowed) = upstream.paths.get(path) else {
         return refuse(&defect(), underway, upload.is_none());
     };
@@ -690,7 +742,7 @@ impl Exchange<'_> {
                 .upload
                 .as_ref()
                 .map_or_else(UploadBody::empty, Upload::body);
-            let mut request = Request::new(body);
+            let mut request = hyper::Request::new(body);
             *request.method_mut() = self.method.clone();
             *request.uri_mut() = target.clone();
             let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
@@ -717,7 +769,10 @@ impl Exchange<'_> {
             .await
             .map_err(|error| match error {
                 SendError::Upstream(error) => error,
-                SendError::Upload(error) => self.upload_error(error),
+                SendError::Upload(error) => match &self.upload {
+                    Some(upload) => upload_error(error, upload),
+                    None => defect(),
+                },
             })?;
         if self.method == Method::POST {
             let reply = Reply {
@@ -739,28 +794,27 @@ impl Exchange<'_> {
         Ok(answer)
     }
 
-    fn upload_error(&self, error: UploadError) -> ProxyError {
-        match error {
-            UploadError::TooLarge => {
-                let limit = self.upload.as_ref().map_or(0, Upload::limit);
-                too_large(limit)
-            }
-            UploadError::TooSlow => ProxyError::new(
-                ErrorKind::RequestTimeout,
-                "hermes-proxyd: the request body arrived too slowly (`timeouts.body`)",
-            ),
-            UploadError::Malformed(violation) => violation.error(),
-            UploadError::Broken | UploadError::Superseded => ProxyError::new(
-                ErrorKind::BadRequest,
-                "hermes-proxyd: the request body was cut off",
-            ),
-        }
-    }
-
     fn forget(&self) {
         if let Some(upload) = &self.upload {
             upload.forget();
         }
+    }
+}
+
+/// What a client is told whose body ended too soon.
+fn upload_error(error: UploadError, upload: &Upload) -> ProxyError {
+    match error {
+        UploadError::TooLarge => too_large(upload.limit()),
+        UploadError::TooSlow => ProxyError::new(
+            ErrorKind::RequestTimeout,
+            "hermes-proxyd: the request body arrived too slowly (`timeouts.body`)",
+        ),
+        UploadError::Malformed(violation) => violation.error(),
+        UploadError::Unclear(flaw) => by_model::unclear(flaw),
+        UploadError::Broken | UploadError::Superseded => ProxyError::new(
+            ErrorKind::BadRequest,
+            "hermes-proxyd: the request body was cut off",
+        ),
     }
 }
 

@@ -31,6 +31,8 @@ mod ledger;
 mod life;
 mod listener;
 mod local;
+#[doc(hidden)]
+pub mod model_field;
 mod models;
 mod own_names;
 mod parting;

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use hyper::Method;
 
 use super::error::{ErrorKind, ProxyError};
-use crate::config::AllowedPath;
+use crate::config::{AllowedPath, ByPath, Destination, Routing};
 
 /// More than any path has.
 const MOST_SEGMENTS: usize = 32;
@@ -248,6 +248,106 @@ pub fn path_upstream<'a>(allowed: &'a AllowedPath, asked: &str) -> Cow<'a, str> 
     } else {
         Cow::Borrowed(&allowed.path)
     }
+}
+
+/// Where a request goes by the routes of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// There.
+    Settled(Route),
+    /// The model that its body names decides; one of the providers that serve it, with its path there.
+    ByModel {
+        /// Index into the providers.
+        provider: usize,
+        /// Index into its paths.
+        path: usize,
+    },
+}
+
+/// As [`find`], by routes: a path that names no provider may be another one's than that of the address.
+///
+/// # Errors
+/// Those of [`find`].
+pub fn find_by_routes(
+    method: &Method,
+    path: &str,
+    providers: &[impl Serves],
+    default: Option<usize>,
+    routing: &Routing,
+) -> Result<Choice, ProxyError> {
+    let own = find(method, path, providers, default);
+    if names_provider(path, providers) || matches!(own, Ok(Route::Local(_))) {
+        return own.map(Choice::Settled);
+    }
+    let others = || {
+        let mut others = (0..providers.len()).filter(|at| Some(*at) != default);
+        others.find_map(|at| find(method, path, providers, Some(at)).ok())
+    };
+    let Some(Route::Forward { provider, path: at }) = own.as_ref().ok().copied().or_else(others)
+    else {
+        return own.map(Choice::Settled);
+    };
+    let paths = providers.get(provider).map(Serves::paths);
+    let listed = paths.and_then(|paths| paths.get(at));
+    let listed = listed.map_or("", |allowed| allowed.path.as_str());
+    let destination = match routing.by_path(listed) {
+        ByPath::Settled(None) => return own.map(Choice::Settled),
+        ByPath::NeedsModel if *method != Method::GET && *method != Method::HEAD => {
+            return Ok(Choice::ByModel { provider, path: at });
+        }
+        ByPath::Settled(Some(_)) | ByPath::NeedsModel => {
+            let is_provider = |name: &str| position(name, providers).is_some();
+            routing.find(listed, None, is_provider)
+        }
+    };
+    let found = find_at(method, path, providers, default, &destination);
+    found.map(Choice::Settled)
+}
+
+/// What serves a request whose destination is known.
+///
+/// # Errors
+/// Those of [`find`], with the provider that was chosen.
+pub fn find_at(
+    method: &Method,
+    path: &str,
+    providers: &[impl Serves],
+    default: Option<usize>,
+    destination: &Destination<'_>,
+) -> Result<Route, ProxyError> {
+    let Some(name) = destination.provider() else {
+        return find(method, path, providers, default);
+    };
+    let at = position(name, providers);
+    find(method, path, providers, at).map_err(|error| {
+        let why = match destination.looked_at {
+            Some(model) => {
+                let model: String = model.chars().take(100).collect();
+                format!("The model {model} goes to the provider {name}")
+            }
+            None => format!("This path goes to the provider {name}"),
+        };
+        let message = format!(
+            "{why} (`hermesctl proxy routes` explains it). {}",
+            error.message
+        );
+        ProxyError { message, ..error }
+    })
+}
+
+fn position(name: &str, providers: &[impl Serves]) -> Option<usize> {
+    providers.iter().position(|one| one.name() == name)
+}
+
+/// Whether the path begins with a provider's name.
+fn names_provider(path: &str, providers: &[impl Serves]) -> bool {
+    let first = path.split('/').find(|segment| !segment.is_empty());
+    let is = |name: &str| {
+        providers
+            .iter()
+            .any(|one| one.name().eq_ignore_ascii_case(name))
+    };
+    first.is_some_and(is)
 }
 
 /// The method that the provider is asked with: not every server that has a GET knows its HEAD, and

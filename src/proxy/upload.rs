@@ -5,6 +5,8 @@
 //! back. The body is shared between the attempts: a replay sends what was kept and then goes on
 //! reading from the client.
 
+mod search;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +20,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::Violation;
+use super::model_field::{Flaw, Scanner};
+
+pub(super) use self::search::NotFound;
 
 /// Pieces below this size are copied to be kept.
 const SMALL: usize = 4096;
@@ -49,6 +54,8 @@ pub(super) enum UploadError {
     Broken,
     #[error("the client's body is malformed: {0}")]
     Malformed(Violation),
+    #[error("the model that the client's body names is unclear: {0}")]
+    Unclear(Flaw),
     #[error("the body was taken over by a replay")]
     Superseded,
 }
@@ -80,6 +87,10 @@ struct Source {
     kept_memory: usize,
     /// Whether everything that passed is kept.
     replayable: bool,
+    /// Whether a piece went to an attempt and is kept no longer.
+    lost: bool,
+    /// Looks for the body's model, and for a second one, where where it goes depends on that.
+    scanner: Option<Box<Scanner>>,
     received: u64,
     last: Instant,
     failure: Option<UploadError>,
@@ -107,6 +118,8 @@ impl Upload {
             sent: 0,
             kept_bytes: 0,
             kept_memory: 0,
+            lost: false,
+            scanner: None,
             received: 0,
             last: Instant::now(),
             failure: None,
@@ -141,14 +154,11 @@ impl Upload {
         source.replayable && source.failure.is_none()
     }
 
-    /// Whether another connection can be given all of it: nothing was read yet, or all of that is
+    /// Whether another connection can be given all of it: no attempt was given any of it yet, or all of that is
     /// kept.
     pub(super) fn can_go_elsewhere(&self) -> bool {
-        let untouched = {
-            let source = self.source();
-            source.received == 0 && source.failure.is_none()
-        };
-        untouched || self.can_replay()
+        let source = self.source();
+        !source.lost && source.failure.is_none()
     }
 
     /// No replay will happen: gives back what was kept.
@@ -192,7 +202,16 @@ impl Upload {
 }
 
 impl Source {
+    /// The next piece for the present attempt.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
+        let piece = ready!(self.receive(cx));
+        if let Some(Ok(data)) = &piece {
+            self.keep(data);
+        }
+        Poll::Ready(piece)
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
         loop {
             let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 None => {
@@ -214,31 +233,23 @@ impl Source {
             if self.received > self.limits.size {
                 return Poll::Ready(Some(Err(self.fail(UploadError::TooLarge))));
             }
-            self.keep(&data);
+            if let Some(scanner) = &mut self.scanner
+                && let Err(flaw) = scanner.read(&data)
+            {
+                return Poll::Ready(Some(Err(self.fail(UploadError::Unclear(flaw)))));
+            }
             return Poll::Ready(Some(Ok(data)));
         }
     }
 
     fn keep(&mut self, data: &Bytes) {
         if !self.replayable {
+            self.lost = true;
             return;
         }
-        // A small piece would hold on to the whole buffer that it was read into.
-        let piece = if data.len() < SMALL {
-            Bytes::copy_from_slice(data)
-        } else {
-            data.clone()
-        };
-        let memory = data.len() + PIECE;
-        let used = &self.limits.replay_used;
-        let total = used.fetch_add(memory, Ordering::Relaxed) + memory;
-        self.kept_bytes += data.len();
-        self.kept_memory += memory;
-        self.kept.push_back(piece);
+        let total = self.hold(data);
         self.sent += 1;
-        let limit = self.limits.replay;
-        let many_pieces = self.kept_memory > limit.saturating_mul(2).saturating_add(SMALL);
-        if self.kept_bytes > limit || many_pieces || total > self.limits.replay_total {
+        if self.keeps_too_much(total) {
             self.forget();
         }
     }
@@ -255,6 +266,7 @@ impl Source {
     /// The first kept piece, which is kept no longer.
     fn next_kept(&mut self) -> Option<Bytes> {
         let piece = self.kept.pop_front()?;
+        self.lost = true;
         let memory = piece.len() + PIECE;
         self.kept_bytes -= piece.len();
         self.kept_memory -= memory;

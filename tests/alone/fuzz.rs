@@ -79,6 +79,8 @@ const WORDS: &[&str] = &[
     "null",
     "true",
     "\"nous\"",
+    "\"model\":\"a\",",
+    "\"mod\\u0065l\"",
     "\"access_token\": \"TOKEN\"",
     "\"expires_at\"",
     "\"obtained_at\": \"0000-01-01T00:00:00Z\"",
@@ -116,6 +118,11 @@ fn guard() {
 #[test]
 fn headers() {
     fuzz("headers", targets::headers::run);
+}
+
+#[test]
+fn model_field() {
+    fuzz("model_field", targets::model_field::run);
 }
 
 #[test]

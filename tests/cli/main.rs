@@ -9,6 +9,7 @@ mod home;
 mod logs;
 mod probe;
 mod proxy;
+mod routes;
 mod setup;
 mod start;
 mod verdicts;

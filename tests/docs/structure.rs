@@ -158,6 +158,7 @@ const STAYS: &[(&str, &[&str])] = &[
             "proxy/choices.rs",
             "proxy/error_events.rs",
             "proxy/framing.rs",
+            "proxy/model_field.rs",
             "proxy/sse.rs",
         ],
     ),

@@ -11,6 +11,7 @@ mod listeners;
 mod models;
 mod reloads;
 mod replays;
+mod routes;
 mod streams;
 mod upstream;
 mod verdicts;

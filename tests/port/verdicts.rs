@@ -159,6 +159,7 @@ impl World {
             upstreams: vec![Arc::new(upstream)],
             mark: draw_mark(),
             default_provider: name,
+            routing: None,
         };
         let clients = Registry::open(home.path().join("clients.json"), clock).unwrap();
         let service = Service {

@@ -2,5 +2,7 @@
 
 mod hermes_store;
 mod rotations;
+#[cfg(unix)]
+mod routes;
 mod sdks;
 mod suites;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use support::hermes::{Hermes, clients, fingerprint, hermes_command, hermes_home, test_env};
 use support::{Daemon, PATIENCE, World, chat, client, program};
 
-const CHECKS: [&str; 8] = [
+pub(super) const CHECKS: [&str; 8] = [
     "chat",
     "streaming_chat",
     "broken_stream",
@@ -335,7 +335,7 @@ async fn assert_sdk_tells_of_the_login(language: &str) {
     assert_eq!(world.cloud.counts().requests, 0);
 }
 
-fn run_sdk(language: &str, daemon: &Daemon, flags: &[&str]) -> Output {
+pub(super) fn run_sdk(language: &str, daemon: &Daemon, flags: &[&str]) -> Output {
     let env = test_env(language);
     let (binary, script) = match language {
         "python" => ("python/bin/python", "python/openai_client.py"),
@@ -350,7 +350,7 @@ fn run_sdk(language: &str, daemon: &Daemon, flags: &[&str]) -> Output {
         .unwrap()
 }
 
-fn assert_checks_pass(output: &Output, checks: &[&str]) {
+pub(super) fn assert_checks_pass(output: &Output, checks: &[&str]) {
     let printed = String::from_utf8_lossy(&output.stdout);
     let wanted: Vec<_> = checks.iter().map(|check| format!("ok {check}")).collect();
     assert_eq!(printed.lines().collect::<Vec<_>>(), wanted, "{output:?}");

@@ -30,7 +30,7 @@ pub(super) use connect::{Connect, Place};
 pub(super) use doctor::DoctorFlags;
 pub(super) use logs::{LogLevel, Logs};
 pub(super) use man::Man;
-pub(super) use proxy::{ProxyVerb, StartFlags, StatusFlags, TestFlags};
+pub(super) use proxy::{ProxyVerb, RoutesFlags, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 pub(super) use suggest::answer as answer_a_shell;
 

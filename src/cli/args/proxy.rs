@@ -14,6 +14,8 @@ pub(in crate::cli) enum ProxyVerb {
     Status(StatusFlags),
     /// List the providers and the paths that are forwarded
     Providers,
+    /// List the routes, or show where a request goes and why
+    Routes(RoutesFlags),
     /// Send a small request through the port, as an app would, and show the result
     Test(TestFlags),
     /// Reload the configuration and the logins, without dropping requests
@@ -60,6 +62,18 @@ pub(in crate::cli) struct TestFlags {
     /// `HERMES_CLIENT_KEY`, if set
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) key: Option<PathBuf>,
+}
+
+/// Which request is asked about.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RoutesFlags {
+    /// Show where a request for this model goes
+    #[arg(short, long, value_name = "MODEL")]
+    pub(in crate::cli) model: Option<String>,
+
+    /// Show where a request to this path below /v1 goes; chat/completions if only a model is given
+    #[arg(short, long, value_name = "PATH")]
+    pub(in crate::cli) path: Option<String>,
 }
 
 /// What hermes-proxyd is started with.

@@ -5,12 +5,17 @@ mod init;
 mod place;
 mod show;
 
-use crate::config::{self, Setting};
+use std::path::PathBuf;
+
+use crate::config::{self, Config, Setting};
+use crate::doctor;
+use crate::paths::Environment;
 
 #[cfg(test)]
 pub(super) use check::invalid;
 #[cfg(test)]
 pub(super) use place::sample;
+pub(super) use place::talk;
 #[cfg(test)]
 pub(super) use show::{Effective, sample as settings_sample};
 pub(super) use {check::Valid, check::next_start, init::Written, init::begin, place::Place};
@@ -33,6 +38,18 @@ pub(super) async fn config(verb: ConfigVerb, output: &mut Output) -> Result<Exit
 pub(super) async fn in_force() -> Result<Vec<Setting>, Failure> {
     let place = place::Place::find(None).await?;
     Ok(show::effective(&place)?.into_written())
+}
+
+/// The file that is in force, what it says with the running daemon's flags, and what is to be said of it.
+pub(super) async fn in_force_config() -> Result<(Option<PathBuf>, Config, Vec<String>), Failure> {
+    let place = place::Place::find(None).await?;
+    let loaded = config::load(place.to_load(), &Environment::from_process());
+    let loaded = loaded.map_err(|error| check::invalid(&error))?;
+    let config = match &place.daemon {
+        Some(daemon) => doctor::with_flags(loaded.config, &daemon.status.daemon.command_line),
+        None => loaded.config,
+    };
+    Ok((loaded.file, config, place.warning().into_iter().collect()))
 }
 
 /// Prints the schema, which is JSON either way.

@@ -223,7 +223,7 @@ impl Reader {
 }
 
 /// Says something beside the answer.
-pub(super) fn talk(lines: &[String]) -> io::Result<()> {
+pub(in crate::cli) fn talk(lines: &[String]) -> io::Result<()> {
     let said = screen::error_style().prose(&lines.join("\n"));
     io::stderr().lock().write_all(said.as_bytes())
 }

@@ -22,6 +22,7 @@ use crate::cli::connect::{Connected, known};
 use crate::cli::home::Home;
 use crate::cli::logs::Entry;
 use crate::cli::output::Failure;
+use crate::cli::proxy;
 use crate::cli::service::{Report, ServiceJson, Uninstalled};
 use crate::cli::setup::{SetUp, begin_again, unconfirmed};
 use crate::cli::version::Versions;
@@ -233,6 +234,12 @@ fn proxies() -> Vec<Shown> {
     let (whole, streamed) = (samples::report(false), samples::report(true));
     vec![
         shown("proxy providers", answer("reply_providers.json"), providers),
+        shown("proxy routes", proxy::routes_sample(None), routes::routes),
+        shown(
+            "proxy routes · one request",
+            proxy::routes_sample(Some("gpt-5-mini")),
+            routes::routes,
+        ),
         shown("proxy reload", answer("reply_reload.json"), reload),
         shown("proxy stop", samples::ended(None), ended),
         shown("proxy restart", samples::ended(Some(4711)), ended),

@@ -1,0 +1,169 @@
+//! Reads routes, aliases and the default model; pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::file::unknown_provider;
+use super::super::reader::{Field, Place, Section, Wrong};
+use super::super::{ProviderName, values};
+use super::{ModelGlob, RouteRule, Routing};
+
+/// No model's name is longer, in bytes.
+const LONGEST: usize = 512;
+
+/// What the file says, with the places at which it can be wrong as a whole.
+#[derive(Debug, Default)]
+pub(in super::super) struct Read {
+    pub(in super::super) routing: Routing,
+    /// Every provider that a route names.
+    pub(in super::super) providers: Vec<Field<ProviderName>>,
+    aliases: Vec<(String, Place)>,
+    globs: Vec<Field<ModelGlob>>,
+}
+
+/// Reads them at the file's top level.
+pub(in super::super) fn read(root: &Section<'_>) -> Read {
+    let mut read = Read::default();
+    let default_model = root.text("default_model", "grok-4", model_name);
+    read.routing.default_model = default_model.map(|field| field.value);
+    let aliases = root.named_texts("aliases", ("gpt-5-mini", "grok-4"), |name, model| {
+        model_name(name)?;
+        model_name(model)
+    });
+    for (name, Field { value, place }) in aliases.into_iter().flatten() {
+        read.aliases.push((name.clone(), place));
+        read.routing.aliases.insert(name, value);
+    }
+    for route in root.sections("route", route).into_iter().flatten() {
+        let models = route.models.iter().flatten();
+        let models = models.map(|field| field.value.clone()).collect();
+        read.globs.extend(route.models.into_iter().flatten());
+        let Some(provider) = route.provider else {
+            continue;
+        };
+        read.routing.routes.push(RouteRule {
+            paths: route.paths,
+            models,
+            provider: provider.value.clone(),
+            model: route.model,
+        });
+        read.providers.push(provider);
+    }
+    read
+}
+
+/// What only shows with everything read: providers that there are not, and names that lead nowhere.
+pub(in super::super) fn check(read: &Read, root: &Section<'_>, names: &BTreeSet<ProviderName>) {
+    let report = root.report();
+    for Field { value, place } in &read.providers {
+        if !names.contains(value) {
+            report.add(place, unknown_provider(value, names));
+        }
+    }
+    let aliases = &read.routing.aliases;
+    for (name, place) in &read.aliases {
+        if let Some(round) = cycle(aliases, name) {
+            report.add(place, format!("is an alias of itself: {round}"));
+        }
+    }
+    for Field { value, place } in &read.globs {
+        if let Some(meant) = aliases.get(value.as_str()).filter(|_| value.is_name()) {
+            let message = format!(
+                "matches nothing: {value:?} is an alias under [aliases], and routes look at the model \
+                 it stands for, {meant:?}",
+                value = value.as_str()
+            );
+            report.add(place, message);
+        }
+    }
+}
+
+/// The way from a name back to itself.
+fn cycle(aliases: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    let (mut at, mut way) = (name, name.to_owned());
+    for _ in aliases {
+        at = aliases.get(at)?;
+        way.extend([" -> ", at]);
+        if at == name {
+            return Some(way);
+        }
+    }
+    None
+}
+
+/// A route whose provider may be missing.
+struct RouteFields {
+    paths: Vec<String>,
+    models: Option<Vec<Field<ModelGlob>>>,
+    provider: Option<Field<ProviderName>>,
+    model: Option<String>,
+}
+
+fn route(table: &Section<'_>) -> RouteFields {
+    let paths = table.list("paths", "embeddings", values::route_path);
+    let models = table.list("models", "grok-*", model_glob);
+    let provider = table.text("provider", "xai", values::provider_name);
+    let model = table.text("model", "grok-4", model_name);
+
+    if !table.has("paths") && !table.has("models") {
+        let message = "name `paths`, `models` or both; the provider of all other requests is \
+                       `default_provider`";
+        table.report().add(table.here(), message);
+    }
+    for key in ["paths", "models"] {
+        if table.is_empty_list(key) {
+            let message = "name at least one, or remove the key";
+            table.report().add(&table.place(key), message);
+        }
+    }
+    if !table.has("provider") {
+        let message = "is missing: name the provider that these requests go to";
+        table.report().add(&table.place("provider"), message);
+    }
+    let paths = paths.into_iter().flatten();
+    RouteFields {
+        paths: paths.map(|field| field.value).collect(),
+        models,
+        provider,
+        model: model.map(|field| field.value),
+    }
+}
+
+/// A name that an app can send.
+fn model_name(text: &str) -> Result<String, Wrong> {
+    let flaw = if text.is_empty() {
+        Some("it is empty")
+    } else if text.len() > LONGEST {
+        Some("it is longer than 512 bytes")
+    } else if text.contains('*') {
+        Some("only the `models` of a [[route]] may contain `*`")
+    } else if text.chars().any(char::is_control) || text.trim() != text {
+        Some("remove the blanks around it and the control characters in it")
+    } else {
+        None
+    };
+    flaw.map_or_else(
+        || Ok(text.to_owned()),
+        |flaw| Err(format!("{text:?} is not the name of a model: {flaw}").into()),
+    )
+}
+
+/// A pattern that can match such a name.
+fn model_glob(text: &str) -> Result<ModelGlob, Wrong> {
+    if let Some(sign) = ['?', '[', ']', '{', '}']
+        .into_iter()
+        .find(|sign| text.contains(*sign))
+    {
+        return Err(format!(
+            "{text:?} can't match a model: `{sign}` has no meaning here; `*` stands for any text"
+        )
+        .into());
+    }
+    // A star may stand for nothing, but not for all of a name.
+    let name = text.replace('*', "x");
+    model_name(&name).map_err(|_| {
+        let flaw =
+            "it is empty, longer than 512 bytes, or has blanks around it or control characters";
+        Wrong::from(format!("{text:?} can't match a model: {flaw}"))
+    })?;
+    Ok(ModelGlob::new(text))
+}
