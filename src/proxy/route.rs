@@ -595,7 +595,7 @@ mod tests {
         let at = |method: &Method, target: &str| {
             find(method, target, &providers, Some(0)).map(|route| match route {
                 Route::Forward { path, .. } => path_upstream(&paths[path], target).into_owned(),
-                other => panic!("{other:?}"),
+                other @ (Route::Local(_) | Route::Model { .. }) => panic!("{other:?}"),
             })
         };
         for (method, target, upstream) in [

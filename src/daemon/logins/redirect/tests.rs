@@ -139,7 +139,7 @@ async fn what_is_forged_is_refused_and_the_login_still_waits() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn an_answer_of_a_client_that_has_closed_already_is_not_taken() {
-    let way_back = open(&Redirect::AnyPort("/callback".into())).await.unwrap();
+    let way_back = open(&Redirect::AnyPort("/callback")).await.unwrap();
     let port = way_back.uri.port().unwrap();
     let attempt = Arc::new(Attempt::new(way_back.uri).unwrap());
     let page = attempt.page("https://auth.example/".parse().unwrap(), []);
