@@ -1,6 +1,7 @@
 //! A login on a page: from the page to the tokens. The code comes with the browser, or is pasted; whichever is first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -10,10 +11,10 @@ use super::{Logins, State, Work, ended, stopping};
 use crate::control::protocol::{ControlError, ErrorCode, Key};
 use crate::provider::{Attempt, BrowserLogin, Callback, DeviceError, Grant, Page, Poll, Stray};
 
-/// The token endpoint is asked again after this time, where it did not look at the code.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
+/// The token endpoint is asked again after this time, where it did not look at the code; then after twice as long.
+const AGAIN: Duration = Duration::from_millis(250);
 /// And never later than this, whatever it asks for: a code lives a few minutes.
-const LATEST: std::time::Duration = std::time::Duration::from_secs(20);
+const LATEST: Duration = Duration::from_secs(20);
 
 /// A login that waits for the browser.
 pub(super) struct Visit {
@@ -143,6 +144,7 @@ impl Visit {
                 let Some(provider) = work.adapter.browser_login() else {
                     return Err(State::Failed(stopping()));
                 };
+                let mut pause = AGAIN;
                 loop {
                     let poll = provider.exchange(&attempt, &code).await;
                     let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
@@ -156,7 +158,8 @@ impl Visit {
                     }
                     let note = format!("{what}; still trying");
                     work.session.turn_to(State::Pending(Some(note)));
-                    sleep(wait.unwrap_or(AGAIN).clamp(AGAIN, LATEST)).await;
+                    sleep(wait.unwrap_or(pause).clamp(pause, LATEST)).await;
+                    pause = pause.saturating_mul(2).min(LATEST);
                 }
             }
         }

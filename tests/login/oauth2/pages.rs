@@ -1,8 +1,9 @@
 //! The login on a page: pasted over SSH, declined, forged, and with somebody else at the port.
 
-use mock_cloud::{Endpoint, PortalFault};
+use mock_cloud::{Canned, Endpoint, PortalFault};
 use serde_json::Value;
-use support::client;
+use support::environment::works;
+use support::{client, program};
 
 use super::{Login, World, ask, visit};
 
@@ -176,6 +177,14 @@ async fn a_code_whose_answer_is_lost_is_not_shown_again_and_one_that_was_not_loo
     let (end, success) = login.end();
     assert!(!success && end["error"]["code"] == "login_failed", "{end}");
     assert_eq!(exchanges(), 1);
+    let busy = PortalFault::Answer(Canned::status(503));
+    world.cloud.fail_portal(Endpoint::Exchange, 1, &busy);
+    let mut login = Login::begin(&world, &["acme"]);
+    let back = visit(page(&login.line())).await;
+    client().get(&back).send().await.unwrap();
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    assert_eq!(exchanges(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,4 +218,29 @@ async fn who_asks_for_another_way_than_there_is_is_told_what_there_is() {
     assert!(!success);
     assert_eq!(end["error"]["code"], "not_supported", "{end}");
     assert_eq!(end["error"]["hint"], "Run: hermesctl auth login acme");
+}
+
+/// Another user may have seen the page's address, `state` and all, in the list of processes.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_of_the_machine_brings_no_answer_even_with_the_state() {
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "curl"];
+    if !works("setpriv", &[&nobody[..], &["-V"]].concat()) {
+        return;
+    }
+    let world = World::with(BROWSER).await;
+    let daemon = world.daemon();
+    let mut login = Login::begin(&world, &["acme"]);
+    let back = visit(page(&login.line())).await;
+    let forged = back.replace("code=", "code=attackers-");
+    let mut curl = program("setpriv", "/".as_ref());
+    curl.args(nobody).args(["-sS", "--noproxy", "*", &forged]);
+    let output = curl.output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    let is_exchange = |call: &mock_cloud::Call| call.endpoint == Endpoint::Exchange;
+    assert!(!world.cloud.calls().iter().any(is_exchange));
+    client().get(&back).send().await.unwrap();
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    assert!(daemon.logged().contains("not known to be this user"));
 }
