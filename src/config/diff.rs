@@ -247,14 +247,25 @@ fn kind_key(old: &ProviderKind, new: &ProviderKind) -> &'static str {
             },
         ) => "api_key_credential",
         (ProviderKind::Static { .. }, ProviderKind::Static { api_key: Unneeded }) => "auth",
-        (ProviderKind::Xai { .. }, ProviderKind::Xai { .. }) => "issuer_url",
+        (
+            ProviderKind::Codex {
+                issuer_url: old, ..
+            },
+            ProviderKind::Codex {
+                issuer_url: new, ..
+            },
+        ) if old == new => "translate",
+        (ProviderKind::Xai { .. }, ProviderKind::Xai { .. })
+        | (ProviderKind::Codex { .. }, ProviderKind::Codex { .. }) => "issuer_url",
         (
             ProviderKind::Nous { .. }
             | ProviderKind::Xai { .. }
+            | ProviderKind::Codex { .. }
             | ProviderKind::OAuth2(_)
             | ProviderKind::Static { .. },
             ProviderKind::Nous { .. }
             | ProviderKind::Xai { .. }
+            | ProviderKind::Codex { .. }
             | ProviderKind::OAuth2(_)
             | ProviderKind::Static { .. },
         ) => "type",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::units::format_duration;
 use super::unquoted;
@@ -27,7 +27,7 @@ pub struct EnvSetting {
 }
 
 /// All of them, in the manual's order.
-pub const ENV_SETTINGS: [EnvSetting; 4] = [
+pub const ENV_SETTINGS: [EnvSetting; 6] = [
     EnvSetting {
         setting: "providers.nous.base_url",
         names: &["NOUS_INFERENCE_BASE_URL"],
@@ -46,6 +46,8 @@ pub const ENV_SETTINGS: [EnvSetting; 4] = [
     },
     XAI_BASE_URL,
     XAI_TOKEN_TIMEOUT,
+    CODEX_BASE_URL,
+    CODEX_TOKEN_TIMEOUT,
 ];
 
 /// The names of all of them.
@@ -72,6 +74,35 @@ pub const XAI_TOKEN_TIMEOUT: EnvSetting = EnvSetting {
     setting: "providers.xai.token_timeout",
     names: &["HERMES_XAI_REFRESH_TIMEOUT_SECONDS"],
     about: "The time limit for one token request to xAI, in seconds, from 5 to 300. Default: 20.",
+    read: |text| Some(format_duration(seconds(text)?)),
+    form: "a number of seconds from 5 to 300",
+};
+
+/// Where requests for OpenAI Codex go: the operator's own word, as in Hermes Agent, but not without TLS to another machine.
+pub const CODEX_BASE_URL: EnvSetting = EnvSetting {
+    setting: "providers.openai-codex.base_url",
+    names: &["HERMES_CODEX_BASE_URL"],
+    about: "Where requests for OpenAI Codex go instead: an https URL, or an http URL on this machine. Your token \
+            is sent there.",
+    read: |text| {
+        let url = Url::parse(text)
+            .ok()
+            .filter(|_| base_url_flaw(text).is_none())?;
+        let is_here = match url.host()? {
+            Host::Domain(name) => name == "localhost",
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+        };
+        (url.scheme() == "https" || is_here).then(|| text.to_owned())
+    },
+    form: "an https URL, such as https://chatgpt.com/backend-api/codex",
+};
+
+/// The limit of one token request to OpenAI.
+pub const CODEX_TOKEN_TIMEOUT: EnvSetting = EnvSetting {
+    setting: "providers.openai-codex.token_timeout",
+    names: &["HERMES_CODEX_REFRESH_TIMEOUT_SECONDS"],
+    about: "The time limit for one token request to OpenAI, in seconds, from 5 to 300. Default: 20.",
     read: |text| Some(format_duration(seconds(text)?)),
     form: "a number of seconds from 5 to 300",
 };

@@ -36,23 +36,30 @@ const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 pub(super) enum Kind {
     Nous,
     Xai,
+    Codex,
     OAuth2,
     Static,
 }
 
-pub(super) const KINDS: [(&str, Kind); 4] = [
+pub(super) const KINDS: [(&str, Kind); 5] = [
     ("nous", Kind::Nous),
     ("xai", Kind::Xai),
+    ("openai-codex", Kind::Codex),
     ("oauth2", Kind::OAuth2),
     ("static", Kind::Static),
 ];
 /// The kinds with a login, each with the one provider that has it: two keepers of one login would
 /// race for its single-use tokens.
-const LOGINS: [(&str, Kind); 2] = [("nous", Kind::Nous), ("xai", Kind::Xai)];
+const LOGINS: [(&str, Kind); 3] = [
+    ("nous", Kind::Nous),
+    ("xai", Kind::Xai),
+    ("openai-codex", Kind::Codex),
+];
 /// Keys that only some kinds have, beside those of `oauth2`.
-const OF_KIND: [(&str, &[Kind]); 6] = [
+const OF_KIND: [(&str, &[Kind]); 7] = [
     ("portal_url", &[Kind::Nous]),
-    ("issuer_url", &[Kind::Xai, Kind::OAuth2]),
+    ("issuer_url", &[Kind::Xai, Kind::Codex, Kind::OAuth2]),
+    ("translate", &[Kind::Codex]),
     ("api_key_file", &[Kind::Static]),
     ("api_key_env", &[Kind::Static]),
     ("api_key_credential", &[Kind::Static]),
@@ -344,7 +351,7 @@ fn provider(
     let needs_base_url = match kind {
         ProviderKind::Static { .. } => Some("static"),
         ProviderKind::OAuth2(_) => Some("oauth2"),
-        ProviderKind::Nous { .. } | ProviderKind::Xai { .. } => None,
+        ProviderKind::Nous { .. } | ProviderKind::Xai { .. } | ProviderKind::Codex { .. } => None,
     };
     if let Some(kind) = needs_base_url.filter(|_| !table.has("base_url")) {
         let message = format!(
@@ -376,6 +383,7 @@ fn provider_kind(
     let kind = table.choice("type", &KINDS).map(|field| field.value);
     let portal_url = table.text("portal_url", "https://portal.example", values::base_url);
     let issuer_url = table.text("issuer_url", "https://issuer.example", values::base_url);
+    let translate = table.flag("translate");
     let oauth2 = oauth2::Keys::read(table, env);
     let key_file = table.text("api_key_file", "~/.config/example.key", |text| {
         values::path(text, env)
@@ -402,6 +410,10 @@ fn provider_kind(
             let issuer_url = issuer_url.map(|field| field.value);
             Some(ProviderKind::Xai { issuer_url })
         }
+        Some(Kind::Codex) => Some(ProviderKind::Codex {
+            issuer_url: issuer_url.map(|field| field.value),
+            translate: or(translate, true),
+        }),
         Some(Kind::OAuth2) => {
             let issuer_url = issuer_url.map(|field| field.value);
             let settings = oauth2.settings(table, issuer_url);

@@ -38,8 +38,8 @@ use url::Url;
 pub use self::allowed_path::{AllowedPath, BodyKind};
 pub use self::diff::{Diff, diff};
 pub use self::environment::{
-    ENV_SETTINGS, EnvSetting, Lookup, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, env_setting_names, is_xai,
-    seconds,
+    CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, ENV_SETTINGS, EnvSetting, Lookup, XAI_BASE_URL,
+    XAI_TOKEN_TIMEOUT, env_setting_names, is_xai, seconds,
 };
 pub(crate) use self::error::did_you_mean;
 pub use self::error::{ConfigError, Problem};
@@ -269,6 +269,14 @@ pub enum ProviderKind {
         /// operator's word.
         issuer_url: Option<Url>,
     },
+    /// OpenAI Codex, with the login of Hermes Agent's store.
+    Codex {
+        /// Where the login is made and tokens are refreshed instead of OpenAI's own issuer. The operator's
+        /// word.
+        issuer_url: Option<Url>,
+        /// Whether bodies are turned into what the provider takes, and back.
+        translate: bool,
+    },
     /// Any provider that speaks OAuth 2.0, with a login in our own store.
     OAuth2(Box<OAuth2>),
     /// A fixed API key, never refreshed.
@@ -282,7 +290,7 @@ impl ProviderKind {
     /// The limit for one request to the token endpoint where nothing else is said: Hermes Agent's own.
     pub fn token_timeout(&self) -> Duration {
         match self {
-            Self::Xai { .. } => Duration::from_secs(20),
+            Self::Xai { .. } | Self::Codex { .. } => Duration::from_secs(20),
             Self::OAuth2(_) | Self::Nous { .. } | Self::Static { .. } => Duration::from_secs(15),
         }
     }
@@ -291,7 +299,7 @@ impl ProviderKind {
     pub fn api_key(&self) -> Option<&KeySource> {
         match self {
             Self::Static { api_key } => Some(api_key),
-            Self::Nous { .. } | Self::Xai { .. } | Self::OAuth2(_) => None,
+            Self::Nous { .. } | Self::Xai { .. } | Self::Codex { .. } | Self::OAuth2(_) => None,
         }
     }
 }

@@ -95,7 +95,7 @@ fn the_example_holds_every_key_and_no_other() {
     let text = full_example();
     let reading = file::read(&text, Path::new("config.example.toml"), &env());
     let config = reading.config.unwrap();
-    assert_eq!((config.providers.len(), config.hooks.len()), (8, 2));
+    assert_eq!((config.providers.len(), config.hooks.len()), (9, 2));
     assert_eq!(
         config.hooks[0],
         Hook::of_action(config.hooks[0].action.clone())
@@ -333,6 +333,7 @@ fn every_key_is_written_but_those_without_a_value() {
         "default_model",
         "providers.<name>.portal_url",
         "providers.<name>.issuer_url",
+        "providers.<name>.translate",
         "providers.<name>.token_url",
         "providers.<name>.device_url",
         "providers.<name>.authorize_url",

@@ -247,6 +247,9 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     let (kind_word, login_url, api_key) = match kind {
         ProviderKind::Nous { portal_url } => (Kind::Nous, Some(("portal_url", portal_url)), None),
         ProviderKind::Xai { issuer_url } => (Kind::Xai, Some(("issuer_url", issuer_url)), None),
+        ProviderKind::Codex { issuer_url, .. } => {
+            (Kind::Codex, Some(("issuer_url", issuer_url)), None)
+        }
         ProviderKind::OAuth2(_) => (Kind::OAuth2, None, None),
         ProviderKind::Static { api_key } => (Kind::Static, None, Some(api_key)),
     };
@@ -256,6 +259,9 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     }
     if let Some((key, Some(url))) = login_url {
         table.text(key, url.as_str());
+    }
+    if let ProviderKind::Codex { translate, .. } = kind {
+        table.flag("translate", *translate);
     }
     match api_key {
         Some(KeySource::File(path)) => table.path("api_key_file", Some(path)),

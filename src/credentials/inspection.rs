@@ -135,6 +135,20 @@ pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String>
     }
 }
 
+/// The same of another program's file, which has the login at its top.
+pub fn fingerprint_at_top(file: &Path, adapter: &dyn Adapter) -> Option<String> {
+    let layout = adapter.layout()?;
+    let look = look(file, false, |document| {
+        Some(Login::new(std::mem::take(document), layout))
+    });
+    match look.content {
+        Content::Login(fingerprint) => fingerprint,
+        Content::Missing | Content::Unusable(..) | Content::Untrusted(..) | Content::Nothing => {
+            None
+        }
+    }
+}
+
 /// The file whose lock guards `store`.
 pub fn lock_of(store: &Path) -> PathBuf {
     file_lock::beside(store)

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::config::{Config, Provider, ProviderName, Routing, Timeouts, Variables};
 use crate::credentials::{
@@ -42,6 +43,15 @@ pub(super) enum FleetError {
         provider: ProviderName,
         /// Why, and what to do.
         reason: String,
+    },
+    /// Its requests need client keys, and there are none.
+    #[error(
+        "the provider {provider} serves only apps with a client key, but none exists yet; make one \
+         with `hermesctl clients add NAME`, or remove [providers.{provider}] from the configuration"
+    )]
+    NoClientKeys {
+        /// The provider.
+        provider: ProviderName,
     },
     /// Its adapter can't be built.
     #[error(transparent)]
@@ -108,6 +118,7 @@ pub(super) struct Fleet {
     clock: Arc<dyn Clock>,
     initiative: Initiative,
     audience: Option<Arc<dyn Audience>>,
+    clients: Option<Registry>,
     /// Tells our requests when they come back to us.
     mark: HeaderValue,
     /// The keepers' tasks; a refresh under way is waited for.
@@ -182,6 +193,7 @@ impl Fleet {
             clock,
             initiative,
             audience,
+            clients: None,
             mark: proxy::draw_mark(),
             tasks: TaskTracker::new(),
             members: BTreeMap::new(),
@@ -201,12 +213,23 @@ impl Fleet {
         }
     }
 
+    /// Serves requests of apps with these keys alone where a provider demands it: without any key, it does
+    /// not start.
+    #[must_use]
+    pub(super) fn for_clients(self, clients: Registry) -> Self {
+        Self {
+            clients: Some(clients),
+            ..self
+        }
+    }
+
     /// Builds what the configuration says, and throws it away.
     pub(super) fn check(&self, config: &Config) -> Result<(), FleetError> {
         let variables = Variables::read(self.files.home());
         let mut adapters = Vec::new();
         for (name, settings) in &config.providers {
             let plan = self.plan(name, settings, &config.timeouts, &variables)?;
+            self.check_keys(&*plan.terms.adapter)?;
             if let Some(reason) = plan.terms.adapter.fault() {
                 return Err(FleetError::Key {
                     provider: name.clone(),
@@ -243,7 +266,9 @@ impl Fleet {
             let recipe = Recipe::new(settings, &config.timeouts, &variables);
             let known = self.members.get(name);
             if known.is_none_or(|member| member.recipe != recipe) {
-                plans.push(self.plan(name, settings, &config.timeouts, &variables)?);
+                let plan = self.plan(name, settings, &config.timeouts, &variables)?;
+                self.check_keys(&*plan.terms.adapter)?;
+                plans.push(plan);
             }
         }
         let planned = plans.iter().map(|plan: &Plan| &plan.terms.adapter);
@@ -274,6 +299,16 @@ impl Fleet {
     /// Waits until requests can be answered with these logins, or for as long as `limit`.
     pub(super) async fn started(pools: &[Pool], limit: Duration) {
         drop(timeout(limit, join_all(pools.iter().map(Pool::started))).await);
+    }
+
+    /// Whether there are the client keys that this provider demands.
+    fn check_keys(&self, adapter: &dyn Adapter) -> Result<(), FleetError> {
+        let has_none = || self.clients.as_ref().is_some_and(Registry::is_empty);
+        if adapter.needs_client_key() && has_none() {
+            let provider = adapter.name().clone();
+            return Err(FleetError::NoClientKeys { provider });
+        }
+        Ok(())
     }
 
     fn plan(
@@ -326,6 +361,8 @@ impl Fleet {
         let (adapter, settings) = (terms.adapter, &recipe.settings);
         let name = adapter.name().clone();
         let paths = adapter.allowed_paths().to_vec();
+        let forwards = adapter.forwards();
+        let its_own = forwards.names.iter().copied().map(HeaderName::from_static);
         let upstream = Upstream {
             label: name.as_str().into(),
             display_name: adapter.display_name().to_owned(),
@@ -334,11 +371,22 @@ impl Fleet {
                 .map(|allowed| allowed.path.as_str().into())
                 .collect(),
             implied: settings.implied,
+            dialects: paths
+                .iter()
+                .map(|allowed| adapter.dialect(&allowed.path))
+                .collect(),
             paths,
             adapter: adapter.clone(),
             credentials: pool,
             client: Client::new(tls, timeouts, self.clock.clone()),
-            forward_headers: settings.forward_headers.clone(),
+            forward_headers: settings
+                .forward_headers
+                .iter()
+                .cloned()
+                .chain(its_own)
+                .collect(),
+            forward_prefix: forwards.prefix,
+            needs_key: adapter.needs_client_key(),
             user_agent: settings.user_agent,
             // The provider's own hosts need no word of us: they don't lead back here.
             own_mark: adapter.is_elsewhere().then(|| self.mark.clone()),

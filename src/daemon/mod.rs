@@ -48,6 +48,7 @@ use std::time::Duration;
 
 use self::args::Args;
 use self::control::End;
+use self::fleet::FleetError;
 use self::run::{Origin, StartError};
 use crate::paths::Environment;
 
@@ -81,7 +82,8 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
                 error,
                 StartError::Config(_) | StartError::Provider(_) | StartError::Loop(_)
             );
-            if is_start && is_mistake {
+            let lacks_keys = matches!(error, StartError::Provider(FleetError::NoClientKeys { .. }));
+            if is_start && is_mistake && !lacks_keys {
                 let file = file.map(|file| format!(" {}", file.display()));
                 let file = file.unwrap_or_default();
                 say(&format!(

@@ -185,7 +185,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         clock.clone(),
         Initiative::Keeps,
         Some(Arc::new(notices.clone())),
-    );
+    )
+    .for_clients(clients.clone());
     let started = fleet.start(&config).await;
     started.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
@@ -303,7 +304,7 @@ pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> 
     let files = store_files(&origin.environment, &loaded.config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let clients = Registry::open(clients::file(&files), clock.clone())?;
-    let fleet = Fleet::new(files, clock, Initiative::Waits, None);
+    let fleet = Fleet::new(files, clock, Initiative::Waits, None).for_clients(clients.clone());
     let checked = fleet.check(&loaded.config);
     checked.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     check_keys(loaded.config.listeners.iter(), &clients)

@@ -183,10 +183,40 @@ fn copies(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for served in &facts.providers {
         if let Ok((adapter, _)) = &served.built {
-            findings.extend(copies_of(served.name.as_str(), &**adapter, files));
+            let name = served.name.as_str();
+            findings.extend(
+                shared_with(name, &**adapter, (facts, files))
+                    .or_else(|| copies_of(name, &**adapter, files)),
+            );
         }
     }
     findings
+}
+
+/// Another program whose own file holds the same refresh token.
+fn shared_with(
+    name: &str,
+    adapter: &dyn Adapter,
+    (facts, files): (&Facts, &StoreFiles),
+) -> Option<Finding> {
+    let holder = adapter.other_holder()?;
+    let folder = facts.variables.get(holder.variable).map(PathBuf::from);
+    let folder = folder.or_else(|| Some(facts.environment.home()?.join(holder.folder)));
+    let theirs = folder?.join(holder.file);
+    let token = inspection::fingerprint_at_top(&theirs, adapter)?;
+    let mut stores = known_stores(files).into_iter();
+    let ours = stores.find(|store| {
+        inspection::refresh_fingerprint(store, adapter).is_some_and(|ours| ours == token)
+    })?;
+    let text = format!(
+        "{} and {} of {} hold the same single-use token: the second one to renew it ends the login \
+         for both.",
+        ours.display(),
+        theirs.display(),
+        holder.program
+    );
+    let finding = GROUP.finds(format!("copies of {name}"), Verdict::Fail, text);
+    Some(finding.run(format!("hermesctl auth login {name} --force")))
 }
 
 fn copies_of(name: &str, adapter: &dyn Adapter, files: &StoreFiles) -> Option<Finding> {

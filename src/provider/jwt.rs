@@ -75,6 +75,16 @@ impl Claims {
             .any(|claim| self.0.get(*claim).is_some_and(|v| holds(v, scope)))
     }
 
+    /// A claim that is a text, not blank.
+    pub(super) fn text(&self, claim: &str) -> Option<&str> {
+        text_of(&self.0, claim)
+    }
+
+    /// The same within a claim that is a table.
+    pub(super) fn text_in(&self, table: &str, claim: &str) -> Option<&str> {
+        text_of(self.0.get(table)?.as_object()?, claim)
+    }
+
     fn time(&self, claim: &str) -> Option<DateTime<Utc>> {
         let seconds = self
             .0
@@ -87,6 +97,11 @@ impl Claims {
         )]
         DateTime::from_timestamp(seconds as i64, 0).and_then(clock::plausible)
     }
+}
+
+fn text_of<'c>(claims: &'c Map<String, Value>, claim: &str) -> Option<&'c str> {
+    let text = claims.get(claim)?.as_str()?.trim();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Whether a scope value, a text or a list of texts, holds `scope`.

@@ -15,7 +15,9 @@
 
 mod base_url;
 mod browser;
+mod codex;
 mod device;
+pub mod dialect;
 mod jwt;
 mod key_file;
 mod layout;
@@ -24,10 +26,12 @@ mod nous;
 mod oauth2;
 pub mod probe;
 mod proxies;
+mod quota;
 mod registry;
 pub mod row;
 mod skew;
 mod static_key;
+mod tabled;
 mod tls;
 mod token_client;
 mod verdict;
@@ -45,9 +49,11 @@ use serde_json::{Map, Value};
 pub use self::base_url::BaseUrl;
 pub use self::browser::{Attempt, BrowserLogin, Callback, Code, PAGE_LIFE, Page, Redirect, Stray};
 pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
+pub use self::dialect::Dialect;
 pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};
+pub use self::quota::{Quota, QuotaWindow};
 pub use self::registry::{BuildError, build, layout, token_timeout};
 pub use self::skew::Skew;
 pub use self::tls::{Tls, TlsError, client_config};
@@ -257,9 +263,31 @@ impl Remedy {
     }
 }
 
+/// A client's header fields that pass to one provider beside the usual ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Forwards {
+    /// Their names, in lower case.
+    pub names: &'static [&'static str],
+    /// What further names begin with.
+    pub prefix: Option<&'static str>,
+}
+
+/// Another program's file that may hold the same login, in the same layout at its top.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder {
+    /// The program.
+    pub program: &'static str,
+    /// The environment variable that names its folder.
+    pub variable: &'static str,
+    /// That folder below the user's home, where the variable is not set.
+    pub folder: &'static str,
+    /// The file in it.
+    pub file: &'static str,
+}
+
 /// The contract between a provider and the daemon.
 ///
-/// No method but [`Adapter::renew`] asks the network or the clock. All are quick.
+/// No method but [`Adapter::renew`] and [`Adapter::ask_quota`] asks the network or the clock. All are quick.
 #[async_trait]
 pub trait Adapter: Debug + Send + Sync {
     /// The name in paths and on the command line.
@@ -316,6 +344,34 @@ pub trait Adapter: Debug + Send + Sync {
     fn is_elsewhere(&self) -> bool {
         false
     }
+
+    /// Whether its requests need a client key, whatever the listener asks for.
+    fn needs_client_key(&self) -> bool {
+        false
+    }
+
+    /// Which of a client's header fields pass to it beside the usual ones.
+    fn forwards(&self) -> Forwards {
+        Forwards::default()
+    }
+
+    /// How the bodies of one of its paths differ from OpenAI's; `None` where they pass as they come. Asked once.
+    fn dialect(&self, _path: &str) -> Option<Dialect> {
+        None
+    }
+
+    /// Another program's file that may hold the same login.
+    fn other_holder(&self) -> Option<Holder> {
+        None
+    }
+
+    /// How much of the account's quota is used, as the provider said last.
+    fn quota(&self) -> Option<Quota> {
+        None
+    }
+
+    /// Asks the provider for that; what comes of it shows in [`Adapter::quota`].
+    async fn ask_quota(&self, _credential: &Credential, _now: DateTime<Utc>) {}
 
     /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.
     fn grant_lifetime(&self) -> Option<Duration> {

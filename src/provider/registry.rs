@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::base_url::BaseUrlError;
+use super::codex::{self, Codex};
 use super::nous::{self, Nous};
 use super::oauth2::Generic;
 use super::static_key::StaticKey;
@@ -57,6 +58,7 @@ pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
     match kind {
         ProviderKind::Nous { .. } => Some(nous::LAYOUT),
         ProviderKind::Xai { .. } => Some(xai::LAYOUT),
+        ProviderKind::Codex { .. } => Some(codex::LAYOUT),
         // A login of our own names no file to trust.
         ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => None,
     }
@@ -70,6 +72,7 @@ pub(super) fn environment_faults<'k>(
     let of_kind = |kind: &ProviderKind| match kind {
         ProviderKind::Nous { .. } => nous::environment_faults(env),
         ProviderKind::Xai { .. } => xai::environment_faults(env),
+        ProviderKind::Codex { .. } => codex::environment_faults(env),
         ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => Vec::new(),
     };
     kinds.flat_map(of_kind).collect()
@@ -84,6 +87,7 @@ pub(super) fn file_faults(env: Lookup<'_>) -> Vec<String> {
 pub fn token_timeout(settings: &Provider, env: Lookup<'_>) -> Duration {
     let from_env = || match &settings.kind {
         ProviderKind::Xai { .. } => xai::token_timeout(env),
+        ProviderKind::Codex { .. } => codex::token_timeout(env),
         ProviderKind::Nous { .. } | ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => None,
     };
     let is_default = settings.token_timeout == settings.kind.token_timeout();
@@ -142,6 +146,19 @@ pub fn build(
                 urls,
                 &env,
             )))
+        }
+        ProviderKind::Codex {
+            issuer_url,
+            translate,
+        } => {
+            let of_file = codex::Settings {
+                extra_paths: &settings.extra_paths,
+                issuer: issuer_url.as_ref(),
+                inference: base_url,
+                translate: *translate,
+            };
+            let adapter = Codex::new(name.clone(), client()?, of_file, &env);
+            Ok(Arc::new(adapter))
         }
         ProviderKind::OAuth2(oauth2) => {
             let base_url = base_url.ok_or_else(no_base_url)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::RETRY_AFTER;
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::RequestBuilder;
 use serde_json::{Map, Value};
 use url::{Host, Url};
@@ -45,6 +45,8 @@ pub(super) struct TokenClient {
 pub(super) struct Answer {
     status: StatusCode,
     retry_after: Option<Duration>,
+    /// Whether it calls itself a web page.
+    is_page: bool,
     body: Option<Map<String, Value>>,
 }
 
@@ -115,6 +117,8 @@ impl TokenClient {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
+        let kind = response.headers().get(CONTENT_TYPE);
+        let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
         let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
         while let Some(part) = response
             .chunk()
@@ -136,6 +140,7 @@ impl TokenClient {
         Ok(Answer {
             status,
             retry_after,
+            is_page,
             body: serde_json::from_slice(&body).ok(),
         })
     }
@@ -156,6 +161,21 @@ impl Answer {
     /// The status.
     pub(super) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The server's wish.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether it is a web page: the edge's, and not the endpoint's.
+    pub(super) fn is_page(&self) -> bool {
+        self.is_page
+    }
+
+    /// The object of a 200.
+    pub(super) fn ok(self) -> Option<Map<String, Value>> {
+        self.body.filter(|_| self.status == StatusCode::OK)
     }
 
     /// What the answer is refused with: the OAuth error code and its description, shortened and
@@ -201,6 +221,7 @@ impl Answer {
             status,
             retry_after,
             body,
+            ..
         } = self;
         let transient = |what: String| {
             Err(TokenError::Transient {
@@ -238,12 +259,14 @@ impl Answer {
 }
 
 /// Code and description of an error answer: `{"error": "…", "error_description": "…"}`, or
-/// `{"error": {"code": "…", "message": "…"}}`.
+/// `{"error": {"code": "…", "message": "…"}}`, which may have a type instead of a code.
 fn oauth_error(body: &Map<String, Value>) -> (String, String) {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(shortened);
     let error = body.get("error");
     let inner = error.and_then(Value::as_object);
-    let code = text(error).or_else(|| text(inner?.get("code")));
+    let code = text(error)
+        .or_else(|| text(inner?.get("code")))
+        .or_else(|| text(inner?.get("type")));
     let description = text(body.get("error_description")).or_else(|| text(inner?.get("message")));
     (
         code.unwrap_or_else(|| "no error code".to_owned()),
@@ -363,6 +386,7 @@ mod tests {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: Some(Duration::from_secs(7)),
+            is_page: false,
             body: body.as_object().cloned(),
         }
     }

@@ -4,7 +4,6 @@
 //! The bearer is the access token. Hermes Agent keeps the login in the root home's store alone,
 //! with the tokens in a table of their own. The client id is Hermes Agent's: xAI registers no others.
 
-mod layout;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -18,11 +17,10 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
-pub(super) use self::layout::LAYOUT;
-use self::layout::inner;
 use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
 use super::jwt::Claims;
 use super::probe::Address;
+use super::tabled::{Tabled, inner};
 use super::token_client::{Answer, TokenClient};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, ReadError,
@@ -32,6 +30,10 @@ use crate::clock;
 use crate::config::{
     self, AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, is_xai,
 };
+
+/// The layout of the block `xai-oauth`.
+pub(super) const LAYOUT: &dyn Layout = &BLOCK;
+static BLOCK: Tabled = Tabled::new("xai-oauth", || LAYOUT);
 
 const ISSUER: &str = "https://auth.x.ai";
 const INFERENCE: &str = "https://api.x.ai/v1";

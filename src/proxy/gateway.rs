@@ -15,7 +15,7 @@ use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Routing, Timeouts, UserAgent};
 use crate::credentials::Pool;
-use crate::provider::Adapter;
+use crate::provider::{Adapter, Dialect};
 
 /// A provider as requests need it.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ pub struct Upstream {
     pub client: Client,
     /// Request fields that pass beside the usual ones.
     pub forward_headers: Vec<HeaderName>,
+    /// What the names of further ones begin with.
+    pub forward_prefix: Option<&'static str>,
+    /// Whether each of its requests needs a client key, whatever the listener asks for.
+    pub needs_key: bool,
+    /// How the bodies of each path differ from OpenAI's.
+    pub dialects: Vec<Option<Dialect>>,
     /// Whose `User-Agent` the provider sees.
     pub user_agent: UserAgent,
     /// What our requests to it carry, so that they are known if they come back; `None` where the
@@ -54,6 +60,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// How the bodies of this path differ from OpenAI's, if they do.
+    pub(super) fn dialect(&self, path: usize) -> Option<Dialect> {
+        self.dialects.get(path).copied().flatten()
+    }
+
     /// Whether the user has it: it is configured, it is the default provider, or it has a login.
     pub fn is_there(&self) -> bool {
         !self.implied || !self.credentials.is_unused()

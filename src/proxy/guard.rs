@@ -221,7 +221,17 @@ fn key(arrival: &Arrival, forwarded: Option<&str>) -> Result<(), ProxyError> {
         ),
         _ => "this address needs a client key".to_owned(),
     };
-    let sent = match arrival.presented {
+    Err(refused_key(arrival.presented, &why))
+}
+
+/// What an app is told without a client key, at a provider that serves none without.
+pub(super) fn key_of_provider(presented: Presented, provider: &str) -> ProxyError {
+    let why = format!("the provider {provider} serves only apps with a client key");
+    refused_key(presented, &why)
+}
+
+fn refused_key(presented: Presented, why: &str) -> ProxyError {
+    let sent = match presented {
         Presented::Revoked => {
             "the API key that the app sent was revoked or replaced, and is refused everywhere"
                 .to_owned()
@@ -251,7 +261,7 @@ fn key(arrival: &Arrival, forwarded: Option<&str>) -> Result<(), ProxyError> {
         "hermes-proxyd: {sent}; make one with `hermesctl clients add NAME` and enter it in the app \
          as its API key (`hermesctl clients list` lists the keys)"
     );
-    Err(ProxyError::new(ErrorKind::InvalidClientKey, message))
+    ProxyError::new(ErrorKind::InvalidClientKey, message)
 }
 
 /// The name that a request calls us by, without the port.

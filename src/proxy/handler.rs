@@ -5,6 +5,7 @@ mod by_model;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName,
-    HeaderValue, ORIGIN, UPGRADE,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN,
+    UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode, Version};
@@ -31,6 +32,7 @@ use super::pool::Answer;
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
 use super::route::{self, Choice, Local, Route};
+use super::translation::{self, Memory, Reading, Turn, Whole, is_encoded};
 use super::upload::{Upload, UploadBody, UploadError, UploadLimits};
 use super::upstream::SendError;
 use super::{guard, local, peer, want};
@@ -39,7 +41,7 @@ use crate::clients::{Client, Full};
 use crate::clock;
 use crate::config::{AllowedPath, BodyKind, ProviderName};
 use crate::credentials::{Lease, NotReplaced, Refusal as NoCredential};
-use crate::provider::{Heard, Reply, Verdict};
+use crate::provider::{Dialect, Heard, Reply, Verdict};
 
 /// So much of an answer's body is enough to know what it is about.
 const START: usize = 8 * 1024;
@@ -119,6 +121,8 @@ struct Request<'r> {
     rules: &'r Rules,
     entry: &'r Entry,
     presence: &'r Presence,
+    /// What it presents as its API key.
+    presented: Presented,
     client: Option<&'r Arc<Client>>,
     /// Whether it is hermesctl's own.
     is_own: bool,
@@ -213,6 +217,7 @@ async fn respond(
         rules: &rules,
         entry: &entry,
         presence: &presence,
+        presented,
         client: client.as_ref(),
         is_own,
     };
@@ -294,6 +299,14 @@ impl Request<'_> {
             about: error.about.as_deref().map(Into::into),
             matters: matters(head, error.kind, is_listed),
         });
+    }
+
+    /// The memory that bodies take which are held whole.
+    fn memory(&self) -> Memory {
+        Memory {
+            total: self.rules.limits.replay_total,
+            used: self.gateway.replay_used.clone(),
+        }
     }
 
     /// Its body, if it has one.
@@ -433,6 +446,7 @@ fn decide<'r>(
             before,
         }) => {
             let upstream = upstreams.get(provider).ok_or_else(defect)?;
+            has_key(upstream, presented)?;
             not_our_own(head, rules)?;
             if let Some(client) = request.client {
                 permitted(client, upstream, path)?;
@@ -444,6 +458,9 @@ fn decide<'r>(
         Choice::ByModel { provider, path } => (provider, path, false),
     };
     let upstream = upstreams.get(provider).ok_or_else(defect)?;
+    if is_settled {
+        has_key(upstream, presented)?;
+    }
     not_our_own(head, rules)?;
     cut_would_show(head, entry)?;
     if let (true, Some(client)) = (is_settled, request.client) {
@@ -455,6 +472,14 @@ fn decide<'r>(
         return Ok(Decision::Forward(upstream, path));
     }
     Ok(Decision::ByModel(allowed, default))
+}
+
+/// Whether a request shows the key that its provider demands.
+fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> {
+    if upstream.needs_key && presented != Presented::Valid {
+        return Err(guard::key_of_provider(presented, upstream.name.as_str()));
+    }
+    Ok(())
 }
 
 /// Whether an app's key is good for what it asks for.
@@ -589,7 +614,7 @@ fn preflight(client: &HeaderMap) -> Response<Bytes> {
 async fn forward(
     request: &Request<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
-    (head, upload): (Parts, Option<Upload>),
+    (mut head, upload): (Parts, Option<Upload>),
     underway: Underway,
 ) -> Response<AnswerBody> {
     let Request {
@@ -598,6 +623,17 @@ async fn forward(
     let Some(allowed) = upstream.paths.get(path) else {
         return refuse(&defect(), underway, upload.is_none());
     };
+    let mut turn = Turn::AsItCame;
+    if let Some(dialect) = upstream.dialect(path) {
+        let translating = translate(request, dialect, &mut head, upload.as_ref());
+        match unless_cut(presence, Box::pin(translating)).await {
+            Ok(turned) => turn = turned,
+            Err(error) => {
+                let is_over = upload.as_ref().is_none_or(Upload::is_finished);
+                return refuse(&error, underway, is_over);
+            }
+        }
+    }
     let exchange = Exchange {
         upstream,
         allowed,
@@ -606,6 +642,10 @@ async fn forward(
         head: &head,
         upload,
     };
+    if turn.is_another() {
+        let turning = answer_turned(&exchange, turn, request, underway);
+        return Box::pin(turning).await;
+    }
     let answer = tokio::select! {
         biased;
         answer = exchange.run() => answer,
@@ -619,6 +659,70 @@ async fn forward(
             Some(upload) => refuse(&error, underway, upload.is_finished()),
             None => whole(error.response(), underway, End::Refused(error.kind.code())),
         },
+    }
+}
+
+/// Turns a request into what its provider takes.
+async fn translate(
+    request: &Request<'_>,
+    dialect: Dialect,
+    head: &mut Parts,
+    upload: Option<&Upload>,
+) -> Result<Turn, ProxyError> {
+    let turned = translation::request(dialect, head, upload, &request.memory()).await;
+    turned.map_err(|failure| match (failure, upload) {
+        (translation::Failure::Ours(error), _) => error,
+        (translation::Failure::Upload(error), Some(upload)) => upload_error(error, upload),
+        (translation::Failure::Upload(_), None) => defect(),
+    })
+}
+
+/// Sends a request whose answer becomes another one.
+async fn answer_turned(
+    exchange: &Exchange<'_>,
+    turn: Turn,
+    request: &Request<'_>,
+    underway: Underway,
+) -> Response<AnswerBody> {
+    let Request {
+        rules, presence, ..
+    } = *request;
+    let upstream = exchange.upstream;
+    let is_over = || exchange.upload.as_ref().is_none_or(Upload::is_finished);
+    let mut answer = match unless_cut(presence, Box::pin(exchange.run())).await {
+        Ok(answer) => answer,
+        Err(error) => return refuse(&error, underway, is_over()),
+    };
+    if exchange.head.method != exchange.method {
+        turn.clean(answer.headers_mut());
+        return pass_head(answer, underway);
+    }
+    if !turn.reads_whole(&answer) {
+        return pass(answer, underway, (rules, upstream), presence);
+    }
+    let reading = Reading {
+        idle: rules.timeouts.idle,
+        memory: &request.memory(),
+        reads: upstream.adapter.reads_errors(),
+    };
+    let whole = translation::whole(turn, answer, reading);
+    match unless_cut(presence, Box::pin(whole)).await {
+        Ok(made) => pass_whole(made, underway),
+        Err(error) => refuse(&error, underway, is_over()),
+    }
+}
+
+/// What `work` comes to, unless a shutdown cuts it, or its connection is needed for another. On the heap: it is not a
+/// part of every request's future.
+async fn unless_cut<T>(
+    presence: &Presence,
+    work: Pin<Box<impl Future<Output = Result<T, ProxyError>>>>,
+) -> Result<T, ProxyError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = presence.cut() => Err(shutting_down()),
+        () = presence.makes_way() => Err(too_slow_to_stay()),
     }
 }
 
@@ -752,6 +856,9 @@ impl Exchange<'_> {
                 body: self.allowed.body,
             };
             *request.headers_mut() = headers::to_upstream(&self.head.headers, &passing);
+            if let Some(prefix) = self.upstream.forward_prefix {
+                headers::forward_prefixed(request.headers_mut(), &self.head.headers, prefix);
+            }
             if self.upstream.adapter.reads_errors().is_some() {
                 headers::ask_for_plain(request.headers_mut());
             }
@@ -830,12 +937,6 @@ fn note(answer: &mut Response<Answer>, verdict: Verdict) {
     }
 }
 
-/// Whether a body is encoded, which is never decoded here: it could become any size.
-pub(super) fn is_encoded(fields: &HeaderMap) -> bool {
-    let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
-    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
 pub(super) fn no_credential(refusal: NoCredential) -> ProxyError {
     match refusal {
         NoCredential::LoginNeeded { message } => {
@@ -856,6 +957,16 @@ fn pass_head(answer: Response<Answer>, mut underway: Underway) -> Response<Answe
     underway.ended(End::Complete);
     identify(&mut head.headers, underway.id());
     Response::from_parts(head, AnswerBody::Whole(None))
+}
+
+/// An answer that the translation stage has made.
+fn pass_whole(made: Whole, mut underway: Underway) -> Response<AnswerBody> {
+    if let Some(code) = made.blocked {
+        underway.blocked(code);
+    }
+    let (mut head, body) = made.response.into_parts();
+    clean(&mut head);
+    whole(Response::from_parts(head, body), underway, End::Complete)
 }
 
 /// The head as the client gets it.

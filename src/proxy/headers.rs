@@ -103,6 +103,15 @@ pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
     fields
 }
 
+/// Lets those of a client's fields pass too whose names begin like this.
+pub(super) fn forward_prefixed(fields: &mut HeaderMap, client: &HeaderMap, prefix: &str) {
+    for (name, value) in client {
+        if name.as_str().starts_with(prefix) {
+            fields.append(name, value.clone());
+        }
+    }
+}
+
 /// What a body's type has to be upstream, where the client says something else, or more than one
 /// thing: a body is JSON by what it is asked for.
 fn json_type(client: &HeaderMap) -> Option<HeaderValue> {

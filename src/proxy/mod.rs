@@ -5,8 +5,8 @@
 //! presents, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
 //! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory, `events` knows where an event stream stands:
 //! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `presence` whether the client is still there, `record` what is told of
-//! it, `ledger` where that is counted and logged, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `error`
-//! is the one place that turns errors into HTTP.
+//! it, `ledger` where that is counted and logged, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `translation`
+//! writes other bodies where the provider's are not OpenAI's; `error` is the one place that turns errors into HTTP.
 
 #[doc(hidden)]
 pub mod api_key;
@@ -46,6 +46,7 @@ mod refusals;
 pub mod route;
 mod socket;
 mod sse;
+mod translation;
 mod trouble;
 mod upload;
 mod upstream;

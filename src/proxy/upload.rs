@@ -91,6 +91,8 @@ struct Source {
     lost: bool,
     /// Looks for the body's model, and for a second one, where where it goes depends on that.
     scanner: Option<Box<Scanner>>,
+    /// What is kept is the whole body, and not the client's.
+    is_put: bool,
     received: u64,
     last: Instant,
     failure: Option<UploadError>,
@@ -113,6 +115,7 @@ impl Upload {
         Self(Arc::new(Mutex::new(Source {
             incoming,
             replayable: limits.replay > 0,
+            is_put: false,
             limits,
             kept: VecDeque::new(),
             sent: 0,
@@ -136,7 +139,7 @@ impl Upload {
         let hint = source.incoming.size_hint();
         let kept = source.kept_bytes as u64;
         // What has been read already comes on top of what is still to come.
-        let hint = match hint.exact() {
+        let hint = match hint.exact().or_else(|| source.is_put.then_some(0)) {
             Some(left) => SizeHint::with_exact(left + kept),
             None => SizeHint::default(),
         };
@@ -146,6 +149,23 @@ impl Upload {
             hint,
             sleep: None,
         }
+    }
+
+    /// From now on `body` is sent, as often as needed. The client's own has been read to its end.
+    pub(super) fn put_whole(&self, body: Bytes) {
+        let mut source = self.source();
+        let memory = body.len() + PIECE;
+        source
+            .limits
+            .replay_used
+            .fetch_add(memory, Ordering::Relaxed);
+        source.kept_bytes += body.len();
+        source.kept_memory += memory;
+        source.kept.push_back(body);
+        source.replayable = true;
+        source.is_put = true;
+        source.lost = false;
+        source.finished = true;
     }
 
     /// Whether everything that was sent so far can be sent again.

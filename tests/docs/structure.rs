@@ -160,6 +160,7 @@ const STAYS: &[(&str, &[&str])] = &[
             "proxy/framing.rs",
             "proxy/model_field.rs",
             "proxy/sse.rs",
+            "proxy/translation/",
         ],
     ),
     ("tempfile", &["files/mod.rs"]),
@@ -240,7 +241,14 @@ const PURE: &[&str] = &[
     "provider/layout.rs",
     "provider/nous/layout.rs",
     "provider/oauth2/layout.rs",
-    "provider/xai/layout.rs",
+    "provider/codex/identity.rs",
+    "provider/codex/models.rs",
+    "provider/codex/refusal.rs",
+    "provider/codex/rules.rs",
+    "provider/codex/usage.rs",
+    "provider/dialect.rs",
+    "provider/quota.rs",
+    "provider/tabled.rs",
     "provider/xai/refusal.rs",
     "service/carried.rs",
     "service/launchd/agent.rs",
@@ -256,6 +264,9 @@ const PURE: &[&str] = &[
     "proxy/headers.rs",
     "proxy/route.rs",
     "proxy/sse.rs",
+    "proxy/translation/fold.rs",
+    "proxy/translation/json.rs",
+    "proxy/translation/request.rs",
 ];
 
 /// Where what is wrong is shown, and not judged: `control/judge` does that.
@@ -316,8 +327,10 @@ const MAY_EXPOSE: &[&str] = &[
     "provider/nous/device.rs",
     "provider/nous/layout.rs",
     "provider/oauth2.rs",
+    "provider/codex/device.rs",
+    "provider/codex/mod.rs",
+    "provider/tabled.rs",
     "provider/xai.rs",
-    "provider/xai/layout.rs",
     "secret.rs",
 ];
 
@@ -511,7 +524,7 @@ fn only_a_providers_layout_knows_the_fields_of_its_login() {
 }
 
 /// Words of one provider, and the files that may say them beside its own.
-const OF_ONE_PROVIDER: [&str; 10] = [
+const OF_ONE_PROVIDER: [&str; 12] = [
     "nous",
     "Nous",
     "portal",
@@ -522,6 +535,8 @@ const OF_ONE_PROVIDER: [&str; 10] = [
     "Xai",
     "grok",
     "Grok",
+    "codex",
+    "Codex",
 ];
 const MAY_NAME_IT: &[&str] = &[
     // Its own, and the arm that leads there.
@@ -530,10 +545,13 @@ const MAY_NAME_IT: &[&str] = &[
     "provider/nous/",
     "provider/xai.rs",
     "provider/xai/",
+    "provider/codex/",
     "provider/registry.rs",
     // The kinds of providers with their keys in the file, and the default name.
     "config/",
     "cli/config/show.rs",
+    // The app of that name.
+    "cli/connect/",
     // What variables of the environment mean.
     "manual/pages.rs",
     // What looks like a secret, and what does not.

@@ -2,6 +2,7 @@
 
 mod backups;
 mod clock;
+mod codex;
 mod device_login;
 mod disk;
 mod end;

@@ -1,5 +1,6 @@
 //! What users run, and what strangers wrote to find fault: SDKs, Hermes Agent, schemathesis.
 
+mod codex;
 mod hermes_store;
 mod rotations;
 #[cfg(unix)]

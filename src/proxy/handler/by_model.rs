@@ -13,7 +13,7 @@ use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
 use super::super::upload::{NotFound, Upload};
 use super::{
-    PAUSE, Request, defect, forward, is_encoded, limited, permitted, refuse, upload_error,
+    PAUSE, Request, defect, forward, has_key, is_encoded, limited, permitted, refuse, upload_error,
 };
 use crate::config::AllowedPath;
 
@@ -57,6 +57,7 @@ pub(super) async fn find_and_forward(
     let found = found.and_then(|route| match route {
         Route::Forward { provider, path } => {
             let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
+            has_key(upstream, request.presented)?;
             if let Some(client) = client {
                 permitted(client, upstream, path)?;
             }

@@ -17,8 +17,9 @@ use super::shelf::Outcome;
 use super::{PATH, no_list, too_slow};
 use crate::proxy::error::{ErrorKind, ProxyError};
 use crate::proxy::gateway::Upstream;
-use crate::proxy::handler::{Exchange, is_encoded};
+use crate::proxy::handler::Exchange;
 use crate::proxy::pool::Answer;
+use crate::proxy::translation::is_encoded;
 
 /// A list that takes longer is given up.
 const LIMIT: Duration = Duration::from_secs(30);

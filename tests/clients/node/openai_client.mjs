@@ -166,6 +166,32 @@ async function streaming_responses(client, model) {
   expect("output_text", output_text, answer);
 }
 
+async function created_stream(client, model) {
+  const parts = [];
+  const stream = await client.responses.create({ model, input: question, stream: true });
+  for await (const event of stream) {
+    if (event.type === "response.output_text.delta") parts.push(event.delta);
+  }
+  expect("joined deltas", parts.join(""), answer);
+}
+
+// A provider that refuses these never sees them.
+async function no_such_parameter(client, model) {
+  const { output_text } = await client.responses.create({
+    model,
+    input: [
+      { role: "system", content: "Be brief." },
+      { role: "user", content: question },
+    ],
+    temperature: 0.2,
+    max_output_tokens: 100,
+    metadata: { a: "b" },
+    truncation: "auto",
+    store: true,
+  });
+  expect("output_text", output_text, answer);
+}
+
 const working = [
   chat,
   streaming_chat,
@@ -178,6 +204,8 @@ const working = [
 ];
 const loginNeeded = [login_needed, login_needed_streaming];
 const throughResponses = [responses, streaming_responses];
+// Of a provider that answers with streams alone.
+const streamsOnly = [responses, created_stream, no_such_parameter, models];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -185,11 +213,14 @@ const { positionals, values } = parseArgs({
     model: { type: "string", default: "Hermes-4-405B" },
     "expect-login-needed": { type: "boolean", default: false },
     responses: { type: "boolean", default: false },
+    "streams-only": { type: "boolean", default: false },
+    "api-key": { type: "string", default: "nonsense" },
   },
 });
 if (positionals.length !== 1) {
   console.error(
-    "usage: openai_client.mjs BASE_URL [--model NAME] [--expect-login-needed | --responses]",
+    "usage: openai_client.mjs BASE_URL [--model NAME] [--api-key KEY] " +
+      "[--expect-login-needed | --responses | --streams-only]",
   );
   process.exit(2);
 }
@@ -197,13 +228,14 @@ if (positionals.length !== 1) {
 // The SDK's own retries would hide a failure that comes and goes.
 const client = new OpenAI({
   baseURL: positionals[0],
-  apiKey: "nonsense",
+  apiKey: values["api-key"],
   maxRetries: 0,
   timeout: 30_000,
 });
 let checks = working;
 if (values["expect-login-needed"]) checks = loginNeeded;
 else if (values.responses) checks = throughResponses;
+else if (values["streams-only"]) checks = streamsOnly;
 for (const check of checks) {
   try {
     await check(client, values.model);

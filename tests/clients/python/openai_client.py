@@ -1,6 +1,6 @@
 """Drives an OpenAI-compatible port with the official Python SDK.
 
-    openai_client.py BASE_URL [--model NAME] [--expect-login-needed | --responses]
+    openai_client.py BASE_URL [--model NAME] [--api-key KEY] [--expect-login-needed | --responses | --streams-only]
 
 BASE_URL ends in /v1. Prints a line for every check, `ok NAME` or `FAILED NAME: …`; exits with 1 when one
 failed. The upstream is the mock cloud: it answers "Hello from the mock cloud: <last user message>".
@@ -154,6 +154,26 @@ def streaming_responses(client, model):
     expect("joined deltas", "".join(parts), ANSWER)
 
 
+def created_stream(client, model):
+    stream = client.responses.create(model=model, input=QUESTION, stream=True)
+    parts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+    expect("joined deltas", "".join(parts), ANSWER)
+
+
+def no_such_parameter(client, model):
+    """A provider that refuses these never sees them."""
+    answer = client.responses.create(
+        model=model,
+        input=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}],
+        temperature=0.2,
+        max_output_tokens=100,
+        metadata={"a": "b"},
+        truncation="auto",
+        store=True,
+    )
+    expect("output_text", answer.output_text, ANSWER)
+
+
 WORKING = [
     chat,
     streaming_chat,
@@ -166,6 +186,8 @@ WORKING = [
 ]
 LOGIN_NEEDED = [login_needed, login_needed_streaming]
 RESPONSES = [responses, streaming_responses]
+# Of a provider that answers with streams alone.
+STREAMS_ONLY = [responses, created_stream, no_such_parameter, models]
 
 
 def main():
@@ -174,16 +196,20 @@ def main():
     parser.add_argument("--model", default="Hermes-4-405B")
     parser.add_argument("--expect-login-needed", action="store_true")
     parser.add_argument("--responses", action="store_true")
+    parser.add_argument("--streams-only", action="store_true")
+    parser.add_argument("--api-key", default="nonsense")
     arguments = parser.parse_args()
     checks = WORKING
     if arguments.expect_login_needed:
         checks = LOGIN_NEEDED
     elif arguments.responses:
         checks = RESPONSES
+    elif arguments.streams_only:
+        checks = STREAMS_ONLY
 
     # The SDK's own retries would hide a failure that comes and goes.
     client = openai.OpenAI(
-        base_url=arguments.base_url, api_key="nonsense", max_retries=0, timeout=30
+        base_url=arguments.base_url, api_key=arguments.api_key, max_retries=0, timeout=30
     )
     failed = False
     for check in checks:

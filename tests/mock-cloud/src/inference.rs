@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::body::{self, AnswerBody, Watch};
 use crate::clock::Clock;
+use crate::codex::{self, Account};
 use crate::faults::{Canned, Fault, Faults};
 use crate::lock;
 use crate::marks::{self, Marks};
@@ -35,6 +36,7 @@ pub(crate) struct Inference {
     pub(crate) log: Arc<Log>,
     pub(crate) faults: Faults<Fault>,
     pub(crate) marks: Marks,
+    pub(crate) account: Option<Account>,
 }
 
 impl Service for Inference {
@@ -113,7 +115,14 @@ impl Inference {
             Some(Fault::Steer(steering)) => Some((**steering).clone()),
             _ => None,
         };
-        let mut answer = serve(&head, &request, steering, connection).await;
+        let of_codex = codex::serve(self.account.as_ref(), &head, &request);
+        let mut answer = match of_codex {
+            Some(mut answer) => {
+                steer(&mut answer, &steering.unwrap_or_default(), connection).await;
+                answer
+            }
+            None => serve(&head, &request, steering, connection).await,
+        };
         match fault {
             Some(Fault::Headers(headers)) => {
                 for (name, value) in headers {
@@ -183,7 +192,8 @@ async fn serve(
         "/v1/completions" => json_answer(&completion(&request)),
         "/v1/embeddings" => json_answer(&embeddings(&request)),
         "/v1/responses" if request["stream"] == true => {
-            let chunks = AnswerBody::chunks(shapes::response_events(&request));
+            let completed = shapes::response(&request);
+            let chunks = AnswerBody::chunks(shapes::response_events(&request, &completed));
             events(chunks.paced(Duration::ZERO, true))
         }
         "/v1/responses" => json_answer(&shapes::response(&request)),
@@ -260,7 +270,7 @@ fn typed(head: &Parts, body: AnswerBody) -> Response<AnswerBody> {
     response
 }
 
-fn events(body: AnswerBody) -> Response<AnswerBody> {
+pub(crate) fn events(body: AnswerBody) -> Response<AnswerBody> {
     let mut response = Response::new(body);
     let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -14,6 +14,7 @@ mod admin;
 mod authorize;
 mod body;
 mod clock;
+mod codex;
 mod faults;
 mod home;
 mod inference;
@@ -38,6 +39,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::codex::CODEX_CLIENT_ID;
 pub use self::faults::{Canned, Endpoint, Fault, PortalFault};
 pub use self::marks::Marked;
 pub use self::options::{CLIENT_ID, Options, ReuseError, SCOPE};
@@ -96,6 +98,7 @@ impl MockCloud {
             log,
             faults: Faults::default(),
             marks: Marks::default(),
+            account: options.policy.account.clone(),
         });
         let authority = Authority::new();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -128,6 +131,15 @@ impl MockCloud {
     /// The inference API's base, ending with `/v1`.
     pub fn inference_base_url(&self) -> String {
         url(self.options.inference_tls, &self.inference_server, "/v1")
+    }
+
+    /// The base of OpenAI Codex's backend.
+    pub fn codex_base_url(&self) -> String {
+        url(
+            self.options.inference_tls,
+            &self.inference_server,
+            "/backend-api/codex",
+        )
     }
 
     /// The certificate of the authority that signs both servers' ones.

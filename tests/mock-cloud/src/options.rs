@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::codex::Account;
 use crate::tls::Tls;
 
 /// The client that Hermes Agent is.
@@ -48,6 +49,7 @@ pub(crate) struct Policy {
     pub(crate) grace: Duration,
     pub(crate) opaque_access_tokens: bool,
     pub(crate) scope: String,
+    pub(crate) account: Option<Account>,
 }
 
 impl Default for Options {
@@ -73,6 +75,7 @@ impl Default for Options {
                 grace: Duration::ZERO,
                 opaque_access_tokens: false,
                 scope: SCOPE.to_owned(),
+                account: None,
             },
         }
     }
@@ -169,6 +172,17 @@ impl Options {
     pub fn client_secret(mut self, secret: impl Into<String>, in_form: bool) -> Self {
         self.client_secret = Some(secret.into());
         self.secret_in_form = in_form;
+        self
+    }
+
+    /// Speaks the dialect of OpenAI Codex: every login is this account's, whose data may have to stay in a
+    /// region.
+    pub fn codex(mut self, account: &str, residency: Option<&str>) -> Self {
+        crate::CODEX_CLIENT_ID.clone_into(&mut self.client_id);
+        self.policy.account = Some(Account {
+            id: account.to_owned(),
+            residency: residency.map(str::to_owned),
+        });
         self
     }
 

@@ -22,7 +22,7 @@ use crate::record::{Counts, Log};
 use crate::server::{Connection, Hangup, Service};
 use crate::steering::Steering;
 use crate::tokens::{Device, Presented, Tokens, span};
-use crate::{admin, lock};
+use crate::{admin, codex, lock};
 
 /// A request to the portal.
 #[derive(Debug, Clone)]
@@ -198,20 +198,25 @@ impl Drop for UnderWay {
     }
 }
 
+/// The endpoints of OpenAI's own kind of device login.
+const USER_CODE: &str = "/api/accounts/deviceauth/usercode";
+const POLL: &str = "/api/accounts/deviceauth/token";
+
 fn endpoint(head: &Parts, form: &Form) -> Option<Endpoint> {
     if head.method != Method::POST {
         return None;
     }
     match head.uri.path() {
-        "/api/oauth/device/code" | "/oauth2/device/code" => Some(Endpoint::DeviceCode),
+        "/api/oauth/device/code" | "/oauth2/device/code" | USER_CODE => Some(Endpoint::DeviceCode),
         "/api/oauth/agent-key" => Some(Endpoint::AgentKey),
         "/api/oauth/token" | "/oauth2/token" if form.contains_key("device_code") => {
             Some(Endpoint::DevicePoll)
         }
-        "/api/oauth/token" | "/oauth2/token" if form.contains_key("code") => {
+        POLL => Some(Endpoint::DevicePoll),
+        "/oauth/token" | "/api/oauth/token" | "/oauth2/token" if form.contains_key("code") => {
             Some(Endpoint::Exchange)
         }
-        "/api/oauth/token" | "/oauth2/token" => Some(Endpoint::Refresh),
+        "/oauth/token" | "/api/oauth/token" | "/oauth2/token" => Some(Endpoint::Refresh),
         _ => None,
     }
 }
@@ -251,7 +256,13 @@ impl Portal {
             }
             _ => {}
         }
+        let path = asked.head.uri.path();
         let answer = match asked.endpoint {
+            Endpoint::DeviceCode if path == USER_CODE => self.codex_user_code(&asked.body),
+            Endpoint::DevicePoll if path == POLL => self.codex_poll(&asked.body),
+            Endpoint::Exchange if self.is_of_device(&asked.form) => {
+                self.codex_exchange(&asked.head, &asked.form)
+            }
             Endpoint::DeviceCode => self.device_code(&asked.form),
             Endpoint::DevicePoll => self.device_poll(&asked.form),
             Endpoint::Refresh => self.refresh(asked, rotate),
@@ -330,6 +341,9 @@ impl Portal {
                     ReuseError::InvalidGrant => "invalid_grant",
                     ReuseError::RefreshTokenReused => "refresh_token_reused",
                 };
+                if self.options.policy.account.is_some() {
+                    return codex::error_object(401, "refresh_token_reused", "already used");
+                }
                 Canned::oauth_error(400, code, "refresh token reuse detected")
             }
             Presented::Unknown => {

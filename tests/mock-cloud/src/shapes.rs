@@ -77,8 +77,8 @@ pub(crate) fn response(request: &Value) -> Value {
     response_with(request, "completed", &json!([output_item(request)]))
 }
 
-/// The same as a stream of events; there is no `[DONE]`.
-pub(crate) fn response_events(request: &Value) -> VecDeque<Bytes> {
+/// The same as a stream of events, the last of which holds `completed`; there is no `[DONE]`.
+pub(crate) fn response_events(request: &Value, completed: &Value) -> VecDeque<Bytes> {
     let begun = response_with(request, "in_progress", &json!([]));
     let item = output_item(request);
     let part = item["content"][0].clone();
@@ -101,7 +101,7 @@ pub(crate) fn response_events(request: &Value) -> VecDeque<Bytes> {
         ("response.output_text.done", json!({"text": text})),
         ("response.content_part.done", json!({"part": part})),
         ("response.output_item.done", json!({"item": item})),
-        ("response.completed", json!({"response": response(request)})),
+        ("response.completed", json!({"response": completed})),
     ]);
     let numbered = events.into_iter().enumerate();
     numbered

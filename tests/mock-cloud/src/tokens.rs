@@ -94,6 +94,8 @@ pub(crate) struct Tokens {
     keys: HashMap<String, (Bearer, String)>,
     pub(crate) devices: HashMap<String, Device>,
     pub(crate) codes: HashMap<String, Authorized>,
+    /// Authorization codes of Codex's device login, each with the verifier that belongs to it.
+    pub(crate) device_codes: HashMap<String, String>,
     secrets: Vec<String>,
     last_used: Option<String>,
 }
@@ -155,7 +157,8 @@ impl Tokens {
     ) -> Login {
         let expires_at = now + span(policy.access_ttl);
         let access_token = self.access_token(policy, now, expires_at);
-        let inference = !policy.opaque_access_tokens && policy.scope.contains(crate::SCOPE);
+        let inference = policy.account.is_some()
+            || !policy.opaque_access_tokens && policy.scope.contains(crate::SCOPE);
         self.access.insert(
             access_token.clone(),
             Bearer {
@@ -199,10 +202,18 @@ impl Tokens {
         }
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = part(json!({"alg": "HS256", "typ": "JWT"}));
-        let claims = part(json!({
+        let mut claims = json!({
             "sub": "user-1", "jti": id, "iat": now.timestamp(), "exp": expires_at.timestamp(),
             "scope": policy.scope,
-        }));
+        });
+        if let Some(account) = &policy.account {
+            claims["https://api.openai.com/auth"] = json!({
+                "chatgpt_account_id": account.id, "chatgpt_plan_type": "plus",
+                "chatgpt_data_residency": account.residency,
+                "chatgpt_compute_residency": "no_constraint",
+            });
+        }
+        let claims = part(claims);
         let signature = URL_SAFE_NO_PAD.encode(random_bytes());
         let token = format!("{header}.{claims}.{signature}");
         self.secrets.push(token.clone());

@@ -1,5 +1,5 @@
-//! How a login lies in the store: in the block with its tokens in a table of their own, or in a row of the pool, which
-//! has them at its top.
+//! How the logins of providers lie whose block has the tokens in a table of their own; a row of the pool has them at its
+//! top.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -7,25 +7,33 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use super::super::jwt::Claims;
-use super::super::token_client::seconds;
+use super::jwt::Claims;
+use super::row::{Failing, Row};
+use super::token_client::seconds;
+use super::{Layout, Login, Merge, Tokens};
 use crate::clock;
-use crate::provider::row::{Failing, Row};
-use crate::provider::{Layout, Login, Merge, Tokens};
-
-/// The layout of the block `xai-oauth`.
-pub(in crate::provider) const LAYOUT: &dyn Layout = &Block;
 
 /// Where a login's end is noted.
 const ENDED: &str = "last_auth_error";
 
+/// The layout of one such provider's block.
 #[derive(Debug)]
-struct Block;
+pub(super) struct Tabled {
+    key: &'static str,
+    itself: fn() -> &'static dyn Layout,
+}
+
+impl Tabled {
+    /// The layout of the block with this name; `itself` gives the same layout.
+    pub(super) const fn new(key: &'static str, itself: fn() -> &'static dyn Layout) -> Self {
+        Self { key, itself }
+    }
+}
 
 /// The table that holds the tokens.
 pub(super) fn inner(login: &Login) -> Login {
     let tokens = login.fields().get("tokens").and_then(Value::as_object);
-    Login::new(tokens.cloned().unwrap_or_default(), LAYOUT)
+    Login::new(tokens.cloned().unwrap_or_default(), login.layout())
 }
 
 fn edit(login: &mut Login, change: impl FnOnce(&mut Login)) {
@@ -34,9 +42,9 @@ fn edit(login: &mut Login, change: impl FnOnce(&mut Login)) {
     login.set("tokens", tokens.into_fields());
 }
 
-impl Layout for Block {
+impl Layout for Tabled {
     fn key(&self) -> &'static str {
-        "xai-oauth"
+        self.key
     }
 
     fn is_in_root_only(&self) -> bool {
@@ -103,7 +111,9 @@ impl Layout for Block {
 
     /// Hermes Agent keeps one row in step with the block.
     fn of_row(&self, row: &Map<String, Value>) -> Option<Login> {
-        let login = Row::new(row).is_of_block().then(|| laid_out(row))?;
+        let login = Row::new(row)
+            .is_of_block()
+            .then(|| laid_out(row, (self.itself)()))?;
         login.tokens().whole().then_some(login)
     }
 
@@ -111,7 +121,7 @@ impl Layout for Block {
     fn of_own_row(&self, row: &Map<String, Value>) -> Option<Login> {
         let told = Row::new(row);
         let id = told.id().filter(|_| !told.is_of_block())?;
-        let mut login = laid_out(row);
+        let mut login = laid_out(row, (self.itself)());
         if !login.tokens().any() {
             return None;
         }
@@ -149,9 +159,9 @@ impl Layout for Block {
 }
 
 /// A row as a block would be.
-fn laid_out(row: &Map<String, Value>) -> Login {
+fn laid_out(row: &Map<String, Value>, layout: &'static dyn Layout) -> Login {
     let told = Row::new(row);
-    let mut login = Login::empty(LAYOUT);
+    let mut login = Login::empty(layout);
     edit(&mut login, |tokens| {
         for (key, token) in [
             ("access_token", told.access()),
@@ -180,15 +190,15 @@ fn take_row(login: &mut Login, row: &Login) -> Merge {
     Merge::Taken
 }
 
-/// Which of two logins was granted later: by xAI's own clock where both hold a JWT, else by when they were renewed.
+/// Which of two logins was granted later: by the provider's own clock where both hold a JWT, else by when they were renewed.
 fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering> {
     let issued = |login: &Login| {
         let access = login.tokens().access?;
         Claims::decode(access.expose())?.issued_at()
     };
-    let by_xai = issued(one).zip(issued(other));
-    let by_xai = by_xai.map(|(one, other)| one.cmp(&other));
-    if let Some(order) = by_xai.filter(|order| order.is_ne()) {
+    let by_provider = issued(one).zip(issued(other));
+    let by_provider = by_provider.map(|(one, other)| one.cmp(&other));
+    if let Some(order) = by_provider.filter(|order| order.is_ne()) {
         return Some(order);
     }
     let obtained = |login: &Login| login.tokens().obtained.filter(|at| *at <= now);

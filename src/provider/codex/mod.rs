@@ -1,0 +1,378 @@
+//! OpenAI Codex: the backend that serves Codex with a `ChatGPT` subscription.
+//!
+//! The bearer is the access token, a JWT that also names the account and its region, which the backend wants as header
+//! fields. Hermes Agent keeps the login in the root home's store alone, with the tokens in a table of their own. The
+//! client id is that of OpenAI's own Codex CLI, as in Hermes Agent: there is no other for this backend. Requests say
+//! truthfully who sends them.
+
+mod device;
+mod identity;
+mod models;
+mod refusal;
+mod rules;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
+use hyper::{Method, StatusCode};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::device::DeviceLogin;
+use super::jwt::Claims;
+use super::probe::Address;
+use super::tabled::{Tabled, inner};
+use super::token_client::{Answer, TokenClient};
+use super::{
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Dialect, Forwards, Grant, Heard,
+    Holder, Layout, Login, Quota, ReadError, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
+};
+use crate::config::{self, AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, ProviderName};
+
+/// The layout of the block `openai-codex`.
+pub(super) const LAYOUT: &dyn Layout = &BLOCK;
+static BLOCK: Tabled = Tabled::new("openai-codex", || LAYOUT);
+
+const ISSUER: &str = "https://auth.openai.com";
+const INFERENCE: &str = "https://chatgpt.com/backend-api/codex";
+const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
+const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal::Refresh);
+/// A token is renewed this long before its end.
+const LEAD: Duration = Duration::from_mins(2);
+/// The codes of a refusal that end the login, whatever its status.
+const DEAD: [&str; 4] = [
+    "invalid_grant",
+    "invalid_token",
+    "invalid_request",
+    "refresh_token_reused",
+];
+
+/// OpenAI Codex.
+#[derive(Debug)]
+pub(super) struct Codex {
+    name: ProviderName,
+    client: TokenClient,
+    paths: Vec<AllowedPath>,
+    /// The operator's word, not checked against OpenAI's hosts.
+    issuer: Option<Url>,
+    inference: Option<BaseUrl>,
+    /// Whether bodies are translated.
+    translates: bool,
+    quota: Mutex<Option<Quota>>,
+}
+
+/// What the configuration says of this provider.
+#[derive(Debug)]
+pub(super) struct Settings<'s> {
+    pub(super) extra_paths: &'s [AllowedPath],
+    pub(super) issuer: Option<&'s Url>,
+    pub(super) inference: Option<BaseUrl>,
+    pub(super) translate: bool,
+}
+
+impl Codex {
+    pub(super) fn new(
+        name: ProviderName,
+        client: TokenClient,
+        settings: Settings<'_>,
+        env: Lookup<'_>,
+    ) -> Self {
+        let path = |path, method| AllowedPath::new(path, &[method]);
+        let mut paths = vec![
+            path("/responses", Method::POST),
+            path("/responses/compact", Method::POST),
+            path("/models", Method::GET),
+        ];
+        super::registry::add_paths(&mut paths, settings.extra_paths);
+        Self {
+            name,
+            client,
+            paths,
+            issuer: settings.issuer.cloned(),
+            inference: settings.inference.or_else(|| from_env(env)),
+            translates: settings.translate,
+            quota: Mutex::default(),
+        }
+    }
+
+    fn issuer(&self) -> &str {
+        let issuer = self.issuer.as_ref().map_or(ISSUER, Url::as_str);
+        issuer.trim_end_matches('/')
+    }
+
+    fn token_endpoint(&self) -> String {
+        format!("{}/oauth/token", self.issuer())
+    }
+
+    fn base_url(&self) -> Option<BaseUrl> {
+        let own = || BaseUrl::new(&Url::parse(INFERENCE).ok()?).ok();
+        self.inference.clone().or_else(own)
+    }
+
+    async fn refresh(&self, login: &Login) -> Result<Map<String, Value>, TokenError> {
+        let token = login.refresh_token().ok_or_else(|| TokenError::Transient {
+            may_be_spent: false,
+            what: "the login has no refresh token".to_owned(),
+            retry_after: None,
+        })?;
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.expose()),
+            ("client_id", CLIENT_ID),
+        ];
+        let request = self.client.post(&self.token_endpoint()).form(&form);
+        granted(self.client.send(request).await?)
+    }
+
+    fn hold(&self, quota: Option<Quota>) {
+        if quota.is_some() {
+            *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota;
+        }
+    }
+}
+
+/// What the token endpoint's answer to a refresh means. A 429 is about the account's quota. A 401 or 403 ends the login
+/// whatever it says, unless it is a web page: that is the edge before the endpoint, which knows nothing of the login.
+fn granted(answer: Answer) -> Result<Map<String, Value>, TokenError> {
+    let status = answer.status();
+    let (code, description) = answer.refusal();
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Err(TokenError::Transient {
+            may_be_spent: false,
+            what: format!("OpenAI's quota is used up (429); the login works ({code})"),
+            retry_after: answer.retry_after(),
+        }),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !answer.is_page() => {
+            let code = answer
+                .error_code()
+                .unwrap_or_else(|| format!("http_{}", status.as_u16()));
+            Err(TokenError::Rejected { code, description })
+        }
+        StatusCode::BAD_REQUEST if DEAD.contains(&code.as_str()) => {
+            Err(TokenError::Rejected { code, description })
+        }
+        _ => answer.granted("access_token"),
+    }
+}
+
+/// What of the variables can't be used, each as a sentence.
+pub(super) fn environment_faults(env: Lookup<'_>) -> Vec<String> {
+    let variables = [CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT];
+    let faults = variables.iter().filter_map(|variable| variable.fault(env));
+    faults.collect()
+}
+
+/// The limit of one token request that the environment asks for.
+pub(super) fn token_timeout(env: Lookup<'_>) -> Option<Duration> {
+    let (_, text) = CODEX_TOKEN_TIMEOUT.find(env)?;
+    config::seconds(&text)
+}
+
+/// The base URL that the environment asks for.
+fn from_env(env: Lookup<'_>) -> Option<BaseUrl> {
+    let (_, text) = CODEX_BASE_URL.value(env)?;
+    BaseUrl::new(&Url::parse(&text).ok()?).ok()
+}
+
+#[async_trait]
+impl Adapter for Codex {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    fn display_name(&self) -> &'static str {
+        "OpenAI Codex"
+    }
+
+    fn allowed_paths(&self) -> &[AllowedPath] {
+        &self.paths
+    }
+
+    fn remedy(&self) -> Remedy {
+        Remedy::Run(format!("hermesctl auth login {}", self.name))
+    }
+
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(LAYOUT)
+    }
+
+    fn device_login(&self) -> Option<&dyn DeviceLogin> {
+        Some(self)
+    }
+
+    fn skew(&self) -> Option<&Skew> {
+        Some(self.client.skew())
+    }
+
+    fn addresses(&self, _login: &Login) -> Vec<Address> {
+        let issuer = Address {
+            what: "issuer",
+            setting: "issuer_url",
+            url: self.issuer().to_owned(),
+        };
+        let base = self.inference.as_ref();
+        let inference = Address {
+            what: "inference",
+            setting: "base_url",
+            url: base.map_or_else(|| INFERENCE.to_owned(), ToString::to_string),
+        };
+        vec![issuer, inference]
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.inference.is_some()
+    }
+
+    /// OpenAI forbids that an account is shared.
+    fn needs_client_key(&self) -> bool {
+        true
+    }
+
+    fn forwards(&self) -> Forwards {
+        Forwards {
+            names: &["session-id", "session_id", "thread-id", "conversation_id"],
+            prefix: Some("x-codex-"),
+        }
+    }
+
+    fn dialect(&self, path: &str) -> Option<Dialect> {
+        if !self.translates {
+            return None;
+        }
+        match path {
+            "/responses" => Some(Dialect::Streamed(&rules::RESPONSES)),
+            "/responses/compact" => Some(Dialect::Whole(&rules::COMPACT)),
+            "/models" => Some(Dialect::Models(&models::LIST)),
+            _ => None,
+        }
+    }
+
+    fn other_holder(&self) -> Option<Holder> {
+        Some(Holder {
+            program: "Codex CLI",
+            variable: "CODEX_HOME",
+            folder: ".codex",
+            file: "auth.json",
+        })
+    }
+
+    fn lead(&self, _credential: &Credential, lead: Duration) -> Duration {
+        lead.min(LEAD)
+    }
+
+    fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
+        let tokens = login.tokens();
+        if !tokens.any() {
+            let reason = match login.layout().end_code(login) {
+                Some(code) => format!("the login has ended ({code})"),
+                None => "there is no login".to_owned(),
+            };
+            return Assessment::NoLogin { reason };
+        }
+        let credential = tokens.access.and_then(|bearer| {
+            let claims = Claims::decode(bearer.expose());
+            let id_token = inner(login).secret("id_token");
+            let id_claims = id_token.and_then(|token| Claims::decode(token.expose()));
+            let headers = identity::headers(claims.as_ref(), id_claims.as_ref());
+            let claims = claims.as_ref();
+            let end = claims.and_then(|claims| claims.ends_at(tokens.obtained, now));
+            let issued = tokens.obtained.or_else(|| claims?.issued_at());
+            Some(Credential {
+                authorization: bearer.authorization("Bearer").ok()?,
+                bearer,
+                base_url: self.base_url()?,
+                kind: ACCESS_TOKEN,
+                issued_at: issued,
+                // A missing or unreadable expiry counts as expired.
+                expires_at: Some(end.or(tokens.expires).unwrap_or(DateTime::UNIX_EPOCH)),
+                headers,
+            })
+        });
+        let renewal = if tokens.refresh.is_some() {
+            Renewal::Refresh
+        } else {
+            Renewal::Never
+        };
+        Assessment::Login {
+            credential,
+            renewal,
+        }
+    }
+
+    async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {
+        Ok(Grant::new(self.refresh(login).await?, renewal))
+    }
+
+    /// The body tells when a 429 ends.
+    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+        refusal::verdict(reply)
+    }
+
+    fn hear(&self, reply: &Reply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
+        self.hold(usage::of_fields(reply.fields, heard.at));
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        let quota = self.quota.lock();
+        quota.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn ask_quota(&self, credential: &Credential, now: DateTime<Utc>) {
+        let Some(url) = usage::url(&credential.base_url) else {
+            return;
+        };
+        let mut request = self.client.get(&url);
+        for (name, value) in &credential.headers {
+            request = request.header(name.clone(), value.clone());
+        }
+        let authorization = credential.authorization.clone();
+        let request = request.header(hyper::header::AUTHORIZATION, authorization);
+        // It is only for the user to see: the next time may do.
+        if let Ok(answer) = self.client.send(request).await {
+            self.hold(answer.ok().and_then(|fields| usage::of_body(&fields, now)));
+        }
+    }
+
+    fn models(&self, answer: &[u8]) -> Option<Vec<u8>> {
+        (models::LIST.read)(answer).filter(|_| self.translates)
+    }
+
+    fn models_query(&self) -> Option<&str> {
+        self.translates.then_some(models::QUERY)
+    }
+
+    fn reads_errors(&self) -> Option<ReadError> {
+        Some(refusal::in_stream)
+    }
+
+    fn lifetime(&self, grant: &Grant) -> Option<Duration> {
+        grant.jwt_lifetime()
+    }
+
+    fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
+        let answer = Login::new(grant.into_answer(), LAYOUT);
+        let mut tokens = inner(login);
+        for key in ["access_token", "refresh_token", "id_token"] {
+            if let Some(text) = answer.text(key) {
+                tokens.set(key, text.to_owned());
+            }
+        }
+        // The token tells its end itself, and an older one's would be wrong.
+        tokens.remove("expires_in");
+        login.set("tokens", tokens.into_fields());
+        login.set(
+            "last_refresh",
+            now.to_rfc3339_opts(SecondsFormat::Micros, true),
+        );
+        if !login.fields().contains_key("auth_mode") {
+            login.set("auth_mode", "chatgpt");
+        }
+        login.forget_end();
+    }
+}

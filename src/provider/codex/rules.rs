@@ -1,0 +1,44 @@
+//! What the backend demands of a request's body, and what it refuses. `docs/codex.md` lists it all.
+
+use crate::provider::dialect::Rules;
+
+/// Members that the backend refuses on every path.
+const REFUSED: &[&str] = &[
+    "max_output_tokens",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "user",
+    "metadata",
+    "truncation",
+    "previous_response_id",
+    "stream_options",
+    "safety_identifier",
+    "prompt_cache_retention",
+];
+/// What an answer that is always whole has no use for.
+const OF_STREAMS: &[&str] = &["stream", "store"];
+const ONLY: &[(&str, &str)] = &[("service_tier", "\"priority\"")];
+const DEFAULT: &[(&str, &str)] = &[("instructions", "\"\"")];
+const ROLE: (&str, &str) = ("\"system\"", "\"developer\"");
+
+/// Of `/responses`.
+pub(super) static RESPONSES: Rules = Rules {
+    set: &[("stream", "true"), ("store", "false")],
+    default: DEFAULT,
+    removed: &[REFUSED],
+    only: ONLY,
+    items: "input",
+    role: ROLE,
+};
+
+/// Of `/responses/compact`.
+pub(super) static COMPACT: Rules = Rules {
+    set: &[],
+    default: DEFAULT,
+    removed: &[REFUSED, OF_STREAMS],
+    only: ONLY,
+    items: "input",
+    role: ROLE,
+};

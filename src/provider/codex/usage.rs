@@ -1,0 +1,171 @@
+//! How much of the account's quota is used: by the fields of an answer, or by the document that tells of nothing else.
+//! Pure.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use hyper::HeaderMap;
+use serde_json::{Map, Value};
+
+use crate::clock;
+use crate::provider::{BaseUrl, Quota, QuotaWindow};
+
+/// The windows, as the fields of an answer call them, and as the document does.
+const WINDOWS: [(&str, &str); 2] = [
+    ("primary", "primary_window"),
+    ("secondary", "secondary_window"),
+];
+
+/// Where the document is: beside the backend, below the same root. `None` where requests go to a place that looks
+/// otherwise.
+pub(super) fn url(base: &BaseUrl) -> Option<String> {
+    let base = base.to_string();
+    Some(format!("{}/wham/usage", base.strip_suffix("/codex")?))
+}
+
+/// What an answer's fields tell.
+pub(super) fn of_fields(fields: &HeaderMap, at: DateTime<Utc>) -> Option<Quota> {
+    let windows = WINDOWS.into_iter().filter_map(|(name, _)| {
+        let number = |what: &str| -> Option<f64> {
+            let value = fields.get(format!("x-codex-{name}-{what}"))?;
+            value.to_str().ok()?.trim().parse().ok()
+        };
+        // Hardly any other answer has the first one.
+        let used_percent = percent(number("used-percent")?)?;
+        Some(QuotaWindow {
+            name,
+            used_percent,
+            length: number("window-minutes").and_then(|minutes| span(minutes * 60.0)),
+            resets_at: number("reset-at").and_then(time).or_else(|| {
+                let left = span(number("reset-after-seconds")?)?;
+                Some(clock::after(at, left))
+            }),
+        })
+    });
+    quota(windows.collect(), at)
+}
+
+/// What the document tells.
+pub(super) fn of_body(body: &Map<String, Value>, at: DateTime<Utc>) -> Option<Quota> {
+    let limits = body
+        .get("rate_limit")
+        .and_then(Value::as_object)
+        .unwrap_or(body);
+    let windows = WINDOWS.into_iter().filter_map(|(name, key)| {
+        let window = limits.get(key)?;
+        let number = |key: &str| window.get(key)?.as_f64();
+        Some(QuotaWindow {
+            name,
+            used_percent: percent(number("used_percent")?)?,
+            length: number("limit_window_seconds").and_then(span),
+            resets_at: number("reset_at").and_then(time).or_else(|| {
+                let left = span(number("reset_after_seconds")?)?;
+                Some(clock::after(at, left))
+            }),
+        })
+    });
+    quota(windows.collect(), at)
+}
+
+fn quota(windows: Vec<QuotaWindow>, at: DateTime<Utc>) -> Option<Quota> {
+    (!windows.is_empty()).then_some(Quota { at, windows })
+}
+
+fn percent(number: f64) -> Option<f64> {
+    number.is_finite().then(|| number.clamp(0.0, 999.0))
+}
+
+/// A number of seconds, up to a year.
+fn span(seconds: f64) -> Option<Duration> {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    let fits = seconds > 0.0 && seconds <= YEAR;
+    fits.then(|| Duration::from_secs_f64(seconds))
+}
+
+fn time(seconds: f64) -> Option<DateTime<Utc>> {
+    if !seconds.is_finite() || seconds <= 0.0 {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float casts to the nearest i64"
+    )]
+    DateTime::from_timestamp(seconds as i64, 0).and_then(clock::plausible)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at() -> DateTime<Utc> {
+        "2026-11-29T12:00:00Z".parse().unwrap()
+    }
+
+    fn window(name: &'static str, used_percent: f64, minutes: u64, resets: &str) -> QuotaWindow {
+        QuotaWindow {
+            name,
+            used_percent,
+            length: Some(Duration::from_mins(minutes)),
+            resets_at: Some(resets.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn an_answers_fields_tell_of_both_windows_and_no_fields_of_none() {
+        let mut fields = HeaderMap::new();
+        assert_eq!(of_fields(&fields, at()), None);
+        for (name, value) in [
+            ("x-codex-primary-used-percent", "12.5"),
+            ("x-codex-primary-window-minutes", "300"),
+            ("x-codex-primary-reset-at", "1795957200"),
+            ("x-codex-secondary-used-percent", "40"),
+            ("x-codex-secondary-window-minutes", "10080"),
+            ("x-codex-secondary-reset-after-seconds", "60"),
+        ] {
+            fields.insert(name, value.parse().unwrap());
+        }
+        let told = of_fields(&fields, at()).unwrap();
+        assert_eq!(
+            told.windows,
+            [
+                window("primary", 12.5, 300, "2026-11-29T13:00:00Z"),
+                window("secondary", 40.0, 10080, "2026-11-29T12:01:00Z"),
+            ]
+        );
+        fields.insert("x-codex-primary-used-percent", "NaN".parse().unwrap());
+        fields.insert(
+            "x-codex-secondary-reset-after-seconds",
+            "1e300".parse().unwrap(),
+        );
+        let odd = of_fields(&fields, at()).unwrap();
+        assert_eq!((odd.windows.len(), odd.windows[0].resets_at), (1, None));
+    }
+
+    #[test]
+    fn the_document_tells_the_same() {
+        let body = json!({"plan_type": "plus", "rate_limit": {
+            "primary_window": {"used_percent": 3, "limit_window_seconds": 18000,
+                               "reset_at": 1_795_957_200},
+            "secondary_window": null,
+        }});
+        let told = of_body(body.as_object().unwrap(), at()).unwrap();
+        assert_eq!(
+            told.windows,
+            [window("primary", 3.0, 300, "2026-11-29T13:00:00Z")]
+        );
+        assert_eq!(of_body(json!({}).as_object().unwrap(), at()), None);
+    }
+
+    #[test]
+    fn the_document_is_beside_the_backend_and_nowhere_else() {
+        let url = |base: &str| url(&BaseUrl::new(&base.parse().unwrap()).unwrap());
+        let told = url("https://chatgpt.com/backend-api/codex");
+        assert_eq!(
+            told.as_deref(),
+            Some("https://chatgpt.com/backend-api/wham/usage")
+        );
+        assert_eq!(url("https://proxy.example/v1"), None);
+    }
+}

@@ -1,0 +1,315 @@
+//! A whole answer out of a stream of the Responses API. A tap: it keeps the items that are done, and what ends the
+//! response. Pure.
+//!
+//! A stream that ends before its response does gives nothing.
+
+use hyper::StatusCode;
+use memchr::memmem;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::super::sse::Tap;
+use super::json;
+
+/// What an event has to hold to be looked at; most have none of these words.
+const WORDS: [&[u8]; 5] = [
+    b"response.output_item.done",
+    b"response.completed",
+    b"response.incomplete",
+    b"response.failed",
+    b"\"error\"",
+];
+/// The statuses of errors that come in a stream, by their codes.
+const STATUSES: [(&str, StatusCode); 12] = [
+    ("server_is_overloaded", StatusCode::SERVICE_UNAVAILABLE),
+    ("slow_down", StatusCode::SERVICE_UNAVAILABLE),
+    ("rate_limit_exceeded", StatusCode::TOO_MANY_REQUESTS),
+    ("usage_limit_reached", StatusCode::TOO_MANY_REQUESTS),
+    ("insufficient_quota", StatusCode::TOO_MANY_REQUESTS),
+    ("usage_not_included", StatusCode::FORBIDDEN),
+    ("context_length_exceeded", StatusCode::BAD_REQUEST),
+    ("invalid_prompt", StatusCode::BAD_REQUEST),
+    ("invalid_request_error", StatusCode::BAD_REQUEST),
+    ("invalid_image", StatusCode::BAD_REQUEST),
+    ("cyber_policy", StatusCode::BAD_REQUEST),
+    ("server_error", StatusCode::INTERNAL_SERVER_ERROR),
+];
+
+/// What the stream came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The response's JSON.
+    Response(Vec<u8>),
+    /// An error: its status, and its JSON in OpenAI's form.
+    Failed(StatusCode, Vec<u8>),
+}
+
+/// A stream on its way to one answer.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    /// The present event's data.
+    event: Vec<u8>,
+    items: Vec<Vec<u8>>,
+    items_bytes: usize,
+    outcome: Option<Outcome>,
+    /// The event that an error came in.
+    error: Option<Vec<u8>>,
+}
+
+impl Fold {
+    /// The bytes that it holds.
+    pub(super) fn size(&self) -> usize {
+        self.event.len() + self.items_bytes
+    }
+
+    /// Whether the response has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// The event that an error came in.
+    pub(super) fn error(&self) -> Option<&[u8]> {
+        self.error.as_deref()
+    }
+
+    /// What the stream came to; `None` while its response has not ended.
+    pub(super) fn outcome(self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    fn read(&mut self) {
+        let has = |word: &&[u8]| memmem::find(&self.event, word).is_some();
+        if !WORDS.iter().any(has) {
+            return;
+        }
+        let event = &*self.event;
+        // What is skipped as JSON may hold any byte.
+        let text = std::str::from_utf8(event).unwrap_or_default();
+        if serde_json::from_str::<IgnoredAny>(text).is_err() {
+            return;
+        }
+        let Some(members) = json::members(event, json::start(event)) else {
+            return;
+        };
+        let member = |name: &str| {
+            let member = json::last(event, &members, name)?;
+            event.get(member.value.clone())
+        };
+        let kind = member("type");
+        let is = |name: &str| json::is(kind, name);
+        if is("\"response.output_item.done\"") {
+            if let Some(item) = member("item") {
+                self.items_bytes += item.len();
+                self.items.push(item.to_vec());
+            }
+        } else if is("\"response.completed\"") || is("\"response.incomplete\"") {
+            let response = member("response");
+            self.outcome =
+                response.map(|response| Outcome::Response(with_items(response, &self.items)));
+        } else if is("\"response.failed\"")
+            || is("\"error\"")
+            || kind.is_none() && member("error").is_some_and(|error| error != b"null")
+        {
+            self.outcome = Some(failed(event));
+            self.error = Some(event.to_vec());
+        }
+    }
+}
+
+/// The response, with the items that came before it where it has none itself.
+fn with_items(response: &[u8], items: &[Vec<u8>]) -> Vec<u8> {
+    let members = json::members(response, json::start(response)).unwrap_or_default();
+    let output = json::last(response, &members, "output");
+    let is_empty = |at: usize| json::items(response, at).is_none_or(|items| items.is_empty());
+    let list = || [b"[".as_slice(), &items.join(&b","[..]), b"]"].concat();
+    let (before, list, behind) = match output {
+        _ if items.is_empty() => return response.to_vec(),
+        Some(output) if !is_empty(output.value.start) => return response.to_vec(),
+        Some(output) => (output.value.start, list(), output.value.end),
+        // Behind the last member.
+        None => {
+            let end = members.last().map(|member| member.value.end);
+            let at = end.unwrap_or_else(|| json::start(response) + 1);
+            let comma: &[u8] = if end.is_some() { b"," } else { b"" };
+            (at, [comma, b"\"output\":", &list()].concat(), at)
+        }
+    };
+    let before = response.get(..before).unwrap_or_default();
+    let behind = response.get(behind..).unwrap_or_default();
+    [before, &list, behind].concat()
+}
+
+/// An error event as an answer.
+fn failed(event: &[u8]) -> Outcome {
+    let event: Value = serde_json::from_slice(event).unwrap_or_default();
+    let of_response = event
+        .get("response")
+        .and_then(|response| response.get("error"));
+    let places = [of_response, event.get("error"), Some(&event)];
+    let error = places.into_iter().flatten().find(|place| place.is_object());
+    let text = |key: &str| error?.get(key)?.as_str();
+    // The event's own type says nothing.
+    let kind = text("type").filter(|kind| *kind != "error");
+    let code = text("code").or(kind);
+    let message = text("message").or_else(|| event.get("error")?.as_str());
+    let known = |wanted: &&str| STATUSES.iter().find(|(code, _)| code == wanted);
+    let status = [code, kind].iter().flatten().find_map(known);
+    let status = status.map_or(StatusCode::BAD_GATEWAY, |(_, status)| *status);
+    let body = json!({"error": {
+        "message": message.unwrap_or("The response failed."),
+        "type": kind.or(code),
+        "code": code,
+        "param": text("param"),
+    }});
+    Outcome::Failed(status, body.to_string().into_bytes())
+}
+
+impl Tap for Fold {
+    fn data(&mut self, piece: &[u8]) {
+        if self.outcome.is_none() {
+            self.event.extend_from_slice(piece);
+        }
+    }
+
+    fn end_data(&mut self) {
+        // Lines of one event are joined (WHATWG HTML §9.2.6).
+        if self.outcome.is_none() {
+            self.event.push(b'\n');
+        }
+    }
+
+    fn end_event(&mut self) {
+        if self.outcome.is_none() {
+            self.read();
+        }
+        self.event.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::sse::Tokenizer;
+    use super::*;
+
+    fn folded(stream: &str, size: usize) -> Option<Outcome> {
+        let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+        for piece in stream.as_bytes().chunks(size) {
+            lines.pass(piece, &mut fold);
+        }
+        fold.outcome()
+    }
+
+    fn all(events: &[&str]) -> String {
+        let events = events
+            .iter()
+            .map(|event| format!("event: x\ndata: {event}\n\n"));
+        events.collect()
+    }
+
+    const DELTA: &str =
+        "{\"type\":\"response.output_text.delta\",\"delta\":\"response.completed \\\"error\\\"\"}";
+    const ONE: &str = "{\"type\":\"response.output_item.done\",\"item\":{\"id\":\"a\",\"n\":1.0}}";
+    const TWO: &str =
+        "{\"output_index\":1,\"item\":{\"id\":\"b\"},\"type\":\"response.output_item.done\"}";
+
+    #[test]
+    fn items_that_came_before_fill_an_empty_output_byte_for_byte() {
+        for (response, expected) in [
+            (
+                "{\"id\":\"r\", \"output\":[],\"x\":1e400}",
+                "{\"id\":\"r\", \"output\":[{\"id\":\"a\",\"n\":1.0},{\"id\":\"b\"}],\"x\":1e400}",
+            ),
+            (
+                "{\"output\": null}",
+                "{\"output\": [{\"id\":\"a\",\"n\":1.0},{\"id\":\"b\"}]}",
+            ),
+            (
+                "{\"id\":\"r\"}",
+                "{\"id\":\"r\",\"output\":[{\"id\":\"a\",\"n\":1.0},{\"id\":\"b\"}]}",
+            ),
+            (
+                "{}",
+                "{\"output\":[{\"id\":\"a\",\"n\":1.0},{\"id\":\"b\"}]}",
+            ),
+            // It has them itself.
+            (
+                "{\"output\":[{\"id\":\"c\"}]}",
+                "{\"output\":[{\"id\":\"c\"}]}",
+            ),
+        ] {
+            for kind in ["response.completed", "response.incomplete"] {
+                let end = format!("{{\"type\":\"{kind}\",\"response\":{response}}}");
+                let stream = all(&[DELTA, ONE, DELTA, TWO, &end]) + ": bye\n\n";
+                let expected = Some(Outcome::Response(expected.as_bytes().to_vec()));
+                for size in [1, 13, stream.len()] {
+                    assert_eq!(folded(&stream, size), expected, "{response}");
+                }
+            }
+        }
+        let end = "{\"type\":\"response.completed\",\"response\":{\"output\":[]}}";
+        let nothing = Outcome::Response(b"{\"output\":[]}".to_vec());
+        assert_eq!(folded(&all(&[end]), 7), Some(nothing));
+    }
+
+    #[test]
+    fn a_stream_without_its_end_gives_nothing() {
+        let whole = all(&[
+            DELTA,
+            ONE,
+            "{\"type\":\"response.completed\",\"response\":{}}",
+        ]);
+        for length in 0..whole.len() {
+            assert_eq!(folded(&whole[..length], 5), None, "{length}");
+        }
+        assert!(folded(&whole, 5).is_some());
+    }
+
+    #[test]
+    fn an_error_in_the_stream_has_a_status_and_the_providers_words() {
+        for (event, status, code) in [
+            (
+                "{\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_is_overloaded\",\
+                 \"message\":\"words\"}}}",
+                503,
+                "server_is_overloaded",
+            ),
+            (
+                "{\"type\":\"error\",\"code\":\"rate_limit_exceeded\",\"message\":\"words\"}",
+                429,
+                "rate_limit_exceeded",
+            ),
+            (
+                "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"words\",\
+                 \"code\":\"context_length_exceeded\"}}",
+                400,
+                "context_length_exceeded",
+            ),
+            (
+                "{\"error\":{\"message\":\"words\",\"type\":\"odd\"}}",
+                502,
+                "odd",
+            ),
+        ] {
+            let Some(Outcome::Failed(told, body)) = folded(&all(&[DELTA, ONE, event, TWO]), 9)
+            else {
+                panic!("{event}")
+            };
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                (told.as_u16(), &body["error"]["code"]),
+                (status, &json!(code))
+            );
+            assert_eq!(body["error"]["message"], "words", "{event}");
+        }
+    }
+
+    #[test]
+    fn what_it_holds_is_known() {
+        let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+        lines.pass(all(&[DELTA, ONE, TWO]).as_bytes(), &mut fold);
+        let items = "{\"id\":\"a\",\"n\":1.0}".len() + "{\"id\":\"b\"}".len();
+        assert_eq!(fold.size(), items);
+        lines.pass(b"data: 12345", &mut fold);
+        assert_eq!(fold.size(), items + 6);
+    }
+}

@@ -1,0 +1,279 @@
+//! The translation stage: where a provider's bodies are not those of OpenAI's API, a request's body becomes what the
+//! provider takes, and its answer what the client asked for. It is the only thing that writes another body, and nothing
+//! runs through it where the adapter names no [`Dialect`] for the path.
+//!
+//! `json`, `request` and `fold` are pure; `memory` counts what is held whole.
+
+mod fold;
+mod json;
+mod memory;
+mod request;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Response, StatusCode, Uri};
+use tokio::time::timeout;
+
+use self::fold::{Fold, Outcome};
+use self::memory::Held;
+pub(super) use self::memory::Memory;
+use super::error::{ErrorKind, ProxyError};
+use super::pool::Answer;
+use super::sse::Tokenizer;
+use super::upload::{Upload, UploadError};
+use crate::provider::dialect::{ModelList, Rules};
+use crate::provider::{Dialect, ReadError};
+
+/// No list of models is larger.
+const LARGEST_LIST: usize = 8 * 1024 * 1024;
+
+/// What becomes of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Turn {
+    /// It passes.
+    AsItCame,
+    /// Its stream becomes a whole answer.
+    Fold,
+    /// Its list becomes OpenAI's.
+    Models(&'static ModelList),
+}
+
+/// Why a request can't be translated.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Upload(UploadError),
+    Ours(ProxyError),
+}
+
+/// An answer that was made whole.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) response: Response<Bytes>,
+    /// Why the provider refuses the account, where the stream said so.
+    pub(super) blocked: Option<&'static str>,
+}
+
+/// How an answer is read whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading<'r> {
+    /// The longest silence.
+    pub(super) idle: Duration,
+    pub(super) memory: &'r Memory,
+    /// What reads of an error why the account is refused.
+    pub(super) reads: Option<ReadError>,
+}
+
+/// Turns a request into what the provider takes. A body that is encoded, or no JSON object, passes as it came.
+pub(super) async fn request(
+    dialect: Dialect,
+    head: &mut Parts,
+    upload: Option<&Upload>,
+    memory: &Memory,
+) -> Result<Turn, Failure> {
+    match (dialect, upload) {
+        (Dialect::Models(list), _) => Ok(ask_for_models(head, list)),
+        (Dialect::Streamed(rules), Some(upload)) => {
+            let wants_stream = translate(rules, head, upload, memory).await?;
+            if wants_stream {
+                return Ok(Turn::AsItCame);
+            }
+            let events = HeaderValue::from_static("text/event-stream");
+            head.headers.insert(ACCEPT, events);
+            Ok(Turn::Fold)
+        }
+        (Dialect::Whole(rules), Some(upload)) => {
+            translate(rules, head, upload, memory).await?;
+            Ok(Turn::AsItCame)
+        }
+        (Dialect::Streamed(_) | Dialect::Whole(_), None) => Ok(Turn::AsItCame),
+    }
+}
+
+/// Translates the body; whether the client asked for a stream, which it is taken to have where the body is not read.
+async fn translate(
+    rules: &Rules,
+    head: &mut Parts,
+    upload: &Upload,
+    memory: &Memory,
+) -> Result<bool, Failure> {
+    if is_encoded(&head.headers) {
+        return Ok(true);
+    }
+    let mut held = Held::new(memory);
+    let body = read_upload(upload, &mut held).await?;
+    let Some(turned) = request::turn(&body, rules) else {
+        upload.put_whole(body.into());
+        return Ok(true);
+    };
+    let length = turned.body.as_ref().map_or(body.len(), Vec::len);
+    held.takes(body.len() + length).map_err(Failure::Ours)?;
+    upload.put_whole(turned.body.unwrap_or(body).into());
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(turned.wants_stream)
+}
+
+async fn read_upload(upload: &Upload, held: &mut Held) -> Result<Vec<u8>, Failure> {
+    upload.forget();
+    let (mut pieces, mut whole) = (upload.body(), Vec::new());
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut pieces).poll_frame(cx)).await {
+        if let Ok(piece) = frame.map_err(Failure::Upload)?.into_data() {
+            held.takes(whole.len() + piece.len())
+                .map_err(Failure::Ours)?;
+            whole.extend_from_slice(&piece);
+        }
+    }
+    Ok(whole)
+}
+
+/// A client that sends the provider's own parameter wants the provider's own list.
+fn ask_for_models(head: &mut Parts, list: &'static ModelList) -> Turn {
+    let (name, value) = list.query;
+    let query = head.uri.query().unwrap_or_default();
+    let is_it = |pair: &str| pair.split('=').next() == Some(name);
+    if query.split('&').any(is_it) {
+        return Turn::AsItCame;
+    }
+    let and = if query.is_empty() { "" } else { "&" };
+    let path = head.uri.path();
+    let asked = format!("{path}?{query}{and}{name}={value}");
+    match Uri::try_from(asked) {
+        Ok(asked) => {
+            head.uri = asked;
+            Turn::Models(list)
+        }
+        Err(_) => Turn::AsItCame,
+    }
+}
+
+impl Turn {
+    /// Whether the answer may become another one.
+    pub(super) fn is_another(self) -> bool {
+        !matches!(self, Self::AsItCame)
+    }
+
+    /// Whether this answer has to be read whole: a success in the form that is expected.
+    pub(super) fn reads_whole(self, answer: &Response<Answer>) -> bool {
+        let kind = answer.headers().get(CONTENT_TYPE);
+        let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
+        let is_stream = kind.starts_with(b"text/event-stream");
+        answer.status() == StatusCode::OK
+            && !is_encoded(answer.headers())
+            && match self {
+                Self::AsItCame => false,
+                Self::Fold => is_stream,
+                Self::Models(_) => true,
+            }
+    }
+
+    /// What the head of an answer says of a body that becomes another one.
+    pub(super) fn clean(self, fields: &mut HeaderMap) {
+        if self.is_another() {
+            fields.remove(CONTENT_LENGTH);
+        }
+    }
+}
+
+/// Reads an answer and makes a whole one of it. One that breaks off is an error.
+pub(super) async fn whole(
+    turn: Turn,
+    answer: Response<Answer>,
+    reading: Reading<'_>,
+) -> Result<Whole, ProxyError> {
+    let (mut head, body) = answer.into_parts();
+    let mut blocked = None;
+    let body = match turn {
+        Turn::Fold => {
+            let fold = fold_stream(body, reading).await?;
+            blocked = fold.error().and_then(|error| reading.reads?(error));
+            match fold.outcome() {
+                Some(Outcome::Response(body)) => body,
+                Some(Outcome::Failed(status, body)) => {
+                    head.status = status;
+                    body
+                }
+                None => return Err(cut_off()),
+            }
+        }
+        Turn::Models(list) => {
+            let body = read_list(body, reading).await?;
+            (list.read)(&body).unwrap_or(body)
+        }
+        Turn::AsItCame => Vec::new(),
+    };
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+        head.headers.remove(name);
+    }
+    let json = HeaderValue::from_static("application/json");
+    head.headers.insert(CONTENT_TYPE, json);
+    Ok(Whole {
+        response: Response::from_parts(head, body.into()),
+        blocked,
+    })
+}
+
+async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<Fold, ProxyError> {
+    let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+    let mut held = Held::new(reading.memory);
+    while !fold.is_over() {
+        let Some(piece) = next_piece(&mut body, reading.idle).await? else {
+            break;
+        };
+        held.takes(fold.size() + piece.len())?;
+        lines.pass(&piece, &mut fold);
+    }
+    Ok(fold)
+}
+
+async fn read_list(mut body: Answer, reading: Reading<'_>) -> Result<Vec<u8>, ProxyError> {
+    let (mut whole, mut held) = (Vec::new(), Held::new(reading.memory));
+    while let Some(piece) = next_piece(&mut body, reading.idle).await? {
+        held.takes(whole.len() + piece.len())?;
+        whole.extend_from_slice(&piece);
+        if whole.len() > LARGEST_LIST {
+            let message = "hermes-proxyd: the provider's list of models is too large to be read";
+            return Err(ProxyError::new(ErrorKind::UpstreamUnreachable, message));
+        }
+    }
+    Ok(whole)
+}
+
+/// The next piece of an answer's body; `None` at its end.
+async fn next_piece(body: &mut Answer, idle: Duration) -> Result<Option<Bytes>, ProxyError> {
+    loop {
+        let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+        match timeout(idle, next).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Ok(Some(piece));
+                }
+            }
+            Ok(Some(Err(_))) => return Err(cut_off()),
+            Err(_) => {
+                let message =
+                    "hermes-proxyd: the provider was silent for longer than `timeouts.idle`";
+                return Err(ProxyError::new(ErrorKind::UpstreamTimeout, message));
+            }
+        }
+    }
+}
+
+fn cut_off() -> ProxyError {
+    let message = "hermes-proxyd: the provider cut off its answer";
+    ProxyError::new(ErrorKind::UpstreamUnreachable, message)
+}
+
+/// Whether a body is encoded, which is never decoded here: it could become any size.
+pub(super) fn is_encoded(fields: &HeaderMap) -> bool {
+    let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}

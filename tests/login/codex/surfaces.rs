@@ -1,0 +1,105 @@
+//! OpenAI Codex where a user meets it: variables, `doctor`, the list of providers, the quota.
+
+use serde_json::{Value, json};
+use support::{Daemon, ctl, program};
+
+use super::{World, json_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_finds_a_login_that_codex_cli_has_too() {
+    let (world, login) = World::with_a_login().await;
+    let found = |variables: &[(&str, &str)]| {
+        let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
+        let command = command.envs(variables.iter().copied());
+        let output = command.args(["doctor", "--json"]).output().unwrap();
+        let report = json_of(&output);
+        let text = report.to_string();
+        assert!(!text.contains(&login.refresh_token), "{text}");
+        let findings = report["findings"].as_array().unwrap().iter();
+        let mut findings = findings.filter(|one| one["name"] == "copies of openai-codex");
+        findings.next().cloned().unwrap_or_default()
+    };
+    assert_eq!(found(&[])["verdict"], "ok");
+    let folder = world.home.path().join("theirs");
+    for folder in [world.home.path().join(".codex"), folder.clone()] {
+        std::fs::create_dir_all(&folder).unwrap();
+        let other = json!({"tokens": {"refresh_token": "another", "access_token": "a"}});
+        std::fs::write(folder.join("auth.json"), other.to_string()).unwrap();
+    }
+    let elsewhere = [("CODEX_HOME", folder.to_str().unwrap())];
+    assert_eq!(found(&[])["verdict"], "ok", "another login");
+    let same = json!({"OPENAI_API_KEY": null, "tokens": {
+        "refresh_token": login.refresh_token, "access_token": login.access_token}});
+    std::fs::write(folder.join("auth.json"), same.to_string()).unwrap();
+    assert_eq!(found(&[])["verdict"], "ok", "no file of Codex CLI here");
+    let finding = found(&elsewhere);
+    assert_eq!(finding["verdict"], "fail", "{finding:#}");
+    let text = finding["text"].as_str().unwrap();
+    assert!(
+        text.contains("Codex CLI") && text.contains("single-use"),
+        "{text}"
+    );
+    let fix = finding["fix"].to_string();
+    assert!(
+        fix.contains("hermesctl auth login openai-codex --force"),
+        "{fix}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_variables_count_where_the_file_is_silent_and_never_without_tls_to_another_machine() {
+    let (world, _) = World::with_a_login().await;
+    let folder = world.home.path().join(".config/hermes-proxyd");
+    let config = "[providers.openai-codex]\n";
+    std::fs::write(folder.join("config.toml"), config).unwrap();
+    for (value, base) in [
+        (
+            "https://codex.example/api/codex",
+            "https://codex.example/api/codex",
+        ),
+        ("http://127.0.0.1:9/codex", "http://127.0.0.1:9/codex"),
+        (
+            "http://codex.example/api",
+            "https://chatgpt.com/backend-api/codex",
+        ),
+        ("chatgpt.com", "https://chatgpt.com/backend-api/codex"),
+    ] {
+        let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), world.home.path());
+        command
+            .env("HERMES_CODEX_BASE_URL", value)
+            .args(["--port", "0", "--log-format", "json"]);
+        let daemon = Daemon::start(command, world.home.path());
+        let status = daemon.status();
+        let mut providers = status["providers"].as_array().unwrap().iter();
+        let codex = providers.find(|one| one["name"] == "openai-codex").unwrap();
+        assert_eq!(codex["base_url"], base, "{codex:#}");
+        let is_own = base.contains("chatgpt.com");
+        assert_eq!(
+            daemon.logged().contains("HERMES_CODEX_BASE_URL is ignored"),
+            is_own
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_providers_and_connect_know_it() {
+    let (world, _) = World::with_a_login().await;
+    let daemon = world.daemon();
+    let list = json_of(&ctl(world.home.path(), &["proxy", "providers", "--json"]));
+    let mut providers = list["providers"].as_array().unwrap().iter();
+    let codex = providers.find(|one| one["name"] == "openai-codex").unwrap();
+    assert_eq!(
+        (&codex["display_name"], &codex["logged_in"]),
+        (&json!("OpenAI Codex"), &json!(true)),
+        "{codex:#}"
+    );
+    for path in ["/responses\"", "/responses/compact\"", "/models\""] {
+        assert!(codex["paths"].to_string().contains(path), "{codex:#}");
+    }
+    let line = ["connect", "codex", "--from", "bare", "--json"];
+    let output = ctl(world.home.path(), &line);
+    assert!(output.status.success(), "{output:?}");
+    let told: Value = json_of(&output);
+    assert_eq!(told["base_url"], format!("{}/v1", daemon.origin()));
+    drop(daemon);
+}
