@@ -295,6 +295,14 @@ impl ProviderKind {
         }
     }
 
+    /// Whether each of its requests needs a client key, whatever the listener asks for.
+    pub fn needs_client_key(&self) -> bool {
+        match self {
+            Self::Codex { .. } => true,
+            Self::Nous { .. } | Self::Xai { .. } | Self::OAuth2(_) | Self::Static { .. } => false,
+        }
+    }
+
     /// Where a fixed API key is read from; `None` where a login takes its place.
     pub fn api_key(&self) -> Option<&KeySource> {
         match self {

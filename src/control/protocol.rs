@@ -916,6 +916,34 @@ pub struct ProviderStatus {
     /// is behind, `None` before an answer that tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_seconds: Option<i64>,
+    /// How much of the account's quota is used, as the provider said last; `None` where it does not say,
+    /// and with an old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaStatus>,
+}
+
+/// An account's quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaStatus {
+    /// When the provider said so.
+    pub at: Timestamp,
+    /// Its windows, the shortest first.
+    pub windows: Vec<QuotaWindow>,
+}
+
+/// A window of a quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaWindow {
+    /// The provider's name for it.
+    pub name: String,
+    /// How much of it is used.
+    pub used_percent: u64,
+    /// How long it is, if the provider says so.
+    pub length_seconds: Option<u64>,
+    /// When it begins again, if the provider says so.
+    pub resets_at: Option<Timestamp>,
+    /// The time until then.
+    pub resets_in_seconds: Option<i64>,
 }
 
 /// The login that a provider's credential comes from.

@@ -26,8 +26,8 @@ use crate::control::protocol::{
     ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste,
     LoginPasteTaken, LoginProgress, LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey,
     OwnMark, PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
-    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, Severity, Status,
-    Timestamp, UnreadableLogin, UnsavableLogin,
+    QuotaStatus, QuotaWindow, RefreshOutcome, RefreshReport, RefreshResult, ReloadReport,
+    RequestCounts, Severity, Status, Timestamp, UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -459,6 +459,26 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             command: hindrance.command,
         }),
         clock_ahead_seconds: clock_ahead(report, now),
+        quota: report.adapter.quota().map(|quota| quota_status(quota, now)),
+    }
+}
+
+fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
+    let windows = quota.windows.into_iter().map(|window| QuotaWindow {
+        name: window.name.to_owned(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a float casts to the nearest u64"
+        )]
+        used_percent: window.used_percent.round() as u64,
+        length_seconds: window.length.map(|length| length.as_secs()),
+        resets_at: window.resets_at.map(Timestamp),
+        resets_in_seconds: window.resets_at.map(|at| (at - now).num_seconds()),
+    });
+    QuotaStatus {
+        at: Timestamp(quota.at),
+        windows: windows.collect(),
     }
 }
 

@@ -34,6 +34,7 @@ mod neighbours;
 mod notices;
 mod port_holder;
 mod process;
+mod quotas;
 mod run;
 mod service_manager;
 mod signals;

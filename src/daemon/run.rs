@@ -20,7 +20,7 @@ use super::logins::Logins;
 use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::watchdog::Watchdog;
-use super::{descriptors, port_holder, service_manager, signals, status_line};
+use super::{descriptors, port_holder, quotas, service_manager, signals, status_line};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
@@ -210,7 +210,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         clients: clients.clone(),
         command_line: command_line(&origin.overrides),
         origin: origin.clone(),
-        clock,
+        clock: clock.clone(),
         started_at,
         started: tokio::time::Instant::now(),
         ports: ports.clone(),
@@ -223,6 +223,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     });
     let prod = stops.answer(control, answers.clone(), &gateway);
     stops.tell_refusals(gateway.ledger().refusals().clone());
+    stops.ask_quotas(view.clone(), clock);
 
     let mut daemon = Daemon {
         origin,
@@ -589,6 +590,12 @@ impl Stops {
         let stop = self.control_stop.clone();
         self.control
             .spawn(async move { refusals.keep_told(stop).await });
+    }
+
+    /// How much of the accounts' quotas is used; asked for until the control server ends.
+    fn ask_quotas(&self, view: Arc<ArcSwap<View>>, clock: Arc<dyn Clock>) {
+        let stop = self.control_stop.clone();
+        self.control.spawn(quotas::keep_asked(view, clock, stop));
     }
 
     /// Signs of life for the service manager's watchdog.

@@ -365,6 +365,11 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
+    /// Whether it tells how much of an account's quota is used.
+    fn tells_quota(&self) -> bool {
+        false
+    }
+
     /// How much of the account's quota is used, as the provider said last.
     fn quota(&self) -> Option<Quota> {
         None

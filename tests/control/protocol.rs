@@ -109,6 +109,7 @@ fn ready() -> ProviderStatus {
         unreadable: None,
         unsavable: None,
         clock_ahead_seconds: None,
+        quota: None,
     }
 }
 
@@ -134,6 +135,7 @@ fn bare() -> ProviderStatus {
         unreadable: None,
         unsavable: None,
         clock_ahead_seconds: None,
+        quota: None,
     }
 }
 

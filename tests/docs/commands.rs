@@ -28,6 +28,11 @@ const FAIL: &[(&str, i32, &str)] = &[
     ("hermesctl auth login umbra", 1, "No provider \"umbra\""),
     ("hermesctl proxy test acme", 1, "acme"),
     (
+        "hermesctl auth login openai-codex --browser",
+        1,
+        "No provider \"openai-codex\" is configured",
+    ),
+    (
         "hermesctl auth login openai-codex",
         1,
         "No provider \"openai-codex\" is configured",

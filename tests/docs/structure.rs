@@ -329,6 +329,7 @@ const MAY_EXPOSE: &[&str] = &[
     "provider/oauth2.rs",
     "provider/codex/device.rs",
     "provider/codex/mod.rs",
+    "provider/codex/page.rs",
     "provider/tabled.rs",
     "provider/xai.rs",
     "secret.rs",

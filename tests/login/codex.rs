@@ -105,6 +105,13 @@ impl World {
         Daemon::start(command, self.home.path())
     }
 
+    /// What the backend has seen, but for the questions about the quota.
+    fn requests(&self) -> Vec<mock_cloud::Seen> {
+        let seen = self.cloud.requests().into_iter();
+        seen.filter(|seen| !seen.target.ends_with("/wham/usage"))
+            .collect()
+    }
+
     /// A request of the app that has the key.
     fn post(&self, daemon: &Daemon, path: &str) -> reqwest::RequestBuilder {
         client().post(daemon.url(path)).bearer_auth(&self.key)
@@ -174,7 +181,7 @@ async fn requests_carry_the_account_its_region_and_a_true_name_whatever_the_app_
     });
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 200, "{}", daemon.logged());
-    let seen = world.cloud.requests().pop().unwrap();
+    let seen = world.requests().pop().unwrap();
     for (name, value) in [
         ("authorization", format!("Bearer {}", login.access_token)),
         ("chatgpt-account-id", ACCOUNT.to_owned()),
@@ -242,7 +249,7 @@ async fn without_a_client_key_the_provider_does_not_start_and_no_request_of_it_i
     }
     let at_path = client().post(format!("{}/openai-codex/v1/responses", daemon.origin()));
     assert_eq!(at_path.send().await.unwrap().status(), 401);
-    assert_eq!(world.cloud.counts().requests, 0);
+    assert!(world.requests().is_empty());
     assert_eq!(ask(Some(&world.key), "/responses").await.status(), 200);
 
     // The last key is revoked: nobody is served, and a start says why.
@@ -338,6 +345,30 @@ async fn the_device_logins_own_protocol_is_spoken_step_by_step() {
             .fail_portal(Endpoint::Exchange, 1, &PortalFault::Answer(busy));
         assert!(matches!(device.poll(&code).await, Ok(Poll::Granted(_))));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_browser_comes_back_to_the_one_address_that_openai_knows() {
+    use hermes_proxy::provider::{Attempt, Callback, Redirect};
+
+    let world = World::new().await;
+    let adapter = world.adapter();
+    let browser = adapter.browser_login().unwrap();
+    let Redirect::Fixed(back) = browser.redirect() else {
+        panic!("any port")
+    };
+    assert_eq!(back.as_str(), "http://localhost:1455/auth/callback");
+    let attempt = Attempt::new(back).unwrap();
+    let page = browser.page(&attempt).await.unwrap();
+    let answer = client().get(page.url).send().await.unwrap();
+    assert_eq!(answer.status(), 302);
+    let ended_at = answer.headers()["location"].to_str().unwrap();
+    // As the user pastes it, from a browser on another machine.
+    let Ok(Callback::Code(code)) = attempt.pasted(ended_at) else {
+        panic!("{ended_at}")
+    };
+    let granted = browser.exchange(&attempt, &code).await;
+    assert!(matches!(granted, Ok(Poll::Granted(_))), "{granted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::args::Connect;
 use super::super::connect as reach_daemon;
 use super::super::output::{Exit, Failure};
-use crate::config::load;
+use crate::config::{Loaded, load};
 use crate::containers::{Door, Surroundings, World};
 use crate::doctor;
 use crate::paths::Environment;
@@ -22,6 +23,8 @@ pub(super) struct Facts {
     pub(super) planned: Vec<Door>,
     /// The names of the providers.
     pub(super) providers: Vec<String>,
+    /// Those that serve only apps with a client key.
+    pub(super) keyed: Vec<String>,
     /// The daemon's process, if it runs.
     pub(super) pid: Option<u32>,
     /// The engines, their networks, and the firewalls.
@@ -54,6 +57,7 @@ impl Facts {
                     doors: listeners.filter_map(Door::of_status).collect(),
                     planned: loaded.as_ref().map(Door::all_of_config).unwrap_or_default(),
                     providers: names.collect(),
+                    keyed: loaded.as_ref().map(keyed).unwrap_or_default(),
                     pid: Some(status.daemon.pid),
                     surroundings: Surroundings::default(),
                     environment,
@@ -69,6 +73,13 @@ impl Facts {
     /// Whether the daemon runs.
     pub(super) fn is_running(&self) -> bool {
         self.pid.is_some()
+    }
+
+    /// Whether the provider that the app is for, `default` unless the user names one, serves only apps with a
+    /// client key.
+    pub(super) fn is_keyed(&self, flags: &Connect, default: &str) -> bool {
+        let provider = flags.provider.as_deref().unwrap_or(default);
+        self.keyed.iter().any(|name| name == provider)
     }
 
     /// What the ways to these doors are decided by.
@@ -90,10 +101,18 @@ impl Facts {
             doors: Door::all_of_config(&loaded),
             planned: Vec::new(),
             providers: providers.map(ToString::to_string).collect(),
+            keyed: keyed(&loaded),
             pid: None,
             surroundings: Surroundings::default(),
             file: loaded.file.or_else(|| environment.config_file()),
             environment,
         })
     }
+}
+
+/// The providers that serve only apps with a client key.
+fn keyed(loaded: &Loaded) -> Vec<String> {
+    let providers = loaded.config.providers.iter();
+    let keyed = providers.filter(|(_, provider)| provider.kind.needs_client_key());
+    keyed.map(|(name, _)| name.to_string()).collect()
 }

@@ -107,6 +107,7 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
     check(&flags, &choice, &facts)?;
     let mut plan = Plan::new(app, &choice, &facts);
     let base_url = base_url(&flags, choice.place, &mut plan, &facts.doors)?;
+    plan.way.target.needs_key |= facts.is_keyed(&flags, &plan.way.target.provider);
     let key = if plan.way.target.needs_key {
         Some(key(app, &flags).await?)
     } else {
@@ -510,7 +511,7 @@ async fn listed(flags: &Connect, facts: &Facts, key: Option<&str>) -> Result<Vec
         return Err("a key is needed to ask".to_owned());
     };
     let path = provider_path(flags, &door.provider) + "/models";
-    let key = key.filter(|_| door.needs_key);
+    let key = key.filter(|_| door.needs_key || facts.is_keyed(flags, &door.provider));
     let key = key.map(|key| Key::new(key.to_owned()));
     models::list(address, &path, key.as_ref()).await
 }

@@ -11,7 +11,8 @@ use crate::cli::human::{count, duration};
 use crate::cli::service::ServiceJson;
 use crate::control::judge::{self, Pending};
 use crate::control::protocol::{
-    ClientEntry, Finding, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
+    ClientEntry, Finding, ListenerStatus, Mishaps, ProviderStatus, QuotaStatus, QuotaWindow,
+    RequestCounts, Status, Timestamp,
 };
 
 /// The last line of a screen that is shown again and again.
@@ -267,10 +268,35 @@ where
         rows.push(("last error", format!("{when}: {message} [{code}]")));
     }
     rows.push(("requests", requests(provider.requests)));
+    rows.extend(
+        provider
+            .quota
+            .iter()
+            .flat_map(|quota| quota_rows(quota, clock)),
+    );
     if let Some(failing) = &provider.failing {
         rows.push(("failing", mishaps(failing, clock)));
     }
     rows
+}
+
+/// How much of each window is used: `5 h: 12 % used, begins again …`
+fn quota_rows<Z>(quota: &QuotaStatus, clock: &Clock<'_, Z>) -> Vec<(&'static str, String)>
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let row = |window: &QuotaWindow| {
+        let length = window.length_seconds.map(duration);
+        let length = length.unwrap_or_else(|| inline(&window.name));
+        let resets = window.resets_at.filter(|at| *at > clock.now);
+        let resets = resets.map(|at| format!(", begins again {}", both(at, clock)));
+        let used = window.used_percent;
+        format!("{length}: {used} % used{}", resets.unwrap_or_default())
+    };
+    let rows = quota.windows.iter().map(row).enumerate();
+    rows.map(|(at, row)| (if at == 0 { "quota" } else { "" }, row))
+        .collect()
 }
 
 /// How many, and the last one: `3, the last one 2 min ago: http_429 (request 49f2c0a51be7d386)`

@@ -88,6 +88,7 @@ pub(in crate::cli) fn troubled_status() -> Status {
         unreadable: None,
         unsavable: None,
         clock_ahead_seconds: None,
+        quota: None,
         state,
     })
     .to_vec();

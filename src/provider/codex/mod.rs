@@ -8,6 +8,7 @@
 mod device;
 mod identity;
 mod models;
+mod page;
 mod refusal;
 mod rules;
 mod usage;
@@ -24,6 +25,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::browser::BrowserLogin;
 use super::device::DeviceLogin;
 use super::jwt::Claims;
 use super::probe::Address;
@@ -206,6 +208,10 @@ impl Adapter for Codex {
         Some(self)
     }
 
+    fn browser_login(&self) -> Option<&dyn BrowserLogin> {
+        Some(self)
+    }
+
     fn skew(&self) -> Option<&Skew> {
         Some(self.client.skew())
     }
@@ -316,6 +322,10 @@ impl Adapter for Codex {
 
     fn hear(&self, reply: &Reply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
         self.hold(usage::of_fields(reply.fields, heard.at));
+    }
+
+    fn tells_quota(&self) -> bool {
+        true
     }
 
     fn quota(&self) -> Option<Quota> {

@@ -32,7 +32,7 @@ async fn what_the_backend_demands_is_added_and_what_it_refuses_is_left_out() {
     let request = request.header("content-type", "application/json");
     let answer = request.body(body).send().await.unwrap();
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
-    let seen = world.cloud.requests().pop().unwrap();
+    let seen = world.requests().pop().unwrap();
     let sent = String::from_utf8(seen.body.clone()).unwrap();
     assert_eq!(
         sent,
@@ -76,7 +76,7 @@ async fn every_member_that_the_backend_refuses_is_left_out() {
     let body = json!({"model": "m", "input": "x", "service_tier": "priority"});
     let answer = world.post(&daemon, "/responses").json(&body).send().await;
     assert_eq!(answer.unwrap().status(), 200);
-    let seen = world.cloud.requests().pop().unwrap();
+    let seen = world.requests().pop().unwrap();
     let sent: Value = serde_json::from_slice(&seen.body).unwrap();
     assert_eq!(sent["service_tier"], "priority");
 }
@@ -196,7 +196,7 @@ async fn an_answer_without_end_is_given_up_at_the_limit_of_memory() {
 async fn what_is_no_json_object_is_encoded_or_fails_passes_as_it_is() {
     let (world, _) = World::with_a_login().await;
     let daemon = world.daemon();
-    let sent = |world: &World| world.cloud.requests().pop().unwrap().body;
+    let sent = |world: &World| world.requests().pop().unwrap().body;
     for body in ["[1]", "{\"a\":", ""] {
         let request = world.post(&daemon, "/responses");
         let request = request
@@ -231,7 +231,7 @@ async fn with_translate_false_everything_passes_as_it_came() {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.unwrap().contains("Stream must be set"));
-    assert_eq!(world.cloud.requests().pop().unwrap().body, body.as_bytes());
+    assert_eq!(world.requests().pop().unwrap().body, body.as_bytes());
     let models = client().get(daemon.url("/models?client_version=1.0.0"));
     let models = models.bearer_auth(&world.key).send().await.unwrap();
     let models: Value = models.json().await.unwrap();
@@ -255,10 +255,10 @@ async fn the_list_of_models_is_openais_unless_the_client_speaks_the_backends_pro
     let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "openai"});
     let shown = json!([model("gpt-6-codex"), model("gpt-6-codex-mini")]);
     assert_eq!(list, json!({"object": "list", "data": shown}));
-    let target = world.cloud.requests().pop().unwrap().target;
+    let target = world.requests().pop().unwrap().target;
     assert_eq!(target, "/backend-api/codex/models?client_version=0.169.0");
     get("?limit=3").send().await.unwrap();
-    let target = world.cloud.requests().pop().unwrap().target;
+    let target = world.requests().pop().unwrap().target;
     assert_eq!(
         target,
         "/backend-api/codex/models?limit=3&client_version=0.169.0"

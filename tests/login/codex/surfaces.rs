@@ -101,5 +101,44 @@ async fn the_list_of_providers_and_connect_know_it() {
     assert!(output.status.success(), "{output:?}");
     let told: Value = json_of(&output);
     assert_eq!(told["base_url"], format!("{}/v1", daemon.origin()));
+    // The key that it needs was made, and its models were asked for with it.
+    assert!(
+        told["key"].as_str().unwrap().starts_with("hpx-"),
+        "{told:#}"
+    );
+    assert_eq!(told["model"], "gpt-6-codex");
     drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quota_is_asked_for_at_the_start_and_read_from_each_answer() {
+    let (world, login) = World::with_a_login().await;
+    let daemon = world.daemon();
+    let quota = || daemon.status()["providers"][0]["quota"].clone();
+    world.until(&daemon, |_| !quota().is_null()).await;
+    let told = quota();
+    let (first, second) = (&told["windows"][0], &told["windows"][1]);
+    assert_eq!(
+        (
+            &first["name"],
+            &first["used_percent"],
+            &first["length_seconds"]
+        ),
+        (&json!("primary"), &json!(34), &json!(18_000)),
+        "{told:#}"
+    );
+    assert_eq!(second["used_percent"], 56);
+    let asked = world.cloud.requests();
+    let asked = asked
+        .iter()
+        .find(|seen| seen.target == "/backend-api/wham/usage");
+    let bearer = format!("Bearer {}", login.access_token);
+    assert_eq!(asked.unwrap().header("authorization"), [&bearer]);
+
+    assert_eq!(world.ask(&daemon).await.status(), 200);
+    assert_eq!(quota()["windows"][0]["used_percent"], 12);
+    let shown = ctl(world.home.path(), &["proxy", "status"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("5 h: 12 % used, begins again "), "{shown}");
+    assert!(shown.contains("7 d: 7 % used"), "{shown}");
 }

@@ -90,6 +90,9 @@ impl Portal {
         {
             return wrong("the redirect_uri is not registered");
         }
+        if let Some(why) = self.codex_page_lacks(&asked) {
+            return wrong(why);
+        }
         if text("response_type") != "code" || text("code_challenge_method") != "S256" {
             return wrong("code and S256 alone");
         }

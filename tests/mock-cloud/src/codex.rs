@@ -102,6 +102,20 @@ impl Portal {
         )
     }
 
+    /// Why the login page of this dialect refuses what it is asked.
+    pub(crate) fn codex_page_lacks(&self, asked: &Form) -> Option<&'static str> {
+        self.options.policy.account.as_ref()?;
+        let is = |key: &str, value: &str| asked.get(key).is_some_and(|found| found == value);
+        if !is("redirect_uri", "http://localhost:1455/auth/callback") {
+            return Some("the redirect_uri is not registered");
+        }
+        let scope = "openid profile email offline_access";
+        if !is("scope", scope) || !is("id_token_add_organizations", "true") {
+            return Some("unknown scope");
+        }
+        None
+    }
+
     /// Whether the code is one of this device login.
     pub(crate) fn is_of_device(&self, form: &Form) -> bool {
         let code = form.get("code");

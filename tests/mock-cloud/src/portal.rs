@@ -84,7 +84,9 @@ impl Service for Portal {
         if is_discovery(head.uri.path()) {
             return Ok(render(self.discovery(&head)));
         }
-        if head.method == Method::GET && head.uri.path() == "/oauth2/authorize" {
+        if head.method == Method::GET
+            && ["/oauth2/authorize", "/oauth/authorize"].contains(&head.uri.path())
+        {
             return Ok(render(self.page(&head)));
         }
         let form: Form = form_urlencoded::parse(&body).into_owned().collect();
