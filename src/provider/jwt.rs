@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use crate::clock;
+use crate::secret::Secret;
 
 /// A clock that is further behind is not believed to be one.
 const SKEW: Duration = Duration::from_hours(2);
@@ -18,6 +19,11 @@ const SKEW: Duration = Duration::from_hours(2);
 pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
+    /// The claims of this token, which are no secret by themselves.
+    pub(super) fn of(token: &Secret) -> Option<Self> {
+        Self::decode(token.expose())
+    }
+
     /// Decodes the second of a token's three parts. `None` when it is no JWT or has no claims.
     pub(super) fn decode(token: &str) -> Option<Self> {
         let mut parts = token.split('.');

@@ -95,7 +95,7 @@ impl Login {
     /// Whose login it is, as its access token says where that is a JWT (`sub`, RFC 7519 §4.1.2).
     pub fn subject(&self) -> Option<String> {
         let access = self.tokens().access?;
-        let claims = super::jwt::Claims::decode(access.expose())?;
+        let claims = super::jwt::Claims::of(&access)?;
         claims.subject().map(str::to_owned)
     }
 

@@ -322,6 +322,7 @@ const MAY_EXPOSE: &[&str] = &[
     "daemon/logins/visit.rs",
     "doctor/ports.rs",
     "provider/browser.rs",
+    "provider/jwt.rs",
     "provider/layout.rs",
     "provider/nous.rs",
     "provider/nous/device.rs",
