@@ -33,11 +33,14 @@ pub(super) use page::{Style, Tone, USUAL, cut};
 
 /// The providers with what is forwarded to them.
 pub(super) fn providers(providers: &Providers, style: Style) -> String {
-    let blocks: Vec<String> = providers
-        .providers
-        .iter()
-        .map(|provider| provider_entry(provider, style))
-        .collect();
+    let configured = providers.providers.iter();
+    let configured = configured.map(|provider| provider_entry(provider, style));
+    let available = providers.available.iter().map(|one| {
+        let command = format!("not set up: `{}`", inline(&one.command));
+        let title = title(&one.name, &one.display_name, false, style);
+        title + &style.row("  ", "login", 14, &command)
+    });
+    let blocks: Vec<String> = configured.chain(available).collect();
     if blocks.is_empty() {
         return "No providers are configured.\n".to_owned();
     }
@@ -178,7 +181,12 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
     let login = match &provider.finding {
         Some(finding) if finding.code != FindingCode::LoginNeeded => auth::words(finding, style),
         _ if provider.logged_in => style.paint(Tone::Good, there),
-        Some(_) | None => style.paint(Tone::Bad, absent),
+        Some(finding) => {
+            let command = finding.command.as_deref().map(inline);
+            let command = command.map_or_else(String::new, |command| format!(": `{command}`"));
+            style.paint(Tone::Bad, &format!("{absent}{command}"))
+        }
+        None => style.paint(Tone::Bad, absent),
     };
     text += &style.row("  ", label, 14, &login);
     if let Some(url) = &provider.app_url {
@@ -189,10 +197,23 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
     }
     for (position, entry) in provider.paths.iter().enumerate() {
         let label = if position == 0 { "paths" } else { "" };
-        let path = inline(&format!("{} {}", entry.methods.join(","), entry.path));
+        let body = entry.body.as_ref().map(|body| format!(" {body}"));
+        let body = body.unwrap_or_default();
+        let path = inline(&format!("{} {}{body}", entry.methods.join(","), entry.path));
         text += &style.row("  ", label, 14, &path);
     }
+    if !provider.models.is_empty() {
+        text += &style.row("  ", "models", 14, &models(&provider.models));
+    }
     text
+}
+
+/// How many there are, and the first of them.
+fn models(ids: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<_> = ids.iter().take(SHOWN).map(|id| inline(id)).collect();
+    let rest = if ids.len() > SHOWN { ", …" } else { "" };
+    format!("{}: {}{rest}", ids.len(), first.join(", "))
 }
 
 fn title(name: &str, display_name: &str, default: bool, style: Style) -> String {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::args::{Auth, AuthVerb, LoginFlags, SetupFlags};
 use super::auth;
-use super::config::begin;
+use super::config::{append, begin};
 use super::connection::{Connection, finish};
 use super::output::{Exit, Failure, Output};
 use super::probe::{self, Question};
@@ -17,7 +17,7 @@ use super::{connect, render, service};
 use crate::config;
 use crate::containers::{self, Door};
 use crate::control::judge;
-use crate::control::protocol::{Finding, FindingCode, ListenerStatus, Status};
+use crate::control::protocol::{Finding, FindingCode, ListenerStatus, ProviderStatus, Status};
 use crate::paths::Environment;
 use crate::service::{Service, ServiceError};
 
@@ -60,6 +60,9 @@ impl Progress<'_> {
 pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit, Failure> {
     output.in_lines();
     let environment = Environment::from_process();
+    if let Some(provider) = &flags.provider {
+        check_provider(&environment, provider)?;
+    }
     if !flags.yes {
         agree(&environment, &flags, output)?;
     }
@@ -67,16 +70,25 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
         output,
         steps: Vec::new(),
     };
-    progress.tell(configuration(&environment)?)?;
+    progress.tell(configuration(&environment, flags.provider.as_deref()).await?)?;
     if let Some(exit) = login(&flags, &mut progress).await? {
         return Ok(exit);
     }
     let exit = run(&flags, &environment, &mut progress).await?;
     let (ready, base_url, findings, test) = match connect().await {
         Ok(mut client) => {
-            let status = in_use(&mut client).await?;
-            let base_url = base_url(&status.listeners);
-            let test = test(&status, &mut progress).await?;
+            let chosen = flags.provider.as_deref();
+            let status = in_use(&mut client, chosen).await?;
+            let base_url = match chosen {
+                Some(name) => client
+                    .providers()
+                    .await?
+                    .providers
+                    .into_iter()
+                    .find_map(|one| one.app_url.filter(|_| one.name == name)),
+                None => base_url(&status.listeners),
+            };
+            let test = test(&status, chosen, &mut progress).await?;
             (true, base_url, judge::findings(&status).into_owned(), test)
         }
         Err(failure) if failure.exit == Exit::NotRunning => (false, None, Vec::new(), None),
@@ -103,7 +115,7 @@ fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Resu
     if file.exists() {
         return Ok(());
     }
-    let plan = plan(&file, flags.no_service);
+    let plan = plan(&file, flags);
     let asked = !output.is_json();
     let answer = if asked {
         auth::agreed(&format!("{plan}. Continue?"))
@@ -118,15 +130,23 @@ fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Resu
 }
 
 /// What a first run does.
-pub(super) fn plan(file: &Path, no_service: bool) -> String {
-    let service = if no_service {
+pub(super) fn plan(file: &Path, flags: &SetupFlags) -> String {
+    let service = if flags.no_service {
         ""
     } else {
         ", and installs and starts a service for your user"
     };
+    let provider = flags.provider.as_deref();
+    let others = if provider.is_some() {
+        String::new()
+    } else {
+        let names: Vec<_> = config::login_providers().collect();
+        format!(". `--provider` chooses one of: {}", names.join(", "))
+    };
     format!(
-        "This writes {}, uses Hermes Agent's login or makes a new one{service}",
-        file.display()
+        "This writes {}, uses Hermes Agent's login for {} or makes a new one{service}{others}",
+        file.display(),
+        provider.unwrap_or(config::DEFAULT_PROVIDER)
     )
 }
 
@@ -137,7 +157,10 @@ pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
         (flags.no_browser, " --no-browser"),
     ];
     let given = given.iter().filter(|(given, _)| *given);
-    let given: String = given.map(|(_, flag)| *flag).collect();
+    let mut given: String = given.map(|(_, flag)| *flag).collect();
+    if let Some(provider) = &flags.provider {
+        given += &format!(" --provider {provider}");
+    }
     Failure::new(format!(
         "{plan}. There is no terminal to ask for confirmation, so nothing has changed."
     ))
@@ -151,28 +174,80 @@ fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure>
     })
 }
 
-/// Writes the configuration, if there is none, and checks the one that is there.
-fn configuration(environment: &Environment) -> Result<Line, Failure> {
+/// Writes the configuration, if there is none, and checks the one that is there. Gives the provider its table,
+/// if it needs one.
+async fn configuration(environment: &Environment, provider: Option<&str>) -> Result<Line, Failure> {
     let file = config_file(environment)?;
-    let written = begin(&file)
-        .map_err(|error| Failure::new(format!("{} can't be written: {error}.", file.display())))?;
-    config::load(None, environment).map_err(|error| {
-        Failure::new(format!("The configuration is invalid:\n{error}"))
-            .with_code(Exit::InvalidConfig, "config_invalid")
-            .with_hint("Correct it, then run `hermesctl setup` again.")
-    })?;
+    let failed = |error| Failure::new(format!("{} can't be written: {error}.", file.display()));
+    let written = begin(&file, provider).map_err(failed)?;
+    let load = || {
+        config::load(None, environment).map_err(|error| {
+            Failure::new(format!("The configuration is invalid:\n{error}"))
+                .with_code(Exit::InvalidConfig, "config_invalid")
+                .with_hint("Correct it, then run `hermesctl setup` again.")
+        })
+    };
+    let loaded = load()?;
+    let is_there = |name: &str| {
+        let mut names = loaded.config.providers.keys();
+        names.any(|known| known.as_str() == name)
+    };
+    let table = provider
+        .filter(|name| !is_there(name))
+        .and_then(config::login_table);
+    if let Some(table) = &table {
+        let added = append(&file, table).map_err(failed)?;
+        if let Err(failure) = load() {
+            added.undo();
+            return Err(failure);
+        }
+    }
+    // One that runs knows nothing of it yet.
+    if written || table.is_some() {
+        if let Ok(mut client) = connect().await {
+            client.reload().await?;
+        }
+    }
     let what = format!("configuration {}", file.display());
-    Ok(Line::done_unless(!written, "configuration", what))
+    let changed = written || table.is_some();
+    Ok(Line::done_unless(!changed, "configuration", what))
 }
 
-/// Finds the default provider's login or makes one; how hermesctl ends, if there is none then.
+/// A provider that hermesctl can set up, or that the configuration has.
+fn check_provider(environment: &Environment, name: &str) -> Result<(), Failure> {
+    let loaded = config::load(None, environment).ok();
+    let configured = loaded.map(|loaded| loaded.config.providers);
+    let configured = configured.iter().flat_map(|all| all.keys());
+    let mut names: Vec<&str> = config::login_providers().collect();
+    names.extend(configured.map(config::ProviderName::as_str));
+    names.sort_unstable();
+    names.dedup();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let hint = format!(
+        "There are: {}. Any other provider needs a table in the configuration: `hermesctl man \
+         hermes-proxyd.toml` shows it.",
+        names.join(", ")
+    );
+    let name: String = name.chars().take(40).collect();
+    Err(
+        Failure::new(format!("hermesctl knows no provider {name:?}."))
+            .with_code(Exit::Failed, "unknown_provider")
+            .with_hint(hint),
+    )
+}
+
+/// Finds the provider's login or makes one; how hermesctl ends, if there is none then.
 async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option<Exit>, Failure> {
     let connection = Connection::open(None).await?;
     let status = finish(connection, async |client| client.status().await).await?;
-    let Some(provider) = status.providers.iter().find(|one| one.default) else {
-        return Err(Failure::new(
-            "The default provider is missing from the status.",
-        ));
+    let chosen = flags.provider.as_deref();
+    let is_meant = |one: &&ProviderStatus| chosen.map_or(one.default, |name| one.name == name);
+    let Some(provider) = status.providers.iter().find(is_meant) else {
+        // One that nothing asks for is not there before it has a login.
+        let name = chosen.unwrap_or(config::DEFAULT_PROVIDER);
+        return make_login(flags, (name, name), progress).await;
     };
     let findings = judge::findings(&status);
     let mine = judge::about(&findings, &provider.name);
@@ -187,8 +262,17 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         progress.tell(Line::done_unless(true, "login", what))?;
         return Ok(None);
     }
+    make_login(flags, (&provider.name, &provider.display_name), progress).await
+}
+
+/// Has the user log in; how hermesctl ends, if that came to nothing.
+async fn make_login(
+    flags: &SetupFlags,
+    (provider, display_name): (&str, &str),
+    progress: &mut Progress<'_>,
+) -> Result<Option<Exit>, Failure> {
     let login = AuthVerb::Login(LoginFlags {
-        provider: Some(provider.name.clone()),
+        provider: Some(provider.to_owned()),
         separate: false,
         force: false,
         browser: false,
@@ -204,7 +288,7 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
         progress.output.tell(|style| style.prose(AGAIN))?;
         return Ok(Some(exit));
     }
-    let what = format!("login of {}", provider.display_name);
+    let what = format!("login of {display_name}");
     progress.tell(Line::done_unless(false, "login", what))?;
     Ok(None)
 }
@@ -260,12 +344,16 @@ async fn run(
 }
 
 /// The daemon's status, once it has taken the login up.
-async fn in_use(client: &mut crate::control::client::Client) -> Result<Status, Failure> {
+async fn in_use(
+    client: &mut crate::control::client::Client,
+    chosen: Option<&str>,
+) -> Result<Status, Failure> {
     let deadline = Instant::now() + LOGIN;
     loop {
         let status = client.status().await?;
-        let mut defaults = status.providers.iter().filter(|one| one.default);
-        let waits = defaults.any(|one| {
+        let is_meant = |one: &&ProviderStatus| chosen.map_or(one.default, |name| one.name == name);
+        let mut meant = status.providers.iter().filter(is_meant);
+        let waits = meant.any(|one| {
             judge::is_starting(&status, &one.name) || judge::needs_login(&status, &one.name)
         });
         if !waits || Instant::now() > deadline {
@@ -285,10 +373,15 @@ fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
 /// Sends a request as an app does.
 async fn test(
     status: &Status,
+    chosen: Option<&str>,
     progress: &mut Progress<'_>,
 ) -> Result<Option<probe::Report>, Failure> {
     let what = "test request";
-    let sent = probe::send(status, &Question::default(), &mut |_| Ok(())).await;
+    let question = Question {
+        provider: chosen.map(str::to_owned),
+        ..Question::default()
+    };
+    let sent = probe::send(status, &question, &mut |_| Ok(())).await;
     match sent {
         Ok(report) => {
             let model = &report.asked.model;

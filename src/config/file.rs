@@ -55,6 +55,19 @@ const LOGINS: [(&str, Kind); 3] = [
     ("xai", Kind::Xai),
     ("openai-codex", Kind::Codex),
 ];
+
+/// The providers with a login, by name.
+pub fn login_providers() -> impl Iterator<Item = &'static str> {
+    LOGINS.iter().map(|(name, _)| *name)
+}
+
+/// The table that sets up a provider with a login; `None` where there is none of this name.
+pub fn login_table(name: &str) -> Option<String> {
+    let (_, kind) = LOGINS.iter().find(|(known, _)| *known == name)?;
+    let (word, _) = KINDS.iter().find(|(_, known)| known == kind)?;
+    Some(format!("[providers.{name}]\ntype = \"{word}\"\n"))
+}
+
 /// Keys that only some kinds have, beside those of `oauth2`.
 const OF_KIND: [(&str, &[Kind]); 7] = [
     ("portal_url", &[Kind::Nous]),

@@ -1054,6 +1054,20 @@ pub struct RequestCounts {
 pub struct Providers {
     /// The default one first.
     pub providers: Vec<ProviderEntry>,
+    /// Those that are built in and not set up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub available: Vec<AvailableProvider>,
+}
+
+/// A provider that is built in and not set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AvailableProvider {
+    /// The name in paths and on the command line.
+    pub name: String,
+    /// The name for people.
+    pub display_name: String,
+    /// What sets it up.
+    pub command: String,
 }
 
 /// One provider, without the state of its credential.
@@ -1080,6 +1094,9 @@ pub struct ProviderEntry {
     pub app_url: Option<String>,
     /// What is forwarded.
     pub paths: Vec<PathEntry>,
+    /// The ids of its models, as far as an app has asked for them lately.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
 }
 
 /// A path that is forwarded.
@@ -1089,6 +1106,9 @@ pub struct PathEntry {
     pub path: String,
     /// The methods it takes, in capitals.
     pub methods: Vec<String>,
+    /// Which bodies keep their type: `multipart` or `any`; `None` where all are JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 /// What a reload did.

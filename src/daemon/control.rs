@@ -21,13 +21,14 @@ use crate::config::{self, ListenAddress, ProviderName};
 use crate::containers::{self, Door};
 use crate::control::judge;
 use crate::control::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
-    ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode, ErrorReport, Finding, Key,
-    ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste,
-    LoginPasteTaken, LoginProgress, LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey,
-    OwnMark, PathEntry, ProviderChoice, ProviderEntry, ProviderState, ProviderStatus, Providers,
-    QuotaStatus, QuotaWindow, RefreshOutcome, RefreshReport, RefreshResult, ReloadReport,
-    RequestCounts, Severity, Status, Timestamp, UnreadableLogin, UnsavableLogin,
+    AvailableProvider, ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked,
+    Clients, CommandLine, ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode,
+    ErrorReport, Finding, Key, ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun,
+    LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress, LoginSession, LoginStatus,
+    LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice, ProviderEntry,
+    ProviderState, ProviderStatus, Providers, QuotaStatus, QuotaWindow, RefreshOutcome,
+    RefreshReport, RefreshResult, ReloadReport, RequestCounts, Severity, Status, Timestamp,
+    UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
 use crate::credentials::{self, Event, StandingKind};
@@ -96,7 +97,13 @@ impl Handler for Answers {
             .map(|report| self.provider_entry(report, &view, &judged))
             .collect();
         providers.sort_by_key(|provider| !provider.default);
-        Providers { providers }
+        let is_there = |name: &str| providers.iter().any(|one| one.name == name);
+        let missing = provider::built_in().filter(|one| !is_there(one.name));
+        let available = missing.map(|one| available(one, &view)).collect();
+        Providers {
+            providers,
+            available,
+        }
     }
 
     async fn stop(&self) -> Result<Ending, ControlError> {
@@ -298,6 +305,9 @@ impl Answers {
         let path = |allowed: &crate::config::AllowedPath| PathEntry {
             path: allowed.path.clone(),
             methods: allowed.methods.iter().map(ToString::to_string).collect(),
+            body: Some(allowed.body)
+                .filter(|body| *body != config::BodyKind::Json)
+                .map(|body| body.as_str().to_owned()),
         };
         ProviderEntry {
             name: report.upstream.name.to_string(),
@@ -309,6 +319,7 @@ impl Answers {
             api_key: report.adapter.layout().is_none(),
             app_url: self.app_url(&report.upstream.name, view),
             paths: report.upstream.paths.iter().map(path).collect(),
+            models: report.upstream.models.ids(),
         }
     }
 
@@ -377,6 +388,18 @@ impl Answers {
             let hint = meant.unwrap_or_default() + &hint;
             ControlError::new(ErrorCode::UnknownProvider, message).with_hint(hint)
         })
+    }
+}
+
+/// One that needs its login alone, or a table in the configuration as well.
+fn available(built_in: provider::BuiltIn, view: &View) -> AvailableProvider {
+    let mut reports = view.reports.iter();
+    let report = reports.find(|report| report.upstream.name.as_str() == built_in.name);
+    let command = report.and_then(|report| report.adapter.remedy().command(false));
+    AvailableProvider {
+        name: built_in.name.to_owned(),
+        display_name: built_in.display_name.to_owned(),
+        command: command.unwrap_or_else(|| format!("hermesctl setup --provider {}", built_in.name)),
     }
 }
 

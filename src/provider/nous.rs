@@ -32,6 +32,8 @@ use crate::clock;
 use crate::config::{self, AllowedPath, ProviderName, unquoted};
 use crate::secret::Secret;
 
+/// Its name for people.
+pub(super) const DISPLAY_NAME: &str = "Nous Portal";
 /// The access token itself, a JWT that may call the inference API.
 const INVOKE_JWT: CredentialKind = CredentialKind::new("invoke_jwt", Renewal::Refresh);
 /// A key that the portal minted for an access token.
@@ -320,7 +322,7 @@ impl Adapter for Nous {
     }
 
     fn display_name(&self) -> &'static str {
-        "Nous Portal"
+        DISPLAY_NAME
     }
 
     fn allowed_paths(&self) -> &[AllowedPath] {

@@ -64,6 +64,36 @@ pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
     }
 }
 
+/// A provider that needs no address in the configuration: its login is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Its name, which is that of its table in the configuration, too.
+    pub name: &'static str,
+    /// Its name for people.
+    pub display_name: &'static str,
+}
+
+/// Every provider that has a login of its own here.
+const BUILT_IN: [BuiltIn; 3] = [
+    BuiltIn {
+        name: "nous",
+        display_name: nous::DISPLAY_NAME,
+    },
+    BuiltIn {
+        name: "xai",
+        display_name: xai::DISPLAY_NAME,
+    },
+    BuiltIn {
+        name: "openai-codex",
+        display_name: codex::DISPLAY_NAME,
+    },
+];
+
+/// Every provider that has a login of its own here.
+pub fn built_in() -> impl Iterator<Item = BuiltIn> {
+    BUILT_IN.into_iter()
+}
+
 /// What of the variables that these kinds of providers honour can't be used, each as a sentence.
 pub(super) fn environment_faults<'k>(
     kinds: impl Iterator<Item = &'k ProviderKind>,
@@ -188,5 +218,17 @@ pub fn build(
 pub(super) fn add_paths(paths: &mut Vec<AllowedPath>, extra: &[AllowedPath]) {
     for addition in extra {
         AllowedPath::add(paths, addition);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_configuration_has_a_login_for_is_offered() {
+        let offered: Vec<_> = built_in().map(|one| one.name).collect();
+        let known: Vec<_> = crate::config::login_providers().collect();
+        assert_eq!(offered, known);
     }
 }

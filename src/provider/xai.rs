@@ -35,6 +35,8 @@ use crate::config::{
 pub(super) const LAYOUT: &dyn Layout = &BLOCK;
 static BLOCK: Tabled = Tabled::new("xai-oauth", || LAYOUT);
 
+/// Its name for people.
+pub(super) const DISPLAY_NAME: &str = "xAI Grok";
 const ISSUER: &str = "https://auth.x.ai";
 const INFERENCE: &str = "https://api.x.ai/v1";
 const CLIENT_ID: &str = "b1a00492-073a-47ea-816f-4c329264a828";
@@ -235,7 +237,7 @@ impl Adapter for Xai {
     }
 
     fn display_name(&self) -> &'static str {
-        "xAI Grok"
+        DISPLAY_NAME
     }
 
     fn allowed_paths(&self) -> &[AllowedPath] {

@@ -49,6 +49,104 @@ async fn a_configuration_is_written_once_and_a_login_is_found() {
     assert!(text.contains("hermesctl proxy start"), "{text}");
 }
 
+/// One table is added, and the file's own text stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_provider_gets_its_table_once_and_the_first_one_is_the_default() {
+    let world = World::new(Options::default()).await;
+    let file = world.home.path().join(".config/hermes-proxyd/config.toml");
+    let read = || std::fs::read_to_string(&file).unwrap();
+    // There is no login, and the mock is not this provider's: the login fails behind the configuration.
+    let setup = |name: &str| {
+        let line = [
+            "setup",
+            "--yes",
+            "--no-service",
+            "--no-browser",
+            "--json",
+            "--provider",
+            name,
+        ];
+        let mut command = world.hermesctl(&line);
+        command
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
+            .output()
+            .unwrap()
+    };
+    let output = setup("nope");
+    assert_eq!(outcome(&output)["error"]["code"], "unknown_provider");
+    let hint = outcome(&output)["error"]["hint"].to_string();
+    assert!(hint.contains("nous, xai"), "{hint}");
+    assert!(!file.exists());
+
+    setup("xai");
+    let written = read();
+    assert!(
+        written.contains("\ndefault_provider = \"xai\"\n"),
+        "{written}"
+    );
+    assert!(
+        written.ends_with("[providers.xai]\ntype = \"xai\"\n"),
+        "{written}"
+    );
+    setup("xai");
+    assert_eq!(read(), written);
+
+    let mine = "# mine\n[log]\nlevel = \"debug\"";
+    std::fs::write(&file, mine).unwrap();
+    setup("xai");
+    assert_eq!(
+        read(),
+        format!("{mine}\n\n[providers.xai]\ntype = \"xai\"\n")
+    );
+    // What can't be added is not left behind.
+    let inline = "providers = {}\n";
+    std::fs::write(&file, inline).unwrap();
+    let output = setup("xai");
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert_eq!(read(), inline);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_daemon_serves_the_added_provider_and_tells_what_is_not_set_up() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let providers = || {
+        let output = world.ctl(&["proxy", "providers", "--json"]);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let asked = support::client().get(daemon.url("/models")).send().await;
+    assert_eq!(asked.unwrap().status(), 200);
+    let told = providers();
+    assert_eq!(told["providers"][0]["models"][0], "Hermes-4-405B", "{told}");
+    assert_eq!(told["available"][0]["name"], "xai");
+    assert_eq!(
+        told["available"][0]["command"],
+        "hermesctl setup --provider xai"
+    );
+    let line = [
+        "setup",
+        "--yes",
+        "--no-service",
+        "--no-browser",
+        "--json",
+        "--provider",
+        "xai",
+    ];
+    let output = world
+        .hermesctl(&line)
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .output();
+    output.unwrap();
+    let told = providers();
+    assert!(told["available"].is_null(), "{told}");
+    let added = &told["providers"][1];
+    assert_eq!(
+        (&added["name"], &added["logged_in"]),
+        (&"xai".into(), &false.into())
+    );
+    assert_eq!(added["finding"]["command"], "hermesctl auth login xai");
+}
+
 /// Where nobody can be asked, nothing is written and nobody waits for a login.
 #[test]
 fn without_a_terminal_and_a_yes_it_is_said_what_would_be_done() {

@@ -334,6 +334,7 @@ fn the_answers() {
     let chat = PathEntry {
         path: "/chat/completions".into(),
         methods: vec!["POST".into()],
+        body: None,
     };
     let entry = ProviderEntry {
         name: "nous".into(),
@@ -344,7 +345,15 @@ fn the_answers() {
         finding: None,
         api_key: false,
         app_url: Some("http://127.0.0.1:8645/v1".into()),
-        paths: vec![chat.clone()],
+        paths: vec![
+            chat.clone(),
+            PathEntry {
+                path: "/files".into(),
+                methods: vec!["POST".into(), "GET".into()],
+                body: Some("multipart".into()),
+            },
+        ],
+        models: (1..8).map(|number| format!("model-{number}")).collect(),
     };
     let other = ProviderEntry {
         name: "example".into(),
@@ -364,11 +373,17 @@ fn the_answers() {
         api_key: true,
         app_url: Some("http://127.0.0.1:8645/example/v1".into()),
         paths: vec![chat],
+        models: Vec::new(),
     };
     golden(
         "reply_providers.json",
         &ok(Providers {
             providers: vec![entry, other],
+            available: vec![AvailableProvider {
+                name: "xai".into(),
+                display_name: "xAI Grok".into(),
+                command: "hermesctl setup --provider xai".into(),
+            }],
         }),
     );
     golden(

@@ -1,5 +1,6 @@
 //! `hermesctl service` and `hermesctl setup`.
 
+use super::suggest;
 use clap::{Args, Subcommand};
 
 /// Install and manage the service.
@@ -28,6 +29,10 @@ pub(in crate::cli) struct InstallFlags {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SetupFlags {
+    /// Set up this provider; the default one if omitted
+    #[arg(long, value_name = "PROVIDER", add = suggest::logins())]
+    pub(in crate::cli) provider: Option<String>,
+
     /// Don't ask before writing or installing anything
     #[arg(long, short)]
     pub(in crate::cli) yes: bool,

@@ -31,6 +31,14 @@ pub(super) fn providers() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| candidates(begun, known::providers()))
 }
 
+/// The names of the providers with a login.
+pub(super) fn logins() -> ArgValueCompleter {
+    ArgValueCompleter::new(|begun: &OsStr| {
+        let names = crate::config::login_providers().map(str::to_owned);
+        candidates(begun, names.collect())
+    })
+}
+
 /// The names of the client keys.
 pub(super) fn clients() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| candidates(begun, known::clients()))

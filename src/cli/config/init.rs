@@ -83,13 +83,54 @@ fn write(file: &Path, text: &str, force: bool) -> Result<Option<PathBuf>, Failur
     Ok(backup)
 }
 
-/// Writes the file to begin with, if there is none; whether it had to be written.
-pub(in crate::cli) fn begin(file: &Path) -> io::Result<bool> {
-    match create(file, &begun()) {
+/// Writes the file to begin with, if there is none, for this provider if it is named; whether it had to be written.
+pub(in crate::cli) fn begin(file: &Path, provider: Option<&str>) -> io::Result<bool> {
+    let table = provider.and_then(|name| Some((name, config::login_table(name)?)));
+    let text = match table {
+        Some((name, table)) if name != config::DEFAULT_PROVIDER => {
+            let default =
+                format!("\n# The provider that is served at /v1.\ndefault_provider = {name:?}\n\n");
+            format!("{}\n{table}", begun().replacen("\n\n", &default, 1))
+        }
+        Some(_) | None => begun(),
+    };
+    match create(file, &text) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// What was written behind a file's end.
+pub(in crate::cli) struct Appended {
+    file: fs::File,
+    /// How long it was.
+    before: u64,
+}
+
+impl Appended {
+    /// Takes it away again.
+    pub(in crate::cli) fn undo(self) {
+        self.file.set_len(self.before).ok();
+    }
+}
+
+/// Writes a table behind the file's end.
+pub(in crate::cli) fn append(file: &Path, table: &str) -> io::Result<Appended> {
+    let text = fs::read_to_string(file)?;
+    let gap = if text.is_empty() || text.ends_with('\n') {
+        "\n"
+    } else {
+        "\n\n"
+    };
+    let mut opened = Spot::of_itself(file)?.open_to_append()?;
+    let before = opened.metadata()?.len();
+    opened.write_all(format!("{gap}{table}").as_bytes())?;
+    files::sync(&opened)?;
+    Ok(Appended {
+        file: opened,
+        before,
+    })
 }
 
 fn create(file: &Path, text: &str) -> io::Result<()> {

@@ -18,7 +18,9 @@ pub(super) use place::sample;
 pub(super) use place::talk;
 #[cfg(test)]
 pub(super) use show::{Effective, sample as settings_sample};
-pub(super) use {check::Valid, check::next_start, init::Written, init::begin, place::Place};
+pub(super) use {
+    check::Valid, check::next_start, init::Written, init::append, init::begin, place::Place,
+};
 
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};

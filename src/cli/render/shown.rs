@@ -171,12 +171,13 @@ fn others() -> Vec<Shown> {
     });
     let denied = Failure::from(denied);
     let flags = SetupFlags {
+        provider: None,
         yes: false,
         no_service: false,
         no_browser: true,
     };
     let file = PathBuf::from("/home/u/.config/hermes-proxyd/config.toml");
-    let plan = crate::cli::setup::plan(&file, false);
+    let plan = crate::cli::setup::plan(&file, &flags);
     let made = |name: &str| Written {
         files: vec![PathBuf::from("out").join(name)],
     };

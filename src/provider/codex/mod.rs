@@ -37,6 +37,8 @@ use super::{
 };
 use crate::config::{self, AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, ProviderName};
 
+/// Its name for people.
+pub(super) const DISPLAY_NAME: &str = "OpenAI Codex";
 /// The layout of the block `openai-codex`.
 pub(super) const LAYOUT: &dyn Layout = &BLOCK;
 static BLOCK: Tabled = Tabled::new("openai-codex", || LAYOUT);
@@ -189,7 +191,7 @@ impl Adapter for Codex {
     }
 
     fn display_name(&self) -> &'static str {
-        "OpenAI Codex"
+        DISPLAY_NAME
     }
 
     fn allowed_paths(&self) -> &[AllowedPath] {

@@ -68,6 +68,14 @@ impl List {
         response
     }
 
+    /// The ids of all, in the provider's order.
+    pub(super) fn ids(&self) -> Vec<String> {
+        let list: Option<Value> = serde_json::from_slice(&self.body).ok();
+        let models = list.as_ref().and_then(|list| list.get("data")?.as_array());
+        let id = |model: &Value| Some(model.get("id")?.as_str()?.to_owned());
+        models.into_iter().flatten().filter_map(id).collect()
+    }
+
     /// The one of this id, as JSON.
     pub(super) fn model(&self, id: &str) -> Option<Bytes> {
         let list: Value = serde_json::from_slice(&self.body).ok()?;

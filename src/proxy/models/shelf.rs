@@ -84,6 +84,12 @@ impl Shelf {
         self.flight().failed = None;
     }
 
+    /// The ids of the kept list; none where no list is kept.
+    pub fn ids(&self) -> Vec<String> {
+        let list = self.list.load_full();
+        list.map(|list| list.ids()).unwrap_or_default()
+    }
+
     fn flight(&self) -> std::sync::MutexGuard<'_, Flight> {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
