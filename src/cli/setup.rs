@@ -159,7 +159,7 @@ pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
     let given = given.iter().filter(|(given, _)| *given);
     let mut given: String = given.map(|(_, flag)| *flag).collect();
     if let Some(provider) = &flags.provider {
-        given += &format!(" --provider {provider}");
+        given.extend([" --provider ", provider.as_str()]);
     }
     Failure::new(format!(
         "{plan}. There is no terminal to ask for confirmation, so nothing has changed."
@@ -203,13 +203,11 @@ async fn configuration(environment: &Environment, provider: Option<&str>) -> Res
         }
     }
     // One that runs knows nothing of it yet.
-    if written || table.is_some() {
-        if let Ok(mut client) = connect().await {
-            client.reload().await?;
-        }
+    let changed = written || table.is_some();
+    if changed && let Ok(mut client) = connect().await {
+        client.reload().await?;
     }
     let what = format!("configuration {}", file.display());
-    let changed = written || table.is_some();
     Ok(Line::done_unless(!changed, "configuration", what))
 }
 

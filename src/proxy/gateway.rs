@@ -10,6 +10,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::ledger::{Counters, Ledger};
 use super::local::{Judge, Judgement};
 use super::models::Shelf;
+use super::models::merged::Merged;
 use super::route::Serves;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
@@ -128,6 +129,8 @@ pub struct Gateway {
     ledger: Arc<Ledger>,
     own_mark: Option<OwnMark>,
     judge: OnceLock<Arc<dyn Judge>>,
+    /// The list of all providers' models.
+    pub(super) merged: Merged,
 }
 
 impl Gateway {
@@ -140,6 +143,7 @@ impl Gateway {
             ledger: Arc::default(),
             own_mark: OwnMark::draw(),
             judge: OnceLock::new(),
+            merged: Merged::default(),
         }
     }
 
@@ -172,5 +176,6 @@ impl Gateway {
     /// Puts other rules in force, for requests that come from now on.
     pub fn replace(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));
+        self.merged.forget();
     }
 }

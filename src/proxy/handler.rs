@@ -27,7 +27,7 @@ use super::events::Events;
 use super::gateway::{Gateway, Rules, Upstream};
 use super::guard::{Arrival, Peer};
 use super::headers::{self, Passing};
-use super::models::{self, Wanted};
+use super::models::{self, Wanted, merged};
 use super::pool::Answer;
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
@@ -251,7 +251,7 @@ async fn respond(
             if let Some(label) = upstream.labels.get(path) {
                 underway.routed(&upstream.label, label, &upstream.counters);
             }
-            let reply = Box::pin(from_list(&rules, &presence, upstream, &wanted)).await;
+            let reply = Box::pin(from_list(&request, &head, upstream, &wanted)).await;
             of_list(reply, underway)
         }
         Ok(Decision::Forward(upstream, path)) => {
@@ -262,7 +262,7 @@ async fn respond(
                 return refuse(&error, underway, body.is_end_stream());
             }
             if !is_own && is_kept(&rules, upstream, path, &head) && body.is_end_stream() {
-                let reply = Box::pin(from_list(&rules, &presence, upstream, &Wanted::All)).await;
+                let reply = Box::pin(from_list(&request, &head, upstream, &Wanted::All)).await;
                 if !matches!(reply, models::Reply::Forward) {
                     return of_list(reply, underway);
                 }
@@ -331,21 +331,35 @@ impl Request<'_> {
 fn is_kept(rules: &Rules, upstream: &Upstream, path: usize, head: &Parts) -> bool {
     head.method != Method::POST
         && models::is_list(upstream, path)
-        && !rules.models_cache.is_zero()
+        && (!rules.models_cache.is_zero() || merges(rules, head))
         && models::is_plain(head, upstream)
 }
 
-/// Answers from a provider's list of models.
+/// Whether the path means the models of all providers.
+fn merges(rules: &Rules, head: &Parts) -> bool {
+    merged::is_wanted(rules) && !route::names_provider(head.uri.path(), &rules.upstreams)
+}
+
+/// Answers from a provider's list of models, or from that of all.
 async fn from_list(
-    rules: &Rules,
-    presence: &Presence,
+    request: &Request<'_>,
+    head: &Parts,
     upstream: &Arc<Upstream>,
     wanted: &Wanted,
 ) -> models::Reply {
+    let (rules, gateway) = (request.rules, request.gateway);
+    let reply = async {
+        if merges(rules, head) {
+            let own = (rules, &gateway.merged);
+            merged::reply(own, upstream, request.client, wanted).await
+        } else {
+            models::reply(upstream, wanted, rules.models_cache).await
+        }
+    };
     tokio::select! {
         biased;
-        reply = models::reply(upstream, wanted, rules.models_cache) => reply,
-        () = presence.cut() => models::Reply::Error(shutting_down()),
+        reply = reply => reply,
+        () = request.presence.cut() => models::Reply::Error(shutting_down()),
     }
 }
 

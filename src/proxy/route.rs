@@ -340,7 +340,7 @@ fn position(name: &str, providers: &[impl Serves]) -> Option<usize> {
 }
 
 /// Whether the path begins with a provider's name.
-fn names_provider(path: &str, providers: &[impl Serves]) -> bool {
+pub(super) fn names_provider(path: &str, providers: &[impl Serves]) -> bool {
     let first = path.split('/').find(|segment| !segment.is_empty());
     let is = |name: &str| {
         providers

@@ -269,3 +269,117 @@ async fn without_a_cache_each_request_reaches_the_provider() {
     }
     assert_eq!(asked(&world), 3);
 }
+
+/// Two providers behind one address, and what leads to the second one.
+fn routed(world: &World, other: &mock_cloud::MockCloud, more: &str) -> Daemon {
+    let key = world.home.path().join("key");
+    std::fs::write(&key, &other.login().access_token).unwrap();
+    let config = format!(
+        "{more}\n[aliases]\nmini = \"two/only-b\"\nshort = \"only-a\"\n\
+         [[route]]\nmodels = [\"only-b\"]\nprovider = \"two\"\n\
+         [providers.two]\ntype = \"static\"\nbase_url = \"{}\"\napi_key_file = {:?}\n",
+        other.inference_base_url(),
+        key.to_str().unwrap()
+    );
+    world.daemon_with(&config, &[])
+}
+
+fn listed(ids: &[&str]) -> Fault {
+    let model = |id: &&str| json!({"id": id, "object": "model", "x": 1});
+    let all: Vec<_> = ids.iter().map(model).collect();
+    Fault::Answer(Canned::json(200, &json!({"object": "list", "data": all})))
+}
+
+async fn ids(daemon: &Daemon, path: &str, key: &str) -> Vec<String> {
+    let url = format!("{}{path}", daemon.origin());
+    let answer = client().get(url).bearer_auth(key).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{path}");
+    let list: Value = answer.json().await.unwrap();
+    let models = list["data"].as_array().unwrap().iter();
+    models
+        .map(|one| one["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_routes_the_list_is_that_of_all_providers_by_the_names_that_lead_to_them() {
+    let world = World::new(Options::default()).await;
+    let other = mock_cloud::MockCloud::start(Options::default()).await;
+    world.cloud.break_inference(listed(&["only-a", "both"]));
+    other.break_inference(listed(&["both", "only-b"]));
+    let daemon = routed(&world, &other, "");
+    let all = ["only-a", "both", "two/both", "only-b", "mini", "short"];
+    for _ in 0..3 {
+        assert_eq!(ids(&daemon, "/v1/models", "any").await, all);
+    }
+    assert_eq!((asked(&world), other.requests().len()), (1, 1));
+    assert_eq!(
+        ids(&daemon, "/nous/v1/models", "any").await,
+        ["only-a", "both"]
+    );
+    assert_eq!(
+        ids(&daemon, "/two/v1/models", "any").await,
+        ["both", "only-b"]
+    );
+    // Each is found by its name, and each name leads there.
+    for id in all {
+        let answer = get(&daemon, &format!("/models/{id}")).await;
+        assert_eq!(answer.status(), 200, "{id}");
+        assert_eq!(answer.json::<Value>().await.unwrap()["id"], *id);
+    }
+    world.cloud.heal();
+    other.heal();
+    for (id, at_other) in [
+        ("both", false),
+        ("two/both", true),
+        ("only-b", true),
+        ("mini", true),
+    ] {
+        let before = other.requests().len();
+        let body = json!({"model": id, "messages": [{"role": "user", "content": "x"}]});
+        assert_eq!(support::post(&daemon, &body).await.status(), 200, "{id}");
+        assert_eq!(other.requests().len() > before, at_other, "{id}");
+    }
+    // A key sees what it may use.
+    let added = world.ctl(&["clients", "add", "app", "--provider", "nous"]);
+    let key = String::from_utf8(added.stdout).unwrap();
+    assert_eq!(
+        ids(&daemon, "/v1/models", key.trim()).await,
+        ["only-a", "both", "short"]
+    );
+    assert_eq!(ids(&daemon, "/v1/models", "any").await, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_down_holds_up_no_list_of_all() {
+    let world = World::new(Options::default()).await;
+    let other = mock_cloud::MockCloud::start(Options::default()).await;
+    world.cloud.break_inference(listed(&["only-a"]));
+    other.break_inference(listed(&["only-b"]));
+    let daemon = routed(&world, &other, "models_cache = \"50ms\"");
+    assert_eq!(
+        ids(&daemon, "/v1/models", "any").await,
+        ["only-a", "only-b", "mini", "short"]
+    );
+    // Its last good list stays.
+    other.set_inference_open(false).await;
+    let stale = until(&daemon, is_stale).await;
+    let text = stale.text().await.unwrap();
+    assert!(text.contains("only-b"), "{text}");
+    // Without one, the others are listed, and nobody waits for it twice.
+    world.ctl(&["proxy", "reload"]);
+    let (silent, before) = (Fault::Silent, tokio::time::Instant::now());
+    other.set_inference_open(true).await;
+    other.break_inference(silent);
+    for _ in 0..20 {
+        assert_eq!(
+            ids(&daemon, "/v1/models", "any").await,
+            ["only-a", "mini", "short"]
+        );
+    }
+    assert!(
+        before.elapsed() < support::PATIENCE,
+        "{:?}",
+        before.elapsed()
+    );
+}

@@ -16,7 +16,7 @@ use crate::provider::BaseUrl;
 pub(super) struct List {
     /// What of its head goes with it.
     fields: HeaderMap,
-    body: Bytes,
+    pub(super) body: Bytes,
     /// Where it came from.
     pub(super) base_url: BaseUrl,
     /// Which of a login's credentials it was asked for with.
@@ -70,18 +70,28 @@ impl List {
 
     /// The ids of all, in the provider's order.
     pub(super) fn ids(&self) -> Vec<String> {
-        let list: Option<Value> = serde_json::from_slice(&self.body).ok();
-        let models = list.as_ref().and_then(|list| list.get("data")?.as_array());
-        let id = |model: &Value| Some(model.get("id")?.as_str()?.to_owned());
-        models.into_iter().flatten().filter_map(id).collect()
+        let models = models_in(&self.body).into_iter();
+        let id = |model: Value| Some(model.get("id")?.as_str()?.to_owned());
+        models.filter_map(id).collect()
     }
 
     /// The one of this id, as JSON.
     pub(super) fn model(&self, id: &str) -> Option<Bytes> {
-        let list: Value = serde_json::from_slice(&self.body).ok()?;
-        let models = list.get("data")?.as_array()?;
-        let is_it = |model: &&Value| model.get("id").and_then(Value::as_str) == Some(id);
-        let model = models.iter().find(is_it)?;
-        Some(model.to_string().into())
+        model_in(&self.body, id)
     }
+}
+
+/// The models of a list in OpenAI's form; none of another one.
+pub(super) fn models_in(body: &[u8]) -> Vec<Value> {
+    let list: Option<Value> = serde_json::from_slice(body).ok();
+    let models = list.as_ref().and_then(|list| list.get("data")?.as_array());
+    models.cloned().unwrap_or_default()
+}
+
+/// The one of this id, as JSON.
+pub(super) fn model_in(body: &[u8], id: &str) -> Option<Bytes> {
+    let models = models_in(body);
+    let is_it = |model: &&Value| model.get("id").and_then(Value::as_str) == Some(id);
+    let model = models.iter().find(is_it)?;
+    Some(model.to_string().into())
 }

@@ -6,6 +6,7 @@
 
 mod fetch;
 mod list;
+pub(super) mod merged;
 mod shelf;
 
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub(super) async fn reply(upstream: &Arc<Upstream>, wanted: &Wanted, fresh: Dura
         Wanted::All => list.response(stale),
         Wanted::One(id) => match list.model(id) {
             Some(model) => json(model, stale),
-            None => return Reply::Error(unknown(id, upstream)),
+            None => return Reply::Error(unknown(id, &upstream.display_name)),
         },
     };
     Reply::Answer { response, is_new }
@@ -114,12 +115,9 @@ fn mark(response: &mut Response<Bytes>, stale: Option<Duration>) {
     }
 }
 
-fn unknown(id: &str, upstream: &Upstream) -> ProxyError {
+fn unknown(id: &str, whose: &str) -> ProxyError {
     let id: String = id.chars().take(200).collect();
-    let message = format!(
-        "The model {id} is not in the list of {}; GET /v1/models has all",
-        upstream.display_name
-    );
+    let message = format!("The model {id} is not in the list of {whose}; GET /v1/models has all");
     ProxyError::new(ErrorKind::ModelNotFound, message)
 }
 

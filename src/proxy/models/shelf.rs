@@ -174,6 +174,22 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
     }
 }
 
+/// The same as one list of several: a provider that has kept an app waiting is not waited for again until it has
+/// answered.
+pub(super) async fn find_soon(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
+    let fails = &upstream.models.fails;
+    let limit = if fails.load(Ordering::Relaxed) {
+        Duration::ZERO
+    } else {
+        RENEWED
+    };
+    let found = timeout(limit, find(upstream, fresh)).await;
+    found.unwrap_or_else(|_| {
+        fails.store(true, Ordering::Relaxed);
+        Found::TooSlow
+    })
+}
+
 fn pause(fresh: Duration) -> Duration {
     PAUSE.min(fresh)
 }

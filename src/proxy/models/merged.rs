@@ -1,0 +1,194 @@
+//! One list over all providers, where routes lead from one address to several of them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use hyper::Response;
+use serde_json::Value;
+
+use super::list::{List, model_in, models_in};
+use super::shelf::{self, Found};
+use super::{PATH, Reply, Wanted, json, unknown};
+use crate::clients::Client;
+use crate::config::{ByPath, Routing};
+use crate::proxy::gateway::{Rules, Upstream};
+use crate::proxy::route::Serves;
+
+/// What models are for.
+const CHAT: &str = "/chat/completions";
+
+/// The list that was made last, and of what: it is asked for again and again.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Merged(Mutex<Option<Made>>);
+
+#[derive(Debug)]
+struct Made {
+    /// Where the rules are that it was made by; it is forgotten before others can be there.
+    rules: usize,
+    home: usize,
+    lists: Vec<Part>,
+    body: Bytes,
+}
+
+/// A provider's list in the whole.
+#[derive(Debug, Clone)]
+enum Part {
+    /// The app may not use the provider.
+    Hidden,
+    /// There is none now.
+    Missing,
+    There(Arc<List>),
+}
+
+impl Part {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hidden, Self::Hidden) | (Self::Missing, Self::Missing) => true,
+            (Self::There(one), Self::There(other)) => Arc::ptr_eq(one, other),
+            (Self::Hidden | Self::Missing | Self::There(_), _) => false,
+        }
+    }
+}
+
+/// Whether the list at `/v1` is that of all providers: routes lead to them, and none is for the list itself.
+pub(in crate::proxy) fn is_wanted(rules: &Rules) -> bool {
+    let routing = rules.routing.as_ref();
+    routing.is_some_and(|routing| !matches!(routing.by_path(PATH), ByPath::Settled(Some(_))))
+}
+
+/// Answers a request for the models of all providers that the app may use. `home` is the one of the address.
+pub(in crate::proxy) async fn reply(
+    (rules, merged): (&Rules, &Merged),
+    home: &Arc<Upstream>,
+    client: Option<&Arc<Client>>,
+    wanted: &Wanted,
+) -> Reply {
+    let Some(routing) = &rules.routing else {
+        return Reply::Forward;
+    };
+    let found = join_all(rules.upstreams.iter().map(async |upstream| {
+        if !is_open(upstream, client) {
+            return None;
+        }
+        Some(shelf::find_soon(upstream, rules.models_cache).await)
+    }));
+    let (mut lists, mut stale) = (Vec::new(), None::<Duration>);
+    for found in found.await {
+        lists.push(match found {
+            None => Part::Hidden,
+            Some(Found::List {
+                list, stale: age, ..
+            }) => {
+                stale = stale.max(age);
+                Part::There(list)
+            }
+            Some(Found::Nothing(_) | Found::NoLogin(_) | Found::TooSlow) => Part::Missing,
+        });
+    }
+    // Then the provider of the address tells what is wrong.
+    if !lists.iter().any(|part| matches!(part, Part::There(_))) {
+        return super::reply(home, wanted, rules.models_cache).await;
+    }
+    let at = |one: &Arc<Upstream>| Arc::ptr_eq(one, home);
+    let at = rules.upstreams.iter().position(at).unwrap_or_default();
+    let body = merged.body(rules, routing, at, lists);
+    match wanted {
+        Wanted::All => kept(json(body, stale)),
+        Wanted::One(id) => match model_in(&body, id) {
+            Some(model) => kept(json(model, stale)),
+            None => Reply::Error(unknown(id, "the configured providers")),
+        },
+    }
+}
+
+fn kept(response: Response<Bytes>) -> Reply {
+    Reply::Answer {
+        response,
+        is_new: false,
+    }
+}
+
+/// Whether an app may see what this provider has.
+fn is_open(upstream: &Upstream, client: Option<&Arc<Client>>) -> bool {
+    let is_listed = upstream.paths.iter().any(|allowed| allowed.path == PATH);
+    let may = |client: &Arc<Client>| {
+        client.allows_provider(upstream.name.as_str()) && client.allows_path(PATH)
+    };
+    upstream.is_there() && is_listed && client.is_none_or(may)
+}
+
+impl Merged {
+    /// Other rules are in force.
+    pub(in crate::proxy) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The whole list, made anew when something of it has changed.
+    fn body(&self, rules: &Rules, routing: &Routing, home: usize, lists: Vec<Part>) -> Bytes {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = std::ptr::from_ref(rules).addr();
+        if let Some(made) = &*last {
+            let same = |(one, other): (&Part, &Part)| one.is_same(other);
+            let is_same =
+                made.lists.len() == lists.len() && made.lists.iter().zip(&lists).all(same);
+            if is_same && made.home == home && made.rules == now {
+                return made.body.clone();
+            }
+        }
+        let body = Bytes::from(merge(rules, routing, home, &lists).to_string());
+        *last = Some(Made {
+            rules: now,
+            home,
+            lists,
+            body: body.clone(),
+        });
+        body
+    }
+}
+
+/// Each model by the name that leads to it, that of the address' own provider first, then the aliases.
+fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Value {
+    let name_of = |at: usize| rules.upstreams.get(at).map_or("", |one| one.name());
+    let is_provider = |name: &str| rules.upstreams.iter().any(|one| one.name() == name);
+    let home_name = name_of(home);
+    let mut order: Vec<usize> = (0..lists.len()).collect();
+    order.sort_by_key(|at| *at != home);
+    let (mut all, mut ids) = (Vec::new(), HashSet::new());
+    for at in order {
+        let Some(Part::There(list)) = lists.get(at) else {
+            continue;
+        };
+        for mut model in models_in(&list.body) {
+            let Some(id) = model.get("id").and_then(Value::as_str) else {
+                continue;
+            };
+            let own = (name_of(at), id);
+            let Some(name) = routing.name_of(own, home_name, is_provider) else {
+                continue;
+            };
+            let name = name.into_owned();
+            if ids.insert(name.clone()) {
+                if let Some(id) = model.get_mut("id") {
+                    *id = Value::String(name);
+                }
+                all.push(model);
+            }
+        }
+    }
+    for alias in routing.aliases.keys() {
+        let destination = routing.find(CHAT, Some(alias), is_provider);
+        let provider = destination.provider().unwrap_or(home_name);
+        let at = (0..lists.len()).find(|at| name_of(*at) == provider);
+        let part = at.and_then(|at| lists.get(at));
+        if part.is_none_or(|part| matches!(part, Part::Hidden)) || !ids.insert(alias.clone()) {
+            continue;
+        }
+        all.push(
+            serde_json::json!({"id": alias, "object": "model", "created": 0, "owned_by": provider}),
+        );
+    }
+    serde_json::json!({"object": "list", "data": all})
+}
