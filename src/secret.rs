@@ -24,6 +24,11 @@ impl Secret {
         &self.0
     }
 
+    /// Whether a text that others may see holds it.
+    pub fn is_in(&self, text: &str) -> bool {
+        text.contains(self.expose())
+    }
+
     /// Twelve hexadecimal digits of the text's SHA-256, which name it in a log without
     /// giving it away; the same form as Hermes Agent's.
     pub fn fingerprint(&self) -> String {

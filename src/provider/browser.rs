@@ -185,8 +185,8 @@ impl Attempt {
         match (error, code) {
             (Some("access_denied"), _) => Ok(Callback::Refused(DeviceError::Denied)),
             (Some(error), _) => Ok(Callback::Refused(DeviceError::Refused {
-                code: shortened(error),
-                description: shortened(description.unwrap_or("no description")),
+                code: shortened(error, &[]),
+                description: shortened(description.unwrap_or("no description"), &[]),
             })),
             (None, Some(code)) => self.code(code, issuer.map(str::to_owned)),
             (None, None) => Err(Stray::Empty),

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::proxies::Proxies;
 use super::{Skew, TokenError};
 use crate::clock::{Clock, SystemClock};
+use crate::secret::Secret;
 
 /// No token answer is larger; a larger one is no token answer.
 const LARGEST_ANSWER: usize = 256 * 1024;
@@ -48,6 +49,8 @@ pub(super) struct Answer {
     /// Whether it calls itself a web page.
     is_page: bool,
     body: Option<Map<String, Value>>,
+    /// What the request carried, which no message repeats though the answer does.
+    carried: Vec<Secret>,
 }
 
 impl TokenClient {
@@ -106,8 +109,11 @@ impl TokenClient {
     /// [`TokenError::Transient`] when the endpoint could not be reached, or answers without end;
     /// [`TokenError::Lost`] when the request was sent and no whole answer came.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, TokenError> {
-        let mut response = request
-            .send()
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| unanswered(error, None, true))?;
+        let carried = carried(&request);
+        let mut response = client
+            .execute(request)
             .await
             .map_err(|error| unanswered(error, None, true))?;
         self.skew.hear(response.headers(), SystemClock.now());
@@ -142,8 +148,35 @@ impl TokenClient {
             retry_after,
             is_page,
             body: serde_json::from_slice(&body).ok(),
+            carried,
         })
     }
+}
+
+/// Tokens, keys and codes in a request's headers and form.
+fn carried(request: &reqwest::Request) -> Vec<Secret> {
+    const SHORTEST: usize = 8;
+    const SECRETS: [&str; 5] = [
+        "refresh_token",
+        "device_code",
+        "code",
+        "code_verifier",
+        "client_secret",
+    ];
+    let headers = request.headers().values();
+    let headers = headers
+        .filter(|value| value.is_sensitive())
+        .filter_map(|value| value.to_str().ok()?.split(' ').next_back());
+    let form = request.body().and_then(reqwest::Body::as_bytes);
+    let form = url::form_urlencoded::parse(form.unwrap_or_default());
+    let form = form.filter(|(key, _)| SECRETS.contains(&key.as_ref()));
+    // Where a short one stands in the middle of a word, it tells nothing.
+    let headers = headers
+        .filter(|text| text.len() >= SHORTEST)
+        .map(str::to_owned);
+    let form = form.filter(|(_, value)| value.len() >= SHORTEST);
+    let form = form.map(|(_, value)| value.into_owned());
+    headers.chain(form).map(Secret::new).collect()
 }
 
 /// Whether the URL is this machine's, which no proxy leads to.
@@ -181,9 +214,8 @@ impl Answer {
     /// What the answer is refused with: the OAuth error code and its description, shortened and
     /// without any token.
     pub(super) fn refusal(&self) -> (String, String) {
-        self.body
-            .as_ref()
-            .map_or_else(|| oauth_error(&Map::new()), oauth_error)
+        let nothing = Map::new();
+        oauth_error(self.body.as_ref().unwrap_or(&nothing), &self.carried)
     }
 
     /// Whether the endpoint refused the bearer that the request carried.
@@ -200,7 +232,7 @@ impl Answer {
             .body
             .as_ref()
             .filter(|body| body.contains_key("error"))?;
-        Some(oauth_error(body).0)
+        Some(oauth_error(body, &self.carried).0)
     }
 
     /// Whether it is a refusal in OAuth's form: about the grant, and not the edge's.
@@ -221,6 +253,7 @@ impl Answer {
             status,
             retry_after,
             body,
+            carried,
             ..
         } = self;
         let transient = |what: String| {
@@ -247,7 +280,7 @@ impl Answer {
             }
             return Ok(body);
         }
-        let (code, description) = oauth_error(&body);
+        let (code, description) = oauth_error(&body, &carried);
         let refused = matches!(status.as_u16(), 400 | 401 | 403);
         if refused && DEAD.contains(&code.as_str()) {
             return Err(TokenError::Rejected { code, description });
@@ -260,8 +293,8 @@ impl Answer {
 
 /// Code and description of an error answer: `{"error": "…", "error_description": "…"}`, or
 /// `{"error": {"code": "…", "message": "…"}}`, which may have a type instead of a code.
-fn oauth_error(body: &Map<String, Value>) -> (String, String) {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(shortened);
+fn oauth_error(body: &Map<String, Value>, carried: &[Secret]) -> (String, String) {
+    let text = |value: Option<&Value>| Some(shortened(value?.as_str()?, carried));
     let error = body.get("error");
     let inner = error.and_then(Value::as_object);
     let code = text(error)
@@ -274,11 +307,12 @@ fn oauth_error(body: &Map<String, Value>) -> (String, String) {
     )
 }
 
-/// One line of at most 200 characters, without anything that looks like a token.
-pub(super) fn shortened(text: &str) -> String {
+/// One line of at most 200 characters, without anything that looks like a token, or was carried as one.
+pub(super) fn shortened(text: &str, carried: &[Secret]) -> String {
+    let is_secret = |word: &str| word.len() > 40 || carried.iter().any(|secret| secret.is_in(word));
     let words = text
         .split_whitespace()
-        .map(|word| if word.len() > 40 { "[redacted]" } else { word });
+        .map(|word| if is_secret(word) { "[redacted]" } else { word });
     let line: String = words.collect::<Vec<_>>().join(" ");
     line.chars()
         .filter(|c| !c.is_control())
@@ -388,6 +422,7 @@ mod tests {
             retry_after: Some(Duration::from_secs(7)),
             is_page: false,
             body: body.as_object().cloned(),
+            carried: Vec::new(),
         }
     }
 
@@ -455,7 +490,7 @@ mod tests {
     fn a_description_is_short_and_holds_no_token() {
         let token = "t".repeat(60);
         let body = json!({"error": "invalid_grant", "error_description": format!("{token} {}", "x ".repeat(500))});
-        let (_, description) = oauth_error(body.as_object().unwrap());
+        let (_, description) = oauth_error(body.as_object().unwrap(), &[]);
         assert!(
             !description.contains(&token) && description.len() <= 200,
             "{description}"

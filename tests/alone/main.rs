@@ -2,6 +2,7 @@
 //! only as many run at once as there are processors; but for those that wait for seconds and hardly do anything else.
 
 mod activation;
+mod beside_trouble;
 mod crash;
 mod dead_connections;
 mod floods;

@@ -11,6 +11,7 @@ mod logout;
 mod oauth2;
 mod refresh;
 mod reload;
+mod several;
 mod side_by_side;
 mod steps;
 mod token_endpoint;

@@ -22,6 +22,7 @@ pub mod app_wire;
 pub mod environment;
 pub mod hermes;
 mod namespaces;
+pub mod several;
 pub mod wire;
 
 use std::io::{BufRead, BufReader};
