@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::RETRY_AFTER;
 use reqwest::RequestBuilder;
 use serde_json::{Map, Value};
 use url::{Host, Url};
@@ -46,8 +46,6 @@ pub(super) struct TokenClient {
 pub(super) struct Answer {
     status: StatusCode,
     retry_after: Option<Duration>,
-    /// Whether it calls itself a web page.
-    is_page: bool,
     body: Option<Map<String, Value>>,
     /// What the request carried, which no message repeats though the answer does.
     carried: Vec<Secret>,
@@ -123,8 +121,6 @@ impl TokenClient {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let kind = response.headers().get(CONTENT_TYPE);
-        let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
         let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
         while let Some(part) = response
             .chunk()
@@ -146,7 +142,6 @@ impl TokenClient {
         Ok(Answer {
             status,
             retry_after,
-            is_page,
             body: serde_json::from_slice(&body).ok(),
             carried,
         })
@@ -199,11 +194,6 @@ impl Answer {
     /// The server's wish.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.retry_after
-    }
-
-    /// Whether it is a web page: the edge's, and not the endpoint's.
-    pub(super) fn is_page(&self) -> bool {
-        self.is_page
     }
 
     /// The object of a 200.
@@ -420,7 +410,6 @@ mod tests {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: Some(Duration::from_secs(7)),
-            is_page: false,
             body: body.as_object().cloned(),
             carried: Vec::new(),
         }

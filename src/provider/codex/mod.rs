@@ -50,11 +50,15 @@ const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal
 /// A token is renewed this long before its end.
 const LEAD: Duration = Duration::from_mins(2);
 /// The codes of a refusal that end the login, whatever its status.
-const DEAD: [&str; 4] = [
+const DEAD: [&str; 8] = [
     "invalid_grant",
     "invalid_token",
     "invalid_request",
+    "invalid_client",
     "refresh_token_reused",
+    "refresh_token_expired",
+    "refresh_token_invalidated",
+    "refresh_token_revoked",
 ];
 
 /// OpenAI Codex.
@@ -141,8 +145,9 @@ impl Codex {
     }
 }
 
-/// What the token endpoint's answer to a refresh means. A 429 is about the account's quota. A 401 or 403 ends the login
-/// whatever it says, unless it is a web page: that is the edge before the endpoint, which knows nothing of the login.
+/// What the token endpoint's answer to a refresh means. A 429 is about the account's quota. A 401 or 403 with another
+/// code than those that end a login, or without one, may be about the network, the country or a company's proxy: the
+/// tokens stay, since the one that was sent is not spent by it.
 fn granted(answer: Answer) -> Result<Map<String, Value>, TokenError> {
     let status = answer.status();
     let (code, description) = answer.refusal();
@@ -152,14 +157,23 @@ fn granted(answer: Answer) -> Result<Map<String, Value>, TokenError> {
             what: format!("OpenAI's quota is used up (429); the login works ({code})"),
             retry_after: answer.retry_after(),
         }),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !answer.is_page() => {
-            let code = answer
-                .error_code()
-                .unwrap_or_else(|| format!("http_{}", status.as_u16()));
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            if DEAD.contains(&code.as_str()) =>
+        {
             Err(TokenError::Rejected { code, description })
         }
-        StatusCode::BAD_REQUEST if DEAD.contains(&code.as_str()) => {
-            Err(TokenError::Rejected { code, description })
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let code = answer.error_code();
+            let code = code.map_or_else(String::new, |code| format!(", {code}"));
+            Err(TokenError::Transient {
+                may_be_spent: false,
+                what: format!(
+                    "OpenAI refused the renewal ({}{code}) without saying that the login has ended, so \
+                     it is kept; if this lasts, run `hermesctl auth login openai-codex`",
+                    status.as_u16()
+                ),
+                retry_after: answer.retry_after(),
+            })
         }
         _ => answer.granted("access_token"),
     }

@@ -64,7 +64,7 @@ async fn a_401_of_the_backend_renews_once_and_is_replayed() {
 
 /// Errors come as an object or as a text.
 #[tokio::test(flavor = "multi_thread")]
-async fn invalid_request_and_any_401_or_403_end_the_login_and_nothing_else_does() {
+async fn a_code_that_says_so_ends_the_login_and_nothing_else_does() {
     let object = |status, code: &str| {
         Canned::json(
             status,
@@ -80,9 +80,15 @@ async fn invalid_request_and_any_401_or_403_end_the_login_and_nothing_else_does(
             object(401, "refresh_token_expired"),
             Some("refresh_token_expired"),
         ),
-        (Canned::status(401), Some("http_401")),
-        (text(403, "odd"), Some("odd")),
-        (Canned::status(403), Some("http_403")),
+        (
+            object(403, "refresh_token_reused"),
+            Some("refresh_token_reused"),
+        ),
+        // A company's proxy, a country, the edge: none of them knows whether the login lives.
+        (Canned::status(401), None),
+        (object(403, "unsupported_country_region_territory"), None),
+        (text(403, "odd"), None),
+        (Canned::status(403), None),
         (Canned::edge_block(), None),
         (object(429, "usage_limit_reached"), None),
         (object(503, "overloaded"), None),
