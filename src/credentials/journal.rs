@@ -66,7 +66,7 @@ impl Kept {
 
 /// Removes a file of the journal, and what a killed process left beside it.
 fn remove(file: &Path) {
-    write::clear_leftovers(file);
+    write::clear_leftovers(file, None);
     if let Err(error) = files::remove(file) {
         // What is about a token that is no longer in the store means nothing.
         tracing::debug!(%error, "a journal file could not be removed");
@@ -108,6 +108,12 @@ impl Journal {
             file: folder.join(format!("{}-{}.json", layout.key(), store.fingerprint())),
             layout,
         }
+    }
+
+    /// What tells its login's temporary files from those of a store's others.
+    pub(super) fn tag(&self) -> String {
+        let name = self.file.file_name().unwrap_or_default();
+        Secret::new(name.to_string_lossy().into_owned()).fingerprint()
     }
 
     /// Keeps a renewed login that can't be written where it belongs, with the fingerprints of the

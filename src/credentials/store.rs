@@ -484,7 +484,10 @@ impl Store {
             if !matches!(read_object(&path), Err(StoreError::Parse { .. })) {
                 return Ok(true);
             }
-            match write::unfinished(&path).into_iter().find(whole) {
+            // Each login of the store may have left one; the last one has it all.
+            let left = write::unfinished(&path).into_iter().filter(whole);
+            let newest = left.max_by_key(|document| document::written_at(document));
+            match newest {
                 Some(document) => write::replace(&path, None, document).map(|()| true),
                 None => Ok(false),
             }

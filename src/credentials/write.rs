@@ -22,11 +22,16 @@ pub(super) struct Prepared(Temporary);
 impl Prepared {
     /// Makes the file, filled to the old version's size and some, and syncs it.
     pub(super) fn beside(store: &Path) -> Result<Self, StoreError> {
+        Self::tagged(store, None)
+    }
+
+    /// The same for one of several logins in a store; see [`Temporary::tagged`].
+    pub(super) fn tagged(store: &Path, tag: Option<&str>) -> Result<Self, StoreError> {
         let fault = |source| StoreError::Write {
             file: store.to_owned(),
             source,
         };
-        let prepared = Self(Temporary::beside(store).map_err(fault)?);
+        let prepared = Self(Temporary::tagged(store, tag).map_err(fault)?);
         let foreign = |(owner, ours)| StoreError::Foreign {
             file: store.to_owned(),
             owner,
@@ -124,19 +129,26 @@ fn is_mount_point(_target: &Path) -> bool {
 /// The objects in the temporary files beside `store` that were written whole, and then not
 /// renamed.
 pub(super) fn unfinished(store: &Path) -> Vec<Map<String, Value>> {
-    let Ok(place) = Spot::of(store) else {
-        return Vec::new();
-    };
+    Spot::of(store).map_or_else(|_| Vec::new(), |place| whole(files::leftovers(&place)))
+}
+
+/// The same of those that were written for the login with this tag, or for no login in particular.
+pub(super) fn unfinished_of(store: &Path, tag: &str) -> Vec<Map<String, Value>> {
+    let tag = Some(tag);
+    Spot::of(store).map_or_else(
+        |_| Vec::new(),
+        |place| whole(files::leftovers_of(&place, tag)),
+    )
+}
+
+fn whole(leftovers: Vec<Spot>) -> Vec<Map<String, Value>> {
     let read = |place: Spot| {
         let bytes = files::read_opened(place.open().ok()?, LARGEST + GROWTH).ok()?;
         // What was there to make room comes after the content.
         let last = bytes.iter().rposition(|byte| *byte != 0)?;
         serde_json::from_slice(bytes.get(..=last)?).ok()
     };
-    files::leftovers(&place)
-        .into_iter()
-        .filter_map(read)
-        .collect()
+    leftovers.into_iter().filter_map(read).collect()
 }
 
 /// Copies of a broken store that Hermes Agent has made, or the user on our advice: `auth.json.corrupt` and
@@ -158,10 +170,10 @@ pub(super) fn copies(store: &Path) -> Vec<PathBuf> {
     copies
 }
 
-/// Removes our temporary files beside a file.
-pub(super) fn clear_leftovers(file: &Path) {
+/// Removes our temporary files beside a file: those with this tag, and those without any.
+pub(super) fn clear_leftovers(file: &Path, tag: Option<&str>) {
     if let Ok(place) = Spot::of(file) {
-        files::clear_leftovers(&place);
+        files::clear_leftovers(&place, tag);
     }
 }
 

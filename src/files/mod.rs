@@ -44,11 +44,20 @@ impl Temporary {
     /// # Errors
     /// When the folder is missing and can't be made, or takes no file, or a link leads to nothing.
     pub fn beside(file: &Path) -> io::Result<Self> {
+        Self::tagged(file, None)
+    }
+
+    /// The same for one of several writers of a file, each with a tag of its own: what another one of them left
+    /// when it was killed stays, because that one needs it.
+    ///
+    /// # Errors
+    /// As [`Temporary::beside`].
+    pub fn tagged(file: &Path, tag: Option<&str>) -> io::Result<Self> {
         there_or_missing(file)?;
         let place = Spot::made(file)?;
-        let prefix = temporary_prefix(place.target())
+        let prefix = temporary_prefix(place.target(), tag)
             .ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no folder"))?;
-        clear_leftovers(&place);
+        clear_leftovers(&place, tag);
         let file = place.act(|path| {
             let folder = path.parent().unwrap_or_else(|| Path::new("."));
             // Made with mode 0600, under a name that nobody had.
@@ -125,10 +134,14 @@ impl Temporary {
     }
 }
 
-/// What our temporary files beside `target` are called.
-fn temporary_prefix(target: &Path) -> Option<OsString> {
+/// What our temporary files beside `target` are called, those with this tag.
+fn temporary_prefix(target: &Path, tag: Option<&str>) -> Option<OsString> {
     let mut prefix = target.file_name()?.to_owned();
     prefix.push(".hermes-proxyd.");
+    if let Some(tag) = tag {
+        prefix.push(tag);
+        prefix.push(".");
+    }
     Some(prefix)
 }
 
@@ -142,18 +155,31 @@ pub fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Removes our temporary files beside a file that a killed process left. The caller holds the lock,
-/// so nobody else is using them.
-pub fn clear_leftovers(place: &Spot) {
-    for leftover in leftovers(place) {
+/// Removes our temporary files beside a file that a killed process left: those with this tag, and those without
+/// any. The caller holds the lock, so nobody else is using them.
+pub fn clear_leftovers(place: &Spot, tag: Option<&str>) {
+    for leftover in leftovers_of(place, tag) {
         // One that can't be removed is in nobody's way.
         leftover.act(|path| fs::remove_file(path)).ok();
     }
 }
 
-/// Our temporary files beside a file.
+/// Our temporary files beside a file, whatever their tag.
 pub fn leftovers(place: &Spot) -> Vec<Spot> {
-    let Some(prefix) = temporary_prefix(place.target()) else {
+    named(place, |_| true)
+}
+
+/// Those with this tag, and those without any.
+pub fn leftovers_of(place: &Spot, tag: Option<&str>) -> Vec<Spot> {
+    named(place, |rest| match rest.split_once('.') {
+        Some((its, _)) => tag == Some(its),
+        None => true,
+    })
+}
+
+/// Our temporary files beside a file, of whose name the rest is `wanted`.
+fn named(place: &Spot, wanted: impl Fn(&str) -> bool) -> Vec<Spot> {
+    let Some(prefix) = temporary_prefix(place.target(), None) else {
         return Vec::new();
     };
     let entries = place.act(|path| {
@@ -164,8 +190,10 @@ pub fn leftovers(place: &Spot) -> Vec<Spot> {
             .collect::<Vec<_>>())
     });
     let ours = |name: &OsString| {
-        name.as_encoded_bytes()
-            .starts_with(prefix.as_encoded_bytes())
+        let rest = name
+            .as_encoded_bytes()
+            .strip_prefix(prefix.as_encoded_bytes());
+        rest.is_some_and(|rest| wanted(&String::from_utf8_lossy(rest)))
     };
     let names = entries.unwrap_or_default().into_iter().filter(ours);
     names.map(|name| place.sibling(&name)).collect()

@@ -12,6 +12,11 @@ use crate::files::{self, Flaw, Spot};
 use crate::provider::row::Row;
 use crate::provider::{Layout, Login};
 
+/// When a version of the store was written, as it says itself.
+pub(super) fn written_at(document: &Map<String, Value>) -> Option<DateTime<Utc>> {
+    document.get("updated_at")?.as_str()?.parse().ok()
+}
+
 pub(super) fn stamp_document(document: &mut Map<String, Value>, now: DateTime<Utc>) {
     document.insert("version".to_owned(), 1.into());
     let time = now.to_rfc3339_opts(SecondsFormat::Micros, false);

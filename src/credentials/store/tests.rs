@@ -349,3 +349,26 @@ async fn a_journal_that_is_first_read_in_a_renewal_says_which_login_is_renewed()
     assert_eq!(home.bearer().as_deref(), Some("a-b1"));
     assert!(home.keeper.core.knowledge.begun().is_some());
 }
+
+/// A process was killed between writing an answer and renaming the file, for two providers of one store.
+#[tokio::test]
+async fn what_a_killed_process_left_of_one_login_outlives_the_rotation_of_another() {
+    let mut home = Home::new();
+    home.holds(&block("o1"), &[]);
+    let now = "2026-11-23T11:59:00Z".parse().unwrap();
+    home.journal().begin(&token("o1"), now).unwrap();
+    let left = |tag: &str| {
+        let name = format!("auth.json.hermes-proxyd.{tag}.killed");
+        let file = home.folder.path().join(name);
+        let blocks = json!({"providers": {"xai-oauth": block("o2")}});
+        std::fs::write(&file, blocks.to_string()).unwrap();
+        file
+    };
+    let (ours, theirs) = (left(&home.journal().tag()), left("0123456789ab"));
+    home.look().await;
+    home.keeper.renew(Cause::default()).await.ok();
+    assert_eq!(home.tokens().0, json!("o2"), "the answer was beside it");
+    assert!(!ours.exists());
+    assert!(theirs.exists(), "it was taken for a leftover of ours");
+    assert_eq!(home.provider.asked.load(Ordering::Relaxed), 0);
+}

@@ -1,6 +1,6 @@
 //! A change of a login's files, under all of their locks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -92,7 +92,7 @@ impl Transaction {
             return Default::default();
         };
         let row = found.login.row();
-        let stores = write::unfinished(&found.source);
+        let stores = write::unfinished_of(&found.source, &self.tag(&found.source));
         let logins = stores
             .into_iter()
             .filter_map(|mut document| pool::login_at(&mut document, self.store.layout, row))
@@ -101,6 +101,12 @@ impl Transaction {
         let mirrors = mirrors.unwrap_or_default().into_iter();
         let mirrors = mirrors.map(|mirror| Login::new(mirror, self.store.layout));
         (logins, mirrors.collect())
+    }
+
+    /// What tells the temporary files of this provider's login from those of the store's others, which a process may have
+    /// been killed over too.
+    fn tag(&self, source: &Path) -> String {
+        self.store.journal(source).tag()
     }
 
     /// Reads the files once more, as when a grant that they hold turned out to be spent.
@@ -158,7 +164,10 @@ impl Transaction {
         if self.prepared.is_none() {
             let mirror = self.mirror.as_deref().map(Prepared::beside).transpose()?;
             let store = match &found.broken {
-                None => Some(Prepared::beside(&found.source)?),
+                None => Some(Prepared::tagged(
+                    &found.source,
+                    Some(&self.tag(&found.source)),
+                )?),
                 Some(_) => None,
             };
             self.prepared = Some((store, mirror));
@@ -220,7 +229,11 @@ impl Transaction {
                 ([old, &found.login], &self.known),
                 (change, now),
             );
-            write::replace(&found.source, prepared.flatten(), document)
+            let prepared = match prepared.flatten() {
+                Some(prepared) => prepared,
+                None => Prepared::tagged(&found.source, Some(&self.tag(&found.source)))?,
+            };
+            write::replace(&found.source, Some(prepared), document)
         } else {
             Ok(())
         };
@@ -258,8 +271,10 @@ impl Transaction {
         }
         stamp_document(&mut document, now);
         write::replace(&found.source, None, document)?;
+        // What a killed process left of this login holds its tokens.
+        write::clear_leftovers(&found.source, Some(&self.tag(&found.source)));
         if let Some(mirror) = &self.mirror {
-            write::clear_leftovers(mirror);
+            write::clear_leftovers(mirror, None);
         }
         let token = found.login.refresh_token();
         let mirror = self.remove_mirror(&found, |mirror| {
