@@ -11,7 +11,7 @@ use super::keeper::{Keeper, NO_LOGIN};
 use super::knowledge::same;
 use super::merge;
 use super::status::RefreshResult;
-use super::store::{Change, Place, Removed, StoreError, Transaction};
+use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
 
 /// What is said of a renewed login that can't be written.
@@ -259,7 +259,7 @@ impl Keeper {
             return;
         };
         // What can't be looked at may be there.
-        if let Ok(false) = store.work(|store| Ok(store.has_own())).await {
+        if let Ok(false) = store.work(Store::has_own).await {
             return;
         }
         let removed = match store.open_for(Place::Own, self.lock_limit()).await {

@@ -452,9 +452,17 @@ impl Store {
         &self.files
     }
 
-    /// Whether there is a store of our own.
-    pub(super) fn has_own(&self) -> bool {
-        self.files.own.exists()
+    /// Whether there is a login in our own store, which other providers' lie in too.
+    ///
+    /// # Errors
+    /// When that can't be told.
+    pub(super) fn has_own(&self) -> Result<bool, StoreError> {
+        let document = read_object(&self.files.own)?.unwrap_or_default();
+        let holds = |table: &str| {
+            let table = document.get(table);
+            table.is_some_and(|table| table.get(self.layout.key()).is_some())
+        };
+        Ok(holds("providers") || holds("credential_pool"))
     }
 
     /// Whether a login at `source` is ours alone.

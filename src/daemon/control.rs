@@ -164,7 +164,7 @@ impl Handler for Answers {
     }
 
     async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
-        self.logins.cancel(login)
+        self.logins.cancel(login).await
     }
 
     async fn login_paste(&self, paste: LoginPaste) -> Result<LoginPasteTaken, ControlError> {

@@ -55,6 +55,8 @@ const SAVE_TRIES: usize = 100;
 pub(super) struct Logins {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
+    /// Those of the tasks that may be granted a login.
+    open: TaskTracker,
     stop: CancellationToken,
     /// The providers as they are now: a reload may replace a login's keeper.
     view: Arc<ArcSwap<View>>,
@@ -76,7 +78,8 @@ struct Session {
 #[derive(Debug, Clone)]
 enum State {
     Pending(Option<String>),
-    /// The user has said yes; there is no way back. What holds it up, for people.
+    /// The provider is being asked for the login's tokens, or has granted them: there is no way back. What holds it
+    /// up, for people.
     Saving(Option<String>),
     Done(LoginDone),
     Failed(ControlError),
@@ -105,10 +108,19 @@ impl Logins {
         Self {
             clock,
             tasks,
-            stop,
+            open: TaskTracker::new(),
+            stop: stop.child_token(),
             view,
             sessions: Mutex::default(),
         }
+    }
+
+    /// Gives up those that wait for the user. One whose tokens are being asked for is granted and saved first, which
+    /// the providers' keepers have to live for.
+    pub(super) async fn end(&self) {
+        self.stop.cancel();
+        self.open.close();
+        self.open.wait().await;
     }
 
     /// Begins a login, unless one that works is there.
@@ -214,7 +226,10 @@ impl Logins {
             session,
         };
         let logins = self.clone();
-        self.tasks.spawn(async move { logins.run(work, way).await });
+        let run = self
+            .open
+            .track_future(async move { logins.run(work, way).await });
+        self.tasks.spawn(run);
     }
 
     /// Takes what the user has pasted of a browser's way back.
@@ -257,9 +272,13 @@ impl Logins {
         }
     }
 
-    /// Gives a login up, unless the user has said yes already.
-    pub(super) fn cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
+    /// Gives a login up, unless it is granted already. While the provider is being asked, its answer decides.
+    pub(super) async fn cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
         let session = self.session(login)?;
+        let mut changes = session.state.subscribe();
+        let answered = changes.wait_for(|state| !matches!(state, State::Saving(_)));
+        // It is told either way.
+        drop(timeout(WAIT, answered).await);
         if !session.turn_to(State::Failed(cancelled())) {
             return Err(no_such(login));
         }
@@ -286,25 +305,17 @@ impl Logins {
         session.ok_or_else(|| no_such(login))
     }
 
-    /// Goes on until the user has decided, the time is over, or nobody waits.
+    /// Goes on until the user has decided, the time is over, or nobody waits. What the provider is asked meanwhile is
+    /// waited for: its answer may be the grant.
     async fn run(&self, work: Work, way: Way) {
         let session = work.session.clone();
         let mut arrival = None;
-        let granting = async {
-            match way {
-                Way::Code(code) => self.poll(&work, &code).await,
-                Way::Page(visit) => visit.granted(self, &work, &mut arrival).await,
-            }
+        let granted = match way {
+            Way::Code(code) => self.poll(&work, &code).await,
+            Way::Page(visit) => visit.granted(self, &work, &mut arrival).await,
         };
-        let end = tokio::select! {
-            () = session.cancel.cancelled() => Err(State::Failed(cancelled())),
-            () = session.unattended() => Err(State::Failed(cancelled())),
-            end = granting => end,
-        };
-        let end = match end {
-            Ok(grant) if session.turn_to(State::Saving(None)) => self.save(&work, grant).await,
-            // It was given up in the same moment.
-            Ok(_) => return,
+        let end = match granted {
+            Ok(grant) => self.save(&work, grant).await,
             Err(state) => state,
         };
         Arrival::tell(arrival, &end, work.adapter.display_name());
@@ -320,10 +331,11 @@ impl Logins {
         let mut pace = Pace::of(code);
         let mut pause = pace.first();
         loop {
-            sleep(pause).await;
+            work.session.unless_given_up(sleep(pause)).await?;
             if Instant::now() >= work.session.deadline {
                 return Err(State::Failed(ended(&DeviceError::Expired)));
             }
+            work.session.asks()?;
             let poll = device.poll(code).await;
             let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
             pause = pace.after(&poll);
@@ -332,7 +344,7 @@ impl Logins {
                 Poll::Pending | Poll::SlowDown => None,
                 Poll::Busy { what, .. } => Some(format!("{what}; still trying")),
             };
-            work.session.turn_to(State::Pending(note));
+            work.session.waits(note);
         }
     }
 
@@ -410,6 +422,33 @@ impl Session {
             }
             waits
         })
+    }
+
+    /// The provider is asked now: from here on its answer decides.
+    ///
+    /// # Errors
+    /// It was given up before.
+    fn asks(&self) -> Result<(), State> {
+        let note = match &*self.state.borrow() {
+            State::Pending(note) => note.clone(),
+            State::Saving(_) | State::Done(_) | State::Failed(_) => None,
+        };
+        let asks = self.turn_to(State::Saving(note));
+        asks.then_some(()).ok_or_else(|| State::Failed(cancelled()))
+    }
+
+    /// The provider has not granted it yet: it waits for the user again, or for the provider.
+    fn waits(&self, note: Option<String>) {
+        self.state.send_replace(State::Pending(note));
+    }
+
+    /// What `wait` gives, unless the login is given up meanwhile.
+    async fn unless_given_up<T>(&self, wait: impl Future<Output = T>) -> Result<T, State> {
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(State::Failed(cancelled())),
+            () = self.unattended() => Err(State::Failed(cancelled())),
+            value = wait => Ok(value),
+        }
     }
 
     /// How long one call waits for it.

@@ -248,6 +248,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     drop(reload_requests);
     let grace = daemon.config.timeouts.drain;
     stops.drain(&mut signals, grace, &places).await;
+    daemon.answers.logins.end().await;
     daemon.fleet.stop().await;
     stops.end_control().await;
     stops.end_hooks().await;

@@ -9,6 +9,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod keeping;
 mod pages;
 mod poison;
 mod stranger;

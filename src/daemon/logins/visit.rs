@@ -129,12 +129,14 @@ impl Visit {
                 None => std::future::pending().await,
             }
         };
-        let arrival = tokio::select! {
-            () = sleep_until(work.session.deadline) => None,
-            () = listening => None,
-            arrival = arrivals.recv() => arrival,
+        let arriving = async {
+            tokio::select! {
+                () = sleep_until(work.session.deadline) => None,
+                () = listening => None,
+                arrival = arrivals.recv() => arrival,
+            }
         };
-        let Some(arrival) = arrival else {
+        let Some(arrival) = work.session.unless_given_up(arriving).await? else {
             return Err(State::Failed(ended(&DeviceError::Expired)));
         };
         *browser = arrival.browser;
@@ -146,6 +148,7 @@ impl Visit {
                 };
                 let mut pause = AGAIN;
                 loop {
+                    work.session.asks()?;
                     let poll = provider.exchange(&attempt, &code).await;
                     let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
                     let (what, wait) = match poll {
@@ -157,8 +160,9 @@ impl Visit {
                         return Err(State::Failed(ended(&DeviceError::Unreachable { what })));
                     }
                     let note = format!("{what}; still trying");
-                    work.session.turn_to(State::Pending(Some(note)));
-                    sleep(wait.unwrap_or(pause).clamp(pause, LATEST)).await;
+                    work.session.waits(Some(note));
+                    let wait = sleep(wait.unwrap_or(pause).clamp(pause, LATEST));
+                    work.session.unless_given_up(wait).await?;
                     pause = pause.saturating_mul(2).min(LATEST);
                 }
             }
