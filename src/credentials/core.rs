@@ -81,6 +81,8 @@ pub(super) enum NoLogin<'r> {
     Gone(&'r str),
     /// There is one that can't be used.
     Unusable(&'r str),
+    /// There is one with tokens that the settings let nobody use.
+    Elsewhere(&'r str),
 }
 
 /// What the user was told, so that it is told once.
@@ -242,6 +244,10 @@ impl Core {
     /// Takes a login as it is: publishes its credential and plans the next renewal.
     pub(super) fn take(&mut self, login: &Login, now: DateTime<Utc>) {
         match self.adapter.assess(login, now) {
+            // Its tokens are good where they were granted, and the settings may be set back.
+            Assessment::NoLogin { reason } if login.tokens().any() => {
+                self.no_login(NoLogin::Elsewhere(&reason), now);
+            }
             Assessment::NoLogin { reason } => self.no_login(NoLogin::Unusable(&reason), now),
             Assessment::Login {
                 credential,
@@ -300,6 +306,10 @@ impl Core {
             }
             NoLogin::Unusable(reason) => {
                 self.knowledge.on(Known::NoLogin(Some(reason)));
+                reason
+            }
+            NoLogin::Elsewhere(reason) => {
+                self.knowledge.on(Known::Elsewhere(reason));
                 reason
             }
         };

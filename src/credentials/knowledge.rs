@@ -109,6 +109,8 @@ pub(super) enum Event<'e> {
     Entered(Option<Entry>),
     /// There is no login, or one that can't be used; `None` where there is no file of it either.
     NoLogin(Option<&'e str>),
+    /// The login can't be used with the settings as they are.
+    Elsewhere(&'e str),
     /// This login of the store, or that waits for it, is in use from now on.
     Taken {
         login: &'e Login,
@@ -264,6 +266,11 @@ impl Knowledge {
                 state.with_begun(begun)
             }
             Event::NoLogin(why) => self.ended(state, why),
+            Event::Elsewhere(why) => match state {
+                // Other settings may bring it back: what waits for the store goes on waiting.
+                state @ (State::Suspect(_) | State::Unsaved(_)) => state,
+                State::None | State::Held | State::Ended(_) => State::Ended(why.into()),
+            },
             Event::Taken { login, now, life } => {
                 self.note_age(login, now, life);
                 self.note_adoption(login);
@@ -654,7 +661,8 @@ mod tests {
     #[test]
     fn each_event_leads_from_one_state_to_the_next() {
         use Event::{
-            Begun, Entered, Forgotten, Found, NoLogin, PutBack, Refused, Saved, Settled, Superseded,
+            Begun, Elsewhere, Entered, Forgotten, Found, NoLogin, PutBack, Refused, Saved, Settled,
+            Superseded,
         };
         for (what, events, expected) in [
             ("a refresh", vec![Begun(entry("r0"))], "suspect"),
@@ -689,6 +697,11 @@ mod tests {
                 "refused",
                 vec![Settled, Refused, NoLogin(Some("ended"))],
                 "ended",
+            ),
+            (
+                "not for these settings",
+                vec![granted("r1", "r0"), Elsewhere("x")],
+                "unsaved",
             ),
             ("gone", vec![NoLogin(None)], "none"),
             (

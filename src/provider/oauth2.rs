@@ -86,6 +86,18 @@ impl Generic {
         authority.map_or("", Url::as_str).trim_end_matches('/')
     }
 
+    /// Whether a login's tokens were granted where they would be shown: by the issuer, or at the token endpoint, of
+    /// which the configuration may name one more than it did then.
+    fn is_ours(&self, login: &Login) -> bool {
+        let settings = &self.settings;
+        let known = [&settings.issuer_url, &settings.token_url];
+        let mut known = known.into_iter().flatten();
+        known.any(|url| {
+            let authority = url.as_str().trim_end_matches('/');
+            layout::is_of(login, authority, &settings.client_id)
+        })
+    }
+
     /// Whether a page is https and of the provider's own hosts.
     fn is_own_page(&self, page: &str) -> bool {
         let Ok(page) = Url::parse(page) else {
@@ -166,7 +178,7 @@ impl Generic {
 
     async fn refresh(&self, login: &Login) -> Result<Map<String, Value>, TokenError> {
         // The keeper has asked `assess` first; a token of another authority is not shown in any case.
-        if !layout::is_of(login, self.authority(), &self.settings.client_id) {
+        if !self.is_ours(login) {
             return Err(unusable(self.foreign()));
         }
         let token = login.refresh_token();
@@ -265,7 +277,7 @@ impl Adapter for Generic {
             };
             return Assessment::NoLogin { reason };
         }
-        if !layout::is_of(login, self.authority(), &self.settings.client_id) {
+        if !self.is_ours(login) {
             let reason = self.foreign();
             return Assessment::NoLogin { reason };
         }

@@ -1,5 +1,5 @@
-//! What was granted is kept: over the end of the daemon or of hermesctl while a code is exchanged, and beside
-//! other providers' logins in the same store.
+//! What was granted is kept: over the end of the daemon or of hermesctl while a code is exchanged, beside other
+//! providers' logins in the same store, and over settings that are changed and set back.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mock_cloud::{Endpoint, PortalFault};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Daemon, PATIENCE, program};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -175,4 +175,53 @@ async fn an_interrupted_renewal_is_found_after_another_provider_of_the_store_was
     assert_logged_in(&world, &daemon).await;
     assert_eq!(ask(&daemon, "other").await.status(), 200);
     assert!(named(&state, "auth.json.hermes-proxyd.").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_are_changed_and_set_back_leave_a_renewed_login_that_waits_to_be_saved() {
+    let world = World::with(DEVICE).await;
+    let mut daemon = world.daemon();
+    world.log_in("acme");
+    let (store, aside) = (world.store_file(), world.home.path().join("aside"));
+    let permit = Arc::new(Semaphore::new(0));
+    let fault = PortalFault::HeldAfterCommit(permit.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &fault);
+    let mut asking = begin_refresh(&world);
+    world
+        .cloud
+        .wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1)
+        .await;
+    // Its store can't be written while the token is being spent.
+    std::fs::rename(&store, &aside).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    permit.add_permits(1);
+    daemon.wait_for_log("login_not_saved");
+    asking.wait().unwrap();
+    daemon.kill();
+    std::fs::remove_dir(&store).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    let journal = store.parent().unwrap().join("journal");
+    let kept = || {
+        let files = named(&journal, "").into_iter();
+        files.filter(|file| file.extension().is_some_and(|end| end == "login"))
+    };
+    assert_eq!(kept().count(), 1);
+    // Another client for a while: the stored login is not its.
+    let file = world.home.path().join(".config/hermes-proxyd/config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    world.write(&text.replace("my-client", "another-client"));
+    let mut daemon = world.daemon();
+    for _ in 0..2 {
+        let answer = ask(&daemon, "acme").await;
+        assert_eq!(answer.status(), 401);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("another issuer or client"), "{text}");
+    }
+    let (_, outcome): (bool, Value) = world.ctl(&["auth", "refresh", "acme", "--json"]);
+    assert_ne!(outcome["result"], "refreshed", "{outcome}");
+    daemon.stop();
+    world.configure(DEVICE);
+    let daemon = world.daemon();
+    assert_logged_in(&world, &daemon).await;
+    assert_eq!(kept().count(), 0, "{}", daemon.logged());
 }
