@@ -246,7 +246,12 @@ impl Fleet {
     ///
     /// # Errors
     /// [`FleetError`] names the provider that can't be set up.
-    pub(super) async fn start(&mut self, config: &Config) -> Result<(), FleetError> {
+    pub(super) async fn start(
+        &mut self,
+        config: &Config,
+        clients: Option<&Registry>,
+    ) -> Result<(), FleetError> {
+        self.clients = clients.cloned();
         let started = self.reconcile(config)?;
         Self::started(&started, FIRST_LOOK).await;
         Ok(())

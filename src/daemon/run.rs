@@ -185,9 +185,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         clock.clone(),
         Initiative::Keeps,
         Some(Arc::new(notices.clone())),
-    )
-    .for_clients(clients.clone());
-    let started = fleet.start(&config).await;
+    );
+    let started = fleet.start(&config, Some(&clients)).await;
     started.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
     check_keys(bound.iter().map(Bound::setting), &clients)?;
@@ -210,7 +209,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         clients: clients.clone(),
         command_line: command_line(&origin.overrides),
         origin: origin.clone(),
-        clock: clock.clone(),
+        clock,
         started_at,
         started: tokio::time::Instant::now(),
         ports: ports.clone(),
@@ -223,7 +222,6 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     });
     let prod = stops.answer(control, answers.clone(), &gateway);
     stops.tell_refusals(gateway.ledger().refusals().clone());
-    stops.ask_quotas(view.clone(), clock);
 
     let mut daemon = Daemon {
         origin,
@@ -581,6 +579,10 @@ impl Stops {
         let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
         let told = status_line::keep_told(answers.clone(), stop.clone());
         self.control.spawn(told);
+        // How much of the accounts' quotas is used.
+        let (view, clock) = (answers.view.clone(), answers.clock.clone());
+        self.control
+            .spawn(quotas::keep_asked(view, clock, stop.clone()));
         self.control
             .spawn(async move { server::serve(control, answers, stop, &tracker).await });
         prod
@@ -591,12 +593,6 @@ impl Stops {
         let stop = self.control_stop.clone();
         self.control
             .spawn(async move { refusals.keep_told(stop).await });
-    }
-
-    /// How much of the accounts' quotas is used; asked for until the control server ends.
-    fn ask_quotas(&self, view: Arc<ArcSwap<View>>, clock: Arc<dyn Clock>) {
-        let stop = self.control_stop.clone();
-        self.control.spawn(quotas::keep_asked(view, clock, stop));
     }
 
     /// Signs of life for the service manager's watchdog.

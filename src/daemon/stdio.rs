@@ -26,7 +26,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let files = store_files(&origin.environment, &config)?;
     let clients = Registry::open(clients::file(&files), clock.clone())?;
     let mut fleet = Fleet::new(files, clock.clone(), Initiative::Waits, None);
-    fleet.start(&config).await?;
+    fleet.start(&config, None).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     // Nobody reloads here: the sender's other end is gone.
     let (reloads, _) = tokio::sync::mpsc::channel(1);

@@ -91,13 +91,20 @@ struct Source {
     lost: bool,
     /// Looks for the body's model, and for a second one, where where it goes depends on that.
     scanner: Option<Box<Scanner>>,
-    /// What is kept is the whole body, and not the client's.
-    is_put: bool,
+    whose: Whose,
     received: u64,
     last: Instant,
     failure: Option<UploadError>,
     finished: bool,
     attempt: usize,
+}
+
+/// Whose bytes are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Client,
+    /// What is kept is the whole body, in the place of the client's.
+    Ours,
 }
 
 /// One attempt's view of the body.
@@ -115,7 +122,7 @@ impl Upload {
         Self(Arc::new(Mutex::new(Source {
             incoming,
             replayable: limits.replay > 0,
-            is_put: false,
+            whose: Whose::Client,
             limits,
             kept: VecDeque::new(),
             sent: 0,
@@ -139,7 +146,10 @@ impl Upload {
         let hint = source.incoming.size_hint();
         let kept = source.kept_bytes as u64;
         // What has been read already comes on top of what is still to come.
-        let hint = match hint.exact().or_else(|| source.is_put.then_some(0)) {
+        let hint = match hint
+            .exact()
+            .or_else(|| (source.whose == Whose::Ours).then_some(0))
+        {
             Some(left) => SizeHint::with_exact(left + kept),
             None => SizeHint::default(),
         };
@@ -163,7 +173,7 @@ impl Upload {
         source.kept_memory += memory;
         source.kept.push_back(body);
         source.replayable = true;
-        source.is_put = true;
+        source.whose = Whose::Ours;
         source.lost = false;
         source.finished = true;
     }
