@@ -250,6 +250,14 @@ impl State {
             state @ (Self::None | Self::Held | Self::Suspect(_) | Self::Ended(_)) => state,
         }
     }
+
+    /// Nobody may use it by the settings, and others may bring it back: what waits for the store goes on waiting.
+    fn elsewhere(self, why: &str) -> Self {
+        match self {
+            state @ (Self::Suspect(_) | Self::Unsaved(_)) => state,
+            Self::None | Self::Held | Self::Ended(_) => Self::Ended(why.into()),
+        }
+    }
 }
 
 impl Knowledge {
@@ -266,11 +274,7 @@ impl Knowledge {
                 state.with_begun(begun)
             }
             Event::NoLogin(why) => self.ended(state, why),
-            Event::Elsewhere(why) => match state {
-                // Other settings may bring it back: what waits for the store goes on waiting.
-                state @ (State::Suspect(_) | State::Unsaved(_)) => state,
-                State::None | State::Held | State::Ended(_) => State::Ended(why.into()),
-            },
+            Event::Elsewhere(why) => state.elsewhere(why),
             Event::Taken { login, now, life } => {
                 self.note_age(login, now, life);
                 self.note_adoption(login);
@@ -292,7 +296,7 @@ impl Knowledge {
                 state.with_begun(None)
             }
             Event::Granted { login, spent } => self.granted(&state, login, spent),
-            Event::Saved => {
+            Event::Saved | Event::Superseded => {
                 if let State::Unsaved(unsaved) = &state {
                     // What is beside the journal by now may be another process's.
                     self.forget_kept(Some(unsaved.renewed.tokens()));
@@ -306,12 +310,6 @@ impl Knowledge {
                 }),
                 state @ (State::None | State::Held | State::Suspect(_) | State::Ended(_)) => state,
             },
-            Event::Superseded => {
-                if let State::Unsaved(unsaved) = &state {
-                    self.forget_kept(Some(unsaved.renewed.tokens()));
-                }
-                state.without_unsaved()
-            }
             Event::PutBack => self.put_back(state),
             Event::Refused => {
                 self.latest = None;

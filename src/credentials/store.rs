@@ -494,7 +494,7 @@ impl Store {
             }
             // Each login of the store may have left one; the last one has it all.
             let left = write::unfinished(&path).into_iter().filter(whole);
-            let newest = left.max_by_key(|document| document::written_at(document));
+            let newest = left.max_by_key(document::written_at);
             match newest {
                 Some(document) => write::replace(&path, None, document).map(|()| true),
                 None => Ok(false),

@@ -221,7 +221,6 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         reloads,
     });
     let prod = stops.answer(control, answers.clone(), &gateway);
-    stops.tell_refusals(gateway.ledger().refusals().clone());
 
     let mut daemon = Daemon {
         origin,
@@ -576,6 +575,7 @@ impl Stops {
     fn answer(&self, control: Listener, answers: Arc<Answers>, gateway: &Gateway) -> Arc<Notify> {
         let prod = control.prod();
         gateway.judged_by(answers.clone());
+        self.tell_refusals(gateway.ledger().refusals().clone());
         let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
         let told = status_line::keep_told(answers.clone(), stop.clone());
         self.control.spawn(told);

@@ -101,6 +101,16 @@ struct World {
     _home: tempfile::TempDir,
 }
 
+fn files_in(home: &std::path::Path) -> StoreFiles {
+    StoreFiles {
+        own: home.join("own.json"),
+        journal: home.join("journal"),
+        active: home.join("auth.json"),
+        global: home.join("auth.json"),
+        shared: home.join("shared"),
+    }
+}
+
 impl World {
     async fn new(wire: &Wire) -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -113,13 +123,7 @@ impl World {
             base: BaseUrl::new(&wire.base_url().parse().unwrap()).unwrap(),
             renewals: AtomicU64::new(0),
         });
-        let files = StoreFiles {
-            own: home.path().join("own.json"),
-            journal: home.path().join("journal"),
-            active: home.path().join("auth.json"),
-            global: home.path().join("auth.json"),
-            shared: home.path().join("shared"),
-        };
+        let files = files_in(home.path());
         let settings = Settings {
             refresh_lead: Duration::from_mins(5),
             token_timeout: Duration::from_secs(1),

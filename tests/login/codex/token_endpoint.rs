@@ -103,16 +103,13 @@ async fn a_code_that_says_so_ends_the_login_and_nothing_else_does() {
         let told = |_: &World| !daemon.status()["providers"][0]["last_error"].is_null();
         world.until(&daemon, told).await;
         let block = world.block();
-        match ends {
-            Some(code) => {
-                assert!(block.get("tokens").is_none(), "{shown}");
-                assert_eq!(block["last_auth_error"]["code"], code, "{shown}");
-                assert_eq!(block["auth_mode"], "chatgpt");
-            }
-            None => {
-                let kept = json!(login.refresh_token);
-                assert_eq!(block["tokens"]["refresh_token"], kept, "{shown}");
-            }
+        if let Some(code) = ends {
+            assert!(block.get("tokens").is_none(), "{shown}");
+            assert_eq!(block["last_auth_error"]["code"], code, "{shown}");
+            assert_eq!(block["auth_mode"], "chatgpt");
+        } else {
+            let kept = json!(login.refresh_token);
+            assert_eq!(block["tokens"]["refresh_token"], kept, "{shown}");
         }
     }
 }
