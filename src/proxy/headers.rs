@@ -120,9 +120,7 @@ fn json_type(client: &HeaderMap) -> Option<HeaderValue> {
         || client
             .get(CONTENT_LENGTH)
             .is_some_and(|length| !is_empty(length));
-    let mut types = client.get_all(CONTENT_TYPE).iter();
-    let is_right = types.next().is_some_and(is_json) && types.all(is_json);
-    (has_body && !is_right).then(|| HeaderValue::from_static("application/json"))
+    (has_body && !says_json(client)).then(|| HeaderValue::from_static("application/json"))
 }
 
 /// Whether a body keeps the type that the client says, where bodies of this kind are taken.
@@ -133,6 +131,12 @@ pub(super) fn keeps_type(client: &HeaderMap, taken: BodyKind) -> bool {
         BodyKind::Multipart => kinds().next().is_some() && kinds().all(is_multipart),
         BodyKind::Any => kinds().next().is_some(),
     }
+}
+
+/// Whether the client says that its body is JSON.
+pub(super) fn says_json(client: &HeaderMap) -> bool {
+    let mut kinds = client.get_all(CONTENT_TYPE).iter();
+    kinds.next().is_some_and(is_json) && kinds.all(is_json)
 }
 
 fn is_multipart(kind: &HeaderValue) -> bool {

@@ -449,6 +449,45 @@ async fn what_is_kept_while_a_model_is_looked_for_has_a_limit_and_is_given_back(
     assert_eq!(two.seen(), (0, 2));
 }
 
+/// A path that takes other bodies takes JSON too, and that goes where its model says.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_looked_into_on_a_path_that_takes_other_bodies() {
+    let two = Two::new().await;
+    let routes = |kind: &str| {
+        format!(
+            "[[route]]\nmodels = [\"local-*\"]\nprovider = \"other\"\n\
+             [[route]]\npaths = [\"chat/completions\"]\nmodels = [\"theirs-*\"]\nprovider = \"other\"\n\
+             [providers.nous]\nextra_paths = [\"/chat/completions {kind}\"]\n"
+        )
+    };
+    let daemon = two.daemon(&routes("any"));
+    assert_eq!(two.sends(&daemon, CHAT, &chat("local-sd")).await.0, "other");
+    assert_eq!(two.sends(&daemon, CHAT, &chat("Hermes-4")).await.0, "nous");
+}
+
+/// What was not looked into is not called JSON for a provider that takes nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_goes_to_no_provider_that_would_read_it_as_json() {
+    let two = Two::new().await;
+    let daemon = two.daemon(
+        "[[route]]\nmodels = [\"local-*\"]\nprovider = \"nous\"\n\
+         [[route]]\npaths = [\"chat/completions\"]\nprovider = \"other\"\n\
+         [providers.nous]\nextra_paths = [\"/chat/completions multipart\"]\n",
+    );
+    let before = two.seen();
+    let answer = client()
+        .post(format!("{}{CHAT}", daemon.origin()))
+        .header("content-type", "multipart/form-data; boundary=x")
+        .body(chat("local-sd"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 415);
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("providers.other.extra_paths"), "{text}");
+    assert_eq!(two.seen(), before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_for_one_provider_reaches_no_other_by_any_way() {
     let two = Two::new().await;

@@ -34,9 +34,11 @@ pub(super) async fn find_and_forward(
         underway.uploads(upload);
     }
     let is_over = || upload.as_ref().is_none_or(Upload::is_finished);
+    // A form names its model in a part of its own, and other bodies name none.
+    let is_other =
+        headers::keeps_type(&head.headers, allowed.body) && !headers::says_json(&head.headers);
     let model = match &upload {
-        // A form names its model in a part of its own, and other bodies name none.
-        Some(_) if headers::keeps_type(&head.headers, allowed.body) => None,
+        Some(_) if is_other => None,
         Some(upload) => match model(&request, &head, upload).await {
             Ok(model) => Some(model),
             Err(error) => return refuse(&error, underway, is_over()),
@@ -60,6 +62,11 @@ pub(super) async fn find_and_forward(
             has_key(upstream, request.presented)?;
             if let Some(client) = client {
                 permitted(client, upstream, path)?;
+            }
+            let final_path = upstream.paths.get(path).ok_or_else(defect)?;
+            if upload.is_some() && is_other && !headers::keeps_type(&head.headers, final_path.body)
+            {
+                return Err(not_json_there(upstream.name.as_str(), &final_path.path));
             }
             Ok((upstream, path))
         }
@@ -85,6 +92,15 @@ pub(super) async fn find_and_forward(
         rename(&mut head, upload, &model, &wanted);
     }
     forward(&request, (upstream, path), (head, upload), underway).await
+}
+
+/// A body that was not looked into would be called JSON, and its model read, by a provider that was not chosen by it.
+fn not_json_there(provider: &str, path: &str) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: a route sends this request to the provider {provider}, which takes JSON alone at {path}; \
+         add the path with its kind of body to `providers.{provider}.extra_paths`"
+    );
+    ProxyError::new(ErrorKind::UnsupportedMediaType, message)
 }
 
 /// Puts the model that is wanted in the place of the one that the body names.
