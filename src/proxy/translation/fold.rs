@@ -35,6 +35,9 @@ const STATUSES: [(&str, StatusCode); 12] = [
     ("server_error", StatusCode::INTERNAL_SERVER_ERROR),
 ];
 
+/// What a kept item takes beside its bytes.
+const ITEM: usize = 64;
+
 /// What the stream came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -99,11 +102,12 @@ impl Fold {
         let is = |name: &str| json::is(kind, name);
         if is("\"response.output_item.done\"") {
             if let Some(item) = member("item") {
-                self.items_bytes += item.len();
+                self.items_bytes += item.len() + ITEM;
                 self.items.push(item.to_vec());
             }
         } else if is("\"response.completed\"") || is("\"response.incomplete\"") {
-            let response = member("response");
+            // What is no object is no response, and so no end.
+            let response = member("response").filter(|response| response.starts_with(b"{"));
             self.outcome =
                 response.map(|response| Outcome::Response(with_items(response, &self.items)));
         } else if is("\"response.failed\"")
@@ -252,6 +256,14 @@ mod tests {
     }
 
     #[test]
+    fn a_response_that_is_no_object_is_no_end() {
+        for response in ["null", "\"x\"", "1", "[]"] {
+            let end = format!("{{\"type\":\"response.completed\",\"response\":{response}}}");
+            assert_eq!(folded(&all(&[ONE, &end]), 9), None, "{response}");
+        }
+    }
+
+    #[test]
     fn a_stream_without_its_end_gives_nothing() {
         let whole = all(&[
             DELTA,
@@ -308,7 +320,7 @@ mod tests {
     fn what_it_holds_is_known() {
         let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
         lines.pass(all(&[DELTA, ONE, TWO]).as_bytes(), &mut fold);
-        let items = "{\"id\":\"a\",\"n\":1.0}".len() + "{\"id\":\"b\"}".len();
+        let items = "{\"id\":\"a\",\"n\":1.0}".len() + "{\"id\":\"b\"}".len() + 2 * ITEM;
         assert_eq!(fold.size(), items);
         lines.pass(b"data: 12345", &mut fold);
         assert_eq!(fold.size(), items + 6);

@@ -16,7 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+    ACCEPT, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue,
+    LAST_MODIFIED, TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode, Uri};
@@ -113,8 +114,9 @@ async fn translate(
         upload.put_whole(body.into());
         return Ok(true);
     };
+    // For the moment of the change both are there, and one is counted.
     let length = turned.body.as_ref().map_or(body.len(), Vec::len);
-    held.takes(body.len() + length).map_err(Failure::Ours)?;
+    held.takes(length).map_err(Failure::Ours)?;
     upload.put_whole(turned.body.unwrap_or(body).into());
     head.headers
         .insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -162,9 +164,12 @@ impl Turn {
 
     /// Whether this answer has to be read whole: a success in the form that is expected.
     pub(super) fn reads_whole(self, answer: &Response<Answer>) -> bool {
+        const EVENTS: &[u8] = b"text/event-stream";
         let kind = answer.headers().get(CONTENT_TYPE);
         let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
-        let is_stream = kind.starts_with(b"text/event-stream");
+        let is_stream = kind
+            .get(..EVENTS.len())
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS));
         answer.status() == StatusCode::OK
             && !is_encoded(answer.headers())
             && match self {
@@ -205,11 +210,26 @@ pub(super) async fn whole(
         }
         Turn::Models(list) => {
             let body = read_list(body, reading).await?;
-            (list.read)(&body).unwrap_or(body)
+            let Some(made) = (list.read)(&body) else {
+                // What is no such list passes as it came, and is called what it was called.
+                head.headers.remove(TRANSFER_ENCODING);
+                return Ok(Whole {
+                    response: Response::from_parts(head, body.into()),
+                    blocked,
+                });
+            };
+            made
         }
         Turn::AsItCame => Vec::new(),
     };
-    for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+    // They are of the body that came.
+    for name in [
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        ETAG,
+        LAST_MODIFIED,
+        ACCEPT_RANGES,
+    ] {
         head.headers.remove(name);
     }
     let json = HeaderValue::from_static("application/json");
