@@ -98,14 +98,14 @@ async fn cancelled(world: &World, before: u64, left: Instant) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_it_sends_waits_reads_or_does_not_read() {
     let _turn = support::turn();
-    // They mostly wait, each with a world of its own.
-    let mut running = JoinSet::new();
     for http2 in [false, true] {
+        // They mostly wait, each with a world of its own; more than two at a time would delay one another.
+        let mut running = JoinSet::new();
         for way in [Way::Fin, Way::Rst] {
             running.spawn(in_every_phase(http2, way));
         }
+        running.join_all().await;
     }
-    running.join_all().await;
 }
 
 async fn in_every_phase(http2: bool, way: Way) {
@@ -149,7 +149,6 @@ async fn in_every_phase(http2: bool, way: Way) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn with_bytes_behind_its_request() {
     let _turn = support::turn();
-    let mut running = JoinSet::new();
     for (behind, what) in [
         ("\r\n", "a stray CRLF"),
         (
@@ -158,11 +157,12 @@ async fn with_bytes_behind_its_request() {
         ),
         ("nonsense\r\n\r\n", "what is no request"),
     ] {
+        let mut running = JoinSet::new();
         for unix in [false, true] {
             running.spawn(with_bytes_behind(behind, what, unix));
         }
+        running.join_all().await;
     }
-    running.join_all().await;
 }
 
 async fn with_bytes_behind(behind: &str, what: &str, unix: bool) {
