@@ -41,7 +41,7 @@ pub(super) struct Snapshot {
     /// No attempt is made before this time.
     pub(super) retry_at: Option<DateTime<Utc>>,
     /// Whether the provider has taken this credential at least once.
-    pub(super) proven: AtomicBool,
+    pub(super) proven: Arc<AtomicBool>,
     /// When it was granted, if it was granted to this process.
     pub(super) granted_at: Option<DateTime<Utc>>,
     /// Its refusals in a row.
@@ -134,7 +134,7 @@ impl Shared {
                 revision: first.number,
                 login: None,
                 retry_at: None,
-                proven: AtomicBool::new(false),
+                proven: Arc::default(),
                 granted_at: None,
                 row: Arc::default(),
             }),

@@ -4,7 +4,7 @@
 //! renewal itself (see `renewal`) runs to its end whatever happens around it, because it may
 //! have spent a token. What any of this means is decided in `core`; here it is seen and done.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -314,7 +314,6 @@ impl Keeper {
             (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
             _ => false,
         };
-        let proven = same && old.proven.load(Ordering::Relaxed);
         let generation = if same {
             old.generation
         } else {
@@ -326,7 +325,12 @@ impl Keeper {
             revision: self.revision,
             login,
             retry_at,
-            proven: AtomicBool::new(proven),
+            // Shared, so that a request that is answered meanwhile proves it too.
+            proven: if same {
+                old.proven.clone()
+            } else {
+                Arc::default()
+            },
             granted_at,
             row: if same {
                 old.row.clone()

@@ -213,7 +213,7 @@ mod tests {
             revision,
             login: login.map(Arc::new),
             retry_at: None,
-            proven: AtomicBool::new(true),
+            proven: Arc::new(AtomicBool::new(true)),
             granted_at: None,
             row: Arc::default(),
         }

@@ -303,6 +303,8 @@ async fn fifty_reloads_under_load_with_bursts_of_401_lose_no_replay_and_no_reque
         let output = refresh.await.unwrap();
         assert!(output.status.success(), "{output:?}\n{}", daemon.logged());
         all_served(&answered).await;
+        // And a moment, in which a reload that is under way ends.
+        sleep(Duration::from_millis(300)).await;
     }
     reloads.await.unwrap();
     over.store(true, Ordering::Relaxed);
