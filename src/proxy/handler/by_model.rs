@@ -11,10 +11,13 @@ use super::super::headers;
 use super::super::model_field::{Flaw, Model};
 use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
+use super::super::translation::is_encoded;
 use super::super::upload::{NotFound, Upload};
-use super::{
-    PAUSE, Request, defect, forward, has_key, is_encoded, limited, permitted, refuse, upload_error,
-};
+use super::admission::{has_key, limited, permitted};
+use super::answer::refuse;
+use super::exchange::upload_error;
+use super::forward::forward;
+use super::{PAUSE, Request, defect};
 use crate::config::AllowedPath;
 
 /// How to have a body forwarded without a look into it.

@@ -1,0 +1,234 @@
+//! What a request may, decided from its head: who asks, what for, which provider serves it, and whether that is allowed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_TYPE, HeaderValue,
+};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Response, StatusCode, Version};
+
+use super::super::api_key::Presented;
+use super::super::error::{ErrorKind, ProxyError};
+use super::super::gateway::{Rules, Upstream};
+use super::super::models::Wanted;
+use super::super::route::{self, Choice, Local, Route};
+use super::super::{guard, headers};
+use super::{Entry, PAUSE, Request, defect};
+use crate::clients::{Client, Full};
+use crate::clock;
+use crate::config::{AllowedPath, BodyKind};
+
+/// What a request is to be done with, decided from its head alone.
+pub(super) enum Decision<'r> {
+    Answer(Response<Bytes>),
+    Local(Local, Option<&'r Arc<Upstream>>),
+    Forward(&'r Arc<Upstream>, usize),
+    Models(&'r Arc<Upstream>, usize, Wanted),
+    /// Its model decides, which has to be read from the body; with its path as a provider lists it, and the provider
+    /// of the address.
+    ByModel(&'r AllowedPath, Option<usize>),
+}
+
+/// Guard and route, and what the head alone gives away.
+pub(super) fn decide<'r>(
+    request: &Request<'r>,
+    presented: Presented,
+    head: &Parts,
+    body: &Incoming,
+) -> Result<Decision<'r>, ProxyError> {
+    let Request { rules, entry, .. } = *request;
+    let arrival = entry.arrival(rules.guard.peer_check, presented)?;
+    let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
+    if admitted.is_preflight {
+        // Whoever names a listed page gets that far, so it protects no place.
+        request.presence.refuses();
+        return Ok(Decision::Answer(preflight(&head.headers)));
+    }
+    request.presence.is_let_in();
+    let default = rules.default_for(entry.provider.as_ref());
+    let (path, upstreams) = (head.uri.path(), &rules.upstreams);
+    let choice = match &rules.routing {
+        None => route::find(&head.method, path, upstreams, default).map(Choice::Settled),
+        Some(routing) => route::find_by_routes(&head.method, path, upstreams, default, routing),
+    };
+    if admitted.is_link && !matches!(choice, Ok(Choice::Settled(Route::Local(_)))) {
+        return Err(guard::foreign_page());
+    }
+    let (provider, path, is_settled) = match choice? {
+        Choice::Settled(Route::Local(local)) => {
+            return Ok(Decision::Local(
+                local,
+                default.and_then(|at| upstreams.get(at)),
+            ));
+        }
+        Choice::Settled(Route::Model {
+            provider,
+            path,
+            before,
+        }) => {
+            let upstream = upstreams.get(provider).ok_or_else(defect)?;
+            has_key(upstream, presented)?;
+            not_our_own(head, rules)?;
+            if let Some(client) = request.client {
+                permitted(client, upstream, path)?;
+            }
+            let id = route::model(head.uri.path(), before).ok_or_else(defect)?;
+            return Ok(Decision::Models(upstream, path, Wanted::One(id)));
+        }
+        Choice::Settled(Route::Forward { provider, path }) => (provider, path, true),
+        Choice::ByModel { provider, path } => (provider, path, false),
+    };
+    let upstream = upstreams.get(provider).ok_or_else(defect)?;
+    if is_settled {
+        has_key(upstream, presented)?;
+    }
+    not_our_own(head, rules)?;
+    cut_would_show(head, entry)?;
+    if let (true, Some(client)) = (is_settled, request.client) {
+        permitted(client, upstream, path)?;
+    }
+    let allowed = upstream.paths.get(path).ok_or_else(defect)?;
+    acceptable_body(head, body, rules, allowed.body)?;
+    if is_settled {
+        return Ok(Decision::Forward(upstream, path));
+    }
+    Ok(Decision::ByModel(allowed, default))
+}
+
+/// Whether a request shows the key that its provider demands.
+pub(super) fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> {
+    if upstream.needs_key && presented != Presented::Valid {
+        return Err(guard::key_of_provider(presented, upstream.name.as_str()));
+    }
+    Ok(())
+}
+
+/// Whether an app's key is good for what it asks for.
+pub(super) fn permitted(
+    client: &Client,
+    upstream: &Upstream,
+    path: usize,
+) -> Result<(), ProxyError> {
+    let name = client.name();
+    if !client.allows_provider(upstream.name.as_str()) {
+        let message = format!(
+            "hermes-proxyd: the client key {name} is not for the provider {}; `hermesctl clients \
+             list` shows what it is for",
+            upstream.name
+        );
+        return Err(ProxyError::new(ErrorKind::UnknownProvider, message));
+    }
+    let path = upstream
+        .paths
+        .get(path)
+        .map_or("", |allowed| allowed.path.as_str());
+    if !client.allows_path(path) {
+        let message = format!(
+            "hermes-proxyd: the client key {name} is not for the path {path}; `hermesctl clients \
+             list` shows what it is for"
+        );
+        return Err(ProxyError::new(ErrorKind::PathNotAllowed, message));
+    }
+    Ok(())
+}
+
+/// An app has as many requests under way as its key may.
+pub(super) fn busy(full: &Full) -> ProxyError {
+    let message = format!("hermes-proxyd: {full}; `hermesctl clients list` shows it");
+    ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(PAUSE)
+}
+
+/// Why an inference request is not sent while the provider has said that it is of no use. What hermesctl
+/// asks goes out all the same, and its success ends this.
+pub(super) fn limited(upstream: &Upstream, method: &Method) -> Option<ProxyError> {
+    if *method != Method::POST {
+        return None;
+    }
+    let now = upstream.client.now();
+    let until = upstream.adapter.limited(now)?;
+    if upstream.credentials.is_separate() {
+        return None;
+    }
+    let message = format!(
+        "hermes-proxyd: {} has said that the account's rate limit is used up until {}, so it is not \
+         asked before; `hermesctl proxy test` asks it at once",
+        upstream.display_name,
+        until.format("%H:%M:%S UTC")
+    );
+    let error = ProxyError::new(ErrorKind::UpstreamRateLimited, message);
+    Some(error.retry_after(clock::until(until, now)))
+}
+
+fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
+    if !headers::has_mark(&head.headers, &rules.mark) {
+        return Ok(());
+    }
+    let message = "hermes-proxyd: a request that this service sent to a provider came back: \
+                   `base_url` of a provider in the configuration, or NOUS_INFERENCE_BASE_URL, \
+                   points here instead of to the provider";
+    Err(ProxyError::new(ErrorKind::LoopDetected, message))
+}
+
+/// An answer to HTTP/1.0 may end with its connection only, and a Unix socket has no reset that
+/// would tell a cut from an end. The answer to a HEAD ends with its head.
+fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
+    let is_shown = entry.ends.is_some() || head.method == Method::HEAD;
+    if head.version != Version::HTTP_10 || is_shown {
+        return Ok(());
+    }
+    let message = "hermes-proxyd: HTTP/1.0 is not served over a Unix socket, because a cut answer \
+                   would look complete there; use HTTP/1.1 (nginx: `proxy_http_version 1.1;`)";
+    Err(ProxyError::new(ErrorKind::HttpVersionNotSupported, message))
+}
+
+fn acceptable_body(
+    head: &Parts,
+    body: &Incoming,
+    rules: &Rules,
+    taken: BodyKind,
+) -> Result<(), ProxyError> {
+    let limit = rules.limits.body;
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    if body.size_hint().lower() > limit {
+        return Err(too_large(limit));
+    }
+    let mut kinds = head.headers.get_all(CONTENT_TYPE).iter();
+    if !(guard::may_be_a_page(&head.headers) && kinds.any(guard::needs_no_preflight)) {
+        return Ok(());
+    }
+    let is_listed = || guard::listed_origin(&head.headers, &rules.guard).is_some();
+    if headers::keeps_type(&head.headers, taken) && is_listed() {
+        return Ok(());
+    }
+    let message = "hermes-proxyd: a web page must send its request body with the content type \
+                   application/json";
+    Err(ProxyError::new(ErrorKind::UnsupportedMediaType, message))
+}
+
+pub(super) fn too_large(limit: u64) -> ProxyError {
+    let message =
+        format!("hermes-proxyd: the request body is larger than {limit} bytes (`limits.body`)");
+    ProxyError::new(ErrorKind::RequestTooLarge, message)
+}
+
+/// Tells a listed page's browser that it may send what it asked for (Fetch standard).
+fn preflight(client: &HeaderMap) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let fields = response.headers_mut();
+    fields.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+    );
+    fields.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    if let Some(wanted) = client.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}

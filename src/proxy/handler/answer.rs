@@ -1,0 +1,125 @@
+//! The answer that the client gets: the provider's, one that was made of it, or one of ours.
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode, Version};
+
+use super::super::download::{AnswerBody, Download};
+use super::super::error::{ErrorKind, ProxyError, REQUEST_ID};
+use super::super::events::Events;
+use super::super::gateway::{Rules, Upstream};
+use super::super::headers;
+use super::super::pool::Answer;
+use super::super::presence::Presence;
+use super::super::record::{End, RequestId, Underway};
+use super::super::translation::{Whole, is_encoded};
+use super::exchange::Blocked;
+
+/// The provider's answer, its bytes untouched.
+pub(super) fn pass(
+    answer: Response<Answer>,
+    mut underway: Underway,
+    (rules, upstream): (&Rules, &Upstream),
+    presence: &Presence,
+) -> Response<AnswerBody> {
+    let (mut head, body) = answer.into_parts();
+    if let Some(Blocked(code)) = head.extensions.get() {
+        underway.blocked(code);
+    }
+    clean(&mut head);
+    underway.answered(head.status);
+    identify(&mut head.headers, underway.id());
+    let is_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.get(..17)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+    });
+    if is_stream {
+        headers::not_held_back(&mut head.headers);
+    }
+    let is_events = is_stream && !is_encoded(&head.headers);
+    if body.is_end_stream() {
+        underway.ended(End::Complete);
+    }
+    let ends = upstream.append_done && head.status == StatusCode::OK;
+    let reads = upstream.adapter.reads_errors();
+    let events = is_events.then(|| Events::new(ends, reads));
+    let idle = rules.timeouts.idle;
+    let download = Download::new(body, underway, idle, events, presence.clone());
+    Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
+}
+
+/// The head of the provider's answer to a GET, for a client that asked with HEAD.
+pub(super) fn pass_head(answer: Response<Answer>, mut underway: Underway) -> Response<AnswerBody> {
+    let (mut head, _) = answer.into_parts();
+    clean(&mut head);
+    underway.answered(head.status);
+    underway.ended(End::Complete);
+    identify(&mut head.headers, underway.id());
+    Response::from_parts(head, AnswerBody::Whole(None))
+}
+
+/// An answer that the translation stage has made.
+pub(super) fn pass_whole(made: Whole, mut underway: Underway) -> Response<AnswerBody> {
+    if let Some(code) = made.blocked {
+        underway.blocked(code);
+    }
+    let (mut head, body) = made.response.into_parts();
+    clean(&mut head);
+    whole(Response::from_parts(head, body), underway, End::Complete)
+}
+
+/// The head as the client gets it.
+fn clean(head: &mut hyper::http::response::Parts) {
+    headers::to_client(&mut head.headers);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+}
+
+/// An error of ours. When the client may still be sending its body, or may mean something else by
+/// what it sends, the connection ends with this answer, so that nothing of it becomes the next
+/// request; `connection` sees to it that the client gets the answer.
+pub(super) fn refuse(
+    error: &ProxyError,
+    underway: Underway,
+    is_over: bool,
+) -> Response<AnswerBody> {
+    let end = End::Refused(error.kind.code());
+    let mut response = whole(error.response(), underway, end);
+    // Whoever names another host may be meant for another server, and so may be what follows.
+    // A client without the right to ask gets one answer for each connection: pipelined requests would
+    // otherwise have it make thousands, which keeps others waiting.
+    let doubtful = matches!(
+        error.kind,
+        ErrorKind::BadRequest
+            | ErrorKind::HostNotAllowed
+            | ErrorKind::PeerNotAllowed
+            | ErrorKind::InvalidClientKey
+    );
+    if !is_over || doubtful {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+pub(super) fn whole(
+    response: Response<Bytes>,
+    mut underway: Underway,
+    end: End,
+) -> Response<AnswerBody> {
+    let (mut head, body) = response.into_parts();
+    underway.answered(head.status);
+    underway.sent(body.len(), tokio::time::Instant::now());
+    underway.ended(end);
+    identify(&mut head.headers, underway.id());
+    Response::from_parts(head, AnswerBody::Whole((!body.is_empty()).then_some(body)))
+}
+
+pub(super) fn identify(fields: &mut HeaderMap, id: RequestId) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
+        fields.insert(REQUEST_ID, id);
+    }
+}

@@ -1,0 +1,100 @@
+//! Where a client connected, and what is known of it.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use hyper::Method;
+use hyper::header::{HeaderName, ORIGIN};
+use hyper::http::request::Parts;
+
+use super::super::api_key::Presented;
+use super::super::error::{ErrorKind, ProxyError};
+use super::super::guard::{Arrival, Peer};
+use super::super::{peer, want};
+use crate::config::ProviderName;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Where a client connected, and what the system tells of it.
+#[derive(Debug)]
+pub(in crate::proxy) struct Entry {
+    /// Both ends of a TCP connection: the client's address and ours.
+    pub(in crate::proxy) ends: Option<(SocketAddr, SocketAddr)>,
+    /// The client's address as text, or `unix socket`.
+    pub(in crate::proxy) from: Arc<str>,
+    /// The provider that `/v1` means there.
+    pub(in crate::proxy) provider: Option<ProviderName>,
+    /// Whether a client key is needed there.
+    pub(in crate::proxy) needs_key: bool,
+    /// Whose process the client is, once it was asked for.
+    pub(in crate::proxy) peer: OnceLock<Peer>,
+}
+
+impl Entry {
+    /// What the guard needs to know of a request of this connection.
+    ///
+    /// # Errors
+    /// 503 where it can't be found out right now.
+    pub(super) fn arrival(
+        &self,
+        peer_check: bool,
+        presented: Presented,
+    ) -> Result<Arrival, ProxyError> {
+        let has_key = presented == Presented::Valid;
+        let peer = match self.ends {
+            Some(ends) if peer_check && !has_key => self.peer(ends)?,
+            _ => Peer::Ours,
+        };
+        Ok(Arrival {
+            local: self.ends.map(|(_, local)| local.ip().to_canonical()),
+            peer,
+            needs_key: self.needs_key,
+            presented,
+        })
+    }
+
+    /// Whose process the client is. The answer is kept; where there is none, the connection's next
+    /// request asks again.
+    fn peer(&self, (remote, local): (SocketAddr, SocketAddr)) -> Result<Peer, ProxyError> {
+        if let Some(peer) = self.peer.get() {
+            return Ok(*peer);
+        }
+        let Some(peer) = peer::of_connection(remote, local) else {
+            return Err(want::error(
+                "the owner of the client program can't be looked up",
+            ));
+        };
+        if peer != Peer::Untold {
+            self.peer.set(peer).ok();
+        }
+        Ok(peer)
+    }
+}
+
+/// The error with what it is about, where only the connection knows it.
+pub(super) fn about_peer<'e>(error: &'e ProxyError, entry: &Entry) -> Cow<'e, ProxyError> {
+    match entry.peer.get() {
+        Some(Peer::Stranger(Some(uid))) if error.kind == ErrorKind::PeerNotAllowed => {
+            Cow::Owned(error.clone().about(&format!("uid {uid}")))
+        }
+        _ => Cow::Borrowed(error),
+    }
+}
+
+/// Whether an app may miss what is refused. Nobody misses what a browser or a monitor asks for by
+/// itself, and a web page that is not listed is no app of the user's.
+pub(super) fn matters(head: &Parts, kind: ErrorKind, is_listed_page: bool) -> bool {
+    let has = |name: &HeaderName| head.headers.contains_key(name);
+    let is_page = has(&ORIGIN) || has(&SEC_FETCH_SITE);
+    let is_of_path = matches!(
+        kind,
+        ErrorKind::PathNotAllowed | ErrorKind::UnknownProvider | ErrorKind::MethodNotAllowed
+    );
+    // Every base URL of an app ends in `/v1`; browsers look for icons, scanners for anything.
+    let is_stray = is_of_path
+        && head.method == Method::GET
+        && !head.uri.path().split('/').any(|segment| segment == "v1");
+    let is_foreign_page = is_page && !is_listed_page;
+    !(head.method == Method::HEAD || is_stray || is_foreign_page)
+}

@@ -1,0 +1,264 @@
+//! A request's attempts at its provider: with a credential, and again with another where that one was refused.
+
+use std::time::Duration;
+
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
+
+use super::super::error::{ErrorKind, ProxyError};
+use super::super::gateway::Upstream;
+use super::super::headers::{self, Passing};
+use super::super::pool::Answer;
+use super::super::translation::is_encoded;
+use super::super::upload::{Upload, UploadBody, UploadError};
+use super::super::upstream::SendError;
+use super::admission::too_large;
+use super::{by_model, defect};
+use crate::config::AllowedPath;
+use crate::credentials::{Lease, NotReplaced, Refusal as NoCredential};
+use crate::provider::{Heard, Reply, Verdict};
+
+/// So much of an answer's body is enough to know what it is about.
+const START: usize = 8 * 1024;
+
+/// And so long it is waited for.
+const START_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why the provider refuses the account, beside its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Blocked(pub(super) &'static str);
+
+/// One request to one provider, ready to be sent as often as needed.
+pub(in crate::proxy) struct Exchange<'r> {
+    pub(in crate::proxy) upstream: &'r Upstream,
+    /// As it is listed.
+    pub(in crate::proxy) allowed: &'r AllowedPath,
+    /// As the provider is asked for it.
+    pub(in crate::proxy) path: &'r str,
+    pub(in crate::proxy) method: Method,
+    pub(in crate::proxy) head: &'r Parts,
+    pub(in crate::proxy) upload: Option<Upload>,
+}
+
+impl Exchange<'_> {
+    /// Sends the request, and once more with another credential when the provider refused this
+    /// one, nothing of the answer went out and the body can be sent again. When the replay comes
+    /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
+    /// credential before that is replaced: the provider may refuse at random.
+    pub(in crate::proxy) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
+        let lease = self.upstream.credentials.lease().await;
+        let lease = lease.map_err(no_credential)?;
+        let first = self.send(&lease).await?;
+        match self.judge(&first) {
+            // Rare, so not a part of every request's future.
+            Verdict::ReadOn | Verdict::RenewAndRetry => {
+                Box::pin(self.reconsider(lease, first)).await
+            }
+            verdict @ (Verdict::Pass | Verdict::NextLogin { .. } | Verdict::Blocked(_)) => {
+                let mut first = self.passes(&lease, first, verdict);
+                note(&mut first, verdict);
+                Ok(first)
+            }
+        }
+    }
+
+    /// An answer that may have refused the credential.
+    async fn reconsider(
+        &self,
+        lease: Lease,
+        mut first: Response<Answer>,
+    ) -> Result<Response<Answer>, ProxyError> {
+        let verdict = self.verdict(&mut first).await;
+        if verdict != Verdict::RenewAndRetry {
+            return Ok(self.passes(&lease, first, verdict));
+        }
+        // The refresh happens whether or not this request can be replayed.
+        let credentials = &self.upstream.credentials;
+        let mut replacement = credentials.replacement(&lease, &self.allowed.path).await;
+        let replayable = || self.upload.as_ref().is_none_or(Upload::can_replay);
+        if matches!(replacement, Err(NotReplaced::Paced)) && replayable() {
+            let Ok(mut second) = self.send(&lease).await else {
+                self.forget();
+                return Ok(first);
+            };
+            let verdict = self.verdict(&mut second).await;
+            if verdict != Verdict::RenewAndRetry {
+                return Ok(self.passes(&lease, second, verdict));
+            }
+            first = second;
+            replacement = credentials
+                .replacement_at_last(&lease, &self.allowed.path)
+                .await;
+        }
+        let (Ok(lease), true) = (replacement, replayable()) else {
+            return Ok(first);
+        };
+        let replay = credentials.replay(&self.allowed.path, &lease);
+        let second = self.send(&lease).await;
+        self.forget();
+        match second {
+            Ok(mut second) => {
+                let verdict = self.verdict(&mut second).await;
+                if verdict == Verdict::RenewAndRetry {
+                    replay.refused();
+                } else {
+                    credentials.judged(&lease, verdict, second.status().is_success());
+                }
+                Ok(second)
+            }
+            Err(_) => Ok(first),
+        }
+    }
+
+    fn passes(
+        &self,
+        lease: &Lease,
+        answer: Response<Answer>,
+        verdict: Verdict,
+    ) -> Response<Answer> {
+        let is_success = answer.status().is_success();
+        self.upstream.credentials.judged(lease, verdict, is_success);
+        self.forget();
+        answer
+    }
+
+    /// What the answer says of its credential, as far as it is known.
+    fn judge(&self, answer: &Response<Answer>) -> Verdict {
+        self.upstream.adapter.verdict(&Reply {
+            status: answer.status(),
+            fields: answer.headers(),
+            start: answer.body().start(),
+            is_whole: answer.body().is_whole(),
+        })
+    }
+
+    /// The same; where the head does not tell, the beginning of the body is waited for, for a moment.
+    async fn verdict(&self, answer: &mut Response<Answer>) -> Verdict {
+        let verdict = self.judge(answer);
+        if verdict != Verdict::ReadOn {
+            return verdict;
+        }
+        let most = if is_encoded(answer.headers()) {
+            0
+        } else {
+            START
+        };
+        answer.body_mut().read_ahead(most, START_LIMIT).await;
+        let verdict = self.judge(answer);
+        note(answer, verdict);
+        verdict
+    }
+
+    async fn send(&self, lease: &Lease) -> Result<Response<Answer>, ProxyError> {
+        let credential = lease.credential();
+        let target = credential
+            .base_url
+            .join(self.path, self.head.uri.query())
+            .ok_or_else(defect)?;
+        let build = || {
+            let body = self
+                .upload
+                .as_ref()
+                .map_or_else(UploadBody::empty, Upload::body);
+            let mut request = hyper::Request::new(body);
+            *request.method_mut() = self.method.clone();
+            *request.uri_mut() = target.clone();
+            let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
+            let passing = Passing {
+                extra,
+                agent,
+                body: self.allowed.body,
+            };
+            *request.headers_mut() = headers::to_upstream(&self.head.headers, &passing);
+            if let Some(prefix) = self.upstream.forward_prefix {
+                headers::forward_prefixed(request.headers_mut(), &self.head.headers, prefix);
+            }
+            if self.upstream.adapter.reads_errors().is_some() {
+                headers::ask_for_plain(request.headers_mut());
+            }
+            if let Some(own) = &self.upstream.own_mark {
+                headers::mark(request.headers_mut(), &self.head.headers, own);
+            }
+            headers::authorize(request.headers_mut(), credential);
+            request
+        };
+        let limited = self.upstream.adapter.limited(self.upstream.client.now());
+        let mut answer = self
+            .upstream
+            .client
+            .send(build, self.upload.as_ref())
+            .await
+            .map_err(|error| match error {
+                SendError::Upstream(error) => error,
+                SendError::Upload(error) => match &self.upload {
+                    Some(upload) => upload_error(error, upload),
+                    None => defect(),
+                },
+            })?;
+        if self.method == Method::POST {
+            let reply = Reply {
+                status: answer.status(),
+                fields: answer.headers(),
+                start: None,
+                is_whole: false,
+            };
+            let heard = Heard {
+                at: self.upstream.client.now(),
+                while_limited: limited.is_some(),
+            };
+            let shared = || !self.upstream.credentials.is_separate();
+            self.upstream.adapter.hear(&reply, heard, &shared);
+        }
+        if answer.status().is_redirection() {
+            headers::keep_own_location(answer.headers_mut(), &credential.base_url);
+        }
+        Ok(answer)
+    }
+
+    fn forget(&self) {
+        if let Some(upload) = &self.upload {
+            upload.forget();
+        }
+    }
+}
+
+/// Puts down beside an answer why the provider refuses the account.
+fn note(answer: &mut Response<Answer>, verdict: Verdict) {
+    let code = match verdict {
+        Verdict::Blocked(code) => Some(code),
+        Verdict::NextLogin { code, .. } => code,
+        Verdict::Pass | Verdict::RenewAndRetry | Verdict::ReadOn => None,
+    };
+    if let Some(code) = code {
+        answer.extensions_mut().insert(Blocked(code));
+    }
+}
+
+pub(in crate::proxy) fn no_credential(refusal: NoCredential) -> ProxyError {
+    match refusal {
+        NoCredential::LoginNeeded { message } => {
+            ProxyError::new(ErrorKind::UpstreamAuthFailed, message)
+        }
+        NoCredential::Unavailable {
+            message,
+            retry_after,
+        } => ProxyError::new(ErrorKind::CredentialsUnavailable, message).retry_after(retry_after),
+    }
+}
+
+/// What a client is told whose body ended too soon.
+pub(super) fn upload_error(error: UploadError, upload: &Upload) -> ProxyError {
+    match error {
+        UploadError::TooLarge => too_large(upload.limit()),
+        UploadError::TooSlow => ProxyError::new(
+            ErrorKind::RequestTimeout,
+            "hermes-proxyd: the request body arrived too slowly (`timeouts.body`)",
+        ),
+        UploadError::Malformed(violation) => violation.error(),
+        UploadError::Unclear(flaw) => by_model::unclear(flaw),
+        UploadError::Broken | UploadError::Superseded => ProxyError::new(
+            ErrorKind::BadRequest,
+            "hermes-proxyd: the request body was cut off",
+        ),
+    }
+}

@@ -1,0 +1,74 @@
+//! A request for models that is answered from memory.
+
+use std::sync::Arc;
+
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
+
+use super::super::download::{AnswerBody, shutting_down};
+use super::super::error::ErrorKind;
+use super::super::gateway::{Rules, Upstream};
+use super::super::models::{self, Wanted, merged};
+use super::super::record::{End, Underway};
+use super::super::route;
+use super::answer::whole;
+use super::{Request, defect};
+
+/// Whether a request is for a list that everyone gets.
+pub(super) fn is_kept(rules: &Rules, upstream: &Upstream, path: usize, head: &Parts) -> bool {
+    head.method != Method::POST
+        && models::is_list(upstream, path)
+        && (!rules.models_cache.is_zero() || merges(rules, head))
+        && models::is_plain(head, upstream)
+}
+
+/// Whether the path means the models of all providers.
+fn merges(rules: &Rules, head: &Parts) -> bool {
+    merged::is_wanted(rules) && !route::names_provider(head.uri.path(), &rules.upstreams)
+}
+
+/// Answers from a provider's list of models, or from that of all.
+pub(super) async fn from_list(
+    request: &Request<'_>,
+    head: &Parts,
+    upstream: &Arc<Upstream>,
+    wanted: &Wanted,
+) -> models::Reply {
+    let (rules, gateway) = (request.rules, request.gateway);
+    let reply = async {
+        if merges(rules, head) {
+            let own = (rules, &gateway.merged);
+            merged::reply(own, upstream, request.client, wanted).await
+        } else {
+            models::reply(upstream, wanted, rules.models_cache).await
+        }
+    };
+    tokio::select! {
+        biased;
+        reply = reply => reply,
+        () = request.presence.cut() => models::Reply::Error(shutting_down()),
+    }
+}
+
+/// The answer, which says of the provider only what it has just done.
+pub(super) fn of_list(reply: models::Reply, underway: Underway) -> Response<AnswerBody> {
+    let (response, end) = match reply {
+        models::Reply::Answer { response, is_new } => {
+            let end = if is_new { End::Complete } else { End::Kept };
+            (response, end)
+        }
+        models::Reply::Error(error) => {
+            let end = if error.kind == ErrorKind::ModelNotFound {
+                End::Kept
+            } else {
+                End::Refused(error.kind.code())
+            };
+            (error.response(), end)
+        }
+        models::Reply::Forward => {
+            let error = defect();
+            (error.response(), End::Refused(error.kind.code()))
+        }
+    };
+    whole(response, underway, end)
+}

@@ -1,0 +1,255 @@
+//! One request, step by step.
+
+mod admission;
+mod answer;
+mod by_model;
+mod entry;
+mod exchange;
+mod forward;
+mod list;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Response};
+
+use self::admission::{Decision, busy, decide, limited};
+use self::answer::{identify, refuse, whole};
+pub(super) use self::entry::Entry;
+use self::entry::{about_peer, matters};
+pub(super) use self::exchange::{Exchange, no_credential};
+use self::forward::forward;
+use self::list::{from_list, is_kept, of_list};
+use super::api_key::{self, Presented};
+use super::download::AnswerBody;
+use super::error::{ErrorKind, ProxyError};
+use super::gateway::{Gateway, Rules};
+use super::models::{self, Wanted};
+use super::presence::Presence;
+use super::record::{End, Refusal, RequestId, Underway};
+use super::translation::Memory;
+use super::upload::{Upload, UploadLimits};
+use super::{guard, headers, local};
+use crate::OWN_REQUEST;
+use crate::clients::Client;
+
+/// When it may be worth another try, where a limit of ours is reached.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A request that was let in, and what it goes by.
+#[derive(Debug, Clone, Copy)]
+struct Request<'r> {
+    gateway: &'r Gateway,
+    rules: &'r Rules,
+    entry: &'r Entry,
+    presence: &'r Presence,
+    /// What it presents as its API key.
+    presented: Presented,
+    client: Option<&'r Arc<Client>>,
+    /// Whether it is hermesctl's own.
+    is_own: bool,
+}
+
+/// Answers a request. Every way out has one log line and says truthfully how it ended.
+pub(super) async fn handle(
+    gateway: Arc<Gateway>,
+    entry: Arc<Entry>,
+    presence: Presence,
+    request: hyper::Request<Incoming>,
+) -> Response<AnswerBody> {
+    let id = RequestId::draw();
+    let fields = request.headers();
+    // A listed page may read every answer, also why it was refused.
+    let origin = fields.contains_key(ORIGIN).then(|| gateway.rules());
+    let origin = origin.and_then(|rules| guard::listed_origin(fields, &rules.guard).cloned());
+    // Another protocol is not offered (RFC 9110 §7.8). What follows may be meant in that one.
+    let is_last = fields.contains_key(UPGRADE);
+    let answer = respond(gateway, entry, (presence, id), request);
+    let mut answer = unharmed(id, answer).await;
+    if let Some(origin) = origin {
+        headers::allow_origin(answer.headers_mut(), &origin);
+    }
+    if is_last {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    answer
+}
+
+/// A defect in one request costs that request only: it gets a 500.
+pub(super) fn unharmed(
+    id: RequestId,
+    answer: impl Future<Output = Response<AnswerBody>>,
+) -> impl Future<Output = Response<AnswerBody>> {
+    // What the request held is dropped, and nobody else has seen it in between. An `async fn` would
+    // hold the answer's future twice.
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    answer.map(move |answer| {
+        answer.unwrap_or_else(|_| {
+            let message = format!(
+                "hermes-proxyd: an internal error; see the log. Please report it. Request {id}"
+            );
+            let (mut head, text) = ProxyError::new(ErrorKind::Internal, message)
+                .response()
+                .into_parts();
+            identify(&mut head.headers, id);
+            // Its body may not have been read.
+            let close = HeaderValue::from_static("close");
+            head.headers.insert(CONNECTION, close);
+            Response::from_parts(head, AnswerBody::Whole(Some(text)))
+        })
+    })
+}
+
+async fn respond(
+    gateway: Arc<Gateway>,
+    entry: Arc<Entry>,
+    (presence, id): (Presence, RequestId),
+    request: hyper::Request<Incoming>,
+) -> Response<AnswerBody> {
+    let rules = gateway.rules();
+    let (mut head, body) = request.into_parts();
+    let mut underway = Underway::new(gateway.ledger(), id, head.method.clone(), head.uri.clone());
+    let is_own = takes_mark(&mut head.headers, &gateway);
+    if is_own {
+        underway.is_own();
+    }
+    let (presented, client) = api_key::find(&head.headers, |key| gateway.clients.look_up(key));
+    if let Some(client) = &client {
+        underway.asked_by(client);
+    }
+    let request = Request {
+        gateway: &gateway,
+        rules: &rules,
+        entry: &entry,
+        presence: &presence,
+        presented,
+        client: client.as_ref(),
+        is_own,
+    };
+    let decision = decide(&request, presented, &head, &body).and_then(|decision| {
+        let goes_on = matches!(
+            decision,
+            Decision::Forward(..) | Decision::Models(..) | Decision::ByModel(..)
+        );
+        if let (true, Some(client)) = (goes_on, &client) {
+            let visit = underway.visits(client, &entry.from);
+            visit.map_err(|full| busy(&full))?;
+        }
+        Ok(decision)
+    });
+    match decision {
+        Err(error) => {
+            request.turns_away(&error, &head, &mut underway);
+            presence.refuses();
+            refuse(&error, underway, body.is_end_stream())
+        }
+        Ok(Decision::Answer(response)) => whole(response, underway, End::Complete),
+        Ok(Decision::Local(path, upstream)) => {
+            let response = local::answer(
+                path,
+                (&gateway, &rules),
+                upstream.map(|upstream| &**upstream),
+            );
+            whole(response, underway, End::Complete)
+        }
+        Ok(Decision::Models(upstream, path, wanted)) => {
+            if let Some(label) = upstream.labels.get(path) {
+                underway.routed(&upstream.label, label, &upstream.counters);
+            }
+            let reply = Box::pin(from_list(&request, &head, upstream, &wanted)).await;
+            of_list(reply, underway)
+        }
+        Ok(Decision::Forward(upstream, path)) => {
+            if let Some(label) = upstream.labels.get(path) {
+                underway.routed(&upstream.label, label, &upstream.counters);
+            }
+            if !is_own && let Some(error) = limited(upstream, &head.method) {
+                return refuse(&error, underway, body.is_end_stream());
+            }
+            if !is_own && is_kept(&rules, upstream, path, &head) && body.is_end_stream() {
+                let reply = Box::pin(from_list(&request, &head, upstream, &Wanted::All)).await;
+                if !matches!(reply, models::Reply::Forward) {
+                    return of_list(reply, underway);
+                }
+            }
+            let upload = request.upload(body);
+            if let Some(upload) = &upload {
+                underway.uploads(upload);
+            }
+            forward(&request, (upstream, path), (head, upload), underway).await
+        }
+        Ok(Decision::ByModel(allowed, default)) => {
+            let parts = (head, body);
+            // Rare, so not a part of every request's future.
+            let answer = by_model::find_and_forward(request, (allowed, default), parts, underway);
+            Box::pin(answer).await
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Enters a refusal for the apps' owner.
+    fn turns_away(&self, error: &ProxyError, head: &Parts, underway: &mut Underway) {
+        if self.is_own {
+            return;
+        }
+        let app = self
+            .client
+            .map_or(&*self.entry.from, |client| client.name());
+        let error = about_peer(error, self.entry);
+        let is_listed = guard::listed_origin(&head.headers, &self.rules.guard).is_some();
+        underway.refused(Refusal {
+            kind: error.kind,
+            from: app.into(),
+            about: error.about.as_deref().map(Into::into),
+            matters: matters(head, error.kind, is_listed),
+        });
+    }
+
+    /// The memory that bodies take which are held whole.
+    fn memory(&self) -> Memory {
+        Memory {
+            total: self.rules.limits.replay_total,
+            used: self.gateway.replay_used.clone(),
+        }
+    }
+
+    /// Its body, if it has one.
+    fn upload(&self, body: Incoming) -> Option<Upload> {
+        let limits = &self.rules.limits;
+        (!body.is_end_stream()).then(|| {
+            Upload::new(
+                body,
+                UploadLimits {
+                    size: limits.body,
+                    silence: self.rules.timeouts.body,
+                    replay: limits.replay_body,
+                    replay_total: limits.replay_total,
+                    replay_used: self.gateway.replay_used.clone(),
+                },
+            )
+        })
+    }
+}
+
+/// Takes the mark of hermesctl's own requests out of a request; whether it is the right one.
+fn takes_mark(fields: &mut HeaderMap, gateway: &Gateway) -> bool {
+    let mark = fields.remove(OWN_REQUEST);
+    mark.is_some_and(|mark| {
+        let own = gateway.own_mark();
+        own.is_some_and(|own| own.is(mark.as_bytes()))
+    })
+}
+
+fn defect() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::Internal,
+        "hermes-proxyd: a request could not be built",
+    )
+}
