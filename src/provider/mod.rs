@@ -18,6 +18,7 @@ mod browser;
 mod codex;
 mod device;
 pub mod dialect;
+mod hosts;
 mod jwt;
 mod key_file;
 mod layout;

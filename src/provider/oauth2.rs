@@ -19,6 +19,7 @@ use url::{Url, form_urlencoded};
 use self::endpoints::{Endpoints, unusable};
 use super::browser::{Attempt, BrowserLogin, Code, Page, Redirect, exchanged};
 use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
+use super::hosts::no_login;
 use super::jwt::Claims;
 use super::probe::Address;
 use super::token_client::{Answer, TokenClient};
@@ -271,11 +272,7 @@ impl Adapter for Generic {
     fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
         let tokens = login.tokens();
         if !tokens.any() {
-            let reason = match login.layout().end_code(login) {
-                Some(code) => format!("the login has ended ({code})"),
-                None => "there is no login".to_owned(),
-            };
-            return Assessment::NoLogin { reason };
+            return no_login(login);
         }
         if !self.is_ours(login) {
             let reason = self.foreign();

@@ -18,18 +18,16 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
-use super::jwt::Claims;
+use super::hosts::{Hosts, Own};
 use super::probe::Address;
 use super::tabled::{Tabled, inner};
 use super::token_client::{Answer, TokenClient};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, ReadError,
-    Remedy, Renewal, Reply, Skew, TokenError, Verdict,
+    Adapter, Assessment, BaseUrl, Credential, Grant, Layout, Login, ReadError, Remedy, Renewal,
+    Reply, Skew, TokenError, Verdict,
 };
 use crate::clock;
-use crate::config::{
-    self, AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, is_xai,
-};
+use crate::config::{AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, is_xai};
 
 /// The layout of the block `xai-oauth`.
 pub(super) const LAYOUT: &dyn Layout = &BLOCK;
@@ -37,12 +35,15 @@ static BLOCK: Tabled = Tabled::new("xai-oauth", || LAYOUT);
 
 /// Its name for people.
 pub(super) const DISPLAY_NAME: &str = "xAI Grok";
-const ISSUER: &str = "https://auth.x.ai";
-const INFERENCE: &str = "https://api.x.ai/v1";
+static OWN: Own = Own {
+    issuer: "https://auth.x.ai",
+    inference: "https://api.x.ai/v1",
+    base_url: XAI_BASE_URL,
+    token_timeout: XAI_TOKEN_TIMEOUT,
+};
 const CLIENT_ID: &str = "b1a00492-073a-47ea-816f-4c329264a828";
 const SCOPE: &str = "openid profile email offline_access grok-cli:access api:access";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
-const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal::Refresh);
 /// A token that lives longer than this at its issue is renewed an hour before its end.
 const LONG_LIFE: Duration = Duration::from_mins(45);
 const LONG_LEAD: Duration = Duration::from_hours(1);
@@ -55,9 +56,7 @@ pub(super) struct Xai {
     name: ProviderName,
     client: TokenClient,
     paths: Vec<AllowedPath>,
-    /// The operator's word, not checked against xAI's hosts.
-    issuer: Option<Url>,
-    inference: Option<BaseUrl>,
+    hosts: Hosts,
     found: Mutex<Option<Arc<Endpoints>>>,
 }
 
@@ -74,7 +73,7 @@ impl Xai {
         name: ProviderName,
         client: TokenClient,
         extra: &[AllowedPath],
-        (issuer, inference): (Option<&Url>, Option<BaseUrl>),
+        urls: (Option<&Url>, Option<BaseUrl>),
         env: Lookup<'_>,
     ) -> Self {
         let path = |path, method| AllowedPath::new(path, &[method]);
@@ -90,15 +89,9 @@ impl Xai {
             name,
             client,
             paths,
-            issuer: issuer.cloned(),
-            inference: inference.or_else(|| from_env(env)),
+            hosts: Hosts::new(&OWN, urls, env),
             found: Mutex::default(),
         }
-    }
-
-    fn issuer(&self) -> &str {
-        let issuer = self.issuer.as_ref().map_or(ISSUER, Url::as_str);
-        issuer.trim_end_matches('/')
     }
 
     /// Whether a token may be sent there: to xAI's own hosts, or to where the operator's issuer is.
@@ -107,8 +100,7 @@ impl Xai {
             return false;
         };
         let plain = url.username().is_empty() && url.password().is_none();
-        let operators = |issuer: &Url| issuer.origin() == url.origin();
-        plain && (is_xai(&url) || self.issuer.as_ref().is_some_and(operators))
+        plain && (is_xai(&url) || self.hosts.is_operators_issuer(&url))
     }
 
     /// The endpoints, asked for once.
@@ -116,7 +108,7 @@ impl Xai {
         if let Some(found) = self.known() {
             return Ok(found);
         }
-        let url = format!("{}/.well-known/openid-configuration", self.issuer());
+        let url = format!("{}/.well-known/openid-configuration", self.hosts.issuer());
         let answer = self.client.send(self.client.get(&url)).await;
         let fields = answer.and_then(|answer| answer.granted("token_endpoint"));
         let fields = fields.map_err(|error| nothing_spent(&error))?;
@@ -131,7 +123,7 @@ impl Xai {
         let found = Arc::new(Endpoints {
             authorization: trusted("authorization_endpoint"),
             token,
-            device: device.unwrap_or_else(|| format!("{}/oauth2/device/code", self.issuer())),
+            device: device.unwrap_or_else(|| format!("{}/oauth2/device/code", self.hosts.issuer())),
         });
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
         Ok(found)
@@ -213,21 +205,12 @@ fn nothing_spent(error: &TokenError) -> TokenError {
 
 /// What of the variables can't be used, each as a sentence.
 pub(super) fn environment_faults(env: Lookup<'_>) -> Vec<String> {
-    let variables = [XAI_BASE_URL, XAI_TOKEN_TIMEOUT];
-    let faults = variables.iter().filter_map(|variable| variable.fault(env));
-    faults.collect()
+    OWN.environment_faults(env)
 }
 
 /// The limit of one token request that the environment asks for.
 pub(super) fn token_timeout(env: Lookup<'_>) -> Option<Duration> {
-    let (_, text) = XAI_TOKEN_TIMEOUT.find(env)?;
-    config::seconds(&text)
-}
-
-/// The base URL that the environment asks for, if it is xAI's.
-fn from_env(env: Lookup<'_>) -> Option<BaseUrl> {
-    let (_, text) = XAI_BASE_URL.value(env)?;
-    BaseUrl::new(&Url::parse(&text).ok()?).ok()
+    OWN.token_timeout(env)
 }
 
 #[async_trait]
@@ -261,22 +244,11 @@ impl Adapter for Xai {
     }
 
     fn addresses(&self, _login: &Login) -> Vec<Address> {
-        let issuer = Address {
-            what: "issuer",
-            setting: "issuer_url",
-            url: self.issuer().to_owned(),
-        };
-        let base = self.inference.as_ref();
-        let inference = Address {
-            what: "inference",
-            setting: "base_url",
-            url: base.map_or_else(|| INFERENCE.to_owned(), ToString::to_string),
-        };
-        vec![issuer, inference]
+        self.hosts.addresses()
     }
 
     fn is_elsewhere(&self) -> bool {
-        self.inference.is_some()
+        self.hosts.is_elsewhere()
     }
 
     fn lead(&self, credential: &Credential, lead: Duration) -> Duration {
@@ -290,40 +262,7 @@ impl Adapter for Xai {
     }
 
     fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
-        let tokens = login.tokens();
-        if !tokens.any() {
-            let reason = match login.layout().end_code(login) {
-                Some(code) => format!("the login has ended ({code})"),
-                None => "there is no login".to_owned(),
-            };
-            return Assessment::NoLogin { reason };
-        }
-        let credential = tokens.access.and_then(|bearer| {
-            let claims = Claims::decode(bearer.expose());
-            let claims = claims.as_ref();
-            let end = claims.and_then(|claims| claims.ends_at(tokens.obtained, now));
-            let issued = tokens.obtained.or_else(|| claims?.issued_at());
-            let inference = || BaseUrl::new(&Url::parse(INFERENCE).ok()?).ok();
-            Some(Credential {
-                authorization: bearer.authorization("Bearer").ok()?,
-                bearer,
-                base_url: self.inference.clone().or_else(inference)?,
-                kind: ACCESS_TOKEN,
-                issued_at: issued,
-                // A missing or unreadable expiry counts as expired.
-                expires_at: Some(end.or(tokens.expires).unwrap_or(DateTime::UNIX_EPOCH)),
-                headers: Vec::new(),
-            })
-        });
-        let renewal = if tokens.refresh.is_some() {
-            Renewal::Refresh
-        } else {
-            Renewal::Never
-        };
-        Assessment::Login {
-            credential,
-            renewal,
-        }
+        self.hosts.assess(login, now, |_| Vec::new())
     }
 
     async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {

@@ -324,6 +324,7 @@ const MAY_EXPOSE: &[&str] = &[
     "provider/browser.rs",
     "provider/jwt.rs",
     "provider/layout.rs",
+    "provider/hosts.rs",
     "provider/nous.rs",
     "provider/nous/device.rs",
     "provider/nous/layout.rs",

@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 impl Codex {
     fn device_endpoint(&self, name: &str) -> String {
-        format!("{}/api/accounts/deviceauth/{name}", self.issuer())
+        format!("{}/api/accounts/deviceauth/{name}", self.hosts.issuer())
     }
 
     /// Asks for a code, again where OpenAI says that it was asked too often.
@@ -63,7 +63,7 @@ impl Codex {
                 what: "OpenAI's answer has no `code_verifier`".to_owned(),
             });
         }
-        let redirect = format!("{}/deviceauth/callback", self.issuer());
+        let redirect = format!("{}/deviceauth/callback", self.hosts.issuer());
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -133,7 +133,7 @@ impl DeviceLogin for Codex {
         Ok(DeviceCode {
             secret: Secret::new(text("device_auth_id").unwrap_or_default()),
             user_code: code.ok_or_else(missing)?,
-            verification_uri: format!("{}/codex/device", self.issuer()),
+            verification_uri: format!("{}/codex/device", self.hosts.issuer()),
             verification_uri_complete: None,
             expires_in: LIFETIME,
             interval: if interval.is_zero() {
@@ -142,7 +142,7 @@ impl DeviceLogin for Codex {
                 interval.clamp(SHORTEST, LONGEST)
             },
             // The operator's own word where it is not OpenAI's.
-            trusted_uri: self.issuer().starts_with("https://"),
+            trusted_uri: self.hosts.issuer().starts_with("https://"),
         })
     }
 

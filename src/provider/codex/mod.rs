@@ -27,15 +27,16 @@ use url::Url;
 
 use super::browser::BrowserLogin;
 use super::device::DeviceLogin;
+use super::hosts::{Hosts, Own};
 use super::jwt::Claims;
 use super::probe::Address;
 use super::tabled::{Tabled, inner};
 use super::token_client::{Answer, TokenClient};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Dialect, Forwards, Grant, Heard,
-    Holder, Layout, Login, Quota, ReadError, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
+    Adapter, Assessment, BaseUrl, Credential, Dialect, Forwards, Grant, Heard, Holder, Layout,
+    Login, Quota, ReadError, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
 };
-use crate::config::{self, AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, ProviderName};
+use crate::config::{AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, ProviderName};
 
 /// Its name for people.
 pub(super) const DISPLAY_NAME: &str = "OpenAI Codex";
@@ -43,10 +44,13 @@ pub(super) const DISPLAY_NAME: &str = "OpenAI Codex";
 pub(super) const LAYOUT: &dyn Layout = &BLOCK;
 static BLOCK: Tabled = Tabled::new("openai-codex", || LAYOUT);
 
-const ISSUER: &str = "https://auth.openai.com";
-const INFERENCE: &str = "https://chatgpt.com/backend-api/codex";
+static OWN: Own = Own {
+    issuer: "https://auth.openai.com",
+    inference: "https://chatgpt.com/backend-api/codex",
+    base_url: CODEX_BASE_URL,
+    token_timeout: CODEX_TOKEN_TIMEOUT,
+};
 const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
-const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal::Refresh);
 /// A token is renewed this long before its end.
 const LEAD: Duration = Duration::from_mins(2);
 /// The codes of a refusal that end the login, whatever its status.
@@ -67,9 +71,7 @@ pub(super) struct Codex {
     name: ProviderName,
     client: TokenClient,
     paths: Vec<AllowedPath>,
-    /// The operator's word, not checked against OpenAI's hosts.
-    issuer: Option<Url>,
-    inference: Option<BaseUrl>,
+    hosts: Hosts,
     /// Whether bodies are translated.
     translates: bool,
     quota: Mutex<Option<Quota>>,
@@ -102,25 +104,14 @@ impl Codex {
             name,
             client,
             paths,
-            issuer: settings.issuer.cloned(),
-            inference: settings.inference.or_else(|| from_env(env)),
+            hosts: Hosts::new(&OWN, (settings.issuer, settings.inference), env),
             translates: settings.translate,
             quota: Mutex::default(),
         }
     }
 
-    fn issuer(&self) -> &str {
-        let issuer = self.issuer.as_ref().map_or(ISSUER, Url::as_str);
-        issuer.trim_end_matches('/')
-    }
-
     fn token_endpoint(&self) -> String {
-        format!("{}/oauth/token", self.issuer())
-    }
-
-    fn base_url(&self) -> Option<BaseUrl> {
-        let own = || BaseUrl::new(&Url::parse(INFERENCE).ok()?).ok();
-        self.inference.clone().or_else(own)
+        format!("{}/oauth/token", self.hosts.issuer())
     }
 
     async fn refresh(&self, login: &Login) -> Result<Map<String, Value>, TokenError> {
@@ -181,21 +172,12 @@ fn granted(answer: Answer) -> Result<Map<String, Value>, TokenError> {
 
 /// What of the variables can't be used, each as a sentence.
 pub(super) fn environment_faults(env: Lookup<'_>) -> Vec<String> {
-    let variables = [CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT];
-    let faults = variables.iter().filter_map(|variable| variable.fault(env));
-    faults.collect()
+    OWN.environment_faults(env)
 }
 
 /// The limit of one token request that the environment asks for.
 pub(super) fn token_timeout(env: Lookup<'_>) -> Option<Duration> {
-    let (_, text) = CODEX_TOKEN_TIMEOUT.find(env)?;
-    config::seconds(&text)
-}
-
-/// The base URL that the environment asks for.
-fn from_env(env: Lookup<'_>) -> Option<BaseUrl> {
-    let (_, text) = CODEX_BASE_URL.value(env)?;
-    BaseUrl::new(&Url::parse(&text).ok()?).ok()
+    OWN.token_timeout(env)
 }
 
 #[async_trait]
@@ -233,22 +215,11 @@ impl Adapter for Codex {
     }
 
     fn addresses(&self, _login: &Login) -> Vec<Address> {
-        let issuer = Address {
-            what: "issuer",
-            setting: "issuer_url",
-            url: self.issuer().to_owned(),
-        };
-        let base = self.inference.as_ref();
-        let inference = Address {
-            what: "inference",
-            setting: "base_url",
-            url: base.map_or_else(|| INFERENCE.to_owned(), ToString::to_string),
-        };
-        vec![issuer, inference]
+        self.hosts.addresses()
     }
 
     fn is_elsewhere(&self) -> bool {
-        self.inference.is_some()
+        self.hosts.is_elsewhere()
     }
 
     /// OpenAI forbids that an account is shared.
@@ -289,42 +260,11 @@ impl Adapter for Codex {
     }
 
     fn assess(&self, login: &Login, now: DateTime<Utc>) -> Assessment {
-        let tokens = login.tokens();
-        if !tokens.any() {
-            let reason = match login.layout().end_code(login) {
-                Some(code) => format!("the login has ended ({code})"),
-                None => "there is no login".to_owned(),
-            };
-            return Assessment::NoLogin { reason };
-        }
-        let credential = tokens.access.and_then(|bearer| {
-            let claims = Claims::decode(bearer.expose());
+        self.hosts.assess(login, now, |claims| {
             let id_token = inner(login).secret("id_token");
             let id_claims = id_token.and_then(|token| Claims::decode(token.expose()));
-            let headers = identity::headers(claims.as_ref(), id_claims.as_ref());
-            let claims = claims.as_ref();
-            let end = claims.and_then(|claims| claims.ends_at(tokens.obtained, now));
-            let issued = tokens.obtained.or_else(|| claims?.issued_at());
-            Some(Credential {
-                authorization: bearer.authorization("Bearer").ok()?,
-                bearer,
-                base_url: self.base_url()?,
-                kind: ACCESS_TOKEN,
-                issued_at: issued,
-                // A missing or unreadable expiry counts as expired.
-                expires_at: Some(end.or(tokens.expires).unwrap_or(DateTime::UNIX_EPOCH)),
-                headers,
-            })
-        });
-        let renewal = if tokens.refresh.is_some() {
-            Renewal::Refresh
-        } else {
-            Renewal::Never
-        };
-        Assessment::Login {
-            credential,
-            renewal,
-        }
+            identity::headers(claims, id_claims.as_ref())
+        })
     }
 
     async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError> {

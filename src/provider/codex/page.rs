@@ -19,7 +19,7 @@ impl BrowserLogin for Codex {
     }
 
     async fn page(&self, attempt: &Attempt) -> Result<Page, DeviceError> {
-        let page = format!("{}/oauth/authorize", self.issuer());
+        let page = format!("{}/oauth/authorize", self.hosts.issuer());
         let page = Url::parse(&page).map_err(|error| DeviceError::Unreachable {
             what: format!("the address of the login page can't be used: {error}"),
         })?;

@@ -1,0 +1,149 @@
+//! Where a provider with hosts of its own is reached: at what the operator says, else at its own; and what a login
+//! gives for it, where the access token is the bearer.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use hyper::header::{HeaderName, HeaderValue};
+use url::Url;
+
+use super::jwt::Claims;
+use super::probe::Address;
+use super::{Assessment, BaseUrl, Credential, CredentialKind, Login, Renewal};
+use crate::config::{self, EnvSetting, Lookup};
+
+const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal::Refresh);
+
+/// A provider's own hosts, and the variables that name others.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) issuer: &'static str,
+    pub(super) inference: &'static str,
+    pub(super) base_url: EnvSetting,
+    pub(super) token_timeout: EnvSetting,
+}
+
+/// Where the provider is reached.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    own: &'static Own,
+    /// The operator's word, not checked against the provider's hosts.
+    issuer: Option<Url>,
+    inference: Option<BaseUrl>,
+}
+
+impl Own {
+    /// What of the variables can't be used, each as a sentence.
+    pub(super) fn environment_faults(&self, env: Lookup<'_>) -> Vec<String> {
+        let variables = [&self.base_url, &self.token_timeout];
+        let faults = variables.iter().filter_map(|variable| variable.fault(env));
+        faults.collect()
+    }
+
+    /// The limit of one token request that the environment asks for.
+    pub(super) fn token_timeout(&self, env: Lookup<'_>) -> Option<Duration> {
+        let (_, text) = self.token_timeout.find(env)?;
+        config::seconds(&text)
+    }
+
+    /// The base URL that the environment asks for, if it may.
+    fn from_env(&self, env: Lookup<'_>) -> Option<BaseUrl> {
+        let (_, text) = self.base_url.value(env)?;
+        BaseUrl::new(&Url::parse(&text).ok()?).ok()
+    }
+}
+
+impl Hosts {
+    /// The hosts by the configuration's addresses, else by the environment's.
+    pub(super) fn new(
+        own: &'static Own,
+        (issuer, inference): (Option<&Url>, Option<BaseUrl>),
+        env: Lookup<'_>,
+    ) -> Self {
+        Self {
+            own,
+            issuer: issuer.cloned(),
+            inference: inference.or_else(|| own.from_env(env)),
+        }
+    }
+
+    /// The issuer, without a slash at its end.
+    pub(super) fn issuer(&self) -> &str {
+        let issuer = self.issuer.as_ref().map_or(self.own.issuer, Url::as_str);
+        issuer.trim_end_matches('/')
+    }
+
+    /// Whether the address is of the operator's issuer.
+    pub(super) fn is_operators_issuer(&self, address: &Url) -> bool {
+        let issuer = self.issuer.as_ref();
+        issuer.is_some_and(|issuer| issuer.origin() == address.origin())
+    }
+
+    /// Whether requests go to an address of the operator's own.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.inference.is_some()
+    }
+
+    /// Issuer and inference API.
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        let issuer = Address {
+            what: "issuer",
+            setting: "issuer_url",
+            url: self.issuer().to_owned(),
+        };
+        let base = self.inference.as_ref();
+        let inference = Address {
+            what: "inference",
+            setting: "base_url",
+            url: base.map_or_else(|| self.own.inference.to_owned(), ToString::to_string),
+        };
+        vec![issuer, inference]
+    }
+
+    /// What the login allows at `now`; `headers` are made of the access token's claims.
+    pub(super) fn assess(
+        &self,
+        login: &Login,
+        now: DateTime<Utc>,
+        headers: impl FnOnce(Option<&Claims>) -> Vec<(HeaderName, HeaderValue)>,
+    ) -> Assessment {
+        let tokens = login.tokens();
+        if !tokens.any() {
+            return no_login(login);
+        }
+        let own = || BaseUrl::new(&Url::parse(self.own.inference).ok()?).ok();
+        let credential = tokens.access.and_then(|bearer| {
+            let claims = Claims::decode(bearer.expose());
+            let claims = claims.as_ref();
+            let end = claims.and_then(|claims| claims.ends_at(tokens.obtained, now));
+            Some(Credential {
+                authorization: bearer.authorization("Bearer").ok()?,
+                bearer,
+                base_url: self.inference.clone().or_else(own)?,
+                kind: ACCESS_TOKEN,
+                issued_at: tokens.obtained.or_else(|| claims?.issued_at()),
+                // A missing or unreadable expiry counts as expired.
+                expires_at: Some(end.or(tokens.expires).unwrap_or(DateTime::UNIX_EPOCH)),
+                headers: headers(claims),
+            })
+        });
+        let renewal = if tokens.refresh.is_some() {
+            Renewal::Refresh
+        } else {
+            Renewal::Never
+        };
+        Assessment::Login {
+            credential,
+            renewal,
+        }
+    }
+}
+
+/// That a login without any token allows nothing, and why.
+pub(super) fn no_login(login: &Login) -> Assessment {
+    let reason = match login.layout().end_code(login) {
+        Some(code) => format!("the login has ended ({code})"),
+        None => "there is no login".to_owned(),
+    };
+    Assessment::NoLogin { reason }
+}
