@@ -80,7 +80,11 @@ struct Work {
 
 #[derive(Debug)]
 enum Job {
-    Look(i64),
+    /// At this time, and what was known by then.
+    Look {
+        now: i64,
+        known: i64,
+    },
     Write(Value),
     Remove,
 }
@@ -101,7 +105,8 @@ impl Limit {
         let looked_at = self.0.looked_at.load(Ordering::Relaxed);
         if now.abs_diff(looked_at) >= LOOK.unsigned_abs() {
             self.0.looked_at.store(now, Ordering::Relaxed);
-            self.ask(Job::Look(now));
+            let known = self.0.until.load(Ordering::Relaxed);
+            self.ask(Job::Look { now, known });
         }
         let until = self.0.until.load(Ordering::Relaxed);
         // A clock that was put back makes no limit longer.
@@ -166,7 +171,7 @@ impl Limit {
         // What is to be written is not lost for a look.
         if !matches!(
             (&work.next, &job),
-            (Some(Job::Write(_) | Job::Remove), Job::Look(_))
+            (Some(Job::Write(_) | Job::Remove), Job::Look { .. })
         ) {
             work.next = Some(job);
         }
@@ -186,7 +191,7 @@ impl State {
         while let Some(job) = self.next() {
             let Some(file) = &self.file else { return };
             match job {
-                Job::Look(now) => self.look(file, now),
+                Job::Look { now, known } => self.look(file, now, known),
                 Job::Write(record) => {
                     let written = write(file, &record);
                     self.unsaved.store(written.is_err(), Ordering::Relaxed);
@@ -210,10 +215,12 @@ impl State {
         job
     }
 
-    fn look(&self, file: &Path, now: i64) {
+    /// What an answer has told since then is newer than the file, which tells it at the next look.
+    fn look(&self, file: &Path, now: i64, known: i64) {
         let told = read(file).and_then(|(record, modified)| told(&record, modified, now));
         if told.is_some() || !self.unsaved.load(Ordering::Relaxed) {
-            self.until.store(told.unwrap_or(0), Ordering::Relaxed);
+            let (told, order) = (told.unwrap_or(0), Ordering::Relaxed);
+            self.until.compare_exchange(known, told, order, order).ok();
         }
     }
 }
@@ -408,6 +415,31 @@ mod tests {
         assert!(limit.until(at(NOW)).is_some(), "it was sent before");
         hear(&limit, StatusCode::OK, &none, true);
         assert_eq!(limit.until(at(NOW)), None);
+    }
+
+    #[test]
+    fn a_look_that_was_asked_for_before_an_answer_undoes_nothing_that_the_answer_told() {
+        let home = tempfile::tempdir().unwrap();
+        let limit = Limit::new(Some(home.path()));
+        let state = &limit.0;
+        let file = state.file.as_deref().unwrap();
+        let spent = fields(&[
+            ("x-ratelimit-remaining-requests-1h", "0"),
+            ("x-ratelimit-reset-requests-1h", "1200"),
+        ]);
+        hear(&limit, StatusCode::TOO_MANY_REQUESTS, &spent, true);
+        let until = NOW + 1_200_000;
+        // Asked for before the answer, it finds no file yet.
+        state.look(file, NOW, 0);
+        assert_eq!(limit.until(at(NOW)), Some(at(until)));
+        let record = json!({"reset_at": seconds(until), "recorded_at": seconds(NOW)});
+        write(file, &record).unwrap();
+        limit.forget();
+        // Asked for before the success, it finds the file still.
+        state.look(file, NOW, until);
+        assert_eq!(limit.until(at(NOW)), None);
+        state.look(file, NOW, 0);
+        assert_eq!(limit.until(at(NOW)), Some(at(until)));
     }
 
     #[test]
