@@ -16,7 +16,7 @@ use std::time::Duration;
 use mock_cloud::{Fault, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::{PATIENCE, World, chat, client, post, program};
+use support::{PATIENCE, World, chat, client, post, program, status_of};
 
 fn hermesctl(world: &World, line: &str) -> Command {
     let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
@@ -158,7 +158,7 @@ async fn requests_that_fail_or_are_refused_are_no_secret() {
     let mut quota = chat("x");
     quota["mock"] = serde_json::json!({"status": 429});
     for _ in 0..3 {
-        assert_eq!(post(&daemon, &quota).await.status(), 429);
+        assert_eq!(status_of(&daemon, &quota).await, 429);
     }
     let (status, code) = verdict_of(&world);
     assert_eq!(code, "requests_fail", "{status}");
@@ -172,7 +172,7 @@ async fn requests_that_fail_or_are_refused_are_no_secret() {
     // A request's own mistake says nothing about the provider but that it answers.
     let mut mistake = chat("x");
     mistake["mock"] = serde_json::json!({"status": 400});
-    assert_eq!(post(&daemon, &mistake).await.status(), 400);
+    assert_eq!(status_of(&daemon, &mistake).await, 400);
     assert_eq!(verdict_of(&world).1, "all_well");
 
     let answer = client()
@@ -288,7 +288,9 @@ async fn our_own_requests_raise_no_alarm_and_are_not_counted() {
         .post(daemon.url("/chat/completions"))
         .header("x-hermes-own", "0123456789abcdef")
         .json(&chat("x"));
-    assert_eq!(request.send().await.unwrap().status(), 200);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
     assert_eq!(daemon.status()["providers"][0]["requests"]["served"], 1);
     for seen in world.cloud.requests() {
         let names = seen.headers.iter().map(|(name, _)| name.clone());

@@ -441,13 +441,21 @@ async fn a_provider_that_fails_requests_and_an_app_that_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_can_not_be_renewed() {
-    let world = World::new(Options::default().access_ttl(Duration::from_secs(20))).await;
+    // Due at once, and good for a minute.
+    let world = World::with_a_refresh_due(Options::default()).await;
     world
         .cloud
         .break_portal(Endpoint::Refresh, PortalFault::Answer(Canned::status(503)));
     let scene = Scene::new(world, "");
     let trouble = expected("login_trouble", "attention").of_login();
     scene.assert("the portal is down", trouble).await;
+    // Another program's login, whose token ends in a moment: nothing waits for the end of the first.
+    let World { cloud, home, .. } = &scene.world;
+    cloud.set_access_ttl(Duration::from_secs(1));
+    let ending = cloud.login();
+    cloud
+        .write_hermes_home(&home.path().join(".hermes"), &ending)
+        .unwrap();
     let expired = expected("unavailable", "bad").of_login().not_ready();
     scene.assert("the token has expired", expired).await;
 }

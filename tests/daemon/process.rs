@@ -14,7 +14,7 @@ use std::time::Duration;
 use mock_cloud::Options;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Daemon, PATIENCE, World, chat, client, ctl, post, program, scratch};
+use support::{Daemon, PATIENCE, World, chat, client, ctl, post, program, scratch, status_of};
 use tokio::time::Instant;
 
 fn text(output: &Output) -> String {
@@ -22,8 +22,7 @@ fn text(output: &Output) -> String {
 }
 
 async fn ask(daemon: &Daemon) -> u16 {
-    let answer = post(daemon, &chat("x")).await;
-    answer.status().as_u16()
+    status_of(daemon, &chat("x")).await
 }
 
 /// A stream whose end comes after `pause`.

@@ -270,13 +270,7 @@ async fn an_endpoint_elsewhere_is_not_asked_whether_the_store_or_the_discovery_n
     let daemon = world.daemon();
     let refreshed = support::ctl(world.home.path(), &["auth", "refresh", "xai"]);
     assert!(!refreshed.status.success(), "{refreshed:?}");
-    assert!(
-        daemon
-            .logged()
-            .contains("names a token endpoint that is not xAI's"),
-        "{}",
-        daemon.logged()
-    );
+    daemon.wait_for_log("names a token endpoint that is not xAI's");
     let current = world.cloud.current_refresh_token(login.family);
     assert_eq!(
         world.block()["tokens"]["refresh_token"].as_str(),

@@ -607,7 +607,7 @@ async fn a_connection_stays_open_longer_between_requests_than_a_head_may_take() 
     let size = stream.read(&mut answer).await.unwrap();
     assert!(answer[..size].starts_with(b"HTTP/1.1 408 "));
     assert!(
-        begun.elapsed() < Duration::from_millis(450),
+        begun.elapsed() < Duration::from_secs(2),
         "{:?}",
         begun.elapsed()
     );

@@ -168,6 +168,7 @@ async fn assert_a_crowd_loses_no_login(daemons_home: &str) {
     for mut one in crowd {
         assert_eq!(one.rest().len(), 8);
     }
+    daemon.wait_for_log(r#""result":"Refreshed""#);
     let refreshes = world.cloud.counts().refreshes;
     let ours = daemon.logged().matches(r#""result":"Refreshed""#).count() as u64;
     let theirs = refreshes - ours;

@@ -55,8 +55,9 @@ async fn a_store_of_another_user_stays_theirs() {
     world.write_mirror();
     give_to_nobody(world.home.path());
     keep_runtime_folder(&world);
-    let daemon = world.daemon();
+    let mut daemon = world.daemon();
     daemon.wait_for_log("the login was renewed");
+    assert!(daemon.stop().success());
     let files = files_below(&home);
     for file in &files {
         let owner = std::fs::metadata(file).unwrap().uid();
@@ -129,14 +130,15 @@ async fn roots_work_for_a_user_reaches_nothing_that_the_user_could_not() {
     assert_eq!(contents(vault.path()), before);
     std::fs::remove_file(&keys).unwrap();
     // Without the links all of it works, and all is the user's.
-    let daemon = world.daemon();
+    let mut daemon = world.daemon();
     daemon.wait_for_log("the login was renewed");
     let added = world
         .hermesctl(&["clients", "add", "app"])
         .output()
         .unwrap();
     assert!(added.status.success(), "{added:?}");
-    drop(daemon);
+    // In order, since what a kill cuts off may leave a file that is not yet theirs.
+    assert!(daemon.stop().success());
     for file in files_below(&home.join(".hermes"))
         .iter()
         .chain(&files_below(&state))

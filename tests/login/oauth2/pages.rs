@@ -242,5 +242,5 @@ async fn another_user_of_the_machine_brings_no_answer_even_with_the_state() {
     client().get(&back).send().await.unwrap();
     let (end, success) = login.end();
     assert!(success, "{end}");
-    assert!(daemon.logged().contains("not known to be this user"));
+    daemon.wait_for_log("not known to be this user");
 }

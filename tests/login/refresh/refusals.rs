@@ -213,5 +213,5 @@ async fn a_token_that_is_dead_is_replaced_after_many_renewals_too() {
     assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
     let counts = world.cloud.counts();
     assert_eq!((counts.refreshes, counts.requests - before), (7, 3));
-    assert!(daemon.logged().contains("renewals_paced"));
+    daemon.wait_for_log("renewals_paced");
 }

@@ -136,10 +136,7 @@ async fn neighbours_of_the_bridge_with_half_requests_make_way_soon() {
     }
     let began = Instant::now();
     while post(&bridge, &chat("x")).await.status() != 200 {
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "they hold all places"
-        );
+        assert!(began.elapsed() < PATIENCE, "they hold all places");
         for stream in &mut flood {
             stream.write_all(b"x: y\r\n").await.ok();
         }
@@ -185,10 +182,7 @@ async fn several_neighbours_of_the_bridge_together_keep_nobody_out_and_whoever_i
         if answer.status() != 503 {
             break answer;
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "they hold all places"
-        );
+        assert!(began.elapsed() < PATIENCE, "they hold all places");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!(answer.status(), 200);

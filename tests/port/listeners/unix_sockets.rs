@@ -132,9 +132,9 @@ async fn a_unix_socket_that_was_removed_is_restored_and_one_of_another_process_i
     drop(other);
     until("it is restored", answers);
     assert!(!is_waiting());
+    assert!(daemon.stop().success());
     let log = daemon.logged();
     assert_eq!(log.matches("can't be restored yet").count(), 1, "{log}");
-    assert!(daemon.stop().success());
     assert!(!path.exists());
 }
 

@@ -43,6 +43,9 @@ use tempfile::TempDir;
 /// Longer than anything that works takes, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the last lines of a daemon that has ended may take through the pipe.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 /// A cloud, a home with a login, and what a daemon needs to start there.
 pub struct World {
     pub cloud: MockCloud,
@@ -441,7 +444,9 @@ impl Daemon {
         }
     }
 
-    /// All that was logged so far.
+    /// All that has come of the log by now. The daemon writes it in a thread of its own, so that what a test has just
+    /// caused may be missing: `wait_for_log` waits for that. This is for a failure's text, for what must not be there, and
+    /// for what comes before a line that was waited for; after `wait`, `stop` and `kill`, the log is whole.
     pub fn logged(&self) -> String {
         self.log
             .lines
@@ -477,11 +482,12 @@ impl Daemon {
         renewed.expect("a renewal");
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for that of its log.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
+                self.log.wait_for_its_end();
                 return status;
             }
             assert!(
@@ -512,6 +518,14 @@ impl Log {
         change(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }
+
+    /// What the daemon started may hold the pipe for longer, and is not waited for.
+    fn wait_for_its_end(&self) {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open = |lines: &mut (Vec<String>, bool)| !lines.1;
+        let waited = self.changed.wait_timeout_while(lines, LAST_LINES, is_open);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Drop for Daemon {
@@ -536,6 +550,15 @@ pub fn client() -> reqwest::Client {
 pub async fn post(daemon: &Daemon, body: &Value) -> reqwest::Response {
     let request = client().post(daemon.url("/chat/completions")).json(body);
     request.send().await.expect("an answer")
+}
+
+/// Sends it and reads the whole answer; its status. A request whose answer its app does not read may count as one that
+/// the app has left.
+pub async fn status_of(daemon: &Daemon, body: &Value) -> u16 {
+    let answer = post(daemon, body).await;
+    let status = answer.status().as_u16();
+    answer.bytes().await.expect("a whole answer");
+    status
 }
 
 /// A chat request's body.
