@@ -4,9 +4,11 @@
 //! of memory. Providers read JSON with many parsers, which differ where it is not quite JSON or says one thing twice;
 //! what two of them could read in two ways is refused.
 
+mod quotes;
+
 use std::ops::Range;
 
-use memchr::{memchr_iter, memchr2};
+use memchr::memchr2;
 
 /// The key, in the form that counts.
 const KEY: &[u8] = b"model";
@@ -218,7 +220,7 @@ impl Scanner {
     fn text(&mut self, rest: &[u8], at: u64) -> Result<usize, Flaw> {
         let is_kept = self.state == State::Key || (self.depth == 0 && self.value.is_some());
         if !is_kept {
-            let Some(end) = self.end_of_text(rest) else {
+            let Some(end) = quotes::end(rest, &mut self.escaped) else {
                 return Ok(rest.len());
             };
             self.state = if self.depth > 0 {
@@ -255,20 +257,6 @@ impl Scanner {
             self.state = State::AfterValue;
         }
         Ok(end + 1)
-    }
-
-    /// Where a text ends that is not kept, if within these bytes. Most of a body is such text, so only its quotes are
-    /// looked for: one ends it unless an odd number of backslashes stands before it.
-    fn end_of_text(&mut self, rest: &[u8]) -> Option<usize> {
-        let text = rest.get(usize::from(self.escaped)..).unwrap_or_default();
-        let first = rest.len() - text.len();
-        let is_escaped_at = |end: usize| {
-            let before = text.get(..end).unwrap_or_default().iter().rev();
-            before.take_while(|byte| **byte == b'\\').count() % 2 == 1
-        };
-        let end = memchr_iter(b'"', text).find(|end| !is_escaped_at(*end));
-        self.escaped = end.is_none() && is_escaped_at(text.len());
-        end.map(|end| first + end)
     }
 
     fn keep(&mut self, bytes: Option<&[u8]>, is_kept: bool) -> Result<(), Flaw> {
