@@ -5,6 +5,8 @@
 //! - [`clock`], [`backoff`], [`secret`], [`paths`], [`files`], [`tools`]: wall time, delays, token
 //!   types that never print, where files lie, how private ones are replaced, programs that are run for
 //!   an answer.
+//! - `sse`: the lines of an event stream.
+//! - [`translate`]: the two wires of OpenAI's API, each in terms of the other.
 //! - [`config`]: the file, validated into values that are always valid.
 //! - [`provider`]: the adapter contract and the providers.
 //! - [`control`]: the protocol between hermesctl and the daemon.
@@ -38,7 +40,9 @@ pub mod provider;
 pub mod proxy;
 pub mod secret;
 pub mod service;
+mod sse;
 pub mod tools;
+pub mod translate;
 
 /// The request field that shows a request of hermesctl's own. It never goes upstream.
 pub const OWN_REQUEST: &str = "x-hermes-own";

@@ -10,3 +10,5 @@ pub mod headers;
 pub mod model_field;
 pub mod route;
 pub mod store;
+pub mod translate_request;
+pub mod translate_stream;

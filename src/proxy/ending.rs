@@ -1,7 +1,7 @@
 //! Whether an event stream has its end mark, and whether it lacks one. A tap, with constant memory.
 
 use super::choices::Choices;
-use super::sse::Tap;
+use crate::sse::Tap;
 
 /// What OpenAI's streams end with.
 const DONE: &[u8] = b"[DONE]";

@@ -4,8 +4,8 @@
 use memchr::memmem;
 use serde_json::Value;
 
-use super::sse::Tap;
 use crate::provider::ReadError;
+use crate::sse::Tap;
 
 /// A longer event is none that tells why an account is refused.
 const LONGEST: usize = 4 * 1024;
@@ -82,8 +82,8 @@ impl Tap for ErrorEvents {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sse::Tokenizer;
     use super::*;
+    use crate::sse::Tokenizer;
 
     fn told(stream: &str, size: usize) -> Option<&'static str> {
         let reads: ReadError = |error| {

@@ -3,8 +3,8 @@
 
 use super::ending::Ending;
 use super::error_events::ErrorEvents;
-use super::sse::{At, Tap, Tokenizer};
 use crate::provider::ReadError;
+use crate::sse::{At, Tap, Tokenizer};
 
 /// An event stream that passes, and what listens to it.
 #[derive(Debug, Clone)]

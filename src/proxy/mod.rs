@@ -45,7 +45,6 @@ mod record;
 mod refusals;
 pub mod route;
 mod socket;
-mod sse;
 mod translation;
 mod trouble;
 mod upload;

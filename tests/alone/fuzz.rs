@@ -87,6 +87,14 @@ const WORDS: &[&str] = &[
     "\"exp\": ",
     "\"iat\": ",
     "\"expires_in\": 1e300",
+    "data: ",
+    "data: [DONE]\n\n",
+    "\"type\":\"response.completed\"",
+    "\"type\":\"response.output_item.done\"",
+    "\"output_index\":1",
+    "\"finish_reason\":\"stop\"",
+    "\"tool_calls\":[{\"index\":1}]",
+    "\"error\":{}",
     "\"tls\": {\"ca_bundle\": \"/etc/hosts\"}",
 ];
 
@@ -133,6 +141,16 @@ fn route() {
 #[test]
 fn store() {
     fuzz("store", targets::store::run);
+}
+
+#[test]
+fn translate_request() {
+    fuzz("translate_request", targets::translate_request::run);
+}
+
+#[test]
+fn translate_stream() {
+    fuzz("translate_stream", targets::translate_stream::run);
 }
 
 #[test]

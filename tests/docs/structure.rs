@@ -17,6 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("paths", &[]),
     ("tools", &[]),
+    ("sse", &[]),
+    ("translate", &["sse"]),
     ("files", &[]),
     ("config", &["files", "paths"]),
     ("control", &["files", "paths"]),
@@ -38,6 +40,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "credentials",
             "files",
             "provider",
+            "sse",
+            "translate",
         ],
     ),
     (
@@ -159,8 +163,9 @@ const STAYS: &[(&str, &[&str])] = &[
             "proxy/error_events.rs",
             "proxy/framing.rs",
             "proxy/model_field.rs",
-            "proxy/sse.rs",
             "proxy/translation/",
+            "sse.rs",
+            "translate/",
         ],
     ),
     ("tempfile", &["files/mod.rs"]),
@@ -263,10 +268,10 @@ const PURE: &[&str] = &[
     "proxy/guard.rs",
     "proxy/headers.rs",
     "proxy/route.rs",
-    "proxy/sse.rs",
     "proxy/translation/fold.rs",
     "proxy/translation/json.rs",
     "proxy/translation/request.rs",
+    "sse.rs",
 ];
 
 /// Where what is wrong is shown, and not judged: `control/judge` does that.

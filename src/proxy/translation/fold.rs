@@ -8,8 +8,8 @@ use memchr::memmem;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::super::sse::Tap;
 use super::json;
+use crate::sse::Tap;
 
 /// What an event has to hold to be looked at; most have none of these words.
 const WORDS: [&[u8]; 5] = [
@@ -192,8 +192,8 @@ impl Tap for Fold {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::sse::Tokenizer;
     use super::*;
+    use crate::sse::Tokenizer;
 
     fn folded(stream: &str, size: usize) -> Option<Outcome> {
         let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());

@@ -28,10 +28,10 @@ use self::memory::Held;
 pub(super) use self::memory::Memory;
 use super::error::{ErrorKind, ProxyError};
 use super::pool::Answer;
-use super::sse::Tokenizer;
 use super::upload::{Upload, UploadError};
 use crate::provider::dialect::{ModelList, Rules};
 use crate::provider::{Dialect, ReadError};
+use crate::sse::Tokenizer;
 
 /// No list of models is larger.
 const LARGEST_LIST: usize = 8 * 1024 * 1024;

@@ -10,7 +10,7 @@ use memchr::memchr2;
 const DATA: &[u8] = b"data:";
 
 /// What listens to an event stream. It sees slices, and can neither change nor hold back a byte.
-pub(super) trait Tap {
+pub(crate) trait Tap {
     /// A piece of a line of data, behind its `data:`.
     fn data(&mut self, piece: &[u8]);
     /// That line has ended.
@@ -21,7 +21,7 @@ pub(super) trait Tap {
 
 /// How far an event stream has come.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tokenizer {
+pub(crate) struct Tokenizer {
     line: Line,
     /// The last byte was a CR: a LF that follows belongs to it.
     carriage_return: bool,
@@ -44,7 +44,7 @@ enum Line {
 
 /// Where an event stream stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum At {
+pub(crate) enum At {
     /// Between two events, at the start of a line.
     Between,
     /// Between two events, in a comment.
@@ -55,7 +55,7 @@ pub(super) enum At {
 
 impl Tokenizer {
     /// A piece passes.
-    pub(super) fn pass(&mut self, piece: &[u8], tap: &mut impl Tap) {
+    pub(crate) fn pass(&mut self, piece: &[u8], tap: &mut impl Tap) {
         let mut rest = piece;
         if std::mem::take(&mut self.carriage_return)
             && let Some(after) = rest.strip_prefix(b"\n")
@@ -79,7 +79,7 @@ impl Tokenizer {
     }
 
     /// Where the stream stands.
-    pub(super) fn at(&self) -> At {
+    pub(crate) fn at(&self) -> At {
         match self.line {
             _ if self.within => At::Within,
             Line::Start => At::Between,

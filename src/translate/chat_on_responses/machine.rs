@@ -1,0 +1,414 @@
+//! What the events of a response mean to a chat. Each is looked at without reading all of it; texts go on as they came,
+//! escapes included. Where a provider does not stream an item, its end tells it whole.
+
+use serde_json::{Map, Value};
+
+use super::super::events::Machine as Machinery;
+use super::super::json::{Items, Members, is_null, number, string};
+use super::super::{Failure, error_of, usage};
+use super::sink::{Call, Head, Kind, Sink};
+
+/// Between what are separate texts on one wire and one text on the other.
+const GAP: &[u8] = b"\\n\\n";
+
+/// A response on its way.
+#[derive(Debug)]
+pub(super) struct Machine<S> {
+    sink: S,
+    items: Vec<Item>,
+    calls: usize,
+    has_begun: bool,
+    is_over: bool,
+    /// Where the last piece of text, and of reasoning, came from.
+    text: Option<(u64, u64)>,
+    reasoning: Option<(u64, u64)>,
+}
+
+/// An item that has been heard of.
+#[derive(Debug)]
+struct Item {
+    /// Its place in the output.
+    place: u64,
+    call: Option<(usize, Call)>,
+    /// Something of it went on.
+    is_told: bool,
+    has_notes: bool,
+}
+
+/// The members of an event that count, as they came.
+#[derive(Debug, Default)]
+struct Event<'e> {
+    kind: &'e [u8],
+    delta: &'e [u8],
+    place: u64,
+    part: u64,
+    item: &'e [u8],
+    response: &'e [u8],
+    annotation: &'e [u8],
+    has_error: bool,
+}
+
+impl<S: Sink> Machine<S> {
+    pub(super) fn new(sink: S) -> Self {
+        Self {
+            sink,
+            items: Vec::new(),
+            calls: 0,
+            has_begun: false,
+            is_over: false,
+            text: None,
+            reasoning: None,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    pub(super) fn into_sink(self) -> S {
+        self.sink
+    }
+
+    /// A response that comes whole, without events.
+    pub(super) fn whole(&mut self, response: &[u8]) -> Result<(), Failure> {
+        // What is skipped may hold anything.
+        serde_json::from_slice::<serde::de::IgnoredAny>(response)
+            .map_err(|_| Failure::Malformed)?;
+        self.ends(response, &mut Vec::new())
+    }
+
+    fn delta(&mut self, kind: Kind, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let said = string(event.delta).ok_or(Failure::Malformed)?;
+        self.begin(&[], out)?;
+        self.item(event.place).is_told = true;
+        self.says(kind, (event.place, event.part), said, out);
+        Ok(())
+    }
+
+    fn says(&mut self, kind: Kind, from: (u64, u64), said: &[u8], out: &mut Vec<u8>) {
+        if said.is_empty() {
+            return;
+        }
+        let last = match kind {
+            Kind::Text => Some(self.text.replace((from.0, 0))),
+            Kind::Reasoning => Some(self.reasoning.replace(from)),
+            Kind::Refusal => None,
+        };
+        let is_next = last.flatten().is_some_and(|last| match kind {
+            Kind::Text => last.0 != from.0,
+            Kind::Reasoning | Kind::Refusal => last != from,
+        });
+        if is_next {
+            self.sink.says(kind, GAP, out);
+        }
+        self.sink.says(kind, said, out);
+    }
+
+    fn arguments(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let said = string(event.delta).ok_or(Failure::Malformed)?;
+        let item = self.item(event.place);
+        // Before its item is heard of, nothing can be said of a call; its end tells it whole.
+        if let Some((index, call)) = item.call {
+            item.is_told = true;
+            self.sink.arguments((index, call), said, out);
+        }
+        Ok(())
+    }
+
+    fn annotates(&mut self, place: u64, annotation: &[u8], out: &mut Vec<u8>) {
+        let note = serde_json::from_slice(annotation).ok().and_then(cited);
+        if let Some(note) = note {
+            self.sink.annotates(&note, out);
+        }
+        self.item(place).has_notes = true;
+    }
+
+    /// The item at a place.
+    fn item(&mut self, place: u64) -> &mut Item {
+        let at = self.items.iter().rposition(|item| item.place == place);
+        let at = at.unwrap_or_else(|| {
+            self.items.push(Item {
+                place,
+                call: None,
+                is_told: false,
+                has_notes: false,
+            });
+            self.items.len() - 1
+        });
+        // It is there: it was found, or has just been added.
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the place of an item that is there"
+        )]
+        &mut self.items[at]
+    }
+
+    /// An item begins: a call's name is told at once.
+    fn adds(&mut self, place: u64, item: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.begin(&[], out)?;
+        let (mut kind, mut id, mut name) = (None, None, None);
+        let mut members = Members::of(item)?;
+        while let Some((member, value)) = members.next()? {
+            match member {
+                b"type" => kind = string(value),
+                b"call_id" => id = string(value),
+                b"name" => name = string(value),
+                _ => {}
+            }
+        }
+        let call = match kind {
+            Some(b"function_call") => Call::Function,
+            Some(b"custom_tool_call") => Call::Custom,
+            _ => return Ok(()),
+        };
+        if self.item(place).call.is_none() {
+            let (Some(id), Some(name)) = (id, name) else {
+                return Err(Failure::Malformed);
+            };
+            let index = self.calls;
+            self.calls += 1;
+            self.item(place).call = Some((index, call));
+            self.sink.calls((index, call), (id, name), out);
+        }
+        Ok(())
+    }
+
+    /// An item is done: what was not told of it is told now.
+    fn is_done(&mut self, place: u64, item: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.adds(place, item, out)?;
+        let (is_told, has_notes, call) = {
+            let item = self.item(place);
+            let was_told = std::mem::replace(&mut item.is_told, true);
+            (was_told, item.has_notes, item.call)
+        };
+        if is_told && call.is_some() {
+            return Ok(());
+        }
+        let mut members = Members::of(item)?;
+        while let Some((member, value)) = members.next()? {
+            match member {
+                b"arguments" | b"input" => {
+                    let said = string(value).unwrap_or_default();
+                    if let Some(call) = call.filter(|_| !said.is_empty()) {
+                        self.sink.arguments(call, said, out);
+                    }
+                }
+                b"summary" | b"content" if value.starts_with(b"[") => {
+                    let mut parts = Items::of(value)?;
+                    let mut number = 0;
+                    while let Some(part) = parts.next()? {
+                        self.part((place, number), part, (is_told, has_notes), out)?;
+                        number += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of an item that is done.
+    fn part(
+        &mut self,
+        from: (u64, u64),
+        part: &[u8],
+        (is_told, has_notes): (bool, bool),
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let (mut kind, mut said, mut notes) = (None, None, None);
+        let mut members = Members::of(part)?;
+        while let Some((member, value)) = members.next()? {
+            match member {
+                b"type" => kind = string(value),
+                b"text" | b"refusal" => said = string(value),
+                b"annotations" if value.starts_with(b"[") => notes = Some(value),
+                _ => {}
+            }
+        }
+        let kind = match kind {
+            Some(b"output_text") => Kind::Text,
+            Some(b"refusal") => Kind::Refusal,
+            Some(b"summary_text" | b"reasoning_text") => Kind::Reasoning,
+            _ => return Ok(()),
+        };
+        if let Some(said) = said.filter(|_| !is_told) {
+            self.says(kind, from, said, out);
+        }
+        if let Some(notes) = notes.filter(|_| !has_notes) {
+            let mut notes = Items::of(notes)?;
+            while let Some(note) = notes.next()? {
+                self.annotates(from.0, note, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer begins, if it has not.
+    fn begin(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return Ok(());
+        }
+        let mut head = Head::default();
+        if !response.is_empty() {
+            let mut members = Members::of(response)?;
+            while let Some((member, value)) = members.next()? {
+                match member {
+                    b"id" => head.id = string(value),
+                    b"model" => head.model = string(value),
+                    b"service_tier" => head.tier = string(value),
+                    b"created_at" => head.created = seconds(value),
+                    _ => {}
+                }
+            }
+        }
+        self.sink.begins(&head, out);
+        Ok(())
+    }
+
+    /// The response has ended.
+    fn ends(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.begin(response, out)?;
+        let (mut status, mut reason, mut used, mut output) = (None, None, None, None);
+        let mut has_error = false;
+        let mut members = Members::of(response)?;
+        while let Some((member, value)) = members.next()? {
+            match member {
+                b"status" => status = string(value),
+                b"incomplete_details" if !is_null(value) => reason = Some(value),
+                b"usage" if !is_null(value) => used = serde_json::from_slice(value).ok(),
+                b"output" if value.starts_with(b"[") => output = Some(value),
+                b"error" => has_error = !is_null(value),
+                _ => {}
+            }
+        }
+        match status {
+            Some(b"queued" | b"in_progress") if !has_error => return Err(Failure::Cut),
+            Some(b"failed" | b"cancelled") => has_error = true,
+            _ => {}
+        }
+        if has_error {
+            self.fails(&wrapped(response), out);
+            return Ok(());
+        }
+        let mut items = output.map(Items::of).transpose()?;
+        let mut place = 0;
+        while let Some(item) = items.as_mut().map(Items::next).transpose()?.flatten() {
+            self.is_done(place, item, out)?;
+            place += 1;
+        }
+        let is_incomplete = reason.is_some() || status == Some(b"incomplete");
+        let reason = match reason.map(why).transpose()?.flatten() {
+            Some(b"content_filter") => "content_filter",
+            // Whatever else ended it, it is not whole.
+            _ if is_incomplete => "length",
+            _ if self.calls > 0 => "tool_calls",
+            _ => "stop",
+        };
+        self.is_over = true;
+        let used: Option<Value> = used;
+        self.sink
+            .ends(reason, used.as_ref().map(usage::of_chat), out);
+        Ok(())
+    }
+
+    fn fails(&mut self, event: &[u8], out: &mut Vec<u8>) {
+        let event = serde_json::from_slice(event).unwrap_or_default();
+        self.is_over = true;
+        self.sink.fails(&error_of(&event), out);
+    }
+}
+
+impl<S: Sink> Machinery for Machine<S> {
+    fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.is_over || data.trim_ascii() == b"[DONE]" {
+            return Ok(());
+        }
+        let event = Event::read(data)?;
+        match event.kind {
+            b"response.output_text.delta" => self.delta(Kind::Text, &event, out),
+            b"response.function_call_arguments.delta"
+            | b"response.custom_tool_call_input.delta" => self.arguments(&event, out),
+            b"response.reasoning_summary_text.delta" | b"response.reasoning_text.delta" => {
+                self.delta(Kind::Reasoning, &event, out)
+            }
+            b"response.refusal.delta" => self.delta(Kind::Refusal, &event, out),
+            b"response.output_text.annotation.added" => {
+                self.annotates(event.place, event.annotation, out);
+                Ok(())
+            }
+            b"response.created" | b"response.in_progress" | b"response.queued" => {
+                self.begin(event.response, out)
+            }
+            b"response.output_item.added" => self.adds(event.place, event.item, out),
+            b"response.output_item.done" => self.is_done(event.place, event.item, out),
+            b"response.completed" | b"response.incomplete" => self.ends(event.response, out),
+            b"response.failed" | b"error" => {
+                self.fails(data, out);
+                Ok(())
+            }
+            b"" if event.has_error => {
+                self.fails(data, out);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.sink.held() + self.items.len() * size_of::<Item>()
+    }
+}
+
+impl<'e> Event<'e> {
+    fn read(data: &'e [u8]) -> Result<Self, Failure> {
+        let mut event = Self::default();
+        let mut members = Members::of(data)?;
+        while let Some((name, value)) = members.next()? {
+            match name {
+                b"type" => event.kind = string(value).unwrap_or_default(),
+                b"delta" => event.delta = value,
+                b"output_index" => event.place = number(value).unwrap_or_default(),
+                b"content_index" | b"summary_index" => {
+                    event.part = number(value).unwrap_or_default();
+                }
+                b"item" => event.item = value,
+                b"response" => event.response = value,
+                b"annotation" => event.annotation = value,
+                b"error" => event.has_error = !is_null(value),
+                _ => {}
+            }
+        }
+        Ok(event)
+    }
+}
+
+/// A citation in the form of a chat; of what else there is, a chat knows nothing.
+fn cited(note: Map<String, Value>) -> Option<Value> {
+    let mut note = note;
+    if note.remove("type")? != "url_citation" {
+        return None;
+    }
+    Some(serde_json::json!({"type": "url_citation", "url_citation": note}))
+}
+
+/// Why a response is incomplete.
+fn why(details: &[u8]) -> Result<Option<&[u8]>, Failure> {
+    let mut members = Members::of(details)?;
+    while let Some((name, value)) = members.next()? {
+        if name == b"reason" {
+            return Ok(string(value));
+        }
+    }
+    Ok(None)
+}
+
+/// A response as an event that tells of its failure.
+fn wrapped(response: &[u8]) -> Vec<u8> {
+    [b"{\"response\":".as_slice(), response, b"}"].concat()
+}
+
+/// Seconds, of which some providers send fractions.
+fn seconds(value: &[u8]) -> Option<u64> {
+    let whole = value.split(|byte| *byte == b'.').next()?;
+    number(whole)
+}

@@ -1,0 +1,111 @@
+//! An app that speaks Chat Completions on a provider that serves Responses.
+
+mod machine;
+mod messages;
+mod request;
+mod sink;
+mod tools;
+
+pub use self::request::request;
+pub(super) use self::request::turned;
+
+use super::events::Events;
+use super::{Asked, Failure, Whole};
+use machine::Machine;
+use sink::{Chunks, Message};
+
+/// A stream of the Responses API on its way to one of Chat Completions.
+#[derive(Debug)]
+pub struct Stream {
+    events: Events<Machine<Chunks>>,
+}
+
+impl Stream {
+    /// `most`: the bytes that it may hold.
+    pub fn new(asked: &Asked, most: usize) -> Self {
+        let machine = Machine::new(Chunks::new(asked));
+        let events = Events::new(machine, most);
+        Self { events }
+    }
+
+    /// A piece comes; the chunks that follow from it go to `out`.
+    ///
+    /// # Errors
+    /// When the stream can't be read, or takes too much memory: it is over then, and `out` holds what came before.
+    pub fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.events.pass(piece, out)
+    }
+
+    /// Whether the answer, or its error, has come to its end.
+    pub fn is_over(&self) -> bool {
+        self.events.machine.is_over()
+    }
+
+    /// The provider's stream has ended.
+    ///
+    /// # Errors
+    /// When the answer has not: nothing may make it look complete.
+    pub fn end(&self) -> Result<(), Failure> {
+        if self.is_over() {
+            Ok(())
+        } else {
+            Err(Failure::Cut)
+        }
+    }
+
+    /// The bytes that it holds.
+    pub fn held(&self) -> usize {
+        self.events.held()
+    }
+}
+
+/// A stream of the Responses API on its way to one whole chat completion.
+#[derive(Debug)]
+pub struct Fold {
+    events: Events<Machine<Message>>,
+}
+
+impl Fold {
+    /// `most`: the bytes that it may hold.
+    pub fn new(asked: &Asked, most: usize) -> Self {
+        let machine = Machine::new(Message::new(asked));
+        let events = Events::new(machine, most);
+        Self { events }
+    }
+
+    /// A piece comes.
+    ///
+    /// # Errors
+    /// When the stream can't be read, or takes too much memory.
+    pub fn pass(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        self.events.pass(piece, &mut Vec::new())
+    }
+
+    /// Whether the answer, or its error, has come to its end.
+    pub fn is_over(&self) -> bool {
+        self.events.machine.is_over()
+    }
+
+    /// The bytes that it holds.
+    pub fn held(&self) -> usize {
+        self.events.held()
+    }
+
+    /// What the stream came to.
+    ///
+    /// # Errors
+    /// When it ended before its answer did.
+    pub fn end(self) -> Result<Whole, Failure> {
+        self.events.machine.into_sink().whole().ok_or(Failure::Cut)
+    }
+}
+
+/// A whole chat completion out of a whole response.
+///
+/// # Errors
+/// When it can't be read, or has not ended.
+pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
+    let mut machine = Machine::new(Message::new(asked));
+    machine.whole(body)?;
+    machine.into_sink().whole().ok_or(Failure::Cut)
+}

@@ -1,0 +1,137 @@
+//! A request for a chat completion in terms of Responses.
+
+use serde_json::{Map, Value, json};
+
+use super::super::fields::{Fields, object};
+use super::super::{Refused, Turned};
+use super::{messages, tools};
+
+/// Members of both wires, by both names.
+const SAME: &[(&str, &str)] = &[
+    ("model", "model"),
+    ("stream", "stream"),
+    ("store", "store"),
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("max_tokens", "max_output_tokens"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("user", "user"),
+    ("metadata", "metadata"),
+    ("safety_identifier", "safety_identifier"),
+    ("service_tier", "service_tier"),
+    ("parallel_tool_calls", "parallel_tool_calls"),
+    ("prompt_cache_key", "prompt_cache_key"),
+    ("prompt_cache_retention", "prompt_cache_retention"),
+    ("prompt_cache_options", "prompt_cache_options"),
+];
+/// What makes no difference to an answer that can be used. `docs/translation.md` lists it.
+const DROPPED: &[&str] = &["seed"];
+
+/// Turns a request.
+///
+/// # Errors
+/// When a member can't be carried over; it is named.
+pub fn request(body: &[u8]) -> Result<Turned, Refused> {
+    let mut chat = Fields::read(body)?;
+    let mut made = Map::new();
+    chat.moves(SAME, &mut made);
+    chat.drops(DROPPED);
+    says_nothing(&mut chat)?;
+    let streaming = chat.object("stream_options")?;
+    let includes_usage = streaming
+        .is_some_and(|mut options| options.take("include_usage") == Some(Value::Bool(true)));
+    let messages = chat.list("messages")?;
+    let messages = messages.ok_or_else(|| Refused::new("messages", "is missing"))?;
+    made.insert("input".to_owned(), messages::input(messages)?);
+    if let Some(tools) = chat.list("tools")? {
+        made.insert("tools".to_owned(), tools::list(tools)?);
+    }
+    if let Some(choice) = chat.take("tool_choice") {
+        made.insert("tool_choice".to_owned(), tools::choice(choice)?);
+    }
+    if let Some(text) = text(&mut chat)? {
+        made.insert("text".to_owned(), text);
+    }
+    if let Some(reasoning) = reasoning(&mut chat)? {
+        made.insert("reasoning".to_owned(), reasoning);
+    }
+    chat.end()?;
+    Ok(turned(made, includes_usage))
+}
+
+/// What the request comes to.
+pub(in crate::translate) fn turned(made: Map<String, Value>, includes_usage: bool) -> Turned {
+    let model = made.get("model").and_then(Value::as_str);
+    Turned {
+        wants_stream: made.get("stream") == Some(&Value::Bool(true)),
+        includes_usage,
+        model: model.unwrap_or_default().to_owned(),
+        body: Value::Object(made).to_string().into_bytes(),
+    }
+}
+
+/// Members that the other wire lacks, at values that ask for nothing.
+fn says_nothing(chat: &mut Fields) -> Result<(), Refused> {
+    let zero = || json!(0);
+    for (name, at) in [
+        ("n", vec![json!(1)]),
+        ("logprobs", vec![json!(false)]),
+        ("top_logprobs", vec![zero()]),
+        ("frequency_penalty", vec![zero()]),
+        ("presence_penalty", vec![zero()]),
+        ("logit_bias", vec![json!({})]),
+        ("stop", vec![json!([]), json!("")]),
+        ("functions", vec![json!([])]),
+        ("function_call", vec![json!("auto"), json!("none")]),
+        ("modalities", vec![json!(["text"]), json!([])]),
+    ] {
+        chat.says_nothing(name, &at)?;
+    }
+    Ok(())
+}
+
+/// The form of the answer's text.
+fn text(chat: &mut Fields) -> Result<Option<Value>, Refused> {
+    let verbosity = chat.take("verbosity");
+    let format = chat.object("response_format")?;
+    let format = format.map(|mut format| {
+        let kind = format.needs("type")?;
+        let made = match &*kind {
+            "text" | "json_object" => json!({"type": kind}),
+            "json_schema" => {
+                let schema = format.object("json_schema")?;
+                let at = format.at("json_schema");
+                let mut schema = schema.ok_or_else(|| Refused::new(at, "is missing"))?;
+                let mut made = Map::new();
+                made.insert("type".to_owned(), kind.into());
+                let names = ["name", "description", "schema", "strict"].map(|name| (name, name));
+                schema.moves(&names, &mut made);
+                schema.end()?;
+                Value::Object(made)
+            }
+            _ => return Err(Refused::lacking(format.at("type"))),
+        };
+        format.end()?;
+        Ok(made)
+    });
+    let format = format.transpose()?;
+    let has_any = verbosity.is_some() || format.is_some();
+    Ok(has_any.then(|| object([("format", format), ("verbosity", verbosity)])))
+}
+
+/// How much the model is to think. Whoever asks for thinking may see a summary of it: without this, there is none.
+fn reasoning(chat: &mut Fields) -> Result<Option<Value>, Refused> {
+    let mut reasoning = match chat.take("reasoning") {
+        Some(Value::Object(members)) => members,
+        Some(_) => return Err(Refused::new(chat.at("reasoning"), "must be an object")),
+        None => Map::new(),
+    };
+    if let Some(effort) = chat.take("reasoning_effort") {
+        reasoning.insert("effort".to_owned(), effort);
+    }
+    let effort = reasoning.get("effort").and_then(Value::as_str);
+    if effort.is_some_and(|effort| effort != "none") && !reasoning.contains_key("summary") {
+        reasoning.insert("summary".to_owned(), "auto".into());
+    }
+    Ok((!reasoning.is_empty()).then_some(Value::Object(reasoning)))
+}

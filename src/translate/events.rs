@@ -1,0 +1,99 @@
+//! The events of a stream, each whole, and the memory that a call may take.
+
+use super::Failure;
+use crate::sse::{Tap, Tokenizer};
+
+/// An event's buffer that grew beyond this is given back.
+const KEPT: usize = 64 * 1024;
+
+/// What reads events and writes others.
+pub(super) trait Machine {
+    /// An event's data, its lines joined.
+    fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure>;
+    /// The bytes that it holds.
+    fn held(&self) -> usize;
+}
+
+/// An event stream on its way through a machine.
+#[derive(Debug)]
+pub(super) struct Events<M> {
+    lines: Tokenizer,
+    data: Vec<u8>,
+    most: usize,
+    failure: Option<Failure>,
+    pub(super) machine: M,
+}
+
+/// The stream's ear for one piece.
+struct Ear<'e, M> {
+    data: &'e mut Vec<u8>,
+    most: usize,
+    failure: &'e mut Option<Failure>,
+    machine: &'e mut M,
+    out: &'e mut Vec<u8>,
+}
+
+impl<M: Machine> Events<M> {
+    /// `most`: the bytes that the call may hold.
+    pub(super) fn new(machine: M, most: usize) -> Self {
+        Self {
+            lines: Tokenizer::default(),
+            data: Vec::new(),
+            most,
+            failure: None,
+            machine,
+        }
+    }
+
+    /// A piece comes; what can be said of it goes to `out`.
+    pub(super) fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut ear = Ear {
+            data: &mut self.data,
+            most: self.most,
+            failure: &mut self.failure,
+            machine: &mut self.machine,
+            out,
+        };
+        if ear.failure.is_none() {
+            self.lines.pass(piece, &mut ear);
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    /// The bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.data.len() + self.machine.held()
+    }
+}
+
+impl<M: Machine> Tap for Ear<'_, M> {
+    fn data(&mut self, piece: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        if self.data.len() + piece.len() + self.machine.held() > self.most {
+            *self.failure = Some(Failure::TooLarge);
+        } else {
+            self.data.extend_from_slice(piece);
+        }
+    }
+
+    fn end_data(&mut self) {
+        if self.failure.is_none() {
+            self.data.push(b'\n');
+        }
+    }
+
+    fn end_event(&mut self) {
+        if self.failure.is_some() || self.data.is_empty() {
+            return;
+        }
+        let event = self.machine.event(self.data, self.out);
+        let held = self.machine.held();
+        *self.failure = event
+            .err()
+            .or((held > self.most).then_some(Failure::TooLarge));
+        self.data.clear();
+        self.data.shrink_to(KEPT);
+    }
+}

@@ -1,0 +1,234 @@
+//! A look into the text of JSON without reading all of it: members and items are found and never copied. What is taken
+//! over as it came (a string, a number) is checked, so that what is written stays JSON.
+
+use memchr::memchr2;
+
+/// The text is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken;
+
+/// A member's name without its quotes, and its value.
+pub(super) type Member<'t> = (&'t [u8], &'t [u8]);
+
+/// The members of an object, one by one.
+#[derive(Debug)]
+pub(super) struct Members<'t> {
+    rest: &'t [u8],
+    is_first: bool,
+}
+
+/// The items of a list, one by one.
+#[derive(Debug)]
+pub(super) struct Items<'t> {
+    rest: &'t [u8],
+    is_first: bool,
+}
+
+impl<'t> Members<'t> {
+    /// Of an object.
+    pub(super) fn of(text: &'t [u8]) -> Result<Self, Broken> {
+        let rest = text.trim_ascii_start().strip_prefix(b"{").ok_or(Broken)?;
+        let is_first = true;
+        Ok(Self { rest, is_first })
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Result<Option<Member<'t>>, Broken> {
+        let Some(rest) = next(self.rest, &mut self.is_first, b'}')? else {
+            return Ok(None);
+        };
+        let (name, rest) = split(rest)?;
+        let name = inner(name).ok_or(Broken)?;
+        let rest = rest.trim_ascii_start().strip_prefix(b":").ok_or(Broken)?;
+        let (value, rest) = split(rest.trim_ascii_start())?;
+        self.rest = rest;
+        Ok(Some((name, value)))
+    }
+}
+
+impl<'t> Items<'t> {
+    /// Of a list.
+    pub(super) fn of(text: &'t [u8]) -> Result<Self, Broken> {
+        let rest = text.trim_ascii_start().strip_prefix(b"[").ok_or(Broken)?;
+        let is_first = true;
+        Ok(Self { rest, is_first })
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Result<Option<&'t [u8]>, Broken> {
+        let Some(rest) = next(self.rest, &mut self.is_first, b']')? else {
+            return Ok(None);
+        };
+        let (item, rest) = split(rest)?;
+        self.rest = rest;
+        Ok(Some(item))
+    }
+}
+
+/// What stands before the next value; `None` at the closing bracket.
+fn next<'t>(rest: &'t [u8], is_first: &mut bool, close: u8) -> Result<Option<&'t [u8]>, Broken> {
+    let rest = rest.trim_ascii_start();
+    if rest.first() == Some(&close) {
+        return Ok(None);
+    }
+    if std::mem::take(is_first) {
+        return Ok(Some(rest));
+    }
+    let rest = rest.strip_prefix(b",").ok_or(Broken)?;
+    Ok(Some(rest.trim_ascii_start()))
+}
+
+/// A value, and what follows it.
+fn split(text: &[u8]) -> Result<(&[u8], &[u8]), Broken> {
+    let end = match text.first().ok_or(Broken)? {
+        b'"' => string_end(text, 0)?,
+        b'{' | b'[' => {
+            let (mut at, mut depth) = (0, 0_usize);
+            loop {
+                match text.get(at).ok_or(Broken)? {
+                    b'"' => {
+                        at = string_end(text, at)?;
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    break at;
+                }
+            }
+        }
+        _ => {
+            let ends =
+                |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+            text.iter().position(ends).unwrap_or(text.len())
+        }
+    };
+    text.split_at_checked(end).filter(|_| end > 0).ok_or(Broken)
+}
+
+/// Behind the closing quote of the string that begins at `at`.
+fn string_end(text: &[u8], at: usize) -> Result<usize, Broken> {
+    let mut at = at + 1;
+    loop {
+        let rest = text.get(at..).ok_or(Broken)?;
+        at += memchr2(b'"', b'\\', rest).ok_or(Broken)?;
+        if text.get(at) == Some(&b'"') {
+            return Ok(at + 1);
+        }
+        at += 2;
+    }
+}
+
+fn inner(string: &[u8]) -> Option<&[u8]> {
+    string.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+/// What is between the quotes of a value that is a string, escapes as they came.
+pub(super) fn string(value: &[u8]) -> Option<&[u8]> {
+    let inside = inner(value)?;
+    let mut rest = std::str::from_utf8(inside).ok()?.as_bytes();
+    if rest.iter().any(|byte| *byte < 0x20) {
+        return None;
+    }
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let escape = rest.get(at + 1..)?;
+        let length = match escape.first()? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 1,
+            b'u' if escape.get(1..5)?.iter().all(u8::is_ascii_hexdigit) => 5,
+            _ => return None,
+        };
+        rest = escape.get(length..)?;
+    }
+    Some(inside)
+}
+
+/// A whole number that is not negative.
+pub(super) fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether a value is `null`.
+pub(super) fn is_null(value: &[u8]) -> bool {
+    value == b"null"
+}
+
+/// A text as what stands between the quotes of a JSON string.
+pub(super) fn escaped(text: &str) -> Vec<u8> {
+    let quoted = serde_json::Value::from(text).to_string().into_bytes();
+    inner(&quoted).map(<[u8]>::to_vec).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(text: &str) -> Result<Vec<(String, String)>, Broken> {
+        let text_of = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let mut members = Members::of(text.as_bytes())?;
+        let mut found = Vec::new();
+        while let Some((name, value)) = members.next()? {
+            found.push((text_of(name), text_of(value)));
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn members_and_items_are_found_and_half_an_object_is_not_one() {
+        let text = " { \"a\" : [1, {\"b\":\"]}\"}] ,\t\"c\":\"\\\\\\\"\" , \"d\":null}";
+        let found = members(text).unwrap();
+        let expected = [
+            ("a", "[1, {\"b\":\"]}\"}]"),
+            ("c", "\"\\\\\\\"\""),
+            ("d", "null"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(found, expected);
+        assert_eq!(members("{}"), Ok(vec![]));
+        for length in 0..text.len() {
+            assert_eq!(
+                members(text.get(..length).unwrap()),
+                Err(Broken),
+                "{length}"
+            );
+        }
+        for text in [
+            "[]",
+            "{\"a\":1 \"b\":2}",
+            "{\"a\":,}",
+            "{1:2}",
+            "{\"a\" 1}",
+            "{,}",
+        ] {
+            assert_eq!(members(text), Err(Broken), "{text}");
+        }
+        let mut items = Items::of(b"[ 1,\"a,b\" , {\"x\":[2]} ]").unwrap();
+        for expected in ["1", "\"a,b\"", "{\"x\":[2]}"] {
+            assert_eq!(items.next().unwrap().unwrap(), expected.as_bytes());
+        }
+        assert_eq!(items.next(), Ok(None));
+    }
+
+    #[test]
+    fn a_string_is_taken_over_only_if_it_is_one() {
+        for (value, expected) in [
+            ("\"\"", Some("")),
+            ("\"é \\n \\u00e9 \\ud83d\"", Some("é \\n \\u00e9 \\ud83d")),
+            ("null", None),
+            ("\"\\x\"", None),
+            ("\"\\u12\"", None),
+            ("\"\\\"", None),
+            ("\"a\nb\"", None),
+        ] {
+            assert_eq!(
+                string(value.as_bytes()),
+                expected.map(str::as_bytes),
+                "{value}"
+            );
+        }
+        assert_eq!(string(b"\"\xff\""), None);
+        assert_eq!(escaped("a\"\n"), b"a\\\"\\n");
+    }
+}

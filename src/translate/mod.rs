@@ -1,0 +1,151 @@
+//! Translation between the two wires of OpenAI's API, Chat Completions and Responses, for an app that speaks the one on
+//! a provider that serves the other. Pure: bytes in, bytes out, event by event; what it may hold is bounded by the
+//! caller. `docs/translation.md` lists what is changed, refused and dropped.
+//!
+//! [`chat_on_responses`] and [`responses_on_chat`] each have a `request`, an `answer` that is whole, and a stream.
+//! Errors have one form on both wires: [`error`] sees to it that they have it.
+
+pub mod chat_on_responses;
+mod events;
+mod fields;
+mod json;
+pub mod responses_on_chat;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use serde_json::{Map, Value, json};
+
+/// A request that can't be carried over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The member, such as `messages[0].content[1].type`; empty for the whole body.
+    pub field: String,
+    /// What is wrong with it, as the rest of a sentence.
+    pub reason: String,
+}
+
+impl Refused {
+    fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A member without a counterpart.
+    fn lacking(field: impl Into<String>) -> Self {
+        Self::new(
+            field,
+            "has no counterpart in the API that this provider serves",
+        )
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.field.is_empty() {
+            return f.write_str(&self.reason);
+        }
+        write!(f, "`{}` {}", self.field, self.reason)
+    }
+}
+
+/// Why an answer can't be translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It takes more memory than a call may.
+    #[error("the answer is too large to be translated")]
+    TooLarge,
+    /// It is not what its wire says that it is.
+    #[error("the provider's answer can't be read")]
+    Malformed,
+    /// It ended before it was whole.
+    #[error("the provider cut off its answer")]
+    Cut,
+}
+
+impl From<json::Broken> for Failure {
+    fn from(_: json::Broken) -> Self {
+        Self::Malformed
+    }
+}
+
+/// An answer that was made whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whole {
+    /// A success, as JSON.
+    Answer(Vec<u8>),
+    /// An error inside of a 200, as JSON in OpenAI's form.
+    Failed(Vec<u8>),
+}
+
+/// What an answer says of itself where the provider's does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The model that the app asked for.
+    pub model: String,
+    /// Seconds since 1970.
+    pub now: u64,
+    /// Whether the app wants to know what a stream has used.
+    pub includes_usage: bool,
+}
+
+/// A request in terms of the other wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turned {
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Whether the app wants a stream.
+    pub wants_stream: bool,
+    /// Whether the app wants to know what a stream has used.
+    pub includes_usage: bool,
+    /// The model that the app asked for.
+    pub model: String,
+}
+
+/// An error's body in OpenAI's form, whatever form the provider gave it.
+pub fn error(body: &[u8]) -> Vec<u8> {
+    let read = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    if read.get("error").is_some_and(Value::is_object) {
+        return body.to_vec();
+    }
+    let text = || String::from_utf8_lossy(body).into_owned();
+    let mut texts = ["detail", "message", "error"].into_iter();
+    let message = texts.find_map(|name| read.get(name)?.as_str());
+    let message = message.map_or_else(text, str::to_owned);
+    let error = json!({"message": message, "type": null, "param": null, "code": null});
+    json!({"error": error}).to_string().into_bytes()
+}
+
+/// An error out of an event, or out of a response that failed, in OpenAI's form: `message`, `type`, `param`, `code`.
+fn error_of(event: &Value) -> Map<String, Value> {
+    let of_response = event
+        .get("response")
+        .and_then(|response| response.get("error"));
+    let places = [of_response, event.get("error"), Some(event)];
+    let error = places.into_iter().flatten().find(|place| place.is_object());
+    let find = |key: &str| error?.get(key).filter(|value| !value.is_null());
+    let text = |key: &str| find(key).and_then(Value::as_str);
+    // The event's own type says nothing.
+    let kind = text("type").filter(|kind| !matches!(*kind, "error" | "response.failed"));
+    // Some providers have a number for a code.
+    let code = find("code").filter(|code| code.is_string() || code.is_number());
+    let code = code.cloned().or(kind.map(Value::from));
+    let message = text("message").or_else(|| event.get("error")?.as_str());
+    let message = message.unwrap_or("The provider's answer failed without saying why.");
+    let mut made = Map::new();
+    made.insert("message".to_owned(), message.into());
+    let kind = kind.map(Value::from);
+    let kind = kind.or_else(|| code.clone().filter(Value::is_string));
+    made.insert(
+        "type".to_owned(),
+        kind.unwrap_or_else(|| "server_error".into()),
+    );
+    made.insert(
+        "param".to_owned(),
+        find("param").cloned().unwrap_or_default(),
+    );
+    made.insert("code".to_owned(), code.unwrap_or_default());
+    made
+}

@@ -1,0 +1,228 @@
+//! The items of an input as the messages of a chat. There, calls are members of the message before them, and what the
+//! tools gave has to follow at once: what stands between is moved behind it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::super::Refused;
+use super::super::fields::{Fields, placed};
+
+/// What items have of their own: their ids and states mean nothing in a chat.
+const OWN: &[&str] = &["id", "status", "phase"];
+
+/// The messages so far.
+#[derive(Debug, Default)]
+struct Chat {
+    messages: Vec<Value>,
+    /// Calls whose result has not come.
+    open: BTreeSet<String>,
+    /// All calls.
+    known: BTreeSet<String>,
+    /// What waits for results.
+    waiting: Vec<Value>,
+    /// The last message is the assistant's, and may get calls.
+    takes_calls: bool,
+}
+
+/// The messages of a request.
+pub(super) fn messages(
+    instructions: Option<String>,
+    input: Option<Value>,
+) -> Result<Value, Refused> {
+    let mut chat = Chat::default();
+    if let Some(text) = instructions.filter(|text| !text.is_empty()) {
+        chat.adds(json!({"role": "system", "content": text}));
+    }
+    match input {
+        None => return Err(Refused::new("input", "is missing")),
+        Some(Value::String(text)) => chat.adds(json!({"role": "user", "content": text})),
+        Some(Value::Array(items)) => {
+            for (path, item) in placed(items, "input") {
+                chat.reads(Fields::of(item, path)?)?;
+            }
+        }
+        Some(_) => return Err(Refused::new("input", "must be a text or a list")),
+    }
+    chat.messages.append(&mut chat.waiting);
+    Ok(chat.messages.into())
+}
+
+impl Chat {
+    fn reads(&mut self, mut item: Fields) -> Result<(), Refused> {
+        item.drops(OWN);
+        let kind = item.text("type")?.unwrap_or_else(|| "message".to_owned());
+        match &*kind {
+            "message" => {
+                let message = message(&mut item)?;
+                self.adds(message);
+            }
+            "function_call" => self.calls(&mut item, ("function", "arguments"))?,
+            "custom_tool_call" => self.calls(&mut item, ("custom", "input"))?,
+            "function_call_output" | "custom_tool_call_output" => self.result(&mut item)?,
+            // The provider thinks for itself again; what it thought is not asked for on this wire.
+            "reasoning" => return Ok(()),
+            _ => return Err(Refused::lacking(item.at("type"))),
+        }
+        item.end()
+    }
+
+    fn adds(&mut self, message: Value) {
+        self.takes_calls = message.get("role") == Some(&"assistant".into());
+        if self.open.is_empty() {
+            self.messages.push(message);
+        } else {
+            self.waiting.push(message);
+        }
+    }
+
+    /// A call: of the assistant's message before it, else of one of its own.
+    fn calls(&mut self, item: &mut Fields, (kind, text): (&str, &str)) -> Result<(), Refused> {
+        let id = item.needs("call_id")?;
+        let (name, said) = (item.needs("name")?, item.text(text)?.unwrap_or_default());
+        let call = json!({"id": id, "type": kind, kind: {"name": name, text: said}});
+        if !self.takes_calls || !self.waiting.is_empty() {
+            self.adds(json!({"role": "assistant", "content": null}));
+        }
+        let waits = !self.waiting.is_empty();
+        let place = if waits {
+            &mut self.waiting
+        } else {
+            &mut self.messages
+        };
+        if let Some(Value::Object(message)) = place.last_mut() {
+            let calls = message.entry("tool_calls").or_insert_with(|| json!([]));
+            if let Value::Array(calls) = calls {
+                calls.push(call);
+            }
+        }
+        self.takes_calls = true;
+        if !waits {
+            self.open.insert(id.clone());
+        }
+        self.known.insert(id);
+        Ok(())
+    }
+
+    fn result(&mut self, item: &mut Fields) -> Result<(), Refused> {
+        let at = item.at("call_id");
+        let id = item.needs("call_id")?;
+        item.drops(&["name"]);
+        let path = item.at("output");
+        let content = match item.take("output") {
+            None => "".into(),
+            Some(Value::String(text)) => text.into(),
+            Some(Value::Array(parts)) => {
+                let parts = placed(parts, &path).into_iter();
+                let parts = parts.map(|(path, item)| part(item, path, Role::Tool));
+                Value::Array(parts.collect::<Result<_, _>>()?)
+            }
+            Some(_) => return Err(Refused::new(path, "must be a text or a list")),
+        };
+        if !self.known.contains(&id) {
+            return Err(Refused::new(at, "names a call that is not in `input`"));
+        }
+        let message = json!({"role": "tool", "tool_call_id": id, "content": content});
+        self.takes_calls = false;
+        if self.open.remove(&id) {
+            self.messages.push(message);
+        } else {
+            self.waiting.push(message);
+        }
+        if self.open.is_empty() {
+            self.messages.append(&mut self.waiting);
+        }
+        Ok(())
+    }
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+fn message(item: &mut Fields) -> Result<Value, Refused> {
+    let at = item.at("role");
+    let role = item.needs("role")?;
+    let (role, name) = match &*role {
+        // Few providers of chats know the younger name.
+        "system" | "developer" => (Role::System, "system"),
+        "user" => (Role::User, "user"),
+        "assistant" => (Role::Assistant, "assistant"),
+        _ => return Err(Refused::lacking(at)),
+    };
+    let path = item.at("content");
+    let parts = match item.take("content") {
+        None => return Err(Refused::new(path, "is missing")),
+        Some(Value::String(text)) => return Ok(json!({"role": name, "content": text})),
+        Some(Value::Array(parts)) => placed(parts, &path),
+        Some(_) => return Err(Refused::new(path, "must be a text or a list")),
+    };
+    let parts: Result<Vec<_>, _> = parts
+        .into_iter()
+        .map(|(path, item)| part(item, path, role))
+        .collect();
+    let mut parts = parts?;
+    let refusal = parts
+        .iter()
+        .position(|part| part.get("type") == Some(&"refusal".into()))
+        .filter(|_| role == Role::Assistant)
+        .map(|at| parts.remove(at));
+    let content = match parts.as_slice() {
+        [] => Value::Null,
+        // Texts alone are one text to those who know no parts.
+        [one]
+            if one.get("type") == Some(&"text".into())
+                && one.as_object().is_some_and(|one| one.len() == 2) =>
+        {
+            one.get("text").cloned().unwrap_or_default()
+        }
+        _ => parts.into(),
+    };
+    let mut made = Map::new();
+    made.insert("role".to_owned(), name.into());
+    made.insert("content".to_owned(), content);
+    if let Some(refusal) = refusal.and_then(|mut part| part.get_mut("refusal").map(Value::take)) {
+        made.insert("refusal".to_owned(), refusal);
+    }
+    Ok(made.into())
+}
+
+fn part(item: Value, path: String, role: Role) -> Result<Value, Refused> {
+    let mut item = Fields::of(item, path)?;
+    let kind = item.needs("type")?;
+    let mut made = match &*kind {
+        "input_text" | "output_text" | "text" => {
+            item.drops(&["annotations", "logprobs"]);
+            json!({"type": "text", "text": item.needs("text")?})
+        }
+        "refusal" if role == Role::Assistant => {
+            json!({"type": "refusal", "refusal": item.needs("refusal")?})
+        }
+        "input_image" if role == Role::User => {
+            let mut image = Map::new();
+            image.insert("url".to_owned(), item.needs("image_url")?.into());
+            item.moves(&[("detail", "detail")], &mut image);
+            json!({"type": "image_url", "image_url": image})
+        }
+        "input_file" if role == Role::User => {
+            let mut file = Map::new();
+            let names = ["file_data", "file_id", "filename"].map(|name| (name, name));
+            item.moves(&names, &mut file);
+            json!({"type": "file", "file": file})
+        }
+        _ => return Err(Refused::lacking(item.at("type"))),
+    };
+    if let Some(part) = made.as_object_mut() {
+        item.moves(
+            &[("prompt_cache_breakpoint", "prompt_cache_breakpoint")],
+            part,
+        );
+    }
+    item.end()?;
+    Ok(made)
+}

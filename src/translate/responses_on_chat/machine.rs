@@ -1,0 +1,300 @@
+//! What the chunks of a chat mean to a response. A chunk is looked at without reading all of it; texts go on as they
+//! came, escapes included, and are kept, since the wire repeats them at each item's end and at the response's.
+
+mod output;
+
+use serde_json::Value;
+
+use self::output::Output;
+use super::super::events::Machine as Machinery;
+use super::super::json::{Items, Members, escaped, is_null, number, string};
+use super::super::{Asked, Failure, Whole, error_of, usage};
+use super::items::{Part, Status};
+
+/// A chat completion on its way.
+#[derive(Debug)]
+pub(super) struct Machine {
+    output: Output,
+    has_begun: bool,
+    is_over: bool,
+    /// Why the model stopped.
+    finish: Option<Finish>,
+    usage: Option<Value>,
+    whole: Option<Whole>,
+}
+
+/// Why a model stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finish {
+    Whole,
+    Length,
+    Filter,
+}
+
+impl Finish {
+    fn status(self) -> Status<'static> {
+        match self {
+            Self::Whole => Status::Completed,
+            Self::Length => Status::Incomplete("max_output_tokens"),
+            Self::Filter => Status::Incomplete("content_filter"),
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn new(asked: &Asked) -> Self {
+        Self {
+            output: Output::new(asked),
+            has_begun: false,
+            is_over: false,
+            finish: None,
+            usage: None,
+            whole: None,
+        }
+    }
+
+    /// One that makes no events, but a whole answer.
+    pub(super) fn quiet(asked: &Asked) -> Self {
+        let mut machine = Self::new(asked);
+        machine.output.is_quiet = true;
+        machine
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    pub(super) fn into_whole(self) -> Option<Whole> {
+        self.whole
+    }
+
+    /// A completion that comes whole, without events.
+    pub(super) fn whole(&mut self, completion: &[u8]) -> Result<(), Failure> {
+        // What is skipped may hold anything.
+        serde_json::from_slice::<serde::de::IgnoredAny>(completion)
+            .map_err(|_| Failure::Malformed)?;
+        let out = &mut Vec::new();
+        self.chunk(completion, out)?;
+        if self.finish.is_none() && !self.is_over {
+            return Err(Failure::Malformed);
+        }
+        self.end(out)
+    }
+
+    /// The stream has ended.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.is_over {
+            return Ok(());
+        }
+        let finish = self.finish.ok_or(Failure::Cut)?;
+        self.finishes(finish, out)
+    }
+
+    fn finishes(&mut self, finish: Finish, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.output.has_nameless() {
+            return Err(Failure::Malformed);
+        }
+        self.is_over = true;
+        self.output.needs_message(out);
+        self.output.closes(finish == Finish::Whole, out);
+        let whole = self.output.ends(finish.status(), self.usage.as_ref(), out);
+        self.whole = Some(Whole::Answer(whole));
+        Ok(())
+    }
+
+    fn chunk(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let (mut choices, mut used, mut fails) = (None, None, false);
+        let mut members = Members::of(data)?;
+        while let Some((name, value)) = members.next()? {
+            match name {
+                b"choices" => choices = Some(value),
+                b"usage" if !is_null(value) => used = Some(value),
+                b"error" => fails = !is_null(value),
+                b"id" if !self.has_begun => self.output.named(string(value)),
+                b"model" if !self.has_begun => self.output.of_model(string(value)),
+                b"service_tier" if !self.has_begun => self.output.of_tier(string(value)),
+                b"created" if !self.has_begun => self.output.created(number(value)),
+                _ => {}
+            }
+        }
+        if fails {
+            self.fails(data, out);
+            return Ok(());
+        }
+        if let Some(used) = used {
+            let used: Option<Value> = serde_json::from_slice(used).ok();
+            self.usage = used.as_ref().map(usage::of_response);
+        }
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.output.begins(out);
+        }
+        let mut choices = choices
+            .filter(|choices| !is_null(choices))
+            .map(Items::of)
+            .transpose()?;
+        while let Some(choice) = choices.as_mut().map(Items::next).transpose()?.flatten() {
+            self.choice(choice, out)?;
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, choice: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let (mut delta, mut finish) = (None, None);
+        let mut members = Members::of(choice)?;
+        while let Some((name, value)) = members.next()? {
+            match name {
+                // More than one is not asked for.
+                b"index" if number(value).is_some_and(|index| index > 0) => return Ok(()),
+                b"delta" | b"message" if value.starts_with(b"{") => delta = Some(value),
+                b"finish_reason" => finish = string(value).filter(|reason| !reason.is_empty()),
+                _ => {}
+            }
+        }
+        if let Some(delta) = delta {
+            self.delta(delta, out)?;
+        }
+        if let Some(finish) = finish {
+            let finish = match finish {
+                b"length" => Finish::Length,
+                b"content_filter" => Finish::Filter,
+                b"error" => {
+                    self.fails(b"{}", out);
+                    return Ok(());
+                }
+                _ => Finish::Whole,
+            };
+            self.finish = Some(finish);
+            self.output.closes(finish == Finish::Whole, out);
+        }
+        Ok(())
+    }
+
+    fn delta(&mut self, delta: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let (mut text, mut refusal, mut calls, mut notes) = (None, None, None, None);
+        let (mut reasoning, mut thinking) = (None, None);
+        let said = |value: &[u8]| -> Result<bool, Failure> {
+            let is_said = !is_null(value) && value != b"\"\"";
+            if is_said && string(value).is_none() {
+                return Err(Failure::Malformed);
+            }
+            Ok(is_said)
+        };
+        let mut members = Members::of(delta)?;
+        while let Some((name, value)) = members.next()? {
+            match name {
+                b"content" if said(value)? => text = string(value),
+                b"refusal" if said(value)? => refusal = string(value),
+                b"reasoning_content" if said(value)? => reasoning = string(value),
+                b"reasoning" if value.starts_with(b"\"") && said(value)? => {
+                    thinking = string(value);
+                }
+                b"tool_calls" if !is_null(value) => calls = Some(value),
+                b"annotations" if value.starts_with(b"[") => notes = Some(value),
+                _ => {}
+            }
+        }
+        // The same under two names, where a provider has both.
+        if let Some(said) = reasoning.or(thinking) {
+            self.output.thinks(said, out);
+        }
+        if let Some(said) = text {
+            self.output.says(Part::Text, said, out);
+        }
+        if let Some(said) = refusal {
+            self.output.says(Part::Refusal, said, out);
+        }
+        if let Some(notes) = notes {
+            self.annotates(notes, out)?;
+        }
+        let mut calls = calls.map(Items::of).transpose()?;
+        let mut at = 0;
+        while let Some(call) = calls.as_mut().map(Items::next).transpose()?.flatten() {
+            self.call(at, call, out)?;
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// A piece of a call. `at`: its place in the list, where it has no index.
+    fn call(&mut self, at: u64, call: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let (mut index, mut id, mut inner, mut kind) = (None, None, None, None);
+        let mut members = Members::of(call)?;
+        while let Some((name, value)) = members.next()? {
+            match name {
+                b"index" => index = number(value),
+                b"id" => id = string(value).filter(|id| !id.is_empty()),
+                b"function" | b"custom" if value.starts_with(b"{") => {
+                    inner = Some(value);
+                    kind = Some(name == b"custom");
+                }
+                _ => {}
+            }
+        }
+        let (mut name, mut said) = (None, None);
+        let mut members = inner.map(Members::of).transpose()?;
+        while let Some((member, value)) = members.as_mut().map(Members::next).transpose()?.flatten()
+        {
+            match member {
+                b"name" => name = string(value).filter(|name| !name.is_empty()),
+                b"arguments" | b"input" if !is_null(value) => {
+                    said = Some(string(value).ok_or(Failure::Malformed)?);
+                }
+                _ => {}
+            }
+        }
+        let number = self.output.number(index, at, (id, name));
+        self.output
+            .calls((number, kind.unwrap_or_default()), (id, name), out);
+        if let Some(said) = said.filter(|said| !said.is_empty()) {
+            self.output.argues(number, said, out);
+        }
+        Ok(())
+    }
+
+    fn annotates(&mut self, notes: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut notes = Items::of(notes)?;
+        while let Some(note) = notes.next()? {
+            let note: Option<Value> = serde_json::from_slice(note).ok();
+            let cited = note
+                .as_ref()
+                .and_then(|note| note.get("url_citation")?.as_object());
+            if let Some(cited) = cited {
+                let mut made = cited.clone();
+                made.insert("type".to_owned(), "url_citation".into());
+                self.output.annotates(made.into(), out);
+            }
+        }
+        Ok(())
+    }
+
+    fn fails(&mut self, event: &[u8], out: &mut Vec<u8>) {
+        self.is_over = true;
+        let event = serde_json::from_slice(event).unwrap_or_default();
+        let error = error_of(&event);
+        self.output.fails(&error, self.has_begun, out);
+        let whole = serde_json::json!({"error": error});
+        self.whole = Some(Whole::Failed(whole.to_string().into_bytes()));
+    }
+}
+
+impl Machinery for Machine {
+    fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.is_over {
+            return Ok(());
+        }
+        if data.trim_ascii() == b"[DONE]" {
+            // The provider says that it is whole.
+            return self.finishes(self.finish.unwrap_or(Finish::Whole), out);
+        }
+        self.chunk(data, out)
+    }
+
+    fn held(&self) -> usize {
+        self.output.held()
+    }
+}
+
+/// What an answer is called until the provider has named it.
+fn unnamed(asked: &Asked) -> (Vec<u8>, Vec<u8>) {
+    (b"resp_translated".to_vec(), escaped(&asked.model))
+}

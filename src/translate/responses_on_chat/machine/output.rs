@@ -1,0 +1,538 @@
+//! The output of a response while it is written: which item is open, what it has said, and the events of all that.
+
+use serde_json::{Map, Value};
+
+use super::super::super::Asked;
+use super::super::items::{self, Head, Part, Status, put, put_all};
+use super::unnamed;
+
+/// The items, and the response around them.
+#[derive(Debug)]
+pub(super) struct Output {
+    head: Head,
+    /// Nothing is written until the end.
+    pub(super) is_quiet: bool,
+    sequence: u64,
+    /// Each item that is done, at its place.
+    items: Vec<Vec<u8>>,
+    open: Option<Open>,
+    calls: Vec<Call>,
+    held: usize,
+}
+
+/// An item that is open, and its part.
+#[derive(Debug)]
+struct Open {
+    place: usize,
+    id: Vec<u8>,
+    /// `None` for what the model thinks.
+    part: Option<Part>,
+    /// Parts that are done.
+    parts: Vec<Vec<u8>>,
+    said: Vec<u8>,
+    notes: Vec<Value>,
+    /// A delta between its number and its text.
+    delta: Vec<u8>,
+}
+
+/// A call, which is open until the end: others may come between its pieces.
+#[derive(Debug)]
+struct Call {
+    number: u64,
+    is_custom: bool,
+    /// Once its name is known.
+    place: Option<usize>,
+    id: Vec<u8>,
+    name: Vec<u8>,
+    said: Vec<u8>,
+    is_done: bool,
+}
+
+impl Call {
+    /// Its type, what its text is called, and the events of its text.
+    fn names(&self) -> (&'static str, &'static str, &'static str) {
+        if self.is_custom {
+            ("custom_tool_call", "input", "custom_tool_call_input")
+        } else {
+            ("function_call", "arguments", "function_call_arguments")
+        }
+    }
+}
+
+impl Output {
+    pub(super) fn new(asked: &Asked) -> Self {
+        let (id, model) = unnamed(asked);
+        Self {
+            head: Head {
+                id,
+                model,
+                tier: None,
+                created: asked.now,
+            },
+            is_quiet: false,
+            sequence: 0,
+            items: Vec::new(),
+            open: None,
+            calls: Vec::new(),
+            held: 0,
+        }
+    }
+
+    pub(super) fn named(&mut self, id: Option<&[u8]>) {
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            self.head.id = id.to_vec();
+        }
+    }
+
+    pub(super) fn of_model(&mut self, model: Option<&[u8]>) {
+        if let Some(model) = model.filter(|model| !model.is_empty()) {
+            self.head.model = model.to_vec();
+        }
+    }
+
+    pub(super) fn of_tier(&mut self, tier: Option<&[u8]>) {
+        self.head.tier = tier.map(<[u8]>::to_vec);
+    }
+
+    pub(super) fn created(&mut self, created: Option<u64>) {
+        self.head.created = created.unwrap_or(self.head.created);
+    }
+
+    /// The bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.held + self.head.id.len() + self.head.model.len()
+    }
+
+    pub(super) fn begins(&mut self, out: &mut Vec<u8>) {
+        if self.is_quiet {
+            return;
+        }
+        let response = items::response(&self.head, Status::InProgress, &[], None);
+        for kind in ["response.created", "response.in_progress"] {
+            self.event(kind, &[b",\"response\":", &response], out);
+        }
+    }
+
+    /// An event of these pieces.
+    fn event(&mut self, kind: &str, pieces: &[&[u8]], out: &mut Vec<u8>) {
+        if self.is_quiet {
+            return;
+        }
+        let number = self.sequence;
+        self.sequence += 1;
+        put_all(
+            out,
+            &[
+                b"event: ",
+                kind.as_bytes(),
+                b"\ndata: {\"type\":\"",
+                kind.as_bytes(),
+            ],
+        );
+        put(out, format_args!("\",\"sequence_number\":{number}"));
+        put_all(out, pieces);
+        out.extend_from_slice(b"}\n\n");
+    }
+
+    /// A place for an item, and its id.
+    fn place(&mut self, kind: &str) -> (usize, Vec<u8>) {
+        let place = self.items.len();
+        self.items.push(Vec::new());
+        let mut id = Vec::with_capacity(self.head.id.len() + 8);
+        put_all(&mut id, &[kind.as_bytes(), b"_", &self.head.id]);
+        put(&mut id, format_args!("_{place}"));
+        self.held += size_of::<Vec<u8>>() + 2 * id.len();
+        (place, id)
+    }
+
+    /// An item begins or is done.
+    fn item(&mut self, kind: &str, place: usize, item: &[u8], out: &mut Vec<u8>) {
+        let at = format!(",\"output_index\":{place},\"item\":");
+        self.event(kind, &[at.as_bytes(), item], out);
+    }
+
+    fn is_done(&mut self, place: usize, item: Vec<u8>, out: &mut Vec<u8>) {
+        self.item("response.output_item.done", place, &item, out);
+        self.held += item.len();
+        if let Some(done) = self.items.get_mut(place) {
+            *done = item;
+        }
+    }
+
+    /// The model thinks.
+    pub(super) fn thinks(&mut self, said: &[u8], out: &mut Vec<u8>) {
+        if self.open.as_ref().is_none_or(|open| open.part.is_some()) {
+            self.shuts("completed", out);
+            let (place, id) = self.place("rs");
+            let item = items::reasoning(&id, None);
+            self.item("response.output_item.added", place, &item, out);
+            let mut delta = [b",\"item_id\":\"".as_slice(), &id].concat();
+            put(
+                &mut delta,
+                format_args!("\",\"output_index\":{place},\"summary_index\":0"),
+            );
+            let part = items::summary(b"");
+            self.event(
+                "response.reasoning_summary_part.added",
+                &[&delta, b",\"part\":", &part],
+                out,
+            );
+            self.open = Some(Open::new(place, id, None, delta));
+        }
+        self.goes_on("response.reasoning_summary_text.delta", said, out);
+    }
+
+    /// The model says something.
+    pub(super) fn says(&mut self, part: Part, said: &[u8], out: &mut Vec<u8>) {
+        let open = self.open.as_ref().and_then(|open| open.part);
+        if open != Some(part) {
+            self.opens(part, out);
+        }
+        let kind = match part {
+            Part::Text => "response.output_text.delta",
+            Part::Refusal => "response.refusal.delta",
+        };
+        self.goes_on(kind, said, out);
+    }
+
+    fn goes_on(&mut self, kind: &str, said: &[u8], out: &mut Vec<u8>) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        open.said.extend_from_slice(said);
+        self.held += said.len();
+        if self.is_quiet {
+            return;
+        }
+        let delta = std::mem::take(&mut open.delta);
+        let tail: &[u8] = if open.part == Some(Part::Text) {
+            b"\",\"logprobs\":[]"
+        } else {
+            b"\""
+        };
+        self.event(kind, &[&delta, b",\"delta\":\"", said, tail], out);
+        if let Some(open) = &mut self.open {
+            open.delta = delta;
+        }
+    }
+
+    /// A part of a message begins, and its message, if none is open.
+    fn opens(&mut self, part: Part, out: &mut Vec<u8>) {
+        let is_message = self.open.as_ref().is_some_and(|open| open.part.is_some());
+        let (place, id, parts) = if is_message {
+            self.ends_part(out);
+            let open = self.open.take();
+            open.map_or_else(Default::default, |open| (open.place, open.id, open.parts))
+        } else {
+            self.shuts("completed", out);
+            let (place, id) = self.place("msg");
+            let item = items::message(&id, "in_progress", &[]);
+            self.item("response.output_item.added", place, &item, out);
+            (place, id, Vec::new())
+        };
+        let mut delta = [b",\"item_id\":\"".as_slice(), &id].concat();
+        let number = parts.len();
+        put(
+            &mut delta,
+            format_args!("\",\"output_index\":{place},\"content_index\":{number}"),
+        );
+        let json = part.json(b"", &[]);
+        self.event(
+            "response.content_part.added",
+            &[&delta, b",\"part\":", &json],
+            out,
+        );
+        self.open = Some(Open {
+            parts,
+            ..Open::new(place, id, Some(part), delta)
+        });
+    }
+
+    pub(super) fn annotates(&mut self, note: Value, out: &mut Vec<u8>) {
+        if self.open.as_ref().and_then(|open| open.part) != Some(Part::Text) {
+            self.opens(Part::Text, out);
+        }
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let text = note.to_string();
+        self.held += text.len();
+        let at = format!(
+            ",\"annotation_index\":{},\"annotation\":{text}",
+            open.notes.len()
+        );
+        open.notes.push(note);
+        let delta = open.delta.clone();
+        self.event(
+            "response.output_text.annotation.added",
+            &[&delta, at.as_bytes()],
+            out,
+        );
+    }
+
+    /// The open part is done.
+    fn ends_part(&mut self, out: &mut Vec<u8>) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        let Some(part) = open.part else {
+            return;
+        };
+        let (kind, name) = part.names();
+        let json = part.json(&open.said, &std::mem::take(&mut open.notes));
+        let said = [b",\"", name.as_bytes(), b"\":\"", &open.said].concat();
+        let tail: &[u8] = if part == Part::Text {
+            b"\",\"logprobs\":[]"
+        } else {
+            b"\""
+        };
+        self.event(
+            &format!("response.{kind}.done"),
+            &[&open.delta, &said, tail],
+            out,
+        );
+        self.event(
+            "response.content_part.done",
+            &[&open.delta, b",\"part\":", &json],
+            out,
+        );
+        self.held += json.len();
+        self.held = self.held.saturating_sub(open.said.len());
+        open.said.clear();
+        open.parts.push(json);
+        self.open = Some(open);
+    }
+
+    /// The open item is done.
+    fn shuts(&mut self, status: &str, out: &mut Vec<u8>) {
+        if self.open.as_ref().is_some_and(|open| open.part.is_some()) {
+            self.ends_part(out);
+        }
+        let Some(open) = self.open.take() else {
+            return;
+        };
+        let item = if open.part.is_some() {
+            let item = items::message(&open.id, status, &open.parts);
+            self.held = self
+                .held
+                .saturating_sub(open.parts.iter().map(Vec::len).sum());
+            item
+        } else {
+            let said = [b",\"text\":\"", &*open.said, b"\""].concat();
+            let part = items::summary(&open.said);
+            self.event(
+                "response.reasoning_summary_text.done",
+                &[&open.delta, &said],
+                out,
+            );
+            self.event(
+                "response.reasoning_summary_part.done",
+                &[&open.delta, b",\"part\":", &part],
+                out,
+            );
+            self.held = self.held.saturating_sub(open.said.len());
+            items::reasoning(&open.id, Some(&open.said))
+        };
+        self.is_done(open.place, item, out);
+    }
+
+    /// Which call a piece is of. `at`: its place in the list.
+    pub(super) fn number(
+        &self,
+        index: Option<u64>,
+        at: u64,
+        (id, name): (Option<&[u8]>, Option<&[u8]>),
+    ) -> u64 {
+        let next = || {
+            self.calls
+                .iter()
+                .map(|call| call.number + 1)
+                .max()
+                .unwrap_or(0)
+        };
+        let Some(index) = index else {
+            let last = self.calls.last().map_or(at, |call| call.number);
+            // Without an index, an id begins a call.
+            return if id.is_some() { next() } else { last };
+        };
+        let is_another = self.calls.iter().any(|call| {
+            let differs = id.is_some_and(|id| *id != *call.id);
+            call.number == index && differs && name.is_some()
+        });
+        if is_another { next() } else { index }
+    }
+
+    /// A call is heard of; it begins when its name is known.
+    pub(super) fn calls(
+        &mut self,
+        (number, is_custom): (u64, bool),
+        (id, name): (Option<&[u8]>, Option<&[u8]>),
+        out: &mut Vec<u8>,
+    ) {
+        if !self.calls.iter().any(|call| call.number == number) {
+            let id = id.map_or_else(
+                || {
+                    [
+                        b"call_".as_slice(),
+                        &self.head.id,
+                        format!("_{number}").as_bytes(),
+                    ]
+                    .concat()
+                },
+                <[u8]>::to_vec,
+            );
+            self.held += size_of::<Call>() + id.len();
+            self.calls.push(Call {
+                number,
+                is_custom,
+                place: None,
+                id,
+                name: Vec::new(),
+                said: Vec::new(),
+                is_done: false,
+            });
+        }
+        let (Some(at), Some(name)) = (self.at(number), name) else {
+            return;
+        };
+        if self.calls.get(at).is_none_or(|call| call.place.is_some()) {
+            return;
+        }
+        self.shuts("completed", out);
+        let (place, id) = self.place("fc");
+        let Some(call) = self.calls.get_mut(at) else {
+            return;
+        };
+        call.place = Some(place);
+        call.name = name.to_vec();
+        self.held += name.len();
+        let (kind, text, _) = call.names();
+        let item = items::call(&id, (kind, text), (&call.id, name), ("in_progress", b""));
+        let said = std::mem::take(&mut call.said);
+        self.item("response.output_item.added", place, &item, out);
+        if !said.is_empty() {
+            self.held = self.held.saturating_sub(said.len());
+            self.argues(number, &said, out);
+        }
+    }
+
+    /// Whether a call was heard of and its name was not.
+    pub(super) fn has_nameless(&self) -> bool {
+        self.calls.iter().any(|call| call.place.is_none())
+    }
+
+    fn at(&self, number: u64) -> Option<usize> {
+        self.calls.iter().position(|call| call.number == number)
+    }
+
+    /// The id of a call's item.
+    fn id_of(&self, place: usize) -> Vec<u8> {
+        [
+            b"fc_".as_slice(),
+            &self.head.id,
+            format!("_{place}").as_bytes(),
+        ]
+        .concat()
+    }
+
+    /// A piece of what a call says.
+    pub(super) fn argues(&mut self, number: u64, said: &[u8], out: &mut Vec<u8>) {
+        let Some(call) = self.at(number).and_then(|at| self.calls.get_mut(at)) else {
+            return;
+        };
+        if call.is_done {
+            return;
+        }
+        call.said.extend_from_slice(said);
+        self.held += said.len();
+        let (Some(place), (_, _, events)) = (call.place, call.names()) else {
+            return;
+        };
+        if !self.is_quiet {
+            let id = self.id_of(place);
+            let at = format!("\",\"output_index\":{place},\"delta\":\"");
+            let pieces = [b",\"item_id\":\"", &*id, at.as_bytes(), said, b"\""];
+            self.event(&format!("response.{events}.delta"), &pieces, out);
+        }
+    }
+
+    /// An answer without anything is a message without words.
+    pub(super) fn needs_message(&mut self, out: &mut Vec<u8>) {
+        if self.items.is_empty() {
+            self.opens(Part::Text, out);
+        }
+    }
+
+    /// All that is open is done.
+    pub(super) fn closes(&mut self, is_whole: bool, out: &mut Vec<u8>) {
+        let status = if is_whole { "completed" } else { "incomplete" };
+        self.shuts(status, out);
+        let mut calls = std::mem::take(&mut self.calls);
+        for call in calls.iter_mut().filter(|call| !call.is_done) {
+            let Some(place) = call.place else {
+                continue;
+            };
+            call.is_done = true;
+            let (kind, text, events) = call.names();
+            let id = self.id_of(place);
+            let at = format!("\",\"output_index\":{place},\"{text}\":\"");
+            let pieces = [b",\"item_id\":\"", &*id, at.as_bytes(), &call.said, b"\""];
+            self.event(&format!("response.{events}.done"), &pieces, out);
+            let of = (&*call.id, &*call.name);
+            let item = items::call(&id, (kind, text), of, (status, &call.said));
+            self.held = self.held.saturating_sub(call.said.len());
+            call.said = Vec::new();
+            self.is_done(place, item, out);
+        }
+        self.calls = calls;
+    }
+
+    /// The response ends; the response.
+    pub(super) fn ends(
+        &mut self,
+        status: Status<'_>,
+        usage: Option<&Value>,
+        out: &mut Vec<u8>,
+    ) -> Vec<u8> {
+        let response = items::response(&self.head, status, &self.items, usage);
+        let kind = if status == Status::Completed {
+            "response.completed"
+        } else {
+            "response.incomplete"
+        };
+        self.event(kind, &[b",\"response\":", &response], out);
+        response
+    }
+
+    /// The response has failed: one event for SDKs, which raise it, and one for programs that know this wire.
+    pub(super) fn fails(&mut self, error: &Map<String, Value>, has_begun: bool, out: &mut Vec<u8>) {
+        if !has_begun {
+            self.begins(out);
+        }
+        let response = items::response(&self.head, Status::Failed(error), &[], None);
+        let find = |name: &str| error.get(name).cloned().unwrap_or_default();
+        let told = format!(
+            ",\"code\":{},\"message\":{},\"param\":{},\"error\":{}",
+            find("code"),
+            find("message"),
+            find("param"),
+            Value::Object(error.clone())
+        );
+        self.event("error", &[told.as_bytes()], out);
+        self.event("response.failed", &[b",\"response\":", &response], out);
+    }
+}
+
+impl Open {
+    fn new(place: usize, id: Vec<u8>, part: Option<Part>, delta: Vec<u8>) -> Self {
+        Self {
+            place,
+            id,
+            part,
+            parts: Vec::new(),
+            said: Vec::new(),
+            notes: Vec::new(),
+            delta,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! An app that speaks Responses on a provider that serves Chat Completions.
+
+mod input;
+mod items;
+mod machine;
+mod request;
+mod tools;
+
+pub use self::request::request;
+
+use super::events::Events;
+use super::{Asked, Failure, Whole};
+use machine::Machine;
+
+/// A stream of chat completions on its way to one of the Responses API.
+#[derive(Debug)]
+pub struct Stream {
+    events: Events<Machine>,
+}
+
+impl Stream {
+    /// `most`: the bytes that it may hold.
+    pub fn new(asked: &Asked, most: usize) -> Self {
+        let events = Events::new(Machine::new(asked), most);
+        Self { events }
+    }
+
+    /// A piece comes; the events that follow from it go to `out`.
+    ///
+    /// # Errors
+    /// When the stream can't be read, or takes too much memory: it is over then, and `out` holds what came before.
+    pub fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.events.pass(piece, out)
+    }
+
+    /// Whether the answer, or its error, has come to its end.
+    pub fn is_over(&self) -> bool {
+        self.events.machine.is_over()
+    }
+
+    /// The provider's stream has ended. Where only its end mark is missing, the answer is whole.
+    ///
+    /// # Errors
+    /// When the answer is not: nothing may make it look complete.
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.events.machine.end(out)
+    }
+
+    /// The bytes that it holds.
+    pub fn held(&self) -> usize {
+        self.events.held()
+    }
+}
+
+/// A stream of chat completions on its way to one whole response.
+#[derive(Debug)]
+pub struct Fold {
+    events: Events<Machine>,
+}
+
+impl Fold {
+    /// `most`: the bytes that it may hold.
+    pub fn new(asked: &Asked, most: usize) -> Self {
+        let events = Events::new(Machine::quiet(asked), most);
+        Self { events }
+    }
+
+    /// A piece comes.
+    ///
+    /// # Errors
+    /// When the stream can't be read, or takes too much memory.
+    pub fn pass(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        self.events.pass(piece, &mut Vec::new())
+    }
+
+    /// Whether the answer, or its error, has come to its end.
+    pub fn is_over(&self) -> bool {
+        self.events.machine.is_over()
+    }
+
+    /// The bytes that it holds.
+    pub fn held(&self) -> usize {
+        self.events.held()
+    }
+
+    /// What the stream came to.
+    ///
+    /// # Errors
+    /// When it ended before its answer did.
+    pub fn end(mut self) -> Result<Whole, Failure> {
+        self.events.machine.end(&mut Vec::new())?;
+        self.events.machine.into_whole().ok_or(Failure::Cut)
+    }
+}
+
+/// A whole response out of a whole chat completion.
+///
+/// # Errors
+/// When it can't be read.
+pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
+    let mut machine = Machine::quiet(asked);
+    machine.whole(body)?;
+    machine.into_whole().ok_or(Failure::Malformed)
+}

@@ -1,0 +1,103 @@
+//! A request to Responses in terms of Chat Completions.
+
+use serde_json::{Map, Value, json};
+
+use super::super::chat_on_responses::turned;
+use super::super::fields::{Fields, object};
+use super::super::{Refused, Turned};
+use super::{input, tools};
+
+/// Members of both wires, by both names.
+const SAME: &[(&str, &str)] = &[
+    ("model", "model"),
+    ("stream", "stream"),
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("max_output_tokens", "max_tokens"),
+    ("user", "user"),
+    ("metadata", "metadata"),
+    ("safety_identifier", "safety_identifier"),
+    ("service_tier", "service_tier"),
+    ("parallel_tool_calls", "parallel_tool_calls"),
+    ("prompt_cache_key", "prompt_cache_key"),
+    ("prompt_cache_retention", "prompt_cache_retention"),
+    ("prompt_cache_options", "prompt_cache_options"),
+];
+/// What makes no difference to an answer that can be used: nothing is stored or truncated there, and each stream tells
+/// what it used. `docs/translation.md` lists it.
+const DROPPED: &[&str] = &["store", "truncation", "stream_options", "client_metadata"];
+
+/// Turns a request.
+///
+/// # Errors
+/// When a member can't be carried over; it is named.
+pub fn request(body: &[u8]) -> Result<Turned, Refused> {
+    let mut asked = Fields::read(body)?;
+    let mut made = Map::new();
+    asked.moves(SAME, &mut made);
+    asked.drops(DROPPED);
+    for (name, at) in [
+        ("background", vec![json!(false)]),
+        ("top_logprobs", vec![json!(0)]),
+        (
+            "include",
+            vec![json!([]), json!(["reasoning.encrypted_content"])],
+        ),
+    ] {
+        asked.says_nothing(name, &at)?;
+    }
+    let instructions = asked.text("instructions")?;
+    made.insert(
+        "messages".to_owned(),
+        input::messages(instructions, asked.take("input"))?,
+    );
+    if let Some(tools) = asked.list("tools")?.filter(|tools| !tools.is_empty()) {
+        made.insert("tools".to_owned(), tools::list(tools)?);
+    } else {
+        // Without tools, some providers refuse what is said of them.
+        made.remove("parallel_tool_calls");
+    }
+    if let Some(choice) = asked.take("tool_choice") {
+        let choice = tools::choice(choice)?;
+        if made.contains_key("tools") {
+            made.insert("tool_choice".to_owned(), choice);
+        }
+    }
+    if let Some(mut text) = asked.object("text")? {
+        text.moves(&[("verbosity", "verbosity")], &mut made);
+        if let Some(format) = text.object("format")? {
+            made.insert("response_format".to_owned(), form(format)?);
+        }
+        text.end()?;
+    }
+    if let Some(mut reasoning) = asked.object("reasoning")? {
+        reasoning.moves(&[("effort", "reasoning_effort")], &mut made);
+        reasoning.drops(&["summary", "generate_summary", "context"]);
+        reasoning.end()?;
+    }
+    asked.end()?;
+    if made.get("stream") == Some(&Value::Bool(true)) {
+        made.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    }
+    Ok(turned(made, true))
+}
+
+/// The form of the answer's text.
+fn form(mut format: Fields) -> Result<Value, Refused> {
+    let kind = format.needs("type")?;
+    let made = match &*kind {
+        "text" | "json_object" => json!({"type": kind}),
+        "json_schema" => {
+            let mut schema = Map::new();
+            let names = ["name", "description", "schema", "strict"].map(|name| (name, name));
+            format.moves(&names, &mut schema);
+            object([
+                ("type", Some(kind.into())),
+                ("json_schema", Some(schema.into())),
+            ])
+        }
+        _ => return Err(Refused::lacking(format.at("type"))),
+    };
+    format.end()?;
+    Ok(made)
+}

@@ -1,0 +1,173 @@
+//! Whole answers there and back, and errors.
+
+use serde_json::{Value, json};
+
+use super::super::{Failure, Whole, chat_on_responses, error, responses_on_chat};
+use super::{asked, corpus, read};
+
+fn answer(whole: Whole) -> Value {
+    match whole {
+        Whole::Answer(body) => read(&body),
+        Whole::Failed(body) => panic!("{}", String::from_utf8_lossy(&body)),
+    }
+}
+
+#[test]
+fn an_answer_comes_back_whole() {
+    let answers = corpus::answers();
+    assert!(answers.len() > 100, "{}", answers.len());
+    for (name, completion) in answers {
+        let body = completion.to_string();
+        let there = answer(responses_on_chat::answer(body.as_bytes(), &asked()).unwrap());
+        assert_eq!(there["object"], "response", "{name}");
+        let back = chat_on_responses::answer(there.to_string().as_bytes(), &asked()).unwrap();
+        assert_eq!(answer(back), completion, "{name}: {there}");
+    }
+}
+
+#[test]
+fn a_response_becomes_a_completion() {
+    let response = json!({"id": "resp_1", "object": "response", "created_at": 17.5, "status": "completed", "error": null,
+        "incomplete_details": null, "model": "gpt", "service_tier": "default", "output": [
+            {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "a"}, {"type": "summary_text", "text": "b"}]},
+            {"type": "web_search_call", "id": "w", "status": "completed"},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look. ", "annotations": []}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "It", "annotations": []},
+                {"type": "output_text", "text": " is.", "annotations": [{"type": "file_path", "file_id": "f"},
+                    {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 1}]}]},
+            {"type": "function_call", "id": "f", "call_id": "c1", "name": "f", "arguments": "{}", "status": "completed"}],
+        "usage": {"input_tokens": 1, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 3}});
+    let made = chat_on_responses::answer(response.to_string().as_bytes(), &asked()).unwrap();
+    assert_eq!(
+        answer(made),
+        json!({"id": "resp_1", "object": "chat.completion", "created": 17, "model": "gpt",
+        "service_tier": "default", "choices": [{"index": 0, "message": {"role": "assistant",
+            "content": "I look. \n\nIt is.", "refusal": null, "reasoning_content": "a\n\nb",
+            "annotations": [{"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 1}}],
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            "logprobs": null, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3,
+            "prompt_tokens_details": {"cached_tokens": 1}, "completion_tokens_details": {"reasoning_tokens": 2}}})
+    );
+}
+
+#[test]
+fn a_response_that_has_not_ended_or_has_failed_is_not_an_answer() {
+    let made = |more: Value| {
+        let mut response = json!({"id": "r", "output": []});
+        response
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        chat_on_responses::answer(response.to_string().as_bytes(), &asked())
+    };
+    for status in ["in_progress", "queued"] {
+        assert_eq!(made(json!({"status": status})), Err(Failure::Cut));
+    }
+    for more in [
+        json!({"status": "failed", "error": {"code": "server_is_overloaded", "message": "words"}}),
+        json!({"status": "completed", "error": {"code": "server_is_overloaded", "message": "words"}}),
+    ] {
+        let Ok(Whole::Failed(body)) = made(more) else {
+            panic!("it failed")
+        };
+        assert_eq!(
+            read(&body),
+            json!({"error": {"message": "words", "type": "server_is_overloaded",
+            "param": null, "code": "server_is_overloaded"}})
+        );
+    }
+    let Ok(Whole::Failed(_)) = made(json!({"status": "cancelled"})) else {
+        panic!("it was cancelled")
+    };
+    for (reason, finish) in [
+        ("max_output_tokens", "length"),
+        ("content_filter", "content_filter"),
+        ("of_tomorrow", "length"),
+    ] {
+        let whole = made(json!({"status": "incomplete", "incomplete_details": {"reason": reason}}));
+        assert_eq!(
+            answer(whole.unwrap())["choices"][0]["finish_reason"],
+            finish
+        );
+    }
+    for body in [
+        "",
+        "[]",
+        "{\"output\":[",
+        "{\"output\":[1]}",
+        "{\"output\":[{\"type\":\"function_call\"}]}",
+    ] {
+        let made = chat_on_responses::answer(body.as_bytes(), &asked());
+        assert_eq!(made, Err(Failure::Malformed), "{body}");
+        let made = responses_on_chat::answer(body.as_bytes(), &asked());
+        assert_eq!(made, Err(Failure::Malformed), "{body}");
+    }
+}
+
+#[test]
+fn a_completion_becomes_a_response() {
+    let completion = json!({"id": "gen-1", "object": "chat.completion", "created": 17, "model": "hermes", "provider": "x",
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "native_finish_reason": "stop", "message": {
+            "role": "assistant", "content": "Well.", "reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                {"index": 1, "type": "function", "function": {"name": "g", "arguments": "{\"a\":1}"}}]}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2}});
+    let made = responses_on_chat::answer(completion.to_string().as_bytes(), &asked()).unwrap();
+    let call = |id: &str, item: &str, name: &str, said: &str| {
+        json!({"id": item, "type": "function_call", "status": "completed",
+        "call_id": id, "name": name, "arguments": said})
+    };
+    assert_eq!(
+        answer(made),
+        json!({"id": "gen-1", "object": "response", "created_at": 17, "status": "completed", "error": null,
+        "incomplete_details": null, "instructions": null, "metadata": {}, "model": "hermes", "output": [
+            {"id": "rs_gen-1_0", "type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": null},
+            {"id": "msg_gen-1_1", "type": "message", "status": "completed", "role": "assistant", "content": [
+                {"type": "output_text", "text": "Well.", "annotations": [], "logprobs": []}]},
+            call("c1", "fc_gen-1_2", "f", "{}"), call("call_gen-1_1", "fc_gen-1_3", "g", "{\"a\":1}")],
+        "parallel_tool_calls": true, "temperature": null, "tool_choice": "auto", "tools": [], "top_p": null,
+        "usage": {"input_tokens": 1, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0}, "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 3}})
+    );
+}
+
+#[test]
+fn an_error_in_a_success_is_an_error() {
+    let body = json!({"error": {"message": "words", "code": 502}, "id": "x", "choices": null});
+    let Ok(Whole::Failed(body)) = responses_on_chat::answer(body.to_string().as_bytes(), &asked())
+    else {
+        panic!("it failed")
+    };
+    assert_eq!(
+        read(&body),
+        json!({"error": {"message": "words", "type": "server_error", "param": null, "code": 502}})
+    );
+    let body =
+        json!({"choices": [{"index": 0, "message": {"content": ""}, "finish_reason": "error"}]});
+    let failed = responses_on_chat::answer(body.to_string().as_bytes(), &asked());
+    assert!(matches!(failed, Ok(Whole::Failed(_))));
+    let unfinished =
+        json!({"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": null}]});
+    let unfinished = responses_on_chat::answer(unfinished.to_string().as_bytes(), &asked());
+    assert_eq!(unfinished, Err(Failure::Malformed));
+}
+
+#[test]
+fn an_error_has_the_form_that_sdks_read() {
+    let right = br#"{"error": {"message": "x"}, "more": 1}"#;
+    assert_eq!(error(right), right);
+    for (body, message) in [
+        (
+            r#"{"detail":"Unsupported parameter"}"#,
+            "Unsupported parameter",
+        ),
+        (r#"{"error":"no such model"}"#, "no such model"),
+        (r#"{"message":"no"}"#, "no"),
+        ("upstream timed out", "upstream timed out"),
+        ("", ""),
+    ] {
+        assert_eq!(read(&error(body.as_bytes()))["error"]["message"], message);
+    }
+}
