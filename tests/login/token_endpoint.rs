@@ -487,7 +487,20 @@ async fn an_answer_that_was_lost_after_the_token_was_spent_is_asked_for_once_mor
     let mut running = JoinSet::new();
     for (name, fault) in lost {
         for grace in [Duration::ZERO, Duration::from_secs(30)] {
-            running.spawn(lose_an_answer(name, fault.clone(), grace));
+            let fault = fault.clone();
+            running.spawn(async move {
+                // At once means without a backoff, which is a second at least; a busy machine adds to it, so one of
+                // three is enough.
+                let mut pauses = Vec::new();
+                for _ in 0..3 {
+                    let (pause, line) = lose_an_answer(name, fault.clone(), grace).await;
+                    if pause < Duration::from_millis(800) {
+                        return line;
+                    }
+                    pauses.push(pause);
+                }
+                panic!("{name}: asked again after {pauses:?}");
+            });
         }
     }
     println!(
@@ -498,7 +511,8 @@ async fn an_answer_that_was_lost_after_the_token_was_spent_is_asked_for_once_mor
     }
 }
 
-async fn lose_an_answer(name: &str, fault: PortalFault, grace: Duration) -> String {
+/// What it came to, and how long after the loss it was asked again.
+async fn lose_an_answer(name: &str, fault: PortalFault, grace: Duration) -> (Duration, String) {
     let world = World::with_a_refresh_due(Options::default().grace(grace)).await;
     world.write_mirror();
     world.cloud.fail_portal(Endpoint::Refresh, 1, &fault);
@@ -564,8 +578,6 @@ async fn lose_an_answer(name: &str, fault: PortalFault, grace: Duration) -> Stri
     } else {
         Duration::ZERO
     };
-    // At once means without a backoff, which is a second at least; a busy machine adds to it.
-    let allowed = timeout + Duration::from_millis(800);
-    assert!(pause < allowed, "{name}: asked again after {pause:?}");
-    format!("| {name} | {grace:?} | 2 | {pause:?} | {told} |")
+    let line = format!("| {name} | {grace:?} | 2 | {pause:?} | {told} |");
+    (pause.saturating_sub(timeout), line)
 }

@@ -411,10 +411,16 @@ async fn what_is_an_end_is_passed_as_one() {
         let mut daemon = before(&world, &raw, "", "");
         // Nothing of it becomes the next one's answer.
         for _ in 0..2 {
-            let answer = Wire::ask(&daemon, "/chat/completions", "{}")
-                .await
-                .answer()
-                .await;
+            let deadline = Instant::now() + PATIENCE;
+            let answer = loop {
+                let mut wire = Wire::ask(&daemon, "/chat/completions", "{}").await;
+                let answer = wire.answer().await;
+                // A daemon that has not seen the connection's end yet has asked on it, and nothing may be sent twice.
+                let lost = end != RawEnd::Wait && answer.text().contains("upstream_unreachable");
+                if !lost || Instant::now() > deadline {
+                    break answer;
+                }
+            };
             assert!(answer.complete, "{how}: {answer:?}");
             assert_eq!(answer.text(), text, "{how}");
         }
@@ -488,16 +494,18 @@ fn work(daemon: &Daemon) -> usize {
     times.map(|ticks| ticks.parse::<usize>().unwrap()).sum()
 }
 
-/// Waits until `count` has stood still for a while; a busy machine takes its time until then.
+/// Waits until `count` was the same for so many looks; on a busy machine each of them takes longer, too.
 async fn standstill(count: impl Fn() -> usize) -> usize {
     let deadline = Instant::now() + 3 * PATIENCE;
-    let mut last = (count(), Instant::now());
-    while last.1.elapsed() < Duration::from_millis(500) {
+    let mut last = (count(), 0);
+    while last.1 < 25 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let now = count();
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
+        last = if now == last.0 {
+            (now, last.1 + 1)
+        } else {
+            (now, 0)
+        };
         assert!(Instant::now() < deadline, "it goes on: {now}");
     }
     last.0
@@ -558,7 +566,8 @@ async fn over_http2_too_and_other_streams_of_the_connection_go_on() {
     );
     assert!(held <= 1 << 20, "{held}");
     let other = client().get(daemon.url("/sse?events=20000")).send();
-    let other = tokio::time::timeout(PATIENCE, async { other.await.unwrap().bytes().await });
+    // Held back, it would never come; a busy machine may not be done with the stalled ones yet.
+    let other = tokio::time::timeout(3 * PATIENCE, async { other.await.unwrap().bytes().await });
     assert_eq!(
         other.await.expect("it is held back").unwrap(),
         mock_cloud::pattern::sse(20000)

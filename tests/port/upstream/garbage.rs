@@ -173,7 +173,8 @@ async fn http2_floods_cost_no_memory_and_a_bounded_time() {
         ("endless PING", (504, "upstream_timeout")),
     ] {
         let world = World::new(Options::default()).await;
-        let (_wire, daemon) = http2(&world, SHORT, move |mut frames, number| async move {
+        let limit = "[timeouts]\nresponse_head = \"4s\"\n";
+        let (_wire, daemon) = http2(&world, limit, move |mut frames, number| async move {
             // The requests of one connection are answered by what it is asked first.
             let stream = frames.request().await?;
             if number == 1 {
