@@ -78,7 +78,7 @@ pub fn run(bytes: &[u8]) {
         Err(error) => {
             assert!((400..500).contains(&error.kind.status().as_u16()));
             assert!(error.message.len() < 2000, "{}", error.message.len());
-            error.response();
+            error.response(route::error_format(target));
         }
     }
 }

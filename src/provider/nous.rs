@@ -24,8 +24,8 @@ use super::probe::Address;
 use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Grant, Heard, Layout,
-    Login, Remedy, Renewal, Reply, Skew, TokenError,
+    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Forwards, Grant, Heard,
+    Layout, Login, Remedy, Renewal, Reply, Skew, TokenError,
 };
 
 use crate::clock;
@@ -123,6 +123,8 @@ impl Nous {
             path("/completions", Method::POST),
             path("/embeddings", Method::POST),
             path("/models", Method::GET),
+            path("/messages", Method::POST),
+            path("/messages/count_tokens", Method::POST),
         ];
         super::registry::add_paths(&mut paths, extra);
         Self {
@@ -327,6 +329,14 @@ impl Adapter for Nous {
 
     fn allowed_paths(&self) -> &[AllowedPath] {
         &self.paths
+    }
+
+    /// Those of Anthropic's Messages API.
+    fn forwards(&self) -> Forwards {
+        Forwards {
+            names: &["anthropic-version", "anthropic-beta"],
+            prefix: None,
+        }
     }
 
     fn remedy(&self) -> Remedy {

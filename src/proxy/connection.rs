@@ -258,6 +258,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::proxy::error::ErrorFormat;
     use crate::proxy::places::Places;
     use crate::proxy::record::RequestId;
 
@@ -339,7 +340,7 @@ mod tests {
         let answer = move |_| {
             let permit = holds.clone();
             let defect = async move { panic!("the bearer is xyz: {permit:?}") };
-            handler::unharmed(id, defect)
+            handler::unharmed((id, ErrorFormat::OpenAi), defect)
         };
         let (mut client, task) = serve_one(answer).await;
         let (answer, _) = ask(&mut client, "1.1").await;

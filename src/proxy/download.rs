@@ -18,7 +18,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::error::{ErrorKind, ProxyError};
+use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::events::Events;
 use super::pool::{Answer, BrokeOff};
 use super::presence::Presence;
@@ -243,8 +243,14 @@ impl Download {
     fn part(&mut self, error: &ProxyError) {
         self.incoming = None;
         self.sleep = None;
+        let format = self
+            .underway
+            .as_ref()
+            .map_or(ErrorFormat::OpenAi, Underway::error_format);
         self.state = match self.events.as_ref().map(Events::gap) {
-            Some(Some(gap)) => State::Parting([gap.as_bytes(), &error.event()].concat().into()),
+            Some(Some(gap)) => {
+                State::Parting([gap.as_bytes(), &error.event(format)].concat().into())
+            }
             Some(None) => State::Pausing,
             None => State::Flushing,
         };

@@ -1,8 +1,8 @@
 //! The one place that turns errors of ours into HTTP.
 //!
-//! Every answer that we make ourselves has the shape of OpenAI's errors and names its code in
-//! `x-hermes-error`, so that a user can tell our errors from the provider's, which pass
-//! unchanged.
+//! Every answer that we make ourselves has the shape of OpenAI's errors, or of Anthropic's on the paths of its
+//! Messages API, and names its code in `x-hermes-error`, so that a user can tell our errors from the provider's, which
+//! pass unchanged.
 
 use std::time::Duration;
 
@@ -33,6 +33,15 @@ pub struct ProxyError {
     pub allow: Option<String>,
     /// What was refused where that is not the app: the host or the web page that it names.
     pub about: Option<String>,
+}
+
+/// Which API's errors a client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// OpenAI's.
+    OpenAi,
+    /// Anthropic's.
+    Anthropic,
 }
 
 /// The kinds of error, each with its own code.
@@ -176,6 +185,21 @@ impl ErrorKind {
     }
 }
 
+/// The type that Anthropic's API gives to errors with this status.
+fn anthropic_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        504 => "timeout_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
 impl ProxyError {
     /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -202,10 +226,15 @@ impl ProxyError {
         self
     }
 
-    /// The JSON of the error, as OpenAI's SDKs read it. The outer type is for Anthropic's, which take
-    /// nothing else for an error.
-    pub fn body(&self) -> Bytes {
+    /// The JSON of the error, as the SDKs of that API read it. OpenAI's has Anthropic's outer type too, for an app of
+    /// Anthropic's on another path: its SDKs take nothing else for an error.
+    pub fn body(&self, format: ErrorFormat) -> Bytes {
         let code = self.kind.code();
+        if format == ErrorFormat::Anthropic {
+            let kind = anthropic_type(self.kind.status());
+            let error = json!({"type": kind, "message": self.message});
+            return Bytes::from(json!({"type": "error", "error": error}).to_string());
+        }
         // The one error of ours that OpenAI has, too.
         let (kind, param) = if self.kind == ErrorKind::ModelNotFound {
             ("invalid_request_error", Some("model"))
@@ -217,13 +246,17 @@ impl ProxyError {
     }
 
     /// One event of a stream, for an answer that has begun.
-    pub fn event(&self) -> Bytes {
-        Bytes::from([b"data: ", &*self.body(), b"\n\n"].concat())
+    pub fn event(&self, format: ErrorFormat) -> Bytes {
+        let start: &[u8] = match format {
+            ErrorFormat::OpenAi => b"data: ",
+            ErrorFormat::Anthropic => b"event: error\ndata: ",
+        };
+        Bytes::from([start, &*self.body(format), b"\n\n"].concat())
     }
 
     /// The answer's head and JSON body.
-    pub fn response(&self) -> Response<Bytes> {
-        let mut response = Response::new(self.body());
+    pub fn response(&self, format: ErrorFormat) -> Response<Bytes> {
+        let mut response = Response::new(self.body(format));
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -257,7 +290,7 @@ mod tests {
     #[test]
     fn an_error_has_the_shape_that_sdks_read() {
         let error = ProxyError::new(ErrorKind::UpstreamAuthFailed, "say \"x\"\n");
-        let response = error.response();
+        let response = error.response(ErrorFormat::OpenAi);
         assert_eq!(response.status(), 401);
         assert_eq!(response.headers()[ERROR_CODE], "upstream_auth_failed");
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
@@ -270,19 +303,57 @@ mod tests {
     }
 
     #[test]
+    fn an_app_of_anthropics_gets_its_types_and_nothing_else() {
+        for (kind, expected) in [
+            (ErrorKind::UpstreamAuthFailed, "authentication_error"),
+            (ErrorKind::InvalidClientKey, "authentication_error"),
+            (ErrorKind::HostNotAllowed, "permission_error"),
+            (ErrorKind::PathNotAllowed, "not_found_error"),
+            (ErrorKind::BadRequest, "invalid_request_error"),
+            (ErrorKind::MethodNotAllowed, "invalid_request_error"),
+            (ErrorKind::RequestTooLarge, "request_too_large"),
+            (ErrorKind::UpstreamRateLimited, "rate_limit_error"),
+            (ErrorKind::CredentialsUnavailable, "overloaded_error"),
+            (ErrorKind::UpstreamTimeout, "timeout_error"),
+            (ErrorKind::UpstreamUnreachable, "api_error"),
+            (ErrorKind::Internal, "api_error"),
+        ] {
+            let error = ProxyError::new(kind, "why");
+            let response = error.response(ErrorFormat::Anthropic);
+            assert_eq!(response.headers()[ERROR_CODE], kind.code());
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(
+                body,
+                json!({"type": "error", "error": {"type": expected, "message": "why"}})
+            );
+        }
+    }
+
+    #[test]
     fn a_wish_for_a_retry_is_between_one_second_and_one_minute() {
         let error = ProxyError::new(ErrorKind::CredentialsUnavailable, "");
-        let seconds =
-            |time| error.clone().retry_after(time).response().headers()[RETRY_AFTER].clone();
+        let seconds = |time| {
+            error
+                .clone()
+                .retry_after(time)
+                .response(ErrorFormat::OpenAi)
+                .headers()[RETRY_AFTER]
+                .clone()
+        };
         assert_eq!(seconds(Duration::from_hours(2)), "60");
         assert_eq!(seconds(Duration::ZERO), "1");
     }
 
     #[test]
     fn an_event_is_one_line() {
-        let event = ProxyError::new(ErrorKind::UpstreamTimeout, "a\nb").event();
+        let error = ProxyError::new(ErrorKind::UpstreamTimeout, "a\nb");
+        let event = error.event(ErrorFormat::OpenAi);
         let text = std::str::from_utf8(&event).unwrap();
         assert!(text.starts_with("data: {") && text.ends_with("}\n\n"));
         assert_eq!(text.matches('\n').count(), 2);
+        let event = error.event(ErrorFormat::Anthropic);
+        let text = std::str::from_utf8(&event).unwrap();
+        assert!(text.starts_with("event: error\ndata: {") && text.ends_with("}\n\n"));
+        assert_eq!(text.matches('\n').count(), 3);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::error::{ProxyError, REQUEST_ID};
+use super::error::{ErrorFormat, ProxyError, REQUEST_ID};
 use super::headers;
 use super::ledger::Ledger;
 use super::record::{End, Refusal, Underway};
@@ -44,7 +44,7 @@ pub(super) async fn refuse(
         about: error.about.as_deref().map(Into::into),
         matters: false,
     });
-    let (mut head, body) = error.response().into_parts();
+    let (mut head, body) = error.response(ErrorFormat::OpenAi).into_parts();
     if let Some(origin) = origin {
         headers::allow_origin(&mut head.headers, origin);
     }

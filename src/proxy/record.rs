@@ -7,8 +7,9 @@ use std::sync::Arc;
 use hyper::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
-use super::error::ErrorKind;
+use super::error::{ErrorFormat, ErrorKind};
 use super::ledger::{Counters, Ledger};
+use super::route;
 use super::upload::Upload;
 use crate::clients::{Client, Full, Visit};
 
@@ -246,6 +247,11 @@ impl Underway {
 
     pub(super) fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// Which API's errors its client reads.
+    pub(super) fn error_format(&self) -> ErrorFormat {
+        route::error_format(self.target.names().1)
     }
 
     /// It is for this provider.

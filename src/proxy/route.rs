@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use hyper::Method;
 
-use super::error::{ErrorKind, ProxyError};
+use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use crate::config::{AllowedPath, ByPath, Destination, Routing};
 
 /// More than any path has.
@@ -387,6 +387,28 @@ fn served_by(providers: &[impl Serves], at: Option<usize>) -> &[AllowedPath] {
     provider.map(Serves::paths).unwrap_or_default()
 }
 
+/// Which API's errors the client of a path reads, whether or not anything serves it. Asked for every request.
+pub fn error_format(path: &str) -> ErrorFormat {
+    let path = path.trim_end_matches('/');
+    // Hardly any path goes on from here.
+    if !path.ends_with("messages") && !path.ends_with("count_tokens") {
+        return ErrorFormat::OpenAi;
+    }
+    let mut room = [""; MOST_SEGMENTS];
+    let Some(mut segments) = split(path, &mut room) else {
+        return ErrorFormat::OpenAi;
+    };
+    if let [first, rest @ ..] = segments
+        && !matches!(*first, "v1" | "messages")
+    {
+        segments = rest;
+    }
+    match without_version(segments) {
+        ["messages"] | ["messages", "count_tokens"] => ErrorFormat::Anthropic,
+        _ => ErrorFormat::OpenAi,
+    }
+}
+
 /// What to choose in an app that speaks another service's language, known by the path's start.
 fn other_service(segments: &[&str]) -> Option<&'static str> {
     match segments {
@@ -414,9 +436,13 @@ fn other_api(segments: &[&str]) -> Option<&'static str> {
             "Choose Chat Completions in the app instead of the Responses API; or, if your provider \
              has it, add \"/responses\" to its `extra_paths` in the configuration of hermes-proxyd",
         ),
+        ["messages", "batches", ..] => {
+            Some("Choose single requests in the app instead of Anthropic's batches")
+        }
         ["messages", ..] => Some(
             "Choose OpenAI's Chat Completions in the app instead of Anthropic's Messages API; an \
-             app that uses only the latter, such as Claude Code, can't be served",
+             app that uses only the latter, such as Claude Code, needs a provider that has /messages: \
+             `hermesctl proxy providers` shows the paths of each",
         ),
         ["realtime" | "assistants" | "threads" | "conversations", ..] => {
             Some("Choose Chat Completions in the app; OpenAI's other model APIs are not served")
@@ -737,6 +763,36 @@ mod tests {
     }
 
     #[test]
+    fn anthropics_errors_are_for_its_paths_alone() {
+        for path in [
+            "/v1/messages",
+            "//v1//messages/",
+            "/messages",
+            "/v1/v1/messages",
+            "/nous/v1/messages",
+            "/nous/messages",
+            "/v1/messages/count_tokens",
+            "/nous/v1/messages/count_tokens/",
+            "/messages/count_tokens",
+        ] {
+            assert_eq!(error_format(path), ErrorFormat::Anthropic, "{path}");
+        }
+        for path in [
+            "/",
+            "/v1/chat/completions",
+            "/v1/threads/x/messages",
+            "/threads/x/messages",
+            "/v1/x/messages",
+            "/v1/chat/messages/count_tokens",
+            "/v1/count_tokens",
+            "/v1/xmessages",
+            "/v1/messages/x/count_tokens",
+        ] {
+            assert_eq!(error_format(path), ErrorFormat::OpenAi, "{path}");
+        }
+    }
+
+    #[test]
     fn a_404_begins_with_what_to_choose_in_the_app() {
         for (target, begins) in [
             ("/v1/responses", "Choose Chat Completions in the app"),
@@ -746,6 +802,7 @@ mod tests {
                 "Choose OpenAI's Chat Completions in the app",
             ),
             ("/v1/messages/count_tokens", "Choose OpenAI's Chat"),
+            ("/v1/messages/batches", "Choose single requests"),
             ("/v1/realtime", "Choose Chat Completions"),
             ("/v1/audio/speech", "Choose another service"),
             (

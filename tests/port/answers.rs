@@ -163,7 +163,7 @@ async fn what_the_head_alone_gives_away_is_refused_with_a_reason() {
     let answer = json(client().post(daemon.url("/files"))).await.unwrap();
     let message = error(answer, ErrorKind::PathNotAllowed).await;
     assert!(
-        message.ends_with("/chat/completions, /completions, /embeddings, /models"),
+        message.ends_with("/chat/completions, /completions, /embeddings, /messages, /messages/count_tokens, /models"),
         "{message}"
     );
 

@@ -8,6 +8,7 @@ mod forwarding;
 mod hostile;
 mod keyless;
 mod listeners;
+mod messages;
 mod models;
 mod reloads;
 mod replays;

@@ -50,6 +50,15 @@ impl App {
             self.title
         }
     }
+
+    /// What the names of the models begin with that it works with best.
+    pub(super) fn preferred_models(&self) -> &'static str {
+        if self.name == "claude-code" {
+            "anthropic/"
+        } else {
+            ""
+        }
+    }
 }
 
 /// The app that stands for all others.
@@ -232,6 +241,22 @@ pub(super) const APPS: &[App] = &[
         notes: &[
             "Codex CLI uses only the Responses API. If `hermesctl proxy providers` does not list \
              /responses for the provider, add \"/responses\" to its `extra_paths`.",
+        ],
+    },
+    App {
+        name: "claude-code",
+        title: "Claude Code",
+        what: "Anthropic's agent in the terminal",
+        snippets: &[file(
+            "settings.json",
+            "as ~/.claude/settings.json",
+            include_str!("snippets/claude-code.json"),
+        )],
+        container: None,
+        notes: &[
+            "If you have a settings.json, add the variables to its `env`.",
+            "Claude Code uses only Anthropic's Messages API, which Nous Portal has for its models \
+             anthropic/…; `hermesctl proxy providers` lists /messages for providers that have it.",
         ],
     },
     App {

@@ -111,7 +111,9 @@ pub(super) fn files(
 /// The text with its placeholders filled in.
 pub(super) fn fill(text: &str, values: Values<'_>) -> String {
     let embedding = values.embedding_model.unwrap_or(EMBEDDING_MODEL);
+    let root = values.base_url.trim_end_matches("/v1");
     text.replace("{{base_url}}", values.base_url)
+        .replace("{{root_url}}", root)
         .replace("{{key}}", values.key)
         .replace("{{model}}", values.model.unwrap_or(MODEL))
         .replace("{{embedding_model}}", embedding)
@@ -278,7 +280,13 @@ mod tests {
         for app in APPS {
             let files = files(app, &target(Place::Bare, false), false, VALUES);
             let text: String = files.into_iter().map(|file| file.text).collect();
-            assert!(text.contains(VALUES.base_url), "{}", app.name);
+            let root = VALUES.base_url.trim_end_matches("/v1");
+            let address = if app.name == "claude-code" {
+                root
+            } else {
+                VALUES.base_url
+            };
+            assert!(text.contains(address), "{}", app.name);
             assert!(text.contains(VALUES.key), "{}", app.name);
         }
     }
@@ -298,7 +306,7 @@ mod tests {
             }
             assert!(!app.title.is_empty());
         }
-        assert_eq!(seen, 4);
+        assert_eq!(seen, 5);
     }
 
     #[test]

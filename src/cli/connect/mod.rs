@@ -353,7 +353,7 @@ async fn put_together(
     let mut lead: Vec<String> = choice.lead.into_iter().collect();
     lead.extend(key.iter().map(|key| key.note.clone()));
     let mut notes = notes_on(&way);
-    let models = choose_models(flags, facts, made.as_deref()).await;
+    let models = choose_models(app, flags, facts, made.as_deref()).await;
     notes.extend(models.notes);
     let shown = match (&key, &made) {
         (None, _) => fill::ANY_KEY,
@@ -478,14 +478,14 @@ fn missing_file(lines: &[String], facts: &Facts) -> File {
 }
 
 /// The model and the one for embeddings: as the user says, else as the provider lists them.
-async fn choose_models(flags: &Connect, facts: &Facts, key: Option<&str>) -> Models {
+async fn choose_models(app: &App, flags: &Connect, facts: &Facts, key: Option<&str>) -> Models {
     let mut models = Models {
         model: flags.model.clone(),
         embedding: flags.embedding_model.clone(),
         notes: Vec::new(),
     };
     match listed(flags, facts, key).await {
-        Ok(listed) => models.choose(&listed),
+        Ok(listed) => models.choose(&listed, app.preferred_models()),
         Err(_) if flags.model.is_some() => {}
         Err(why) => models.notes.push(format!(
             "The list of models is not available ({}): replace YOUR-MODEL with a name, or use \

@@ -29,9 +29,9 @@ pub(super) struct Models {
 }
 
 impl Models {
-    /// Takes the first of the provider's that chats, and the first for embeddings, where the user
-    /// named none, and tells of those that the provider does not list.
-    pub(super) fn choose(&mut self, listed: &[Model]) {
+    /// Takes the first of the provider's that chats, one whose name begins with `preferred` if there is one, and the
+    /// first for embeddings, where the user named none, and tells of those that the provider does not list.
+    pub(super) fn choose(&mut self, listed: &[Model], preferred: &str) {
         for named in [&self.model, &self.embedding].into_iter().flatten() {
             if !listed.is_empty() && !listed.iter().any(|model| model.id == *named) {
                 self.notes.push(unlisted(named, listed));
@@ -42,7 +42,9 @@ impl Models {
             let found = plain.find(|model| is_wanted(model));
             found.map(|model| model.id.clone())
         };
-        self.model = self.model.take().or_else(|| first(&Model::chats));
+        let is_preferred = |model: &Model| model.chats() && model.id.starts_with(preferred);
+        let model = || first(&is_preferred).or_else(|| first(&Model::chats));
+        self.model = self.model.take().or_else(model);
         self.embedding = self.embedding.take().or_else(|| first(&Model::embeds));
         if self.model.is_none() {
             let note = "The provider lists no chat model: replace YOUR-MODEL with a name, or use \
@@ -117,22 +119,38 @@ mod tests {
     #[test]
     fn a_model_that_does_not_chat_is_filled_in_nowhere() {
         let mut found = Models::default();
-        found.choose(&listed(&[
-            "whisper-1",
-            "text-embedding-3-small",
-            "gpt-5",
-            "tts-1",
-        ]));
+        found.choose(
+            &listed(&["whisper-1", "text-embedding-3-small", "gpt-5", "tts-1"]),
+            "",
+        );
         assert_eq!(found.model.as_deref(), Some("gpt-5"));
         assert_eq!(found.embedding.as_deref(), Some("text-embedding-3-small"));
         assert!(found.notes.is_empty(), "{found:?}");
         let mut none = Models::default();
-        none.choose(&listed(&["whisper-1", "dall-e-3"]));
+        none.choose(&listed(&["whisper-1", "dall-e-3"]), "");
         assert_eq!(none.model, None);
         assert!(
             none.notes.concat().contains("lists no chat model"),
             "{none:?}"
         );
+    }
+
+    #[test]
+    fn an_app_gets_a_model_that_it_works_with_if_there_is_one() {
+        let all = listed(&[
+            "Hermes-4-405B",
+            "anthropic/claude-sonnet-4.5",
+            "anthropic/x",
+        ]);
+        for (preferred, model) in [
+            ("", "Hermes-4-405B"),
+            ("anthropic/", "anthropic/claude-sonnet-4.5"),
+            ("nothing/", "Hermes-4-405B"),
+        ] {
+            let mut found = Models::default();
+            found.choose(&all, preferred);
+            assert_eq!(found.model.as_deref(), Some(model));
+        }
     }
 
     #[test]
@@ -151,7 +169,7 @@ mod tests {
                 model: Some(named.to_owned()),
                 ..Models::default()
             };
-            models.choose(&listed);
+            models.choose(&listed, "");
             assert_eq!(models.model.as_deref(), Some(named));
             assert_eq!(models.embedding.as_deref(), Some("embed-1"));
             assert_eq!(models.notes.is_empty(), told.is_none(), "{models:?}");

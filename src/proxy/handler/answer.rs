@@ -86,7 +86,7 @@ pub(super) fn refuse(
     is_over: bool,
 ) -> Response<AnswerBody> {
     let end = End::Refused(error.kind.code());
-    let mut response = whole(error.response(), underway, end);
+    let mut response = whole(error.response(underway.error_format()), underway, end);
     // Whoever names another host may be meant for another server, and so may be what follows.
     // A client without the right to ask gets one answer for each connection: pipelined requests would
     // otherwise have it make thousands, which keeps others waiting.

@@ -10,11 +10,11 @@ use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::ProxyError;
 use super::super::gateway::Upstream;
 use super::super::presence::Presence;
-use super::super::record::{End, Underway};
+use super::super::record::Underway;
 use super::super::route;
 use super::super::translation::{self, Reading, Turn};
 use super::super::upload::Upload;
-use super::answer::{pass, pass_head, pass_whole, refuse, whole};
+use super::answer::{pass, pass_head, pass_whole, refuse};
 use super::exchange::{Exchange, upload_error};
 use super::{Request, defect};
 use crate::provider::Dialect;
@@ -63,10 +63,10 @@ pub(super) async fn forward(
     match answer {
         Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
         Ok(answer) => pass(answer, underway, (rules, upstream), presence),
-        Err(error) => match exchange.upload {
-            Some(upload) => refuse(&error, underway, upload.is_finished()),
-            None => whole(error.response(), underway, End::Refused(error.kind.code())),
-        },
+        Err(error) => {
+            let is_over = exchange.upload.as_ref().is_none_or(Upload::is_finished);
+            refuse(&error, underway, is_over)
+        }
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) async fn from_list(
 
 /// The answer, which says of the provider only what it has just done.
 pub(super) fn of_list(reply: models::Reply, underway: Underway) -> Response<AnswerBody> {
+    let format = underway.error_format();
     let (response, end) = match reply {
         models::Reply::Answer { response, is_new } => {
             let end = if is_new { End::Complete } else { End::Kept };
@@ -63,11 +64,11 @@ pub(super) fn of_list(reply: models::Reply, underway: Underway) -> Response<Answ
             } else {
                 End::Refused(error.kind.code())
             };
-            (error.response(), end)
+            (error.response(format), end)
         }
         models::Reply::Forward => {
             let error = defect();
-            (error.response(), End::Refused(error.kind.code()))
+            (error.response(format), End::Refused(error.kind.code()))
         }
     };
     whole(response, underway, end)

@@ -27,14 +27,14 @@ use self::forward::forward;
 use self::list::{from_list, is_kept, of_list};
 use super::api_key::{self, Presented};
 use super::download::AnswerBody;
-use super::error::{ErrorKind, ProxyError};
+use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::gateway::{Gateway, Rules};
 use super::models::{self, Wanted};
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
 use super::translation::Memory;
 use super::upload::{Upload, UploadLimits};
-use super::{guard, headers, local};
+use super::{guard, headers, local, route};
 use crate::OWN_REQUEST;
 use crate::clients::Client;
 
@@ -69,8 +69,9 @@ pub(super) async fn handle(
     let origin = origin.and_then(|rules| guard::listed_origin(fields, &rules.guard).cloned());
     // Another protocol is not offered (RFC 9110 §7.8). What follows may be meant in that one.
     let is_last = fields.contains_key(UPGRADE);
+    let format = route::error_format(request.uri().path());
     let answer = respond(gateway, entry, (presence, id), request);
-    let mut answer = unharmed(id, answer).await;
+    let mut answer = unharmed((id, format), answer).await;
     if let Some(origin) = origin {
         headers::allow_origin(answer.headers_mut(), &origin);
     }
@@ -83,7 +84,7 @@ pub(super) async fn handle(
 
 /// A defect in one request costs that request only: it gets a 500.
 pub(super) fn unharmed(
-    id: RequestId,
+    (id, format): (RequestId, ErrorFormat),
     answer: impl Future<Output = Response<AnswerBody>>,
 ) -> impl Future<Output = Response<AnswerBody>> {
     // What the request held is dropped, and nobody else has seen it in between. An `async fn` would
@@ -95,7 +96,7 @@ pub(super) fn unharmed(
                 "hermes-proxyd: an internal error; see the log. Please report it. Request {id}"
             );
             let (mut head, text) = ProxyError::new(ErrorKind::Internal, message)
-                .response()
+                .response(format)
                 .into_parts();
             identify(&mut head.headers, id);
             // Its body may not have been read.

@@ -21,7 +21,7 @@ const messages = [
   { role: "system", content: "Be brief." },
   { role: "user", content: question },
 ];
-const allowedPaths = ["/chat/completions", "/completions", "/embeddings", "/models"];
+const allowedPaths = ["/chat/completions", "/completions", "/embeddings", "/messages", "/messages/count_tokens", "/models"];
 const loginCommand = "hermesctl auth login nous";
 
 function expect(what, got, wanted) {

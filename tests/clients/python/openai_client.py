@@ -14,7 +14,7 @@ import openai
 QUESTION = "is anybody there? ☕"
 ANSWER = "Hello from the mock cloud: " + QUESTION
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
-ALLOWED_PATHS = ["/chat/completions", "/completions", "/embeddings", "/models"]
+ALLOWED_PATHS = ["/chat/completions", "/completions", "/embeddings", "/messages", "/messages/count_tokens", "/models"]
 LOGIN_COMMAND = "hermesctl auth login nous"
 
 

@@ -103,6 +103,11 @@ def codex(files):
     return Found(provider["base_url"], key, config["model"])
 
 
+def claude_code(files):
+    env = json.loads(files["settings.json"])["env"]
+    return Found(env["ANTHROPIC_BASE_URL"] + "/v1", env["ANTHROPIC_AUTH_TOKEN"], env["ANTHROPIC_MODEL"])
+
+
 def opencode(files):
     [provider] = json.loads(files["opencode.json"])["provider"].values()
     [model] = provider["models"]
@@ -133,6 +138,7 @@ APPS = {
     "continue": continue_dev,
     "home-assistant": home_assistant,
     "codex": codex,
+    "claude-code": claude_code,
     "opencode": opencode,
     "llm": llm,
     "openai": by_variables("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL"),
@@ -169,6 +175,14 @@ def use(told, at):
         client.responses.create(model=model, input="hi", store=False)
         return
     question = [{"role": "user", "content": "hi"}]
+    if told["app"] == "claude-code":
+        # The mock's list has none of the models that this API takes.
+        body = {"model": "anthropic/claude", "max_tokens": 9, "messages": question}
+        headers = {"anthropic-version": "2023-06-01"}
+        answer = client.post("/messages", cast_to=object, body=body, options={"headers": headers})
+        if answer["content"][0]["text"] != "Hello from the mock cloud: hi":
+            raise AssertionError(answer)
+        return
     answer = client.chat.completions.create(model=model, messages=question)
     if answer.choices[0].message.content != "Hello from the mock cloud: hi":
         raise AssertionError(answer)

@@ -21,6 +21,7 @@ use crate::codex::{self, Account};
 use crate::faults::{Canned, Fault, Faults};
 use crate::lock;
 use crate::marks::{self, Marks};
+use crate::messages;
 use crate::pattern;
 use crate::portal::{bearer, render};
 use crate::record::Log;
@@ -187,6 +188,11 @@ async fn serve(
     // Even a sleep of nothing takes a millisecond.
     if steering.delay_head_ms > 0 {
         tokio::time::sleep(Duration::from_millis(steering.delay_head_ms)).await;
+    }
+    let of_messages = messages::serve(head, &request, &steering);
+    if let Some(mut answer) = of_messages {
+        steer(&mut answer, &steering, connection).await;
+        return answer;
     }
     let mut answer = match head.uri.path() {
         "/v1/chat/completions" if request["stream"] == true => chat_stream(&request, &steering),

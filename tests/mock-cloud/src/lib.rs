@@ -19,6 +19,7 @@ mod faults;
 mod home;
 mod inference;
 mod marks;
+mod messages;
 mod options;
 pub mod pattern;
 mod portal;
