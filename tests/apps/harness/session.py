@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .install import Installation
+from .install import REPO, Installation
 from .world import Programs, World
 
 # What apps take for their key; nobody but the daemon may see it.
@@ -26,12 +26,14 @@ RESPONSES = '[providers.nous]\nextra_paths = ["/responses"]\n'
 # What `hermesctl connect` puts in place of a key where none is needed.
 ANY_KEY = "anything"
 
-# All that may reach the provider, beside what an SDK says of itself in x-stainless-*.
+# All that may reach every provider, beside what an SDK says of itself in x-stainless-*.
 FORWARDED = {
     "x-hermes-via",
     "accept",
     "accept-encoding",
     "accept-language",
+    "anthropic-beta",
+    "anthropic-version",
     "authorization",
     "content-encoding",
     "content-length",
@@ -42,6 +44,8 @@ FORWARDED = {
     "transfer-encoding",
     "user-agent",
 }
+# The same of OpenAI Codex.
+FORWARDED_TO_CODEX = {"chatgpt-account-id", "originator", "session-id", "session_id", "thread-id", "conversation_id"}
 
 
 class Session:
@@ -56,12 +60,17 @@ class Session:
         self._seen_before = 0
 
     @contextlib.contextmanager
-    def living(self, *, config: str = "", login: bool = True) -> Iterator[Session]:
-        """A session in a world of its own: another configuration, or nobody has logged in."""
+    def living(self, **options: Any) -> Iterator[Session]:
+        """A session in a world of its own: another configuration, another provider, or nobody has logged in."""
         session = Session(self.name, self.installation, self.programs, self.report)
-        with World(self.programs, config=config, login=login) as world:
+        with World(self.programs, **options) as world:
             session.world = world
             yield session
+
+    @property
+    def key(self) -> str:
+        """What the app takes for its key."""
+        return self.world.key or KEY
 
     @property
     def base(self) -> str:
@@ -83,9 +92,9 @@ class Session:
             raise AssertionError(f"`{Path(command[0]).name}` ended with {code}: {printed[-2000:]}")
         return printed
 
-    def connect(self, app: str) -> dict[str, str]:
+    def connect(self, app: str, model: str = MODEL) -> dict[str, str]:
         """The files that `hermesctl connect APP` prints, by their names, with a key of the app's own."""
-        models = ["--model", MODEL, "--embedding-model", MODEL]
+        models = ["--model", model, "--embedding-model", MODEL]
         command = [self.programs.ctl, "connect", app, "--from", "bare", *models, "--json"]
         # It asks for the models.
         with self.world.by_ourselves():
@@ -153,12 +162,15 @@ class Session:
         fields: dict[str, list[str]] = {}
         for name, value in request["headers"]:
             fields.setdefault(name, []).append(value)
-        expect("the provider's bearer", fields.get("authorization"), [f"Bearer {self.world.access_token}"])
-        strange = [name for name in fields if name not in FORWARDED and not name.startswith("x-stainless-")]
+        bearer = f"Bearer {self.world.cloud.access_token}"
+        expect("the provider's bearer", fields.get("authorization"), [bearer])
+        prefixes = ("x-stainless-", "x-codex-") if self.world.account else ("x-stainless-",)
+        names = FORWARDED | FORWARDED_TO_CODEX if self.world.account else FORWARDED
+        strange = [name for name in fields if name not in names and not name.startswith(prefixes)]
         expect("header fields that the provider must not see", strange, [])
         for name, values in fields.items():
             for value in values:
-                if KEY in value or "@" in value:
+                if self.key in value or "@" in value:
                     raise AssertionError(f"the provider saw the app's key or an address in `{name}`")
         if not fields.get("user-agent", [""])[0].startswith("hermes-proxyd/"):
             raise AssertionError(f"the provider saw the user agent {fields.get('user-agent')}")
@@ -166,8 +178,8 @@ class Session:
     def _expect_clean_log(self) -> None:
         log = self.world.log()
         for what, text in (
-            ("the login's token", self.world.access_token),
-            ("the app's key", KEY),
+            ("the login's token", self.world.cloud.access_token),
+            ("the app's key", self.key),
             ("a panic", "panicked"),
         ):
             if text in log:
@@ -178,6 +190,25 @@ class Session:
         with self.check("`hermesctl proxy status` afterwards"):
             status = json.loads(self.run(self.programs.ctl, "proxy", "status", "--json"))
             expect("last_error", status["providers"][0]["last_error"], None)
+
+
+def documented(page: str, fence: str) -> str:
+    """What a page of the documentation has in its one block with this fence."""
+    parts = (REPO / "docs" / page).read_text().split(f"```{fence}\n")
+    expect(f"blocks ```{fence} of docs/{page}", len(parts) - 1, 1)
+    return parts[1].split("```")[0]
+
+
+def codex_beside(world: World) -> str:
+    """The documented configuration for OpenAI Codex, with the mock's addresses."""
+    table = documented("codex.md", "toml codex")
+    addresses = {"issuer_url": world.cloud.portal, "base_url": world.cloud.codex}
+    return table + "".join(f"{name} = {json.dumps(url)}\n" for name, url in addresses.items())
+
+
+def codex_only(world: World) -> str:
+    """The same as the provider of `/v1`."""
+    return 'default_provider = "openai-codex"\n' + codex_beside(world)
 
 
 def variables(text: str) -> dict[str, str]:

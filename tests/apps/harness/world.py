@@ -26,6 +26,9 @@ PATIENCE = 60.0
 # For what starts slowly, with a database to make or a thousand files to read.
 LONG_PATIENCE = 300.0
 
+# The account of a cloud that is OpenAI Codex's.
+ACCOUNT = "acc-0001"
+
 # Loopback requests must not go through a proxy of the machine.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -57,11 +60,42 @@ class Programs:
         return {Path(path).name: Path(path) for path in built if path}
 
 
-class World:
-    """A cloud with one login, a daemon on a free port, and a scratch home that the app lives in."""
+class Cloud:
+    """A mock of a provider's cloud, with one login."""
 
-    def __init__(self, programs: Programs, *, config: str = "", login: bool = True) -> None:
+    def __init__(self, ready: Mapping[str, str]) -> None:
+        self.portal = ready["portal_url"]
+        self.inference = ready["inference_base_url"]
+        self.codex = ready["codex_base_url"]
+        self.access_token = ready["access_token"]
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What it saw so far, but for what the daemon asks by itself."""
+        seen = fetch(f"{self.portal}/_mock/requests")
+        return [one for one in seen if not one["target"].endswith("/wham/usage")]
+
+
+class World:
+    """A cloud with one login, a daemon on a free port, and a scratch home that the app lives in.
+
+    `config` is the daemon's configuration, or makes it of this world, whose clouds run by then. `account` makes the
+    cloud one of OpenAI Codex, and `key_of` is an app whose client key the daemon starts with.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        *,
+        config: str | Callable[[World], str] = "",
+        login: bool = True,
+        account: str | None = None,
+        key_of: str | None = None,
+    ) -> None:
         self.programs = programs
+        self.account = account
+        self.key: str | None = None
+        # Another provider's cloud, where the configuration needs one.
+        self.other: Cloud
         # Short, because a socket's path must be.
         self.home = Path(tempfile.mkdtemp(prefix="hp", dir="/tmp"))
         self.cleanup = contextlib.ExitStack()
@@ -69,9 +103,13 @@ class World:
         self.cleanup.callback(shutil.rmtree, self.home, ignore_errors=True)
         for folder in ("run", "tmp", ".config/hermes-proxyd"):
             (self.home / folder).mkdir(parents=True, mode=0o700)
-        (self.home / ".config/hermes-proxyd/config.toml").write_text(config)
         try:
-            self._start_cloud(login)
+            # Without a login, a home that nobody looks into.
+            self.cloud = self.start_cloud(".hermes" if login else "elsewhere", account)
+            text = config if isinstance(config, str) else config(self)
+            (self.home / ".config/hermes-proxyd/config.toml").write_text(text)
+            if key_of:
+                self.key = self._new_key(key_of)
             self._start_daemon()
         except BaseException:
             self.stop()
@@ -83,24 +121,30 @@ class World:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start_cloud(self, login: bool) -> None:
-        # Without a login, a home that nobody looks into.
-        home = self.home / (".hermes" if login else "elsewhere")
+    def start_cloud(self, home: str, account: str | None = None) -> Cloud:
+        """Another provider's cloud, which puts its login into this folder of the home."""
+        of_codex = ["--codex", account] if account else []
         cloud = subprocess.Popen(
-            [self.programs.cloud, "--home", home],
+            [self.programs.cloud, "--home", self.home / home, *of_codex],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=self.environment(),
         )
         self.cleanup.callback(end, cloud)
-        ready = json.loads(cloud.stdout.readline())
-        self.portal = ready["portal_url"]
-        self.inference = ready["inference_base_url"]
-        self.access_token = ready["access_token"]
+        return Cloud(json.loads(cloud.stdout.readline()))
+
+    def _new_key(self, app: str) -> str:
+        code, output, errors = self.call([self.programs.ctl, "clients", "add", app], None, [])
+        if code != 0:
+            raise AssertionError(f"`hermesctl clients add` ended with {code}: {errors}")
+        return output.strip()
 
     def _start_daemon(self) -> None:
-        urls = {"NOUS_INFERENCE_BASE_URL": self.inference, "HERMES_PORTAL_BASE_URL": self.portal}
+        urls = {
+            "NOUS_INFERENCE_BASE_URL": self.cloud.inference,
+            "HERMES_PORTAL_BASE_URL": self.cloud.portal,
+        }
         command = [self.programs.daemon, "--port", "0", "--log-format", "json"]
         daemon = self.spawn(command, "daemon.log", urls)
         lines = lambda: [line for line in self.log().splitlines() if '"listening"' in line]
@@ -170,17 +214,17 @@ class World:
 
     def requests(self) -> list[dict[str, Any]]:
         """What the provider saw so far of the apps."""
-        seen = fetch(f"{self.portal}/_mock/requests")
+        seen = self.cloud.requests()
         return [one for number, one in enumerate(seen) if number not in self._of_ours]
 
     @contextlib.contextmanager
     def by_ourselves(self) -> Iterator[None]:
         """What the provider sees meanwhile is no app's."""
-        before = len(fetch(f"{self.portal}/_mock/requests"))
+        before = len(self.cloud.requests())
         try:
             yield
         finally:
-            self._of_ours.update(range(before, len(fetch(f"{self.portal}/_mock/requests"))))
+            self._of_ours.update(range(before, len(self.cloud.requests())))
 
     def stop(self) -> None:
         self.cleanup.close()

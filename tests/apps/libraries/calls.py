@@ -1,6 +1,6 @@
 """Calls the port through the libraries that many apps are made of.
 
-    calls.py BASE_URL KEY
+    calls.py BASE_URL KEY [responses]
 
 Prints `ok NAME` or `FAILED NAME: …` for every check.
 """
@@ -15,7 +15,7 @@ from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
-BASE, KEY = sys.argv[1:]
+BASE, KEY, *WHAT = sys.argv[1:]
 MODEL = "Hermes-4-405B"
 ANSWER = "Hello from the mock cloud: hi there"
 MESSAGES = [{"role": "user", "content": "hi there"}]
@@ -69,6 +69,18 @@ def chat_openai():
     return ChatOpenAI(model=MODEL, base_url=BASE, api_key=KEY)
 
 
+def langchain_responses():
+    expect(by_responses().invoke("hi there").text, ANSWER)
+
+
+def langchain_responses_stream():
+    expect("".join(chunk.text for chunk in by_responses().stream("hi there")), ANSWER)
+
+
+def by_responses():
+    return ChatOpenAI(model=MODEL, base_url=BASE, api_key=KEY, use_responses_api=True)
+
+
 def llama_index_chat():
     expect(openai_like().chat([ChatMessage("hi there")]).message.content, ANSWER)
 
@@ -100,6 +112,8 @@ CHECKS = [
     llama_index_stream,
     llama_index_embeddings,
 ]
+if WHAT:
+    CHECKS = [langchain_responses, langchain_responses_stream]
 failed = False
 for check in CHECKS:
     try:

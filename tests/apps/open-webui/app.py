@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from harness import App, PythonPackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, variables
-from harness.world import Refused, fetch, fetch_text, free_port, wait_until
+from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, documented, variables
+from harness.world import Refused, World, fetch, fetch_text, free_port, wait_until
 
 INSTALLATION = PythonPackages("open-webui", "open-webui", newest=(3, 12))
 
@@ -102,7 +102,36 @@ def use(s: Session, pages: Pages, base: str) -> None:
         s.expect_seen_among("POST /v1/embeddings")
 
 
+def two_providers(world: World) -> str:
+    """The documented route, with another cloud for the embeddings."""
+    world.other = world.start_cloud("other")
+    key = world.home / "other.key"
+    key.touch(mode=0o600)
+    key.write_text(world.other.access_token)
+    route = documented("routing.md", "toml embeddings").split("[providers.")[0]
+    settings = {"type": "static", "base_url": world.other.inference, "api_key_file": str(key)}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    return "\n".join([route, "[providers.ollama]", *lines, ""])
+
+
+def use_two_providers(s: Session) -> None:
+    """Chats on one provider and embeddings on another, under one base URL."""
+    pages = Pages(s)
+    with s.check("two providers: chat, streamed, on the one"):
+        pages.get("/api/models?refresh=true")
+        answer = pages.post_text("/api/chat/completions", chat(stream=True))
+        expect("content", streamed(answer), f"{GREETING}hi there")
+        s.expect_seen_among("POST /v1/chat/completions")
+    with s.check("two providers: a text for its knowledge, embedded by the other"):
+        pages.post("/api/v1/retrieval/process/text", {"name": "note", "content": "hi there"})
+        asked = [one["target"] for one in s.world.other.requests() if one["method"] == "POST"]
+        expect("the other saw", set(asked), {"/v1/embeddings"})
+        expect("the one saw of it", [one["target"] for one in s.seen() if "embeddings" in one["target"]], [])
+
+
 def run(s: Session) -> None:
+    with s.living(config=two_providers) as both:
+        use_two_providers(both)
     pages = Pages(s)
     for base in (s.base, f"{s.base}/", s.base.removesuffix("/v1")):
         use(s, pages, base)
@@ -123,7 +152,8 @@ def run(s: Session) -> None:
 
 APP = App(
     title="[Open WebUI](https://openwebui.com)",
-    checked="verify, models, chat, streamed chat, embeddings; base URL with `/v1`, `/v1/` and without",
+    checked="verify, models, chat, streamed chat, embeddings; base URL with `/v1`, `/v1/` and without; chat on one "
+    "provider and embeddings on another",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

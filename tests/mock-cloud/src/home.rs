@@ -53,6 +53,21 @@ pub(crate) fn store(login: &Login, portal_url: &str, now: DateTime<Utc>) -> Valu
     })
 }
 
+/// The same after a login at OpenAI Codex.
+pub(crate) fn codex_store(login: &Login, now: DateTime<Utc>) -> Value {
+    let iso = now.to_rfc3339_opts(SecondsFormat::Secs, true);
+    json!({
+        "version": 1,
+        "updated_at": iso,
+        "active_provider": "openai-codex",
+        "providers": {"openai-codex": {
+            "tokens": {"access_token": login.access_token, "refresh_token": login.refresh_token},
+            "last_refresh": iso,
+            "auth_mode": "chatgpt",
+        }},
+    })
+}
+
 pub(crate) fn write(home: &Path, store: &Value) -> io::Result<()> {
     let mut folder = std::fs::DirBuilder::new();
     let mut file = std::fs::OpenOptions::new();

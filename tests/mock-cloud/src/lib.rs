@@ -166,6 +166,9 @@ impl MockCloud {
 
     /// Hermes Agent's store after this login.
     pub fn hermes_store(&self, login: &Login) -> Value {
+        if self.options.policy.account.is_some() {
+            return home::codex_store(login, clock::real());
+        }
         home::store(login, &self.portal_url(), clock::real())
     }
 

@@ -17,6 +17,9 @@ struct Args {
     /// How long access tokens live
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     access_ttl: u64,
+    /// Speak OpenAI Codex's dialect, with logins of this ACCOUNT
+    #[arg(long, value_name = "ACCOUNT")]
+    codex: Option<String>,
     /// Speak TLS at the inference API
     #[arg(long)]
     tls: bool,
@@ -34,11 +37,14 @@ struct Args {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let args = Args::parse();
-    let options = Options::default()
+    let mut options = Options::default()
         .access_ttl(Duration::from_secs(args.access_ttl))
         .inference_tls(if args.tls { Tls::On } else { Tls::Off })
         .http2(args.http2)
         .record(!args.no_record);
+    if let Some(account) = &args.codex {
+        options = options.codex(account, None);
+    }
     let cloud = MockCloud::start(options).await;
     if let Some(file) = &args.ca_file {
         cloud.write_ca(file)?;
@@ -50,6 +56,7 @@ async fn main() -> std::io::Result<()> {
     let ready = serde_json::json!({
         "portal_url": cloud.portal_url(),
         "inference_base_url": cloud.inference_base_url(),
+        "codex_base_url": cloud.codex_base_url(),
         "access_token": login.access_token,
     });
     writeln!(std::io::stdout(), "{ready}")?;
