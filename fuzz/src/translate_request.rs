@@ -6,18 +6,20 @@ use hermes_proxy::translate::{
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+type Stage = fn(&[u8]) -> Result<Turned, Refused>;
+
 /// One input: which wire it is of, and a body.
 pub fn run(bytes: &[u8]) {
     let Some((wire, body)) = bytes.split_first() else {
         return;
     };
     let is_chat = wire % 2 == 0;
-    let (there, back): (fn(&[u8]) -> _, fn(&[u8]) -> _) = if is_chat {
+    let (there, back): (Stage, Stage) = if is_chat {
         (chat::request, responses::request)
     } else {
         (responses::request, chat::request)
     };
-    let there: Result<Turned, Refused> = there(body);
+    let there = there(body);
     match there {
         Ok(turned) => {
             let made: Map<String, Value> = serde_json::from_slice(&turned.body).expect("JSON");

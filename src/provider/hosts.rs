@@ -47,7 +47,7 @@ impl Own {
     }
 
     /// The base URL that the environment asks for, if it may.
-    fn from_env(&self, env: Lookup<'_>) -> Option<BaseUrl> {
+    fn in_env(&self, env: Lookup<'_>) -> Option<BaseUrl> {
         let (_, text) = self.base_url.value(env)?;
         BaseUrl::new(&Url::parse(&text).ok()?).ok()
     }
@@ -63,7 +63,7 @@ impl Hosts {
         Self {
             own,
             issuer: issuer.cloned(),
-            inference: inference.or_else(|| own.from_env(env)),
+            inference: inference.or_else(|| own.in_env(env)),
         }
     }
 
