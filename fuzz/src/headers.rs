@@ -38,6 +38,7 @@ pub fn run(bytes: &[u8]) {
     for agent in [UserAgent::Own, UserAgent::Client] {
         let passing = Passing {
             extra: &extra,
+            prefix: None,
             agent,
             body: BodyKind::Json,
         };

@@ -428,6 +428,15 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
+    /// What the events of a stream hold, byte for byte, that tell how much of the quota is used; they go to
+    /// [`Adapter::hear_event`]. They can't be read in an encoded answer either.
+    fn quota_event(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// An event that came at `at` and holds [`Adapter::quota_event`]; its data.
+    fn hear_event(&self, _event: &[u8], _at: DateTime<Utc>) {}
+
     /// The list of models as OpenAI's API has it, made of the provider's answer to `GET /models`; `None`
     /// where it is that already, or can't be read.
     fn models(&self, _answer: &[u8]) -> Option<Vec<u8>> {

@@ -11,6 +11,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use super::events::Events;
 use super::pool::{Answer, BrokeOff};
 use super::presence::Presence;
 use super::record::{End, Underway};
+use crate::clock::Clock;
+use crate::provider::Adapter;
 
 /// How long a client of an event stream has to read what was sent last, before its connection is aborted. Shorter than
 /// what `connection` gives to answers at a shutdown.
@@ -56,8 +59,16 @@ pub(super) struct Download {
     last: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
     events: Option<Events>,
+    listener: Option<Box<Listener>>,
     presence: Presence,
     state: State,
+}
+
+/// Whom the events of a stream tell how much of the account's quota is used.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) adapter: Arc<dyn Adapter>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
@@ -92,9 +103,16 @@ impl Download {
             last: Instant::now(),
             sleep: None,
             events,
+            listener: None,
             presence,
             state: State::Passing,
         }
+    }
+
+    /// With somebody to tell of the quota.
+    pub(super) fn tells(mut self, listener: Option<Box<Listener>>) -> Self {
+        self.listener = listener;
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
@@ -187,6 +205,11 @@ impl Download {
             let blocked = events.blocked();
             if let (Some(code), Some(underway)) = (blocked, &mut self.underway) {
                 underway.blocked(code);
+            }
+            if let Some(listener) = &self.listener
+                && let Some(event) = events.told()
+            {
+                listener.adapter.hear_event(&event, listener.clock.now());
             }
         }
         if self.is_over() {

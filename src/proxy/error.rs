@@ -85,6 +85,8 @@ pub enum ErrorKind {
     CredentialsUnavailable,
     /// The provider is too slow.
     UpstreamTimeout,
+    /// The provider's answer is larger than what is made whole.
+    AnswerTooLarge,
     /// A request of our own came back to us.
     LoopDetected,
     /// HTTP/1.0 where a cut answer could not be told from a whole one.
@@ -99,7 +101,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the documentation complete.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
@@ -119,6 +121,7 @@ impl ErrorKind {
         Self::UpstreamUnreachable,
         Self::CredentialsUnavailable,
         Self::UpstreamTimeout,
+        Self::AnswerTooLarge,
         Self::LoopDetected,
         Self::HttpVersionNotSupported,
         Self::Overloaded,
@@ -148,6 +151,7 @@ impl ErrorKind {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::CredentialsUnavailable => "credentials_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::AnswerTooLarge => "answer_too_large",
             Self::LoopDetected => "loop_detected",
             Self::HttpVersionNotSupported => "http_version_not_supported",
             Self::Overloaded => "overloaded",
@@ -173,7 +177,7 @@ impl ErrorKind {
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
+            Self::UpstreamUnreachable | Self::AnswerTooLarge => StatusCode::BAD_GATEWAY,
             Self::CredentialsUnavailable | Self::Overloaded | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -267,7 +271,9 @@ impl ProxyError {
         // What only the user can mend is not mended by asking again.
         let is_lasting = matches!(
             self.kind,
-            ErrorKind::LoopDetected | ErrorKind::HttpVersionNotSupported
+            ErrorKind::LoopDetected
+                | ErrorKind::HttpVersionNotSupported
+                | ErrorKind::AnswerTooLarge
         );
         if self.kind.status() == StatusCode::UNAUTHORIZED || is_lasting {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

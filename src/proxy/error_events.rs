@@ -1,5 +1,6 @@
-//! The error events of a stream, for a provider that refuses an account in the middle of a 200. A tap, with bounded
-//! memory: it keeps a copy of the present event's beginning, and the bytes pass meanwhile.
+//! What the events of a stream tell of the account: that the provider refuses it in the middle of a 200, and how much of
+//! its quota is used. A tap, with bounded memory: it keeps a copy of the present event's beginning, and the bytes pass
+//! meanwhile.
 
 use memchr::memmem;
 use serde_json::Value;
@@ -14,19 +15,29 @@ const LONGEST: usize = 4 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct ErrorEvents {
     reads: ReadError,
+    /// What an event holds that tells of the quota.
+    quota: Option<&'static str>,
     /// The present event's data.
     event: Vec<u8>,
     code: Option<&'static str>,
+    told: Option<Vec<u8>>,
 }
 
 impl ErrorEvents {
     /// Of a stream at its start.
-    pub(super) fn new(reads: ReadError) -> Self {
+    pub(super) fn new(reads: ReadError, quota: Option<&'static str>) -> Self {
         Self {
             reads,
+            quota,
             event: Vec::new(),
             code: None,
+            told: None,
         }
+    }
+
+    /// The last event that told of the quota, once.
+    pub(super) fn told(&mut self) -> Option<Vec<u8>> {
+        self.told.take()
     }
 
     /// Why the account is refused, once an event has said so.
@@ -73,8 +84,15 @@ impl Tap for ErrorEvents {
     }
 
     fn end_event(&mut self) {
-        if self.event.len() <= LONGEST && is_error(&self.event) {
-            self.code = (self.reads)(&self.event);
+        if self.event.len() <= LONGEST {
+            if is_error(&self.event) {
+                self.code = (self.reads)(&self.event);
+            } else if self
+                .quota
+                .is_some_and(|word| memmem::find(&self.event, word.as_bytes()).is_some())
+            {
+                self.told = Some(std::mem::take(&mut self.event));
+            }
         }
         self.event.clear();
     }
@@ -90,7 +108,7 @@ mod tests {
             let error = String::from_utf8_lossy(error);
             error.contains("no plan").then_some("no_plan")
         };
-        let (mut lines, mut errors) = (Tokenizer::default(), ErrorEvents::new(reads));
+        let (mut lines, mut errors) = (Tokenizer::default(), ErrorEvents::new(reads, None));
         for piece in stream.as_bytes().chunks(size) {
             lines.pass(piece, &mut errors);
         }
@@ -113,6 +131,25 @@ mod tests {
                     assert_eq!(told(&stream, size), Some("no_plan"), "{stream}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_event_that_tells_of_the_quota_is_told_once() {
+        let mut errors = ErrorEvents::new(|_| None, Some("\"limits\""));
+        let mut lines = Tokenizer::default();
+        let words = "data: {\"delta\":\"say \\\"limits\\\"\"}\n\n";
+        for (stream, told) in [
+            (words, None),
+            (
+                "data: {\"type\":\"limits\",\"n\":1}\n\n",
+                Some("{\"type\":\"limits\",\"n\":1}"),
+            ),
+            (words, None),
+        ] {
+            lines.pass(stream.as_bytes(), &mut errors);
+            let found = errors.told().map(|event| String::from_utf8(event).unwrap());
+            assert_eq!(found.as_deref().map(str::trim), told, "{stream}");
         }
     }
 

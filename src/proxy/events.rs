@@ -1,5 +1,5 @@
-//! What is known of an event stream on its way: where it stands, whether it lacks its end mark, and whether an event
-//! in it says that the provider refuses the account. Pure, with constant memory.
+//! What is known of an event stream on its way: where it stands, whether it lacks its end mark, and what an event
+//! in it says of the account. Pure, with constant memory.
 
 use super::ending::Ending;
 use super::error_events::ErrorEvents;
@@ -23,13 +23,14 @@ struct Taps {
 }
 
 impl Events {
-    /// A stream at its start. `ends`: whether its end is looked for. `reads`: what its error events are read by.
-    pub(super) fn new(ends: bool, reads: Option<ReadError>) -> Self {
+    /// A stream at its start. `ends`: whether its end is looked for. `reads`: what its error events are read by, and
+    /// what an event holds that tells of the quota.
+    pub(super) fn new(ends: bool, reads: Option<(ReadError, Option<&'static str>)>) -> Self {
         Self {
             lines: Tokenizer::default(),
             taps: Taps {
                 ending: Ending::new(ends),
-                errors: reads.map(|reads| Box::new(ErrorEvents::new(reads))),
+                errors: reads.map(|(reads, quota)| Box::new(ErrorEvents::new(reads, quota))),
             },
             is_sized: false,
         }
@@ -51,6 +52,11 @@ impl Events {
     /// Why the provider refuses the account, once an event has said so.
     pub(super) fn blocked(&self) -> Option<&'static str> {
         self.taps.errors.as_ref()?.code()
+    }
+
+    /// The last event that told of the account's quota, once.
+    pub(super) fn told(&mut self) -> Option<Vec<u8>> {
+        self.taps.errors.as_mut()?.told()
     }
 
     /// What has to go out before an event of ours, so that it stands alone. `None` within an event:

@@ -67,6 +67,8 @@ const DROPPED: [HeaderName; 11] = [
 pub struct Passing<'a> {
     /// The configuration's fields.
     pub extra: &'a [HeaderName],
+    /// What further names begin with.
+    pub prefix: Option<&'static str>,
     /// Whose `User-Agent` it sees.
     pub agent: UserAgent,
     /// Which bodies keep their type.
@@ -76,7 +78,12 @@ pub struct Passing<'a> {
 /// What the provider gets of a client's fields: the listed ones in their order, each as often as
 /// it came.
 pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
-    let Passing { extra, agent, body } = *passing;
+    let Passing {
+        extra,
+        prefix,
+        agent,
+        body,
+    } = *passing;
     let mut fields = HeaderMap::with_capacity(client.len() + 2);
     let json = json_type(client).filter(|_| !keeps_type(client, body));
     for (name, value) in client {
@@ -89,6 +96,7 @@ pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
         let passes = FORWARDED.contains(name)
             || extra.contains(name)
             || name.as_str().starts_with(STAINLESS)
+            || prefix.is_some_and(|prefix| name.as_str().starts_with(prefix))
             || (agent == UserAgent::Client && name == USER_AGENT);
         if passes {
             fields.append(name, value.clone());
@@ -101,15 +109,6 @@ pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
         fields.insert(USER_AGENT, HeaderValue::from_static(crate::USER_AGENT));
     }
     fields
-}
-
-/// Lets those of a client's fields pass too whose names begin like this.
-pub(super) fn forward_prefixed(fields: &mut HeaderMap, client: &HeaderMap, prefix: &str) {
-    for (name, value) in client {
-        if name.as_str().starts_with(prefix) {
-            fields.append(name, value.clone());
-        }
-    }
 }
 
 /// What a body's type has to be upstream, where the client says something else, or more than one
@@ -280,6 +279,7 @@ mod tests {
         let extra = [HeaderName::from_static("x-mine")];
         let passing = |agent| Passing {
             extra: &extra,
+            prefix: None,
             agent,
             body: BodyKind::Json,
         };
@@ -298,6 +298,30 @@ mod tests {
             to_upstream(&client, &passing(UserAgent::Client))[USER_AGENT],
             "OpenAI/Python"
         );
+    }
+
+    #[test]
+    fn a_field_of_the_configuration_that_the_providers_prefix_covers_passes_once() {
+        let client = headers(&[
+            ("x-theirs-window", "w"),
+            ("x-their", "1"),
+            ("x-theirs-state", "a"),
+            ("accept", "*/*"),
+            ("x-theirs-state", "b"),
+        ]);
+        let passing = Passing {
+            extra: &[HeaderName::from_static("x-theirs-state")],
+            prefix: Some("x-theirs-"),
+            agent: UserAgent::Client,
+            body: BodyKind::Json,
+        };
+        let passed = [
+            "x-theirs-window",
+            "x-theirs-state",
+            "x-theirs-state",
+            "accept",
+        ];
+        assert_eq!(names(&to_upstream(&client, &passing)), passed);
     }
 
     #[test]
@@ -327,6 +351,7 @@ mod tests {
         let extra = [HeaderName::from_static("x-account")];
         let passing = Passing {
             extra: &extra,
+            prefix: None,
             agent: UserAgent::Client,
             body: BodyKind::Json,
         };
@@ -383,6 +408,7 @@ mod tests {
     fn kinds(client: &[(&'static str, &'static str)], body: BodyKind) -> Vec<String> {
         let passing = Passing {
             extra: &[],
+            prefix: None,
             agent: UserAgent::Own,
             body,
         };

@@ -6,10 +6,11 @@
 //! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory, `events` knows where an event stream stands:
 //! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `presence` whether the client is still there, `record` what is told of
 //! it, `ledger` where that is counted and logged, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `translation`
-//! writes other bodies where the provider's are not OpenAI's; `error` is the one place that turns errors into HTTP.
+//! writes other bodies where the provider's are not OpenAI's, long ones `aside` from the serving thread; `error` is the one place that turns errors into HTTP.
 
 #[doc(hidden)]
 pub mod api_key;
+mod aside;
 mod bind;
 mod choices;
 mod connection;
@@ -27,6 +28,7 @@ mod handler;
 #[doc(hidden)]
 pub mod headers;
 mod interface;
+mod json;
 mod ledger;
 mod life;
 mod listener;

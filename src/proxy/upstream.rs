@@ -79,6 +79,11 @@ impl Client {
         }
     }
 
+    /// The clock that requests go by.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// The time, by the clock that requests go by.
     pub(super) fn now(&self) -> DateTime<Utc> {
         self.clock.now()

@@ -73,7 +73,11 @@ const FAIL: &[(&str, i32, &str)] = &[
         "hermesctl clients add NAME",
     ),
     ("hermesctl service ", 1, "hermesctl proxy start"),
-    ("hermesctl setup --provider xai", 1, "are you offline?"),
+    (
+        "hermesctl setup --provider xai",
+        1,
+        "this machine may be offline.",
+    ),
 ];
 
 /// Ends in order, or is ended: interrupted after a second if it goes on.

@@ -322,6 +322,7 @@ fn each_error_code_has_a_test() {
     let names = [
         "port/answers",
         "alone/lifecycle",
+        "login/codex/bodies",
         "port/listeners",
         "port/listeners/bridge",
         "port/listeners/unix_sockets",

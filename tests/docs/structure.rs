@@ -162,6 +162,7 @@ const STAYS: &[(&str, &[&str])] = &[
             "proxy/choices.rs",
             "proxy/error_events.rs",
             "proxy/framing.rs",
+            "proxy/json.rs",
             "proxy/model_field.rs",
             "proxy/translation/",
             "sse.rs",
@@ -267,9 +268,9 @@ const PURE: &[&str] = &[
     "proxy/events.rs",
     "proxy/guard.rs",
     "proxy/headers.rs",
+    "proxy/json.rs",
     "proxy/route.rs",
     "proxy/translation/fold.rs",
-    "proxy/translation/json.rs",
     "proxy/translation/request.rs",
     "sse.rs",
 ];
@@ -317,6 +318,8 @@ const SHOWN: &[(&str, &[&str])] = &[
 const MAY_EXPOSE: &[&str] = &[
     "cli/auth/pastes.rs",
     "cli/clients.rs",
+    "cli/render/setup.rs",
+    "cli/setup.rs",
     "cli/wire.rs",
     "cli/proxy/test.rs",
     "cli/connect/mod.rs",

@@ -317,6 +317,14 @@ impl Adapter for Codex {
         Some(refusal::in_stream)
     }
 
+    fn quota_event(&self) -> Option<&'static str> {
+        Some(usage::EVENT)
+    }
+
+    fn hear_event(&self, event: &[u8], at: DateTime<Utc>) {
+        self.hold(usage::of_event(event, at));
+    }
+
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {
         grant.jwt_lifetime()
     }

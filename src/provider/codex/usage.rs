@@ -1,5 +1,5 @@
-//! How much of the account's quota is used: by the fields of an answer, or by the document that tells of nothing else.
-//! Pure.
+//! How much of the account's quota is used: by the fields of an answer, by an event of its stream, or by the document
+//! that tells of nothing else. Pure.
 
 use std::time::Duration;
 
@@ -15,6 +15,11 @@ const WINDOWS: [(&str, &str); 2] = [
     ("primary", "primary_window"),
     ("secondary", "secondary_window"),
 ];
+
+/// The type of the event, as it is in one.
+pub(super) const EVENT: &str = "\"codex.rate_limits\"";
+/// What the plan's own limit is called there; models may have others beside it.
+const PLAN: &str = "codex";
 
 /// Where the document is: beside the backend, below the same root. `None` where requests go to a place that looks
 /// otherwise.
@@ -38,6 +43,32 @@ pub(super) fn of_fields(fields: &HeaderMap, at: DateTime<Utc>) -> Option<Quota> 
             length: number("window-minutes").and_then(|minutes| span(minutes * 60.0)),
             resets_at: number("reset-at").and_then(time).or_else(|| {
                 let left = span(number("reset-after-seconds")?)?;
+                Some(clock::after(at, left))
+            }),
+        })
+    });
+    quota(windows.collect(), at)
+}
+
+/// What an event tells, in the data that came with it.
+pub(super) fn of_event(event: &[u8], at: DateTime<Utc>) -> Option<Quota> {
+    let event: Value = serde_json::from_slice(event).ok()?;
+    let is = |key: &str, value: &str| event.get(key).and_then(Value::as_str) == Some(value);
+    let limit = event.get("metered_limit_name");
+    let is_plans = limit.is_none_or(Value::is_null) || is("metered_limit_name", PLAN);
+    if !is("type", EVENT.trim_matches('"')) || !is_plans {
+        return None;
+    }
+    let limits = event.get("rate_limits")?;
+    let windows = WINDOWS.into_iter().filter_map(|(name, _)| {
+        let window = limits.get(name)?;
+        let number = |key: &str| window.get(key)?.as_f64();
+        Some(QuotaWindow {
+            name,
+            used_percent: percent(number("used_percent")?)?,
+            length: number("window_minutes").and_then(|minutes| span(minutes * 60.0)),
+            resets_at: number("reset_at").and_then(time).or_else(|| {
+                let left = span(number("reset_after_seconds")?)?;
                 Some(clock::after(at, left))
             }),
         })
@@ -156,6 +187,26 @@ mod tests {
             [window("primary", 3.0, 300, "2026-11-29T13:00:00Z")]
         );
         assert_eq!(of_body(json!({}).as_object().unwrap(), at()), None);
+    }
+
+    #[test]
+    fn an_event_of_a_stream_tells_the_same_of_the_plans_own_limit() {
+        let event = |name: Value, kind: &str| {
+            let event = json!({"type": kind, "plan_type": "plus", "metered_limit_name": name,
+                "rate_limits": {"allowed": true, "primary": {
+                    "used_percent": 41.5, "window_minutes": 300, "reset_at": 1_795_957_200},
+                    "secondary": null}});
+            of_event(event.to_string().as_bytes(), at())
+        };
+        let kind = EVENT.trim_matches('"');
+        for name in [Value::Null, json!("codex")] {
+            let told = event(name, kind).unwrap();
+            let window = window("primary", 41.5, 300, "2026-11-29T13:00:00Z");
+            assert_eq!(told.windows, [window]);
+        }
+        assert_eq!(event(json!("other"), kind), None);
+        assert_eq!(event(Value::Null, "response.created"), None);
+        assert_eq!(of_event(b"\"codex.rate_limits\"", at()), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use hyper::body::Body;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode, Version};
 
-use super::super::download::{AnswerBody, Download};
+use super::super::download::{AnswerBody, Download, Listener};
 use super::super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::super::events::Events;
 use super::super::gateway::{Rules, Upstream};
@@ -43,10 +43,16 @@ pub(super) fn pass(
         underway.ended(End::Complete);
     }
     let ends = upstream.append_done && head.status == StatusCode::OK;
-    let reads = upstream.adapter.reads_errors();
+    let quota = upstream.adapter.quota_event();
+    let reads = upstream.adapter.reads_errors().map(|reads| (reads, quota));
     let events = is_events.then(|| Events::new(ends, reads));
+    let listener = quota.filter(|_| is_events).map(|_| Listener {
+        adapter: upstream.adapter.clone(),
+        clock: upstream.client.clock(),
+    });
     let idle = rules.timeouts.idle;
     let download = Download::new(body, underway, idle, events, presence.clone());
+    let download = download.tells(listener.map(Box::new));
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 

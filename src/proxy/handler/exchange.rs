@@ -28,6 +28,9 @@ const START_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked(pub(super) &'static str);
 
+/// An answer, and the credential that it came with.
+pub(in crate::proxy) type Attempt = (Lease, Response<Answer>);
+
 /// One request to one provider, ready to be sent as often as needed.
 pub(in crate::proxy) struct Exchange<'r> {
     pub(in crate::proxy) upstream: &'r Upstream,
@@ -46,6 +49,12 @@ impl Exchange<'_> {
     /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
     /// credential before that is replaced: the provider may refuse at random.
     pub(in crate::proxy) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
+        let (_, answer) = self.attempts().await?;
+        Ok(answer)
+    }
+
+    /// The same, with the credential that the answer came with.
+    pub(in crate::proxy) async fn attempts(&self) -> Result<Attempt, ProxyError> {
         let lease = self.upstream.credentials.lease().await;
         let lease = lease.map_err(no_credential)?;
         let first = self.send(&lease).await?;
@@ -57,7 +66,7 @@ impl Exchange<'_> {
             verdict @ (Verdict::Pass | Verdict::NextLogin { .. } | Verdict::Blocked(_)) => {
                 let mut first = self.passes(&lease, first, verdict);
                 note(&mut first, verdict);
-                Ok(first)
+                Ok((lease, first))
             }
         }
     }
@@ -67,10 +76,11 @@ impl Exchange<'_> {
         &self,
         lease: Lease,
         mut first: Response<Answer>,
-    ) -> Result<Response<Answer>, ProxyError> {
+    ) -> Result<Attempt, ProxyError> {
         let verdict = self.verdict(&mut first).await;
         if verdict != Verdict::RenewAndRetry {
-            return Ok(self.passes(&lease, first, verdict));
+            let first = self.passes(&lease, first, verdict);
+            return Ok((lease, first));
         }
         // The refresh happens whether or not this request can be replayed.
         let credentials = &self.upstream.credentials;
@@ -79,35 +89,38 @@ impl Exchange<'_> {
         if matches!(replacement, Err(NotReplaced::Paced)) && replayable() {
             let Ok(mut second) = self.send(&lease).await else {
                 self.forget();
-                return Ok(first);
+                return Ok((lease, first));
             };
             let verdict = self.verdict(&mut second).await;
             if verdict != Verdict::RenewAndRetry {
-                return Ok(self.passes(&lease, second, verdict));
+                let second = self.passes(&lease, second, verdict);
+                return Ok((lease, second));
             }
             first = second;
             replacement = credentials
                 .replacement_at_last(&lease, &self.allowed.path)
                 .await;
         }
-        let (Ok(lease), true) = (replacement, replayable()) else {
-            return Ok(first);
+        let (Ok(next), true) = (replacement, replayable()) else {
+            return Ok((lease, first));
         };
-        let replay = credentials.replay(&self.allowed.path, &lease);
-        let second = self.send(&lease).await;
+        let replay = credentials.replay(&self.allowed.path, &next);
+        let second = self.send(&next).await;
         self.forget();
-        match second {
+        let second = match second {
             Ok(mut second) => {
                 let verdict = self.verdict(&mut second).await;
                 if verdict == Verdict::RenewAndRetry {
                     replay.refused();
                 } else {
-                    credentials.judged(&lease, verdict, second.status().is_success());
+                    credentials.judged(&next, verdict, second.status().is_success());
+                    drop(replay);
                 }
-                Ok(second)
+                second
             }
-            Err(_) => Ok(first),
-        }
+            Err(_) => return Ok((lease, first)),
+        };
+        Ok((next, second))
     }
 
     fn passes(
@@ -166,13 +179,11 @@ impl Exchange<'_> {
             let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
             let passing = Passing {
                 extra,
+                prefix: self.upstream.forward_prefix,
                 agent,
                 body: self.allowed.body,
             };
             *request.headers_mut() = headers::to_upstream(&self.head.headers, &passing);
-            if let Some(prefix) = self.upstream.forward_prefix {
-                headers::forward_prefixed(request.headers_mut(), &self.head.headers, prefix);
-            }
             if self.upstream.adapter.reads_errors().is_some() {
                 headers::ask_for_plain(request.headers_mut());
             }

@@ -112,10 +112,16 @@ async fn answer_turned(
         idle: rules.timeouts.idle,
         memory: &request.memory(),
         reads: upstream.adapter.reads_errors(),
+        quota: upstream.adapter.quota_event(),
     };
     let whole = translation::whole(turn, answer, reading);
     match unless_cut(presence, Box::pin(whole)).await {
-        Ok(made) => pass_whole(made, underway),
+        Ok(made) => {
+            if let Some(event) = &made.told {
+                upstream.adapter.hear_event(event, upstream.client.now());
+            }
+            pass_whole(made, underway)
+        }
         Err(error) => refuse(&error, underway, is_over()),
     }
 }

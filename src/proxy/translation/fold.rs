@@ -3,12 +3,15 @@
 //!
 //! A stream that ends before its response does gives nothing.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use hyper::StatusCode;
 use memchr::memmem;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::json;
+use super::super::json;
 use crate::sse::Tap;
 
 /// What an event has to hold to be looked at; most have none of these words.
@@ -35,6 +38,8 @@ const STATUSES: [(&str, StatusCode); 12] = [
     ("server_error", StatusCode::INTERNAL_SERVER_ERROR),
 ];
 
+/// A longer event tells nothing of the account's quota.
+const LONGEST: usize = 4 * 1024;
 /// What a kept item takes beside its bytes.
 const ITEM: usize = 64;
 
@@ -47,19 +52,40 @@ pub(super) enum Outcome {
     Failed(StatusCode, Vec<u8>),
 }
 
+/// Where an item is in the answer: by its `output_index`, and behind that for those without one, in the order in which
+/// they came.
+type Place = (u64, u64);
+
 /// A stream on its way to one answer.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
     /// The present event's data.
     event: Vec<u8>,
-    items: Vec<Vec<u8>>,
+    items: BTreeMap<Place, Vec<u8>>,
     items_bytes: usize,
+    /// Where the last one is.
+    place: Place,
     outcome: Option<Outcome>,
     /// The event that an error came in.
     error: Option<Vec<u8>>,
+    /// What an event holds that tells of the account's quota, and the last one that did.
+    quota: (Option<&'static str>, Option<Vec<u8>>),
 }
 
 impl Fold {
+    /// Of a stream at its start; `quota` is what an event holds that tells of the account's quota.
+    pub(super) fn new(quota: Option<&'static str>) -> Self {
+        Self {
+            quota: (quota, None),
+            ..Self::default()
+        }
+    }
+
+    /// The last event that told of the account's quota.
+    pub(super) fn told(&mut self) -> Option<Vec<u8>> {
+        self.quota.1.take()
+    }
+
     /// The bytes that it holds.
     pub(super) fn size(&self) -> usize {
         self.event.len() + self.items_bytes
@@ -82,6 +108,10 @@ impl Fold {
 
     fn read(&mut self) {
         let has = |word: &&[u8]| memmem::find(&self.event, word).is_some();
+        if self.event.len() <= LONGEST && self.quota.0.is_some_and(|word| has(&word.as_bytes())) {
+            self.quota.1 = Some(std::mem::take(&mut self.event));
+            return;
+        }
         if !WORDS.iter().any(has) {
             return;
         }
@@ -94,45 +124,56 @@ impl Fold {
         let Some(members) = json::members(event, json::start(event)) else {
             return;
         };
-        let member = |name: &str| {
-            let member = json::last(event, &members, name)?;
-            event.get(member.value.clone())
-        };
-        let kind = member("type");
+        let names = ["type", "item", "output_index", "response", "error"];
+        let member = |at: Range<usize>| event.get(at);
+        let [kind, item, index, response, error] =
+            json::last(members, names).map(|at| at.and_then(member));
         let is = |name: &str| json::is(kind, name);
         if is("\"response.output_item.done\"") {
-            if let Some(item) = member("item") {
-                self.items_bytes += item.len() + ITEM;
-                self.items.push(item.to_vec());
+            if let Some(item) = item.map(<[u8]>::to_vec) {
+                self.keep(index.and_then(number), item);
             }
         } else if is("\"response.completed\"") || is("\"response.incomplete\"") {
             // What is no object is no response, and so no end.
-            let response = member("response").filter(|response| response.starts_with(b"{"));
-            self.outcome =
-                response.map(|response| Outcome::Response(with_items(response, &self.items)));
+            let response = response.filter(|response| response.starts_with(b"{"));
+            let items: Vec<_> = self.items.values().map(Vec::as_slice).collect();
+            self.outcome = response.map(|response| Outcome::Response(with_items(response, &items)));
         } else if is("\"response.failed\"")
             || is("\"error\"")
-            || kind.is_none() && member("error").is_some_and(|error| error != b"null")
+            || kind.is_none() && error.is_some_and(|error| error != b"null")
         {
             self.outcome = Some(failed(event));
             self.error = Some(event.to_vec());
         }
     }
+
+    /// An item is done. One that comes again takes the place of its first form.
+    fn keep(&mut self, index: Option<u64>, item: Vec<u8>) {
+        let (last, behind) = self.place;
+        self.place = index.map_or((last, behind.saturating_add(1)), |index| (index, 0));
+        self.items_bytes += item.len() + ITEM;
+        if let Some(former) = self.items.insert(self.place, item) {
+            self.items_bytes -= former.len() + ITEM;
+        }
+    }
 }
 
 /// The response, with the items that came before it where it has none itself.
-fn with_items(response: &[u8], items: &[Vec<u8>]) -> Vec<u8> {
-    let members = json::members(response, json::start(response)).unwrap_or_default();
-    let output = json::last(response, &members, "output");
-    let is_empty = |at: usize| json::items(response, at).is_none_or(|items| items.is_empty());
+fn with_items(response: &[u8], items: &[&[u8]]) -> Vec<u8> {
+    let Some(members) = json::members(response, json::start(response)) else {
+        return response.to_vec();
+    };
+    let end = members.clone().last().map(|member| member.value.end);
+    let [output] = json::last(members, ["output"]);
+    let is_empty =
+        |at: usize| json::items(response, at).is_none_or(|mut items| items.next().is_none());
     let list = || [b"[".as_slice(), &items.join(&b","[..]), b"]"].concat();
     let (before, list, behind) = match output {
         _ if items.is_empty() => return response.to_vec(),
-        Some(output) if !is_empty(output.value.start) => return response.to_vec(),
-        Some(output) => (output.value.start, list(), output.value.end),
+        Some(output) if !is_empty(output.start) => return response.to_vec(),
+        Some(output) => (output.start, list(), output.end),
         // Behind the last member.
         None => {
-            let end = members.last().map(|member| member.value.end);
             let at = end.unwrap_or_else(|| json::start(response) + 1);
             let comma: &[u8] = if end.is_some() { b"," } else { b"" };
             (at, [comma, b"\"output\":", &list()].concat(), at)
@@ -141,6 +182,10 @@ fn with_items(response: &[u8], items: &[Vec<u8>]) -> Vec<u8> {
     let before = response.get(..before).unwrap_or_default();
     let behind = response.get(behind..).unwrap_or_default();
     [before, &list, behind].concat()
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// An error event as an answer.
@@ -256,6 +301,38 @@ mod tests {
     }
 
     #[test]
+    fn items_have_the_places_that_the_stream_gives_them_and_each_is_there_once() {
+        let end = "{\"type\":\"response.completed\",\"response\":{\"output\":[]}}";
+        let item = |index: &str, id: &str| {
+            format!("{{\"type\":\"response.output_item.done\",{index}\"item\":\"{id}\"}}")
+        };
+        let at = |index: u64, id: &str| item(&format!("\"output_index\":{index},"), id);
+        for (items, expected) in [
+            (vec![at(1, "b"), at(0, "a")], "\"a\",\"b\""),
+            (vec![at(0, "a"), at(1, "b"), at(0, "c")], "\"c\",\"b\""),
+            (vec![at(7, "b"), at(2, "a")], "\"a\",\"b\""),
+            (vec![item("", "b"), item("", "a")], "\"b\",\"a\""),
+            (
+                vec![at(0, "a"), item("", "b"), at(1, "c")],
+                "\"a\",\"b\",\"c\"",
+            ),
+            (
+                vec![
+                    item("\"output_index\":\"1\",", "b"),
+                    item("\"output_index\":-1,", "a"),
+                ],
+                "\"b\",\"a\"",
+            ),
+        ] {
+            let mut events: Vec<_> = items.iter().map(String::as_str).collect();
+            events.push(end);
+            let expected = format!("{{\"output\":[{expected}]}}").into_bytes();
+            let expected = Some(Outcome::Response(expected));
+            assert_eq!(folded(&all(&events), 11), expected, "{items:?}");
+        }
+    }
+
+    #[test]
     fn a_response_that_is_no_object_is_no_end() {
         for response in ["null", "\"x\"", "1", "[]"] {
             let end = format!("{{\"type\":\"response.completed\",\"response\":{response}}}");
@@ -321,6 +398,9 @@ mod tests {
         let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
         lines.pass(all(&[DELTA, ONE, TWO]).as_bytes(), &mut fold);
         let items = "{\"id\":\"a\",\"n\":1.0}".len() + "{\"id\":\"b\"}".len() + 2 * ITEM;
+        assert_eq!(fold.size(), items);
+        // The same item once more.
+        lines.pass(all(&[TWO]).as_bytes(), &mut fold);
         assert_eq!(fold.size(), items);
         lines.pass(b"data: 12345", &mut fold);
         assert_eq!(fold.size(), items + 6);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::super::error::{ErrorKind, ProxyError};
 
 /// When it may be worth another try.
@@ -15,6 +17,19 @@ pub(in crate::proxy) struct Memory {
     /// Bytes of all requests.
     pub(in crate::proxy) total: usize,
     pub(in crate::proxy) used: Arc<AtomicUsize>,
+}
+
+/// A body and its count.
+#[derive(Debug)]
+struct Kept {
+    body: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 /// What one of them takes, given back when it is dropped.
@@ -32,20 +47,31 @@ impl Held {
         }
     }
 
-    /// It takes so many bytes from now on.
-    ///
-    /// # Errors
-    /// 503 when all requests together would take too many.
-    pub(super) fn takes(&mut self, bytes: usize) -> Result<(), ProxyError> {
+    /// It takes so many bytes from now on; what all requests take then, if that has become more.
+    fn counts(&mut self, bytes: usize) -> usize {
         let used = &self.memory.used;
         let before = std::mem::replace(&mut self.bytes, bytes);
-        let total = if bytes >= before {
+        if bytes >= before {
             let more = bytes - before;
             used.fetch_add(more, Ordering::Relaxed).saturating_add(more)
         } else {
             used.fetch_sub(before - bytes, Ordering::Relaxed);
             0
-        };
+        }
+    }
+
+    /// A body that was made of what it held, and is counted until its last byte has gone.
+    pub(super) fn keep(mut self, body: Vec<u8>) -> Bytes {
+        self.counts(body.len());
+        Bytes::from_owner(Kept { body, _held: self })
+    }
+
+    /// It takes so many bytes from now on.
+    ///
+    /// # Errors
+    /// 503 when all requests together would take too many.
+    pub(super) fn takes(&mut self, bytes: usize) -> Result<(), ProxyError> {
+        let total = self.counts(bytes);
         if total <= self.memory.total {
             return Ok(());
         }
@@ -79,7 +105,11 @@ mod tests {
         drop(one);
         assert!(other.takes(2).is_ok());
         assert_eq!(used(), 2);
-        drop(other);
+        let body = other.keep(vec![7; 3]);
+        let rest = body.slice(1..);
+        drop(body);
+        assert_eq!((used(), &*rest), (3, &[7, 7][..]));
+        drop(rest);
         assert_eq!(used(), 0);
     }
 }

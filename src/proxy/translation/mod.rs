@@ -2,10 +2,9 @@
 //! provider takes, and its answer what the client asked for. It is the only thing that writes another body, and nothing
 //! runs through it where the adapter names no [`Dialect`] for the path.
 //!
-//! `json`, `request` and `fold` are pure; `memory` counts what is held whole.
+//! `request` and `fold` are pure; `memory` counts what is held whole.
 
 mod fold;
-mod json;
 mod memory;
 mod request;
 
@@ -26,6 +25,7 @@ use tokio::time::timeout;
 use self::fold::{Fold, Outcome};
 use self::memory::Held;
 pub(super) use self::memory::Memory;
+use super::aside::aside;
 use super::error::{ErrorKind, ProxyError};
 use super::pool::Answer;
 use super::upload::{Upload, UploadError};
@@ -35,6 +35,9 @@ use crate::sse::Tokenizer;
 
 /// No list of models is larger.
 const LARGEST_LIST: usize = 8 * 1024 * 1024;
+
+/// No answer that is folded from a stream is larger.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// What becomes of the answer.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +63,8 @@ pub(super) struct Whole {
     pub(super) response: Response<Bytes>,
     /// Why the provider refuses the account, where the stream said so.
     pub(super) blocked: Option<&'static str>,
+    /// An event that told of the account's quota.
+    pub(super) told: Option<Vec<u8>>,
 }
 
 /// How an answer is read whole.
@@ -70,6 +75,8 @@ pub(super) struct Reading<'r> {
     pub(super) memory: &'r Memory,
     /// What reads of an error why the account is refused.
     pub(super) reads: Option<ReadError>,
+    /// What an event holds that tells of the account's quota.
+    pub(super) quota: Option<&'static str>,
 }
 
 /// Turns a request into what the provider takes. A body that is encoded, or no JSON object, passes as it came.
@@ -100,7 +107,7 @@ pub(super) async fn request(
 
 /// Translates the body; whether the client asked for a stream, which it is taken to have where the body is not read.
 async fn translate(
-    rules: &Rules,
+    rules: &'static Rules,
     head: &mut Parts,
     upload: &Upload,
     memory: &Memory,
@@ -110,7 +117,11 @@ async fn translate(
     }
     let mut held = Held::new(memory);
     let body = read_upload(upload, &mut held).await?;
-    let Some(turned) = request::turn(&body, rules) else {
+    // What is held stays counted also when the client leaves meanwhile.
+    let length = body.len();
+    let work = move || (request::turn(&body, rules), body, held);
+    let (turned, body, mut held) = aside(length, work).await;
+    let Some(turned) = turned else {
         upload.put_whole(body.into());
         return Ok(true);
     };
@@ -194,33 +205,38 @@ pub(super) async fn whole(
     reading: Reading<'_>,
 ) -> Result<Whole, ProxyError> {
     let (mut head, body) = answer.into_parts();
-    let mut blocked = None;
+    let (mut blocked, mut told) = (None, None);
     let body = match turn {
         Turn::Fold => {
-            let fold = fold_stream(body, reading).await?;
+            let (mut fold, held) = fold_stream(body, reading).await?;
+            told = fold.told();
             blocked = fold.error().and_then(|error| reading.reads?(error));
             match fold.outcome() {
-                Some(Outcome::Response(body)) => body,
+                Some(Outcome::Response(body)) => held.keep(body),
                 Some(Outcome::Failed(status, body)) => {
                     head.status = status;
-                    body
+                    held.keep(body)
                 }
                 None => return Err(cut_off()),
             }
         }
         Turn::Models(list) => {
-            let body = read_list(body, reading).await?;
-            let Some(made) = (list.read)(&body) else {
+            let (body, held) = read_list(body, reading).await?;
+            let length = body.len();
+            let read = move || ((list.read)(&body), body, held);
+            let (made, body, held) = aside(length, read).await;
+            let Some(made) = made else {
                 // What is no such list passes as it came, and is called what it was called.
                 head.headers.remove(TRANSFER_ENCODING);
                 return Ok(Whole {
-                    response: Response::from_parts(head, body.into()),
+                    response: Response::from_parts(head, held.keep(body)),
                     blocked,
+                    told,
                 });
             };
-            made
+            held.keep(made)
         }
-        Turn::AsItCame => Vec::new(),
+        Turn::AsItCame => Bytes::new(),
     };
     // They are of the body that came.
     for name in [
@@ -235,25 +251,37 @@ pub(super) async fn whole(
     let json = HeaderValue::from_static("application/json");
     head.headers.insert(CONTENT_TYPE, json);
     Ok(Whole {
-        response: Response::from_parts(head, body.into()),
+        response: Response::from_parts(head, body),
         blocked,
+        told,
     })
 }
 
-async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<Fold, ProxyError> {
-    let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<(Fold, Held), ProxyError> {
+    let (mut lines, mut fold) = (Tokenizer::default(), Fold::new(reading.quota));
     let mut held = Held::new(reading.memory);
     while !fold.is_over() {
         let Some(piece) = next_piece(&mut body, reading.idle).await? else {
             break;
         };
-        held.takes(fold.size() + piece.len())?;
-        lines.pass(&piece, &mut fold);
+        let size = fold.size() + piece.len();
+        if size > LARGEST_ANSWER {
+            return Err(too_large_to_fold());
+        }
+        held.takes(size)?;
+        // An event is read where its end comes.
+        let ends = memchr::memchr2(b'\n', b'\r', &piece).is_some();
+        let bytes = if ends { size } else { 0 };
+        (lines, fold) = aside(bytes, move || {
+            lines.pass(&piece, &mut fold);
+            (lines, fold)
+        })
+        .await;
     }
-    Ok(fold)
+    Ok((fold, held))
 }
 
-async fn read_list(mut body: Answer, reading: Reading<'_>) -> Result<Vec<u8>, ProxyError> {
+async fn read_list(mut body: Answer, reading: Reading<'_>) -> Result<(Vec<u8>, Held), ProxyError> {
     let (mut whole, mut held) = (Vec::new(), Held::new(reading.memory));
     while let Some(piece) = next_piece(&mut body, reading.idle).await? {
         held.takes(whole.len() + piece.len())?;
@@ -263,7 +291,7 @@ async fn read_list(mut body: Answer, reading: Reading<'_>) -> Result<Vec<u8>, Pr
             return Err(ProxyError::new(ErrorKind::UpstreamUnreachable, message));
         }
     }
-    Ok(whole)
+    Ok((whole, held))
 }
 
 /// The next piece of an answer's body; `None` at its end.
@@ -285,6 +313,16 @@ async fn next_piece(body: &mut Answer, idle: Duration) -> Result<Option<Bytes>, 
             }
         }
     }
+}
+
+/// Asking again would cost the same once more, and come to the same.
+fn too_large_to_fold() -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: the provider's answer is larger than {} MiB, which is too large to be sent whole; \
+         ask for a stream (`\"stream\": true`)",
+        LARGEST_ANSWER / (1024 * 1024)
+    );
+    ProxyError::new(ErrorKind::AnswerTooLarge, message)
 }
 
 fn cut_off() -> ProxyError {

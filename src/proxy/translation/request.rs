@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-use super::json::{self, Member};
+use super::super::json::{self, Member};
 use crate::provider::dialect::Rules;
 
 /// What goes before and behind a text that becomes a user's message.
@@ -22,128 +22,202 @@ pub(super) struct Turned {
     pub(super) wants_stream: bool,
 }
 
-/// Bytes that take the place of others.
+/// A body that is written anew, from its beginning to its end.
 #[derive(Debug)]
-struct Edit {
-    at: Range<usize>,
-    text: Vec<u8>,
+struct Rewrite<'b> {
+    body: &'b [u8],
+    /// How far it is written.
+    at: usize,
+    written: Vec<u8>,
 }
 
-/// The body by these rules; `None` where it is no JSON object, about which the provider may say what it likes.
+/// What a first look at the object tells, before anything of it is changed.
+#[derive(Debug)]
+struct Look {
+    /// The last member that stays, by its place in the order, and where it ends.
+    kept: Option<(usize, usize)>,
+    /// Where the last member ends.
+    end: Option<usize>,
+    /// Whether each of [`Rules::set`] is there.
+    set: Vec<bool>,
+    /// The last member for each of [`Rules::default`], by its place in the order.
+    default: Vec<Option<usize>>,
+    /// The last one with items.
+    items: Option<usize>,
+    wants_stream: bool,
+}
+
+/// The body by these rules; `None` where it is no JSON object, about which the provider may say what it likes. It takes
+/// no memory beside the new body.
 pub(super) fn turn(body: &[u8], rules: &Rules) -> Option<Turned> {
     // Checked as text first: what is skipped as JSON may hold any byte.
     serde_json::from_str::<IgnoredAny>(std::str::from_utf8(body).ok()?).ok()?;
     let start = json::start(body);
-    let members = json::members(body, start)?;
-    let value = |member: &Member| body.get(member.value.clone());
-    let stream = json::last(body, &members, "stream");
-    let wants_stream = stream.and_then(value) == Some(b"true");
-
-    let is_removed = |member: &Member| {
-        let is = |name: &&str| json::is_named(body, member, name);
-        let only = rules.only.iter().find(|(name, _)| is(name));
-        rules.removed.iter().copied().flatten().any(is)
-            || only.is_some_and(|(_, only)| !json::is(value(member), only))
-    };
-    let mut edits = Vec::new();
-    // What is taken out at the end takes the comma before it along; everything else the one behind it.
-    let kept = members.iter().rposition(|member| !is_removed(member));
-    let tail = kept.map_or(0, |kept| kept + 1);
-    let neighbours = members.iter().zip(members.iter().skip(1)).take(tail);
-    for (member, next) in neighbours {
-        if is_removed(member) {
-            let at = member.name.start..next.name.start;
-            edits.push(Edit { at, text: vec![] });
+    let look = Look::at(body, start, rules)?;
+    let mut rewrite = Rewrite::of(body);
+    let mut members = json::members(body, start)?.enumerate().peekable();
+    while let Some((place, member)) = members.next() {
+        // What is taken out at the end takes the comma before it along; everything else the one behind it.
+        if look.kept.is_none_or(|(kept, _)| place > kept) {
+            break;
         }
-    }
-    let mut added = Vec::new();
-    let mut add = |name: &str, value: &str| {
-        let comma = if kept.is_some() || !added.is_empty() {
-            ","
+        if is_removed(body, &member, rules) {
+            let next = members.peek().map(|(_, next)| next.name.start);
+            rewrite.replace(member.name.start..next.unwrap_or(member.value.end), &[]);
         } else {
-            ""
-        };
-        added.extend_from_slice(format!("{comma}\"{name}\":{value}").as_bytes());
-    };
-    for (name, wanted) in rules.set {
-        let mut found = members
-            .iter()
-            .filter(|one| json::is_named(body, one, name))
-            .peekable();
-        if found.peek().is_none() {
-            add(name, wanted);
-        }
-        edits.extend(
-            found
-                .filter(|member| value(member) != Some(wanted.as_bytes()))
-                .map(|member| Edit::new(&member.value, wanted)),
-        );
-    }
-    for (name, wanted) in rules.default {
-        match json::last(body, &members, name) {
-            None => add(name, wanted),
-            Some(member) if value(member) == Some(b"null") => {
-                edits.push(Edit::new(&member.value, wanted));
+            let wanted = look.wanted(place, body, &member, rules);
+            if let Some(wanted) = wanted {
+                rewrite.replace(member.value, &[wanted.as_bytes()]);
+            } else if look.items == Some(place) {
+                items(&mut rewrite, &member, rules.role);
             }
-            Some(_) => {}
         }
     }
-    if let Some(member) = json::last(body, &members, rules.items) {
-        edits.extend(items(body, member, rules.role));
+    let from = look.kept.map_or(start + 1, |(_, end)| end);
+    let to = look.end.unwrap_or(from);
+    let added = look.lacking(rules);
+    let comma: &[u8] = if look.kept.is_some() { b"," } else { b"" };
+    if !added.is_empty() {
+        rewrite.replace(from..to, &[comma, added.as_bytes()]);
+    } else if from != to {
+        rewrite.replace(from..to, &[]);
     }
-    let from = kept.and_then(|kept| members.get(kept));
-    let from = from.map_or(start + 1, |member| member.value.end);
-    let to = members.last().filter(|_| tail < members.len());
-    let to = to.map_or(from, |member| member.value.end);
-    if from != to || !added.is_empty() {
-        let at = from..to;
-        edits.push(Edit { at, text: added });
-    }
-    let body = (!edits.is_empty()).then(|| spliced(body, edits));
-    Some(Turned { body, wants_stream })
+    Some(Turned {
+        body: rewrite.end(),
+        wants_stream: look.wants_stream,
+    })
 }
 
-/// What makes a list of items of the member: of a text a message, and of items those with the roles that there are.
-fn items(body: &[u8], member: &Member, (from, to): (&str, &str)) -> Vec<Edit> {
+fn is_removed(body: &[u8], member: &Member, rules: &Rules) -> bool {
+    let is = |name: &&str| json::is_named(body, member, name);
+    let only = rules.only.iter().find(|(name, _)| is(name));
+    let value = || body.get(member.value.clone());
+    rules.removed.iter().copied().flatten().any(is)
+        || only.is_some_and(|(_, only)| !json::is(value(), only))
+}
+
+impl Look {
+    fn at(body: &[u8], start: usize, rules: &Rules) -> Option<Self> {
+        let mut look = Self {
+            kept: None,
+            end: None,
+            set: vec![false; rules.set.len()],
+            default: vec![None; rules.default.len()],
+            items: None,
+            wants_stream: false,
+        };
+        for (place, member) in json::members(body, start)?.enumerate() {
+            let is = |name: &str| json::is_named(body, &member, name);
+            look.end = Some(member.value.end);
+            if !is_removed(body, &member, rules) {
+                look.kept = Some((place, member.value.end));
+            }
+            for (there, (name, _)) in look.set.iter_mut().zip(rules.set) {
+                *there |= is(name);
+            }
+            for (last, (name, _)) in look.default.iter_mut().zip(rules.default) {
+                if is(name) {
+                    *last = Some(place);
+                }
+            }
+            if is(rules.items) {
+                look.items = Some(place);
+            }
+            if is("stream") {
+                look.wants_stream = body.get(member.value.clone()) == Some(b"true");
+            }
+        }
+        Some(look)
+    }
+
+    /// The value that a member gets in the place of its own.
+    fn wanted(
+        &self,
+        place: usize,
+        body: &[u8],
+        member: &Member,
+        rules: &Rules,
+    ) -> Option<&'static str> {
+        let value = body.get(member.value.clone());
+        let mut set = rules.set.iter();
+        let set = set.find(|(name, _)| json::is_named(body, member, name));
+        if let Some((_, wanted)) = set {
+            return (value != Some(wanted.as_bytes())).then_some(*wanted);
+        }
+        let mut default = self.default.iter().zip(rules.default);
+        let default = default.find(|(last, _)| **last == Some(place));
+        default
+            .filter(|_| value == Some(b"null"))
+            .map(|(_, (_, wanted))| *wanted)
+    }
+
+    /// The members that are missing.
+    fn lacking(&self, rules: &Rules) -> String {
+        let set = self.set.iter().zip(rules.set);
+        let set = set.filter(|(there, _)| !**there).map(|(_, rule)| rule);
+        let default = self.default.iter().zip(rules.default);
+        let default = default
+            .filter(|(last, _)| last.is_none())
+            .map(|(_, rule)| rule);
+        let lacking: Vec<_> = set
+            .chain(default)
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
+        lacking.join(",")
+    }
+}
+
+/// Makes a list of items of the member: of a text a message, and of items those with the roles that there are.
+fn items(rewrite: &mut Rewrite<'_>, member: &Member, (from, to): (&str, &str)) {
+    let body = rewrite.body;
     let value = body.get(member.value.clone()).unwrap_or_default();
     if value.starts_with(b"\"") {
         let (before, behind) = MESSAGE;
-        let text = [before.as_bytes(), value, behind.as_bytes()].concat();
-        let at = member.value.clone();
-        return vec![Edit { at, text }];
+        let text = [before.as_bytes(), value, behind.as_bytes()];
+        rewrite.replace(member.value.clone(), &text);
+        return;
     }
-    let items = json::items(body, member.value.start).unwrap_or_default();
-    let members = items
-        .into_iter()
-        .filter_map(|item| json::members(body, item.start));
-    let roles = members.flatten().filter(|member| {
-        json::is_named(body, member, "role") && json::is(body.get(member.value.clone()), from)
-    });
-    roles.map(|role| Edit::new(&role.value, to)).collect()
-}
-
-impl Edit {
-    fn new(at: &Range<usize>, text: &str) -> Self {
-        Self {
-            at: at.clone(),
-            text: text.as_bytes().to_vec(),
+    let items = json::items(body, member.value.start).into_iter().flatten();
+    let members = items.filter_map(|item| json::members(body, item.start));
+    for member in members.flatten() {
+        if json::is_named(body, &member, "role") && json::is(body.get(member.value.clone()), from) {
+            rewrite.replace(member.value, &[to.as_bytes()]);
         }
     }
 }
 
-/// The body with these edits, none of which overlaps another.
-fn spliced(body: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
-    edits.sort_by_key(|edit| (edit.at.start, edit.at.end));
-    let more: usize = edits.iter().map(|edit| edit.text.len()).sum();
-    let mut turned = Vec::with_capacity(body.len() + more);
-    let mut at = 0;
-    for edit in edits {
-        turned.extend_from_slice(body.get(at..edit.at.start).unwrap_or_default());
-        turned.extend_from_slice(&edit.text);
-        at = edit.at.end;
+impl<'b> Rewrite<'b> {
+    fn of(body: &'b [u8]) -> Self {
+        Self {
+            body,
+            at: 0,
+            written: Vec::new(),
+        }
     }
-    turned.extend_from_slice(body.get(at..).unwrap_or_default());
-    turned
+
+    /// Puts a text in the place of these bytes, which come behind all that were replaced before.
+    fn replace(&mut self, place: Range<usize>, text: &[&[u8]]) {
+        if self.written.capacity() == 0 {
+            // Most bodies grow by a few members.
+            self.written.reserve(self.body.len() + 256);
+        }
+        let before = self.body.get(self.at..place.start);
+        self.written.extend_from_slice(before.unwrap_or_default());
+        for piece in text {
+            self.written.extend_from_slice(piece);
+        }
+        self.at = place.end;
+    }
+
+    /// The new body; `None` where nothing was replaced.
+    fn end(mut self) -> Option<Vec<u8>> {
+        if self.written.capacity() == 0 {
+            return None;
+        }
+        let rest = self.body.get(self.at..).unwrap_or_default();
+        self.written.extend_from_slice(rest);
+        Some(self.written)
+    }
 }
 
 #[cfg(test)]

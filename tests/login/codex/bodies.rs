@@ -193,6 +193,24 @@ async fn an_answer_without_end_is_given_up_at_the_limit_of_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_large_to_be_whole_is_an_error_that_nobody_repeats() {
+    let (world, _) = World::with_a_login().await;
+    let daemon = world.daemon();
+    // One event, without end.
+    let steering = Steering {
+        body: Some(json!(format!("data: {}", "x".repeat(500_000)))),
+        endless: true,
+        ..Steering::default()
+    };
+    world.cloud.fail_next(1, &steered(steering));
+    let answer = world.ask(&daemon).await;
+    assert!(!answer.headers().contains_key("retry-after"));
+    assert_eq!(answer.headers()["x-should-retry"], "false");
+    support::error(answer, 502, "answer_too_large").await;
+    assert_eq!(world.ask(&daemon).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_json_object_is_encoded_or_fails_passes_as_it_is() {
     let (world, _) = World::with_a_login().await;
     let daemon = world.daemon();

@@ -13,39 +13,92 @@ pub(super) struct Member {
     pub(super) value: Range<usize>,
 }
 
+/// The members of an object, one after the other. They take no memory, however many there are.
+#[derive(Debug, Clone)]
+pub(super) struct Members<'t> {
+    text: &'t [u8],
+    /// Where the next one begins, or the bracket is.
+    at: usize,
+}
+
+/// The items of a list, in the same way.
+#[derive(Debug, Clone)]
+pub(super) struct Items<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
 /// The members of the object that begins at `at`, each as often as it comes; `None` where there is no object.
-pub(super) fn members(text: &[u8], at: usize) -> Option<Vec<Member>> {
-    let mut members = Vec::new();
-    let mut at = inside(text, at, b'{')?;
-    while text.get(at)? != &b'}' {
+pub(super) fn members(text: &[u8], at: usize) -> Option<Members<'_>> {
+    let at = inside(text, at, b'{')?;
+    Some(Members { text, at })
+}
+
+/// The items of the list that begins at `at`; `None` where there is no list.
+pub(super) fn items(text: &[u8], at: usize) -> Option<Items<'_>> {
+    let at = inside(text, at, b'[')?;
+    Some(Items { text, at })
+}
+
+impl Iterator for Members<'_> {
+    type Item = Member;
+
+    fn next(&mut self) -> Option<Member> {
+        let (text, at) = (self.text, self.at);
+        text.get(at).filter(|byte| **byte != b'}')?;
         let name = at..value_end(text, at)?;
-        at = blank(text, name.end);
+        let at = blank(text, name.end);
         let value = blank(
             text,
             at.checked_add(1).filter(|_| text.get(at) == Some(&b':'))?,
         );
         let value = value..value_end(text, value)?;
-        at = next(text, value.end)?;
-        members.push(Member { name, value });
+        self.at = next(text, value.end)?;
+        Some(Member { name, value })
     }
-    Some(members)
 }
 
-/// The items of the list that begins at `at`; `None` where there is no list.
-pub(super) fn items(text: &[u8], at: usize) -> Option<Vec<Range<usize>>> {
-    let mut items = Vec::new();
-    let mut at = inside(text, at, b'[')?;
-    while text.get(at)? != &b']' {
-        let item = at..value_end(text, at)?;
-        at = next(text, item.end)?;
-        items.push(item);
+impl Iterator for Items<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        self.text.get(self.at).filter(|byte| **byte != b']')?;
+        let item = self.at..value_end(self.text, self.at)?;
+        self.at = next(self.text, item.end)?;
+        Some(item)
     }
-    Some(items)
+}
+
+/// Where the values of the members with these names are, of each the last one, which is the one that counts.
+pub(super) fn last<const N: usize>(
+    members: Members<'_>,
+    names: [&str; N],
+) -> [Option<Range<usize>>; N] {
+    let text = members.text;
+    let mut values = std::array::from_fn(|_| None);
+    for member in members {
+        let place = names.iter().position(|name| is_named(text, &member, name));
+        if let Some(value) = place.and_then(|place| values.get_mut(place)) {
+            *value = Some(member.value);
+        }
+    }
+    values
 }
 
 /// Where the text's value begins.
 pub(super) fn start(text: &[u8]) -> usize {
     blank(text, 0)
+}
+
+/// Whether a string of the text says this.
+pub(super) fn says(found: &[u8], text: &str) -> bool {
+    let bare = found
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""));
+    if found.contains(&b'\\') {
+        return serde_json::from_slice::<String>(found).is_ok_and(|found| found == text);
+    }
+    bare == Some(text.as_bytes())
 }
 
 /// Whether a string of the text is this one; `json` is written without escapes, with its quotes.
@@ -64,19 +117,7 @@ pub(super) fn is(found: Option<&[u8]>, json: &str) -> bool {
 
 /// Whether a member has this name.
 pub(super) fn is_named(text: &[u8], member: &Member, name: &str) -> bool {
-    let found = text.get(member.name.clone()).unwrap_or_default();
-    let bare = found
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""));
-    bare.is_some_and(|bare| bare == name.as_bytes())
-        || found.contains(&b'\\')
-            && serde_json::from_slice::<String>(found).is_ok_and(|found| found == name)
-}
-
-/// The last of the members with this name, which is the one that counts.
-pub(super) fn last<'m>(text: &[u8], members: &'m [Member], name: &str) -> Option<&'m Member> {
-    let mut members = members.iter().rev();
-    members.find(|member| is_named(text, member, name))
+    says(text.get(member.name.clone()).unwrap_or_default(), name)
 }
 
 /// Behind the bracket that begins at `at`.
@@ -150,9 +191,9 @@ mod tests {
 
     fn found(text: &str) -> Option<Vec<(&str, &str)>> {
         let members = members(text.as_bytes(), start(text.as_bytes()))?;
-        let all = members.into_iter();
         Some(
-            all.map(|one| (text.get(one.name).unwrap(), text.get(one.value).unwrap()))
+            members
+                .map(|one| (text.get(one.name).unwrap(), text.get(one.value).unwrap()))
                 .collect(),
         )
     }
@@ -174,25 +215,28 @@ mod tests {
         ] {
             assert_eq!(found(text), Some(members), "{text}");
         }
-        for text in [
-            "", "[]", "1", "\"{}\"", "{", "{\"a\"", "{\"a\":", "{\"a\":1",
-        ] {
+        for text in ["", "[]", "1", "\"{}\""] {
             assert_eq!(found(text), None, "{text}");
+        }
+        for text in ["{", "{\"a\"", "{\"a\":", "{\"a\":1", "{]"] {
+            assert_eq!(found(text), Some(vec![]), "{text}");
         }
     }
 
     #[test]
     fn items_are_found_and_names_are_known_in_any_spelling() {
         let text = "[ 1,\"a,b\" , {\"x\":[2]} ]";
-        let items = items(text.as_bytes(), 0).unwrap().into_iter();
+        let items = items(text.as_bytes(), 0).unwrap();
         let items: Vec<_> = items.map(|item| text.get(item).unwrap()).collect();
         assert_eq!(items, ["1", "\"a,b\"", "{\"x\":[2]}"]);
 
         let text = br#"{"str\u0065am":1,"stream":2,"stream2":3}"#;
         let all = members(text, 0).unwrap();
-        assert!(is_named(text, &all[0], "stream") && !is_named(text, &all[2], "stream"));
-        let value = last(text, &all, "stream").unwrap().value.clone();
-        assert_eq!(&text[value], b"2");
+        let named = |at: usize| is_named(text, &all.clone().nth(at).unwrap(), "stream");
+        assert!(named(0) && named(1) && !named(2));
+        let values = last(all, ["stream2", "stream", "other"]);
+        let values = values.map(|value| value.map(|value| &text[value]));
+        assert_eq!(values, [Some(&b"3"[..]), Some(&b"2"[..]), None]);
         assert!(is(Some(br#""syst\u0065m""#), "\"system\""));
         assert!(!is(Some(b"\"sys\""), "\"system\"") && !is(None, "\"system\""));
     }
