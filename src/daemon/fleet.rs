@@ -397,7 +397,7 @@ impl Fleet {
             own_mark: adapter.is_elsewhere().then(|| self.mark.clone()),
             append_done: settings.append_done,
             counters: counters.unwrap_or_default(),
-            models: proxy::Shelf::default(),
+            models: proxy::Shelf::of(self.files.own.with_file_name("models").join(name.as_str())),
             name,
         };
         Member {

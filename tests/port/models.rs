@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mock_cloud::{Canned, Fault, Options};
+use mock_cloud::{Canned, Fault, Options, Steering};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{Daemon, World, client, error};
@@ -152,6 +152,54 @@ async fn a_model_is_answered_from_the_list_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_model_has_the_bytes_of_the_list_whatever_else_is_in_that() {
+    let world = World::new(Options::default()).await;
+    let model = "{ \"id\":\"a\\u002f1\", \"price\":1.50,\"name\":\"\\u00e9\",\"x\":1e400 }";
+    let list = format!("{{\"object\":\"list\",\"data\":[{{\"id\":\"b\",\"y\":1e999}},{model}]}}");
+    let list = Canned::json(200, &Value::Null).body(list);
+    world.cloud.break_inference(Fault::Answer(list));
+    let daemon = world.daemon();
+    let answer = get(&daemon, "/models/a/1").await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.text().await.unwrap(), model);
+    assert_eq!(get(&daemon, "/models/b").await.status(), 200);
+    error(get(&daemon, "/models/c").await, 404, "model_not_found").await;
+}
+
+/// What was asked for before is another account's, perhaps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_asked_for_before_is_nothing_for_who_asks_later() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let list = |id: &str| json!({"object": "list", "data": [{"id": id}]});
+    let slow = Steering {
+        delay_head_ms: 2_000,
+        ..Steering::default()
+    };
+    world.cloud.fail_next(1, &Fault::Steer(Box::new(slow)));
+    let first = async {
+        let answer = get(&daemon, "/models").await;
+        answer.json::<Value>().await.unwrap()
+    };
+    let second = async {
+        while asked(&world) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let present = Canned::json(200, &list("present"));
+        world.cloud.break_inference(Fault::Answer(present));
+        world.ctl(&["proxy", "reload"]);
+        let answer = get(&daemon, "/models").await;
+        answer.json::<Value>().await.unwrap()
+    };
+    let (first, second) = futures_util::future::join(first, second).await;
+    assert_eq!(first["data"][0]["id"], "Hermes-4-405B");
+    assert_eq!(second, list("present"));
+    // It is not kept either.
+    let kept = get(&daemon, "/models").await.json::<Value>().await;
+    assert_eq!((kept.unwrap(), asked(&world)), (list("present"), 2));
+}
+
+#[tokio::test]
 async fn during_an_outage_the_last_good_list_is_answered_with_its_age() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with("models_cache = \"50ms\"\n", &[]);
@@ -187,6 +235,52 @@ async fn during_an_outage_the_last_good_list_is_answered_with_its_age() {
     error(get(&daemon, "/models/x").await, 502, "upstream_unreachable").await;
     world.cloud.set_inference_open(true).await;
     assert_eq!(get(&daemon, "/models").await.text().await.unwrap(), good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_list_outlives_the_daemon_and_is_old_until_the_provider_has_sent_another() {
+    let world = World::new(Options::default()).await;
+    let kept = ".local/state/hermes-proxyd/models/nous";
+    let file = world.home.path().join(kept);
+    let exists = async |wanted: bool| {
+        for _ in 0..1000 {
+            if file.exists() == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} is not as it should be", file.display());
+    };
+    let daemon = world.daemon();
+    let answer = get(&daemon, "/models").await;
+    assert!(!is_stale(&answer));
+    let good = answer.text().await.unwrap();
+    exists(true).await;
+    let written = std::fs::read_to_string(&file).unwrap();
+    world.assert_no_secret_in("the kept list", &written);
+    assert!(written.ends_with(&good), "{written}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode =
+            |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+    }
+    drop(daemon);
+    world.cloud.set_inference_open(false).await;
+    let daemon = world.daemon();
+    let answer = get(&daemon, "/models").await;
+    assert!(answer.status() == 200 && is_stale(&answer), "{answer:?}");
+    assert_eq!(answer.text().await.unwrap(), good);
+    world.cloud.set_inference_open(true).await;
+    drop(daemon);
+    let daemon = world.daemon();
+    until(&daemon, |answer| !is_stale(answer)).await;
+    // The next login may be another account's.
+    let logout = world.ctl(&["auth", "logout", "nous", "--yes"]);
+    assert!(logout.status.success(), "{logout:?}");
+    error(get(&daemon, "/models").await, 401, "upstream_auth_failed").await;
+    exists(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::list::List;
 use super::shelf::Outcome;
 use super::{PATH, no_list, too_slow};
+use crate::proxy::aside::aside;
 use crate::proxy::error::{ErrorKind, ProxyError};
 use crate::proxy::gateway::Upstream;
 use crate::proxy::handler::Exchange;
@@ -24,7 +25,7 @@ use crate::proxy::translation::is_encoded;
 /// A list that takes longer is given up.
 const LIMIT: Duration = Duration::from_secs(30);
 /// A larger one is not kept.
-const LARGEST: usize = 8 * 1024 * 1024;
+pub(super) const LARGEST: usize = 8 * 1024 * 1024;
 
 /// Asks the provider for its list.
 pub(super) async fn list(upstream: &Arc<Upstream>) -> Outcome {
@@ -42,10 +43,6 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
     let Some(allowed) = upstream.paths.iter().find(|one| one.path == PATH) else {
         return Outcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
     };
-    let lease = match upstream.credentials.lease().await {
-        Ok(lease) => lease,
-        Err(refusal) => return of_error(crate::proxy::handler::no_credential(refusal)),
-    };
     let Some(head) = head(upstream.adapter.models_query()) else {
         return Outcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
     };
@@ -57,8 +54,8 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
         head: &head,
         upload: None,
     };
-    let answer = match exchange.run().await {
-        Ok(answer) => answer,
+    let (lease, answer) = match exchange.attempts().await {
+        Ok(answered) => answered,
         Err(error) => return of_error(error),
     };
     let (head, body) = answer.into_parts();
@@ -75,15 +72,25 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
             Outcome::Refused(error)
         };
     }
-    let list = whole(body).await.and_then(|body| {
-        let body = match upstream.adapter.models(&body) {
-            Some(made) => made.into(),
-            None => body,
-        };
-        let base_url = lease.credential().base_url.clone();
-        let now = upstream.client.now();
-        List::new(&head.headers, body, base_url, lease.stamp(), now)
-    });
+    let list = match whole(body).await {
+        Some(body) => {
+            let length = body.len();
+            let (adapter, fields) = (upstream.adapter.clone(), head.headers);
+            let base_url = lease.credential().base_url.clone();
+            let is_keyless = lease.credential().authorization.is_empty();
+            let bearer = lease.credential().bearer.clone();
+            let (stamp, now) = (lease.stamp(), upstream.client.now());
+            let read = move || {
+                let body = adapter.models(&body).map_or(body, Bytes::from);
+                let list = List::new(&fields, body.clone(), base_url, stamp, now)?;
+                let has_none = |text: &str| is_keyless || !bearer.is_in(text);
+                let is_plain = std::str::from_utf8(&body).is_ok_and(has_none);
+                Some(list.kept(is_plain))
+            };
+            aside(length, read).await
+        }
+        None => None,
+    };
     match list {
         Some(list) => Outcome::List(Arc::new(list)),
         None => Outcome::Outage(no_list(upstream, head.status)),

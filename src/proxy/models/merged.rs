@@ -7,9 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::Response;
-use serde_json::Value;
 
-use super::list::{List, model_in, models_in};
+use super::list::{List, Model, model_in, models_in};
 use super::shelf::{self, Found};
 use super::{PATH, Reply, Wanted, json, unknown};
 use crate::clients::Client;
@@ -97,7 +96,7 @@ pub(in crate::proxy) async fn reply(
     let body = merged.body(rules, routing, at, lists);
     match wanted {
         Wanted::All => kept(json(body, stale)),
-        Wanted::One(id) => match model_in(&body, id) {
+        Wanted::One(id) => match model_in(body, id.clone()).await {
             Some(model) => kept(json(model, stale)),
             None => Reply::Error(unknown(id, "the configured providers")),
         },
@@ -138,7 +137,7 @@ impl Merged {
                 return made.body.clone();
             }
         }
-        let body = Bytes::from(merge(rules, routing, home, &lists).to_string());
+        let body = Bytes::from(merge(rules, routing, home, &lists));
         *last = Some(Made {
             rules: now,
             home,
@@ -150,7 +149,7 @@ impl Merged {
 }
 
 /// Each model by the name that leads to it, that of the address' own provider first, then the aliases.
-fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Value {
+fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Vec<u8> {
     let name_of = |at: usize| rules.upstreams.get(at).map_or("", |one| one.name());
     let is_provider = |name: &str| rules.upstreams.iter().any(|one| one.name() == name);
     let home_name = name_of(home);
@@ -161,20 +160,14 @@ fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Value
         let Some(Part::There(list)) = lists.get(at) else {
             continue;
         };
-        for mut model in models_in(&list.body) {
-            let Some(id) = model.get("id").and_then(Value::as_str) else {
-                continue;
-            };
-            let own = (name_of(at), id);
+        for model in models_in(&list.body) {
+            let own = (name_of(at), &*model.id);
             let Some(name) = routing.name_of(own, home_name, is_provider) else {
                 continue;
             };
             let name = name.into_owned();
             if ids.insert(name.clone()) {
-                if let Some(id) = model.get_mut("id") {
-                    *id = Value::String(name);
-                }
-                all.push(model);
+                all.push(renamed(&model, &name));
             }
         }
     }
@@ -186,9 +179,26 @@ fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Value
         if part.is_none_or(|part| matches!(part, Part::Hidden)) || !ids.insert(alias.clone()) {
             continue;
         }
-        all.push(
-            serde_json::json!({"id": alias, "object": "model", "created": 0, "owned_by": provider}),
-        );
+        let model =
+            serde_json::json!({"id": alias, "object": "model", "created": 0, "owned_by": provider});
+        all.push(model.to_string().into_bytes());
     }
-    serde_json::json!({"object": "list", "data": all})
+    [
+        &b"{\"object\":\"list\",\"data\":["[..],
+        &all.join(&b","[..]),
+        b"]}",
+    ]
+    .concat()
+}
+
+/// The model under this name; everything else of it is as it came.
+fn renamed(model: &Model<'_>, name: &str) -> Vec<u8> {
+    let text = model.text;
+    if model.id == name {
+        return text.to_vec();
+    }
+    let before = text.get(..model.place.start).unwrap_or_default();
+    let behind = text.get(model.place.end..).unwrap_or_default();
+    let name = serde_json::Value::from(name).to_string();
+    [before, name.as_bytes(), behind].concat()
 }

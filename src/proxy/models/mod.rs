@@ -1,9 +1,10 @@
 //! `GET /v1/models` from memory.
 //!
 //! Apps ask for it every second and wait for it at their start, so a provider's list is kept and renewed
-//! behind the answer. What is kept is the provider's own bytes. A request that may get another answer than
+//! behind the answer, and lies in a file for the next start. What is kept is the provider's own bytes. A request that may get another answer than
 //! that, by its query or its fields, is forwarded like any other.
 
+mod disk;
 mod fetch;
 mod list;
 pub(super) mod merged;
@@ -92,7 +93,7 @@ pub(super) async fn reply(upstream: &Arc<Upstream>, wanted: &Wanted, fresh: Dura
     };
     let response = match wanted {
         Wanted::All => list.response(stale),
-        Wanted::One(id) => match list.model(id) {
+        Wanted::One(id) => match list::model_in(list.body.clone(), id.clone()).await {
             Some(model) => json(model, stale),
             None => return Reply::Error(unknown(id, &upstream.display_name)),
         },

@@ -1,15 +1,17 @@
 //! Where a provider's list is kept, and when it is asked for anew: once for all who want it.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::disk::Disk;
 use super::fetch;
 use super::list::List;
 use crate::credentials::{Lease, Refusal};
@@ -39,6 +41,9 @@ pub struct Shelf {
     emptied: AtomicU64,
     flight: Mutex<Flight>,
     tasks: TaskTracker,
+    disk: Option<Arc<Disk>>,
+    /// Whether the file was looked at: once, and not any more when its list may be another's.
+    looked: OnceCell<()>,
 }
 
 #[derive(Debug, Default)]
@@ -76,12 +81,57 @@ pub(super) enum Found {
 }
 
 impl Shelf {
+    /// A shelf whose list outlives the process in this file.
+    pub fn of(file: PathBuf) -> Self {
+        Self {
+            disk: Some(Arc::new(Disk::new(file))),
+            ..Self::default()
+        }
+    }
+
+    /// The list from before the start, as long as no other is known.
+    async fn recall(&self) -> Option<Arc<List>> {
+        let disk = self.disk.as_ref()?;
+        let emptied = self.emptied.load(Ordering::Relaxed);
+        let look = async {
+            let Some(list) = disk.read().await else {
+                return;
+            };
+            let _flight = self.flight();
+            if emptied == self.emptied.load(Ordering::Relaxed) && self.list.load().is_none() {
+                self.list.store(Some(Arc::new(list)));
+            }
+        };
+        self.looked.get_or_init(|| look).await;
+        self.list.load_full()
+    }
+
+    /// Keeps the list for the next start, unless the shelf is emptied meanwhile.
+    async fn keep(upstream: Arc<Upstream>, list: &List, emptied: u64) {
+        let Some(disk) = upstream.models.disk.clone() else {
+            return;
+        };
+        let is_wanted = move || upstream.models.emptied.load(Ordering::Relaxed) == emptied;
+        disk.write(list, is_wanted).await;
+    }
+
+    fn forget_file(&self) {
+        self.looked.set(()).ok();
+        if let Some(disk) = self.disk.clone().filter(|disk| disk.takes_away()) {
+            self.tasks.spawn(async move { disk.remove().await });
+        }
+    }
+
     /// Takes the list away: another account or another server may have another one.
     pub fn empty(&self) {
+        let mut flight = self.flight();
         self.emptied.fetch_add(1, Ordering::Relaxed);
         self.list.store(None);
         self.fails.store(false, Ordering::Relaxed);
-        self.flight().failed = None;
+        // Whoever asks from now on waits for no list that was asked for before.
+        *flight = Flight::default();
+        drop(flight);
+        self.forget_file();
     }
 
     /// The ids of the kept list; none where no list is kept.
@@ -106,32 +156,45 @@ impl Shelf {
         }
         let (sender, receiver) = watch::channel(None);
         flight.under_way = Some(receiver.clone());
-        drop(flight);
         let emptied = self.emptied.load(Ordering::Relaxed);
+        drop(flight);
         let upstream = upstream.clone();
         // It goes on when whoever asked first has left.
         self.tasks.spawn(async move {
             let outcome = fetch::list(&upstream).await;
-            upstream.models.ended(&outcome, fresh, emptied);
-            sender.send_replace(Some(outcome));
+            let is_kept = upstream.models.ended(&outcome, fresh, emptied);
+            sender.send_replace(Some(outcome.clone()));
+            if let (true, Outcome::List(list)) = (is_kept, &outcome) {
+                Self::keep(upstream, list, emptied).await;
+            }
         });
         Some(receiver)
     }
 
-    fn ended(&self, outcome: &Outcome, fresh: Duration, emptied: u64) {
+    /// Whether the list that came is kept.
+    fn ended(&self, outcome: &Outcome, fresh: Duration, emptied: u64) -> bool {
         let mut flight = self.flight();
-        flight.under_way = None;
         if emptied != self.emptied.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
-        match outcome {
-            Outcome::List(list) if !fresh.is_zero() => self.list.store(Some(list.clone())),
-            Outcome::List(_) | Outcome::Outage(_) => {}
-            Outcome::Refused(_) => self.list.store(None),
-        }
+        flight.under_way = None;
         let fails = !matches!(outcome, Outcome::List(_));
         flight.failed = fails.then(Instant::now);
         self.fails.store(fails, Ordering::Relaxed);
+        match outcome {
+            Outcome::List(list) if !fresh.is_zero() => {
+                let former = self.list.swap(Some(list.clone()));
+                // The same once more is in the file already.
+                let is_same = |former: Arc<List>| !former.is_recalled && former.body == list.body;
+                list.is_plain && !former.is_some_and(is_same)
+            }
+            Outcome::List(_) | Outcome::Outage(_) => false,
+            Outcome::Refused(_) => {
+                self.list.store(None);
+                self.forget_file();
+                false
+            }
+        }
     }
 }
 
@@ -149,12 +212,15 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
         let base_url = lease.as_ref().map(|lease| &lease.credential().base_url);
         base_url.is_none_or(|base_url| list.base_url == *base_url)
     };
-    let kept = shelf.list.load_full();
+    let kept = match shelf.list.load_full() {
+        None if !fresh.is_zero() => shelf.recall().await,
+        kept => kept,
+    };
     let Some(list) = kept.filter(|list| !fresh.is_zero() && is_from_there(list)) else {
         return first(shelf.ask(upstream, fresh, false)).await;
     };
     let age = list.age(upstream.client.now());
-    let is_old = age >= fresh;
+    let is_old = age >= fresh || list.is_recalled;
     let is_doubtful = || is_of_another(&list, lease.as_ref()) || upstream.counters.fails();
     let is_due = is_old || (age >= pause(fresh) && is_doubtful());
     let next = is_due.then(|| shelf.ask(upstream, fresh, true)).flatten();
