@@ -12,8 +12,8 @@ use memchr::memchr2;
 
 /// The key, in the form that counts.
 const KEY: &[u8] = b"model";
-/// Room for the key with each of its letters escaped (`\u006d`). A longer one is another key.
-const LONGEST_KEY: usize = 6 * KEY.len();
+/// Room for the key and a NUL with each of their letters escaped (`\u006d`). Of a longer one nothing else matters.
+const LONGEST_KEY: usize = 6 * (KEY.len() + 1);
 /// The longest name of a model as it stands in a body, in bytes.
 const LONGEST_NAME: usize = 4096;
 
@@ -278,8 +278,15 @@ impl Scanner {
     /// A key of the object has been read.
     fn key(&mut self) -> Result<(), Flaw> {
         self.value = None;
+        if is_ours_to_c(&self.token) {
+            return Err(Flaw::Spelling);
+        }
         if self.token.len() > LONGEST_KEY {
             return Ok(());
+        }
+        // Some parsers leave out what is no text, or put something else in its place.
+        if std::str::from_utf8(&self.token).is_err() {
+            return Err(Flaw::Encoding);
         }
         let decoded;
         let key = if self.token.contains(&b'\\') {
@@ -366,6 +373,29 @@ impl Scanner {
             has_others: self.has_keys,
         });
     }
+}
+
+/// Whether a key ends with ours for a parser that takes a NUL for its end.
+fn is_ours_to_c(raw: &[u8]) -> bool {
+    let mut rest = raw;
+    let mut next = || {
+        let (letter, length) = match rest {
+            [b'\\', b'u', hex @ ..] => {
+                let hex = std::str::from_utf8(hex.get(..4)?).ok()?;
+                (u32::from_str_radix(hex, 16).ok()?, 6)
+            }
+            [b'\\', ..] | [] => return None,
+            [letter, ..] => (u32::from(*letter), 1),
+        };
+        rest = rest.get(length..)?;
+        Some(letter)
+    };
+    let is = |letter: &u8, found: Option<u32>| {
+        found.is_some_and(|found| {
+            u8::try_from(found).is_ok_and(|found| found.eq_ignore_ascii_case(letter))
+        })
+    };
+    KEY.iter().all(|letter| is(letter, next())) && next() == Some(0)
 }
 
 /// A number's or a word's; comments and single quotes, which some parsers know, are not.
@@ -457,6 +487,11 @@ mod tests {
             (r#"{"a":"\"model\":\"x\"","model":"m"}"#, Some("m")),
             (r#"{"a":"\\","model":"m"}"#, Some("m")),
             (
+                r#"{"models\u0000":1,"mode\u0000l":2,"model":"m"}"#,
+                Some("m"),
+            ),
+            (r#"{"größe":1,"model":"m"}"#, Some("m")),
+            (
                 r#"{"a":[],"b":{},"c":-1.5e+9,"d":true,"e":null,"model":"m"}"#,
                 Some("m"),
             ),
@@ -524,6 +559,18 @@ mod tests {
             (br#"{"model" "a"}"#, Flaw::NotJson),
             (br#"{"model":"a"}{"model":"b"}"#, Flaw::NotJson),
             (br#"{"\x":1}"#, Flaw::NotJson),
+            (b"{\"model\\u0000\":\"a\"}", Flaw::Spelling),
+            (b"{\"model\0\":\"a\"}", Flaw::Spelling),
+            (
+                b"{\"MODEL\\u0000 and much more than matters to anyone\":1}",
+                Flaw::Spelling,
+            ),
+            (
+                br#"{"\u006d\u006f\u0064\u0065\u006c\u0000 and more":"a","model":"b"}"#,
+                Flaw::Spelling,
+            ),
+            (b"{\"a\":1,\"model\xff\":\"b\"}", Flaw::Encoding),
+            (b"{\"\xc3\":1,\"model\":\"b\"}", Flaw::Encoding),
             (br#"{"a":1"#, Flaw::Incomplete),
             (br#"{"a"#, Flaw::Incomplete),
         ] {
