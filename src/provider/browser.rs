@@ -81,6 +81,7 @@ pub enum Callback {
 pub struct Code {
     secret: Secret,
     issuer: Option<String>,
+    is_bare: bool,
 }
 
 /// Why what came back is no answer to this attempt.
@@ -115,6 +116,11 @@ impl Code {
     /// Who says that it has made the code (RFC 9207 §2), where it says so.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
+    }
+
+    /// Whether the user has copied it alone, without what came with it.
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
     }
 }
 
@@ -188,7 +194,15 @@ impl Attempt {
                 code: shortened(error, &[]),
                 description: shortened(description.unwrap_or("no description"), &[]),
             })),
-            (None, Some(code)) => self.code(code, issuer.map(str::to_owned)),
+            (None, Some(code)) => {
+                let code = self.code(code)?;
+                let issuer = issuer.map(str::to_owned);
+                Ok(Callback::Code(Code {
+                    issuer,
+                    is_bare: false,
+                    ..code
+                }))
+            }
             (None, None) => Err(Stray::Empty),
         }
     }
@@ -219,22 +233,24 @@ impl Attempt {
         // As some pages show it.
         match text.split_once('#') {
             Some((_, state)) if !self.is_state(state) => Err(Stray::Foreign),
-            Some((code, _)) => self.code(code, None),
-            None => self.code(text, None),
+            Some((code, _)) => self.code(code).map(Callback::Code),
+            None => self.code(text).map(Callback::Code),
         }
     }
 
-    fn code(&self, code: &str, issuer: Option<String>) -> Result<Callback, Stray> {
+    /// A code that came alone.
+    fn code(&self, code: &str) -> Result<Code, Stray> {
         let is_code = (4..=LONGEST_CODE).contains(&code.len())
             && code.bytes().all(|byte| byte.is_ascii_graphic())
             && !self.is_state(code);
         if !is_code {
             return Err(Stray::Unreadable);
         }
-        Ok(Callback::Code(Code {
+        Ok(Code {
             secret: Secret::new(code.to_owned()),
-            issuer,
-        }))
+            issuer: None,
+            is_bare: true,
+        })
     }
 
     /// Whether a browser that was sent back would end there. Names of loopback are as good as each other: it is the

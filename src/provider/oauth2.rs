@@ -423,6 +423,14 @@ impl BrowserLogin for Generic {
             Ok(endpoints) => endpoints,
             Err(error) => return exchanged(Err(error)),
         };
+        // The same where it does not say who made it and has to; a user can copy a code alone from a page.
+        if endpoints.names_issuer && code.issuer().is_none() && !code.is_bare() {
+            return Err(DeviceError::Refused {
+                code: "missing_issuer".to_owned(),
+                description: "the code came without the issuer that the provider sends along"
+                    .to_owned(),
+            });
+        }
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code.secret().expose()),

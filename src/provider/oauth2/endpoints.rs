@@ -10,6 +10,9 @@ use crate::provider::token_client::TokenClient;
 /// RFC 8414 §3, and `OpenID` Connect Discovery 1.0 §4.
 const DOCUMENTS: [&str; 2] = ["oauth-authorization-server", "openid-configuration"];
 
+/// RFC 9207 §3.
+const NAMES_ISSUER: &str = "authorization_response_iss_parameter_supported";
+
 /// Where a provider's tokens are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoints {
@@ -18,6 +21,8 @@ pub(super) struct Endpoints {
     pub(super) begin: Option<Url>,
     /// Whether the client's secret goes into a header (RFC 6749 §2.3.1) instead of the form.
     pub(super) basic: bool,
+    /// Whether each code comes with the issuer that has made it (RFC 9207 §3).
+    pub(super) names_issuer: bool,
 }
 
 /// The key of the endpoint that a login begins at, and its name in a discovery document.
@@ -53,6 +58,7 @@ pub(super) async fn find(
             token,
             begin: begin.cloned(),
             basic: false,
+            names_issuer: false,
         });
     };
     if let (Some(token), Some(begin)) = (&settings.token_url, begin) {
@@ -60,6 +66,7 @@ pub(super) async fn find(
             token: token.clone(),
             begin: Some(begin.clone()),
             basic: false,
+            names_issuer: false,
         });
     }
     let document = document(name, issuer, client).await?;
@@ -104,6 +111,7 @@ pub(super) async fn find(
         begin,
         // RFC 8414 §2: without a list it is `client_secret_basic`.
         basic: settings.token_url.is_none() && !takes("client_secret_post"),
+        names_issuer: document.get(NAMES_ISSUER) == Some(&serde_json::Value::Bool(true)),
     })
 }
 

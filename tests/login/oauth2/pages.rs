@@ -1,10 +1,11 @@
 //! The login on a page: pasted over SSH, declined, forged, and with somebody else at the port.
 
 use mock_cloud::{Canned, Endpoint, PortalFault};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::environment::works;
 use support::{client, program};
 
+use super::poison::document;
 use super::{Login, World, ask, visit};
 
 const BROWSER: &str = "issuer_url = \"{portal}\"\nflow = \"browser\"";
@@ -146,6 +147,50 @@ async fn a_code_of_another_issuer_is_shown_to_nobody() {
         let calls = world.cloud.calls();
         assert!(calls.iter().all(|call| call.endpoint != Endpoint::Exchange));
     }
+}
+
+/// RFC 9207 §2.4: a provider that says so sends its name along, so a code without it is another's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_lacks_the_issuer_which_the_provider_sends_along_is_shown_to_nobody() {
+    let world = World::with(BROWSER).await;
+    let names = json!({"authorization_response_iss_parameter_supported": true});
+    world.cloud.set_document(document(&world, &names));
+    let _daemon = world.daemon();
+    let exchanges = || {
+        let calls = world.cloud.calls().into_iter();
+        calls
+            .filter(|call| call.endpoint == Endpoint::Exchange)
+            .count()
+    };
+    let begin = async || {
+        let mut login = Login::begin(&world, &["--force", "acme"]);
+        let back = visit(page(&login.line())).await;
+        (login, back)
+    };
+    let (login, back) = begin().await;
+    client().get(&back).send().await.unwrap();
+    let (end, success) = login.end();
+    assert!(
+        !success && end.to_string().contains("came without the issuer"),
+        "{end}"
+    );
+    assert_eq!(exchanges(), 0);
+    let issuer = world.cloud.portal_url().replace("://", "%3A%2F%2F");
+    let (login, back) = begin().await;
+    client()
+        .get(format!("{back}&iss={issuer}"))
+        .send()
+        .await
+        .unwrap();
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    // A page that shows the code alone has no way to say it.
+    let (mut login, back) = begin().await;
+    let code = back.split("code=").nth(1).unwrap();
+    login.paste(code.split('&').next().unwrap());
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    assert_eq!(exchanges(), 2);
 }
 
 /// A code that was shown may be spent; showing it twice would end what it has granted.

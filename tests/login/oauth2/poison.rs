@@ -45,7 +45,7 @@ impl Thief {
 }
 
 /// The document of this cloud with something else in it.
-fn document(world: &World, change: &Value) -> Canned {
+pub(super) fn document(world: &World, change: &Value) -> Canned {
     let portal = world.cloud.portal_url();
     let mut document = json!({
         "issuer": portal,
