@@ -15,11 +15,15 @@ use tokio::time::Instant;
 use super::output::{Exit, Failure};
 use super::render::inline;
 use super::wire::{Answer, Door, WireError};
-use crate::control::protocol::{Key, ListenerStatus, Status};
+use crate::control::protocol::{Key, ListenerStatus, Providers, Status};
 use reading::Reading;
 
 /// What is asked for.
 const WORDS: &str = "Say hello in one short sentence.";
+
+/// The paths of the two ways to ask.
+const CHAT: &str = "/chat/completions";
+const RESPONSES: &str = "/responses";
 
 /// What to send.
 #[derive(Debug, Default)]
@@ -93,21 +97,30 @@ pub(super) struct Tokens {
     pub(super) completion: u64,
 }
 
+/// How a provider is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Chat,
+    Responses,
+}
+
 /// Where to, with what is the same for both requests.
 struct Way<'a> {
     door: Door,
     url: String,
     provider: String,
+    wire: Wire,
     question: &'a Question,
 }
 
-/// Sends a small chat request through the port of the daemon that has this status.
+/// Sends a small request through the port of the daemon that has this status and these providers.
 pub(super) async fn send(
     status: &Status,
+    providers: &Providers,
     question: &Question,
     news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
 ) -> Result<Report, Failure> {
-    let way = Way::find(status, question)?;
+    let way = Way::find(status, providers, question)?;
     let model = match &question.model {
         Some(model) => model.clone(),
         None => way.first_model().await?,
@@ -120,11 +133,53 @@ pub(super) async fn send(
         question: WORDS,
     };
     news(News::Asking(&asked))?;
-    way.chat(asked, news).await
+    way.converse(asked, news).await
+}
+
+impl Wire {
+    /// The one that most apps speak, where the provider has it.
+    fn of(providers: &Providers, name: &str) -> Self {
+        let mut all = providers.providers.iter();
+        let provider = all.find(|one| one.name == name);
+        let has = |path: &str| {
+            let mut paths = provider.iter().flat_map(|one| &one.paths);
+            paths.any(|one| one.path == path)
+        };
+        if has(RESPONSES) && !has(CHAT) {
+            Self::Responses
+        } else {
+            Self::Chat
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Chat => CHAT,
+            Self::Responses => RESPONSES,
+        }
+    }
+
+    /// No limit of tokens: some models take only `max_tokens`, others only `max_completion_tokens`, and a short
+    /// sentence costs next to nothing.
+    fn body(self, asked: &Asked) -> Value {
+        let message = json!([{"role": "user", "content": asked.question}]);
+        match self {
+            Self::Chat => {
+                json!({"model": asked.model, "messages": message, "stream": asked.stream})
+            }
+            Self::Responses => {
+                json!({"model": asked.model, "input": message, "stream": asked.stream})
+            }
+        }
+    }
 }
 
 impl<'a> Way<'a> {
-    fn find(status: &Status, question: &'a Question) -> Result<Self, Failure> {
+    fn find(
+        status: &Status,
+        providers: &Providers,
+        question: &'a Question,
+    ) -> Result<Self, Failure> {
         let listener = listener(&status.listeners, question)?;
         let door = Door::of(&listener.url).ok_or_else(|| {
             let url = inline(&listener.url);
@@ -145,6 +200,7 @@ impl<'a> Way<'a> {
         Ok(Self {
             door,
             url,
+            wire: Wire::of(providers, &provider),
             provider,
             question,
         })
@@ -152,7 +208,7 @@ impl<'a> Way<'a> {
 
     /// The first model of the list that looks as if it chats.
     async fn first_model(&self) -> Result<String, Failure> {
-        let mut answer = self.ask("models", None).await?;
+        let mut answer = self.ask("/models", None).await?;
         let body = answer.rest().await.map_err(|error| self.broken(&error))?;
         if answer.status != StatusCode::OK {
             let failure = self.refused(&answer, &body, None);
@@ -165,26 +221,20 @@ impl<'a> Way<'a> {
         })
     }
 
-    async fn chat(
+    async fn converse(
         &self,
         asked: Asked,
         news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
     ) -> Result<Report, Failure> {
-        // No limit of tokens: some models take only `max_tokens`, others only
-        // `max_completion_tokens`, and a short sentence costs next to nothing.
-        let body = json!({
-            "model": asked.model,
-            "messages": [{"role": "user", "content": asked.question}],
-            "stream": asked.stream,
-        });
+        let body = self.wire.body(&asked).to_string();
         let started = Instant::now();
         let broken = |error: WireError| self.broken(&error);
-        let mut answer = self.ask("chat/completions", Some(body.to_string())).await?;
+        let mut answer = self.ask(self.wire.path(), Some(body)).await?;
         if answer.status != StatusCode::OK {
             let body = answer.rest().await.map_err(broken)?;
             return Err(self.refused(&answer, &body, Some(&asked.model)));
         }
-        let mut reading = Reading::of(&answer.headers);
+        let mut reading = Reading::of(self.wire, &answer.headers);
         let mut first_byte = None;
         while let Some(bytes) = answer.next().await.map_err(broken)? {
             let after_ms = milliseconds(started.elapsed());
@@ -214,8 +264,8 @@ impl<'a> Way<'a> {
 
     async fn ask(&self, path: &str, body: Option<String>) -> Result<Answer, Failure> {
         let prefix = match &self.question.provider {
-            Some(provider) => format!("/{provider}/v1/{path}"),
-            None => format!("/v1/{path}"),
+            Some(provider) => format!("/{provider}/v1{path}"),
+            None => format!("/v1{path}"),
         };
         let key = self.question.key.as_ref();
         let answer = self.door.ask(&prefix, body, key).await;

@@ -1,5 +1,8 @@
 //! `hermesctl setup`: from nothing to an app's first answer, step by step; safe to run again.
 
+mod choice;
+mod key;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,9 +20,13 @@ use super::{connect, render, service};
 use crate::config;
 use crate::containers::{self, Door};
 use crate::control::judge;
-use crate::control::protocol::{Finding, FindingCode, ListenerStatus, ProviderStatus, Status};
+use crate::control::protocol::{
+    Finding, FindingCode, Key, ListenerStatus, ProviderStatus, Providers, Status,
+};
 use crate::paths::Environment;
 use crate::service::{Service, ServiceError};
+
+pub(super) use self::choice::Offer;
 
 /// A login that was just made is in use within this time.
 const LOGIN: Duration = Duration::from_secs(20);
@@ -36,6 +43,12 @@ pub(super) struct SetUp {
     pub(super) ready: bool,
     /// What an app is configured with; `None` while hermes-proxyd does not run.
     pub(super) base_url: Option<String>,
+    /// The client key that was made for the first app, where the provider needs one: it can't be shown again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<Key>,
+    /// Whether apps need a client key.
+    #[serde(skip)]
+    pub(super) needs_key: bool,
     /// What is wrong all the same.
     pub(super) findings: Vec<Finding>,
     pub(super) test: Option<probe::Report>,
@@ -57,11 +70,14 @@ impl Progress<'_> {
 }
 
 /// Does it.
-pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<Exit, Failure> {
     output.in_lines();
     let environment = Environment::from_process();
     if let Some(provider) = &flags.provider {
         check_provider(&environment, provider)?;
+    } else {
+        let is_first = !config_file(&environment)?.exists();
+        flags.provider = choice::choose(&flags, is_first, output).await?;
     }
     if !flags.yes {
         agree(&environment, &flags, output)?;
@@ -70,7 +86,20 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
         output,
         steps: Vec::new(),
     };
-    progress.tell(configuration(&environment, flags.provider.as_deref()).await?)?;
+    let chosen = flags.provider.as_deref();
+    let needs_key = key::is_needed(&environment, chosen);
+    let key = if needs_key { key::first().await? } else { None };
+    if let Some(new) = &key {
+        let what = format!("client key {}", render::inline(&new.client.name));
+        progress.tell(Line::done_unless(false, "client key", what))?;
+        // What follows may fail, and nothing shows it again.
+        let key = render::inline(new.key.expose());
+        progress
+            .output
+            .tell(|style| style.prose(&format!("It is shown only once: {key}")))?;
+    }
+    let key = key.map(|new| new.key);
+    progress.tell(configuration(&environment, chosen).await?)?;
     if let Some(exit) = login(&flags, &mut progress).await? {
         return Ok(exit);
     }
@@ -79,16 +108,21 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
         Ok(mut client) => {
             let chosen = flags.provider.as_deref();
             let status = in_use(&mut client, chosen).await?;
+            let providers = client.providers().await?;
             let base_url = match chosen {
-                Some(name) => client
-                    .providers()
-                    .await?
-                    .providers
-                    .into_iter()
-                    .find_map(|one| one.app_url.filter(|_| one.name == name)),
+                Some(name) => {
+                    let mut all = providers.providers.iter();
+                    let provider = all.find(|one| one.name == name);
+                    provider.and_then(|one| one.app_url.clone())
+                }
                 None => base_url(&status.listeners),
             };
-            let test = test(&status, chosen, &mut progress).await?;
+            let question = Question {
+                provider: chosen.map(str::to_owned),
+                key: key.clone(),
+                ..Question::default()
+            };
+            let test = test((&status, &providers), &question, &mut progress).await?;
             (true, base_url, judge::findings(&status).into_owned(), test)
         }
         Err(failure) if failure.exit == Exit::NotRunning => (false, None, Vec::new(), None),
@@ -99,6 +133,8 @@ pub(super) async fn setup(flags: SetupFlags, output: &mut Output) -> Result<Exit
         steps,
         ready,
         base_url,
+        key,
+        needs_key,
         findings,
         test,
     };
@@ -370,16 +406,12 @@ fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
 
 /// Sends a request as an app does.
 async fn test(
-    status: &Status,
-    chosen: Option<&str>,
+    (status, providers): (&Status, &Providers),
+    question: &Question,
     progress: &mut Progress<'_>,
 ) -> Result<Option<probe::Report>, Failure> {
     let what = "test request";
-    let question = Question {
-        provider: chosen.map(str::to_owned),
-        ..Question::default()
-    };
-    let sent = probe::send(status, &question, &mut |_| Ok(())).await;
+    let sent = probe::send(status, providers, question, &mut |_| Ok(())).await;
     match sent {
         Ok(report) => {
             let model = &report.asked.model;
@@ -393,6 +425,11 @@ async fn test(
         // Then nothing is wrong; there is only no key to show.
         Err(failure) if failure.is("key_needed") => {
             let advice = "every address needs a client key: `hermesctl clients add NAME`";
+            progress.tell(Line::left("test", what, advice))?;
+            Ok(None)
+        }
+        Err(failure) if failure.is("invalid_client_key") && question.key.is_none() => {
+            let advice = "its apps need a client key: `hermesctl clients add NAME`";
             progress.tell(Line::left("test", what, advice))?;
             Ok(None)
         }

@@ -68,6 +68,12 @@ pub fn login_table(name: &str) -> Option<String> {
     Some(format!("[providers.{name}]\ntype = \"{word}\"\n"))
 }
 
+/// Whether a provider with a login of this name serves only apps with a client key.
+pub fn login_needs_key(name: &str) -> bool {
+    let kind = LOGINS.iter().find(|(known, _)| *known == name);
+    matches!(kind, Some((_, Kind::Codex)))
+}
+
 /// Keys that only some kinds have, beside those of `oauth2`.
 const OF_KIND: [(&str, &[Kind]); 7] = [
     ("portal_url", &[Kind::Nous]),

@@ -373,7 +373,7 @@ fn unconnected(error: &reqwest::Error) -> String {
     let chain = || chain(error);
     // hyper-util's connector tells a failed look-up by these words only.
     if chain().any(|cause| cause.to_string() == "dns error") {
-        return "its name can't be resolved; are you offline?".to_owned();
+        return "its name can't be resolved; this machine may be offline".to_owned();
     }
     let kinds = chain().filter_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
     let away = [
@@ -382,7 +382,7 @@ fn unconnected(error: &reqwest::Error) -> String {
         ErrorKind::NetworkDown,
     ];
     if kinds.into_iter().any(|kind| away.contains(&kind)) {
-        return "the network is unreachable; are you offline?".to_owned();
+        return "the network is unreachable; this machine may be offline".to_owned();
     }
     let root = chain().last().map(ToString::to_string);
     root.unwrap_or_else(|| error.to_string())

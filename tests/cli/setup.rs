@@ -446,6 +446,84 @@ async fn a_program_reads_the_code_and_the_outcome_as_lines() {
     assert!(child.wait().unwrap().success());
 }
 
+/// What a person before a terminal sees, who types this.
+fn before_terminal(mut command: Command, typed: &str) -> (String, Option<i32>) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let slave = || {
+        let mut options = std::fs::File::options();
+        options.read(true).write(true).open(&name).unwrap()
+    };
+    command.stdin(slave()).stdout(slave()).stderr(slave());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    rustix::io::write(&master, typed.as_bytes()).unwrap();
+    let (mut master, mut seen) = (std::fs::File::from(master), Vec::new());
+    let mut chunk = [0; 4096];
+    // Ends with an error when the last slave is closed.
+    while let Ok(count @ 1..) = master.read(&mut chunk) {
+        seen.extend_from_slice(chunk.get(..count).unwrap());
+    }
+    (
+        String::from_utf8(seen).unwrap(),
+        child.wait().unwrap().code(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_chooses_among_the_providers_where_none_is_clearly_meant() {
+    let world = World::without_a_login().await;
+    let file = world.home.path().join(CONFIG);
+    std::fs::remove_file(&file).ok();
+    let setup = |flags: &[&str], typed: &str| {
+        let mut command = world.hermesctl(&[&["setup", "--no-service"], flags].concat());
+        command.env("NO_COLOR", "1");
+        before_terminal(command, typed)
+    };
+    let (text, code) = setup(&[], "9\n3\nn\n");
+    for part in [
+        "1  Nous Portal   not logged in",
+        "Number [1]:",
+        "Please answer with a number from 1 to 3.",
+        "Continue?",
+        "Nothing has changed.",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing:\n{text}");
+    }
+    // The plan is about the third one, in whatever order they are.
+    let mut lines = text
+        .lines()
+        .filter(|line| line.trim_start().starts_with("3  "));
+    let line = lines.next().unwrap();
+    let chosen = if line.contains("xAI") {
+        "xai"
+    } else {
+        "openai-codex"
+    };
+    let plan = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let planned = format!("login for {chosen} or makes");
+    assert!(plan.contains(&planned), "{text}");
+    assert_eq!((code, file.exists()), (Some(1), false));
+
+    let (text, _) = setup(&[], "q\n");
+    assert!(
+        text.contains("Nothing has changed.") && !text.contains("Continue?"),
+        "{text}"
+    );
+    let (text, _) = setup(&["--provider", "nous"], "n\n");
+    assert!(!text.contains("Which provider?"), "{text}");
+    // The only one with a login is meant.
+    world.log_in();
+    let (text, _) = setup(&[], "n\n");
+    assert!(
+        !text.contains("Which provider?") && text.contains("Continue?"),
+        "{text}"
+    );
+}
+
 /// As much of a user manager as hermesctl asks for: it starts what the unit's file says, with the
 /// variables of the drop-in. The real one has `tests/daemon/service.rs`.
 #[cfg(target_os = "linux")]

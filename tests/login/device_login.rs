@@ -193,7 +193,7 @@ async fn a_login_without_a_network_names_the_host_and_what_looks_further() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     for says in [
-        "Can't reach portal.invalid: its name can't be resolved; are you offline?",
+        "Can't reach portal.invalid: its name can't be resolved; this machine may be offline",
         "`hermesctl doctor`",
         "hermesctl auth login nous",
     ] {

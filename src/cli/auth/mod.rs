@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 pub(super) use code_screen::{Room, plain, screen};
 #[cfg(test)]
 pub(super) use page_screen::screen as page;
-pub(super) use terminal::agreed;
+pub(super) use terminal::{Pick, agreed, picked};
 
 use super::args::{Auth, AuthVerb, LogoutFlags};
 use super::connection::{Connection, ask, finish};

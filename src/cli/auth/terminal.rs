@@ -11,6 +11,9 @@ use crate::cli::screen;
 /// Rows and columns of a terminal that does not tell.
 const USUAL: (u16, u16) = (24, 80);
 
+/// So often a question is asked.
+const TRIES: usize = 5;
+
 /// Who reads standard error, and so what is said there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
@@ -84,7 +87,6 @@ pub(in crate::cli) fn agreed(question: &str) -> Option<bool> {
 
 /// Asks until the answer is one; after so many others it is a no.
 fn decided(question: &str, enter: bool) -> Option<bool> {
-    const TRIES: usize = 5;
     for _ in 0..TRIES {
         match meant(&asked(question)?, enter) {
             Some(decided) => return Some(decided),
@@ -92,6 +94,42 @@ fn decided(question: &str, enter: bool) -> Option<bool> {
         }
     }
     Some(false)
+}
+
+/// What a person picks out of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Pick {
+    /// This one, counted from 0.
+    One(usize),
+    /// None of them.
+    Nothing,
+    /// Nobody can be asked.
+    Unasked,
+}
+
+/// Has a person pick one of `count`, by its number in this list; Enter means `enter`.
+pub(in crate::cli) fn picked(list: &str, count: usize, enter: usize) -> Pick {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Pick::Unasked;
+    }
+    say(list);
+    for _ in 0..TRIES {
+        let Some(answer) = asked(&format!("Number [{}]: ", enter + 1)) else {
+            return Pick::Unasked;
+        };
+        if answer.is_empty() {
+            return Pick::One(enter);
+        }
+        if ["no", "n", "q", "quit"].contains(&answer.as_str()) {
+            return Pick::Nothing;
+        }
+        let number = answer.parse::<usize>().ok();
+        match number.and_then(|number| number.checked_sub(1)) {
+            Some(at) if at < count => return Pick::One(at),
+            Some(_) | None => say(&format!("Please answer with a number from 1 to {count}.\n")),
+        }
+    }
+    Pick::Nothing
 }
 
 /// Yes or no; `None` for anything else.

@@ -4,7 +4,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
 use super::super::models;
-use super::{Tokens, Trouble};
+use super::{Tokens, Trouble, Wire};
 
 /// Of an answer that is no JSON, so many characters are told.
 const EXCERPT: usize = 200;
@@ -68,6 +68,7 @@ pub(super) fn hint(code: &str, status: u16, message: &str) -> Option<&'static st
 /// An answer as it comes.
 #[derive(Debug)]
 pub(super) struct Reading {
+    wire: Wire,
     streams: bool,
     buffer: Vec<u8>,
     answered: Answered,
@@ -86,10 +87,11 @@ pub(super) struct Answered {
 
 impl Reading {
     /// Of the answer with this head.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(wire: Wire, headers: &HeaderMap) -> Self {
         let kind = headers.get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         Self {
+            wire,
             streams: kind.trim_start().starts_with("text/event-stream"),
             buffer: Vec::new(),
             answered: Answered::default(),
@@ -130,10 +132,21 @@ impl Reading {
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             return Err(Trouble::of(error));
         }
-        if answer.pointer("/choices/0").is_none() {
-            return Err(broken("the answer has no `choices`"));
+        match self.wire {
+            Wire::Chat if answer.pointer("/choices/0").is_none() => {
+                return Err(broken("the answer has no `choices`"));
+            }
+            Wire::Responses if !answer.get("output").is_some_and(Value::is_array) => {
+                return Err(broken("the answer has no `output`"));
+            }
+            Wire::Chat => {
+                self.answered.add(&answer, "message");
+            }
+            Wire::Responses => {
+                self.answered.respond(&answer);
+                self.answered.end(&answer);
+            }
         }
-        self.answered.add(&answer, "message");
         Ok(self.answered)
     }
 
@@ -162,11 +175,69 @@ impl Reading {
             self.trouble = Some(Trouble::of(error));
             return String::new();
         }
-        self.answered.add(&event, "delta")
+        match self.wire {
+            Wire::Chat => self.answered.add(&event, "delta"),
+            Wire::Responses => self.responding(&event),
+        }
+    }
+
+    /// An event of the Responses API.
+    fn responding(&mut self, event: &Value) -> String {
+        let text = |path: &str| event.pointer(path).and_then(Value::as_str);
+        let delta = text("/delta").unwrap_or_default();
+        match text("/type") {
+            Some("response.output_text.delta") => {
+                self.answered.text += delta;
+                return delta.to_owned();
+            }
+            Some("response.reasoning_summary_text.delta" | "response.reasoning_text.delta") => {
+                self.answered.reasoning += delta;
+            }
+            Some("response.completed" | "response.incomplete") => {
+                self.done = true;
+                self.answered.end(event.get("response").unwrap_or(event));
+            }
+            Some("response.failed") => {
+                let error = event.pointer("/response/error");
+                self.trouble = Some(Trouble::of(error.unwrap_or(event)));
+            }
+            Some("error") => self.trouble = Some(Trouble::of(event)),
+            Some(_) | None => {}
+        }
+        String::new()
     }
 }
 
 impl Answered {
+    /// Adds the words of a whole answer of the Responses API.
+    fn respond(&mut self, answer: &Value) {
+        let texts = |item: &Value, place: &str, kind: &str| -> String {
+            let parts = item.get(place).and_then(Value::as_array);
+            let parts = parts.into_iter().flatten();
+            let parts = parts.filter(|part| part.get("type").and_then(Value::as_str) == Some(kind));
+            parts
+                .filter_map(|part| part.get("text")?.as_str())
+                .collect()
+        };
+        let items = answer.get("output").and_then(Value::as_array);
+        for item in items.into_iter().flatten() {
+            self.text += &texts(item, "content", "output_text");
+            self.reasoning += &texts(item, "summary", "summary_text");
+        }
+    }
+
+    /// Adds how a response ended, and what it cost.
+    fn end(&mut self, response: &Value) {
+        let text = |path: &str| response.pointer(path).and_then(Value::as_str);
+        let reason = text("/incomplete_details/reason").or(text("/status"));
+        self.finish_reason = reason.map(str::to_owned);
+        let number = |name: &str| response.pointer(&format!("/usage/{name}"))?.as_u64();
+        if let (Some(prompt), Some(completion)) = (number("input_tokens"), number("output_tokens"))
+        {
+            self.tokens = Some(Tokens { prompt, completion });
+        }
+    }
+
     /// Adds what is in the first choice; its words.
     fn add(&mut self, answer: &Value, place: &str) -> String {
         let choice = |path: &str| answer.pointer(&format!("/choices/0/{path}"));

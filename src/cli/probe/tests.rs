@@ -73,7 +73,7 @@ fn stream(pieces: &[&str]) -> (Vec<String>, Result<reading::Answered, Trouble>) 
     let mut headers = HeaderMap::new();
     let kind = "text/event-stream; charset=utf-8".parse().unwrap();
     headers.insert("content-type", kind);
-    let mut reading = Reading::of(&headers);
+    let mut reading = Reading::of(Wire::Chat, &headers);
     let said = pieces.iter().map(|piece| reading.take(piece.as_bytes()));
     (said.collect(), reading.end())
 }
@@ -115,7 +115,7 @@ fn a_stream_that_is_not_whole_or_ends_in_an_error_is_a_failure() {
 #[test]
 fn a_whole_answer_is_read_and_a_strange_one_is_a_failure() {
     let whole = |body: &str| {
-        let mut reading = Reading::of(&HeaderMap::new());
+        let mut reading = Reading::of(Wire::Chat, &HeaderMap::new());
         assert_eq!(reading.take(body.as_bytes()), "");
         reading.end()
     };
@@ -124,6 +124,73 @@ fn a_whole_answer_is_read_and_a_strange_one_is_a_failure() {
     assert_eq!((said.text.as_str(), said.reasoning.as_str()), ("", "hm"));
     for strange in ["", "[]", "{\"choices\":[]}", "<html>\n</html>"] {
         assert!(whole(strange).is_err(), "{strange}");
+    }
+}
+
+#[test]
+fn the_responses_api_is_read_as_a_stream_and_whole() {
+    let read = |kind: &str, body: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", kind.parse().unwrap());
+        let mut reading = Reading::of(Wire::Responses, &headers);
+        let said = reading.take(body.as_bytes());
+        reading.end().map(|answered| (said, answered))
+    };
+    let end = json!({"status": "completed", "usage": {"input_tokens": 3, "output_tokens": 2},
+        "output": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+                   {"type": "message", "content": [{"type": "output_text", "text": "Good day"},
+                                                   {"type": "refusal", "refusal": "no"}]}]});
+    let event = |event: &Value| format!("event: x\ndata: {event}\n\n");
+    let delta = |kind: &str, text: &str| event(&json!({"type": kind, "delta": text}));
+    let begun = delta("response.reasoning_summary_text.delta", "hm")
+        + &delta("response.output_text.delta", "Good")
+        + &delta("response.output_text.delta", " day");
+    let ended = event(&json!({"type": "response.completed", "response": end}));
+    let (said, streamed) = read("text/event-stream", &(begun.clone() + &ended)).unwrap();
+    let (_, whole) = read("application/json", &end.to_string()).unwrap();
+    assert_eq!(said, "Good day");
+    assert_eq!(streamed, whole);
+    assert_eq!(
+        (whole.text.as_str(), whole.reasoning.as_str()),
+        ("Good day", "hm")
+    );
+    assert_eq!(whole.finish_reason.as_deref(), Some("completed"));
+    let tokens = Tokens {
+        prompt: 3,
+        completion: 2,
+    };
+    assert_eq!(whole.tokens, Some(tokens));
+
+    let cut = read("text/event-stream", &begun).unwrap_err();
+    assert!(cut.message.contains("without its last event"));
+    let error = json!({"code": "server_is_overloaded", "message": "m"});
+    for failed in [
+        json!({"type": "response.failed", "response": {"error": error}}),
+        json!({"type": "error", "code": "server_is_overloaded", "message": "m"}),
+    ] {
+        let trouble = read("text/event-stream", &event(&failed)).unwrap_err();
+        assert_eq!(trouble, Trouble::of(&error));
+    }
+    assert!(read("application/json", "{\"choices\":[]}").is_err());
+}
+
+#[test]
+fn a_provider_is_asked_by_a_wire_that_it_has() {
+    let provider = |paths: &[&str]| {
+        let path = |path: &&str| json!({"path": path, "methods": ["POST"]});
+        let paths: Vec<_> = paths.iter().map(path).collect();
+        let one = json!({"name": "p", "display_name": "P", "default": true, "base_url": null,
+                         "logged_in": true, "paths": paths});
+        serde_json::from_value(json!({"providers": [one]})).unwrap()
+    };
+    for (paths, wire) in [
+        (&["/models", "/responses"][..], Wire::Responses),
+        (&["/responses", "/chat/completions"], Wire::Chat),
+        (&["/chat/completions"], Wire::Chat),
+        (&["/embeddings"], Wire::Chat),
+    ] {
+        assert_eq!(Wire::of(&provider(paths), "p"), wire, "{paths:?}");
+        assert_eq!(Wire::of(&provider(paths), "other"), Wire::Chat);
     }
 }
 

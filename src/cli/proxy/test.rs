@@ -22,7 +22,9 @@ pub(in crate::cli) async fn test(flags: TestFlags, output: &mut Output) -> Resul
         model: flags.model,
         stream: flags.stream,
     };
-    let status = connect().await?.status().await?;
+    let mut client = connect().await?;
+    let status = client.status().await?;
+    let providers = client.providers().await?;
     if question.stream {
         output.in_lines();
     }
@@ -34,7 +36,7 @@ pub(in crate::cli) async fn test(flags: TestFlags, output: &mut Output) -> Resul
         News::Words(piece) => output.answer(piece, render::probe::piece),
         News::Asking(_) => Ok(()),
     };
-    let report = probe::send(&status, &question, &mut news).await?;
+    let report = probe::send(&status, &providers, &question, &mut news).await?;
     output.answer(&report, render::probe::report)?;
     Ok(Exit::Ok)
 }

@@ -208,6 +208,8 @@ pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
         steps,
         ready,
         base_url: ready.then(|| "http://127.0.0.1:8645/v1".to_owned()),
+        key: None,
+        needs_key: false,
         findings: Vec::new(),
         test: ready.then(|| report(false)),
     }

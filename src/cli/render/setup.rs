@@ -1,7 +1,7 @@
 //! What `hermesctl setup` says at its end.
 
 use super::{Style, Tone, inline};
-use crate::cli::setup::SetUp;
+use crate::cli::setup::{Offer, SetUp};
 use crate::control::protocol::ProviderStatus;
 
 /// Whose login was found.
@@ -19,6 +19,23 @@ pub(in crate::cli) fn login(provider: &ProviderStatus) -> String {
     format!("login of {name}, {whose}, in {store}")
 }
 
+/// The providers to choose from, each with its number.
+pub(in crate::cli) fn offers(offers: &[Offer]) -> String {
+    let width = offers.iter().map(|one| one.display_name.chars().count());
+    let width = width.max().unwrap_or_default();
+    let lines = offers.iter().enumerate().map(|(at, one)| {
+        let name = inline(&one.display_name);
+        let state = if one.logged_in {
+            "logged in"
+        } else {
+            "not logged in"
+        };
+        format!("  {}  {name:width$}  {state}\n", at + 1)
+    });
+    let lines: String = lines.collect();
+    format!("Which provider?\n{lines}")
+}
+
 /// What an app is configured with, or what is still to be done.
 pub(in crate::cli) fn outcome(outcome: &SetUp, style: Style) -> String {
     let Some(url) = &outcome.base_url else {
@@ -33,8 +50,13 @@ pub(in crate::cli) fn outcome(outcome: &SetUp, style: Style) -> String {
         text = style.paint(Tone::Good, "All is well.") + " ";
     }
     let url = inline(url);
+    let key = match &outcome.key {
+        Some(key) => format!("{} (it is shown only once)", inline(key.expose())),
+        None if outcome.needs_key => "a client key: `hermesctl clients add NAME`".to_owned(),
+        None => "anything".to_owned(),
+    };
     format!(
-        "\n{text}Apps use:\n  OPENAI_BASE_URL={url}\n  OPENAI_API_KEY=anything\n\
+        "\n{text}Apps use:\n  OPENAI_BASE_URL={url}\n  OPENAI_API_KEY={key}\n\
          For the settings of an app: `hermesctl connect APP`\n"
     )
 }

@@ -1,5 +1,6 @@
 //! OpenAI Codex where a user meets it: variables, `doctor`, the list of providers, the quota.
 
+use mock_cloud::{Fault, Steering};
 use serde_json::{Value, json};
 use support::{Daemon, ctl, program};
 
@@ -141,4 +142,94 @@ async fn the_quota_is_asked_for_at_the_start_and_read_from_each_answer() {
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("5 h: 12 % used, begins again "), "{shown}");
     assert!(shown.contains("7 d: 7 % used"), "{shown}");
+}
+
+/// Such an event comes where the fields of an answer's head do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quota_is_read_from_the_events_of_a_stream_too() {
+    let (world, _) = World::with_a_login().await;
+    let daemon = world.daemon();
+    let used = || daemon.status()["providers"][0]["quota"]["windows"][0]["used_percent"].clone();
+    // The question at the start is answered by then.
+    world.until(&daemon, |_| !used().is_null()).await;
+    for (stream, percent) in [(true, 41), (false, 43)] {
+        let limits = json!({"type": "codex.rate_limits", "plan_type": "plus", "rate_limits": {
+            "primary": {"used_percent": percent, "window_minutes": 300, "reset_at": 4_000_000_000_u64}}});
+        let end = json!({"type": "response.completed", "response": {"output": []}});
+        let text = format!("event: codex.rate_limits\ndata: {limits}\n\ndata: {end}\n\n");
+        let steering = Steering {
+            body: Some(json!(text)),
+            ..Steering::default()
+        };
+        world.cloud.fail_next(1, &Fault::Steer(Box::new(steering)));
+        let body = json!({"model": "m", "input": "x", "stream": stream});
+        let answer = world.post(&daemon, "/responses").json(&body).send().await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 200);
+        let told = answer.text().await.unwrap();
+        assert_eq!(told.contains("codex.rate_limits"), stream, "{told}");
+        world.until(&daemon, |_| used() == json!(percent)).await;
+    }
+}
+
+/// It has no Chat Completions, which is what most others are asked by.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxy_test_asks_the_provider_by_the_wire_that_it_has() {
+    let (world, _) = World::with_a_login().await;
+    let _daemon = world.daemon();
+    for stream in [false, true] {
+        let mut command = program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
+        command
+            .env("HERMES_CLIENT_KEY", &world.key)
+            .args(["proxy", "test", "openai-codex", "--json"])
+            .args(stream.then_some("--stream"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report = text.lines().last().unwrap();
+        let report: Value = if stream {
+            serde_json::from_str(report).unwrap()
+        } else {
+            serde_json::from_str(&text).unwrap()
+        };
+        assert_eq!(report["status"], 200, "{report:#}");
+        assert_eq!(report["model"], "gpt-6-codex");
+        assert_eq!(report["finish_reason"], "completed");
+        let said = report["text"].as_str().unwrap();
+        assert!(said.contains("Say hello"), "{report:#}");
+    }
+    let seen = world.requests().pop().unwrap();
+    assert_eq!(seen.target, "/backend-api/codex/responses");
+}
+
+/// Nothing starts with this provider without a client key, so the first one is made by the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_makes_the_first_client_key_and_asks_with_it() {
+    let (world, _) = World::with_a_login().await;
+    let revoked = ctl(world.home.path(), &["clients", "revoke", "app"]);
+    assert!(revoked.status.success(), "{revoked:?}");
+    let setup = || {
+        let line = ["setup", "--yes", "--no-service", "--json"];
+        let output = ctl(world.home.path(), &line);
+        assert!(output.status.success(), "{output:?}");
+        json_of(&output)
+    };
+    let told = setup();
+    let key = told["key"].as_str().unwrap_or_else(|| panic!("{told:#}"));
+    assert!(key.starts_with("hpx-"), "{told:#}");
+    let daemon = world.daemon();
+    let body = json!({"model": "m", "input": "x"});
+    let asked = support::client().post(daemon.url("/responses"));
+    let answer = asked.bearer_auth(key).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    // The key can't be shown again, and no other is made.
+    let told = setup();
+    assert!(told["key"].is_null(), "{told:#}");
+    let steps = told["steps"].as_array().unwrap();
+    assert_eq!(steps.last().unwrap()["result"], "left", "{told:#}");
+    assert_eq!(told["ready"], true);
+    let revoked = ctl(world.home.path(), &["clients", "revoke", "first-app"]);
+    assert!(revoked.status.success(), "{revoked:?}");
+    let told = setup();
+    assert_eq!(told["test"]["status"], 200, "{told:#}");
 }
