@@ -78,7 +78,7 @@ async fn a_token_is_refreshed_in_the_background_before_it_expires() {
         asked += 1;
     }
     let counts = world.cloud.counts();
-    assert!(asked > 50, "{asked} requests in 11 s");
+    assert!(asked > 20, "{asked} requests in 11 s");
     assert!((2..=5).contains(&counts.refreshes), "{counts:?}");
     assert_eq!((counts.unauthorized, counts.reuse_events), (0, 0));
 }
