@@ -97,13 +97,13 @@ impl World {
 }
 
 /// Hermes Agent's own code.
-struct Hermes {
+pub(super) struct Hermes {
     child: Child,
     answers: BufReader<ChildStdout>,
 }
 
 impl Hermes {
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
@@ -111,7 +111,7 @@ impl Hermes {
     }
 
     /// A step that is good: the fingerprints of both tokens.
-    fn step(&mut self, step: &str) -> (String, String) {
+    pub(super) fn step(&mut self, step: &str) -> (String, String) {
         writeln!(self.child.stdin.as_ref().unwrap(), "{step}").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();

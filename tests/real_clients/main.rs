@@ -7,3 +7,4 @@ mod rotations;
 mod routes;
 mod sdks;
 mod suites;
+mod turns;
