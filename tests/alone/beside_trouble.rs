@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mock_cloud::{Endpoint, Fault, MockCloud, Options, PortalFault, pattern};
+use mock_cloud::{Canned, Endpoint, Fault, Login, MockCloud, Options, PortalFault, pattern};
 use serde_json::{Value, json};
 use support::several::Several;
 use support::{Daemon, chat, client};
@@ -22,6 +22,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const APPS: usize = 4;
+/// Apps of each provider in trouble.
+const OTHERS: usize = 3;
 /// What each app asks.
 const ASKED: usize = 100;
 
@@ -90,7 +92,7 @@ async fn measured(daemon: &Daemon) -> Figures {
     all
 }
 
-/// Apps of the other three, which go on asking; what they were answered.
+/// Apps of the others, which go on asking; what they were answered.
 struct Load {
     over: Arc<AtomicBool>,
     answered: Arc<Mutex<BTreeMap<(&'static str, u16), usize>>>,
@@ -98,7 +100,7 @@ struct Load {
 }
 
 impl Load {
-    fn begin(daemon: &Daemon) -> Self {
+    fn begin(daemon: &Daemon, key: &str) -> Self {
         let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let mut load = Self {
             over,
@@ -109,14 +111,16 @@ impl Load {
             "/nous/v1/chat/completions",
             "/xai/v1/responses",
             "/acme/v1/chat/completions",
+            "/openai-codex/v1/responses",
         ] {
-            for _ in 0..APPS {
+            for _ in 0..OTHERS {
+                let key = key.to_owned();
                 let url = format!("{}{path}", daemon.origin());
                 let (over, answered) = (load.over.clone(), load.answered.clone());
                 load.apps.spawn(async move {
                     let client = client();
                     while !over.load(Ordering::Relaxed) {
-                        let post = client.post(&url).json(&chat("x"));
+                        let post = client.post(&url).bearer_auth(&key).json(&chat("x"));
                         let answer = post.send().await.unwrap();
                         let status = answer.status().as_u16();
                         answer.bytes().await.ok();
@@ -151,6 +155,29 @@ async fn fourth(world: &Several) -> (MockCloud, String) {
     (cloud, config)
 }
 
+/// OpenAI Codex, whose plan is used up for an hour; its cloud and its login.
+async fn exhausted_codex(world: &Several) -> (MockCloud, Login, String) {
+    let cloud = MockCloud::start(Options::default().record(false).codex("acc-0001", None)).await;
+    let login = cloud.login();
+    world.edit_store(|store| {
+        store["providers"]["openai-codex"] = json!({
+            "tokens": {"access_token": login.access_token, "refresh_token": login.refresh_token},
+            "last_refresh": login.expires_at.to_rfc3339(), "auth_mode": "chatgpt",
+        });
+    });
+    let error = json!({"error": {
+        "type": "usage_limit_reached", "message": "The usage limit has been reached",
+        "plan_type": "plus", "resets_in_seconds": 3600, "resets_at": 4_000_000_000_u64,
+    }});
+    cloud.break_inference(Fault::Answer(Canned::json(429, &error)));
+    let config = format!(
+        "[providers.openai-codex]\nissuer_url = {:?}\nbase_url = {:?}\n",
+        cloud.portal_url(),
+        cloud.codex_base_url()
+    );
+    (cloud, login, config)
+}
+
 fn state(daemon: &Daemon, provider: &str) -> Value {
     let status = tokio::task::block_in_place(|| daemon.status());
     let providers = status["providers"].as_array().unwrap();
@@ -177,6 +204,10 @@ async fn the_fourth_provider_is_served_as_if_the_others_were_well_or_not_there()
         let (_cloud, config) = fourth(&world).await;
         world.configure("default_provider = \"fourth\"\n[timeouts]\ncredential = \"1s\"\n");
         world.append_config(&config);
+        let (codex, login, config) = exhausted_codex(&world).await;
+        world.append_config(&config);
+        let added = support::ctl(world.path(), &["clients", "add", "app"]);
+        let key = String::from_utf8(added.stdout).unwrap().trim().to_owned();
         // Nobody is logged in at acme.
         // The logins of another are exhausted, whichever is asked with.
         world.pool_of_xai(3);
@@ -190,24 +221,28 @@ async fn the_fourth_provider_is_served_as_if_the_others_were_well_or_not_there()
         }
         world.nous.revoke_access_tokens();
         let daemon = world.daemon(&[]);
-        let load = Load::begin(&daemon);
+        let load = Load::begin(&daemon, &key);
         // They are at it.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let with = measured(&daemon).await;
-        let states = ["nous", "xai", "acme", "fourth"].map(|name| state(&daemon, name));
+        let states = ["nous", "xai", "acme", "openai-codex", "fourth"];
+        let states = states.map(|name| state(&daemon, name));
         let reloaded = support::ctl(world.path(), &["proxy", "reload"]);
         assert!(reloaded.status.success(), "{reloaded:?}");
         let answered = load.end().await;
         let trouble = if hangs { "hangs" } else { "is gone" };
-        println!("beside a portal that {trouble}, an exhausted pool and no login: {with}");
+        println!(
+            "beside a portal that {trouble}, an exhausted pool, no login and a plan that is used up: {with}"
+        );
         println!("the others meanwhile: {answered:?}, {states:?}");
         assert_eq!(with.failed, [""; 0]);
-        assert_eq!(states[3], "ready");
+        assert_eq!(states[4], "ready");
         assert!(
             answered.keys().all(|(_, status)| *status >= 400),
             "{answered:?}"
         );
-        for path in ["/nous/", "/xai/", "/acme/"] {
+        assert!(codex.is_alive(login.family));
+        for path in ["/nous/", "/xai/", "/acme/", "/openai-codex/"] {
             let some = answered.keys().any(|(asked, _)| asked.starts_with(path));
             assert!(some, "{path} was not asked: {answered:?}");
         }
@@ -219,8 +254,8 @@ async fn the_fourth_provider_is_served_as_if_the_others_were_well_or_not_there()
             assert!(with < most, "{what}: {without:?} alone, {with:?} beside");
         }
         assert_eq!(
-            world.nous.counts().reuse_events + world.xai.counts().reuse_events,
-            0
+            [&world.nous, &world.xai, &codex].map(|cloud| cloud.counts().reuse_events),
+            [0; 3]
         );
         gate.add_permits(100);
     }
