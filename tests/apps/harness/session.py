@@ -153,6 +153,11 @@ class Session:
         if wanted not in seen:
             raise AssertionError(f"the provider saw {seen}, and no {wanted!r}")
 
+    def expect_list_from_memory(self) -> None:
+        """Fails if the provider saw more than one request for its list of models, which the daemon keeps."""
+        seen = [f"{one['method']} {one['target']}" for one in self.seen()]
+        expect("what the provider saw of a list from memory", seen in ([], ["GET /v1/models"]), True)
+
     @staticmethod
     def body(request: dict[str, Any]) -> Any:
         """The JSON that came with a request."""

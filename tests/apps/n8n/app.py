@@ -99,7 +99,7 @@ def check_credential(s: Session, n8n: N8n) -> None:
         with s.check(f"{shown}: the credential's test"):
             tested = page.post("/rest/credentials/test", {"credentials": saved})
             expect("test", tested["data"]["status"], "OK")
-            s.expect_seen("GET /v1/models")
+            s.expect_list_from_memory()
         with s.check(f"{shown}: the node's list of models"):
             asked = {
                 "path": "parameters.model",
@@ -110,7 +110,7 @@ def check_credential(s: Session, n8n: N8n) -> None:
             }
             found = page.post("/rest/dynamic-node-parameters/resource-locator-results", asked)
             expect("models", [model["value"] for model in found["data"]["results"]], MODELS)
-            s.expect_seen("GET /v1/models")
+            s.expect_list_from_memory()
     with s.living(login=False) as out, out.check("the credential's test fails without a login"):
         tested = page.post("/rest/credentials/test", {"credentials": save_credential(page, out.base)})
         # It shows a 401's name only.
