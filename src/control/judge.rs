@@ -481,6 +481,16 @@ fn unkept(provider: &ProviderStatus) -> Option<Finding> {
         return None;
     }
     let name = &provider.name;
+    if error.code == "login_stale" {
+        let text = format!(
+            "The stored login of {name} is an older copy and is not renewed, because its refresh token was used before"
+        );
+        return Some(attention(
+            FindingCode::LoginTrouble,
+            text,
+            login_again(provider),
+        ));
+    }
     let code = match error.code.as_str() {
         "store" => "its file or the lock beside it can't be used",
         code => code,
@@ -505,8 +515,7 @@ fn warnings(provider: &ProviderStatus) -> Vec<Finding> {
     let Some(login) = &provider.login else {
         return warnings;
     };
-    let separate = if login.separate { " --separate" } else { "" };
-    let again = format!("hermesctl auth login {name}{separate} --force");
+    let again = login_again(provider);
     if login.ends_soon {
         let when = login.ends_in_seconds.map(distance);
         let when = when.unwrap_or_else(|| "soon".to_owned());
@@ -517,14 +526,24 @@ fn warnings(provider: &ProviderStatus) -> Vec<Finding> {
         };
         let text = format!("The login of {name} {verb} {when}");
         let code = FindingCode::LoginEndsSoon;
-        warnings.push(attention(code, text, Some(again.clone())));
+        warnings.push(attention(code, text, again.clone()));
     }
     if login.may_be_spent {
         let text = format!("The login of {name} may be lost after an interrupted renewal");
         let code = FindingCode::LoginMayBeSpent;
-        warnings.push(attention(code, text, Some(again)));
+        warnings.push(attention(code, text, again));
     }
     warnings
+}
+
+/// The command that takes the place of a login that serves.
+fn login_again(provider: &ProviderStatus) -> Option<String> {
+    let login = provider.login.as_ref()?;
+    let separate = if login.separate { " --separate" } else { "" };
+    Some(format!(
+        "hermesctl auth login {}{separate} --force",
+        provider.name
+    ))
 }
 
 fn diagnosis() -> String {

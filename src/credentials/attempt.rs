@@ -167,6 +167,8 @@ pub(super) enum Event {
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
     pub(super) kept: Option<Kept>,
+    /// The refresh that was begun while the login lay in another place.
+    pub(super) begun: Option<Entry>,
     pub(super) logins: Vec<Login>,
     pub(super) mirrors: Vec<Login>,
 }
@@ -229,6 +231,20 @@ enum Doing {
 struct Rejection {
     code: String,
     description: String,
+}
+
+impl Rejection {
+    /// Whether the token was used before, in the words of those providers that say it.
+    fn is_reuse(&self) -> bool {
+        let said = format!("{} {}", self.code, self.description).to_ascii_lowercase();
+        let words = [
+            "reuse",
+            "already used",
+            "already been used",
+            "already redeemed",
+        ];
+        words.iter().any(|words| said.contains(words))
+    }
 }
 
 /// What the files held when the locks were had.
@@ -463,6 +479,9 @@ impl Core {
         let Some(spent) = stored.refresh_token() else {
             return self.start(cause, *opened, now);
         };
+        if leftovers.begun.is_some() && !self.knowledge.is_suspect(stored) {
+            self.knowledge.on(Known::Entered(leftovers.begun));
+        }
         let kept = leftovers.kept.filter(|kept| kept.succeeds(&spent));
         let from_mirrors = leftovers.mirrors.into_iter().map(|mirror| {
             let mut login = stored.clone();
@@ -667,6 +686,7 @@ impl Core {
             } => (credential, renewal),
             Assessment::NoLogin { .. } => return Ok(self.conclude(&work, now)),
         };
+        renewal = self.possible(renewal, &work.login);
         let credential = credential.map(|credential| self.timing.dated(credential));
         let suspect = self.knowledge.is_suspect(&work.login);
         let is = |bearer: Option<&Secret>, credential: &Credential| {
@@ -683,7 +703,8 @@ impl Core {
         if fresh || renewal == Renewal::Never {
             return Ok(self.adopt(work, now));
         }
-        let refreshable = work.login.refresh_token().is_some();
+        let spent = self.knowledge.is_stale(&work.login);
+        let refreshable = work.login.refresh_token().is_some() && !spent;
         let no_mint = work.access_token == AccessToken::Refused || suspect;
         if renewal == Renewal::Mint && no_mint && refreshable {
             renewal = Renewal::Refresh;
@@ -699,7 +720,9 @@ impl Core {
     /// the other file. Where no one can tell which is fresher, neither is touched.
     fn adopt(&mut self, work: Box<Work>, now: DateTime<Utc>) -> Next {
         let ours = work.granted || work.ours;
-        if self.knowledge.unsaved().is_some() || (work.merge == Merge::Undecided && !ours) {
+        let stale = self.knowledge.is_stale(&work.login);
+        if self.knowledge.unsaved().is_some() || stale || (work.merge == Merge::Undecided && !ours)
+        {
             return self.conclude(&work, now);
         }
         work.commit(Doing::Adopting, now)
@@ -774,6 +797,9 @@ impl Core {
                     replaced.and_then(|(refused, found)| merge::replaced_by(refused, found));
                 work.dead.extend(refused.into_iter().chain(replaced));
                 let rejection = Rejection { code, description };
+                if rejection.is_reuse() {
+                    self.knowledge.on(Known::Reused(&work.dead));
+                }
                 let [first, ..] = DOUBT;
                 Ok(work.doing(Doing::Doubting(1, rejection), Deed::ReadAgain(first)))
             }

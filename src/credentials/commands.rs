@@ -44,6 +44,8 @@ impl Keeper {
                 RefreshResult::Rejected
             };
             Err((result, reason))
+        } else if let Some(reason) = self.core.why_stale() {
+            Err((RefreshResult::Rejected, reason.to_owned()))
         } else {
             let cause = Cause {
                 refused: now,
@@ -91,6 +93,10 @@ impl Keeper {
             return false;
         };
         let mut login = found.login.clone();
+        let mirrored = found.mirror.as_ref().and_then(Login::refresh_token);
+        if self.core.knowledge.was_spent(mirrored.as_ref()) {
+            return false;
+        }
         if merge::with_mirror(&mut login, found.mirror.as_ref(), now) != Merge::Taken {
             return false;
         }
@@ -178,6 +184,9 @@ impl Keeper {
             tracing::warn!(%error, "a new login is not mirrored yet");
         }
         drop(transaction);
+        if let Some(token) = login.refresh_token() {
+            store.spent().forget(&token);
+        }
         if place == Place::Shared {
             self.forget_own(now).await;
         }

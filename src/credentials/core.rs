@@ -83,7 +83,13 @@ pub(super) enum NoLogin<'r> {
     Unusable(&'r str),
     /// There is one with tokens that the settings let nobody use.
     Elsewhere(&'r str),
+    /// There is an older version of one, whose refresh token is spent.
+    Stale(&'r str),
 }
+
+/// Why a login whose refresh token is spent is not renewed.
+const SPENT: &str = "the stored login is an older copy: its refresh token was used before, and using it again would make \
+                     the provider revoke the login everywhere";
 
 /// What the user was told, so that it is told once.
 #[derive(Debug, Default)]
@@ -215,8 +221,13 @@ impl Core {
         }
         // Whoever renewed it was cut off between the two files, or could not write one.
         let merge = self.knowledge.merge(&mut login, found, now);
-        let torn = matches!(merge, Merge::Taken | Merge::MirrorBehind);
+        let torn =
+            matches!(merge, Merge::Taken | Merge::MirrorBehind) && !self.knowledge.is_stale(&login);
         self.timing.mirror_at((torn || kept).then_some(now));
+        if kept && self.knowledge.is_stale(&login) {
+            // The newer one is brought in at once: nothing has ended.
+            return self.publish(Standing::Pending, now);
+        }
         self.take(&login, now);
     }
 
@@ -237,7 +248,8 @@ impl Core {
     pub(super) fn settle_if_gone(&mut self, login: &Login) {
         let unsaved = self.knowledge.unsaved().is_some();
         if !unsaved && self.knowledge.begun().is_some() && !self.knowledge.is_suspect(login) {
-            self.knowledge.on(Known::Settled);
+            let obtained_at = login.tokens().obtained;
+            self.knowledge.on(Known::Overtaken { obtained_at });
         }
     }
 
@@ -257,13 +269,30 @@ impl Core {
                 let life = self.adapter.grant_lifetime().unwrap_or_default();
                 self.knowledge.on(Known::Taken { login, now, life });
                 let credential = credential.map(|credential| self.timing.dated(credential));
-                self.publish_login(credential, renewal, now);
+                let renewal = self.possible(renewal, login);
+                self.publish_login(credential, (renewal, self.knowledge.is_stale(login)), now);
                 if self.knowledge.is_suspect(login) && renewal != Renewal::Never {
                     // While a grace time lasts, the provider gives the lost answer again.
                     self.timing.hurry(now);
                 }
             }
         }
+    }
+
+    /// How a login can be renewed: a spent refresh token is not sent.
+    pub(super) fn possible(&self, renewal: Renewal, login: &Login) -> Renewal {
+        match renewal {
+            Renewal::Refresh if self.knowledge.is_stale(login) => Renewal::Never,
+            Renewal::Refresh | Renewal::Mint | Renewal::Never => renewal,
+        }
+    }
+
+    /// Why the login in use can't be renewed, where its refresh token is spent.
+    pub(super) fn why_stale(&self) -> Option<&'static str> {
+        let taken = self.taken.as_ref();
+        taken
+            .is_some_and(|login| self.knowledge.is_stale(login))
+            .then_some(SPENT)
     }
 
     /// When this credential is to be renewed; `None` never.
@@ -276,7 +305,7 @@ impl Core {
     fn publish_login(
         &mut self,
         credential: Option<Credential>,
-        renewal: Renewal,
+        (renewal, is_stale): (Renewal, bool),
         now: DateTime<Utc>,
     ) {
         let planned = credential
@@ -288,12 +317,34 @@ impl Core {
             .is_none_or(|c| c.expires_at.is_some_and(|end| end <= now));
         if renewal == Renewal::Never && expired {
             let reason = "the token has expired and the login can't be refreshed";
-            return self.no_login(NoLogin::Unusable(reason), now);
+            return self.no_login(
+                if is_stale {
+                    NoLogin::Stale(SPENT)
+                } else {
+                    NoLogin::Unusable(reason)
+                },
+                now,
+            );
+        }
+        if is_stale {
+            self.note_stale(now);
         }
         match credential {
             Some(credential) => self.publish(Standing::Credential(Arc::new(credential)), now),
             None => self.publish(Standing::Pending, now),
         }
+    }
+
+    /// A login serves while its access token lives, and is not renewed.
+    fn note_stale(&mut self, now: DateTime<Utc>) {
+        let known = self.status.last_error.as_ref();
+        if known.is_some_and(|error| error.what.code == super::STALE) {
+            return;
+        }
+        let command = self.adapter.remedy().command(self.knowledge.is_own());
+        let command =
+            command.map_or_else(String::new, |command| format!("; run `{command} --force`"));
+        self.failed(super::STALE, &format!("{SPENT}{command}"), now);
     }
 
     /// There is no login, or one that can't be used.
@@ -308,7 +359,7 @@ impl Core {
                 self.knowledge.on(Known::NoLogin(Some(reason)));
                 reason
             }
-            NoLogin::Elsewhere(reason) => {
+            NoLogin::Elsewhere(reason) | NoLogin::Stale(reason) => {
                 self.knowledge.on(Known::Elsewhere(reason));
                 reason
             }
@@ -461,7 +512,7 @@ impl Core {
     pub(super) fn go_on(&mut self, now: DateTime<Utc>) {
         self.timing.worked(now);
         let ended = matches!(self.standing, Standing::LoginNeeded(_));
-        if !ended && self.knowledge.unsaved().is_none() {
+        if !ended && self.knowledge.unsaved().is_none() && self.why_stale().is_none() {
             self.status.last_error = None;
         }
         if let Some(login) = self.taken.clone() {
@@ -475,7 +526,9 @@ impl Core {
         if matches!(self.standing, Standing::Credential(_)) {
             let what = RefreshResult::Adopted;
             self.status.last_renewal = Some(Event { at: now, what });
-            self.status.last_error = None;
+            if self.why_stale().is_none() {
+                self.status.last_error = None;
+            }
             self.publish_again(now);
         }
     }
@@ -487,7 +540,7 @@ impl Core {
         }
         let mirrored = !self.timing.is_mirror_behind();
         let ended = self.status.standing == StandingKind::LoginNeeded;
-        if !self.status.unsaved && mirrored && !ended {
+        if !self.status.unsaved && mirrored && !ended && self.why_stale().is_none() {
             self.status.last_error = None;
         }
         if result == Some(RefreshResult::Refreshed)

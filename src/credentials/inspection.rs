@@ -53,6 +53,10 @@ pub enum Content {
 
 /// The login in use.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a finding of its own"
+)]
 pub struct LoginLook {
     /// The file that holds it.
     pub store: PathBuf,
@@ -70,6 +74,8 @@ pub struct LoginLook {
     pub ends_soon: bool,
     /// How the mirror stands to it; `None` without a mirror.
     pub merge: Option<Merge>,
+    /// Whether its refresh token is known to be spent, so that it is an older copy.
+    pub is_older_copy: bool,
     /// When a refresh began that was cut off.
     pub cut_off_at: Option<DateTime<Utc>>,
     /// Whether a renewed login waits to be written where it belongs.
@@ -115,7 +121,12 @@ pub fn inspect(
                 login.merge_row(row, now);
             }
             let state = (login, mirror.as_ref());
-            login_look(adapter, (found.source, own), state, &journal, now)
+            // What can't be read is told of the journal beside it.
+            store.spent().read().ok();
+            let token = state.0.refresh_token();
+            let mut look = login_look(adapter, (found.source, own), state, &journal, now);
+            look.is_older_copy = token.is_some_and(|token| store.spent().holds(&token));
+            look
         }),
     })
 }
@@ -206,6 +217,7 @@ fn login_look(
         ends_at,
         ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
         merge: mirror.map(|mirror| login.clone().merge(mirror, now)),
+        is_older_copy: false,
         cut_off_at: pending.map(|entry| entry.started_at),
         waits_to_be_saved: kept.is_ok_and(|kept| kept.is_some()),
         journal_fault,

@@ -18,9 +18,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use super::spent::Spent;
 use super::store::{LARGEST, StoreError};
 use super::write;
-use crate::files;
+use crate::files::{self, Spot};
 use crate::provider::{Layout, Login};
 use crate::secret::Secret;
 
@@ -82,6 +83,11 @@ impl Chore {
         }
     }
 
+    /// Whether it comes after this token is noted as spent: a kill before leaves one of the two.
+    pub(super) fn waits_for(&self, spent: &Spent) -> bool {
+        matches!(self, Self::End(_, entry) if spent.waits(&entry.token))
+    }
+
     /// Whether a new entry in this journal takes the place of what it would remove.
     pub(super) fn ends(&self, journal: &Journal) -> bool {
         matches!(self, Self::End(its, _) if its == journal)
@@ -112,8 +118,7 @@ impl Journal {
 
     /// What tells its login's temporary files from those of a store's others.
     pub(super) fn tag(&self) -> String {
-        let name = self.file.file_name().unwrap_or_default();
-        Secret::new(name.to_string_lossy().into_owned()).fingerprint()
+        tag_of(&self.file)
     }
 
     /// Keeps a renewed login that can't be written where it belongs, with the fingerprints of the
@@ -130,7 +135,28 @@ impl Journal {
     /// # Errors
     /// When there may be one that can't be read.
     pub(super) fn kept(&self) -> Result<Option<Kept>, StoreError> {
-        read(&self.kept_file(), |mut document| {
+        self.kept_in(&self.kept_file())
+    }
+
+    /// The one that takes the place of a login with this token, in whichever of the provider's journals: the login may
+    /// have changed its place since.
+    ///
+    /// # Errors
+    /// When there may be one in this journal that can't be read.
+    pub(super) fn kept_for(&self, token: &Secret) -> Result<Option<Kept>, StoreError> {
+        let own = self.kept()?.filter(|kept| kept.succeeds(token));
+        let of_another = || {
+            let mut others = self.others("login").into_iter();
+            others.find_map(|file| {
+                let kept = self.kept_in(&file).ok()?;
+                kept.filter(|kept| kept.succeeds(token))
+            })
+        };
+        Ok(own.or_else(of_another))
+    }
+
+    fn kept_in(&self, file: &Path) -> Result<Option<Kept>, StoreError> {
+        read(file, |mut document| {
             let replaces = document.get("replaces")?.as_array()?;
             let replaces = replaces.iter().filter_map(Value::as_str);
             let replaces = replaces.map(str::to_owned).collect();
@@ -143,7 +169,8 @@ impl Journal {
     }
 
     /// The renewed login is where it belongs, or somebody else's has taken its place. One that can't
-    /// be read may be neither, and one with a token that is not among `tokens` is another process's.
+    /// be read may be neither, and one with a token that is not among `tokens` is another process's. Where they are
+    /// named, one with such a token that lies beside another journal goes too.
     pub(super) fn forget_kept(&self, tokens: Option<&[String]>) {
         let is_meant = |kept: &Kept| {
             let token = kept.login.refresh_token().map(|token| token.fingerprint());
@@ -156,6 +183,35 @@ impl Journal {
             Ok(_) => remove(&self.kept_file()),
             Err(error) => tracing::warn!(%error, "a renewed login beside the journal stays there"),
         }
+        for file in self.others("login").iter().filter(|_| tokens.is_some()) {
+            if let Ok(Some(kept)) = self.kept_in(file)
+                && is_meant(&kept)
+            {
+                remove(file);
+            }
+        }
+    }
+
+    /// The files of the provider's other journals that end so. The names of two providers may begin alike, but what is
+    /// in the files is asked for by a token.
+    fn others(&self, ending: &str) -> Vec<PathBuf> {
+        let prefix = format!("{}-", self.layout.key());
+        let Ok(place) = Spot::of(&self.file) else {
+            return Vec::new();
+        };
+        let entries = place.act(|path| {
+            let entries = path.parent().map(std::fs::read_dir).transpose()?;
+            let entries = entries.into_iter().flatten().flatten();
+            Ok(entries.map(|entry| entry.file_name()).collect::<Vec<_>>())
+        });
+        let names = entries.unwrap_or_default().into_iter();
+        let files = names.filter_map(|name| {
+            let text = name.to_str()?;
+            let ours = text.starts_with(&prefix) && text.rsplit_once('.')?.1 == ending;
+            ours.then(|| self.file.with_file_name(name))
+        });
+        let own = self.file.with_extension(ending);
+        files.filter(|file| *file != own).collect()
     }
 
     fn kept_file(&self) -> PathBuf {
@@ -179,9 +235,31 @@ impl Journal {
     pub(super) fn end(&self, entry: &Entry) {
         match self.pending() {
             Ok(Some(now)) if now.token != entry.token => {}
-            Ok(_) => remove(&self.file),
+            Ok(Some(_)) => remove(&self.file),
+            // It was begun where the login was then.
+            Ok(None) => {
+                write::clear_leftovers(&self.file, None);
+                if let Some((_, file)) = self.elsewhere(&entry.token) {
+                    remove(&file);
+                }
+            }
             Err(error) => tracing::debug!(%error, "a journal entry stays"),
         }
+    }
+
+    /// The entry about the token with this fingerprint in another of the provider's journals, and what its temporary
+    /// files are tagged with: the login has changed its place since, such as from a row to the block.
+    pub(super) fn begun_elsewhere(&self, token: &Secret) -> Option<(Entry, String)> {
+        let (entry, file) = self.elsewhere(&token.fingerprint())?;
+        Some((entry, tag_of(&file)))
+    }
+
+    fn elsewhere(&self, fingerprint: &str) -> Option<(Entry, PathBuf)> {
+        let mut files = self.others("json").into_iter();
+        files.find_map(|file| {
+            let entry = entry_in(&file).ok().flatten()?;
+            (entry.token == fingerprint).then_some((entry, file))
+        })
     }
 
     /// What was begun and not ended.
@@ -189,12 +267,21 @@ impl Journal {
     /// # Errors
     /// When there may be an entry that can't be read.
     pub(super) fn pending(&self) -> Result<Option<Entry>, StoreError> {
-        read(&self.file, |entry| {
-            let started_at = entry.get("started_at")?.as_str()?.parse().ok()?;
-            let token = entry.get("refresh_token_fingerprint")?.as_str()?.to_owned();
-            Some(Entry { token, started_at })
-        })
+        entry_in(&self.file)
     }
+}
+
+fn entry_in(file: &Path) -> Result<Option<Entry>, StoreError> {
+    read(file, |entry| {
+        let started_at = entry.get("started_at")?.as_str()?.parse().ok()?;
+        let token = entry.get("refresh_token_fingerprint")?.as_str()?.to_owned();
+        Some(Entry { token, started_at })
+    })
+}
+
+fn tag_of(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default();
+    Secret::new(name.to_string_lossy().into_owned()).fingerprint()
 }
 
 /// What a file of the journal says: nothing where there is none, or where its content is not ours.
@@ -272,6 +359,36 @@ mod tests {
         journal.keep(kept).unwrap();
         journal.forget_kept(None);
         assert_eq!(journal.kept().unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_known_of_a_token_follows_a_login_that_changes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = Journal::new(dir.path(), layout(), Path::new("/auth.json"));
+        let after = Journal::new(dir.path(), layout(), Path::new("/profile/auth.json"));
+        let (token, other) = (Secret::new("r0".to_owned()), Secret::new("x".to_owned()));
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        before.begin(&token, now).unwrap();
+        let (entry, tag) = after.begun_elsewhere(&token).unwrap();
+        assert!(entry.is_about(&token) && tag == before.tag());
+        assert!(
+            after.begun_elsewhere(&other).is_none() && before.begun_elsewhere(&token).is_none()
+        );
+        let login = json!({"refresh_token": "r1"});
+        let kept = Kept {
+            login: Login::new(login.as_object().cloned().unwrap(), layout()),
+            replaces: vec![token.fingerprint()],
+        };
+        before.keep(kept.clone()).unwrap();
+        assert_eq!(after.kept_for(&token).unwrap(), Some(kept.clone()));
+        assert_eq!(before.kept_for(&token).unwrap(), Some(kept));
+        assert_eq!(after.kept_for(&other).unwrap(), None);
+        after.forget_kept(None);
+        after.forget_kept(Some(&[other.fingerprint()]));
+        assert!(before.kept().unwrap().is_some());
+        after.forget_kept(Some(&[Secret::new("r1".to_owned()).fingerprint()]));
+        after.end(&entry);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::timing::{Doubt, Proof, Refused};
 use crate::clock::{self, Clock};
 use crate::files::Desk;
 use crate::provider::{Adapter, Login};
+use crate::secret::Secret;
 
 /// How often the store's files are looked at for someone else's writing: three `stat` calls.
 const WATCH: Duration = Duration::from_secs(3);
@@ -164,8 +165,12 @@ impl Keeper {
             initiative: settings.initiative,
             optional: false,
         };
+        let mut core = Core::new(adapter, habits, store.is_some());
+        if let Some(store) = &store {
+            core.knowledge.know_spent(store.spent().clone());
+        }
         let keeper = Self {
-            core: Core::new(adapter, habits, store.is_some()),
+            core,
             store,
             sight: Sight::default(),
             clock,
@@ -365,21 +370,41 @@ impl Keeper {
         self.core.knowledge.is_own()
     }
 
-    /// Removes what of the journal is not needed any more.
+    /// Notes durably which tokens are spent, and removes what of the journal is not needed any more, in this order. A
+    /// ledger that can't be written is told, and holds up nothing but the end of its tokens' journal entries.
     ///
     /// # Errors
-    /// When its folder hangs; then it is left for later.
+    /// When the folder hangs; then all of it is left for later.
     pub(super) async fn tidy(&mut self) -> Result<(), StoreError> {
         let chores = self.core.knowledge.chores();
-        let Some(store) = self.store.as_ref().filter(|_| !chores.is_empty()) else {
+        let spent = self.core.knowledge.spent().clone();
+        let idle = chores.is_empty() && spent.is_written();
+        let Some(store) = self.store.as_ref().filter(|_| !idle) else {
             return Ok(());
         };
         let chores = chores.to_vec();
-        store
-            .note(move || chores.iter().for_each(Chore::work))
-            .await?;
+        let work = move || {
+            if let Err(error) = spent.write() {
+                spent.tell(&error);
+            }
+            let done = |chore: &&Chore| !chore.waits_for(&spent);
+            chores.iter().filter(done).for_each(Chore::work);
+        };
+        store.note(work).await?;
         self.core.knowledge.on(Known::Tidied);
         Ok(())
+    }
+
+    /// Reads which tokens are spent, where another process has noted more.
+    ///
+    /// # Errors
+    /// When that can't be read: then it is not known.
+    pub(super) async fn read_spent(&self) -> Result<(), StoreError> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let spent = store.spent().clone();
+        store.note(move || spent.read()).await?
     }
 
     /// Reads the journal of the login in use, and what is kept beside it.
@@ -393,7 +418,11 @@ impl Keeper {
         let journal = self.core.knowledge.journal().cloned();
         match (&self.store, journal) {
             (Some(store), Some(journal)) => {
-                let read = move || Ok::<_, StoreError>((journal.pending()?, journal.kept()?));
+                let spent = store.spent().clone();
+                let read = move || {
+                    spent.read()?;
+                    Ok::<_, StoreError>((journal.pending()?, journal.kept()?))
+                };
                 let (pending, kept) = store.note(read).await??;
                 let begun = pending.iter().map(|entry| &entry.token);
                 let begun = begun.chain(kept.iter().flat_map(|kept| &kept.replaces));
@@ -428,6 +457,30 @@ impl Keeper {
             (Some(store), Some(journal)) => store.note(move || journal.kept()).await?,
             _ => Ok(None),
         }
+    }
+
+    /// The renewed login that is kept for a login with this token, and the refresh of it that was begun, with the tag of
+    /// its temporary files, where that was in another place than this.
+    ///
+    /// # Errors
+    /// When what lies beside the journal can't be read.
+    pub(super) async fn beside(
+        &self,
+        token: Option<Secret>,
+    ) -> Result<(Option<Kept>, Option<(Entry, String)>), StoreError> {
+        let journal = self.core.knowledge.journal().cloned();
+        let (Some(store), Some(journal), Some(token)) = (&self.store, journal, token) else {
+            return Ok((None, None));
+        };
+        let read = move || {
+            let kept = journal.kept_for(&token)?;
+            let own = journal
+                .pending()?
+                .is_some_and(|entry| entry.is_about(&token));
+            let elsewhere = (!own).then(|| journal.begun_elsewhere(&token)).flatten();
+            Ok((kept, elsewhere))
+        };
+        store.note(read).await?
     }
 
     /// The provider refused the credential of `generation`. If that is still the
@@ -525,6 +578,14 @@ impl Keeper {
         }
         if let Some(begun) = self.begun_instead_of(store, &found).await {
             found = begun;
+        }
+        // An older copy may have a newer one beside a journal, where its row was gone.
+        let token = found
+            .login
+            .refresh_token()
+            .filter(|_| kept.is_none() && self.core.knowledge.is_stale(&found.login));
+        if token.is_some() {
+            (kept, _) = self.beside(token).await.unwrap_or_default();
         }
         self.decide(|core, now| core.found(&found, kept, now));
     }

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::grant;
 use super::journal::{Chore, Entry, Journal, Kept};
+use super::spent::Spent;
 use crate::clock;
 use crate::provider::Login;
 use crate::secret::Secret;
@@ -33,6 +34,8 @@ pub(super) struct Knowledge {
     since: Option<Since>,
     /// What of the journal is not needed any more.
     chores: Vec<Chore>,
+    /// All refresh tokens of the provider that are known to be spent, over restarts too.
+    spent: Spent,
 }
 
 /// How the login in use stands to the store's.
@@ -85,6 +88,8 @@ pub(super) struct Seat {
 #[derive(Debug)]
 struct Taken {
     token: Option<Secret>,
+    /// The pool's row that it lies in.
+    row: Option<String>,
     /// The note of the login's age, and when its tokens were obtained.
     lineage: Option<DateTime<Utc>>,
     obtained_at: Option<DateTime<Utc>>,
@@ -122,6 +127,11 @@ pub(super) enum Event<'e> {
     Begun(Entry),
     /// What was begun is known to have ended: the token was not spent, or its successor is on disk.
     Settled,
+    /// Another login has taken the place of the one whose refresh was begun: where it was obtained after that, the
+    /// token counts as spent.
+    Overtaken { obtained_at: Option<DateTime<Utc>> },
+    /// The provider has said of these tokens that they were used before.
+    Reused(&'e [Secret]),
     /// `login` was granted for `spent` tokens, or found as the answer to them.
     Granted {
         login: Login,
@@ -289,15 +299,17 @@ impl Knowledge {
                     .retain(|chore| journal.as_ref().is_none_or(|journal| !chore.ends(journal)));
                 state.with_begun(Some(entry))
             }
-            Event::Settled => {
-                if let (Some(begun), Some(journal)) = (state.begun(), self.journal()) {
-                    self.leave_for_later(Chore::End(journal.clone(), begun.clone()));
-                }
-                state.with_begun(None)
+            Event::Settled => self.settled(&state),
+            Event::Overtaken { obtained_at } => self.overtaken(&state, obtained_at),
+            Event::Reused(tokens) => {
+                let marks = tokens.iter().map(Secret::fingerprint);
+                marks.for_each(|mark| self.spent.note(&mark));
+                state
             }
             Event::Granted { login, spent } => self.granted(&state, login, spent),
             Event::Saved | Event::Superseded => {
                 if let State::Unsaved(unsaved) = &state {
+                    self.note_spent(&unsaved.renewed);
                     // What is beside the journal by now may be another process's.
                     self.forget_kept(Some(unsaved.renewed.tokens()));
                 }
@@ -336,7 +348,9 @@ impl Knowledge {
                 state
             }
             Event::Tidied => {
-                self.chores.clear();
+                // An entry stays until what it tells is in the ledger.
+                let spent = &self.spent;
+                self.chores.retain(|chore| chore.waits_for(spent));
                 state
             }
         };
@@ -352,13 +366,35 @@ impl Knowledge {
         let moved = former.is_some_and(|former| former.file != seat.file);
         self.seat = Some(seat);
         if moved {
+            if let State::Unsaved(unsaved) = &state {
+                self.note_spent(&unsaved.renewed);
+            }
             (self.latest, self.taken, self.since) = (None, None, None);
             return State::Held;
         }
         state.with_begun(None)
     }
 
+    fn overtaken(&mut self, state: &State, obtained_at: Option<DateTime<Utc>>) -> State {
+        // A backup's is older, and the token may be good.
+        let begun = state.begun();
+        if let Some(begun) = begun.filter(|begun| obtained_at > Some(begun.started_at)) {
+            self.spent.note(&begun.token);
+        }
+        self.settled(state)
+    }
+
+    fn settled(&mut self, state: &State) -> State {
+        if let (Some(begun), Some(journal)) = (state.begun(), self.journal()) {
+            self.leave_for_later(Chore::End(journal.clone(), begun.clone()));
+        }
+        state.clone().with_begun(None)
+    }
+
     fn forgotten(&mut self, state: State) -> State {
+        if let State::Unsaved(unsaved) = &state {
+            self.note_spent(&unsaved.renewed);
+        }
         self.state = state;
         self.on(Event::Settled);
         (self.latest, self.taken, self.since) = (None, None, None);
@@ -368,6 +404,9 @@ impl Knowledge {
     fn ended(&mut self, state: State, why: Option<&str>) -> State {
         self.forget_own_kept(&state);
         self.since = None;
+        if let State::Unsaved(unsaved) = &state {
+            self.note_spent(&unsaved.renewed);
+        }
         match (state.without_unsaved(), why) {
             (_, None) => {
                 self.seat = None;
@@ -380,6 +419,9 @@ impl Knowledge {
     }
 
     fn granted(&mut self, state: &State, login: Login, spent: [Option<Secret>; 2]) -> State {
+        if let Some(token) = login.refresh_token() {
+            self.spent.forget(&token);
+        }
         let renewed = Renewed::new(login, spent, self.latest.take());
         self.latest = Some(renewed.clone());
         let told = matches!(state, State::Unsaved(unsaved) if unsaved.told);
@@ -388,6 +430,13 @@ impl Knowledge {
             begun: state.begun().cloned(),
             told,
         })
+    }
+
+    /// What this login has replaced is spent, whatever becomes of the login.
+    fn note_spent(&self, renewed: &Renewed) {
+        for token in renewed.spent.iter().flatten() {
+            self.spent.note(&token.fingerprint());
+        }
     }
 
     fn put_back(&self, state: State) -> State {
@@ -412,6 +461,7 @@ impl Knowledge {
         let obtained_at = login.tokens().obtained;
         let before = self.taken.replace(Taken {
             token: token.clone(),
+            row: login.row().map(str::to_owned),
             lineage,
             obtained_at,
             subject: lineage.is_none().then(|| login.subject()).flatten(),
@@ -422,11 +472,17 @@ impl Knowledge {
         let other = !same(before.token.as_ref(), token.as_ref());
         let rotated = other && token.is_some() && !self.was_spent(token.as_ref());
         let subject = self.taken.as_ref().and_then(|taken| taken.subject.as_ref());
-        let same_login = lineage == before.lineage
-            && (lineage.is_some() || subject.is_some() && subject == before.subject.as_ref());
+        // Of two places, each may hold a login of its own of one user.
+        let same_place = login.row() == before.row.as_deref() && lineage == before.lineage;
+        let same_login =
+            lineage.is_some() || subject.is_some() && subject == before.subject.as_ref();
         // A backup has the same note, and an older time.
-        if rotated && same_login && obtained_at > before.obtained_at {
+        let is_newer = obtained_at > before.obtained_at;
+        let spent = before.token.as_ref();
+        let was_spent = spent.is_some_and(|token| self.spent.holds(token));
+        if rotated && same_place && (was_spent || same_login && is_newer) {
             let latest = Renewed::new(login.clone(), [before.token, None], self.latest.take());
+            self.note_spent(&latest);
             self.latest = Some(latest);
         }
     }
@@ -522,6 +578,16 @@ impl Knowledge {
         self.since
     }
 
+    /// From now on, what is spent is known from here too.
+    pub(super) fn know_spent(&mut self, spent: Spent) {
+        self.spent = spent;
+    }
+
+    /// The provider's spent refresh tokens.
+    pub(super) fn spent(&self) -> &Spent {
+        &self.spent
+    }
+
     /// What of the journal is to be removed.
     pub(super) fn chores(&self) -> &[Chore] {
         &self.chores
@@ -557,23 +623,44 @@ impl Knowledge {
         self.begun().is_some_and(about)
     }
 
-    /// Whether this refresh token is known to be spent, by us or by a rotation that we adopted.
+    /// Whether this refresh token is known to be spent, by us or by a rotation that we adopted, now or before a restart.
     pub(super) fn was_spent(&self, token: Option<&Secret>) -> bool {
         let latest = self.latest.as_ref();
-        token.is_some() && latest.is_some_and(|latest| latest.is_spent(token))
+        let by_latest = || latest.is_some_and(|latest| latest.is_spent(token));
+        token.is_some_and(|token| by_latest() || self.spent.holds(token))
     }
 
     /// Whether someone has put the store back to an older version of this login, such as a backup: its
-    /// token is spent, and showing it again would end the login.
+    /// token is spent, and showing it again would end the login. The newer one is known.
     pub(super) fn is_put_back(&self, stored: &Login) -> bool {
-        let lineage = grant::login_at(stored);
-        let same_login = self
-            .latest
-            .as_ref()
-            .is_some_and(|latest| lineage.is_none() || lineage == grant::login_at(&latest.login));
-        let spent = self.was_spent(stored.refresh_token().as_ref());
-        self.unsaved().is_none() && spent && same_login
+        let (Some(latest), None) = (&self.latest, self.unsaved()) else {
+            return false;
+        };
+        let token = stored.refresh_token();
+        let (lineage, its) = (grant::login_at(stored), grant::login_at(&latest.login));
+        if latest.is_spent(token.as_ref()) && token.is_some() {
+            return lineage.is_none() || lineage == its;
+        }
+        // Of what was spent longer ago, it must be plain whose it was.
+        let same_login = match lineage {
+            Some(_) => lineage == its,
+            None => its.is_none() && same_subject(stored, &latest.login),
+        };
+        same_login && self.was_spent(token.as_ref())
     }
+
+    /// Whether this login is an older version of one whose newer version is not known: its refresh token is spent, so it
+    /// serves while its access token lives and is not renewed. While its journal can't be read, the newer one may lie
+    /// beside that.
+    pub(super) fn is_stale(&self, login: &Login) -> bool {
+        let is_known = self.unsaved().is_none() && !self.is_unentered();
+        is_known && self.was_spent(login.refresh_token().as_ref())
+    }
+}
+
+fn same_subject(one: &Login, other: &Login) -> bool {
+    let subject = one.subject();
+    subject.is_some() && subject == other.subject()
 }
 
 /// That a refresh token may be sent: the journal says so, or it waits for a login that is spent anyway.
@@ -581,8 +668,12 @@ impl Knowledge {
 pub(super) struct Noted(());
 
 impl Knowledge {
-    /// Whether this login's refresh token may be sent: not before it is noted that it may be spent.
+    /// Whether this login's refresh token may be sent: not before it is noted that it may be spent, and not once it is
+    /// known to be.
     pub(super) fn noted(&self, login: &Login) -> Option<Noted> {
+        if self.unsaved().is_none() && self.was_spent(login.refresh_token().as_ref()) {
+            return None;
+        }
         let no_token = login.refresh_token().is_none();
         // While a renewed login waits to be saved, the entry is about the token in the store.
         let waits = self.unsaved().is_some() && self.begun().is_some();

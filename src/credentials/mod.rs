@@ -32,6 +32,7 @@ mod pulse;
 mod remedy;
 mod renewal;
 pub mod schedule;
+mod spent;
 mod status;
 mod store;
 mod terms;
@@ -46,6 +47,8 @@ mod write;
 const DEFECT: &str = "keeper_failed";
 /// The code of a store that can't be read.
 const UNREADABLE: &str = "store_unreadable";
+/// The code of a login whose refresh token is spent, while its access token serves.
+const STALE: &str = "login_stale";
 /// The code of a store in which a renewed login could not be saved, so that none is asked for.
 const UNSAVABLE: &str = "store_unusable";
 

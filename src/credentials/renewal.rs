@@ -190,14 +190,19 @@ impl Keeper {
         files: &mut Transaction,
         unfinished: bool,
     ) -> Result<Leftovers, StoreError> {
-        let kept = self.kept().await?;
-        let (logins, mirrors) = if unfinished {
-            files.work(|files| Ok(files.unfinished())).await?
+        let token = files.found().and_then(|found| found.login.refresh_token());
+        let (kept, elsewhere) = self.beside(token).await?;
+        // Another process may have spent what is about to be sent.
+        self.read_spent().await?;
+        let (begun, tag) = elsewhere.unzip();
+        let (logins, mirrors) = if unfinished || tag.is_some() {
+            files.work(|files| Ok(files.unfinished(tag))).await?
         } else {
             Default::default()
         };
         Ok(Leftovers {
             kept,
+            begun,
             logins,
             mirrors,
         })

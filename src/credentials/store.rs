@@ -29,6 +29,7 @@ pub(super) use self::pool::login;
 pub(super) use self::transaction::{Change, Transaction};
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
+use super::spent::Spent;
 use super::write::{self, Prepared};
 use crate::files::{self, Desk};
 use crate::paths::Environment;
@@ -69,6 +70,8 @@ pub struct Store {
     desk: Desk,
     /// The same on the journal's: all providers and all followers of a keeper have them in one folder.
     notes: Desk,
+    /// The refresh tokens that are spent.
+    spent: Spent,
     /// When it was read last, the login was one that the user has taken out.
     was_suppressed: Arc<AtomicBool>,
 }
@@ -119,6 +122,11 @@ impl StoreFiles {
         self.active.parent().unwrap_or(&self.active)
     }
 
+    /// The folder of the lists of spent refresh tokens, beside the journal's.
+    pub fn spent(&self) -> PathBuf {
+        self.journal.with_file_name("spent")
+    }
+
     /// The files of the Hermes home `home`, and ours in the folder `state`.
     pub fn locate(environment: &Environment, home: &Path, state: &Path) -> Self {
         Self {
@@ -154,6 +162,7 @@ impl Store {
         }
         let mirror = layout.mirror_file().map(|name| files.shared.join(name));
         let notes = Desk::of(&files.journal);
+        let spent = Spent::of(&files.spent(), layout.key());
         Self {
             files,
             layout,
@@ -162,6 +171,7 @@ impl Store {
             begun: Arc::default(),
             desk: Desk::default(),
             notes,
+            spent,
             was_suppressed: Arc::default(),
         }
     }
@@ -174,6 +184,11 @@ impl Store {
         let store = self.clone();
         let done = self.desk.run(move || work(&store)).await;
         done.unwrap_or_else(|source| Err(self.hung(source)))
+    }
+
+    /// The refresh tokens of this provider that are spent: asked before one is sent, adopted or given a keeper.
+    pub(super) fn spent(&self) -> &Spent {
+        &self.spent
     }
 
     /// Work on the journal's files, one piece after the other in the order in which they are asked for.
@@ -564,7 +579,8 @@ fn is_ours(mirror: &Path) -> bool {
     }
 }
 
-fn stamp(file: &Path) -> Stamp {
+/// What tells one version of a file from the next.
+pub(super) fn stamp(file: &Path) -> Stamp {
     let metadata = fs::metadata(file).ok()?;
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(&metadata);

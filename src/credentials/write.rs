@@ -200,10 +200,12 @@ pub(super) fn replace(
 
 /// Replaces a small file of ours by this object.
 pub(super) fn replace_small(file: &Path, document: Map<String, Value>) -> Result<(), StoreError> {
-    let write = || {
-        let empty = Prepared(Temporary::beside(file)?);
-        empty.persist(Value::Object(document).to_string().as_bytes())
-    };
+    replace_text(file, Value::Object(document).to_string().as_bytes())
+}
+
+/// The same by this text.
+pub(super) fn replace_text(file: &Path, text: &[u8]) -> Result<(), StoreError> {
+    let write = || Prepared(Temporary::beside(file)?).persist(text);
     write().map_err(|source| StoreError::Write {
         file: file.to_owned(),
         source,

@@ -183,6 +183,19 @@ fn of_login(
                 let finding = GROUP.finds(name, bad, text).fix(login);
                 return finding.code(FindingCode::LoginNeeded);
             }
+            if look.is_older_copy {
+                let text = format!(
+                    "The login in {store} is an older copy and is not renewed, because its refresh token was used \
+                     before."
+                );
+                let (verdict, code, fix) = if lives {
+                    let again = Fix::Run(again(name, look.own));
+                    (Verdict::Warn, FindingCode::LoginTrouble, again)
+                } else {
+                    (bad, FindingCode::LoginNeeded, login)
+                };
+                return GROUP.finds(name, verdict, text).fix(fix).code(code);
+            }
             let token = expiry.map(|end| token(end, now)).unwrap_or_default();
             let text = format!("There is a login in {store}.{token}");
             GROUP.finds(name, Verdict::Ok, text)

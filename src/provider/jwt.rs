@@ -51,6 +51,18 @@ impl Claims {
         self.0.get("sub")?.as_str().filter(|sub| !sub.is_empty())
     }
 
+    /// Whether both tell of the same account: the same `sub` of the same issuer, and no claim with fields of its own, in
+    /// which providers name workspaces and tenants, that differs.
+    pub(super) fn same_account(&self, other: &Self) -> bool {
+        let is_same = |key: &str| self.0.get(key) == other.0.get(key);
+        let keys = self.0.iter().chain(&other.0);
+        let mut tables = keys.filter(|(_, claim)| claim.is_object());
+        self.subject().is_some()
+            && is_same("sub")
+            && is_same("iss")
+            && tables.all(|(key, _)| is_same(key))
+    }
+
     /// When the token ends by our clock. The provider's clock set `iat` and `exp`; where ours is
     /// behind it, the life that they tell counts from when the token was `obtained`.
     pub(super) fn ends_at(

@@ -99,6 +99,17 @@ impl Login {
         claims.subject().map(str::to_owned)
     }
 
+    /// Whether this is an older login of the account that `other` holds a newer one of, as their access tokens say where
+    /// both are JWTs (`sub` and `iat`, RFC 7519 §4.1).
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        let claims = |login: &Self| super::jwt::Claims::of(&login.tokens().access?);
+        let (Some(ours), Some(theirs)) = (claims(self), claims(other)) else {
+            return false;
+        };
+        let issued = ours.issued_at().zip(theirs.issued_at());
+        ours.same_account(&theirs) && issued.is_some_and(|(ours, theirs)| ours < theirs)
+    }
+
     /// The refresh token: two logins with the same one are the same grant, rotated as often.
     pub fn refresh_token(&self) -> Option<Secret> {
         self.tokens().refresh

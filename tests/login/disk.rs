@@ -57,6 +57,46 @@ mount -o remount,bind,ro "$HOME/.hermes"
 exec "$@"
 "#;
 
+/// The folder of the spent tokens alone has no room.
+const SPENT_FULL: &str = r#"
+set -eu
+spent="$HOME/.local/state/hermes-proxyd/spent"
+mkdir -p "$spent"
+mount -t tmpfs -o size=64k,mode=700 none "$spent"
+cat /dev/zero > "$spent/filler" 2> /dev/null || true
+exec "$@"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_spent_tokens_can_not_be_noted_renewals_go_on_and_it_is_told() {
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
+    let world = World::new(Options::default()).await;
+    let daemon = confined(&world, namespace, SPENT_FULL);
+    daemon.renew().await;
+    daemon.wait_for_log("spent refresh tokens can't be noted on disk");
+    daemon.renew().await;
+    assert_eq!(ask(&daemon).await, 200);
+    let counts = world.cloud.counts();
+    assert_eq!(
+        (counts.refreshes, counts.reuse_events),
+        (2, 0),
+        "{}",
+        daemon.logged()
+    );
+    // Both are noted as soon as there is room.
+    let root = PathBuf::from(format!("/proc/{}/root", daemon.pid()));
+    let state = daemon.home.join(".local/state/hermes-proxyd/spent");
+    let spent = root.join(state.strip_prefix("/").unwrap());
+    std::fs::remove_file(spent.join("filler")).unwrap();
+    let noted = || {
+        let text = std::fs::read_to_string(spent.join("nous.txt")).unwrap_or_default();
+        text.lines().count() == 3
+    };
+    until(&daemon, "both tokens on disk", noted).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_no_token_is_spent_and_room_is_all_that_it_takes() {
     let Some(namespace) = mount_namespace() else {

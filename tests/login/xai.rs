@@ -10,6 +10,7 @@
 
 mod answers;
 mod pool;
+mod spent;
 mod surfaces;
 
 use std::io::{BufRead, BufReader};

@@ -13,6 +13,7 @@ use super::super::attempt::Event as Came;
 use super::super::attempt::{Cause, Commit, Deed, Leftovers, Outcome, Step};
 use super::super::journal::{Chore, Journal};
 use super::super::knowledge::{Seat, State};
+use super::super::spent::Spent;
 use super::super::store::Change;
 use super::super::timing::{Doubt, Proof, Refused};
 use super::*;
@@ -238,6 +239,10 @@ struct World {
     /// tells of the refresh.
     temporary: Option<Login>,
     temporary_noted: bool,
+    /// The ledger of spent tokens.
+    ledger: Vec<String>,
+    /// The logins that this or an earlier process has written to the store.
+    landed: BTreeSet<u64>,
     // The provider: one token is good, and the one before gets the same answer again.
     current: u64,
     spent: BTreeSet<u64>,
@@ -294,6 +299,8 @@ impl World {
             kept: None,
             temporary: None,
             temporary_noted: false,
+            ledger: Vec::new(),
+            landed: BTreeSet::new(),
             current: 0,
             spent: BTreeSet::new(),
             published: None,
@@ -360,6 +367,7 @@ impl World {
     }
 
     fn tidy(&mut self) {
+        self.ledger = self.core.knowledge.spent().written();
         for chore in self.core.knowledge.chores().to_vec() {
             match chore {
                 Chore::End(_, entry) => {
@@ -430,6 +438,12 @@ impl World {
         if self.spent.contains(&shown) && self.is_known(shown + 1) {
             self.wrong(format!("r{shown} is known to be spent and sent again"));
         }
+        let is_in_ledger = login.refresh_token();
+        let is_in_ledger =
+            is_in_ledger.is_some_and(|token| self.core.knowledge.spent().holds(&token));
+        if is_in_ledger || self.landed.contains(&(shown + 1)) && !self.unnoted {
+            self.wrong(format!("r{shown} was replaced durably and is sent again"));
+        }
         let transient = |may_be_spent| TokenError::Transient {
             may_be_spent,
             what: "an outage".to_owned(),
@@ -496,17 +510,30 @@ impl World {
         }
         self.store = Some(commit.login.clone());
         self.temporary = None;
+        if commit.change == Change::Rotated {
+            self.landed.extend(new);
+        }
         Ok(())
+    }
+
+    /// Nothing takes no time.
+    fn pass(&mut self) {
+        self.now = clock::after(self.now, Duration::from_millis(1));
     }
 
     fn perform(&mut self, deed: Deed) -> Result<Came, Killed> {
         self.story.push(name(&deed).to_owned());
-        // The daemon may be killed before or after each deed, and at the writing of the store.
-        let killed = self.choices.trouble(if matches!(deed, Deed::Commit(_)) {
-            3
-        } else {
-            2
+        self.pass();
+        // The daemon may be killed before or after each deed, at the writing of the store, and between the ledger and
+        // the end of the journal's entry.
+        let killed = self.choices.trouble(match deed {
+            Deed::Commit(_) | Deed::Tidy => 3,
+            _ => 2,
         });
+        if let (3, Deed::Tidy) = (killed, &deed) {
+            self.ledger = self.core.knowledge.spent().written();
+            return Err(Killed);
+        }
         if killed == 1 {
             return Err(Killed);
         }
@@ -527,6 +554,7 @@ impl World {
             Deed::ReadLeftovers { unfinished } => Came::Leftovers(match self.choices.trouble(1) {
                 0 => Ok(Leftovers {
                     kept: self.kept.clone(),
+                    begun: None,
                     logins: self
                         .temporary
                         .clone()
@@ -671,6 +699,7 @@ impl World {
                     return Ok(());
                 };
                 if freshest == self.current {
+                    self.pass();
                     let next = self.spend(freshest).unwrap();
                     let mut renewed = store.clone();
                     for (key, value) in login(next, self.now).into_fields() {
@@ -716,6 +745,7 @@ impl World {
     fn start(&mut self) {
         self.story.push("the daemon is killed".to_owned());
         self.core = core();
+        self.core.knowledge.know_spent(Spent::knowing(&self.ledger));
         self.published = None;
         self.look();
     }

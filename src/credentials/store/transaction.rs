@@ -86,13 +86,18 @@ impl Transaction {
         self.found.as_ref()
     }
 
-    /// What a killed process had written of a rotation and not yet renamed: logins, and mirrors.
-    pub(in crate::credentials) fn unfinished(&self) -> (Vec<Login>, Vec<Login>) {
+    /// What a killed process had written of a rotation and not yet renamed: logins, and mirrors. Where that was for this
+    /// login in another place, with this tag.
+    pub(in crate::credentials) fn unfinished(
+        &self,
+        tag: Option<String>,
+    ) -> (Vec<Login>, Vec<Login>) {
         let Some(found) = &self.found else {
             return Default::default();
         };
         let row = found.login.row();
-        let stores = write::unfinished_of(&found.source, &self.tag(&found.source));
+        let tag = tag.unwrap_or_else(|| self.tag(&found.source));
+        let stores = write::unfinished_of(&found.source, &tag);
         let logins = stores
             .into_iter()
             .filter_map(|mut document| pool::login_at(&mut document, self.store.layout, row))

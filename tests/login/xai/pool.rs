@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::{World, now};
 
 /// A row as Hermes Agent 0.20 makes it for an account of its own, after a failure.
-fn row(id: &str, priority: i64, login: &Login) -> Value {
+pub(super) fn row(id: &str, priority: i64, login: &Login) -> Value {
     json!({
         "id": id, "label": "me@example.org", "auth_type": "oauth", "priority": priority,
         "source": "manual:device_code", "access_token": login.access_token,
@@ -34,7 +34,7 @@ fn with(mut row: Value, fields: &Value) -> Value {
 
 impl World {
     /// Writes the store, with these rows beside this block.
-    fn holds(&self, block: &Value, rows: &[Value]) {
+    pub(super) fn holds(&self, block: &Value, rows: &[Value]) {
         let mut store =
             json!({"version": 1, "providers": {}, "credential_pool": {"xai-oauth": rows}});
         if !block.is_null() {
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// The login after another program has rotated it.
-    async fn rotated_by_another(&self, login: &Login) -> Login {
+    pub(super) async fn rotated_by_another(&self, login: &Login) -> Login {
         let document = format!(
             "{}/.well-known/openid-configuration",
             self.cloud.portal_url()
@@ -100,7 +100,7 @@ impl World {
     }
 }
 
-fn block(login: &Login, obtained: &str) -> Value {
+pub(super) fn block(login: &Login, obtained: &str) -> Value {
     let tokens = json!({
         "access_token": login.access_token, "refresh_token": login.refresh_token, "id_token": "",
         "expires_in": 3600, "token_type": "Bearer",
