@@ -305,6 +305,13 @@ fn done(result: Option<RefreshResult>) -> Next {
     })
 }
 
+fn refused_as_granted() -> Trouble {
+    Trouble::Endpoint {
+        what: "the provider refuses the tokens that it grants".to_owned(),
+        retry_after: None,
+    }
+}
+
 /// The end of what was done to the login, however it came. The locks are still held: another process
 /// may be about to note a token of its own.
 fn tidied(turn: Turn) -> Turn {
@@ -672,11 +679,7 @@ impl Core {
     /// is not due, and not the refused one, was put there by someone else or just now by us.
     fn next_step(&mut self, cause: &Cause, mut work: Box<Work>, now: DateTime<Utc>) -> Turn {
         if work.steps == STEPS {
-            let what = "the provider refuses the tokens that it grants".to_owned();
-            return Err(Trouble::Endpoint {
-                what,
-                retry_after: None,
-            });
+            return Err(refused_as_granted());
         }
         work.steps = work.steps.saturating_add(1);
         let (credential, mut renewal) = match self.adapter.assess(&work.login, now) {
@@ -698,7 +701,8 @@ impl Core {
             let lives = credential.expires_at.is_none_or(|end| end > now);
             let refused = is(cause.refused.as_ref(), credential);
             let granted = is(work.granted_bearer.as_ref(), credential);
-            lives && !refused && !suspect && (!due || granted)
+            // One that was granted just now is not asked for again, however short its life.
+            !refused && !suspect && (granted || lives && !due)
         });
         if fresh || renewal == Renewal::Never {
             return Ok(self.adopt(work, now));
@@ -711,6 +715,10 @@ impl Core {
         }
         if let Some(error) = work.unentered.take() {
             return Err(error.into());
+        }
+        let again = work.granted && renewal == Renewal::Refresh && !cause.by_hand;
+        if again && self.timing.paced(now).is_some() {
+            return Err(refused_as_granted());
         }
         Ok(work.doing(Doing::Preparing(renewal), Deed::Prepare))
     }

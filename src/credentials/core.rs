@@ -522,7 +522,7 @@ impl Core {
 
     /// Someone else's login or rotation ends our own trouble.
     pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
-        self.timing.others_renewed();
+        self.timing.others_renewed(now);
         if matches!(self.standing, Standing::Credential(_)) {
             let what = RefreshResult::Adopted;
             self.status.last_renewal = Some(Event { at: now, what });

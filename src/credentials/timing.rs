@@ -107,6 +107,8 @@ impl Timing {
     /// An attempt failed.
     pub(super) fn failed(&mut self, over: Over, now: DateTime<Utc>) {
         self.trouble = Some(clock::after(now, self.delay(over)));
+        // It may have rotated tokens before.
+        self.floor = self.floor.max(self.pace.next(now));
     }
 
     /// A renewed login could not be saved: that is tried again soon, and needs no rotation.
@@ -130,16 +132,17 @@ impl Timing {
         self.floor = self.pace.next(now);
     }
 
-    /// Someone else has renewed the login or made another one.
-    pub(super) fn others_renewed(&mut self) {
-        self.backoff.succeeded();
-        self.trouble = None;
-        self.floor = None;
+    /// Someone else has renewed the login or made another one. Our own rotations stay counted: it may be what this
+    /// process was granted, found again.
+    pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
+        self.worked(now);
     }
 
     /// No former trouble holds up a new login.
     pub(super) fn start_anew(&mut self) {
-        self.others_renewed();
+        self.backoff.succeeded();
+        self.trouble = None;
+        self.floor = None;
         self.receipt = None;
         self.mirror_at = None;
     }
@@ -530,5 +533,19 @@ mod tests {
         );
         timing.mirror_failed(at(200));
         assert_eq!(timing.wake(Task::Keep, at(200)), at(260));
+    }
+
+    #[test]
+    fn rotations_stay_paid_for_when_the_attempt_fails_or_its_grant_is_found_in_the_store() {
+        let mut timing = Timing::default();
+        for _ in 0..6 {
+            timing.rotated(start());
+        }
+        timing.failed(Over::Endpoint(None), start());
+        assert_eq!(timing.retry_at(), Some(at(30)), "a failed attempt");
+        timing.others_renewed(start());
+        assert_eq!(timing.retry_at(), Some(at(30)), "found in the store");
+        timing.start_anew();
+        assert_eq!(timing.retry_at(), None, "a new login");
     }
 }

@@ -287,15 +287,14 @@ impl Adapter for Generic {
             let claims = Claims::decode(bearer.expose());
             let claims = claims.as_ref();
             let end = claims.and_then(|claims| claims.ends_at(tokens.obtained, now));
-            // Without any end: a token that can be renewed counts as expired, as elsewhere; another one stays.
-            let unknown = (renewal == Renewal::Refresh).then_some(DateTime::UNIX_EPOCH);
             Some(Credential {
                 authorization: bearer.authorization("Bearer").ok()?,
                 bearer,
                 base_url: self.base_url.clone(),
                 kind: ACCESS_TOKEN,
                 issued_at: tokens.obtained.or_else(|| claims?.issued_at()),
-                expires_at: end.or(tokens.expires).or(unknown),
+                // Without any end (RFC 6749 §5.1) it serves until it is refused.
+                expires_at: end.or(tokens.expires),
                 headers: self.settings.headers.clone(),
             })
         });

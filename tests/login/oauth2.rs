@@ -10,6 +10,7 @@
 )]
 
 mod keeping;
+mod lifetimes;
 mod pages;
 mod poison;
 mod stranger;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::codex::Account;
 use crate::tls::Tls;
 
@@ -27,6 +29,7 @@ pub struct Options {
     pub(crate) device_lifetime: Duration,
     pub(crate) interval: u64,
     pub(crate) clock_ahead: i64,
+    pub(crate) told_lifetime: Option<Value>,
     pub(crate) policy: Policy,
 }
 
@@ -48,6 +51,7 @@ pub(crate) struct Policy {
     pub(crate) grant_lifetime: Duration,
     pub(crate) grace: Duration,
     pub(crate) opaque_access_tokens: bool,
+    pub(crate) opaque_tokens_infer: bool,
     pub(crate) scope: String,
     pub(crate) account: Option<Account>,
 }
@@ -68,12 +72,14 @@ impl Default for Options {
             device_lifetime: Duration::from_mins(15),
             interval: 1,
             clock_ahead: 0,
+            told_lifetime: None,
             policy: Policy {
                 access_ttl: Duration::from_hours(1),
                 agent_key_ttl: Duration::from_hours(1),
                 grant_lifetime: Duration::from_hours(30 * 24),
                 grace: Duration::ZERO,
                 opaque_access_tokens: false,
+                opaque_tokens_infer: false,
                 scope: SCOPE.to_owned(),
                 account: None,
             },
@@ -153,6 +159,19 @@ impl Options {
     /// Whether access tokens are opaque; then only agent keys work for inference.
     pub fn opaque_access_tokens(mut self, opaque: bool) -> Self {
         self.policy.opaque_access_tokens = opaque;
+        self
+    }
+
+    /// Access tokens are opaque and good for inference.
+    pub fn opaque_tokens_infer(mut self) -> Self {
+        self.policy.opaque_access_tokens = true;
+        self.policy.opaque_tokens_infer = true;
+        self
+    }
+
+    /// What the token endpoint says of a token's life instead of the truth: this `expires_in`, or none.
+    pub fn told_lifetime(mut self, expires_in: Option<Value>) -> Self {
+        self.told_lifetime = Some(expires_in.unwrap_or_default());
         self
     }
 

@@ -362,6 +362,11 @@ impl Portal {
             "expires_in": login.expires_in,
             "scope": login.scope,
         });
+        if let Some(told) = &self.options.told_lifetime {
+            let fields = answer.as_object_mut().expect("an object");
+            fields.insert("expires_in".to_owned(), told.clone());
+            fields.retain(|_, value| !value.is_null());
+        }
         if let Some(url) = &self.options.announced_inference_url {
             answer["inference_base_url"] = json!(url);
         }

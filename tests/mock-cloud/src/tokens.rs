@@ -158,7 +158,8 @@ impl Tokens {
         let expires_at = now + span(policy.access_ttl);
         let access_token = self.access_token(policy, now, expires_at);
         let inference = policy.account.is_some()
-            || !policy.opaque_access_tokens && policy.scope.contains(crate::SCOPE);
+            || (policy.opaque_tokens_infer || !policy.opaque_access_tokens)
+                && policy.scope.contains(crate::SCOPE);
         self.access.insert(
             access_token.clone(),
             Bearer {

@@ -1,0 +1,55 @@
+//! How long a token lives, as far as anybody says: none of it, too short a life, and an end that nothing renews.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{World, ask, options};
+
+const DEVICE: &str = "issuer_url = \"{portal}\"";
+
+/// RFC 6749 §5.1: `expires_in` is optional, and an opaque token tells nothing itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_without_a_known_end_serves_until_it_is_refused() {
+    for told in [None, Some(json!(0)), Some(json!(-5)), Some(json!(0.5))] {
+        let world = World::new(options().opaque_tokens_infer().told_lifetime(told.clone())).await;
+        world.configure(DEVICE);
+        let mut daemon = world.daemon();
+        world.log_in("acme");
+        for restarted in [false, true] {
+            if restarted {
+                daemon.stop();
+                daemon = world.daemon();
+            }
+            let answer = ask(&daemon, "acme").await.status();
+            assert_eq!(answer, 200, "{told:?} {}", daemon.logged());
+            let status = daemon.status();
+            let acme = &status["providers"][0];
+            assert!(acme["expires_at"].is_null(), "{told:?} {acme}");
+            assert!(acme["next_refresh_at"].is_null(), "{told:?} {acme}");
+            assert_eq!(status["verdict"]["code"], "all_well", "{told:?} {status}");
+            assert_eq!(world.cloud.counts().refresh_calls, 0, "{told:?}");
+        }
+        world.cloud.revoke_access_tokens();
+        let answer = ask(&daemon, "acme").await.status();
+        assert_eq!(answer, 200, "{told:?} {}", daemon.logged());
+        assert_eq!(world.cloud.counts().refresh_calls, 1, "{told:?}");
+        assert_eq!(world.cloud.counts().reuse_events, 0, "{told:?}");
+    }
+}
+
+/// Each renewal spends a refresh token.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_over_when_they_come_are_renewed_at_the_pace_alone() {
+    let world = World::new(options().access_ttl(Duration::ZERO)).await;
+    world.configure(DEVICE);
+    let daemon = world.daemon();
+    world.log_in("acme");
+    daemon.wait_for_log("renewals_paced");
+    let begun = world.cloud.counts().refresh_calls;
+    assert!(begun <= 6, "{begun}");
+    for _ in 0..3 {
+        assert_eq!(ask(&daemon, "acme").await.status(), 503);
+    }
+    assert_eq!(world.cloud.counts().refresh_calls, begun);
+}
