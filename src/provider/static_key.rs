@@ -110,10 +110,12 @@ impl Adapter for StaticKey {
 
     fn is_unread(&self) -> bool {
         let held = self.held.load();
-        matches!(
-            held.as_deref(),
-            Some(Err(NoKey::Unread(_) | NoKey::Unfit(_)))
-        )
+        match held.as_deref() {
+            Some(Err(NoKey::Unread(_) | NoKey::Unfit(_))) => true,
+            // A variable is read at the start alone: no reload has anything to read.
+            Some(Err(NoKey::Missing(_))) => !matches!(self.source, KeySource::Env(_)),
+            Some(Ok(_)) | None => false,
+        }
     }
 
     fn fault(&self) -> Option<String> {
