@@ -143,7 +143,7 @@ impl Wire {
         let provider = all.find(|one| one.name == name);
         let has = |path: &str| {
             let mut paths = provider.iter().flat_map(|one| &one.paths);
-            paths.any(|one| one.path == path)
+            paths.any(|one| one.path == path && one.translated_to.is_none())
         };
         if has(RESPONSES) && !has(CHAT) {
             Self::Responses

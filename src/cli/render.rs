@@ -199,7 +199,11 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
         let label = if position == 0 { "paths" } else { "" };
         let body = entry.body.as_ref().map(|body| format!(" {body}"));
         let body = body.unwrap_or_default();
-        let path = inline(&format!("{} {}{body}", entry.methods.join(","), entry.path));
+        let translated = entry.translated_to.as_ref();
+        let translated = translated.map(|path| format!(", translated to {path}"));
+        let translated = translated.unwrap_or_default();
+        let methods = entry.methods.join(",");
+        let path = inline(&format!("{methods} {}{body}{translated}", entry.path));
         text += &style.row("  ", label, 14, &path);
     }
     if !provider.models.is_empty() {

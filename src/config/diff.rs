@@ -206,6 +206,7 @@ impl Keys {
             forward_headers,
             user_agent,
             append_done,
+            translate,
             ca_file,
             token_timeout,
             refresh_lead,
@@ -227,6 +228,7 @@ impl Keys {
         );
         self.compare(&key("user_agent"), &old.user_agent, user_agent);
         self.compare(&key("append_done"), &old.append_done, append_done);
+        self.compare(&key("translate"), &old.translate, translate);
         self.compare(&key("ca_file"), &old.ca_file, ca_file);
         self.compare(&key("token_timeout"), &old.token_timeout, token_timeout);
         self.compare(&key("refresh_lead"), &old.refresh_lead, refresh_lead);
@@ -247,14 +249,6 @@ fn kind_key(old: &ProviderKind, new: &ProviderKind) -> &'static str {
             },
         ) => "api_key_credential",
         (ProviderKind::Static { .. }, ProviderKind::Static { api_key: Unneeded }) => "auth",
-        (
-            ProviderKind::Codex {
-                issuer_url: old, ..
-            },
-            ProviderKind::Codex {
-                issuer_url: new, ..
-            },
-        ) if old == new => "translate",
         (ProviderKind::Xai { .. }, ProviderKind::Xai { .. })
         | (ProviderKind::Codex { .. }, ProviderKind::Codex { .. }) => "issuer_url",
         (

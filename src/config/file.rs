@@ -75,10 +75,9 @@ pub fn login_needs_key(name: &str) -> bool {
 }
 
 /// Keys that only some kinds have, beside those of `oauth2`.
-const OF_KIND: [(&str, &[Kind]); 7] = [
+const OF_KIND: [(&str, &[Kind]); 6] = [
     ("portal_url", &[Kind::Nous]),
     ("issuer_url", &[Kind::Xai, Kind::Codex, Kind::OAuth2]),
-    ("translate", &[Kind::Codex]),
     ("api_key_file", &[Kind::Static]),
     ("api_key_env", &[Kind::Static]),
     ("api_key_credential", &[Kind::Static]),
@@ -362,6 +361,7 @@ fn provider(
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
     let user_agent = table.choice("user_agent", &USER_AGENTS);
     let append_done = table.flag("append_done");
+    let translate = table.flag("translate");
     let ca_file = table.text("ca_file", "~/company-ca.pem", path);
     let token_timeout = table.duration("token_timeout", WAIT);
     let refresh_lead = table.duration("refresh_lead", OPTIONAL_WAIT);
@@ -386,6 +386,7 @@ fn provider(
         forward_headers: all_or(forward_headers, default.forward_headers),
         user_agent: or(user_agent, default.user_agent),
         append_done: or(append_done, default.append_done),
+        translate: or(translate, default.translate),
         ca_file: ca_file.map(|field| field.value),
         token_timeout: or(token_timeout, default.token_timeout),
         refresh_lead: or(refresh_lead, default.refresh_lead),
@@ -402,7 +403,6 @@ fn provider_kind(
     let kind = table.choice("type", &KINDS).map(|field| field.value);
     let portal_url = table.text("portal_url", "https://portal.example", values::base_url);
     let issuer_url = table.text("issuer_url", "https://issuer.example", values::base_url);
-    let translate = table.flag("translate");
     let oauth2 = oauth2::Keys::read(table, env);
     let key_file = table.text("api_key_file", "~/.config/example.key", |text| {
         values::path(text, env)
@@ -431,7 +431,6 @@ fn provider_kind(
         }
         Some(Kind::Codex) => Some(ProviderKind::Codex {
             issuer_url: issuer_url.map(|field| field.value),
-            translate: or(translate, true),
         }),
         Some(Kind::OAuth2) => {
             let issuer_url = issuer_url.map(|field| field.value);

@@ -245,6 +245,9 @@ pub struct Provider {
     /// Whether an event stream that ends after a `finish_reason`, but without the `data: [DONE]`
     /// that SDKs wait for, gets one.
     pub append_done: bool,
+    /// Whether bodies are turned into what the provider takes, and back: by the provider's own rules, and from one
+    /// wire of OpenAI's API to the other where it lacks the one that an app speaks.
+    pub translate: bool,
     /// PEM certificates that are trusted for this provider beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The limit for one request to the token endpoint. At its default, [`ProviderKind::token_timeout`], it
@@ -274,8 +277,6 @@ pub enum ProviderKind {
         /// Where the login is made and tokens are refreshed instead of OpenAI's own issuer. The operator's
         /// word.
         issuer_url: Option<Url>,
-        /// Whether bodies are turned into what the provider takes, and back.
-        translate: bool,
     },
     /// Any provider that speaks OAuth 2.0, with a login in our own store.
     OAuth2(Box<OAuth2>),
@@ -499,6 +500,7 @@ impl Provider {
     pub fn of_kind(kind: ProviderKind) -> Self {
         Self {
             append_done: matches!(kind, ProviderKind::Nous { .. }),
+            translate: matches!(kind, ProviderKind::Codex { .. }),
             implied: false,
             token_timeout: kind.token_timeout(),
             kind,

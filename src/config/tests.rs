@@ -169,6 +169,7 @@ extra_paths = ["/responses", "GET /files", "GET,POST /responses"]
 forward_headers = ["X-Request-Tag"]
 user_agent = "client"
 append_done = true
+translate = true
 ca_file = "~/ca.pem"
 token_timeout = "20s"
 refresh_lead = "1m30s"
@@ -251,6 +252,7 @@ fn every_setting_reaches_the_configuration() {
         forward_headers: vec![HeaderName::from_static("x-request-tag")],
         user_agent: UserAgent::Client,
         append_done: true,
+        translate: true,
         ca_file: Some(home.join("ca.pem")),
         token_timeout: Duration::from_secs(20),
         refresh_lead: Duration::from_secs(90),
@@ -333,7 +335,6 @@ fn every_key_is_written_but_those_without_a_value() {
         "default_model",
         "providers.<name>.portal_url",
         "providers.<name>.issuer_url",
-        "providers.<name>.translate",
         "providers.<name>.token_url",
         "providers.<name>.device_url",
         "providers.<name>.authorize_url",

@@ -240,6 +240,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
         forward_headers,
         user_agent,
         append_done,
+        translate,
         ca_file,
         token_timeout,
         refresh_lead,
@@ -247,9 +248,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     let (kind_word, login_url, api_key) = match kind {
         ProviderKind::Nous { portal_url } => (Kind::Nous, Some(("portal_url", portal_url)), None),
         ProviderKind::Xai { issuer_url } => (Kind::Xai, Some(("issuer_url", issuer_url)), None),
-        ProviderKind::Codex { issuer_url, .. } => {
-            (Kind::Codex, Some(("issuer_url", issuer_url)), None)
-        }
+        ProviderKind::Codex { issuer_url } => (Kind::Codex, Some(("issuer_url", issuer_url)), None),
         ProviderKind::OAuth2(_) => (Kind::OAuth2, None, None),
         ProviderKind::Static { api_key } => (Kind::Static, None, Some(api_key)),
     };
@@ -259,9 +258,6 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     }
     if let Some((key, Some(url))) = login_url {
         table.text(key, url.as_str());
-    }
-    if let ProviderKind::Codex { translate, .. } = kind {
-        table.flag("translate", *translate);
     }
     match api_key {
         Some(KeySource::File(path)) => table.path("api_key_file", Some(path)),
@@ -286,6 +282,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     table.texts("forward_headers", headers);
     table.text("user_agent", word(&USER_AGENTS, user_agent));
     table.flag("append_done", *append_done);
+    table.flag("translate", *translate);
     table.path("ca_file", ca_file.as_deref());
     table.duration("token_timeout", *token_timeout);
     table.duration("refresh_lead", *refresh_lead);

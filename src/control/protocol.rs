@@ -1109,6 +1109,9 @@ pub struct PathEntry {
     /// Which bodies keep their type: `multipart` or `any`; `None` where all are JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// The provider's own path that it is served in terms of; `None` where it is that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated_to: Option<String>,
 }
 
 /// What a reload did.

@@ -302,12 +302,13 @@ impl Answers {
     fn provider_entry(&self, report: &Report, view: &View, judged: &Status) -> ProviderEntry {
         let status = report.upstream.credentials.status();
         let name = report.upstream.name.as_str();
-        let path = |allowed: &crate::config::AllowedPath| PathEntry {
+        let path = |(at, allowed): (usize, &crate::config::AllowedPath)| PathEntry {
             path: allowed.path.clone(),
             methods: allowed.methods.iter().map(ToString::to_string).collect(),
             body: Some(allowed.body)
                 .filter(|body| *body != config::BodyKind::Json)
                 .map(|body| body.as_str().to_owned()),
+            translated_to: report.upstream.translated_to(at).map(str::to_owned),
         };
         ProviderEntry {
             name: report.upstream.name.to_string(),
@@ -318,7 +319,7 @@ impl Answers {
             finding: judge::of_login(judged, name),
             api_key: report.adapter.layout().is_none(),
             app_url: self.app_url(&report.upstream.name, view),
-            paths: report.upstream.paths.iter().map(path).collect(),
+            paths: report.upstream.paths.iter().enumerate().map(path).collect(),
             models: report.upstream.models.ids(),
         }
     }

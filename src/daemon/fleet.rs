@@ -365,7 +365,8 @@ impl Fleet {
         let Plan { recipe, terms, tls } = plan;
         let (adapter, settings) = (terms.adapter, &recipe.settings);
         let name = adapter.name().clone();
-        let paths = adapter.allowed_paths().to_vec();
+        let mut paths = adapter.allowed_paths().to_vec();
+        let bridges = proxy::bridges(&mut paths, settings.translate);
         let forwards = adapter.forwards();
         let its_own = forwards.names.iter().copied().map(HeaderName::from_static);
         let upstream = Upstream {
@@ -376,6 +377,7 @@ impl Fleet {
                 .map(|allowed| allowed.path.as_str().into())
                 .collect(),
             implied: settings.implied,
+            bridges,
             dialects: paths
                 .iter()
                 .map(|allowed| adapter.dialect(&allowed.path))

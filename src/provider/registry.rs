@@ -177,15 +177,12 @@ pub fn build(
                 &env,
             )))
         }
-        ProviderKind::Codex {
-            issuer_url,
-            translate,
-        } => {
+        ProviderKind::Codex { issuer_url } => {
             let of_file = codex::Settings {
                 extra_paths: &settings.extra_paths,
                 issuer: issuer_url.as_ref(),
                 inference: base_url,
-                translate: *translate,
+                translate: settings.translate,
             };
             let adapter = Codex::new(name.clone(), client()?, of_file, &env);
             Ok(Arc::new(adapter))

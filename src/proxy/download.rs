@@ -24,6 +24,7 @@ use super::events::Events;
 use super::pool::{Answer, BrokeOff};
 use super::presence::Presence;
 use super::record::{End, Underway};
+use super::translation::Crossed;
 use crate::clock::Clock;
 use crate::provider::Adapter;
 
@@ -32,6 +33,9 @@ use crate::provider::Adapter;
 const PAUSE: Duration = Duration::from_millis(250);
 /// A service that was stopped may be back by then.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// What the server gets when it asks for the next piece.
+type Step = Poll<Option<Result<Frame<Bytes>, Aborted>>>;
 
 /// The body of any answer.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub(super) struct Download {
     sleep: Option<Pin<Box<Sleep>>>,
     events: Option<Events>,
     listener: Option<Box<Listener>>,
+    /// What makes another stream of it.
+    crossed: Option<Box<Crossed>>,
     presence: Presence,
     state: State,
 }
@@ -104,6 +110,7 @@ impl Download {
             sleep: None,
             events,
             listener: None,
+            crossed: None,
             presence,
             state: State::Passing,
         }
@@ -115,7 +122,15 @@ impl Download {
         self
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    /// The same, as a stream of another wire.
+    pub(super) fn over(self, crossed: Box<Crossed>) -> Self {
+        Self {
+            crossed: Some(crossed),
+            ..self
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Step {
         loop {
             match std::mem::replace(&mut self.state, State::Aborting) {
                 State::Passing if self.presence.is_cut() => self.cut(),
@@ -127,8 +142,20 @@ impl Download {
                         let Ok(data) = frame.into_data() else {
                             continue;
                         };
-                        self.passed(&data);
+                        let data = if self.crossed.is_none() {
+                            self.passed(&data);
+                            data
+                        } else if let Some(data) = self.crosses(&data) {
+                            data
+                        } else {
+                            continue;
+                        };
                         return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Poll::Ready(None) if self.crossed.is_some() => {
+                        if let Some(end) = self.ends_over() {
+                            return end;
+                        }
                     }
                     Poll::Ready(None) => return self.ended(),
                     Poll::Ready(Some(Err(_))) => self.broke(&broken_off()),
@@ -200,25 +227,73 @@ impl Download {
     fn passed(&mut self, data: &Bytes) {
         self.last = Instant::now();
         self.sent(data.len(), self.last);
-        if let Some(events) = &mut self.events {
-            events.pass(data);
-            let blocked = events.blocked();
-            if let (Some(code), Some(underway)) = (blocked, &mut self.underway) {
-                underway.blocked(code);
-            }
-            if let Some(listener) = &self.listener
-                && let Some(event) = events.told()
-            {
-                listener.adapter.hear_event(&event, listener.clock.now());
-            }
-        }
+        self.read(data);
         if self.is_over() {
             self.ended_as(End::Complete);
         }
     }
 
+    /// What the provider's events tell.
+    fn read(&mut self, data: &Bytes) {
+        let Some(events) = &mut self.events else {
+            return;
+        };
+        events.pass(data);
+        let blocked = events.blocked();
+        if let (Some(code), Some(underway)) = (blocked, &mut self.underway) {
+            underway.blocked(code);
+        }
+        if let Some(listener) = &self.listener
+            && let Some(event) = events.told()
+        {
+            listener.adapter.hear_event(&event, listener.clock.now());
+        }
+    }
+
+    /// A piece comes that becomes another one, or none yet.
+    fn crosses(&mut self, data: &Bytes) -> Option<Bytes> {
+        self.last = Instant::now();
+        self.read(data);
+        let (made, failure) = self.crossed.as_mut()?.pass(data);
+        if !made.is_empty() {
+            self.sent(made.len(), self.last);
+        }
+        if let Some(error) = failure {
+            self.ended_as(End::UpstreamBroke);
+            self.part(&error);
+            if let State::Parting(event) = &mut self.state {
+                *event = [made, std::mem::take(event)].concat().into();
+            }
+            return None;
+        }
+        if self.is_over() {
+            self.ended_as(End::Complete);
+        }
+        (!made.is_empty()).then_some(made)
+    }
+
+    /// The provider's stream has ended; `None` where the other one has not, and is aborted.
+    fn ends_over(&mut self) -> Option<Step> {
+        let end = self.crossed.as_mut()?.end();
+        match end {
+            Err(error) => {
+                self.broke(&error);
+                None
+            }
+            Ok(rest) => {
+                self.state = State::Ended;
+                self.ended_as(End::Complete);
+                if rest.is_empty() {
+                    return Some(Poll::Ready(None));
+                }
+                self.sent(rest.len(), Instant::now());
+                Some(Poll::Ready(Some(Ok(Frame::data(rest)))))
+            }
+        }
+    }
+
     /// A clean end, with the end mark that is missing.
-    fn ended(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    fn ended(&mut self) -> Step {
         self.state = State::Ended;
         self.ended_as(End::Complete);
         let missing = self.events.as_ref().and_then(Events::missing_end);
@@ -233,7 +308,12 @@ impl Download {
         match self.state {
             State::Passing => {
                 let lacks_end = || self.events.as_ref().and_then(Events::missing_end).is_some();
-                self.has_all() && !lacks_end()
+                let is_over = || {
+                    self.crossed
+                        .as_ref()
+                        .is_none_or(|crossed| crossed.is_over())
+                };
+                self.has_all() && !lacks_end() && is_over()
             }
             State::Ended => true,
             State::Parting(_) | State::Flushing | State::Pausing | State::Aborting => false,
@@ -256,7 +336,7 @@ impl Download {
     }
 
     /// The log has it already.
-    fn defect(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    fn defect(&mut self) -> Step {
         self.ended_as(End::Defect);
         self.state = State::Aborting;
         Poll::Ready(Some(Err(Aborted)))
@@ -270,7 +350,12 @@ impl Download {
             .underway
             .as_ref()
             .map_or(ErrorFormat::OpenAi, Underway::error_format);
-        self.state = match self.events.as_ref().map(Events::gap) {
+        // Events of ours are whole.
+        let gap = match &self.crossed {
+            Some(crossed) => Some((!crossed.is_over()).then_some("")),
+            None => self.events.as_ref().map(Events::gap),
+        };
+        self.state = match gap {
             Some(Some(gap)) => {
                 State::Parting([gap.as_bytes(), &error.event(format)].concat().into())
             }
@@ -328,10 +413,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Aborted;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Step {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(download) => {
@@ -353,6 +435,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Self::Stream(download) if download.crossed.is_some() => SizeHint::default(),
             Self::Stream(download) => {
                 let incoming = download.incoming.as_ref();
                 incoming.map_or_else(SizeHint::default, Body::size_hint)

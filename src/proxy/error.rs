@@ -33,6 +33,8 @@ pub struct ProxyError {
     pub allow: Option<String>,
     /// What was refused where that is not the app: the host or the web page that it names.
     pub about: Option<String>,
+    /// The member of the request that it is about.
+    pub param: Option<String>,
 }
 
 /// Which API's errors a client reads.
@@ -49,6 +51,8 @@ pub enum ErrorFormat {
 pub enum ErrorKind {
     /// Not a request that we can make sense of.
     BadRequest,
+    /// The request says what the provider's API can't.
+    NotTranslatable,
     /// The user must log in at the provider.
     UpstreamAuthFailed,
     /// The `Host` is none of ours.
@@ -101,8 +105,9 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the documentation complete.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest,
+        Self::NotTranslatable,
         Self::UpstreamAuthFailed,
         Self::HostNotAllowed,
         Self::OriginNotAllowed,
@@ -133,6 +138,7 @@ impl ErrorKind {
     pub fn code(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::NotTranslatable => "not_translatable",
             Self::UpstreamAuthFailed => "upstream_auth_failed",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
@@ -163,7 +169,7 @@ impl ErrorKind {
     /// The HTTP status.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::NotTranslatable => StatusCode::BAD_REQUEST,
             Self::UpstreamAuthFailed | Self::InvalidClientKey => StatusCode::UNAUTHORIZED,
             Self::HostNotAllowed | Self::OriginNotAllowed | Self::PeerNotAllowed => {
                 StatusCode::FORBIDDEN
@@ -213,6 +219,7 @@ impl ProxyError {
             retry_after: None,
             allow: None,
             about: None,
+            param: None,
         }
     }
 
@@ -220,6 +227,13 @@ impl ProxyError {
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {
         self.about = Some(what.to_owned());
+        self
+    }
+
+    /// It is about this member of the request.
+    #[must_use]
+    pub fn param(mut self, name: &str) -> Self {
+        self.param = Some(name.to_owned()).filter(|name| !name.is_empty());
         self
     }
 
@@ -243,7 +257,7 @@ impl ProxyError {
         let (kind, param) = if self.kind == ErrorKind::ModelNotFound {
             ("invalid_request_error", Some("model"))
         } else {
-            (code, None)
+            (code, self.param.as_deref())
         };
         let error = json!({"message": self.message, "type": kind, "code": code, "param": param});
         Bytes::from(json!({"type": "error", "error": error}).to_string())

@@ -12,6 +12,7 @@ use super::local::{Judge, Judgement};
 use super::models::Shelf;
 use super::models::merged::Merged;
 use super::route::Serves;
+use super::translation::Bridge;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Routing, Timeouts, UserAgent};
@@ -47,6 +48,8 @@ pub struct Upstream {
     pub needs_key: bool,
     /// How the bodies of each path differ from OpenAI's.
     pub dialects: Vec<Option<Dialect>>,
+    /// Which paths are served in terms of another one.
+    pub bridges: Vec<Option<Bridge>>,
     /// Whose `User-Agent` the provider sees.
     pub user_agent: UserAgent,
     /// What our requests to it carry, so that they are known if they come back; `None` where the
@@ -64,6 +67,17 @@ impl Upstream {
     /// How the bodies of this path differ from OpenAI's, if they do.
     pub(super) fn dialect(&self, path: usize) -> Option<Dialect> {
         self.dialects.get(path).copied().flatten()
+    }
+
+    /// What this path is served in terms of, if it is not the provider's own.
+    pub(super) fn bridge(&self, path: usize) -> Option<Bridge> {
+        self.bridges.get(path).copied().flatten()
+    }
+
+    /// The path that this one is served in terms of, if it is not the provider's own.
+    pub fn translated_to(&self, path: usize) -> Option<&str> {
+        let target = self.paths.get(self.bridge(path)?.target)?;
+        Some(&target.path)
     }
 
     /// Whether the user has it: it is configured, it is the default provider, or it has a login.

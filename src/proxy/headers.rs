@@ -27,7 +27,7 @@ const STAINLESS: &str = "x-stainless-";
 const CORS: &str = "access-control-";
 /// The response fields that a listed web page may read beside those of the Fetch standard: what SDKs
 /// look at, and what tells our errors from the provider's.
-const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-hermes-stale, x-should-retry, \
+const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-hermes-stale, x-hermes-translated, x-should-retry, \
                        x-request-id, \
                        allow, www-authenticate, openai-processing-ms, x-ratelimit-limit-requests, \
                        x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, \

@@ -63,5 +63,6 @@ pub use self::own_names::own_names;
 pub use self::peer::is_ours;
 pub use self::places::Places;
 pub use self::refusals::Refusals;
+pub use self::translation::{Bridge, bridges};
 pub use self::trouble::{Mishap, Mishaps};
 pub use self::upstream::Client;

@@ -433,8 +433,14 @@ fn other_service(segments: &[&str]) -> Option<&'static str> {
 fn other_api(segments: &[&str]) -> Option<&'static str> {
     match segments {
         ["responses", ..] => Some(
-            "Choose Chat Completions in the app instead of the Responses API; or, if your provider \
-             has it, add \"/responses\" to its `extra_paths` in the configuration of hermes-proxyd",
+            "Choose Chat Completions in the app instead of the Responses API; or let hermes-proxyd \
+             translate: `translate = true` in the table of the provider in its configuration; or, \
+             if your provider has it, add \"/responses\" to its `extra_paths` there",
+        ),
+        ["chat", "completions", ..] => Some(
+            "Choose the Responses API in the app instead of Chat Completions; or, where this \
+             provider has that, let hermes-proxyd translate: `translate = true` in the table of \
+             the provider in its configuration",
         ),
         ["messages", "batches", ..] => {
             Some("Choose single requests in the app instead of Anthropic's batches")

@@ -316,6 +316,26 @@ fn what_names_no_operation_is_no_request() {
     }
 }
 
+fn paths() -> Vec<PathEntry> {
+    let path = |path: &str, methods: &[&str]| PathEntry {
+        path: path.into(),
+        methods: methods.iter().map(|&method| method.into()).collect(),
+        body: None,
+        translated_to: None,
+    };
+    vec![
+        path("/chat/completions", &["POST"]),
+        PathEntry {
+            body: Some("multipart".into()),
+            ..path("/files", &["POST", "GET"])
+        },
+        PathEntry {
+            translated_to: Some("/chat/completions".into()),
+            ..path("/responses", &["POST"])
+        },
+    ]
+}
+
 #[test]
 fn the_answers() {
     golden("reply_status.json", &ok(status()));
@@ -331,11 +351,8 @@ fn the_answers() {
         also: Vec::new(),
     }];
     golden("reply_status_listener.json", &ok(more));
-    let chat = PathEntry {
-        path: "/chat/completions".into(),
-        methods: vec!["POST".into()],
-        body: None,
-    };
+    let paths = paths();
+    let chat = paths[0].clone();
     let entry = ProviderEntry {
         name: "nous".into(),
         display_name: "Nous Portal".into(),
@@ -345,14 +362,7 @@ fn the_answers() {
         finding: None,
         api_key: false,
         app_url: Some("http://127.0.0.1:8645/v1".into()),
-        paths: vec![
-            chat.clone(),
-            PathEntry {
-                path: "/files".into(),
-                methods: vec!["POST".into(), "GET".into()],
-                body: Some("multipart".into()),
-            },
-        ],
+        paths,
         models: (1..8).map(|number| format!("model-{number}")).collect(),
     };
     let other = ProviderEntry {

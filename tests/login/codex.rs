@@ -9,6 +9,7 @@
 )]
 
 mod bodies;
+mod chat;
 mod surfaces;
 mod token_endpoint;
 
@@ -136,7 +137,6 @@ impl World {
     fn adapter(&self) -> Arc<dyn Adapter> {
         let kind = ProviderKind::Codex {
             issuer_url: Some(self.cloud.portal_url().parse().unwrap()),
-            translate: true,
         };
         let settings = Provider::of_kind(kind);
         let name = ProviderName::new("openai-codex").unwrap();

@@ -14,5 +14,6 @@ mod reloads;
 mod replays;
 mod routes;
 mod streams;
+mod translated;
 mod upstream;
 mod verdicts;

@@ -13,15 +13,36 @@ use super::super::headers;
 use super::super::pool::Answer;
 use super::super::presence::Presence;
 use super::super::record::{End, RequestId, Underway};
-use super::super::translation::{Whole, is_encoded};
+use super::super::translation::{Crossed, Whole, is_encoded};
 use super::exchange::Blocked;
 
 /// The provider's answer, its bytes untouched.
 pub(super) fn pass(
     answer: Response<Answer>,
+    underway: Underway,
+    of: (&Rules, &Upstream),
+    presence: &Presence,
+) -> Response<AnswerBody> {
+    passed(answer, underway, of, presence, None)
+}
+
+/// The provider's event stream on another wire.
+pub(super) fn pass_over(
+    answer: Response<Answer>,
+    underway: Underway,
+    of: (&Rules, &Upstream),
+    presence: &Presence,
+    crossed: Box<Crossed>,
+) -> Response<AnswerBody> {
+    passed(answer, underway, of, presence, Some(crossed))
+}
+
+fn passed(
+    answer: Response<Answer>,
     mut underway: Underway,
     (rules, upstream): (&Rules, &Upstream),
     presence: &Presence,
+    crossed: Option<Box<Crossed>>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     if let Some(Blocked(code)) = head.extensions.get() {
@@ -39,10 +60,10 @@ pub(super) fn pass(
         headers::not_held_back(&mut head.headers);
     }
     let is_events = is_stream && !is_encoded(&head.headers);
-    if body.is_end_stream() {
+    if body.is_end_stream() && crossed.is_none() {
         underway.ended(End::Complete);
     }
-    let ends = upstream.append_done && head.status == StatusCode::OK;
+    let ends = upstream.append_done && head.status == StatusCode::OK && crossed.is_none();
     let quota = upstream.adapter.quota_event();
     let reads = upstream.adapter.reads_errors().map(|reads| (reads, quota));
     let events = is_events.then(|| Events::new(ends, reads));
@@ -53,6 +74,10 @@ pub(super) fn pass(
     let idle = rules.timeouts.idle;
     let download = Download::new(body, underway, idle, events, presence.clone());
     let download = download.tells(listener.map(Box::new));
+    let download = match crossed {
+        Some(crossed) => download.over(crossed),
+        None => download,
+    };
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 

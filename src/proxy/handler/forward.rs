@@ -3,18 +3,19 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use hyper::Response;
 use hyper::http::request::Parts;
 
 use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
-use super::super::error::ProxyError;
+use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
 use super::super::presence::Presence;
 use super::super::record::Underway;
 use super::super::route;
-use super::super::translation::{self, Reading, Turn};
+use super::super::translation::{self, Bridge, Reading, Turn, Whole};
 use super::super::upload::Upload;
-use super::answer::{pass, pass_head, pass_whole, refuse};
+use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
 use super::exchange::{Exchange, upload_error};
 use super::{Request, defect};
 use crate::provider::Dialect;
@@ -28,6 +29,10 @@ pub(super) async fn forward(
     let Request {
         rules, presence, ..
     } = *request;
+    if let Some(bridge) = upstream.bridge(path) {
+        let crossing = cross(request, (upstream, bridge), (head, upload), underway);
+        return Box::pin(crossing).await;
+    }
     let Some(allowed) = upstream.paths.get(path) else {
         return refuse(&defect(), underway, upload.is_none());
     };
@@ -78,11 +83,80 @@ async fn translate(
     upload: Option<&Upload>,
 ) -> Result<Turn, ProxyError> {
     let turned = translation::request(dialect, head, upload, &request.memory()).await;
-    turned.map_err(|failure| match (failure, upload) {
+    turned.map_err(|failure| failed(failure, upload))
+}
+
+fn failed(failure: translation::Failure, upload: Option<&Upload>) -> ProxyError {
+    match (failure, upload) {
         (translation::Failure::Ours(error), _) => error,
         (translation::Failure::Upload(error), Some(upload)) => upload_error(error, upload),
         (translation::Failure::Upload(_), None) => defect(),
-    })
+    }
+}
+
+/// Serves a path in terms of another one: the request and its answer go over the bridge.
+async fn cross(
+    request: &Request<'_>,
+    (upstream, bridge): (&Arc<Upstream>, Bridge),
+    (mut head, upload): (Parts, Option<Upload>),
+    underway: Underway,
+) -> Response<AnswerBody> {
+    let Request {
+        rules, presence, ..
+    } = *request;
+    let (Some(upload), Some(allowed)) = (upload, upstream.paths.get(bridge.target)) else {
+        let message = "hermes-proxyd: the request has no body";
+        let error = ProxyError::new(ErrorKind::BadRequest, message);
+        return refuse(&error, underway, true);
+    };
+    let memory = request.memory();
+    let dialect = upstream.dialect(bridge.target);
+    let crossing = bridge.request(dialect, &mut head, &upload, &memory);
+    let crossing = unless_cut(
+        presence,
+        Box::pin(async {
+            let crossed = crossing.await;
+            crossed.map_err(|failure| failed(failure, Some(&upload)))
+        }),
+    );
+    let mut crossing = match crossing.await {
+        Ok(crossing) => crossing,
+        Err(error) => return refuse(&error, underway, upload.is_finished()),
+    };
+    crossing.asked.now = unix_seconds(upstream.client.now());
+    let exchange = Exchange {
+        upstream,
+        allowed,
+        path: &allowed.path,
+        method: head.method.clone(),
+        head: &head,
+        upload: Some(upload),
+    };
+    let is_over = || exchange.upload.as_ref().is_none_or(Upload::is_finished);
+    let mut answer = match unless_cut(presence, Box::pin(exchange.run())).await {
+        Ok(answer) => answer,
+        Err(error) => return refuse(&error, underway, is_over()),
+    };
+    if crossing.is_stream(&answer) {
+        crossing.mark(answer.headers_mut());
+        let crossed = Box::new(crossing.stream(&memory));
+        return pass_over(answer, underway, (rules, upstream), presence, crossed);
+    }
+    let reading = Reading {
+        idle: rules.timeouts.idle,
+        memory: &memory,
+        reads: upstream.adapter.reads_errors(),
+        quota: upstream.adapter.quota_event(),
+    };
+    let whole = crossing.whole(answer, reading);
+    match unless_cut(presence, Box::pin(whole)).await {
+        Ok(made) => pass_made(made, upstream, underway),
+        Err(error) => refuse(&error, underway, is_over()),
+    }
+}
+
+fn unix_seconds(now: DateTime<Utc>) -> u64 {
+    u64::try_from(now.timestamp()).unwrap_or_default()
 }
 
 /// Sends a request whose answer becomes another one.
@@ -116,14 +190,17 @@ async fn answer_turned(
     };
     let whole = translation::whole(turn, answer, reading);
     match unless_cut(presence, Box::pin(whole)).await {
-        Ok(made) => {
-            if let Some(event) = &made.told {
-                upstream.adapter.hear_event(event, upstream.client.now());
-            }
-            pass_whole(made, underway)
-        }
+        Ok(made) => pass_made(made, upstream, underway),
         Err(error) => refuse(&error, underway, is_over()),
     }
+}
+
+/// An answer that was made whole, after the provider has heard what it tells of the quota.
+fn pass_made(made: Whole, upstream: &Upstream, underway: Underway) -> Response<AnswerBody> {
+    if let Some(event) = &made.told {
+        upstream.adapter.hear_event(event, upstream.client.now());
+    }
+    pass_whole(made, underway)
 }
 
 /// What `work` comes to, unless a shutdown cuts it, or its connection is needed for another. On the heap: it is not a

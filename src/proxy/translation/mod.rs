@@ -2,8 +2,10 @@
 //! provider takes, and its answer what the client asked for. It is the only thing that writes another body, and nothing
 //! runs through it where the adapter names no [`Dialect`] for the path.
 //!
-//! `request` and `fold` are pure; `memory` counts what is held whole.
+//! `request` and `fold` are pure; `memory` counts what is held whole. `bridge` serves a path in terms of another
+//! one, by [`crate::translate`]: its request goes through this stage behind that one.
 
+mod bridge;
 mod fold;
 mod memory;
 mod request;
@@ -22,6 +24,8 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
+pub(super) use self::bridge::Crossed;
+pub use self::bridge::{Bridge, bridges};
 use self::fold::{Fold, Outcome};
 use self::memory::Held;
 pub(super) use self::memory::Memory;
@@ -175,17 +179,11 @@ impl Turn {
 
     /// Whether this answer has to be read whole: a success in the form that is expected.
     pub(super) fn reads_whole(self, answer: &Response<Answer>) -> bool {
-        const EVENTS: &[u8] = b"text/event-stream";
-        let kind = answer.headers().get(CONTENT_TYPE);
-        let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
-        let is_stream = kind
-            .get(..EVENTS.len())
-            .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS));
         answer.status() == StatusCode::OK
             && !is_encoded(answer.headers())
             && match self {
                 Self::AsItCame => false,
-                Self::Fold => is_stream,
+                Self::Fold => is_events(answer.headers()),
                 Self::Models(_) => true,
             }
     }
@@ -238,7 +236,23 @@ pub(super) async fn whole(
         }
         Turn::AsItCame => Bytes::new(),
     };
-    // They are of the body that came.
+    becomes_json(&mut head.headers);
+    Ok(Whole {
+        response: Response::from_parts(head, body),
+        blocked,
+        told,
+    })
+}
+
+/// The head of an answer whose body is another one.
+fn becomes_json(fields: &mut HeaderMap) {
+    becomes_another(fields);
+    let json = HeaderValue::from_static("application/json");
+    fields.insert(CONTENT_TYPE, json);
+}
+
+/// Takes out what is said of the body that came.
+fn becomes_another(fields: &mut HeaderMap) {
     for name in [
         CONTENT_LENGTH,
         TRANSFER_ENCODING,
@@ -246,15 +260,16 @@ pub(super) async fn whole(
         LAST_MODIFIED,
         ACCEPT_RANGES,
     ] {
-        head.headers.remove(name);
+        fields.remove(name);
     }
-    let json = HeaderValue::from_static("application/json");
-    head.headers.insert(CONTENT_TYPE, json);
-    Ok(Whole {
-        response: Response::from_parts(head, body),
-        blocked,
-        told,
-    })
+}
+
+/// Whether an answer says that it is an event stream.
+fn is_events(fields: &HeaderMap) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let start = kind.unwrap_or_default().get(..EVENTS.len());
+    start.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
 }
 
 async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<(Fold, Held), ProxyError> {

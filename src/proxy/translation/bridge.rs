@@ -1,0 +1,283 @@
+//! A path that the provider lacks, served in terms of one that it has: what an app speaks on one wire of OpenAI's API
+//! goes over to the other ([`crate::translate`]), and its answer comes back.
+
+use bytes::Bytes;
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Response, StatusCode};
+
+use super::super::error::{ErrorKind, ProxyError};
+use super::super::pool::Answer;
+use super::super::upload::Upload;
+use super::memory::{Held, Memory};
+use super::{
+    Failure, Reading, Turn, Whole, becomes_another, becomes_json, is_encoded, is_events, read_list,
+    read_upload, request, whole,
+};
+use crate::config::AllowedPath;
+use crate::provider::Dialect;
+use crate::translate::{self, Asked, chat_on_responses as chat, responses_on_chat as responses};
+
+/// On answers that were translated: from which wire to which.
+const TRANSLATED: HeaderName = HeaderName::from_static("x-hermes-translated");
+/// What one answer may hold while it is translated.
+const MOST: usize = 16 * 1024 * 1024;
+const CHAT: &str = "/chat/completions";
+const RESPONSES: &str = "/responses";
+
+/// What an app speaks, and what its provider serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wires {
+    ChatToResponses,
+    ResponsesToChat,
+}
+
+/// A path that is served in terms of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bridge {
+    wires: Wires,
+    /// The other path: its place in the provider's list.
+    pub(in crate::proxy) target: usize,
+}
+
+/// Adds the path that a provider lacks to those that it serves, where `translates` says so: the bridge of each path.
+pub fn bridges(paths: &mut Vec<AllowedPath>, translates: bool) -> Vec<Option<Bridge>> {
+    let find = |name: &str| {
+        let is_it = |path: &AllowedPath| path.path == name && path.methods.contains(&Method::POST);
+        paths.iter().position(is_it)
+    };
+    let missing = match (find(CHAT), find(RESPONSES)) {
+        (None, Some(target)) => Some((CHAT, Wires::ChatToResponses, target)),
+        (Some(target), None) => Some((RESPONSES, Wires::ResponsesToChat, target)),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    let mut bridges = vec![None; paths.len()];
+    let Some((path, wires, target)) = missing.filter(|_| translates) else {
+        return bridges;
+    };
+    // A path that is listed with other methods alone gets no second meaning.
+    if !paths.iter().any(|known| known.path == path) {
+        paths.push(AllowedPath::new(path, &[Method::POST]));
+        bridges.push(Some(Bridge { wires, target }));
+    }
+    bridges
+}
+
+/// A request that went over, for its answer's way back.
+#[derive(Debug)]
+pub(in crate::proxy) struct Crossing {
+    wires: Wires,
+    pub(in crate::proxy) asked: Asked,
+    wants_stream: bool,
+}
+
+impl Bridge {
+    /// Turns a request's body into what the other path takes, and that into what the provider does.
+    pub(in crate::proxy) async fn request(
+        self,
+        dialect: Option<Dialect>,
+        head: &mut Parts,
+        upload: &Upload,
+        memory: &Memory,
+    ) -> Result<Crossing, Failure> {
+        if is_encoded(&head.headers) {
+            let message = "hermes-proxyd: a compressed request body can't be translated; switch \
+                           request compression off in the app";
+            let error = ProxyError::new(ErrorKind::UnsupportedMediaType, message);
+            return Err(Failure::Ours(error));
+        }
+        let mut held = Held::new(memory);
+        let body = read_upload(upload, &mut held).await?;
+        let turned = match self.wires {
+            Wires::ChatToResponses => chat::request(&body),
+            Wires::ResponsesToChat => responses::request(&body),
+        };
+        let turned = turned.map_err(|refused| {
+            let message = format!("hermes-proxyd: {refused} (this request is translated)");
+            let error = ProxyError::new(ErrorKind::NotTranslatable, message);
+            Failure::Ours(error.param(&refused.field))
+        })?;
+        // Both are there for a moment.
+        held.takes(body.len() + turned.body.len())
+            .map_err(Failure::Ours)?;
+        drop(body);
+        let made = match dialect {
+            Some(Dialect::Streamed(rules) | Dialect::Whole(rules)) => {
+                request::turn(&turned.body, rules).and_then(|turned| turned.body)
+            }
+            Some(Dialect::Models(_)) | None => None,
+        };
+        let made = made.unwrap_or(turned.body);
+        let fields = &mut head.headers;
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(made.len()));
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // What is compressed can't be translated.
+        fields.remove(ACCEPT_ENCODING);
+        if turned.wants_stream || matches!(dialect, Some(Dialect::Streamed(_))) {
+            fields.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        }
+        upload.put_whole(made.into());
+        Ok(Crossing {
+            wires: self.wires,
+            wants_stream: turned.wants_stream,
+            asked: Asked {
+                model: turned.model,
+                includes_usage: turned.includes_usage,
+                now: 0,
+            },
+        })
+    }
+}
+
+impl Crossing {
+    /// Whether this answer goes back as a stream.
+    pub(in crate::proxy) fn is_stream(&self, answer: &Response<Answer>) -> bool {
+        self.wants_stream
+            && answer.status() == StatusCode::OK
+            && is_events(answer.headers())
+            && !is_encoded(answer.headers())
+    }
+
+    /// Says of an answer that it was translated.
+    pub(in crate::proxy) fn mark(&self, fields: &mut HeaderMap) {
+        let wires = match self.wires {
+            Wires::ChatToResponses => "chat-to-responses",
+            Wires::ResponsesToChat => "responses-to-chat",
+        };
+        becomes_another(fields);
+        fields.insert(TRANSLATED, HeaderValue::from_static(wires));
+    }
+
+    /// The answer's stream on its way back.
+    pub(in crate::proxy) fn stream(&self, memory: &Memory) -> Crossed {
+        Crossed {
+            stream: match self.wires {
+                Wires::ChatToResponses => {
+                    Stream::Chat(Box::new(chat::Stream::new(&self.asked, MOST)))
+                }
+                Wires::ResponsesToChat => {
+                    Stream::Responses(Box::new(responses::Stream::new(&self.asked, MOST)))
+                }
+            },
+            held: Held::new(memory),
+        }
+    }
+
+    /// Reads an answer, and makes the one of it that the app asked for.
+    pub(in crate::proxy) async fn whole(
+        &self,
+        answer: Response<Answer>,
+        reading: Reading<'_>,
+    ) -> Result<Whole, ProxyError> {
+        if is_encoded(answer.headers()) {
+            let message =
+                "hermes-proxyd: the provider compressed its answer, so it can't be translated";
+            return Err(ProxyError::new(ErrorKind::UpstreamUnreachable, message));
+        }
+        let is_success = answer.status() == StatusCode::OK;
+        let is_stream = is_success && is_events(answer.headers());
+        let mut made = if is_stream && self.wires == Wires::ChatToResponses {
+            whole(Turn::Fold, answer, reading).await?
+        } else {
+            let (head, body) = answer.into_parts();
+            let (body, held) = read_list(body, reading).await?;
+            Whole {
+                response: Response::from_parts(head, held.keep(body)),
+                blocked: None,
+                told: None,
+            }
+        };
+        let response = &mut made.response;
+        let body = if response.status() == StatusCode::OK {
+            self.answer(response, is_stream)?
+        } else {
+            translate::error(response.body())
+        };
+        let mut held = Held::new(reading.memory);
+        held.takes(body.len())?;
+        *response.body_mut() = held.keep(body);
+        becomes_json(response.headers_mut());
+        self.mark(response.headers_mut());
+        Ok(made)
+    }
+
+    /// The whole answer that is made of a success; an error inside of it gets a status.
+    fn answer(
+        &self,
+        response: &mut Response<Bytes>,
+        is_stream: bool,
+    ) -> Result<Vec<u8>, ProxyError> {
+        let (body, asked) = (response.body(), &self.asked);
+        let made = match self.wires {
+            Wires::ChatToResponses => chat::answer(body, asked),
+            Wires::ResponsesToChat if is_stream => {
+                let mut fold = responses::Fold::new(asked, MOST);
+                fold.pass(body).and_then(|()| fold.end())
+            }
+            Wires::ResponsesToChat => responses::answer(body, asked),
+        };
+        match made.map_err(unreadable)? {
+            translate::Whole::Answer(body) => Ok(body),
+            translate::Whole::Failed(body) => {
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+                Ok(body)
+            }
+        }
+    }
+}
+
+fn unreadable(failure: translate::Failure) -> ProxyError {
+    let message = format!("hermes-proxyd: {failure}");
+    ProxyError::new(ErrorKind::UpstreamUnreachable, message)
+}
+
+/// A stream on its way back to the app.
+#[derive(Debug)]
+pub(in crate::proxy) struct Crossed {
+    stream: Stream,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Chat(Box<chat::Stream>),
+    Responses(Box<responses::Stream>),
+}
+
+impl Crossed {
+    /// What a piece becomes, and why it goes no further.
+    pub(in crate::proxy) fn pass(&mut self, piece: &[u8]) -> (Bytes, Option<ProxyError>) {
+        let mut made = Vec::with_capacity(piece.len());
+        let (passed, held) = match &mut self.stream {
+            Stream::Chat(stream) => (stream.pass(piece, &mut made), stream.held()),
+            Stream::Responses(stream) => (stream.pass(piece, &mut made), stream.held()),
+        };
+        let failure = passed.err().map(unreadable);
+        let failure = failure.or_else(|| self.held.takes(held).err());
+        (made.into(), failure)
+    }
+
+    /// Whether the answer has ended, or its error.
+    pub(in crate::proxy) fn is_over(&self) -> bool {
+        match &self.stream {
+            Stream::Chat(stream) => stream.is_over(),
+            Stream::Responses(stream) => stream.is_over(),
+        }
+    }
+
+    /// The provider's stream has ended: the rest of the answer.
+    ///
+    /// # Errors
+    /// When the answer is not whole.
+    pub(in crate::proxy) fn end(&mut self) -> Result<Bytes, ProxyError> {
+        let mut made = Vec::new();
+        let end = match &mut self.stream {
+            Stream::Chat(stream) => stream.end(),
+            Stream::Responses(stream) => stream.end(&mut made),
+        };
+        end.map_err(unreadable)?;
+        Ok(made.into())
+    }
+}
