@@ -328,6 +328,7 @@ fn each_error_code_has_a_test() {
         "port/listeners/unix_sockets",
         "port/listeners/users",
         "port/models",
+        "port/translated",
         "login/hermes_store",
         "login/refresh",
         "login/refresh/refusals",

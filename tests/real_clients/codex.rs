@@ -17,7 +17,15 @@ use support::hermes::{clients, fingerprint, json_line, test_env};
 use support::{Daemon, PATIENCE, client, ctl, program, scratch};
 use tokio::time::Instant;
 
-const CHECKS: [&str; 4] = ["responses", "created_stream", "no_such_parameter", "models"];
+/// Its chats are translated.
+const CHECKS: [&str; 6] = [
+    "responses",
+    "created_stream",
+    "no_such_parameter",
+    "chat",
+    "streaming_chat",
+    "models",
+];
 
 /// A cloud with the dialect, a home with a login as Hermes Agent leaves it, and a client key.
 struct World {

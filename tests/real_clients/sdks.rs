@@ -47,6 +47,22 @@ async fn the_node_sdk_tells_that_a_login_is_needed() {
     assert_sdk_tells_of_the_login("node").await;
 }
 
+/// On a provider that serves Chat Completions alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sdks_read_responses_that_are_translated() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon_with("[providers.nous]\ntranslate = true\n", &[]);
+    for language in ["python", "node"] {
+        let output = run_sdk(language, &daemon, &["--responses"]);
+        assert_checks_pass(&output, &["responses", "streaming_responses"]);
+    }
+    let requests = world.cloud.requests();
+    let chats = requests
+        .iter()
+        .filter(|seen| seen.target == "/v1/chat/completions");
+    assert_eq!((chats.count(), requests.len()), (4, 4));
+}
+
 /// Both programs refresh the one login in turn. Each spends the token that the other one got: had
 /// either missed a rotation, the cloud would have revoked the login.
 #[tokio::test(flavor = "multi_thread")]

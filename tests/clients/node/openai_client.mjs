@@ -205,7 +205,14 @@ const working = [
 const loginNeeded = [login_needed, login_needed_streaming];
 const throughResponses = [responses, streaming_responses];
 // Of a provider that answers with streams alone.
-const streamsOnly = [responses, created_stream, no_such_parameter, models];
+const streamsOnly = [
+  responses,
+  created_stream,
+  no_such_parameter,
+  chat,
+  streaming_chat,
+  models,
+];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

@@ -187,7 +187,7 @@ WORKING = [
 LOGIN_NEEDED = [login_needed, login_needed_streaming]
 RESPONSES = [responses, streaming_responses]
 # Of a provider that answers with streams alone.
-STREAMS_ONLY = [responses, created_stream, no_such_parameter, models]
+STREAMS_ONLY = [responses, created_stream, no_such_parameter, chat, streaming_chat, models]
 
 
 def main():
