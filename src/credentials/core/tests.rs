@@ -526,10 +526,8 @@ impl World {
         self.pass();
         // The daemon may be killed before or after each deed, at the writing of the store, and between the ledger and
         // the end of the journal's entry.
-        let killed = self.choices.trouble(match deed {
-            Deed::Commit(_) | Deed::Tidy => 3,
-            _ => 2,
-        });
+        let thrice = matches!(deed, Deed::Commit(_) | Deed::Tidy);
+        let killed = self.choices.trouble(if thrice { 3 } else { 2 });
         if let (3, Deed::Tidy) = (killed, &deed) {
             self.ledger = self.core.knowledge.spent().written();
             return Err(Killed);
