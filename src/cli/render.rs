@@ -9,6 +9,7 @@ pub(super) mod doctor;
 pub(super) mod home;
 pub(super) mod logs;
 mod page;
+pub(super) mod pools;
 pub(super) mod probe;
 pub(super) mod routes;
 pub(super) mod service;

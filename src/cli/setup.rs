@@ -310,6 +310,7 @@ async fn make_login(
         separate: false,
         force: false,
         browser: false,
+        label: None,
         no_browser: flags.no_browser,
     });
     let login = Auth {

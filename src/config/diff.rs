@@ -210,6 +210,7 @@ impl Keys {
             ca_file,
             token_timeout,
             refresh_lead,
+            pool,
         } = new;
         let key = |key: &str| format!("providers.{name}.{key}");
         match (&old.kind, kind) {
@@ -232,6 +233,7 @@ impl Keys {
         self.compare(&key("ca_file"), &old.ca_file, ca_file);
         self.compare(&key("token_timeout"), &old.token_timeout, token_timeout);
         self.compare(&key("refresh_lead"), &old.refresh_lead, refresh_lead);
+        self.compare(&key("pool"), &old.pool, pool);
     }
 }
 

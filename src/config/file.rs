@@ -12,8 +12,8 @@ use super::reader::{Field, Report, Section, Wrong};
 use super::shape::Key;
 use super::{
     AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Log, LogFormat, NoticeKind,
-    Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, oauth2, routing, units,
-    values,
+    PoolStrategy, Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, oauth2,
+    routing, units, values,
 };
 use crate::paths::Environment;
 
@@ -87,6 +87,10 @@ const OF_KIND: [(&str, &[Kind]); 6] = [
 pub(super) const NEEDS_KEY: [(&str, bool); 2] = [("key", true), ("none", false)];
 pub(super) const USER_AGENTS: [(&str, UserAgent); 2] =
     [("own", UserAgent::Own), ("client", UserAgent::Client)];
+pub(super) const POOL_STRATEGIES: [(&str, PoolStrategy); 2] = [
+    ("fill_first", PoolStrategy::FillFirst),
+    ("round_robin", PoolStrategy::RoundRobin),
+];
 
 /// Turns the text of `file` into a configuration, or reports everything that is wrong with it.
 ///
@@ -365,6 +369,7 @@ fn provider(
     let ca_file = table.text("ca_file", "~/company-ca.pem", path);
     let token_timeout = table.duration("token_timeout", WAIT);
     let refresh_lead = table.duration("refresh_lead", OPTIONAL_WAIT);
+    let pool = table.choice("pool", &POOL_STRATEGIES);
 
     let kind = kind?;
     let needs_base_url = match kind {
@@ -390,6 +395,7 @@ fn provider(
         ca_file: ca_file.map(|field| field.value),
         token_timeout: or(token_timeout, default.token_timeout),
         refresh_lead: or(refresh_lead, default.refresh_lead),
+        pool: or(pool, default.pool),
         implied: default.implied,
         kind: default.kind,
     })

@@ -256,6 +256,18 @@ pub struct Provider {
     /// About how long before its expiry a token is refreshed (up to a tenth more, at random); a
     /// short-lived token is refreshed after some 80 % of its life.
     pub refresh_lead: Duration,
+    /// Which of several logins a request goes with.
+    pub pool: PoolStrategy,
+}
+
+/// Which of several logins of one provider a request goes with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PoolStrategy {
+    /// The first one, in the order of their priorities, that is not cooling down.
+    #[default]
+    FillFirst,
+    /// One after the other.
+    RoundRobin,
 }
 
 /// The protocol of a provider, with the settings that only it has.
@@ -510,6 +522,7 @@ impl Provider {
             user_agent: UserAgent::Own,
             ca_file: None,
             refresh_lead: Duration::from_mins(5),
+            pool: PoolStrategy::FillFirst,
         }
     }
 }

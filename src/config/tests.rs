@@ -173,6 +173,7 @@ translate = true
 ca_file = "~/ca.pem"
 token_timeout = "20s"
 refresh_lead = "1m30s"
+pool = "round_robin"
 "#;
 
 #[test]
@@ -256,6 +257,7 @@ fn every_setting_reaches_the_configuration() {
         ca_file: Some(home.join("ca.pem")),
         token_timeout: Duration::from_secs(20),
         refresh_lead: Duration::from_secs(90),
+        pool: PoolStrategy::RoundRobin,
     };
     assert_eq!(config.providers[&config.default_provider], work);
 }

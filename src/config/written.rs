@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderName;
 
-use super::file::{KINDS, Kind, NEEDS_KEY, USER_AGENTS};
+use super::file::{KINDS, Kind, NEEDS_KEY, POOL_STRATEGIES, USER_AGENTS};
 use super::oauth2;
 use super::units::{format_duration, format_size};
 use super::{
@@ -244,6 +244,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
         ca_file,
         token_timeout,
         refresh_lead,
+        pool,
     } = provider;
     let (kind_word, login_url, api_key) = match kind {
         ProviderKind::Nous { portal_url } => (Kind::Nous, Some(("portal_url", portal_url)), None),
@@ -286,6 +287,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     table.path("ca_file", ca_file.as_deref());
     table.duration("token_timeout", *token_timeout);
     table.duration("refresh_lead", *refresh_lead);
+    table.text("pool", word(&POOL_STRATEGIES, pool));
 }
 
 /// The word that the file has for a value.

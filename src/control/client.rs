@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::codec::{CodecError, Lines, MAX_REPLY};
 use super::endpoint::{Endpoint, peer};
+use super::pools::{LoginChoice, LoginList, LoginResetReport};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
@@ -216,6 +217,26 @@ impl Client {
     /// Has a credential renewed now; takes 90 seconds at most.
     pub async fn refresh(&mut self, choice: ProviderChoice) -> Result<RefreshOutcome, ClientError> {
         self.call(Operation::Refresh(choice), LONG_PATIENCE).await
+    }
+
+    /// Asks for every login of every provider.
+    pub async fn logins(&mut self) -> Result<LoginList, ClientError> {
+        self.call(Operation::Logins, PATIENCE).await
+    }
+
+    /// Has logins used again that are cooling down; takes 90 seconds at most.
+    pub async fn login_reset(
+        &mut self,
+        choice: LoginChoice,
+    ) -> Result<LoginResetReport, ClientError> {
+        self.call(Operation::LoginReset(choice), LONG_PATIENCE)
+            .await
+    }
+
+    /// Has one of several logins taken out of its file; takes 90 seconds at most.
+    pub async fn login_remove(&mut self, choice: LoginChoice) -> Result<LogoutReport, ClientError> {
+        self.call(Operation::LoginRemove(choice), LONG_PATIENCE)
+            .await
     }
 
     /// Asks which apps have a key.

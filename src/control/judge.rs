@@ -24,6 +24,9 @@ pub const WRONG_CLOCK: i64 = 300;
 /// Looks at more than a status tells.
 pub const DIAGNOSIS: &str = "hermesctl doctor";
 
+/// Shows each of several logins.
+const LIST: &str = "hermesctl auth list";
+
 /// Why a daemon's configuration file and what it runs with differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pending {
@@ -308,6 +311,7 @@ fn troubles(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Fi
     let told = provider.failing.as_ref().filter(|_| troubles.is_empty());
     troubles.extend(told.map(|one| failing(provider, one, (is_meant, now))));
     troubles.extend(unkept(provider));
+    troubles.extend(pool(provider, is_meant, now));
     troubles.extend(warnings(provider));
     for trouble in &mut troubles {
         trouble.provider = Some(provider.name.clone());
@@ -463,6 +467,45 @@ fn failing(
     } else {
         attention(code, text, Some(diagnosis()))
     }
+}
+
+/// Logins of several that are not used for now, or any more.
+fn pool(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Finding> {
+    let Some(pool) = &provider.pool else {
+        return Vec::new();
+    };
+    let (name, list) = (&provider.name, || Some(LIST.to_owned()));
+    let mut troubles = Vec::new();
+    if let Some(at) = pool.used_again_at {
+        let when = distance((at.0 - now.0).num_seconds());
+        let text = format!("All logins of {name} are cooling down; the first is used again {when}");
+        let code = FindingCode::LoginsCoolingDown;
+        let finding = if is_meant {
+            bad(code, text, list())
+        } else {
+            attention(code, text, list())
+        };
+        troubles.push(blocking(finding));
+    } else if !pool.cooling_down.is_empty() {
+        let text = format!(
+            "Cooling down: {} ({} of {} logins of {name})",
+            pool.cooling_down.join(", "),
+            pool.cooling_down.len(),
+            pool.logins
+        );
+        troubles.push(attention(FindingCode::LoginCoolingDown, text, list()));
+    }
+    let serves = provider.state != ProviderState::LoginNeeded;
+    if serves && !pool.ended.is_empty() {
+        let text = format!(
+            "Login ended: {} ({} of {} logins of {name})",
+            pool.ended.join(", "),
+            pool.ended.len(),
+            pool.logins
+        );
+        troubles.push(attention(FindingCode::LoginEnded, text, list()));
+    }
+    troubles
 }
 
 /// A login that works now and can't be kept fresh.

@@ -24,7 +24,7 @@
 //! No message carries a secret towards the client, with one exception: a client key that was just
 //! made ([`protocol::NewKey`]). It is kept nowhere, so its user can only see it in that answer.
 //!
-//! - [`protocol`]: the messages.
+//! - [`protocol`]: the messages; [`pools`]: those about several logins of a provider.
 //! - [`judge`]: what is wrong, of a status: the one judgement that every surface lays out.
 //! - [`human`]: numbers and times in its words.
 //! - [`codec`]: a message to a line and back, with a ceiling on its size.
@@ -38,5 +38,6 @@ pub mod endpoint;
 pub mod human;
 pub mod judge;
 pub mod life;
+pub mod pools;
 pub mod protocol;
 pub mod server;

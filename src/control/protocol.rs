@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::pools::{LoginChoice, PoolStatus};
+
 /// The protocol's own version; it has nothing to do with the package's.
 pub const VERSION: u32 = 1;
 
@@ -89,6 +91,13 @@ pub enum Operation {
     Logout(ProviderChoice),
     /// Renew a credential now; answered with [`RefreshOutcome`].
     Refresh(ProviderChoice),
+    /// Every login of every provider; answered with [`LoginList`](super::pools::LoginList).
+    Logins,
+    /// Use logins again that are cooling down; answered with
+    /// [`LoginResetReport`](super::pools::LoginResetReport).
+    LoginReset(LoginChoice),
+    /// Forget one of several logins; answered with [`LogoutReport`].
+    LoginRemove(LoginChoice),
     /// Which apps have a key; answered with [`Clients`].
     Clients,
     /// Make a key for an app; answered with [`NewKey`].
@@ -107,7 +116,7 @@ pub enum Operation {
 }
 
 /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
-const WITH_ARGUMENTS: [&str; 11] = [
+const WITH_ARGUMENTS: [&str; 13] = [
     "log",
     "login_begin",
     "login_wait",
@@ -115,6 +124,8 @@ const WITH_ARGUMENTS: [&str; 11] = [
     "login_paste",
     "logout",
     "refresh",
+    "login_reset",
+    "login_remove",
     "client_add",
     "client_revoke",
     "client_rotate",
@@ -145,6 +156,9 @@ pub struct ProviderChoice {
     /// use by then, nothing is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<PathBuf>,
+    /// For a renewal: the label of the login that is meant; `None` means the one in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// Which login is to begin, and how.
@@ -160,6 +174,9 @@ pub struct LoginBegin {
     /// Which ways to log in the client can show.
     #[serde(skip_serializing_if = "is_default")]
     pub way: LoginWay,
+    /// The label of a login that is to be added to the provider's others and replaces none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// Which ways to log in a client can show, and what the user wants.
@@ -586,6 +603,10 @@ pub enum ErrorCode {
     UnknownProvider,
     /// No login of this number is under way.
     NoSuchSession,
+    /// The provider has no login with this label.
+    UnknownLogin,
+    /// The provider has a login with this label already.
+    LabelTaken,
     /// The provider has a fixed key and no login.
     NotSupported,
     /// The credential store can't be read or written.
@@ -718,6 +739,12 @@ pub enum FindingCode {
     LoginEndsSoon,
     /// A renewal was cut off, and its refresh token may have been spent.
     LoginMayBeSpent,
+    /// One of several logins has nothing left for a while; the others serve.
+    LoginCoolingDown,
+    /// All of several logins have nothing left for a while.
+    LoginsCoolingDown,
+    /// One of several logins has ended; the others serve.
+    LoginEnded,
     /// This machine's clock differs from the provider's.
     ClockWrong,
     /// The configuration file can't be used.
@@ -920,6 +947,9 @@ pub struct ProviderStatus {
     /// and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<QuotaStatus>,
+    /// What its several logins allow; `None` with one login, and with an old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolStatus>,
 }
 
 /// An account's quota.
@@ -1227,6 +1257,9 @@ impl FindingCode {
             Self::Unsaved => "unsaved",
             Self::LoginEndsSoon => "login_ends_soon",
             Self::LoginMayBeSpent => "login_may_be_spent",
+            Self::LoginCoolingDown => "login_cooling_down",
+            Self::LoginsCoolingDown => "logins_cooling_down",
+            Self::LoginEnded => "login_ended",
             Self::ClockWrong => "clock_wrong",
             Self::ConfigBroken => "config_broken",
             Self::ConfigMissing => "config_missing",

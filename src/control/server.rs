@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::client::Client;
 use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
+use super::pools::{LoginChoice, LoginList, LoginResetReport};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
     ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
@@ -115,6 +116,21 @@ pub trait Handler: Send + Sync {
     /// Renews a credential now. Runs to its end even if the client leaves.
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError>;
 
+    /// Every login of every provider.
+    async fn logins(&self) -> Result<LoginList, ControlError> {
+        Err(no_pools())
+    }
+
+    /// Uses logins again that are cooling down.
+    async fn login_reset(&self, _choice: LoginChoice) -> Result<LoginResetReport, ControlError> {
+        Err(no_pools())
+    }
+
+    /// Takes one of several logins out of its file.
+    async fn login_remove(&self, _choice: LoginChoice) -> Result<LogoutReport, ControlError> {
+        Err(no_pools())
+    }
+
     /// Which apps have a key.
     async fn clients(&self) -> Result<Clients, ControlError>;
 
@@ -130,6 +146,11 @@ pub trait Handler: Send + Sync {
     /// Takes over the tokens of another proxy's apps.
     async fn client_import(&self, tokens: ClientImport)
     -> Result<ClientImportReport, ControlError>;
+}
+
+fn no_pools() -> ControlError {
+    let message = "There are no several logins here.";
+    ControlError::new(ErrorCode::UnknownOperation, message)
 }
 
 /// [`Endpoint::bind`], and where another daemon lives, also asks that one for its version.
@@ -387,6 +408,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.reply(id, outcome).await
             }
             Operation::Refresh(choice) => self.reply(id, handler.refresh(choice).await).await,
+            Operation::Logins => self.reply(id, handler.logins().await).await,
+            Operation::LoginReset(choice) => {
+                self.reply(id, handler.login_reset(choice).await).await
+            }
+            Operation::LoginRemove(choice) => {
+                let outcome = self.while_there(handler.login_remove(choice)).await?;
+                self.reply(id, outcome).await
+            }
             Operation::Clients => self.reply(id, handler.clients().await).await,
             Operation::ClientAdd(client) => self.reply(id, handler.client_add(client).await).await,
             Operation::ClientRevoke(client) => {

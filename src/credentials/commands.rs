@@ -11,7 +11,7 @@ use super::keeper::{Keeper, NO_LOGIN};
 use super::knowledge::same;
 use super::merge;
 use super::status::RefreshResult;
-use super::store::{Change, Place, Removed, Store, StoreError, Transaction};
+use super::store::{Change, Occasion, Place, Removed, Store, StoreError, Transaction};
 use crate::provider::{Grant, Login, Merge};
 
 /// What is said of a renewed login that can't be written.
@@ -131,24 +131,6 @@ impl Keeper {
         transaction.work(Transaction::prepare).await
     }
 
-    /// Writes the renewed login of a row that waits to be saved: a new login takes the block, and the row
-    /// keeps its own.
-    async fn save_row(&mut self, place: Place) -> Result<(), StoreError> {
-        let waits = |keeper: &Self| {
-            let unsaved = keeper.core.knowledge.unsaved();
-            unsaved.is_some_and(|unsaved| unsaved.login.row().is_some())
-        };
-        if !waits(self) {
-            return Ok(());
-        }
-        self.renew(Cause::default()).await.ok();
-        let here = self.is_own() == (place == Place::Own);
-        if waits(self) && here && !self.is_store_missing().await? {
-            return Err(StoreError::Waiting);
-        }
-        Ok(())
-    }
-
     /// Writes a login that was just granted, and serves with it.
     pub(super) async fn install(
         &mut self,
@@ -158,7 +140,6 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return Ok(PathBuf::new());
         };
-        self.save_row(place).await?;
         let now = self.clock.now();
         let mut transaction = store.open_for(place, self.lock_limit()).await?;
         let Some(found) = transaction.found().cloned() else {
@@ -193,10 +174,33 @@ impl Keeper {
         let seat = self.core.knowledge.seat();
         if seat.is_some_and(|seat| seat.file == source) {
             self.core.replaced_login();
+            if let Some(rows) = &self.rows {
+                rows.replaced();
+            }
         }
         self.core.start_anew();
         self.look().await;
         Ok(source)
+    }
+
+    /// Adds a login that was just granted to the pool. It replaces none, and its row's keeper serves with it.
+    pub(super) async fn add_row(
+        &mut self,
+        grant: Grant,
+        label: String,
+    ) -> Result<PathBuf, StoreError> {
+        let (Some(store), Some(layout)) = (self.store.clone(), self.core.adapter.layout()) else {
+            return Ok(PathBuf::new());
+        };
+        let now = self.clock.now();
+        let login = self.new_login(Login::empty(layout), grant, now);
+        let occasion = Occasion {
+            limit: self.lock_limit(),
+            now,
+        };
+        let file = store.add_row(login, label, occasion).await?;
+        self.look().await;
+        Ok(file)
     }
 
     /// Takes the login that is in use out of the store, if it is still the one that was `meant`.
@@ -213,7 +217,7 @@ impl Keeper {
         let mut transaction = tokio::select! {
             biased;
             () = given_up => return Err(StoreError::Stopping),
-            opened = self.unless_stopped(store.open(self.lock_limit())) => opened?,
+            opened = self.unless_stopped(store.open_to_remove(self.lock_limit())) => opened?,
         };
         let found = transaction.found().map(|found| &found.source);
         if let Some((found, _)) = found.zip(meant).filter(|(found, meant)| *found != meant) {

@@ -51,6 +51,8 @@ pub(super) struct Habits {
     pub(super) initiative: Initiative,
     /// Nothing asks for the provider: that it has no login is no trouble.
     pub(super) optional: bool,
+    /// The provider has other logins, so that it is no trouble either that this one is missing.
+    pub(super) has_others: bool,
 }
 
 /// What others are to learn.
@@ -374,7 +376,8 @@ impl Core {
         if reason != NO_LOGIN {
             self.note("login_needed", reason.to_owned(), now);
         }
-        if first && self.habits.optional {
+        let is_missed = !(self.habits.has_others && matches!(why, NoLogin::Gone(_)));
+        if first && self.habits.optional || !is_missed {
             return self.publish(Standing::LoginNeeded(reason.into()), now);
         }
         if !self.told.end {

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::Refreshed;
 use super::keeper::NO_LOGIN;
+use super::pool::Usable;
 use super::pulse::Pulse;
 use super::status::{Event, Fault, StandingKind, Status};
 use super::store::{Place, Removed, Store, StoreError};
@@ -83,6 +84,8 @@ pub(super) enum Command {
     MakeRoom(Place, oneshot::Sender<Result<(), StoreError>>),
     /// Write a login that was just granted.
     Install(Grant, Place, oneshot::Sender<Result<PathBuf, StoreError>>),
+    /// Write a login that was just granted to a new row of the pool, with this label.
+    Add(Grant, String, oneshot::Sender<Result<PathBuf, StoreError>>),
     /// Take the login out of the store, if it is still in the file that was meant.
     Logout(
         Option<PathBuf>,
@@ -190,7 +193,7 @@ pub struct Lease {
 /// causes no other rotation.
 #[derive(Debug)]
 pub struct Replay<'r> {
-    handle: &'r Handle,
+    handle: Handle,
     path: &'r str,
     lease: &'r Lease,
     refused: bool,
@@ -238,6 +241,14 @@ pub enum Refusal {
         /// For the client's error.
         message: String,
         /// When to try again.
+        retry_after: Duration,
+    },
+    /// All logins have nothing left for a while.
+    #[error("all logins are cooling down")]
+    CoolingDown {
+        /// Until when the first of them has nothing.
+        until: DateTime<Utc>,
+        /// How long that is.
         retry_after: Duration,
     },
 }
@@ -322,6 +333,40 @@ impl Handle {
             Now::Refused(refusal) => Err(refusal),
             Now::Wait => self.wait().await,
         }
+    }
+
+    /// The credential, where a valid one is there.
+    pub(super) fn at_once(&self) -> Option<Lease> {
+        match self.now() {
+            Now::Lease(lease) => Some(lease),
+            Now::Refused(_) | Now::Wait => None,
+        }
+    }
+
+    /// Whether there is something to send at `now`.
+    pub(super) fn usable(&self, now: DateTime<Utc>) -> Usable {
+        let snapshot = self.shared.snapshot.load();
+        let judged;
+        let standing = if snapshot.revision == self.terms.number {
+            &snapshot.standing
+        } else {
+            judged = self.terms.judge(&snapshot, now);
+            &judged
+        };
+        match standing {
+            Standing::Credential(credential)
+                if credential.expires_at.is_none_or(|end| end > now) =>
+            {
+                Usable::Now
+            }
+            Standing::Credential(_) | Standing::Pending | Standing::Starting => Usable::Soon,
+            Standing::LoginNeeded(_) | Standing::Unreadable(_) => Usable::No,
+        }
+    }
+
+    /// The provider's name, for the log.
+    pub(super) fn provider(&self) -> &str {
+        self.terms.terms.adapter.name().as_str()
     }
 
     /// After the provider has refused a credential on this path: another credential, if the keeper has one or can get
@@ -439,10 +484,10 @@ impl Handle {
     }
 
     /// A request of this path is sent again with this credential.
-    pub fn replay<'r>(&'r self, path: &'r str, lease: &'r Lease) -> Replay<'r> {
+    pub fn replay<'r>(&self, path: &'r str, lease: &'r Lease) -> Replay<'r> {
         self.trials.begin(path, self.clock.now());
         Replay {
-            handle: self,
+            handle: self.clone(),
             path,
             lease,
             refused: false,
@@ -472,6 +517,11 @@ impl Handle {
     /// Has the store read again, as after a login.
     pub async fn reread(&self) {
         drop(self.commands.send(Command::Reread).await);
+    }
+
+    /// The same, where nobody can wait; a full queue is looked at soon anyway.
+    pub(super) fn reread_soon(&self) {
+        drop(self.commands.try_send(Command::Reread));
     }
 
     /// Has the store read again, and waits for it, unless a renewal is under way, which may take long.
@@ -513,6 +563,12 @@ impl Handle {
     /// when the keeper has ended.
     pub async fn install(&self, grant: Grant, place: Place) -> Option<Result<PathBuf, StoreError>> {
         self.ask(|done| Command::Install(grant, place, done)).await
+    }
+
+    /// Adds a login that was just granted to the pool, with this label, and gives the file that holds it. `None` when
+    /// the keeper has ended.
+    pub async fn add(&self, grant: Grant, label: String) -> Option<Result<PathBuf, StoreError>> {
+        self.ask(|done| Command::Add(grant, label, done)).await
     }
 
     /// Takes the login out of the store, if it is still in the file that was `meant`; `None` when

@@ -50,7 +50,10 @@ impl Keeper {
     pub(super) async fn hindered_at_renewal(&mut self, error: StoreError) {
         let passes = matches!(
             error,
-            StoreError::Stopping | StoreError::Restless { .. } | StoreError::Moved { .. }
+            StoreError::Stopping
+                | StoreError::Restless { .. }
+                | StoreError::RowGone { .. }
+                | StoreError::Moved { .. }
         );
         if self.is_told_otherwise() || passes {
             return;

@@ -105,14 +105,14 @@ pub fn inspect(
         files: sources
             .map(|file| {
                 look(file, *file == files.own, |document| {
-                    store::login(document, layout, None, |_| false)
+                    store::login(document, layout)
                 })
             })
             .collect(),
         mirror,
         suppressed: store.is_suppressed(),
         // What is wrong with a file stands above.
-        login: store.peek().ok().flatten().map(|found| {
+        login: store::first_login(&store).map(|(store, found)| {
             let journal = store.journal(&found.source);
             let own = store.is_own(&found.source);
             let mirror = found.mirror.filter(|_| !own);
@@ -134,11 +134,7 @@ pub fn inspect(
 /// The fingerprint of the refresh token that a store at `file` holds of this provider.
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;
-    match look(file, false, |document| {
-        store::login(document, layout, None, |_| false)
-    })
-    .content
-    {
+    match look(file, false, |document| store::login(document, layout)).content {
         Content::Login(fingerprint) => fingerprint,
         Content::Missing | Content::Unusable(..) | Content::Untrusted(..) | Content::Nothing => {
             None
@@ -259,6 +255,7 @@ fn look(
                 StoreError::Lock { .. }
                 | StoreError::LockHeld { .. }
                 | StoreError::Restless { .. }
+                | StoreError::RowGone { .. }
                 | StoreError::Moved { .. }
                 | StoreError::Stopping
                 | StoreError::Waiting

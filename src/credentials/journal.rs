@@ -1,5 +1,5 @@
-//! The journal of tokens that are being spent: one file for each login, there from just before a
-//! refresh token is sent until its successor is on disk.
+//! The journal of tokens that are being spent: one file for each login, be it a provider's block or a row of its
+//! pool, there from just before a refresh token is sent until its successor is on disk.
 //!
 //! A single-use token that was sent may be spent, whether or not the answer came. A program that
 //! finds the entry of the token that stands in the store knows that a refresh was cut off, tries
@@ -107,13 +107,23 @@ impl Entry {
 }
 
 impl Journal {
-    /// The journal in `folder` of the provider with this layout, whose login lies in `store`.
+    /// The journal in `folder` of the provider with this layout, whose login lies in the block of `store`.
     pub(super) fn new(folder: &Path, layout: &'static dyn Layout, store: &Path) -> Self {
         let store = Secret::new(store.to_string_lossy().into_owned());
         Self {
             file: folder.join(format!("{}-{}.json", layout.key(), store.fingerprint())),
             layout,
         }
+    }
+
+    /// That of the login in a row of the store's pool: `nth` of those with this id.
+    pub(super) fn of_row(
+        folder: &Path,
+        layout: &'static dyn Layout,
+        (store, id, nth): (&Path, &str, usize),
+    ) -> Self {
+        let place = format!("{}\n{id}\n{nth}", store.to_string_lossy());
+        Self::new(folder, layout, Path::new(&place))
     }
 
     /// What tells its login's temporary files from those of a store's others.

@@ -20,9 +20,10 @@ use super::hindrance::Hindered;
 use super::journal::{Chore, Entry, Kept};
 use super::knowledge::{Event as Known, Seat};
 use super::notice::{Audience, Notice, NoticeKind};
+use super::pool::Strategy;
 use super::pulse::Heart;
 use super::status::Status;
-use super::store::{Found, Stamp, Store, StoreError};
+use super::store::{Found, Roster, Stamp, Store, StoreError};
 use super::terms::{Revision, Terms};
 use super::timing::{Doubt, Proof, Refused};
 use crate::clock::{self, Clock};
@@ -32,6 +33,11 @@ use crate::secret::Secret;
 
 /// How often the store's files are looked at for someone else's writing: three `stat` calls.
 const WATCH: Duration = Duration::from_secs(3);
+/// The same for a row that was renewed a moment ago: Hermes Agent writes all rows of a pool at once, as it had read them,
+/// and may put a row back to its spent token. What is put back is written anew before anybody shows it.
+const CLOSE_WATCH: Duration = Duration::from_millis(250);
+/// So long that may still come: a token request of its own lies between its reading and its writing.
+const CLOSELY: Duration = Duration::from_secs(30);
 /// A store that can't be read is looked at again this soon, before the user is told.
 const UNREAD_AGAIN: Duration = Duration::from_secs(1);
 /// A lock may take this long after the keeper was told to end.
@@ -95,9 +101,22 @@ pub struct Keeper {
     pub(super) revision: u64,
     /// The reading of a key that is in no store.
     pub(super) desk: Desk,
+    /// Who looks after the logins in rows of the pool; the keeper of the block alone tells of them.
+    pub(super) rows: Option<Arc<dyn Rows>>,
+    /// The name of its login, where that is a row's.
+    pub(super) label: Option<Arc<str>>,
     /// For the watchdog.
     heart: Heart,
     pub(super) commands: mpsc::Receiver<Command>,
+}
+
+/// Who looks after the logins in the rows of a provider's pool.
+pub(super) trait Rows: std::fmt::Debug + Send + Sync {
+    /// The rows as they stand in the store now; whether any is a login of its own. Must not wait.
+    fn seen(&self, roster: Roster) -> bool;
+
+    /// The user has made another login in the block.
+    fn replaced(&self);
 }
 
 /// What the keeper has seen of the login's files.
@@ -106,6 +125,8 @@ pub(super) struct Sight {
     pub(super) stamps: Vec<Stamp>,
     /// Since it was started last, it has looked at the store.
     pub(super) looked: bool,
+    /// When its row got another token.
+    pub(super) renewed: Option<Instant>,
     /// The store could not be read at the last look, and since when.
     pub(super) unread: Option<DateTime<Utc>>,
     /// What keeps a renewed login from being saved.
@@ -142,20 +163,34 @@ impl Keeper {
         clock: Arc<dyn Clock>,
     ) -> (Self, Handle) {
         let store = adapter.layout().map(|layout| Store::new(files, layout));
+        let terms = Terms {
+            adapter,
+            settings,
+            optional: false,
+            strategy: Strategy::default(),
+        };
+        Self::of(store, terms, clock, 0)
+    }
+
+    /// A keeper of the login in this place of a store, which is the `place`th of the provider's.
+    pub(super) fn of(
+        store: Option<Store>,
+        terms: Terms,
+        clock: Arc<dyn Clock>,
+        place: usize,
+    ) -> (Self, Handle) {
+        let (adapter, settings) = (terms.adapter.clone(), terms.settings.clone());
+        let optional = terms.optional;
         let (sender, commands) = mpsc::channel(QUEUE);
         let heart = Heart::new(longest_step(&settings));
-        let first = Arc::new(Revision::first(Terms {
-            adapter: adapter.clone(),
-            settings: settings.clone(),
-            optional: false,
-        }));
+        let first = Arc::new(Revision::first(terms));
         let shared = Arc::new(Shared::new(first.clone(), heart.pulse()));
         let handle = Handle {
             shared: shared.clone(),
             commands: sender,
             trials: Arc::default(),
             clock: clock.clone(),
-            place: 0,
+            place,
             store: store.clone(),
             terms: first.clone(),
         };
@@ -163,7 +198,8 @@ impl Keeper {
         let habits = Habits {
             lead: settings.refresh_lead,
             initiative: settings.initiative,
-            optional: false,
+            optional,
+            has_others: false,
         };
         let mut core = Core::new(adapter, habits, store.is_some());
         if let Some(store) = &store {
@@ -180,17 +216,12 @@ impl Keeper {
             terms,
             revision: first.number,
             desk: Desk::default(),
+            rows: None,
+            label: None,
             heart,
             commands,
         };
         (keeper, handle)
-    }
-
-    /// That there is no login is said nowhere, unless there was one.
-    #[must_use]
-    pub fn optional(mut self, optional: bool) -> Self {
-        self.core.habits.optional = optional;
-        self
     }
 
     /// Renews what is due, and does what it is asked to, until it is told to end.
@@ -258,6 +289,9 @@ impl Keeper {
             Command::Install(grant, place, done) => {
                 drop(done.send(self.install(grant, place).await));
             }
+            Command::Add(grant, label, done) => {
+                drop(done.send(self.add_row(grant, label).await));
+            }
             Command::Logout(meant, mut done) => {
                 let removed = self.logout(meant, done.closed()).await;
                 drop(done.send(removed));
@@ -294,11 +328,28 @@ impl Keeper {
 
     fn notify(&self, what: NoticeKind) {
         let adapter = &self.core.adapter;
+        let (mut display_name, mut login_command) = (
+            adapter.display_name().to_owned(),
+            adapter.remedy().command(self.is_own()),
+        );
+        if let Some(label) = &self.label {
+            // What is wrong with the file is told by the block's keeper, once.
+            let is_of_file = matches!(
+                what,
+                NoticeKind::Unreadable { .. } | NoticeKind::Hindered { .. }
+            );
+            if is_of_file {
+                return;
+            }
+            display_name = format!("{display_name} ({label})");
+            // Another account's login in its place needs a row of its own.
+            login_command = login_command.map(|command| format!("{command} --label NAME"));
+        }
         let notice = Notice {
             at: self.clock.now(),
             provider: adapter.name().to_string(),
-            display_name: adapter.display_name().to_owned(),
-            login_command: adapter.remedy().command(self.is_own()),
+            display_name,
+            login_command,
             what,
         };
         if let Some(audience) = &self.settings.audience {
@@ -319,6 +370,9 @@ impl Keeper {
             (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
             _ => false,
         };
+        if !same && self.label.is_some() && self.sight.looked {
+            self.sight.renewed = Some(Instant::now());
+        }
         let generation = if same {
             old.generation
         } else {
@@ -423,29 +477,10 @@ impl Keeper {
                     spent.read()?;
                     Ok::<_, StoreError>((journal.pending()?, journal.kept()?))
                 };
-                let (pending, kept) = store.note(read).await??;
-                let begun = pending.iter().map(|entry| &entry.token);
-                let begun = begun.chain(kept.iter().flat_map(|kept| &kept.replaces));
-                store.note_begun(begun.cloned().collect());
-                Ok((pending, kept))
+                store.note(read).await?
             }
             _ => Ok((None, None)),
         }
-    }
-
-    /// The login of the same store whose refresh was begun and not ended, where another one was found before the
-    /// journal was read.
-    pub(super) async fn begun_instead_of(&self, store: &Store, found: &Found) -> Option<Found> {
-        if store.is_begun(&found.login) || !store.has_begun() {
-            return None;
-        }
-        let again = store.work(Store::peek).await.ok()??;
-        let is_begun = again.source == found.source && store.is_begun(&again.login);
-        if !is_begun {
-            // No login holds such a token any more.
-            store.note_begun(Vec::new());
-        }
-        is_begun.then_some(again)
     }
 
     /// The renewed login that is kept beside the journal.
@@ -539,6 +574,7 @@ impl Keeper {
         match found {
             Err(error) => self.unreadable(Arc::new(error), false).await,
             Ok(found) => {
+                self.see_rows(&store).await;
                 let broken = found.as_ref().and_then(|found| found.broken.clone());
                 self.take_found(&store, found).await;
                 match broken {
@@ -551,6 +587,17 @@ impl Keeper {
                     self.decide(Core::others_renewed);
                 }
             }
+        }
+    }
+
+    /// Tells of the rows that are logins of their own, before anybody learns that the store was read. Where it can't
+    /// be, those that are known stay.
+    pub(super) async fn see_rows(&mut self, store: &Store) {
+        let Some(rows) = self.rows.clone() else {
+            return;
+        };
+        if let Ok(roster) = store.work(Store::roster).await {
+            self.core.habits.has_others = rows.seen(roster);
         }
     }
 
@@ -575,9 +622,6 @@ impl Keeper {
         {
             self.core.knowledge.on(Known::Entered(begun));
             kept = beside;
-        }
-        if let Some(begun) = self.begun_instead_of(store, &found).await {
-            found = begun;
         }
         // An older copy may have a newer one beside a journal, where its row was gone.
         let token = found
@@ -659,6 +703,12 @@ impl Keeper {
             clock::LONGEST_NAP
         } else if self.sight.unread.is_some() && !self.core.told.unreadable {
             UNREAD_AGAIN
+        } else if self
+            .sight
+            .renewed
+            .is_some_and(|renewed| renewed.elapsed() < CLOSELY)
+        {
+            CLOSE_WATCH
         } else {
             WATCH
         };

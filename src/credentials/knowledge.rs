@@ -402,7 +402,14 @@ impl Knowledge {
     }
 
     fn ended(&mut self, state: State, why: Option<&str>) -> State {
-        self.forget_own_kept(&state);
+        // A row that is gone may come back with its spent token, from an editor or another program's memory.
+        let may_come_back = matches!(
+            &state,
+            State::Unsaved(unsaved) if why.is_none() && unsaved.renewed.login.row().is_some()
+        );
+        if !may_come_back {
+            self.forget_own_kept(&state);
+        }
         self.since = None;
         if let State::Unsaved(unsaved) = &state {
             self.note_spent(&unsaved.renewed);
@@ -887,5 +894,18 @@ mod tests {
         );
         known.on(Event::KeptBeside);
         assert!(known.chores().is_empty());
+    }
+
+    #[test]
+    fn what_waits_beside_the_journal_goes_with_a_login_that_ended_and_stays_under_other_settings() {
+        let kept = |end: Event<'_>| {
+            let mut knowledge = Knowledge::default();
+            knowledge.on(Event::Found(seat("/auth.json")));
+            knowledge.on(granted("r1", "r0"));
+            knowledge.on(end);
+            knowledge.chores().is_empty()
+        };
+        assert!(!kept(Event::NoLogin(Some("it has ended"))));
+        assert!(kept(Event::Elsewhere("another issuer")));
     }
 }

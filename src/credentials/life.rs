@@ -52,7 +52,7 @@ impl Keeper {
     async fn leave(&mut self) {
         self.commands.close();
         while let Some(command) = self.commands.recv().await {
-            if matches!(command, Command::Install(..)) {
+            if matches!(command, Command::Install(..) | Command::Add(..)) {
                 self.obey(command).await;
             }
         }

@@ -56,7 +56,7 @@ pub use self::commands::Refreshed;
 pub use self::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
 pub use self::keeper::{Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::notice::{Audience, Notice, NoticeKind};
-pub use self::pool::Pool;
+pub use self::pool::{Called, Entry as PoolEntry, NotCalled, Pool, Strategy};
 pub use self::remedy::remedy;
 pub use self::status::{
     Event, Fault, Hindrance, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,

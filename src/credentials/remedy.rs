@@ -19,6 +19,7 @@ pub fn remedy(error: &StoreError, login: Option<String>) -> Option<String> {
         StoreError::Writable { file, .. } => Some(format!("chmod 600 {}", quoted(file))),
         StoreError::LockHeld { .. }
         | StoreError::Restless { .. }
+        | StoreError::RowGone { .. }
         | StoreError::Moved { .. }
         | StoreError::Waiting
         | StoreError::Stopping => None,

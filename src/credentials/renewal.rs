@@ -9,7 +9,7 @@ use super::keeper::{Keeper, seat};
 use super::knowledge::Renewed;
 use super::status::{Hindrance, RefreshResult};
 use super::store::{Change, Found, Store, StoreError, Transaction};
-use crate::provider::{Layout, Login};
+use crate::provider::Login;
 
 impl Keeper {
     /// Renews the login if it is due, or for what `cause` says. Never cancelled
@@ -37,12 +37,11 @@ impl Keeper {
             };
             result = self.attempt(again).await;
         }
-        let layout = self.core.adapter.layout();
-        let has_others = self.is_own() || layout.is_some_and(Layout::has_pool);
+        let has_others = self.is_own();
         match &result {
-            // Hermes Agent's login, or another account's, may live, and takes its place.
+            // Hermes Agent's login may live, and takes its place.
             Ok(outcome) if outcome.taken_out && has_others => self.look().await,
-            Ok(_) => self.note_stamps().await,
+            Ok(_) => {}
             Err(_) => self.core.timing.put_mirror_back(mirror_at),
         }
         self.renewal_is_over();
@@ -101,6 +100,11 @@ impl Keeper {
                     event = self.perform(deed, &store, &mut files).await;
                 }
                 Step::End(result) => {
+                    if result.is_ok() {
+                        // While the locks are held, so that what others write from now on is noticed.
+                        self.note_stamps().await;
+                        self.see_rows(&store).await;
+                    }
                     if let (Ok(_), Some(error)) = (&result, broken) {
                         // No look follows a renewal that went well.
                         self.unreadable(error, true).await;
@@ -132,15 +136,7 @@ impl Keeper {
         match deed {
             Deed::LookForStore => Event::StoreMissing(self.is_store_missing().await),
             Deed::ReadJournal => {
-                let mut read = self.read_journal().await;
-                // The journal may be about another login of the same store: the next look begins with that.
-                if let Some(found) = files.found()
-                    && read.is_ok()
-                    && self.begun_instead_of(store, found).await.is_some()
-                {
-                    let file = found.source.clone();
-                    read = Err(StoreError::Restless { file });
-                }
+                let read = self.read_journal().await;
                 Event::JournalRead(read.map(|(begun, _)| begun))
             }
             Deed::ReadLeftovers { unfinished } => {

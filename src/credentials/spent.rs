@@ -49,6 +49,8 @@ struct Memory {
     removed: Vec<Mark>,
     /// The file as it was read last.
     read: Option<Stamp>,
+    /// What may be spent, for all that this process can tell. Never written.
+    doubted: Vec<Mark>,
     /// It was said that the file can't be written.
     told: bool,
 }
@@ -105,14 +107,26 @@ impl Spent {
 
     /// Whether this refresh token is known to be spent: then it is neither sent nor taken for a login's newer one.
     pub(super) fn holds(&self, token: &Secret) -> bool {
-        let is_empty = self.memory().known.is_empty();
+        let memory = self.memory();
+        let is_empty = memory.known.is_empty() && memory.doubted.is_empty();
+        drop(memory);
         !is_empty && self.holds_mark(&token.fingerprint())
     }
 
     /// The same of a token by its fingerprint.
     pub(super) fn holds_mark(&self, fingerprint: &str) -> bool {
-        let mark = Mark::of(fingerprint);
-        mark.is_some_and(|mark| self.memory().known.contains(&mark))
+        let is_there = |mark: Mark| {
+            let memory = self.memory();
+            memory.known.contains(&mark) || memory.doubted.contains(&mark)
+        };
+        Mark::of(fingerprint).is_some_and(is_there)
+    }
+
+    /// This token may be spent, as far as this process can tell: it counts as spent until it ends.
+    pub(super) fn doubt(&self, fingerprint: &str) {
+        if let Some(mark) = Mark::of(fingerprint) {
+            self.memory().doubted.push(mark);
+        }
     }
 
     /// Notes that the token with this fingerprint is spent. It is known at once, and durable after the next
@@ -213,6 +227,7 @@ impl Memory {
     }
 
     fn remove(&mut self, mark: Mark) {
+        self.doubted.retain(|doubted| *doubted != mark);
         let before = self.known.len();
         self.known.retain(|known| *known != mark);
         if self.known.len() < before {

@@ -9,6 +9,7 @@
 mod document;
 mod error;
 mod pool;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -16,16 +17,22 @@ mod transaction;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 
 use self::document::block;
 pub(super) use self::document::read_object;
 pub use self::error::StoreError;
-pub(super) use self::pool::login;
+#[cfg(test)]
+pub(super) use self::pool::Origin;
+pub(super) use self::pool::{
+    Marked, Marking, Meant, Remark, Roster, RowFacts, RowPlace, RowSeen, Twin, login,
+};
+pub(super) use self::rows::{Occasion, first_login};
 pub(super) use self::transaction::{Change, Transaction};
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
@@ -62,10 +69,8 @@ pub struct Store {
     files: StoreFiles,
     layout: &'static dyn Layout,
     mirror: Option<PathBuf>,
-    /// The pool's row that was used last, by its id.
-    row: Arc<Mutex<Option<String>>>,
-    /// Fingerprints of refresh tokens whose refresh the journal says was begun and not ended.
-    begun: Arc<Mutex<Vec<String>>>,
+    /// The row of the pool that holds the login; `None` where that is the provider's block.
+    row: Option<Arc<RowPlace>>,
     /// All work on the files.
     desk: Desk,
     /// The same on the journal's: all providers and all followers of a keeper have them in one folder.
@@ -74,7 +79,12 @@ pub struct Store {
     spent: Spent,
     /// When it was read last, the login was one that the user has taken out.
     was_suppressed: Arc<AtomicBool>,
+    /// Rows that had the same token at some time: what is rotated into one of them alone is this login's.
+    twins: Twins,
 }
+
+/// Rows that belong to a login which lies elsewhere.
+pub(super) type Twins = Arc<ArcSwap<Vec<RowPlace>>>;
 
 /// What the files held when they were read.
 #[derive(Debug, Clone)]
@@ -167,13 +177,45 @@ impl Store {
             files,
             layout,
             mirror,
-            row: Arc::default(),
-            begun: Arc::default(),
+            row: None,
             desk: Desk::default(),
             notes,
             spent,
             was_suppressed: Arc::default(),
+            twins: Twins::default(),
         }
+    }
+
+    /// The login in a row of these files' pool.
+    pub(super) fn of_row(&self, row: RowPlace) -> Self {
+        Self {
+            mirror: None,
+            row: Some(Arc::new(row)),
+            desk: Desk::default(),
+            was_suppressed: Arc::default(),
+            twins: Twins::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The rows that belong to this login.
+    pub(super) fn twins(&self) -> &Twins {
+        &self.twins
+    }
+
+    /// What stands in them.
+    fn twin_logins(&self) -> Vec<Login> {
+        let twins = self.twins.load();
+        let logins = twins.iter().filter_map(|twin| {
+            let mut document = read_object(&twin.file).ok()??;
+            pool::login_at(&mut document, self.layout, Some(twin))
+        });
+        logins.filter(|login| login.tokens().whole()).collect()
+    }
+
+    /// The row that holds the login; `None` where that is the provider's block.
+    pub(super) fn row(&self) -> Option<&RowPlace> {
+        self.row.as_deref()
     }
 
     /// File work, which may hang.
@@ -215,6 +257,9 @@ impl Store {
 
     /// Reads without any lock, for a look that writes nothing. `None` without a login.
     pub(super) fn peek(&self) -> Result<Option<Found>, StoreError> {
+        if let Some(row) = &self.row {
+            return self.peek_at_row(row);
+        }
         let mut found = None;
         let mut rows = Vec::new();
         let mut taken_out = false;
@@ -231,14 +276,7 @@ impl Store {
                 rows.extend(document::rows(&document, self.layout));
             }
             let suppressed = !is_own && document::is_suppressed(&document, self.layout.key());
-            let login = if is_own {
-                block(&mut document, self.layout)
-            } else {
-                let row = self.row();
-                let is_begun = |login: &Login| self.is_begun(login);
-                pool::login(&mut document, self.layout, row.as_deref(), is_begun)
-            };
-            let Some(login) = login else {
+            let Some(login) = block(&mut document, self.layout) else {
                 // What was taken out comes back by a login alone, not from another place.
                 if suppressed {
                     taken_out = true;
@@ -261,12 +299,10 @@ impl Store {
             return Ok(None);
         };
         let comes_back = !suppressed || login.tokens().any();
-        if self.is_own(&source) || !comes_back || login.row().is_some() {
+        if self.is_own(&source) || !comes_back {
             rows.clear();
-        }
-        if login.tokens().any() {
-            *self.row.lock().unwrap_or_else(PoisonError::into_inner) =
-                login.row().map(str::to_owned);
+        } else {
+            rows.extend(self.twin_logins());
         }
         let mirror = if comes_back {
             self.read_mirror(&source)?
@@ -282,32 +318,25 @@ impl Store {
         }))
     }
 
-    fn row(&self) -> Option<String> {
-        let row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
-        row.clone()
-    }
-
-    /// The journal tells of refreshes of these tokens that were begun and not ended: the login that holds one goes
-    /// before all others of its store.
-    pub(super) fn note_begun(&self, tokens: Vec<String>) {
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = tokens;
-    }
-
-    /// Whether the journal tells of any.
-    pub(super) fn has_begun(&self) -> bool {
-        let begun = self.begun.lock();
-        !begun.unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Whether the journal tells of a refresh of this login's token.
-    pub(super) fn is_begun(&self, login: &Login) -> bool {
-        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        let token = login.refresh_token().filter(|_| !begun.is_empty());
-        token.is_some_and(|token| begun.contains(&token.fingerprint()))
+    fn peek_at_row(&self, row: &RowPlace) -> Result<Option<Found>, StoreError> {
+        let Some(mut document) = read_object(&row.file)? else {
+            return Ok(None);
+        };
+        let login = pool::login_at(&mut document, self.layout, Some(row));
+        Ok(login.map(|login| Found {
+            login,
+            mirror: None,
+            rows: self.twin_logins(),
+            source: row.file.clone(),
+            broken: None,
+        }))
     }
 
     /// Whether the user has taken the login out with Hermes Agent, and has not made one with it since.
     pub(super) fn is_suppressed(&self) -> bool {
+        if self.row.is_some() {
+            return false;
+        }
         for file in [&self.files.active, &self.files.global] {
             let Ok(Some(mut document)) = read_object(file) else {
                 continue;
@@ -523,9 +552,15 @@ impl Store {
         !self.sources().any(|file| file.exists())
     }
 
-    /// The journal of the refreshes of the login in `source`.
+    /// The journal of the refreshes of this login in `source`.
     pub(super) fn journal(&self, source: &Path) -> Journal {
-        Journal::new(&self.files.journal, self.layout, source)
+        match &self.row {
+            None => Journal::new(&self.files.journal, self.layout, source),
+            Some(row) => {
+                let place = (source, row.id.as_str(), row.nth);
+                Journal::of_row(&self.files.journal, self.layout, place)
+            }
+        }
     }
 
     /// Copies of the login's files that were moved aside because they were broken.
@@ -563,7 +598,11 @@ impl Store {
     fn sources(&self) -> impl Iterator<Item = &PathBuf> {
         let active = (self.files.active != self.files.own).then_some(&self.files.active);
         let global = (self.files.global != self.files.active).then_some(&self.files.global);
-        std::iter::once(&self.files.own).chain(active).chain(global)
+        let files = match &self.row {
+            Some(row) => [Some(&row.file), None, None],
+            None => [Some(&self.files.own), active, global],
+        };
+        files.into_iter().flatten()
     }
 }
 

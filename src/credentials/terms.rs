@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use super::core::{Core, Habits};
 use super::handle::{Snapshot, Standing};
 use super::keeper::{Keeper, Settings};
+use super::pool::Strategy;
 use crate::provider::{Adapter, Assessment};
 
 /// By what a login is kept.
@@ -24,6 +25,8 @@ pub struct Terms {
     pub settings: Settings,
     /// Nothing asks for the provider: that it has no login is no trouble.
     pub optional: bool,
+    /// Which of its logins a request goes with.
+    pub strategy: Strategy,
 }
 
 /// A keeper's terms, numbered from its first ones on.
@@ -92,12 +95,15 @@ impl Keeper {
             adapter,
             settings,
             optional,
+            strategy: _,
         } = newest.terms.clone();
         self.core.adapter = adapter;
         self.core.habits = Habits {
             lead: settings.refresh_lead,
             initiative: settings.initiative,
-            optional,
+            // That a row has no login is its own affair.
+            optional: optional || self.label.is_some(),
+            has_others: self.core.habits.has_others,
         };
         self.settings = settings;
         self.step();
@@ -197,6 +203,7 @@ mod tests {
                     audience: None,
                 },
                 optional: false,
+                strategy: Strategy::default(),
             },
         }
     }

@@ -13,6 +13,7 @@ use super::clients;
 use super::fleet::Report;
 use super::logging::Tail;
 use super::logins::{self, Logins};
+use super::pools;
 use super::run::{self, Origin};
 use super::service_manager;
 use crate::clients::Registry;
@@ -20,6 +21,7 @@ use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
 use crate::containers::{self, Door};
 use crate::control::judge;
+use crate::control::pools::{LoginChoice, LoginList, LoginResetReport};
 use crate::control::protocol::{
     AvailableProvider, ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked,
     Clients, CommandLine, ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode,
@@ -178,8 +180,32 @@ impl Handler for Answers {
     }
 
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
-        let refresh = |report: Report| async move { logins::refresh(&report).await };
+        let label = choice.label.as_deref();
+        let refresh = |report: Report| async move { logins::refresh(&report, label).await };
         self.ask(choice.provider.as_deref(), refresh).await
+    }
+
+    async fn logins(&self) -> Result<LoginList, ControlError> {
+        let now = self.clock.now();
+        let view = self.view.load();
+        let there = view.reports.iter().filter(|one| one.upstream.is_there());
+        let mut reports: Vec<_> = there.collect();
+        reports.sort_by_key(|report| report.upstream.name != view.default_provider);
+        let logins = reports.into_iter();
+        Ok(LoginList {
+            now: Timestamp(now),
+            logins: logins.flat_map(|one| pools::entries(one, now)).collect(),
+        })
+    }
+
+    async fn login_reset(&self, choice: LoginChoice) -> Result<LoginResetReport, ControlError> {
+        let report = self.report(choice.provider.as_deref())?;
+        pools::reset(&report, choice.label.as_deref()).await
+    }
+
+    async fn login_remove(&self, choice: LoginChoice) -> Result<LogoutReport, ControlError> {
+        let report = self.report(choice.provider.as_deref())?;
+        pools::remove(&report, choice.label.as_deref()).await
     }
 
     async fn clients(&self) -> Result<Clients, ControlError> {
@@ -361,12 +387,12 @@ impl Answers {
         let report = self.report(name)?;
         let (name, asked) = (report.upstream.name.clone(), report.upstream.clone());
         let answer = ask(report).await;
-        if answer.is_ok() || !asked.credentials.login().has_ended() {
+        if answer.is_ok() || !asked.credentials.block().has_ended() {
             return answer;
         }
         // A reload may have removed it.
         let report = self.report(Some(name.as_str()))?;
-        if report.upstream.credentials.login().has_ended() {
+        if report.upstream.credentials.block().has_ended() {
             return answer;
         }
         ask(report).await
@@ -484,6 +510,7 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
         }),
         clock_ahead_seconds: clock_ahead(report, now),
         quota: report.adapter.quota().map(|quota| quota_status(quota, now)),
+        pool: pools::status(report),
     }
 }
 
@@ -535,7 +562,8 @@ fn login_status(
     }
 }
 
-fn state(status: &credentials::Status) -> ProviderState {
+/// A login's state, in the protocol's words.
+pub(super) fn state(status: &credentials::Status) -> ProviderState {
     match status.standing {
         StandingKind::Starting => ProviderState::Starting,
         StandingKind::Ready => ProviderState::Ready,

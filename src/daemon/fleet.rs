@@ -12,9 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clients::Registry;
 use crate::clock::Clock;
-use crate::config::{Config, Provider, ProviderName, Routing, Timeouts, Variables};
+use crate::config::{Config, PoolStrategy, Provider, ProviderName, Routing, Timeouts, Variables};
 use crate::credentials::{
-    self, Audience, Handle, Initiative, Pool, Settings, Status, StoreFiles, Terms,
+    self, Audience, Initiative, Pool, Settings, Status, StoreFiles, Strategy, Terms,
 };
 use crate::provider::{self, Adapter, Layout};
 use crate::proxy::{self, Client, Rules, Upstream};
@@ -342,6 +342,10 @@ impl Fleet {
                     audience: self.audience.clone(),
                 },
                 optional: settings.implied,
+                strategy: match settings.pool {
+                    PoolStrategy::FillFirst => Strategy::FillFirst,
+                    PoolStrategy::RoundRobin => Strategy::RoundRobin,
+                },
             },
             tls,
         })
@@ -444,8 +448,7 @@ impl Fleet {
     /// for longer than [`LOOK`].
     pub(super) async fn look(&self) {
         let members = self.members.values();
-        let logins = members.flat_map(|member| member.upstream.credentials.logins());
-        let looks = logins.map(Handle::look_unless_renewing);
+        let looks = members.map(|member| member.upstream.credentials.look_unless_renewing());
         drop(timeout(LOOK, join_all(looks)).await);
     }
 

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use self::visit::{Arrival, Visit};
 use super::control::View;
 use super::fleet::Report;
+use super::pools;
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
 use crate::control::protocol::{
@@ -88,8 +89,15 @@ enum State {
 /// What a session's task works with.
 struct Work {
     adapter: Arc<dyn Adapter>,
-    place: Place,
+    target: Target,
     session: Arc<Session>,
+}
+
+/// Where a login goes.
+struct Target {
+    place: Place,
+    /// Of one that is added to the provider's others.
+    label: Option<String>,
 }
 
 /// How the user logs in.
@@ -129,7 +137,7 @@ impl Logins {
         report: &Report,
         wanted: &LoginBegin,
     ) -> Result<LoginBegun, ControlError> {
-        let handle = report.upstream.credentials.login().clone();
+        let handle = report.upstream.credentials.block().clone();
         let offered = offered(report, wanted.way)?;
         if !wanted.separate {
             handle.look().await;
@@ -137,7 +145,12 @@ impl Logins {
                 return Err(no_room(report, &unreadable));
             }
         }
-        if !wanted.force
+        if let Some(label) = &wanted.label {
+            if wanted.separate {
+                return Err(no_label_apart());
+            }
+            pools::is_free(report, label)?;
+        } else if !wanted.force
             && let Some(existing) = existing(report, wanted.separate).await
         {
             return Ok(LoginBegun::Existing(existing));
@@ -149,6 +162,10 @@ impl Logins {
         } else {
             Place::Shared
         };
+        let target = Target {
+            place,
+            label: wanted.label.clone(),
+        };
         // Before the user is sent anywhere: can the login be saved?
         let room = handle.make_room(place).await;
         if let Err(error) = room.ok_or_else(|| gone(&handle))? {
@@ -158,19 +175,19 @@ impl Logins {
             Offered::Code(device) => {
                 let code = device.begin().await;
                 let code = code.map_err(|error| failed(report, &error))?;
-                Ok(LoginBegun::Code(self.show_code(report, code, place)))
+                Ok(LoginBegun::Code(self.show_code(report, code, target)))
             }
             Offered::Page(browser) => {
                 let begun = Visit::begin(browser).await;
                 let (visit, pastes) = begun.map_err(|error| failed(report, &error))?;
                 Ok(LoginBegun::Page(
-                    self.show_page(report, visit, pastes, place),
+                    self.show_page(report, visit, pastes, target),
                 ))
             }
         }
     }
 
-    fn show_code(self: &Arc<Self>, report: &Report, code: DeviceCode, place: Place) -> LoginCode {
+    fn show_code(self: &Arc<Self>, report: &Report, code: DeviceCode, target: Target) -> LoginCode {
         let session = self.open(code.expires_in, None);
         let shown = LoginCode {
             session: self.add(session.clone()),
@@ -182,7 +199,7 @@ impl Logins {
             expires_in_seconds: code.expires_in.as_secs(),
             trusted_uri: code.trusted_uri,
         };
-        self.go_on(report, Way::Code(code), place, session);
+        self.go_on(report, Way::Code(code), target, session);
         shown
     }
 
@@ -191,7 +208,7 @@ impl Logins {
         report: &Report,
         visit: Visit,
         pastes: visit::Pastes,
-        place: Place,
+        target: Target,
     ) -> LoginPage {
         let session = self.open(PAGE_LIFE, Some(pastes));
         let shown = LoginPage {
@@ -204,7 +221,7 @@ impl Logins {
             expires_in_seconds: PAGE_LIFE.as_secs(),
             trusted_uri: visit.page.trusted,
         };
-        self.go_on(report, Way::Page(visit), place, session);
+        self.go_on(report, Way::Page(visit), target, session);
         shown
     }
 
@@ -219,10 +236,10 @@ impl Logins {
         })
     }
 
-    fn go_on(self: &Arc<Self>, report: &Report, way: Way, place: Place, session: Arc<Session>) {
+    fn go_on(self: &Arc<Self>, report: &Report, way: Way, target: Target, session: Arc<Session>) {
         let work = Work {
             adapter: report.adapter.clone(),
-            place,
+            target,
             session,
         };
         let logins = self.clone();
@@ -354,7 +371,7 @@ impl Logins {
         let mut problem = stopping();
         for _ in 0..SAVE_TRIES {
             match self.handle(work.adapter.name()) {
-                Some(handle) => match handle.install(grant.clone(), work.place).await {
+                Some(handle) => match work.write(&handle, grant.clone()).await {
                     Some(Ok(store)) => {
                         self.forget_models(work.adapter.name());
                         return Self::saved(work, &handle, store);
@@ -384,7 +401,7 @@ impl Logins {
             provider,
             display_name: work.adapter.display_name().to_owned(),
             store,
-            separate: work.place == Place::Own,
+            separate: work.target.place == Place::Own,
             ends_at: login.and_then(|login| login.ends_at).map(Timestamp),
         })
     }
@@ -402,7 +419,17 @@ impl Logins {
         let view = self.view.load();
         let mut reports = view.reports.iter();
         let report = reports.find(|report| report.upstream.name == *name)?;
-        Some(report.upstream.credentials.login().clone())
+        Some(report.upstream.credentials.block().clone())
+    }
+}
+
+impl Work {
+    /// Writes what was granted where it belongs; `None` when the keeper has ended.
+    async fn write(&self, handle: &Handle, grant: Grant) -> Option<Result<PathBuf, StoreError>> {
+        match &self.target.label {
+            Some(label) => handle.add(grant, label.clone()).await,
+            None => handle.install(grant, self.target.place).await,
+        }
     }
 }
 
@@ -503,7 +530,7 @@ pub(super) async fn logout(
     if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
-    let handle = report.upstream.credentials.login();
+    let handle = report.upstream.credentials.block();
     let removed = handle.logout(meant).await;
     let removed = removed.ok_or_else(|| gone(handle))?;
     let removed = match removed {
@@ -522,13 +549,19 @@ pub(super) async fn logout(
 }
 
 /// Renews the credential now.
-pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlError> {
+pub(super) async fn refresh(
+    report: &Report,
+    label: Option<&str>,
+) -> Result<RefreshOutcome, ControlError> {
     if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
-    let handle = report.upstream.credentials.login();
+    let handle = match label {
+        Some(label) => pools::called(report, label)?.login().clone(),
+        None => report.upstream.credentials.login(),
+    };
     let refreshed = handle.refresh().await;
-    let refreshed = refreshed.ok_or_else(|| gone(handle))?;
+    let refreshed = refreshed.ok_or_else(|| gone(&handle))?;
     Ok(RefreshOutcome {
         provider: report.upstream.name.to_string(),
         result: super::control::refresh_result(refreshed.result),
@@ -539,7 +572,8 @@ pub(super) async fn refresh(report: &Report) -> Result<RefreshOutcome, ControlEr
 
 /// The login that is there and works. One that only the mirror still holds is taken over.
 async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
-    let handle = report.upstream.credentials.login();
+    // Those in rows are other logins.
+    let handle = report.upstream.credentials.block();
     handle.look().await;
     // Hermes Agent lists it again after a real login alone.
     if !separate && handle.is_suppressed().await {
@@ -578,6 +612,13 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
         separate: login.own,
         adopted,
     })
+}
+
+/// Our own store has one login of each provider.
+fn no_label_apart() -> ControlError {
+    let message = "A separate login can't have a label.";
+    let hint = "Leave out either --separate or --label.";
+    ControlError::new(ErrorCode::NotSupported, message).with_hint(hint)
 }
 
 fn no_such(login: LoginSession) -> ControlError {
@@ -625,7 +666,7 @@ fn cancelled() -> ControlError {
     ControlError::new(ErrorCode::LoginFailed, message)
 }
 
-fn not_supported(report: &Report) -> ControlError {
+pub(super) fn not_supported(report: &Report) -> ControlError {
     let message = format!(
         "The provider {} has a fixed API key and no login.",
         report.upstream.name
@@ -652,7 +693,7 @@ fn too_old(report: &Report) -> ControlError {
         .with_hint("Use the hermesctl of the same release as hermes-proxyd.")
 }
 
-async fn unusable(what: &str, error: StoreError) -> ControlError {
+pub(super) async fn unusable(what: &str, error: StoreError) -> ControlError {
     let message = format!("The login can't be {what}: {}.", error.cause());
     let hint = hint(&error);
     // Whose a file is, is asked of a file system that may hang.
@@ -666,7 +707,7 @@ async fn unusable(what: &str, error: StoreError) -> ControlError {
 
 fn hint(error: &StoreError) -> &'static str {
     match error {
-        StoreError::LockHeld { .. } | StoreError::Restless { .. } => {
+        StoreError::LockHeld { .. } | StoreError::Restless { .. } | StoreError::RowGone { .. } => {
             "Try again when the other program has finished."
         }
         StoreError::Parse { .. } => "Fix or remove the file, then try again.",

@@ -67,6 +67,10 @@ fn place(found: &Found) -> (Group, String) {
         | FindingCode::Unavailable
         | FindingCode::Starting
         | FindingCode::LoginTrouble => (Group::Login, provider.to_owned()),
+        FindingCode::LoginCoolingDown | FindingCode::LoginsCoolingDown => {
+            (Group::Login, format!("cooldowns of {provider}"))
+        }
+        FindingCode::LoginEnded => (Group::Login, format!("ended logins of {provider}")),
         FindingCode::Unsaved => (Group::Login, format!("saving {provider}")),
         FindingCode::LoginEndsSoon => (Group::Login, format!("end of {provider}")),
         FindingCode::LoginMayBeSpent => (Group::Login, format!("last renewal of {provider}")),

@@ -51,6 +51,23 @@ impl Claims {
         self.0.get("sub")?.as_str().filter(|sub| !sub.is_empty())
     }
 
+    /// Whose account it is: the `sub` of its issuer, with the claims that have fields of their own, in which providers name
+    /// workspaces and tenants.
+    pub(super) fn account(&self) -> Option<String> {
+        let issuer = self.text("iss").unwrap_or_default();
+        let mut account = format!("{}\n{issuer}", self.subject()?);
+        let mut tables: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(_, claim)| claim.is_object())
+            .collect();
+        tables.sort_by_key(|(key, _)| *key);
+        for (key, table) in tables {
+            account += &format!("\n{key} {table}");
+        }
+        Some(account)
+    }
+
     /// Whether both tell of the same account: the same `sub` of the same issuer, and no claim with fields of its own, in
     /// which providers name workspaces and tenants, that differs.
     pub(super) fn same_account(&self, other: &Self) -> bool {

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::login::Login;
+use super::row::{self, Row};
 use crate::secret::Secret;
 
 const ACCESS: &str = "access_token";
@@ -19,7 +20,8 @@ const REFRESH: &str = "refresh_token";
 const OBTAINED: &str = "obtained_at";
 const EXPIRES: &str = "expires_at";
 const COUNTDOWN: &str = "expires_in";
-const ENDED: &str = "last_auth_error";
+/// Where a login's end is noted.
+pub(super) const ENDED: &str = "last_auth_error";
 /// What only a mirror's file has.
 const OF_MIRROR: [&str; 2] = ["_schema", "updated_at"];
 
@@ -206,14 +208,33 @@ pub trait Layout: Debug + Send + Sync {
         None
     }
 
-    /// Whether rows of the pool can be logins of their own, beside that of the block.
-    fn has_pool(&self) -> bool {
-        false
+    /// Lays the tokens of a row of the pool, and what tells of them, out as a block has them. Each row that does not
+    /// follow the block is a login of its own; see [`row::own_login`].
+    fn lay_out(&self, login: &mut Login, row: &Map<String, Value>) {
+        let row = Row::new(row);
+        let obtained = row.time("last_refresh").or_else(|| row.time(OBTAINED));
+        let tokens = Tokens {
+            access: row.access(),
+            refresh: row.refresh(),
+            obtained,
+            ..Tokens::default()
+        };
+        self.put(login, &tokens);
     }
 
-    /// The login in a row of the pool that is one of its own, laid out as a block is, with the row's id: see
-    /// [`Login::in_row`]. Where the row is marked as dead, it is one that has ended.
-    fn of_own_row(&self, _row: &Map<String, Value>) -> Option<Login> {
+    /// What of a login goes into its row though the row lacks it, under these names.
+    fn row_fields(&self) -> &'static [&'static str] {
+        &[ACCESS, REFRESH]
+    }
+
+    /// What a row of ours calls where it came from. Hermes Agent takes any name that begins with `manual:` for a login of
+    /// its own.
+    fn row_source(&self) -> &'static str {
+        row::OWN
+    }
+
+    /// Where Hermes Agent sends the requests of a row.
+    fn row_base_url(&self) -> Option<&'static str> {
         None
     }
 

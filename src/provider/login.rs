@@ -110,6 +110,16 @@ impl Login {
         ours.same_account(&theirs) && issued.is_some_and(|(ours, theirs)| ours < theirs)
     }
 
+    /// Which account it is for, as far as its access token says: texts to be compared.
+    pub fn account(&self) -> Option<String> {
+        super::jwt::Claims::of(&self.tokens().access?)?.account()
+    }
+
+    /// When its access token was issued, by the provider's clock, as far as that says.
+    pub fn issued_at(&self) -> Option<DateTime<Utc>> {
+        super::jwt::Claims::of(&self.tokens().access?)?.issued_at()
+    }
+
     /// The refresh token: two logins with the same one are the same grant, rotated as often.
     pub fn refresh_token(&self) -> Option<Secret> {
         self.tokens().refresh

@@ -43,7 +43,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -402,11 +401,7 @@ pub trait Adapter: Debug + Send + Sync {
     /// What an answer to a request says of its credential. Called for every answer, so it has to be
     /// quick where there is nothing to say.
     fn verdict(&self, reply: &Reply<'_>) -> Verdict {
-        if reply.status == StatusCode::UNAUTHORIZED {
-            Verdict::RenewAndRetry
-        } else {
-            Verdict::Pass
-        }
+        reply.by_status()
     }
 
     /// Until when the provider answers no request with the shared login, as it has said: then it is not

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -25,7 +25,7 @@ use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Forwards, Grant, Heard,
-    Layout, Login, Remedy, Renewal, Reply, Skew, TokenError,
+    Layout, Login, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
 };
 
 use crate::clock;
@@ -367,6 +367,17 @@ impl Adapter for Nous {
 
     fn is_elsewhere(&self) -> bool {
         self.inference.is_some()
+    }
+
+    /// A 429 without an empty bucket is about one model's capacity, and another account meets the same.
+    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+        if reply.status != StatusCode::TOO_MANY_REQUESTS {
+            return reply.by_status();
+        }
+        limit::of_account(reply.fields).map_or(Verdict::Pass, |wait| Verdict::NextLogin {
+            cooldown: Some(wait),
+            code: None,
+        })
     }
 
     fn limited(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {

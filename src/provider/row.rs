@@ -2,13 +2,16 @@
 //! and marks of the last failure beside them. Pure.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::layout::{ENDED, Layout};
 use super::login::{Login, time_of};
 use crate::secret::Secret;
 
 /// The source of the row that Hermes Agent keeps in step with the provider's block.
 const OF_BLOCK: &str = "device_code";
+/// The source of a row that a login of its own made, as `hermes auth add` calls it.
+pub(super) const OWN: &str = "manual:device_code";
 /// What Hermes Agent keeps of a failure in every row; without one these are null.
 const LAST: [&str; 6] = [
     "last_status",
@@ -88,6 +91,16 @@ impl<'r> Row<'r> {
         self.text("source") == Some(OF_BLOCK)
     }
 
+    /// Its name for people.
+    pub fn label(self) -> Option<&'r str> {
+        self.text("label")
+    }
+
+    /// Where it came from, in Hermes Agent's words.
+    pub fn source(self) -> Option<&'r str> {
+        self.text("source")
+    }
+
     /// Its place among the pool's rows; the smallest comes first.
     pub fn priority(self) -> i64 {
         self.0
@@ -130,6 +143,16 @@ impl<'r> Row<'r> {
     /// The status of the last failure.
     pub fn failed_with(self) -> Option<u64> {
         self.0.get("last_error_code")?.as_u64()
+    }
+
+    /// The provider's code for it.
+    pub fn failed_for(self) -> Option<&'r str> {
+        self.text("last_error_reason")
+    }
+
+    /// When the last failure ends, as far as that was noted.
+    pub fn fails_until(self) -> Option<DateTime<Utc>> {
+        self.time("last_error_reset_at")
     }
 
     /// How often the same status has come in a row (0.20).
@@ -186,6 +209,12 @@ pub fn mark(row: &mut Map<String, Value>, mark: &Mark<'_>) {
     }
 }
 
+/// Marks a row as working, as Hermes Agent does when a failure is over.
+pub fn mark_well(row: &mut Map<String, Value>) {
+    unmark(row);
+    row.insert("last_status".to_owned(), "ok".into());
+}
+
 /// Takes the marks of the last failure out of a row: it works again, or holds other tokens.
 pub fn unmark(row: &mut Map<String, Value>) {
     for key in LAST {
@@ -225,8 +254,61 @@ impl Login {
                 *value = new.clone();
             }
         }
+        if !Row::new(row).is_of_block() {
+            self.complete(row);
+        }
         unmark(row);
     }
+
+    /// Gives a row what it lacks of this login.
+    fn complete(&self, row: &mut Map<String, Value>) {
+        for key in self.layout().row_fields() {
+            if let Some(value) = self.layout().row_value(self, key) {
+                row.entry(*key).or_insert_with(|| value.clone());
+            }
+        }
+    }
+
+    /// A new row with this login, as `hermes auth add` makes one.
+    pub fn new_row(&self, id: &str, label: &str, priority: i64) -> Map<String, Value> {
+        let mut row = Map::new();
+        for (key, value) in [
+            ("id", id.into()),
+            ("label", label.into()),
+            ("auth_type", "oauth".into()),
+            ("priority", priority.into()),
+            ("source", self.layout().row_source().into()),
+        ] {
+            row.insert(key.to_owned(), value);
+        }
+        self.complete(&mut row);
+        for key in LAST {
+            row.insert(key.to_owned(), Value::Null);
+        }
+        if let Some(base) = self.layout().row_base_url() {
+            row.insert("base_url".to_owned(), base.into());
+        }
+        row.insert("request_count".to_owned(), 0.into());
+        row
+    }
+}
+
+/// The login in a row that is one of its own, laid out as a block is, with the row's id: see [`Login::in_row`]. `None`
+/// where the row follows the block, or holds no token. Where it is marked as dead, the login is one that has ended.
+pub fn own_login(layout: &'static dyn Layout, row: &Map<String, Value>) -> Option<Login> {
+    let told = Row::new(row);
+    let id = told.id().filter(|_| !told.is_of_block())?;
+    if told.access().is_none() && told.refresh().is_none() {
+        return None;
+    }
+    let mut login = Login::empty(layout);
+    layout.lay_out(&mut login, row);
+    if told.failing() == Some(Failing::Dead) {
+        layout.remove_tokens(&mut login);
+        let code = row.get("last_error_reason").cloned().unwrap_or_default();
+        login.set(ENDED, json!({ "code": code }));
+    }
+    Some(login.in_row(id))
 }
 
 #[cfg(test)]

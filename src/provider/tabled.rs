@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::jwt::Claims;
-use super::row::{Failing, Row};
+use super::row::Row;
 use super::token_client::seconds;
 use super::{Layout, Login, Merge, Tokens};
 use crate::clock;
@@ -20,13 +20,23 @@ const ENDED: &str = "last_auth_error";
 #[derive(Debug)]
 pub(super) struct Tabled {
     key: &'static str,
+    /// Where Hermes Agent sends the requests of a row.
+    inference: &'static str,
     itself: fn() -> &'static dyn Layout,
 }
 
 impl Tabled {
-    /// The layout of the block with this name; `itself` gives the same layout.
-    pub(super) const fn new(key: &'static str, itself: fn() -> &'static dyn Layout) -> Self {
-        Self { key, itself }
+    /// The layout of the block with this name, whose rows say where their requests go; `itself` gives the same layout.
+    pub(super) const fn new(
+        key: &'static str,
+        inference: &'static str,
+        itself: fn() -> &'static dyn Layout,
+    ) -> Self {
+        Self {
+            key,
+            inference,
+            itself,
+        }
     }
 }
 
@@ -105,32 +115,26 @@ impl Layout for Tabled {
         token.or_else(|| login.fields().get(key))
     }
 
-    fn has_pool(&self) -> bool {
-        true
-    }
-
     /// Hermes Agent keeps one row in step with the block.
     fn of_row(&self, row: &Map<String, Value>) -> Option<Login> {
-        let login = Row::new(row)
-            .is_of_block()
-            .then(|| laid_out(row, (self.itself)()))?;
+        if !Row::new(row).is_of_block() {
+            return None;
+        }
+        let mut login = Login::empty((self.itself)());
+        lay_out(&mut login, row);
         login.tokens().whole().then_some(login)
     }
 
-    /// Each of the others is an account of its own, as `hermes auth add` makes them.
-    fn of_own_row(&self, row: &Map<String, Value>) -> Option<Login> {
-        let told = Row::new(row);
-        let id = told.id().filter(|_| !told.is_of_block())?;
-        let mut login = laid_out(row, (self.itself)());
-        if !login.tokens().any() {
-            return None;
-        }
-        if told.failing() == Some(Failing::Dead) {
-            self.remove_tokens(&mut login);
-            let code = row.get("last_error_reason").cloned().unwrap_or_default();
-            login.set(ENDED, json!({ "code": code }));
-        }
-        Some(login.in_row(id))
+    fn lay_out(&self, login: &mut Login, row: &Map<String, Value>) {
+        lay_out(login, row);
+    }
+
+    fn row_fields(&self) -> &'static [&'static str] {
+        &["access_token", "refresh_token", "last_refresh"]
+    }
+
+    fn row_base_url(&self) -> Option<&'static str> {
+        Some(self.inference)
     }
 
     fn merge_row(&self, login: &mut Login, row: &Login, now: DateTime<Utc>) -> Merge {
@@ -159,10 +163,9 @@ impl Layout for Tabled {
 }
 
 /// A row as a block would be.
-fn laid_out(row: &Map<String, Value>, layout: &'static dyn Layout) -> Login {
+fn lay_out(login: &mut Login, row: &Map<String, Value>) {
     let told = Row::new(row);
-    let mut login = Login::empty(layout);
-    edit(&mut login, |tokens| {
+    edit(login, |tokens| {
         for (key, token) in [
             ("access_token", told.access()),
             ("refresh_token", told.refresh()),
@@ -178,7 +181,6 @@ fn laid_out(row: &Map<String, Value>, layout: &'static dyn Layout) -> Login {
     if let Some(at) = row.get("last_refresh") {
         login.set("last_refresh", at.clone());
     }
-    login
 }
 
 fn take_row(login: &mut Login, row: &Login) -> Merge {

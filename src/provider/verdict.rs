@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use hyper::header::RETRY_AFTER;
 use hyper::{HeaderMap, StatusCode};
 
 /// An answer, as far as it is known.
@@ -52,4 +53,24 @@ pub enum Verdict {
     /// The head does not tell. The beginning of the body, which comes before it goes to the client,
     /// may.
     ReadOn,
+}
+
+impl Reply<'_> {
+    /// How long the provider wants to be left alone, where it says so in seconds (RFC 9110 §10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        let asked = self.fields.get(RETRY_AFTER)?.to_str().ok()?;
+        asked.trim().parse().ok().map(Duration::from_secs)
+    }
+
+    /// What the status alone says.
+    pub fn by_status(&self) -> Verdict {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Verdict::RenewAndRetry,
+            StatusCode::PAYMENT_REQUIRED | StatusCode::TOO_MANY_REQUESTS => Verdict::NextLogin {
+                cooldown: self.retry_after(),
+                code: None,
+            },
+            _ => Verdict::Pass,
+        }
+    }
 }

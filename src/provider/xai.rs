@@ -31,13 +31,14 @@ use crate::config::{AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_T
 
 /// The layout of the block `xai-oauth`.
 pub(super) const LAYOUT: &dyn Layout = &BLOCK;
-static BLOCK: Tabled = Tabled::new("xai-oauth", || LAYOUT);
+static BLOCK: Tabled = Tabled::new("xai-oauth", INFERENCE, || LAYOUT);
 
 /// Its name for people.
 pub(super) const DISPLAY_NAME: &str = "xAI Grok";
+const INFERENCE: &str = "https://api.x.ai/v1";
 static OWN: Own = Own {
     issuer: "https://auth.x.ai",
-    inference: "https://api.x.ai/v1",
+    inference: INFERENCE,
     base_url: XAI_BASE_URL,
     token_timeout: XAI_TOKEN_TIMEOUT,
 };

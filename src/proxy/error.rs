@@ -67,6 +67,8 @@ pub enum ErrorKind {
     TooManyRequests,
     /// The provider has said that the account's rate limit is used up, and until when.
     UpstreamRateLimited,
+    /// All of the provider's logins have nothing left for a while.
+    CredentialsCoolingDown,
     /// The path is on no list.
     PathNotAllowed,
     /// The provider's list has no model of this id.
@@ -105,7 +107,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the documentation complete.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BadRequest,
         Self::NotTranslatable,
         Self::UpstreamAuthFailed,
@@ -115,6 +117,7 @@ impl ErrorKind {
         Self::InvalidClientKey,
         Self::TooManyRequests,
         Self::UpstreamRateLimited,
+        Self::CredentialsCoolingDown,
         Self::PathNotAllowed,
         Self::ModelNotFound,
         Self::UnknownProvider,
@@ -146,6 +149,7 @@ impl ErrorKind {
             Self::InvalidClientKey => "invalid_client_key",
             Self::TooManyRequests => "too_many_requests",
             Self::UpstreamRateLimited => "upstream_rate_limited",
+            Self::CredentialsCoolingDown => "credentials_cooling_down",
             Self::PathNotAllowed => "path_not_allowed",
             Self::ModelNotFound => "model_not_found",
             Self::UnknownProvider => "unknown_provider",
@@ -174,7 +178,9 @@ impl ErrorKind {
             Self::HostNotAllowed | Self::OriginNotAllowed | Self::PeerNotAllowed => {
                 StatusCode::FORBIDDEN
             }
-            Self::TooManyRequests | Self::UpstreamRateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests | Self::UpstreamRateLimited | Self::CredentialsCoolingDown => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::PathNotAllowed | Self::ModelNotFound | Self::UnknownProvider => {
                 StatusCode::NOT_FOUND
             }
@@ -288,6 +294,7 @@ impl ProxyError {
             ErrorKind::LoopDetected
                 | ErrorKind::HttpVersionNotSupported
                 | ErrorKind::AnswerTooLarge
+                | ErrorKind::CredentialsCoolingDown
         );
         if self.kind.status() == StatusCode::UNAUTHORIZED || is_lasting {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

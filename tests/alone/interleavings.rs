@@ -28,7 +28,7 @@ use futures_util::StreamExt;
 use hermes_proxy::clock::{self, Clock};
 use hermes_proxy::config::{AllowedPath, ProviderName};
 use hermes_proxy::credentials::{
-    Handle, Initiative, Keeper, Lease, Settings, StoreError, StoreFiles, Terms,
+    Handle, Initiative, Keeper, Lease, Settings, StoreError, StoreFiles, Strategy as Order, Terms,
 };
 use hermes_proxy::provider::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Merge, Remedy,
@@ -456,6 +456,7 @@ impl World {
                     adapter: self.portal.clone(),
                     settings: settings(),
                     optional: false,
+                    strategy: Order::FillFirst,
                 };
                 let mut handle = self.handle.lock().unwrap();
                 *handle = handle.renewed(terms);

@@ -10,6 +10,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use hermes_proxy::control::codec;
+use hermes_proxy::control::pools::*;
 use hermes_proxy::control::protocol::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +111,7 @@ fn ready() -> ProviderStatus {
         unsavable: None,
         clock_ahead_seconds: None,
         quota: None,
+        pool: None,
     }
 }
 
@@ -136,6 +138,7 @@ fn bare() -> ProviderStatus {
         unsavable: None,
         clock_ahead_seconds: None,
         quota: None,
+        pool: None,
     }
 }
 
@@ -192,6 +195,11 @@ fn the_requests_about_logins() {
         separate: true,
         force: false,
         way: LoginWay::Code,
+        label: None,
+    };
+    let added = LoginBegin {
+        label: Some("work".into()),
+        ..begin.clone()
     };
     let browser = LoginBegin {
         provider: Some("example".into()),
@@ -206,6 +214,11 @@ fn the_requests_about_logins() {
     let nous = ProviderChoice {
         provider: Some("nous".into()),
         store: None,
+        label: None,
+    };
+    let work = LoginChoice {
+        provider: Some("xai".into()),
+        label: Some("work".into()),
     };
     for (name, op) in [
         ("login_begin", Operation::LoginBegin(begin)),
@@ -215,6 +228,10 @@ fn the_requests_about_logins() {
         ("login_paste", Operation::LoginPaste(paste)),
         ("logout", Operation::Logout(nous.clone())),
         ("refresh", Operation::Refresh(nous)),
+        ("login_begin_label", Operation::LoginBegin(added)),
+        ("logins", Operation::Logins),
+        ("login_reset", Operation::LoginReset(work.clone())),
+        ("login_remove", Operation::LoginRemove(work)),
     ] {
         let request = Request { id: 1, op };
         golden(&format!("request_{name}.json"), &request);
@@ -408,6 +425,62 @@ fn the_answers() {
     );
 }
 
+fn several_logins() -> LoginList {
+    let own = LoginEntry {
+        provider: "xai".into(),
+        display_name: "xAI Grok".into(),
+        label: Some("me@example.org".into()),
+        row: None,
+        source: Some("device_code".into()),
+        store: Some("/home/u/.hermes/auth.json".into()),
+        separate: false,
+        state: ProviderState::Ready,
+        next: true,
+        cooldown: None,
+        expires_at: Some(at("2026-11-23T23:31:00Z")),
+        expires_in_seconds: Some(10800),
+        error: None,
+    };
+    let work = LoginEntry {
+        label: Some("work".into()),
+        row: Some("ab12cd".into()),
+        source: Some("manual:device_code".into()),
+        next: false,
+        cooldown: Some(Cooldown {
+            until: at("2026-11-23T21:31:00Z"),
+            in_seconds: 3600,
+            status: Some(429),
+            code: Some("free_usage_exhausted".into()),
+            failures: 2,
+        }),
+        ..own.clone()
+    };
+    let gone = LoginEntry {
+        label: Some("old".into()),
+        row: Some("ef34ab".into()),
+        state: ProviderState::LoginNeeded,
+        cooldown: None,
+        expires_at: None,
+        expires_in_seconds: None,
+        error: Some("the login has ended (invalid_grant)".into()),
+        ..work.clone()
+    };
+    let api_key = LoginEntry {
+        provider: "example".into(),
+        display_name: "Example".into(),
+        label: None,
+        source: None,
+        store: None,
+        expires_at: None,
+        expires_in_seconds: None,
+        ..own.clone()
+    };
+    LoginList {
+        now: at("2026-11-23T20:31:00Z"),
+        logins: vec![own, work, gone, api_key],
+    }
+}
+
 #[test]
 fn the_answers_about_logins_on_a_page() {
     golden(
@@ -474,6 +547,14 @@ fn the_answers_about_logins() {
         })),
     );
     golden("reply_login_cancelled.json", &ok(LoginCancelled {}));
+    golden("reply_logins.json", &ok(several_logins()));
+    golden(
+        "reply_login_reset.json",
+        &ok(LoginResetReport {
+            provider: "xai".into(),
+            reset: vec!["work".into()],
+        }),
+    );
     golden(
         "reply_logout.json",
         &ok(LogoutReport {
@@ -803,6 +884,9 @@ fn the_findings_of_a_status() {
             FindingCode::Unsaved,
             FindingCode::LoginEndsSoon,
             FindingCode::LoginMayBeSpent,
+            FindingCode::LoginCoolingDown,
+            FindingCode::LoginsCoolingDown,
+            FindingCode::LoginEnded,
             FindingCode::ClockWrong,
             FindingCode::ConfigBroken,
             FindingCode::ConfigMissing,

@@ -333,6 +333,7 @@ fn each_error_code_has_a_test() {
         "login/refresh",
         "login/refresh/refusals",
         "login/refresh/saved",
+        "login/xai/several",
         "port/upstream",
         "port/upstream/garbage",
         "port/upstream/http2",

@@ -392,14 +392,19 @@ async fn an_ended_login_comes_back_through_a_row_that_is_newer_than_its_end_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_of_its_own_is_another_login() {
+async fn a_row_of_its_own_is_another_login_and_serves_where_the_first_one_has_nothing_left() {
     let world = World::new(Options::default()).await;
+    let login = world.cloud.login();
     edit(&world, |store| {
         let mut other = store["credential_pool"]["nous"][0].clone();
         other["id"] = "other".into();
+        other["label"] = "work".into();
         other["source"] = "manual:device_code".into();
-        other["refresh_token"] = "theirs".into();
-        other["access_token"] = "theirs".into();
+        other["priority"] = 5.into();
+        other["refresh_token"] = login.refresh_token.clone().into();
+        for key in ["access_token", "agent_key"] {
+            other[key] = login.access_token.clone().into();
+        }
         other["obtained_at"] = now().into();
         store["credential_pool"]["nous"]
             .as_array_mut()
@@ -411,6 +416,26 @@ async fn a_row_of_its_own_is_another_login() {
     daemon.renew().await;
     assert_eq!(world.cloud.counts().refreshes, 1);
     assert_eq!(row(&world), theirs);
+    // The account has nothing to pay with.
+    let empty = Fault::Answer(Canned::status(402));
+    world.cloud.fail_next(1, &empty);
+    let post = client().post(daemon.url("/chat/completions"));
+    let answer = post.json(&support::chat("x")).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", daemon.logged());
+    assert_eq!(world.cloud.last_bearer().unwrap(), login.access_token);
+    until(&daemon, "the mark", || {
+        world.store()["credential_pool"]["nous"][1]["last_error_code"] == 402
+    })
+    .await;
+    let line = ["auth", "refresh", "nous", "--label", "work"];
+    let output = support::ctl(world.home.path(), &line);
+    assert!(output.status.success(), "{output:?}");
+    let renewed = row(&world);
+    let current = world.cloud.current_refresh_token(login.family);
+    assert_eq!(renewed["refresh_token"].as_str(), current.as_deref());
+    assert_eq!(renewed["id"], "other");
+    assert!(world.cloud.is_alive(login.family) && world.cloud.is_alive(world.family()));
+    assert_eq!(world.cloud.counts().reuse_events, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -736,4 +761,51 @@ async fn a_new_login_begins_without_the_limit_of_the_former_one() {
     world.log_in();
     assert_eq!(code_of(&daemon).await, (200, None));
     until(&daemon, "no file", || !limit_file(&world).exists()).await;
+}
+
+/// Hermes Agent in a profile without rows shows those of the root, and writes all that it has in memory into the
+/// profile's store with the first change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profiles_copy_of_a_row_that_was_renewed_since_is_not_renewed() {
+    let world = World::new(Options::default()).await;
+    world.cloud.set_access_ttl(Duration::from_hours(6));
+    let login = world.cloud.login();
+    let before = json!({
+        "id": "b0b0b0", "label": "work", "auth_type": "oauth", "priority": 5, "source": "manual:hermes_proxyd",
+        "access_token": login.access_token, "refresh_token": login.refresh_token, "scope": login.scope,
+        "obtained_at": now(), "expires_at": login.expires_at.to_rfc3339(), "last_status": null,
+    });
+    edit(&world, |store| {
+        store["credential_pool"] = json!({"nous": [before]})
+    });
+    let profile = world.home.path().join(".hermes/profiles/work/auth.json");
+    write(&profile, &json!({"version": 1}));
+    let config = format!("hermes_home = {:?}\n", profile.parent().unwrap());
+    let daemon = world.daemon_with(&config, &[]);
+    let renewed = || {
+        let output = world.ctl(&["auth", "refresh", "nous", "--label", "work"]);
+        assert!(output.status.success(), "{output:?}\n{}", daemon.logged());
+    };
+    world.cloud.advance(Duration::from_secs(2));
+    renewed();
+    let current = || world.cloud.current_refresh_token(login.family);
+    let in_root = || world.store()["credential_pool"]["nous"][0]["refresh_token"].clone();
+    assert_eq!(in_root().as_str(), current().as_deref());
+    // Its memory is older than that.
+    write(
+        &profile,
+        &json!({"version": 1, "credential_pool": {"nous": [before]}}),
+    );
+    assert!(world.ctl(&["proxy", "reload"]).status.success());
+    renewed();
+    assert_eq!(in_root().as_str(), current().as_deref());
+    world.cloud.advance(Duration::from_secs(2));
+    renewed();
+    drop(daemon);
+    let daemon = world.daemon_with(&config, &[]);
+    let output = world.ctl(&["auth", "refresh", "nous", "--label", "work"]);
+    assert!(output.status.success(), "{output:?}\n{}", daemon.logged());
+    assert_eq!(in_root().as_str(), current().as_deref());
+    assert!(world.cloud.is_alive(login.family));
+    assert_eq!(world.cloud.counts().reuse_events, 0);
 }

@@ -13,6 +13,7 @@ mod keeping;
 mod lifetimes;
 mod pages;
 mod poison;
+mod pools;
 mod stranger;
 
 use std::io::{BufRead, BufReader, Write};

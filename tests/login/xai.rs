@@ -10,8 +10,10 @@
 
 mod answers;
 mod pool;
+mod several;
 mod spent;
 mod surfaces;
+mod turns;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

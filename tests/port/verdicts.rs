@@ -13,7 +13,7 @@ use hermes_proxy::clock::SystemClock;
 use hermes_proxy::config::{
     AllowedPath, Guard, Limits, ListenAddress, Listener, ProviderName, Timeouts, UserAgent,
 };
-use hermes_proxy::credentials::{Initiative, Keeper, Settings, StoreFiles};
+use hermes_proxy::credentials::{Initiative, Pool, Settings, StoreFiles, Strategy, Terms};
 use hermes_proxy::provider::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
     Renewal, Reply, TokenError, Verdict, client_config,
@@ -131,10 +131,14 @@ impl World {
             initiative: Initiative::Keeps,
             audience: None,
         };
-        let (keeper, credentials) = Keeper::new(adapter.clone(), files, settings, clock.clone());
+        let terms = Terms {
+            adapter: adapter.clone(),
+            settings,
+            optional: false,
+            strategy: Strategy::default(),
+        };
+        let credentials = Pool::start(terms, files, clock.clone(), &TaskTracker::new());
         let stop = CancellationToken::new();
-        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
-        tokio::spawn(keeper.run(stop.clone()));
         credentials.started().await;
         let timeouts = Timeouts::default();
         let upstream = Upstream {
@@ -145,7 +149,7 @@ impl World {
             labels: vec!["/models".into()],
             paths,
             adapter: adapter.clone(),
-            credentials: credentials.into(),
+            credentials,
             client: Client::new(client_config(None).unwrap(), &timeouts, clock.clone()),
             forward_headers: Vec::new(),
             forward_prefix: None,

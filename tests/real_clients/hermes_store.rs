@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mock_cloud::Options;
 use serde_json::json;
-use support::hermes::{Hermes, hermes_command, hermes_home, test_env};
+use support::hermes::{Hermes, fingerprint, hermes_command, hermes_home, test_env};
 use support::{Daemon, PATIENCE, World, chat, post};
 use tokio::time::Instant;
 
@@ -86,4 +86,43 @@ async fn hermes_agent_knows_its_provider_after_a_login_by_hermesctl_alone() {
         "{line:?}\n{told}"
     );
     assert!(listed(&world).contains("device_code"), "{}", listed(&world));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_with_a_label_outlives_the_end_of_the_providers_own() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    world.log_in_with(&["nous", "--label", "work"]);
+    let rows = || world.store()["credential_pool"]["nous"].clone();
+    let is_work = |row: &&serde_json::Value| row["label"] == "work";
+    let work = rows()
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(is_work)
+        .cloned()
+        .unwrap();
+    let mut agent = Hermes::start(&world, &hermes_home(&world));
+    let listed_by_it = |agent: &mut Hermes| {
+        let told = agent.answer("rows");
+        let rows = told["rows"].as_array().unwrap().clone();
+        let work = rows.into_iter().find(|row| row["label"] == "work");
+        let token = work.map(|work| work["access_token_fp"].clone());
+        token.unwrap_or_else(|| json!(null))
+    };
+    let expected = json!(fingerprint(work["access_token"].as_str().unwrap()));
+    assert_eq!(listed_by_it(&mut agent), expected);
+    // The first login's grant ends.
+    world.cloud.revoke(world.family());
+    world.ctl(&["auth", "refresh", "nous"]);
+    let block = world.store()["providers"]["nous"].clone();
+    assert!(block.get("refresh_token").is_none(), "{block:#}");
+    assert!(block["last_auth_error"].is_object(), "{block:#}");
+    assert_eq!(listed_by_it(&mut agent), expected);
+    let is_there = rows().as_array().unwrap().iter().any(|row| row == &work);
+    assert!(is_there, "{:#}", rows());
+    assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
+    let bearer = world.cloud.last_bearer();
+    assert_eq!(work["access_token"].as_str(), bearer.as_deref());
 }

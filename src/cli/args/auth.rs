@@ -25,11 +25,27 @@ pub(in crate::cli) enum AuthVerb {
     Logout(LogoutFlags),
     /// Show where each login is stored, when it began and when it ends
     Status,
+    /// List every login of every provider, and which are cooling down
+    List,
+    /// Use logins again that are cooling down
+    Reset {
+        /// The provider; the default one if omitted
+        #[arg(value_name = "PROVIDER", add = suggest::providers())]
+        provider: Option<String>,
+
+        /// The login's label; all logins of the provider if omitted
+        #[arg(value_name = "LABEL")]
+        label: Option<String>,
+    },
     /// Renew a token now
     Refresh {
         /// The provider; the default one if omitted
         #[arg(value_name = "PROVIDER", add = suggest::providers())]
         provider: Option<String>,
+
+        /// The login's label; the one in use if omitted
+        #[arg(long, value_name = "NAME")]
+        label: Option<String>,
     },
 }
 
@@ -55,6 +71,10 @@ pub(in crate::cli) struct LoginFlags {
     #[arg(long)]
     pub(in crate::cli) browser: bool,
 
+    /// Add another account of yours under this name, beside the logins that exist
+    #[arg(long, value_name = "NAME", conflicts_with = "separate")]
+    pub(in crate::cli) label: Option<String>,
+
     /// Don't open a browser
     #[arg(long)]
     pub(in crate::cli) no_browser: bool,
@@ -65,6 +85,10 @@ pub(in crate::cli) struct LogoutFlags {
     /// The provider; the default one if omitted
     #[arg(value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
+
+    /// Forget only the login with this label; all logins of the provider if omitted
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) label: Option<String>,
 
     /// Don't ask for confirmation, even if Hermes Agent is logged out too
     #[arg(long)]

@@ -6,7 +6,6 @@ use clap::Command;
 /// counts; one with a noun counts within that noun alone.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("auth add", "auth login"),
-    ("auth list", "auth status"),
     ("auth remove", "auth logout"),
     ("clients create", "clients add"),
     ("clients delete", "clients revoke"),

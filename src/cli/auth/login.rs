@@ -47,6 +47,7 @@ pub(super) async fn login(
         } else {
             LoginWay::Any
         },
+        label: flags.label,
     };
     let reader = Reader::of_process(output.is_json());
     let opens = !flags.no_browser && reader.room().is_some();

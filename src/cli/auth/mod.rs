@@ -6,6 +6,7 @@ mod letters;
 mod login;
 mod page_screen;
 mod pastes;
+mod pools;
 mod qr;
 pub(super) mod terminal;
 mod waiting;
@@ -29,6 +30,7 @@ use super::connection::{Connection, ask, finish};
 use super::output::{Exit, Failure, Output};
 use super::render;
 use crate::control::judge;
+use crate::control::pools::LoginChoice;
 use crate::control::protocol::{
     CredentialKind, Finding, FindingCode, ProviderChoice, ProviderStatus, RefreshResult, Status,
     Timestamp,
@@ -58,12 +60,41 @@ pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failur
         AuthVerb::Login(flags) => login::login(flags, config, output).await,
         AuthVerb::Logout(flags) => logout(flags, config, output).await,
         AuthVerb::Status => status(config, output).await,
-        AuthVerb::Refresh { provider } => {
+        AuthVerb::List => pools::list(config, output).await,
+        AuthVerb::Reset { provider, label } => {
+            pools::reset(LoginChoice { provider, label }, config, output).await
+        }
+        AuthVerb::Refresh { provider, label } => {
             let choice = ProviderChoice {
                 provider,
                 store: None,
+                label,
             };
             refresh(choice, config, output).await
+        }
+    }
+}
+
+/// What is to be forgotten.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    All,
+    One,
+}
+
+impl Asked {
+    fn of(flags: &LogoutFlags) -> Self {
+        if flags.label.is_some() {
+            Self::One
+        } else {
+            Self::All
+        }
+    }
+
+    fn question(self) -> &'static str {
+        match self {
+            Self::All => "This also logs Hermes Agent out. Continue?",
+            Self::One => "Hermes Agent loses this login too. Continue?",
         }
     }
 }
@@ -125,6 +156,7 @@ async fn logout(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let mut store = None;
+    let asked = Asked::of(&flags);
     if !flags.yes {
         let logins = logins(config).await?;
         let mut chosen = logins.providers.iter().filter(|one| match &flags.provider {
@@ -139,7 +171,7 @@ async fn logout(
             let answer = if output.is_json() {
                 None
             } else {
-                terminal::confirmed("This also logs Hermes Agent out. Continue?")
+                terminal::confirmed(asked.question())
             };
             match answer {
                 Some(true) => {}
@@ -148,10 +180,18 @@ async fn logout(
             }
         }
     }
+    if let Some(label) = flags.label {
+        let choice = LoginChoice {
+            provider: flags.provider,
+            label: Some(label),
+        };
+        return pools::remove(choice, config, output).await;
+    }
     // Asked anew: while the person thinks, the daemon ends a silent connection.
     let choice = ProviderChoice {
         provider: flags.provider,
         store,
+        label: None,
     };
     let (talks, provider) = (!output.is_json(), choice.provider.clone());
     let report = ask(config, async |client| {

@@ -89,6 +89,7 @@ pub(in crate::cli) fn troubled_status() -> Status {
         unsavable: None,
         clock_ahead_seconds: None,
         quota: None,
+        pool: None,
         state,
     })
     .to_vec();

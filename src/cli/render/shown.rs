@@ -27,6 +27,7 @@ use crate::cli::service::{Report, ServiceJson, Uninstalled};
 use crate::cli::setup::{SetUp, begin_again, unconfirmed};
 use crate::cli::version::Versions;
 use crate::control::client::ClientError;
+use crate::control::pools::LoginList;
 use crate::control::protocol::{
     Clients, ControlError, ErrorCode, LoginBegun, LoginProgress, NewKey, RefreshOutcome,
 };
@@ -330,6 +331,7 @@ fn logins() -> Vec<Shown> {
         LoginBegun::Existing(_) => String::new(),
     };
     let done = |done: &LoginProgress, style: Style| auth::login_done(done, &Utc, style);
+    let listed = |list: &LoginList, style: Style| pools::list(list, &Utc, style);
     let cancelled = serde_json::json!({"cancelled": {}});
     vec![
         shown("auth login", code.clone(), screen).in_form(Form::Picture),
@@ -350,6 +352,8 @@ fn logins() -> Vec<Shown> {
             auth::LOGIN_CANCELLED.to_owned()
         }),
         shown("auth status", status, logins),
+        shown("auth list", answer("reply_logins.json"), listed),
+        shown("auth reset", answer("reply_login_reset.json"), pools::reset),
         shown("auth logout", answer("reply_logout.json"), auth::logout),
         shown("auth refresh", answer("reply_refresh.json"), refresh),
     ]

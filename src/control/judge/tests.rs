@@ -196,6 +196,25 @@ fn other_worlds() -> Vec<World> {
             status(json!({"client_keys_fault": "it is empty; restore it"})),
             "client_keys_unreadable",
         ),
+        (
+            first(json!({"pool": {"logins": 3, "cooling_down": ["work"], "ended": ["old"]}})),
+            "login_cooling_down login_ended",
+        ),
+        (
+            first(json!({"pool": {"logins": 2, "cooling_down": ["a", "b"],
+                                  "used_again_at": "2026-11-26T12:10:00Z"}})),
+            "!#logins_cooling_down",
+        ),
+        (
+            other(json!({"pool": {"logins": 2, "cooling_down": ["a", "b"],
+                                  "used_again_at": "2026-11-26T12:10:00Z"}})),
+            "#logins_cooling_down",
+        ),
+        (
+            first(json!({"state": "login_needed", "login_command": "log in",
+                         "pool": {"logins": 2, "ended": ["a", "b"]}})),
+            "!#login_needed",
+        ),
         (first(json!({"clock_ahead_seconds": 300})), ""),
         (first(json!({"clock_ahead_seconds": -301})), "clock_wrong"),
         (

@@ -263,6 +263,7 @@ fn core() -> Core {
         lead: Duration::from_mins(5),
         initiative: Initiative::Keeps,
         optional: false,
+        has_others: false,
     };
     let name = ProviderName::new("test").unwrap();
     Core::new(Arc::new(Rules(name)), habits, true)

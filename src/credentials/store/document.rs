@@ -23,20 +23,21 @@ pub(super) fn stamp_document(document: &mut Map<String, Value>, now: DateTime<Ut
     document.insert("updated_at".to_owned(), time.into());
 }
 
-/// The store with the provider's block replaced, and its pool entries.
+/// The store with the provider's block replaced, and its pool entries. `None` where the login's row is gone, and nothing
+/// else has its tokens.
 pub(super) fn rewritten(
     mut document: Map<String, Value>,
     key: &str,
     login: &Login,
     (before, spent): ([&Login; 2], &[String]),
     (change, now): (Change, DateTime<Utc>),
-) -> Map<String, Value> {
+) -> Option<Map<String, Value>> {
     stamp_document(&mut document, now);
     if let Some(id) = login.row() {
         let before = before.into_iter().filter(|before| before.row() == Some(id));
         let before: Vec<_> = before.collect();
-        pool::rewrite(&mut document, (id, login), (&before, spent), (change, now));
-        return document;
+        let written = pool::rewrite(&mut document, (id, login), (&before, spent), (change, now));
+        return written.then_some(document);
     }
     let providers = document
         .entry("providers")
@@ -58,12 +59,15 @@ pub(super) fn rewritten(
         match change {
             Change::Rotated | Change::LoggedIn => {
                 let entries = entries.iter_mut().filter_map(Value::as_object_mut);
-                let is_new = change == Change::LoggedIn && login.layout().has_pool();
+                let is_new = change == Change::LoggedIn;
                 let follows = |entry: &Map<String, Value>| {
                     // Its row may hold a rotation that reached it alone. A new login is none of a row's that
                     // is one of its own.
-                    Row::new(entry).is_of_block()
-                        || !is_new && before.iter().any(|login| login.shares_tokens_with(entry))
+                    let row = Row::new(entry);
+                    let token = row.refresh().map(|token| token.fingerprint());
+                    let was_spent = token.is_some_and(|token| spent.contains(&token));
+                    let shares = || before.iter().any(|login| login.shares_tokens_with(entry));
+                    row.is_of_block() || !is_new && (was_spent || shares())
                 };
                 for entry in entries.filter(|entry| follows(entry)) {
                     login.write_to_row(entry);
@@ -77,7 +81,7 @@ pub(super) fn rewritten(
                     return true;
                 }
                 // What the user has added to the pool is not ours to take out.
-                let stays = login.layout().has_pool() && !Row::new(entry).is_of_block();
+                let stays = !Row::new(entry).is_of_block();
                 if stays {
                     pool::mark_dead(entry, login, now);
                 }
@@ -85,7 +89,7 @@ pub(super) fn rewritten(
             }),
         }
     }
-    document
+    Some(document)
 }
 
 /// What Hermes Agent calls the login of a provider's block where it lists what was removed.
@@ -133,6 +137,11 @@ fn unsuppress(document: &mut Map<String, Value>, key: &str) {
 /// was taken out.
 fn note_login(document: &mut Map<String, Value>, key: &str) {
     unsuppress(document, key);
+    activate(document, key);
+}
+
+/// Makes the provider the active one where none is.
+pub(super) fn activate(document: &mut Map<String, Value>, key: &str) {
     let active = document.get("active_provider").and_then(Value::as_str);
     if active.is_none_or(|active| active.trim().is_empty()) {
         document.insert("active_provider".to_owned(), key.into());

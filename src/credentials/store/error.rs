@@ -50,6 +50,12 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
+    /// The row of the login is not there any more.
+    #[error("the login's row in {file} was removed while it was renewed")]
+    RowGone {
+        /// The file.
+        file: PathBuf,
+    },
     /// The keeper of the login is to end, and nothing was begun.
     #[error("hermes-proxyd is stopping")]
     Stopping,

@@ -1,17 +1,228 @@
-//! Which of a provider's logins in one store is used: that of its block, or that of a row of the pool which is a login
-//! of its own. Pure.
+//! A provider's logins in one store: that of its block, and each row of the pool that is a login of its own. Pure.
 //!
-//! The block goes first: a login that the user makes here, and what Hermes Agent rotates outside of its pool, lies there.
-//! Of the rows, the one in use stays in use by its id as long as it lives, whatever becomes of the pool's order. A login
-//! whose refresh was begun and not ended goes before all of them: its token may be spent, and the next one lie beside.
+//! Hermes Agent keeps one row in step with the block, so that one is the block's login. Of two rows with the same token
+//! only the first is a login: a refresh token has one keeper.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::document::block;
 use super::transaction::Change;
-use crate::provider::row::{self, Failing, Mark, Row};
+use crate::provider::row::{self, Failing, Mark, Reason, Row};
 use crate::provider::{Layout, Login};
+use crate::secret::Secret;
+
+/// Where a login of its own lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::credentials) struct RowPlace {
+    /// The store.
+    pub(in crate::credentials) file: PathBuf,
+    /// The row's id.
+    pub(in crate::credentials) id: String,
+    /// The how manieth of the rows with this id, of which there should be one.
+    pub(in crate::credentials) nth: usize,
+}
+
+/// What a row says beside its tokens.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::credentials) struct RowFacts {
+    /// The row's id, where it has one.
+    pub(in crate::credentials) id: Option<String>,
+    /// Its name for people.
+    pub(in crate::credentials) label: String,
+    /// Where it came from, in Hermes Agent's words.
+    pub(in crate::credentials) source: String,
+    /// The smallest comes first.
+    pub(in crate::credentials) priority: i64,
+    /// The last mark.
+    pub(in crate::credentials) mark: Marked,
+}
+
+/// The mark of a row, as it was read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::credentials) struct Marked {
+    pub(in crate::credentials) failing: Option<Failing>,
+    pub(in crate::credentials) at: Option<DateTime<Utc>>,
+    pub(in crate::credentials) status: Option<u16>,
+    pub(in crate::credentials) reason: Option<String>,
+    pub(in crate::credentials) ends_at: Option<DateTime<Utc>>,
+    pub(in crate::credentials) failures: u64,
+}
+
+/// A row that is a login of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::credentials) struct RowSeen {
+    pub(in crate::credentials) place: RowPlace,
+    pub(in crate::credentials) facts: RowFacts,
+    /// Fingerprints of its tokens.
+    pub(in crate::credentials) tokens: Vec<String>,
+    pub(in crate::credentials) origin: Origin,
+}
+
+/// Where tokens come from, as far as they say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::credentials) struct Origin {
+    /// Whose they are.
+    pub(in crate::credentials) account: Option<String>,
+    /// When they were issued, by the provider's clock.
+    pub(in crate::credentials) issued_at: Option<DateTime<Utc>>,
+}
+
+impl Origin {
+    fn of(login: &Login) -> Self {
+        Self {
+            account: login.account(),
+            issued_at: login.issued_at(),
+        }
+    }
+
+    /// Whether both are one account's, and these are the older ones.
+    pub(in crate::credentials) fn is_before(&self, other: &Self) -> bool {
+        let is_same = self.account.is_some() && self.account == other.account;
+        let times = self.issued_at.zip(other.issued_at);
+        is_same && times.is_some_and(|(ours, theirs)| ours < theirs)
+    }
+}
+
+/// A row with a token of another login.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::credentials) struct Twin {
+    pub(in crate::credentials) row: RowSeen,
+    /// Where that login lies; `None` in the block.
+    pub(in crate::credentials) owner: Option<RowPlace>,
+}
+
+/// A provider's rows, as they stood in its stores.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::credentials) struct Roster {
+    /// The row that follows the block.
+    pub(in crate::credentials) of_block: Option<RowFacts>,
+    /// Fingerprints of the blocks' tokens.
+    pub(in crate::credentials) block_tokens: Vec<String>,
+    /// The others, in no order.
+    pub(in crate::credentials) rows: Vec<RowSeen>,
+    /// Those that a profile's rows hide.
+    pub(in crate::credentials) hidden: Vec<RowSeen>,
+    /// Rows with a token of one of the former, or of the block.
+    pub(in crate::credentials) twins: Vec<Twin>,
+    /// The block that is shared with Hermes Agent: fingerprints of its tokens, and where they come from.
+    pub(in crate::credentials) shared_block: Option<(Vec<String>, Origin)>,
+    /// The files that were read.
+    pub(in crate::credentials) read: Vec<PathBuf>,
+}
+
+impl RowFacts {
+    fn of(entry: Row<'_>) -> Self {
+        let label = entry.label().or(entry.id()).unwrap_or_default();
+        Self {
+            id: entry.id().map(str::to_owned),
+            label: label.to_owned(),
+            source: entry.source().unwrap_or_default().to_owned(),
+            priority: entry.priority(),
+            mark: Marked {
+                failing: entry.failing(),
+                at: entry.marked_at(),
+                status: entry
+                    .failed_with()
+                    .and_then(|status| status.try_into().ok()),
+                reason: entry.failed_for().map(str::to_owned),
+                ends_at: entry.fails_until(),
+                failures: entry.failures(),
+            },
+        }
+    }
+}
+
+impl Roster {
+    /// Adds what a store holds. `takes_rows`: whether its rows count, since a profile's rows hide those of the root;
+    /// `is_shared` with Hermes Agent.
+    pub(super) fn add(
+        &mut self,
+        document: &Map<String, Value>,
+        file: &Path,
+        (takes_rows, is_shared): (bool, bool),
+        layout: &'static dyn Layout,
+    ) {
+        self.read.push(file.to_owned());
+        let fingerprints = |login: &Login| {
+            let tokens = login.tokens();
+            let tokens = tokens.refresh.into_iter().chain(tokens.access);
+            tokens.map(|token| token.fingerprint()).collect::<Vec<_>>()
+        };
+        if let Some(block) = block(&mut document.clone(), layout) {
+            let tokens = fingerprints(&block);
+            self.block_tokens.extend(tokens.iter().cloned());
+            if is_shared && self.shared_block.is_none() && !tokens.is_empty() {
+                self.shared_block = Some((tokens, Origin::of(&block)));
+            }
+        }
+        let mut ids: Vec<&str> = Vec::new();
+        for entry in entries(document, layout.key()) {
+            let told = Row::new(entry);
+            if told.is_of_block() {
+                if takes_rows {
+                    self.of_block.get_or_insert_with(|| RowFacts::of(told));
+                }
+                continue;
+            }
+            let (Some(id), Some(login)) = (told.id(), row::own_login(layout, entry)) else {
+                continue;
+            };
+            let nth = ids.iter().filter(|known| **known == id).count();
+            ids.push(id);
+            let tokens = fingerprints(&login);
+            let rows = if takes_rows {
+                &mut self.rows
+            } else {
+                &mut self.hidden
+            };
+            rows.push(RowSeen {
+                place: RowPlace {
+                    file: file.to_owned(),
+                    id: id.to_owned(),
+                    nth,
+                },
+                facts: RowFacts::of(told),
+                tokens,
+                origin: Origin::of(&login),
+            });
+        }
+    }
+
+    /// Leaves each token to one login: to the block, else to the first row that has it.
+    pub(in crate::credentials) fn without_twins(mut self) -> Self {
+        let block = self.block_tokens.iter().cloned();
+        let mut taken: Vec<(String, Option<RowPlace>)> = block.map(|token| (token, None)).collect();
+        for is_hidden in [false, true] {
+            let rows = if is_hidden {
+                &mut self.hidden
+            } else {
+                &mut self.rows
+            };
+            for row in std::mem::take(rows) {
+                let known = taken.iter().find(|(token, _)| row.tokens.contains(token));
+                let owner = known.map(|(_, owner)| owner.clone());
+                let keeper = owner.clone().unwrap_or_else(|| Some(row.place.clone()));
+                let tokens = row.tokens.iter().cloned();
+                taken.extend(tokens.map(|token| (token, keeper.clone())));
+                match owner {
+                    Some(owner) => self.twins.push(Twin { row, owner }),
+                    None => rows.push(row),
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Whether a store has any row of this provider, whatever it holds.
+pub(super) fn has_rows(document: &Map<String, Value>, layout: &dyn Layout) -> bool {
+    entries(document, layout.key()).next().is_some()
+}
 
 /// The provider's rows of a store.
 pub(super) fn entries<'d>(
@@ -25,57 +236,49 @@ pub(super) fn entries<'d>(
     rows.filter_map(Value::as_object)
 }
 
-/// The login that a store has of this provider, where the row `in_use` was used last and a refresh of those that
-/// are `is_begun` did not end.
+/// The same, to be changed.
+fn entries_mut<'d>(
+    document: &'d mut Map<String, Value>,
+    key: &str,
+) -> impl Iterator<Item = &'d mut Map<String, Value>> {
+    let pool = document
+        .get_mut("credential_pool")
+        .and_then(|pool| pool.get_mut(key));
+    let rows = pool.and_then(Value::as_array_mut).into_iter().flatten();
+    rows.filter_map(Value::as_object_mut)
+}
+
+/// The best login that a store has of this provider: its block, or the first row that can be used.
 pub(in crate::credentials) fn login(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
-    in_use: Option<&str>,
-    is_begun: impl Fn(&Login) -> bool,
 ) -> Option<Login> {
     let in_block = block(document, layout);
-    if !layout.has_pool() {
-        return in_block;
-    }
-    if !in_block.as_ref().is_some_and(&is_begun) {
-        let mut rows = entries(document, layout.key()).filter_map(|row| layout.of_own_row(row));
-        if let Some(begun) = rows.find(is_begun) {
-            return Some(begun);
-        }
-    }
-    if in_block
-        .as_ref()
-        .is_some_and(|login| login.tokens().whole())
-    {
-        return in_block;
-    }
-    let in_row = choose(document, layout, in_use);
+    let logins = entries(document, layout.key())
+        .filter_map(|entry| Some((Row::new(entry), row::own_login(layout, entry)?)));
+    let rank = |row: &Row<'_>| (row.failing() == Some(Failing::Dead), row.priority());
+    let in_row = logins.min_by_key(|(row, _)| rank(row));
     match (in_block, in_row) {
-        (Some(block), Some(row)) => {
-            // What can be renewed goes before what can't, and an end is told of the block.
-            let (block_has, row_has) = (block.tokens(), row.tokens());
-            let is_better = row_has.whole() || row_has.any() && !block_has.any();
+        (Some(block), Some((_, row))) => {
+            let is_better = row.tokens().any() && !block.tokens().any();
             Some(if is_better { row } else { block })
         }
-        (block, row) => block.or(row),
+        (block, row) => block.or(row.map(|(_, login)| login)),
     }
 }
 
-/// The same login of another version of the store: what stands in the block, or in that row.
+/// The login of one version of the store: what stands in the block, or in that row.
 pub(super) fn login_at(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
-    row: Option<&str>,
+    row: Option<&RowPlace>,
 ) -> Option<Login> {
-    let Some(row) = row else {
+    let Some(place) = row else {
         return block(document, layout);
     };
-    let rows = entries(document, layout.key());
-    first(
-        rows.filter(|entry| Row::new(entry).id() == Some(row)),
-        layout,
-        Some(row),
-    )
+    logins_at(document, layout, Some(&place.id))
+        .into_iter()
+        .nth(place.nth)
 }
 
 /// All that a store has in the place of this login: its block, or what is in rows with that id, which may be several.
@@ -88,68 +291,39 @@ pub(super) fn logins_at(
         return block(&mut document.clone(), layout).into_iter().collect();
     };
     let rows = entries(document, layout.key()).filter(|entry| Row::new(entry).id() == Some(row));
-    rows.filter_map(|entry| layout.of_own_row(entry)).collect()
-}
-
-fn choose(
-    document: &Map<String, Value>,
-    layout: &'static dyn Layout,
-    in_use: Option<&str>,
-) -> Option<Login> {
-    first(entries(document, layout.key()), layout, in_use)
-}
-
-/// Of these rows' logins the one to use.
-fn first<'d>(
-    rows: impl Iterator<Item = &'d Map<String, Value>>,
-    layout: &'static dyn Layout,
-    in_use: Option<&str>,
-) -> Option<Login> {
-    let logins = rows.filter_map(|entry| Some((Row::new(entry), layout.of_own_row(entry)?)));
-    // Where no row works, the first one that ended says why.
-    let rank = |row: &Row<'_>| {
-        let failing = row.failing();
-        let is_in_use = in_use.is_some() && row.id() == in_use;
-        (
-            failing == Some(Failing::Dead),
-            !is_in_use,
-            failing.is_some(),
-            row.priority(),
-        )
-    };
-    let first = logins.min_by_key(|(row, _)| rank(row));
-    first.map(|(_, login)| login)
+    rows.filter_map(|entry| row::own_login(layout, entry))
+        .collect()
 }
 
 /// Writes a login to the row with its id, and to what else holds the tokens that it had `before`. Of several rows with
-/// this id, those are meant that hold one of its tokens, also one `spent` earlier; else the first one.
+/// this id, those are meant that hold one of its tokens, also one `spent` earlier; else the first one. Whether it is
+/// anywhere now.
 pub(super) fn rewrite(
     document: &mut Map<String, Value>,
     (id, login): (&str, &Login),
     (before, spent): (&[&Login], &[String]),
     (change, now): (Change, DateTime<Utc>),
-) {
+) -> bool {
     let layout = login.layout();
     let held =
         |entry: &Map<String, Value>| before.iter().any(|before| before.shares_tokens_with(entry));
-    let pool = document
-        .get_mut("credential_pool")
-        .and_then(|pool| pool.get_mut(layout.key()));
-    let entries = pool.and_then(Value::as_array_mut).into_iter().flatten();
-    let mut entries: Vec<_> = entries.filter_map(Value::as_object_mut).collect();
+    let mut entries: Vec<_> = entries_mut(document, layout.key()).collect();
     let is_here = |entry: &Map<String, Value>| Row::new(entry).id() == Some(id);
     let is_ours = |entry: &Map<String, Value>| {
         let token = Row::new(entry).refresh();
         let was_spent = token.is_some_and(|token| spent.contains(&token.fingerprint()));
-        held(entry) || is_here(entry) && was_spent
+        // Wherever it was copied to, such a token is of no use any more, and must not be shown.
+        held(entry) || was_spent && !Row::new(entry).is_of_block()
     };
     let is_known = entries.iter().any(|entry| is_here(entry) && is_ours(entry));
     let first = entries.iter().position(|entry| is_here(entry));
     let first = first.filter(|_| !is_known);
+    let mut written = false;
     for (place, entry) in entries.iter_mut().enumerate() {
         if !is_ours(entry) && first != Some(place) {
             continue;
         }
+        written = true;
         match change {
             Change::Rotated | Change::LoggedIn => login.write_to_row(entry),
             Change::Quarantined => mark_dead(entry, login, now),
@@ -157,7 +331,7 @@ pub(super) fn rewrite(
     }
     // Half a login is no reason to use the block, and its token is as spent as the row's.
     let Some(mut half) = block(&mut document.clone(), layout) else {
-        return;
+        return written;
     };
     let (ours, theirs) = (
         before.iter().find_map(|one| one.refresh_token()),
@@ -170,7 +344,9 @@ pub(super) fn rewrite(
     if let Some(providers) = providers.filter(|_| is_same && change != Change::Quarantined) {
         half.put(&login.tokens());
         providers.insert(layout.key().to_owned(), half.into_fields().into());
+        written = true;
     }
+    written
 }
 
 /// As Hermes Agent marks an account whose login is gone: it is taken no more, and forgotten after a day.
@@ -185,4 +361,212 @@ pub(super) fn mark_dead(entry: &mut Map<String, Value>, login: &Login, now: Date
         reason: None,
     };
     row::mark(entry, &mark);
+}
+
+/// A mark for the row of a login, off the request path.
+#[derive(Debug, Clone)]
+pub(in crate::credentials) struct Marking {
+    /// The bearer that was judged. A row that holds another one by now was rotated, which clears its marks.
+    pub(in crate::credentials) bearer: Secret,
+    pub(in crate::credentials) at: DateTime<Utc>,
+    pub(in crate::credentials) what: Remark,
+    /// Set once it was written, or is not needed any more.
+    pub(in crate::credentials) written: Arc<AtomicBool>,
+}
+
+/// What is noted.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::credentials) enum Remark {
+    /// It has nothing left until then.
+    Exhausted {
+        status: u16,
+        code: Option<&'static str>,
+        reason: Option<Reason>,
+        ends_at: DateTime<Utc>,
+    },
+    /// It works.
+    Works,
+}
+
+/// Marks the rows that hold the judged bearer; whether anything has changed. A newer mark stays.
+pub(super) fn remark(
+    document: &mut Map<String, Value>,
+    layout: &'static dyn Layout,
+    marking: &Marking,
+) -> bool {
+    let mut changed = false;
+    for entry in entries_mut(document, layout.key()) {
+        let mut login = Login::empty(layout);
+        layout.lay_out(&mut login, entry);
+        let tokens = login.tokens();
+        let mut bearers = tokens.access.iter().chain(&tokens.minted);
+        let told = Row::new(entry);
+        let is_newer = told.marked_at().is_some_and(|at| at > marking.at);
+        // A login that has ended stays so, whatever the answer to an earlier request says.
+        let has_ended = told.failing() == Some(Failing::Dead);
+        if !bearers.any(|token| token.same(&marking.bearer)) || is_newer || has_ended {
+            continue;
+        }
+        match &marking.what {
+            Remark::Exhausted {
+                status,
+                code,
+                reason,
+                ends_at,
+            } => row::mark(
+                entry,
+                &Mark {
+                    failing: Failing::Exhausted,
+                    status: *status,
+                    at: marking.at,
+                    code: *code,
+                    message: None,
+                    ends_at: Some(*ends_at),
+                    reason: *reason,
+                },
+            ),
+            Remark::Works if told.failing().is_some() => row::mark_well(entry),
+            Remark::Works => continue,
+        }
+        changed = true;
+    }
+    changed
+}
+
+/// A login that a person means, as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::credentials) struct Meant {
+    /// Its row; `None` for the one that follows the block.
+    pub(in crate::credentials) place: Option<RowPlace>,
+    /// Fingerprints of its tokens: whatever holds none of them is another login.
+    pub(in crate::credentials) tokens: Vec<String>,
+}
+
+impl Meant {
+    /// Whether this row of `file` is the one.
+    fn is(&self, file: &Path, row: Row<'_>) -> bool {
+        let is_in_place = match &self.place {
+            None => row.is_of_block(),
+            Some(place) => {
+                !row.is_of_block() && place.file == file && row.id() == Some(place.id.as_str())
+            }
+        };
+        let mut tokens = row.refresh().into_iter().chain(row.access());
+        is_in_place && tokens.any(|token| self.tokens.contains(&token.fingerprint()))
+    }
+}
+
+/// Takes the marks of the rows of `file` out that a person means, those of one login or of all; whether anything has
+/// changed.
+pub(super) fn reset(
+    (document, file): (&mut Map<String, Value>, &Path),
+    layout: &'static dyn Layout,
+    meant: Option<&Meant>,
+) -> bool {
+    let mut changed = false;
+    for entry in entries_mut(document, layout.key()) {
+        let told = Row::new(entry);
+        let is_meant = meant.is_none_or(|meant| meant.is(file, told));
+        if told.failing() == Some(Failing::Exhausted) && is_meant {
+            row::unmark(entry);
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// Six hexadecimal digits, as Hermes Agent draws them. No secret.
+fn draw_id() -> String {
+    format!("{:06x}", fastrand::u32(..0x0100_0000))
+}
+
+/// Adds a row with this login behind all others; whether it did. A row that holds its token already is this login: it
+/// was written by an earlier try whose end nobody saw, and two rows would spend the token twice.
+pub(super) fn add(document: &mut Map<String, Value>, login: &Login, label: &str) -> bool {
+    let key = login.layout().key();
+    let granted = login.refresh_token();
+    let is_there = |entry: &Map<String, Value>| {
+        let held = Row::new(entry).refresh();
+        held.zip(granted.as_ref())
+            .is_some_and(|(held, granted)| held.same(granted))
+    };
+    if entries(document, key).any(is_there) {
+        return false;
+    }
+    let last = entries(document, key).map(|entry| Row::new(entry).priority());
+    let priority = last.max().map_or(0, |last| last.saturating_add(1));
+    let mut id = draw_id();
+    while entries(document, key).any(|entry| Row::new(entry).id() == Some(&id)) {
+        id = draw_id();
+    }
+    let row = login.new_row(&id, label, priority);
+    let pools = document.entry("credential_pool");
+    let pools = pools.or_insert_with(|| Map::new().into());
+    if !pools.is_object() {
+        *pools = Map::new().into();
+    }
+    let Some(pools) = pools.as_object_mut() else {
+        return false;
+    };
+    let rows = pools.entry(key).or_insert_with(|| Value::Array(Vec::new()));
+    if !rows.is_array() {
+        *rows = Value::Array(Vec::new());
+    }
+    if let Some(rows) = rows.as_array_mut() {
+        rows.push(row.into());
+    }
+    true
+}
+
+/// What became of a row that was to be taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is out.
+    Out,
+    /// It was not there.
+    Gone,
+    /// Another login is in its place.
+    Another,
+}
+
+/// Takes the row of a login out, if it holds one of these tokens.
+pub(super) fn remove(
+    document: &mut Map<String, Value>,
+    layout: &'static dyn Layout,
+    (place, tokens): (&RowPlace, &[String]),
+) -> Taken {
+    let pool = document
+        .get_mut("credential_pool")
+        .and_then(|pool| pool.get_mut(layout.key()));
+    let Some(rows) = pool.and_then(Value::as_array_mut) else {
+        return Taken::Gone;
+    };
+    let mut nth = 0;
+    let found = rows.iter().position(|entry| {
+        let Some(entry) = entry.as_object() else {
+            return false;
+        };
+        let is_own = row::own_login(layout, entry).is_some();
+        if !is_own || Row::new(entry).id() != Some(&place.id) {
+            return false;
+        }
+        nth += 1;
+        nth > place.nth
+    });
+    let Some(found) = found else {
+        return Taken::Gone;
+    };
+    let is_meant = |row: &Value| {
+        let told = row.as_object().map(Row::new);
+        let held = told
+            .into_iter()
+            .flat_map(|row| [row.refresh(), row.access()]);
+        let mut held = held.flatten();
+        held.any(|token| tokens.contains(&token.fingerprint()))
+    };
+    if !rows.get(found).is_some_and(is_meant) {
+        return Taken::Another;
+    }
+    rows.remove(found);
+    Taken::Out
 }

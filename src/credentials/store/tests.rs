@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{Change, Place, Store, StoreError};
+use super::{Change, Marking, Place, Remark, RowPlace, Store, StoreError, pool};
 use crate::clock::fake::JumpingClock;
 use crate::config::{AllowedPath, ProviderKind, ProviderName};
 use crate::credentials::attempt::Cause;
 use crate::credentials::journal::{Journal, Kept};
 use crate::credentials::knowledge::Event as Known;
 use crate::credentials::tests::{PATIENCE, files_in};
-use crate::credentials::{Initiative, Keeper, Settings};
+use crate::credentials::{Initiative, Keeper, Settings, Strategy, Terms};
 use crate::provider::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Ending, Grant, Layout, Login, Remedy,
     Renewal, TokenError,
@@ -93,7 +93,23 @@ impl Adapter for Accounts {
 struct Home {
     folder: tempfile::TempDir,
     provider: Arc<Accounts>,
+    /// That of the block.
     keeper: Keeper,
+}
+
+fn terms(adapter: Arc<Accounts>) -> Terms {
+    Terms {
+        adapter,
+        settings: Settings {
+            refresh_lead: Duration::from_mins(5),
+            token_timeout: Duration::from_secs(1),
+            wait: Duration::from_secs(10),
+            initiative: Initiative::Keeps,
+            audience: None,
+        },
+        optional: false,
+        strategy: Strategy::FillFirst,
+    }
 }
 
 fn row(id: &str, token: &str) -> serde_json::Value {
@@ -105,6 +121,10 @@ fn row(id: &str, token: &str) -> serde_json::Value {
 
 fn block(token: &str) -> serde_json::Value {
     json!({"tokens": {"access_token": format!("a-{token}"), "refresh_token": token}})
+}
+
+fn clock() -> Arc<JumpingClock> {
+    Arc::new(JumpingClock::at("2026-11-23T12:00:00Z"))
 }
 
 fn token(name: &str) -> Secret {
@@ -132,16 +152,8 @@ impl Home {
             name: ProviderName::new("test").unwrap(),
             asked: AtomicU64::new(0),
         });
-        let settings = Settings {
-            refresh_lead: Duration::from_mins(5),
-            token_timeout: Duration::from_secs(1),
-            wait: Duration::from_secs(10),
-            initiative: Initiative::Keeps,
-            audience: None,
-        };
-        let clock = Arc::new(JumpingClock::at("2026-11-23T12:00:00Z"));
-        let files = files_in(folder.path());
-        let (keeper, _) = Keeper::new(provider.clone(), files, settings, clock);
+        let store = Store::new(files_in(folder.path()), pooled());
+        let (keeper, _) = Keeper::of(Some(store), terms(provider.clone()), clock(), 0);
         Self {
             folder,
             provider,
@@ -176,6 +188,23 @@ impl Home {
         )
     }
 
+    /// The place of a login of its own.
+    fn at_row(&self, id: &str, nth: usize) -> Store {
+        Store::new(files_in(self.folder.path()), pooled()).of_row(RowPlace {
+            file: self.file(),
+            id: id.to_owned(),
+            nth,
+        })
+    }
+
+    /// A keeper for it, which has looked.
+    async fn of_row(&self, id: &str, nth: usize) -> Keeper {
+        let terms = terms(self.provider.clone());
+        let (mut keeper, _) = Keeper::of(Some(self.at_row(id, nth)), terms, clock(), 1);
+        keeper.look().await;
+        keeper
+    }
+
     fn journal(&self) -> Journal {
         Journal::new(
             &self.folder.path().join("state/journal"),
@@ -187,10 +216,10 @@ impl Home {
     async fn look(&mut self) {
         self.keeper.look().await;
     }
+}
 
-    fn bearer(&self) -> Option<String> {
-        Some(self.keeper.core.bearer()?.expose().to_owned())
-    }
+fn bearer(keeper: &Keeper) -> Option<String> {
+    Some(keeper.core.bearer()?.expose().to_owned())
 }
 
 fn grant() -> Grant {
@@ -199,31 +228,124 @@ fn grant() -> Grant {
 }
 
 #[tokio::test]
-async fn a_new_login_is_written_after_the_row_that_waits_to_be_saved() {
+async fn a_new_login_of_the_block_touches_no_row_also_none_that_waits_to_be_saved() {
     let mut home = Home::new();
     home.holds(&json!(null), &[row("one", "other"), row("two", "b1")]);
     home.look().await;
-    home.keeper.core.knowledge.on(renewed("two", "b2", "b1"));
+    let mut two = home.of_row("two", 0).await;
+    assert_eq!(bearer(&two).as_deref(), Some("a-b1"));
+    two.core.knowledge.on(renewed("two", "b2", "b1"));
     home.keeper.install(grant(), Place::Shared).await.unwrap();
-    let rows = vec!["other".to_owned(), "b2".to_owned()];
-    assert_eq!(home.tokens(), (json!("new"), rows));
-    assert_eq!(home.bearer().as_deref(), Some("a-new"));
+    let rows = |two: &str| vec!["other".to_owned(), two.to_owned()];
+    assert_eq!(home.tokens(), (json!("new"), rows("b1")));
+    assert_eq!(bearer(&home.keeper).as_deref(), Some("a-new"));
+    two.renew(Cause::default()).await.unwrap();
+    assert_eq!(home.tokens(), (json!("new"), rows("b2")));
+    assert!(two.core.knowledge.unsaved().is_none());
 }
 
 #[tokio::test]
-async fn a_new_login_waits_for_a_row_that_can_not_be_saved() {
+async fn a_login_that_is_added_replaces_none_and_is_a_row_as_hermes_agent_makes_them() {
     let mut home = Home::new();
-    home.holds(&json!(null), &[row("two", "b1")]);
+    home.holds(&block("mine"), &[row("one", "other")]);
     home.look().await;
-    home.keeper.core.knowledge.on(renewed("two", "b2", "b1"));
-    std::fs::write(home.file(), "{").unwrap();
-    let installed = home.keeper.install(grant(), Place::Shared).await;
+    let label = "work".to_owned();
+    home.keeper.add_row(grant(), label).await.unwrap();
+    let rows = vec!["other".to_owned(), "new".to_owned()];
+    assert_eq!(home.tokens(), (json!("mine"), rows));
+    let added = home.store()["credential_pool"]["xai-oauth"][1].clone();
+    assert_eq!(added["id"].as_str().unwrap().len(), 6);
+    for (key, value) in [
+        ("label", json!("work")),
+        ("auth_type", json!("oauth")),
+        ("source", json!("manual:device_code")),
+        ("priority", json!(1)),
+        ("access_token", json!("a-new")),
+        ("last_status", json!(null)),
+    ] {
+        assert_eq!(added[key], value, "{key}");
+    }
+    assert_eq!(bearer(&home.keeper).as_deref(), Some("a-mine"));
+}
+
+/// The write may be in place and yet fail, as where its folder can't be synced; then it is tried again.
+#[tokio::test]
+async fn a_login_that_is_added_once_more_is_one_row() {
+    let mut home = Home::new();
+    home.holds(&block("mine"), &[]);
+    home.look().await;
+    for _ in 0..2 {
+        let label = "work".to_owned();
+        let file = home.keeper.add_row(grant(), label).await.unwrap();
+        assert_eq!(file, home.file());
+    }
+    assert_eq!(home.tokens(), (json!("mine"), vec!["new".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_was_granted_for_a_row_that_is_gone_is_kept_until_the_row_comes_back() {
+    let home = Home::new();
+    home.holds(&json!(null), &[row("one", "o1"), row("two", "b1")]);
+    let mut two = home.of_row("two", 0).await;
+    let now = "2026-11-23T11:59:00Z".parse().unwrap();
+    let journal = home.at_row("two", 0).journal(&home.file());
+    journal.begin(&token("b1"), now).unwrap();
+    // The row goes while the answer is under way.
+    let store = home.at_row("two", 0);
+    let mut files = store.open(PATIENCE).await.unwrap();
+    let old = files.found().unwrap().login.clone();
+    home.holds(&json!(null), &[row("one", "o1")]);
+    let written = files.commit((&old, &in_row("two", "b2")), None, Change::Rotated, now);
     assert!(
-        matches!(installed, Err(StoreError::Waiting)),
-        "{installed:?}"
+        matches!(written, Err(StoreError::RowGone { .. })),
+        "{written:?}"
     );
-    let unsaved = home.keeper.core.knowledge.unsaved().unwrap();
-    assert_eq!(unsaved.login.row(), Some("two"));
+    drop(files);
+    two.core.knowledge.on(renewed("two", "b2", "b1"));
+    journal
+        .keep(two.core.knowledge.unsaved().unwrap().to_keep())
+        .unwrap();
+    two.look().await;
+    two.renew(Cause::default()).await.ok();
+    two.tidy().await.unwrap();
+    assert_eq!(home.tokens().1, ["o1"]);
+    // An editor brings it back.
+    home.holds(&json!(null), &[row("one", "o1"), row("two", "b1")]);
+    let mut again = home.of_row("two", 0).await;
+    again.renew(Cause::default()).await.ok();
+    assert_eq!(home.tokens().1, ["o1", "b2"]);
+    assert_eq!(home.provider.asked.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_mark_leaves_a_login_that_has_ended_as_it_is() {
+    let mut dead = row("one", "o1");
+    dead["last_status"] = "dead".into();
+    let store = json!({"credential_pool": {"xai-oauth": [dead, row("two", "b1")]}});
+    for what in [
+        Remark::Works,
+        Remark::Exhausted {
+            status: 429,
+            code: None,
+            reason: None,
+            ends_at: "2026-11-23T13:00:00Z".parse().unwrap(),
+        },
+    ] {
+        let mut document = store.as_object().cloned().unwrap();
+        let marking = |bearer: &str| Marking {
+            bearer: token(bearer),
+            at: "2026-11-23T12:00:00Z".parse().unwrap(),
+            what: what.clone(),
+            written: Arc::default(),
+        };
+        assert!(!pool::remark(&mut document, pooled(), &marking("a-o1")));
+        assert_eq!(serde_json::Value::Object(document.clone()), store);
+        let is_mark = what != Remark::Works;
+        assert_eq!(
+            pool::remark(&mut document, pooled(), &marking("a-b1")),
+            is_mark
+        );
+    }
 }
 
 #[tokio::test]
@@ -254,7 +376,7 @@ async fn the_end_of_a_login_leaves_another_one_beside_the_journal() {
     assert_eq!(journal.kept().unwrap(), Some(theirs));
     // Its own goes.
     home.keeper.core.knowledge.on(renewed("two", "b2", "b1"));
-    home.keeper.core.knowledge.on(Known::NoLogin(None));
+    home.keeper.core.knowledge.on(Known::NoLogin(Some("ended")));
     home.keeper.tidy().await.unwrap();
     assert_eq!(journal.kept().unwrap(), None);
 }
@@ -268,24 +390,22 @@ fn twins(ours: &str) -> [serde_json::Value; 2] {
 
 #[tokio::test]
 async fn of_two_rows_with_one_id_the_one_with_the_login_is_written() {
-    let mut home = Home::new();
+    let home = Home::new();
     home.holds(&json!(null), &twins("b1"));
-    home.look().await;
-    assert_eq!(home.bearer().as_deref(), Some("a-b1"));
-    home.keeper.core.knowledge.on(renewed("same", "b2", "b1"));
-    // Another login is found first; the row is known by the token that was spent.
-    home.holds(&block("theirs"), &twins("b1"));
-    home.keeper.renew(Cause::default()).await.unwrap();
+    let mut second = home.of_row("same", 1).await;
+    assert_eq!(bearer(&second).as_deref(), Some("a-b1"));
+    second.core.knowledge.on(renewed("same", "b2", "b1"));
+    second.renew(Cause::default()).await.unwrap();
     let rows = vec!["other".to_owned(), "b2".to_owned()];
-    assert_eq!(home.tokens(), (json!("theirs"), rows));
-    assert!(home.keeper.core.knowledge.unsaved().is_none());
+    assert_eq!(home.tokens(), (json!(null), rows));
+    assert!(second.core.knowledge.unsaved().is_none());
 }
 
 #[tokio::test]
 async fn of_two_rows_with_one_id_the_one_that_ended_is_marked() {
     let home = Home::new();
     home.holds(&json!(null), &twins("b1"));
-    let store = Store::new(files_in(home.folder.path()), pooled());
+    let store = home.at_row("same", 1);
     let mut files = store.open(PATIENCE).await.unwrap();
     let old = files.found().unwrap().login.clone();
     assert_eq!(old.refresh_token().unwrap().expose(), "b1");
@@ -308,51 +428,96 @@ async fn of_two_rows_with_one_id_the_one_that_ended_is_marked() {
 
 #[tokio::test]
 async fn a_row_that_someone_has_rotated_further_is_not_written() {
-    let mut home = Home::new();
+    let home = Home::new();
     home.holds(&json!(null), &[row("two", "b1")]);
-    home.look().await;
-    home.keeper.core.knowledge.on(renewed("two", "b2", "b1"));
-    // A login that goes first, so that the row is not looked at.
+    let mut two = home.of_row("two", 0).await;
+    two.core.knowledge.on(renewed("two", "b2", "b1"));
     home.holds(&block("theirs"), &[row("two", "b3")]);
-    home.keeper.renew(Cause::default()).await.ok();
+    two.renew(Cause::default()).await.unwrap();
     assert_eq!(home.tokens(), (json!("theirs"), vec!["b3".to_owned()]));
-    // It does not wait any more.
-    assert!(home.keeper.core.knowledge.unsaved().is_none());
-    home.keeper.renew(Cause::default()).await.unwrap();
-    assert_eq!(home.bearer().as_deref(), Some("a-theirs"));
+    assert!(two.core.knowledge.unsaved().is_none());
+    assert_eq!(bearer(&two).as_deref(), Some("a-b3"));
     assert_eq!(home.provider.asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
-async fn a_journal_that_is_first_read_in_a_renewal_says_which_login_is_renewed() {
-    let mut home = Home::new();
-    home.holds(&json!(null), &[row("one", "o1"), row("two", "b1")]);
-    let folder = home.folder.path().join("state/journal");
-    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    std::fs::write(&folder, "in the way").unwrap();
-    home.look().await;
-    assert_eq!(home.bearer().as_deref(), Some("a-o1"));
-    std::fs::remove_file(&folder).unwrap();
+async fn each_login_of_a_store_has_a_journal_of_its_own() {
+    let home = Home::new();
+    home.holds(&block("mine"), &[row("one", "o1"), row("two", "b1")]);
     let now = "2026-11-23T11:59:00Z".parse().unwrap();
-    home.journal().begin(&token("b1"), now).unwrap();
-    let cause = || Cause {
-        refused: Some(token("a-o1")),
-        ..Cause::default()
+    let of_two = home.at_row("two", 0).journal(&home.file());
+    of_two.begin(&token("b1"), now).unwrap();
+    let kept = Kept {
+        login: in_row("two", "b2"),
+        replaces: vec![token("b1").fingerprint()],
     };
-    home.keeper.renew(cause()).await.unwrap_err();
-    assert_eq!(
-        home.provider.asked.load(Ordering::Relaxed),
-        0,
-        "no token is sent"
-    );
-    home.look().await;
-    assert_eq!(home.bearer().as_deref(), Some("a-b1"));
-    assert!(home.keeper.core.knowledge.begun().is_some());
+    of_two.keep(kept).unwrap();
+    let one = home.of_row("one", 0).await;
+    assert!(one.core.knowledge.begun().is_none());
+    assert_eq!(bearer(&one).as_deref(), Some("a-o1"));
+    let mut two = home.of_row("two", 0).await;
+    assert!(two.core.knowledge.begun().is_some(), "it may be spent");
+    two.renew(Cause::default()).await.ok();
+    assert_eq!(home.tokens().1, ["o1", "b2"], "its answer was beside it");
+    assert!(home.journal().pending().unwrap().is_none());
+}
+
+/// A process was killed between writing the answer for the row `one` and renaming the file.
+#[tokio::test]
+async fn what_a_killed_process_left_of_one_login_outlives_the_rotation_of_another() {
+    let home = Home::new();
+    let killed_over = |tokens: [&str; 2]| {
+        let rows = [row("one", tokens[0]), row("two", tokens[1])];
+        json!({"providers": {}, "credential_pool": {"xai-oauth": rows}}).to_string()
+    };
+    home.holds(&json!(null), &[row("one", "o1"), row("two", "b1")]);
+    let now = "2026-11-23T11:59:00Z".parse().unwrap();
+    let of_one = home.at_row("one", 0).journal(&home.file());
+    of_one.begin(&token("o1"), now).unwrap();
+    let left = format!("auth.json.hermes-proxyd.{}.killed", of_one.tag());
+    let left = home.folder.path().join(left);
+    std::fs::write(&left, killed_over(["o2", "b1"])).unwrap();
+    // The other one is renewed meanwhile.
+    let mut two = home.of_row("two", 0).await;
+    two.core.knowledge.on(renewed("two", "b2", "b1"));
+    two.renew(Cause::default()).await.unwrap();
+    assert_eq!(home.tokens().1, ["o1", "b2"]);
+    assert!(left.exists(), "it was taken for a leftover of the other");
+    let mut one = home.of_row("one", 0).await;
+    one.renew(Cause::default()).await.ok();
+    assert_eq!(home.tokens().1, ["o2", "b2"], "nobody's token goes back");
+    assert!(!left.exists());
+    assert_eq!(home.provider.asked.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_token_is_one_login_wherever_it_stands() {
+    let home = Home::new();
+    let mut seeded = row("seed", "mine");
+    seeded["source"] = "device_code".into();
+    seeded["priority"] = 3.into();
+    let rows = [
+        seeded,
+        row("copy", "mine"),
+        row("one", "o1"),
+        row("again", "o1"),
+        row("two", "b1"),
+    ];
+    home.holds(&block("mine"), &rows);
+    let store = Store::new(files_in(home.folder.path()), pooled());
+    let roster = store.roster().unwrap();
+    let ids: Vec<_> = roster
+        .rows
+        .iter()
+        .map(|row| row.place.id.as_str())
+        .collect();
+    assert_eq!(ids, ["one", "two"]);
+    assert_eq!(roster.of_block.unwrap().priority, 3);
 }
 
 /// A process was killed between writing an answer and renaming the file, for two providers of one store.
 #[tokio::test]
-async fn what_a_killed_process_left_of_one_login_outlives_the_rotation_of_another() {
+async fn what_a_killed_process_left_of_one_provider_outlives_the_rotation_of_another() {
     let mut home = Home::new();
     home.holds(&block("o1"), &[]);
     let now = "2026-11-23T11:59:00Z".parse().unwrap();

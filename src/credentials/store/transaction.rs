@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::document::{read_object, rewritten, stamp_document};
-use super::{Found, Removed, Store, StoreError, pool};
+use super::{Found, Removed, Roster, Store, StoreError, pool};
 use crate::credentials::file_lock::FileLock;
 use crate::credentials::knowledge::same;
 use crate::credentials::write::{self, Prepared};
@@ -95,7 +95,7 @@ impl Transaction {
         let Some(found) = &self.found else {
             return Default::default();
         };
-        let row = found.login.row();
+        let row = self.store.row();
         let tag = tag.unwrap_or_else(|| self.tag(&found.source));
         let stores = write::unfinished_of(&found.source, &tag);
         let logins = stores
@@ -108,8 +108,8 @@ impl Transaction {
         (logins, mirrors.collect())
     }
 
-    /// What tells the temporary files of this provider's login from those of the store's others, which a process may have
-    /// been killed over too.
+    /// What tells the temporary files of this login from those of the store's others, which a process may have been
+    /// killed over too.
     fn tag(&self, source: &Path) -> String {
         self.store.journal(source).tag()
     }
@@ -234,6 +234,9 @@ impl Transaction {
                 ([old, &found.login], &self.known),
                 (change, now),
             );
+            let Some(document) = document else {
+                return Err(StoreError::RowGone { file: found.source });
+            };
             let prepared = match prepared.flatten() {
                 Some(prepared) => prepared,
                 None => Prepared::tagged(&found.source, Some(&self.tag(&found.source)))?,
@@ -266,6 +269,11 @@ impl Transaction {
         };
         let key = self.store.layout.key();
         let mut document = read_object(&found.source)?.unwrap_or_default();
+        let mut roster = Roster::default();
+        roster.add(&document, &found.source, (true, true), self.store.layout);
+        let rows = roster.rows.into_iter();
+        let rows = rows.map(|row| self.store.of_row(row.place).journal(&found.source).tag());
+        let tags: Vec<_> = rows.chain([self.tag(&found.source)]).collect();
         for table in ["providers", "credential_pool"] {
             if let Some(table) = document.get_mut(table).and_then(Value::as_object_mut) {
                 table.shift_remove(key);
@@ -276,8 +284,10 @@ impl Transaction {
         }
         stamp_document(&mut document, now);
         write::replace(&found.source, None, document)?;
-        // What a killed process left of this login holds its tokens.
-        write::clear_leftovers(&found.source, Some(&self.tag(&found.source)));
+        // What killed processes left of its logins holds tokens.
+        for tag in tags {
+            write::clear_leftovers(&found.source, Some(&tag));
+        }
         if let Some(mirror) = &self.mirror {
             write::clear_leftovers(mirror, None);
         }

@@ -42,11 +42,12 @@ use crate::config::{AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, Pr
 pub(super) const DISPLAY_NAME: &str = "OpenAI Codex";
 /// The layout of the block `openai-codex`.
 pub(super) const LAYOUT: &dyn Layout = &BLOCK;
-static BLOCK: Tabled = Tabled::new("openai-codex", || LAYOUT);
+static BLOCK: Tabled = Tabled::new("openai-codex", INFERENCE, || LAYOUT);
 
+const INFERENCE: &str = "https://chatgpt.com/backend-api/codex";
 static OWN: Own = Own {
     issuer: "https://auth.openai.com",
-    inference: "https://chatgpt.com/backend-api/codex",
+    inference: INFERENCE,
     base_url: CODEX_BASE_URL,
     token_timeout: CODEX_TOKEN_TIMEOUT,
 };

@@ -139,6 +139,39 @@ impl Layout for Block {
         login.tokens().whole().then_some(login)
     }
 
+    /// A row names all of it as the block does.
+    fn lay_out(&self, login: &mut Login, row: &Map<String, Value>) {
+        let shared = SHARED.into_iter().chain(TOKENS).chain(["tls"]);
+        for key in shared {
+            match row.get(key) {
+                None | Some(Value::Null) => {}
+                Some(value) => login.set(key, value.clone()),
+            }
+        }
+    }
+
+    fn row_fields(&self) -> &'static [&'static str] {
+        &[
+            "access_token",
+            "refresh_token",
+            "token_type",
+            "scope",
+            "client_id",
+            "portal_base_url",
+            "inference_base_url",
+            "obtained_at",
+            "expires_at",
+            "expires_in",
+            "agent_key",
+            "agent_key_expires_at",
+        ]
+    }
+
+    /// Hermes Agent takes a row of the usual name for the block's own, and drops it when the block's login ends.
+    fn row_source(&self) -> &'static str {
+        "manual:hermes_proxyd"
+    }
+
     /// Where nobody can tell which one is newer, the block is what Hermes Agent goes by: what it
     /// rotates into the row alone has a time.
     fn merge_row(&self, login: &mut Login, row: &Login, now: DateTime<Utc>) -> Merge {

@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use hyper::{HeaderMap, StatusCode};
@@ -87,6 +88,14 @@ enum Job {
     },
     Write(Value),
     Remove,
+}
+
+/// How long an account's limit lasts by these fields of a 429; `None` where that is about something else.
+pub(super) fn of_account(fields: &HeaderMap) -> Option<Duration> {
+    empty_for(fields)?;
+    let told = RESETS.into_iter().find_map(|name| number(fields, name));
+    let wait = told.filter(|seconds| *seconds > 0.0).unwrap_or(UNTOLD);
+    Some(Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX))
 }
 
 impl Limit {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::{Map, Value};
+
 use crate::config::ProviderName;
 use crate::provider::{Layout, Login};
 
@@ -31,6 +33,29 @@ impl Layout for Block {
         for key in ["client_id", "scope", "token_type", AUTHORITY] {
             login.remove(key);
         }
+    }
+
+    /// A row says whose the login is, too.
+    fn lay_out(&self, login: &mut Login, row: &Map<String, Value>) {
+        for key in self.row_fields() {
+            if let Some(value) = row.get(*key) {
+                login.set(key, value.clone());
+            }
+        }
+    }
+
+    fn row_fields(&self) -> &'static [&'static str] {
+        &[
+            "access_token",
+            "refresh_token",
+            "obtained_at",
+            "expires_at",
+            "expires_in",
+            "token_type",
+            "scope",
+            "client_id",
+            AUTHORITY,
+        ]
     }
 
     /// A file that a block names is not followed: the configuration alone says whom to trust.

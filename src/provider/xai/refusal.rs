@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::RETRY_AFTER;
 
 use crate::provider::{Reply, Verdict};
 
@@ -29,21 +28,18 @@ const FREE: (&str, &str) = ("subscription:free-usage-exhausted", "free_usage_exh
 pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
     let Some(start) = reply.start else {
         return match reply.status {
-            StatusCode::UNAUTHORIZED => Verdict::RenewAndRetry,
             StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Verdict::ReadOn,
-            _ => Verdict::Pass,
+            _ => reply.by_status(),
         };
     };
     let text = String::from_utf8_lossy(start).to_lowercase();
     if reply.status == StatusCode::TOO_MANY_REQUESTS {
-        let asked = reply.fields.get(RETRY_AFTER);
-        let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let is_free = text.contains(FREE.0);
         return Verdict::NextLogin {
             cooldown: if is_free {
                 Some(FREE_USAGE)
             } else {
-                asked.map(Duration::from_secs)
+                reply.retry_after()
             },
             code: is_free.then_some(FREE.1),
         };

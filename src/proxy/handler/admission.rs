@@ -150,7 +150,8 @@ pub(super) fn limited(upstream: &Upstream, method: &Method) -> Option<ProxyError
     }
     let now = upstream.client.now();
     let until = upstream.adapter.limited(now)?;
-    if upstream.credentials.is_separate() {
+    // With several logins each has limits of its own.
+    if upstream.credentials.has_rows() || upstream.credentials.is_separate() {
         return None;
     }
     let message = format!(

@@ -24,6 +24,16 @@ const START: usize = 8 * 1024;
 /// And so long it is waited for.
 const START_LIMIT: Duration = Duration::from_secs(2);
 
+/// What came of a request with one login.
+struct Settled {
+    /// The credential that the answer is about.
+    lease: Lease,
+    answer: Response<Answer>,
+    verdict: Verdict,
+    /// The login had a newer credential, which was refused too.
+    is_refused_twice: bool,
+}
+
 /// Why the provider refuses the account, beside its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked(pub(super) &'static str);
@@ -47,7 +57,8 @@ impl Exchange<'_> {
     /// Sends the request, and once more with another credential when the provider refused this
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
     /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
-    /// credential before that is replaced: the provider may refuse at random.
+    /// credential before that is replaced: the provider may refuse at random. Where the login has nothing left and the
+    /// provider has others, it is sent once more with the next one.
     pub(in crate::proxy) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
         let (_, answer) = self.attempts().await?;
         Ok(answer)
@@ -55,84 +66,132 @@ impl Exchange<'_> {
 
     /// The same, with the credential that the answer came with.
     pub(in crate::proxy) async fn attempts(&self) -> Result<Attempt, ProxyError> {
-        let lease = self.upstream.credentials.lease().await;
-        let lease = lease.map_err(no_credential)?;
-        let first = self.send(&lease).await?;
+        let credentials = &self.upstream.credentials;
+        let lease = if self.uses_something_up() {
+            credentials.lease().await
+        } else {
+            credentials.lease_for_nothing().await
+        };
+        let lease = lease.map_err(|refusal| no_credential(refusal, self.upstream))?;
+        let mut first = self.send(&lease).await?;
         match self.judge(&first) {
             // Rare, so not a part of every request's future.
             Verdict::ReadOn | Verdict::RenewAndRetry => {
                 Box::pin(self.reconsider(lease, first)).await
             }
+            Verdict::NextLogin { .. } | Verdict::Blocked(_) if credentials.has_rows() => {
+                Box::pin(self.reconsider(lease, first)).await
+            }
             verdict @ (Verdict::Pass | Verdict::NextLogin { .. } | Verdict::Blocked(_)) => {
-                let mut first = self.passes(&lease, first, verdict);
+                self.counts(&lease, &first, verdict);
+                self.forget();
                 note(&mut first, verdict);
                 Ok((lease, first))
             }
         }
     }
 
+    /// Whether it counts against what a login has left. A look at the models does not.
+    fn uses_something_up(&self) -> bool {
+        self.method == Method::POST
+    }
+
     /// An answer that may have refused the credential.
     async fn reconsider(
         &self,
         lease: Lease,
-        mut first: Response<Answer>,
+        first: Response<Answer>,
     ) -> Result<Attempt, ProxyError> {
-        let verdict = self.verdict(&mut first).await;
-        if verdict != Verdict::RenewAndRetry {
-            let first = self.passes(&lease, first, verdict);
-            return Ok((lease, first));
-        }
-        // The refresh happens whether or not this request can be replayed.
         let credentials = &self.upstream.credentials;
-        let mut replacement = credentials.replacement(&lease, &self.allowed.path).await;
-        let replayable = || self.upload.as_ref().is_none_or(Upload::can_replay);
-        if matches!(replacement, Err(NotReplaced::Paced)) && replayable() {
-            let Ok(mut second) = self.send(&lease).await else {
-                self.forget();
-                return Ok((lease, first));
-            };
-            let verdict = self.verdict(&mut second).await;
-            if verdict != Verdict::RenewAndRetry {
-                let second = self.passes(&lease, second, verdict);
-                return Ok((lease, second));
-            }
-            first = second;
-            replacement = credentials
-                .replacement_at_last(&lease, &self.allowed.path)
-                .await;
+        let first = self.settled(lease, first).await;
+        let asks_for_another = matches!(
+            first.verdict,
+            Verdict::NextLogin { .. } | Verdict::Blocked(_) | Verdict::RenewAndRetry
+        );
+        let may_be_another = asks_for_another && self.uses_something_up() && self.can_replay();
+        // Whether a refused token is its login's fault, the next one shows.
+        let is_refusal = first.verdict == Verdict::RenewAndRetry;
+        if !is_refusal {
+            self.counts(&first.lease, &first.answer, first.verdict);
         }
-        let (Ok(next), true) = (replacement, replayable()) else {
-            return Ok((lease, first));
+        let next = may_be_another.then(|| credentials.next(&first.lease));
+        let Some(next) = next.flatten() else {
+            self.forget();
+            return Ok((first.lease, first.answer));
         };
-        let replay = credentials.replay(&self.allowed.path, &next);
-        let second = self.send(&next).await;
-        self.forget();
-        let second = match second {
-            Ok(mut second) => {
-                let verdict = self.verdict(&mut second).await;
-                if verdict == Verdict::RenewAndRetry {
-                    replay.refused();
-                } else {
-                    credentials.judged(&next, verdict, second.status().is_success());
-                    drop(replay);
-                }
-                second
+        let Ok(second) = self.send(&next).await else {
+            self.forget();
+            return Ok((first.lease, first.answer));
+        };
+        let second = self.settled(next, second).await;
+        if second.verdict != Verdict::RenewAndRetry {
+            if is_refusal && first.is_refused_twice {
+                self.counts(&first.lease, &first.answer, first.verdict);
             }
-            Err(_) => return Ok((lease, first)),
-        };
-        Ok((next, second))
+            self.counts(&second.lease, &second.answer, second.verdict);
+        }
+        self.forget();
+        Ok((second.lease, second.answer))
     }
 
-    fn passes(
-        &self,
-        lease: &Lease,
-        answer: Response<Answer>,
-        verdict: Verdict,
-    ) -> Response<Answer> {
-        let is_success = answer.status().is_success();
-        self.upstream.credentials.judged(lease, verdict, is_success);
-        self.forget();
-        answer
+    /// What comes of an answer with the same login: where that refused the credential, the one to the request sent once
+    /// more with another one. With the credential that it was given for, and what it says of that.
+    async fn settled(&self, lease: Lease, mut answer: Response<Answer>) -> Settled {
+        let verdict = self.verdict(&mut answer).await;
+        let mut settled = Settled {
+            lease,
+            answer,
+            verdict,
+            is_refused_twice: false,
+        };
+        if verdict != Verdict::RenewAndRetry {
+            return settled;
+        }
+        // The refresh happens whether or not this request can be replayed.
+        let (credentials, path) = (&self.upstream.credentials, &self.allowed.path);
+        let mut replacement = credentials.replacement(&settled.lease, path).await;
+        if matches!(replacement, Err(NotReplaced::Paced)) && self.can_replay() {
+            let Ok(second) = self.send(&settled.lease).await else {
+                return settled;
+            };
+            settled.answer = second;
+            settled.verdict = self.verdict(&mut settled.answer).await;
+            if settled.verdict != Verdict::RenewAndRetry {
+                return settled;
+            }
+            replacement = credentials.replacement_at_last(&settled.lease, path).await;
+        }
+        let (Ok(newer), true) = (replacement, self.can_replay()) else {
+            return settled;
+        };
+        let replay = credentials.replay(path, &newer);
+        let Ok(second) = self.send(&newer).await else {
+            return settled;
+        };
+        settled.answer = second;
+        settled.verdict = self.verdict(&mut settled.answer).await;
+        if settled.verdict == Verdict::RenewAndRetry {
+            replay.refused();
+            settled.is_refused_twice = true;
+        } else {
+            drop(replay);
+        }
+        settled.lease = newer;
+        settled
+    }
+
+    fn can_replay(&self) -> bool {
+        self.upload.as_ref().is_none_or(Upload::can_replay)
+    }
+
+    /// What the answer says counts for the login.
+    fn counts(&self, lease: &Lease, answer: &Response<Answer>, verdict: Verdict) {
+        let status = answer.status();
+        if self.uses_something_up() {
+            self.upstream.credentials.judged(lease, verdict, status);
+        } else if status.is_success() {
+            lease.prove();
+        }
     }
 
     /// What the answer says of its credential, as far as it is known.
@@ -217,7 +276,9 @@ impl Exchange<'_> {
                 at: self.upstream.client.now(),
                 while_limited: limited.is_some(),
             };
-            let shared = || !self.upstream.credentials.is_separate();
+            // With several logins each has limits of its own.
+            let credentials = &self.upstream.credentials;
+            let shared = || !credentials.has_rows() && !credentials.is_separate();
             self.upstream.adapter.hear(&reply, heard, &shared);
         }
         if answer.status().is_redirection() {
@@ -245,8 +306,19 @@ fn note(answer: &mut Response<Answer>, verdict: Verdict) {
     }
 }
 
-pub(in crate::proxy) fn no_credential(refusal: NoCredential) -> ProxyError {
+pub(in crate::proxy) fn no_credential(refusal: NoCredential, upstream: &Upstream) -> ProxyError {
     match refusal {
+        NoCredential::CoolingDown { until, retry_after } => {
+            let message = format!(
+                "hermes-proxyd: all logins of {} are cooling down, the first until {}; `hermesctl auth \
+                 list` shows why, `hermesctl auth reset {}` uses them at once",
+                upstream.display_name,
+                until.format("%H:%M:%S UTC"),
+                upstream.name
+            );
+            let error = ProxyError::new(ErrorKind::CredentialsCoolingDown, message);
+            error.retry_after(retry_after)
+        }
         NoCredential::LoginNeeded { message } => {
             ProxyError::new(ErrorKind::UpstreamAuthFailed, message)
         }

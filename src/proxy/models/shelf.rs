@@ -202,10 +202,10 @@ impl Shelf {
 pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
     let shelf = &upstream.models;
     // The credential is looked at and not waited for: a kept list needs none.
-    let lease = upstream.credentials.lease().now_or_never();
+    let lease = upstream.credentials.lease_for_nothing().now_or_never();
     if let Some(Err(refusal @ Refusal::LoginNeeded { .. })) = lease {
         shelf.empty();
-        return Found::NoLogin(no_credential(refusal));
+        return Found::NoLogin(no_credential(refusal, upstream));
     }
     let lease = lease.and_then(Result::ok);
     let is_from_there = |list: &Arc<List>| {

@@ -10,6 +10,7 @@ and the daemon take turns without starting Python each time. The steps:
     force       the same with a refresh in any case, as after an upstream 401
     pool        the credential pool's way to a credential for a request
     pool-force  the pool's refresh in any case
+    rows        reads the pool, and tells its rows as `rows`: label and access_token_fp, refreshed each
 
 Each step prints one line of JSON: step, ok, source, expires_at, access_token_fp and refresh_token_fp (the
 first 12 hexadecimal digits of SHA-256; the refresh token's as it lies in the store afterwards), and after
@@ -52,7 +53,21 @@ def from_pool(force_refresh):
     return entry.source, entry.runtime_api_key, entry.agent_key_expires_at
 
 
+ROWS = []
+
+
+def rows():
+    pool = load_pool("nous")
+    found = []
+    for entry in pool.entries():
+        kept = pool._refresh_entry(entry, force=False) or entry
+        found.append({"label": kept.label, "access_token_fp": fingerprint(kept.access_token)})
+    ROWS[:] = found
+    return None, None, None
+
+
 STEPS = {
+    "rows": rows,
     "resolve": lambda: resolve(force_refresh=False),
     "force": lambda: resolve(force_refresh=True),
     "pool": lambda: from_pool(force_refresh=False),
@@ -73,6 +88,8 @@ def run(step):
         line["expires_at"] = expires_at
         line["access_token_fp"] = fingerprint(access_token)
     ok = line["error"] is None
+    if step == "rows":
+        line["rows"] = list(ROWS)
     refresh_token_fp = fingerprint(stored_refresh_token())
     print(json.dumps({"step": step, "ok": ok, **line, "refresh_token_fp": refresh_token_fp}), flush=True)
     return ok

@@ -10,6 +10,12 @@ portal. The steps are read from standard input, a line each:
     resolve     the credential for a request, refreshed when it is about to expire
     pool        the credential pool's way to a credential for a request
     pool-force  the pool's refresh in any case
+    force ID    the same of the row with this id
+    hold        reads the pool for the next step
+    late ID     the refresh of the row with this id by the pool that was read then
+    exhaust N   the pool's entry in use is refused with this status, and the next one taken
+    until ID    until when the row with this id is exhausted, in epoch seconds (`until`)
+    reset       `hermes auth reset xai-oauth`
 
 Each step prints one line of JSON: step, ok, id (of the pool's row), access_token_fp and refresh_token_fp (the
 first 12 hexadecimal digits of SHA-256), and after a failure error. Exits with 1 when a step failed.
@@ -26,6 +32,7 @@ from types import SimpleNamespace
 # Hermes refreshes with httpx, which would send loopback requests through a proxy.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
+from agent import credential_pool
 from agent.credential_pool import load_pool
 from hermes_cli import auth, auth_commands
 
@@ -75,8 +82,57 @@ def from_pool(force_refresh):
     return entry.id, entry.runtime_api_key, entry.refresh_token
 
 
+def force(row):
+    pool = load_pool(PROVIDER)
+    pool.acquire_lease(row)
+    entry = pool.try_refresh_current()
+    if entry is None:
+        raise LookupError("the row was not refreshed")
+    return entry.id, entry.runtime_api_key, entry.refresh_token
+
+
+HELD = []
+
+
+def hold(_):
+    HELD[:] = [load_pool(PROVIDER)]
+    return None, None, None
+
+
+def late(row):
+    pool = HELD.pop()
+    pool.acquire_lease(row)
+    entry = pool.try_refresh_current()
+    return entry.id, entry.runtime_api_key, entry.refresh_token
+
+
+def exhaust(status):
+    pool = load_pool(PROVIDER)
+    pool.select()
+    entry = pool.mark_exhausted_and_rotate(status_code=int(status))
+    if entry is None:
+        raise LookupError("the pool has no usable entry")
+    return entry.id, entry.runtime_api_key, entry.refresh_token
+
+
+def until(row):
+    entry = next(entry for entry in load_pool(PROVIDER).entries() if entry.id == row)
+    return {"id": row, "until": credential_pool._exhausted_until(entry)}
+
+
+def reset(_):
+    load_pool(PROVIDER).reset_statuses()
+    return None, None, None
+
+
 STEPS = {
     "add": add,
+    "force": force,
+    "hold": hold,
+    "late": late,
+    "exhaust": exhaust,
+    "until": until,
+    "reset": reset,
     "resolve": resolve,
     "pool": lambda _: from_pool(force_refresh=False),
     "pool-force": lambda _: from_pool(force_refresh=True),
@@ -87,7 +143,11 @@ def run(line):
     step, _, rest = line.partition(" ")
     told = {"step": step, "ok": True}
     try:
-        told["id"], access, refresh = STEPS[step](rest)
+        came = STEPS[step](rest)
+        if isinstance(came, dict):
+            told.update(came)
+            came = told["id"], None, None
+        told["id"], access, refresh = came
     except Exception as exc:
         told.update(ok=False, error=f"{type(exc).__name__}: {exc}")
     else:

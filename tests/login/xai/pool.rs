@@ -25,7 +25,7 @@ pub(super) fn row(id: &str, priority: i64, login: &Login) -> Value {
     })
 }
 
-fn with(mut row: Value, fields: &Value) -> Value {
+pub(super) fn with(mut row: Value, fields: &Value) -> Value {
     for (key, value) in fields.as_object().unwrap() {
         row[key] = value.clone();
     }
@@ -44,7 +44,7 @@ impl World {
         std::fs::write(self.store_file(), store.to_string()).unwrap();
     }
 
-    fn row(&self, id: &str) -> Value {
+    pub(super) fn row(&self, id: &str) -> Value {
         let store = self.store();
         let rows = store["credential_pool"]["xai-oauth"].as_array().unwrap();
         let found = rows.iter().find(|row| row["id"] == id);
@@ -53,13 +53,13 @@ impl World {
             .clone()
     }
 
-    fn refreshed(&self) -> bool {
+    pub(super) fn refreshed(&self) -> bool {
         let output = ctl(self.home.path(), &["auth", "refresh", "xai"]);
         output.status.success()
     }
 
     /// The bearer that a request is answered with.
-    async fn serves_with(&self, daemon: &Daemon) -> String {
+    pub(super) async fn serves_with(&self, daemon: &Daemon) -> String {
         let post = client().post(daemon.url("/chat/completions"));
         let answer = post.json(&chat("hello")).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", daemon.logged());
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    fn assert_nothing_reused(&self) {
+    pub(super) fn assert_nothing_reused(&self) {
         assert_eq!(self.cloud.counts().reuse_events, 0);
     }
 }
@@ -120,8 +120,6 @@ async fn a_login_that_is_only_a_row_serves_and_is_renewed_where_it_lies() {
     world.holds(&Value::Null, std::slice::from_ref(&before));
     let daemon = world.daemon();
     assert_eq!(world.serves_with(&daemon).await, login.access_token);
-    let status = ctl(world.home.path(), &["auth", "login", "xai", "--json"]);
-    assert!(status.status.success(), "it is there already: {status:?}");
     assert!(world.refreshed());
     let after = world.row("ab12cd");
     let current = world.cloud.current_refresh_token(login.family);
@@ -184,7 +182,7 @@ async fn a_block_and_a_row_with_the_same_token_are_renewed_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_rows_one_is_used_and_stays_the_one_whatever_their_order() {
+async fn of_several_rows_the_first_one_that_has_something_left_is_used() {
     let world = World::new().await;
     let logins = [(); 4].map(|()| world.cloud.login());
     let marked = |status: &str| json!({"last_status": status, "last_status_at": now(), "last_error_code": 401});
@@ -199,23 +197,31 @@ async fn of_several_rows_one_is_used_and_stays_the_one_whatever_their_order() {
     world.holds(&Value::Null, &rows(5, 6));
     let daemon = world.daemon();
     assert_eq!(world.serves_with(&daemon).await, logins[3].access_token);
-    // Hermes Agent may turn its rows' order with each request.
-    world.holds(&Value::Null, &rows(6, 5));
-    world.look_again();
-    assert_eq!(world.serves_with(&daemon).await, logins[3].access_token);
     assert!(world.refreshed());
     assert_eq!(
         world.row("late")["refresh_token"],
         json!(logins[0].refresh_token)
     );
-    assert_ne!(
-        world.row("used")["refresh_token"],
-        json!(logins[3].refresh_token)
-    );
-    // Until it is taken out.
-    world.holds(&Value::Null, &rows(6, 5)[..3]);
+    let renewed = world.row("used");
+    assert_ne!(renewed["refresh_token"], json!(logins[3].refresh_token));
+    // Hermes Agent turns its rows' order with each request where that is its strategy.
+    let turned = |used: &Value| {
+        let [late, dead, empty, _] = rows(6, 5);
+        [
+            late,
+            dead,
+            empty,
+            with(used.clone(), &json!({"priority": 6})),
+        ]
+    };
+    world.holds(&Value::Null, &turned(&renewed));
     world.look_again();
     assert_eq!(world.serves_with(&daemon).await, logins[0].access_token);
+    // One that is taken out is used no more.
+    world.holds(&Value::Null, &turned(&renewed)[1..]);
+    world.look_again();
+    let served = world.serves_with(&daemon).await;
+    assert_eq!(renewed["access_token"], served.as_str());
     world.assert_nothing_reused();
 }
 
@@ -266,18 +272,10 @@ async fn a_row_whose_login_ends_is_marked_and_the_next_one_serves() {
 /// A daemon that was killed while it renewed the row `two`, and where its store's folder lies now.
 async fn killed_while_renewing_the_second_row(world: &World, logins: &[Login; 2]) -> PathBuf {
     let empty = json!({"last_status": "exhausted", "last_status_at": now()});
-    let rows = |empty: &Value| {
-        [
-            with(row("one", 0, &logins[0]), empty),
-            row("two", 1, &logins[1]),
-        ]
-    };
-    world.holds(&Value::Null, &rows(&empty));
+    let one = with(row("one", 0, &logins[0]), &empty);
+    world.holds(&Value::Null, &[one, row("two", 1, &logins[1])]);
     let mut daemon = world.daemon();
     assert_eq!(world.serves_with(&daemon).await, logins[1].access_token);
-    // Its limit is over; the row in use stays in use.
-    world.holds(&Value::Null, &rows(&json!({})));
-    world.look_again();
     // The folder goes away while the token is being spent.
     let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
     world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
@@ -450,13 +448,13 @@ async fn doctor_finds_a_login_that_is_only_a_row_and_a_logout_takes_it_out() {
 }
 
 /// Hermes Agent's own code, with its requests to xAI going to the mock portal.
-struct Hermes {
+pub(super) struct Hermes {
     child: Child,
     answers: BufReader<ChildStdout>,
 }
 
 impl Hermes {
-    fn start(world: &World) -> Self {
+    pub(super) fn start(world: &World) -> Self {
         let python = test_env("hermes").join("hermes/bin/python");
         let mut command = program(python, world.home.path());
         command
@@ -472,7 +470,7 @@ impl Hermes {
         Self { child, answers }
     }
 
-    fn step(&mut self, step: &str) -> Value {
+    pub(super) fn step(&mut self, step: &str) -> Value {
         writeln!(self.child.stdin.as_ref().unwrap(), "{step}").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();

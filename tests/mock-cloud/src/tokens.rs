@@ -156,7 +156,7 @@ impl Tokens {
         rotate: bool,
     ) -> Login {
         let expires_at = now + span(policy.access_ttl);
-        let access_token = self.access_token(policy, now, expires_at);
+        let access_token = self.access_token(family, policy, now, expires_at);
         let inference = policy.account.is_some()
             || (policy.opaque_tokens_infer || !policy.opaque_access_tokens)
                 && policy.scope.contains(crate::SCOPE);
@@ -193,6 +193,7 @@ impl Tokens {
 
     fn access_token(
         &mut self,
+        family: Family,
         policy: &Policy,
         now: DateTime<Utc>,
         expires_at: DateTime<Utc>,
@@ -204,7 +205,7 @@ impl Tokens {
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = part(json!({"alg": "HS256", "typ": "JWT"}));
         let mut claims = json!({
-            "sub": "user-1", "jti": id, "iat": now.timestamp(), "exp": expires_at.timestamp(),
+            "sub": format!("user-{}", family.0), "jti": id, "iat": now.timestamp(), "exp": expires_at.timestamp(),
             "scope": policy.scope,
         });
         if let Some(account) = &policy.account {

@@ -166,7 +166,13 @@ impl World {
 
     /// The same at this provider.
     pub fn log_in_to(&self, provider: &str) -> Value {
-        let mut command = self.hermesctl(&["auth", "login", provider, "--json"]);
+        self.log_in_with(&[provider])
+    }
+
+    /// The same with these arguments.
+    pub fn log_in_with(&self, args: &[&str]) -> Value {
+        let args = ["auth", "login", "--json"].iter().chain(args).copied();
+        let mut command = self.hermesctl(&args.collect::<Vec<_>>());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("hermesctl");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut line = || -> Value {
@@ -477,6 +483,7 @@ impl Daemon {
         let choice = ProviderChoice {
             provider: None,
             store: None,
+            label: None,
         };
         let renewed = client.expect("a daemon").refresh(choice).await;
         renewed.expect("a renewal");

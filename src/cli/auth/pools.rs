@@ -1,0 +1,44 @@
+//! `hermesctl auth list` and `auth reset`, and the logout of one of several logins.
+
+use std::path::Path;
+
+use chrono::Local;
+
+use crate::cli::connection::ask;
+use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::render;
+use crate::control::pools::LoginChoice;
+
+/// Shows every login of every provider.
+pub(super) async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+    let list = ask(config, async |client| client.logins().await).await?;
+    output.answer(&list, |list, style| {
+        render::pools::list(list, &Local, style)
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Uses logins again that are cooling down.
+pub(super) async fn reset(
+    choice: LoginChoice,
+    config: Option<&Path>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let report = ask(config, async |client| client.login_reset(choice).await).await?;
+    output.answer(&report, render::pools::reset)?;
+    Ok(Exit::Ok)
+}
+
+/// Forgets one of several logins.
+pub(super) async fn remove(
+    choice: LoginChoice,
+    config: Option<&Path>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let label = choice.label.clone().unwrap_or_default();
+    let report = ask(config, async |client| client.login_remove(choice).await).await?;
+    output.answer(&report, |report, style| {
+        render::pools::removed(report, &label, style)
+    })?;
+    Ok(Exit::Ok)
+}

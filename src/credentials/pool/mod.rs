@@ -1,0 +1,654 @@
+//! A provider's logins as requests see them: which one a request goes with, and what its answer tells of that
+//! login.
+//!
+//! Each login has a keeper of its own, and the pool has one strategy. A lease costs one atomic load and a look at the
+//! clock where there is one login. Who is in the pool, and what is noted of them, is [`Estate`]'s.
+
+mod estate;
+mod kin;
+mod rest;
+mod strategy;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use hyper::StatusCode;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::estate::Estate;
+use self::rest::{Failure, Rest};
+pub use self::strategy::Strategy;
+pub(super) use self::strategy::Usable;
+use self::strategy::{Choice, Look};
+use super::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
+use super::keeper::Keeper;
+use super::status::Status;
+use super::store::{
+    Marking, Meant, Remark, RowFacts, RowPlace, RowSeen, Store, StoreError, StoreFiles, Twins,
+};
+use super::terms::Terms;
+use crate::clock::{self, Clock};
+use crate::provider::Verdict;
+
+/// A provider's logins. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pool(Arc<Logins>);
+
+#[derive(Debug)]
+pub(super) struct Logins {
+    /// That of the block, which is there even without a login: a login is made there.
+    first: Arc<Member>,
+    /// All of them, in the order in which they are asked.
+    all: ArcSwap<Vec<Arc<Member>>>,
+    /// Whether there are rows beside the block.
+    has_rows: AtomicBool,
+    strategy: Strategy,
+    /// Counts requests.
+    turn: Arc<AtomicUsize>,
+    /// Ends the keepers.
+    stop: CancellationToken,
+    estate: Option<Arc<Estate>>,
+}
+
+/// A login by the terms of one configuration.
+#[derive(Debug)]
+pub(super) struct Member {
+    login: Handle,
+    common: Arc<Common>,
+}
+
+/// What of a login is the same by all terms.
+#[derive(Debug)]
+struct Common {
+    /// Where it lies; `None` in the block.
+    row: Option<RowPlace>,
+    /// What its row says; for the block, the row that follows it.
+    facts: ArcSwap<Option<RowFacts>>,
+    /// Fingerprints of the tokens that stand there.
+    tokens: ArcSwap<Vec<String>>,
+    /// Rows that belong to it; see [`Store::twins`].
+    twins: Twins,
+    /// The same with the fingerprints of the tokens in them.
+    kin: ArcSwap<Vec<(RowPlace, Vec<String>)>>,
+    rest: Rest,
+    stop: CancellationToken,
+}
+
+/// A login that a person has named.
+#[derive(Debug, Clone)]
+pub struct Called(Arc<Member>);
+
+impl Called {
+    /// It.
+    pub fn login(&self) -> &Handle {
+        &self.0.login
+    }
+}
+
+/// Why a person's name for a login means none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotCalled {
+    /// No login is called so.
+    Unknown,
+    /// Several are; their ids.
+    Several(Vec<String>),
+}
+
+/// One login, for `auth list`. Holds no secret.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name: the label of its row, if it has one.
+    pub label: Option<String>,
+    /// Its row's id; `None` for the provider's block.
+    pub row: Option<String>,
+    /// Where it came from, in Hermes Agent's words.
+    pub source: Option<String>,
+    /// How it is.
+    pub status: Status,
+    /// Until when it has nothing left.
+    pub rests_until: Option<DateTime<Utc>>,
+    /// The status of the answer that said so.
+    pub rests_for: Option<u16>,
+    /// The provider's code for it.
+    pub rest_code: Option<String>,
+    /// How often the same came in a row.
+    pub failures: u64,
+    /// Whether the next request goes with it, as far as is known.
+    pub is_next: bool,
+}
+
+impl Member {
+    fn renewed(&self, terms: &Terms) -> Self {
+        Self {
+            login: self.login.renewed(terms.clone()),
+            common: self.common.clone(),
+        }
+    }
+
+    fn look(&self, now: DateTime<Utc>) -> Look {
+        Look {
+            usable: self.login.usable(now),
+            rests_until: self.common.rest.until(now),
+        }
+    }
+
+    fn label(&self) -> Option<String> {
+        let facts = self.common.facts.load();
+        facts.as_ref().as_ref().map(|facts| facts.label.clone())
+    }
+
+    /// The id of its row; for the block, that of the row which follows it.
+    fn id(&self) -> Option<String> {
+        let facts = self.common.facts.load();
+        facts.as_ref().as_ref().and_then(|facts| facts.id.clone())
+    }
+
+    fn priority(&self) -> i64 {
+        let facts = self.common.facts.load();
+        facts.as_ref().as_ref().map_or(0, |facts| facts.priority)
+    }
+
+    /// It, as it was seen last.
+    fn meant(&self) -> Meant {
+        Meant {
+            place: self.common.row.clone(),
+            tokens: self.common.tokens.load().to_vec(),
+        }
+    }
+
+    /// These rows belong to it. It looks at them where they are new, or hold other tokens.
+    fn has_twins<'t>(&self, twins: impl Iterator<Item = &'t RowSeen>) {
+        let twins: Vec<_> = twins
+            .map(|row| (row.place.clone(), row.tokens.clone()))
+            .collect();
+        if **self.common.kin.load() == twins {
+            return;
+        }
+        let places = twins.iter().map(|(place, _)| place.clone());
+        self.common.twins.store(Arc::new(places.collect()));
+        self.common.kin.store(Arc::new(twins));
+        self.login.reread_soon();
+    }
+
+    fn entry(&self, is_next: bool, now: DateTime<Utc>) -> Entry {
+        let rests_until = self.common.rest.until(now);
+        let known = self.common.rest.known();
+        let facts = self.common.facts.load();
+        let facts = facts.as_ref().as_ref();
+        Entry {
+            label: facts.map(|facts| facts.label.clone()),
+            row: self.common.row.as_ref().map(|row| row.id.clone()),
+            source: facts.map(|facts| facts.source.clone()),
+            status: self.login.status(),
+            rests_until,
+            rests_for: known.status.filter(|_| rests_until.is_some()),
+            rest_code: known.code.filter(|_| rests_until.is_some()),
+            failures: known.failures,
+            is_next,
+        }
+    }
+}
+
+impl Pool {
+    /// The provider's logins in `files`; their keepers run on `tasks`.
+    pub fn start(
+        terms: Terms,
+        files: StoreFiles,
+        clock: Arc<dyn Clock>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let layout = terms.adapter.layout();
+        let store = layout.map(|layout| Store::new(files, layout));
+        let twins = store.as_ref().map(|store| store.twins().clone());
+        let stop = CancellationToken::new();
+        let (mut keeper, login) = Keeper::of(store.clone(), terms.clone(), clock.clone(), 0);
+        let estate = store.map(|store| {
+            let place = (clock, tasks.clone(), stop.clone());
+            Estate::begin(store, terms.clone(), place)
+        });
+        let first = Arc::new(Member {
+            login,
+            common: Arc::new(Common {
+                row: None,
+                facts: ArcSwap::from_pointee(None),
+                tokens: ArcSwap::default(),
+                twins: twins.unwrap_or_default(),
+                kin: ArcSwap::default(),
+                rest: Rest::default(),
+                stop: stop.clone(),
+            }),
+        });
+        let logins = Arc::new(Logins {
+            all: ArcSwap::from_pointee(vec![first.clone()]),
+            first,
+            has_rows: AtomicBool::new(false),
+            strategy: terms.strategy,
+            turn: Arc::default(),
+            stop: stop.clone(),
+            estate,
+        });
+        if let Some(estate) = &logins.estate {
+            estate.serve(&logins);
+            keeper.rows = Some(estate.clone());
+        }
+        tasks.spawn(keeper.run(stop));
+        Self(logins)
+    }
+
+    /// The same logins by other terms, which hold for this pool's requests at once; see [`Handle::renewed`].
+    #[must_use]
+    pub fn renewed(&self, terms: &Terms) -> Self {
+        let Some(estate) = &self.0.estate else {
+            return Self(Arc::new(self.0.renewed(terms)));
+        };
+        Self(estate.renewed(&self.0, terms))
+    }
+
+    /// Ends the keepers. A renewal under way is finished and persisted first.
+    pub fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// Waits until requests can be answered; see [`Handle::started`].
+    pub async fn started(&self) {
+        self.0.first.login.started().await;
+        for login in self.logins() {
+            login.started().await;
+        }
+    }
+
+    /// Has all keepers look at the store, the rows' after the one that finds them.
+    pub async fn look_unless_renewing(&self) {
+        self.0.first.login.look_unless_renewing().await;
+        for login in self.logins().into_iter().filter(|login| login.place != 0) {
+            login.look_unless_renewing().await;
+        }
+    }
+
+    /// Whether every keeper goes by this pool's terms.
+    pub fn is_settled(&self) -> bool {
+        self.any(|member| !member.login.is_settled()).is_none()
+    }
+
+    /// A credential, at once when a valid one is there; otherwise waits as [`Handle::credential`] does.
+    ///
+    /// # Errors
+    /// [`Refusal`] tells the client what to do.
+    pub async fn lease(&self) -> Result<Lease, Refusal> {
+        if !self.has_rows() {
+            return self.0.first.login.credential().await;
+        }
+        Box::pin(self.lease_of_several(|rest| rest)).await
+    }
+
+    /// The same for a request that uses nothing up, whoever has something left.
+    ///
+    /// # Errors
+    /// [`Refusal`] tells the client what to do.
+    pub async fn lease_for_nothing(&self) -> Result<Lease, Refusal> {
+        if !self.has_rows() {
+            return self.0.first.login.credential().await;
+        }
+        Box::pin(self.lease_of_several(|_| None)).await
+    }
+
+    async fn lease_of_several(
+        &self,
+        rests: impl Fn(Option<DateTime<Utc>>) -> Option<DateTime<Utc>> + Copy,
+    ) -> Result<Lease, Refusal> {
+        let now = self.0.first.login.clock.now();
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
+        let all = self.0.all.load_full();
+        let looks = all.iter().map(|member| {
+            let look = member.look(now);
+            Look {
+                rests_until: rests(look.rests_until),
+                ..look
+            }
+        });
+        match self.0.strategy.choose(looks, turn) {
+            Choice::Login(place) => {
+                let member = all.get(place).unwrap_or(&self.0.first);
+                member.login.credential().await
+            }
+            Choice::AllRest(until) => Err(Refusal::CoolingDown {
+                until,
+                retry_after: clock::until(until, now),
+            }),
+            Choice::NoneUsable => self.login().credential().await,
+        }
+    }
+
+    /// The next login's credential after this one's was of no use; `None` where no other has one right now.
+    pub fn next(&self, refused: &Lease) -> Option<Lease> {
+        if !self.has_rows() {
+            return None;
+        }
+        let now = self.0.first.login.clock.now();
+        let turn = self.0.turn.load(Ordering::Relaxed);
+        let all = self.0.all.load_full();
+        let looks = all.iter().map(|member| {
+            let look = member.look(now);
+            let is_refused = member.login.place == refused.place();
+            let usable = if is_refused { Usable::No } else { look.usable };
+            Look { usable, ..look }
+        });
+        match self.0.strategy.choose(looks, turn) {
+            Choice::Login(place) => all.get(place)?.login.at_once(),
+            Choice::AllRest(_) | Choice::NoneUsable => None,
+        }
+    }
+
+    /// Another credential after the provider has refused this one; see [`Handle::replacement`].
+    ///
+    /// # Errors
+    /// [`NotReplaced`] says whether the same credential is worth a second try.
+    pub async fn replacement(&self, refused: &Lease, path: &str) -> Result<Lease, NotReplaced> {
+        let login = self.of(refused).ok_or(NotReplaced::NoOther)?;
+        login.login.replacement(refused, path).await
+    }
+
+    /// The same after a second try was refused; see [`Handle::replacement_at_last`].
+    ///
+    /// # Errors
+    /// There is no other credential for now.
+    pub async fn replacement_at_last(
+        &self,
+        refused: &Lease,
+        path: &str,
+    ) -> Result<Lease, NotReplaced> {
+        let login = self.of(refused).ok_or(NotReplaced::NoOther)?;
+        login.login.replacement_at_last(refused, path).await
+    }
+
+    /// A request of this path is sent again with this credential.
+    pub fn replay<'r>(&self, path: &'r str, lease: &'r Lease) -> Replay<'r> {
+        let member = self.of(lease).unwrap_or_else(|| self.0.first.clone());
+        member.login.replay(path, lease)
+    }
+
+    /// What the answer to a request that uses something up says of the credential that it was given for.
+    pub fn judged(&self, lease: &Lease, verdict: Verdict, status: StatusCode) {
+        // An error may come from the provider's edge, which looks at no token, or from a check before that of
+        // the token.
+        if status.is_success() {
+            lease.prove();
+        }
+        if lease.place() == 0 {
+            self.judge(&self.0.first, (lease, verdict, status));
+        } else if let Some(member) = self.of(lease) {
+            self.judge(&member, (lease, verdict, status));
+        }
+    }
+
+    fn judge(&self, member: &Member, (lease, verdict, status): (&Lease, Verdict, StatusCode)) {
+        let rest = &member.common.rest;
+        let (told, code) = match verdict {
+            Verdict::NextLogin { cooldown, code } => (cooldown, code),
+            Verdict::Blocked(code) if self.has_rows() => (None, Some(code)),
+            Verdict::RenewAndRetry if self.has_rows() => (None, None),
+            Verdict::Blocked(_) | Verdict::RenewAndRetry | Verdict::Pass | Verdict::ReadOn => {
+                if status.is_success() && rest.is_known() {
+                    self.works(member, lease);
+                }
+                return;
+            }
+        };
+        let now = member.login.clock.now();
+        let status = match verdict {
+            Verdict::RenewAndRetry => StatusCode::UNAUTHORIZED,
+            _ => status,
+        };
+        let failure = Failure {
+            status: status.as_u16(),
+            told,
+            code,
+            is_only: self.is_only(member, now),
+        };
+        if let Some((what, written)) = rest.begin(&failure, now)
+            && self.has_rows()
+        {
+            let provider = member.login.provider();
+            let label = member.label();
+            tracing::warn!(
+                provider,
+                label,
+                status = failure.status,
+                code,
+                "a login has nothing left for now; the next one is used"
+            );
+            self.note(lease, (what, written), now);
+        }
+    }
+
+    /// A login that rested does what it is asked to. While it rests, that is the answer to a request from before.
+    fn works(&self, member: &Member, lease: &Lease) {
+        let now = member.login.clock.now();
+        let rest = &member.common.rest;
+        if self.has_rows() && rest.until(now).is_some() {
+            return;
+        }
+        rest.end();
+        if self.has_rows() {
+            self.note(lease, (Remark::Works, Arc::default()), now);
+        }
+    }
+
+    fn note(&self, lease: &Lease, (what, written): (Remark, Arc<AtomicBool>), now: DateTime<Utc>) {
+        if let Some(estate) = &self.0.estate {
+            estate.note(Marking {
+                bearer: lease.credential().bearer.clone(),
+                at: now,
+                what,
+                written,
+            });
+        }
+    }
+
+    /// Whether no other login could take its place.
+    fn is_only(&self, member: &Member, now: DateTime<Utc>) -> bool {
+        let other = self.any(|other| {
+            other.login.place != member.login.place && other.login.usable(now) != Usable::No
+        });
+        other.is_none()
+    }
+
+    /// Ends the rest of the login that is called so, or of all; the labels of those that rested.
+    ///
+    /// # Errors
+    /// When the marks in the store can't be taken out.
+    pub async fn reset(&self, called: Option<&Called>) -> Result<Vec<String>, StoreError> {
+        let now = self.0.first.login.clock.now();
+        let meant = called.map(|called| called.0.meant());
+        let mut ended = Vec::new();
+        for member in self.0.all.load().iter() {
+            if called.is_none_or(|called| called.0.login.place == member.login.place) {
+                if member.common.rest.until(now).is_some() {
+                    ended.push(member.label().unwrap_or_default());
+                }
+                member.common.rest.end();
+            }
+        }
+        if let Some(estate) = &self.0.estate {
+            estate.reset(meant).await?;
+        }
+        Ok(ended)
+    }
+
+    /// The login that a person calls so: by its row's id, or else by a label that no other has.
+    ///
+    /// # Errors
+    /// [`NotCalled`] where that is none, or not one alone.
+    pub fn called(&self, name: &str) -> Result<Called, NotCalled> {
+        let all = self.0.all.load();
+        let those = |is_meant: &dyn Fn(&Member) -> bool| -> Vec<_> {
+            let those = all.iter().filter(|member| is_meant(member));
+            those.cloned().collect()
+        };
+        let mut found = those(&|member| member.id().as_deref() == Some(name));
+        if found.is_empty() {
+            found = those(&|member| member.label().as_deref() == Some(name));
+        }
+        match <[_; 1]>::try_from(found) {
+            Ok([member]) => Ok(Called(member)),
+            Err(found) if found.is_empty() => Err(NotCalled::Unknown),
+            Err(found) => {
+                let ids = found.iter().filter_map(|member| member.id());
+                Err(NotCalled::Several(ids.collect()))
+            }
+        }
+    }
+
+    /// Takes the row of this login out of the store; the file, or `None` where it has none or that is gone.
+    ///
+    /// # Errors
+    /// When the store can't be written, or another login is in its place.
+    pub async fn remove(&self, called: &Called) -> Result<Option<std::path::PathBuf>, StoreError> {
+        let Meant { place, tokens } = called.0.meant();
+        let (Some(row), Some(estate)) = (place, &self.0.estate) else {
+            return Ok(None);
+        };
+        let file = row.file.clone();
+        let removed = estate.remove(row, tokens).await;
+        self.0.first.login.look().await;
+        Ok(removed?.then_some(file))
+    }
+
+    /// The login of the provider's block, where one is made and imported; it may be none.
+    pub fn block(&self) -> &Handle {
+        &self.0.first.login
+    }
+
+    /// The login that a person means who names only the provider: the one that the next request goes with.
+    pub fn login(&self) -> Handle {
+        self.chosen().login.clone()
+    }
+
+    /// All logins, in the order in which they are asked.
+    pub fn logins(&self) -> Vec<Handle> {
+        let all = self.0.all.load();
+        all.iter().map(|member| member.login.clone()).collect()
+    }
+
+    /// How each login is, in the same order.
+    pub fn statuses(&self) -> Vec<Status> {
+        let all = self.0.all.load();
+        all.iter().map(|member| member.login.status()).collect()
+    }
+
+    /// Each login of which anything is known, in the same order; of a provider that has none, the block's.
+    pub fn entries(&self) -> Vec<Entry> {
+        let now = self.0.first.login.clock.now();
+        let next = self.chosen().login.place;
+        let all = self.0.all.load();
+        let is_there = |member: &&Arc<Member>| all.len() == 1 || !member.login.is_unused();
+        let there = all.iter().filter(is_there);
+        // The only login is used all the same.
+        let rests = |entry: Entry| Entry {
+            rests_until: entry.rests_until.filter(|_| all.len() > 1),
+            ..entry
+        };
+        there
+            .map(|member| rests(member.entry(member.login.place == next, now)))
+            .collect()
+    }
+
+    /// Until when all logins rest that could be used, where they are several.
+    pub fn rests_until(&self) -> Option<DateTime<Utc>> {
+        if !self.has_rows() {
+            return None;
+        }
+        let now = self.0.first.login.clock.now();
+        let all = self.0.all.load();
+        let looks = all.iter().map(|member| member.look(now));
+        match Strategy::FillFirst.choose(looks, 0) {
+            Choice::AllRest(until) => Some(until),
+            Choice::Login(_) | Choice::NoneUsable => None,
+        }
+    }
+
+    /// How the login is that the next request goes with.
+    pub fn status(&self) -> Status {
+        self.chosen().login.status()
+    }
+
+    /// Whether there has never been a login, as far as is known.
+    pub fn is_unused(&self) -> bool {
+        self.any(|member| !member.login.is_unused()).is_none()
+    }
+
+    /// Whether a login is there, as far as is known. No lock, no file.
+    pub fn is_authenticated(&self) -> bool {
+        self.any(|member| member.login.is_authenticated()).is_some()
+    }
+
+    /// Whether the login that the next request goes with is ours alone. Takes a lock.
+    pub fn is_separate(&self) -> bool {
+        self.chosen().login.is_separate()
+    }
+
+    /// Whether every keeper lives, or has ended because it was told to.
+    pub fn is_well(&self) -> bool {
+        self.any(|member| !member.login.keeper_is_well()).is_none()
+    }
+
+    /// Whether there are rows beside the block, so that another login may take the place of one. One atomic load.
+    pub fn has_rows(&self) -> bool {
+        self.0.has_rows.load(Ordering::Relaxed)
+    }
+
+    fn chosen(&self) -> Arc<Member> {
+        if !self.has_rows() {
+            return self.0.first.clone();
+        }
+        let now = self.0.first.login.clock.now();
+        let all = self.0.all.load();
+        let looks = all.iter().map(|member| member.look(now));
+        let chosen = match Strategy::FillFirst.choose(looks, 0) {
+            Choice::Login(place) => all.get(place).cloned(),
+            Choice::AllRest(_) => all.iter().find(|one| one.login.is_authenticated()).cloned(),
+            Choice::NoneUsable => self.any(|member| !member.login.is_unused()),
+        };
+        chosen.unwrap_or_else(|| self.0.first.clone())
+    }
+
+    fn any(&self, is_meant: impl Fn(&Member) -> bool) -> Option<Arc<Member>> {
+        let all = self.0.all.load();
+        all.iter().find(|member| is_meant(member)).cloned()
+    }
+
+    /// The login that gave this credential, if it is there still.
+    fn of(&self, lease: &Lease) -> Option<Arc<Member>> {
+        if lease.place() == 0 {
+            return Some(self.0.first.clone());
+        }
+        self.any(|member| member.login.place == lease.place())
+    }
+}
+
+impl Logins {
+    /// The same by other terms.
+    fn renewed(&self, terms: &Terms) -> Self {
+        let first = Arc::new(self.first.renewed(terms));
+        let all = self.all.load();
+        let all = all.iter().map(|member| {
+            if member.login.place == 0 {
+                first.clone()
+            } else {
+                Arc::new(member.renewed(terms))
+            }
+        });
+        Self {
+            all: ArcSwap::from_pointee(all.collect()),
+            first,
+            has_rows: AtomicBool::new(self.has_rows.load(Ordering::Relaxed)),
+            strategy: terms.strategy,
+            turn: self.turn.clone(),
+            stop: self.stop.clone(),
+            estate: self.estate.clone(),
+        }
+    }
+}

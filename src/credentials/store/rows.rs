@@ -1,0 +1,244 @@
+//! The rows of a provider's pool: who is there, and what is noted in them beside a rotation. All of it off the request
+//! path, under Hermes Agent's locks.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::document::{self, block, read_object};
+use super::pool::{self, Marking, Meant, Roster, RowPlace, Taken};
+use super::{Found, Store, StoreError, Transaction};
+use crate::credentials::write;
+use crate::provider::Login;
+
+/// How long the locks are waited for, and when it is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::credentials) struct Occasion {
+    pub(in crate::credentials) limit: Duration,
+    pub(in crate::credentials) now: DateTime<Utc>,
+}
+
+impl Store {
+    /// The provider's rows in all of its files. A profile that has any hides those of the root, as it does for Hermes
+    /// Agent.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub(in crate::credentials) fn roster(&self) -> Result<Roster, StoreError> {
+        let mut roster = Roster::default();
+        let mut hidden = false;
+        for file in self.sources() {
+            if let Some(document) = read_object(file)? {
+                let is_shared = !self.is_own(file);
+                roster.add(&document, file, (!hidden, is_shared), self.layout);
+                hidden |= is_shared && pool::has_rows(&document, self.layout);
+            }
+        }
+        Ok(roster.without_twins())
+    }
+
+    /// Marks the rows that hold a bearer, under the locks; see [`Marking`].
+    ///
+    /// # Errors
+    /// When a file can't be locked, read or written.
+    pub(in crate::credentials) async fn mark(
+        &self,
+        markings: Vec<Marking>,
+        occasion: Occasion,
+    ) -> Result<(), StoreError> {
+        let layout = self.layout;
+        self.edit(occasion, move |document, _| {
+            let mut changed = false;
+            for marking in &markings {
+                changed |= pool::remark(document, layout, marking);
+            }
+            Ok(changed)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Takes out the marks of the login that is `meant`, or of all; whether there were any.
+    ///
+    /// # Errors
+    /// When a file can't be locked, read or written.
+    pub(in crate::credentials) async fn reset(
+        &self,
+        meant: Option<Meant>,
+        occasion: Occasion,
+    ) -> Result<bool, StoreError> {
+        let layout = self.layout;
+        self.edit(occasion, move |document, file| {
+            Ok(pool::reset((document, file), layout, meant.as_ref()))
+        })
+        .await
+    }
+
+    /// Takes a row out, with the renewed login beside its journal; whether it was there. `tokens` are those that it had
+    /// when it was meant.
+    ///
+    /// # Errors
+    /// When its file can't be locked, read or written, and [`StoreError::Moved`] where another login is in its place.
+    pub(in crate::credentials) async fn remove_row(
+        &self,
+        row: RowPlace,
+        tokens: Vec<String>,
+        occasion: Occasion,
+    ) -> Result<bool, StoreError> {
+        let layout = self.layout;
+        let file = row.file.clone();
+        let journal = self.of_row(row.clone()).journal(&file);
+        let removed = self
+            .edit_at(&file, occasion, move |document, file| {
+                match pool::remove(document, layout, (&row, &tokens)) {
+                    Taken::Out => Ok(true),
+                    Taken::Gone => Ok(false),
+                    Taken::Another => Err(StoreError::Moved {
+                        file: file.to_owned(),
+                    }),
+                }
+            })
+            .await?;
+        if removed {
+            self.note(move || journal.forget_kept(None)).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Adds a row with this login where the provider's rows are, and gives that file.
+    ///
+    /// # Errors
+    /// When the file can't be locked, read or written.
+    pub(in crate::credentials) async fn add_row(
+        &self,
+        login: Login,
+        label: String,
+        occasion: Occasion,
+    ) -> Result<PathBuf, StoreError> {
+        let file = self.work(Self::home_of_rows).await?;
+        let layout = self.layout;
+        let is_own = self.is_own(&file);
+        self.edit_at(&file, occasion, move |document, _| {
+            let is_first =
+                !pool::has_rows(document, layout) && block(&mut document.clone(), layout).is_none();
+            let added = pool::add(document, &login, &label);
+            if added && is_first && !is_own {
+                document::activate(document, layout.key());
+            }
+            Ok(added)
+        })
+        .await?;
+        Ok(file)
+    }
+
+    /// Where a new row goes: where the provider's rows are, else into the profile's store.
+    fn home_of_rows(&self) -> Result<PathBuf, StoreError> {
+        for file in [&self.files.active, &self.files.global] {
+            let document = read_object(file)?.unwrap_or_default();
+            if pool::has_rows(&document, self.layout) {
+                return Ok(file.clone());
+            }
+        }
+        Ok(self.files.active.clone())
+    }
+
+    /// Changes what the files hold of the provider's pool, each under its locks; whether anything has changed.
+    async fn edit(
+        &self,
+        occasion: Occasion,
+        change: impl FnMut(&mut Map<String, Value>, &Path) -> Result<bool, StoreError>
+        + Clone
+        + Send
+        + 'static,
+    ) -> Result<bool, StoreError> {
+        let mut changed = false;
+        let files: Vec<_> = self.sources().cloned().collect();
+        for file in files {
+            changed |= self.edit_at(&file, occasion, change.clone()).await?;
+        }
+        Ok(changed)
+    }
+
+    async fn edit_at(
+        &self,
+        file: &Path,
+        occasion: Occasion,
+        mut change: impl FnMut(&mut Map<String, Value>, &Path) -> Result<bool, StoreError>
+        + Clone
+        + Send
+        + 'static,
+    ) -> Result<bool, StoreError> {
+        let path = file.to_owned();
+        let mut trial = change.clone();
+        // No lock is taken where there is nothing to do.
+        let look = move |_: &Self| trial(&mut read_object(&path)?.unwrap_or_default(), &path);
+        if !self.work(look).await? {
+            return Ok(false);
+        }
+        let mut transaction = self.open_at(file, occasion.limit).await?;
+        let path = file.to_owned();
+        transaction
+            .work(move |_| {
+                let mut document = read_object(&path)?.unwrap_or_default();
+                let changed = change(&mut document, &path)?;
+                if changed {
+                    document::stamp_document(&mut document, occasion.now);
+                    write::replace(&path, None, document)?;
+                }
+                Ok(changed)
+            })
+            .await
+    }
+
+    /// The same as [`Store::open`], for a logout: where no block is there, all rows go.
+    pub(in crate::credentials) async fn open_to_remove(
+        &self,
+        limit: Duration,
+    ) -> Result<Transaction, StoreError> {
+        let transaction = self.open(limit).await?;
+        if transaction.found.is_some() {
+            return Ok(transaction);
+        }
+        let rows = self.work(|store| Ok(store.roster()?.rows)).await?;
+        let Some(row) = rows.into_iter().next() else {
+            return Ok(transaction);
+        };
+        drop(transaction);
+        let mut transaction = self.open_at(&row.place.file, limit).await?;
+        transaction.found = Some(Found {
+            login: Login::empty(self.layout),
+            mirror: None,
+            rows: Vec::new(),
+            source: row.place.file,
+            broken: None,
+        });
+        Ok(transaction)
+    }
+}
+
+/// The login to look at where one is asked for: the block's, else that of the first row, with its place.
+pub(in crate::credentials) fn first_login(store: &Store) -> Option<(Store, Found)> {
+    let in_block = store.peek().ok().flatten();
+    if let Some(found) = in_block.as_ref().filter(|found| found.login.tokens().any()) {
+        return Some((store.clone(), found.clone()));
+    }
+    let mut rows = store.roster().map(|roster| roster.rows).unwrap_or_default();
+    rows.sort_by_key(|row| row.facts.priority);
+    let mut rows = rows.into_iter().filter_map(|row| {
+        let store = store.of_row(row.place);
+        let found = store.peek().ok().flatten()?;
+        Some((store, found))
+    });
+    let mut ended = None;
+    let living = rows.find(|(store, found)| {
+        let lives = found.login.tokens().any();
+        if !lives && ended.is_none() {
+            ended = Some((store.clone(), found.clone()));
+        }
+        lives
+    });
+    let block = in_block.map(|found| (store.clone(), found));
+    living.or(block).or(ended)
+}

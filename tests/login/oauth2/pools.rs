@@ -1,0 +1,50 @@
+//! Several logins of a provider by its settings: their rows are in our own store, with whose they are.
+
+use mock_cloud::Fault;
+use serde_json::json;
+
+use super::{Login, World, ask};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_login_is_added_in_our_own_store_renewed_and_used_where_the_first_has_nothing_left()
+ {
+    let world = World::with("issuer_url = \"{portal}\"").await;
+    let daemon = world.daemon();
+    world.log_in("acme");
+    let first = world.block("acme");
+    let mut login = Login::begin(&world, &["acme", "--label", "work"]);
+    let begun = login.line();
+    world
+        .cloud
+        .approve(begun["code"]["user_code"].as_str().unwrap());
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    assert_eq!(end["done"]["store"], json!(world.store_file()));
+    let rows = || world.store()["credential_pool"]["oauth2-acme"].clone();
+    let work = rows()[0].clone();
+    assert_eq!(
+        (&work["label"], &work["authority"]),
+        (&json!("work"), &first["authority"])
+    );
+    assert_eq!(world.block("acme"), first, "it replaces none");
+    assert!(!world.home.path().join(".hermes/auth.json").exists());
+
+    world.cloud.fail_next(1, &Fault::rate_limited(60));
+    let answer = ask(&daemon, "acme").await;
+    assert_eq!(answer.status(), 200, "{}", daemon.logged());
+    let served = world.cloud.last_bearer().unwrap();
+    assert_eq!(work["access_token"], served.as_str());
+    let (renewed, outcome) = world.ctl(&["auth", "refresh", "acme", "--label", "work", "--json"]);
+    assert!(renewed, "{outcome}");
+    assert_ne!(rows()[0]["refresh_token"], work["refresh_token"]);
+    assert_eq!(world.block("acme")["refresh_token"], first["refresh_token"]);
+    // It is there after a restart too.
+    drop(daemon);
+    let _daemon = world.daemon();
+    let (listed, list) = world.ctl(&["auth", "list", "--json"]);
+    assert!(listed);
+    let logins = list["logins"].as_array().unwrap();
+    let mut mine = logins.iter().filter(|login| login["provider"] == "acme");
+    assert!(mine.all(|login| login["state"] == "ready"), "{list:#}");
+    assert_eq!(world.cloud.counts().reuse_events, 0);
+}
