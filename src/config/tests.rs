@@ -651,6 +651,12 @@ fn each_bad_value_is_refused_where_it_stands() {
             "taken by the path /v1",
         ),
         (
+            "[providers.Chat]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env = \
+             \"X\"",
+            "providers.Chat",
+            "taken by the path /chat",
+        ),
+        (
             "[providers.\"ä b\"]\ntype = \"static\"\nbase_url = \"https://a.example\"\napi_key_env \
              = \"X\"",
             "providers.\"ä b\"",

@@ -32,10 +32,32 @@ const NEVER_FORWARDED: [&str; 15] = [
     "x-api-key",
 ];
 
+/// How paths of the API and of the port itself begin: an app that leaves out `/v1` would get to a provider of that name.
+const TAKEN_BY_PATHS: [&str; 18] = [
+    "api",
+    "audio",
+    "batches",
+    "chat",
+    "completions",
+    "embeddings",
+    "files",
+    "health",
+    "healthz",
+    "images",
+    "livez",
+    "messages",
+    "metrics",
+    "models",
+    "moderations",
+    "readyz",
+    "responses",
+    "v1",
+];
+
 pub(super) fn provider_name(text: &str) -> Result<ProviderName, Wrong> {
     match ProviderName::new(text) {
-        Some(name) if name.as_str() == "v1" => {
-            Err("the name `v1` is taken by the path /v1; choose another".into())
+        Some(name) if TAKEN_BY_PATHS.contains(&name.as_str()) => {
+            Err(format!("the name `{name}` is taken by the path /{name}; choose another").into())
         }
         Some(name) => Ok(name),
         None => Err(format!(

@@ -370,7 +370,7 @@ impl Logins {
     async fn save(&self, work: &Work, grant: Grant) -> State {
         let mut problem = stopping();
         for _ in 0..SAVE_TRIES {
-            match self.handle(work.adapter.name()) {
+            match self.handle(&*work.adapter) {
                 Some(handle) => match work.write(&handle, grant.clone()).await {
                     Some(Ok(store)) => {
                         self.forget_models(work.adapter.name());
@@ -415,11 +415,14 @@ impl Logins {
         }
     }
 
-    fn handle(&self, name: &ProviderName) -> Option<Handle> {
+    /// The keeper of the provider, as long as its logins are granted where this one was: a reload may have changed that
+    /// meanwhile, and its tokens would be shown to others.
+    fn handle(&self, begun: &dyn Adapter) -> Option<Handle> {
         let view = self.view.load();
         let mut reports = view.reports.iter();
-        let report = reports.find(|report| report.upstream.name == *name)?;
-        Some(report.upstream.credentials.block().clone())
+        let report = reports.find(|report| report.upstream.name == *begun.name())?;
+        let is_same = report.adapter.grantor() == begun.grantor();
+        is_same.then(|| report.upstream.credentials.block().clone())
     }
 }
 
@@ -630,10 +633,11 @@ fn no_such(login: LoginSession) -> ControlError {
 /// A reload took the provider away while the user logged in.
 fn removed(provider: &ProviderName) -> ControlError {
     let message = format!(
-        "The login was not saved, because the provider {provider} was removed from the configuration."
+        "The login was not saved, because the configuration of the provider {provider} changed meanwhile: it is gone, or \
+         its logins come from elsewhere."
     );
     ControlError::new(ErrorCode::UnknownProvider, message).with_hint(format!(
-        "Add [providers.{provider}] to the configuration, then run: hermesctl auth login {provider}"
+        "Check [providers.{provider}] in the configuration, then run: hermesctl auth login {provider}"
     ))
 }
 

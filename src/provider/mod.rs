@@ -320,6 +320,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// How the login lies in the store; `None` where it lies outside, and the adapter alone knows it.
     fn layout(&self) -> Option<&'static dyn Layout>;
 
+    /// Who grants this provider's logins, and to which client, as one text: tokens of another grantor are not shown to it.
+    fn grantor(&self) -> String {
+        self.layout().map_or("", Layout::key).to_owned()
+    }
+
     /// The way to log in on another device, if the provider has one.
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
         None

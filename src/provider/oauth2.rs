@@ -233,6 +233,11 @@ impl Adapter for Generic {
         Some(self.layout)
     }
 
+    fn grantor(&self) -> String {
+        let (key, client) = (self.layout.key(), &self.settings.client_id);
+        format!("{key} {} {client}", self.authority())
+    }
+
     fn device_login(&self) -> Option<&dyn DeviceLogin> {
         (self.settings.flow == Flow::Device).then_some(self)
     }

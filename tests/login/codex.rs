@@ -276,6 +276,55 @@ async fn without_a_client_key_the_provider_does_not_start_and_no_request_of_it_i
     }
 }
 
+/// The list of all providers is answered at an address whose own provider needs no key.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_client_key_the_merged_list_neither_asks_the_provider_nor_names_its_models() {
+    let (world, login) = World::with_a_login().await;
+    let token = world.home.path().join("token");
+    std::fs::write(&token, &login.access_token).unwrap();
+    let config = format!(
+        "default_provider = \"work\"\naliases = {{ smart = \"openai-codex/gpt-6-codex\" }}\n\
+         [providers.openai-codex]\nissuer_url = {:?}\nbase_url = {:?}\n\
+         [providers.work]\ntype = \"static\"\nbase_url = {:?}\napi_key_file = {token:?}\n",
+        world.cloud.portal_url(),
+        world.cloud.codex_base_url(),
+        world.cloud.inference_base_url(),
+    );
+    let file = world.home.path().join(".config/hermes-proxyd/config.toml");
+    std::fs::write(file, config).unwrap();
+    let daemon = world.daemon();
+    let codex_was_asked = || {
+        let mut seen = world.requests().into_iter();
+        seen.any(|seen| seen.target.starts_with("/backend-api/codex"))
+    };
+    let list = async |key: Option<&str>| {
+        let request = client().get(daemon.url("/models"));
+        let request = match key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.text().await.unwrap()
+    };
+    for key in [None, Some("sk-anything")] {
+        let models = list(key).await;
+        assert!(
+            !models.contains("codex") && !models.contains("smart"),
+            "{models}"
+        );
+        assert!(!codex_was_asked());
+    }
+    let models = list(Some(&world.key)).await;
+    assert!(
+        models.contains("openai-codex/") && models.contains("smart"),
+        "{models}"
+    );
+    assert!(codex_was_asked());
+    let models = list(None).await;
+    assert!(!models.contains("codex"), "{models}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_login_serves_and_lies_where_hermes_agent_looks_for_it() {
     use std::io::{BufRead, BufReader};

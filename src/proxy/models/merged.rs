@@ -116,7 +116,8 @@ fn is_open(upstream: &Upstream, client: Option<&Arc<Client>>) -> bool {
     let may = |client: &Arc<Client>| {
         client.allows_provider(upstream.name.as_str()) && client.allows_path(PATH)
     };
-    upstream.is_there() && is_listed && client.is_none_or(may)
+    let has_key = client.is_some() || !upstream.needs_key;
+    upstream.is_there() && is_listed && has_key && client.is_none_or(may)
 }
 
 impl Merged {

@@ -267,3 +267,41 @@ async fn a_redirect_of_the_api_takes_no_token_along() {
     assert!(!status.is_success(), "{status}");
     thief.assert_heard_nothing("a redirect of the API");
 }
+
+/// A reload in the middle of a login: what the former issuer grants is not the new one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_was_begun_elsewhere_is_not_stored_as_one_of_the_present_issuer_or_client() {
+    let thief = Thief::new();
+    for changed in [
+        format!("issuer_url = {:?}", thief.url),
+        "issuer_url = \"{portal}\"\nclient_id = \"another-client\"".to_owned(),
+    ] {
+        let world = World::with(DEVICE).await;
+        let _daemon = world.daemon();
+        let mut login = Login::begin(&world, &["acme"]);
+        let begun = login.line();
+        if changed.contains("client_id") {
+            let settings = changed.replace("{portal}", &world.cloud.portal_url());
+            world.write(&format!(
+                "default_provider = \"acme\"\n[providers.acme]\ntype = \"oauth2\"\nbase_url = {:?}\n{settings}\n",
+                world.cloud.inference_base_url(),
+            ));
+        } else {
+            world.configure(&changed);
+        }
+        let (_, reloaded) = world.ctl(&["proxy", "reload", "--json"]);
+        world
+            .cloud
+            .approve(begun["code"]["user_code"].as_str().unwrap());
+        let (end, success) = login.end();
+        let said = end.to_string();
+        assert!(
+            !success && said.contains("configuration of the provider acme changed"),
+            "{said} {reloaded}"
+        );
+        assert!(said.contains("hermesctl auth login acme"), "{said}");
+        let stored = std::fs::read_to_string(world.store_file()).unwrap_or_default();
+        assert!(!stored.contains("refresh_token"), "{stored}");
+    }
+    thief.assert_heard_nothing("the issuer of the new configuration");
+}
