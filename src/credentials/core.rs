@@ -38,6 +38,8 @@ pub(super) struct Core {
     stored: bool,
     /// The login behind the credential that is published.
     pub(super) taken: Option<Arc<Login>>,
+    /// Nothing renews the credential that is published: its end is the login's.
+    is_final: bool,
     /// The renewal under way.
     pub(super) attempt: Option<Attempt>,
     effects: Vec<Effect>,
@@ -120,6 +122,7 @@ impl Core {
             habits,
             stored,
             taken: None,
+            is_final: false,
             knowledge: Knowledge::default(),
             timing: Timing::default(),
             told: Told::default(),
@@ -314,6 +317,7 @@ impl Core {
             .as_ref()
             .map(|credential| (credential, self.window(credential)));
         self.timing.plan(planned, renewal, now, fastrand::f64());
+        self.is_final = renewal == Renewal::Never;
         let expired = credential
             .as_ref()
             .is_none_or(|c| c.expires_at.is_some_and(|end| end <= now));
@@ -446,7 +450,8 @@ impl Core {
         self.status.base_url = credential.as_ref().map(|known| known.base_url.to_string());
         self.status.kind = credential.as_ref().map(|known| known.kind);
         self.status.expires_at = credential.and_then(|known| known.expires_at);
-        self.status.next_renewal = next.filter(|_| kind != StandingKind::LoginNeeded);
+        let renews = kind != StandingKind::LoginNeeded && !self.is_final;
+        self.status.next_renewal = next.filter(|_| renews);
         self.status.unsaved = self.knowledge.unsaved().is_some();
         self.describe_login(now);
     }
@@ -464,8 +469,12 @@ impl Core {
     }
 
     fn ends_at(&self) -> Option<DateTime<Utc>> {
-        let since = self.knowledge.since()?;
-        Some(clock::after(since.at, self.adapter.grant_lifetime()?))
+        let since = self.knowledge.since();
+        let grant = since.zip(self.adapter.grant_lifetime());
+        let grant = grant.map(|(since, life)| clock::after(since.at, life));
+        let token = self.credential().filter(|_| self.is_final);
+        let token = token.and_then(|token| token.expires_at);
+        [grant, token].into_iter().flatten().min()
     }
 
     /// Warns of the grant's end, once for each of the times before it.

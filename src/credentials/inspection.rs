@@ -10,7 +10,7 @@ use super::store::{self, Store, StoreFiles, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
 use crate::files::{self, Spot};
-use crate::provider::{Adapter, Assessment, Login, Merge};
+use crate::provider::{Adapter, Assessment, Login, Merge, Renewal};
 
 /// All that the files tell of one provider's login.
 #[derive(Debug)]
@@ -198,7 +198,17 @@ fn login_look(
     now: DateTime<Utc>,
 ) -> LoginLook {
     let since = grant::login_at(&login);
-    let ends_at = since.and_then(|since| Some(clock::after(since, adapter.grant_lifetime()?)));
+    let grant = since.and_then(|since| Some(clock::after(since, adapter.grant_lifetime()?)));
+    let assessment = adapter.assess(&login, now);
+    // What nothing renews ends with its token.
+    let token = match &assessment {
+        Assessment::Login {
+            credential: Some(credential),
+            renewal: Renewal::Never,
+        } => credential.expires_at,
+        Assessment::Login { .. } | Assessment::NoLogin { .. } => None,
+    };
+    let ends_at = [grant, token].into_iter().flatten().min();
     let token = login.refresh_token();
     let (begun, kept) = (journal.pending(), journal.kept());
     let fault = begun.as_ref().err().or(kept.as_ref().err());
@@ -208,7 +218,7 @@ fn login_look(
     LoginLook {
         store,
         own,
-        assessment: adapter.assess(&login, now),
+        assessment,
         since,
         ends_at,
         ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),

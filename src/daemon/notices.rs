@@ -54,8 +54,8 @@ fn told(notice: credentials::Notice) -> Notice {
         credentials::NoticeKind::EndsSoon { ends_at } => {
             let day = ends_at.format("%Y-%m-%d %H:%M UTC");
             let message = format!(
-                "{name}: the login ends on {day} at the latest, even if it is renewed; log in \
-                 again before then"
+                "{name}: the login ends on {day} at the latest and can't be renewed beyond that; \
+                 log in again before then"
             );
             let command = command.map(|command| format!("{command} --force"));
             (NoticeKind::LoginEndsSoon, message, command, Some(ends_at))

@@ -15,13 +15,12 @@ use crate::provider::{Adapter, Assessment, Remedy, Renewal};
 const GROUP: Group = Group::Login;
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
-    if let Some(answers) = facts.running() {
+    let told = facts.running().map(|answers| {
         let found = judge::of_logins(&judged::found(&facts));
         let providers = answers.status.providers.iter();
-        return providers
-            .flat_map(|provider| of_daemon(provider, &found, facts.now))
-            .collect();
-    }
+        let findings = providers.flat_map(|provider| of_daemon(provider, &found, facts.now));
+        findings.collect::<Vec<_>>()
+    });
     on_a_thread(facts, |facts| {
         facts
             .providers
@@ -45,8 +44,12 @@ fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> 
         findings.insert(0, works(provider, now));
     }
     if let Some(login) = &provider.login {
-        let end = (login.ends_at.map(|at| at.0), !ends.is_empty());
-        findings.extend(grant(name, login.separate, end, now));
+        let end = End {
+            at: login.ends_at.map(|at| at.0),
+            soon: !ends.is_empty(),
+            is_final: is_final(provider),
+        };
+        findings.extend(grant(name, login.separate, &end, now));
     }
     findings
 }
@@ -55,7 +58,9 @@ fn works(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
     let text = if provider.credential == Some(CredentialKind::ApiKey) {
         "It has a fixed API key.".to_owned()
     } else {
-        let token = provider.expires_at.map(|at| token(at.0, now));
+        let token = provider
+            .expires_at
+            .map(|at| token(at.0, is_final(provider), now));
         format!("The login works.{}", token.unwrap_or_default())
     };
     GROUP.finds(provider.name.as_str(), Verdict::Ok, text)
@@ -129,8 +134,12 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
     };
     let mut findings = vec![of_login(name, login, &**adapter, (bad, facts.now))];
     if matches!(login.assessment, Assessment::Login { .. }) {
-        let end = (login.ends_at, login.ends_soon);
-        findings.extend(grant(name, login.own, end, facts.now));
+        let end = End {
+            at: login.ends_at,
+            soon: login.ends_soon,
+            is_final: cannot_be_renewed(&login.assessment),
+        };
+        findings.extend(grant(name, login.own, &end, facts.now));
     }
     findings
 }
@@ -196,29 +205,50 @@ fn of_login(
                 };
                 return GROUP.finds(name, verdict, text).fix(fix).code(code);
             }
-            let token = expiry.map(|end| token(end, now)).unwrap_or_default();
+            let is_final = *renewal == Renewal::Never;
+            let token = expiry.map(|end| token(end, is_final, now));
+            let token = token.unwrap_or_default();
             let text = format!("There is a login in {store}.{token}");
             GROUP.finds(name, Verdict::Ok, text)
         }
     }
 }
 
-fn token(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
+/// When the login in use ends.
+struct End {
+    at: Option<DateTime<Utc>>,
+    soon: bool,
+    /// With its token, which nothing renews.
+    is_final: bool,
+}
+
+/// Whether the login ends with its token.
+fn is_final(provider: &ProviderStatus) -> bool {
+    let login = provider.login.as_ref();
+    let end = login.and_then(|login| login.ends_at);
+    end.is_some() && end == provider.expires_at
+}
+
+fn cannot_be_renewed(assessment: &Assessment) -> bool {
+    match assessment {
+        Assessment::Login { renewal, .. } => *renewal == Renewal::Never,
+        Assessment::NoLogin { .. } => false,
+    }
+}
+
+fn token(end: DateTime<Utc>, is_final: bool, now: DateTime<Utc>) -> String {
     let distance = distance(end, now);
-    if end > now {
+    if is_final && end > now {
+        format!(" Its token expires in {distance} and can't be renewed.")
+    } else if end > now {
         format!(" Its token expires in {distance} and is renewed before then.")
     } else {
         format!(" Its token expired {distance} ago; hermes-proxyd renews it.")
     }
 }
 
-fn grant(
-    name: &str,
-    separate: bool,
-    (ends_at, ends_soon): (Option<DateTime<Utc>>, bool),
-    now: DateTime<Utc>,
-) -> Option<Finding> {
-    let end = ends_at?;
+fn grant(name: &str, separate: bool, ends: &End, now: DateTime<Utc>) -> Option<Finding> {
+    let end = ends.at?;
     let label = format!("end of {name}");
     let (day, distance) = (end.format("%Y-%m-%d"), distance(end, now));
     if end <= now {
@@ -227,8 +257,13 @@ fn grant(
         let finding = finding.code(FindingCode::LoginEndsSoon);
         return Some(finding.run(again(name, separate)));
     }
-    let text = format!("The login ends in {distance} ({day}), even if its token is renewed.");
-    if ends_soon {
+    let why = if ends.is_final {
+        "because the provider gave no refresh token"
+    } else {
+        "even if its token is renewed"
+    };
+    let text = format!("The login ends in {distance} ({day}), {why}.");
+    if ends.soon {
         let finding = GROUP.finds(label, Verdict::Warn, text);
         let finding = finding.code(FindingCode::LoginEndsSoon);
         return Some(finding.run(again(name, separate)));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mock_cloud::{Endpoint, PortalFault};
 use serde_json::json;
 
 use super::{World, ask, options};
@@ -52,4 +53,38 @@ async fn tokens_that_are_over_when_they_come_are_renewed_at_the_pace_alone() {
         assert_eq!(ask(&daemon, "acme").await.status(), 503);
     }
     assert_eq!(world.cloud.counts().refresh_calls, begun);
+}
+
+/// Nothing renews it: it is told from the login on, and not only once requests fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_a_refresh_token_tells_its_end_from_the_start() {
+    let world = World::new(options()).await;
+    world.configure(DEVICE);
+    let mut daemon = world.daemon();
+    let fault = PortalFault::NullAnswer("refresh_token");
+    world.cloud.break_portal(Endpoint::DevicePoll, fault);
+    let done = world.log_in("acme");
+    assert!(done["ends_at"].is_string(), "{done}");
+    assert_eq!(ask(&daemon, "acme").await.status(), 200);
+    let status = daemon.status();
+    assert_eq!(status["verdict"]["code"], "login_ends_soon", "{status}");
+    let acme = &status["providers"][0];
+    assert_eq!(acme["login"]["ends_at"], acme["expires_at"], "{acme}");
+    assert!(acme["next_refresh_at"].is_null(), "{acme}");
+    for running in [true, false] {
+        if !running {
+            daemon.stop();
+        }
+        let report = support::ctl(world.home.path(), &["doctor", "--json"]);
+        let report = String::from_utf8(report.stdout).unwrap();
+        assert!(report.contains("login_ends_soon"), "{running} {report}");
+        assert!(
+            report.contains("gave no refresh token"),
+            "{running} {report}"
+        );
+        assert!(
+            !report.contains("renewed before then"),
+            "{running} {report}"
+        );
+    }
 }
