@@ -350,11 +350,14 @@ impl Logins {
         loop {
             work.session.unless_given_up(sleep(pause)).await?;
             if Instant::now() >= work.session.deadline {
-                return Err(State::Failed(ended(&DeviceError::Expired)));
+                return Err(State::Failed(ended(
+                    work.adapter.name(),
+                    &DeviceError::Expired,
+                )));
             }
             work.session.asks()?;
             let poll = device.poll(code).await;
-            let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
+            let poll = poll.map_err(|error| State::Failed(ended(work.adapter.name(), &error)))?;
             pause = pace.after(&poll);
             let note = match poll {
                 Poll::Granted(grant) => return Ok(grant),
@@ -736,11 +739,11 @@ fn failed(report: &Report, error: &DeviceError) -> ControlError {
             format!("Try again: {again}")
         }
     };
-    ended(error).with_hint(hint)
+    ended(&report.upstream.name, error).with_hint(hint)
 }
 
 /// The end of a login, as hermesctl is told.
-fn ended(error: &DeviceError) -> ControlError {
+fn ended(provider: &ProviderName, error: &DeviceError) -> ControlError {
     let code = match error {
         DeviceError::Denied => ErrorCode::LoginDenied,
         DeviceError::Expired => ErrorCode::LoginExpired,
@@ -750,7 +753,8 @@ fn ended(error: &DeviceError) -> ControlError {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
     let message = format!("{}{}.", first.unwrap_or_default(), letters.as_str());
-    ControlError::new(code, message).with_hint("Start again: hermesctl auth login")
+    let hint = format!("Start again: hermesctl auth login {provider}");
+    ControlError::new(code, message).with_hint(hint)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use super::device::{DeviceError, Poll, polled};
+use super::device::{DeviceError, Poll, polled, redirected};
 use super::token_client::{Answer, shortened};
 use super::{Grant, TokenError};
 use crate::secret::Secret;
@@ -283,6 +283,9 @@ fn random() -> Result<Secret, DeviceError> {
 /// What the token endpoint's answer to a code means. A code that was shown may be spent, and showing it twice can end
 /// what it has granted (RFC 6749 §4.1.2): it is tried again only where the answer says that it was not looked at.
 pub(super) fn exchanged(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceError> {
+    if let Ok(answer) = &answer {
+        redirected(answer)?;
+    }
     let answer = answer.and_then(|answer| {
         let final_word = answer.is_oauth_refusal();
         match answer.granted("access_token") {

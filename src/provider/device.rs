@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::token_client::{Answer, seconds};
 use super::{Grant, TokenError};
@@ -152,7 +153,7 @@ impl DeviceCode {
         trusted: impl Fn(&str) -> bool,
     ) -> Result<Self, DeviceError> {
         let fields = answer
-            .granted("device_code")
+            .granted_by("the device endpoint", "device_code")
             .map_err(|error| refused(error, "gives no device code"))?;
         let text = |key: &str| text(&fields, key);
         let missing = |key: &str| DeviceError::Unreachable {
@@ -160,7 +161,13 @@ impl DeviceCode {
         };
         let verification_uri =
             text("verification_uri").ok_or_else(|| missing("verification_uri"))?;
-        let complete = text("verification_uri_complete");
+        if !is_web(&verification_uri) {
+            return Err(DeviceError::Unreachable {
+                what: "the provider's `verification_uri` is not a web address (http or https)"
+                    .to_owned(),
+            });
+        }
+        let complete = text("verification_uri_complete").filter(|address| is_web(address));
         let life = Duration::from_secs(seconds(fields.get("expires_in")));
         let interval = Duration::from_secs(seconds(fields.get("interval")));
         Ok(Self {
@@ -181,6 +188,11 @@ impl DeviceCode {
             },
         })
     }
+}
+
+/// Whether a person may be sent there: a browser opens other schemes on the machine itself.
+fn is_web(address: &str) -> bool {
+    Url::parse(address).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
 }
 
 fn text(fields: &Map<String, Value>, key: &str) -> Option<String> {
@@ -212,6 +224,7 @@ pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceE
             _ => {}
         }
     }
+    redirected(&answer)?;
     // A 4xx in OAuth's form is about the grant; anything else is the edge before the provider.
     let final_word = answer.is_oauth_refusal();
     match answer.granted("access_token") {
@@ -224,6 +237,22 @@ pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceE
         ) if !final_word => busy(what, retry_after),
         Err(error) => Err(refused(error, "does not grant the login")),
     }
+}
+
+/// A redirect stays one: the tokens are asked for at the configured endpoint alone, so that asking again is of no use.
+///
+/// # Errors
+/// [`DeviceError::Unreachable`] for a redirect.
+pub(super) fn redirected(answer: &Answer) -> Result<(), DeviceError> {
+    if !answer.status().is_redirection() {
+        return Ok(());
+    }
+    Err(DeviceError::Unreachable {
+        what: format!(
+            "the token endpoint answered {}, and hermes-proxyd follows no redirect with a login's codes",
+            answer.status()
+        ),
+    })
 }
 
 fn refused(error: TokenError, what: &str) -> DeviceError {
@@ -240,6 +269,43 @@ fn refused(error: TokenError, what: &str) -> DeviceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answer(fields: &Value) -> Answer {
+        Answer::of(200, fields)
+    }
+
+    #[test]
+    fn a_person_is_sent_to_web_pages_alone() {
+        let read = |address: &str, complete: &str| {
+            let fields = serde_json::json!({
+                "device_code": "d", "user_code": "u", "verification_uri": address,
+                "verification_uri_complete": complete,
+            });
+            DeviceCode::read(answer(&fields), |_| true)
+        };
+        let page = "https://login.example/device";
+        for other in [
+            "file:///etc/passwd",
+            "javascript:alert(1)",
+            "ms-msdt:/id",
+            "x",
+        ] {
+            assert!(
+                matches!(read(other, page), Err(DeviceError::Unreachable { .. })),
+                "{other}"
+            );
+            let read = read(page, other).unwrap();
+            assert_eq!(read.verification_uri_complete, None, "{other}");
+            assert_eq!(read.verification_uri, page);
+        }
+        assert!(read("http://login.example", page).is_ok());
+    }
+
+    #[test]
+    fn a_redirect_ends_the_login() {
+        let moved = polled(Ok(Answer::of(307, &serde_json::json!({}))));
+        assert!(matches!(moved, Err(DeviceError::Unreachable { .. })));
+    }
 
     fn pace(interval: u64) -> Pace {
         Pace {

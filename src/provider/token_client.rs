@@ -186,6 +186,16 @@ pub(super) fn is_loopback(url: &str) -> bool {
 }
 
 impl Answer {
+    #[cfg(test)]
+    pub(super) fn of(status: u16, body: &Value) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or_default(),
+            retry_after: None,
+            body: body.as_object().cloned(),
+            carried: Vec::new(),
+        }
+    }
+
     /// The status.
     pub(super) fn status(&self) -> StatusCode {
         self.status
@@ -239,6 +249,18 @@ impl Answer {
     /// [`TokenError::Rejected`] for 400, 401 and 403 with a code that means a dead grant, else
     /// [`TokenError::Transient`].
     pub(super) fn granted(self, required: &str) -> Result<Map<String, Value>, TokenError> {
+        self.granted_by("the token endpoint", required)
+    }
+
+    /// The same of another endpoint, as messages call it.
+    ///
+    /// # Errors
+    /// As [`Answer::granted`].
+    pub(super) fn granted_by(
+        self,
+        who: &str,
+        required: &str,
+    ) -> Result<Map<String, Value>, TokenError> {
         let Self {
             status,
             retry_after,
@@ -254,9 +276,7 @@ impl Answer {
             })
         };
         let Some(body) = body else {
-            return transient(format!(
-                "the token endpoint answered {status} without a JSON object"
-            ));
+            return transient(format!("{who} answered {status} without a JSON object"));
         };
         if status == StatusCode::OK {
             let text = body
@@ -264,9 +284,7 @@ impl Answer {
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             if text.trim().is_empty() {
-                return transient(format!(
-                    "the token endpoint answered 200 without `{required}`"
-                ));
+                return transient(format!("{who} answered 200 without `{required}`"));
             }
             return Ok(body);
         }
@@ -275,9 +293,7 @@ impl Answer {
         if refused && DEAD.contains(&code.as_str()) {
             return Err(TokenError::Rejected { code, description });
         }
-        transient(format!(
-            "the token endpoint answered {status} ({code}): {description}"
-        ))
+        transient(format!("{who} answered {status} ({code}): {description}"))
     }
 }
 

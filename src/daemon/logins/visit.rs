@@ -137,11 +137,14 @@ impl Visit {
             }
         };
         let Some(arrival) = work.session.unless_given_up(arriving).await? else {
-            return Err(State::Failed(ended(&DeviceError::Expired)));
+            return Err(State::Failed(ended(
+                work.adapter.name(),
+                &DeviceError::Expired,
+            )));
         };
         *browser = arrival.browser;
         match arrival.callback {
-            Callback::Refused(error) => Err(State::Failed(ended(&error))),
+            Callback::Refused(error) => Err(State::Failed(ended(work.adapter.name(), &error))),
             Callback::Code(code) => {
                 let Some(provider) = work.adapter.browser_login() else {
                     return Err(State::Failed(stopping()));
@@ -150,14 +153,18 @@ impl Visit {
                 loop {
                     work.session.asks()?;
                     let poll = provider.exchange(&attempt, &code).await;
-                    let poll = poll.map_err(|error| State::Failed(ended(&error)))?;
+                    let poll =
+                        poll.map_err(|error| State::Failed(ended(work.adapter.name(), &error)))?;
                     let (what, wait) = match poll {
                         Poll::Granted(grant) => return Ok(grant),
                         Poll::Busy { what, retry_after } => (what, retry_after),
                         Poll::Pending | Poll::SlowDown => ("the code waits".to_owned(), None),
                     };
                     if Instant::now() >= work.session.deadline {
-                        return Err(State::Failed(ended(&DeviceError::Unreachable { what })));
+                        return Err(State::Failed(ended(
+                            work.adapter.name(),
+                            &DeviceError::Unreachable { what },
+                        )));
                     }
                     let note = format!("{what}; still trying");
                     work.session.waits(Some(note));

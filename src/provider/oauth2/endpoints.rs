@@ -139,7 +139,7 @@ async fn document(
     let mut trouble = None;
     for address in addresses(issuer) {
         let answer = client.send(client.get(address.as_str())).await;
-        let fields = match answer.and_then(|answer| answer.granted("issuer")) {
+        let fields = match answer.and_then(|answer| answer.granted_by("the server", "issuer")) {
             Ok(fields) => fields,
             Err(error) => {
                 trouble.get_or_insert(nothing_spent(&error, &address));

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mock_cloud::{Endpoint, PortalFault};
+use mock_cloud::{Canned, Endpoint, PortalFault};
 use serde_json::json;
 
-use super::{World, ask, options};
+use super::{Login, World, ask, options};
 
 const DEVICE: &str = "issuer_url = \"{portal}\"";
 
@@ -87,4 +87,38 @@ async fn a_login_without_a_refresh_token_tells_its_end_from_the_start() {
             "{running} {report}"
         );
     }
+}
+
+/// A browser opens other schemes on the machine itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_whose_page_is_no_web_page_is_refused() {
+    let world = World::with(DEVICE).await;
+    let _daemon = world.daemon();
+    let answer = json!({
+        "device_code": "device-code-1", "user_code": "AB-CD", "expires_in": 600, "interval": 1,
+        "verification_uri": "file:///etc/passwd",
+    });
+    let fault = PortalFault::Answer(Canned::json(200, &answer));
+    world.cloud.break_portal(Endpoint::DeviceCode, fault);
+    let (logged_in, end) = world.ctl(&["auth", "login", "acme", "--json"]);
+    assert!(!logged_in, "{end}");
+    let text = end.to_string();
+    assert!(text.contains("not a web address"), "{text}");
+    assert!(!text.contains("/etc/passwd"), "{text}");
+}
+
+/// No redirect is followed with a code, so that waiting is of no use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_of_the_token_endpoint_ends_the_login_which_names_its_provider() {
+    let world = World::with(DEVICE).await;
+    let _daemon = world.daemon();
+    let fault = PortalFault::Answer(Canned::status(307));
+    world.cloud.break_portal(Endpoint::DevicePoll, fault);
+    let mut login = Login::begin(&world, &["acme"]);
+    login.line();
+    let (end, success) = login.end();
+    assert!(!success, "{end}");
+    let text = end.to_string();
+    assert!(text.contains("307") && text.contains("redirect"), "{text}");
+    assert!(text.contains("hermesctl auth login acme"), "{text}");
 }
