@@ -131,6 +131,16 @@ pub fn inspect(
     })
 }
 
+/// The keys of the logins in our own store, whether or not their providers are configured.
+pub fn own_keys(files: &StoreFiles) -> Vec<String> {
+    let Ok(Some(document)) = read_object(&files.own) else {
+        return Vec::new();
+    };
+    let providers = document.get("providers").and_then(Value::as_object);
+    let providers = providers.into_iter().flatten();
+    providers.map(|(key, _)| key.clone()).collect()
+}
+
 /// The fingerprint of the refresh token that a store at `file` holds of this provider.
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::clients;
-use super::fleet::Report;
+use super::fleet::{Fleet, Report};
 use super::logging::Tail;
 use super::logins::{self, Logins};
 use super::pools;
@@ -33,7 +33,7 @@ use crate::control::protocol::{
     UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
-use crate::credentials::{self, Event, StandingKind};
+use crate::credentials::{self, Event, StandingKind, StoreFiles};
 use crate::provider::{self, Skew};
 use crate::proxy::{self, Port};
 
@@ -60,6 +60,23 @@ pub(super) struct View {
     pub(super) needs_restart: Vec<String>,
 }
 
+impl View {
+    /// At the start, with the configuration's file and digest.
+    pub(super) fn new(
+        fleet: &Fleet,
+        config: &config::Config,
+        (config_file, config_digest): (Option<PathBuf>, Option<String>),
+    ) -> Self {
+        Self {
+            reports: fleet.reports(),
+            default_provider: config.default_provider.clone(),
+            config_file,
+            config_digest,
+            needs_restart: Vec::new(),
+        }
+    }
+}
+
 /// Answers hermesctl.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -78,6 +95,7 @@ pub(super) struct Answers {
     /// What hermesctl's own requests on the port show.
     pub(super) own_mark: Option<Key>,
     pub(super) logins: Arc<Logins>,
+    pub(super) files: StoreFiles,
     pub(super) clients: Registry,
     /// To the daemon's main loop too: how it is to end.
     pub(super) endings: mpsc::Sender<End>,
@@ -176,7 +194,21 @@ impl Handler for Answers {
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {
         let meant = &choice.store;
         let logout = |report: Report| async move { logins::logout(&report, meant.clone()).await };
-        self.ask(choice.provider.as_deref(), logout).await
+        let answer = self.ask(choice.provider.as_deref(), logout).await;
+        let Err(error) = answer else {
+            return answer;
+        };
+        let leftover = matches!(
+            error.code,
+            ErrorCode::UnknownProvider | ErrorCode::NotSupported
+        );
+        match choice.provider.filter(|_| leftover) {
+            Some(name) => {
+                let removed = logins::remove_leftover(&self.files, &name, self.clock.now());
+                removed.await?.ok_or(error)
+            }
+            None => Err(error),
+        }
     }
 
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError> {

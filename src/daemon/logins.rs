@@ -31,12 +31,12 @@ use crate::control::protocol::{
     LoginWay, LogoutReport, RefreshOutcome, Timestamp,
 };
 use crate::credentials::{
-    Handle, Place, RefreshResult, StandingKind, StoreError, Unreadable, remedy,
+    self, Handle, Place, RefreshResult, StandingKind, StoreError, StoreFiles, Unreadable, remedy,
 };
 use crate::files::Desk;
 use crate::provider::{
-    Adapter, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout, PAGE_LIFE, Pace,
-    Poll,
+    self, Adapter, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout, PAGE_LIFE,
+    Pace, Poll,
 };
 
 /// One call waits at most so long.
@@ -552,6 +552,32 @@ pub(super) async fn logout(
         still_logged_in: removed.next,
         copies: removed.copies,
     })
+}
+
+/// Takes out what our own store still has of a provider that is not configured, or not as one with a login.
+pub(super) async fn remove_leftover(
+    files: &StoreFiles,
+    name: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<LogoutReport>, ControlError> {
+    let Some(name) = ProviderName::new(name) else {
+        return Ok(None);
+    };
+    let layout = provider::own_layout(&name);
+    let removed = match credentials::remove_leftover(files, layout, now).await {
+        Ok(removed) => removed,
+        Err(error) => return Err(unusable("removed", error).await),
+    };
+    Ok(removed.map(|removed| {
+        tracing::info!(provider = %name, "a login of a provider that is not configured was removed");
+        LogoutReport {
+            provider: name.to_string(),
+            removed_from: removed.files,
+            shared_with_hermes: false,
+            still_logged_in: None,
+            copies: removed.copies,
+        }
+    }))
 }
 
 /// Renews the credential now.

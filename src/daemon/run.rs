@@ -197,15 +197,11 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
 
     let (reloads, mut reload_requests) = mpsc::channel(4);
     let (endings, mut end_requests) = mpsc::channel(1);
-    let view = Arc::new(ArcSwap::from_pointee(View {
-        reports: fleet.reports(),
-        default_provider: config.default_provider.clone(),
-        config_file: loaded.file,
-        config_digest: loaded.digest,
-        needs_restart: Vec::new(),
-    }));
+    let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
+    let view = Arc::new(ArcSwap::from_pointee(view));
     let answers = Arc::new(Answers {
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
+        files: fleet.files().clone(),
         clients: clients.clone(),
         command_line: command_line(&origin.overrides),
         origin: origin.clone(),

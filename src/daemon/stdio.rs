@@ -30,13 +30,8 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     // Nobody reloads here: the sender's other end is gone.
     let (reloads, _) = tokio::sync::mpsc::channel(1);
-    let view = Arc::new(ArcSwap::from_pointee(View {
-        reports: fleet.reports(),
-        default_provider: config.default_provider.clone(),
-        config_file: loaded.file,
-        config_digest: loaded.digest,
-        needs_restart: Vec::new(),
-    }));
+    let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
+    let view = Arc::new(ArcSwap::from_pointee(view));
     let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
     let answers = Arc::new(Answers {
         command_line: CommandLine::default(),
@@ -52,6 +47,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         endings: tokio::sync::mpsc::channel(1).0,
         reloads,
         logins: Arc::new(logins),
+        files: fleet.files().clone(),
         clients,
     });
     let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());

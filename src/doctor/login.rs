@@ -22,17 +22,44 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
         findings.collect::<Vec<_>>()
     });
     on_a_thread(facts, |facts| {
-        facts
-            .providers
-            .iter()
-            .flat_map(|served| of_files(served, facts))
-            .collect()
+        let mut findings = told.unwrap_or_else(|| {
+            let providers = facts.providers.iter();
+            providers
+                .flat_map(|served| of_files(served, facts))
+                .collect()
+        });
+        findings.extend(leftovers(facts));
+        findings
     })
     .await
 }
 
 /// What the daemon finds wrong with a provider's login, else that it works.
 fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> Vec<Finding> {
+/// Logins in our own store that no provider of the configuration uses.
+fn leftovers(facts: &Facts) -> Vec<Finding> {
+    let keys = facts.files.as_ref().map(inspection::own_keys);
+    let owners = keys.into_iter().flatten();
+    let owners = owners.filter_map(|key| Some((crate::provider::owner(&key)?, key)));
+    let is_used = |name: &str, key: &str| {
+        let mut served = facts.providers.iter();
+        served.any(|served| match &served.built {
+            Ok((adapter, _)) => adapter.layout().is_some_and(|layout| layout.key() == key),
+            // The group network tells why.
+            Err(_) => served.name.as_str() == name,
+        })
+    };
+    let left = owners.filter(|(name, key)| !is_used(name.as_str(), key));
+    left.map(|(name, _)| {
+        let text = format!(
+            "hermes-proxyd's own store still has a login of {name}, which the configuration does not use."
+        );
+        let finding = GROUP.finds(format!("login of {name}"), Verdict::Warn, text);
+        finding.run(format!("hermesctl auth logout {name}"))
+    })
+    .collect()
+}
+
     let name = provider.name.as_str();
     let mine = judge::about(found, name);
     let (ends, others): (Vec<_>, Vec<_>) = mine

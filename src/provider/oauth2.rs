@@ -5,7 +5,7 @@
 //! access token to the configuration's base URL. Nothing that a store, a token answer or a redirect says changes them.
 
 mod endpoints;
-mod layout;
+pub(super) mod layout;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::base_url::BaseUrlError;
 use super::codex::{self, Codex};
 use super::nous::{self, Nous};
-use super::oauth2::Generic;
+use super::oauth2::{self, Generic};
 use super::static_key::StaticKey;
 use super::token_client::TokenClient;
 use super::xai::{self, Xai};
@@ -62,6 +62,16 @@ pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
         // A login of our own names no file to trust.
         ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => None,
     }
+}
+
+/// How a login lies in our own store under this name where the configuration describes the provider, or did once.
+pub fn own_layout(name: &ProviderName) -> &'static dyn Layout {
+    oauth2::layout::of(name)
+}
+
+/// The name of the provider whose login our own store has under this key, where the configuration describes it.
+pub fn owner(key: &str) -> Option<ProviderName> {
+    oauth2::layout::name_of(key)
 }
 
 /// A provider that needs no address in the configuration: its login is enough.

@@ -12,6 +12,9 @@ use crate::provider::{Layout, Login};
 /// Where the tokens of a login may go for the next ones, as its block says.
 const AUTHORITY: &str = "authority";
 
+/// How the key of a block begins, before the provider's name.
+const PREFIX: &str = "oauth2-";
+
 /// A block of this provider.
 #[derive(Debug)]
 struct Block {
@@ -64,13 +67,18 @@ impl Layout for Block {
     }
 }
 
+/// The name of the provider whose login lies under this key.
+pub(in crate::provider) fn name_of(key: &str) -> Option<ProviderName> {
+    ProviderName::new(key.strip_prefix(PREFIX)?)
+}
+
 /// The layout of a provider of this name. Each name has one for as long as the process lives: a login refers to it, and
 /// there are as many as names that the configuration has ever had.
-pub(super) fn of(name: &ProviderName) -> &'static dyn Layout {
+pub(in crate::provider) fn of(name: &ProviderName) -> &'static dyn Layout {
     static LAYOUTS: Mutex<BTreeMap<String, &'static Block>> = Mutex::new(BTreeMap::new());
     let mut layouts = LAYOUTS.lock().unwrap_or_else(PoisonError::into_inner);
     // Not the name alone: a block of another program's may have that.
-    let key = format!("oauth2-{name}");
+    let key = format!("{PREFIX}{name}");
     *layouts.entry(key.clone()).or_insert_with(|| {
         let key: &'static str = Box::leak(key.into_boxed_str());
         Box::leak(Box::new(Block { key }))

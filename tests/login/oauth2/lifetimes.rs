@@ -89,6 +89,35 @@ async fn a_login_without_a_refresh_token_tells_its_end_from_the_start() {
     }
 }
 
+/// A login that no provider of the configuration uses is still a login.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_of_a_provider_that_is_not_configured_any_more_is_named_and_removed() {
+    for retyped in [false, true] {
+        let world = World::with(DEVICE).await;
+        let mut daemon = world.daemon();
+        world.log_in("acme");
+        daemon.stop();
+        let name = if retyped { "acme" } else { "other" };
+        world.write(&format!(
+            "default_provider = {name:?}\n[providers.{name}]\ntype = \"static\"\n\
+             base_url = {:?}\nauth = \"none\"\n",
+            world.cloud.inference_base_url()
+        ));
+        let _daemon = world.daemon();
+        let report = support::ctl(world.home.path(), &["doctor", "--json"]);
+        let report = String::from_utf8(report.stdout).unwrap();
+        assert!(report.contains("still has a login of acme"), "{report}");
+        assert!(report.contains("hermesctl auth logout acme"), "{report}");
+        let (out, told) = world.ctl(&["auth", "logout", "acme", "--json"]);
+        assert!(out, "{retyped} {told}");
+        assert_eq!(told["removed_from"], json!([world.store_file()]), "{told}");
+        assert!(world.block("acme").is_null(), "{}", world.store());
+        let (again, told) = world.ctl(&["auth", "logout", "acme", "--json"]);
+        assert!(!again, "{retyped} {told}");
+        assert!(!told.to_string().contains("auth login"), "{retyped} {told}");
+    }
+}
+
 /// A browser opens other schemes on the machine itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_whose_page_is_no_web_page_is_refused() {

@@ -1,0 +1,30 @@
+//! What our own store still has of a provider that is not configured any more, or has another type now: no keeper looks
+//! after it, and it is still a login.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::store::{Place, Removed, Store, StoreError, StoreFiles};
+use crate::provider::Layout;
+
+/// How long its lock is waited for.
+const LOCKS: Duration = Duration::from_secs(10);
+
+/// Takes the login of this layout out of our own store; `None` where there is none.
+///
+/// # Errors
+/// When the store can't be locked, read or written.
+pub async fn remove_leftover(
+    files: &StoreFiles,
+    layout: &'static dyn Layout,
+    now: DateTime<Utc>,
+) -> Result<Option<Removed>, StoreError> {
+    let store = Store::new(files.clone(), layout);
+    if !store.work(Store::has_own).await? {
+        return Ok(None);
+    }
+    let mut transaction = store.open_for(Place::Own, LOCKS).await?;
+    let removed = transaction.work(move |login| login.remove(|_| false, now));
+    Ok(Some(removed.await?))
+}
