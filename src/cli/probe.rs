@@ -12,10 +12,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::bugreport;
 use super::output::{Exit, Failure};
 use super::render::inline;
 use super::wire::{Answer, Door, WireError};
-use crate::control::protocol::{Key, ListenerStatus, Providers, Status};
+use crate::control::protocol::{CredentialKind, Key, ListenerStatus, Providers, Status};
 use reading::Reading;
 
 /// What is asked for.
@@ -110,6 +111,8 @@ struct Way<'a> {
     url: String,
     provider: String,
     wire: Wire,
+    /// Whether it has a fixed API key.
+    keyed: bool,
     question: &'a Question,
 }
 
@@ -197,10 +200,13 @@ impl<'a> Way<'a> {
             None => listener.provider.clone(),
         };
         url += "/v1";
+        let mut known = status.providers.iter();
+        let meant = known.find(|one| one.name == provider);
         Ok(Self {
             door,
             url,
             wire: Wire::of(providers, &provider),
+            keyed: meant.is_some_and(|one| one.credential == Some(CredentialKind::ApiKey)),
             provider,
             question,
         })
@@ -211,8 +217,7 @@ impl<'a> Way<'a> {
         let mut answer = self.ask("/models", None).await?;
         let body = answer.rest().await.map_err(|error| self.broken(&error))?;
         if answer.status != StatusCode::OK {
-            let failure = self.refused(&answer, &body, None);
-            return Err(failure);
+            return Err(self.refused(&answer, &body, None).await);
         }
         reading::first_chat_model(&body).ok_or_else(|| {
             Failure::new(format!("{} lists no chat model.", self.provider))
@@ -232,7 +237,7 @@ impl<'a> Way<'a> {
         let mut answer = self.ask(self.wire.path(), Some(body)).await?;
         if answer.status != StatusCode::OK {
             let body = answer.rest().await.map_err(broken)?;
-            return Err(self.refused(&answer, &body, Some(&asked.model)));
+            return Err(self.refused(&answer, &body, Some(&asked.model)).await);
         }
         let mut reading = Reading::of(self.wire, &answer.headers);
         let mut first_byte = None;
@@ -245,10 +250,14 @@ impl<'a> Way<'a> {
             }
         }
         let total_ms = milliseconds(started.elapsed());
-        let answered = reading.end().map_err(|trouble| {
-            let code = trouble.code.as_deref().unwrap_or("broken_answer");
-            self.failure(&answer, code, &trouble.message, Some(&asked.model))
-        })?;
+        let answered = match reading.end() {
+            Ok(answered) => answered,
+            Err(trouble) => {
+                let code = trouble.code.as_deref().unwrap_or("broken_answer");
+                let model = Some(asked.model.as_str());
+                return Err(self.failure(&answer, code, &trouble.message, model).await);
+            }
+        };
         Ok(Report {
             status: answer.status.as_u16(),
             request_id: request_id(&answer.headers),
@@ -290,7 +299,7 @@ impl<'a> Way<'a> {
     }
 
     /// The answer is an error: ours, or the provider's, which passed.
-    fn refused(&self, answer: &Answer, body: &Bytes, model: Option<&str>) -> Failure {
+    async fn refused(&self, answer: &Answer, body: &Bytes, model: Option<&str>) -> Failure {
         let ours = answer.headers.get("x-hermes-error");
         let ours = ours.and_then(|code| code.to_str().ok());
         let trouble = reading::trouble(body);
@@ -300,9 +309,16 @@ impl<'a> Way<'a> {
             &trouble.message,
             model,
         )
+        .await
     }
 
-    fn failure(&self, answer: &Answer, code: &str, said: &str, model: Option<&str>) -> Failure {
+    async fn failure(
+        &self,
+        answer: &Answer,
+        code: &str,
+        said: &str,
+        model: Option<&str>,
+    ) -> Failure {
         let status = answer.status.as_u16();
         let who = if code == "provider_error" {
             self.provider.as_str()
@@ -310,6 +326,9 @@ impl<'a> Way<'a> {
             "hermes-proxyd"
         };
         let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
+        // Some providers repeat the key or token that they refuse.
+        let said = bugreport::without_secrets(said).await;
+        let said = said.as_str();
         let message = format!("{} answered {status} ({code}): {said}", inline(who));
         let needs_login = reading::needs_login(code, status);
         let exit = if needs_login {
@@ -320,7 +339,7 @@ impl<'a> Way<'a> {
         let id = request_id(&answer.headers);
         let logged = id.as_deref().filter(|_| !needs_login);
         let hint = [
-            reading::hint(code, status, said).map(str::to_owned),
+            reading::hint(code, status, said, self.keyed).map(str::to_owned),
             logged.map(|id| format!("Its log entries: `hermesctl logs --request {id}`.")),
         ];
         let hint: Vec<_> = hint.into_iter().flatten().collect();

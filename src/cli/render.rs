@@ -174,7 +174,9 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
         provider.default,
         style,
     );
-    let (label, there, absent) = if provider.api_key {
+    let (label, there, absent) = if provider.no_key {
+        ("API key", "not needed", "missing")
+    } else if provider.api_key {
         ("API key", "set", "missing")
     } else {
         ("login", "logged in", "not logged in")

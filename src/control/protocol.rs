@@ -1022,6 +1022,9 @@ pub enum ProviderState {
 pub enum CredentialKind {
     /// A fixed key.
     ApiKey,
+    /// Nothing: the server asks for no key.
+    #[serde(rename = "none")]
+    NoKey,
     /// What a login gave, in the provider's own word.
     #[serde(untagged)]
     OfLogin(String),
@@ -1102,6 +1105,10 @@ pub struct AvailableProvider {
 
 /// One provider, without the state of its credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is another field of the answer"
+)]
 pub struct ProviderEntry {
     /// The name in paths and on the command line.
     pub name: String,
@@ -1119,6 +1126,9 @@ pub struct ProviderEntry {
     /// Whether it takes a fixed API key in place of a login.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub api_key: bool,
+    /// Whether its server asks for no key, and `api_key` for nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_key: bool,
     /// The base URL of its apps, while a port is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_url: Option<String>,

@@ -376,6 +376,7 @@ impl Answers {
             logged_in: judge::is_logged_in(judged, name),
             finding: judge::of_login(judged, name),
             api_key: report.adapter.layout().is_none(),
+            no_key: status.kind == Some(provider::CredentialKind::NO_KEY),
             app_url: self.app_url(&report.upstream.name, view),
             paths: report.upstream.paths.iter().enumerate().map(path).collect(),
             models: report.upstream.models.ids(),
@@ -609,6 +610,8 @@ pub(super) fn state(status: &credentials::Status) -> ProviderState {
 fn credential_kind(kind: provider::CredentialKind) -> CredentialKind {
     if kind == provider::CredentialKind::API_KEY {
         CredentialKind::ApiKey
+    } else if kind == provider::CredentialKind::NO_KEY {
+        CredentialKind::NoKey
     } else {
         CredentialKind::OfLogin(kind.as_str().to_owned())
     }

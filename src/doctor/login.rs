@@ -13,6 +13,8 @@ use crate::credentials::inspection::{self, LoginLook};
 use crate::provider::{Adapter, Assessment, Remedy, Renewal};
 
 const GROUP: Group = Group::Login;
+const FIXED_KEY: &str = "It has a fixed API key.";
+const NO_KEY: &str = "Its server asks for no API key.";
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     let told = facts.running().map(|answers| {
@@ -34,8 +36,6 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     .await
 }
 
-/// What the daemon finds wrong with a provider's login, else that it works.
-fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> Vec<Finding> {
 /// Logins in our own store that no provider of the configuration uses.
 fn leftovers(facts: &Facts) -> Vec<Finding> {
     let keys = facts.files.as_ref().map(inspection::own_keys);
@@ -60,6 +60,8 @@ fn leftovers(facts: &Facts) -> Vec<Finding> {
     .collect()
 }
 
+/// What the daemon finds wrong with a provider's login, else that it works.
+fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> Vec<Finding> {
     let name = provider.name.as_str();
     let mine = judge::about(found, name);
     let (ends, others): (Vec<_>, Vec<_>) = mine
@@ -83,7 +85,9 @@ fn leftovers(facts: &Facts) -> Vec<Finding> {
 
 fn works(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
     let text = if provider.credential == Some(CredentialKind::ApiKey) {
-        "It has a fixed API key.".to_owned()
+        FIXED_KEY.to_owned()
+    } else if provider.credential == Some(CredentialKind::NoKey) {
+        NO_KEY.to_owned()
     } else {
         let token = provider
             .expires_at
@@ -174,7 +178,12 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
 /// A provider whose key lies outside the stores.
 fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>)) -> Finding {
     match adapter.assess(&crate::provider::Login::none(), now) {
-        Assessment::Login { .. } => GROUP.finds(name, Verdict::Ok, "It has a fixed API key."),
+        Assessment::Login { credential, .. } => {
+            let kind = credential.map(|credential| credential.kind);
+            let none = kind == Some(crate::provider::CredentialKind::NO_KEY);
+            let text = if none { NO_KEY } else { FIXED_KEY };
+            GROUP.finds(name, Verdict::Ok, text)
+        }
         Assessment::NoLogin { reason } => GROUP
             .finds(name, bad, format!("It can't be used here: {reason}."))
             .code(FindingCode::LoginNeeded)

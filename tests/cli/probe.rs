@@ -190,3 +190,61 @@ fn without_a_daemon_it_ends_with_3() {
     assert_eq!((output.status.code(), out.as_str()), (Some(3), ""));
     assert!(err.contains("`hermesctl proxy start`"), "{err}");
 }
+
+/// Some providers repeat the key that they refuse.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_providers_error_repeats_is_not_shown() {
+    let world = World::new(Options::default()).await;
+    let key = "orchid-lantern-velvet";
+    let file = world.home.path().join("key");
+    std::fs::write(&file, key).unwrap();
+    let config = format!(
+        "default_provider = \"keyed\"\n\n[providers.keyed]\ntype = \"static\"\n\
+         base_url = \"{{base}}\"\napi_key_file = \"{}\"\n",
+        file.display()
+    );
+    let _daemon = world.daemon_with(&config, &[]);
+    let said = format!("Incorrect API key provided: {key}. See the console.");
+    let refusal = serde_json::json!({"error": {"message": said, "code": "invalid_api_key"}});
+    for args in [
+        &["proxy", "test", "--model", "x"][..],
+        &["proxy", "test", "--model", "x", "--json"],
+    ] {
+        let fault = Fault::Answer(Canned::json(403, &refusal));
+        world.cloud.fail_next(1, &fault);
+        let (out, err) = text(&world.ctl(args));
+        let shown = out + &err;
+        assert!(!shown.contains(key), "{shown}");
+        assert!(
+            shown.contains("Incorrect API key provided: [redacted]"),
+            "{shown}"
+        );
+        assert!(shown.contains("hermesctl proxy reload"), "{shown}");
+        assert!(!shown.contains("auth status"), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_server_asks_for_no_key_has_none() {
+    let world = World::new(Options::default()).await;
+    let config = "default_provider = \"local\"\n\n[providers.local]\ntype = \"static\"\n\
+                  base_url = \"{base}\"\nauth = \"none\"\n";
+    let mut daemon = world.daemon_with(config, &[]);
+    let (shown, _) = text(&world.ctl(&["proxy", "providers"]));
+    assert!(shown.contains("not needed"), "{shown}");
+    let told = json(&world.ctl(&["proxy", "providers", "--json"]));
+    let providers = told["providers"].as_array().unwrap();
+    let local = providers.iter().find(|one| one["name"] == "local");
+    assert_eq!(local.unwrap()["no_key"], true, "{told}");
+    for running in [true, false] {
+        if !running {
+            daemon.stop();
+        }
+        let (report, _) = text(&world.ctl(&["doctor", "--json"]));
+        assert!(
+            report.contains("Its server asks for no API key."),
+            "{running} {report}"
+        );
+        assert!(!report.contains("fixed API key"), "{running} {report}");
+    }
+}

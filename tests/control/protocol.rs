@@ -378,6 +378,7 @@ fn the_answers() {
         logged_in: true,
         finding: None,
         api_key: false,
+        no_key: false,
         app_url: Some("http://127.0.0.1:8645/v1".into()),
         paths,
         models: (1..8).map(|number| format!("model-{number}")).collect(),
@@ -398,6 +399,7 @@ fn the_answers() {
             blocks: true,
         }),
         api_key: true,
+        no_key: false,
         app_url: Some("http://127.0.0.1:8645/example/v1".into()),
         paths: vec![chat],
         models: Vec::new(),
@@ -794,6 +796,7 @@ fn the_states_and_kinds() {
             CredentialKind::OfLogin("invoke_jwt".into()),
             CredentialKind::OfLogin("agent_key".into()),
             CredentialKind::ApiKey,
+            CredentialKind::NoKey,
             CredentialKind::OfLogin("of_tomorrow".into()),
         ],
     );

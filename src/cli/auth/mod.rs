@@ -263,7 +263,8 @@ fn is_shared(provider: &ProviderStatus, findings: &[Finding]) -> bool {
     match &provider.login {
         Some(login) => !login.separate,
         None => {
-            provider.credential != Some(CredentialKind::ApiKey)
+            ![Some(CredentialKind::ApiKey), Some(CredentialKind::NoKey)]
+                .contains(&provider.credential)
                 && !mine.iter().any(|one| one.code == FindingCode::LoginNeeded)
         }
     }

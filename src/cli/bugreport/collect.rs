@@ -33,13 +33,8 @@ pub(super) async fn sections() -> Vec<Section> {
     let clients = ask(None, async |daemon| daemon.clients().await).await;
     people(&env, clients.as_ref().ok(), &mut redactor);
     let in_force = settings::in_force().await;
-    if let Ok(in_force) = &in_force {
-        keys_of_providers(in_force, &mut redactor);
-    }
-    let stores = stores(&env, in_force.as_deref().unwrap_or_default());
-    for secret in &stores.secrets {
-        redactor.secret(secret);
-    }
+    let settings = in_force.as_deref().unwrap_or_default();
+    let stores = secrets(&env, settings, &mut redactor);
     let section = |title, about, text: String| Section {
         title,
         about,
@@ -80,6 +75,25 @@ pub(super) async fn sections() -> Vec<Section> {
         section("stores", "files, modes and keys, no values", stores.text),
         section("log", "the last 200 lines", logs::last_lines(&env).await),
     ]
+}
+
+/// The text without keys and tokens, as far as this machine holds them, and without what looks like one.
+pub(in crate::cli) async fn without_secrets(text: &str) -> String {
+    let mut redactor = Redactor::default();
+    let in_force = settings::in_force().await;
+    let settings = in_force.as_deref().unwrap_or_default();
+    secrets(&Environment::from_process(), settings, &mut redactor);
+    redactor.without_secrets(text)
+}
+
+/// The keys and tokens of this machine; gives the stores.
+fn secrets(env: &Environment, settings: &[Setting], redactor: &mut Redactor) -> Stores {
+    keys_of_providers(settings, redactor);
+    let stores = stores(env, settings);
+    for secret in &stores.secrets {
+        redactor.secret(secret);
+    }
+    stores
 }
 
 /// The names of the user, the machine and the apps, and what is secret in the environment.

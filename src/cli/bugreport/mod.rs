@@ -6,6 +6,8 @@ mod redact;
 mod shape;
 mod store;
 
+pub(super) use self::collect::without_secrets;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 

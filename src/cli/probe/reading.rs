@@ -42,14 +42,17 @@ pub(super) fn needs_login(code: &str, status: u16) -> bool {
 }
 
 /// How to fix it, unless the message itself names a command.
-pub(super) fn hint(code: &str, status: u16, message: &str) -> Option<&'static str> {
+pub(super) fn hint(code: &str, status: u16, message: &str, keyed: bool) -> Option<&'static str> {
     if message.contains("hermesctl ") {
         return None;
     }
     match (code, status) {
-        ("provider_error", 401 | 403) => {
-            Some("`hermesctl auth status` shows the login that the provider refused.")
-        }
+        ("provider_error", 401 | 403) => Some(if keyed {
+            "The provider refused the API key: replace it where the configuration says, then \
+                 run `hermesctl proxy reload`."
+        } else {
+            "`hermesctl auth status` shows the login that the provider refused."
+        }),
         ("provider_error", 402 | 429) => Some(
             "hermes-proxyd and the login work; this is the provider's answer about your \
              subscription.",

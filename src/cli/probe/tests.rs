@@ -213,8 +213,14 @@ fn every_kind_of_error_says_something() {
 #[test]
 fn a_hint_is_not_said_twice() {
     let said = "log in: hermesctl auth login nous";
-    assert_eq!(reading::hint("upstream_auth_failed", 401, said), None);
-    assert!(reading::hint("upstream_unreachable", 502, "DNS").is_some());
+    assert_eq!(
+        reading::hint("upstream_auth_failed", 401, said, false),
+        None
+    );
+    assert!(reading::hint("upstream_unreachable", 502, "DNS", false).is_some());
+    let of = |keyed| reading::hint("provider_error", 401, "no", keyed).unwrap();
+    assert!(of(false).contains("hermesctl auth status"));
+    assert!(of(true).contains("hermesctl proxy reload") && !of(true).contains("auth status"));
     assert!(reading::needs_login("upstream_auth_failed", 401));
     assert!(!reading::needs_login("invalid_client_key", 401));
 }

@@ -245,6 +245,9 @@ where
         None if provider.credential == Some(CredentialKind::ApiKey) => {
             rows.push(("login", "not needed: a fixed key".to_owned()));
         }
+        None if provider.credential == Some(CredentialKind::NoKey) => {
+            rows.push(("login", "not needed: the server asks for no key".to_owned()));
+        }
         None => {}
     }
     if let Some(at) = provider.expires_at {
