@@ -13,11 +13,10 @@ use crate::provider::Layout;
 /// A provider's logins.
 pub(super) fn entries(report: &Report, now: DateTime<Utc>) -> Vec<LoginEntry> {
     let entries = report.upstream.credentials.entries();
-    let logins = entries
+    entries
         .into_iter()
         .map(|login| entry(report, login, now))
-        .collect::<Vec<_>>();
-    logins
+        .collect()
 }
 
 fn entry(report: &Report, login: PoolEntry, now: DateTime<Utc>) -> LoginEntry {

@@ -63,7 +63,7 @@ impl Claims {
             .collect();
         tables.sort_by_key(|(key, _)| *key);
         for (key, table) in tables {
-            account += &format!("\n{key} {table}");
+            account.extend(["\n", key, " ", &table.to_string()]);
         }
         Some(account)
     }

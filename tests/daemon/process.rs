@@ -182,7 +182,7 @@ async fn status_tells_how_it_stands() {
     let providers: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         providers["providers"][0]["paths"].as_array().unwrap().len(),
-        4
+        6
     );
     assert_eq!(world.ctl(&["proxy", "stat"]).status.code(), Some(2));
 }

@@ -25,6 +25,11 @@ const GO_ON: &[(&str, i32)] = &[
 const FAIL: &[(&str, i32, &str)] = &[
     ("hermes-proxyd --check --config ", 78, "cannot be read"),
     ("hermesctl auth login acme", 1, "No provider \"acme\""),
+    (
+        "hermesctl connect codex --provider openai-codex",
+        1,
+        "No provider \"openai-codex\"",
+    ),
     ("hermesctl auth login umbra", 1, "No provider \"umbra\""),
     ("hermesctl proxy test acme", 1, "acme"),
     (

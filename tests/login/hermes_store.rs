@@ -776,7 +776,7 @@ async fn a_profiles_copy_of_a_row_that_was_renewed_since_is_not_renewed() {
         "obtained_at": now(), "expires_at": login.expires_at.to_rfc3339(), "last_status": null,
     });
     edit(&world, |store| {
-        store["credential_pool"] = json!({"nous": [before]})
+        store["credential_pool"] = json!({"nous": [before]});
     });
     let profile = world.home.path().join(".hermes/profiles/work/auth.json");
     write(&profile, &json!({"version": 1}));

@@ -111,6 +111,16 @@ fn files_in(home: &std::path::Path) -> StoreFiles {
     }
 }
 
+fn settings() -> Settings {
+    Settings {
+        refresh_lead: Duration::from_mins(5),
+        token_timeout: Duration::from_secs(1),
+        wait: Duration::from_secs(5),
+        initiative: Initiative::Keeps,
+        audience: None,
+    }
+}
+
 impl World {
     async fn new(wire: &Wire) -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -124,16 +134,9 @@ impl World {
             renewals: AtomicU64::new(0),
         });
         let files = files_in(home.path());
-        let settings = Settings {
-            refresh_lead: Duration::from_mins(5),
-            token_timeout: Duration::from_secs(1),
-            wait: Duration::from_secs(5),
-            initiative: Initiative::Keeps,
-            audience: None,
-        };
         let terms = Terms {
             adapter: adapter.clone(),
-            settings,
+            settings: settings(),
             optional: false,
             strategy: Strategy::default(),
         };

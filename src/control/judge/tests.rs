@@ -85,7 +85,8 @@ type World = (Status, &'static str);
 
 #[test]
 fn each_world_has_its_code() {
-    for (status, expected) in worlds_of_logins().into_iter().chain(other_worlds()) {
+    let worlds = worlds_of_logins().into_iter().chain(worlds_of_pools());
+    for (status, expected) in worlds.chain(other_worlds()) {
         let found = judge(&status);
         assert_eq!(told(&found), expected, "{status:#?}");
     }
@@ -146,6 +147,30 @@ fn worlds_of_logins() -> Vec<World> {
     ]
 }
 
+fn worlds_of_pools() -> Vec<World> {
+    vec![
+        (
+            first(json!({"pool": {"logins": 3, "cooling_down": ["work"], "ended": ["old"]}})),
+            "login_cooling_down login_ended",
+        ),
+        (
+            first(json!({"pool": {"logins": 2, "cooling_down": ["a", "b"],
+                                  "used_again_at": "2026-11-26T12:10:00Z"}})),
+            "!#logins_cooling_down",
+        ),
+        (
+            other(json!({"pool": {"logins": 2, "cooling_down": ["a", "b"],
+                                  "used_again_at": "2026-11-26T12:10:00Z"}})),
+            "#logins_cooling_down",
+        ),
+        (
+            first(json!({"state": "login_needed", "login_command": "log in",
+                         "pool": {"logins": 2, "ended": ["a", "b"]}})),
+            "!#login_needed",
+        ),
+    ]
+}
+
 fn other_worlds() -> Vec<World> {
     let key = json!({"needs_key": true});
     let waiting = json!({"waiting": true});
@@ -195,25 +220,6 @@ fn other_worlds() -> Vec<World> {
         (
             status(json!({"client_keys_fault": "it is empty; restore it"})),
             "client_keys_unreadable",
-        ),
-        (
-            first(json!({"pool": {"logins": 3, "cooling_down": ["work"], "ended": ["old"]}})),
-            "login_cooling_down login_ended",
-        ),
-        (
-            first(json!({"pool": {"logins": 2, "cooling_down": ["a", "b"],
-                                  "used_again_at": "2026-11-26T12:10:00Z"}})),
-            "!#logins_cooling_down",
-        ),
-        (
-            other(json!({"pool": {"logins": 2, "cooling_down": ["a", "b"],
-                                  "used_again_at": "2026-11-26T12:10:00Z"}})),
-            "#logins_cooling_down",
-        ),
-        (
-            first(json!({"state": "login_needed", "login_command": "log in",
-                         "pool": {"logins": 2, "ended": ["a", "b"]}})),
-            "!#login_needed",
         ),
         (first(json!({"clock_ahead_seconds": 300})), ""),
         (first(json!({"clock_ahead_seconds": -301})), "clock_wrong"),

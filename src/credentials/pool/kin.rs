@@ -186,7 +186,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::credentials::store::Origin;
+    use crate::credentials::store::{Origin, RowFacts};
 
     fn place(id: &str) -> RowPlace {
         RowPlace {
@@ -199,7 +199,7 @@ mod tests {
     fn row(id: &str, token: &str) -> RowSeen {
         RowSeen {
             place: place(id),
-            facts: Default::default(),
+            facts: RowFacts::default(),
             tokens: vec![token.to_owned()],
             origin: Origin::default(),
         }

@@ -204,10 +204,11 @@ impl Pool {
         let store = layout.map(|layout| Store::new(files, layout));
         let twins = store.as_ref().map(|store| store.twins().clone());
         let stop = CancellationToken::new();
+        let strategy = terms.strategy;
         let (mut keeper, login) = Keeper::of(store.clone(), terms.clone(), clock.clone(), 0);
         let estate = store.map(|store| {
             let place = (clock, tasks.clone(), stop.clone());
-            Estate::begin(store, terms.clone(), place)
+            Estate::begin(store, terms, place)
         });
         let first = Arc::new(Member {
             login,
@@ -225,7 +226,7 @@ impl Pool {
             all: ArcSwap::from_pointee(vec![first.clone()]),
             first,
             has_rows: AtomicBool::new(false),
-            strategy: terms.strategy,
+            strategy,
             turn: Arc::default(),
             stop: stop.clone(),
             estate,
@@ -398,9 +399,10 @@ impl Pool {
             }
         };
         let now = member.login.clock.now();
-        let status = match verdict {
-            Verdict::RenewAndRetry => StatusCode::UNAUTHORIZED,
-            _ => status,
+        let status = if verdict == Verdict::RenewAndRetry {
+            StatusCode::UNAUTHORIZED
+        } else {
+            status
         };
         let failure = Failure {
             status: status.as_u16(),

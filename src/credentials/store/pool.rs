@@ -541,7 +541,7 @@ pub(super) fn remove(
     let Some(rows) = pool.and_then(Value::as_array_mut) else {
         return Taken::Gone;
     };
-    let mut nth = 0;
+    let mut nth = 0_usize;
     let found = rows.iter().position(|entry| {
         let Some(entry) = entry.as_object() else {
             return false;
@@ -550,7 +550,7 @@ pub(super) fn remove(
         if !is_own || Row::new(entry).id() != Some(&place.id) {
             return false;
         }
-        nth += 1;
+        nth = nth.saturating_add(1);
         nth > place.nth
     });
     let Some(found) = found else {

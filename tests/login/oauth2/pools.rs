@@ -1,7 +1,11 @@
 //! Several logins of a provider by its settings: their rows are in our own store, with whose they are.
 
+use std::time::Duration;
+
 use mock_cloud::Fault;
 use serde_json::json;
+use support::PATIENCE;
+use tokio::time::{Instant, sleep};
 
 use super::{Login, World, ask};
 
@@ -29,6 +33,18 @@ async fn a_second_login_is_added_in_our_own_store_renewed_and_used_where_the_fir
     assert_eq!(world.block("acme"), first, "it replaces none");
     assert!(!world.home.path().join(".hermes/auth.json").exists());
 
+    // The row is seen at the next look at the store.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (_, list) = world.ctl(&["auth", "list", "--json"]);
+        let logins = list["logins"].as_array().cloned().unwrap_or_default();
+        let ready = logins.iter().filter(|login| login["state"] == "ready");
+        if ready.count() == 2 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{list:#}");
+        sleep(Duration::from_millis(20)).await;
+    }
     world.cloud.fail_next(1, &Fault::rate_limited(60));
     let answer = ask(&daemon, "acme").await;
     assert_eq!(answer.status(), 200, "{}", daemon.logged());

@@ -61,7 +61,8 @@ impl World {
 }
 
 fn seconds_from_now(time: &Value) -> i64 {
-    let at = DateTime::<Utc>::from_timestamp(time.as_f64().unwrap() as i64, 0).unwrap();
+    let at = time.as_f64().unwrap() * 1000.0;
+    let at = DateTime::<Utc>::from_timestamp_millis(format!("{at:.0}").parse().unwrap()).unwrap();
     let now: DateTime<Utc> = now().parse().unwrap();
     (at - now).num_seconds()
 }
@@ -489,8 +490,10 @@ async fn the_marks_of_hermes_agent_are_obeyed_and_ours_by_it() {
         .unwrap()
         .to_owned();
     let ours: DateTime<Utc> = ours.parse().unwrap();
+    let theirs =
+        DateTime::<Utc>::from_timestamp(format!("{theirs:.0}").parse().unwrap(), 0).unwrap();
     assert!(
-        (ours.timestamp() as f64 - theirs).abs() <= 1.0,
+        (ours - theirs).num_seconds().abs() <= 1,
         "{ours} and {theirs}"
     );
     // Ours: then neither has any.
