@@ -19,6 +19,7 @@ mod owners;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
@@ -27,6 +28,7 @@ use support::environment::{has, skipped};
 use support::{
     Daemon, PATIENCE, World, chat, client, copy_program, mount_namespace, program, wrapped,
 };
+use tokio::sync::Semaphore;
 
 /// Someone who is not root.
 pub(crate) const NOBODY: u32 = 65534;
@@ -116,14 +118,16 @@ async fn a_disk_that_fills_up_while_the_answer_comes_loses_nothing() {
         return;
     };
     let world = World::with_a_refresh_due(Options::default()).await;
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     let daemon = confined(&world, namespace, ROOMY);
     let inside = hermes_home_inside(&daemon);
     let spent = |cloud: &mock_cloud::MockCloud| cloud.counts().refreshes == 1;
     world.cloud.wait_for(PATIENCE, spent).await;
     let filler = std::fs::write(inside.join("filler"), vec![0; 64 * 1024]);
     assert!(filler.is_err(), "there is still room");
+    gate.add_permits(1);
     daemon.wait_for_log("the login was renewed");
     let status = daemon.status();
     assert_eq!(status["providers"][0]["unsaved"], false, "{status}");

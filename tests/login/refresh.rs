@@ -17,6 +17,7 @@ use std::time::Duration;
 use mock_cloud::{Canned, Endpoint, Options, PortalFault};
 use serde_json::{Value, json};
 use support::{Daemon, PATIENCE, World, chat, client, post};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// One chat; its status and `x-hermes-error`.
@@ -50,6 +51,23 @@ pub(crate) async fn ask_until(daemon: &Daemon, wanted: (u16, Option<&str>)) {
     };
     let done = tokio::time::timeout(PATIENCE, asking).await;
     assert!(done.is_ok(), "{wanted:?} never came:\n{}", daemon.logged());
+}
+
+/// A busy machine takes long for a thousand requests, and their renewal is held until all are there.
+const LONG_WAITS: &str =
+    "[timeouts]\ncredential = \"2m\"\n[providers.nous]\ntoken_timeout = \"2m\"\n";
+
+/// Waits until so many requests are under way.
+async fn until_in_flight(daemon: &Daemon, wanted: u64) {
+    let waiting = async {
+        while tokio::task::block_in_place(|| daemon.status())["providers"][0]["requests"]["in_flight"]
+            != wanted
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let done = tokio::time::timeout(3 * PATIENCE, waiting).await;
+    assert!(done.is_ok(), "{}", daemon.status());
 }
 
 /// Lets the test process hold as many sockets as it may.
@@ -86,12 +104,13 @@ async fn a_token_is_refreshed_in_the_background_before_it_expires() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_requests_at_the_moment_of_expiry_cause_one_refresh_and_none_fails() {
     raise_descriptor_limit();
-    let world = World::new(Options::default().access_ttl(Duration::from_secs(4))).await;
+    let world = World::new(Options::default().access_ttl(Duration::from_secs(5))).await;
     world.cloud.set_access_ttl(Duration::from_hours(1));
     // The refresh begins before the end and its answer comes after it.
-    let slow = PortalFault::DelayBefore(Duration::from_millis(1800));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
-    let daemon = Arc::new(world.daemon());
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldBefore(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
+    let daemon = Arc::new(world.daemon_with(LONG_WAITS, &[]));
     let http = client();
     assert_eq!(ask(&http, &daemon).await.0, 200);
     world
@@ -105,6 +124,8 @@ async fn a_thousand_requests_at_the_moment_of_expiry_cause_one_refresh_and_none_
         let (daemon, http) = (daemon.clone(), http.clone());
         requests.spawn(async move { ask(&http, &daemon).await });
     }
+    until_in_flight(&daemon, 1000).await;
+    gate.add_permits(1);
     let answers = requests.join_all().await;
     let failed = answers
         .iter()
@@ -153,18 +174,21 @@ async fn a_request_with_a_valid_token_waits_for_no_lock_and_no_file() {
 async fn a_thousand_refusals_of_one_token_cause_one_refresh() {
     raise_descriptor_limit();
     let world = World::new(Options::default()).await;
-    let daemon = Arc::new(world.daemon());
+    let daemon = Arc::new(world.daemon_with(LONG_WAITS, &[]));
     let http = client();
     assert_eq!(ask(&http, &daemon).await, (200, None));
-    // All of them are refused before the first one has another token.
-    let slow = PortalFault::DelayBefore(Duration::from_secs(3));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    // All of them are refused, or wait, before the first one has another token.
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldBefore(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     world.cloud.revoke_access_tokens();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
         let (daemon, http) = (daemon.clone(), http.clone());
         requests.spawn(async move { ask(&http, &daemon).await });
     }
+    until_in_flight(&daemon, 1000).await;
+    gate.add_permits(1);
     assert!(
         requests
             .join_all()

@@ -8,12 +8,14 @@
     reason = "a test may fail loudly"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::steps::{SOMEBODY, a_hook, assert_serves, block, json_of, ready, run, until_told};
 use mock_cloud::{Endpoint, Options, PortalFault};
 use support::environment::skipped;
 use support::{Daemon, PATIENCE, World, chat, client, post, program};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,8 +24,9 @@ async fn a_renewed_login_that_can_not_be_saved_survives_the_daemons_end() {
     let mut daemon = world.daemon();
     let home = world.home.path().join(".hermes");
     // The folder goes away while the token is being spent.
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     world.cloud.revoke_access_tokens();
     let mut asking = JoinSet::new();
     asking.spawn(
@@ -39,6 +42,7 @@ async fn a_renewed_login_that_can_not_be_saved_survives_the_daemons_end() {
     let aside = world.home.path().join("aside");
     std::fs::rename(&home, &aside).unwrap();
     std::fs::write(&home, "in the way").unwrap();
+    gate.add_permits(1);
     assert_eq!(
         asking.join_next().await.unwrap().unwrap().unwrap().status(),
         200,
@@ -103,8 +107,9 @@ async fn a_login_kept_beside_the_journal_gives_way_to_somebody_elses() {
     let world = World::new(Options::default()).await;
     let mut daemon = world.daemon();
     let home = world.home.path().join(".hermes");
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     world.cloud.revoke_access_tokens();
     let mut asking = JoinSet::new();
     asking.spawn(
@@ -120,6 +125,7 @@ async fn a_login_kept_beside_the_journal_gives_way_to_somebody_elses() {
     let aside = world.home.path().join("aside");
     std::fs::rename(&home, &aside).unwrap();
     std::fs::write(&home, "in the way").unwrap();
+    gate.add_permits(1);
     asking.join_next().await.unwrap().unwrap().unwrap();
     daemon.wait_for_log("login_not_saved");
     daemon.kill();

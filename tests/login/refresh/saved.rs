@@ -7,12 +7,14 @@
     reason = "a test may fail loudly"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::refresh::{ask, ask_until, reload};
 use mock_cloud::{Endpoint, Options, PortalFault};
 use serde_json::{Value, json};
-use support::{Daemon, PATIENCE, World, chat, client};
+use support::{Daemon, PATIENCE, World, chat, client, until};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,8 +179,9 @@ async fn a_rotation_that_can_not_be_written_is_used_told_and_written_later() {
     for mirror_fails_too in [false, true] {
         let world = World::new(Options::default()).await;
         let mut daemon = world.daemon();
-        let slow = PortalFault::DelayAfterCommit(Duration::from_millis(400));
-        world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+        let gate = Arc::new(Semaphore::new(0));
+        let held = PortalFault::HeldAfterCommit(gate.clone());
+        world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
         world.cloud.revoke_access_tokens();
         let (store, aside) = (world.store_file(), world.home.path().join("aside.json"));
         let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
@@ -194,10 +197,12 @@ async fn a_rotation_that_can_not_be_written_is_used_told_and_written_later() {
             if mirror_fails_too {
                 std::fs::create_dir(&mirror).unwrap();
             }
+            gate.add_permits(1);
         });
         assert_eq!(answer, (200, None), "{}", daemon.logged());
-        let status = daemon.status();
-        assert_eq!(status["providers"][0]["unsaved"], true, "{status}");
+        until("it is told", || {
+            daemon.status()["providers"][0]["unsaved"] == true
+        });
         assert_eq!(ask(&http, &daemon).await, (200, None));
         // A reload that replaces the keeper loses nothing either.
         world.write_config("[providers.nous]\nrefresh_lead = \"4m\"\n");
@@ -245,8 +250,9 @@ async fn a_rotation_that_can_not_be_written_is_used_told_and_written_later() {
 async fn a_refresh_under_way_is_finished_when_a_reload_replaces_its_keeper() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(700));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     world.cloud.revoke_access_tokens();
     let http = client();
     let (answer, ()) = tokio::join!(ask(&http, &daemon), async {
@@ -257,6 +263,7 @@ async fn a_refresh_under_way_is_finished_when_a_reload_replaces_its_keeper() {
         world.write_config("[providers.nous]\ntoken_timeout = \"14s\"\n");
         let output = tokio::task::block_in_place(|| world.ctl(&["proxy", "reload"]));
         assert!(output.status.success(), "{output:?}");
+        gate.add_permits(1);
     });
     assert_eq!(answer, (200, None), "{}", daemon.logged());
     assert_eq!(ask(&http, &daemon).await, (200, None));
@@ -306,8 +313,9 @@ async fn kill_9_under_load_leaves_the_store_whole_and_the_login_working() {
 async fn a_refresh_under_way_is_finished_when_the_client_leaves() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(700));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     world.cloud.revoke_access_tokens();
     let asking = client()
         .post(daemon.url("/chat/completions"))
@@ -317,6 +325,7 @@ async fn a_refresh_under_way_is_finished_when_the_client_leaves() {
         _ = asking => panic!("it was answered"),
         () = world.cloud.wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1) => {}
     }
+    gate.add_permits(1);
     ask_until(&daemon, (200, None)).await;
     let current = world.cloud.current_refresh_token(world.family()).unwrap();
     assert_eq!(world.store()["providers"]["nous"]["refresh_token"], current);
@@ -327,8 +336,9 @@ async fn a_refresh_under_way_is_finished_when_the_client_leaves() {
 async fn a_refresh_under_way_at_shutdown_is_finished_and_persisted() {
     let world = World::new(Options::default()).await;
     let mut daemon = world.daemon();
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(700));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     world.cloud.revoke_access_tokens();
     let asking = client()
         .post(daemon.url("/chat/completions"))
@@ -338,7 +348,10 @@ async fn a_refresh_under_way_at_shutdown_is_finished_and_persisted() {
         _ = asking => panic!("it was answered"),
         () = world.cloud.wait_for(PATIENCE, |cloud| cloud.counts().refreshes == 1) => {}
     }
-    assert!(daemon.stop().success());
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for_log("stopping");
+    gate.add_permits(1);
+    assert!(daemon.wait().success());
     let current = world.cloud.current_refresh_token(world.family()).unwrap();
     assert_eq!(world.store()["providers"]["nous"]["refresh_token"], current);
 }

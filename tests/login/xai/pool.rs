@@ -3,12 +3,14 @@
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mock_cloud::{Canned, Endpoint, Fault, Login, MockCloud, PortalFault};
 use serde_json::{Value, json};
 use support::hermes::{clients, fingerprint, json_line, test_env};
 use support::{Daemon, PATIENCE, chat, client, ctl, program};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{World, now};
@@ -277,8 +279,9 @@ async fn killed_while_renewing_the_second_row(world: &World, logins: &[Login; 2]
     let mut daemon = world.daemon();
     assert_eq!(world.serves_with(&daemon).await, logins[1].access_token);
     // The folder goes away while the token is being spent.
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(500));
-    world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     world.cloud.revoke_access_tokens();
     let post = client().post(daemon.url("/chat/completions"));
     let mut asking = JoinSet::new();
@@ -291,6 +294,7 @@ async fn killed_while_renewing_the_second_row(world: &World, logins: &[Login; 2]
     );
     std::fs::rename(&home, &aside).unwrap();
     std::fs::write(&home, "in the way").unwrap();
+    gate.add_permits(1);
     let answer = asking.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(answer.status(), 200, "{}", daemon.logged());
     daemon.wait_for_log("login_not_saved");
