@@ -89,6 +89,8 @@ pub struct Asked {
     pub now: u64,
     /// Whether the app wants to know what a stream has used.
     pub includes_usage: bool,
+    /// Where the app's tools are in namespaces, which chats lack: their names.
+    pub namespaces: Vec<String>,
 }
 
 /// A request in terms of the other wire.
@@ -102,6 +104,8 @@ pub struct Turned {
     pub includes_usage: bool,
     /// The model that the app asked for.
     pub model: String,
+    /// The namespaces of its tools.
+    pub namespaces: Vec<String>,
 }
 
 /// An error's body in OpenAI's form, whatever form the provider gave it.

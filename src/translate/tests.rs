@@ -18,6 +18,7 @@ fn asked() -> Asked {
         model: "asked".to_owned(),
         now: 1_700_000_000,
         includes_usage: true,
+        namespaces: Vec::new(),
     }
 }
 

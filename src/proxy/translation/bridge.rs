@@ -125,6 +125,7 @@ impl Bridge {
             asked: Asked {
                 model: turned.model,
                 includes_usage: turned.includes_usage,
+                namespaces: turned.namespaces,
                 now: 0,
             },
         })

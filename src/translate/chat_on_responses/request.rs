@@ -65,6 +65,7 @@ pub(in crate::translate) fn turned(made: Map<String, Value>, includes_usage: boo
     Turned {
         wants_stream: made.get("stream") == Some(&Value::Bool(true)),
         includes_usage,
+        namespaces: Vec::new(),
         model: model.unwrap_or_default().to_owned(),
         body: Value::Object(made).to_string().into_bytes(),
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::Refused;
 use super::super::fields::{Fields, placed};
+use super::tools::OF;
 
 /// What items have of their own: their ids and states mean nothing in a chat.
 const OWN: &[&str] = &["id", "status", "phase"];
@@ -79,7 +80,10 @@ impl Chat {
     /// A call: of the assistant's message before it, else of one of its own.
     fn calls(&mut self, item: &mut Fields, (kind, text): (&str, &str)) -> Result<(), Refused> {
         let id = item.needs("call_id")?;
-        let (name, said) = (item.needs("name")?, item.text(text)?.unwrap_or_default());
+        let (mut name, said) = (item.needs("name")?, item.text(text)?.unwrap_or_default());
+        if let Some(namespace) = item.text("namespace")? {
+            name = format!("{namespace}{OF}{name}");
+        }
         let call = json!({"id": id, "type": kind, kind: {"name": name, text: said}});
         if !self.takes_calls || !self.waiting.is_empty() {
             self.adds(json!({"role": "assistant", "content": null}));
@@ -107,7 +111,7 @@ impl Chat {
     fn result(&mut self, item: &mut Fields) -> Result<(), Refused> {
         let at = item.at("call_id");
         let id = item.needs("call_id")?;
-        item.drops(&["name"]);
+        item.drops(&["name", "namespace"]);
         let path = item.at("output");
         let content = match item.take("output") {
             None => "".into(),

@@ -51,11 +51,12 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
         "messages".to_owned(),
         input::messages(instructions, asked.take("input"))?,
     );
-    if let Some(tools) = asked.list("tools")?.filter(|tools| !tools.is_empty()) {
-        made.insert("tools".to_owned(), tools::list(tools)?);
-    } else {
+    let (tools, namespaces) = tools::list(asked.list("tools")?.unwrap_or_default())?;
+    if tools.is_empty() {
         // Without tools, some providers refuse what is said of them.
         made.remove("parallel_tool_calls");
+    } else {
+        made.insert("tools".to_owned(), tools.into());
     }
     if let Some(choice) = asked.take("tool_choice") {
         let choice = tools::choice(choice)?;
@@ -79,7 +80,10 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
     if made.get("stream") == Some(&Value::Bool(true)) {
         made.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
-    Ok(turned(made, true))
+    Ok(Turned {
+        namespaces,
+        ..turned(made, true)
+    })
 }
 
 /// The form of the answer's text.

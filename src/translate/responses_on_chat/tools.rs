@@ -5,16 +5,37 @@ use serde_json::{Map, Value, json};
 use super::super::Refused;
 use super::super::fields::Fields;
 
-/// The list of tools.
-pub(super) fn list(tools: Vec<(String, Value)>) -> Result<Value, Refused> {
-    let tools = tools.into_iter();
-    tools.map(|(path, tool)| one(tool, path)).collect()
+/// Between a namespace and the name of a tool of it, where both are one name.
+pub(super) const OF: &str = "__";
+
+/// The list of tools, and the namespaces that some of them are in.
+pub(super) fn list(tools: Vec<(String, Value)>) -> Result<(Vec<Value>, Vec<String>), Refused> {
+    let (mut made, mut namespaces) = (Vec::new(), Vec::new());
+    for (path, tool) in tools {
+        let mut tool = Fields::of(tool, path)?;
+        let kind = tool.needs("type")?;
+        match &*kind {
+            "namespace" => {
+                tool.drops(&["description"]);
+                let namespace = tool.needs("name")?;
+                for (path, tool) in tool.list("tools")?.unwrap_or_default() {
+                    let mut tool = Fields::of(tool, path)?;
+                    let kind = tool.needs("type")?;
+                    made.push(one(tool, &kind, Some(&namespace))?);
+                }
+                tool.end()?;
+                namespaces.push(namespace);
+            }
+            // A search in what the provider has stored: the model is not told of it.
+            "web_search" if tool.take("external_web_access") == Some(Value::Bool(false)) => {}
+            _ => made.push(one(tool, &kind, None)?),
+        }
+    }
+    Ok((made, namespaces))
 }
 
-fn one(tool: Value, path: String) -> Result<Value, Refused> {
-    let mut tool = Fields::of(tool, path)?;
-    let kind = tool.needs("type")?;
-    let members: &[&str] = match &*kind {
+fn one(mut tool: Fields, kind: &str, namespace: Option<&str>) -> Result<Value, Refused> {
+    let members: &[&str] = match kind {
         "function" => &["name", "description", "parameters", "strict"],
         "custom" => &["name", "description"],
         _ => {
@@ -27,6 +48,9 @@ fn one(tool: Value, path: String) -> Result<Value, Refused> {
     let mut inner = Map::new();
     for name in members {
         tool.moves(&[(name, name)], &mut inner);
+    }
+    if let (Some(namespace), Some(Value::String(name))) = (namespace, inner.get_mut("name")) {
+        *name = format!("{namespace}{OF}{name}");
     }
     if kind == "custom"
         && let Some(format) = tool.object("format")?

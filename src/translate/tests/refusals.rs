@@ -169,10 +169,6 @@ fn a_response_is_refused_by_the_member_that_chats_lack() {
             item(json!({"type": "function_call", "call_id": "c"})),
         ),
         (
-            "input[0].namespace",
-            item(json!({"type": "function_call", "call_id": "c", "name": "f", "namespace": "n"})),
-        ),
-        (
             "input[0].role",
             item(json!({"role": "critic", "content": "x"})),
         ),

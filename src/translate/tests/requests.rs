@@ -190,3 +190,48 @@ fn items_become_a_chat_in_the_order_that_it_demands() {
         json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
     );
 }
+
+#[test]
+fn tools_in_a_namespace_have_it_in_their_names_and_back() {
+    let tool =
+        |name: &str| json!({"type": "function", "name": name, "parameters": {}, "strict": false});
+    let request = json!({"model": "m", "tools": [tool("f"),
+            {"type": "namespace", "name": "agents", "description": "d", "tools": [tool("spawn")]},
+            {"type": "web_search", "external_web_access": false}],
+        "input": [{"role": "user", "content": "Hi"},
+            {"type": "function_call", "call_id": "c", "namespace": "agents", "name": "spawn", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "done"}]});
+    let turned = responses_on_chat::request(request.to_string().as_bytes()).unwrap();
+    let body = read(&turned.body);
+    let names: Vec<_> = body["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| &tool["function"]["name"])
+        .collect();
+    assert_eq!(names, ["f", "agents__spawn"]);
+    assert_eq!(
+        body["messages"][1]["tool_calls"][0]["function"]["name"],
+        "agents__spawn"
+    );
+    let asked = super::super::Asked {
+        namespaces: turned.namespaces,
+        ..super::asked()
+    };
+    let call = |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}});
+    let completion = json!({"id": "1", "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+        "tool_calls": [call("a", "agents__spawn"), call("b", "f")]}}]});
+    let answer = responses_on_chat::answer(completion.to_string().as_bytes(), &asked).unwrap();
+    let super::super::Whole::Answer(answer) = answer else {
+        panic!("{answer:?}")
+    };
+    let output = read(&answer)["output"].clone();
+    assert_eq!(
+        (&output[0]["name"], &output[0]["namespace"]),
+        (&json!("spawn"), &json!("agents"))
+    );
+    assert_eq!(
+        (&output[1]["name"], &output[1].get("namespace")),
+        (&json!("f"), &None)
+    );
+}

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::super::super::Asked;
+use super::super::super::json::escaped;
 use super::super::items::{self, Head, Part, Status, put, put_all};
+use super::super::tools::OF;
 use super::unnamed;
 
 /// The items, and the response around them.
@@ -17,6 +19,8 @@ pub(super) struct Output {
     items: Vec<Vec<u8>>,
     open: Option<Open>,
     calls: Vec<Call>,
+    /// What the names of calls may begin with, as in JSON.
+    namespaces: Vec<Vec<u8>>,
     held: usize,
 }
 
@@ -74,6 +78,7 @@ impl Output {
             items: Vec::new(),
             open: None,
             calls: Vec::new(),
+            namespaces: asked.namespaces.iter().map(|name| escaped(name)).collect(),
             held: 0,
         }
     }
@@ -404,10 +409,11 @@ impl Output {
             return;
         };
         call.place = Some(place);
-        call.name = name.to_vec();
+        let name = in_namespace(name, &self.namespaces);
         self.held += name.len();
+        call.name.clone_from(&name);
         let (kind, text, _) = call.names();
-        let item = items::call(&id, (kind, text), (&call.id, name), ("in_progress", b""));
+        let item = items::call(&id, (kind, text), (&call.id, &name), ("in_progress", b""));
         let said = std::mem::take(&mut call.said);
         self.item("response.output_item.added", place, &item, out);
         if !said.is_empty() {
@@ -521,6 +527,17 @@ impl Output {
         self.event("error", &[told.as_bytes()], out);
         self.event("response.failed", &[b",\"response\":", &response], out);
     }
+}
+
+/// A call's name as it stands in its item; that of a tool in a namespace has the namespace behind it.
+fn in_namespace(name: &[u8], namespaces: &[Vec<u8>]) -> Vec<u8> {
+    let split = namespaces.iter().find_map(|namespace| {
+        let own = name
+            .strip_prefix(&**namespace)?
+            .strip_prefix(OF.as_bytes())?;
+        Some([own, b"\",\"namespace\":\"", namespace].concat())
+    });
+    split.unwrap_or_else(|| name.to_vec())
 }
 
 impl Open {
