@@ -6,7 +6,7 @@ use std::io::Write as _;
 use serde_json::{Map, Value};
 
 /// A response's own members.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) id: Vec<u8>,
     pub(super) model: Vec<u8>,
