@@ -25,6 +25,8 @@ const MARKS: HeaderName = HeaderName::from_static("x-hermes-via");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const STAINLESS: &str = "x-stainless-";
 const CORS: &str = "access-control-";
+/// What the names of our own response fields begin with.
+const OURS: &str = "x-hermes-";
 /// The response fields that a listed web page may read beside those of the Fetch standard: what SDKs
 /// look at, and what tells our errors from the provider's.
 const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-hermes-stale, x-hermes-translated, x-should-retry, \
@@ -138,6 +140,12 @@ pub(super) fn says_json(client: &HeaderMap) -> bool {
     kinds.next().is_some_and(is_json) && kinds.all(is_json)
 }
 
+/// Whether the client says that its body is a form.
+pub(super) fn is_form(client: &HeaderMap) -> bool {
+    let mut kinds = client.get_all(CONTENT_TYPE).iter();
+    kinds.any(is_multipart)
+}
+
 fn is_multipart(kind: &HeaderValue) -> bool {
     essence(kind).eq_ignore_ascii_case("multipart/form-data") && !kind.as_bytes().contains(&b',')
 }
@@ -214,12 +222,13 @@ pub fn to_client(fields: &mut HeaderMap) {
     for name in named.iter().chain(&DROPPED) {
         fields.remove(name);
     }
-    let cors: Vec<HeaderName> = fields
+    // Which pages may read an answer is our word, and so is what it says in our name.
+    let by_prefix: Vec<HeaderName> = fields
         .keys()
-        .filter(|name| name.as_str().starts_with(CORS))
+        .filter(|name| name.as_str().starts_with(CORS) || name.as_str().starts_with(OURS))
         .cloned()
         .collect();
-    for name in &cors {
+    for name in &by_prefix {
         fields.remove(name);
     }
 }
@@ -487,6 +496,9 @@ mod tests {
             ("alt-svc", "h3"),
             ("strict-transport-security", "max-age=1"),
             ("access-control-allow-origin", "*"),
+            ("x-hermes-error", "login_needed"),
+            ("x-hermes-stale", "1"),
+            ("x-hermes-any", "1"),
             ("x-repeat", "1"),
             ("x-repeat", "2"),
             ("x-request-id", "r"),

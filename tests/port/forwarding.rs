@@ -294,6 +294,32 @@ async fn the_providers_answer_passes_but_for_what_concerns_one_connection_or_a_b
     }
 }
 
+/// What is said in our name would be taken for ours: by apps, by `proxy test`, by the user.
+#[tokio::test]
+async fn fields_with_our_names_are_ours_alone() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let forged = || {
+        Canned::status(402)
+            .header("x-hermes-error", "login_needed")
+            .header("x-hermes-stale", "7")
+            .header("x-hermes-translated", "chat-to-responses")
+            .header("x-hermes-request-id", "forged")
+            .header("x-theirs", "1")
+    };
+    world.cloud.fail_next(1, &Fault::Answer(forged()));
+    let answer = post(&daemon, &chat("x")).await;
+    let ours: Vec<_> = answer
+        .headers()
+        .keys()
+        .map(|name| name.as_str())
+        .filter(|name| name.starts_with("x-hermes-"))
+        .collect();
+    assert_eq!(ours, ["x-hermes-request-id"]);
+    assert_ne!(answer.headers()["x-hermes-request-id"], "forged");
+    assert_eq!(answer.headers()["x-theirs"], "1");
+}
+
 #[tokio::test]
 async fn the_providers_errors_redirects_and_encodings_pass_untouched() {
     let world = World::new(Options::default()).await;

@@ -13,7 +13,7 @@ use super::super::headers;
 use super::super::pool::Answer;
 use super::super::presence::Presence;
 use super::super::record::{End, RequestId, Underway};
-use super::super::translation::{Crossed, Whole, is_encoded};
+use super::super::translation::{Crossed, Translated, Whole, is_encoded};
 use super::exchange::Blocked;
 
 /// The provider's answer, its bytes untouched.
@@ -104,6 +104,9 @@ pub(super) fn pass_whole(made: Whole, mut underway: Underway) -> Response<Answer
 /// The head as the client gets it.
 fn clean(head: &mut hyper::http::response::Parts) {
     headers::to_client(&mut head.headers);
+    if let Some(translated) = head.extensions.get::<Translated>() {
+        translated.tell(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
     head.extensions.clear();
 }

@@ -138,7 +138,7 @@ async fn cross(
         Err(error) => return refuse(&error, underway, is_over()),
     };
     if crossing.is_stream(&answer) {
-        crossing.mark(answer.headers_mut());
+        crossing.mark(&mut answer);
         let crossed = Box::new(crossing.stream(&memory));
         return pass_over(answer, underway, (rules, upstream), presence, crossed);
     }

@@ -27,6 +27,17 @@ const MOST: usize = 16 * 1024 * 1024;
 const CHAT: &str = "/chat/completions";
 const RESPONSES: &str = "/responses";
 
+/// Beside an answer that was translated: from which wire to which. It becomes a field once those of the provider that
+/// have our names are gone.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct Translated(&'static str);
+
+impl Translated {
+    pub(in crate::proxy) fn tell(self, fields: &mut HeaderMap) {
+        fields.insert(TRANSLATED, HeaderValue::from_static(self.0));
+    }
+}
+
 /// What an app speaks, and what its provider serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wires {
@@ -142,13 +153,13 @@ impl Crossing {
     }
 
     /// Says of an answer that it was translated.
-    pub(in crate::proxy) fn mark(&self, fields: &mut HeaderMap) {
+    pub(in crate::proxy) fn mark<B>(&self, answer: &mut Response<B>) {
         let wires = match self.wires {
             Wires::ChatToResponses => "chat-to-responses",
             Wires::ResponsesToChat => "responses-to-chat",
         };
-        becomes_another(fields);
-        fields.insert(TRANSLATED, HeaderValue::from_static(wires));
+        becomes_another(answer.headers_mut());
+        answer.extensions_mut().insert(Translated(wires));
     }
 
     /// The answer's stream on its way back.
@@ -200,7 +211,7 @@ impl Crossing {
         held.takes(body.len())?;
         *response.body_mut() = held.keep(body);
         becomes_json(response.headers_mut());
-        self.mark(response.headers_mut());
+        self.mark(response);
         Ok(made)
     }
 

@@ -47,6 +47,11 @@ impl Held {
         }
     }
 
+    /// What all of them may take.
+    pub(super) fn most(&self) -> usize {
+        self.memory.total
+    }
+
     /// It takes so many bytes from now on; what all requests take then, if that has become more.
     fn counts(&mut self, bytes: usize) -> usize {
         let used = &self.memory.used;
@@ -69,11 +74,20 @@ impl Held {
     /// It takes so many bytes from now on.
     ///
     /// # Errors
-    /// 503 when all requests together would take too many.
+    /// 503 when all requests together would take too many, and 502 when it alone takes more than all may.
     pub(super) fn takes(&mut self, bytes: usize) -> Result<(), ProxyError> {
         let total = self.counts(bytes);
         if total <= self.memory.total {
             return Ok(());
+        }
+        if bytes > self.memory.total {
+            // It would be refused again, however much the others give back.
+            let message = format!(
+                "hermes-proxyd: an answer that is translated takes more than the {} bytes that all together may \
+                 (`limits.replay_total`)",
+                self.memory.total
+            );
+            return Err(ProxyError::new(ErrorKind::AnswerTooLarge, message));
         }
         let message = "hermes-proxyd: too many bodies are being translated at once \
                        (`limits.replay_total`); try again in a moment";
@@ -100,6 +114,11 @@ mod tests {
         let used = || memory.used.load(Ordering::Relaxed);
         let (mut one, mut other) = (Held::new(&memory), Held::new(&memory));
         assert!(one.takes(6).is_ok() && other.takes(4).is_ok());
+        let alone = Held::new(&memory).takes(11).unwrap_err();
+        assert_eq!(
+            (alone.kind, alone.retry_after),
+            (ErrorKind::AnswerTooLarge, None)
+        );
         assert_eq!(used(), 10);
         assert_eq!(other.takes(5).unwrap_err().kind, ErrorKind::Overloaded);
         drop(one);

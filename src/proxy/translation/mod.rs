@@ -24,8 +24,8 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
-pub(super) use self::bridge::Crossed;
 pub use self::bridge::{Bridge, bridges};
+pub(super) use self::bridge::{Crossed, Translated};
 use self::fold::{Fold, Outcome};
 use self::memory::Held;
 pub(super) use self::memory::Memory;
@@ -143,8 +143,11 @@ async fn read_upload(upload: &Upload, held: &mut Held) -> Result<Vec<u8>, Failur
     let (mut pieces, mut whole) = (upload.body(), Vec::new());
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut pieces).poll_frame(cx)).await {
         if let Ok(piece) = frame.map_err(Failure::Upload)?.into_data() {
-            held.takes(whole.len() + piece.len())
-                .map_err(Failure::Ours)?;
+            let length = whole.len() + piece.len();
+            if length > held.most() {
+                return Err(Failure::Ours(too_large_to_turn(held.most())));
+            }
+            held.takes(length).map_err(Failure::Ours)?;
             whole.extend_from_slice(&piece);
         }
     }
@@ -328,6 +331,15 @@ async fn next_piece(body: &mut Answer, idle: Duration) -> Result<Option<Bytes>, 
             }
         }
     }
+}
+
+/// A body that takes more alone than all together may: asking again comes to the same.
+fn too_large_to_turn(most: usize) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: the request body has to be read whole for this provider, and is larger than {most} bytes \
+         (`limits.replay_total`)"
+    );
+    ProxyError::new(ErrorKind::RequestTooLarge, message)
 }
 
 /// Asking again would cost the same once more, and come to the same.
