@@ -113,6 +113,8 @@ struct Way<'a> {
     wire: Wire,
     /// Whether it has a fixed API key.
     keyed: bool,
+    /// Where the provider is, as far as that is known.
+    base_url: Option<String>,
     question: &'a Question,
 }
 
@@ -207,6 +209,7 @@ impl<'a> Way<'a> {
             url,
             wire: Wire::of(providers, &provider),
             keyed: meant.is_some_and(|one| one.credential == Some(CredentialKind::ApiKey)),
+            base_url: meant.and_then(|one| one.base_url.clone()),
             provider,
             question,
         })
@@ -281,6 +284,18 @@ impl<'a> Way<'a> {
         answer.map_err(|error| self.broken(&error))
     }
 
+    /// What to look at where the provider has no such path. Without a model it was asked for its list.
+    fn wrong_base_url(&self, is_list: bool) -> Option<String> {
+        let base = self.base_url.as_deref()?.trim_end_matches('/');
+        let path = if is_list { "/models" } else { self.wire.path() };
+        Some(format!(
+            "It was asked for {}{path}: if the provider has no such address, correct `base_url` under \
+             [providers.{}].",
+            inline(base),
+            self.provider
+        ))
+    }
+
     /// There is no answer.
     fn broken(&self, error: &WireError) -> Failure {
         let url = inline(&self.url);
@@ -338,7 +353,9 @@ impl<'a> Way<'a> {
         };
         let id = request_id(&answer.headers);
         let logged = id.as_deref().filter(|_| !needs_login);
+        let lost = matches!((code, status), ("provider_error", 404 | 405));
         let hint = [
+            self.wrong_base_url(model.is_none()).filter(|_| lost),
             reading::hint(code, status, said, self.keyed).map(str::to_owned),
             logged.map(|id| format!("Its log entries: `hermesctl logs --request {id}`.")),
         ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,7 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clients::Registry;
 use crate::clock::Clock;
-use crate::config::{Config, PoolStrategy, Provider, ProviderName, Routing, Timeouts, Variables};
+use crate::config::{
+    Config, PoolStrategy, Provider, ProviderName, Routing, Timeouts, Variables, is_at_or_below,
+};
 use crate::credentials::{
     self, Audience, Initiative, Pool, Settings, Status, StoreFiles, Strategy, Terms,
 };
@@ -95,7 +98,8 @@ fn check_routes<'a>(
             .map(|one| &*one.path)
             .collect();
         let missing = route.paths.iter().enumerate();
-        let mut missing = missing.filter(|(_, path)| !served.contains(&path.as_str()));
+        let is_served = |path: &str| served.iter().any(|one| is_at_or_below(path, one));
+        let mut missing = missing.filter(|(_, path)| !is_served(path));
         if let Some((index, path)) = missing.next() {
             return Err(FleetError::Route {
                 key: format!("route[{at}].paths[{index}]"),
@@ -403,6 +407,7 @@ impl Fleet {
             own_mark: adapter.is_elsewhere().then(|| self.mark.clone()),
             append_done: settings.append_done,
             counters: counters.unwrap_or_default(),
+            doubted: AtomicBool::new(false),
             models: proxy::Shelf::of(self.files.own.with_file_name("models").join(name.as_str())),
             name,
         };

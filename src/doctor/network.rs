@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use hyper::Method;
 use tokio::time::timeout;
 use url::{Host, Url};
 
@@ -261,7 +262,13 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
     let label = format!("{} {}", served.name, address.what);
     let host = place(&address.url);
     let before = SystemClock.now();
-    let answer = probe::probe(&address.url, tls.clone(), ANSWER_LIMIT).await;
+    let list = list_of_models(served, &address);
+    // Some servers have no HEAD beside a GET.
+    let asked = match &list {
+        Some(list) => (Method::GET, list.as_str()),
+        None => (Method::HEAD, address.url.as_str()),
+    };
+    let answer = probe::probe(asked, tls.clone(), ANSWER_LIMIT).await;
     let took = SystemClock.now() - before;
     let via = probe::proxy_for(&address.url);
     let via = via.map(|via| format!(" through the proxy {via}"));
@@ -275,7 +282,7 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
             });
             let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
             (
-                judge(label, &text, &seen, (served, address.setting)),
+                judge(label, &text, &seen, (served, address.setting, list)),
                 offset,
             )
         }
@@ -289,7 +296,25 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
     Some((name, finding, offset))
 }
 
-fn judge(label: String, text: &str, seen: &Seen, (served, key): (&Served, &str)) -> Finding {
+/// The list of models of a server that the operator names: whoever has it knows the path, with a credential or without.
+fn list_of_models(served: &Served, address: &Address) -> Option<String> {
+    let (adapter, _) = served.built.as_ref().ok()?;
+    let has_list = || {
+        adapter
+            .allowed_paths()
+            .iter()
+            .any(|one| one.path == "/models")
+    };
+    let is_meant = address.what == "inference" && adapter.is_elsewhere() && has_list();
+    is_meant.then(|| format!("{}/models", address.url.trim_end_matches('/')))
+}
+
+fn judge(
+    label: String,
+    text: &str,
+    seen: &Seen,
+    (served, key, list): (&Served, &str, Option<String>),
+) -> Finding {
     const SIGN_IN: &str = "A network that requires a sign-in does this: open a web page first.";
 
     if let Some(host) = &seen.redirected_to {
@@ -313,6 +338,14 @@ fn judge(label: String, text: &str, seen: &Seen, (served, key): (&Served, &str))
         511 => {
             let text = format!("{text}: the network requires you to sign in.");
             GROUP.finds(label, Verdict::Fail, text).advice(SIGN_IN)
+        }
+        404 | 405 if list.is_some() => {
+            let list = list.as_deref().unwrap_or_default();
+            let text = format!("{text}, but has no {}.", asked(list));
+            GROUP.finds(label, Verdict::Warn, text).advice(format!(
+                "`{key}` under [providers.{}] looks wrong: many servers want one that ends in /v1.",
+                served.name
+            ))
         }
         500..=599 => {
             let text = format!("{text}, with an error of its own ({}).", seen.status);
@@ -353,6 +386,10 @@ fn advise(finding: Finding, error: &Unreachable, served: &Served, address: &Addr
                     ]))
             }
         },
+        // Not TLS at all.
+        Unreachable::Tls(what) if what.contains("corrupt message") => finding.advice(format!(
+            "{host} may speak http instead of https: correct `{key}` under [providers.{name}]."
+        )),
         Unreachable::Connect(_) | Unreachable::Tls(_) | Unreachable::TimedOut(_) => {
             finding.run(format!("curl -sSI {}", asked(&address.url)))
         }

@@ -5,8 +5,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use hyper::Uri;
 use hyper::header::{DATE, HeaderMap, LOCATION};
+use hyper::{Method, Uri};
 use rustls::CertificateError;
 use tokio::time::timeout;
 use url::Url;
@@ -73,12 +73,12 @@ pub enum CertificateFault {
     Other,
 }
 
-/// Asks `url` once, with `HEAD` and without any credential; any answer is a success.
+/// Asks `url` once, with this method and without any credential; any answer is a success.
 ///
 /// # Errors
 /// When there is none within `limit`.
 pub async fn probe(
-    url: &str,
+    (method, url): (Method, &str),
     tls: rustls::ClientConfig,
     limit: Duration,
 ) -> Result<Seen, Unreachable> {
@@ -93,7 +93,7 @@ pub async fn probe(
         builder.proxy(Proxies::from_env().for_reqwest())
     };
     let client = builder.build().map_err(|error| explain(&error, limit))?;
-    match timeout(limit, client.head(url).send()).await {
+    match timeout(limit, client.request(method, url).send()).await {
         Ok(Ok(answer)) => Ok(Seen {
             status: answer.status().as_u16(),
             date: date(answer.headers()),

@@ -1,6 +1,6 @@
 //! What all connections share: the rules in force, which a reload swaps as one.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub struct Upstream {
     pub counters: Arc<Counters>,
     /// Its list of models.
     pub models: Shelf,
+    /// Whether the log has said that its base URL looks wrong.
+    pub doubted: AtomicBool,
 }
 
 impl Upstream {

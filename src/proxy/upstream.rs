@@ -291,6 +291,9 @@ fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
         message.push_str(cause);
     }
     message.push_str("); `hermesctl doctor` checks the connection");
+    if cause.contains("corrupt message") {
+        message.push_str("; the server may speak http: see `base_url` of this provider");
+    }
     ProxyError::new(ErrorKind::UpstreamUnreachable, message)
 }
 

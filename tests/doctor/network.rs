@@ -363,3 +363,54 @@ async fn a_provider_that_sends_us_elsewhere_is_told() {
         }
     }
 }
+
+/// A base URL that lacks its end, and one of a server that speaks http.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_url_that_looks_wrong_is_named_by_doctor_test_and_log() {
+    let world = world().await;
+    let there =
+        answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    let key = world.home.path().join("key");
+    std::fs::write(&key, "sk-x").unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let table = |name: &str, base: &str| {
+        format!(
+            "[providers.{name}]\ntype = \"static\"\nbase_url = {base:?}\napi_key_file = {key:?}\n"
+        )
+    };
+    let secure = there.replace("http://127.0.0.1", "https://localhost");
+    let config = table("short", &there) + &table("plain", &secure);
+    let daemon = world.daemon_with(&config, &[]);
+    let tested = world.ctl(&["proxy", "test", "--provider", "short"]);
+    let told = String::from_utf8(tested.stderr).unwrap();
+    let told: Vec<_> = told.split_whitespace().collect();
+    let told = told.join(" ");
+    let asked = format!("It was asked for {there}/models");
+    assert!(
+        told.contains(&asked) && told.contains("[providers.short]"),
+        "{told}"
+    );
+    let line = daemon.wait_for_log("the base URL looks wrong");
+    assert!(
+        line.contains("providers.short.base_url") && line.contains("/models"),
+        "{line}"
+    );
+    let tested = world.ctl(&["proxy", "test", "--provider", "plain", "--model", "m"]);
+    let told = String::from_utf8(tested.stderr).unwrap();
+    assert!(told.contains("may speak http"), "{told}");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    let place = ("network", "short inference");
+    diagnosis.assert(
+        place,
+        "warn",
+        "/models",
+        "`base_url` under [providers.short] looks wrong",
+    );
+    let place = ("network", "plain inference");
+    diagnosis.assert(
+        place,
+        "fail",
+        "can't be reached",
+        "may speak http instead of https",
+    );
+}

@@ -145,6 +145,7 @@ impl World {
         credentials.started().await;
         let timeouts = Timeouts::default();
         let upstream = Upstream {
+            doubted: std::sync::atomic::AtomicBool::new(false),
             name: name.clone(),
             label: "fussy".into(),
             display_name: "Fussy".to_owned(),

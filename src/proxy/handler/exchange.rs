@@ -1,9 +1,10 @@
 //! A request's attempts at its provider: with a credential, and again with another where that one was refused.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::http::request::Parts;
-use hyper::{Method, Response};
+use hyper::{Method, Response, StatusCode, Uri};
 
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
@@ -265,6 +266,9 @@ impl Exchange<'_> {
                     None => defect(),
                 },
             })?;
+        if is_unknown_there(answer.status()) {
+            doubt(self.upstream, &target, answer.status());
+        }
         if self.method == Method::POST {
             let reply = Reply {
                 status: answer.status(),
@@ -292,6 +296,37 @@ impl Exchange<'_> {
             upload.forget();
         }
     }
+}
+
+/// Whether a server says that it has no such path.
+fn is_unknown_there(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+    )
+}
+
+/// Says once of a base URL of the operator's that it looks wrong: nothing has worked, and the server has no such path.
+fn doubt(upstream: &Upstream, asked: &Uri, status: StatusCode) {
+    let may_be_wrong = upstream.own_mark.is_some() && upstream.counters.counts().served == 0;
+    if !may_be_wrong || upstream.doubted.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    tracing::warn!(
+        provider = %upstream.name,
+        status = status.as_u16(),
+        asked = format!("{}://{}{}", asked.scheme_str().unwrap_or_default(), authority(asked), asked.path()),
+        key = format!("providers.{}.base_url", upstream.name),
+        "the base URL looks wrong: the server has no such path; many servers want one that ends in /v1"
+    );
+}
+
+/// Host and port, without what may be secret before them.
+fn authority(url: &Uri) -> &str {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host)
 }
 
 /// Puts down beside an answer why the provider refuses the account.
