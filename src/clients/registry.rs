@@ -119,6 +119,16 @@ impl Registry {
         u64::try_from(self.inner.keys.load().entries.len()).unwrap_or(u64::MAX)
     }
 
+    /// How many of them may ask the provider of this name, in lower case.
+    pub fn count_for(&self, provider: &str) -> u64 {
+        let keys = self.inner.keys.load();
+        let clients = keys.entries.iter().map(|(_, client)| client);
+        let count = clients
+            .filter(|client| client.allows_provider(provider))
+            .count();
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     /// Why the file could not be read when it was read last; the keys of before are in force.
     pub fn fault(&self) -> Option<Unread> {
         self.inner.fault.load().as_deref().cloned()

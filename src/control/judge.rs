@@ -56,7 +56,12 @@ pub fn judge(status: &Status) -> Vec<Finding> {
         .flat_map(|provider| troubles(provider, provider.default, status.now))
         .collect();
     findings.extend(listening(&status.listeners));
-    findings.extend(keys(status));
+    let of_listeners = keys(status);
+    if of_listeners.is_some() {
+        // Without any key no provider has one either.
+        findings.retain(|one| one.code != FindingCode::NoClientKeys);
+    }
+    findings.extend(of_listeners);
     findings.extend(key_file(status));
     findings.extend(clock(&status.providers));
     let daemon = &status.daemon;
@@ -93,7 +98,8 @@ pub fn about<'f>(findings: &'f [Finding], provider: &str) -> Vec<&'f Finding> {
 
 /// The findings about logins, and not about requests.
 pub fn of_logins(findings: &[Finding]) -> Vec<Finding> {
-    let of_login = |one: &&Finding| one.provider.is_some() && one.code != FindingCode::RequestsFail;
+    let others = [FindingCode::RequestsFail, FindingCode::NoClientKeys];
+    let of_login = |one: &&Finding| one.provider.is_some() && !others.contains(&one.code);
     findings.iter().filter(of_login).cloned().collect()
 }
 
@@ -312,6 +318,7 @@ fn troubles(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Fi
     troubles.extend(told.map(|one| failing(provider, one, (is_meant, now))));
     troubles.extend(unkept(provider));
     troubles.extend(pool(provider, is_meant, now));
+    troubles.extend(unreachable(provider, is_meant));
     troubles.extend(warnings(provider));
     for trouble in &mut troubles {
         trouble.provider = Some(provider.name.clone());
@@ -506,6 +513,22 @@ fn pool(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Findin
         troubles.push(attention(FindingCode::LoginEnded, text, list()));
     }
     troubles
+}
+
+/// A provider that serves apps with a client key alone, and no key is for it.
+fn unreachable(provider: &ProviderStatus, is_meant: bool) -> Option<Finding> {
+    if provider.client_keys != Some(0) {
+        return None;
+    }
+    let name = &provider.name;
+    let text = format!("{name} serves only apps with a client key, and no client key is for it");
+    let command = Some(format!("hermesctl clients add my-app --provider {name}"));
+    let code = FindingCode::NoClientKeys;
+    Some(blocking(if is_meant {
+        bad(code, text, command)
+    } else {
+        attention(code, text, command)
+    }))
 }
 
 /// A login that works now and can't be kept fresh.

@@ -414,6 +414,9 @@ pub struct Clients {
     pub now: Timestamp,
     /// The apps by name.
     pub clients: Vec<ClientEntry>,
+    /// The providers that keys are limited to and that are not configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown_providers: Vec<String>,
 }
 
 /// One app that has a key. The key itself is never shown.
@@ -950,6 +953,10 @@ pub struct ProviderStatus {
     /// What its several logins allow; `None` with one login, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolStatus>,
+    /// How many client keys may ask it, where each of its requests needs one; `None` where none is needed, and with an
+    /// old daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_keys: Option<u64>,
 }
 
 /// An account's quota.

@@ -1,5 +1,6 @@
 //! What hermesctl is told of client keys, and asks for.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -20,11 +21,23 @@ pub(super) fn file(files: &StoreFiles) -> PathBuf {
 }
 
 /// All clients; with what somebody else has written into the file, if it can be read.
-pub(super) async fn list(clients: &Registry, now: DateTime<Utc>) -> Result<Clients, ControlError> {
+pub(super) async fn list(
+    clients: &Registry,
+    now: DateTime<Utc>,
+    providers: &[Report],
+) -> Result<Clients, ControlError> {
     clients.reload().await.map_err(|error| refused(&error))?;
+    let listed = clients.list();
+    let is_unknown = |name: &&String| {
+        let mut known = providers.iter();
+        !known.any(|one| one.upstream.name.as_str() == **name)
+    };
+    let limits = listed.iter().flat_map(|client| &client.limits.providers);
+    let unknown: BTreeSet<_> = limits.filter(is_unknown).cloned().collect();
     Ok(Clients {
         now: Timestamp(now),
-        clients: clients.list().into_iter().map(entry).collect(),
+        clients: listed.into_iter().map(entry).collect(),
+        unknown_providers: unknown.into_iter().collect(),
     })
 }
 

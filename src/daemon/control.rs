@@ -241,7 +241,8 @@ impl Handler for Answers {
     }
 
     async fn clients(&self) -> Result<Clients, ControlError> {
-        clients::list(&self.clients, self.clock.now()).await
+        let view = self.view.load_full();
+        clients::list(&self.clients, self.clock.now(), &view.reports).await
     }
 
     async fn client_add(&self, mut client: ClientAdd) -> Result<NewKey, ControlError> {
@@ -284,7 +285,14 @@ impl Answers {
         let view = self.view.load();
         let reports = view.reports.iter().filter(|one| one.upstream.is_there());
         let mut providers: Vec<_> = reports
-            .map(|report| provider_status(report, &view, now))
+            .map(|report| {
+                let client_keys = self.client_keys(&report.upstream);
+                let status = provider_status(report, &view, now);
+                ProviderStatus {
+                    client_keys,
+                    ..status
+                }
+            })
             .collect();
         providers.sort_by_key(|provider| !provider.default);
         let fault = self.clients.fault();
@@ -320,6 +328,12 @@ impl Answers {
         };
         status.findings = Some(judge::judge(&status));
         status
+    }
+
+    /// How many client keys may ask a provider that serves nothing without one.
+    fn client_keys(&self, upstream: &proxy::Upstream) -> Option<u64> {
+        let count = || self.clients.count_for(upstream.name.as_str());
+        upstream.needs_key.then(count)
     }
 
     /// When the daemon was started, by the clock as it is: one that was set back since then would tell
@@ -442,6 +456,12 @@ impl Answers {
             let known: Vec<_> = there.map(|report| report.upstream.name.as_str()).collect();
             let name: String = name.chars().take(40).collect();
             let message = format!("No provider {name:?} is configured.");
+            if config::login_providers().any(|known| known == name) {
+                let hint = format!(
+                    "`hermesctl setup --provider {name}` adds it to the configuration and logs in."
+                );
+                return ControlError::new(ErrorCode::UnknownProvider, message).with_hint(hint);
+            }
             let hint = format!("The providers are: {}", known.join(", "));
             let meant = config::did_you_mean(&name, known.iter().copied());
             let meant = meant.map(|near| format!("Did you mean {near:?}? "));
@@ -544,6 +564,7 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
         clock_ahead_seconds: clock_ahead(report, now),
         quota: report.adapter.quota().map(|quota| quota_status(quota, now)),
         pool: pools::status(report),
+        client_keys: None,
     }
 }
 

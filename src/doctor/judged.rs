@@ -58,6 +58,9 @@ fn place(found: &Found) -> (Group, String) {
         FindingCode::ListensNowhere | FindingCode::AddressMissing | FindingCode::SocketMissing => {
             (Group::Listeners, listener.to_owned())
         }
+        FindingCode::NoClientKeys if !provider.is_empty() => {
+            (Group::Listeners, format!("{CLIENT_KEYS} of {provider}"))
+        }
         FindingCode::NoClientKeys => (Group::Listeners, CLIENT_KEYS.to_owned()),
         FindingCode::ClientKeysUnreadable => (Group::Listeners, "client key file".to_owned()),
         FindingCode::RequestsRefused => (Group::Listeners, "refused requests".to_owned()),

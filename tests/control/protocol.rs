@@ -112,6 +112,7 @@ fn ready() -> ProviderStatus {
         clock_ahead_seconds: None,
         quota: None,
         pool: None,
+        client_keys: None,
     }
 }
 
@@ -139,6 +140,7 @@ fn bare() -> ProviderStatus {
         clock_ahead_seconds: None,
         quota: None,
         pool: None,
+        client_keys: None,
     }
 }
 
@@ -610,6 +612,7 @@ fn the_answers_about_clients() {
         &ok(Clients {
             now: at("2026-11-23T19:44:00Z"),
             clients: vec![karakeep, fresh.clone()],
+            unknown_providers: Vec::new(),
         }),
     );
     let new = ok(NewKey {

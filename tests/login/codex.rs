@@ -446,3 +446,44 @@ async fn too_many_logins_are_tried_four_times_and_one_that_is_switched_off_says_
     assert!(matches!(error, DeviceError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("Settings"), "{error}");
 }
+
+/// A login that works is of no use to apps without a key for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_no_client_key_is_for_is_told_with_the_command_that_makes_one() {
+    let (world, _) = World::with_a_login().await;
+    let daemon = world.daemon();
+    let ctl = |args: &[&str]| {
+        let output = ctl(world.home.path(), args);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let codes = || {
+        let status: Value = serde_json::from_str(&ctl(&["proxy", "status", "--json"])).unwrap();
+        let findings = status["findings"].as_array().unwrap().clone();
+        findings
+            .into_iter()
+            .map(|one| (one["code"].clone(), one["command"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let ready = async || {
+        let answer = client()
+            .get(format!("{}/readyz", daemon.origin()))
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!((codes().len(), ready().await.0), (0, 200));
+    // One for another provider does not help.
+    let folder = world.home.path().join(".local/state/hermes-proxyd");
+    assert!(folder.join("clients.json").exists());
+    ctl(&["clients", "revoke", "app"]);
+    let command = "hermesctl clients add my-app --provider openai-codex";
+    assert_eq!(codes(), [("no_client_keys".into(), command.into())]);
+    let (status, text) = ready().await;
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains(command), "{text}");
+    let added: Vec<_> = command.split(' ').skip(1).collect();
+    ctl(&added);
+    assert_eq!((codes().len(), ready().await.0), (0, 200));
+}

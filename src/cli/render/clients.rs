@@ -35,7 +35,9 @@ where
         zone,
     };
     let blocks = clients.clients.iter();
-    let blocks: Vec<String> = blocks.map(|one| client(one, &clock, style)).collect();
+    let unknown = &clients.unknown_providers;
+    let block = |one| client((one, unknown), &clock, style);
+    let blocks: Vec<String> = blocks.map(block).collect();
     if blocks.is_empty() {
         return "No app has a key. Make one with `hermesctl clients add NAME`.\n".to_owned();
     }
@@ -102,7 +104,11 @@ fn outcome(result: &ClientImportResult, style: Style) -> String {
     .concat()
 }
 
-fn client<Z>(client: &ClientEntry, clock: &Clock<'_, Z>, style: Style) -> String
+fn client<Z>(
+    (client, unknown): (&ClientEntry, &[String]),
+    clock: &Clock<'_, Z>,
+    style: Style,
+) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -120,6 +126,12 @@ where
     }
     if !client.providers.is_empty() {
         rows.push(("providers", inline(&client.providers.join(", "))));
+        let gone = client.providers.iter().filter(|name| unknown.contains(name));
+        let gone: Vec<_> = gone.map(String::as_str).collect();
+        if !gone.is_empty() {
+            let told = format!("{} is not configured: the key is of no use there", gone.join(", "));
+            rows.push(("problem", inline(&told)));
+        }
     }
     if !client.paths.is_empty() {
         rows.push(("paths", inline(&client.paths.join(", "))));

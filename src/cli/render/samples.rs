@@ -90,6 +90,7 @@ pub(in crate::cli) fn troubled_status() -> Status {
         clock_ahead_seconds: None,
         quota: None,
         pool: None,
+        client_keys: None,
         state,
     })
     .to_vec();

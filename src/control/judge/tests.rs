@@ -209,6 +209,13 @@ fn other_worlds() -> Vec<World> {
             status(json!({"listeners": [waiting, waiting]})),
             "!#listens_nowhere",
         ),
+        (first(json!({"client_keys": 0})), "!#no_client_keys"),
+        (other(json!({"client_keys": 0})), "#no_client_keys"),
+        (other(json!({"client_keys": 1})), ""),
+        (
+            status(json!({"listeners": [key], "providers": [{"client_keys": 0}]})),
+            "no_client_keys",
+        ),
         (status(json!({"listeners": [key]})), "no_client_keys"),
         (status(json!({"listeners": [key, key]})), "!no_client_keys"),
         (
