@@ -283,6 +283,15 @@ impl Adapter for Generic {
             let reason = self.foreign();
             return Assessment::NoLogin { reason };
         }
+        // RFC 6749 §7.1: a token is not used whose type is not understood.
+        let kind = login.text("token_type");
+        if let Some(kind) = kind.filter(|kind| !kind.eq_ignore_ascii_case("Bearer")) {
+            let kind: String = kind.chars().take(40).collect();
+            let reason = format!(
+                "the provider gives access tokens of the type {kind:?}, and only Bearer tokens can be used"
+            );
+            return Assessment::NoLogin { reason };
+        }
         let renewal = if tokens.refresh.is_some() {
             Renewal::Refresh
         } else {

@@ -75,7 +75,17 @@ pub(super) async fn find(
         let Some(text) = document.get(field).and_then(|value| value.as_str()) else {
             return Ok(None);
         };
-        let url = Url::parse(text).ok().filter(&is_ours);
+        let url = Url::parse(text).ok();
+        if url
+            .as_ref()
+            .is_some_and(|url| url.scheme() == "http" && !is_ours(url))
+        {
+            return Err(unusable(format!(
+                "the discovery document of {issuer} names a {field} that begins with http://, over which no token \
+                 is sent; set `providers.{name}.{key}` to the provider's https address"
+            )));
+        }
+        let url = url.filter(&is_ours);
         let url = url.ok_or_else(|| {
             let host = Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
             let host = host.unwrap_or_else(|| "no host".to_owned());

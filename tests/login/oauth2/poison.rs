@@ -124,7 +124,7 @@ async fn a_document_with_an_endpoint_by_http_on_the_issuers_own_host_is_not_foll
     assert_eq!(outcome["result"], "failed", "{outcome}");
     let detail = outcome["detail"].as_str().unwrap();
     assert!(
-        detail.contains("not https on the issuer's own host"),
+        detail.contains("begins with http://") && detail.contains("providers.acme.token_url"),
         "{detail}"
     );
     assert_eq!(world.cloud.counts().refresh_calls, 0);
@@ -304,4 +304,21 @@ async fn a_login_that_was_begun_elsewhere_is_not_stored_as_one_of_the_present_is
         assert!(!stored.contains("refresh_token"), "{stored}");
     }
     thief.assert_heard_nothing("the issuer of the new configuration");
+}
+
+/// RFC 6749 §7.1: a client that does not understand a token's type does not use it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_type_goes_nowhere() {
+    let world = World::with(DEVICE).await;
+    let daemon = world.daemon();
+    world.log_in("acme");
+    drop(daemon);
+    let mut store = world.store();
+    store["providers"]["oauth2-acme"]["token_type"] = "mac".into();
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    let daemon = world.daemon();
+    let message = support::error(ask(&daemon, "acme").await, 401, "upstream_auth_failed").await;
+    assert!(message.contains("type \"mac\""), "{message}");
+    assert_eq!(world.cloud.counts().requests, 0);
+    assert_eq!(world.store(), store, "nothing is lost");
 }
