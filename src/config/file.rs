@@ -497,7 +497,8 @@ fn check_one_key(table: &Section<'_>, needs_key: bool) {
         (None, _) if needs_key => (
             "api_key_file",
             "is missing: name the file that holds the API key, or its environment variable with \
-             `api_key_env`; a server without a key has auth = \"none\""
+             `api_key_env`, or systemd's credential with `api_key_credential`; a server without a key has \
+             auth = \"none\""
                 .to_owned(),
         ),
         (None | Some(_), _) => return,

@@ -50,7 +50,7 @@ pub use self::oauth2::{Flow, OAuth2};
 pub use self::overrides::{OverrideError, Overrides};
 pub use self::own::OwnListenerError;
 pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
-pub use self::routing::{By, ByPath, Destination, ModelGlob, RouteRule, Routing};
+pub use self::routing::{By, ByPath, Destination, ModelGlob, RouteRule, Routing, is_at_or_below};
 pub use self::schema::schema;
 pub use self::shape::{Key, Takes, shape};
 pub use self::values::{base_url_flaw, is_private};
@@ -351,6 +351,12 @@ impl Config {
     /// The kinds of the providers.
     pub fn kinds(&self) -> impl Iterator<Item = &ProviderKind> {
         self.providers.values().map(|provider| &provider.kind)
+    }
+
+    /// What of the routes, aliases and default model is allowed and can't be meant, each with its key.
+    pub fn routing_warnings(&self) -> Vec<(String, String)> {
+        let named: Vec<_> = self.providers.keys().map(ProviderName::as_str).collect();
+        self.routing.warnings(&named)
     }
 }
 

@@ -382,7 +382,7 @@ impl<'a> Section<'a> {
             } else if SECRETS.contains(&plain.as_str()) {
                 "secrets don't belong in this file: put the key of a provider of type \"static\" \
                  in a separate file and name it with `api_key_file`, or name an environment \
-                 variable with `api_key_env`"
+                 variable with `api_key_env`, or systemd's credential with `api_key_credential`"
                     .into()
             } else {
                 Wrong {
@@ -395,6 +395,16 @@ impl<'a> Section<'a> {
     }
 }
 
+/// The keys of the file's top level: below a table's line TOML takes them for keys of that table.
+pub(super) const TOP: [&str; 4] = [
+    "default_provider",
+    "default_model",
+    "hermes_home",
+    "models_cache",
+];
+pub(super) const TOP_ADVICE: &str =
+    "write this at the top of the file, above its first [table]: it belongs to no table";
+
 /// What is said of a key that other programs have, and that ours has under another name.
 fn misplaced(name: &str, table: &str) -> Option<&'static str> {
     let listens = table.is_empty() || table.starts_with("listen");
@@ -406,6 +416,11 @@ fn misplaced(name: &str, table: &str) -> Option<&'static str> {
             Some("write it with the port as address = \"127.0.0.1:8645\" under [[listen]]")
         }
         "address" if table.is_empty() => Some("write this under [[listen]]"),
+        name if !table.is_empty() && TOP.contains(&name) => Some(TOP_ADVICE),
+        "model" if table.is_empty() || table.starts_with("providers") => Some(
+            "apps name their models; the model of those that name none is default_model = \"NAME\", at the \
+             top of the file, above its first [table]",
+        ),
         _ => None,
     }
 }
@@ -447,7 +462,7 @@ fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, Wrong> {
 }
 
 /// The key within a table, in quotes where TOML needs them.
-fn dotted(table: &str, key: &str) -> String {
+pub(super) fn dotted(table: &str, key: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     let key = if !key.is_empty() && key.bytes().all(bare) {
         key.to_owned()

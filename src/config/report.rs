@@ -78,10 +78,16 @@ impl Report {
         for error in syntax {
             let line = report.line(&error.span().unwrap_or_default());
             if report.broken_lines.insert(line) {
+                let message = error.message().trim();
+                let advice = if message.contains("duplicate key") {
+                    "; it is in the file before: keep one of the two, and the keys of both under it"
+                } else {
+                    ""
+                };
                 report.problems.borrow_mut().push(Problem {
                     line,
                     key: String::new(),
-                    message: format!("this is not TOML: {}", error.message().trim()),
+                    message: format!("this is not TOML: {message}{advice}"),
                     suggestion: None,
                 });
             }

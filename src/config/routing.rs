@@ -10,7 +10,9 @@ mod read;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::ProviderName;
+use super::error::did_you_mean;
+use super::reader::dotted;
+use super::{ProviderName, login_providers};
 
 pub use self::glob::ModelGlob;
 pub(super) use self::read::{check, read};
@@ -37,7 +39,7 @@ pub struct Routing {
 /// One route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRule {
-    /// Paths below `/v1`, each with its slash; empty: every path.
+    /// Paths below `/v1`, each with its slash and all that is below it; empty: every path.
     pub paths: Vec<String>,
     /// Names of models; empty: every model, and requests without one.
     pub models: Vec<ModelGlob>,
@@ -194,8 +196,8 @@ impl Routing {
         self.routes.iter().enumerate().filter_map(of).collect()
     }
 
-    /// What is allowed and can't be meant, each with its key.
-    pub fn warnings(&self) -> Vec<(String, String)> {
+    /// What is allowed and can't be meant, each with its key. `providers` are those that are configured.
+    pub fn warnings(&self, providers: &[&str]) -> Vec<(String, String)> {
         let hidden = self.hidden().into_iter().map(|(at, hiding)| {
             let what = format!(
                 "no request gets here, because route[{hiding}] above takes all of them; move this \
@@ -203,7 +205,37 @@ impl Routing {
             );
             (format!("route[{at}]"), what)
         });
-        hidden.collect()
+        let aliases = self.aliases.iter().filter_map(|(name, model)| {
+            let fault = self.lost(model, providers)?;
+            Some((dotted("aliases", name), fault))
+        });
+        let default = self.default_model.as_deref();
+        let default = default.and_then(|model| self.lost(model, providers));
+        let default = default.map(|fault| ("default_model".to_owned(), fault));
+        hidden.chain(aliases).chain(default).collect()
+    }
+
+    /// Why a model that begins with a provider's name does not go there: the provider is not configured.
+    fn lost(&self, model: &str, providers: &[&str]) -> Option<String> {
+        let is_provider = |name: &str| providers.contains(&name);
+        let (name, _) = model.split_once('/')?;
+        // Another alias says it of itself, and a route may be for the name as it stands.
+        let is_alias = self.aliases.contains_key(model);
+        let found = self.find(CHATS[0], Some(model), is_provider);
+        if is_alias || is_provider(name) || found.by != By::Address {
+            return None;
+        }
+        let what =
+            format!("{model:?} is sent to the provider of the address under this whole name");
+        if login_providers().any(|known| known == name) {
+            return Some(format!(
+                "{what}, because the provider {name} is not configured; add [providers.{name}]"
+            ));
+        }
+        let meant = did_you_mean(name, providers.iter().copied())?;
+        Some(format!(
+            "{what}, because there is no provider {name:?}; the provider {meant} is written `{meant}/…`"
+        ))
     }
 }
 
@@ -221,7 +253,7 @@ impl Destination<'_> {
 impl RouteRule {
     /// Whether it is for this path below `/v1`.
     pub fn takes_path(&self, path: &str) -> bool {
-        self.paths.is_empty() || self.paths.iter().any(|known| known == path)
+        self.paths.is_empty() || self.paths.iter().any(|known| is_at_or_below(known, path))
     }
 
     fn takes_model(&self, model: &str) -> bool {
@@ -237,6 +269,12 @@ impl RouteRule {
             self.models.is_empty() || (!other.models.is_empty() && other.models.iter().all(covers));
         paths && models
     }
+}
+
+/// Whether a path is this one, or below it as `/files/{id}` is below `/files`.
+pub fn is_at_or_below(known: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(known);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A model's name without that of the provider it is asked of.

@@ -430,8 +430,17 @@ fn text_that_is_not_toml_is_reported_beside_other_mistakes() {
             "{found:?}"
         );
     }
-    let twice = problem("[log]\nlevel = \"info\"\nlevel = \"warn\"\n");
-    assert_eq!(twice.line, 3);
+    for (text, line) in [
+        ("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", 3),
+        (
+            "[log]\nlevel = \"info\"\n[limits]\n[log]\nformat = \"json\"\n",
+            4,
+        ),
+    ] {
+        let twice = problem(text);
+        assert_eq!(twice.line, line);
+        assert!(twice.message.contains("keep one of the two"), "{twice}");
+    }
 }
 
 #[test]
@@ -1206,4 +1215,78 @@ fn aliases_that_go_round_are_a_mistake() {
         "aliases.d: is an alias of itself: d -> d",
     ];
     assert_eq!(found, expected);
+}
+
+/// TOML takes what is written below a table's line for a key of that table.
+#[test]
+fn a_key_of_the_top_level_below_a_table_is_told_where_it_belongs() {
+    for (text, key, advice) in [
+        (
+            "[providers.xai]\ndefault_model = \"grok-4\"\n",
+            "providers.xai.default_model",
+            "above its first [table]",
+        ),
+        (
+            "[log]\ndefault_provider = \"nous\"\n",
+            "log.default_provider",
+            "above its first [table]",
+        ),
+        (
+            "[aliases]\nmini = \"m\"\ndefault_model = \"m\"\n",
+            "aliases.default_model",
+            "above its first [table]",
+        ),
+        (
+            "[providers.xai]\nmodel = \"grok-4\"\n",
+            "providers.xai.model",
+            "default_model = \"NAME\"",
+        ),
+        ("model = \"grok-4\"\n", "model", "default_model = \"NAME\""),
+    ] {
+        let problem = problem(text);
+        assert_eq!(problem.key, key, "{problem}");
+        assert!(problem.message.contains(advice), "{problem}");
+        assert!(
+            text.lines()
+                .nth(problem.line - 1)
+                .unwrap()
+                .contains("model")
+                || key.contains("provider")
+        );
+    }
+}
+
+#[test]
+fn an_alias_to_a_provider_that_is_not_configured_is_warned_of() {
+    const WORK: &str = "[providers.work]\ntype = \"static\"\nbase_url = \"https://w.example/v1\"\napi_key_env = \"W\"\n";
+    for (text, expected) in [
+        (
+            "[aliases]\nfast = \"xai/grok-4\"\n",
+            Some(("aliases.fast", "add [providers.xai]")),
+        ),
+        (
+            "default_model = \"xai/grok-4\"\n",
+            Some(("default_model", "add [providers.xai]")),
+        ),
+        (
+            "[aliases]\n\"a.b\" = \"fast\"\nfast = \"wrok/m\"\n",
+            Some(("aliases.fast", "`work/…`")),
+        ),
+        ("[aliases]\nfast = \"xai/grok-4\"\n[providers.xai]\n", None),
+        ("[aliases]\nfast = \"nous/m\"\n", None),
+        ("[aliases]\nfast = \"anthropic/claude\"\n", None),
+        ("[aliases]\nfast = \"work/m\"\n", None),
+        (
+            "[aliases]\nfast = \"xai/grok-4\"\n[[route]]\nmodels = [\"xai/*\"]\nprovider = \"work\"\n",
+            None,
+        ),
+    ] {
+        let warnings = good(&format!("{text}{WORK}")).routing_warnings();
+        let found: Vec<_> = warnings.iter().map(|(key, _)| key.as_str()).collect();
+        let expected_keys: Vec<_> = expected.iter().map(|(key, _)| *key).collect();
+        assert_eq!(found, expected_keys, "{text}");
+        for ((_, fault), (_, words)) in warnings.iter().zip(expected) {
+            assert!(fault.contains(words), "{fault}");
+        }
+    }
 }

@@ -35,8 +35,8 @@ use crate::credentials::{
 };
 use crate::files::Desk;
 use crate::provider::{
-    self, Adapter, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout, PAGE_LIFE,
-    Pace, Poll,
+    self, Adapter, BrowserLogin, CredentialKind, DeviceCode, DeviceError, DeviceLogin, Grant,
+    Layout, PAGE_LIFE, Pace, Poll,
 };
 
 /// One call waits at most so long.
@@ -700,14 +700,23 @@ fn cancelled() -> ControlError {
 }
 
 pub(super) fn not_supported(report: &Report) -> ControlError {
-    let message = format!(
-        "The provider {} has a fixed API key and no login.",
-        report.upstream.name
-    );
-    ControlError::new(ErrorCode::NotSupported, message).with_hint(format!(
-        "Change the key in the place that `providers.{}.api_key_file` or `api_key_env` names.",
-        report.upstream.name
-    ))
+    let name = &report.upstream.name;
+    let kind = report.upstream.credentials.status().kind;
+    let (has, hint) = if kind == Some(CredentialKind::NO_KEY) {
+        let hint = format!(
+            "It is used as it is: `hermesctl proxy test --provider {name}` asks it. If it wants a key, name that in \
+             `providers.{name}.api_key_file` instead of `auth = \"none\"`."
+        );
+        ("neither an API key nor a login (`auth = \"none\"`)", hint)
+    } else {
+        let hint = format!(
+            "Change the key in the place that `providers.{name}.api_key_file`, `api_key_env` or \
+             `api_key_credential` names."
+        );
+        ("a fixed API key and no login", hint)
+    };
+    let message = format!("The provider {name} has {has}.");
+    ControlError::new(ErrorCode::NotSupported, message).with_hint(hint)
 }
 
 fn no_page(report: &Report) -> ControlError {

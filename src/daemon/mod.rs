@@ -147,12 +147,12 @@ fn start(args: Args) -> Result<(), StartError> {
         for fault in faults.chain(crate::provider::file_faults(&variables)) {
             say(&format!("warning: {fault}"));
         }
-        for (key, fault) in loaded.config.routing.warnings() {
+        for (key, fault) in loaded.config.routing_warnings() {
             let within = format!("{key}.");
             let lines = loaded
                 .lines
                 .iter()
-                .filter(|(known, _)| known.starts_with(&within));
+                .filter(|(known, _)| **known == key || known.starts_with(&within));
             let line = lines.map(|(_, line)| *line).min().unwrap_or_default();
             say(&format!("warning: line {line}: {key}: {fault}"));
         }

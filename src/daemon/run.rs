@@ -326,10 +326,10 @@ fn placed(error: FleetError, file: Option<&Path>, lines: &BTreeMap<String, usize
     }
 }
 
-/// Warns of routes that are allowed and can't be meant.
+/// Warns of routes and aliases that are allowed and can't be meant.
 fn warn_of_routes(config: &Config) {
-    for (key, fault) in config.routing.warnings() {
-        tracing::warn!(key, fault, "a route has no effect");
+    for (key, fault) in config.routing_warnings() {
+        tracing::warn!(key, fault, "a route or alias has no effect");
     }
 }
 

@@ -283,9 +283,11 @@ pub fn find_by_routes(
         let mut others = (0..providers.len()).filter(|at| Some(*at) != default);
         others.find_map(|at| find(method, path, providers, Some(at)).ok())
     };
-    let Some(Route::Forward { provider, path: at }) = own.as_ref().ok().copied().or_else(others)
-    else {
-        return own.map(Choice::Settled);
+    let (provider, at) = match own.as_ref().ok().copied().or_else(others) {
+        Some(Route::Forward { provider, path } | Route::Model { provider, path, .. }) => {
+            (provider, path)
+        }
+        Some(Route::Local(_)) | None => return own.map(Choice::Settled),
     };
     let paths = providers.get(provider).map(Serves::paths);
     let listed = paths.and_then(|paths| paths.get(at));

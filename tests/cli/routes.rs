@@ -81,7 +81,7 @@ async fn a_route_that_nothing_reaches_is_warned_of_and_one_to_a_missing_path_is_
         "{told}"
     );
     let daemon = world.daemon_with(&format!("{hidden}{provider}"), &[]);
-    daemon.wait_for_log("a route has no effect");
+    daemon.wait_for_log("a route or alias has no effect");
 
     let missing = "[[route]]\npaths = [\"embeddings\", \"audio/speech\"]\nprovider = \"x\"\n";
     world.write_config(&format!("{missing}{provider}"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::file::unknown_provider;
-use super::super::reader::{Field, Place, Section, Wrong};
+use super::super::reader::{Field, Place, Section, TOP, TOP_ADVICE, Wrong};
 use super::super::{ProviderName, values};
 use super::{ModelGlob, RouteRule, Routing};
 
@@ -26,6 +26,9 @@ pub(in super::super) fn read(root: &Section<'_>) -> Read {
     let default_model = root.text("default_model", "grok-4", model_name);
     read.routing.default_model = default_model.map(|field| field.value);
     let aliases = root.named_texts("aliases", ("gpt-5-mini", "grok-4"), |name, model| {
+        if TOP.contains(&name) {
+            return Err(TOP_ADVICE.into());
+        }
         model_name(name)?;
         model_name(model)
     });
