@@ -4,11 +4,14 @@
 //! of memory. Providers read JSON with many parsers, which differ where it is not quite JSON or says one thing twice;
 //! what two of them could read in two ways is refused.
 
+mod form;
 mod quotes;
 
 use std::ops::Range;
 
 use memchr::memchr2;
+
+pub use self::form::{Boundary, Form};
 
 /// The key, in the form that counts.
 const KEY: &[u8] = b"model";
@@ -42,6 +45,9 @@ pub enum Flaw {
     /// Parsers differ about these.
     #[error("it is not UTF-8 text, or begins with a byte order mark")]
     Encoding,
+    /// It is not what its type says.
+    #[error("it is not a form in the shape that all servers read")]
+    NotAForm,
     /// It breaks JSON's grammar.
     #[error("it is not valid JSON")]
     NotJson,
@@ -60,6 +66,47 @@ pub enum Flaw {
     /// It ends within the object.
     #[error("it ends too early")]
     Incomplete,
+}
+
+/// What reads a body.
+#[derive(Debug)]
+pub enum Search {
+    /// A JSON object.
+    Json(Scanner),
+    /// A form.
+    Form(Form),
+}
+
+impl Search {
+    /// The model, once it is certain but for a second one.
+    pub fn model(&self) -> Option<&Model> {
+        match self {
+            Self::Json(scanner) => scanner.model(),
+            Self::Form(form) => form.model(),
+        }
+    }
+
+    /// Reads the next piece.
+    ///
+    /// # Errors
+    /// What makes the model uncertain.
+    pub fn read(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+        match self {
+            Self::Json(scanner) => scanner.read(piece),
+            Self::Form(form) => form.read(piece),
+        }
+    }
+
+    /// The body is over.
+    ///
+    /// # Errors
+    /// Where its object or form is not.
+    pub fn finish(&self) -> Result<&Model, Flaw> {
+        match self {
+            Self::Json(scanner) => scanner.finish(),
+            Self::Form(form) => form.finish(),
+        }
+    }
 }
 
 /// Where in the body the last byte was.

@@ -20,7 +20,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::Violation;
-use super::model_field::{Flaw, Scanner};
+use super::model_field::{Flaw, Search};
 
 pub(super) use self::search::NotFound;
 
@@ -90,7 +90,7 @@ struct Source {
     /// Whether a piece went to an attempt and is kept no longer.
     lost: bool,
     /// Looks for the body's model, and for a second one, where where it goes depends on that.
-    scanner: Option<Box<Scanner>>,
+    scanner: Option<Box<Search>>,
     whose: Whose,
     received: u64,
     last: Instant,

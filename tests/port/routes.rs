@@ -16,13 +16,13 @@ const CHAT: &str = "/v1/chat/completions";
 const EMBEDDINGS: &str = "/v1/embeddings";
 
 /// Two clouds, of which the second is the provider `other`, with a fixed key.
-struct Two {
-    world: World,
-    other: MockCloud,
+pub(super) struct Two {
+    pub(super) world: World,
+    pub(super) other: MockCloud,
 }
 
 impl Two {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let whole = || Options::default().body_limit(8 << 20);
         let world = World::new(whole()).await;
         let other = MockCloud::start(whole()).await;
@@ -33,7 +33,7 @@ impl Two {
     }
 
     /// A configuration with `other` behind it.
-    fn config(&self, routing: &str) -> String {
+    pub(super) fn config(&self, routing: &str) -> String {
         format!(
             "{routing}\n[providers.other]\ntype = \"static\"\nbase_url = \"{}\"\napi_key_file = \"{}\"\n",
             self.other.inference_base_url(),
@@ -41,12 +41,12 @@ impl Two {
         )
     }
 
-    fn daemon(&self, routing: &str) -> Daemon {
+    pub(super) fn daemon(&self, routing: &str) -> Daemon {
         self.world.daemon_with(&self.config(routing), &[])
     }
 
     /// The request that the last answer came from, and whether `other` had it.
-    fn last(&self, before: (usize, usize)) -> (&'static str, Seen) {
+    pub(super) fn last(&self, before: (usize, usize)) -> (&'static str, Seen) {
         let (nous, other) = (self.world.cloud.requests(), self.other.requests());
         match (nous.len() - before.0, other.len() - before.1) {
             (1, 0) => ("nous", nous.into_iter().next_back().unwrap()),
@@ -55,7 +55,7 @@ impl Two {
         }
     }
 
-    fn seen(&self) -> (usize, usize) {
+    pub(super) fn seen(&self) -> (usize, usize) {
         (
             self.world.cloud.requests().len(),
             self.other.requests().len(),
@@ -77,7 +77,7 @@ impl Two {
         self.last(before)
     }
 
-    fn key(&self, line: &str) -> String {
+    pub(super) fn key(&self, line: &str) -> String {
         let line = format!("clients add {line}");
         let line: Vec<_> = line.split(' ').collect();
         let added = self.world.ctl(&line);
@@ -478,7 +478,7 @@ async fn a_form_goes_to_no_provider_that_would_read_it_as_json() {
     let answer = client()
         .post(format!("{}{CHAT}", daemon.origin()))
         .header("content-type", "multipart/form-data; boundary=x")
-        .body(chat("local-sd"))
+        .body("--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nother\r\n--x--\r\n")
         .send()
         .await
         .unwrap();

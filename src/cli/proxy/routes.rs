@@ -8,10 +8,20 @@ use crate::cli::args::RoutesFlags;
 use crate::cli::config::in_force_config;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::{connect, render};
-use crate::config::{By, ByPath, Config, ProviderName, RouteRule, Routing};
+use crate::config::{AllowedPath, By, ByPath, Config, Listener, ProviderName, RouteRule, Routing};
 
 /// The path of a request of which only the model is told.
 const USUAL: &str = "/chat/completions";
+const MODELS: &str = "/models";
+/// Paths that are served without a word in the configuration.
+const USUAL_PATHS: [&str; 6] = [
+    USUAL,
+    "/completions",
+    "/embeddings",
+    MODELS,
+    "/responses",
+    "/messages",
+];
 
 /// All routes, and where one request goes.
 #[derive(Debug, Serialize)]
@@ -59,6 +69,17 @@ pub(in crate::cli) struct Request {
     pub(in crate::cli) reads_body: bool,
     /// Whether the provider has the path, as far as a running daemon knows.
     pub(in crate::cli) served: Option<bool>,
+    /// Addresses with a provider of their own, where that decides: it is another one's there.
+    pub(in crate::cli) addresses: Vec<Address>,
+    /// Whether it is the list of models, and has those of all providers.
+    pub(in crate::cli) all_models: bool,
+}
+
+/// An address whose `/v1` is a provider of its own.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct Address {
+    pub(in crate::cli) address: String,
+    pub(in crate::cli) provider: String,
 }
 
 /// What decides.
@@ -69,6 +90,8 @@ pub(in crate::cli) enum DecidedBy {
     Route,
     /// The provider's name in front of the model.
     Name,
+    /// The provider's name in front of the path.
+    Path,
     /// Nothing else: the provider of the address.
     Address,
 }
@@ -84,7 +107,7 @@ pub(in crate::cli) async fn routes(
         let path = flags.path.as_deref().unwrap_or(USUAL);
         let path = below_v1(path)?;
         let mut request = request(&config, &path, flags.model.as_deref());
-        request.served = is_served(&request.provider, &path).await;
+        request.served = is_served(&request.provider, &request.path).await;
         routes.request = Some(request);
     }
     output.answer(&routes, render::routes::routes)?;
@@ -127,22 +150,75 @@ impl Route {
     }
 }
 
-/// Where a request to an address goes that names no provider of its own.
+/// Where a request goes.
 pub(in crate::cli) fn request(config: &Config, path: &str, model: Option<&str>) -> Request {
+    if let Some((provider, rest)) = of_provider(config, path) {
+        return Request {
+            path: rest,
+            model: model.map(str::to_owned),
+            looked_at: None,
+            provider: provider.to_string(),
+            sent_model: model.map(str::to_owned),
+            decided_by: DecidedBy::Path,
+            route: None,
+            reads_body: false,
+            served: None,
+            addresses: Vec::new(),
+            all_models: false,
+        };
+    }
+    by_routes(config, path, model)
+}
+
+/// The provider that a path names before the part below its `/v1`.
+fn of_provider<'c>(config: &'c Config, path: &str) -> Option<(&'c ProviderName, String)> {
+    let (first, rest) = path.trim_start_matches('/').split_once('/')?;
+    let named = ProviderName::new(first)?;
+    let (name, _) = config.providers.get_key_value(&named)?;
+    let rest = rest.strip_prefix("v1/").unwrap_or(rest);
+    Some((name, format!("/{rest}")))
+}
+
+/// A path as the configuration lists it: with a place where an id is.
+fn listed<'p>(config: &'p Config, path: &'p str) -> &'p str {
+    if USUAL_PATHS.contains(&path) {
+        return path;
+    }
+    let segments: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let all = config.providers.values();
+    let all = all.flat_map(|provider| &provider.extra_paths);
+    let fits = all.filter_map(|allowed| Some((allowed.fits(&segments)?, allowed.path.as_str())));
+    fits.min().map_or(path, |(_, listed)| listed)
+}
+
+/// Where a request to an address goes that names no provider of its own.
+fn by_routes(config: &Config, path: &str, model: Option<&str>) -> Request {
     let is_provider = |name: &str| {
         let name = ProviderName::new(name).filter(|known| known.as_str() == name);
         name.is_some_and(|name| config.providers.contains_key(&name))
     };
-    let by_path = config.routing.by_path(path);
-    let reads_body = by_path == ByPath::NeedsModel;
+    let listed = listed(config, path);
+    let by_path = config.routing.by_path(listed);
+    let all_models =
+        path == MODELS && !config.routing.is_off() && !matches!(by_path, ByPath::Settled(Some(_)));
+    let reads_body = by_path == ByPath::NeedsModel && path != MODELS;
     let asked = model.filter(|_| reads_body);
-    let found = config.routing.find(path, asked, is_provider);
+    let found = config.routing.find(listed, asked, is_provider);
     let (decided_by, route) = match found.by {
         By::Route(at, _) => (DecidedBy::Route, Some(at)),
         By::Name(_) => (DecidedBy::Name, None),
         By::Address => (DecidedBy::Address, None),
     };
     let provider = found.provider().unwrap_or(config.default_provider.as_str());
+    let of_listener = |listener: &Listener| {
+        let own = listener.provider.as_ref()?;
+        Some(Address {
+            address: listener.address.to_string(),
+            provider: own.to_string(),
+        })
+    };
+    let mut addresses: Vec<_> = config.listeners.iter().filter_map(of_listener).collect();
+    addresses.retain(|one| decided_by == DecidedBy::Address && one.provider != provider);
     let sent = found.model.as_deref().or(model);
     Request {
         path: path.to_owned(),
@@ -154,6 +230,8 @@ pub(in crate::cli) fn request(config: &Config, path: &str, model: Option<&str>) 
         route,
         reads_body,
         served: None,
+        addresses,
+        all_models,
     }
 }
 
@@ -172,7 +250,9 @@ fn below_v1(path: &str) -> Result<String, Failure> {
 async fn is_served(provider: &str, path: &str) -> Option<bool> {
     let providers = connect().await.ok()?.providers().await.ok()?.providers;
     let provider = providers.iter().find(|one| one.name == provider)?;
-    Some(provider.paths.iter().any(|one| one.path == path))
+    let segments: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let fits = |path: &str| AllowedPath::new(path, &[]).fits(&segments).is_some();
+    Some(provider.paths.iter().any(|one| fits(&one.path)))
 }
 
 /// Routes of each kind, and where a chat with this model goes.

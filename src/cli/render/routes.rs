@@ -58,9 +58,20 @@ fn one(request: &Request, routes: &Routes, style: Style) -> String {
             format!("route[{at}]: {route}")
         }
         (DecidedBy::Name, _) => "the provider's name in front of the model".to_owned(),
+        (DecidedBy::Path, _) => "the provider's name in front of the path".to_owned(),
         (DecidedBy::Route | DecidedBy::Address, _) => "the provider of the address".to_owned(),
     };
     row("decided by", &decided);
+    for one in &request.addresses {
+        let told = format!("{} goes to {}", inline(&one.address), inline(&one.provider));
+        row("but", &told);
+    }
+    if request.all_models {
+        row(
+            "answer",
+            "the models of all providers that a request may go to",
+        );
+    }
     match (&request.model, &request.looked_at) {
         (Some(model), Some(meant)) if model != meant => {
             row("alias", &format!("{} is {}", inline(model), inline(meant)));

@@ -17,6 +17,7 @@ use super::super::gateway::{Rules, Upstream};
 use super::super::models::Wanted;
 use super::super::route::{self, Choice, Local, Route};
 use super::super::{guard, headers};
+use super::list::merges;
 use super::{Entry, PAUSE, Request, defect};
 use crate::clients::{Client, Full};
 use crate::clock;
@@ -71,10 +72,9 @@ pub(super) fn decide<'r>(
             before,
         }) => {
             let upstream = upstreams.get(provider).ok_or_else(defect)?;
-            has_key(upstream, presented)?;
             not_our_own(head, rules)?;
-            if let Some(client) = request.client {
-                permitted(client, upstream, path)?;
+            if !merges(rules, head) {
+                request.may_ask(upstream, path)?;
             }
             let id = route::model(head.uri.path(), before).ok_or_else(defect)?;
             return Ok(Decision::Models(upstream, path, Wanted::One(id)));
@@ -83,14 +83,12 @@ pub(super) fn decide<'r>(
         Choice::ByModel { provider, path } => (provider, path, false),
     };
     let upstream = upstreams.get(provider).ok_or_else(defect)?;
-    if is_settled {
-        has_key(upstream, presented)?;
+    // The list of all providers has what the key is for, whichever provider the address means.
+    if is_settled && !request.lists_all(upstream, path, (head, body)) {
+        request.may_ask(upstream, path)?;
     }
     not_our_own(head, rules)?;
     cut_would_show(head, entry)?;
-    if let (true, Some(client)) = (is_settled, request.client) {
-        permitted(client, upstream, path)?;
-    }
     let allowed = upstream.paths.get(path).ok_or_else(defect)?;
     acceptable_body(head, body, rules, allowed.body)?;
     if is_settled {
@@ -99,8 +97,17 @@ pub(super) fn decide<'r>(
     Ok(Decision::ByModel(allowed, default))
 }
 
+impl Request<'_> {
+    /// Whether a request may ask this provider for this path.
+    pub(super) fn may_ask(&self, upstream: &Upstream, path: usize) -> Result<(), ProxyError> {
+        has_key(upstream, self.presented)?;
+        self.client
+            .map_or(Ok(()), |client| permitted(client, upstream, path))
+    }
+}
+
 /// Whether a request shows the key that its provider demands.
-pub(super) fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> {
+fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> {
     if upstream.needs_key && presented != Presented::Valid {
         return Err(guard::key_of_provider(presented, upstream.name.as_str()));
     }
@@ -108,11 +115,7 @@ pub(super) fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), P
 }
 
 /// Whether an app's key is good for what it asks for.
-pub(super) fn permitted(
-    client: &Client,
-    upstream: &Upstream,
-    path: usize,
-) -> Result<(), ProxyError> {
+fn permitted(client: &Client, upstream: &Upstream, path: usize) -> Result<(), ProxyError> {
     let name = client.name();
     if !client.allows_provider(upstream.name.as_str()) {
         let message = format!(

@@ -1,19 +1,19 @@
 //! A request that goes where its model says: its body is read until that is known, and the rest passes as it comes.
 
-use hyper::Response;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, Response};
 
 use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::headers;
-use super::super::model_field::{Flaw, Model};
+use super::super::model_field::{Boundary, Flaw, Form, Model, Scanner, Search};
 use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
 use super::super::translation::is_encoded;
 use super::super::upload::{NotFound, Upload};
-use super::admission::{has_key, limited, permitted};
+use super::admission::limited;
 use super::answer::refuse;
 use super::exchange::upload_error;
 use super::forward::forward;
@@ -31,26 +31,19 @@ pub(super) async fn find_and_forward(
     (mut head, body): (Parts, Incoming),
     mut underway: Underway,
 ) -> Response<AnswerBody> {
-    let Request { rules, client, .. } = request;
+    let rules = request.rules;
     let upload = request.upload(body);
     if let Some(upload) = &upload {
         underway.uploads(upload);
     }
     let is_over = || upload.as_ref().is_none_or(Upload::is_finished);
-    // A form names its model in a part of its own, and other bodies name none.
-    let is_other =
-        headers::keeps_type(&head.headers, allowed.body) && !headers::says_json(&head.headers);
-    let model = match &upload {
-        Some(_) if is_other => None,
-        Some(upload) => match model(&request, &head, upload).await {
-            Ok(model) => Some(model),
-            Err(error) => return refuse(&error, underway, is_over()),
-        },
-        None => None,
+    let read = match read(&request, (allowed, &head), upload.as_ref()).await {
+        Ok(read) => read,
+        Err(error) => return refuse(&error, underway, is_over()),
     };
     let routing = rules.routing.as_ref();
     let is_provider = |name: &str| rules.upstreams.iter().any(|one| one.name() == name);
-    let name = model.as_ref().and_then(Model::name);
+    let name = read.model.as_ref().and_then(Model::name);
     let destination = routing.map(|routing| routing.find(&allowed.path, name, is_provider));
     let found = destination.as_ref().map_or_else(
         || Err(defect()),
@@ -62,12 +55,11 @@ pub(super) async fn find_and_forward(
     let found = found.and_then(|route| match route {
         Route::Forward { provider, path } => {
             let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
-            has_key(upstream, request.presented)?;
-            if let Some(client) = client {
-                permitted(client, upstream, path)?;
-            }
+            request.may_ask(upstream, path)?;
             let final_path = upstream.paths.get(path).ok_or_else(defect)?;
-            if upload.is_some() && is_other && !headers::keeps_type(&head.headers, final_path.body)
+            if upload.is_some()
+                && read.is_other
+                && !headers::keeps_type(&head.headers, final_path.body)
             {
                 return Err(not_json_there(upstream.name.as_str(), &final_path.path));
             }
@@ -91,10 +83,47 @@ pub(super) async fn find_and_forward(
         return refuse(&error, underway, is_over());
     }
     let wanted = destination.and_then(|destination| destination.model.map(String::from));
-    if let (Some(upload), Some(model), Some(wanted)) = (&upload, model, wanted) {
-        rename(&mut head, upload, &model, &wanted);
+    if let (Some(upload), Some(model), Some(wanted)) = (&upload, &read.model, wanted) {
+        rename(&mut head, upload, (model, read.boundary.as_ref()), &wanted);
     }
     forward(&request, (upstream, path), (head, upload), underway).await
+}
+
+/// What the body says of where it goes.
+struct Read {
+    /// `None` where it can name none.
+    model: Option<Model>,
+    /// What separates its parts, where it is a form.
+    boundary: Option<Boundary>,
+    /// Whether it is a form, or of another type than JSON.
+    is_other: bool,
+}
+
+/// Reads the body as far as that matters. A form names its model in a part of its own, and other bodies name none.
+async fn read(
+    request: &Request<'_>,
+    (allowed, head): (&AllowedPath, &Parts),
+    upload: Option<&Upload>,
+) -> Result<Read, ProxyError> {
+    let fields = &head.headers;
+    let is_other = headers::keeps_type(fields, allowed.body) && !headers::says_json(fields);
+    let is_form = is_other && headers::is_form(fields);
+    let mut read = Read {
+        model: None,
+        boundary: None,
+        is_other,
+    };
+    let Some(upload) = upload.filter(|_| is_form || !is_other) else {
+        return Ok(read);
+    };
+    let search = if is_form {
+        let boundary = boundary(fields).ok_or_else(|| unclear(Flaw::NotAForm))?;
+        Search::Form(Form::new(read.boundary.insert(boundary)))
+    } else {
+        Search::Json(Scanner::default())
+    };
+    read.model = Some(model(request, head, (upload, search)).await?);
+    Ok(read)
 }
 
 /// A body that was not looked into would be called JSON, and its model read, by a provider that was not chosen by it.
@@ -106,12 +135,29 @@ fn not_json_there(provider: &str, path: &str) -> ProxyError {
     ProxyError::new(ErrorKind::UnsupportedMediaType, message)
 }
 
+/// What separates the parts of a form; `None` where its type does not say it in one way.
+fn boundary(fields: &HeaderMap) -> Option<Boundary> {
+    let mut kinds = fields.get_all(CONTENT_TYPE).iter();
+    let (kind, None) = (kinds.next()?, kinds.next()) else {
+        return None;
+    };
+    Boundary::of(kind.to_str().ok()?)
+}
+
 /// Puts the model that is wanted in the place of the one that the body names.
-fn rename(head: &mut Parts, upload: &Upload, model: &Model, wanted: &str) {
+fn rename(
+    head: &mut Parts,
+    upload: &Upload,
+    (model, boundary): (&Model, Option<&Boundary>),
+    wanted: &str,
+) {
     if model.name() == Some(wanted) {
         return;
     }
-    let (place, text) = model.replacement(wanted);
+    let (place, text) = match boundary {
+        Some(boundary) => boundary.replacement(model, wanted),
+        None => model.replacement(wanted),
+    };
     upload.replace(&place, text);
     let length = upload.length().map(HeaderValue::from);
     if let (Some(length), true) = (length, head.headers.contains_key(CONTENT_LENGTH)) {
@@ -120,7 +166,11 @@ fn rename(head: &mut Parts, upload: &Upload, model: &Model, wanted: &str) {
 }
 
 /// The model that the body names.
-async fn model(request: &Request<'_>, head: &Parts, upload: &Upload) -> Result<Model, ProxyError> {
+async fn model(
+    request: &Request<'_>,
+    head: &Parts,
+    (upload, search): (&Upload, Search),
+) -> Result<Model, ProxyError> {
     if is_encoded(&head.headers) {
         let message = format!(
             "hermes-proxyd: where this request goes depends on its model, and its body is compressed \
@@ -132,7 +182,7 @@ async fn model(request: &Request<'_>, head: &Parts, upload: &Upload) -> Result<M
     let most = limits.route_body.min(limits.replay_total);
     let found = tokio::select! {
         biased;
-        found = upload.find_model(most) => found,
+        found = upload.find_model(search, most) => found,
         () = request.presence.cut() => return Err(shutting_down()),
         () = request.presence.makes_way() => return Err(too_slow_to_stay()),
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
@@ -22,8 +23,24 @@ pub(super) fn is_kept(rules: &Rules, upstream: &Upstream, path: usize, head: &Pa
         && models::is_plain(head, upstream)
 }
 
+impl Request<'_> {
+    /// Whether a request for this provider's list gets that of all providers, from memory.
+    pub(super) fn lists_all(
+        &self,
+        upstream: &Upstream,
+        path: usize,
+        (head, body): (&Parts, &Incoming),
+    ) -> bool {
+        self.rules.routing.is_some()
+            && !self.is_own
+            && merges(self.rules, head)
+            && is_kept(self.rules, upstream, path, head)
+            && body.is_end_stream()
+    }
+}
+
 /// Whether the path means the models of all providers.
-fn merges(rules: &Rules, head: &Parts) -> bool {
+pub(super) fn merges(rules: &Rules, head: &Parts) -> bool {
     merged::is_wanted(rules) && !route::names_provider(head.uri.path(), &rules.upstreams)
 }
 
@@ -38,7 +55,12 @@ pub(super) async fn from_list(
     let reply = async {
         if merges(rules, head) {
             let own = (rules, &gateway.merged);
-            merged::reply(own, upstream, request.client, wanted).await
+            let list = upstream
+                .paths
+                .iter()
+                .position(|allowed| allowed.path == models::PATH);
+            let refused = list.and_then(|list| request.may_ask(upstream, list).err());
+            merged::reply(own, (upstream, refused), request.client, wanted).await
         } else {
             models::reply(upstream, wanted, rules.models_cache).await
         }

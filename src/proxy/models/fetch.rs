@@ -12,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tokio::time::timeout;
 
-use super::list::List;
+use super::list::{List, has_more_than};
 use super::shelf::Outcome;
 use super::{PATH, no_list, too_slow};
 use crate::proxy::aside::aside;
@@ -26,6 +26,8 @@ use crate::proxy::translation::is_encoded;
 const LIMIT: Duration = Duration::from_secs(30);
 /// A larger one is not kept.
 pub(super) const LARGEST: usize = 8 * 1024 * 1024;
+/// Nor is one with more models: each costs more than its bytes when lists are merged.
+const MOST: usize = 20_000;
 
 /// Asks the provider for its list.
 pub(super) async fn list(upstream: &Arc<Upstream>) -> Outcome {
@@ -80,8 +82,14 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
             let is_keyless = lease.credential().authorization.is_empty();
             let bearer = lease.credential().bearer.clone();
             let (stamp, now) = (lease.stamp(), upstream.client.now());
+            let name = upstream.name.clone();
             let read = move || {
                 let body = adapter.models(&body).map_or(body, Bytes::from);
+                if has_more_than(&body, MOST) {
+                    let what = "a list of models is too long to be kept; it passes as it comes";
+                    tracing::warn!(provider = %name, most = MOST, "{what}");
+                    return None;
+                }
                 let list = List::new(&fields, body.clone(), base_url, stamp, now)?;
                 let has_none = |text: &str| is_keyless || !bearer.is_in(text);
                 let is_plain = std::str::from_utf8(&body).is_ok_and(has_none);

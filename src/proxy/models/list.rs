@@ -126,6 +126,11 @@ pub(super) fn models_in(body: &[u8]) -> impl Iterator<Item = Model<'_>> {
     })
 }
 
+/// Whether a list has more models than so many.
+pub(super) fn has_more_than(body: &[u8], most: usize) -> bool {
+    found_in(body).is_some_and(|mut found| found.nth(most).is_some())
+}
+
 /// The one of this id, as it came.
 pub(super) async fn model_in(body: Bytes, id: String) -> Option<Bytes> {
     aside(body.len(), move || {
@@ -169,6 +174,7 @@ mod tests {
             "{ \"price\": 2e0 , \"id\" : \"\\u0062\" }"
         );
         assert_eq!(one("c").await, None);
+        assert!(has_more_than(&body, 1) && !has_more_than(&body, 2) && !has_more_than(b"[]", 0));
         let ids: Vec<_> = models_in(&body).map(|model| model.id).collect();
         assert_eq!(ids, ["a", "b"]);
         for other in ["", "[]", "{\"data\":{}}", "{\"models\":[{\"id\":\"a\"}]}"] {

@@ -13,6 +13,7 @@ use super::shelf::{self, Found};
 use super::{PATH, Reply, Wanted, json, unknown};
 use crate::clients::Client;
 use crate::config::{ByPath, Routing};
+use crate::proxy::error::ProxyError;
 use crate::proxy::gateway::{Rules, Upstream};
 use crate::proxy::route::Serves;
 
@@ -58,10 +59,11 @@ pub(in crate::proxy) fn is_wanted(rules: &Rules) -> bool {
     routing.is_some_and(|routing| !matches!(routing.by_path(PATH), ByPath::Settled(Some(_))))
 }
 
-/// Answers a request for the models of all providers that the app may use. `home` is the one of the address.
+/// Answers a request for the models of all providers that the app may use. `home` is the one of the address, with why
+/// the app may not ask that one, if it may not.
 pub(in crate::proxy) async fn reply(
     (rules, merged): (&Rules, &Merged),
-    home: &Arc<Upstream>,
+    (home, refused): (&Arc<Upstream>, Option<ProxyError>),
     client: Option<&Arc<Client>>,
     wanted: &Wanted,
 ) -> Reply {
@@ -89,6 +91,9 @@ pub(in crate::proxy) async fn reply(
     }
     // Then the provider of the address tells what is wrong.
     if !lists.iter().any(|part| matches!(part, Part::There(_))) {
+        if let Some(refused) = refused {
+            return Reply::Error(refused);
+        }
         return super::reply(home, wanted, rules.models_cache).await;
     }
     let at = |one: &Arc<Upstream>| Arc::ptr_eq(one, home);

@@ -25,7 +25,7 @@ use super::gateway::Upstream;
 use crate::config::UserAgent;
 
 /// The path of the list.
-const PATH: &str = "/models";
+pub(super) const PATH: &str = "/models";
 /// On a list that is older than it should be: its age in seconds.
 pub(super) const STALE: HeaderName = HeaderName::from_static("x-hermes-stale");
 /// Anthropic's clients ask for another shape.
@@ -143,5 +143,14 @@ fn no_list(upstream: &Upstream, status: StatusCode) -> ProxyError {
         upstream.display_name,
         status.as_u16()
     );
+    let message = match status {
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if upstream.own_mark.is_some() => {
+            format!(
+                "{message}, and `providers.{}.base_url` may be wrong",
+                upstream.name
+            )
+        }
+        _ => message,
+    };
     ProxyError::new(kind, message)
 }

@@ -12,7 +12,7 @@ use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{PIECE, SMALL, Source, Upload, UploadError};
-use crate::proxy::model_field::Model;
+use crate::proxy::model_field::{Model, Search};
 
 /// Why a body's model is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,12 @@ impl Upload {
     ///
     /// # Errors
     /// [`NotFound`]; then nothing of the body may be sent.
-    pub(in crate::proxy) async fn find_model(&self, most: usize) -> Result<Model, NotFound> {
-        self.source().scanner = Some(Box::default());
+    pub(in crate::proxy) async fn find_model(
+        &self,
+        search: Search,
+        most: usize,
+    ) -> Result<Model, NotFound> {
+        self.source().scanner = Some(Box::new(search));
         let mut sleep = None;
         let found = poll_fn(|cx| self.source().search(cx, most, &mut sleep)).await;
         let mut source = self.source();

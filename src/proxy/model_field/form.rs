@@ -1,0 +1,475 @@
+//! The same in a form (`multipart/form-data`, RFC 7578): its model is the part of that name.
+//!
+//! Parsers differ about line ends, blanks behind a delimiter, and what stands before the first one. What is not written
+//! in the one way that all of them read is refused.
+
+use memchr::memmem;
+
+use super::{Flaw, LONGEST_NAME, Model};
+
+/// A part's head that is longer is no form field's, in bytes.
+const LONGEST_HEAD: usize = 8 * 1024;
+const END: &[u8] = b"\r\n";
+
+/// What separates the parts of a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boundary(String);
+
+impl Boundary {
+    /// The one that a `Content-Type` names (RFC 2046 §5.1.1).
+    pub fn of(content_type: &str) -> Option<Self> {
+        let (essence, parameters) = content_type.split_once(';')?;
+        if !essence.trim().eq_ignore_ascii_case("multipart/form-data") {
+            return None;
+        }
+        let mut found = None;
+        for (name, value) in parameters_of(parameters)? {
+            if name.starts_with("boundary")
+                && (name != "boundary" || found.replace(value).is_some())
+            {
+                return None;
+            }
+        }
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
+        let found =
+            found.filter(|text| (1..=70).contains(&text.len()) && text.bytes().all(is_good));
+        found.map(Self)
+    }
+
+    /// What to put where, so that the form names this model instead.
+    pub fn replacement(&self, model: &Model, name: &str) -> (std::ops::Range<u64>, String) {
+        match model {
+            Model::Named(_, place) | Model::Empty(place) => (place.clone(), name.to_owned()),
+            Model::Missing { .. } => {
+                let head = "Content-Disposition: form-data; name=\"model\"";
+                (0..0, format!("--{}\r\n{head}\r\n\r\n{name}\r\n", self.0))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first delimiter, which the form begins with.
+    Start,
+    /// Behind one.
+    Delimiter,
+    /// In a part's head.
+    Head,
+    /// In a part; whether it is ours.
+    Part(bool),
+    /// Behind the last delimiter.
+    End,
+}
+
+/// Reads a form piece by piece, to its end, since its last part could be another `model`.
+#[derive(Debug)]
+pub struct Form {
+    delimiter: Vec<u8>,
+    state: State,
+    /// What has come and is not looked through, with its place. Of a part that is not ours not more than could be the
+    /// beginning of a delimiter.
+    rest: Vec<u8>,
+    at: u64,
+    model: Option<Model>,
+}
+
+impl Form {
+    /// A form whose parts are separated so.
+    pub fn new(boundary: &Boundary) -> Self {
+        Self {
+            delimiter: format!("--{}", boundary.0).into_bytes(),
+            state: State::Start,
+            rest: Vec::new(),
+            at: 0,
+            model: None,
+        }
+    }
+
+    /// The model, once it is certain but for a second one.
+    pub fn model(&self) -> Option<&Model> {
+        self.model.as_ref()
+    }
+
+    /// Reads the next piece.
+    ///
+    /// # Errors
+    /// What makes the model uncertain.
+    pub fn read(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+        self.rest.extend_from_slice(piece);
+        while self.step()? {}
+        Ok(())
+    }
+
+    /// The form is over.
+    ///
+    /// # Errors
+    /// Where its last delimiter has not come.
+    pub fn finish(&self) -> Result<&Model, Flaw> {
+        self.model.as_ref().ok_or(Flaw::Incomplete)
+    }
+
+    /// Goes on, if that is possible with what has come.
+    fn step(&mut self) -> Result<bool, Flaw> {
+        match self.state {
+            State::Start => {
+                let known = self.rest.len().min(self.delimiter.len());
+                if self.rest.get(..known) != self.delimiter.get(..known) {
+                    return Err(Flaw::NotAForm);
+                }
+                if known < self.delimiter.len() {
+                    return Ok(false);
+                }
+                self.skip(known);
+                self.state = State::Delimiter;
+            }
+            State::Delimiter => {
+                let Some(next) = self.rest.first_chunk::<2>().copied() else {
+                    return Ok(false);
+                };
+                self.skip(2);
+                self.state = match &next {
+                    b"\r\n" => State::Head,
+                    b"--" => {
+                        let none = Model::Missing {
+                            at: 0,
+                            has_others: true,
+                        };
+                        self.model.get_or_insert(none);
+                        State::End
+                    }
+                    _ => return Err(Flaw::NotAForm),
+                };
+            }
+            State::Head => return self.head(),
+            State::Part(is_ours) => return self.part(is_ours),
+            State::End => {
+                if memmem::find(&self.rest, &self.delimiter).is_some() {
+                    return Err(Flaw::NotAForm);
+                }
+                self.keep(self.delimiter.len());
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn head(&mut self) -> Result<bool, Flaw> {
+        let Some(end) = memmem::find(&self.rest, b"\r\n\r\n") else {
+            if self.rest.len() > LONGEST_HEAD {
+                return Err(Flaw::NotAForm);
+            }
+            return Ok(false);
+        };
+        let head = self.rest.get(..end).unwrap_or_default();
+        if memmem::find(head, &self.delimiter).is_some() {
+            return Err(Flaw::NotAForm);
+        }
+        let is_ours = is_model(head)?;
+        if is_ours && self.model.is_some() {
+            return Err(Flaw::Twice);
+        }
+        self.skip(end + 4);
+        self.state = State::Part(is_ours);
+        Ok(true)
+    }
+
+    fn part(&mut self, is_ours: bool) -> Result<bool, Flaw> {
+        let Some(end) = memmem::find(&self.rest, &self.delimiter) else {
+            if !is_ours {
+                self.keep(self.delimiter.len() + END.len());
+            } else if self.rest.len() > LONGEST_NAME + END.len() + self.delimiter.len() {
+                return Err(Flaw::TooLong);
+            }
+            return Ok(false);
+        };
+        let part = self.rest.get(..end).and_then(|part| part.strip_suffix(END));
+        let part = part.ok_or(Flaw::NotAForm)?;
+        if is_ours {
+            let place = self.at..self.at + part.len() as u64;
+            let name = std::str::from_utf8(part).map_err(|_| Flaw::Encoding)?;
+            if name.len() > LONGEST_NAME {
+                return Err(Flaw::TooLong);
+            }
+            if name.chars().any(char::is_control) {
+                return Err(Flaw::NotText);
+            }
+            self.model = Some(if name.is_empty() {
+                Model::Empty(place)
+            } else {
+                Model::Named(name.to_owned(), place)
+            });
+        }
+        self.skip(end + self.delimiter.len());
+        self.state = State::Delimiter;
+        Ok(true)
+    }
+
+    fn skip(&mut self, length: usize) {
+        self.rest.drain(..length.min(self.rest.len()));
+        self.at += length as u64;
+    }
+
+    /// Keeps the last bytes, which may belong to what has not come.
+    fn keep(&mut self, last: usize) {
+        self.skip(self.rest.len().saturating_sub(last));
+    }
+}
+
+/// Whether a part with this head is the model.
+fn is_model(head: &[u8]) -> Result<bool, Flaw> {
+    let head = std::str::from_utf8(head).map_err(|_| Flaw::Encoding)?;
+    let (mut disposition, mut kind, mut encoding) = (None, None, None);
+    for line in head.split("\r\n") {
+        let (name, value) = line.split_once(':').ok_or(Flaw::NotAForm)?;
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if line.contains(['\r', '\n', '\0']) || name.is_empty() || !name.bytes().all(is_token) {
+            return Err(Flaw::NotAForm);
+        }
+        let place = match name.to_ascii_lowercase().as_str() {
+            "content-disposition" => &mut disposition,
+            "content-type" => &mut kind,
+            "content-transfer-encoding" => &mut encoding,
+            _ => continue,
+        };
+        if place.replace(value.trim()).is_some() {
+            return Err(Flaw::NotAForm);
+        }
+    }
+    let (form_data, parameters) = disposition
+        .and_then(|value: &str| value.split_once(';'))
+        .ok_or(Flaw::NotAForm)?;
+    if !form_data.trim().eq_ignore_ascii_case("form-data") {
+        return Err(Flaw::NotAForm);
+    }
+    let (mut field, mut is_file) = (None, false);
+    for (name, value) in parameters_of(parameters).ok_or(Flaw::NotAForm)? {
+        match name.as_str() {
+            "name" if field.is_none() => field = Some(value),
+            "filename" => is_file = true,
+            name if name.starts_with("name") => return Err(Flaw::Spelling),
+            _ => is_file |= name.starts_with("filename"),
+        }
+    }
+    let field = field.ok_or(Flaw::NotAForm)?;
+    if field != "model" {
+        let plain: String = field.chars().filter(|sign| *sign != '\\').collect();
+        let plain = plain.trim_matches(|sign: char| sign.is_whitespace() || sign.is_control());
+        if plain.eq_ignore_ascii_case("model") {
+            return Err(Flaw::Spelling);
+        }
+        return Ok(false);
+    }
+    let kind = kind.map(|kind: &str| kind.to_ascii_lowercase().replace([' ', '"'], ""));
+    let is_text = kind.is_none_or(|kind| {
+        matches!(
+            &*kind,
+            "text/plain" | "text/plain;charset=utf-8" | "text/plain;charset=us-ascii"
+        )
+    });
+    if is_file || encoding.is_some() || !is_text {
+        return Err(Flaw::NotText);
+    }
+    Ok(true)
+}
+
+/// Parameters behind a value's first semicolon, with their names in small letters; texts in quotes keep their
+/// backslashes. `None` where they are not well formed.
+fn parameters_of(mut text: &str) -> Option<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    loop {
+        let (name, rest) = text.split_once('=')?;
+        let name = name.trim_start();
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_*".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return None;
+        }
+        let (value, rest) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let mut escaped = false;
+                let end = quoted.find(|sign| {
+                    let ends = sign == '"' && !escaped;
+                    escaped = sign == '\\' && !escaped;
+                    ends
+                })?;
+                let (value, rest) = quoted.split_at_checked(end)?;
+                (value, rest.strip_prefix('"')?)
+            }
+            None => match rest.find(';') {
+                Some(end) => rest.split_at_checked(end)?,
+                None => (rest, ""),
+            },
+        };
+        all.push((name.to_ascii_lowercase(), value.trim_end().to_owned()));
+        let rest = rest.trim_start();
+        if rest.is_empty() {
+            return Some(all);
+        }
+        text = rest.strip_prefix(';')?;
+        if text.trim().is_empty() {
+            return Some(all);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KIND: &str = "multipart/form-data; boundary=XyZ";
+
+    fn scan(body: &[u8], size: usize) -> Result<Model, Flaw> {
+        let mut form = Form::new(&Boundary::of(KIND).unwrap());
+        for piece in body.chunks(size.max(1)) {
+            form.read(piece)?;
+        }
+        form.finish().cloned()
+    }
+
+    fn part(head: &str, value: &str) -> String {
+        format!("--XyZ\r\n{head}\r\n\r\n{value}\r\n")
+    }
+
+    fn field(name: &str, value: &str) -> String {
+        part(
+            &format!("Content-Disposition: form-data; name={name}"),
+            value,
+        )
+    }
+
+    fn replaced(body: &str, model: &Model, name: &str) -> String {
+        let (place, text) = Boundary::of(KIND).unwrap().replacement(model, name);
+        let at = |place: u64| usize::try_from(place).unwrap();
+        format!(
+            "{}{text}{}",
+            &body[..at(place.start)],
+            &body[at(place.end)..]
+        )
+    }
+
+    #[test]
+    fn the_model_is_the_part_of_that_name_wherever_it_stands() {
+        let file = part(
+            "Content-Disposition: form-data; name=\"file\"; filename=\"a;\\\"b.wav\"\r\nContent-Type: audio/wav",
+            "RIFF\r\n--XyY\r\n\0name=\"model\"\r\n\r\nx",
+        );
+        let end = "--XyZ--\r\n";
+        for (body, name, new) in [
+            (
+                field("\"model\"", "m") + end,
+                Some("m"),
+                field("\"model\"", "n") + end,
+            ),
+            (
+                file.clone() + &field("model", "m/é") + end,
+                Some("m/é"),
+                file.clone() + &field("model", "n") + end,
+            ),
+            (
+                field("\"model\"", "") + &file + "--XyZ--",
+                None,
+                field("\"model\"", "n") + &file + "--XyZ--",
+            ),
+            (
+                file.clone() + end,
+                None,
+                field("\"model\"", "n") + &file + end,
+            ),
+        ] {
+            for size in [1, 2, 3, 7, body.len()] {
+                let model = scan(body.as_bytes(), size).unwrap();
+                assert_eq!(model.name(), name, "{body} by {size}");
+                assert_eq!(replaced(&body, &model, "n"), new, "by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_parsers_read_in_two_ways_is_refused() {
+        let m = field("\"model\"", "m");
+        let of = |head: &str| part(head, "m") + "--XyZ--";
+        let disposition = "Content-Disposition: form-data; name=\"model\"";
+        for (body, flaw) in [
+            (format!("{m}{m}--XyZ--"), Flaw::Twice),
+            (format!("preamble\r\n{m}--XyZ--"), Flaw::NotAForm),
+            (m.replace("\r\n", "\n"), Flaw::NotAForm),
+            (m.replace("--XyZ\r\n", "--XyZ \r\n"), Flaw::NotAForm),
+            (format!("{m}--XyZ--\r\n{m}"), Flaw::NotAForm),
+            (field("\"a\"", "x\n--XyZ\ny") + "--XyZ--", Flaw::NotAForm),
+            (of("Content-Type: text/plain"), Flaw::NotAForm),
+            (
+                of(&format!("{disposition}\r\n{disposition}")),
+                Flaw::NotAForm,
+            ),
+            (of(&format!("{disposition}\r\n folded")), Flaw::NotAForm),
+            (of(&format!("{disposition}; name=\"a\"")), Flaw::Spelling),
+            (
+                of(&format!("{disposition}; name*=utf-8''a")),
+                Flaw::Spelling,
+            ),
+            (of(&format!("{disposition}; filename=\"a\"")), Flaw::NotText),
+            (
+                of(&format!("{disposition}\r\nContent-Type: application/json")),
+                Flaw::NotText,
+            ),
+            (
+                of(&format!(
+                    "{disposition}\r\nContent-Transfer-Encoding: base64"
+                )),
+                Flaw::NotText,
+            ),
+            (field("\"Model\"", "m") + "--XyZ--", Flaw::Spelling),
+            (field("\"mo\\del\"", "m") + "--XyZ--", Flaw::Spelling),
+            (field("\" model\"", "m") + "--XyZ--", Flaw::Spelling),
+            (field("\"model\"", "a\r\nb") + "--XyZ--", Flaw::NotText),
+            (
+                field("\"model\"", &"x".repeat(5000)) + "--XyZ--",
+                Flaw::TooLong,
+            ),
+            (field("\"a\"", "x"), Flaw::Incomplete),
+            ("{\"model\":\"m\"}".to_owned(), Flaw::NotAForm),
+        ] {
+            for size in [1, 5, body.len()] {
+                assert_eq!(scan(body.as_bytes(), size), Err(flaw), "{body} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_boundary_is_the_one_that_the_type_names() {
+        let boundary = |text: &str| Boundary::of(text).map(|boundary| boundary.0);
+        for (text, found) in [
+            (KIND, Some("XyZ")),
+            ("Multipart/Form-Data;charset=utf-8; Boundary=\"a b\"", None),
+            ("multipart/form-data; boundary=\"a:b\"; x=y", Some("a:b")),
+            ("multipart/form-data; boundary=a; boundary=b", None),
+            ("multipart/form-data; boundary*=a", None),
+            ("multipart/form-data", None),
+            ("multipart/form-data; boundary=", None),
+            ("multipart/mixed; boundary=a", None),
+        ] {
+            assert_eq!(boundary(text).as_deref(), found, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_of_any_size_say_the_same(
+            parts in prop::collection::vec(("(model|a|file|Model)", "[a-z\r\n-]{0,12}|--XyZ"), 0..4),
+            size in 1_usize..30,
+        ) {
+            let parts: String = parts.iter().map(|(name, value)| field(name, value)).collect();
+            let body = parts + "--XyZ--\r\n";
+            prop_assert_eq!(scan(body.as_bytes(), size), scan(body.as_bytes(), body.len()));
+        }
+
+        #[test]
+        fn whatever_comes_is_read_without_harm(bytes: Vec<u8>, size in 1_usize..20) {
+            let mut body = b"--XyZ\r\n".to_vec();
+            body.extend(bytes);
+            scan(&body, size).ok();
+        }
+    }
+}
