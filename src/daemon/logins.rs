@@ -704,7 +704,7 @@ pub(super) fn not_supported(report: &Report) -> ControlError {
     let kind = report.upstream.credentials.status().kind;
     let (has, hint) = if kind == Some(CredentialKind::NO_KEY) {
         let hint = format!(
-            "It is used as it is: `hermesctl proxy test --provider {name}` asks it. If it wants a key, name that in \
+            "It is used as it is: `hermesctl proxy test {name}` asks it. If it wants a key, name that in \
              `providers.{name}.api_key_file` instead of `auth = \"none\"`."
         );
         ("neither an API key nor a login (`auth = \"none\"`)", hint)

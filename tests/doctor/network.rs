@@ -381,7 +381,7 @@ async fn a_base_url_that_looks_wrong_is_named_by_doctor_test_and_log() {
     let secure = there.replace("http://127.0.0.1", "https://localhost");
     let config = table("short", &there) + &table("plain", &secure);
     let daemon = world.daemon_with(&config, &[]);
-    let tested = world.ctl(&["proxy", "test", "--provider", "short"]);
+    let tested = world.ctl(&["proxy", "test", "short"]);
     let told = String::from_utf8(tested.stderr).unwrap();
     let told: Vec<_> = told.split_whitespace().collect();
     let told = told.join(" ");
@@ -395,7 +395,7 @@ async fn a_base_url_that_looks_wrong_is_named_by_doctor_test_and_log() {
         line.contains("providers.short.base_url") && line.contains("/models"),
         "{line}"
     );
-    let tested = world.ctl(&["proxy", "test", "--provider", "plain", "--model", "m"]);
+    let tested = world.ctl(&["proxy", "test", "plain", "--model", "m"]);
     let told = String::from_utf8(tested.stderr).unwrap();
     assert!(told.contains("may speak http"), "{told}");
     let diagnosis = Diagnosis::of(&world, &[]);

@@ -454,7 +454,7 @@ async fn a_provider_that_no_client_key_is_for_is_told_with_the_command_that_make
     let daemon = world.daemon();
     let ctl = |args: &[&str]| {
         let output = ctl(world.home.path(), args);
-        assert!(output.status.success(), "{output:?}");
+        // A bad finding is its exit code too.
         String::from_utf8(output.stdout).unwrap()
     };
     let codes = || {

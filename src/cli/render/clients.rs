@@ -126,10 +126,16 @@ where
     }
     if !client.providers.is_empty() {
         rows.push(("providers", inline(&client.providers.join(", "))));
-        let gone = client.providers.iter().filter(|name| unknown.contains(name));
+        let gone = client
+            .providers
+            .iter()
+            .filter(|name| unknown.contains(name));
         let gone: Vec<_> = gone.map(String::as_str).collect();
         if !gone.is_empty() {
-            let told = format!("{} is not configured: the key is of no use there", gone.join(", "));
+            let told = format!(
+                "{} is not configured: the key is of no use there",
+                gone.join(", ")
+            );
             rows.push(("problem", inline(&told)));
         }
     }
