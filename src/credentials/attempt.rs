@@ -7,6 +7,7 @@
 //! word that it may be spent, and a grant is unsaved from its receipt until [`Deed::Commit`] worked.
 
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use super::core::{Core, NoLogin};
 use super::journal::{Entry, Kept};
-use super::knowledge::{Event as Known, Noted, Seat};
+use super::knowledge::{Event as Known, Noted, Renewed, Seat};
 use super::merge::{self, with_mirror};
 use super::notice::NoticeKind;
 use super::status::RefreshResult;
@@ -66,6 +67,8 @@ pub(super) struct Cause {
     pub(super) by_hand: bool,
     /// The answer of the attempt before was lost: the token may be spent.
     pub(super) answer_lost: bool,
+    /// Fingerprints of the tokens of the login that a person means; `None` for whichever is in its place.
+    pub(super) meant: Option<Vec<String>>,
 }
 
 /// What is to be done next.
@@ -647,7 +650,7 @@ impl Core {
         let deed = match written {
             Ok(()) => {
                 let unsaved = self.knowledge.unsaved().filter(|_| work.is_broken());
-                let kept = unsaved.map(super::knowledge::Renewed::to_keep);
+                let kept = unsaved.map(Renewed::to_keep);
                 self.knowledge.on(Known::Saved);
                 if settles {
                     self.knowledge.on(Known::Settled);
@@ -716,11 +719,36 @@ impl Core {
         if let Some(error) = work.unentered.take() {
             return Err(error.into());
         }
+        if let Some(file) = self.is_anothers(cause, &work) {
+            return Err(StoreError::Moved { file }.into());
+        }
         let again = work.granted && renewal == Renewal::Refresh && !cause.by_hand;
         if again && self.timing.paced(now).is_some() {
             return Err(refused_as_granted());
         }
         Ok(work.doing(Doing::Preparing(renewal), Deed::Prepare))
+    }
+
+    /// Whether what was found under the locks is another login than the one that a person means; its file.
+    fn is_anothers(&self, cause: &Cause, work: &Work) -> Option<PathBuf> {
+        let meant = cause.meant.as_ref().filter(|_| !work.granted)?;
+        let found = work.found.as_ref()?;
+        // The merged pair may come from the mirror or a twin.
+        let is_named = |login: &Login| {
+            let tokens = login.tokens();
+            let mut tokens = tokens.refresh.iter().chain(&tokens.access);
+            tokens.any(|token| meant.contains(&token.fingerprint()))
+        };
+        // It may have been renewed since it was named.
+        let is_newer = |login: &Login| {
+            let latest = self.knowledge.latest().map(Renewed::tokens);
+            let (Some(latest), Some(token)) = (latest, login.refresh_token()) else {
+                return false;
+            };
+            latest.contains(&token.fingerprint()) && latest.iter().any(|one| meant.contains(one))
+        };
+        let is_meant = is_named(&found.login) || is_named(&work.login) || is_newer(&work.login);
+        (!is_meant).then(|| found.source.clone())
     }
 
     /// Writes what the adoption merged, and a mirror that was left behind: Hermes Agent would

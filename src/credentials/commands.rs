@@ -29,8 +29,9 @@ pub struct Refreshed {
 }
 
 impl Keeper {
-    /// Renews the login whether or not it is due. Someone else's newer login is taken instead.
-    pub(super) async fn refresh_now(&mut self) -> Refreshed {
+    /// Renews the login whether or not it is due. Someone else's newer login is taken instead. Where a person has `meant`
+    /// one by its tokens, another one's in its place is not spent.
+    pub(super) async fn refresh_now(&mut self, meant: Option<Vec<String>>) -> Refreshed {
         let held = self.core.bearer();
         self.look().await;
         let now = self.core.bearer();
@@ -50,6 +51,7 @@ impl Keeper {
             let cause = Cause {
                 refused: now,
                 by_hand: true,
+                meant,
                 ..Cause::default()
             };
             self.renew(cause)

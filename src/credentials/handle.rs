@@ -79,7 +79,8 @@ pub(super) enum Command {
     /// Take over a login that only the mirror holds.
     Import(oneshot::Sender<bool>),
     /// Renew the login, due or not.
-    Refresh(oneshot::Sender<Refreshed>),
+    /// Of the login that had one of these tokens, by their fingerprints, or of whichever is there.
+    Refresh(Option<Vec<String>>, oneshot::Sender<Refreshed>),
     /// Check that a login could be written.
     MakeRoom(Place, oneshot::Sender<Result<(), StoreError>>),
     /// Write a login that was just granted.
@@ -551,7 +552,13 @@ impl Handle {
 
     /// Renews the login, due or not; `None` when the keeper has ended.
     pub async fn refresh(&self) -> Option<Refreshed> {
-        self.ask(Command::Refresh).await
+        self.ask(|done| Command::Refresh(None, done)).await
+    }
+
+    /// The same of the login that had one of these tokens, by their fingerprints: another one's in its place is not
+    /// spent.
+    pub(super) async fn refresh_meant(&self, tokens: Vec<String>) -> Option<Refreshed> {
+        self.ask(|done| Command::Refresh(Some(tokens), done)).await
     }
 
     /// Checks that a new login could be written at `place`; `None` when the keeper has ended.

@@ -284,7 +284,9 @@ impl Keeper {
                 done.send(()).ok();
             }
             Command::Import(done) => drop(done.send(self.import().await)),
-            Command::Refresh(done) => drop(done.send(self.refresh_now().await)),
+            Command::Refresh(meant, done) => {
+                drop(done.send(self.refresh_now(meant).await));
+            }
             Command::MakeRoom(place, done) => drop(done.send(self.make_room(place).await)),
             Command::Install(grant, place, done) => {
                 drop(done.send(self.install(grant, place).await));

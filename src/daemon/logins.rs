@@ -588,11 +588,19 @@ pub(super) async fn refresh(
     if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
-    let handle = match label {
-        Some(label) => pools::called(report, label)?.login().clone(),
-        None => report.upstream.credentials.login(),
+    let credentials = &report.upstream.credentials;
+    let (handle, refreshed) = match label {
+        Some(label) => {
+            credentials.block().look_unless_renewing().await;
+            let called = pools::called(report, label)?;
+            (called.login().clone(), called.refresh().await)
+        }
+        None => {
+            let handle = credentials.login();
+            let refreshed = handle.refresh().await;
+            (handle, refreshed)
+        }
     };
-    let refreshed = handle.refresh().await;
     let refreshed = refreshed.ok_or_else(|| gone(&handle))?;
     Ok(RefreshOutcome {
         provider: report.upstream.name.to_string(),

@@ -23,6 +23,7 @@ use self::rest::{Failure, Rest};
 pub use self::strategy::Strategy;
 pub(super) use self::strategy::Usable;
 use self::strategy::{Choice, Look};
+use super::commands::Refreshed;
 use super::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
 use super::keeper::Keeper;
 use super::status::Status;
@@ -85,6 +86,13 @@ impl Called {
     /// It.
     pub fn login(&self) -> &Handle {
         &self.0.login
+    }
+
+    /// Renews it, due or not; `None` when its keeper has ended. Another login that has come into its place since is not
+    /// renewed.
+    pub async fn refresh(&self) -> Option<Refreshed> {
+        let Meant { tokens, .. } = self.0.meant();
+        self.0.login.refresh_meant(tokens).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mock_cloud::{Canned, Fault, Login};
 use serde_json::{Value, json};
-use support::{Daemon, PATIENCE, chat, client, ctl};
+use support::{Daemon, PATIENCE, built, chat, client, ctl, program};
 
 use super::pool::{Hermes, block, row, with};
 use super::{World, now};
@@ -47,6 +47,40 @@ impl World {
             self.cloud.inference_base_url(),
         );
         self.configure(&config);
+    }
+
+    /// Until so many processes have the store's lock open: one holds it, the others wait for it.
+    #[cfg(target_os = "linux")]
+    async fn until_waiting(&self, processes: usize) {
+        let lock = self.store_file().with_extension("lock");
+        let lock = lock.canonicalize().unwrap();
+        let has_it_open = |process: &std::fs::DirEntry| {
+            let files = std::fs::read_dir(process.path().join("fd"));
+            let mut files = files.into_iter().flatten().flatten();
+            files.any(|file| file.path().read_link().is_ok_and(|file| file == lock))
+        };
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let all = std::fs::read_dir("/proc").unwrap().flatten();
+            let open = all.filter(has_it_open).count();
+            if open >= processes {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{open} of {processes}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The store's lock, as another program holds it.
+    #[cfg(target_os = "linux")]
+    fn lock(&self) -> std::fs::File {
+        let file = self.store_file().with_extension("lock");
+        let file = std::fs::File::create(file).unwrap();
+        file.lock().unwrap();
+        file
     }
 
     fn bearers(&self) -> Vec<String> {
@@ -348,6 +382,68 @@ async fn a_label_that_several_logins_have_means_none_and_an_id_means_one() {
         world.store()["credential_pool"]["xai-oauth"],
         json!([named])
     );
+}
+
+/// What comes into a row while its refresh waits for the lock was not meant, so its token is not spent.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_by_label_spends_no_token_of_another_login_that_came_into_its_place() {
+    let (world, _) = two_logins().await;
+    let daemon = world.daemon();
+    world.serves_with(&daemon).await;
+    // An account whose access token is over by now, so that its refresh token alone is of use.
+    let mut other = world.cloud.login();
+    other.access_token.clear();
+    let lock = world.lock();
+    let mut refresh = program(built("hermesctl"), world.home.path());
+    let refresh = refresh.args(["auth", "refresh", "xai", "--label", "one", "--json"]);
+    let refresh = refresh.stdout(std::process::Stdio::piped());
+    let refresh = refresh.spawn().unwrap();
+    world.until_waiting(2).await;
+    let mut replaced = row("one", 0, &other);
+    replaced.as_object_mut().unwrap().remove("access_token");
+    world.holds(&Value::Null, &[replaced, world.row("two")]);
+    drop(lock);
+    let output = refresh.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains("not the one you meant"), "{told}");
+    assert!(!told.contains(&other.refresh_token), "{told}");
+    world.assert_nothing_reused();
+}
+
+/// Both have read the same token, and the second one has the lock when it is spent.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_that_refresh_one_row_at_once_spend_its_token_once() {
+    let (world, logins) = two_logins().await;
+    let lock = world.lock();
+    // Without a daemon each is a process of its own that has the store open.
+    let refreshes = [(); 2].map(|()| {
+        let mut refresh = program(built("hermesctl"), world.home.path());
+        let refresh = refresh.args(["auth", "refresh", "xai", "--label", "two", "--json"]);
+        refresh
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    world.until_waiting(3).await;
+    drop(lock);
+    for refresh in refreshes {
+        let output = refresh.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let current = world.cloud.current_refresh_token(logins[1].family);
+    assert_eq!(
+        world.row("two")["refresh_token"].as_str(),
+        current.as_deref()
+    );
+    assert_eq!(
+        world.row("one")["refresh_token"],
+        json!(logins[0].refresh_token)
+    );
+    assert_eq!(world.cloud.counts().refresh_calls, 1);
+    world.assert_nothing_reused();
 }
 
 /// Hermes Agent renews a row that was made with `hermes auth add` alone, also where its token is in the block too.
