@@ -122,8 +122,8 @@ impl Hosts {
                 base_url: self.inference.clone().or_else(own)?,
                 kind: ACCESS_TOKEN,
                 issued_at: tokens.obtained.or_else(|| claims?.issued_at()),
-                // A missing or unreadable expiry counts as expired.
-                expires_at: Some(end.or(tokens.expires).unwrap_or(DateTime::UNIX_EPOCH)),
+                // Without any end (RFC 6749 §5.1) it serves until it is refused.
+                expires_at: end.or(tokens.expires),
                 headers: headers(claims),
             })
         });

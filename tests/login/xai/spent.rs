@@ -15,7 +15,8 @@ const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 async fn opaque() -> (World, Login) {
     let options = Options::default()
         .client_id(CLIENT)
-        .opaque_access_tokens(true);
+        .opaque_access_tokens(true)
+        .opaque_tokens_infer();
     let cloud = MockCloud::start(options.scope("api:access inference:invoke")).await;
     let world = World {
         cloud,
@@ -188,6 +189,33 @@ async fn a_damaged_list_of_spent_tokens_is_told_and_written_anew() {
     let daemon = world.daemon();
     until_in("login_needed", &daemon).await;
     assert_eq!(world.cloud.counts().reuse_events, 0);
+}
+
+/// RFC 6749 §5.1: `expires_in` is optional, and an opaque token tells nothing itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opaque_token_without_a_known_end_serves_until_it_is_refused() {
+    for in_block in [true, false] {
+        let (world, login) = opaque().await;
+        if in_block {
+            let mut block = block(&login, &now());
+            block["tokens"]
+                .as_object_mut()
+                .unwrap()
+                .remove("expires_in");
+            world.holds(&block, &[]);
+        } else {
+            world.holds(&Value::Null, &[row("ab12cd", 3, &login)]);
+        }
+        let daemon = world.daemon();
+        let ready = until_in("ready", &daemon).await;
+        assert!(ready["expires_at"].is_null(), "{ready:#}");
+        assert_eq!(world.serves_with(&daemon).await, login.access_token);
+        assert_eq!(world.cloud.counts().refresh_calls, 0, "{}", daemon.logged());
+        world.cloud.revoke_access_tokens();
+        assert_ne!(world.serves_with(&daemon).await, login.access_token);
+        let counts = world.cloud.counts();
+        assert_eq!((counts.refreshes, counts.reuse_events), (1, 0));
+    }
 }
 
 /// A provider that keeps the refresh token spends none.
