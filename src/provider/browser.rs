@@ -39,6 +39,11 @@ pub trait BrowserLogin: Send + Sync {
     /// # Errors
     /// [`DeviceError`] ends the login.
     async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError>;
+
+    /// What the login ends with after this no: another server's is not taken for the provider's (RFC 9207 §2.4).
+    async fn refused(&self, no: No) -> DeviceError {
+        no.error
+    }
 }
 
 /// Where a provider sends the browser back to.
@@ -73,7 +78,16 @@ pub enum Callback {
     /// A code for this attempt.
     Code(Code),
     /// The provider's no.
-    Refused(DeviceError),
+    Refused(No),
+}
+
+/// An error in place of a code (RFC 6749 §4.1.2.1).
+#[derive(Debug)]
+pub struct No {
+    /// What it says.
+    pub error: DeviceError,
+    /// Who says so (RFC 9207 §2), where that is told.
+    pub issuer: Option<String>,
 }
 
 /// An authorization code, single-use and bound to its attempt.
@@ -189,11 +203,18 @@ impl Attempt {
             return Err(Stray::Foreign);
         }
         match (error, code) {
-            (Some("access_denied"), _) => Ok(Callback::Refused(DeviceError::Denied)),
-            (Some(error), _) => Ok(Callback::Refused(DeviceError::Refused {
-                code: shortened(error, &[]),
-                description: shortened(description.unwrap_or("no description"), &[]),
-            })),
+            (Some(error), _) => {
+                let error = if error == "access_denied" {
+                    DeviceError::Denied
+                } else {
+                    DeviceError::Refused {
+                        code: shortened(error, &[]),
+                        description: shortened(description.unwrap_or("no description"), &[]),
+                    }
+                };
+                let issuer = issuer.map(str::to_owned);
+                Ok(Callback::Refused(No { error, issuer }))
+            }
             (None, Some(code)) => {
                 let code = self.code(code)?;
                 let issuer = issuer.map(str::to_owned);

@@ -47,7 +47,9 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 pub use self::base_url::BaseUrl;
-pub use self::browser::{Attempt, BrowserLogin, Callback, Code, PAGE_LIFE, Page, Redirect, Stray};
+pub use self::browser::{
+    Attempt, BrowserLogin, Callback, Code, No, PAGE_LIFE, Page, Redirect, Stray,
+};
 pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
 pub use self::dialect::Dialect;
 pub use self::layout::{Ending, Layout, Merge, Tokens};

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
 
 use self::endpoints::{Endpoints, unusable};
-use super::browser::{Attempt, BrowserLogin, Code, Page, Redirect, exchanged};
+use super::browser::{Attempt, BrowserLogin, Code, No, Page, Redirect, exchanged};
 use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
 use super::hosts::no_login;
 use super::jwt::Claims;
@@ -422,27 +422,14 @@ impl BrowserLogin for Generic {
 
     async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError> {
         // RFC 9207 §2.4: a code that another issuer has made is shown to nobody.
-        let is_ours = |theirs: &str| match &self.settings.issuer_url {
-            Some(ours) => ours.as_str().trim_end_matches('/') == theirs.trim_end_matches('/'),
-            None => self.is_own_page(theirs),
-        };
-        if code.issuer().is_some_and(|theirs| !is_ours(theirs)) {
-            return Err(DeviceError::Refused {
-                code: "wrong_issuer".to_owned(),
-                description: "the code comes from another issuer".to_owned(),
-            });
-        }
+        self.is_of_issuer("code", code.issuer())?;
         let endpoints = match self.endpoints().await {
             Ok(endpoints) => endpoints,
             Err(error) => return exchanged(Err(error)),
         };
-        // The same where it does not say who made it and has to; a user can copy a code alone from a page.
+        // A user can copy a code alone from a page.
         if endpoints.names_issuer && code.issuer().is_none() && !code.is_bare() {
-            return Err(DeviceError::Refused {
-                code: "missing_issuer".to_owned(),
-                description: "the code came without the issuer that the provider sends along"
-                    .to_owned(),
-            });
+            return Err(without_issuer("code"));
         }
         let form = [
             ("grant_type", "authorization_code"),
@@ -451,5 +438,42 @@ impl BrowserLogin for Generic {
             ("code_verifier", attempt.verifier().expose()),
         ];
         exchanged(self.ask(&endpoints, &form, None).await)
+    }
+
+    async fn refused(&self, no: No) -> DeviceError {
+        if let Err(error) = self.is_of_issuer("error", no.issuer.as_deref()) {
+            return error;
+        }
+        match self.endpoints().await {
+            Ok(endpoints) if endpoints.names_issuer && no.issuer.is_none() => {
+                without_issuer("error")
+            }
+            Ok(_) | Err(_) => no.error,
+        }
+    }
+}
+
+impl Generic {
+    /// That what a browser brings back does not name another issuer than the provider's (RFC 9207 §2.4).
+    fn is_of_issuer(&self, what: &str, issuer: Option<&str>) -> Result<(), DeviceError> {
+        let is_ours = |theirs: &str| match &self.settings.issuer_url {
+            Some(ours) => ours.as_str().trim_end_matches('/') == theirs.trim_end_matches('/'),
+            None => self.is_own_page(theirs),
+        };
+        if issuer.is_none_or(is_ours) {
+            return Ok(());
+        }
+        Err(DeviceError::Refused {
+            code: "wrong_issuer".to_owned(),
+            description: format!("the {what} comes from another issuer"),
+        })
+    }
+}
+
+/// It lacks the issuer though the provider says that it sends it along.
+fn without_issuer(what: &str) -> DeviceError {
+    DeviceError::Refused {
+        code: "missing_issuer".to_owned(),
+        description: format!("the {what} came without the issuer that the provider sends along"),
     }
 }

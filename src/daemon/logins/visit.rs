@@ -144,7 +144,13 @@ impl Visit {
         };
         *browser = arrival.browser;
         match arrival.callback {
-            Callback::Refused(error) => Err(State::Failed(ended(work.adapter.name(), &error))),
+            Callback::Refused(no) => {
+                let error = match work.adapter.browser_login() {
+                    Some(provider) => provider.refused(no).await,
+                    None => no.error,
+                };
+                Err(State::Failed(ended(work.adapter.name(), &error)))
+            }
             Callback::Code(code) => {
                 let Some(provider) = work.adapter.browser_login() else {
                     return Err(State::Failed(stopping()));

@@ -82,13 +82,16 @@ fn a_no_of_the_provider_is_told_short_and_without_what_looks_like_a_token() {
     let attempt = attempt();
     let state = state(&attempt);
     let denied = attempt.read(&format!("error=access_denied&state={state}"));
-    assert!(matches!(denied, Ok(Callback::Refused(DeviceError::Denied))));
+    let Ok(Callback::Refused(denied)) = denied else {
+        panic!("{denied:?}")
+    };
+    assert!(matches!(denied.error, DeviceError::Denied) && denied.issuer.is_none());
     let long = "t".repeat(60);
     let query = format!("error=server_error&error_description=no+luck+{long}&state={state}");
-    let Ok(Callback::Refused(error)) = attempt.read(&query) else {
+    let Ok(Callback::Refused(no)) = attempt.read(&query) else {
         panic!("{query}")
     };
-    let text = error.to_string();
+    let text = no.error.to_string();
     assert!(
         text.contains("server_error") && text.contains("no luck"),
         "{text}"

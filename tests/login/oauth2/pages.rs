@@ -149,6 +149,48 @@ async fn a_code_of_another_issuer_is_shown_to_nobody() {
     }
 }
 
+/// The same of an error: it is not the provider's no.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_no_of_another_issuer_is_not_taken_for_the_providers() {
+    let no = async |world: &World, issuer: &str| {
+        world.cloud.set_declines(true);
+        let mut login = Login::begin(world, &["acme"]);
+        let back = visit(page(&login.line())).await;
+        assert!(back.contains("error=access_denied"), "{back}");
+        client()
+            .get(format!("{back}{issuer}"))
+            .send()
+            .await
+            .unwrap();
+        let (end, success) = login.end();
+        assert!(!success, "{end}");
+        end.to_string()
+    };
+    let world = World::with(BROWSER).await;
+    let daemon = world.daemon();
+    let end = no(&world, "&iss=https%3A%2F%2Fgood.example").await;
+    assert!(end.contains("the error comes from another issuer"), "{end}");
+    assert!(!end.contains("declined"), "{end}");
+    let ours = world.cloud.portal_url().replace("://", "%3A%2F%2F");
+    let end = no(&world, &format!("&iss={ours}")).await;
+    assert!(end.contains("declined"), "{end}");
+    assert!(no(&world, "").await.contains("declined"));
+    drop(daemon);
+    // A provider that says that it sends its name along.
+    let world = World::with(BROWSER).await;
+    let names = json!({"authorization_response_iss_parameter_supported": true});
+    world.cloud.set_document(document(&world, &names));
+    let _daemon = world.daemon();
+    let end = no(&world, "").await;
+    assert!(end.contains("the error came without the issuer"), "{end}");
+    let ours = world.cloud.portal_url().replace("://", "%3A%2F%2F");
+    assert!(
+        no(&world, &format!("&iss={ours}"))
+            .await
+            .contains("declined")
+    );
+}
+
 /// RFC 9207 §2.4: a provider that says so sends its name along, so a code without it is another's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_lacks_the_issuer_which_the_provider_sends_along_is_shown_to_nobody() {
