@@ -15,7 +15,7 @@ use crate::tokens::{Device, span};
 /// The client that the issuer knows.
 pub const CODEX_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 
-/// The account behind every login of a cloud that speaks this dialect.
+/// The account behind a login of a cloud that speaks this dialect.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) id: String,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::body::{self, AnswerBody, Watch};
 use crate::clock::Clock;
-use crate::codex::{self, Account};
+use crate::codex;
 use crate::faults::{Canned, Fault, Faults};
 use crate::lock;
 use crate::marks::{self, Marks};
@@ -37,7 +37,6 @@ pub(crate) struct Inference {
     pub(crate) log: Arc<Log>,
     pub(crate) faults: Faults<Fault>,
     pub(crate) marks: Marks,
-    pub(crate) account: Option<Account>,
 }
 
 impl Service for Inference {
@@ -118,7 +117,8 @@ impl Inference {
             Some(Fault::Steer(steering)) => Some((**steering).clone()),
             _ => None,
         };
-        let of_codex = codex::serve(self.account.as_ref(), &head, &request);
+        let account = bearer(&head).and_then(|token| lock(&self.tokens).account_of(token));
+        let of_codex = codex::serve(account.as_ref(), &head, &request);
         let mut answer = match of_codex {
             Some(mut answer) => {
                 steer(&mut answer, &steering.unwrap_or_default(), connection).await;

@@ -99,7 +99,6 @@ impl MockCloud {
             log,
             faults: Faults::default(),
             marks: Marks::default(),
-            account: options.policy.account.clone(),
         });
         let authority = Authority::new();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -161,6 +160,16 @@ impl MockCloud {
     /// A fresh grant, as if the user had logged in.
     pub fn login(&self) -> Login {
         let policy = lock(&self.portal.policy).clone();
+        lock(&self.portal.tokens).login(&policy, self.portal.clock.now())
+    }
+
+    /// The same of another account, in Codex's dialect.
+    pub fn login_of(&self, account: &str, residency: Option<&str>) -> Login {
+        let mut policy = lock(&self.portal.policy).clone();
+        policy.account = Some(codex::Account {
+            id: account.to_owned(),
+            residency: residency.map(str::to_owned),
+        });
         lock(&self.portal.tokens).login(&policy, self.portal.clock.now())
     }
 

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use crate::authorize::Authorized;
+use crate::codex::Account;
 use crate::options::Policy;
 
 /// One login: every token that descends from it.
@@ -65,6 +66,8 @@ struct FamilyState {
     alive: bool,
     refresh_token: String,
     ends_at: DateTime<Utc>,
+    /// Whose it is, in Codex's dialect.
+    account: Option<Account>,
 }
 
 #[derive(Debug, Clone)]
@@ -110,6 +113,7 @@ impl Tokens {
             alive: true,
             refresh_token: String::new(),
             ends_at,
+            account: policy.account.clone(),
         };
         self.families.insert(family, state);
         self.grant(family, policy, now, true)
@@ -208,7 +212,7 @@ impl Tokens {
             "sub": format!("user-{}", family.0), "jti": id, "iat": now.timestamp(), "exp": expires_at.timestamp(),
             "scope": policy.scope,
         });
-        if let Some(account) = &policy.account {
+        if let Some(account) = &self.families[&family].account {
             claims["https://api.openai.com/auth"] = json!({
                 "chatgpt_account_id": account.id, "chatgpt_plan_type": "plus",
                 "chatgpt_data_residency": account.residency,
@@ -281,6 +285,12 @@ impl Tokens {
             self.last_used = Some(token.to_owned());
         }
         taken
+    }
+
+    /// Whose this access token is.
+    pub(crate) fn account_of(&self, access_token: &str) -> Option<Account> {
+        let bearer = self.access.get(access_token)?;
+        self.families.get(&bearer.family)?.account.clone()
     }
 
     /// Ends a login and all its tokens.
