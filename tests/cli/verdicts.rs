@@ -12,12 +12,14 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Output;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mock_cloud::{Canned, Endpoint, Fault, Options, PortalFault};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Daemon, PATIENCE, World, chat, client, post};
+use tokio::sync::Semaphore;
 
 const DAY: i64 = 86_400;
 
@@ -343,8 +345,9 @@ async fn a_login_that_ends_soon_or_is_not_saved() {
 /// A daemon that can't save a renewed login in its store, or not in the mirror either.
 async fn unsaved(nowhere: bool) -> Scene {
     let scene = Scene::new(World::new(Options::default()).await, "");
-    let slow = PortalFault::DelayAfterCommit(Duration::from_millis(400));
-    scene.world.cloud.fail_portal(Endpoint::Refresh, 1, &slow);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    scene.world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
     scene.world.cloud.revoke_access_tokens();
     let (store, mirror) = (scene.world.store_file(), scene.world.mirror_file());
     let request = chat("x");
@@ -362,6 +365,7 @@ async fn unsaved(nowhere: bool) -> Scene {
             std::fs::remove_file(&file).ok();
             std::fs::create_dir_all(file.join("full")).unwrap();
         }
+        gate.add_permits(1);
     });
     scene
 }
