@@ -22,6 +22,7 @@ use chrono::TimeZone;
 use crate::control::protocol::{
     FindingCode, ProviderEntry, ProviderState, Providers, RefreshResult, ReloadReport, Timestamp,
 };
+use crate::control::wires::{Service, Wire, Wires};
 
 use super::documents::Written;
 use super::human::distance;
@@ -198,6 +199,9 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
     if let Some(url) = &provider.base_url {
         text += &style.row("  ", "base URL", 14, &inline(url));
     }
+    if !provider.wires.is_empty() {
+        text += &style.row("  ", "APIs", 14, &wires(&provider.wires));
+    }
     for (position, entry) in provider.paths.iter().enumerate() {
         let label = if position == 0 { "paths" } else { "" };
         let body = entry.body.as_ref().map(|body| format!(" {body}"));
@@ -213,6 +217,24 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
         text += &style.row("  ", "models", 14, &models(&provider.models));
     }
     text
+}
+
+/// The APIs for chats that apps can choose.
+fn wires(wires: &Wires) -> String {
+    let served = Wire::ALL.into_iter().filter_map(|wire| {
+        let how = match wires.get(wire)? {
+            Service::Native => "",
+            Service::Translated => " (translated)",
+            Service::Other(_) => " (in another way)",
+        };
+        let name = match wire {
+            Wire::Chat => "Chat Completions",
+            Wire::Responses => "Responses",
+            Wire::Messages => "Anthropic's Messages",
+        };
+        Some(format!("{name}{how}"))
+    });
+    served.collect::<Vec<_>>().join(", ")
 }
 
 /// How many there are, and the first of them.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::pools::{LoginChoice, PoolStatus};
+use super::wires::Wires;
 
 /// The protocol's own version; it has nothing to do with the package's.
 pub const VERSION: u32 = 1;
@@ -1141,6 +1142,9 @@ pub struct ProviderEntry {
     pub app_url: Option<String>,
     /// What is forwarded.
     pub paths: Vec<PathEntry>,
+    /// Which APIs for chats these are; an older daemon does not say.
+    #[serde(default, skip_serializing_if = "Wires::is_empty")]
+    pub wires: Wires,
     /// The ids of its models, as far as an app has asked for them lately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,

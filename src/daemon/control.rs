@@ -33,6 +33,7 @@ use crate::control::protocol::{
     UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
+use crate::control::wires::Wires;
 use crate::credentials::{self, Event, StandingKind, StoreFiles};
 use crate::provider::{self, Skew};
 use crate::proxy::{self, Port};
@@ -382,6 +383,7 @@ impl Answers {
                 .map(|body| body.as_str().to_owned()),
             translated_to: report.upstream.translated_to(at).map(str::to_owned),
         };
+        let paths: Vec<_> = report.upstream.paths.iter().enumerate().map(path).collect();
         ProviderEntry {
             name: report.upstream.name.to_string(),
             display_name: report.upstream.display_name.clone(),
@@ -392,7 +394,8 @@ impl Answers {
             api_key: report.adapter.layout().is_none(),
             no_key: status.kind == Some(provider::CredentialKind::NO_KEY),
             app_url: self.app_url(&report.upstream.name, view),
-            paths: report.upstream.paths.iter().enumerate().map(path).collect(),
+            wires: Wires::of(&paths),
+            paths,
             models: report.upstream.models.ids(),
         }
     }

@@ -96,6 +96,10 @@ impl Serves for Arc<Upstream> {
     fn paths(&self) -> &[AllowedPath] {
         &self.paths
     }
+
+    fn is_translated(&self, path: usize) -> bool {
+        self.bridge(path).is_some()
+    }
 }
 
 /// A mark for a daemon's requests, drawn at its start. No secret.

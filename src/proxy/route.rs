@@ -8,6 +8,8 @@
 //! SDKs read a 404 as "no such model" and often show only the start of its text, so that begins with
 //! what to choose in the app.
 
+mod unserved;
+
 use std::borrow::Cow;
 
 use hyper::Method;
@@ -108,6 +110,10 @@ pub trait Serves {
     fn name(&self) -> &str;
     /// What it serves.
     fn paths(&self) -> &[AllowedPath];
+    /// Whether the path at this place is served in terms of another one.
+    fn is_translated(&self, _path: usize) -> bool {
+        false
+    }
 }
 
 /// Finds what serves `method` on `path`; `default` is the place of the provider that `/v1` means,
@@ -155,7 +161,7 @@ pub fn find(
     };
     let Some(index) = listed(served.paths(), segments) else {
         let Some(list) = list_of_model(served.paths(), segments) else {
-            return Err(not_allowed(path, segments, served.paths()));
+            return Err(not_served(path, segments, providers, provider));
         };
         return match *method {
             Method::GET | Method::HEAD => Ok(Route::Model {
@@ -434,24 +440,6 @@ fn other_service(segments: &[&str]) -> Option<&'static str> {
 /// The same for what is behind `/v1`.
 fn other_api(segments: &[&str]) -> Option<&'static str> {
     match segments {
-        ["responses", ..] => Some(
-            "Choose Chat Completions in the app instead of the Responses API; or let hermes-proxyd \
-             translate: `translate = true` in the table of the provider in its configuration; or, \
-             if your provider has it, add \"/responses\" to its `extra_paths` there",
-        ),
-        ["chat", "completions", ..] => Some(
-            "Choose the Responses API in the app instead of Chat Completions; or, where this \
-             provider has that, let hermes-proxyd translate: `translate = true` in the table of \
-             the provider in its configuration",
-        ),
-        ["messages", "batches", ..] => {
-            Some("Choose single requests in the app instead of Anthropic's batches")
-        }
-        ["messages", ..] => Some(
-            "Choose OpenAI's Chat Completions in the app instead of Anthropic's Messages API; an \
-             app that uses only the latter, such as Claude Code, needs a provider that has /messages: \
-             `hermesctl proxy providers` shows the paths of each",
-        ),
         ["realtime" | "assistants" | "threads" | "conversations", ..] => {
             Some("Choose Chat Completions in the app; OpenAI's other model APIs are not served")
         }
@@ -481,6 +469,16 @@ fn is_endpoint(segments: &[&str], allowed: &[AllowedPath]) -> bool {
     let allowed = allowed.iter().map(|allowed| allowed.path.as_str());
     let mut known = ENDPOINTS.iter().copied().chain(allowed);
     known.any(|path| is_path(path, segments))
+}
+
+/// The provider at this place does not serve a path.
+fn not_served(path: &str, segments: &[&str], providers: &[impl Serves], at: usize) -> ProxyError {
+    let allowed = served_by(providers, Some(at));
+    let unserved = || unserved::way_out(segments, providers, Some(at));
+    match pasted(segments, allowed).is_none().then(unserved).flatten() {
+        Some(hint) => with_hint(&hint, path, allowed),
+        None => not_allowed(path, segments, allowed),
+    }
 }
 
 fn not_allowed(path: &str, segments: &[&str], allowed: &[AllowedPath]) -> ProxyError {
@@ -803,8 +801,12 @@ mod tests {
     #[test]
     fn a_404_begins_with_what_to_choose_in_the_app() {
         for (target, begins) in [
-            ("/v1/responses", "Choose Chat Completions in the app"),
-            ("/responses/x/cancel", "Choose Chat Completions in the app"),
+            (
+                "/v1/responses",
+                "Set the app's base URL to one that ends in /other/v1: the provider other serves \
+                 /responses; or choose Chat Completions in the app",
+            ),
+            ("/responses/x/cancel", "Set the app's base URL to one"),
             (
                 "/v1/messages",
                 "Choose OpenAI's Chat Completions in the app",

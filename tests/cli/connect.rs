@@ -286,7 +286,7 @@ fn a_key_that_is_made_is_told_before_it_is_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compose_file_is_for_a_network_that_a_compose_file_makes() {
     let world = World::new(Options::default()).await;
-    let _daemon = world.daemon();
+    let _daemon = world.daemon_with("[providers.nous]\ntranslate = true\n", &[]);
     for app in apps(&world) {
         let args = [app.as_str(), "--from", "podman", "--no-key"];
         let podman = told(&world, &args);
@@ -502,5 +502,97 @@ async fn a_name_that_is_not_known_leads_to_the_one_that_was_meant() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("Did you mean \"nous\"?"), "{said}");
+    }
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_gets_a_provider_that_serves_the_api_it_speaks() {
+    let world = World::new(Options::default()).await;
+    let other = "[providers.other]\ntype = \"static\"\nbase_url = \"{base}\"\nauth = \"none\"\n\
+                 extra_paths = [\"/responses\"]\n";
+    let daemon = world.daemon_with(other, &[]);
+    for (line, base, path) in [
+        (&["codex"][..], "/other/v1", "/responses"),
+        (&["karakeep"], "/v1", "/chat/completions"),
+        // It can speak either, and this is the provider of the address.
+        (&["n8n"], "/v1", "/chat/completions"),
+        (&["claude-code"], "/v1", "/messages"),
+        (
+            &["karakeep", "--provider", "other"],
+            "/other/v1",
+            "/chat/completions",
+        ),
+    ] {
+        let line = [line, &["--from", "bare"]].concat();
+        let told = told(&world, &line);
+        assert_eq!(
+            told["base_url"],
+            daemon.origin().to_owned() + base,
+            "{line:?}"
+        );
+        assert_eq!(
+            (&told["path"], &told["translated"]),
+            (&path.into(), &false.into())
+        );
+        let which = told["notes"][0].as_str().unwrap();
+        let others = line.contains(&"--provider") || which.ends_with("--provider chooses another.");
+        assert!(others, "{told:#}");
+    }
+    let output = connect(&world, &["claude-code", "--provider", "other", "--json"]);
+    let error = &json(&output)["error"];
+    assert_eq!(error["code"], "no_provider");
+    assert!(
+        error["hint"]
+            .as_str()
+            .unwrap()
+            .starts_with("Use `--provider nous`"),
+        "{error}"
+    );
+    let shown = String::from_utf8(world.ctl(&["proxy", "providers"]).stdout).unwrap();
+    assert!(
+        shown.contains("APIs          Chat Completions, Anthropic's Messages\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("APIs          Chat Completions, Responses\n"),
+        "{shown}"
+    );
+    drop(daemon);
+
+    // One that is translated is said to be; without a daemon, too.
+    world.write_config("[providers.nous]\ntranslate = true\n");
+    let output = connect(&world, &["codex", "--from", "bare", "--json"]);
+    let told = json(&output);
+    assert_eq!(
+        (&told["provider"], &told["translated"]),
+        (&"nous".into(), &true.into())
+    );
+    let note = "Codex CLI uses the Responses API, which nous does not have: hermes-proxyd translates to \
+                and from Chat Completions.";
+    assert_eq!(told["notes"][0], note);
+    let _daemon = world.daemon_with("[providers.nous]\ntranslate = true\n", &[]);
+    let list = json(&world.ctl(&["proxy", "providers", "--json"]));
+    let wires =
+        serde_json::json!({"chat": "native", "responses": "translated", "messages": "native"});
+    assert_eq!(list["providers"][0]["wires"], wires);
+}
+
+#[test]
+fn an_app_that_no_provider_serves_is_told_what_to_configure() {
+    let home = scratch();
+    let output = ctl(home.path(), &["connect", "codex", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = &json(&output)["error"];
+    assert_eq!(error["code"], "no_provider");
+    let hint = error["hint"].as_str().unwrap();
+    for way in [
+        "Add `translate = true` to [providers.nous]",
+        "`hermesctl setup --provider openai-codex`",
+    ] {
+        assert!(hint.contains(way), "{hint}");
     }
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use hermes_proxy::control::codec;
 use hermes_proxy::control::pools::*;
 use hermes_proxy::control::protocol::*;
+use hermes_proxy::control::wires::Wires;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -382,6 +383,7 @@ fn the_answers() {
         api_key: false,
         no_key: false,
         app_url: Some("http://127.0.0.1:8645/v1".into()),
+        wires: Wires::of(&paths),
         paths,
         models: (1..8).map(|number| format!("model-{number}")).collect(),
     };
@@ -403,6 +405,7 @@ fn the_answers() {
         api_key: true,
         no_key: false,
         app_url: Some("http://127.0.0.1:8645/example/v1".into()),
+        wires: Wires::default(),
         paths: vec![chat],
         models: Vec::new(),
     };

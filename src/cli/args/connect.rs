@@ -21,7 +21,7 @@ pub(in crate::cli) struct Connect {
     #[arg(long, value_name = "PLACE", value_enum)]
     pub(in crate::cli) from: Option<Place>,
 
-    /// Use this provider instead of the default one
+    /// Use this provider instead of the one that fits the app best
     #[arg(long, value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) provider: Option<String>,
 

@@ -1,5 +1,7 @@
 //! The apps that are known, and what connects each; pure.
 
+use crate::control::wires::Wire;
+
 /// An app.
 #[derive(Debug)]
 pub(super) struct App {
@@ -9,12 +11,23 @@ pub(super) struct App {
     pub(super) title: &'static str,
     /// What it is, in a line.
     pub(super) what: &'static str,
+    /// The APIs that it can use, the one that it does by itself first.
+    pub(super) speaks: &'static [Speaks],
     /// What it is configured with.
     pub(super) snippets: &'static [Snippet],
     /// How it runs in a container, where it can.
     pub(super) container: Option<Container>,
     /// What goes wrong easily. The snippets' placeholders stand here too.
     pub(super) notes: &'static [&'static str],
+}
+
+/// An API that an app can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Speaks {
+    /// The API.
+    pub(super) wire: Wire,
+    /// What has to be set in the app for it, where that is not what it does by itself.
+    pub(super) setting: Option<&'static str>,
 }
 
 /// A file of an app's, or lines to type.
@@ -64,12 +77,38 @@ impl App {
 /// The app that stands for all others.
 const ANY: &str = "openai";
 
+const CHAT: &[Speaks] = &[by_itself(Wire::Chat)];
+const RESPONSES: &[Speaks] = &[by_itself(Wire::Responses)];
+const MESSAGES: &[Speaks] = &[by_itself(Wire::Messages)];
+const N8N: &[Speaks] = &[
+    by_itself(Wire::Responses),
+    Speaks {
+        wire: Wire::Chat,
+        setting: Some("In the OpenAI Chat Model node switch \"Use Responses API\" off."),
+    },
+];
+const EITHER: &[Speaks] = &[
+    Speaks {
+        wire: Wire::Chat,
+        setting: Some(
+            "Where the app offers \"Responses\" and \"Chat Completions\", choose Chat Completions.",
+        ),
+    },
+    Speaks {
+        wire: Wire::Responses,
+        setting: Some(
+            "Where the app offers \"Responses\" and \"Chat Completions\", choose Responses.",
+        ),
+    },
+];
+
 /// All of them.
 pub(super) const APPS: &[App] = &[
     App {
         name: "karakeep",
         title: "Karakeep",
         what: "tags and summarises bookmarks",
+        speaks: CHAT,
         snippets: &[env(
             ".env",
             "the environment of Karakeep's server",
@@ -88,6 +127,7 @@ pub(super) const APPS: &[App] = &[
         name: "open-webui",
         title: "Open WebUI",
         what: "a chat interface for many models",
+        speaks: CHAT,
         snippets: &[env(
             ".env",
             "the environment of Open WebUI",
@@ -103,6 +143,7 @@ pub(super) const APPS: &[App] = &[
         name: "openviking",
         title: "OpenViking",
         what: "a context database for agents",
+        speaks: CHAT,
         snippets: &[file(
             "ov.conf",
             "as ~/.openviking/ov.conf, or where OPENVIKING_CONFIG_FILE points",
@@ -118,6 +159,7 @@ pub(super) const APPS: &[App] = &[
         name: "n8n",
         title: "n8n",
         what: "workflows with the OpenAI Chat Model node",
+        speaks: N8N,
         snippets: &[file(
             "hermes-proxyd.json",
             "for `n8n import:credentials --input=hermes-proxyd.json`",
@@ -127,14 +169,14 @@ pub(super) const APPS: &[App] = &[
         notes: &[
             "Or by hand: Credentials, OpenAI, with Base URL {{base_url}} and the API key in \
              hermes-proxyd.json.",
-            "In the OpenAI Chat Model node choose {{model}} and switch \"Use Responses API\" off, \
-             unless the provider has /responses.",
+            "In the OpenAI Chat Model node choose {{model}}.",
         ],
     },
     App {
         name: "lobechat",
         title: "LobeChat",
         what: "a chat interface with agents",
+        speaks: CHAT,
         snippets: &[env(
             ".env",
             "the environment of LobeChat's server",
@@ -151,6 +193,7 @@ pub(super) const APPS: &[App] = &[
         name: "librechat",
         title: "LibreChat",
         what: "a chat interface with many providers",
+        speaks: CHAT,
         snippets: &[file(
             "librechat.yaml",
             "beside LibreChat's .env",
@@ -170,6 +213,7 @@ pub(super) const APPS: &[App] = &[
         name: "paperless-gpt",
         title: "Paperless-GPT",
         what: "titles, tags and text for Paperless-ngx",
+        speaks: CHAT,
         snippets: &[env(
             ".env",
             "the environment of Paperless-GPT",
@@ -185,6 +229,7 @@ pub(super) const APPS: &[App] = &[
         name: "aider",
         title: "Aider",
         what: "a pair programmer in the terminal",
+        speaks: CHAT,
         snippets: &[env(
             ".env",
             "in your project or your home folder",
@@ -197,6 +242,7 @@ pub(super) const APPS: &[App] = &[
         name: "continue",
         title: "Continue",
         what: "an assistant in the editor, and `cn` in the terminal",
+        speaks: CHAT,
         snippets: &[file(
             "config.yaml",
             "as ~/.continue/config.yaml",
@@ -209,6 +255,7 @@ pub(super) const APPS: &[App] = &[
         name: "home-assistant",
         title: "Home Assistant",
         what: "a conversation agent, through a HACS integration",
+        speaks: CHAT,
         snippets: &[file(
             "fields",
             "to enter in Settings, Devices & services, Add integration",
@@ -225,6 +272,7 @@ pub(super) const APPS: &[App] = &[
         name: "codex",
         title: "Codex CLI",
         what: "OpenAI's agent in the terminal",
+        speaks: RESPONSES,
         snippets: &[
             file(
                 "config.toml",
@@ -239,30 +287,27 @@ pub(super) const APPS: &[App] = &[
         ],
         container: None,
         notes: &[
-            "Codex CLI uses only the Responses API. If `hermesctl proxy providers` does not list \
-             /responses for the provider, add \"/responses\" to its `extra_paths`.",
+            "If you have a config.toml, put `model` and `model_provider` above its first table.",
         ],
     },
     App {
         name: "claude-code",
         title: "Claude Code",
         what: "Anthropic's agent in the terminal",
+        speaks: MESSAGES,
         snippets: &[file(
             "settings.json",
             "as ~/.claude/settings.json",
             include_str!("snippets/claude-code.json"),
         )],
         container: None,
-        notes: &[
-            "If you have a settings.json, add the variables to its `env`.",
-            "Claude Code uses only Anthropic's Messages API, which Nous Portal has for its models \
-             anthropic/…; `hermesctl proxy providers` lists /messages for providers that have it.",
-        ],
+        notes: &["If you have a settings.json, add the variables to its `env`."],
     },
     App {
         name: "opencode",
         title: "opencode",
         what: "an agent in the terminal",
+        speaks: CHAT,
         snippets: &[file(
             "opencode.json",
             "in your project, or as ~/.config/opencode/opencode.json",
@@ -275,6 +320,7 @@ pub(super) const APPS: &[App] = &[
         name: "llm",
         title: "llm",
         what: "Simon Willison's command-line tool",
+        speaks: CHAT,
         snippets: &[
             file(
                 "extra-openai-models.yaml",
@@ -290,6 +336,7 @@ pub(super) const APPS: &[App] = &[
         name: ANY,
         title: "Any other app",
         what: "anything that uses OpenAI's API and takes a base URL",
+        speaks: EITHER,
         snippets: &[
             env(
                 ".env",
@@ -306,7 +353,6 @@ pub(super) const APPS: &[App] = &[
         notes: &[
             "Where an app asks for a \"base URL\" or \"API endpoint\", enter {{base_url}}; most \
              need the /v1 and no trailing slash.",
-            "Where it offers \"Responses\" and \"Chat Completions\", choose Chat Completions.",
         ],
     },
 ];
@@ -319,6 +365,13 @@ pub(in crate::cli) fn names() -> impl Iterator<Item = &'static str> {
 /// The app of this name.
 pub(super) fn by_name(name: &str) -> Option<&'static App> {
     APPS.iter().find(|app| app.name == name)
+}
+
+const fn by_itself(wire: Wire) -> Speaks {
+    Speaks {
+        wire,
+        setting: None,
+    }
 }
 
 const fn env(file: &'static str, about: &'static str, text: &'static str) -> Snippet {

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::super::args::Connect;
 use super::super::connect as reach_daemon;
+use super::super::connection::ask;
 use super::super::output::{Exit, Failure};
-use crate::config::{Loaded, load};
+use crate::config::{Loaded, Routing, load};
 use crate::containers::{Door, Surroundings, World};
+use crate::control::protocol::Providers;
 use crate::doctor;
 use crate::paths::Environment;
 
@@ -23,6 +25,10 @@ pub(super) struct Facts {
     pub(super) planned: Vec<Door>,
     /// The names of the providers.
     pub(super) providers: Vec<String>,
+    /// What each of them serves; `None` where it can't be asked.
+    pub(super) served: Option<Providers>,
+    /// Which requests at `/v1` go elsewhere than to the provider of their address.
+    pub(super) routing: Option<Routing>,
     /// Those that serve only apps with a client key.
     pub(super) keyed: Vec<String>,
     /// The daemon's process, if it runs.
@@ -46,6 +52,7 @@ impl Facts {
         match reach_daemon().await {
             Ok(mut client) => {
                 let status = client.status().await?;
+                let served = client.providers().await.ok();
                 let names = status.providers.iter().map(|one| one.name.clone());
                 let listeners = status.listeners.iter();
                 let file = status.daemon.config_file;
@@ -57,6 +64,8 @@ impl Facts {
                     doors: listeners.filter_map(Door::of_status).collect(),
                     planned: loaded.as_ref().map(Door::all_of_config).unwrap_or_default(),
                     providers: names.collect(),
+                    served,
+                    routing: loaded.as_ref().map(|it| it.config.routing.clone()),
                     keyed: loaded.as_ref().map(keyed).unwrap_or_default(),
                     pid: Some(status.daemon.pid),
                     surroundings: Surroundings::default(),
@@ -64,7 +73,12 @@ impl Facts {
                 })
             }
             Err(failure) if failure.exit == Exit::NotRunning => {
-                Self::of_config(config, environment)
+                let facts = Self::of_config(config, environment)?;
+                let served = ask(config, async |client| client.providers().await).await;
+                Ok(Self {
+                    served: served.ok(),
+                    ..facts
+                })
             }
             Err(failure) => Err(failure),
         }
@@ -101,6 +115,8 @@ impl Facts {
             doors: Door::all_of_config(&loaded),
             planned: Vec::new(),
             providers: providers.map(ToString::to_string).collect(),
+            served: None,
+            routing: Some(loaded.config.routing.clone()),
             keyed: keyed(&loaded),
             pid: None,
             surroundings: Surroundings::default(),

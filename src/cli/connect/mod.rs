@@ -9,6 +9,7 @@ mod facts;
 mod fill;
 mod models;
 mod place;
+mod wires;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,7 +27,7 @@ use crate::config;
 use crate::containers::{self, Door, Engine, Network, Reach, Step, Target, Way, WayKind};
 use crate::control::client::ClientError;
 use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
-use apps::{APPS, App};
+use apps::{APPS, App, Speaks};
 use facts::Facts;
 pub(in crate::cli) use fill::File;
 use fill::Values;
@@ -42,6 +43,12 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) title: &'static str,
     /// Where it runs.
     pub(in crate::cli) from: &'static str,
+    /// The provider that `base_url` leads to; routes may choose others there.
+    pub(in crate::cli) provider: String,
+    /// The API that the app has to use, by its path below `/v1`; `None` where that is not known.
+    pub(in crate::cli) path: Option<&'static str>,
+    /// Whether its requests are translated to another API of the provider's.
+    pub(in crate::cli) translated: bool,
     /// What it is configured with.
     pub(in crate::cli) base_url: String,
     /// Whether hermes-proxyd runs, and listens where the app looks for it.
@@ -98,7 +105,7 @@ struct AppKey {
 }
 
 /// Lists the apps, or shows how to connect one.
-pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn connect(mut flags: Connect, output: &mut Output) -> Result<Exit, Failure> {
     let Some(app) = flags.app.as_deref().and_then(apps::by_name) else {
         return list(output);
     };
@@ -106,6 +113,7 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
     let choice = choose(app, &flags, &facts.surroundings.engines);
     check(&flags, &choice, &facts)?;
     let mut plan = Plan::new(app, &choice, &facts);
+    let served = serve(app, &mut flags, &facts, &plan.way.target.provider)?;
     let base_url = base_url(&flags, choice.place, &mut plan, &facts.doors)?;
     plan.way.target.needs_key |= facts.is_keyed(&flags, &plan.way.target.provider);
     let key = if plan.way.target.needs_key {
@@ -113,9 +121,44 @@ pub(super) async fn connect(flags: Connect, output: &mut Output) -> Result<Exit,
     } else {
         None
     };
-    let parts = (choice, plan, base_url, key);
+    let parts = (choice, plan, base_url, key, served);
     let connected = put_together(app, &flags, &facts, parts).await;
     show(connected, output)
+}
+
+/// How an app is served.
+struct Served {
+    speaks: Speaks,
+    is_translated: bool,
+    note: Option<String>,
+}
+
+/// Chooses the provider, where the user names none and none of an address; `None` where nothing is known of any.
+fn serve(
+    app: &App,
+    flags: &mut Connect,
+    facts: &Facts,
+    own: &str,
+) -> Result<Option<Served>, Failure> {
+    let address = flags.address.as_deref().unwrap_or_default();
+    let is_whole = address.trim_end_matches('/').ends_with("/v1");
+    let Some(known) = facts.served.as_ref().filter(|_| !is_whole) else {
+        return Ok(None);
+    };
+    let question = wires::Question {
+        app,
+        own,
+        named: flags.provider.as_deref(),
+        routing: facts.routing.as_ref(),
+    };
+    let chosen = wires::choose(question, known)?;
+    let served = Served {
+        speaks: chosen.speaks,
+        is_translated: chosen.is_translated,
+        note: chosen.note(app),
+    };
+    flags.provider = Some(chosen.provider.to_owned());
+    Ok(Some(served))
 }
 
 /// Where the app runs: as the user says, else what is likely on this machine.
@@ -345,12 +388,13 @@ async fn put_together(
     app: &'static App,
     flags: &Connect,
     facts: &Facts,
-    (choice, plan, base_url, key): (Choice, Plan, String, Option<AppKey>),
+    (choice, plan, base_url, key, served): (Choice, Plan, String, Option<AppKey>, Option<Served>),
 ) -> Connected {
     let way = plan.way;
     let made = key.as_ref().and_then(|key| key.made.clone());
     // Whoever reads the files has to know it before.
     let mut lead: Vec<String> = choice.lead.into_iter().collect();
+    lead.extend(served.iter().filter_map(|served| served.note.clone()));
     lead.extend(key.iter().map(|key| key.note.clone()));
     let mut notes = notes_on(&way);
     let models = choose_models(app, flags, facts, made.as_deref()).await;
@@ -379,11 +423,16 @@ async fn put_together(
     }
     let ready = facts.is_running() && !waits && way.works();
     notes.extend(app.notes.iter().map(|note| fill::fill(note, values)));
+    let setting = served.as_ref().and_then(|served| served.speaks.setting);
+    notes.extend(setting.map(str::to_owned));
     notes.extend(way.by_hand().filter(|_| is_by_hand(app, &way)));
     Connected {
         app: app.name,
         title: app.title,
         from: choice.place.name(),
+        provider: flags.provider.clone().unwrap_or(way.target.provider),
+        path: served.as_ref().map(|served| served.speaks.wire.path()),
+        translated: served.is_some_and(|served| served.is_translated),
         ready,
         key: made,
         key_name: key.map(|key| key.name),

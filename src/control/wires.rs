@@ -1,0 +1,109 @@
+//! Which of the APIs for chats a provider serves: what apps call their API or protocol, by its path.
+
+use serde::{Deserialize, Serialize};
+
+use super::protocol::PathEntry;
+
+/// An API for chats. An app speaks one of them, or lets its user choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// OpenAI's Chat Completions.
+    Chat,
+    /// OpenAI's Responses.
+    Responses,
+    /// Anthropic's Messages.
+    Messages,
+}
+
+impl Wire {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Chat, Self::Responses, Self::Messages];
+
+    /// Its path below `/v1`.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Responses => "/responses",
+            Self::Messages => "/messages",
+        }
+    }
+
+    /// Its name for people, within a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "Chat Completions",
+            Self::Responses => "the Responses API",
+            Self::Messages => "Anthropic's Messages API",
+        }
+    }
+
+    /// What it is translated to where a provider has only that; none for Anthropic's.
+    pub fn other(self) -> Option<Self> {
+        match self {
+            Self::Chat => Some(Self::Responses),
+            Self::Responses => Some(Self::Chat),
+            Self::Messages => None,
+        }
+    }
+}
+
+/// How a provider serves a wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// The provider's own API.
+    Native,
+    /// Requests and answers are translated to another API of the provider's.
+    Translated,
+    /// Something of a newer daemon.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// The wires of a provider; `None` for those that it does not serve.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wires {
+    /// OpenAI's Chat Completions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<Service>,
+    /// OpenAI's Responses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub responses: Option<Service>,
+    /// Anthropic's Messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Service>,
+}
+
+impl Wires {
+    /// What these paths amount to.
+    pub fn of(paths: &[PathEntry]) -> Self {
+        let service = |wire: Wire| {
+            let takes = |method: &String| method == "POST";
+            let is_it = |one: &&PathEntry| one.path == wire.path() && one.methods.iter().any(takes);
+            let path = paths.iter().find(is_it)?;
+            Some(match path.translated_to {
+                Some(_) => Service::Translated,
+                None => Service::Native,
+            })
+        };
+        Self {
+            chat: service(Wire::Chat),
+            responses: service(Wire::Responses),
+            messages: service(Wire::Messages),
+        }
+    }
+
+    /// How this one is served.
+    pub fn get(&self, wire: Wire) -> Option<&Service> {
+        match wire {
+            Wire::Chat => self.chat.as_ref(),
+            Wire::Responses => self.responses.as_ref(),
+            Wire::Messages => self.messages.as_ref(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        Wire::ALL.iter().all(|wire| self.get(*wire).is_none())
+    }
+}
