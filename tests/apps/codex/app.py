@@ -45,8 +45,14 @@ def run(s: Session) -> None:
         expect_in("shown", f"{GREETING}", ask(served))
         [body] = served.expect_seen("POST /v1/responses")
         expect("stream", body["stream"], True)
-    with s.check("Nous Portal has no responses: it says so"):
-        expect_in("shown", "/chat/completions", ask(s, fails=True))
+    with s.check("without translation `hermesctl connect codex` says what to configure"):
+        shown = s.run(s.programs.ctl, "connect", "codex", "--from", "bare", fails=True)
+        expect_in("shown", "`translate = true` to [providers.nous]", shown)
+    with s.check("and so does the answer that Codex CLI shows"):
+        lines = documented("codex.md", "toml codex-cli").replace(DOCUMENTED_BASE, s.base)
+        profile = documented("codex.md", "sh codex-cli").replace("hpx-YOUR-CLIENT-KEY", s.key)
+        shown = ask(s, {"config.toml": lines, "profile": profile}, fails=True)
+        expect_in("shown", "translate = true", shown)
         s.expect_seen()
     with s.living(config=RESPONSES, login=False) as out, out.check("shows how to log in"):
         expect_in("shown", LOGIN_COMMAND, ask(out, fails=True))
@@ -55,7 +61,7 @@ def run(s: Session) -> None:
 
 APP = App(
     title="[Codex CLI](https://developers.openai.com/codex/cli)",
-    checked="`codex exec` on `openai-codex`, and on a provider with `/responses` in `extra_paths`; Nous Portal has none",
+    checked="`codex exec` on `openai-codex`, and on a provider with `/responses` in `extra_paths`",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

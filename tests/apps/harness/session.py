@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .embedder import Embedder
 from .install import REPO, Installation
 from .world import Programs, World
 
@@ -23,8 +24,12 @@ MODELS = ["Hermes-4-405B", "Hermes-4-70B"]
 # Nous Portal serves no /responses; with this the mock's are let through, for apps that speak nothing else.
 RESPONSES = '[providers.nous]\nextra_paths = ["/responses"]\n'
 
-# What `hermesctl connect` puts in place of a key where none is needed.
+# With this they are translated to chats.
+TRANSLATED = "[providers.nous]\ntranslate = true\n"
+
+# What `hermesctl connect` puts in place of a key where none is needed, and of one that was made before.
 ANY_KEY = "anything"
+MADE_BEFORE = "YOUR-CLIENT-KEY"
 
 # All that may reach every provider, beside what an SDK says of itself in x-stainless-*.
 FORWARDED = {
@@ -99,7 +104,7 @@ class Session:
         # It asks for the models.
         with self.world.by_ourselves():
             told = json.loads(self.run(*command))
-        return {file["name"]: file["text"].replace(ANY_KEY, KEY) for file in told["files"]}
+        return {file["name"]: file["text"].replace(ANY_KEY, KEY).replace(MADE_BEFORE, self.key) for file in told["files"]}
 
     def run_checks(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
         """Runs a script that prints lines of `ok CHECK` and `FAILED CHECK: why` itself."""
@@ -214,6 +219,25 @@ def codex_beside(world: World) -> str:
 def codex_only(world: World) -> str:
     """The same as the provider of `/v1`."""
     return 'default_provider = "openai-codex"\n' + codex_beside(world)
+
+
+def codex_and_embeddings(world: World) -> str:
+    """The same, with the documented route to a server without a key for embeddings."""
+    world.embedder = Embedder()
+    world.cleanup.callback(world.embedder.stop)
+    [top, table] = documented("codex.md", "toml codex-embeddings").split("[providers.openai-codex]\n")
+    settings, others = table.split("\n\n", 1)
+    assert settings == 'type = "openai-codex"', settings
+    others = others.replace("http://127.0.0.1:11434/v1", world.embedder.base)
+    return top + codex_beside(world) + others
+
+
+def expect_embedded(world: World, model: str) -> None:
+    """Fails unless the server of embeddings was asked with this model, and without a key."""
+    asked = world.embedder.requests
+    expect("paths of embeddings", {path for path, _, _ in asked}, {"/v1/embeddings"})
+    expect("models of embeddings", {body["model"] for _, _, body in asked}, {model})
+    expect("keys of embeddings", [names & {"authorization", "x-api-key", "cookie"} for _, names, _ in asked], [set()] * len(asked))
 
 
 def variables(text: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import OpenerDirector
 
+from .embedder import Embedder
 from .install import REPO
 
 # Longer than anything that works takes, on a busy machine.
@@ -96,6 +97,8 @@ class World:
         self.key: str | None = None
         # Another provider's cloud, where the configuration needs one.
         self.other: Cloud
+        # A server of embeddings, where it needs one.
+        self.embedder: Embedder
         # Short, because a socket's path must be.
         self.home = Path(tempfile.mkdtemp(prefix="hp", dir="/tmp"))
         self.cleanup = contextlib.ExitStack()

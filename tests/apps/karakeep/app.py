@@ -4,8 +4,8 @@ import time
 
 from harness import App, NodePackages, Session, expect
 from harness.install import APPS
-from harness.session import variables
-from harness.world import PATIENCE
+from harness.session import codex_and_embeddings, expect_embedded, variables
+from harness.world import ACCOUNT, PATIENCE
 
 INSTALLATION = NodePackages("karakeep", "openai")
 
@@ -31,11 +31,28 @@ def run(s: Session) -> None:
         while not s.world.requests()[-1]["cancelled"]:
             expect("given up within a minute", time.monotonic() < deadline, True)
             time.sleep(0.05)
+    with s.living(config=codex_and_embeddings, account=ACCOUNT, key_of="karakeep") as codex:
+        on_codex(codex)
+
+
+def on_codex(s: Session) -> None:
+    """The same calls on a ChatGPT subscription, and the embeddings of a server without a key."""
+    env = variables(s.connect("karakeep", model="gpt-6-codex")[".env"])
+    reached = (env["OPENAI_BASE_URL"], env["OPENAI_API_KEY"])
+    s.run_checks("node", APPS / "karakeep" / "calls.mjs", *reached, INSTALLATION.folder(), "codex")
+    with s.check("openai-codex: chats by responses, embeddings by the other server"):
+        seen = [one for one in s.world.requests() if one["method"] == "POST"]
+        expect("paths", [one["target"] for one in seen], ["/backend-api/codex/responses"] * 4)
+        formats = [s.body(one).get("text", {}).get("format", {}).get("type") for one in seen[:3]]
+        expect("formats", formats, ["json_schema", "json_object", None])
+        expect("the image came whole", seen[3]["body_bytes"] > 2_000_000 and seen[3]["finished"], True)
+        expect_embedded(s.world, "text-embedding-3-small")
 
 
 APP = App(
     title="[Karakeep](https://karakeep.app)'s calls, with its OpenAI SDK",
-    checked="tags as `structured`, `json` and `plain`; an image; embeddings; a job's timeout",
+    checked="tags as `structured`, `json` and `plain`; an image; embeddings; a job's timeout; the same on "
+    "`openai-codex` with embeddings from a local server",
     in_ci=True,
     installation=INSTALLATION,
     run=run,

@@ -2,7 +2,7 @@
 
 from harness import App, PythonPackages, Session
 from harness.install import APPS
-from harness.session import KEY, RESPONSES, codex_only
+from harness.session import KEY, RESPONSES, TRANSLATED, codex_only
 from harness.world import ACCOUNT
 
 PACKAGES = ("litellm", "langchain-openai", "llama-index-llms-openai-like")
@@ -18,11 +18,15 @@ def run(s: Session) -> None:
         served.run_checks("python", SCRIPT, served.base, KEY, "responses", env=env)
     with s.living(config=codex_only, account=ACCOUNT, key_of="libraries") as codex:
         codex.run_checks("python", SCRIPT, codex.base, codex.key, "responses", env=env)
+        codex.run_checks("python", SCRIPT, codex.base, codex.key, "translated-chat", env=env)
+    with s.living(config=TRANSLATED) as translated:
+        translated.run_checks("python", SCRIPT, translated.base, KEY, "translated-responses", env=env)
 
 
 APP = App(
     title="[LiteLLM](https://docs.litellm.ai), [LangChain](https://langchain.com), [LlamaIndex](https://llamaindex.ai)",
-    checked="chat, streamed and whole; embeddings; structured output; LangChain by responses, on `openai-codex` too",
+    checked="chat, streamed and whole; embeddings; structured output; LangChain by responses, on `openai-codex` too; all "
+    "by chat on `openai-codex`, and LangChain by responses on Nous Portal, translated",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

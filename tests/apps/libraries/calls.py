@@ -1,6 +1,6 @@
 """Calls the port through the libraries that many apps are made of.
 
-    calls.py BASE_URL KEY [responses]
+    calls.py BASE_URL KEY [responses|translated-responses|translated-chat]
 
 Prints `ok NAME` or `FAILED NAME: …` for every check.
 """
@@ -112,15 +112,18 @@ CHECKS = [
     llama_index_stream,
     llama_index_embeddings,
 ]
-if WHAT:
+if WHAT == ["translated-chat"]:
+    CHECKS = [check for check in CHECKS if "embedding" not in check.__name__]
+elif WHAT:
     CHECKS = [langchain_responses, langchain_responses_stream]
+PREFIX = "".join(f"{what}: " for what in WHAT)
 failed = False
 for check in CHECKS:
     try:
         check()
     except Exception as error:
         failed = True
-        print(f"FAILED {check.__name__}: {type(error).__name__}: {error}")
+        print(f"FAILED {PREFIX}{check.__name__}: {type(error).__name__}: {error}")
     else:
-        print(f"ok {check.__name__}")
+        print(f"ok {PREFIX}{check.__name__}")
 sys.exit(1 if failed else 0)

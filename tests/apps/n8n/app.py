@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from harness import App, NodePackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, RESPONSES
+from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, RESPONSES, TRANSLATED
 from harness.world import OnPage, fetch, free_port, wait_until
 
 INSTALLATION = NodePackages("n8n", "n8n", build=("sqlite3",))
@@ -83,6 +83,11 @@ def run(s: Session) -> None:
         with served.check("by responses, of a provider that has them"):
             expect("text", n8n.execute(served, "responses"), f"{GREETING}hi there")
             served.expect_seen("POST /v1/responses")
+    with s.living(config=TRANSLATED) as translated:
+        n8n.use(translated, translated.base)
+        with translated.check("by responses, the node's default, translated for Nous Portal"):
+            expect("text", n8n.execute(translated, "responses"), f"{GREETING}hi there")
+            translated.expect_seen("POST /v1/chat/completions")
     with s.living(login=False) as out:
         n8n.use(out, out.base)
         with out.check("a workflow shows how to log in"):
@@ -177,7 +182,8 @@ class N8n:
 
 APP = App(
     title="[n8n](https://n8n.io)",
-    checked="credential test; list of models; OpenAI Chat Model node; base URL with `/v1` and `/v1/`",
+    checked="credential test; list of models; OpenAI Chat Model node, by chat and by its default, responses, "
+    "also translated for Nous Portal; base URL with `/v1` and `/v1/`",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

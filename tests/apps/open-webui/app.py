@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from harness import App, PythonPackages, Session, expect, expect_in
-from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, documented, variables
-from harness.world import Refused, World, fetch, fetch_text, free_port, wait_until
+from harness.session import GREETING, KEY, LOGIN_COMMAND, MODEL, MODELS, codex_and_embeddings, documented, expect_embedded
+from harness.session import variables
+from harness.world import ACCOUNT, Refused, World, fetch, fetch_text, free_port, wait_until
 
 INSTALLATION = PythonPackages("open-webui", "open-webui", newest=(3, 12))
 
@@ -13,7 +14,7 @@ INSTALLATION = PythonPackages("open-webui", "open-webui", newest=(3, 12))
 class Pages:
     """Open WebUI's server, and a user of its pages."""
 
-    def __init__(self, s: Session) -> None:
+    def __init__(self, s: Session, model: str = MODEL) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         data = s.home / "data"
@@ -25,7 +26,7 @@ class Pages:
             "WEBUI_SECRET_KEY": "not-a-secret",
             "OFFLINE_MODE": "true",
             "ENABLE_OLLAMA_API": "false",
-            **variables(s.connect("open-webui")[".env"]),
+            **variables(s.connect("open-webui", model)[".env"]),
             # It tells the provider who the user is; that must end at the daemon.
             "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
         }
@@ -64,8 +65,8 @@ class Pages:
         self.post("/openai/config/update", form)
 
 
-def chat(stream: bool) -> dict[str, Any]:
-    return {"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": "hi there"}]}
+def chat(stream: bool, model: str = MODEL) -> dict[str, Any]:
+    return {"model": model, "stream": stream, "messages": [{"role": "user", "content": "hi there"}]}
 
 
 def streamed(events: str) -> str:
@@ -129,7 +130,29 @@ def use_two_providers(s: Session) -> None:
         expect("the one saw of it", [one["target"] for one in s.seen() if "embeddings" in one["target"]], [])
 
 
+def use_codex(s: Session) -> None:
+    """Chats on a ChatGPT subscription, translated, and embeddings from a server without a key."""
+    model = "gpt-6-codex"
+    pages = Pages(s, model)
+    with s.check("openai-codex: models"):
+        found = [one["id"] for one in pages.get("/api/models?refresh=true")["data"]]
+        expect("the model is listed", model in found, True)
+    with s.check("openai-codex: chat, translated"):
+        answer = pages.post("/api/chat/completions", chat(stream=False, model=model))
+        expect("content", answer["choices"][0]["message"]["content"], f"{GREETING}hi there")
+        s.expect_seen_among("POST /backend-api/codex/responses")
+    with s.check("openai-codex: chat, translated and streamed"):
+        answer = pages.post_text("/api/chat/completions", chat(stream=True, model=model))
+        expect("content", streamed(answer), f"{GREETING}hi there")
+        s.expect_seen_among("POST /backend-api/codex/responses")
+    with s.check("openai-codex: a text for its knowledge, embedded by a local server"):
+        pages.post("/api/v1/retrieval/process/text", {"name": "note", "content": "hi there"})
+        expect_embedded(s.world, MODEL)
+
+
 def run(s: Session) -> None:
+    with s.living(config=codex_and_embeddings, account=ACCOUNT, key_of="open-webui") as codex:
+        use_codex(codex)
     with s.living(config=two_providers) as both:
         use_two_providers(both)
     pages = Pages(s)
@@ -153,7 +176,7 @@ def run(s: Session) -> None:
 APP = App(
     title="[Open WebUI](https://openwebui.com)",
     checked="verify, models, chat, streamed chat, embeddings; base URL with `/v1`, `/v1/` and without; chat on one "
-    "provider and embeddings on another",
+    "provider and embeddings on another; chat on `openai-codex`, translated, with embeddings from a local server",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

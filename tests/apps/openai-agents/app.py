@@ -2,7 +2,7 @@
 
 from harness import App, PythonPackages, Session
 from harness.install import APPS
-from harness.session import KEY, RESPONSES, codex_only
+from harness.session import KEY, RESPONSES, TRANSLATED, codex_only
 from harness.world import ACCOUNT
 
 INSTALLATION = PythonPackages("openai-agents", "openai-agents")
@@ -15,13 +15,17 @@ def run(s: Session) -> None:
         served.run_checks("python", SCRIPT, served.base, KEY, "responses")
     with s.living(config=codex_only, account=ACCOUNT, key_of="openai-agents") as codex:
         codex.run_checks("python", SCRIPT, codex.base, codex.key, "responses")
+        codex.run_checks("python", SCRIPT, codex.base, codex.key, "translated-chat")
+    with s.living(config=TRANSLATED) as translated:
+        translated.run_checks("python", SCRIPT, translated.base, KEY, "translated-responses")
     with s.living(login=False) as out:
         out.run_checks("python", SCRIPT, out.base, KEY, "login")
 
 
 APP = App(
     title="[OpenAI's Agents SDK](https://openai.github.io/openai-agents-python)",
-    checked="an agent, streamed and whole, structured output: by chat; by responses, on `openai-codex` too; errors",
+    checked="an agent, streamed and whole, structured output: by chat; by responses, on "
+    "`openai-codex` too; by chat on `openai-codex` and by responses on Nous Portal, translated; errors",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

@@ -1,6 +1,6 @@
 """Runs an agent of OpenAI's Agents SDK on the port.
 
-    calls.py BASE_URL KEY chat|responses|login
+    calls.py BASE_URL KEY chat|responses|translated-chat|translated-responses|login
 
 Prints `ok NAME` or `FAILED NAME: …` for every check; exits with 1 when one failed.
 """
@@ -22,7 +22,7 @@ class Tags(BaseModel):
 
 def agent(**options):
     client = openai.AsyncOpenAI(base_url=BASE, api_key=KEY, max_retries=0)
-    if WHAT == "responses":
+    if WHAT.endswith("responses"):
         model = OpenAIResponsesModel(model="gpt-6-codex", openai_client=client)
     else:
         model = OpenAIChatCompletionsModel(model="Hermes-4-405B", openai_client=client)

@@ -2,7 +2,7 @@
 
 from harness import App, NodePackages, Session
 from harness.install import APPS
-from harness.session import KEY, RESPONSES, codex_only
+from harness.session import KEY, RESPONSES, TRANSLATED, codex_only
 from harness.world import ACCOUNT
 
 INSTALLATION = NodePackages("vercel-ai", "ai")
@@ -15,13 +15,17 @@ def run(s: Session) -> None:
         served.run_checks("node", SCRIPT, INSTALLATION.folder(), served.base, KEY, "responses")
     with s.living(config=codex_only, account=ACCOUNT, key_of="vercel-ai") as codex:
         codex.run_checks("node", SCRIPT, INSTALLATION.folder(), codex.base, codex.key, "responses")
+        codex.run_checks("node", SCRIPT, INSTALLATION.folder(), codex.base, codex.key, "translated-chat")
+    with s.living(config=TRANSLATED) as translated:
+        translated.run_checks("node", SCRIPT, INSTALLATION.folder(), translated.base, KEY, "translated-responses")
     with s.living(login=False) as out:
         out.run_checks("node", SCRIPT, INSTALLATION.folder(), out.base, KEY, "login")
 
 
 APP = App(
     title="[Vercel AI SDK](https://ai-sdk.dev)",
-    checked="chat, streamed and whole, structured output, embeddings; the same by responses, on `openai-codex` too; errors",
+    checked="chat, streamed and whole, structured output, embeddings; the same by responses, on `openai-codex` too; "
+    "by chat on `openai-codex` and by responses on Nous Portal, translated; errors",
     in_ci=False,
     installation=INSTALLATION,
     run=run,

@@ -1,6 +1,6 @@
 // Calls the port through the Vercel AI SDK.
 //
-//     calls.mjs FOLDER BASE_URL KEY chat|responses|login
+//     calls.mjs FOLDER BASE_URL KEY chat|responses|translated-chat|translated-responses|login
 //
 // FOLDER is where the packages are. Prints `ok NAME` or `FAILED NAME: …` for every check.
 
@@ -17,7 +17,7 @@ const { createOpenAI } = await load("@ai-sdk/openai");
 const { z } = await load("zod");
 
 const openai = createOpenAI({ baseURL, apiKey });
-const model = what === "responses" ? openai.responses("gpt-6-codex") : openai.chat("Hermes-4-405B");
+const model = what.endsWith("responses") ? openai.responses("gpt-6-codex") : openai.chat("Hermes-4-405B");
 const asked = { model, prompt: "hi there", maxRetries: 0 };
 const reply = "Hello from the mock cloud: hi there";
 
@@ -56,6 +56,8 @@ async function login_needed() {
 const checks = {
   chat: [whole, streamed, structured, embeddings],
   responses: [whole, streamed, structured],
+  "translated-chat": [whole, streamed, structured],
+  "translated-responses": [whole, streamed, structured],
   login: [login_needed],
 }[what];
 let failed = false;
