@@ -1,10 +1,11 @@
-//! A stream becomes the same events however it is cut, each of them is JSON, what is held is bounded, and a stream that
-//! ends too soon has no end on the other wire.
+//! A stream becomes the same events however it is cut, each of them is JSON, and what is held is bounded. A stream that
+//! ends too soon has no end on the other wire, and an error in it is an error there.
 
 use hermes_proxy::translate::{
     Asked, Failure, Whole, chat_on_responses as chat, responses_on_chat as responses,
 };
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// Small, so that inputs reach it.
 const MOST: usize = 4096;
@@ -17,16 +18,58 @@ struct Came {
     is_over: bool,
 }
 
+type Direction = fn(&[u8], usize, &Asked) -> Came;
+
 /// One input: which wire it is of, how large its pieces are, and a stream.
 pub fn run(bytes: &[u8]) {
     let [wire, size, stream @ ..] = bytes else {
         return;
     };
-    let of = if wire % 2 == 0 { to_chat } else { to_responses };
-    let whole = of(stream, stream.len().max(1));
-    assert_eq!(of(stream, usize::from(*size) + 1), whole);
-    assert_eq!(of(stream, 1), whole);
-    let text = std::str::from_utf8(&whole.out).expect("UTF-8");
+    let is_of_responses = wire % 2 == 0;
+    let of: Direction = if is_of_responses {
+        to_chat
+    } else {
+        to_responses
+    };
+    let asked = Asked {
+        includes_usage: wire & 2 != 0,
+        namespaces: vec!["f".to_owned(); usize::from(wire & 4 != 0)],
+        ..Asked::default()
+    };
+    let whole = of(stream, stream.len().max(1), &asked);
+    assert_eq!(of(stream, usize::from(*size) + 1, &asked), whole);
+    assert_eq!(of(stream, 1, &asked), whole);
+    let has_end = has_end(&whole.out);
+    assert!(!has_end || whole.is_over && whole.end.is_ok());
+    if has_first_a_failure(is_of_responses, stream) && whole.end.is_ok() {
+        let text = String::from_utf8_lossy(&whole.out);
+        let word = if is_of_responses {
+            "data: {\"error\":{"
+        } else {
+            "event: response.failed\n"
+        };
+        assert!(!has_end && text.contains(word), "{text}");
+    }
+    // What says that the answer has ended, on the one wire and on the other.
+    let ends: &[&[u8]] = if is_of_responses {
+        &[b"response.completed", b"response.incomplete"]
+    } else {
+        &[b"DONE]", b"finish_reason"]
+    };
+    let find = |word: &&[u8]| stream.windows(word.len()).position(|part| part == *word);
+    if let Some(first) = ends.iter().filter_map(find).min() {
+        let cut = of(&stream[..first], stream.len(), &asked);
+        let failed = String::from_utf8_lossy(&cut.out).contains("\"error\":{");
+        assert!(!self::has_end(&cut.out) && (cut.end.is_err() || failed));
+    } else {
+        assert!(!has_end);
+    }
+    folds(is_of_responses, stream, &whole);
+}
+
+/// Whether these events, each of which is JSON, have an end among them.
+fn has_end(out: &[u8]) -> bool {
+    let text = std::str::from_utf8(out).expect("UTF-8");
     let mut has_end = false;
     for event in text.split_terminator("\n\n") {
         let data = event
@@ -34,15 +77,57 @@ pub fn run(bytes: &[u8]) {
             .last()
             .and_then(|line| line.strip_prefix("data: "));
         let data = data.expect("data");
-        has_end |= data == "[DONE]" || event.starts_with("event: response.completed\n");
+        has_end |= data == "[DONE]"
+            || event.starts_with("event: response.completed\n")
+            || event.starts_with("event: response.incomplete\n");
         if data != "[DONE]" {
             serde_json::from_str::<IgnoredAny>(data)
                 .unwrap_or_else(|error| panic!("{error}: {data}"));
         }
     }
     assert!(text.is_empty() || text.ends_with("\n\n"));
-    assert!(!has_end || whole.is_over && whole.end.is_ok());
-    folds(wire % 2 == 0, stream, &whole);
+    has_end
+}
+
+/// Whether the first event that says how the answer ended is an error. `false` where that takes a closer look.
+fn has_first_a_failure(is_of_responses: bool, stream: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(stream) else {
+        return false;
+    };
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    for event in text.split_inclusive("\n\n") {
+        let lines = event.strip_suffix("\n\n").unwrap_or_default().split('\n');
+        let data: Vec<_> = lines
+            .filter_map(|line| line.strip_prefix("data:"))
+            .collect();
+        let data = data.join("\n");
+        if data.is_empty() {
+            continue;
+        }
+        // A name may be escaped.
+        let Ok(Value::Object(event)) = serde_json::from_str(&data) else {
+            return false;
+        };
+        if data.contains("\\u") {
+            return false;
+        }
+        let fails = event.get("error").is_some_and(|error| !error.is_null());
+        match event.get("type") {
+            _ if !is_of_responses && fails => return true,
+            _ if !is_of_responses => {}
+            Some(Value::String(kind)) => match &**kind {
+                "error" | "response.failed" => return true,
+                "response.completed" | "response.incomplete" => return false,
+                _ => {}
+            },
+            _ if fails => return true,
+            _ => {}
+        }
+        if !is_of_responses && data.contains("\"finish_reason\"") {
+            return false;
+        }
+    }
+    false
 }
 
 /// A whole answer out of the same stream ends as it does.
@@ -68,10 +153,10 @@ fn folds(is_of_responses: bool, stream: &[u8], came: &Came) {
     }
 }
 
-fn to_chat(stream: &[u8], size: usize) -> Came {
+fn to_chat(stream: &[u8], size: usize, asked: &Asked) -> Came {
     let (mut out, mut end) = (Vec::new(), Ok(()));
-    let mut turned = chat::Stream::new(&Asked::default(), MOST);
-    for piece in stream.chunks(size) {
+    let mut turned = chat::Stream::new(asked, MOST);
+    for piece in stream.chunks(size.max(1)) {
         end = end.and(turned.pass(piece, &mut out));
         assert!(turned.held() <= 2 * MOST);
     }
@@ -80,10 +165,10 @@ fn to_chat(stream: &[u8], size: usize) -> Came {
     Came { out, end, is_over }
 }
 
-fn to_responses(stream: &[u8], size: usize) -> Came {
+fn to_responses(stream: &[u8], size: usize, asked: &Asked) -> Came {
     let (mut out, mut end) = (Vec::new(), Ok(()));
-    let mut turned = responses::Stream::new(&Asked::default(), MOST);
-    for piece in stream.chunks(size) {
+    let mut turned = responses::Stream::new(asked, MOST);
+    for piece in stream.chunks(size.max(1)) {
         end = end.and(turned.pass(piece, &mut out));
         assert!(turned.held() <= 4 * MOST);
     }
