@@ -20,7 +20,7 @@ pub(crate) trait Tap {
 }
 
 /// How far an event stream has come.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tokenizer {
     line: Line,
     /// The last byte was a CR: a LF that follows belongs to it.

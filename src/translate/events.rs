@@ -15,7 +15,7 @@ pub(super) trait Machine {
 }
 
 /// An event stream on its way through a machine.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Events<M> {
     lines: Tokenizer,
     data: Vec<u8>,

@@ -4,6 +4,7 @@ mod answers;
 mod corpus;
 mod refusals;
 mod requests;
+mod splits;
 mod streams;
 
 use serde_json::Value;

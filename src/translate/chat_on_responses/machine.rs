@@ -12,7 +12,7 @@ use super::sink::{Call, Head, Kind, Sink};
 const GAP: &[u8] = b"\\n\\n";
 
 /// A response on its way.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Machine<S> {
     sink: S,
     items: Vec<Item>,
@@ -25,7 +25,7 @@ pub(super) struct Machine<S> {
 }
 
 /// An item that has been heard of.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Item {
     /// Its place in the output.
     place: u64,

@@ -15,7 +15,7 @@ use machine::Machine;
 use sink::{Chunks, Message};
 
 /// A stream of the Responses API on its way to one of Chat Completions.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
     events: Events<Machine<Chunks>>,
 }

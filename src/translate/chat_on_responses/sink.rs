@@ -82,7 +82,7 @@ impl Call {
 }
 
 /// Chunks of a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunks {
     asked: Asked,
     /// What each chunk begins with, up to its delta.

@@ -12,7 +12,7 @@ use super::super::{Asked, Failure, Whole, error_of, usage};
 use super::items::{Part, Status};
 
 /// A chat completion on its way.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Machine {
     output: Output,
     has_begun: bool,

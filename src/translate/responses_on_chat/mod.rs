@@ -13,7 +13,7 @@ use super::{Asked, Failure, Whole};
 use machine::Machine;
 
 /// A stream of chat completions on its way to one of the Responses API.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
     events: Events<Machine>,
 }

@@ -15,7 +15,9 @@ fn answer(whole: Whole) -> Value {
 #[test]
 fn an_answer_comes_back_whole() {
     let answers = corpus::answers();
-    assert!(answers.len() > 100, "{}", answers.len());
+    assert!(answers.len() >= 200, "{}", answers.len());
+    let all: std::collections::BTreeSet<_> = answers.iter().map(|one| one.1.to_string()).collect();
+    assert_eq!(all.len(), answers.len(), "some are the same");
     for (name, completion) in answers {
         let body = completion.to_string();
         let there = answer(responses_on_chat::answer(body.as_bytes(), &asked()).unwrap());
@@ -152,6 +154,49 @@ fn an_error_in_a_success_is_an_error() {
         json!({"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": null}]});
     let unfinished = responses_on_chat::answer(unfinished.to_string().as_bytes(), &asked());
     assert_eq!(unfinished, Err(Failure::Malformed));
+}
+
+/// An error of either wire inside of a success, whole and in a stream before and behind the first words, there and back.
+#[test]
+fn an_error_comes_back_whole() {
+    let told = |failed: Result<Whole, Failure>, of: &Value| match failed {
+        Ok(Whole::Failed(body)) => read(&body)["error"].clone(),
+        other => panic!("{other:?} of {of}"),
+    };
+    let chunk = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    for (body, message, code) in corpus::errors() {
+        let is_it = |error: &Value| {
+            assert_eq!(error["message"], message, "{body}");
+            // Without a code, the kind of error takes its place on the way back.
+            let is_unnamed = code.is_null() && error["code"] == "server_error";
+            assert!(error["code"] == code || is_unnamed, "{error} of {body}");
+        };
+        let whole = responses_on_chat::answer(body.to_string().as_bytes(), &asked());
+        is_it(&told(whole, &body));
+        // As the body of an error's status, and once more.
+        let once = error(body.to_string().as_bytes());
+        assert_eq!(read(&once)["error"]["message"], message);
+        assert_eq!(error(&once), once);
+        for before in ["", chunk] {
+            let stream = format!("{before}data: {body}\n\n");
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            let mut turned = responses_on_chat::Stream::new(&asked(), super::MOST);
+            turned.pass(stream.as_bytes(), &mut there).unwrap();
+            assert_eq!((turned.end(&mut there), turned.is_over()), (Ok(()), true));
+            let mut fold = chat_on_responses::Fold::new(&asked(), super::MOST);
+            fold.pass(&there).unwrap();
+            is_it(&told(fold.end(), &body));
+            let mut turned = chat_on_responses::Stream::new(&asked(), super::MOST);
+            turned.pass(&there, &mut back).unwrap();
+            let back = super::events(&back);
+            is_it(&read(back.last().unwrap().as_bytes())["error"]);
+            assert_eq!(
+                back.len(),
+                1 + usize::from(!before.is_empty()) + 1,
+                "{back:?}"
+            );
+        }
+    }
 }
 
 #[test]

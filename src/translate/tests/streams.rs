@@ -6,7 +6,7 @@ use super::super::{Asked, Failure, Whole, chat_on_responses, responses_on_chat};
 use super::{MOST, asked, corpus, events, read};
 
 /// A chat's stream as one of responses, in pieces; with what came of its end.
-fn to_responses(stream: &str, pieces: &[usize]) -> (Vec<u8>, Result<(), Failure>) {
+pub(super) fn to_responses(stream: &str, pieces: &[usize]) -> (Vec<u8>, Result<(), Failure>) {
     let (mut out, mut turned) = (Vec::new(), responses_on_chat::Stream::new(&asked(), MOST));
     let mut end = Ok(());
     for piece in cut(stream, pieces) {
@@ -16,7 +16,11 @@ fn to_responses(stream: &str, pieces: &[usize]) -> (Vec<u8>, Result<(), Failure>
     (out, end)
 }
 
-fn to_chat(stream: &str, pieces: &[usize], asked: &Asked) -> (Vec<u8>, Result<(), Failure>) {
+pub(super) fn to_chat(
+    stream: &str,
+    pieces: &[usize],
+    asked: &Asked,
+) -> (Vec<u8>, Result<(), Failure>) {
     let (mut out, mut turned) = (Vec::new(), chat_on_responses::Stream::new(asked, MOST));
     let mut end = Ok(());
     for piece in cut(stream, pieces) {
@@ -39,7 +43,7 @@ fn cut<'s>(stream: &'s str, places: &[usize]) -> Vec<&'s [u8]> {
     pieces
 }
 
-fn text(stream: Vec<u8>) -> String {
+pub(super) fn text(stream: Vec<u8>) -> String {
     String::from_utf8(stream).unwrap()
 }
 
@@ -124,53 +128,31 @@ fn a_fold_is_what_the_whole_answer_is() {
     }
 }
 
-#[test]
-fn a_stream_that_is_split_at_any_byte_is_the_same() {
-    for (name, answer) in corpus::answers() {
-        let chat = corpus::stream(&answer);
-        let whole = to_responses(&chat, &[]);
-        let there = text(whole.0.clone());
-        let back = to_chat(&there, &[], &asked());
-        for size in [1, 2, 3, 64] {
-            let places = |length: usize| (size..length).step_by(size).collect::<Vec<_>>();
-            let again = to_responses(&chat, &places(chat.len()));
-            assert_eq!(again, whole, "{name} in pieces of {size}");
-            let again = to_chat(&there, &places(there.len()), &asked());
-            assert_eq!(again, back, "{name} in pieces of {size}");
-        }
-        // The time that this takes grows with the square of the length.
-        if name == "words and calls (tool_calls, usage 2)" {
-            for place in 1..chat.len() {
-                assert_eq!(to_responses(&chat, &[place]), whole, "{name} at {place}");
-            }
-            for place in 1..there.len() {
-                let again = to_chat(&there, &[place], &asked());
-                assert_eq!(again, back, "{name} at {place}");
-            }
-        }
-    }
-}
-
+/// At every byte before the end that its wire tells.
 #[test]
 fn a_stream_that_is_cut_has_no_end() {
-    for (name, answer) in corpus::answers().into_iter().step_by(3) {
+    for (name, answer) in corpus::answers().into_iter().step_by(8) {
         let chat = corpus::stream(&answer);
         let there = text(to_responses(&chat, &[]).0);
+        let (mut turned, mut out) = (responses_on_chat::Stream::new(&asked(), MOST), Vec::new());
+        // All that precedes the event which ends the answer.
         let last = chat.find("\"finish_reason\":\"").unwrap();
-        for place in (0..last).step_by(5) {
-            let (out, end) = to_responses(chat.get(..place).unwrap_or_default(), &[]);
-            assert_eq!(end, Err(Failure::Cut), "{name} at {place}");
-            let out = text(out);
-            assert!(
-                !out.contains("event: response.completed")
-                    && !out.contains("event: response.incomplete")
-            );
+        for (place, byte) in chat.bytes().take(last).enumerate() {
+            turned.pass(&[byte], &mut out).unwrap();
+            if place % 7 == 0 || byte == b'\n' {
+                let end = turned.clone().end(&mut out);
+                assert_eq!(end, Err(Failure::Cut), "{name} at {place}");
+            }
         }
-        for place in (0..there.len() - 1).step_by(11) {
-            let (out, end) = to_chat(there.get(..place).unwrap_or_default(), &[], &asked());
-            assert_eq!(end, Err(Failure::Cut), "{name} at {place}");
-            assert!(!text(out).ends_with("[DONE]\n\n"));
+        let out = text(out);
+        let is_ended = |kind: &str| out.contains(&format!("event: response.{kind}"));
+        assert!(!is_ended("completed") && !is_ended("incomplete"), "{name}");
+        let (mut turned, mut out) = (chat_on_responses::Stream::new(&asked(), MOST), Vec::new());
+        for (place, byte) in there.bytes().take(there.len() - 1).enumerate() {
+            turned.pass(&[byte], &mut out).unwrap();
+            assert_eq!(turned.end(), Err(Failure::Cut), "{name} at {place}");
         }
+        assert!(!text(out).contains("[DONE]\n\n"), "{name}");
     }
 }
 
