@@ -162,6 +162,8 @@ impl<S: Sink> Machine<S> {
             _ => return Ok(()),
         };
         if self.item(place).call.is_none() {
+            // No app can answer a call that is for no tool.
+            let name = name.filter(|name| !name.is_empty());
             let (Some(id), Some(name)) = (id, name) else {
                 return Err(Failure::Malformed);
             };

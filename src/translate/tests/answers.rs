@@ -100,6 +100,7 @@ fn a_response_that_has_not_ended_or_has_failed_is_not_an_answer() {
         "{\"output\":[",
         "{\"output\":[1]}",
         "{\"output\":[{\"type\":\"function_call\"}]}",
+        r#"{"output":[{"type":"function_call","call_id":"a","name":"","arguments":"{}"}]}"#,
     ] {
         let made = chat_on_responses::answer(body.as_bytes(), &asked());
         assert_eq!(made, Err(Failure::Malformed), "{body}");
