@@ -589,17 +589,14 @@ pub(super) async fn refresh(
         return Err(not_supported(report));
     }
     let credentials = &report.upstream.credentials;
-    let (handle, refreshed) = match label {
-        Some(label) => {
-            credentials.block().look_unless_renewing().await;
-            let called = pools::called(report, label)?;
-            (called.login().clone(), called.refresh().await)
-        }
-        None => {
-            let handle = credentials.login();
-            let refreshed = handle.refresh().await;
-            (handle, refreshed)
-        }
+    let (handle, refreshed) = if let Some(label) = label {
+        credentials.block().look_unless_renewing().await;
+        let called = pools::called(report, label)?;
+        (called.login().clone(), called.refresh().await)
+    } else {
+        let handle = credentials.login();
+        let refreshed = handle.refresh().await;
+        (handle, refreshed)
     };
     let refreshed = refreshed.ok_or_else(|| gone(&handle))?;
     Ok(RefreshOutcome {

@@ -74,7 +74,7 @@ impl Chosen<'_> {
         let other = wire.other().filter(|_| self.is_translated);
         let how = match other {
             Some(other) => format!(
-                "which {provider} does not have: hermes-proxyd translates to and from {}",
+                "which {provider} does not have: the proxy translates to and from {}",
                 other.name()
             ),
             None => format!("which the provider {provider} has"),

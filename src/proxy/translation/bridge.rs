@@ -8,13 +8,14 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
+use super::super::aside::aside;
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::pool::Answer;
 use super::super::upload::Upload;
 use super::memory::{Held, Memory};
 use super::{
-    Failure, Reading, Turn, Whole, becomes_another, becomes_json, is_encoded, is_events, read_list,
-    read_upload, request, whole,
+    Failure, LARGEST_ANSWER, Reading, Turn, Whole, becomes_another, becomes_json, is_encoded,
+    is_events, read_upload, read_whole, request, too_large_to_fold, too_large_to_turn, whole,
 };
 use crate::config::AllowedPath;
 use crate::provider::Dialect;
@@ -84,6 +85,78 @@ pub(in crate::proxy) struct Crossing {
     wants_stream: bool,
 }
 
+impl Wires {
+    /// The body that the other path takes, and what the provider does; without one where that is the same.
+    fn turn(
+        self,
+        dialect: Option<Dialect>,
+        body: Vec<u8>,
+        mut held: Held,
+    ) -> Result<(translate::Turned, Vec<u8>), Failure> {
+        // What is read of it takes more than its text.
+        let most = held.most();
+        let takes = body.len() + weight(&body);
+        if takes > most {
+            return Err(Failure::Ours(too_large_to_turn(most)));
+        }
+        held.takes(takes).map_err(Failure::Ours)?;
+        let turned = match self {
+            Self::ChatToResponses => chat::request(&body),
+            Self::ResponsesToChat => responses::request(&body),
+        };
+        let mut turned = turned.map_err(|refused| {
+            let message = format!("hermes-proxyd: {refused} (this request is translated)");
+            let error = ProxyError::new(ErrorKind::NotTranslatable, message);
+            Failure::Ours(error.param(&refused.field))
+        })?;
+        // Both are there for a moment.
+        held.takes(body.len() + turned.body.len())
+            .map_err(Failure::Ours)?;
+        drop(body);
+        let made = match dialect {
+            Some(Dialect::Streamed(rules) | Dialect::Whole(rules)) => {
+                request::turn(&turned.body, rules).and_then(|turned| turned.body)
+            }
+            Some(Dialect::Models(_)) | None => None,
+        };
+        let made = made.unwrap_or_else(|| std::mem::take(&mut turned.body));
+        Ok((turned, made))
+    }
+}
+
+/// Bytes that the values of a JSON text take once they are read, beside their text: what begins and separates them is
+/// counted, outside of strings.
+fn weight(text: &[u8]) -> usize {
+    /// A value in a list or an object, with what the reader keeps around it.
+    const VALUE: usize = 96;
+    let (mut values, mut rest) = (0_usize, text);
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        let (before, behind) = rest.split_at(quote);
+        values += separators(before);
+        rest = behind.get(1..).unwrap_or_default();
+        // To the end of the string.
+        loop {
+            let Some(at) = memchr::memchr2(b'"', b'\\', rest) else {
+                return values.saturating_mul(VALUE);
+            };
+            let is_end = rest.get(at) == Some(&b'"');
+            rest = rest
+                .get(at + if is_end { 1 } else { 2 }..)
+                .unwrap_or_default();
+            if is_end {
+                break;
+            }
+        }
+    }
+    values += separators(rest);
+    values.saturating_mul(VALUE)
+}
+
+fn separators(text: &[u8]) -> usize {
+    let counts = |byte: &&u8| matches!(byte, b'{' | b'[' | b',');
+    text.iter().filter(counts).count()
+}
+
 impl Bridge {
     /// Turns a request's body into what the other path takes, and that into what the provider does.
     pub(in crate::proxy) async fn request(
@@ -101,26 +174,9 @@ impl Bridge {
         }
         let mut held = Held::new(memory);
         let body = read_upload(upload, &mut held).await?;
-        let turned = match self.wires {
-            Wires::ChatToResponses => chat::request(&body),
-            Wires::ResponsesToChat => responses::request(&body),
-        };
-        let turned = turned.map_err(|refused| {
-            let message = format!("hermes-proxyd: {refused} (this request is translated)");
-            let error = ProxyError::new(ErrorKind::NotTranslatable, message);
-            Failure::Ours(error.param(&refused.field))
-        })?;
-        // Both are there for a moment.
-        held.takes(body.len() + turned.body.len())
-            .map_err(Failure::Ours)?;
-        drop(body);
-        let made = match dialect {
-            Some(Dialect::Streamed(rules) | Dialect::Whole(rules)) => {
-                request::turn(&turned.body, rules).and_then(|turned| turned.body)
-            }
-            Some(Dialect::Models(_)) | None => None,
-        };
-        let made = made.unwrap_or(turned.body);
+        let (wires, length) = (self.wires, body.len());
+        let work = move || wires.turn(dialect, body, held);
+        let (turned, made) = aside(length, work).await?;
         let fields = &mut head.headers;
         fields.insert(CONTENT_LENGTH, HeaderValue::from(made.len()));
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -194,7 +250,8 @@ impl Crossing {
             whole(Turn::Fold, answer, reading).await?
         } else {
             let (head, body) = answer.into_parts();
-            let (body, held) = read_list(body, reading).await?;
+            let (body, held) =
+                read_whole(body, reading, (LARGEST_ANSWER, too_large_to_fold)).await?;
             Whole {
                 response: Response::from_parts(head, held.keep(body)),
                 blocked: None,
@@ -202,11 +259,24 @@ impl Crossing {
             }
         };
         let response = &mut made.response;
-        let body = if response.status() == StatusCode::OK {
-            self.answer(response, is_stream)?
-        } else {
-            translate::error(response.body())
+        let read = response.body().clone();
+        let is_answer = response.status() == StatusCode::OK;
+        let (wires, asked) = (self.wires, self.asked.clone());
+        let mut reads = Held::new(reading.memory);
+        let work = move || {
+            reads.takes(weight(&read))?;
+            if !is_answer {
+                return Ok((StatusCode::OK, translate::error(&read)));
+            }
+            Ok(match wires.answer(&read, &asked, is_stream)? {
+                translate::Whole::Answer(body) => (StatusCode::OK, body),
+                translate::Whole::Failed(body) => (StatusCode::BAD_GATEWAY, body),
+            })
         };
+        let (status, body) = aside(response.body().len(), work).await?;
+        if status != StatusCode::OK {
+            *response.status_mut() = status;
+        }
         let mut held = Held::new(reading.memory);
         held.takes(body.len())?;
         *response.body_mut() = held.keep(body);
@@ -214,35 +284,34 @@ impl Crossing {
         self.mark(response);
         Ok(made)
     }
+}
 
-    /// The whole answer that is made of a success; an error inside of it gets a status.
+impl Wires {
+    /// The whole answer that is made of a success.
     fn answer(
-        &self,
-        response: &mut Response<Bytes>,
+        self,
+        body: &[u8],
+        asked: &Asked,
         is_stream: bool,
-    ) -> Result<Vec<u8>, ProxyError> {
-        let (body, asked) = (response.body(), &self.asked);
-        let made = match self.wires {
-            Wires::ChatToResponses => chat::answer(body, asked),
-            Wires::ResponsesToChat if is_stream => {
+    ) -> Result<translate::Whole, ProxyError> {
+        let made = match self {
+            Self::ChatToResponses => chat::answer(body, asked),
+            Self::ResponsesToChat if is_stream => {
                 let mut fold = responses::Fold::new(asked, MOST);
                 fold.pass(body).and_then(|()| fold.end())
             }
-            Wires::ResponsesToChat => responses::answer(body, asked),
+            Self::ResponsesToChat => responses::answer(body, asked),
         };
-        match made.map_err(unreadable)? {
-            translate::Whole::Answer(body) => Ok(body),
-            translate::Whole::Failed(body) => {
-                *response.status_mut() = StatusCode::BAD_GATEWAY;
-                Ok(body)
-            }
-        }
+        made.map_err(unreadable)
     }
 }
 
 fn unreadable(failure: translate::Failure) -> ProxyError {
-    let message = format!("hermes-proxyd: {failure}");
-    ProxyError::new(ErrorKind::UpstreamUnreachable, message)
+    let kind = match failure {
+        translate::Failure::TooLarge => ErrorKind::AnswerTooLarge,
+        translate::Failure::Malformed | translate::Failure::Cut => ErrorKind::UpstreamUnreachable,
+    };
+    ProxyError::new(kind, format!("hermes-proxyd: {failure}"))
 }
 
 /// A stream on its way back to the app.
@@ -291,5 +360,19 @@ impl Crossed {
         };
         end.map_err(unreadable)?;
         Ok(made.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body of empty objects took a hundred times its size.
+    #[test]
+    fn what_is_read_of_a_body_weighs_by_its_values_and_texts_weigh_nothing() {
+        assert_eq!(weight(br#"{"a":"{[,\"{,","b":[1,2]}"#), 4 * 96);
+        assert_eq!(weight(br#"[{},{}]"#), 4 * 96);
+        assert_eq!(weight(br#"["an open string, which is no JSON"#), 96);
+        assert_eq!(weight(b""), 0);
     }
 }

@@ -222,7 +222,7 @@ pub(super) async fn whole(
             }
         }
         Turn::Models(list) => {
-            let (body, held) = read_list(body, reading).await?;
+            let (body, held) = read_whole(body, reading, (LARGEST_LIST, too_large_list)).await?;
             let length = body.len();
             let read = move || ((list.read)(&body), body, held);
             let (made, body, held) = aside(length, read).await;
@@ -299,17 +299,26 @@ async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<(Fold, He
     Ok((fold, held))
 }
 
-async fn read_list(mut body: Answer, reading: Reading<'_>) -> Result<(Vec<u8>, Held), ProxyError> {
+/// Reads an answer's whole body, of which there may be so much.
+async fn read_whole(
+    mut body: Answer,
+    reading: Reading<'_>,
+    (most, too_large): (usize, fn() -> ProxyError),
+) -> Result<(Vec<u8>, Held), ProxyError> {
     let (mut whole, mut held) = (Vec::new(), Held::new(reading.memory));
     while let Some(piece) = next_piece(&mut body, reading.idle).await? {
         held.takes(whole.len() + piece.len())?;
         whole.extend_from_slice(&piece);
-        if whole.len() > LARGEST_LIST {
-            let message = "hermes-proxyd: the provider's list of models is too large to be read";
-            return Err(ProxyError::new(ErrorKind::UpstreamUnreachable, message));
+        if whole.len() > most {
+            return Err(too_large());
         }
     }
     Ok((whole, held))
+}
+
+fn too_large_list() -> ProxyError {
+    let message = "hermes-proxyd: the provider's list of models is too large to be read";
+    ProxyError::new(ErrorKind::UpstreamUnreachable, message)
 }
 
 /// The next piece of an answer's body; `None` at its end.

@@ -1,6 +1,8 @@
 //! What the events of a response mean to a chat. Each is looked at without reading all of it; texts go on as they came,
 //! escapes included. Where a provider does not stream an item, its end tells it whole.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::super::events::Machine as Machinery;
@@ -15,7 +17,8 @@ const GAP: &[u8] = b"\\n\\n";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Machine<S> {
     sink: S,
-    items: Vec<Item>,
+    /// By their places in the output.
+    items: BTreeMap<u64, Item>,
     calls: usize,
     has_begun: bool,
     is_over: bool,
@@ -25,10 +28,8 @@ pub(super) struct Machine<S> {
 }
 
 /// An item that has been heard of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Item {
-    /// Its place in the output.
-    place: u64,
     call: Option<(usize, Call)>,
     /// Something of it went on.
     is_told: bool,
@@ -52,7 +53,7 @@ impl<S: Sink> Machine<S> {
     pub(super) fn new(sink: S) -> Self {
         Self {
             sink,
-            items: Vec::new(),
+            items: BTreeMap::new(),
             calls: 0,
             has_begun: false,
             is_over: false,
@@ -125,22 +126,7 @@ impl<S: Sink> Machine<S> {
 
     /// The item at a place.
     fn item(&mut self, place: u64) -> &mut Item {
-        let at = self.items.iter().rposition(|item| item.place == place);
-        let at = at.unwrap_or_else(|| {
-            self.items.push(Item {
-                place,
-                call: None,
-                is_told: false,
-                has_notes: false,
-            });
-            self.items.len() - 1
-        });
-        // It is there: it was found, or has just been added.
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "the place of an item that is there"
-        )]
-        &mut self.items[at]
+        self.items.entry(place).or_default()
     }
 
     /// An item begins: a call's name is told at once.
