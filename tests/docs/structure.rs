@@ -164,6 +164,7 @@ const STAYS: &[(&str, &[&str])] = &[
             "proxy/framing.rs",
             "proxy/json.rs",
             "proxy/model_field.rs",
+            "proxy/model_field/",
             "proxy/translation/",
             "sse.rs",
             "translate/",

@@ -312,7 +312,7 @@ async fn fields_with_our_names_are_ours_alone() {
     let ours: Vec<_> = answer
         .headers()
         .keys()
-        .map(|name| name.as_str())
+        .map(hyper::http::HeaderName::as_str)
         .filter(|name| name.starts_with("x-hermes-"))
         .collect();
     assert_eq!(ours, ["x-hermes-request-id"]);

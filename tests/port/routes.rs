@@ -4,13 +4,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use mock_cloud::{Fault, MockCloud, Options, Seen};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::app_wire::{Wire, request};
 use support::{Daemon, PATIENCE, World, client, error};
-use tokio::time::Instant;
 
 const CHAT: &str = "/v1/chat/completions";
 const EMBEDDINGS: &str = "/v1/embeddings";
@@ -426,18 +426,10 @@ async fn what_is_kept_while_a_model_is_looked_for_has_a_limit_and_is_given_back(
     for _ in 0..4 {
         let mut wire = Wire::connect(&daemon).await;
         let body = format!("{start}{}", "y".repeat(10_000));
-        let whole = request("/chat/completions", &body).replacen(
-            "\r\n\r\n",
-            "\r\nexpect: 100-continue\r\n\r\n",
-            1,
-        );
-        // Whose program it is must be known before it is gone.
-        let (head, body) = whole.split_once("\r\n\r\n").unwrap();
-        wire.send(head.as_bytes()).await;
-        wire.send(b"\r\n\r\n").await;
-        wire.read_until("100 Continue").await;
-        wire.send(body.strip_suffix("yyy").unwrap().as_bytes())
+        let whole = request("/chat/completions", &body);
+        wire.send(whole.strip_suffix("yyy").unwrap().as_bytes())
             .await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
         wire.close();
     }
     daemon.wait_for_log_count("\"bytes_in\":110010,", 4);
@@ -447,19 +439,14 @@ async fn what_is_kept_while_a_model_is_looked_for_has_a_limit_and_is_given_back(
     let whole = request("/chat/completions", &waiting);
     let (first, last) = whole.split_at(whole.len() - 20);
     wire.send(first.as_bytes()).await;
-    let asked = Instant::now();
-    let (mut found_room, mut answer) = (0, post(&daemon, CHAT, &waiting).await);
-    while answer.status() == 200 {
-        assert!(asked.elapsed() < PATIENCE, "the first one takes no room");
-        found_room += 1;
-        answer = post(&daemon, CHAT, &waiting).await;
-    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let answer = post(&daemon, CHAT, &waiting).await;
     let message = error(answer, 503, "overloaded").await;
     assert!(message.contains("`limits.replay_total`"), "{message}");
     wire.send(last.as_bytes()).await;
     assert_eq!(wire.answer().await.status, 200);
     assert_eq!(two.sends(&daemon, CHAT, &waiting).await.0, "other");
-    assert_eq!(two.seen(), (0, 2 + found_room));
+    assert_eq!(two.seen(), (0, 2));
 }
 
 /// A path that takes other bodies takes JSON too, and that goes where its model says.

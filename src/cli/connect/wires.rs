@@ -402,7 +402,7 @@ mod tests {
                 "karakeep",
                 &[("a", "rC", true)],
                 Some(
-                    "Karakeep uses Chat Completions, which a does not have: hermes-proxyd translates \
+                    "Karakeep uses Chat Completions, which a does not have: the proxy translates \
                      to and from the Responses API.",
                 ),
             ),

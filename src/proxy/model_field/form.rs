@@ -344,8 +344,8 @@ mod tests {
         let at = |place: u64| usize::try_from(place).unwrap();
         format!(
             "{}{text}{}",
-            &body[..at(place.start)],
-            &body[at(place.end)..]
+            body.get(..at(place.start)).unwrap(),
+            body.get(at(place.end)..).unwrap()
         )
     }
 

@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn what_is_read_of_a_body_weighs_by_its_values_and_texts_weigh_nothing() {
         assert_eq!(weight(br#"{"a":"{[,\"{,","b":[1,2]}"#), 4 * 96);
-        assert_eq!(weight(br#"[{},{}]"#), 4 * 96);
+        assert_eq!(weight(b"[{},{}]"), 4 * 96);
         assert_eq!(weight(br#"["an open string, which is no JSON"#), 96);
         assert_eq!(weight(b""), 0);
     }

@@ -182,13 +182,13 @@ async fn an_answer_without_end_is_given_up_at_the_limit_of_memory() {
         ..event(&item)
     };
     world.cloud.fail_next(1, &steered(steering));
-    support::error(world.ask(&daemon).await, 503, "overloaded").await;
+    support::error(world.ask(&daemon).await, 502, "answer_too_large").await;
     // What it took is given back.
     assert_eq!(world.ask(&daemon).await.status(), 200);
     // So has a request's body its limit.
     let long = json!({"model": "m", "input": "z".repeat(400_000)});
     let answer = world.post(&daemon, "/responses").json(&long).send().await;
-    support::error(answer.unwrap(), 503, "overloaded").await;
+    support::error(answer.unwrap(), 413, "request_too_large").await;
     assert_eq!(world.ask(&daemon).await.status(), 200);
 }
 
