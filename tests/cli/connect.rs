@@ -571,7 +571,7 @@ async fn an_app_gets_a_provider_that_serves_the_api_it_speaks() {
         (&told["provider"], &told["translated"]),
         (&"nous".into(), &true.into())
     );
-    let note = "Codex CLI uses the Responses API, which nous does not have: hermes-proxyd translates to \
+    let note = "Codex CLI uses the Responses API, which nous does not have: the proxy translates to \
                 and from Chat Completions.";
     assert_eq!(told["notes"][0], note);
     let _daemon = world.daemon_with("[providers.nous]\ntranslate = true\n", &[]);
