@@ -283,8 +283,11 @@ impl Machinery for Machine {
             return Ok(());
         }
         if data.trim_ascii() == b"[DONE]" {
-            // The provider says that it is whole.
-            return self.finishes(self.finish.unwrap_or(Finish::Whole), out);
+            // The provider says that it is whole. Of a call that nothing has finished, half may be missing.
+            let finish = self
+                .finish
+                .or((!self.output.has_calls()).then_some(Finish::Whole));
+            return self.finishes(finish.ok_or(Failure::Cut)?, out);
         }
         self.chunk(data, out)
     }

@@ -379,6 +379,15 @@ fn calls_are_told_apart_however_a_provider_numbers_them() {
             "{calls:?}"
         );
     }
+    let unfinished = stream(&[at(&first, 0)])
+        .replace("\"finish_reason\":\"tool_calls\"", "\"finish_reason\":null");
+    let (out, end) = to_responses(&unfinished, &[]);
+    assert_eq!(end, Err(Failure::Cut), "half a call and [DONE]");
+    assert!(
+        !String::from_utf8(out)
+            .unwrap()
+            .contains("response.completed")
+    );
     let (_, end) = to_responses(&stream(&[json!({"index": 0, "id": "a"})]), &[]);
     assert_eq!(end, Err(Failure::Malformed), "a call without a name");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mock_cloud::{Canned, Fault, Login};
 use serde_json::{Value, json};
+use support::environment::skipped;
 use support::{Daemon, PATIENCE, built, chat, client, ctl, program};
 
 use super::pool::{Hermes, block, row, with};
@@ -393,6 +394,10 @@ async fn a_label_that_several_logins_have_means_none_and_an_id_means_one() {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_by_label_spends_no_token_of_another_login_that_came_into_its_place() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root sees which files the programs have open");
+        return;
+    }
     let (world, _) = two_logins().await;
     let daemon = world.daemon();
     world.serves_with(&daemon).await;
@@ -421,6 +426,10 @@ async fn a_refresh_by_label_spends_no_token_of_another_login_that_came_into_its_
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_that_refresh_one_row_at_once_spend_its_token_once() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root sees which files the programs have open");
+        return;
+    }
     let (world, logins) = two_logins().await;
     let lock = world.lock();
     // Without a daemon each is a process of its own that has the store open.

@@ -322,6 +322,13 @@ async fn a_login_is_added_under_a_label_and_taken_out_again() {
         world.block()["tokens"]["refresh_token"],
         json!(login.refresh_token)
     );
+    // What has been added is read aside.
+    support::until("the new login is ready", || {
+        let list = ctl(world.home.path(), &["auth", "list"]);
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        list.lines()
+            .any(|line| line.contains("work") && line.contains("ready"))
+    });
     // It serves where the first one has nothing left, and Hermes Agent takes it for one of its own.
     world.cloud.fail_next(1, &Fault::rate_limited(60));
     let served = world.serves_with(&daemon).await;

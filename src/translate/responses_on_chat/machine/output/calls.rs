@@ -110,6 +110,11 @@ impl Output {
         }
     }
 
+    /// Whether a call was heard of.
+    pub(in super::super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     /// Whether a call was heard of and its name was not.
     pub(in super::super) fn has_nameless(&self) -> bool {
         self.calls.iter().any(|call| call.place.is_none())
