@@ -127,6 +127,37 @@ impl Adapter for Provider {
     }
 }
 
+/// A folder that goes with its test, also where a thread of the store still writes into it.
+#[derive(Debug)]
+struct Home(std::path::PathBuf);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap().keep())
+    }
+
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Home {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread that writes tells no one that it is done"
+    )]
+    fn drop(&mut self) {
+        for _ in 0..500 {
+            // A write that is under way fails the removal, or makes a folder again.
+            drop(std::fs::remove_dir_all(&self.0));
+            std::thread::sleep(Duration::from_millis(5));
+            if !self.0.exists() {
+                return;
+            }
+        }
+    }
+}
+
 /// What the user was told.
 #[derive(Debug, Default)]
 struct Heard(std::sync::Mutex<Vec<String>>);
@@ -144,13 +175,13 @@ struct World {
     clock: Arc<JumpingClock>,
     handle: Handle,
     stop: CancellationToken,
-    home: tempfile::TempDir,
+    home: Home,
 }
 
 impl World {
     /// A keeper with a token that was obtained just now.
     async fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
+        let home = Home::new();
         let clock = Arc::new(JumpingClock::at("2026-11-23T12:00:00Z"));
         write(home.path(), "a0", clock.now());
         let provider = Arc::new(Provider {
@@ -598,7 +629,7 @@ async fn while_the_endpoint_is_out_of_order_refusals_cause_one_call() {
 /// Whoever asks for the repair gives up, or its keeper is told to end.
 #[tokio::test]
 async fn a_repair_that_is_given_up_holds_the_lock_until_its_work_has_ended() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let file = home.path().join("auth.json");
     let store = super::store::Store::new(files_in(home.path()), &Flat);
     let large: Vec<u32> = (0..600_000).collect();
@@ -685,7 +716,7 @@ async fn a_login_that_is_in_memory_only_is_written_though_its_journal_can_not_be
 #[tokio::test]
 async fn all_stores_of_a_folder_share_the_thread_for_its_journal() {
     use super::store::Store;
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let files = files_in(home.path());
     let former = Store::new(files.clone(), layout());
     let follower = Store::new(files, layout());
