@@ -1,7 +1,7 @@
 """Codex CLI, which speaks nothing but the Responses API."""
 
 from harness import App, NodePackages, Session, expect, expect_in
-from harness.session import GREETING, LOGIN_COMMAND, RESPONSES, codex_beside, documented, variables
+from harness.session import GREETING, LOGIN_COMMAND, RESPONSES, TRANSLATED, codex_beside, documented, variables
 from harness.world import ACCOUNT
 
 INSTALLATION = NodePackages("codex", "@openai/codex")
@@ -45,6 +45,11 @@ def run(s: Session) -> None:
         expect_in("shown", f"{GREETING}", ask(served))
         [body] = served.expect_seen("POST /v1/responses")
         expect("stream", body["stream"], True)
+    with s.living(config=TRANSLATED) as served, served.check("`codex exec` on Nous Portal, translated"):
+        expect_in("shown", f"{GREETING}hi there", ask(served))
+        [body] = served.expect_seen("POST /v1/chat/completions")
+        expect("stream", body["stream"], True)
+        expect("tools went over", {tool["type"] for tool in body["tools"]}, {"function"})
     with s.check("without translation `hermesctl connect codex` says what to configure"):
         shown = s.run(s.programs.ctl, "connect", "codex", "--from", "bare", fails=True)
         expect_in("shown", "`translate = true` to [providers.nous]", shown)
@@ -61,7 +66,8 @@ def run(s: Session) -> None:
 
 APP = App(
     title="[Codex CLI](https://developers.openai.com/codex/cli)",
-    checked="`codex exec` on `openai-codex`, and on a provider with `/responses` in `extra_paths`",
+    checked="`codex exec` on `openai-codex`, and on a provider with `/responses` in `extra_paths`; on Nous Portal, "
+    "translated",
     in_ci=False,
     installation=INSTALLATION,
     run=run,
