@@ -10,6 +10,7 @@
 
 mod answers;
 mod pool;
+mod refused;
 mod several;
 mod spent;
 mod surfaces;

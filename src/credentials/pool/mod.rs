@@ -331,8 +331,8 @@ impl Pool {
         }
     }
 
-    /// The next login's credential after this one's was of no use; `None` where no other has one right now.
-    pub fn next(&self, refused: &Lease) -> Option<Lease> {
+    /// The next login's credential after those of these were of no use; `None` where no other has one right now.
+    pub fn next<'l>(&self, asked: impl Iterator<Item = &'l Lease> + Clone) -> Option<Lease> {
         if !self.has_rows() {
             return None;
         }
@@ -341,8 +341,9 @@ impl Pool {
         let all = self.0.all.load_full();
         let looks = all.iter().map(|member| {
             let look = member.look(now);
-            let is_refused = member.login.place == refused.place();
-            let usable = if is_refused { Usable::No } else { look.usable };
+            let mut places = asked.clone().map(Lease::place);
+            let was_asked = places.any(|place| place == member.login.place);
+            let usable = if was_asked { Usable::No } else { look.usable };
             Look { usable, ..look }
         });
         match self.0.strategy.choose(looks, turn) {

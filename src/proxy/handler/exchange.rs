@@ -35,6 +35,13 @@ struct Settled {
     is_refused_twice: bool,
 }
 
+/// A login that could not serve the request.
+struct Asked {
+    lease: Lease,
+    /// Its newer credential was refused too, so that the login may be the reason.
+    is_refused_twice: bool,
+}
+
 /// Why the provider refuses the account, beside its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked(pub(super) &'static str);
@@ -59,7 +66,8 @@ impl Exchange<'_> {
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
     /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
     /// credential before that is replaced: the provider may refuse at random. Where the login has nothing left and the
-    /// provider has others, it is sent once more with the next one.
+    /// provider has others, it is sent once more with the next one; where its token is refused, with each of the others
+    /// until one is not.
     pub(in crate::proxy) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
         let (_, answer) = self.attempts().await?;
         Ok(answer)
@@ -97,42 +105,51 @@ impl Exchange<'_> {
         self.method == Method::POST
     }
 
-    /// An answer that may have refused the credential.
+    /// An answer that may have refused the credential. Where a login has nothing left, one other is asked. Whether a refused
+    /// token is its login's fault, the next ones show: where all are refused, it is none's.
     async fn reconsider(
         &self,
         lease: Lease,
         first: Response<Answer>,
     ) -> Result<Attempt, ProxyError> {
         let credentials = &self.upstream.credentials;
-        let first = self.settled(lease, first).await;
-        let asks_for_another = matches!(
-            first.verdict,
-            Verdict::NextLogin { .. } | Verdict::Blocked(_) | Verdict::RenewAndRetry
-        );
-        let may_be_another = asks_for_another && self.uses_something_up() && self.can_replay();
-        // Whether a refused token is its login's fault, the next one shows.
-        let is_refusal = first.verdict == Verdict::RenewAndRetry;
-        if !is_refusal {
-            self.counts(&first.lease, &first.answer, first.verdict);
-        }
-        let next = may_be_another.then(|| credentials.next(&first.lease));
-        let Some(next) = next.flatten() else {
-            self.forget();
-            return Ok((first.lease, first.answer));
-        };
-        let Ok(second) = self.send(&next).await else {
-            self.forget();
-            return Ok((first.lease, first.answer));
-        };
-        let second = self.settled(next, second).await;
-        if second.verdict != Verdict::RenewAndRetry {
-            if is_refusal && first.is_refused_twice {
-                self.counts(&first.lease, &first.answer, first.verdict);
+        let may_be_another = self.uses_something_up();
+        let mut asked: Vec<Asked> = Vec::new();
+        let mut last = self.settled(lease, first).await;
+        loop {
+            let is_refusal = last.verdict == Verdict::RenewAndRetry;
+            if !is_refusal {
+                let refused = asked.iter().filter(|one| one.is_refused_twice);
+                for Asked { lease, .. } in refused {
+                    let status = StatusCode::UNAUTHORIZED;
+                    credentials.judged(lease, Verdict::RenewAndRetry, status);
+                }
+                self.counts(&last.lease, &last.answer, last.verdict);
             }
-            self.counts(&second.lease, &second.answer, second.verdict);
+            let has_nothing_left = matches!(
+                last.verdict,
+                Verdict::NextLogin { .. } | Verdict::Blocked(_)
+            );
+            let asks_for_another = is_refusal || has_nothing_left && asked.is_empty();
+            let next = (asks_for_another && may_be_another && self.can_replay()).then(|| {
+                let asked = asked.iter().map(|one| &one.lease);
+                credentials.next(asked.chain([&last.lease]))
+            });
+            let Some(next) = next.flatten() else {
+                break;
+            };
+            let Ok(answer) = self.send(&next).await else {
+                break;
+            };
+            let next = self.settled(next, answer).await;
+            let former = std::mem::replace(&mut last, next);
+            asked.push(Asked {
+                lease: former.lease,
+                is_refused_twice: former.is_refused_twice,
+            });
         }
         self.forget();
-        Ok((second.lease, second.answer))
+        Ok((last.lease, last.answer))
     }
 
     /// What comes of an answer with the same login: where that refused the credential, the one to the request sent once

@@ -12,7 +12,7 @@ use super::pool::{Hermes, block, row, with};
 use super::{World, now};
 
 /// A world with two logins in rows.
-async fn two_logins() -> (World, [Login; 2]) {
+pub(super) async fn two_logins() -> (World, [Login; 2]) {
     let world = World::new().await;
     let logins = [world.cloud.login(), world.cloud.login()];
     let rows = [row("one", 0, &logins[0]), row("two", 1, &logins[1])];
@@ -20,7 +20,7 @@ async fn two_logins() -> (World, [Login; 2]) {
     (world, logins)
 }
 
-fn limited(seconds: u64) -> Fault {
+pub(super) fn limited(seconds: u64) -> Fault {
     Fault::rate_limited(seconds)
 }
 
@@ -29,19 +29,19 @@ fn refused(status: u16, words: &str) -> Fault {
 }
 
 impl World {
-    async fn asks(&self, daemon: &Daemon) -> reqwest::Response {
+    pub(super) async fn asks(&self, daemon: &Daemon) -> reqwest::Response {
         let post = client().post(daemon.url("/chat/completions"));
         post.json(&chat("hello")).send().await.unwrap()
     }
 
     /// The row once it is marked so.
-    async fn marked(&self, daemon: &Daemon, id: &str, status: &Value) -> Value {
+    pub(super) async fn marked(&self, daemon: &Daemon, id: &str, status: &Value) -> Value {
         self.until(daemon, |world| world.row(id)["last_status"] == *status)
             .await;
         self.row(id)
     }
 
-    fn configured(&self, more: &str) {
+    pub(super) fn configured(&self, more: &str) {
         let config = format!(
             "default_provider = \"xai\"\n[providers.xai]\nissuer_url = {:?}\nbase_url = {:?}\n{more}\n",
             self.cloud.portal_url(),
@@ -89,7 +89,7 @@ impl World {
         file
     }
 
-    fn bearers(&self) -> Vec<String> {
+    pub(super) fn bearers(&self) -> Vec<String> {
         let requests = self.cloud.requests();
         let bearers = requests
             .iter()
@@ -100,7 +100,7 @@ impl World {
     }
 }
 
-fn seconds_from_now(time: &Value) -> i64 {
+pub(super) fn seconds_from_now(time: &Value) -> i64 {
     let at = time.as_f64().unwrap() * 1000.0;
     let at = DateTime::<Utc>::from_timestamp_millis(format!("{at:.0}").parse().unwrap()).unwrap();
     let now: DateTime<Utc> = now().parse().unwrap();
@@ -324,22 +324,6 @@ async fn one_token_has_one_keeper_wherever_it_stands() {
     world.assert_nothing_reused();
 }
 
-/// As a path or model that the account may not use: no login is the cause.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_every_login_is_refused_for_puts_none_to_rest() {
-    let (world, _) = two_logins().await;
-    let daemon = world.daemon();
-    world.cloud.fail_next(4, &Fault::unauthorized());
-    assert_eq!(world.asks(&daemon).await.status(), 401);
-    assert_eq!(world.bearers().len(), 4, "each login and its newer token");
-    let served = world.serves_with(&daemon).await;
-    assert_eq!(world.row("one")["access_token"], served.as_str());
-    for id in ["one", "two"] {
-        assert!(world.row(id)["last_status"].is_null());
-    }
-    world.assert_nothing_reused();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_alone_puts_its_login_not_to_rest() {
     let (world, logins) = two_logins().await;
@@ -539,7 +523,7 @@ async fn a_copy_that_was_left_behind_before_the_start_is_not_renewed() {
     }
 }
 
-fn logins_of(world: &World) -> Vec<Value> {
+pub(super) fn logins_of(world: &World) -> Vec<Value> {
     let output = ctl(world.home.path(), &["auth", "list", "--json"]);
     assert!(output.status.success(), "{output:?}");
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();
