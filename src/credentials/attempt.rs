@@ -54,6 +54,8 @@ pub(super) enum Trouble {
         what: String,
         retry_after: Option<Duration>,
     },
+    #[error("its refresh token is being used for another login that has it too")]
+    Claimed,
     #[error("hermes-proxyd lost its way in a renewal (a defect)")]
     Defect,
 }
@@ -363,6 +365,7 @@ impl Core {
             None => Patience::UntilStopped,
         };
         let phase = Phase::Locking;
+        self.knowledge.release();
         self.attempt = Some(Attempt { cause, phase });
         patience
     }
@@ -377,7 +380,11 @@ impl Core {
         let Some(Attempt { cause, phase }) = self.attempt.take() else {
             return Step::End(Err(Trouble::Defect));
         };
-        match self.turn(&cause, (phase, event), seat, now) {
+        let turn = self.turn(&cause, (phase, event), seat, now);
+        if !matches!(turn, Ok(Next::Wait(Phase::Working(..), _))) {
+            self.knowledge.release();
+        }
+        match turn {
             Ok(Next::Wait(phase, deed)) => {
                 self.attempt = Some(Attempt { cause, phase });
                 Step::Do(deed)
@@ -783,8 +790,11 @@ impl Core {
         }
     }
 
-    /// Sends the refresh token.
+    /// Sends the refresh token, unless another keeper does or has done so since the journals were read.
     fn send(&mut self, work: Box<Work>) -> Turn {
+        if !self.knowledge.claim(&work.login) || self.knowledge.is_stale(&work.login) {
+            return Err(Trouble::Claimed);
+        }
         let noted = self.knowledge.noted(&work.login).ok_or(Trouble::Defect)?;
         let ticket = Ticket::refresh(work.login.clone(), noted);
         Ok(work.doing(Doing::Asking, Deed::Ask(ticket)))

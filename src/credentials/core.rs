@@ -574,6 +574,7 @@ impl Core {
             Trouble::Endpoint { retry_after, .. } | Trouble::AnswerLost { retry_after, .. } => {
                 ("token_endpoint", Over::Endpoint(*retry_after))
             }
+            Trouble::Claimed => ("token_in_use", Over::Store),
             Trouble::Defect => (super::DEFECT, Over::Defect),
         };
         self.timing.failed(over, now);

@@ -83,9 +83,13 @@ impl Chore {
         }
     }
 
-    /// Whether it comes after this token is noted as spent: a kill before leaves one of the two.
+    /// Whether it comes after this token is noted as spent: a kill before leaves one of the two. What is being spent is
+    /// not known yet to be: the entry may be another keeper's.
     pub(super) fn waits_for(&self, spent: &Spent) -> bool {
-        matches!(self, Self::End(_, entry) if spent.waits(&entry.token))
+        match self {
+            Self::End(_, Entry { token, .. }) => spent.waits(token) || spent.is_claimed(token),
+            Self::Forget(..) => false,
+        }
     }
 
     /// Whether a new entry in this journal takes the place of what it would remove.

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::grant;
 use super::journal::{Chore, Entry, Journal, Kept};
-use super::spent::Spent;
+use super::spent::{Claim, Spent};
 use crate::clock;
 use crate::provider::Login;
 use crate::secret::Secret;
@@ -36,6 +36,8 @@ pub(super) struct Knowledge {
     chores: Vec<Chore>,
     /// All refresh tokens of the provider that are known to be spent, over restarts too.
     spent: Spent,
+    /// The tokens that are being spent.
+    claims: Vec<Claim>,
 }
 
 /// How the login in use stands to the store's.
@@ -275,6 +277,7 @@ impl Knowledge {
     pub(super) fn on(&mut self, event: Event<'_>) {
         // Kept until the next one is there: a defect over an odd login must not lose it.
         let state = self.state.clone();
+        let waited = self.unsaved().is_some();
         self.state = match event {
             Event::Found(seat) => self.found(seat, state),
             Event::Entered(begun) => {
@@ -354,6 +357,9 @@ impl Knowledge {
                 state
             }
         };
+        if waited {
+            self.release();
+        }
     }
 
     /// What is known of a login in another file is of no use here; what of it could not be saved is
@@ -675,6 +681,24 @@ fn same_subject(one: &Login, other: &Login) -> bool {
 pub(super) struct Noted(());
 
 impl Knowledge {
+    /// Takes the sole right to send this login's refresh token; whether no other keeper has it.
+    pub(super) fn claim(&mut self, login: &Login) -> bool {
+        let Some(token) = login.refresh_token() else {
+            return true;
+        };
+        if !self.claims.iter().any(|claim| claim.is_of(&token)) {
+            self.claims.extend(self.spent.claim(&token));
+        }
+        self.claims.iter().any(|claim| claim.is_of(&token))
+    }
+
+    /// Nothing is being sent. What was granted for a token is known to others once it is saved.
+    pub(super) fn release(&mut self) {
+        if self.unsaved().is_none() {
+            self.claims.clear();
+        }
+    }
+
     /// Whether this login's refresh token may be sent: not before it is noted that it may be spent, and not once it is
     /// known to be.
     pub(super) fn noted(&self, login: &Login) -> Option<Noted> {

@@ -51,8 +51,32 @@ struct Memory {
     read: Option<Stamp>,
     /// What may be spent, for all that this process can tell. Never written.
     doubted: Vec<Mark>,
+    /// What is being spent.
+    claimed: Vec<Mark>,
     /// It was said that the file can't be written.
     told: bool,
+}
+
+/// A refresh token that is being spent, until its successor is saved or nothing came of it. Two keepers may have come to
+/// hold one token under the locks of different files; one of them sends it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    spent: Spent,
+    mark: Mark,
+}
+
+impl Claim {
+    /// Whether it is this token's.
+    pub(super) fn is_of(&self, token: &Secret) -> bool {
+        Mark::of(&token.fingerprint()) == Some(self.mark)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut memory = self.spent.memory();
+        memory.claimed.retain(|claimed| *claimed != self.mark);
+    }
 }
 
 /// A token's fingerprint.
@@ -127,6 +151,25 @@ impl Spent {
         if let Some(mark) = Mark::of(fingerprint) {
             self.memory().doubted.push(mark);
         }
+    }
+
+    /// The sole right in this process to send this token; `None` where another keeper has it.
+    pub(super) fn claim(&self, token: &Secret) -> Option<Claim> {
+        let mark = Mark::of(&token.fingerprint())?;
+        let mut memory = self.memory();
+        if memory.claimed.contains(&mark) {
+            return None;
+        }
+        memory.claimed.push(mark);
+        Some(Claim {
+            spent: self.clone(),
+            mark,
+        })
+    }
+
+    /// Whether the token with this fingerprint is being spent.
+    pub(super) fn is_claimed(&self, fingerprint: &str) -> bool {
+        Mark::of(fingerprint).is_some_and(|mark| self.memory().claimed.contains(&mark))
     }
 
     /// Notes that the token with this fingerprint is spent. It is known at once, and durable after the next
@@ -432,6 +475,17 @@ mod tests {
                 .all(|name| spent.holds(&token(name)))
         };
         assert!(knows(&ours) && knows(&theirs));
+    }
+
+    #[test]
+    fn one_keeper_at_a_time_may_send_a_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (again(dir.path()), again(dir.path()));
+        let claim = ours.claim(&token("r0")).unwrap();
+        assert!(theirs.claim(&token("r0")).is_none() && theirs.claim(&token("r1")).is_some());
+        assert!(theirs.is_claimed(&token("r0").fingerprint()));
+        drop(claim);
+        assert!(theirs.claim(&token("r0")).is_some());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod several;
 mod spent;
 mod surfaces;
 mod turns;
+mod twins;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
