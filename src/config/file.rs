@@ -75,13 +75,14 @@ pub fn login_needs_key(name: &str) -> bool {
 }
 
 /// Keys that only some kinds have, beside those of `oauth2`.
-const OF_KIND: [(&str, &[Kind]); 6] = [
+const OF_KIND: [(&str, &[Kind]); 7] = [
     ("portal_url", &[Kind::Nous]),
     ("issuer_url", &[Kind::Xai, Kind::Codex, Kind::OAuth2]),
     ("api_key_file", &[Kind::Static]),
     ("api_key_env", &[Kind::Static]),
     ("api_key_credential", &[Kind::Static]),
     ("auth", &[Kind::Static]),
+    ("pool", &[Kind::Nous, Kind::Xai, Kind::Codex, Kind::OAuth2]),
 ];
 /// Whether a server without a login wants a key.
 pub(super) const NEEDS_KEY: [(&str, bool); 2] = [("key", true), ("none", false)];

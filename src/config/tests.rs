@@ -173,6 +173,7 @@ translate = true
 ca_file = "~/ca.pem"
 token_timeout = "20s"
 refresh_lead = "1m30s"
+[providers.nous]
 pool = "round_robin"
 "#;
 
@@ -257,9 +258,11 @@ fn every_setting_reaches_the_configuration() {
         ca_file: Some(home.join("ca.pem")),
         token_timeout: Duration::from_secs(20),
         refresh_lead: Duration::from_secs(90),
-        pool: PoolStrategy::RoundRobin,
+        pool: PoolStrategy::FillFirst,
     };
     assert_eq!(config.providers[&config.default_provider], work);
+    let nous = &config.providers[&ProviderName::nous()];
+    assert_eq!(nous.pool, PoolStrategy::RoundRobin);
 }
 
 #[test]
@@ -686,6 +689,12 @@ fn each_bad_value_is_refused_where_it_stands() {
             "providers.nous.api_key_env = \"X\"",
             "providers.nous.api_key_env",
             "of type \"static\"",
+        ),
+        (
+            "[providers.x]\ntype = \"static\"\nbase_url = \"https://x.example\"\napi_key_env = \"A\"\n\
+             pool = \"round_robin\"",
+            "providers.x.pool",
+            "only a provider of type \"nous\"",
         ),
         (
             "[providers.x]\ntype = \"static\"\napi_key_env = \"X\"",

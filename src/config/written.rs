@@ -287,7 +287,9 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     table.path("ca_file", ca_file.as_deref());
     table.duration("token_timeout", *token_timeout);
     table.duration("refresh_lead", *refresh_lead);
-    table.text("pool", word(&POOL_STRATEGIES, pool));
+    if kind_word != Kind::Static {
+        table.text("pool", word(&POOL_STRATEGIES, pool));
+    }
 }
 
 /// The word that the file has for a value.

@@ -70,7 +70,7 @@ impl Skew {
 }
 
 /// When an answer was sent by its sender's clock, in seconds; a cache says how long it kept it.
-fn sent(fields: &HeaderMap) -> Option<i64> {
+pub(super) fn sent(fields: &HeaderMap) -> Option<i64> {
     let date = fields.get(DATE)?.to_str().ok()?;
     let date = DateTime::parse_from_rfc2822(date).ok()?.timestamp();
     let age = fields

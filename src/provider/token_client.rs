@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::RETRY_AFTER;
 use reqwest::RequestBuilder;
 use serde_json::{Map, Value};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::proxies::Proxies;
-use super::{Skew, TokenError};
+use super::{Skew, TokenError, verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
 
@@ -116,11 +115,7 @@ impl TokenClient {
             .map_err(|error| unanswered(error, None, true))?;
         self.skew.hear(response.headers(), SystemClock.now());
         let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let retry_after = verdict::retry_after(response.headers());
         let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
         while let Some(part) = response
             .chunk()

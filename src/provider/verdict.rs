@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use hyper::header::RETRY_AFTER;
 use hyper::{HeaderMap, StatusCode};
 
+use super::skew;
+
 /// An answer, as far as it is known.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply<'a> {
@@ -55,11 +57,22 @@ pub enum Verdict {
     ReadOn,
 }
 
+/// How long the sender of an answer wants to be left alone: so many seconds, or until a date by its own clock (RFC 9110
+/// §10.2.3). Zero for a date that is over, `None` where the answer does not say or has no `Date`.
+pub(super) fn retry_after(fields: &HeaderMap) -> Option<Duration> {
+    let asked = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = DateTime::parse_from_rfc2822(asked).ok()?.timestamp();
+    let left = until.checked_sub(skew::sent(fields)?)?;
+    left.max(0).try_into().ok().map(Duration::from_secs)
+}
+
 impl Reply<'_> {
-    /// How long the provider wants to be left alone, where it says so in seconds (RFC 9110 §10.2.3).
+    /// How long the provider wants to be left alone, as far as it says.
     pub fn retry_after(&self) -> Option<Duration> {
-        let asked = self.fields.get(RETRY_AFTER)?.to_str().ok()?;
-        asked.trim().parse().ok().map(Duration::from_secs)
+        retry_after(self.fields)
     }
 
     /// What the status alone says.
@@ -71,6 +84,33 @@ impl Reply<'_> {
                 code: None,
             },
             _ => Verdict::Pass,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_a_number_of_seconds_or_a_date_by_the_senders_clock() {
+        let sent = Some("Thu, 26 Nov 2026 12:00:00 GMT");
+        for (asked, date, expected) in [
+            ("7", None, Some(7)),
+            (" 7 ", sent, Some(7)),
+            ("Thu, 26 Nov 2026 12:10:00 GMT", sent, Some(600)),
+            ("Thu, 26 Nov 2026 11:59:00 GMT", sent, Some(0)),
+            ("Thu, 26 Nov 2026 12:10:00 GMT", None, None),
+            ("soon", sent, None),
+            ("-7", sent, None),
+        ] {
+            let mut fields = HeaderMap::new();
+            fields.insert(RETRY_AFTER, asked.parse().unwrap());
+            if let Some(date) = date {
+                fields.insert(hyper::header::DATE, date.parse().unwrap());
+            }
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(&fields), expected, "{asked} at {date:?}");
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::RETRY_AFTER;
 use serde_json::Value;
 
 use crate::provider::{Reply, Verdict};
@@ -35,10 +34,9 @@ pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
     if !is_limit {
         return code.map_or(Verdict::Pass, Verdict::Blocked);
     }
-    let asked = reply.fields.get(RETRY_AFTER);
-    let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let told = resets_in(start).map(Duration::from_secs);
     Verdict::NextLogin {
-        cooldown: resets_in(start).or(asked).map(Duration::from_secs),
+        cooldown: told.or_else(|| reply.retry_after()),
         code,
     }
 }
@@ -68,6 +66,7 @@ fn resets_in(body: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use hyper::HeaderMap;
+    use hyper::header::RETRY_AFTER;
     use serde_json::json;
 
     use super::*;
