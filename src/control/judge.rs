@@ -510,7 +510,8 @@ fn pool(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Findin
             pool.ended.len(),
             pool.logins
         );
-        troubles.push(attention(FindingCode::LoginEnded, text, list()));
+        let command = pool.login_command.clone().or_else(list);
+        troubles.push(attention(FindingCode::LoginEnded, text, command));
     }
     troubles
 }

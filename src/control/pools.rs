@@ -112,6 +112,9 @@ pub struct PoolStatus {
     /// Those that have ended, by their labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<String>,
+    /// The command that logs in again, where one has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_command: Option<String>,
     /// When the first one is used again, where all that could serve are cooling down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_again_at: Option<Timestamp>,

@@ -11,7 +11,9 @@ use super::keeper::{Keeper, NO_LOGIN};
 use super::knowledge::same;
 use super::merge;
 use super::status::RefreshResult;
-use super::store::{Change, Occasion, Place, Removed, Store, StoreError, Transaction};
+use super::store::{
+    Change, Extent, NewRow, Occasion, Place, Removed, Store, StoreError, Transaction,
+};
 use crate::provider::{Grant, Login, Merge};
 
 /// What is said of a renewed login that can't be written.
@@ -185,11 +187,11 @@ impl Keeper {
         Ok(source)
     }
 
-    /// Adds a login that was just granted to the pool. It replaces none, and its row's keeper serves with it.
+    /// Adds a login that was just granted to the pool. Its row's keeper serves with it.
     pub(super) async fn add_row(
         &mut self,
         grant: Grant,
-        label: String,
+        row: NewRow,
     ) -> Result<PathBuf, StoreError> {
         let (Some(store), Some(layout)) = (self.store.clone(), self.core.adapter.layout()) else {
             return Ok(PathBuf::new());
@@ -200,7 +202,7 @@ impl Keeper {
             limit: self.lock_limit(),
             now,
         };
-        let file = store.add_row(login, label, occasion).await?;
+        let file = store.add_row(login, row, occasion).await?;
         self.look().await;
         Ok(file)
     }
@@ -209,17 +211,24 @@ impl Keeper {
     /// Whoever has asked may have given up while the locks were waited for; then nothing has changed.
     pub(super) async fn logout(
         &mut self,
-        meant: Option<PathBuf>,
+        (meant, extent): (Option<PathBuf>, Extent),
         given_up: impl Future<Output = ()>,
     ) -> Result<Removed, StoreError> {
         let now = self.clock.now();
         let Some(store) = self.store.clone() else {
             return Ok(Removed::default());
         };
+        let limit = self.lock_limit();
+        let opening = async {
+            match extent {
+                Extent::All => store.open_to_remove(limit).await,
+                Extent::Main => store.open(limit).await,
+            }
+        };
         let mut transaction = tokio::select! {
             biased;
             () = given_up => return Err(StoreError::Stopping),
-            opened = self.unless_stopped(store.open_to_remove(self.lock_limit())) => opened?,
+            opened = self.unless_stopped(opening) => opened?,
         };
         let found = transaction.found().map(|found| &found.source);
         if let Some((found, _)) = found.zip(meant).filter(|(found, meant)| *found != meant) {
@@ -229,7 +238,7 @@ impl Keeper {
         }
         let ours = self.is_mirror_ours(&transaction, now);
         let removed = transaction
-            .work(move |login| login.remove(|_| ours, now))
+            .work(move |login| login.remove(extent, |_| ours, now))
             .await?;
         self.core.forget_login();
         self.core.start_anew();
@@ -279,7 +288,8 @@ impl Keeper {
         }
         let removed = match store.open_for(Place::Own, self.lock_limit()).await {
             Ok(mut transaction) => {
-                let removed = transaction.work(move |login| login.remove(|_| false, now));
+                let removed =
+                    transaction.work(move |login| login.remove(Extent::All, |_| false, now));
                 removed.await
             }
             Err(error) => Err(error),

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::Refreshed;
 use super::keeper::NO_LOGIN;
-use super::pool::Usable;
+use super::pool::{Called, Usable};
 use super::pulse::Pulse;
 use super::status::{Event, Fault, StandingKind, Status};
-use super::store::{Place, Removed, Store, StoreError};
+use super::store::{Extent, NewRow, Place, Removed, Store, StoreError};
 use super::terms::{Revision, Terms};
 use super::timing::{Doubt, SECONDS_OLD};
 use super::trials::{Row, Trials};
@@ -85,11 +85,12 @@ pub(super) enum Command {
     MakeRoom(Place, oneshot::Sender<Result<(), StoreError>>),
     /// Write a login that was just granted.
     Install(Grant, Place, oneshot::Sender<Result<PathBuf, StoreError>>),
-    /// Write a login that was just granted to a new row of the pool, with this label.
-    Add(Grant, String, oneshot::Sender<Result<PathBuf, StoreError>>),
-    /// Take the login out of the store, if it is still in the file that was meant.
+    /// Write a login that was just granted to a new row of the pool.
+    Add(Grant, NewRow, oneshot::Sender<Result<PathBuf, StoreError>>),
+    /// Take the login, or all of the provider's, out of the store, if it is still in the file that was meant.
     Logout(
         Option<PathBuf>,
+        Extent,
         oneshot::Sender<Result<Removed, StoreError>>,
     ),
 }
@@ -572,16 +573,27 @@ impl Handle {
         self.ask(|done| Command::Install(grant, place, done)).await
     }
 
-    /// Adds a login that was just granted to the pool, with this label, and gives the file that holds it. `None` when
-    /// the keeper has ended.
-    pub async fn add(&self, grant: Grant, label: String) -> Option<Result<PathBuf, StoreError>> {
-        self.ask(|done| Command::Add(grant, label, done)).await
+    /// Adds a login that was just granted to the pool, with this label, in the place of the one that it replaces, and
+    /// gives the file that holds it. `None` when the keeper has ended.
+    pub async fn add(
+        &self,
+        grant: Grant,
+        label: String,
+        replaces: Option<&Called>,
+    ) -> Option<Result<PathBuf, StoreError>> {
+        let replaces = replaces.and_then(Called::seen);
+        let row = NewRow { label, replaces };
+        self.ask(|done| Command::Add(grant, row, done)).await
     }
 
-    /// Takes the login out of the store, if it is still in the file that was `meant`; `None` when
-    /// the keeper has ended.
-    pub async fn logout(&self, meant: Option<PathBuf>) -> Option<Result<Removed, StoreError>> {
-        self.ask(|done| Command::Logout(meant, done)).await
+    /// Takes the login, or all of the provider's, out of the store, if it is still in the file that was `meant`; `None`
+    /// when the keeper has ended.
+    pub async fn logout(
+        &self,
+        meant: Option<PathBuf>,
+        extent: Extent,
+    ) -> Option<Result<Removed, StoreError>> {
+        self.ask(|done| Command::Logout(meant, extent, done)).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {

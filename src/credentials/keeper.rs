@@ -4,6 +4,7 @@
 //! renewal itself (see `renewal`) runs to its end whatever happens around it, because it may
 //! have spent a token. What any of this means is decided in `core`; here it is seen and done.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -20,14 +21,14 @@ use super::hindrance::Hindered;
 use super::journal::{Chore, Entry, Kept};
 use super::knowledge::{Event as Known, Seat};
 use super::notice::{Audience, Notice, NoticeKind};
-use super::pool::Strategy;
+use super::pool::{Naming, Strategy};
 use super::pulse::Heart;
 use super::status::Status;
 use super::store::{Found, Roster, Stamp, Store, StoreError};
 use super::terms::{Revision, Terms};
 use super::timing::{Doubt, Proof, Refused};
 use crate::clock::{self, Clock};
-use crate::files::Desk;
+use crate::files::{Desk, quoted};
 use crate::provider::{Adapter, Login};
 use crate::secret::Secret;
 
@@ -103,8 +104,12 @@ pub struct Keeper {
     pub(super) desk: Desk,
     /// Who looks after the logins in rows of the pool; the keeper of the block alone tells of them.
     pub(super) rows: Option<Arc<dyn Rows>>,
-    /// The name of its login, where that is a row's.
-    pub(super) label: Option<Arc<str>>,
+    /// Who knows the provider's other logins.
+    pub(super) peers: Option<Arc<dyn Rows>>,
+    /// What its login is called, where that is a row's.
+    pub(super) naming: Option<Naming>,
+    /// The place of its login among the provider's.
+    place: usize,
     /// For the watchdog.
     heart: Heart,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -117,6 +122,9 @@ pub(super) trait Rows: std::fmt::Debug + Send + Sync {
 
     /// The user has made another login in the block.
     fn replaced(&self);
+
+    /// Whether a login other than the one of this place serves requests. Must not wait.
+    fn others_serve(&self, place: usize) -> bool;
 }
 
 /// What the keeper has seen of the login's files.
@@ -217,7 +225,9 @@ impl Keeper {
             revision: first.number,
             desk: Desk::default(),
             rows: None,
-            label: None,
+            peers: None,
+            naming: None,
+            place,
             heart,
             commands,
         };
@@ -291,11 +301,11 @@ impl Keeper {
             Command::Install(grant, place, done) => {
                 drop(done.send(self.install(grant, place).await));
             }
-            Command::Add(grant, label, done) => {
-                drop(done.send(self.add_row(grant, label).await));
+            Command::Add(grant, row, done) => {
+                drop(done.send(self.add_row(grant, row).await));
             }
-            Command::Logout(meant, mut done) => {
-                let removed = self.logout(meant, done.closed()).await;
+            Command::Logout(meant, extent, mut done) => {
+                let removed = self.logout((meant, extent), done.closed()).await;
                 drop(done.send(removed));
             }
         }
@@ -334,7 +344,7 @@ impl Keeper {
             adapter.display_name().to_owned(),
             adapter.remedy().command(self.is_own()),
         );
-        if let Some(label) = &self.label {
+        if let Some(naming) = &self.naming {
             // What is wrong with the file is told by the block's keeper, once.
             let is_of_file = matches!(
                 what,
@@ -343,15 +353,18 @@ impl Keeper {
             if is_of_file {
                 return;
             }
+            let name = naming.load();
+            let (label, called) = (&name.label, quoted(Path::new(&name.called)));
             display_name = format!("{display_name} ({label})");
-            // Another account's login in its place needs a row of its own.
-            login_command = login_command.map(|command| format!("{command} --label NAME"));
+            login_command = login_command.map(|command| format!("{command} --label {called}"));
         }
+        let peers = self.peers.as_ref();
         let notice = Notice {
             at: self.clock.now(),
             provider: adapter.name().to_string(),
             display_name,
             login_command,
+            others_serve: peers.is_some_and(|peers| peers.others_serve(self.place)),
             what,
         };
         if let Some(audience) = &self.settings.audience {
@@ -372,7 +385,7 @@ impl Keeper {
             (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
             _ => false,
         };
-        if !same && self.label.is_some() && self.sight.looked {
+        if !same && self.naming.is_some() && self.sight.looked {
             self.sight.renewed = Some(Instant::now());
         }
         let generation = if same {

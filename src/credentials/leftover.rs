@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::store::{Place, Removed, Store, StoreError, StoreFiles};
+use super::store::{Extent, Place, Removed, Store, StoreError, StoreFiles};
 use crate::provider::Layout;
 
 /// How long its lock is waited for.
@@ -25,6 +25,6 @@ pub async fn remove_leftover(
         return Ok(None);
     }
     let mut transaction = store.open_for(Place::Own, LOCKS).await?;
-    let removed = transaction.work(move |login| login.remove(|_| false, now));
+    let removed = transaction.work(move |login| login.remove(Extent::All, |_| false, now));
     Ok(Some(removed.await?))
 }

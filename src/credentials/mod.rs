@@ -58,10 +58,10 @@ pub use self::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
 pub use self::keeper::{Initiative, Keeper, NO_LOGIN, Settings};
 pub use self::leftover::remove_leftover;
 pub use self::notice::{Audience, Notice, NoticeKind};
-pub use self::pool::{Called, Entry as PoolEntry, NotCalled, Pool, Strategy};
+pub use self::pool::{Called, Entry as PoolEntry, MAIN, NotCalled, Pool, Strategy};
 pub use self::remedy::remedy;
 pub use self::status::{
     Event, Fault, Hindrance, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,
 };
-pub use self::store::{Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};
+pub use self::store::{Extent, Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};
 pub use self::terms::Terms;

@@ -21,6 +21,8 @@ pub struct Notice {
     pub display_name: String,
     /// The command that logs in, where one does.
     pub login_command: Option<String>,
+    /// Whether other logins of the provider serve requests.
+    pub others_serve: bool,
     /// What.
     pub what: NoticeKind,
 }

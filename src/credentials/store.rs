@@ -32,7 +32,7 @@ pub(super) use self::pool::Origin;
 pub(super) use self::pool::{
     Marked, Marking, Meant, Remark, Roster, RowFacts, RowPlace, RowSeen, Twin, login,
 };
-pub(super) use self::rows::{Occasion, first_login};
+pub(super) use self::rows::{NewRow, Occasion, first_login};
 pub(super) use self::transaction::{Change, Transaction};
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
@@ -108,6 +108,15 @@ pub enum Place {
     Shared,
     /// In our own store.
     Own,
+}
+
+/// How much a logout removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All logins of the provider.
+    All,
+    /// The provider's own login alone, with the rows that hold it too.
+    Main,
 }
 
 /// What a logout removed.

@@ -102,7 +102,7 @@ impl Keeper {
             lead: settings.refresh_lead,
             initiative: settings.initiative,
             // That a row has no login is its own affair.
-            optional: optional || self.label.is_some(),
+            optional: optional || self.naming.is_some(),
             has_others: self.core.habits.has_others,
         };
         self.settings = settings;

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use self::visit::{Arrival, Visit};
 use super::control::View;
 use super::fleet::Report;
-use super::pools;
+use super::pools::{self, NewLogin};
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
 use crate::control::protocol::{
@@ -31,7 +31,8 @@ use crate::control::protocol::{
     LoginWay, LogoutReport, RefreshOutcome, Timestamp,
 };
 use crate::credentials::{
-    self, Handle, Place, RefreshResult, StandingKind, StoreError, StoreFiles, Unreadable, remedy,
+    self, Extent, Handle, Place, RefreshResult, StandingKind, StoreError, StoreFiles, Unreadable,
+    remedy,
 };
 use crate::files::Desk;
 use crate::provider::{
@@ -97,7 +98,7 @@ struct Work {
 struct Target {
     place: Place,
     /// Of one that is added to the provider's others.
-    label: Option<String>,
+    added: Option<NewLogin>,
 }
 
 /// How the user logs in.
@@ -145,11 +146,12 @@ impl Logins {
                 return Err(no_room(report, &unreadable));
             }
         }
+        let mut added = None;
         if let Some(label) = &wanted.label {
             if wanted.separate {
                 return Err(no_label_apart());
             }
-            pools::is_free(report, label)?;
+            added = Some(pools::vacancy(report, label, wanted.force)?);
         } else if !wanted.force
             && let Some(existing) = existing(report, wanted.separate).await
         {
@@ -162,10 +164,7 @@ impl Logins {
         } else {
             Place::Shared
         };
-        let target = Target {
-            place,
-            label: wanted.label.clone(),
-        };
+        let target = Target { place, added };
         // Before the user is sent anywhere: can the login be saved?
         let room = handle.make_room(place).await;
         if let Err(error) = room.ok_or_else(|| gone(&handle))? {
@@ -432,8 +431,11 @@ impl Logins {
 impl Work {
     /// Writes what was granted where it belongs; `None` when the keeper has ended.
     async fn write(&self, handle: &Handle, grant: Grant) -> Option<Result<PathBuf, StoreError>> {
-        match &self.target.label {
-            Some(label) => handle.add(grant, label.clone()).await,
+        match &self.target.added {
+            Some(NewLogin { label, replaces }) => {
+                let replaces = replaces.as_ref();
+                handle.add(grant, label.clone(), replaces).await
+            }
             None => handle.install(grant, self.target.place).await,
         }
     }
@@ -536,8 +538,20 @@ pub(super) async fn logout(
     if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
+    log_out(report, (meant, Extent::All)).await
+}
+
+/// Takes the provider's own login out of its file, and leaves those in rows of the pool.
+pub(super) async fn logout_of_main(report: &Report) -> Result<LogoutReport, ControlError> {
+    log_out(report, (None, Extent::Main)).await
+}
+
+async fn log_out(
+    report: &Report,
+    (meant, extent): (Option<PathBuf>, Extent),
+) -> Result<LogoutReport, ControlError> {
     let handle = report.upstream.credentials.block();
-    let removed = handle.logout(meant).await;
+    let removed = handle.logout(meant, extent).await;
     let removed = removed.ok_or_else(|| gone(handle))?;
     let removed = match removed {
         Ok(removed) => removed,

@@ -42,6 +42,9 @@ fn told(notice: credentials::Notice) -> Notice {
     let (event, message, command, ends_at) = match notice.what {
         credentials::NoticeKind::Ended { reason, remedy } => {
             let message = match remedy {
+                Remedy::Run(_) | Remedy::RunAsItIs(_) if notice.others_serve => {
+                    format!("{name}: {reason}; requests go to the provider's other logins")
+                }
                 Remedy::Run(_) | Remedy::RunAsItIs(_) => {
                     format!("{name}: {reason}; requests fail until you log in again")
                 }
@@ -161,6 +164,7 @@ mod tests {
                 provider: "nous".to_owned(),
                 display_name: "Nous Portal".to_owned(),
                 login_command: None,
+                others_serve: false,
                 at: "2026-11-23T12:00:00Z".parse().unwrap(),
             });
             let text = notice.message;

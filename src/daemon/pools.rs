@@ -1,14 +1,20 @@
 //! The several logins of a provider, as hermesctl asks for them.
 
+use std::path::Path;
+
 use chrono::{DateTime, Utc};
 
 use super::control;
 use super::fleet::Report;
-use super::logins::{not_supported, unusable};
+use super::logins::{self, not_supported, unusable};
 use crate::control::pools::{Cooldown, LoginEntry, LoginResetReport, PoolStatus};
 use crate::control::protocol::{ControlError, ErrorCode, LogoutReport, Timestamp};
-use crate::credentials::{Called, NotCalled, PoolEntry, StandingKind};
+use crate::credentials::{Called, MAIN, NotCalled, PoolEntry, StandingKind};
+use crate::files::quoted;
 use crate::provider::Layout;
+
+/// A longer label fits into no table.
+const LONGEST_LABEL: usize = 64;
 
 /// A provider's logins.
 pub(super) fn entries(report: &Report, now: DateTime<Utc>) -> Vec<LoginEntry> {
@@ -56,16 +62,33 @@ pub(super) fn status(report: &Report) -> Option<PoolStatus> {
     let labels = |is_meant: &dyn Fn(&&PoolEntry) -> bool| {
         let meant = entries.iter().filter(|login| is_meant(login));
         meant
-            .map(|login| label(login).unwrap_or_else(|| report.upstream.name.to_string()))
+            .map(|login| label(login).unwrap_or_else(|| MAIN.to_owned()))
             .collect()
     };
     let has_ended = |login: &&PoolEntry| login.status.standing == StandingKind::LoginNeeded;
+    let mut ended = entries.iter().filter(has_ended);
+    let only = ended.next().filter(|_| ended.next().is_none());
     Some(PoolStatus {
         logins: entries.len() as u64,
+        login_command: only.and_then(|login| login_command(report, login)),
         cooling_down: labels(&|login| login.rests_until.is_some() && !has_ended(login)),
         ended: labels(&has_ended),
         used_again_at: credentials.rests_until().map(Timestamp),
     })
+}
+
+/// What logs in again in the place of this login.
+fn login_command(report: &Report, login: &PoolEntry) -> Option<String> {
+    let is_own = login.status.login.as_ref().is_some_and(|login| login.own);
+    let command = report
+        .adapter
+        .remedy()
+        .command(is_own && login.row.is_none());
+    let Some(called) = login.row.as_ref().and(login.called.as_ref()) else {
+        return command;
+    };
+    let called = quoted(Path::new(called));
+    command.map(|command| format!("{command} --label {called}"))
 }
 
 /// Uses logins again that are cooling down.
@@ -100,24 +123,18 @@ pub(super) async fn remove(
     let credentials = &report.upstream.credentials;
     credentials.block().look().await;
     let called = called(report, label)?;
+    if called.is_main() {
+        return logins::logout_of_main(report).await;
+    }
     let removed = match credentials.remove(&called).await {
         Ok(removed) => removed,
         Err(error) => return Err(unusable("removed", error).await),
-    };
-    let Some(file) = removed else {
-        let message =
-            format!("{label} is the provider's own login, which has no row of its own to remove.");
-        return Err(
-            ControlError::new(ErrorCode::NotSupported, message).with_hint(format!(
-                "To remove all logins of {provider}, run: hermesctl auth logout {provider}"
-            )),
-        );
     };
     let layout = report.adapter.layout();
     tracing::info!(provider, label, "the user has logged out of one login");
     Ok(LogoutReport {
         provider,
-        removed_from: vec![file],
+        removed_from: removed.into_iter().collect(),
         shared_with_hermes: !layout.is_some_and(Layout::is_ours_alone),
         still_logged_in: None,
         copies: Vec::new(),
@@ -149,22 +166,73 @@ pub(super) fn called(report: &Report, label: &str) -> Result<Called, ControlErro
         })
 }
 
-/// That a login of this label may be added.
-pub(super) fn is_free(report: &Report, label: &str) -> Result<(), ControlError> {
+/// Where a login is added.
+#[derive(Debug, Clone)]
+pub(super) struct NewLogin {
+    /// Its name for people.
+    pub(super) label: String,
+    /// The one whose place it takes.
+    pub(super) replaces: Option<Called>,
+}
+
+/// That a login of this label may be added: none that works is called so, unless the user means to replace it.
+pub(super) fn vacancy(report: &Report, label: &str, force: bool) -> Result<NewLogin, ControlError> {
     let name = &report.upstream.name;
-    let is_plain = !label.trim().is_empty()
-        && label.chars().count() <= 64
-        && !label.chars().any(char::is_control);
-    if !is_plain {
-        let message = "A label has 1 to 64 characters.";
-        return Err(ControlError::new(ErrorCode::BadRequest, message));
+    let label = label.trim();
+    is_plain(report, label)?;
+    let refused = |message: String, hint: String| {
+        Err(ControlError::new(ErrorCode::LabelTaken, message).with_hint(hint))
+    };
+    let shown = quoted(Path::new(label));
+    match report.upstream.credentials.called(label) {
+        _ if label == MAIN => refused(
+            format!("{MAIN:?} is what the main login of the provider {name} is called."),
+            format!(
+                "Choose another label. To log in again to the main login, run: hermesctl auth login {name} --force"
+            ),
+        ),
+        Err(NotCalled::Unknown) => Ok(NewLogin {
+            label: label.to_owned(),
+            replaces: None,
+        }),
+        Err(NotCalled::Several(ids)) => refused(
+            format!(
+                "The provider {name} has several logins {label:?}, with the ids {}.",
+                ids.join(", ")
+            ),
+            "Choose another label. To replace one of these logins, name it by its id: --label ID --force"
+                .to_owned(),
+        ),
+        Ok(called) if called.is_main() => refused(
+            format!("The main login of the provider {name} is called {label:?} already."),
+            format!(
+                "Choose another label. To log in again to the main login, run: hermesctl auth login {name} --force"
+            ),
+        ),
+        Ok(called) if called.has_ended() || force => Ok(NewLogin {
+            label: called.name(),
+            replaces: Some(called),
+        }),
+        Ok(_) => refused(
+            format!("The provider {name} has a login {label:?} already, and it works."),
+            format!(
+                "Choose another label. To replace that login, run: hermesctl auth login {name} --label {shown} --force"
+            ),
+        ),
     }
-    let called = report.upstream.credentials.called(label);
-    if matches!(called, Err(NotCalled::Unknown)) {
+}
+
+fn is_plain(report: &Report, label: &str) -> Result<(), ControlError> {
+    let name = &report.upstream.name;
+    let message = if label.is_empty() {
+        "The label is empty.".to_owned()
+    } else if label.chars().any(char::is_control) {
+        "A label is one line without control characters.".to_owned()
+    } else if label.chars().count() > LONGEST_LABEL {
+        format!("A label has at most {LONGEST_LABEL} characters.")
+    } else {
         return Ok(());
-    }
-    let message = format!("The provider {name} has a login {label:?} already.");
-    let hint =
-        format!("Choose another label, or first run: hermesctl auth logout {name} --label {label}");
-    Err(ControlError::new(ErrorCode::LabelTaken, message).with_hint(hint))
+    };
+    let hint = format!("For example: hermesctl auth login {name} --label work");
+    Err(ControlError::new(ErrorCode::BadRequest, message).with_hint(hint))
 }

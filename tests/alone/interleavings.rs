@@ -28,7 +28,8 @@ use futures_util::StreamExt;
 use hermes_proxy::clock::{self, Clock};
 use hermes_proxy::config::{AllowedPath, ProviderName};
 use hermes_proxy::credentials::{
-    Handle, Initiative, Keeper, Lease, Settings, StoreError, StoreFiles, Strategy as Order, Terms,
+    Extent, Handle, Initiative, Keeper, Lease, Settings, StoreError, StoreFiles, Strategy as Order,
+    Terms,
 };
 use hermes_proxy::provider::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Merge, Remedy,
@@ -462,7 +463,7 @@ impl World {
                 *handle = handle.renewed(terms);
             }
             Event::Logout => {
-                match self.handle().logout(None).await {
+                match self.handle().logout(None, Extent::All).await {
                     Some(Ok(_)) => return Outcome::LoggedOut,
                     // The keeper was told to end while it waited for the lock, or the store is in
                     // no state to be written.

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod named;
 mod pool;
 mod refused;
 mod several;

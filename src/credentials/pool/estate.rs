@@ -15,7 +15,7 @@ use super::super::store::{Marking, Meant, Occasion, Roster, RowPlace, RowSeen, S
 use super::super::terms::Terms;
 use super::kin::{Kin, Sorted};
 use super::rest::Rest;
-use super::{Common, Logins, Member, Usable};
+use super::{Common, Logins, Member, Name, Naming, Usable};
 use crate::clock::Clock;
 
 /// So many marks wait to be written; what comes on top is known to this process alone.
@@ -132,7 +132,12 @@ impl Estate {
             ..state.terms.clone()
         };
         let (mut keeper, login) = Keeper::of(Some(store), terms, self.clock.clone(), number);
-        keeper.label = Some(row.facts.label.as_str().into());
+        let naming = Naming::default();
+        keeper.naming = Some(naming.clone());
+        keeper.peers = state.view.upgrade().and_then(|logins| {
+            let peers: Arc<dyn Rows> = logins.estate.clone()?;
+            Some(peers)
+        });
         let stop = self.stop.child_token();
         self.tasks.spawn(keeper.run(stop.clone()));
         Member {
@@ -143,6 +148,7 @@ impl Estate {
                 tokens: ArcSwap::default(),
                 twins,
                 kin: ArcSwap::default(),
+                naming,
                 rest: Rest::default(),
                 stop,
             }),
@@ -153,6 +159,16 @@ impl Estate {
 impl Rows for Estate {
     fn replaced(&self) {
         self.lock().kin.block_was_replaced();
+    }
+
+    fn others_serve(&self, place: usize) -> bool {
+        let Some(logins) = self.lock().view.upgrade() else {
+            return false;
+        };
+        let now = self.clock.now();
+        let all = logins.all.load();
+        let mut others = all.iter().filter(|one| one.login.place != place);
+        others.any(|other| other.login.usable(now) != Usable::No)
     }
 
     fn seen(&self, roster: Roster) -> bool {
@@ -190,7 +206,7 @@ impl Rows for Estate {
             };
             let priority = row.facts.priority;
             member.common.facts.store(Arc::new(Some(row.facts)));
-            member.common.tokens.store(Arc::new(row.tokens));
+            member.common.tokens.store(Arc::new(row.held));
             all.push((priority, member));
         }
         // A row that another profile's hide keeps its login while it is the same as one of these.
@@ -226,6 +242,7 @@ impl Rows for Estate {
             member.has_twins(of_it.map(|twin| &twin.row));
         }
         self.read_marks(&all);
+        name(&all);
         logins.all.store(Arc::new(all));
         logins.has_rows.store(has_rows, Ordering::Relaxed);
         has_rows
@@ -246,6 +263,25 @@ impl Estate {
             };
             let is_only = !all.iter().any(|other| is_other(&other));
             member.common.rest.read(&facts.mark, is_only, now);
+        }
+    }
+}
+
+/// Tells the keepers of rows what their logins are called.
+fn name(all: &[Arc<Member>]) {
+    for member in all {
+        let Some(label) = member.label() else {
+            continue;
+        };
+        let is_taken = |other: &Arc<Member>| {
+            let is_other = other.login.place != member.login.place;
+            is_other && (other.is_called(&label) || other.id().as_ref() == Some(&label))
+        };
+        let id = member.id().filter(|_| all.iter().any(is_taken));
+        let called = id.unwrap_or_else(|| label.clone());
+        let name = Name { label, called };
+        if **member.common.naming.load() != name {
+            member.common.naming.store(Arc::new(name));
         }
     }
 }

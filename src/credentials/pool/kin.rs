@@ -201,6 +201,7 @@ mod tests {
             place: place(id),
             facts: RowFacts::default(),
             tokens: vec![token.to_owned()],
+            held: vec![token.to_owned()],
             origin: Origin::default(),
         }
     }

@@ -26,13 +26,16 @@ use self::strategy::{Choice, Look};
 use super::commands::Refreshed;
 use super::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
 use super::keeper::Keeper;
-use super::status::Status;
+use super::status::{StandingKind, Status};
 use super::store::{
     Marking, Meant, Remark, RowFacts, RowPlace, RowSeen, Store, StoreError, StoreFiles, Twins,
 };
 use super::terms::Terms;
 use crate::clock::{self, Clock};
 use crate::provider::Verdict;
+
+/// What the provider's own login is called where its row has no label, or it has no row.
+pub const MAIN: &str = "login";
 
 /// A provider's logins. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,8 +77,22 @@ struct Common {
     twins: Twins,
     /// The same with the fingerprints of the tokens in them.
     kin: ArcSwap<Vec<(RowPlace, Vec<String>)>>,
+    /// What its keeper calls it; of no use for the block.
+    naming: Naming,
     rest: Rest,
     stop: CancellationToken,
+}
+
+/// What a login in a row is called, as its store says now.
+pub(super) type Naming = Arc<ArcSwap<Name>>;
+
+/// The names of a login.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Name {
+    /// For people.
+    pub(super) label: String,
+    /// On the command line: the label, or the row's id where others have that label too.
+    pub(super) called: String,
 }
 
 /// A login that a person has named.
@@ -86,6 +103,27 @@ impl Called {
     /// It.
     pub fn login(&self) -> &Handle {
         &self.0.login
+    }
+
+    /// Its name for people.
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// Whether it is the provider's own, which lies in no row of its own.
+    pub fn is_main(&self) -> bool {
+        self.0.common.row.is_none()
+    }
+
+    /// Whether only a new login helps.
+    pub fn has_ended(&self) -> bool {
+        self.0.login.status().standing == StandingKind::LoginNeeded
+    }
+
+    /// Its row, as it was seen last.
+    pub(super) fn seen(&self) -> Option<(RowPlace, Vec<String>)> {
+        let Meant { place, tokens } = self.0.meant();
+        place.map(|place| (place, tokens))
     }
 
     /// Renews it, due or not; `None` when its keeper has ended. Another login that has come into its place since is not
@@ -112,6 +150,9 @@ pub struct Entry {
     pub label: Option<String>,
     /// Its row's id; `None` for the provider's block.
     pub row: Option<String>,
+    /// What names it on the command line: its label, or its row's id where others have that label too; `None` for the
+    /// provider's block.
+    pub called: Option<String>,
     /// Where it came from, in Hermes Agent's words.
     pub source: Option<String>,
     /// How it is.
@@ -146,6 +187,17 @@ impl Member {
     fn label(&self) -> Option<String> {
         let facts = self.common.facts.load();
         facts.as_ref().as_ref().map(|facts| facts.label.clone())
+    }
+
+    /// What it is called in any case.
+    fn name(&self) -> String {
+        self.label().unwrap_or_else(|| MAIN.to_owned())
+    }
+
+    /// Whether a person may mean it by this name.
+    fn is_called(&self, name: &str) -> bool {
+        let is_main = self.common.row.is_none() && name == MAIN;
+        is_main && !self.login.is_unused() || self.label().as_deref() == Some(name)
     }
 
     /// The id of its row; for the block, that of the row which follows it.
@@ -189,6 +241,11 @@ impl Member {
         Entry {
             label: facts.map(|facts| facts.label.clone()),
             row: self.common.row.as_ref().map(|row| row.id.clone()),
+            called: self
+                .common
+                .row
+                .as_ref()
+                .map(|_| self.common.naming.load().called.clone()),
             source: facts.map(|facts| facts.source.clone()),
             status: self.login.status(),
             rests_until,
@@ -226,6 +283,7 @@ impl Pool {
                 tokens: ArcSwap::default(),
                 twins: twins.unwrap_or_default(),
                 kin: ArcSwap::default(),
+                naming: Naming::default(),
                 rest: Rest::default(),
                 stop: stop.clone(),
             }),
@@ -242,6 +300,7 @@ impl Pool {
         if let Some(estate) = &logins.estate {
             estate.serve(&logins);
             keeper.rows = Some(estate.clone());
+            keeper.peers = Some(estate.clone());
         }
         tasks.spawn(keeper.run(stop));
         Self(logins)
@@ -478,7 +537,7 @@ impl Pool {
         for member in self.0.all.load().iter() {
             if called.is_none_or(|called| called.0.login.place == member.login.place) {
                 if member.common.rest.until(now).is_some() {
-                    ended.push(member.label().unwrap_or_default());
+                    ended.push(member.name());
                 }
                 member.common.rest.end();
             }
@@ -494,6 +553,7 @@ impl Pool {
     /// # Errors
     /// [`NotCalled`] where that is none, or not one alone.
     pub fn called(&self, name: &str) -> Result<Called, NotCalled> {
+        let name = name.trim();
         let all = self.0.all.load();
         let those = |is_meant: &dyn Fn(&Member) -> bool| -> Vec<_> {
             let those = all.iter().filter(|member| is_meant(member));
@@ -501,7 +561,7 @@ impl Pool {
         };
         let mut found = those(&|member| member.id().as_deref() == Some(name));
         if found.is_empty() {
-            found = those(&|member| member.label().as_deref() == Some(name));
+            found = those(&|member| member.is_called(name));
         }
         match <[_; 1]>::try_from(found) {
             Ok([member]) => Ok(Called(member)),
@@ -513,13 +573,12 @@ impl Pool {
         }
     }
 
-    /// Takes the row of this login out of the store; the file, or `None` where it has none or that is gone.
+    /// Takes the row of this login out of the store; the file, or `None` where that is gone.
     ///
     /// # Errors
     /// When the store can't be written, or another login is in its place.
     pub async fn remove(&self, called: &Called) -> Result<Option<std::path::PathBuf>, StoreError> {
-        let Meant { place, tokens } = called.0.meant();
-        let (Some(row), Some(estate)) = (place, &self.0.estate) else {
+        let (Some((row, tokens)), Some(estate)) = (called.seen(), &self.0.estate) else {
             return Ok(None);
         };
         let file = row.file.clone();
@@ -553,8 +612,15 @@ impl Pool {
     /// Each login of which anything is known, in the same order; of a provider that has none, the block's.
     pub fn entries(&self) -> Vec<Entry> {
         let now = self.0.first.login.clock.now();
-        let next = self.chosen().login.place;
         let all = self.0.all.load();
+        let turn = self.0.turn.load(Ordering::Relaxed);
+        let looks = all.iter().map(|member| member.look(now));
+        let next = match self.0.strategy.choose(looks, turn) {
+            Choice::Login(place) => all.get(place).map(|member| member.login.place),
+            // The only one is asked all the same.
+            Choice::AllRest(_) => (all.len() == 1).then_some(0),
+            Choice::NoneUsable => None,
+        };
         let is_there = |member: &&Arc<Member>| all.len() == 1 || !member.login.is_unused();
         let there = all.iter().filter(is_there);
         // The only login is used all the same.
@@ -563,7 +629,7 @@ impl Pool {
             ..entry
         };
         there
-            .map(|member| rests(member.entry(member.login.place == next, now)))
+            .map(|member| rests(member.entry(Some(member.login.place) == next, now)))
             .collect()
     }
 

@@ -58,8 +58,10 @@ pub(in crate::credentials) struct Marked {
 pub(in crate::credentials) struct RowSeen {
     pub(in crate::credentials) place: RowPlace,
     pub(in crate::credentials) facts: RowFacts,
-    /// Fingerprints of its tokens.
+    /// Fingerprints of its tokens; none where it has ended.
     pub(in crate::credentials) tokens: Vec<String>,
+    /// Fingerprints of what stands there all the same.
+    pub(in crate::credentials) held: Vec<String>,
     pub(in crate::credentials) origin: Origin,
 }
 
@@ -188,6 +190,7 @@ impl Roster {
                 },
                 facts: RowFacts::of(told),
                 tokens,
+                held: held(told),
                 origin: Origin::of(&login),
             });
         }
@@ -217,6 +220,12 @@ impl Roster {
         }
         self
     }
+}
+
+/// Fingerprints of the tokens that stand in a row.
+fn held(row: Row<'_>) -> Vec<String> {
+    let tokens = row.refresh().into_iter().chain(row.access());
+    tokens.map(|token| token.fingerprint()).collect()
 }
 
 /// Whether a store has any row of this provider, whatever it holds.
@@ -451,8 +460,7 @@ impl Meant {
                 !row.is_of_block() && place.file == file && row.id() == Some(place.id.as_str())
             }
         };
-        let mut tokens = row.refresh().into_iter().chain(row.access());
-        is_in_place && tokens.any(|token| self.tokens.contains(&token.fingerprint()))
+        is_in_place && held(row).iter().any(|token| self.tokens.contains(token))
     }
 }
 
@@ -480,10 +488,16 @@ fn draw_id() -> String {
     format!("{:06x}", fastrand::u32(..0x0100_0000))
 }
 
-/// Adds a row with this login behind all others; whether it did. A row that holds its token already is this login: it
-/// was written by an earlier try whose end nobody saw, and two rows would spend the token twice.
-pub(super) fn add(document: &mut Map<String, Value>, login: &Login, label: &str) -> bool {
-    let key = login.layout().key();
+/// Adds a row with this login behind all others, or in the place of a row that it `replaces`; whether it did. A row that
+/// holds its token already is this login: it was written by an earlier try whose end nobody saw, and two rows would spend
+/// the token twice. It has an id of its own, since Hermes Agent may write the former row again from its memory.
+pub(super) fn add(
+    document: &mut Map<String, Value>,
+    (login, label): (&Login, &str),
+    replaces: Option<(&RowPlace, &[String])>,
+) -> bool {
+    let layout = login.layout();
+    let key = layout.key();
     let granted = login.refresh_token();
     let is_there = |entry: &Map<String, Value>| {
         let held = Row::new(entry).refresh();
@@ -494,7 +508,17 @@ pub(super) fn add(document: &mut Map<String, Value>, login: &Login, label: &str)
         return false;
     }
     let last = entries(document, key).map(|entry| Row::new(entry).priority());
-    let priority = last.max().map_or(0, |last| last.saturating_add(1));
+    let last = last.max().map_or(0, |last| last.saturating_add(1));
+    let mut freed = None;
+    if let Some(meant) = replaces
+        && let Ok(at) = find(document, layout, meant)
+        && let Some(former) = rows_mut(document, key).and_then(|rows| rows.get_mut(at))
+    {
+        let priority = former.as_object().map(|row| Row::new(row).priority());
+        *former = Value::Null;
+        freed = priority.map(|priority| (at, priority));
+    }
+    let priority = freed.map_or(last, |(_, priority)| priority);
     let mut id = draw_id();
     while entries(document, key).any(|entry| Row::new(entry).id() == Some(&id)) {
         id = draw_id();
@@ -513,7 +537,72 @@ pub(super) fn add(document: &mut Map<String, Value>, login: &Login, label: &str)
         *rows = Value::Array(Vec::new());
     }
     if let Some(rows) = rows.as_array_mut() {
-        rows.push(row.into());
+        match freed.and_then(|(at, _)| rows.get_mut(at)) {
+            Some(freed) => *freed = row.into(),
+            None => rows.push(row.into()),
+        }
+    }
+    true
+}
+
+fn rows_mut<'d>(document: &'d mut Map<String, Value>, key: &str) -> Option<&'d mut Vec<Value>> {
+    let pool = document
+        .get_mut("credential_pool")
+        .and_then(|pool| pool.get_mut(key));
+    pool.and_then(Value::as_array_mut)
+}
+
+/// Where the row of a login is, if it holds one of these tokens.
+///
+/// # Errors
+/// What became of it.
+fn find(
+    document: &mut Map<String, Value>,
+    layout: &'static dyn Layout,
+    (place, tokens): (&RowPlace, &[String]),
+) -> Result<usize, Taken> {
+    let rows = rows_mut(document, layout.key()).ok_or(Taken::Gone)?;
+    let mut nth = 0_usize;
+    let found = rows.iter().position(|entry| {
+        let Some(entry) = entry.as_object() else {
+            return false;
+        };
+        let is_own = row::own_login(layout, entry).is_some();
+        if !is_own || Row::new(entry).id() != Some(&place.id) {
+            return false;
+        }
+        nth = nth.saturating_add(1);
+        nth > place.nth
+    });
+    let found = found.ok_or(Taken::Gone)?;
+    let row = rows.get(found).and_then(Value::as_object).map(Row::new);
+    let mut held = row.map(held).into_iter().flatten();
+    let is_meant = held.any(|token| tokens.contains(&token));
+    is_meant.then_some(found).ok_or(Taken::Another)
+}
+
+/// Whether a row is the block's with this login: it follows it, or holds one of its tokens.
+pub(super) fn is_of(row: &Map<String, Value>, login: &Login) -> bool {
+    Row::new(row).is_of_block() || login.shares_tokens_with(row)
+}
+
+/// Leaves the provider's rows that stay; whether none does. What is no row goes with the last one.
+pub(super) fn retain(
+    document: &mut Map<String, Value>,
+    key: &str,
+    stays: impl Fn(&Map<String, Value>) -> bool,
+) -> bool {
+    if let Some(rows) = rows_mut(document, key) {
+        rows.retain(|row| row.as_object().is_some_and(&stays));
+        if !rows.is_empty() {
+            return false;
+        }
+    }
+    let pools = document
+        .get_mut("credential_pool")
+        .and_then(Value::as_object_mut);
+    if let Some(pools) = pools {
+        pools.shift_remove(key);
     }
     true
 }
@@ -533,40 +622,15 @@ pub(super) enum Taken {
 pub(super) fn remove(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
-    (place, tokens): (&RowPlace, &[String]),
+    meant: (&RowPlace, &[String]),
 ) -> Taken {
-    let pool = document
-        .get_mut("credential_pool")
-        .and_then(|pool| pool.get_mut(layout.key()));
-    let Some(rows) = pool.and_then(Value::as_array_mut) else {
-        return Taken::Gone;
-    };
-    let mut nth = 0_usize;
-    let found = rows.iter().position(|entry| {
-        let Some(entry) = entry.as_object() else {
-            return false;
-        };
-        let is_own = row::own_login(layout, entry).is_some();
-        if !is_own || Row::new(entry).id() != Some(&place.id) {
-            return false;
+    match find(document, layout, meant) {
+        Ok(found) => {
+            if let Some(rows) = rows_mut(document, layout.key()) {
+                rows.remove(found);
+            }
+            Taken::Out
         }
-        nth = nth.saturating_add(1);
-        nth > place.nth
-    });
-    let Some(found) = found else {
-        return Taken::Gone;
-    };
-    let is_meant = |row: &Value| {
-        let told = row.as_object().map(Row::new);
-        let held = told
-            .into_iter()
-            .flat_map(|row| [row.refresh(), row.access()]);
-        let mut held = held.flatten();
-        held.any(|token| tokens.contains(&token.fingerprint()))
-    };
-    if !rows.get(found).is_some_and(is_meant) {
-        return Taken::Another;
+        Err(taken) => taken,
     }
-    rows.remove(found);
-    Taken::Out
 }

@@ -20,6 +20,15 @@ pub(in crate::credentials) struct Occasion {
     pub(in crate::credentials) now: DateTime<Utc>,
 }
 
+/// A row that is to be made.
+#[derive(Debug, Clone)]
+pub(in crate::credentials) struct NewRow {
+    /// Its name for people.
+    pub(in crate::credentials) label: String,
+    /// The row whose place it takes, with fingerprints of the tokens that stand there.
+    pub(in crate::credentials) replaces: Option<(RowPlace, Vec<String>)>,
+}
+
 impl Store {
     /// The provider's rows in all of its files. A profile that has any hides those of the root, as it does for Hermes
     /// Agent.
@@ -107,29 +116,39 @@ impl Store {
         Ok(removed)
     }
 
-    /// Adds a row with this login where the provider's rows are, and gives that file.
+    /// Adds a row with this login where the provider's rows are, or in the place of the one that it replaces, and gives
+    /// that file.
     ///
     /// # Errors
     /// When the file can't be locked, read or written.
     pub(in crate::credentials) async fn add_row(
         &self,
         login: Login,
-        label: String,
+        NewRow { label, replaces }: NewRow,
         occasion: Occasion,
     ) -> Result<PathBuf, StoreError> {
-        let file = self.work(Self::home_of_rows).await?;
+        let file = match &replaces {
+            Some((row, _)) => row.file.clone(),
+            None => self.work(Self::home_of_rows).await?,
+        };
+        let former = replaces.as_ref().map(|(row, _)| row.clone());
+        let former = former.map(|row| self.of_row(row).journal(&file));
         let layout = self.layout;
         let is_own = self.is_own(&file);
         self.edit_at(&file, occasion, move |document, _| {
             let is_first =
                 !pool::has_rows(document, layout) && block(&mut document.clone(), layout).is_none();
-            let added = pool::add(document, &login, &label);
+            let replaces = replaces.as_ref().map(|(row, tokens)| (row, &tokens[..]));
+            let added = pool::add(document, (&login, &label), replaces);
             if added && is_first && !is_own {
                 document::activate(document, layout.key());
             }
             Ok(added)
         })
         .await?;
+        if let Some(journal) = former {
+            self.note(move || journal.forget_kept(None)).await?;
+        }
         Ok(file)
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{Change, Marking, Place, Remark, RowPlace, Store, StoreError, pool};
+use super::{Change, Marking, NewRow, Place, Remark, RowPlace, Store, StoreError, pool};
 use crate::clock::fake::JumpingClock;
 use crate::config::{AllowedPath, ProviderKind, ProviderName};
 use crate::credentials::attempt::Cause;
@@ -249,8 +249,7 @@ async fn a_login_that_is_added_replaces_none_and_is_a_row_as_hermes_agent_makes_
     let mut home = Home::new();
     home.holds(&block("mine"), &[row("one", "other")]);
     home.look().await;
-    let label = "work".to_owned();
-    home.keeper.add_row(grant(), label).await.unwrap();
+    home.keeper.add_row(grant(), new_row(None)).await.unwrap();
     let rows = vec!["other".to_owned(), "new".to_owned()];
     assert_eq!(home.tokens(), (json!("mine"), rows));
     let added = home.store()["credential_pool"]["xai-oauth"][1].clone();
@@ -268,6 +267,45 @@ async fn a_login_that_is_added_replaces_none_and_is_a_row_as_hermes_agent_makes_
     assert_eq!(bearer(&home.keeper).as_deref(), Some("a-mine"));
 }
 
+fn new_row(replaces: Option<(RowPlace, Vec<String>)>) -> NewRow {
+    NewRow {
+        label: "work".to_owned(),
+        replaces,
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_takes_the_place_of_another_has_its_place_and_an_id_of_its_own() {
+    for is_meant in [true, false] {
+        let mut home = Home::new();
+        home.holds(&block("mine"), &[row("one", "o1"), row("two", "b1")]);
+        home.look().await;
+        let place = RowPlace {
+            file: home.file(),
+            id: "one".to_owned(),
+            nth: 0,
+        };
+        // Another login may have come into its place.
+        let held = if is_meant { "o1" } else { "o0" };
+        let replaces = Some((place, vec![token(held).fingerprint()]));
+        home.keeper
+            .add_row(grant(), new_row(replaces))
+            .await
+            .unwrap();
+        let rows = if is_meant {
+            ["new", "b1"].map(str::to_owned).to_vec()
+        } else {
+            ["o1", "b1", "new"].map(str::to_owned).to_vec()
+        };
+        assert_eq!(home.tokens(), (json!("mine"), rows));
+        let added = &home.store()["credential_pool"]["xai-oauth"][if is_meant { 0 } else { 2 }];
+        assert!(
+            added["id"] != "one" && added["label"] == "work",
+            "{added:#}"
+        );
+    }
+}
+
 /// The write may be in place and yet fail, as where its folder can't be synced; then it is tried again.
 #[tokio::test]
 async fn a_login_that_is_added_once_more_is_one_row() {
@@ -275,8 +313,7 @@ async fn a_login_that_is_added_once_more_is_one_row() {
     home.holds(&block("mine"), &[]);
     home.look().await;
     for _ in 0..2 {
-        let label = "work".to_owned();
-        let file = home.keeper.add_row(grant(), label).await.unwrap();
+        let file = home.keeper.add_row(grant(), new_row(None)).await.unwrap();
         assert_eq!(file, home.file());
     }
     assert_eq!(home.tokens(), (json!("mine"), vec!["new".to_owned()]));

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::document::{read_object, rewritten, stamp_document};
-use super::{Found, Removed, Roster, Store, StoreError, pool};
+use super::{Extent, Found, Removed, Roster, Store, StoreError, pool};
 use crate::credentials::file_lock::FileLock;
 use crate::credentials::knowledge::same;
 use crate::credentials::write::{self, Prepared};
@@ -251,13 +251,14 @@ impl Transaction {
         mirrored.and(written)
     }
 
-    /// Takes the login out of its file, with its pool and mirror, as Hermes Agent's logout does. A
-    /// mirror with another token than the store's `goes` where it is the same login.
+    /// Takes the login out of its file with its mirror and, where all are meant, with its pool, as Hermes Agent's logout
+    /// does. A mirror with another token than the store's `goes` where it is the same login.
     ///
     /// # Errors
     /// When a file can't be written; then the login may be there still.
     pub(in crate::credentials) fn remove(
         &mut self,
+        extent: Extent,
         goes: impl Fn(&Login) -> bool,
         now: DateTime<Utc>,
     ) -> Result<Removed, StoreError> {
@@ -269,17 +270,23 @@ impl Transaction {
         };
         let key = self.store.layout.key();
         let mut document = read_object(&found.source)?.unwrap_or_default();
-        let mut roster = Roster::default();
-        roster.add(&document, &found.source, (true, true), self.store.layout);
-        let rows = roster.rows.into_iter();
-        let rows = rows.map(|row| self.store.of_row(row.place).journal(&found.source).tag());
-        let tags: Vec<_> = rows.chain([self.tag(&found.source)]).collect();
-        for table in ["providers", "credential_pool"] {
-            if let Some(table) = document.get_mut(table).and_then(Value::as_object_mut) {
-                table.shift_remove(key);
-            }
+        let mut tags = vec![self.tag(&found.source)];
+        if extent == Extent::All {
+            let mut roster = Roster::default();
+            roster.add(&document, &found.source, (true, true), self.store.layout);
+            let rows = roster.rows.into_iter();
+            tags.extend(rows.map(|row| self.store.of_row(row.place).journal(&found.source).tag()));
         }
-        if document.get("active_provider").and_then(Value::as_str) == Some(key) {
+        let stays = |row: &Map<String, Value>| match extent {
+            Extent::All => false,
+            Extent::Main => !pool::is_of(row, &found.login),
+        };
+        let table = document.get_mut("providers").and_then(Value::as_object_mut);
+        if let Some(table) = table {
+            table.shift_remove(key);
+        }
+        let is_last = pool::retain(&mut document, key, stays);
+        if is_last && document.get("active_provider").and_then(Value::as_str) == Some(key) {
             document.insert("active_provider".to_owned(), Value::Null);
         }
         stamp_document(&mut document, now);

@@ -240,7 +240,7 @@ async fn a_daemon_that_is_killed_over_a_mark_and_two_rotations_loses_no_login() 
 }
 
 /// `hermesctl auth login xai` with a user who says yes; whether it went well, and what it told.
-fn log_in(world: &World, more: &[&str]) -> (bool, String) {
+pub(super) fn log_in(world: &World, more: &[&str]) -> (bool, String) {
     let mut command = support::program(env!("CARGO_BIN_EXE_hermesctl"), world.home.path());
     command.args(["auth", "login", "xai", "--json"]).args(more);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
