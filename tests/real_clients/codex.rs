@@ -120,13 +120,19 @@ impl Hermes {
 
     /// A step that is good: the fingerprints of both tokens.
     pub(super) fn step(&mut self, step: &str) -> (String, String) {
+        let told = self.told(step);
+        let text = |key: &str| told[key].as_str().unwrap().to_owned();
+        (text("access_token_fp"), text("refresh_token_fp"))
+    }
+
+    /// What it tells of a step that is good.
+    pub(super) fn told(&mut self, step: &str) -> Value {
         writeln!(self.child.stdin.as_ref().unwrap(), "{step}").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         let told = json_line(&line);
         assert_eq!(told["ok"], true, "{told}");
-        let text = |key: &str| told[key].as_str().unwrap().to_owned();
-        (text("access_token_fp"), text("refresh_token_fp"))
+        told
     }
 }
 

@@ -22,6 +22,8 @@ use tokio::time::Instant;
 
 use super::codex::Hermes;
 
+mod pools;
+
 const XAI_CLIENT: &str = "b1a00492-073a-47ea-816f-4c329264a828";
 const APPS: usize = 4;
 /// So many of the daemon's tokens end at the provider before it has seen that Hermes Agent renewed the login.
@@ -71,6 +73,12 @@ struct World {
     home: tempfile::TempDir,
     key: String,
     login: Login,
+}
+
+/// So many rotations.
+fn wanted() -> u64 {
+    let all = std::env::var("HERMES_ROTATIONS").ok();
+    all.map_or(20, |all| all.parse().unwrap())
 }
 
 impl World {
@@ -191,8 +199,7 @@ impl Load {
 
 /// Each spends the token that the other one got: had either missed a rotation, the cloud would have revoked the login.
 async fn assert_they_take_turns(kind: &'static Kind) {
-    let all = std::env::var("HERMES_ROTATIONS").ok();
-    let all: u64 = all.map_or(20, |all| all.parse().unwrap());
+    let all = wanted();
     let world = World::new(kind).await;
     let daemon = world.daemon();
     let mut hermes = world.hermes();
