@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{ProviderState, Timestamp};
+use super::protocol::{ProviderState, QuotaStatus, Timestamp};
 
 /// Which of a provider's logins are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct LoginEntry {
     /// The time until then; negative once it has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<i64>,
+    /// How much of its account's quota is used, where the provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaStatus>,
     /// What went wrong with it last, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -324,6 +324,9 @@ pub struct LoginDone {
     pub separate: bool,
     /// When the grant ends and the user must log in again, where that is known.
     pub ends_at: Option<Timestamp>,
+    /// What another login of the same account is called, where one was added to the provider's others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_account_as: Option<String>,
 }
 
 /// A login was cancelled; nothing of it is left.
@@ -344,6 +347,9 @@ pub struct LogoutReport {
     /// Copies of broken files that were moved aside and may hold tokens still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<PathBuf>,
+    /// How many logins were taken out, where they were several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logins: Option<u64>,
 }
 
 /// What came of a renewal that was asked for.

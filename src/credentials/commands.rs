@@ -12,7 +12,7 @@ use super::knowledge::same;
 use super::merge;
 use super::status::RefreshResult;
 use super::store::{
-    Change, Extent, NewRow, Occasion, Place, Removed, Store, StoreError, Transaction,
+    Added, Change, Extent, NewRow, Occasion, Place, Removed, Store, StoreError, Transaction,
 };
 use crate::provider::{Grant, Login, Merge};
 
@@ -188,13 +188,12 @@ impl Keeper {
     }
 
     /// Adds a login that was just granted to the pool. Its row's keeper serves with it.
-    pub(super) async fn add_row(
-        &mut self,
-        grant: Grant,
-        row: NewRow,
-    ) -> Result<PathBuf, StoreError> {
+    pub(super) async fn add_row(&mut self, grant: Grant, row: NewRow) -> Result<Added, StoreError> {
         let (Some(store), Some(layout)) = (self.store.clone(), self.core.adapter.layout()) else {
-            return Ok(PathBuf::new());
+            return Ok(Added {
+                file: PathBuf::new(),
+                same_account_as: None,
+            });
         };
         let now = self.clock.now();
         let login = self.new_login(Login::empty(layout), grant, now);
@@ -202,9 +201,17 @@ impl Keeper {
             limit: self.lock_limit(),
             now,
         };
+        let tokens: Vec<_> = login.tokens().fingerprints();
+        let account = login.account();
         let file = store.add_row(login, row, occasion).await?;
+        let same =
+            store.work(move |store| Ok(store.roster()?.of_account(account.as_deref(), &tokens)));
+        let same_account_as = same.await.unwrap_or_default();
         self.look().await;
-        Ok(file)
+        Ok(Added {
+            file,
+            same_account_as,
+        })
     }
 
     /// Takes the login that is in use out of the store, if it is still the one that was `meant`.

@@ -15,7 +15,7 @@ use super::keeper::NO_LOGIN;
 use super::pool::{Called, Usable};
 use super::pulse::Pulse;
 use super::status::{Event, Fault, StandingKind, Status};
-use super::store::{Extent, NewRow, Place, Removed, Store, StoreError};
+use super::store::{Added, Extent, NewRow, Place, Removed, Store, StoreError};
 use super::terms::{Revision, Terms};
 use super::timing::{Doubt, SECONDS_OLD};
 use super::trials::{Row, Trials};
@@ -86,7 +86,7 @@ pub(super) enum Command {
     /// Write a login that was just granted.
     Install(Grant, Place, oneshot::Sender<Result<PathBuf, StoreError>>),
     /// Write a login that was just granted to a new row of the pool.
-    Add(Grant, NewRow, oneshot::Sender<Result<PathBuf, StoreError>>),
+    Add(Grant, NewRow, oneshot::Sender<Result<Added, StoreError>>),
     /// Take the login, or all of the provider's, out of the store, if it is still in the file that was meant.
     Logout(
         Option<PathBuf>,
@@ -574,13 +574,13 @@ impl Handle {
     }
 
     /// Adds a login that was just granted to the pool, with this label, in the place of the one that it replaces, and
-    /// gives the file that holds it. `None` when the keeper has ended.
+    /// tells where that is. `None` when the keeper has ended.
     pub async fn add(
         &self,
         grant: Grant,
         label: String,
         replaces: Option<&Called>,
-    ) -> Option<Result<PathBuf, StoreError>> {
+    ) -> Option<Result<Added, StoreError>> {
         let replaces = replaces.and_then(Called::seen);
         let row = NewRow { label, replaces };
         self.ask(|done| Command::Add(grant, row, done)).await

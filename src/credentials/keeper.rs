@@ -24,7 +24,7 @@ use super::notice::{Audience, Notice, NoticeKind};
 use super::pool::{Naming, Strategy};
 use super::pulse::Heart;
 use super::status::Status;
-use super::store::{Found, Roster, Stamp, Store, StoreError};
+use super::store::{Found, Occasion, Roster, Stamp, Store, StoreError};
 use super::terms::{Revision, Terms};
 use super::timing::{Doubt, Proof, Refused};
 use crate::clock::{self, Clock};
@@ -43,6 +43,8 @@ const CLOSELY: Duration = Duration::from_secs(30);
 const UNREAD_AGAIN: Duration = Duration::from_secs(1);
 /// A lock may take this long after the keeper was told to end.
 const FAREWELL: Duration = Duration::from_millis(250);
+/// A lock for what can wait.
+const AT_ONCE: Duration = Duration::ZERO;
 /// Commands that may wait; more than the connections a daemon takes by default.
 const QUEUE: usize = 2048;
 /// A lock is waited for at least this long, as Hermes Agent does.
@@ -269,7 +271,32 @@ impl Keeper {
                 looked = Some(Instant::now());
             }
             self.tidy().await.ok();
+            self.renew_twins().await;
             self.decide(Core::warn_of_the_end);
+        }
+    }
+
+    /// Gives rows of other files that hold this login too what they lack of it. A lock that another program has is not
+    /// waited for: the next turn comes soon.
+    async fn renew_twins(&mut self) {
+        let login = self.core.taken.as_deref().cloned();
+        let (Some(store), Some(login)) = (self.store.clone(), login) else {
+            return;
+        };
+        let seat = self.core.knowledge.seat().map(|seat| seat.file.clone());
+        let is_kept = self.settings.initiative == Initiative::Keeps;
+        let is_good =
+            self.core.knowledge.unsaved().is_none() && !self.core.knowledge.is_stale(&login);
+        let Some(source) = seat.filter(|_| is_kept && is_good && store.has_twins()) else {
+            return;
+        };
+        let occasion = Occasion {
+            limit: AT_ONCE,
+            now: self.clock.now(),
+        };
+        let renewed = store.renew_twins((login, source), occasion);
+        if let Err(error) = self.unless_stopped(renewed).await {
+            tracing::debug!(%error, "a copy of a login can't be written yet");
         }
     }
 

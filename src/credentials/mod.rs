@@ -63,5 +63,7 @@ pub use self::remedy::remedy;
 pub use self::status::{
     Event, Fault, Hindrance, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,
 };
-pub use self::store::{Extent, Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle};
+pub use self::store::{
+    Added, Extent, Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle,
+};
 pub use self::terms::Terms;

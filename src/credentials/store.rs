@@ -110,6 +110,15 @@ pub enum Place {
     Own,
 }
 
+/// A login that was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// The file that holds it.
+    pub file: PathBuf,
+    /// What another login of the same account is called.
+    pub same_account_as: Option<String>,
+}
+
 /// How much a logout removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -122,6 +131,8 @@ pub enum Extent {
 /// What a logout removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {
+    /// How many logins there were.
+    pub logins: usize,
     /// The files that held the login.
     pub files: Vec<PathBuf>,
     /// Whether it was Hermes Agent's login too.
@@ -210,6 +221,11 @@ impl Store {
     /// The rows that belong to this login.
     pub(super) fn twins(&self) -> &Twins {
         &self.twins
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_twins(&self) -> bool {
+        !self.twins.load().is_empty()
     }
 
     /// What stands in them.

@@ -565,10 +565,16 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
             command: hindrance.command,
         }),
         clock_ahead_seconds: clock_ahead(report, now),
-        quota: report.adapter.quota().map(|quota| quota_status(quota, now)),
+        quota: quota(report, report.upstream.credentials.place(), now),
         pool: pools::status(report),
         client_keys: None,
     }
+}
+
+/// What of a login's quota is used, as far as the provider has told.
+pub(super) fn quota(report: &Report, login: usize, now: DateTime<Utc>) -> Option<QuotaStatus> {
+    let quota = report.adapter.quota(login);
+    quota.map(|quota| quota_status(quota, now))
 }
 
 fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {

@@ -31,8 +31,8 @@ use crate::control::protocol::{
     LoginWay, LogoutReport, RefreshOutcome, Timestamp,
 };
 use crate::credentials::{
-    self, Extent, Handle, Place, RefreshResult, StandingKind, StoreError, StoreFiles, Unreadable,
-    remedy,
+    self, Added, Extent, Handle, Place, RefreshResult, StandingKind, StoreError, StoreFiles,
+    Unreadable, remedy,
 };
 use crate::files::Desk;
 use crate::provider::{
@@ -374,9 +374,9 @@ impl Logins {
         for _ in 0..SAVE_TRIES {
             match self.handle(&*work.adapter) {
                 Some(handle) => match work.write(&handle, grant.clone()).await {
-                    Some(Ok(store)) => {
+                    Some(Ok(added)) => {
                         self.forget_models(work.adapter.name());
-                        return Self::saved(work, &handle, store);
+                        return Self::saved(work, &handle, added);
                     }
                     Some(Err(error)) => problem = unusable("saved", error).await,
                     // A reload has replaced the keeper.
@@ -394,7 +394,8 @@ impl Logins {
         State::Failed(problem)
     }
 
-    fn saved(work: &Work, handle: &Handle, store: PathBuf) -> State {
+    fn saved(work: &Work, handle: &Handle, added: Added) -> State {
+        let store = added.file;
         let provider = work.adapter.name().to_string();
         work.adapter.forget_limit();
         tracing::info!(provider, store = %store.display(), "the user has logged in");
@@ -405,6 +406,7 @@ impl Logins {
             store,
             separate: work.target.place == Place::Own,
             ends_at: login.and_then(|login| login.ends_at).map(Timestamp),
+            same_account_as: added.same_account_as,
         })
     }
 
@@ -430,13 +432,19 @@ impl Logins {
 
 impl Work {
     /// Writes what was granted where it belongs; `None` when the keeper has ended.
-    async fn write(&self, handle: &Handle, grant: Grant) -> Option<Result<PathBuf, StoreError>> {
+    async fn write(&self, handle: &Handle, grant: Grant) -> Option<Result<Added, StoreError>> {
         match &self.target.added {
             Some(NewLogin { label, replaces }) => {
                 let replaces = replaces.as_ref();
                 handle.add(grant, label.clone(), replaces).await
             }
-            None => handle.install(grant, self.target.place).await,
+            None => {
+                let installed = handle.install(grant, self.target.place).await?;
+                Some(installed.map(|file| Added {
+                    file,
+                    same_account_as: None,
+                }))
+            }
         }
     }
 }
@@ -565,6 +573,7 @@ async fn log_out(
         shared_with_hermes: removed.shared,
         still_logged_in: removed.next,
         copies: removed.copies,
+        logins: (removed.logins > 1).then_some(removed.logins as u64),
     })
 }
 
@@ -590,6 +599,7 @@ pub(super) async fn remove_leftover(
             shared_with_hermes: false,
             still_logged_in: None,
             copies: removed.copies,
+            logins: None,
         }
     }))
 }

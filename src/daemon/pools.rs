@@ -45,6 +45,7 @@ fn entry(report: &Report, login: PoolEntry, now: DateTime<Utc>) -> LoginEntry {
         }),
         expires_at: status.expires_at.map(Timestamp),
         expires_in_seconds: status.expires_at.map(seconds_until),
+        quota: control::quota(report, login.place, now),
         error: status.last_error.map(|event| event.what.message),
         separate: status.login.as_ref().is_some_and(|login| login.own),
         store: status.login.map(|login| login.store),
@@ -138,6 +139,7 @@ pub(super) async fn remove(
         shared_with_hermes: !layout.is_some_and(Layout::is_ours_alone),
         still_logged_in: None,
         copies: Vec::new(),
+        logins: None,
     })
 }
 

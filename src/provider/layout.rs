@@ -46,6 +46,12 @@ impl Tokens {
         self.access.is_some() || self.refresh.is_some() || self.minted.is_some()
     }
 
+    /// Fingerprints of the refresh and the access token.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let tokens = self.refresh.iter().chain(&self.access);
+        tokens.map(Secret::fingerprint).collect()
+    }
+
     /// Whether it can both be used and be renewed.
     pub fn whole(&self) -> bool {
         self.access.is_some() && self.refresh.is_some()

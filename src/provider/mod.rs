@@ -379,13 +379,13 @@ pub trait Adapter: Debug + Send + Sync {
         false
     }
 
-    /// How much of the account's quota is used, as the provider said last.
-    fn quota(&self) -> Option<Quota> {
+    /// How much of its account's quota is used, as the provider said last of the login at this place among its logins.
+    fn quota(&self, _login: usize) -> Option<Quota> {
         None
     }
 
-    /// Asks the provider for that; what comes of it shows in [`Adapter::quota`].
-    async fn ask_quota(&self, _credential: &Credential, _now: DateTime<Utc>) {}
+    /// Asks the provider for that, with the credential of that login; what comes of it shows in [`Adapter::quota`].
+    async fn ask_quota(&self, _credential: &Credential, _login: usize, _now: DateTime<Utc>) {}
 
     /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.
     fn grant_lifetime(&self) -> Option<Duration> {
@@ -438,8 +438,8 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
-    /// An event that came at `at` and holds [`Adapter::quota_event`]; its data.
-    fn hear_event(&self, _event: &[u8], _at: DateTime<Utc>) {}
+    /// An event that came at `at` to a request with this login and holds [`Adapter::quota_event`]; its data.
+    fn hear_event(&self, _event: &[u8], _login: usize, _at: DateTime<Utc>) {}
 
     /// The list of models as OpenAI's API has it, made of the provider's answer to `GET /models`; `None`
     /// where it is that already, or can't be read.

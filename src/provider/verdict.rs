@@ -22,13 +22,15 @@ pub struct Reply<'a> {
     pub is_whole: bool,
 }
 
-/// When a request was answered, and whether it was sent while the provider was known to answer none.
+/// When and with which login a request was answered, and whether it was sent while the provider was known to answer none.
 #[derive(Debug, Clone, Copy)]
 pub struct Heard {
     /// When the answer's head came.
     pub at: DateTime<Utc>,
     /// Whether it was sent all the same.
     pub while_limited: bool,
+    /// The place of the login that it was sent with among the provider's.
+    pub login: usize,
 }
 
 /// Reads why the provider refuses the account out of an error's JSON: the code of a

@@ -74,6 +74,8 @@ pub(super) struct Download {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) adapter: Arc<dyn Adapter>,
+    /// The place of the login that they tell of.
+    pub(super) login: usize,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -246,7 +248,8 @@ impl Download {
         if let Some(listener) = &self.listener
             && let Some(event) = events.told()
         {
-            listener.adapter.hear_event(&event, listener.clock.now());
+            let now = listener.clock.now();
+            listener.adapter.hear_event(&event, listener.login, now);
         }
     }
 

@@ -446,6 +446,7 @@ fn several_logins() -> LoginList {
         cooldown: None,
         expires_at: Some(at("2026-11-23T23:31:00Z")),
         expires_in_seconds: Some(10800),
+        quota: None,
         error: None,
     };
     let work = LoginEntry {
@@ -551,6 +552,7 @@ fn the_answers_about_logins() {
             store: "/home/u/.hermes/auth.json".into(),
             separate: false,
             ends_at: Some(at("2026-12-23T19:44:00Z")),
+            same_account_as: None,
         })),
     );
     golden("reply_login_cancelled.json", &ok(LoginCancelled {}));
@@ -573,6 +575,7 @@ fn the_answers_about_logins() {
             shared_with_hermes: true,
             still_logged_in: Some("/home/u/.local/state/hermes-proxyd/auth.json".into()),
             copies: vec!["/home/u/.hermes/auth.json.corrupt".into()],
+            logins: None,
         }),
     );
     golden(

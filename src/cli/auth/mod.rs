@@ -135,7 +135,10 @@ async fn refresh(
             let status = client.status().await.ok();
             let providers = status.into_iter().flat_map(|status| status.providers);
             let mut chosen = providers.filter(|one| one.name == outcome.provider);
-            command = chosen.next().and_then(|one| one.login_command);
+            let of_pool = |one: ProviderStatus| one.pool.and_then(|pool| pool.login_command);
+            command = chosen
+                .next()
+                .and_then(|one| one.login_command.clone().or_else(|| of_pool(one)));
         }
         Ok((outcome, command))
     })

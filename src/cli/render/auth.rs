@@ -70,7 +70,11 @@ where
     }
     let end = done.ends_at.map(|at| time(at, zone));
     let end = end.map(|time| format!("The login ends at {time}.\n"));
-    style.prose(&(text + &end.unwrap_or_default()))
+    text += &end.unwrap_or_default();
+    if let Some(other) = done.same_account_as.as_deref().map(inline) {
+        text += &format!("The login {other} is of the same account, so the two share one quota.\n");
+    }
+    style.prose(&text)
 }
 
 /// What a logout did.
@@ -79,7 +83,10 @@ pub(in crate::cli) fn logout(report: &LogoutReport, style: Style) -> String {
     let mut text = if report.removed_from.is_empty() {
         format!("{provider} has no login to remove.\n")
     } else {
-        format!("Logged out of {provider}.\n")
+        match report.logins {
+            Some(logins) => format!("Logged out of {provider} ({logins} logins).\n"),
+            None => format!("Logged out of {provider}.\n"),
+        }
     };
     for (position, file) in report.removed_from.iter().enumerate() {
         let label = if position == 0 { "removed from" } else { "" };

@@ -281,7 +281,10 @@ where
 }
 
 /// How much of each window is used: `5 h: 12 % used, begins again …`
-fn quota_rows<Z>(quota: &QuotaStatus, clock: &Clock<'_, Z>) -> Vec<(&'static str, String)>
+pub(super) fn quota_rows<Z>(
+    quota: &QuotaStatus,
+    clock: &Clock<'_, Z>,
+) -> Vec<(&'static str, String)>
 where
     Z: TimeZone,
     Z::Offset: Display,

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use chrono::TimeZone;
 
 use super::auth::both;
+use super::home::quota_rows;
 use super::{Clock, Style, Tone, inline, state_name, title};
 use crate::control::pools::{Cooldown, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::LogoutReport;
@@ -31,6 +32,10 @@ where
             last = Some(&login.provider);
         }
         text += &style.row("  ", &name(login), width, &told(login, &clock, style));
+        let quota = login.quota.iter();
+        for (_, row) in quota.flat_map(|quota| quota_rows(quota, &clock)) {
+            text += &style.row("  ", "", width, &format!("quota {row}"));
+        }
     }
     if text.is_empty() {
         return "No providers are configured.\n".to_owned();

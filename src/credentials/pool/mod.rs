@@ -146,6 +146,8 @@ pub enum NotCalled {
 /// One login, for `auth list`. Holds no secret.
 #[derive(Debug, Clone)]
 pub struct Entry {
+    /// Its place among the provider's.
+    pub place: usize,
     /// Its name: the label of its row, if it has one.
     pub label: Option<String>,
     /// Its row's id; `None` for the provider's block.
@@ -239,6 +241,7 @@ impl Member {
         let facts = self.common.facts.load();
         let facts = facts.as_ref().as_ref();
         Entry {
+            place: self.login.place,
             label: facts.map(|facts| facts.label.clone()),
             row: self.common.row.as_ref().map(|row| row.id.clone()),
             called: self
@@ -601,6 +604,19 @@ impl Pool {
     pub fn logins(&self) -> Vec<Handle> {
         let all = self.0.all.load();
         all.iter().map(|member| member.login.clone()).collect()
+    }
+
+    /// The credentials that are valid now, in the same order.
+    pub fn leases(&self) -> Vec<Lease> {
+        let all = self.0.all.load();
+        all.iter()
+            .filter_map(|member| member.login.at_once())
+            .collect()
+    }
+
+    /// The place among all logins of the one that the next request goes with.
+    pub fn place(&self) -> usize {
+        self.chosen().login.place
     }
 
     /// How each login is, in the same order.

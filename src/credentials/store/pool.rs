@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 
 use super::document::block;
 use super::transaction::Change;
+use crate::credentials::pool::MAIN;
+use crate::credentials::spent::Spent;
 use crate::provider::row::{self, Failing, Mark, Reason, Row};
 use crate::provider::{Layout, Login};
 use crate::secret::Secret;
@@ -150,11 +152,7 @@ impl Roster {
         layout: &'static dyn Layout,
     ) {
         self.read.push(file.to_owned());
-        let fingerprints = |login: &Login| {
-            let tokens = login.tokens();
-            let tokens = tokens.refresh.into_iter().chain(tokens.access);
-            tokens.map(|token| token.fingerprint()).collect::<Vec<_>>()
-        };
+        let fingerprints = |login: &Login| login.tokens().fingerprints();
         if let Some(block) = block(&mut document.clone(), layout) {
             let tokens = fingerprints(&block);
             self.block_tokens.extend(tokens.iter().cloned());
@@ -194,6 +192,27 @@ impl Roster {
                 origin: Origin::of(&login),
             });
         }
+    }
+
+    /// What a login of this account is called that has none of these tokens.
+    pub(in crate::credentials) fn of_account(
+        &self,
+        account: Option<&str>,
+        tokens: &[String],
+    ) -> Option<String> {
+        let account = account?;
+        let is_other = |held: &[String], origin: &Origin| {
+            let is_it = held.iter().any(|token| tokens.contains(token));
+            !is_it && origin.account.as_deref() == Some(account)
+        };
+        let block = self.shared_block.as_ref();
+        if block.is_some_and(|(held, origin)| is_other(held, origin)) {
+            let label = self.of_block.as_ref().map(|facts| facts.label.clone());
+            return Some(label.unwrap_or_else(|| MAIN.to_owned()));
+        }
+        let mut rows = self.rows.iter();
+        let row = rows.find(|row| is_other(&row.tokens, &row.origin))?;
+        Some(row.facts.label.clone())
     }
 
     /// Leaves each token to one login: to the block, else to the first row that has it.
@@ -356,6 +375,24 @@ pub(super) fn rewrite(
         written = true;
     }
     written
+}
+
+/// Gives the rows with these ids that hold a spent token this login's tokens; whether there were any.
+pub(super) fn follow(
+    document: &mut Map<String, Value>,
+    login: &Login,
+    (ids, spent): (&[&str], &Spent),
+) -> bool {
+    let mut changed = false;
+    for entry in entries_mut(document, login.layout().key()) {
+        let told = Row::new(entry);
+        let is_twin = !told.is_of_block() && told.id().is_some_and(|id| ids.contains(&id));
+        if is_twin && told.refresh().is_some_and(|token| spent.holds(&token)) {
+            login.write_to_row(entry);
+            changed = true;
+        }
+    }
+    changed
 }
 
 /// As Hermes Agent marks an account whose login is gone: it is taken no more, and forgotten after a day.

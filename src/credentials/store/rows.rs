@@ -85,6 +85,33 @@ impl Store {
         .await
     }
 
+    /// Gives twins of this login in other files its tokens, each under its file's locks, where they hold one that is known to
+    /// be spent: another program would show it.
+    ///
+    /// # Errors
+    /// When a file can't be locked, read or written.
+    pub(in crate::credentials) async fn renew_twins(
+        &self,
+        (login, source): (Login, PathBuf),
+        occasion: Occasion,
+    ) -> Result<(), StoreError> {
+        let twins = self.twins.load_full();
+        let mut files: Vec<_> = twins.iter().map(|twin| twin.file.clone()).collect();
+        files.retain(|file| *file != source);
+        files.sort();
+        files.dedup();
+        for file in files {
+            let (login, spent, twins) = (login.clone(), self.spent.clone(), twins.clone());
+            let follow = move |document: &mut Map<String, Value>, file: &Path| {
+                let ids = twins.iter().filter(|twin| twin.file == file);
+                let ids: Vec<_> = ids.map(|twin| twin.id.as_str()).collect();
+                Ok(pool::follow(document, &login, (&ids[..], &spent)))
+            };
+            self.edit_at(&file, occasion, follow).await?;
+        }
+        Ok(())
+    }
+
     /// Takes a row out, with the renewed login beside its journal; whether it was there. `tokens` are those that it had
     /// when it was meant.
     ///

@@ -313,7 +313,12 @@ async fn a_login_that_is_added_once_more_is_one_row() {
     home.holds(&block("mine"), &[]);
     home.look().await;
     for _ in 0..2 {
-        let file = home.keeper.add_row(grant(), new_row(None)).await.unwrap();
+        let file = home
+            .keeper
+            .add_row(grant(), new_row(None))
+            .await
+            .unwrap()
+            .file;
         assert_eq!(file, home.file());
     }
     assert_eq!(home.tokens(), (json!("mine"), vec!["new".to_owned()]));

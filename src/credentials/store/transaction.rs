@@ -271,9 +271,11 @@ impl Transaction {
         let key = self.store.layout.key();
         let mut document = read_object(&found.source)?.unwrap_or_default();
         let mut tags = vec![self.tag(&found.source)];
+        let mut logins = usize::from(found.login.tokens().any());
         if extent == Extent::All {
             let mut roster = Roster::default();
             roster.add(&document, &found.source, (true, true), self.store.layout);
+            logins = logins.saturating_add(roster.clone().without_twins().rows.len());
             let rows = roster.rows.into_iter();
             tags.extend(rows.map(|row| self.store.of_row(row.place).journal(&found.source).tag()));
         }
@@ -303,6 +305,7 @@ impl Transaction {
             same(mirror.refresh_token().as_ref(), token.as_ref()) || goes(mirror)
         });
         Ok(Removed {
+            logins,
             shared: !self.store.is_own(&found.source),
             files: std::iter::once(found.source).chain(mirror).collect(),
             // The login is out, whether or not the next one can be read.

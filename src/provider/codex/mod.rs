@@ -16,6 +16,7 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +67,9 @@ const DEAD: [&str; 8] = [
     "refresh_token_revoked",
 ];
 
+/// The quotas of so many logins are remembered.
+const LOGINS: usize = 64;
+
 /// OpenAI Codex.
 #[derive(Debug)]
 pub(super) struct Codex {
@@ -75,7 +79,8 @@ pub(super) struct Codex {
     hosts: Hosts,
     /// Whether bodies are translated.
     translates: bool,
-    quota: Mutex<Option<Quota>>,
+    /// By the places of the logins.
+    quotas: Mutex<BTreeMap<usize, Quota>>,
 }
 
 /// What the configuration says of this provider.
@@ -107,7 +112,7 @@ impl Codex {
             paths,
             hosts: Hosts::new(&OWN, (settings.issuer, settings.inference), env),
             translates: settings.translate,
-            quota: Mutex::default(),
+            quotas: Mutex::default(),
         }
     }
 
@@ -130,9 +135,16 @@ impl Codex {
         granted(self.client.send(request).await?)
     }
 
-    fn hold(&self, quota: Option<Quota>) {
-        if quota.is_some() {
-            *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota;
+    fn hold(&self, login: usize, quota: Option<Quota>) {
+        let Some(quota) = quota else {
+            return;
+        };
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        quotas.insert(login, quota);
+        // Places of rows are not used again, so the first ones are of logins that are gone.
+        while quotas.len() > LOGINS {
+            let oldest = quotas.keys().copied().find(|place| *place != 0);
+            oldest.and_then(|oldest| quotas.remove(&oldest));
         }
     }
 }
@@ -278,19 +290,20 @@ impl Adapter for Codex {
     }
 
     fn hear(&self, reply: &Reply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
-        self.hold(usage::of_fields(reply.fields, heard.at));
+        self.hold(heard.login, usage::of_fields(reply.fields, heard.at));
     }
 
     fn tells_quota(&self) -> bool {
         true
     }
 
-    fn quota(&self) -> Option<Quota> {
-        let quota = self.quota.lock();
-        quota.unwrap_or_else(PoisonError::into_inner).clone()
+    fn quota(&self, login: usize) -> Option<Quota> {
+        let quotas = self.quotas.lock();
+        let quotas = quotas.unwrap_or_else(PoisonError::into_inner);
+        quotas.get(&login).cloned()
     }
 
-    async fn ask_quota(&self, credential: &Credential, now: DateTime<Utc>) {
+    async fn ask_quota(&self, credential: &Credential, login: usize, now: DateTime<Utc>) {
         let Some(url) = usage::url(&credential.base_url) else {
             return;
         };
@@ -302,7 +315,8 @@ impl Adapter for Codex {
         let request = request.header(hyper::header::AUTHORIZATION, authorization);
         // It is only for the user to see: the next time may do.
         if let Ok(answer) = self.client.send(request).await {
-            self.hold(answer.ok().and_then(|fields| usage::of_body(&fields, now)));
+            let quota = answer.ok().and_then(|fields| usage::of_body(&fields, now));
+            self.hold(login, quota);
         }
     }
 
@@ -322,8 +336,8 @@ impl Adapter for Codex {
         Some(usage::EVENT)
     }
 
-    fn hear_event(&self, event: &[u8], at: DateTime<Utc>) {
-        self.hold(usage::of_event(event, at));
+    fn hear_event(&self, event: &[u8], login: usize, at: DateTime<Utc>) {
+        self.hold(login, usage::of_event(event, at));
     }
 
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {

@@ -333,6 +333,7 @@ mod tests {
         let heard = Heard {
             at: at(NOW),
             while_limited: limit.until(at(NOW)).is_some(),
+            login: 0,
         };
         limit.hear(&reply, heard, &|| shared);
     }
@@ -419,6 +420,7 @@ mod tests {
         let before = Heard {
             at: at(NOW),
             while_limited: false,
+            login: 0,
         };
         limit.hear(&reply, before, &|| true);
         assert!(limit.until(at(NOW)).is_some(), "it was sent before");

@@ -14,7 +14,7 @@ use super::super::pool::Answer;
 use super::super::presence::Presence;
 use super::super::record::{End, RequestId, Underway};
 use super::super::translation::{Crossed, Translated, Whole, is_encoded};
-use super::exchange::Blocked;
+use super::exchange::{Blocked, With};
 
 /// The provider's answer, its bytes untouched.
 pub(super) fn pass(
@@ -67,8 +67,10 @@ fn passed(
     let quota = upstream.adapter.quota_event();
     let reads = upstream.adapter.reads_errors().map(|reads| (reads, quota));
     let events = is_events.then(|| Events::new(ends, reads));
+    let login = head.extensions.get::<With>().copied().unwrap_or_default();
     let listener = quota.filter(|_| is_events).map(|_| Listener {
         adapter: upstream.adapter.clone(),
+        login: login.0,
         clock: upstream.client.clock(),
     });
     let idle = rules.timeouts.idle;

@@ -46,6 +46,18 @@ struct Asked {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked(pub(super) &'static str);
 
+/// The place of the login that an answer came to, where its events tell of that login.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct With(pub(super) usize);
+
+impl With {
+    /// The one of this answer.
+    pub(super) fn of<T>(answer: &Response<T>) -> Self {
+        let with = answer.extensions().get::<Self>();
+        with.copied().unwrap_or_default()
+    }
+}
+
 /// An answer, and the credential that it came with.
 pub(in crate::proxy) type Attempt = (Lease, Response<Answer>);
 
@@ -296,11 +308,15 @@ impl Exchange<'_> {
             let heard = Heard {
                 at: self.upstream.client.now(),
                 while_limited: limited.is_some(),
+                login: lease.stamp().0,
             };
             // With several logins each has limits of its own.
             let credentials = &self.upstream.credentials;
             let shared = || !credentials.has_rows() && !credentials.is_separate();
             self.upstream.adapter.hear(&reply, heard, &shared);
+        }
+        if self.upstream.adapter.quota_event().is_some() {
+            answer.extensions_mut().insert(With(lease.stamp().0));
         }
         if answer.status().is_redirection() {
             headers::keep_own_location(answer.headers_mut(), &credential.base_url);

@@ -16,7 +16,7 @@ use super::super::route;
 use super::super::translation::{self, Bridge, Reading, Turn, Whole};
 use super::super::upload::Upload;
 use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
-use super::exchange::{Exchange, upload_error};
+use super::exchange::{Exchange, With, upload_error};
 use super::{Request, defect};
 use crate::provider::Dialect;
 
@@ -148,9 +148,10 @@ async fn cross(
         reads: upstream.adapter.reads_errors(),
         quota: upstream.adapter.quota_event(),
     };
+    let with = With::of(&answer);
     let whole = crossing.whole(answer, reading);
     match unless_cut(presence, Box::pin(whole)).await {
-        Ok(made) => pass_made(made, upstream, underway),
+        Ok(made) => pass_made(made, (&**upstream, with), underway),
         Err(error) => refuse(&error, underway, is_over()),
     }
 }
@@ -188,17 +189,23 @@ async fn answer_turned(
         reads: upstream.adapter.reads_errors(),
         quota: upstream.adapter.quota_event(),
     };
+    let with = With::of(&answer);
     let whole = translation::whole(turn, answer, reading);
     match unless_cut(presence, Box::pin(whole)).await {
-        Ok(made) => pass_made(made, upstream, underway),
+        Ok(made) => pass_made(made, (upstream, with), underway),
         Err(error) => refuse(&error, underway, is_over()),
     }
 }
 
 /// An answer that was made whole, after the provider has heard what it tells of the quota.
-fn pass_made(made: Whole, upstream: &Upstream, underway: Underway) -> Response<AnswerBody> {
+fn pass_made(
+    made: Whole,
+    (upstream, with): (&Upstream, With),
+    underway: Underway,
+) -> Response<AnswerBody> {
     if let Some(event) = &made.told {
-        upstream.adapter.hear_event(event, upstream.client.now());
+        let now = upstream.client.now();
+        upstream.adapter.hear_event(event, with.0, now);
     }
     pass_whole(made, underway)
 }

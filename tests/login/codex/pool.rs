@@ -230,3 +230,32 @@ async fn a_row_whose_login_has_ended_is_marked_and_the_next_account_serves() {
     assert_eq!(world.served_by(&daemon).await, ACCOUNTS[1].0);
     assert_eq!(world.cloud.counts().reuse_events, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_login_shows_its_own_quota() {
+    let (world, _) = three_logins("").await;
+    let daemon = world.daemon();
+    let quotas = || -> Vec<Value> {
+        let output = ctl(world.home.path(), &["auth", "list", "--json"]);
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let logins = list["logins"].as_array().unwrap().iter();
+        let mine = logins.filter(|login| login["provider"] == "openai-codex");
+        mine.map(|login| login["quota"]["windows"][0]["used_percent"].clone())
+            .collect()
+    };
+    // Each is asked for at the start.
+    support::until("all are told", || quotas().iter().all(Value::is_number));
+    let asked = quotas()[0].clone();
+    assert_eq!(world.ask(&daemon).await.status(), 200);
+    support::until("the answer is heard", || {
+        quotas() == [json!(12), asked.clone(), asked.clone()]
+    });
+    let used = daemon.status()["providers"][0]["quota"]["windows"][0]["used_percent"].clone();
+    assert_eq!(used, 12);
+    let list = ctl(world.home.path(), &["auth", "list"]);
+    let list = String::from_utf8(list.stdout).unwrap();
+    assert!(
+        list.contains("12 % used") && list.contains("34 % used"),
+        "{list}"
+    );
+}

@@ -68,6 +68,12 @@ async fn an_ended_login_is_told_with_the_command_that_takes_its_place_while_the_
         .collect();
     assert_eq!(ended.len(), 1, "{findings:#?}");
     assert_eq!(ended[0]["command"], "hermesctl auth login xai --label work");
+    let (_, report) = world.runs(&["doctor"]);
+    assert_eq!(
+        report.matches("auth login xai --label work").count(),
+        1,
+        "{report}"
+    );
 
     let (is_well, told) = log_in(&world, &["--label", "work"]);
     assert!(is_well, "{told}");
@@ -220,4 +226,23 @@ async fn no_login_is_used_next_where_none_can_be() {
         list.contains("login needed") && !list.contains("used next"),
         "{list}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_login_of_the_same_account_is_told_and_a_logout_tells_how_many_there_were() {
+    let world = World::new().await;
+    world.cloud.set_subject("me");
+    let daemon = world.daemon();
+    assert!(log_in(&world, &[]).0);
+    let (is_well, told) = log_in(&world, &["--label", "again"]);
+    assert!(
+        is_well && told.contains("same_account_as") && told.contains("login"),
+        "{told}"
+    );
+    world.cloud.set_subject("you");
+    let (is_well, told) = log_in(&world, &["--label", "other"]);
+    assert!(is_well && !told.contains("same_account_as"), "{told}");
+    world.serves_with(&daemon).await;
+    let (is_well, told) = world.runs(&["auth", "logout", "xai", "--yes"]);
+    assert!(is_well && told.contains("(3 logins)"), "{told}");
 }

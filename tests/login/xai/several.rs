@@ -81,8 +81,7 @@ impl World {
     }
 
     /// The store's lock, as another program holds it.
-    #[cfg(target_os = "linux")]
-    fn lock(&self) -> std::fs::File {
+    pub(super) fn lock(&self) -> std::fs::File {
         let file = self.store_file().with_extension("lock");
         let file = std::fs::File::create(file).unwrap();
         file.lock().unwrap();

@@ -9,6 +9,7 @@ use support::PATIENCE;
 use tokio::sync::Semaphore;
 
 use super::pool::{block, row};
+use super::several::{limited, logins_of};
 use super::{World, now};
 
 impl World {
@@ -68,4 +69,60 @@ async fn two_keepers_that_have_one_token_under_different_locks_send_it_once() {
     assert_eq!(world.cloud.counts().refresh_calls, 1);
     world.assert_nothing_reused();
     assert!(world.cloud.is_alive(own.family));
+    // The copy follows, or Hermes Agent would show its spent token.
+    let follows =
+        |world: &World| world.row("copy")["refresh_token"].as_str() == current().as_deref();
+    world.until(&daemon, follows).await;
+    assert_eq!(world.row("copy")["theirs"], json!([1]));
+    assert!(world.refreshed(), "{}", daemon.logged());
+    world.until(&daemon, follows).await;
+    assert!(is_saved(&world));
+    world.assert_nothing_reused();
+}
+
+/// Only what is known to be spent is replaced, and not while another program has the lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_another_file_follows_once_its_lock_is_free() {
+    let world = World::new().await;
+    let own = world.cloud.login();
+    world.keeps_apart(&own);
+    world.holds(&Value::Null, &[row("copy", 0, &own)]);
+    let daemon = world.daemon();
+    assert_eq!(world.serves_with(&daemon).await, own.access_token);
+    let lock = world.lock();
+    assert!(world.refreshed(), "{}", daemon.logged());
+    let current = world.cloud.current_refresh_token(own.family);
+    assert_eq!(world.kept_apart().as_str(), current.as_deref());
+    assert_eq!(world.row("copy")["refresh_token"], json!(own.refresh_token));
+    drop(lock);
+    let follows = |world: &World| world.row("copy")["refresh_token"].as_str() == current.as_deref();
+    world.until(&daemon, follows).await;
+    world.assert_nothing_reused();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_added_serves_without_a_restart_and_an_older_copy_is_not_renewed() {
+    let world = World::new().await;
+    world.cloud.put_back(Duration::from_hours(30));
+    let login = world.cloud.login();
+    world.cloud.advance(Duration::from_hours(30));
+    let (rotated, other) = (world.rotated_by_another(&login).await, world.cloud.login());
+    world.holds(&block(&rotated, &now()), &[]);
+    let daemon = world.daemon();
+    assert_eq!(world.serves_with(&daemon).await, rotated.access_token);
+    world.holds(
+        &block(&rotated, &now()),
+        &[row("older", 0, &login), row("new", 1, &other)],
+    );
+    let states = || -> Vec<_> {
+        let logins = logins_of(&world);
+        logins.iter().map(|login| login["state"].clone()).collect()
+    };
+    support::until("all are seen", || {
+        states() == ["ready", "login_needed", "ready"]
+    });
+    world.cloud.fail_next(1, &limited(300));
+    assert_eq!(world.serves_with(&daemon).await, other.access_token);
+    assert_eq!(world.cloud.counts().refresh_calls, 1, "the one of the test");
+    world.assert_nothing_reused();
 }

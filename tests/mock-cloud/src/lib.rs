@@ -186,6 +186,11 @@ impl MockCloud {
         home::write(home, &self.hermes_store(login))
     }
 
+    /// All logins from now on are of this user.
+    pub fn set_subject(&self, subject: &str) {
+        lock(&self.portal.policy).subject = Some(subject.to_owned());
+    }
+
     /// How long the access tokens of later grants live.
     pub fn set_access_ttl(&self, ttl: Duration) {
         lock(&self.portal.policy).access_ttl = ttl;

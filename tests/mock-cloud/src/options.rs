@@ -50,6 +50,8 @@ pub(crate) struct Policy {
     pub(crate) agent_key_ttl: Duration,
     pub(crate) grant_lifetime: Duration,
     pub(crate) grace: Duration,
+    /// Whose all logins are; otherwise each is another user's.
+    pub(crate) subject: Option<String>,
     pub(crate) opaque_access_tokens: bool,
     pub(crate) opaque_tokens_infer: bool,
     pub(crate) scope: String,
@@ -78,6 +80,7 @@ impl Default for Options {
                 agent_key_ttl: Duration::from_hours(1),
                 grant_lifetime: Duration::from_hours(30 * 24),
                 grace: Duration::ZERO,
+                subject: None,
                 opaque_access_tokens: false,
                 opaque_tokens_infer: false,
                 scope: SCOPE.to_owned(),

@@ -209,7 +209,7 @@ impl Tokens {
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = part(json!({"alg": "HS256", "typ": "JWT"}));
         let mut claims = json!({
-            "sub": format!("user-{}", family.0), "jti": id, "iat": now.timestamp(), "exp": expires_at.timestamp(),
+            "sub": policy.subject.clone().unwrap_or_else(|| format!("user-{}", family.0)), "jti": id, "iat": now.timestamp(), "exp": expires_at.timestamp(),
             "scope": policy.scope,
         });
         if let Some(account) = &self.families[&family].account {
