@@ -1,5 +1,6 @@
 //! `clients.json`: what it says, and changes that leave everything else in it alone. Pure.
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -75,15 +76,16 @@ impl Document {
         let clients = fields.get("clients").and_then(Value::as_array);
         let clients = clients.ok_or_else(|| malformed("`clients` is not a list".to_owned()))?;
         let mut records: Vec<Record> = Vec::with_capacity(clients.len());
+        let (mut names, mut keys) = (HashSet::new(), HashMap::new());
         for (position, client) in clients.iter().enumerate() {
             let number = position + 1;
             let record = record(client)
                 .map_err(|what| malformed(format!("client number {number}: {what}")))?;
-            if records.iter().any(|other| other.name == record.name) {
+            if !names.insert(record.name.clone()) {
                 return Err(malformed(format!("the name {} appears twice", record.name)));
             }
-            if let Some(other) = records.iter().find(|other| other.hash.is(&record.hash)) {
-                let (one, other) = (&other.name, &record.name);
+            if let Some(one) = keys.insert(record.hash.digest(), record.name.clone()) {
+                let other = &record.name;
                 return Err(malformed(format!("{one} and {other} have the same key")));
             }
             records.push(record);
@@ -101,27 +103,19 @@ impl Document {
 
     /// Adds a client at the end.
     pub(super) fn add(&mut self, name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) {
-        let mut client = Map::new();
-        client.insert("name".to_owned(), name.into());
-        client.insert("sha256".to_owned(), hash.to_hex().into());
-        client.insert("created_at".to_owned(), time(now));
-        for (field, list) in [("providers", &limits.providers), ("paths", &limits.paths)] {
-            if !list.is_empty() {
-                client.insert(field.to_owned(), list.as_slice().into());
-            }
-        }
-        if let Some(limit) = limits.in_flight {
-            client.insert("in_flight".to_owned(), limit.get().into());
-        }
-        if let Some(clients) = self.clients() {
-            clients.push(Value::Object(client));
-        }
+        self.push(entry(name, hash, limits, now));
     }
 
-    /// Says that a client's key came from another proxy.
-    pub(super) fn mark_imported(&mut self, name: &str) {
-        if let Some(client) = self.client(name) {
-            client.insert("imported".to_owned(), true.into());
+    /// The same of one whose key came from another proxy.
+    pub(super) fn add_imported(&mut self, name: &str, hash: Hash, now: DateTime<Utc>) {
+        let mut client = entry(name, hash, &Limits::default(), now);
+        client.insert("imported".to_owned(), true.into());
+        self.push(client);
+    }
+
+    fn push(&mut self, client: Map<String, Value>) {
+        if let Some(clients) = self.clients() {
+            clients.push(Value::Object(client));
         }
     }
 
@@ -143,11 +137,13 @@ impl Document {
         }
     }
 
-    /// Adds to a client's use.
-    pub(super) fn count(&mut self, name: &str, known: &Use, pending: &Pending) {
+    /// Adds to the use of the client at this place, as it was read.
+    pub(super) fn count(&mut self, place: usize, known: &Use, pending: &Pending) {
         let mut usage = known.clone();
         pending.add_to(&mut usage);
-        if let Some(client) = self.client(name) {
+        let clients = self.clients();
+        let client = clients.and_then(|clients| clients.get_mut(place)?.as_object_mut());
+        if let Some(client) = client {
             client.insert("requests".to_owned(), usage.requests.into());
             client.insert(
                 "last_used_at".to_owned(),
@@ -191,6 +187,23 @@ pub(super) fn is_name(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| word(byte) || b"-_.".contains(&byte))
+}
+
+/// A client as the file has it.
+fn entry(name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) -> Map<String, Value> {
+    let mut client = Map::new();
+    client.insert("name".to_owned(), name.into());
+    client.insert("sha256".to_owned(), hash.to_hex().into());
+    client.insert("created_at".to_owned(), time(now));
+    for (field, list) in [("providers", &limits.providers), ("paths", &limits.paths)] {
+        if !list.is_empty() {
+            client.insert(field.to_owned(), list.as_slice().into());
+        }
+    }
+    if let Some(limit) = limits.in_flight {
+        client.insert("in_flight".to_owned(), limit.get().into());
+    }
+    client
 }
 
 fn time(time: DateTime<Utc>) -> Value {

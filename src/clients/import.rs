@@ -1,6 +1,8 @@
 //! What becomes of the tokens of Hermes Agent's proxy: `hermes proxy start --client-keys-file`
 //! reads an object of labels and tokens. Pure.
 
+use std::collections::{HashMap, HashSet};
+
 use super::document::is_name;
 use super::error::shortened;
 use super::key::Hash;
@@ -46,19 +48,47 @@ pub enum Outcome {
     Refused,
 }
 
-/// A client that there is, or will be.
+/// The clients that there are, and those that come.
+#[derive(Default)]
 pub(super) struct Known {
-    pub(super) name: String,
-    pub(super) hash: Hash,
+    /// Their names by the digests of their keys.
+    keys: HashMap<[u8; 32], String>,
+    names: HashSet<String>,
+    /// Digests of tokens that were taken away.
+    revoked: HashSet<[u8; 32]>,
+    /// Those that come, in order.
+    new: Vec<(String, Hash)>,
 }
 
-/// Decides on each token, and adds the new clients to `known`. What was `revoked` stays so.
-pub(super) fn plan(tokens: &[Token], known: &mut Vec<Known>, revoked: &[Hash]) -> Vec<Imported> {
-    let decided = tokens.iter().map(|token| decide(token, known, revoked));
-    decided.collect()
+impl Known {
+    /// Those that there are, and what was revoked.
+    pub(super) fn new<'k>(
+        clients: impl Iterator<Item = (&'k str, Hash)>,
+        revoked: impl Iterator<Item = Hash>,
+    ) -> Self {
+        let mut known = Self {
+            revoked: revoked.map(Hash::digest).collect(),
+            ..Self::default()
+        };
+        for (name, hash) in clients {
+            known.enter(name, hash);
+        }
+        known
+    }
+
+    fn enter(&mut self, name: &str, hash: Hash) {
+        self.keys.insert(hash.digest(), name.to_owned());
+        self.names.insert(name.to_owned());
+    }
 }
 
-fn decide(token: &Token, known: &mut Vec<Known>, revoked: &[Hash]) -> Imported {
+/// Decides on each token, and tells the new clients. What was revoked stays so.
+pub(super) fn plan(tokens: &[Token], mut known: Known) -> (Vec<Imported>, Vec<(String, Hash)>) {
+    let decided = tokens.iter().map(|token| decide(token, &mut known));
+    (decided.collect(), known.new)
+}
+
+fn decide(token: &Token, known: &mut Known) -> Imported {
     let label = token.label.trim();
     let told = |name: Option<&str>, outcome: Outcome, detail: Option<String>| Imported {
         label: shortened(label),
@@ -74,26 +104,26 @@ fn decide(token: &Token, known: &mut Vec<Known>, revoked: &[Hash]) -> Imported {
         return refused("the label has no letter or digit to make a name of");
     };
     let hash = Hash::of_secret(&token.key);
-    if revoked.iter().any(|revoked| revoked.is(&hash)) {
+    if known.revoked.contains(&hash.digest()) {
         let detail = "the token was revoked; `hermesctl clients add NAME` makes a new key";
         return told(None, Outcome::Skipped, Some(detail.to_owned()));
     }
-    if let Some(other) = known.iter().find(|other| other.hash.is(&hash)) {
-        let detail = if other.name == name {
+    if let Some(other) = known.keys.get(&hash.digest()) {
+        let detail = if *other == name {
             "it already exists".to_owned()
         } else {
-            format!("the client key {} has the same token", other.name)
+            format!("the client key {other} has the same token")
         };
-        let name = other.name.clone();
-        return told(Some(&name), Outcome::Skipped, Some(detail));
+        return told(Some(other), Outcome::Skipped, Some(detail));
     }
-    if known.iter().any(|other| other.name == name) {
+    if known.names.contains(&name) {
         let detail = "another key already has this name";
         return told(Some(&name), Outcome::Skipped, Some(detail.to_owned()));
     }
     let detail = (name != label).then(|| "the label can't be a name as it is".to_owned());
     let imported = told(Some(&name), Outcome::Imported, detail);
-    known.push(Known { name, hash });
+    known.enter(&name, hash);
+    known.new.push((name, hash));
     imported
 }
 
@@ -150,8 +180,8 @@ mod tests {
         }
     }
 
-    fn imported(tokens: &[Token], known: &mut Vec<Known>) -> Vec<(Option<String>, Outcome)> {
-        let results = plan(tokens, known, &[]).into_iter();
+    fn imported(tokens: &[Token], known: Known) -> Vec<(Option<String>, Outcome)> {
+        let results = plan(tokens, known).0.into_iter();
         results.map(|one| (one.name, one.outcome)).collect()
     }
 
@@ -182,38 +212,41 @@ mod tests {
             "sixteen-letters-\nand-a-line",
             &long,
         ] {
-            let results = plan(&[token("a", wrong)], &mut Vec::new(), &[]);
+            let (results, _) = plan(&[token("a", wrong)], Known::default());
             assert_eq!(results[0].outcome, Outcome::Refused, "{wrong}");
             assert!(wrong.is_empty() || !format!("{results:?}").contains(wrong));
         }
-        let right = imported(&[token("a", "sixteen-letters!")], &mut Vec::new());
+        let right = imported(&[token("a", "sixteen-letters!")], Known::default());
         assert_eq!(right, [(Some("a".to_owned()), Outcome::Imported)]);
     }
 
     #[test]
     fn a_name_or_a_token_that_is_there_is_skipped() {
-        let mut known = vec![Known {
-            name: "a".to_owned(),
-            hash: Hash::of(b"the-first-token-of-a"),
-        }];
+        let hash = Hash::of(b"the-first-token-of-a");
+        let gone = Hash::of(b"the-token-that-is-gone");
+        let known = || Known::new([("a", hash)].into_iter(), [gone].into_iter());
         let tokens = [
             token("a", "another-token-of-a!"),
             token("A", "the-first-token-of-a"),
             token("b", "the-first-token-of-a"),
             token("c", "the-only-token-of-c"),
             token("C ", "another-token-of-c!"),
+            token("d", "the-token-that-is-gone"),
         ];
         let name = |name: &str| Some(name.to_owned());
         assert_eq!(
-            imported(&tokens, &mut known),
+            imported(&tokens, known()),
             [
                 (name("a"), Outcome::Skipped),
                 (name("a"), Outcome::Skipped),
                 (name("a"), Outcome::Skipped),
                 (name("c"), Outcome::Imported),
                 (name("c"), Outcome::Skipped),
+                (None, Outcome::Skipped),
             ]
         );
-        assert_eq!(known.len(), 2);
+        let (_, new) = plan(&tokens, known());
+        let names: Vec<_> = new.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["c"]);
     }
 }

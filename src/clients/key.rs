@@ -59,6 +59,11 @@ impl Hash {
             .collect()
     }
 
+    /// What many are told apart by where nobody measures how long that takes: in the user's own files.
+    pub(super) fn digest(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Whether both are the same, in a time that does not depend on where they differ.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

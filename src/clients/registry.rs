@@ -1,5 +1,6 @@
 //! All client keys: a snapshot for requests, and the changes of the file behind it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -256,16 +257,12 @@ impl Registry {
     /// When the file can't be used; then none was taken over.
     pub async fn import(&self, tokens: Vec<Token>) -> Result<Vec<Imported>, ClientsError> {
         self.change(move |document, Content { records, revoked }, now| {
-            let known = records.iter().map(|record| Known {
-                name: record.name.clone(),
-                hash: record.hash,
-            });
-            let mut known: Vec<_> = known.collect();
-            let there = known.len();
-            let results = import::plan(&tokens, &mut known, revoked);
-            for new in known.iter().skip(there) {
-                document.add(&new.name, new.hash, &Limits::default(), now);
-                document.mark_imported(&new.name);
+            let there = records.iter();
+            let there = there.map(|record| (record.name.as_str(), record.hash));
+            let known = Known::new(there, revoked.iter().copied());
+            let (results, new) = import::plan(&tokens, known);
+            for (name, hash) in new {
+                document.add_imported(&name, hash, now);
             }
             Ok(results)
         })
@@ -447,14 +444,15 @@ impl Inner {
     /// Adds the use that is not in the file yet, and tells what it was.
     fn count(&self, document: &mut Document, records: &[Record]) -> Vec<(Arc<Meter>, Pending)> {
         let keys = self.keys.load();
+        let by_name = by_name(&keys);
         let mut written = Vec::new();
-        for record in records {
-            let Some(client) = same(&keys, record) else {
+        for (place, record) in records.iter().enumerate() {
+            let Some(client) = same(&by_name, record) else {
                 continue;
             };
             let pending = client.meter.pending();
             if !pending.is_empty() {
-                document.count(&record.name, &record.usage, &pending);
+                document.count(place, &record.usage, &pending);
                 written.push((Arc::clone(&client.meter), pending));
             }
         }
@@ -464,8 +462,9 @@ impl Inner {
     /// The caller holds `following`.
     fn publish(&self, content: Content, stamp: Stamp) {
         let old = self.keys.load();
+        let by_name = by_name(&old);
         let entry = |record: Record| {
-            let meter = match same(&old, &record) {
+            let meter = match same(&by_name, &record) {
                 Some(client) => Arc::clone(&client.meter),
                 None => Arc::new(Meter::new(Arc::clone(&self.clock))),
             };
@@ -487,10 +486,18 @@ impl Inner {
     }
 }
 
+/// Each client has a name of its own.
+fn by_name(keys: &Keys) -> HashMap<&str, &Arc<Client>> {
+    let clients = keys.entries.iter();
+    clients
+        .map(|(_, client)| (client.name.as_str(), client))
+        .collect()
+}
+
 /// The client that a record was about before: one that was revoked and added anew is another.
-fn same<'k>(keys: &'k Keys, record: &Record) -> Option<&'k Arc<Client>> {
-    let mut clients = keys.entries.iter().map(|(_, client)| client);
-    clients.find(|client| client.name == record.name && client.created == record.created)
+fn same<'k>(by_name: &HashMap<&str, &'k Arc<Client>>, record: &Record) -> Option<&'k Arc<Client>> {
+    let client = by_name.get(record.name.as_str()).copied();
+    client.filter(|client| client.created == record.created)
 }
 
 fn known(name: &str, records: &[Record]) -> Result<(), ClientsError> {

@@ -587,6 +587,38 @@ async fn imported_tokens_go_on_working() {
     assert_eq!(whose(&house.open(), &tokens[1].key), named("agent-b"));
 }
 
+/// A token costs the same however many are there: five thousand that are compared with each other take minutes in a test's
+/// build.
+#[tokio::test]
+async fn a_large_file_is_imported_and_kept_in_linear_time() {
+    const MANY: usize = 5_000;
+    let house = House::new();
+    let registry = house.open();
+    let token = |number: usize| Token {
+        label: format!("agent-{number}"),
+        key: Secret::new(format!("client-secret-of-{number}")),
+    };
+    let tokens: Vec<_> = (0..MANY).map(token).collect();
+    let began = tokio::time::Instant::now();
+    let results = registry.import(tokens.clone()).await.unwrap();
+    let imported = |one: &&Imported| one.outcome == Outcome::Imported;
+    assert_eq!(results.iter().filter(imported).count(), MANY);
+    // Once more, with the use of some of them to be written.
+    for token in tokens.iter().step_by(500) {
+        let client = registry.identify(token.key.expose().as_bytes());
+        drop(client.unwrap().enter("127.0.0.1").unwrap());
+    }
+    let again = registry.import(tokens.clone()).await.unwrap();
+    assert!(again.iter().all(|one| one.outcome == Outcome::Skipped));
+    registry.revoke("agent-7").await.unwrap();
+    let others = house.open();
+    assert_eq!(others.count(), MANY as u64 - 1);
+    let used = others.list();
+    assert_eq!(used.iter().map(|one| one.usage.requests).sum::<u64>(), 10);
+    let limit = Duration::from_secs(30);
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
     let house = House::new();
