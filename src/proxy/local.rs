@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::gateway::{Gateway, Rules, Upstream};
 use super::route::Local;
+use crate::clients::Client;
 
 /// Who judges how all is. It knows more than the port does.
 pub trait Judge: fmt::Debug + Send + Sync {
@@ -59,7 +60,7 @@ impl Judgement {
 pub(super) fn answer(
     local: Local,
     (gateway, rules): (&Gateway, &Rules),
-    upstream: Option<&Upstream>,
+    (upstream, client): (Option<&Upstream>, Option<&Client>),
 ) -> Response<Bytes> {
     let judgement = || {
         let judged = upstream.and_then(|upstream| gateway.judge(upstream.name.as_str()));
@@ -71,7 +72,7 @@ pub(super) fn answer(
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
-        Local::Root => text(StatusCode::OK, root(gateway, rules)),
+        Local::Root => text(StatusCode::OK, root(gateway, rules, client)),
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
         Local::Ready => readiness(&judgement()),
         Local::Health => {
@@ -134,9 +135,12 @@ fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn root(gateway: &Gateway, rules: &Rules) -> String {
+/// The providers that the app's key is for; all without one.
+fn root(gateway: &Gateway, rules: &Rules, client: Option<&Client>) -> String {
     let mut page = format!("hermes-proxyd {} is running.\n", env!("CARGO_PKG_VERSION"));
-    for upstream in rules.upstreams.iter().filter(|one| one.is_there()) {
+    let is_open = |name: &str| client.is_none_or(|client| client.allows_provider(name));
+    let there = rules.upstreams.iter().filter(|one| one.is_there());
+    for upstream in there.filter(|one| is_open(one.name.as_str())) {
         let judged = gateway.judge(upstream.name.as_str());
         let judged = judged.unwrap_or_else(Judgement::unknown);
         let state = match judged.trouble {

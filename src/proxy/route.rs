@@ -349,13 +349,14 @@ fn position(name: &str, providers: &[impl Serves]) -> Option<usize> {
 
 /// Whether the path begins with a provider's name.
 pub(super) fn names_provider(path: &str, providers: &[impl Serves]) -> bool {
-    let first = path.split('/').find(|segment| !segment.is_empty());
-    let is = |name: &str| {
-        providers
-            .iter()
-            .any(|one| one.name().eq_ignore_ascii_case(name))
-    };
-    first.is_some_and(is)
+    provider_named(path, providers).is_some()
+}
+
+/// The place of the provider whose name the path begins with.
+pub(super) fn provider_named(path: &str, providers: &[impl Serves]) -> Option<usize> {
+    let first = path.split('/').find(|segment| !segment.is_empty())?;
+    let mut providers = providers.iter();
+    providers.position(|one| one.name().eq_ignore_ascii_case(first))
 }
 
 /// The method that the provider is asked with: not every server that has a GET knows its HEAD, and

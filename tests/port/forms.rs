@@ -77,6 +77,30 @@ async fn a_form_goes_where_its_model_says_and_no_other_byte_changes() {
     assert_eq!((two.last(before).0, echo.as_str()), ("nous", "whisper-1"));
 }
 
+/// A form's model is a way to a provider like any other, also for an app whose key is for another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_one_provider_reaches_no_other_by_a_form() {
+    let two = Two::new().await;
+    two.world.write_config(&two.config(""));
+    let key = two.key("a --provider nous");
+    let daemon = daemon(
+        &two,
+        "[aliases]\nmini = \"other/small\"\n[[route]]\nmodels = [\"whisper-*\"]\nprovider = \"other\"\n",
+    );
+    let asks = async |model: &str| {
+        let post = client().post(format!("{}{ECHO}", daemon.origin()));
+        let post = post.header("content-type", KIND).bearer_auth(&key);
+        let body = form(&[FILE, ("model", model)]);
+        post.body(body).send().await.unwrap()
+    };
+    for model in ["whisper-1", "other/m", "mini"] {
+        error(asks(model).await, 404, "unknown_provider").await;
+    }
+    assert_eq!(two.seen(), (0, 0));
+    assert_eq!(asks("hermes").await.status(), 200);
+    assert_eq!(two.seen(), (1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_two_servers_read_in_two_ways_is_refused_and_goes_nowhere() {
     let two = Two::new().await;

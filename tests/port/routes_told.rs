@@ -155,6 +155,31 @@ async fn requests_without_a_body_go_where_it_is_told() {
     }
 }
 
+/// The same with a key for another provider: none of them goes there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_one_provider_reaches_no_other_without_a_body() {
+    let two = Two::new().await;
+    two.world.write_config(&two.config(""));
+    let key = two.key("a --provider nous");
+    let daemon = daemon(&two, "");
+    for (method, path) in [
+        ("GET", "v1/files/f-1"),
+        ("DELETE", "v1/files/f-1"),
+        ("POST", "v1/files"),
+        ("POST", "v1/echo"),
+        ("GET", "other/v1/files/f-1"),
+        ("GET", "other/v1/models"),
+        ("GET", "other/v1/models/x"),
+    ] {
+        let url = format!("{}/{path}", daemon.origin());
+        let request = client().request(method.parse().unwrap(), url);
+        // As Anthropic's apps show a key.
+        let answer = request.header("x-api-key", &key).send().await.unwrap();
+        error(answer, 404, "unknown_provider").await;
+    }
+    assert_eq!(two.seen(), (0, 0));
+}
+
 async fn list(daemon: &Daemon, path: &str, key: &str) -> reqwest::Response {
     let get = client().get(format!("{}{path}", daemon.origin()));
     get.bearer_auth(key).send().await.unwrap()
@@ -175,7 +200,7 @@ async fn a_key_for_one_provider_lists_its_models_and_hears_why_not_those_of_anot
     )
     .await;
     assert!(
-        message.contains("the client key b is not for the provider nous"),
+        message.contains("the client key b is not for the provider that this request goes to"),
         "{message}"
     );
     let message = error(
@@ -185,7 +210,7 @@ async fn a_key_for_one_provider_lists_its_models_and_hears_why_not_those_of_anot
     )
     .await;
     assert!(
-        message.contains("the client key b is not for the provider nous"),
+        message.contains("the client key b is not for the provider that this request goes to"),
         "{message}"
     );
     drop(plain);
@@ -212,7 +237,7 @@ async fn a_key_for_one_provider_lists_its_models_and_hears_why_not_those_of_anot
     for path in ["/v1/models?limit=1", "/nous/v1/models", "/nous/v1/models/x"] {
         let message = error(list(&routed, path, &key).await, 404, "unknown_provider").await;
         assert!(
-            message.contains("not for the provider nous"),
+            message.contains("the client key b is not for the provider"),
             "{path}: {message}"
         );
     }
@@ -238,4 +263,73 @@ async fn a_key_for_one_provider_lists_its_models_and_hears_why_not_those_of_anot
     let listed = two.world.ctl(&["clients", "list"]);
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains("other is not configured"), "{listed}");
+}
+
+/// An app with a key for some providers hears of no other: neither where it is refused, nor in what is told to everyone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_one_provider_hears_no_name_of_another() {
+    const ROUTING: &str = r#"
+        [aliases]
+        fruit = "orchard/apple"
+        [[route]]
+        models = ["apple*"]
+        provider = "orchard"
+        [[route]]
+        paths = ["embeddings", "echo"]
+        provider = "orchard"
+    "#;
+    let two = Two::new().await;
+    let paths = "extra_paths = [\"/responses\", \"/echo\"]\n";
+    let config = |more: &str| {
+        let config = two
+            .config(more)
+            .replace("providers.other", "providers.orchard");
+        format!("{config}{paths}")
+    };
+    let listener = "[[listen]]\nprovider = \"orchard\"\n";
+    two.world.write_config(&config(""));
+    let key = two.key("nous-alone --provider nous");
+    let whole = two.key("all");
+    for more in ["", ROUTING, listener, &format!("{ROUTING}{listener}")] {
+        let daemon = two.world.daemon_with(&config(more), &[]);
+        let (base, mut told) = (daemon.origin(), 0);
+        for (path, model) in [
+            ("/", None),
+            ("/v1/models", None),
+            ("/v1/models/x", None),
+            ("/v1/models?limit=1", None),
+            ("/v1/nothing", None),
+            ("/groq/v1/models", None),
+            ("/api/tags", None),
+            ("/v1/v1/v1/models", None),
+            ("/v1/responses", Some("m")),
+            ("/v1/messages/batches", Some("m")),
+            ("/v1/echo", Some("m")),
+            ("/v1/embeddings", Some("m")),
+            ("/v1/chat/completions", Some("apple")),
+            ("/v1/chat/completions", Some("fruit")),
+            ("/v1/responses", Some("apple")),
+            ("/v1/completions", Some("fruit")),
+        ] {
+            let asks = |key: &str| {
+                let url = format!("{base}{path}");
+                let request = match model {
+                    None => client().get(url),
+                    Some(model) => client().post(url).json(&json!({"model": model})),
+                };
+                request.bearer_auth(key).send()
+            };
+            let answer = asks(&key).await.unwrap();
+            let head = format!("{:?}", answer.headers());
+            let text = answer.text().await.unwrap();
+            assert!(
+                !text.contains("rchard") && !head.contains("rchard"),
+                "{base}{path} {model:?}: {head} {text}"
+            );
+            let text = asks(&whole).await.unwrap().text().await.unwrap();
+            told += usize::from(text.contains("rchard"));
+        }
+        // Of all others it is told, where it helps them.
+        assert!(told > 2, "{more}: {told}");
+    }
 }

@@ -59,7 +59,8 @@ pub(super) fn decide<'r>(
     if admitted.is_link && !matches!(choice, Ok(Choice::Settled(Route::Local(_)))) {
         return Err(guard::foreign_page());
     }
-    let (provider, path, is_settled) = match choice? {
+    let choice = choice.map_err(|error| request.told_of_its_own(error, head, default))?;
+    let (provider, path, is_settled) = match choice {
         Choice::Settled(Route::Local(local)) => {
             return Ok(Decision::Local(
                 local,
@@ -74,7 +75,7 @@ pub(super) fn decide<'r>(
             let upstream = upstreams.get(provider).ok_or_else(defect)?;
             not_our_own(head, rules)?;
             if !merges(rules, head) {
-                request.may_ask(upstream, path)?;
+                request.may_ask(upstream, path, head)?;
             }
             let id = route::model(head.uri.path(), before).ok_or_else(defect)?;
             return Ok(Decision::Models(upstream, path, Wanted::One(id)));
@@ -85,7 +86,7 @@ pub(super) fn decide<'r>(
     let upstream = upstreams.get(provider).ok_or_else(defect)?;
     // The list of all providers has what the key is for, whichever provider the address means.
     if is_settled && !request.lists_all(upstream, path, (head, body)) {
-        request.may_ask(upstream, path)?;
+        request.may_ask(upstream, path, head)?;
     }
     not_our_own(head, rules)?;
     cut_would_show(head, entry)?;
@@ -99,10 +100,54 @@ pub(super) fn decide<'r>(
 
 impl Request<'_> {
     /// Whether a request may ask this provider for this path.
-    pub(super) fn may_ask(&self, upstream: &Upstream, path: usize) -> Result<(), ProxyError> {
+    pub(super) fn may_ask(
+        &self,
+        upstream: &Upstream,
+        path: usize,
+        head: &Parts,
+    ) -> Result<(), ProxyError> {
         has_key(upstream, self.presented)?;
-        self.client
-            .map_or(Ok(()), |client| permitted(client, upstream, path))
+        let Some(client) = self.client else {
+            return Ok(());
+        };
+        if !client.allows_provider(upstream.name.as_str()) {
+            return Err(not_for(client, self.rules, head));
+        }
+        has_path(client, upstream, path)
+    }
+
+    /// Why a request goes nowhere, in words that tell an app nothing of providers that its key is not for: neither their
+    /// names nor a way to them.
+    pub(super) fn told_of_its_own(
+        &self,
+        error: ProxyError,
+        head: &Parts,
+        default: Option<usize>,
+    ) -> ProxyError {
+        let all = &self.rules.upstreams;
+        let is_open = |one: &&Arc<Upstream>| {
+            let client = self.client;
+            client.is_none_or(|client| client.allows_provider(one.name.as_str()))
+        };
+        if all.iter().all(|one| is_open(&one)) {
+            return error;
+        }
+        let open: Vec<_> = all.iter().filter(is_open).cloned().collect();
+        let at = default.and_then(|at| all.get(at));
+        let at = at.and_then(|at| open.iter().position(|one| Arc::ptr_eq(one, at)));
+        let path = head.uri.path();
+        // An address whose provider the key is not for has nothing else to tell.
+        let is_told = match route::provider_named(path, all) {
+            Some(named) => all.get(named).is_some_and(|one| is_open(&one)),
+            None => at.is_some(),
+        };
+        let found = is_told.then(|| route::find(&head.method, path, &open, at));
+        match (found, self.client) {
+            (Some(Err(error)), _) => error,
+            // A route leads to another provider, which lacks the path.
+            (_, Some(client)) => not_for(client, self.rules, head),
+            (_, None) => error,
+        }
     }
 }
 
@@ -114,29 +159,36 @@ fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> 
     Ok(())
 }
 
-/// Whether an app's key is good for what it asks for.
-fn permitted(client: &Client, upstream: &Upstream, path: usize) -> Result<(), ProxyError> {
+/// An app's key is not for the provider that its request goes to, which is named where the app has named it.
+fn not_for(client: &Client, rules: &Rules, head: &Parts) -> ProxyError {
     let name = client.name();
-    if !client.allows_provider(upstream.name.as_str()) {
-        let message = format!(
-            "hermes-proxyd: the client key {name} is not for the provider {}; `hermesctl clients \
-             list` shows what it is for",
-            upstream.name
-        );
-        return Err(ProxyError::new(ErrorKind::UnknownProvider, message));
-    }
+    let named = route::provider_named(head.uri.path(), &rules.upstreams);
+    let which = match named.and_then(|at| rules.upstreams.get(at)) {
+        Some(upstream) => upstream.name.as_str(),
+        None => "that this request goes to",
+    };
+    let message = format!(
+        "hermes-proxyd: the client key {name} is not for the provider {which}; `hermesctl clients \
+         list` shows what it is for"
+    );
+    ProxyError::new(ErrorKind::UnknownProvider, message)
+}
+
+/// Whether an app's key is good for the path that it asks for.
+fn has_path(client: &Client, upstream: &Upstream, path: usize) -> Result<(), ProxyError> {
+    let name = client.name();
     let path = upstream
         .paths
         .get(path)
         .map_or("", |allowed| allowed.path.as_str());
-    if !client.allows_path(path) {
-        let message = format!(
-            "hermes-proxyd: the client key {name} is not for the path {path}; `hermesctl clients \
-             list` shows what it is for"
-        );
-        return Err(ProxyError::new(ErrorKind::PathNotAllowed, message));
+    if client.allows_path(path) {
+        return Ok(());
     }
-    Ok(())
+    let message = format!(
+        "hermes-proxyd: the client key {name} is not for the path {path}; `hermesctl clients \
+         list` shows what it is for"
+    );
+    Err(ProxyError::new(ErrorKind::PathNotAllowed, message))
 }
 
 /// An app has as many requests under way as its key may.

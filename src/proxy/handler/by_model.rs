@@ -49,13 +49,14 @@ pub(super) async fn find_and_forward(
         || Err(defect()),
         |destination| {
             let path = head.uri.path();
-            route::find_at(&head.method, path, &rules.upstreams, default, destination)
+            let found = route::find_at(&head.method, path, &rules.upstreams, default, destination);
+            found.map_err(|error| request.told_of_its_own(error, &head, default))
         },
     );
     let found = found.and_then(|route| match route {
         Route::Forward { provider, path } => {
             let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
-            request.may_ask(upstream, path)?;
+            request.may_ask(upstream, path, &head)?;
             let final_path = upstream.paths.get(path).ok_or_else(defect)?;
             if upload.is_some()
                 && read.is_other

@@ -59,7 +59,7 @@ pub(super) async fn from_list(
                 .paths
                 .iter()
                 .position(|allowed| allowed.path == models::PATH);
-            let refused = list.and_then(|list| request.may_ask(upstream, list).err());
+            let refused = list.and_then(|list| request.may_ask(upstream, list, head).err());
             merged::reply(own, (upstream, refused), request.client, wanted).await
         } else {
             models::reply(upstream, wanted, rules.models_cache).await

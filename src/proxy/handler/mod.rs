@@ -155,7 +155,7 @@ async fn respond(
             let response = local::answer(
                 path,
                 (&gateway, &rules),
-                upstream.map(|upstream| &**upstream),
+                (upstream.map(|upstream| &**upstream), client.as_deref()),
             );
             whole(response, underway, End::Complete)
         }
