@@ -483,6 +483,12 @@ fn not_served(path: &str, segments: &[&str], providers: &[impl Serves], at: usiz
 }
 
 fn not_allowed(path: &str, segments: &[&str], allowed: &[AllowedPath]) -> ProxyError {
+    // Two of them were forgiven.
+    if let ["v1", ..] = segments {
+        let hint =
+            "Set the app's base URL to one that ends in a single /v1: the app may add one itself";
+        return with_hint(hint, path, allowed);
+    }
     if let Some(pasted) = pasted(segments, allowed) {
         let hint = format!(
             "Set the app's base URL to one that ends in /v1, without /{pasted}: the app adds that \
@@ -799,6 +805,8 @@ mod tests {
         }
     }
 
+    const ONE_VERSION: &str = "Set the app's base URL to one that ends in a single /v1: ";
+
     #[test]
     fn a_404_begins_with_what_to_choose_in_the_app() {
         for (target, begins) in [
@@ -837,6 +845,9 @@ mod tests {
             ("/v1/models/models", "Set the app's base URL"),
             ("/v1/responses/models", "Set the app's base URL"),
             ("/nous/v1/chat/completions/models", "Set the app's base URL"),
+            ("/v1/v1/v1/chat/completions", ONE_VERSION),
+            ("/nous/v1/v1/v1/models", ONE_VERSION),
+            ("/v1/v1/v1/v1/v1", ONE_VERSION),
             ("/v1/models/..", "Path /v1/models/.. is not"),
             ("/a/b", "Path /a/b is not"),
         ] {
