@@ -365,6 +365,90 @@ async fn without_a_cache_each_request_reaches_the_provider() {
     assert_eq!(asked(&world), 3);
 }
 
+/// Answers are not searched: what the provider sends passes as it came. It is not written down, though.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_repeats_the_token_is_passed_on_and_not_written_down() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let token = world.login.access_token.clone();
+    let list = json!({"object": "list", "data": [{"id": "m", "asked_with": token}]});
+    world
+        .cloud
+        .break_inference(Fault::Answer(Canned::json(200, &list)));
+    let answer = get(&daemon, "/models").await;
+    assert_eq!(answer.json::<Value>().await.unwrap(), list);
+    let body = json!({"model": "m", "messages": []});
+    for status in [200, 400] {
+        let told = json!({"error": {"message": format!("Bearer {token}"), "code": token}});
+        world
+            .cloud
+            .break_inference(Fault::Answer(Canned::json(status, &told)));
+        let answer = support::post(&daemon, &body).await;
+        assert_eq!(answer.json::<Value>().await.unwrap(), told);
+    }
+    let models = world.home.path().join(".local/state/hermes-proxyd/models");
+    assert!(!models.join("nous").exists());
+    daemon.wait_for_log_count("\"status\":400", 1);
+    world.assert_no_secret_in("the log", &daemon.logged());
+    let status = daemon.status().to_string();
+    world.assert_no_secret_in("the status", &status);
+}
+
+/// What is too long to be kept passes whole, and is not fetched once more for each who asks, nor told each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_too_long_to_be_kept_passes_and_is_told_once() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let model = |number: usize| format!("{{\"id\":\"m{number}\"}}");
+    let of = |count: usize| {
+        let all: Vec<_> = (0..count).map(model).collect();
+        format!("{{\"object\":\"list\",\"data\":[{}]}}", all.join(","))
+    };
+    let breaks = |world: &World, list: &str| {
+        let list = Canned::json(200, &Value::Null).body(list.to_owned());
+        world.cloud.break_inference(Fault::Answer(list));
+    };
+    let long = of(20_001);
+    breaks(&world, &long);
+    for _ in 0..3 {
+        let answer = get(&daemon, "/models").await;
+        assert_eq!(answer.status(), 200);
+        assert!(answer.text().await.unwrap() == long, "it has changed");
+    }
+    // Once to be kept, and once for each.
+    assert_eq!(asked(&world), 1 + 3);
+    let one = error(get(&daemon, "/models/m1").await, 502, "answer_too_large").await;
+    assert!(one.contains("more than 20000 models or 8 MiB"), "{one}");
+    let told = "a list of models is too long to be kept; it passes as it comes";
+    daemon.wait_for_log(told);
+    assert_eq!(get(&daemon, "/models").await.status(), 200);
+    assert_eq!(daemon.logged().matches(told).count(), 1);
+    assert_eq!(asked(&world), 1 + 4);
+    drop(daemon);
+
+    // One at the limit is kept.
+    breaks(&world, &of(20_000));
+    let daemon = world.daemon();
+    let before = asked(&world);
+    for path in ["/models", "/models", "/models/m19999"] {
+        assert_eq!(get(&daemon, path).await.status(), 200, "{path}");
+    }
+    assert_eq!(asked(&world), before + 1);
+
+    // One of many bytes is not.
+    let world = World::new(Options::default()).await;
+    let filling = "y".repeat(8 << 20);
+    let large = format!("{{\"object\":\"list\",\"data\":[],\"x\":\"{filling}\"}}");
+    breaks(&world, &large);
+    let daemon = world.daemon();
+    error(get(&daemon, "/models/m1").await, 502, "answer_too_large").await;
+    assert!(
+        get(&daemon, "/models").await.text().await.unwrap() == large,
+        "it has changed"
+    );
+    assert_eq!(asked(&world), 2);
+}
+
 /// Two providers behind one address, and what leads to the second one.
 fn routed(world: &World, other: &mock_cloud::MockCloud, more: &str) -> Daemon {
     let key = world.home.path().join("key");

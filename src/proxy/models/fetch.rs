@@ -35,7 +35,9 @@ pub(super) async fn list(upstream: &Arc<Upstream>) -> Outcome {
     let outcome = outcome.unwrap_or_else(|_| Outcome::Outage(too_slow(upstream)));
     let result = match &outcome {
         Outcome::List(_) => "kept",
-        Outcome::Outage(error) | Outcome::Refused(error) => error.kind.code(),
+        Outcome::Outage(error) | Outcome::Refused(error) | Outcome::TooLong(error) => {
+            error.kind.code()
+        }
     };
     tracing::debug!(provider = %upstream.name, result, "the list of models was asked for");
     outcome
@@ -75,34 +77,50 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
         };
     }
     let list = match whole(body).await {
-        Some(body) => {
+        Ok(body) => {
             let length = body.len();
             let (adapter, fields) = (upstream.adapter.clone(), head.headers);
             let base_url = lease.credential().base_url.clone();
             let is_keyless = lease.credential().authorization.is_empty();
             let bearer = lease.credential().bearer.clone();
             let (stamp, now) = (lease.stamp(), upstream.client.now());
-            let name = upstream.name.clone();
             let read = move || {
                 let body = adapter.models(&body).map_or(body, Bytes::from);
                 if has_more_than(&body, MOST) {
-                    let what = "a list of models is too long to be kept; it passes as it comes";
-                    tracing::warn!(provider = %name, most = MOST, "{what}");
-                    return None;
+                    return Err(NotKept::TooLong);
                 }
-                let list = List::new(&fields, body.clone(), base_url, stamp, now)?;
+                let list = List::new(&fields, body.clone(), base_url, stamp, now);
+                let list = list.ok_or(NotKept::NoList)?;
                 let has_none = |text: &str| is_keyless || !bearer.is_in(text);
                 let is_plain = std::str::from_utf8(&body).is_ok_and(has_none);
-                Some(list.kept(is_plain))
+                Ok(list.kept(is_plain))
             };
             aside(length, read).await
         }
-        None => None,
+        Err(why) => Err(why),
     };
     match list {
-        Some(list) => Outcome::List(Arc::new(list)),
-        None => Outcome::Outage(no_list(upstream, head.status)),
+        Ok(list) => Outcome::List(Arc::new(list)),
+        Err(NotKept::TooLong) => Outcome::TooLong(too_long(upstream)),
+        Err(NotKept::NoList) => Outcome::Outage(no_list(upstream, head.status)),
     }
+}
+
+/// Why an answer becomes no list.
+enum NotKept {
+    /// It breaks off, or is none.
+    NoList,
+    TooLong,
+}
+
+fn too_long(upstream: &Upstream) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: the list of models of {} is too long to look one up in it: it has more than {MOST} models or \
+         {} MiB; GET /v1/models has all",
+        upstream.display_name,
+        LARGEST >> 20
+    );
+    ProxyError::new(ErrorKind::AnswerTooLarge, message)
 }
 
 /// The head that the provider gets, as if an app had asked.
@@ -127,16 +145,16 @@ fn of_error(error: ProxyError) -> Outcome {
     }
 }
 
-/// The whole body; `None` where it breaks off or is too large.
-async fn whole(mut body: Answer) -> Option<Bytes> {
+/// The whole body.
+async fn whole(mut body: Answer) -> Result<Bytes, NotKept> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        if let Ok(data) = frame.ok()?.into_data() {
+        if let Ok(data) = frame.map_err(|_| NotKept::NoList)?.into_data() {
             bytes.extend_from_slice(&data);
         }
         if bytes.len() > LARGEST {
-            return None;
+            return Err(NotKept::TooLong);
         }
     }
-    Some(bytes.freeze())
+    Ok(bytes.freeze())
 }

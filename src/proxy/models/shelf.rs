@@ -50,6 +50,8 @@ pub struct Shelf {
 struct Flight {
     under_way: Option<Next>,
     failed: Option<Instant>,
+    /// When a list came that is too long to be kept, and what is told of it.
+    too_long: Option<(Instant, ProxyError)>,
 }
 
 /// How a request for the list ended.
@@ -60,6 +62,8 @@ pub(super) enum Outcome {
     Outage(ProxyError),
     /// The provider gives none, as to a login that is dead.
     Refused(ProxyError),
+    /// It is too long to be kept, and passes as it comes.
+    TooLong(ProxyError),
 }
 
 /// What there is.
@@ -140,6 +144,13 @@ impl Shelf {
         list.map(|list| list.ids()).unwrap_or_default()
     }
 
+    /// Why the list is not kept, which is not tried with each request.
+    fn too_long(&self, fresh: Duration) -> Option<ProxyError> {
+        let flight = self.flight();
+        let (came, error) = flight.too_long.as_ref()?;
+        (came.elapsed() < pause(fresh)).then(|| error.clone())
+    }
+
     fn flight(&self) -> std::sync::MutexGuard<'_, Flight> {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,7 +173,7 @@ impl Shelf {
         // It goes on when whoever asked first has left.
         self.tasks.spawn(async move {
             let outcome = fetch::list(&upstream).await;
-            let is_kept = upstream.models.ended(&outcome, fresh, emptied);
+            let is_kept = upstream.models.ended(&upstream, &outcome, fresh, emptied);
             sender.send_replace(Some(outcome.clone()));
             if let (true, Outcome::List(list)) = (is_kept, &outcome) {
                 Self::keep(upstream, list, emptied).await;
@@ -172,15 +183,23 @@ impl Shelf {
     }
 
     /// Whether the list that came is kept.
-    fn ended(&self, outcome: &Outcome, fresh: Duration, emptied: u64) -> bool {
+    fn ended(&self, upstream: &Upstream, outcome: &Outcome, fresh: Duration, emptied: u64) -> bool {
         let mut flight = self.flight();
         if emptied != self.emptied.load(Ordering::Relaxed) {
             return false;
         }
         flight.under_way = None;
-        let fails = !matches!(outcome, Outcome::List(_));
+        let fails = matches!(outcome, Outcome::Outage(_) | Outcome::Refused(_));
         flight.failed = fails.then(Instant::now);
         self.fails.store(fails, Ordering::Relaxed);
+        let former = flight.too_long.take();
+        if let Outcome::TooLong(error) = outcome {
+            if former.is_none() {
+                let what = "a list of models is too long to be kept; it passes as it comes";
+                tracing::warn!(provider = %upstream.name, "{what}");
+            }
+            flight.too_long = Some((Instant::now(), error.clone()));
+        }
         match outcome {
             Outcome::List(list) if !fresh.is_zero() => {
                 let former = self.list.swap(Some(list.clone()));
@@ -189,7 +208,7 @@ impl Shelf {
                 list.is_plain && !former.is_some_and(is_same)
             }
             Outcome::List(_) | Outcome::Outage(_) => false,
-            Outcome::Refused(_) => {
+            Outcome::Refused(_) | Outcome::TooLong(_) => {
                 self.list.store(None);
                 self.forget_file();
                 false
@@ -217,6 +236,9 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
         kept => kept,
     };
     let Some(list) = kept.filter(|list| !fresh.is_zero() && is_from_there(list)) else {
+        if let Some(error) = shelf.too_long(fresh) {
+            return Found::Nothing(error);
+        }
         return first(shelf.ask(upstream, fresh, false)).await;
     };
     let age = list.age(upstream.client.now());
@@ -229,7 +251,9 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
     if age >= fresh.saturating_mul(MUCH_OLDER) {
         match outcome(next, RENEWED).await {
             Some(Outcome::List(list)) => return new(list),
-            Some(Outcome::Refused(error)) => return Found::Nothing(error),
+            Some(Outcome::Refused(error) | Outcome::TooLong(error)) => {
+                return Found::Nothing(error);
+            }
             Some(Outcome::Outage(_)) | None => {}
         }
     }
@@ -271,7 +295,9 @@ fn is_of_another(list: &List, lease: Option<&Lease>) -> bool {
 async fn first(next: Option<Next>) -> Found {
     match outcome(next, FIRST).await {
         Some(Outcome::List(list)) => new(list),
-        Some(Outcome::Outage(error) | Outcome::Refused(error)) => Found::Nothing(error),
+        Some(Outcome::Outage(error) | Outcome::Refused(error) | Outcome::TooLong(error)) => {
+            Found::Nothing(error)
+        }
         None => Found::TooSlow,
     }
 }
