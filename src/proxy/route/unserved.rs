@@ -1,5 +1,5 @@
-//! The way out where a provider does not serve the API for chats that an app speaks: another provider, the API to
-//! choose in the app, or translation. Pure.
+//! The way out where a provider does not serve the API that an app speaks: another provider, the API to choose in the
+//! app, translation, or a route. Pure.
 
 use std::borrow::Cow;
 
@@ -43,7 +43,7 @@ const MESSAGES: Api = Api {
 };
 
 /// What to do about a request for these segments to the provider at this place, which does not serve them; `None`
-/// where they are of no API for chats.
+/// where they are of no API for chats or embeddings.
 pub(super) fn way_out(
     segments: &[&str],
     providers: &[impl Serves],
@@ -56,6 +56,7 @@ pub(super) fn way_out(
             return Some("Choose single requests in the app instead of Anthropic's batches".into());
         }
         ["messages", ..] => MESSAGES,
+        ["embeddings"] => return Some(embeddings(providers, at).into()),
         _ => return None,
     };
     let asked = at.and_then(|at| providers.get(at));
@@ -90,6 +91,22 @@ pub(super) fn way_out(
         ));
     }
     (!ways.is_empty()).then(|| sentence(&ways.join("; or ")).into())
+}
+
+/// Subscriptions have no embeddings, mostly, and another provider has.
+fn embeddings(providers: &[impl Serves], at: Option<usize>) -> String {
+    const PATH: &str = "/embeddings";
+    let mut others = providers.iter().enumerate();
+    let other = others.find(|(place, one)| Some(*place) != at && serves(*one, PATH));
+    let route = "`[[route]]` with `paths = [\"embeddings\"]`";
+    let way = match other {
+        Some((_, one)) => format!("add a {route} and `provider = {:?}`", one.name()),
+        None => format!("add a provider that has them, such as Ollama, and for it a {route}"),
+    };
+    format!(
+        "Choose another service for embeddings in the app; or {way} to the configuration of hermes-proxyd; or if the \
+         provider has them, add {PATH:?} to its `extra_paths` there"
+    )
 }
 
 fn serves(provider: &impl Serves, path: &str) -> bool {
@@ -196,6 +213,20 @@ mod tests {
             text.contains("choose the Responses API in the app"),
             "{text}"
         );
+
+        // Embeddings have no other API, and are mostly another provider's.
+        let text = said("/v1/embeddings", &alone);
+        for part in [
+            "Choose another service for embeddings",
+            "such as Ollama",
+            "extra_paths",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let two = [fake("one", &[chat]), fake("ollama", &[chat, "/embeddings"])];
+        let text = said("/v1/embeddings", &two);
+        let part = "`[[route]]` with `paths = [\"embeddings\"]` and `provider = \"ollama\"`";
+        assert!(text.contains(part) && !text.contains("such as"), "{text}");
 
         // There is nothing to choose and nothing to translate to.
         let text = said("/v1/chat/completions", &[fake("one", &["/embeddings"])]);
