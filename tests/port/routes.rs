@@ -416,6 +416,47 @@ async fn a_body_whose_model_is_unclear_is_refused_and_goes_nowhere() {
     assert_eq!(at, "other");
 }
 
+/// `limits.body` holds whether the length is told or not, and whether the model comes first, last or never.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_gets_a_413_wherever_its_model_stands() {
+    let two = Two::new().await;
+    let daemon = two.daemon(&format!("{BY_MODEL}[limits]\nbody = \"256KiB\"\n"));
+    let pad = "x".repeat(300_000);
+    for body in [
+        format!("{{\"model\":\"other-m\",\"x\":\"{pad}\"}}"),
+        format!("{{\"x\":\"{pad}\",\"model\":\"other-m\"}}"),
+        format!("{{\"x\":\"{pad}\"}}"),
+    ] {
+        let message = error(post(&daemon, CHAT, &body).await, 413, "request_too_large").await;
+        assert!(
+            message.contains("262144") && message.contains("`limits.body`"),
+            "{message}"
+        );
+        let mut wire = Wire::connect(&daemon).await;
+        let head = format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             transfer-encoding: chunked\r\n\r\n{:x}\r\n",
+            body.len()
+        );
+        wire.send(format!("{head}{body}\r\n0\r\n\r\n").as_bytes())
+            .await;
+        let answer = wire.answer().await;
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        assert!(answer.text().contains("`limits.body`"), "{}", answer.text());
+    }
+    // No provider has one of them whole, and the next request is served.
+    let gone = |cloud: &MockCloud| cloud.counts().in_flight == 0;
+    two.other.wait_for(PATIENCE, gone).await;
+    let cut = |cloud: &MockCloud| {
+        cloud
+            .requests()
+            .iter()
+            .all(|seen| seen.body_sha256.is_none())
+    };
+    assert!(cut(&two.other) && cut(&two.world.cloud));
+    assert_eq!(two.sends(&daemon, CHAT, &chat("other-m")).await.0, "other");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_while_a_model_is_looked_for_has_a_limit_and_is_given_back() {
     let two = Two::new().await;
