@@ -560,7 +560,11 @@ async fn listed(flags: &Connect, facts: &Facts, key: Option<&str>) -> Result<Vec
         return Err("a key is needed to ask".to_owned());
     };
     let path = provider_path(flags, &door.provider) + "/models";
-    let key = key.filter(|_| door.needs_key || facts.is_keyed(flags, &door.provider));
+    let is_keyed = facts.is_keyed(flags, &door.provider);
+    if is_keyed && key.is_none() {
+        return Err("a key is needed to ask".to_owned());
+    }
+    let key = key.filter(|_| door.needs_key || is_keyed);
     let key = key.map(|key| Key::new(key.to_owned()));
     models::list(address, &path, key.as_ref()).await
 }

@@ -37,6 +37,7 @@ impl Models {
                 self.notes.push(unlisted(named, listed));
             }
         }
+        let is_named = self.model.is_some();
         let first = |is_wanted: &dyn Fn(&Model) -> bool| {
             let mut plain = listed.iter().filter(|model| is_plain(&model.id));
             let found = plain.find(|model| is_wanted(model));
@@ -46,6 +47,13 @@ impl Models {
         let model = || first(&is_preferred).or_else(|| first(&Model::chats));
         self.model = self.model.take().or_else(model);
         self.embedding = self.embedding.take().or_else(|| first(&Model::embeds));
+        let is_other = |model: &String| !model.starts_with(preferred);
+        if !is_named && self.model.as_ref().is_some_and(is_other) {
+            self.notes.push(format!(
+                "The provider lists no model {preferred}…, and others may not work with this app: choose one with \
+                 --model."
+            ));
+        }
         if self.model.is_none() {
             let note = "The provider lists no chat model: replace YOUR-MODEL with a name, or use \
                         --model.";
@@ -150,7 +158,16 @@ mod tests {
             let mut found = Models::default();
             found.choose(&all, preferred);
             assert_eq!(found.model.as_deref(), Some(model));
+            let note = found.notes.concat();
+            let told = note.contains("lists no model nothing/…") && note.contains("--model");
+            assert_eq!(told, preferred == "nothing/", "{note}");
         }
+        let mut named = Models {
+            model: Some("Hermes-4-405B".to_owned()),
+            ..Models::default()
+        };
+        named.choose(&all, "nothing/");
+        assert!(named.notes.is_empty(), "{named:?}");
     }
 
     #[test]

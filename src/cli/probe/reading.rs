@@ -43,6 +43,11 @@ pub(super) fn needs_login(code: &str, status: u16) -> bool {
 
 /// How to fix it, unless the message itself names a command.
 pub(super) fn hint(code: &str, status: u16, message: &str, keyed: bool) -> Option<&'static str> {
+    if code == "invalid_client_key" {
+        return Some(
+            "Give it to this command, too: `hermesctl proxy test --key FILE`, or the variable HERMES_CLIENT_KEY.",
+        );
+    }
     if message.contains("hermesctl ") {
         return None;
     }

@@ -218,6 +218,9 @@ fn a_hint_is_not_said_twice() {
         None
     );
     assert!(reading::hint("upstream_unreachable", 502, "DNS", false).is_some());
+    let keyless = "make one with `hermesctl clients add NAME` and enter it in the app";
+    let hint = reading::hint("invalid_client_key", 401, keyless, false).unwrap();
+    assert!(hint.contains("--key FILE") && hint.contains("HERMES_CLIENT_KEY"));
     let of = |keyed| reading::hint("provider_error", 401, "no", keyed).unwrap();
     assert!(of(false).contains("hermesctl auth status"));
     assert!(of(true).contains("hermesctl proxy reload") && !of(true).contains("auth status"));
