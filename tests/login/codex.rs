@@ -10,6 +10,7 @@
 
 mod bodies;
 mod chat;
+mod elsewhere;
 mod pool;
 mod surfaces;
 mod token_endpoint;

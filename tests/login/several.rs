@@ -8,5 +8,5 @@
     reason = "a test may fail loudly"
 )]
 
-mod elsewhere;
+pub(super) mod elsewhere;
 mod secrets;

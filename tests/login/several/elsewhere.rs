@@ -11,14 +11,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Whoever connects is noted with what it says, and refused.
-struct Stranger {
-    address: String,
+pub(crate) struct Stranger {
+    pub(crate) address: String,
     heard: Arc<Mutex<Vec<String>>>,
     listening: tokio::task::JoinHandle<()>,
 }
 
 impl Stranger {
-    async fn listen() -> Self {
+    pub(crate) async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -37,7 +37,7 @@ impl Stranger {
         }
     }
 
-    fn heard(&self) -> Vec<String> {
+    pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 }
@@ -58,7 +58,7 @@ async fn hear(mut stream: TcpStream, notes: &Mutex<Vec<String>>) {
 }
 
 /// What a base URL or an endpoint in the store may look like that is not the provider's.
-const POISONS: [&str; 14] = [
+pub(crate) const POISONS: [&str; 14] = [
     "https://stranger.example/v1",
     "http://stranger.example/v1",
     "http://inference-api.nousresearch.com/v1",
