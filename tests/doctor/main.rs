@@ -6,3 +6,4 @@ mod diagnosis;
 mod files;
 mod login;
 mod network;
+mod worlds;
