@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use mock_cloud::{Fault, MockCloud, Options, Seen};
 use serde_json::{Value, json};
@@ -470,7 +469,7 @@ async fn what_is_kept_while_a_model_is_looked_for_has_a_limit_and_is_given_back(
         let whole = request("/chat/completions", &body);
         wire.send(whole.strip_suffix("yyy").unwrap().as_bytes())
             .await;
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        wire.is_read().await;
         wire.close();
     }
     daemon.wait_for_log_count("\"bytes_in\":110010,", 4);
@@ -480,7 +479,7 @@ async fn what_is_kept_while_a_model_is_looked_for_has_a_limit_and_is_given_back(
     let whole = request("/chat/completions", &waiting);
     let (first, last) = whole.split_at(whole.len() - 20);
     wire.send(first.as_bytes()).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    wire.is_read().await;
     let answer = post(&daemon, CHAT, &waiting).await;
     let message = error(answer, 503, "overloaded").await;
     assert!(message.contains("`limits.replay_total`"), "{message}");

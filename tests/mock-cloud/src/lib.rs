@@ -60,6 +60,9 @@ use self::record::Log;
 use self::server::Server;
 use self::tokens::Tokens;
 
+/// So often a condition is looked at again, changes or not.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// A running cloud. Dropping it ends its servers and connections.
 pub struct MockCloud {
     portal: Arc<Portal>,
@@ -360,7 +363,9 @@ impl MockCloud {
         let mut changes = self.inference.log.changes();
         let wait = async {
             while !condition(self) {
-                changes.changed().await.expect("the cloud is alive");
+                // It may be about something that no change is told of.
+                let change = tokio::time::timeout(AGAIN, changes.changed()).await;
+                drop(change.map(|told| told.expect("the cloud is alive")));
             }
         };
         let done = tokio::time::timeout(limit, wait).await;

@@ -164,6 +164,7 @@ impl Log {
             seen.body.extend_from_slice(&part[..part.len().min(room)]);
             seen.body_bytes += part.len() as u64;
         });
+        self.changed.send_replace(());
     }
 
     pub(crate) fn body_ended(&self, number: u64, hash: Sha256) {

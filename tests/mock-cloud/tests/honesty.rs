@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mock_cloud::{Endpoint, Fault, Marked, MockCloud, Options, PortalFault, pattern};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 async fn refresh(cloud: &MockCloud, token: &str) -> (u16, Value) {
     let answer = reqwest::Client::new()
@@ -310,4 +311,30 @@ async fn a_marked_request_is_counted_by_itself_and_gets_its_own_faults() {
     let (seen, refused) = (2, 1);
     assert_eq!(cloud.unmark(7), Marked { seen, refused });
     assert_eq!(cloud.unmark(7), Marked::default());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_part_of_a_body_is_told_of_it_before_its_end() {
+    let cloud = MockCloud::start(Options::default()).await;
+    let base = cloud.inference_base_url();
+    let address = base
+        .trim_start_matches("http://")
+        .split('/')
+        .next()
+        .unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let token = cloud.login().access_token;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+         content-length: 100\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let limit = Duration::from_secs(10);
+    cloud
+        .wait_for(limit, |cloud| cloud.counts().requests == 1)
+        .await;
+    let came = |cloud: &MockCloud| cloud.requests()[0].body_bytes == 3;
+    let waiting = cloud.wait_for(limit, came);
+    let (sent, ()) = tokio::join!(stream.write_all(b"abc"), waiting);
+    sent.unwrap();
 }

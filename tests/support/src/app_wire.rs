@@ -1,5 +1,7 @@
 //! A client that sees every byte: what came, and whether it was the end or a cut.
 
+#[cfg(target_os = "linux")]
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,6 +65,44 @@ impl Wire {
 
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Waits until the daemon has read all that was sent.
+    #[cfg(target_os = "linux")]
+    pub async fn is_read(&self) {
+        let (Ok(SocketAddr::V4(ours)), Ok(SocketAddr::V4(theirs))) =
+            (self.stream.local_addr(), self.stream.peer_addr())
+        else {
+            panic!("a connection over IPv4")
+        };
+        let hex = |at: SocketAddrV4| {
+            let address = u32::from_ne_bytes(at.ip().octets());
+            format!("{address:08X}:{:04X}", at.port())
+        };
+        let (ours, theirs) = (hex(ours), hex(theirs));
+        // Each side has a line: its address, the other one's, the state, and what waits to be sent and to be read.
+        let waits = |from: &str, to: &str| {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let pair = format!(" {from} {to} ");
+            let line = table
+                .lines()
+                .find_map(|line| Some(line.split_once(&pair)?.1));
+            let queues = line.expect("a connection").split_whitespace().nth(1);
+            queues != Some("00000000:00000000")
+        };
+        let reading = async {
+            while waits(&ours, &theirs) || waits(&theirs, &ours) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        read.expect("the daemon reads");
+    }
+
+    /// The same where the system does not tell.
+    #[cfg(not(target_os = "linux"))]
+    pub async fn is_read(&self) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
     /// Sends as much as is taken until nothing was for `pause`.
