@@ -165,7 +165,8 @@ mod tests {
     fn an_event_is_a_datagram_with_our_fields_and_what_the_journal_knows() {
         let queue = LogQueue::start(|| Ok(Nothing), |_| Nothing, true).unwrap();
         let subscriber = tracing_subscriber::registry().with(JournalLayer(queue.clone()));
-        tracing::subscriber::with_default(subscriber, || {
+        let heard = super::super::logging::heard_by(subscriber);
+        {
             let span = tracing::info_span!("control");
             let _entered = span.enter();
             let long = "x".repeat(LONGEST + 1);
@@ -177,7 +178,8 @@ mod tests {
                 "it is so"
             );
             tracing::info!(target: super::super::logging::NOTICES, message_id = "abc", "told");
-        });
+        }
+        drop(heard);
         let recent = queue.recent(0).unwrap();
         let has = |line: usize, name: &str, value: &str| {
             let field = field(name, value);

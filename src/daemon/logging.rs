@@ -266,3 +266,20 @@ fn started_by_journal() -> bool {
 fn started_by_journal() -> bool {
     false
 }
+
+/// In a test, this thread's events go to `subscriber` until what this returns is dropped. Beside it there is always one
+/// that takes everything: with a single one in the process, tracing asks the thread that comes to a line of code first
+/// alone, so that another test's thread could silence that line for all.
+#[cfg(test)]
+pub(super) fn heard_by(
+    subscriber: impl tracing::Subscriber + Send + Sync,
+) -> tracing::subscriber::DefaultGuard {
+    use std::sync::LazyLock;
+
+    use tracing::Dispatch;
+
+    static ALL: LazyLock<Dispatch> =
+        LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+    LazyLock::force(&ALL);
+    tracing::subscriber::set_default(subscriber)
+}

@@ -216,7 +216,7 @@ mod tests {
             .flatten_event(true)
             .with_writer(move || writer.clone())
             .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
+        let guard = super::super::logging::heard_by(subscriber);
         tell_all().await;
         drop(guard);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

@@ -86,9 +86,9 @@ mod tests {
         let before = std::panic::take_hook();
         log_defects();
         let bearer = String::from("xyz");
-        tracing::subscriber::with_default(subscriber, || {
-            std::panic::catch_unwind(|| panic!("the bearer is {bearer}")).unwrap_err();
-        });
+        let heard = super::super::logging::heard_by(subscriber);
+        std::panic::catch_unwind(|| panic!("the bearer is {bearer}")).unwrap_err();
+        drop(heard);
         std::panic::set_hook(before);
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use hermes_proxy::config;
@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Level;
 use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Level};
 
 /// Longer than anything that works takes, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,6 +58,9 @@ impl World {
     }
 
     fn with_level(text: &str, level: Level) -> Self {
+        // With a single subscriber, another test's thread that comes to a line first could silence it for all.
+        static ALL: LazyLock<Dispatch> =
+            LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -65,6 +68,7 @@ impl World {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
+        LazyLock::force(&ALL);
         let guard = tracing::subscriber::set_default(subscriber);
         let folder = tempfile::tempdir().unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
