@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -21,6 +22,10 @@ use crate::config::{AllowedPath, ProviderName};
 use crate::provider::{BaseUrl, CredentialKind, Grant, Layout, TokenError};
 
 const LIFE: Duration = Duration::from_hours(1);
+
+/// Parsed once: it would be a tenth of all the work here.
+static BASE_URL: LazyLock<BaseUrl> =
+    LazyLock::new(|| BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap());
 
 /// Numbered tokens, and a mirror; the higher number is the fresher one.
 #[derive(Debug)]
@@ -115,7 +120,7 @@ impl Adapter for Rules {
             credential: Some(Credential {
                 authorization: bearer.authorization("Bearer").unwrap(),
                 bearer,
-                base_url: BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap(),
+                base_url: BASE_URL.clone(),
                 kind: CredentialKind::new("test", Renewal::Refresh),
                 issued_at: login.time("obtained_at"),
                 expires_at: login.time("expires_at"),
@@ -756,14 +761,29 @@ impl World {
         }
     }
 
+    /// The login is stored, current and served, and nothing is left beside it.
+    fn is_whole(&self) -> bool {
+        self.store.as_ref().and_then(number) == Some(self.current)
+            && *self.core.knowledge.state() == State::Held
+            && self.core.credential().is_some()
+            && self.entry.is_none()
+            && self.kept.is_none()
+    }
+
     /// All is well again: the login must be whole before long.
     fn recover(&mut self, events: &[Happens]) {
         self.choices.troubles = 0;
         self.now = clock::after(self.now, LIFE * 2);
         for _ in 0..6 {
+            let deeds = self.story.len();
             self.now = clock::after(self.now, Duration::from_mins(6));
             self.look();
             self.turn().unwrap();
+            // Nothing is left to do, and nothing was done: of the rows by chance, all go on for the whole half hour.
+            let is_idle = self.story.len() == deeds && self.is_whole();
+            if is_idle && self.choices.dice.is_none() {
+                break;
+            }
         }
         if events.contains(&Happens::Logout) {
             if self.store.is_some() || self.kept.is_some() {
