@@ -87,7 +87,7 @@ async fn a_refused_request_is_told_without_its_place() {
     let daemon = world.daemon();
     let url = daemon.url("/v1/nonsense");
     assert_eq!(client().get(url).send().await.unwrap().status(), 404);
-    let status = daemon.status();
+    let status = daemon.home_screen();
     assert!(status["refused"]["from"].is_string(), "{status}");
     let file = world.home.path().join("report.txt");
     let output = report(&world, &["--yes", "--output", file.to_str().unwrap()]);

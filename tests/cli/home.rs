@@ -291,7 +291,10 @@ async fn our_own_requests_raise_no_alarm_and_are_not_counted() {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.bytes().await.unwrap();
-    assert_eq!(daemon.status()["providers"][0]["requests"]["served"], 1);
+    assert_eq!(
+        daemon.home_screen()["providers"][0]["requests"]["served"],
+        1
+    );
     for seen in world.cloud.requests() {
         let names = seen.headers.iter().map(|(name, _)| name.clone());
         assert!(

@@ -160,7 +160,7 @@ async fn status_tells_how_it_stands() {
     let daemon = world.daemon();
     assert_eq!(ask(&daemon).await, 200);
     let open = slow_stream(&daemon, Duration::from_mins(1)).await;
-    let status = daemon.status();
+    let status = daemon.home_screen();
     assert_eq!(status["daemon"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["daemon"]["pid"], daemon.pid());
     assert_eq!(status["listeners"][0]["url"], daemon.base);
@@ -416,7 +416,7 @@ async fn who_uses_another_provider_only_hears_nothing_of_nous() {
             .map(|one| one["name"].as_str().unwrap().to_owned())
             .collect()
     };
-    let status = daemon.status();
+    let status = daemon.home_screen();
     assert_eq!(names(&status), ["example"]);
     assert_eq!(status["verdict"]["code"], "all_well", "{status:#}");
     let output = world.ctl(&["proxy", "providers", "--json"]);
@@ -578,5 +578,5 @@ async fn a_restart_that_would_fail_changes_nothing() {
         let asked = client().get(daemon.url("/models")).send().await;
         assert_eq!(asked.unwrap().status(), 200);
     }
-    assert_eq!(daemon.status()["daemon"]["pid"], daemon.pid());
+    assert_eq!(daemon.home_screen()["daemon"]["pid"], daemon.pid());
 }

@@ -269,7 +269,7 @@ async fn what_waits_to_be_applied_stays_visible() {
     const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
     let world = world().await;
     let daemon = world.daemon_with(LISTEN, &[]);
-    let verdict = || daemon.status()["verdict"]["code"].clone();
+    let verdict = || daemon.home_screen()["verdict"]["code"].clone();
     let in_force = ("configuration", "in force");
     assert_eq!(verdict(), "all_well");
     assert_eq!(

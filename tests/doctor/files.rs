@@ -201,7 +201,7 @@ async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable
     let fix = format!("chmod 600 {}", file.display());
     chmod(&file, 0o644);
     for _ in 0..400 {
-        if daemon.status()["findings"]
+        if daemon.home_screen()["findings"]
             .to_string()
             .contains("client_keys_unreadable")
         {
@@ -210,7 +210,7 @@ async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // So does the status.
-    let told = daemon.status()["findings"].to_string();
+    let told = daemon.home_screen()["findings"].to_string();
     assert!(told.contains(&fix), "{told}");
     let diagnosis = Diagnosis::of(&world, &[]);
     diagnosis.assert(place, "fail", "the earlier ones are in use", &fix);
@@ -220,7 +220,7 @@ async fn client_keys_that_can_not_be_read_are_told_with_what_makes_them_readable
     chmod(&file, 0o600);
     std::fs::write(&file, "{").unwrap();
     for _ in 0..400 {
-        if daemon.status()["findings"]
+        if daemon.home_screen()["findings"]
             .to_string()
             .contains("not a client key file")
         {

@@ -167,7 +167,9 @@ impl Scene {
     }
 
     fn until_told(&self, code: &str) {
-        until(code, || self.daemon.status()["findings"][0]["code"] == code);
+        until(code, || {
+            self.daemon.home_screen()["findings"][0]["code"] == code
+        });
     }
 
     /// Whether a request to this provider is answered as an app expects.
@@ -279,7 +281,7 @@ async fn holds((wrong, nous, other, told): Row) {
                 "after requests"
             }
         );
-        diagnosis.assert_consistent(&scene.daemon.status(), &what);
+        diagnosis.assert_consistent(&scene.daemon.home_screen(), &what);
         let is_due = told == Told::AtOnce || (!is_first && told == Told::AfterRequests);
         let is_well = diagnosis.exit == 0 && diagnosis.report["verdict"] == "ok";
         assert_eq!(is_well, !is_due, "{what}: {:#}", diagnosis.report);

@@ -29,7 +29,7 @@ async fn a_login_through_the_daemon_serves_at_once_and_is_hermes_agents_too() {
     let mirror: Value = serde_json::from_slice(&std::fs::read(mirror).unwrap()).unwrap();
     assert_eq!(&mirror["refresh_token"], refresh);
     // Thirty days from now.
-    let status = daemon.status();
+    let status = daemon.home_screen();
     let login = &status["providers"][0]["login"];
     let days = login["ends_in_seconds"].as_i64().unwrap() / 86_400;
     assert!((29..=30).contains(&days), "{login}");

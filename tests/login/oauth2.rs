@@ -259,7 +259,7 @@ async fn the_example_with_a_code_logs_in_serves_and_is_renewed_at_the_discovered
     assert!(!world.home.path().join(".hermes/auth.json").exists());
     assert_eq!(world.cloud.counts().reuse_events, 0);
     world.assert_no_secret_in("the log", &daemon.logged());
-    world.assert_no_secret_in("status", &daemon.status().to_string());
+    world.assert_no_secret_in("status", &daemon.home_screen().to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

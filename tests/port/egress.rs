@@ -356,7 +356,7 @@ async fn refreshed(world: &World) {
 fn assert_no_password(daemon: &Daemon, answer: &str) {
     for text in [
         daemon.logged(),
-        daemon.status().to_string(),
+        daemon.home_screen().to_string(),
         answer.to_owned(),
     ] {
         assert!(!text.contains(PASSWORD) && !text.contains(BASIC), "{text}");

@@ -24,7 +24,7 @@ async fn a_token_without_a_known_end_serves_until_it_is_refused() {
             }
             let answer = ask(&daemon, "acme").await.status();
             assert_eq!(answer, 200, "{told:?} {}", daemon.logged());
-            let status = daemon.status();
+            let status = daemon.home_screen();
             let acme = &status["providers"][0];
             assert!(acme["expires_at"].is_null(), "{told:?} {acme}");
             assert!(acme["next_refresh_at"].is_null(), "{told:?} {acme}");
@@ -66,7 +66,7 @@ async fn a_login_without_a_refresh_token_tells_its_end_from_the_start() {
     let done = world.log_in("acme");
     assert!(done["ends_at"].is_string(), "{done}");
     assert_eq!(ask(&daemon, "acme").await.status(), 200);
-    let status = daemon.status();
+    let status = daemon.home_screen();
     assert_eq!(status["verdict"]["code"], "login_ends_soon", "{status}");
     let acme = &status["providers"][0];
     assert_eq!(acme["login"]["ends_at"], acme["expires_at"], "{acme}");
