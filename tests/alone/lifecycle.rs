@@ -113,7 +113,6 @@ async fn a_reload_every_50_ms_changes_nothing_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_grace_does_not_suffice_for_is_told_and_cut() {
-    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let config = "[timeouts]\ndrain = \"1s\"\n[providers.nous]\nextra_paths = [\"GET /sse\"]\n";
     let mut daemon = world.daemon_with(config, &[]);
@@ -233,7 +232,6 @@ fn watched(world: &World, config: &str) -> (Daemon, Manager) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_watchdog_gets_its_signs_through_a_slow_refresh_and_none_from_a_stopped_process() {
-    let _turn = support::turn();
     let world = World::with_a_refresh_due(Options::default()).await;
     let hang = PortalFault::DelayBefore(Duration::from_mins(10));
     world.cloud.break_portal(Endpoint::Refresh, hang);
@@ -259,7 +257,6 @@ async fn the_watchdog_gets_its_signs_through_a_slow_refresh_and_none_from_a_stop
 /// As while systemd is stopped or hangs: its socket is there and full.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_manager_that_reads_nothing_holds_nothing_up() {
-    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     world.write_config("");
     let path = world.home.path().join("notify");
@@ -316,7 +313,6 @@ async fn a_service_manager_that_reads_nothing_holds_nothing_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_secret_stands_in_the_processs_own_files_and_it_leaves_no_core() {
-    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let cores = world.home.path().join("cores");
     std::fs::create_dir(&cores).unwrap();
@@ -364,7 +360,6 @@ async fn nothing_secret_stands_in_the_processs_own_files_and_it_leaves_no_core()
 /// As when the user's last session ends, or a service of the same name is stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_whose_runtime_folder_was_removed_is_found_again() {
-    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();
     let folder = world.home.path().join("run/hermes-proxyd");
@@ -374,7 +369,7 @@ async fn a_daemon_whose_runtime_folder_was_removed_is_found_again() {
             daemon.signal(Signal::HUP);
         }
         // hermesctl waits for as long as a daemon lives.
-        let status = daemon.status();
+        let status = daemon.home_screen();
         assert_eq!(status["daemon"]["pid"], daemon.pid(), "{status}");
         assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
     }
@@ -474,7 +469,6 @@ async fn another_process_of_the_same_user_reads_neither_its_memory_nor_its_envir
 /// A shutdown waits for requests, and a head that does not end is none.
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_that_do_not_end_hold_no_shutdown_up() {
-    let _turn = support::turn();
     let world = World::new(Options::default()).await;
     let config = "[timeouts]\nheaders = \"5m\"\ndrain = \"5m\"\n";
     let mut daemon = world.daemon_with(config, &[]);

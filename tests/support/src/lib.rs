@@ -244,27 +244,51 @@ fn profile_folder() -> &'static Path {
     &FOLDER
 }
 
-/// One of as many places as there are processors. A test that holds one, and is in a program whose every test takes one,
-/// shares the machine with few others.
+/// A place for a test that shares the machine with few others.
 pub struct Turn(());
 
-/// Waits for a place, which it keeps until it is dropped. A test takes one only, or two could wait for each other.
+/// So many places there are for each processor: a test that measures waits, too, for processes and answers.
+const TURNS_EACH: usize = 2;
+
+/// Waits for a place, which it keeps until it is dropped; who waits longest gets it. A test takes one only, or two could
+/// wait for each other.
 pub fn turn() -> Turn {
-    let (taken, given_back) = &TURNS;
-    let places = std::thread::available_parallelism().map_or(1, usize::from);
-    let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-    let taken = given_back.wait_while(taken, |taken| *taken >= places);
-    *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+    let (queue, given_back) = &TURNS;
+    let places = std::thread::available_parallelism().map_or(1, usize::from) * TURNS_EACH;
+    let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let ours = waiting.next;
+    waiting.next += 1;
+    let is_full = |queue: &mut Queue| ours >= queue.given_back + places;
+    drop(
+        given_back
+            .wait_while(waiting, is_full)
+            .unwrap_or_else(PoisonError::into_inner),
+    );
     Turn(())
 }
 
-static TURNS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+/// Turns are had in the order in which they were asked for.
+struct Queue {
+    next: usize,
+    given_back: usize,
+}
+
+static TURNS: (Mutex<Queue>, Condvar) = (
+    Mutex::new(Queue {
+        next: 0,
+        given_back: 0,
+    }),
+    Condvar::new(),
+);
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let (taken, given_back) = &TURNS;
-        *taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        given_back.notify_one();
+        let (queue, changed) = &TURNS;
+        queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .given_back += 1;
+        changed.notify_all();
     }
 }
 
