@@ -141,6 +141,18 @@ pub fn own_keys(files: &StoreFiles) -> Vec<String> {
     providers.map(|(key, _)| key.clone()).collect()
 }
 
+/// Renewed logins that wait beside the journal until they can be written where they belong, with the keys of their
+/// providers, whether or not these are configured.
+pub fn kept_logins(files: &StoreFiles) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(&files.journal).into_iter().flatten();
+    let kept = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (key, _) = name.strip_suffix(".login")?.rsplit_once('-')?;
+        Some((key.to_owned(), entry.path()))
+    });
+    kept.collect()
+}
+
 /// The fingerprint of the refresh token that a store at `file` holds of this provider.
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;

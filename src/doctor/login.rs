@@ -10,6 +10,7 @@ use super::{Finding, Fix, Group, Verdict, judged, on_a_thread, sentence};
 use crate::control::judge;
 use crate::control::protocol::{CredentialKind, Finding as Found, FindingCode, ProviderStatus};
 use crate::credentials::inspection::{self, LoginLook};
+use crate::files::quoted;
 use crate::provider::{Adapter, Assessment, Remedy, Renewal};
 
 const GROUP: Group = Group::Login;
@@ -31,9 +32,40 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
                 .collect()
         });
         findings.extend(leftovers(facts));
+        findings.extend(kept(facts));
         findings
     })
     .await
+}
+
+/// Whether a provider of the configuration keeps its login under this key.
+fn is_used(facts: &Facts, name: &str, key: &str) -> bool {
+    let mut served = facts.providers.iter();
+    served.any(|served| match &served.built {
+        Ok((adapter, _)) => adapter.layout().is_some_and(|layout| layout.key() == key),
+        // The group network tells why.
+        Err(_) => served.name.as_str() == name,
+    })
+}
+
+/// Renewed logins that could not be saved, of providers that are not configured any more.
+fn kept(facts: &Facts) -> Vec<Finding> {
+    let kept = facts.files.as_ref().map(inspection::kept_logins);
+    let kept = kept.into_iter().flatten();
+    let findings = kept.filter_map(|(key, file)| {
+        let name = crate::provider::named(&key)?;
+        if is_used(facts, name.as_str(), &key) {
+            return None;
+        }
+        let text = format!(
+            "A renewed login of {name}, which the configuration does not use, could not be saved and waits in {}. It is used \
+             once {name} is configured again.",
+            file.display()
+        );
+        let finding = GROUP.finds(format!("renewed login of {name}"), Verdict::Warn, text);
+        Some(finding.run(format!("rm {}", quoted(&file))))
+    });
+    findings.collect()
 }
 
 /// Logins in our own store that no provider of the configuration uses.
@@ -41,15 +73,7 @@ fn leftovers(facts: &Facts) -> Vec<Finding> {
     let keys = facts.files.as_ref().map(inspection::own_keys);
     let owners = keys.into_iter().flatten();
     let owners = owners.filter_map(|key| Some((crate::provider::owner(&key)?, key)));
-    let is_used = |name: &str, key: &str| {
-        let mut served = facts.providers.iter();
-        served.any(|served| match &served.built {
-            Ok((adapter, _)) => adapter.layout().is_some_and(|layout| layout.key() == key),
-            // The group network tells why.
-            Err(_) => served.name.as_str() == name,
-        })
-    };
-    let left = owners.filter(|(name, key)| !is_used(name.as_str(), key));
+    let left = owners.filter(|(name, key)| !is_used(facts, name.as_str(), key));
     left.map(|(name, _)| {
         let text = format!(
             "hermes-proxyd's own store still has a login of {name}, which the configuration does not use."

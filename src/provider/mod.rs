@@ -57,7 +57,7 @@ pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};
 pub use self::quota::{Quota, QuotaWindow};
 pub use self::registry::{
-    BuildError, BuiltIn, build, built_in, layout, own_layout, owner, token_timeout,
+    BuildError, BuiltIn, build, built_in, layout, named, own_layout, owner, token_timeout,
 };
 pub use self::skew::Skew;
 pub use self::tls::{Tls, TlsError, client_config};

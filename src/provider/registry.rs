@@ -74,6 +74,17 @@ pub fn owner(key: &str) -> Option<ProviderName> {
     oauth2::layout::name_of(key)
 }
 
+/// The name of the provider whose login lies under this key, in whichever store.
+pub fn named(key: &str) -> Option<ProviderName> {
+    let layouts = [nous::LAYOUT, xai::LAYOUT, codex::LAYOUT];
+    let mut built_in = BUILT_IN.iter().zip(layouts);
+    let built_in = built_in.find(|(_, layout)| layout.key() == key);
+    match built_in {
+        Some((built_in, _)) => ProviderName::new(built_in.name),
+        None => owner(key),
+    }
+}
+
 /// A provider that needs no address in the configuration: its login is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuiltIn {

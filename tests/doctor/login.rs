@@ -158,6 +158,19 @@ async fn a_kept_login_that_can_not_be_read_is_not_counted_as_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_login_of_a_provider_that_is_not_configured_any_more_is_named() {
+    let world = world().await;
+    let journal = world.home.path().join(".local/state/hermes-proxyd/journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    let kept = journal.join("xai-oauth-0123456789ab.login");
+    std::fs::write(&kept, "{}").unwrap();
+    let fix = format!("rm {}", kept.display());
+    let place = ("login", "renewed login of xai");
+    let diagnosis = Diagnosis::of(&world, &[]);
+    diagnosis.assert(place, "warn", "once xai is configured again", &fix);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cut_renewal_and_a_mirror_with_other_tokens_are_found() {
     use support::hermes::fingerprint;
     let world = world().await;
