@@ -261,7 +261,11 @@ fn every_setting_reaches_the_configuration() {
         pool: PoolStrategy::FillFirst,
     };
     assert_eq!(config.providers[&config.default_provider], work);
-    let nous = &config.providers[&ProviderName::nous()];
+}
+
+#[test]
+fn the_strategy_of_a_pool_is_read_where_there_are_logins() {
+    let nous = &good(EVERY).providers[&ProviderName::nous()];
     assert_eq!(nous.pool, PoolStrategy::RoundRobin);
 }
 

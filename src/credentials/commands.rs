@@ -60,6 +60,7 @@ impl Keeper {
                 .await
                 .map_err(|trouble| (RefreshResult::Failed, trouble))
         };
+        self.renew_twins().await;
         let credential = self.core.credential();
         let expires_at = credential.and_then(|credential| credential.expires_at);
         let unsaved = self.core.knowledge.unsaved();

@@ -247,6 +247,7 @@ impl Keeper {
             if self.core.timing.is_due(self.core.task(), now) {
                 // What went wrong stands in the status, and it is tried again.
                 self.renew(Cause::default()).await.ok();
+                self.renew_twins().await;
             }
             let clock = self.clock.clone();
             let (wake, longest) = self.next_look();
@@ -278,7 +279,7 @@ impl Keeper {
 
     /// Gives rows of other files that hold this login too what they lack of it. A lock that another program has is not
     /// waited for: the next turn comes soon.
-    async fn renew_twins(&mut self) {
+    pub(super) async fn renew_twins(&mut self) {
         let login = self.core.taken.as_deref().cloned();
         let (Some(store), Some(login)) = (self.store.clone(), login) else {
             return;

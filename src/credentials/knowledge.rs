@@ -275,9 +275,16 @@ impl State {
 impl Knowledge {
     /// Takes note of what has happened.
     pub(super) fn on(&mut self, event: Event<'_>) {
+        let waited = self.unsaved().is_some();
+        self.note(event);
+        if waited {
+            self.release();
+        }
+    }
+
+    fn note(&mut self, event: Event<'_>) {
         // Kept until the next one is there: a defect over an odd login must not lose it.
         let state = self.state.clone();
-        let waited = self.unsaved().is_some();
         self.state = match event {
             Event::Found(seat) => self.found(seat, state),
             Event::Entered(begun) => {
@@ -357,9 +364,6 @@ impl Knowledge {
                 state
             }
         };
-        if waited {
-            self.release();
-        }
     }
 
     /// What is known of a login in another file is of no use here; what of it could not be saved is
