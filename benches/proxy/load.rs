@@ -1,5 +1,6 @@
 //! The load: bare HTTP/1.1 connections that are kept, one request after the other on each.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::processes::{Cloud, Daemon, Process};
+use super::common::cloud::Cloud;
+use super::common::daemon::Daemon;
+use super::common::process::Process;
 use super::table;
 
 /// Requests within this time don't count.
@@ -114,8 +117,8 @@ impl Target {
         Self::new(&base, "anything", rustls_config(None))
     }
 
-    pub(crate) fn cloud(cloud: &Cloud) -> Self {
-        Self::new(&cloud.base_url, &cloud.token, rustls_config(Some(cloud)))
+    pub(crate) fn cloud(cloud: &Cloud, ca_file: Option<&Path>) -> Self {
+        Self::new(&cloud.base_url, &cloud.token, rustls_config(ca_file))
     }
 
     fn new(base: &str, token: &str, tls: rustls::ClientConfig) -> Self {
@@ -154,9 +157,8 @@ impl Target {
     }
 }
 
-fn rustls_config(cloud: Option<&Cloud>) -> rustls::ClientConfig {
-    let ca_file = cloud.filter(|cloud| cloud.tls).map(Cloud::ca_file);
-    hermes_proxy::provider::client_config(ca_file.as_deref()).expect("a trust store")
+fn rustls_config(ca_file: Option<&Path>) -> rustls::ClientConfig {
+    hermes_proxy::provider::client_config(ca_file).expect("a trust store")
 }
 
 /// Asks on so many connections at once for so long; `process` is the one that is asked.

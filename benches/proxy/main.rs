@@ -14,15 +14,20 @@
     reason = "a measurement may fail loudly, and prints"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod load;
-mod processes;
 mod table;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use self::common::cloud::{self, Cloud, Kind};
+use self::common::daemon::{Daemon, Setting};
+use self::common::process::raise_file_limit;
 use self::load::{Load, Model, Sample, Target};
-use self::processes::{Cloud, Daemon};
 use self::table::{Figure, Table};
 
 /// Events with content in each measured stream.
@@ -41,8 +46,11 @@ struct Effort {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(options) = words.first().and_then(|word| word.strip_prefix("cloud:")) {
-        return processes::be_the_cloud(options);
+    if let Some(options) = words
+        .first()
+        .and_then(|word| word.strip_prefix(cloud::ROLE))
+    {
+        return cloud::be_the_cloud(options);
     }
     // `cargo test --all-targets` runs benches too, without `--bench`.
     let quick = words.iter().any(|word| word == "--quick") || !words.contains(&"--bench".into());
@@ -67,12 +75,8 @@ fn main() -> ExitCode {
             only_routes,
         }
     };
-    processes::raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(measure(effort));
+    raise_file_limit();
+    cloud::runtime().block_on(measure(effort));
     ExitCode::SUCCESS
 }
 
@@ -104,17 +108,21 @@ async fn measure(effort: Effort) {
 struct World {
     name: &'static str,
     cloud: Cloud,
+    setting: Setting,
     daemon: Daemon,
 }
 
 impl World {
     async fn start(tls: bool) -> Self {
-        let cloud = Cloud::start(tls);
-        let daemon = Daemon::start(&cloud).await;
+        let cloud = Cloud::start(if tls { Kind::Tls } else { Kind::Plain });
+        let mut setting = Setting::before(&cloud);
+        setting.ca_file = tls.then(|| cloud.home.path().join("ca.pem"));
+        let daemon = Daemon::start(&setting).await;
         let name = if tls { "TLS" } else { "plain" };
         Self {
             name,
             cloud,
+            setting,
             daemon,
         }
     }
@@ -124,14 +132,17 @@ async fn start_and_memory(worlds: &[World; 2], effort: Effort) {
     let mut table = Table::new("start and memory", &[]);
     let mut ready = Vec::new();
     for _ in 0..effort.starts {
-        ready.push(Daemon::start(&worlds[0].cloud).await.ready_after);
+        let started = Instant::now();
+        let daemon = Daemon::start(&worlds[0].setting).await;
+        ready.push(started.elapsed());
+        drop(daemon);
     }
     let ready = Figure::milliseconds(table::median(ready));
     let limit = Figure::Milliseconds(100.0);
     table.row("from its start to its first answer", &[ready], Some(limit));
     for (world, limit) in worlds.iter().zip([36.0, 42.0]) {
-        let daemon = Daemon::start(&world.cloud).await;
-        if !world.cloud.tls {
+        let daemon = Daemon::start(&world.setting).await;
+        if world.setting.ca_file.is_none() {
             let idle = Figure::megabytes(daemon.process.resident());
             table.row("memory, idle", &[idle], Some(Figure::Megabytes(12.0)));
         }
@@ -207,7 +218,9 @@ const ROUTED: &str = "[aliases]\n\"gpt-5-mini\" = \"Hermes-4-405B\"\n[[route]]\n
 
 /// What a route by model costs on a body of 1 MiB, beside a daemon without routes.
 async fn routed_bodies(world: &World, effort: Effort) {
-    let routed = Daemon::start_with(&world.cloud, Some(ROUTED)).await;
+    let mut setting = world.setting.clone();
+    setting.config = Some(ROUTED.to_owned());
+    let routed = Daemon::start(&setting).await;
     let mut table = Table::new(
         "CPU for a chat with a body of 1 MiB",
         &["routed", "unread", "ratio"],
@@ -256,7 +269,11 @@ impl Case<'_> {
         let (cloud, daemon) = (&self.world.cloud, &self.world.daemon);
         let pairs = [
             (Target::daemon(daemon), &daemon.process, &mut self.through),
-            (Target::cloud(cloud), &cloud.process, &mut self.straight),
+            (
+                Target::cloud(cloud, self.world.setting.ca_file.as_deref()),
+                &cloud.process,
+                &mut self.straight,
+            ),
         ];
         for (target, process, samples) in pairs {
             let shape = (self.load, self.connections);
