@@ -1,5 +1,6 @@
 //! What is written is true: the documentation, the man pages, the schema, and the house rules.
 
+mod benches;
 mod commands;
 mod json;
 mod manual;

@@ -87,7 +87,7 @@ pub(crate) fn texts() -> Vec<(String, String)> {
 }
 
 /// What stands behind each of these words, up to what can't be in a name.
-fn named<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+pub(crate) fn named<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     let rests = text.split(before).skip(1);
     rests.map(|rest| {
         rest.split(|c: char| !c.is_alphanumeric() && !"_/.-:".contains(c))
