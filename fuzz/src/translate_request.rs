@@ -22,9 +22,12 @@ pub fn run(bytes: &[u8]) {
     let there = there(body);
     match there {
         Ok(turned) => {
-            let made: Map<String, Value> = serde_json::from_slice(&turned.body).expect("JSON");
+            is_json(&turned.body);
             let name = if is_chat { "input" } else { "messages" };
-            assert!(made[name].is_array());
+            // It may hold what is JSON and no value: half of a surrogate pair, `1e400`, and depths.
+            if let Ok(made) = serde_json::from_slice::<Map<String, Value>>(&turned.body) {
+                assert!(made[name].is_array());
+            }
             // Values of a wrong kind pass to the provider, and tool results may be without their calls.
             match back(&turned.body) {
                 Ok(again) => is_json(&again.body),

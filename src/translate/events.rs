@@ -6,6 +6,23 @@ use crate::sse::{Tap, Tokenizer};
 /// An event's buffer that grew beyond this is given back.
 const KEPT: usize = 64 * 1024;
 
+/// What one event may tell, since each part of it becomes an event of its own: choices, calls, items, parts and notes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// That of an event.
+    pub(super) fn of_event() -> Self {
+        Self(16 * 1024)
+    }
+
+    /// One more.
+    pub(super) fn takes(&mut self) -> Result<(), Failure> {
+        self.0 = self.0.checked_sub(1).ok_or(Failure::TooLarge)?;
+        Ok(())
+    }
+}
+
 /// What reads events and writes others.
 pub(super) trait Machine {
     /// An event's data, its lines joined.
@@ -63,6 +80,11 @@ impl<M: Machine> Events<M> {
     /// The bytes that it holds.
     pub(super) fn held(&self) -> usize {
         self.data.len() + self.machine.held()
+    }
+
+    /// Those of an event that is not whole yet.
+    pub(super) fn pending(&self) -> usize {
+        self.data.len()
     }
 }
 

@@ -13,14 +13,15 @@ pub(super) struct Fields {
 
 impl Fields {
     /// A request's body.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Refused> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Self {
-                members,
-                path: String::new(),
-            }),
-            Ok(_) => Err(Refused::new("", "the body must be a JSON object")),
-            Err(error) => Err(Refused::new("", format!("the body is not JSON: {error}"))),
+    pub(super) fn body(body: Value) -> Result<Self, Refused> {
+        let path = String::new();
+        match body {
+            Value::Object(members) => Ok(Self { members, path }),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Err(Refused::new("", "the body must be a JSON object")),
         }
     }
 

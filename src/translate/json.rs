@@ -80,6 +80,11 @@ fn next<'t>(rest: &'t [u8], is_first: &mut bool, close: u8) -> Result<Option<&'t
 
 /// A value, and what follows it.
 fn split(text: &[u8]) -> Result<(&[u8], &[u8]), Broken> {
+    text.split_at_checked(length(text)?).ok_or(Broken)
+}
+
+/// The bytes of the value that a text begins with.
+pub(super) fn length(text: &[u8]) -> Result<usize, Broken> {
     let end = match text.first().ok_or(Broken)? {
         b'"' => string_end(text, 0)?,
         b'{' | b'[' => {
@@ -106,11 +111,11 @@ fn split(text: &[u8]) -> Result<(&[u8], &[u8]), Broken> {
             text.iter().position(ends).unwrap_or(text.len())
         }
     };
-    text.split_at_checked(end).filter(|_| end > 0).ok_or(Broken)
+    if end > 0 { Ok(end) } else { Err(Broken) }
 }
 
 /// Behind the closing quote of the string that begins at `at`.
-fn string_end(text: &[u8], at: usize) -> Result<usize, Broken> {
+pub(super) fn string_end(text: &[u8], at: usize) -> Result<usize, Broken> {
     let mut at = at + 1;
     loop {
         let rest = text.get(at..).ok_or(Broken)?;
@@ -148,6 +153,24 @@ pub(super) fn string(value: &[u8]) -> Option<&[u8]> {
 /// A whole number that is not negative.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The last member of this name in an object.
+pub(super) fn member<'t>(object: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let (mut members, mut found) = (Members::of(object).ok()?, None);
+    while let Some((member, value)) = members.next().ok()? {
+        if member == name {
+            found = Some(value);
+        }
+    }
+    found
+}
+
+/// A value, if it is short: what it takes once it is read is many times its text.
+pub(super) fn value(text: &[u8]) -> Option<serde_json::Value> {
+    const LONGEST: usize = 64 * 1024;
+    let short = (text.len() <= LONGEST).then_some(text)?;
+    serde_json::from_slice(short).ok()
 }
 
 /// Whether a value is `null`.

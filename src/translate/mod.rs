@@ -5,6 +5,7 @@
 //! [`chat_on_responses`] and [`responses_on_chat`] each have a `request`, an `answer` that is whole, and a stream.
 //! Errors have one form on both wires: [`error`] sees to it that they have it.
 
+mod body;
 pub mod chat_on_responses;
 mod events;
 mod fields;
@@ -15,6 +16,11 @@ mod tests;
 mod usage;
 
 use serde_json::{Map, Value, json};
+
+/// No answer has more calls: each is kept until the answer ends.
+const MOST_CALLS: usize = 1024;
+/// No answer has a longer id, and no model a longer name: they are repeated in each event.
+const LONGEST_NAME: usize = 1024;
 
 /// A request that can't be carried over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,34 +128,38 @@ pub fn error(body: &[u8]) -> Vec<u8> {
     json!({"error": error}).to_string().into_bytes()
 }
 
-/// An error out of an event, or out of a response that failed, in OpenAI's form: `message`, `type`, `param`, `code`.
-fn error_of(event: &Value) -> Map<String, Value> {
-    let of_response = event
-        .get("response")
-        .and_then(|response| response.get("error"));
-    let places = [of_response, event.get("error"), Some(event)];
-    let error = places.into_iter().flatten().find(|place| place.is_object());
-    let find = |key: &str| error?.get(key).filter(|value| !value.is_null());
-    let text = |key: &str| find(key).and_then(Value::as_str);
+/// An error out of an event, or out of a response that failed, in OpenAI's form: `message`, `type`, `param`, `code`. Only
+/// what it has of these is read, since a response may be long.
+fn error_of(event: &[u8]) -> Map<String, Value> {
+    let told = json::member(event, b"error");
+    let of_response = json::member(event, b"response");
+    let of_response = of_response.and_then(|response| json::member(response, b"error"));
+    let places = [of_response, told, Some(event)];
+    let error = places
+        .into_iter()
+        .flatten()
+        .find(|place| place.trim_ascii_start().starts_with(b"{"));
+    let find = |name: &str| {
+        let value = json::value(json::member(error?, name.as_bytes())?)?;
+        Some(value).filter(|value| !value.is_null())
+    };
+    let text = |name: &str| find(name).filter(Value::is_string);
     // The event's own type says nothing.
-    let kind = text("type").filter(|kind| !matches!(*kind, "error" | "response.failed"));
+    let kind = text("type").filter(|kind| *kind != "error" && *kind != "response.failed");
     // Some providers have a number for a code.
     let code = find("code").filter(|code| code.is_string() || code.is_number());
-    let code = code.cloned().or(kind.map(Value::from));
-    let message = text("message").or_else(|| event.get("error")?.as_str());
-    let message = message.unwrap_or("The provider's answer failed without saying why.");
-    let mut made = Map::new();
-    made.insert("message".to_owned(), message.into());
-    let kind = kind.map(Value::from);
+    let code = code.or(kind.clone());
+    let message = text("message").or_else(|| json::value(told?).filter(Value::is_string));
+    let message = message.unwrap_or("The provider's answer failed without saying why.".into());
     let kind = kind.or_else(|| code.clone().filter(Value::is_string));
-    made.insert(
-        "type".to_owned(),
-        kind.unwrap_or_else(|| "server_error".into()),
-    );
-    made.insert(
-        "param".to_owned(),
-        find("param").cloned().unwrap_or_default(),
-    );
-    made.insert("code".to_owned(), code.unwrap_or_default());
-    made
+    let members = [
+        ("message", Some(message)),
+        ("type", kind.or(Some("server_error".into()))),
+        ("param", find("param")),
+        ("code", code),
+    ];
+    let members = members.into_iter();
+    members
+        .map(|(name, value)| (name.to_owned(), value.unwrap_or_default()))
+        .collect()
 }

@@ -2,6 +2,8 @@
 
 mod answers;
 mod corpus;
+mod limits;
+mod odd;
 mod refusals;
 mod requests;
 mod splits;

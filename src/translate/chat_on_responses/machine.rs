@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::super::events::Machine as Machinery;
-use super::super::json::{Items, Members, is_null, number, string};
-use super::super::{Failure, error_of, usage};
+use super::super::events::{Budget, Machine as Machinery};
+use super::super::json::{self, Items, Members, is_null, number, string};
+use super::super::{Failure, LONGEST_NAME, MOST_CALLS, error_of, usage};
 use super::sink::{Call, Head, Kind, Sink};
 
 /// Between what are separate texts on one wire and one text on the other.
@@ -25,6 +25,7 @@ pub(super) struct Machine<S> {
     /// Where the last piece of text, and of reasoning, came from.
     text: Option<(u64, u64)>,
     reasoning: Option<(u64, u64)>,
+    budget: Budget,
 }
 
 /// An item that has been heard of.
@@ -59,6 +60,7 @@ impl<S: Sink> Machine<S> {
             is_over: false,
             text: None,
             reasoning: None,
+            budget: Budget::of_event(),
         }
     }
 
@@ -116,12 +118,18 @@ impl<S: Sink> Machine<S> {
         Ok(())
     }
 
-    fn annotates(&mut self, place: u64, annotation: &[u8], out: &mut Vec<u8>) {
-        let note = serde_json::from_slice(annotation).ok().and_then(cited);
-        if let Some(note) = note {
+    fn annotates(
+        &mut self,
+        place: u64,
+        annotation: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        self.budget.takes()?;
+        if let Some(note) = json::value(annotation).and_then(cited) {
             self.sink.annotates(&note, out);
         }
         self.item(place).has_notes = true;
+        Ok(())
     }
 
     /// The item at a place.
@@ -154,6 +162,9 @@ impl<S: Sink> Machine<S> {
                 return Err(Failure::Malformed);
             };
             let index = self.calls;
+            if index == MOST_CALLS {
+                return Err(Failure::TooLarge);
+            }
             self.calls += 1;
             self.item(place).call = Some((index, call));
             self.sink.calls((index, call), (id, name), out);
@@ -185,6 +196,7 @@ impl<S: Sink> Machine<S> {
                     let mut parts = Items::of(value)?;
                     let mut number = 0;
                     while let Some(part) = parts.next()? {
+                        self.budget.takes()?;
                         self.part((place, number), part, (is_told, has_notes), out)?;
                         number += 1;
                     }
@@ -225,7 +237,7 @@ impl<S: Sink> Machine<S> {
         if let Some(notes) = notes.filter(|_| !has_notes) {
             let mut notes = Items::of(notes)?;
             while let Some(note) = notes.next()? {
-                self.annotates(from.0, note, out);
+                self.annotates(from.0, note, out)?;
             }
         }
         Ok(())
@@ -237,13 +249,14 @@ impl<S: Sink> Machine<S> {
             return Ok(());
         }
         let mut head = Head::default();
+        let short = |value| string(value).filter(|name| name.len() <= LONGEST_NAME);
         if !response.is_empty() {
             let mut members = Members::of(response)?;
             while let Some((member, value)) = members.next()? {
                 match member {
-                    b"id" => head.id = string(value),
-                    b"model" => head.model = string(value),
-                    b"service_tier" => head.tier = string(value),
+                    b"id" => head.id = short(value),
+                    b"model" => head.model = short(value),
+                    b"service_tier" => head.tier = short(value),
                     b"created_at" => head.created = seconds(value),
                     _ => {}
                 }
@@ -263,7 +276,7 @@ impl<S: Sink> Machine<S> {
             match member {
                 b"status" => status = string(value),
                 b"incomplete_details" if !is_null(value) => reason = Some(value),
-                b"usage" if !is_null(value) => used = serde_json::from_slice(value).ok(),
+                b"usage" => used = json::value(value).filter(|used| !used.is_null()),
                 b"output" if value.starts_with(b"[") => output = Some(value),
                 b"error" => has_error = !is_null(value),
                 _ => {}
@@ -275,12 +288,13 @@ impl<S: Sink> Machine<S> {
             _ => {}
         }
         if has_error {
-            self.fails(&wrapped(response), out);
+            self.fails(response, out);
             return Ok(());
         }
         let mut items = output.map(Items::of).transpose()?;
         let mut place = 0;
         while let Some(item) = items.as_mut().map(Items::next).transpose()?.flatten() {
+            self.budget.takes()?;
             self.is_done(place, item, out)?;
             place += 1;
         }
@@ -293,16 +307,14 @@ impl<S: Sink> Machine<S> {
             _ => "stop",
         };
         self.is_over = true;
-        let used: Option<Value> = used;
         self.sink
             .ends(reason, used.as_ref().map(usage::of_chat), out);
         Ok(())
     }
 
     fn fails(&mut self, event: &[u8], out: &mut Vec<u8>) {
-        let event = serde_json::from_slice(event).unwrap_or_default();
         self.is_over = true;
-        self.sink.fails(&error_of(&event), out);
+        self.sink.fails(&error_of(event), out);
     }
 }
 
@@ -311,6 +323,7 @@ impl<S: Sink> Machinery for Machine<S> {
         if self.is_over || data.trim_ascii() == b"[DONE]" {
             return Ok(());
         }
+        self.budget = Budget::of_event();
         let event = Event::read(data)?;
         match event.kind {
             b"response.output_text.delta" => self.delta(Kind::Text, &event, out),
@@ -321,8 +334,7 @@ impl<S: Sink> Machinery for Machine<S> {
             }
             b"response.refusal.delta" => self.delta(Kind::Refusal, &event, out),
             b"response.output_text.annotation.added" => {
-                self.annotates(event.place, event.annotation, out);
-                Ok(())
+                self.annotates(event.place, event.annotation, out)
             }
             b"response.created" | b"response.in_progress" | b"response.queued" => {
                 self.begin(event.response, out)
@@ -371,12 +383,12 @@ impl<'e> Event<'e> {
 }
 
 /// A citation in the form of a chat; of what else there is, a chat knows nothing.
-fn cited(note: Map<String, Value>) -> Option<Value> {
-    let mut note = note;
-    if note.remove("type")? != "url_citation" {
+fn cited(mut note: Value) -> Option<String> {
+    if note.as_object_mut()?.remove("type")? != "url_citation" {
         return None;
     }
-    Some(serde_json::json!({"type": "url_citation", "url_citation": note}))
+    let note = serde_json::json!({"type": "url_citation", "url_citation": note});
+    Some(note.to_string())
 }
 
 /// Why a response is incomplete.
@@ -388,11 +400,6 @@ fn why(details: &[u8]) -> Result<Option<&[u8]>, Failure> {
         }
     }
     Ok(None)
-}
-
-/// A response as an event that tells of its failure.
-fn wrapped(response: &[u8]) -> Vec<u8> {
-    [b"{\"response\":".as_slice(), response, b"}"].concat()
 }
 
 /// Seconds, of which some providers send fractions.

@@ -57,6 +57,11 @@ impl Stream {
     pub fn held(&self) -> usize {
         self.events.held()
     }
+
+    /// Those of an event that is not whole yet: what the next piece makes work of.
+    pub fn pending(&self) -> usize {
+        self.events.pending()
+    }
 }
 
 /// A stream of the Responses API on its way to one whole chat completion.

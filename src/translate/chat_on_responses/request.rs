@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::body::through;
 use super::super::fields::{Fields, object};
 use super::super::{Refused, Turned};
 use super::{messages, tools};
@@ -32,7 +33,10 @@ const DROPPED: &[&str] = &["seed"];
 /// # Errors
 /// When a member can't be carried over; it is named.
 pub fn request(body: &[u8]) -> Result<Turned, Refused> {
-    let mut chat = Fields::read(body)?;
+    through(body, turn)
+}
+
+fn turn(mut chat: Fields) -> Result<Turned, Refused> {
     let mut made = Map::new();
     chat.moves(SAME, &mut made);
     chat.drops(DROPPED);

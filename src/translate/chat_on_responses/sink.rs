@@ -38,7 +38,8 @@ pub(super) trait Sink {
     /// A call begins; `of`: its id and its name.
     fn calls(&mut self, call: (usize, Call), of: (&[u8], &[u8]), out: &mut Vec<u8>);
     fn arguments(&mut self, call: (usize, Call), text: &[u8], out: &mut Vec<u8>);
-    fn annotates(&mut self, note: &Value, out: &mut Vec<u8>);
+    /// A citation, as JSON.
+    fn annotates(&mut self, note: &str, out: &mut Vec<u8>);
     fn ends(&mut self, reason: &str, usage: Option<Value>, out: &mut Vec<u8>);
     fn fails(&mut self, error: &Map<String, Value>, out: &mut Vec<u8>);
     /// The bytes that it holds.
@@ -172,8 +173,7 @@ impl Sink for Chunks {
         self.end_chunk(None, out);
     }
 
-    fn annotates(&mut self, note: &Value, out: &mut Vec<u8>) {
-        let note = note.to_string();
+    fn annotates(&mut self, note: &str, out: &mut Vec<u8>) {
         self.chunk([b"{\"annotations\":[", note.as_bytes(), b"]}"], out);
     }
 
@@ -209,7 +209,7 @@ pub(super) struct Message {
     reasoning: Option<Vec<u8>>,
     /// Each call up to its text, and its text.
     calls: Vec<(Vec<u8>, Vec<u8>)>,
-    notes: Vec<Value>,
+    notes: Vec<String>,
     held: usize,
     whole: Option<Whole>,
 }
@@ -283,9 +283,9 @@ impl Sink for Message {
         }
     }
 
-    fn annotates(&mut self, note: &Value, _: &mut Vec<u8>) {
-        self.held += note.to_string().len();
-        self.notes.push(note.clone());
+    fn annotates(&mut self, note: &str, _: &mut Vec<u8>) {
+        self.held += note.len() + size_of::<String>();
+        self.notes.push(note.to_owned());
     }
 
     fn ends(&mut self, reason: &str, usage: Option<Value>, _: &mut Vec<u8>) {
@@ -299,8 +299,8 @@ impl Sink for Message {
             put_text(&mut made, "reasoning_content", Some(reasoning));
         }
         if !self.notes.is_empty() {
-            let notes = Value::Array(std::mem::take(&mut self.notes));
-            put(&mut made, format_args!(",\"annotations\":{notes}"));
+            let notes = self.notes.join(",");
+            put(&mut made, format_args!(",\"annotations\":[{notes}]"));
         }
         for (number, (open, said)) in self.calls.iter().enumerate() {
             let before: &[u8] = if number == 0 {

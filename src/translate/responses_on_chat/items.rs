@@ -53,15 +53,15 @@ impl Part {
     }
 
     /// The part with its text.
-    pub(super) fn json(self, said: &[u8], notes: &[Value]) -> Vec<u8> {
+    pub(super) fn json(self, said: &[u8], notes: &[String]) -> Vec<u8> {
         match self {
             Self::Refusal => [b"{\"type\":\"refusal\",\"refusal\":\"", said, b"\"}"].concat(),
             Self::Text => {
                 let mut made = [b"{\"type\":\"output_text\",\"text\":\"", said].concat();
-                let notes = Value::from(notes);
+                let notes = notes.join(",");
                 put(
                     &mut made,
-                    format_args!("\",\"annotations\":{notes},\"logprobs\":[]}}"),
+                    format_args!("\",\"annotations\":[{notes}],\"logprobs\":[]}}"),
                 );
                 made
             }

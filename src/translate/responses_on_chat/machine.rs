@@ -5,9 +5,9 @@ mod output;
 
 use serde_json::Value;
 
-use self::output::Output;
-use super::super::events::Machine as Machinery;
-use super::super::json::{Items, Members, escaped, is_null, number, string};
+use self::output::{Output, Piece};
+use super::super::events::{Budget, Machine as Machinery};
+use super::super::json::{self, Items, Members, escaped, is_null, number, string};
 use super::super::{Asked, Failure, Whole, error_of, usage};
 use super::items::{Part, Status};
 
@@ -21,6 +21,7 @@ pub(super) struct Machine {
     finish: Option<Finish>,
     usage: Option<Value>,
     whole: Option<Whole>,
+    budget: Budget,
 }
 
 /// Why a model stops.
@@ -50,6 +51,7 @@ impl Machine {
             finish: None,
             usage: None,
             whole: None,
+            budget: Budget::of_event(),
         }
     }
 
@@ -122,8 +124,7 @@ impl Machine {
             return Ok(());
         }
         if let Some(used) = used {
-            let used: Option<Value> = serde_json::from_slice(used).ok();
-            self.usage = used.as_ref().map(usage::of_response);
+            self.usage = json::value(used).as_ref().map(usage::of_response);
         }
         if !std::mem::replace(&mut self.has_begun, true) {
             self.output.begins(out);
@@ -133,6 +134,7 @@ impl Machine {
             .map(Items::of)
             .transpose()?;
         while let Some(choice) = choices.as_mut().map(Items::next).transpose()?.flatten() {
+            self.budget.takes()?;
             self.choice(choice, out)?;
         }
         Ok(())
@@ -171,7 +173,7 @@ impl Machine {
 
     fn delta(&mut self, delta: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let (mut text, mut refusal, mut calls, mut notes) = (None, None, None, None);
-        let (mut reasoning, mut thinking) = (None, None);
+        let (mut reasoning, mut thinking, mut parts) = (None, None, None);
         let said = |value: &[u8]| -> Result<bool, Failure> {
             let is_said = !is_null(value) && value != b"\"\"";
             if is_said && string(value).is_none() {
@@ -182,6 +184,7 @@ impl Machine {
         let mut members = Members::of(delta)?;
         while let Some((name, value)) = members.next()? {
             match name {
+                b"content" if value.starts_with(b"[") => parts = Some(value),
                 b"content" if said(value)? => text = string(value),
                 b"refusal" if said(value)? => refusal = string(value),
                 b"reasoning_content" if said(value)? => reasoning = string(value),
@@ -200,6 +203,9 @@ impl Machine {
         if let Some(said) = text {
             self.output.says(Part::Text, said, out);
         }
+        if let Some(parts) = parts {
+            self.parts(parts, out)?;
+        }
         if let Some(said) = refusal {
             self.output.says(Part::Refusal, said, out);
         }
@@ -207,16 +213,71 @@ impl Machine {
             self.annotates(notes, out)?;
         }
         let mut calls = calls.map(Items::of).transpose()?;
-        let mut at = 0;
         while let Some(call) = calls.as_mut().map(Items::next).transpose()?.flatten() {
-            self.call(at, call, out)?;
-            at += 1;
+            self.budget.takes()?;
+            self.call(call, out)?;
         }
         Ok(())
     }
 
-    /// A piece of a call. `at`: its place in the list, where it has no index.
-    fn call(&mut self, at: u64, call: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    /// A content in parts, as some providers send it. Of parts that no request asks for, this wire knows nothing.
+    fn parts(&mut self, parts: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut parts = Items::of(parts)?;
+        while let Some(part) = parts.next()? {
+            self.budget.takes()?;
+            let (mut kind, mut said, mut refusal, mut thinking) = (None, None, None, None);
+            let mut members = Members::of(part)?;
+            while let Some((name, value)) = members.next()? {
+                match name {
+                    b"type" => kind = string(value),
+                    b"text" => said = string(value),
+                    b"refusal" => refusal = string(value),
+                    b"thinking" => thinking = Some(value),
+                    _ => {}
+                }
+            }
+            let is_said = |said: &[u8]| !said.is_empty();
+            match kind {
+                Some(b"text" | b"output_text") => {
+                    let said = said.ok_or(Failure::Malformed)?;
+                    if is_said(said) {
+                        self.output.says(Part::Text, said, out);
+                    }
+                }
+                Some(b"refusal") => {
+                    let said = refusal.ok_or(Failure::Malformed)?;
+                    if is_said(said) {
+                        self.output.says(Part::Refusal, said, out);
+                    }
+                }
+                Some(b"thinking") => self.thinks(thinking.unwrap_or_default(), out)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a part of a content thinks: a text, or a list of parts with texts.
+    fn thinks(&mut self, thinking: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        if let Some(said) = string(thinking).filter(|said| !said.is_empty()) {
+            self.output.thinks(said, out);
+        }
+        if !thinking.starts_with(b"[") {
+            return Ok(());
+        }
+        let mut parts = Items::of(thinking)?;
+        while let Some(part) = parts.next()? {
+            self.budget.takes()?;
+            let said = json::member(part, b"text").and_then(string);
+            if let Some(said) = said.filter(|said| !said.is_empty()) {
+                self.output.thinks(said, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// A piece of a call.
+    fn call(&mut self, call: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let (mut index, mut id, mut inner, mut kind) = (None, None, None, None);
         let mut members = Members::of(call)?;
         while let Some((name, value)) = members.next()? {
@@ -242,11 +303,15 @@ impl Machine {
                 _ => {}
             }
         }
-        let number = self.output.number(index, at, (id, name));
-        self.output
-            .calls((number, kind.unwrap_or_default()), (id, name), out);
+        let piece = Piece {
+            index,
+            is_custom: kind.unwrap_or_default(),
+            id,
+            name,
+        };
+        let at = self.output.calls(&piece, out)?;
         if let Some(said) = said.filter(|said| !said.is_empty()) {
-            self.output.argues(number, said, out);
+            self.output.argues(at, said, out);
         }
         Ok(())
     }
@@ -254,14 +319,12 @@ impl Machine {
     fn annotates(&mut self, notes: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let mut notes = Items::of(notes)?;
         while let Some(note) = notes.next()? {
-            let note: Option<Value> = serde_json::from_slice(note).ok();
-            let cited = note
-                .as_ref()
-                .and_then(|note| note.get("url_citation")?.as_object());
-            if let Some(cited) = cited {
-                let mut made = cited.clone();
-                made.insert("type".to_owned(), "url_citation".into());
-                self.output.annotates(made.into(), out);
+            self.budget.takes()?;
+            let cited = json::member(note, b"url_citation").and_then(json::value);
+            if let Some(Value::Object(mut cited)) = cited {
+                cited.insert("type".to_owned(), "url_citation".into());
+                let cited = Value::Object(cited).to_string();
+                self.output.annotates(cited, out);
             }
         }
         Ok(())
@@ -269,8 +332,7 @@ impl Machine {
 
     fn fails(&mut self, event: &[u8], out: &mut Vec<u8>) {
         self.is_over = true;
-        let event = serde_json::from_slice(event).unwrap_or_default();
-        let error = error_of(&event);
+        let error = error_of(event);
         self.output.fails(&error, self.has_begun, out);
         let whole = serde_json::json!({"error": error});
         self.whole = Some(Whole::Failed(whole.to_string().into_bytes()));
@@ -282,6 +344,7 @@ impl Machinery for Machine {
         if self.is_over {
             return Ok(());
         }
+        self.budget = Budget::of_event();
         if data.trim_ascii() == b"[DONE]" {
             // The provider says that it is whole. Of a call that nothing has finished, half may be missing.
             let finish = self

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::body::through;
 use super::super::chat_on_responses::turned;
 use super::super::fields::{Fields, object};
 use super::super::{Refused, Turned};
@@ -32,7 +33,10 @@ const DROPPED: &[&str] = &["store", "truncation", "stream_options", "client_meta
 /// # Errors
 /// When a member can't be carried over; it is named.
 pub fn request(body: &[u8]) -> Result<Turned, Refused> {
-    let mut asked = Fields::read(body)?;
+    through(body, turn)
+}
+
+fn turn(mut asked: Fields) -> Result<Turned, Refused> {
     let mut made = Map::new();
     asked.moves(SAME, &mut made);
     asked.drops(DROPPED);

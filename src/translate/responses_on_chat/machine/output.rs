@@ -4,11 +4,12 @@ mod calls;
 
 use serde_json::{Map, Value};
 
-use super::super::super::Asked;
+use self::calls::Calls;
+pub(super) use self::calls::Piece;
 use super::super::super::json::escaped;
+use super::super::super::{Asked, LONGEST_NAME};
 use super::super::items::{self, Head, Part, Status, put, put_all};
 use super::unnamed;
-use calls::Call;
 
 /// The items, and the response around them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(super) struct Output {
     /// Each item that is done, at its place.
     items: Vec<Vec<u8>>,
     open: Option<Open>,
-    calls: Vec<Call>,
+    calls: Calls,
     /// What the names of calls may begin with, as in JSON.
     namespaces: Vec<Vec<u8>>,
     held: usize,
@@ -36,7 +37,7 @@ struct Open {
     /// Parts that are done.
     parts: Vec<Vec<u8>>,
     said: Vec<u8>,
-    notes: Vec<Value>,
+    notes: Vec<String>,
     /// A delta between its number and its text.
     delta: Vec<u8>,
 }
@@ -55,25 +56,26 @@ impl Output {
             sequence: 0,
             items: Vec::new(),
             open: None,
-            calls: Vec::new(),
+            calls: Calls::default(),
             namespaces: asked.namespaces.iter().map(|name| escaped(name)).collect(),
             held: 0,
         }
     }
 
     pub(super) fn named(&mut self, id: Option<&[u8]>) {
-        if let Some(id) = id.filter(|id| !id.is_empty()) {
+        if let Some(id) = id.filter(|id| is_name(id)) {
             self.head.id = id.to_vec();
         }
     }
 
     pub(super) fn of_model(&mut self, model: Option<&[u8]>) {
-        if let Some(model) = model.filter(|model| !model.is_empty()) {
+        if let Some(model) = model.filter(|model| is_name(model)) {
             self.head.model = model.to_vec();
         }
     }
 
     pub(super) fn of_tier(&mut self, tier: Option<&[u8]>) {
+        let tier = tier.filter(|tier| tier.len() <= LONGEST_NAME);
         self.head.tier = tier.map(<[u8]>::to_vec);
     }
 
@@ -231,17 +233,17 @@ impl Output {
         });
     }
 
-    pub(super) fn annotates(&mut self, note: Value, out: &mut Vec<u8>) {
+    /// A citation, as JSON.
+    pub(super) fn annotates(&mut self, note: String, out: &mut Vec<u8>) {
         if self.open.as_ref().and_then(|open| open.part) != Some(Part::Text) {
             self.opens(Part::Text, out);
         }
         let Some(open) = &mut self.open else {
             return;
         };
-        let text = note.to_string();
-        self.held += text.len();
+        self.held += note.len() + size_of::<String>();
         let at = format!(
-            ",\"annotation_index\":{},\"annotation\":{text}",
+            ",\"annotation_index\":{},\"annotation\":{note}",
             open.notes.len()
         );
         open.notes.push(note);
@@ -367,6 +369,10 @@ impl Output {
         self.event("error", &[told.as_bytes()], out);
         self.event("response.failed", &[b",\"response\":", &response], out);
     }
+}
+
+fn is_name(text: &[u8]) -> bool {
+    (1..=LONGEST_NAME).contains(&text.len())
 }
 
 impl Open {

@@ -449,6 +449,28 @@ pub(crate) fn chats() -> Vec<Stream> {
             End::Whole,
         ),
         (
+            "a content in parts",
+            chunks(&[
+                first(),
+                chunk(
+                    json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": true}]}),
+                    None,
+                ),
+                chunk(
+                    json!({"content": [{"type": "thinking", "thinking": ", so"}]}),
+                    None,
+                ),
+                chunk(
+                    json!({"content": [{"type": "text", "text": "Hi"}, {"type": "reference", "reference_ids": [1]}, {"type": "text", "text": ""}]}),
+                    None,
+                ),
+                say(" ü"),
+                stop(),
+            ]) + DONE,
+            "Hi ü",
+            End::Whole,
+        ),
+        (
             "thinking beside null",
             chunks(&[
                 chunk(

@@ -1,13 +1,32 @@
 //! The calls of a response while they are written: which pieces are of the same one, and when it has a name.
 
+use std::collections::BTreeMap;
+
 use super::super::super::items;
 use super::super::super::tools::OF;
 use super::Output;
+use crate::translate::{Failure, MOST_CALLS};
+
+/// A piece of a call, as far as it says of which one it is. Texts are as between the quotes of a JSON string.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Piece<'p> {
+    pub(in super::super) index: Option<u64>,
+    pub(in super::super) is_custom: bool,
+    pub(in super::super) id: Option<&'p [u8]>,
+    pub(in super::super) name: Option<&'p [u8]>,
+}
+
+/// All calls, in the order in which they were heard of.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Calls {
+    list: Vec<Call>,
+    /// Where the last one is of each index that the provider has given.
+    by_index: BTreeMap<u64, usize>,
+}
 
 /// A call, which is open until the end: others may come between its pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Call {
-    number: u64,
+struct Call {
     is_custom: bool,
     /// Once its name is known.
     place: Option<usize>,
@@ -28,100 +47,96 @@ impl Call {
     }
 }
 
-impl Output {
-    /// Which call a piece is of. `at`: its place in the list.
-    pub(in super::super) fn number(
-        &self,
-        index: Option<u64>,
-        at: u64,
-        (id, name): (Option<&[u8]>, Option<&[u8]>),
-    ) -> u64 {
-        let next = || {
-            self.calls
-                .iter()
-                .map(|call| call.number + 1)
-                .max()
-                .unwrap_or(0)
+impl Calls {
+    /// Which known call a piece is of.
+    fn of(&self, piece: &Piece<'_>) -> Option<usize> {
+        let known = match piece.index {
+            Some(index) => *self.by_index.get(&index)?,
+            None => self.list.len().checked_sub(1)?,
         };
-        let Some(index) = index else {
-            let last = self.calls.last().map_or(at, |call| call.number);
-            // Without an index, an id begins a call.
-            return if id.is_some() { next() } else { last };
+        let call = self.list.get(known)?;
+        let is_another = match (piece.index, piece.id, piece.name) {
+            // Some providers have one index for all.
+            (Some(_), Some(id), Some(_)) => *id != *call.id,
+            // Without an index, an id begins a call, unless each piece has it.
+            (None, Some(id), name) => name.is_some() || *id != *call.id,
+            (_, None, _) | (Some(_), _, None) => false,
         };
-        let is_another = self.calls.iter().any(|call| {
-            let differs = id.is_some_and(|id| *id != *call.id);
-            call.number == index && differs && name.is_some()
-        });
-        if is_another { next() } else { index }
+        (!is_another).then_some(known)
     }
+}
 
-    /// A call is heard of; it begins when its name is known.
+impl Output {
+    /// A piece of a call, which begins when its name is known; where the call is among all.
     pub(in super::super) fn calls(
         &mut self,
-        (number, is_custom): (u64, bool),
-        (id, name): (Option<&[u8]>, Option<&[u8]>),
+        piece: &Piece<'_>,
         out: &mut Vec<u8>,
-    ) {
-        if !self.calls.iter().any(|call| call.number == number) {
-            let id = id.map_or_else(
-                || {
-                    [
-                        b"call_".as_slice(),
-                        &self.head.id,
-                        format!("_{number}").as_bytes(),
-                    ]
-                    .concat()
-                },
-                <[u8]>::to_vec,
-            );
-            self.held += size_of::<Call>() + id.len();
-            self.calls.push(Call {
-                number,
-                is_custom,
-                place: None,
-                id,
-                name: Vec::new(),
-                said: Vec::new(),
-                is_done: false,
-            });
-        }
-        let (Some(at), Some(name)) = (self.at(number), name) else {
-            return;
+    ) -> Result<usize, Failure> {
+        let at = match self.calls.of(piece) {
+            Some(at) => at,
+            None => self.hears_of(piece)?,
         };
-        if self.calls.get(at).is_none_or(|call| call.place.is_some()) {
-            return;
+        let (Some(call), Some(name)) = (self.calls.list.get(at), piece.name) else {
+            return Ok(at);
+        };
+        if call.place.is_some() {
+            return Ok(at);
         }
         self.shuts("completed", out);
         let (place, id) = self.place("fc");
-        let Some(call) = self.calls.get_mut(at) else {
-            return;
+        let Some(call) = self.calls.list.get_mut(at) else {
+            return Ok(at);
         };
         call.place = Some(place);
-        let name = in_namespace(name, &self.namespaces);
-        self.held += name.len();
-        call.name.clone_from(&name);
+        call.name = in_namespace(name, &self.namespaces);
+        self.held += call.name.len();
         let (kind, text, _) = call.names();
-        let item = items::call(&id, (kind, text), (&call.id, &name), ("in_progress", b""));
+        let of = (&*call.id, &*call.name);
+        let item = items::call(&id, (kind, text), of, ("in_progress", b""));
         let said = std::mem::take(&mut call.said);
         self.item("response.output_item.added", place, &item, out);
         if !said.is_empty() {
             self.held = self.held.saturating_sub(said.len());
-            self.argues(number, &said, out);
+            self.argues(at, &said, out);
         }
+        Ok(at)
+    }
+
+    /// A new call.
+    fn hears_of(&mut self, piece: &Piece<'_>) -> Result<usize, Failure> {
+        let at = self.calls.list.len();
+        if at == MOST_CALLS {
+            return Err(Failure::TooLarge);
+        }
+        if let Some(index) = piece.index {
+            self.calls.by_index.insert(index, at);
+        }
+        let unnamed = || {
+            let number = format!("_{at}");
+            [b"call_".as_slice(), &self.head.id, number.as_bytes()].concat()
+        };
+        let id = piece.id.map_or_else(unnamed, <[u8]>::to_vec);
+        self.held += size_of::<Call>() + id.len();
+        self.calls.list.push(Call {
+            is_custom: piece.is_custom,
+            place: None,
+            id,
+            name: Vec::new(),
+            said: Vec::new(),
+            is_done: false,
+        });
+        Ok(at)
     }
 
     /// Whether a call was heard of.
     pub(in super::super) fn has_calls(&self) -> bool {
-        !self.calls.is_empty()
+        !self.calls.list.is_empty()
     }
 
     /// Whether a call was heard of and its name was not.
     pub(in super::super) fn has_nameless(&self) -> bool {
-        self.calls.iter().any(|call| call.place.is_none())
-    }
-
-    fn at(&self, number: u64) -> Option<usize> {
-        self.calls.iter().position(|call| call.number == number)
+        self.calls.list.iter().any(|call| call.place.is_none())
     }
 
     /// The id of a call's item.
@@ -135,13 +150,10 @@ impl Output {
     }
 
     /// A piece of what a call says.
-    pub(in super::super) fn argues(&mut self, number: u64, said: &[u8], out: &mut Vec<u8>) {
-        let Some(call) = self.at(number).and_then(|at| self.calls.get_mut(at)) else {
+    pub(in super::super) fn argues(&mut self, at: usize, said: &[u8], out: &mut Vec<u8>) {
+        let Some(call) = self.calls.list.get_mut(at).filter(|call| !call.is_done) else {
             return;
         };
-        if call.is_done {
-            return;
-        }
         call.said.extend_from_slice(said);
         self.held += said.len();
         let (Some(place), (_, _, events)) = (call.place, call.names()) else {
@@ -158,7 +170,7 @@ impl Output {
     /// All calls are done.
     pub(super) fn ends_calls(&mut self, status: &str, out: &mut Vec<u8>) {
         let mut calls = std::mem::take(&mut self.calls);
-        for call in calls.iter_mut().filter(|call| !call.is_done) {
+        for call in calls.list.iter_mut().filter(|call| !call.is_done) {
             let Some(place) = call.place else {
                 continue;
             };

@@ -1,0 +1,188 @@
+//! What one event, one answer and one call may take.
+
+use serde_json::json;
+
+use super::super::{Failure, Whole, chat_on_responses, responses_on_chat};
+use super::streams::{to_chat, to_responses};
+use super::{MOST, asked, events, read};
+
+const CALLS: usize = 1024;
+
+fn chunk(delta: &serde_json::Value) -> String {
+    format!(
+        "data: {}\n\n",
+        json!({"choices": [{"index": 0, "delta": delta}]})
+    )
+}
+
+fn call(index: Option<u64>, id: Option<&str>, name: Option<&str>, said: &str) -> serde_json::Value {
+    let mut call = json!({"function": {"arguments": said}});
+    if let Some(index) = index {
+        call["index"] = index.into();
+    }
+    if let Some(id) = id {
+        call["id"] = id.into();
+    }
+    if let Some(name) = name {
+        call["function"]["name"] = name.into();
+    }
+    call
+}
+
+/// The ids, names and arguments of the calls that these pieces come to.
+fn calls(pieces: &[serde_json::Value]) -> Result<Vec<[String; 3]>, Failure> {
+    let mut stream: String = pieces
+        .iter()
+        .map(|piece| chunk(&json!({"tool_calls": [piece]})))
+        .collect();
+    stream += "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
+    let (out, end) = to_responses(&stream, &[]);
+    end?;
+    let last = read(events(&out).last().unwrap().as_bytes());
+    let made = last["response"]["output"].as_array().unwrap().iter();
+    Ok(made
+        .map(|call| {
+            ["call_id", "name", "arguments"].map(|name| call[name].as_str().unwrap().to_owned())
+        })
+        .collect())
+}
+
+#[test]
+fn pieces_are_of_the_call_that_they_name() {
+    let whole =
+        [["a", "f", "{\"x\":1}"], ["b", "g", "{\"y\":2}"]].map(|call| call.map(str::to_owned));
+    let (a, b) = ((Some("a"), Some("f")), (Some("b"), Some("g")));
+    for [first, second] in [
+        // One index for all, and the rest of each right behind its beginning.
+        [Some(0), Some(0)],
+        // The largest that there is, and indices with gaps.
+        [Some(u64::MAX), Some(7)],
+        [None, None],
+    ] {
+        let pieces = [
+            call(first, a.0, a.1, "{\"x\""),
+            call(first, None, None, ":1}"),
+            call(second, b.0, b.1, "{\"y\""),
+            call(second, None, None, ":2}"),
+        ];
+        assert_eq!(calls(&pieces).unwrap(), whole, "{pieces:?}");
+    }
+    // Each piece has the id, and none an index.
+    let pieces = [
+        call(None, a.0, a.1, "{\"x\""),
+        call(None, a.0, None, ":1}"),
+        call(None, b.0, b.1, "{\"y\""),
+        call(None, b.0, None, ":2}"),
+    ];
+    assert_eq!(calls(&pieces).unwrap(), whole);
+}
+
+#[test]
+fn an_answer_with_more_calls_than_any_is_too_large() {
+    let pieces = |count: usize| -> Vec<_> {
+        (0..count)
+            .map(|at| call(Some(at as u64), Some(&format!("c{at}")), Some("f"), "{}"))
+            .collect()
+    };
+    assert_eq!(calls(&pieces(CALLS)).unwrap().len(), CALLS);
+    assert_eq!(calls(&pieces(CALLS + 1)), Err(Failure::TooLarge));
+    let items = |count: usize| {
+        let items = (0..count).map(|at| {
+            let item = json!({"type": "function_call", "call_id": format!("c{at}"), "name": "f", "arguments": "{}"});
+            format!("data: {}\n\n", json!({"type": "response.output_item.done", "output_index": at, "item": item}))
+        });
+        items.collect::<String>() + "data: {\"type\":\"response.completed\",\"response\":{}}\n\n"
+    };
+    assert_eq!(to_chat(&items(CALLS), &[], &asked()).1, Ok(()));
+    assert_eq!(
+        to_chat(&items(CALLS + 1), &[], &asked()).1,
+        Err(Failure::TooLarge)
+    );
+}
+
+/// An event of a few letters for each part became one of hundreds.
+#[test]
+fn an_event_with_more_parts_than_any_is_too_large() {
+    let many = |one: &str, count: usize| vec![one; count].join(",");
+    for count in [2_000, 200_000] {
+        let end = if count == 2_000 {
+            Ok(())
+        } else {
+            Err(Failure::TooLarge)
+        };
+        let choices = many("{\"delta\":{\"content\":\"x\"}}", count);
+        let notes = many("{\"url_citation\":{}}", count);
+        let parts = many("{\"type\":\"text\",\"text\":\"x\"}", count);
+        let done = "data: [DONE]\n\n";
+        for chunk in [
+            format!("{{\"choices\":[{choices}]}}"),
+            format!("{{\"choices\":[{{\"delta\":{{\"annotations\":[{notes}]}}}}]}}"),
+            format!("{{\"choices\":[{{\"delta\":{{\"content\":[{parts}]}}}}]}}"),
+        ] {
+            let mut turned = responses_on_chat::Stream::new(&asked(), 64 * MOST);
+            let mut out = Vec::new();
+            let stream = format!("data: {chunk}\n\n{done}");
+            assert_eq!(turned.pass(stream.as_bytes(), &mut out), end, "{count}");
+            assert!(out.len() < 8 * MOST, "{}", out.len());
+        }
+        let parts = many("{\"type\":\"output_text\",\"text\":\"x\"}", count);
+        let items = many("{\"type\":\"message\",\"content\":[]}", count);
+        for output in [
+            format!("{{\"type\":\"message\",\"content\":[{parts}]}}"),
+            items,
+        ] {
+            let response = format!("{{\"output\":[{output}]}}");
+            let event =
+                format!("data: {{\"type\":\"response.completed\",\"response\":{response}}}\n\n");
+            let mut turned = chat_on_responses::Stream::new(&asked(), 64 * MOST);
+            let mut out = Vec::new();
+            assert_eq!(turned.pass(event.as_bytes(), &mut out), end, "{count}");
+            assert!(out.len() < 8 * MOST, "{}", out.len());
+            let whole = chat_on_responses::answer(response.as_bytes(), &asked());
+            assert_eq!(whole.map(|_| ()), end, "{count}");
+        }
+    }
+}
+
+/// What is read as values takes many times its text, so that long ones are not.
+#[test]
+fn what_an_answer_has_beside_its_words_is_read_only_if_it_is_short() {
+    let long = format!("{{\"a\":[{}1]}}", "[],".repeat(100_000));
+    let usage = format!("data: {{\"choices\":[],\"usage\":{long}}}\n\n");
+    let end = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let (out, came) = to_responses(&(usage + end), &[]);
+    let last = read(events(&out).last().unwrap().as_bytes());
+    assert_eq!((came, last["response"]["usage"].is_null()), (Ok(()), true));
+    // A response that failed repeats all that was asked.
+    let failed = format!(
+        "{{\"type\":\"response.failed\",\"response\":{{\"instructions\":{long},\"error\":{{\"code\":\"slow_down\",\"message\":\"words\"}}}}}}"
+    );
+    let (out, came) = to_chat(&format!("data: {failed}\n\n"), &[], &asked());
+    let told = read(events(&out).last().unwrap().as_bytes());
+    assert_eq!(came, Ok(()));
+    assert_eq!(
+        told["error"],
+        json!({"message": "words", "type": "slow_down", "param": null, "code": "slow_down"})
+    );
+    let long = format!("{{\"error\":{{\"message\":{long},\"code\":\"x\"}}}}");
+    let Ok(Whole::Failed(body)) = responses_on_chat::answer(long.as_bytes(), &asked()) else {
+        panic!("it failed")
+    };
+    assert_eq!(read(&body)["error"]["code"], "x");
+}
+
+/// An answer's id is in each of its events.
+#[test]
+fn a_name_that_is_longer_than_any_is_none() {
+    let long = "x".repeat(2000);
+    let chunk = format!(
+        "data: {{\"id\":\"{long}\",\"model\":\"{long}\",\"service_tier\":\"{long}\",\"choices\":[{{\"delta\":{{\"content\":\"a\"}}}}]}}\n\n"
+    );
+    let (out, _) = to_responses(&chunk, &[]);
+    assert!(out.len() < 3000, "{}", out.len());
+    let created = format!(
+        "data: {{\"type\":\"response.created\",\"response\":{{\"id\":\"{long}\",\"model\":\"{long}\",\"service_tier\":\"{long}\"}}}}\n\n"
+    );
+    let (out, _) = to_chat(&created, &[], &asked());
+    assert!(out.len() < 1000, "{}", out.len());
+}
