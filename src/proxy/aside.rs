@@ -11,12 +11,17 @@ const LONG: usize = 256 * 1024;
 /// So many bodies are worked on at a time.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
+/// Whether so many bytes are worked on elsewhere.
+pub(super) fn is_long(bytes: usize) -> bool {
+    bytes >= LONG
+}
+
 /// Does work on so many bytes: at once where they are few, else on a thread of its own.
 pub(super) async fn aside<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    if bytes < LONG {
+    if !is_long(bytes) {
         return work();
     }
     // It is never closed.

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use super::events::Events;
 use super::pool::{Answer, BrokeOff};
 use super::presence::Presence;
 use super::record::{End, Underway};
-use super::translation::Crossed;
+use super::translation::{Crossed, Passed};
 use crate::clock::Clock;
 use crate::provider::Adapter;
 
@@ -137,6 +137,12 @@ impl Download {
             match std::mem::replace(&mut self.state, State::Aborting) {
                 State::Passing if self.presence.is_cut() => self.cut(),
                 State::Passing if self.presence.is_making_way() => self.make_way(),
+                State::Passing if self.is_reading() => {
+                    self.state = State::Passing;
+                    if let Some(made) = ready!(self.poll_read(cx)) {
+                        return Poll::Ready(Some(Ok(Frame::data(made))));
+                    }
+                }
                 State::Passing => match self.poll_incoming(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         self.state = State::Passing;
@@ -257,7 +263,27 @@ impl Download {
     fn crosses(&mut self, data: &Bytes) -> Option<Bytes> {
         self.last = Instant::now();
         self.read(data);
-        let (made, failure) = self.crossed.as_mut()?.pass(data);
+        let passed = self.crossed.as_mut()?.pass(data)?;
+        self.has_crossed(passed)
+    }
+
+    /// Whether a long event is being translated elsewhere.
+    fn is_reading(&self) -> bool {
+        let crossed = self.crossed.as_ref();
+        crossed.is_some_and(|crossed| crossed.is_reading())
+    }
+
+    /// What a long event has become.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Some(crossed) = &mut self.crossed else {
+            return Poll::Ready(None);
+        };
+        let passed = ready!(crossed.poll_read(cx));
+        self.last = Instant::now();
+        Poll::Ready(passed.and_then(|passed| self.has_crossed(passed)))
+    }
+
+    fn has_crossed(&mut self, (made, failure): Passed) -> Option<Bytes> {
         if !made.is_empty() {
             self.sent(made.len(), self.last);
         }

@@ -25,7 +25,7 @@ use hyper::{HeaderMap, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
 pub use self::bridge::{Bridge, bridges};
-pub(super) use self::bridge::{Crossed, Translated};
+pub(super) use self::bridge::{Crossed, Passed, Translated};
 use self::fold::{Fold, Outcome};
 use self::memory::Held;
 pub(super) use self::memory::Memory;
