@@ -10,6 +10,7 @@
 
 mod bodies;
 mod chat;
+mod chat_ends;
 mod elsewhere;
 mod pool;
 mod surfaces;

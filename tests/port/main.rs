@@ -17,5 +17,6 @@ mod routes;
 mod routes_told;
 mod streams;
 mod translated;
+mod translated_ends;
 mod upstream;
 mod verdicts;

@@ -137,6 +137,7 @@ async fn cross(
         Ok(answer) => answer,
         Err(error) => return refuse(&error, underway, is_over()),
     };
+    translation::name_events(&mut answer).await;
     if crossing.is_stream(&answer) {
         crossing.mark(&mut answer);
         let crossed = Box::new(crossing.stream(&memory));
@@ -179,6 +180,9 @@ async fn answer_turned(
     if exchange.head.method != exchange.method {
         turn.clean(answer.headers_mut());
         return pass_head(answer, underway);
+    }
+    if turn.reads_events() {
+        translation::name_events(&mut answer).await;
     }
     if !turn.reads_whole(&answer) {
         return pass(answer, underway, (rules, upstream), presence);

@@ -37,6 +37,8 @@ use crate::provider::dialect::{ModelList, Rules};
 use crate::provider::{Dialect, ReadError};
 use crate::sse::Tokenizer;
 
+const EVENTS: &str = "text/event-stream";
+
 /// No list of models is larger.
 const LARGEST_LIST: usize = 8 * 1024 * 1024;
 
@@ -97,8 +99,8 @@ pub(super) async fn request(
             if wants_stream {
                 return Ok(Turn::AsItCame);
             }
-            let events = HeaderValue::from_static("text/event-stream");
-            head.headers.insert(ACCEPT, events);
+            head.headers
+                .insert(ACCEPT, HeaderValue::from_static(EVENTS));
             Ok(Turn::Fold)
         }
         (Dialect::Whole(rules), Some(upload)) => {
@@ -178,6 +180,11 @@ impl Turn {
     /// Whether the answer may become another one.
     pub(super) fn is_another(self) -> bool {
         !matches!(self, Self::AsItCame)
+    }
+
+    /// Whether the answer is made of an event stream.
+    pub(super) fn reads_events(self) -> bool {
+        matches!(self, Self::Fold)
     }
 
     /// Whether this answer has to be read whole: a success in the form that is expected.
@@ -269,10 +276,30 @@ fn becomes_another(fields: &mut HeaderMap) {
 
 /// Whether an answer says that it is an event stream.
 fn is_events(fields: &HeaderMap) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
     let kind = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let start = kind.unwrap_or_default().get(..EVENTS.len());
-    start.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+    start.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS.as_bytes()))
+}
+
+/// Calls an event stream one where its head does not: it is known by its beginning.
+pub(super) async fn name_events(answer: &mut Response<Answer>) {
+    const BEGINNINGS: [&[u8]; 3] = [b"event:", b"data:", b":"];
+    /// The longest of them.
+    const LENGTH: usize = 6;
+    /// What is silent for longer is taken for what its head says.
+    const LIMIT: Duration = Duration::from_secs(2);
+    let fields = answer.headers();
+    if answer.status() != StatusCode::OK || is_events(fields) || is_encoded(fields) {
+        return;
+    }
+    if answer.body().start().is_none() {
+        answer.body_mut().read_ahead(LENGTH, LIMIT).await;
+    }
+    let start = answer.body().start().unwrap_or_default();
+    if BEGINNINGS.iter().any(|known| start.starts_with(known)) {
+        let events = HeaderValue::from_static(EVENTS);
+        answer.headers_mut().insert(CONTENT_TYPE, events);
+    }
 }
 
 async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<(Fold, Held), ProxyError> {
