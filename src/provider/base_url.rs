@@ -73,26 +73,68 @@ impl BaseUrl {
         &self.authority
     }
 
-    /// Whether a reference, as in a `Location`, leads to this scheme, host and port. Read as browsers
-    /// do, which take a backslash for a slash; a relative one leads a client back to us.
+    /// Whether a reference, as in a `Location`, leads every client to this scheme, host and port, or, as
+    /// a relative one does, back to us. Clients differ in how they read an unusual one: some take a
+    /// backslash for a slash, others for a part of the user name. So only one that leaves nothing to
+    /// differ about counts: RFC 3986's characters without `@`, this very authority followed by a slash
+    /// or by nothing, or a path that can't be taken for an authority or a scheme.
     pub fn is_origin_of(&self, reference: &str) -> bool {
+        let is_clear = match reference.split_once("://") {
+            // Not a scheme, but something of a query.
+            Some((before, _)) if before.contains(['/', '?', '#']) => is_clear_path(reference),
+            Some((scheme, rest)) => {
+                scheme.eq_ignore_ascii_case(self.scheme.as_str()) && self.is_followed_by_path(rest)
+            }
+            None => is_clear_path(reference),
+        };
+        is_plain(reference) && is_clear && self.is_origin_to_browsers(reference)
+    }
+
+    /// Whether the authority of what follows `scheme://` is this one, and nothing else to anyone.
+    fn is_followed_by_path(&self, rest: &str) -> bool {
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // An empty segment is what another authority would begin behind.
+        !path.starts_with('/') && authority.eq_ignore_ascii_case(self.authority.as_str())
+    }
+
+    /// The same by the reading of browsers (WHATWG).
+    fn is_origin_to_browsers(&self, reference: &str) -> bool {
         let Ok(base) = Url::parse(&self.to_string()) else {
             return false;
         };
         // Whole by itself first: `https:evil.example` is relative to a base with https only.
         let url = Url::parse(reference).or_else(|_| base.join(reference));
-        !reference.is_empty()
-            && url.is_ok_and(|url| {
-                url.origin() == base.origin()
-                    && url.username().is_empty()
-                    && url.password().is_none()
-            })
+        url.is_ok_and(|url| url.origin() == base.origin())
     }
 
     /// Whether requests go over TLS.
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
+}
+
+/// Whether it is of RFC 3986's characters alone: no backslash, blank or control character, nothing beyond
+/// ASCII, `%` only before two hexadecimal digits; and no `@`, which separates a user name.
+fn is_plain(reference: &str) -> bool {
+    let mut rest = reference.bytes();
+    while let Some(byte) = rest.next() {
+        let is_one = match byte {
+            b'%' => (0..2).all(|_| rest.next().is_some_and(|digit| digit.is_ascii_hexdigit())),
+            byte => byte.is_ascii_alphanumeric() || b"-._~:/?#[]!$&'()*+,;=".contains(&byte),
+        };
+        if !is_one {
+            return false;
+        }
+    }
+    !reference.is_empty()
+}
+
+/// Whether a relative reference has a path that no reader takes for an authority (`//host`, `/.//host`)
+/// or a scheme (`https:host`).
+fn is_clear_path(reference: &str) -> bool {
+    let path = reference.split(['?', '#']).next().unwrap_or_default();
+    let first = path.split('/').next().unwrap_or_default();
+    !path.contains("//") && !first.contains(':')
 }
 
 /// The URL without what could be a password or token.
@@ -142,9 +184,13 @@ mod tests {
         let base = base("https://api.example:8443/v1").unwrap();
         for own in [
             "https://api.example:8443/a",
+            "https://api.example:8443/a?b=c:d/e&f[]=%5C#g",
             "HTTPS://API.example:8443",
             "/a",
+            "/a:b/",
             "a?b=/x",
+            "a?to=https://elsewhere.example//b",
+            "../a",
             "?a",
         ] {
             assert!(base.is_origin_of(own), "{own}");
@@ -154,18 +200,55 @@ mod tests {
             "http://api.example:8443/a",
             "https://api.example/a",
             "https://u@api.example:8443/",
+            "https://@api.example:8443/",
             "https://api.example:8443.evil.example/",
+            "https://api.example:08443/",
+            "https://api%2Eexample:8443/",
+            "https://api.example:8443:8443/",
+            "https://evil.example/https://api.example:8443/",
             "//evil.example",
+            "//api.example:8443/a",
+            "///evil.example",
+            "/.//evil.example",
             "/\\evil.example",
             "\\\\evil.example",
             " //evil.example",
             "/\t/evil.example",
             "https:evil.example",
+            "https:/api.example:8443/",
+            "https:///api.example:8443/",
+            "https:",
             "https://",
             "data:,",
+            "1.2.3.4:80/a",
+            // Read in two ways.
+            "https://api.example:8443\\@evil.example/",
+            "https://api.example:8443\\\\@evil.example/",
+            "https://api.example:8443%5C@evil.example/",
+            "https://api.example:8443/\\evil.example",
+            "https://api.example:8443//evil.example",
+            "https://api.example:8443?@evil.example/",
+            "https://api.example:8443#@evil.example/",
+            "https://api.example:8443?a",
+            "https://api.example:8443/@evil.example/",
+            "https://api.example:8443 /",
+            "https://api.example:8443\t/",
+            "https://api.example:8443/\u{7f}",
+            "https://api.example:8443/ä",
+            "https://api.exam\u{ad}ple:8443/",
+            "https://api.example\u{3002}evil.example:8443/",
+            "https://api.example:8443/%",
+            "https://api.example:8443/%zz",
+            "https://api.example:8443/a|b",
+            "https://[api.example:8443]/",
         ] {
             assert!(!base.is_origin_of(other), "{other}");
         }
+        let plain = super::tests::base("https://api.example/v1").unwrap();
+        assert!(plain.is_origin_of("https://api.example/a"));
+        assert!(!plain.is_origin_of("https://api.example:/a"));
+        let six = super::tests::base("http://[::1]:80/v1").unwrap();
+        assert!(six.is_origin_of("http://[::1]/a") && !six.is_origin_of("http://[::2]/a"));
     }
 
     #[test]

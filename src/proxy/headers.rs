@@ -8,7 +8,7 @@ use hyper::HeaderMap;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, REFRESH,
     SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
     VARY,
 };
@@ -17,6 +17,10 @@ use crate::config::{BodyKind, UserAgent};
 use crate::provider::{BaseUrl, Credential};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+const NEL: HeaderName = HeaderName::from_static("nel");
+const REPORT_TO: HeaderName = HeaderName::from_static("report-to");
+const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -49,8 +53,8 @@ const FORWARDED: [HeaderName; 8] = [
 ];
 
 /// The response fields that never pass: those of one connection (RFC 9110 §7.6.1), and those
-/// that would make a browser or client treat us as the provider.
-const DROPPED: [HeaderName; 11] = [
+/// that would make a browser or client treat us as the provider, or go to another host unasked.
+const DROPPED: [HeaderName; 16] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
@@ -62,6 +66,11 @@ const DROPPED: [HeaderName; 11] = [
     SET_COOKIE,
     ALT_SVC,
     STRICT_TRANSPORT_SECURITY,
+    REFRESH,
+    REPORT_TO,
+    REPORTING_ENDPOINTS,
+    NEL,
+    CLEAR_SITE_DATA,
 ];
 
 /// What passes to a provider beside what always does.
@@ -160,8 +169,9 @@ pub(super) fn essence(kind: &HeaderValue) -> &str {
     kind.split([';', ',']).next().unwrap_or_default().trim()
 }
 
-/// Drops the `Location` of a redirect, unless it is on the provider's own origin: SDKs follow it, with
-/// the prompt.
+/// Drops the `Location` of a redirect, unless it is on the provider's own origin by every client's
+/// reading: SDKs follow it, with the prompt. No other field that passes does that: clients look up
+/// `Content-Location`, `Link` and the `Location` of a 201 only if they mean to, and send no body there.
 pub(super) fn keep_own_location(fields: &mut HeaderMap, base: &BaseUrl) {
     let mut locations = fields.get_all(LOCATION).iter();
     let is_own = match (locations.next(), locations.next()) {
@@ -495,6 +505,11 @@ mod tests {
             ("set-cookie", "a=b"),
             ("alt-svc", "h3"),
             ("strict-transport-security", "max-age=1"),
+            ("refresh", "0; url=http://evil.example/"),
+            ("report-to", "{}"),
+            ("reporting-endpoints", "a=\"https://evil.example/\""),
+            ("nel", "{}"),
+            ("clear-site-data", "\"*\""),
             ("access-control-allow-origin", "*"),
             ("x-hermes-error", "login_needed"),
             ("x-hermes-stale", "1"),

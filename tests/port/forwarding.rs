@@ -155,6 +155,15 @@ async fn a_redirect_to_another_host_does_not_reach_the_client() {
         ("http://{own}.evil.example/v1", false),
         ("javascript:alert(1)", false),
         ("", false),
+        // Some clients end the host at the backslash, others at the `@`.
+        ("http://{own}\\@evil.example/v1", false),
+        ("http://{own}\\\\@evil.example/v1", false),
+        ("http://{own}?@evil.example/v1", false),
+        ("http://{own}#@evil.example/v1", false),
+        ("http://{own} @evil.example/v1", false),
+        ("http://{own}/v1/\u{e9}", false),
+        // With the scheme of the app's base URL, which is not the provider's.
+        ("//{own}/v1", false),
         ("http://{own}/a\r\nlocation: http://evil.example/", false),
     ] {
         for status in [301, 302, 303, 307, 308, 300] {
@@ -282,6 +291,11 @@ async fn the_providers_answer_passes_but_for_what_concerns_one_connection_or_a_b
         "set-cookie",
         "alt-svc",
         "strict-transport-security",
+        "refresh",
+        "report-to",
+        "reporting-endpoints",
+        "nel",
+        "clear-site-data",
         "access-control-allow-origin",
         "access-control-allow-credentials",
         "x-hop",
