@@ -16,7 +16,7 @@ use support::{Daemon, World, chat, client};
 
 const HERMES: usize = 3;
 /// What each Hermes Agent refreshes.
-const THEIRS: usize = 180;
+const THEIRS: usize = 120;
 const ALL: u64 = 1000;
 /// So many of the daemon's rotations are the provider's doing.
 const REVOKED: u64 = 5;
@@ -43,14 +43,14 @@ async fn a_thousand_rotations_beside_three_of_hermes_reuse_no_token_and_fail_no_
 
     let apps = [(); 4].map(|()| client());
     let (mut served, mut failed) = (0, Vec::<u16>::new());
-    let (mut beside, mut round) = (0, 0);
+    let (mut beside, mut round) = (None, 0);
     loop {
         let at_work = crowd.iter().any(|one| !one.is_finished());
+        if !at_work && beside.is_none() {
+            beside = Some(ours(&daemon));
+        }
         if !at_work && world.cloud.counts().refreshes >= ALL {
             break;
-        }
-        if at_work {
-            beside = ours(&daemon);
         }
         round += 1;
         let by_a_person = async {
@@ -83,7 +83,7 @@ async fn a_thousand_rotations_beside_three_of_hermes_reuse_no_token_and_fail_no_
     let ours = ours(&daemon);
     let theirs = counts.refreshes - ours;
     println!(
-        "{} rotations in {:.1} s: {} by {HERMES} of Hermes Agent, {ours} by the daemon ({beside} of them \
+        "{} rotations in {:.1} s: {} by {HERMES} of Hermes Agent, {ours} by the daemon ({beside:?} of them \
          while Hermes Agent was at work); {} requests, {} failed; {} reuse events",
         counts.refreshes,
         started.elapsed().as_secs_f64(),
@@ -99,7 +99,7 @@ async fn a_thousand_rotations_beside_three_of_hermes_reuse_no_token_and_fail_no_
         "a call came to nothing"
     );
     assert!(theirs >= 300 && ours >= 300, "{theirs} and {ours}");
-    assert!(beside >= 100, "the daemon had hardly a turn: {beside}");
+    assert!(beside >= Some(100), "hardly a turn of ours: {beside:?}");
     assert!(world.cloud.is_alive(world.family()));
     let current = world.cloud.current_refresh_token(world.family()).unwrap();
     let mirror = std::fs::read(hermes_home(&world).join("shared/nous_auth.json")).unwrap();
