@@ -134,6 +134,12 @@ impl Client {
         })
     }
 
+    /// Whether it was given no number of requests that may be under way, and has this many by now.
+    pub fn has_its_share(&self, share: u32) -> bool {
+        let under_way = || self.meter.in_flight.load(Ordering::Relaxed);
+        self.limits.in_flight.is_none() && under_way() >= u64::from(share)
+    }
+
     /// The use in the file and the use since.
     pub(super) fn usage(&self) -> Use {
         let mut usage = self.recorded.clone();

@@ -1,7 +1,8 @@
 //! Places for connections, over all listeners. When all are taken, a connection makes way for a
 //! newcomer: first one of a client that the guard has not let in, then one that waits for its next
 //! request, then one whose body comes so slowly that no honest client sends it. Only a request that the
-//! guard has let in protects its place, until it is answered.
+//! guard has let in protects its place, until it is answered. A few places are kept from requests that a provider
+//! answers, which can take hours, so that what is answered here always is.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -39,6 +40,10 @@ const ALL_HEADS: usize = 4 * 1024 * 1024;
 const QUIET: Duration = Duration::from_mins(1);
 /// One place in so many is kept for clients that the guard has let in.
 const KEPT: usize = 8;
+/// One place in so many is kept from requests that are sent on to a provider.
+const KEPT_FROM_ASKING: usize = 64;
+/// A client key may have one place in so many for such requests, unless it was given a number.
+const SHARE: usize = 4;
 
 /// The places.
 #[derive(Debug)]
@@ -61,8 +66,12 @@ struct Pressure {
 }
 
 /// What all places share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lobby {
+    /// How many places there are.
+    count: usize,
+    /// Requests under way that are sent on to a provider.
+    asking: AtomicUsize,
     /// Every connection's seat, by its number.
     seats: Mutex<HashMap<u64, Arc<Seat>>>,
     /// Bytes of heads that are not whole.
@@ -80,6 +89,11 @@ pub(super) struct Place {
     number: u64,
     seat: Arc<Seat>,
 }
+
+/// A request under way that is sent on to a provider, until it is dropped.
+#[derive(Debug)]
+#[must_use = "the request counts until this is dropped"]
+pub(super) struct Asking(Arc<Lobby>);
 
 /// Why a connection makes way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +130,7 @@ impl Places {
         Arc::new(Self {
             count,
             number: AtomicU64::new(0),
-            lobby: Arc::default(),
+            lobby: Arc::new(Lobby::new(count)),
             full_at: AtomicU64::new(0),
             pressure: Mutex::default(),
             opened: Instant::now(),
@@ -292,6 +306,17 @@ impl Pressure {
 }
 
 impl Lobby {
+    fn new(count: usize) -> Self {
+        Self {
+            count,
+            asking: AtomicUsize::new(0),
+            seats: Mutex::default(),
+            heads: AtomicUsize::new(0),
+            strangers: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }
+    }
+
     fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -350,7 +375,27 @@ impl Drop for Place {
     }
 }
 
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Seat {
+    /// Counts the request under way as one that is sent on; `None` where there are as many as may be.
+    pub(super) fn asks(&self) -> Option<Asking> {
+        let most = self.lobby.count - self.lobby.count / KEPT_FROM_ASKING;
+        let one_more = |asking: usize| (asking < most).then(|| asking + 1);
+        let asking = &self.lobby.asking;
+        let counted = asking.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        counted.is_ok().then(|| Asking(self.lobby.clone()))
+    }
+
+    /// How many of these a client key may have that was given no number.
+    pub(super) fn share(&self) -> u32 {
+        u32::try_from((self.lobby.count / SHARE).max(1)).unwrap_or(u32::MAX)
+    }
+
     /// A seat whose connection waits for its first request.
     fn new(lobby: Arc<Lobby>, opened: Instant) -> Self {
         lobby.strangers.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::patience::Watched;
-use super::places::Seat;
+use super::places::{Asking, Seat};
 
 /// How often a client that hyper does not read is looked at, whether it has hung up.
 const LOOK: Duration = Duration::from_millis(40);
@@ -85,6 +85,16 @@ impl Presence {
     pub(super) fn is_let_in(&self) {
         self.0.seat.has_request();
         self.0.refuses.store(false, Ordering::Relaxed);
+    }
+
+    /// The request under way is to be sent on to a provider; `None` where too many are.
+    pub(super) fn asks(&self) -> Option<Asking> {
+        self.0.seat.asks()
+    }
+
+    /// How many requests one client key may have sent on at once.
+    pub(super) fn share(&self) -> u32 {
+        self.0.seat.share()
     }
 
     /// The answer to the request under way is a refusal.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::error::{ErrorFormat, ErrorKind};
 use super::ledger::{Counters, Ledger};
+use super::places::Asking;
 use super::route;
 use super::upload::Upload;
 use crate::clients::{Client, Full, Visit};
@@ -203,6 +204,8 @@ pub(super) struct Underway {
     client: Option<Arc<Client>>,
     /// Its place of its app's limit, given back with the last byte.
     visit: Option<Visit>,
+    /// It counts as sent on until then, too.
+    asking: Option<Asking>,
     is_own: bool,
     refusal: Option<Box<Refusal>>,
     started: Instant,
@@ -233,6 +236,7 @@ impl Underway {
             target,
             client: None,
             visit: None,
+            asking: None,
             is_own: false,
             refusal: None,
             started: Instant::now(),
@@ -293,6 +297,11 @@ impl Underway {
     pub(super) fn visits(&mut self, client: &Arc<Client>, from: &str) -> Result<(), Full> {
         self.visit = Some(Ledger::admit(client, from, self.is_own)?);
         Ok(())
+    }
+
+    /// It is to be sent on.
+    pub(super) fn asks(&mut self, asking: Asking) {
+        self.asking = Some(asking);
     }
 
     /// Its body.

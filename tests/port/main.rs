@@ -15,6 +15,7 @@ mod reloads;
 mod replays;
 mod routes;
 mod routes_told;
+mod shares;
 mod streams;
 mod translated;
 mod translated_ends;

@@ -15,6 +15,7 @@ use super::super::api_key::Presented;
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::{Rules, Upstream};
 use super::super::models::Wanted;
+use super::super::record::Underway;
 use super::super::route::{self, Choice, Local, Route};
 use super::super::{guard, headers};
 use super::list::merges;
@@ -191,10 +192,48 @@ fn has_path(client: &Client, upstream: &Upstream, path: usize) -> Result<(), Pro
     Err(ProxyError::new(ErrorKind::PathNotAllowed, message))
 }
 
+/// Takes the places that a request needs which is sent on: one of its key's, and one of all. What hermesctl asks needs
+/// none of those that apps share.
+pub(super) fn take_places(
+    request: &Request<'_>,
+    underway: &mut Underway,
+) -> Result<(), ProxyError> {
+    if !request.is_own {
+        let share = request.presence.share();
+        if let Some(client) = request.client
+            && client.has_its_share(share)
+        {
+            return Err(beyond_share(client, share));
+        }
+        underway.asks(request.presence.asks().ok_or_else(all_ask)?);
+    }
+    let Some(client) = request.client else {
+        return Ok(());
+    };
+    let visit = underway.visits(client, &request.entry.from);
+    visit.map_err(|full| busy(&full))
+}
+
 /// An app has as many requests under way as its key may.
-pub(super) fn busy(full: &Full) -> ProxyError {
+fn busy(full: &Full) -> ProxyError {
     let message = format!("hermes-proxyd: {full}; `hermesctl clients list` shows it");
     ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(PAUSE)
+}
+
+/// The same, where the key has no number of its own.
+fn beyond_share(client: &Client, share: u32) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: the client key {} has {share} requests in flight, which is a quarter of \
+         `limits.connections`; a key that is made with `hermesctl clients add NAME --in-flight N` may have more",
+        client.name()
+    );
+    ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)
+}
+
+/// All places are taken but those that are kept for what is answered here.
+fn all_ask() -> ProxyError {
+    let message = "hermes-proxyd: as many requests are in flight as `limits.connections` allows";
+    ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)
 }
 
 /// Why an inference request is not sent while the provider has said that it is of no use. What hermesctl

@@ -18,7 +18,7 @@ use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response};
 
-use self::admission::{Decision, busy, decide, limited};
+use self::admission::{Decision, decide, limited, take_places};
 use self::answer::{identify, refuse, whole};
 pub(super) use self::entry::Entry;
 use self::entry::{about_peer, matters};
@@ -138,9 +138,8 @@ async fn respond(
             decision,
             Decision::Forward(..) | Decision::Models(..) | Decision::ByModel(..)
         );
-        if let (true, Some(client)) = (goes_on, &client) {
-            let visit = underway.visits(client, &entry.from);
-            visit.map_err(|full| busy(&full))?;
+        if goes_on {
+            take_places(&request, &mut underway)?;
         }
         Ok(decision)
     });
