@@ -19,6 +19,8 @@ const KEY: &[u8] = b"model";
 const LONGEST_KEY: usize = 6 * (KEY.len() + 1);
 /// The longest name of a model as it stands in a body, in bytes.
 const LONGEST_NAME: usize = 4096;
+/// The deepest nesting of lists and objects within the body's own. Most servers read 128 to 1000.
+const DEEPEST: u32 = 512;
 
 /// The model of a body, with the place of its value in bytes from the body's start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,9 @@ pub enum Flaw {
     /// No model has such a name.
     #[error("its `model` is longer than 4096 bytes")]
     TooLong,
+    /// Servers refuse it, and each level costs time.
+    #[error("it is nested deeper than 512 levels")]
+    TooDeep,
     /// It ends within the object.
     #[error("it ends too early")]
     Incomplete,
@@ -397,7 +402,8 @@ impl Scanner {
                     self.state = State::Text;
                     return Ok(index + 1);
                 }
-                b'{' | b'[' => self.depth = self.depth.checked_add(1).ok_or(Flaw::NotJson)?,
+                b'{' | b'[' if self.depth == DEEPEST => return Err(Flaw::TooDeep),
+                b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
                     self.depth -= 1;
                     if self.depth == 0 {
@@ -632,6 +638,23 @@ mod tests {
         };
         assert_eq!(named(LONGEST_NAME + 1), Err(Flaw::TooLong));
         assert!(named(LONGEST_NAME).is_ok());
+    }
+
+    #[test]
+    fn a_nesting_that_no_server_reads_is_refused_at_its_first_level_too_many() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let nested = |levels| {
+                let (open, close) = (open.repeat(levels), close.repeat(levels));
+                format!("{{\"x\":{open}1{close},\"model\":\"m\"}}").into_bytes()
+            };
+            for size in [1, 7, 100_000] {
+                assert!(scan(&nested(512), size).is_ok());
+                assert_eq!(scan(&nested(513), size), Err(Flaw::TooDeep));
+            }
+            let mut scanner = Scanner::default();
+            let endless = format!("{{\"x\":{}", open.repeat(513));
+            assert_eq!(scanner.read(endless.as_bytes()), Err(Flaw::TooDeep));
+        }
     }
 
     #[test]
