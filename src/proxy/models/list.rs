@@ -1,6 +1,9 @@
 //! A list of models as the provider sent it.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +22,7 @@ pub(super) struct List {
     /// What of its head goes with it.
     pub(super) fields: HeaderMap,
     pub(super) body: Bytes,
+    pub(super) index: Arc<Index>,
     /// Where it came from.
     pub(super) base_url: BaseUrl,
     /// Which of a login's credentials it was asked for with.
@@ -54,6 +58,7 @@ impl List {
         is_object.then_some(Self {
             fields,
             body,
+            index: Arc::default(),
             base_url,
             stamp,
             came: (Instant::now(), now),
@@ -131,18 +136,53 @@ pub(super) fn has_more_than(body: &[u8], most: usize) -> bool {
     found_in(body).is_some_and(|mut found| found.nth(most).is_some())
 }
 
-/// The one of this id, as it came.
-pub(super) async fn model_in(body: Bytes, id: String) -> Option<Bytes> {
-    aside(body.len(), move || {
-        let mut found = found_in(&body)?;
-        let is_it = |(text, place): &(&[u8], Range<usize>)| {
-            let found = text.get(place.clone());
-            found.is_some_and(|found| json::says(found, &id))
+/// Where a list's models are by their ids. Made when the first one is looked for, since apps ask for one model after the
+/// other, and for such as there are not.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    hasher: RandomState,
+    /// The ids' hashes in their order, of equal ones the first model's first.
+    models: OnceLock<Vec<(u64, Range<usize>)>>,
+}
+
+impl Index {
+    fn make(&self, body: &Bytes) -> Vec<(u64, Range<usize>)> {
+        let place = |model: Model<'_>| {
+            let start = model.text.as_ptr().addr() - body.as_ptr().addr();
+            let hash = self.hasher.hash_one(&model.id);
+            (hash, start..start + model.text.len())
         };
-        let (text, _) = found.find(is_it)?;
-        Some(body.slice_ref(text))
-    })
-    .await
+        let mut models: Vec<_> = models_in(body).map(place).collect();
+        models.sort_by_key(|(hash, _)| *hash);
+        models
+    }
+
+    fn find(&self, body: &Bytes, id: &str) -> Option<Bytes> {
+        let models = self.models.get_or_init(|| self.make(body));
+        let wanted = self.hasher.hash_one(id);
+        let first = models.partition_point(|(hash, _)| *hash < wanted);
+        let same = models.iter().skip(first);
+        let mut same = same.take_while(|(hash, _)| *hash == wanted);
+        let is_it = |text: &[u8]| {
+            let [found] = json::last(json::members(text, 0)?, ["id"]);
+            json::says(text.get(found?)?, id).then_some(())
+        };
+        let (_, place) =
+            same.find(|(_, place)| body.get(place.clone()).and_then(is_it).is_some())?;
+        Some(body.slice(place.clone()))
+    }
+}
+
+/// The one of this id, as it came.
+pub(super) async fn model_in(body: &Bytes, index: &Arc<Index>, id: &str) -> Option<Bytes> {
+    if index.models.get().is_none() {
+        let (length, body, index) = (body.len(), body.clone(), index.clone());
+        aside(length, move || {
+            index.models.get_or_init(|| index.make(&body)).len()
+        })
+        .await;
+    }
+    index.find(body, id)
 }
 
 /// The models of a list, with where their ids are. No number and no text of them is read, so an odd one does no harm.
@@ -166,7 +206,8 @@ mod tests {
     #[tokio::test]
     async fn a_model_is_a_part_of_the_list_byte_for_byte() {
         let body = Bytes::from_static(LIST.as_bytes());
-        let one = async |id: &str| model_in(body.clone(), id.to_owned()).await;
+        let index = Arc::default();
+        let one = async |id: &str| model_in(&body, &index, id).await;
         let first = "{\"id\":\"a\",\"price\":1.50,\"max\":1e400,\"name\":\"\\u00e9\"}";
         assert_eq!(one("a").await.unwrap(), first);
         assert_eq!(
@@ -177,8 +218,35 @@ mod tests {
         assert!(has_more_than(&body, 1) && !has_more_than(&body, 2) && !has_more_than(b"[]", 0));
         let ids: Vec<_> = models_in(&body).map(|model| model.id).collect();
         assert_eq!(ids, ["a", "b"]);
+        let twice =
+            Bytes::from_static(b"{\"data\":[{\"id\":\"a\",\"x\":1},{\"id\":\"a\",\"x\":2}]}");
+        let first = model_in(&twice, &Arc::default(), "a").await.unwrap();
+        assert_eq!(first, "{\"id\":\"a\",\"x\":1}");
         for other in ["", "[]", "{\"data\":{}}", "{\"models\":[{\"id\":\"a\"}]}"] {
             assert_eq!(models_in(other.as_bytes()).count(), 0, "{other}");
+        }
+    }
+
+    /// A search from the list's start took a tenth of a second each.
+    #[tokio::test]
+    async fn a_long_list_is_read_once_for_all_who_ask_for_a_model_of_it() {
+        let model = |number| {
+            format!(
+                "{{\"id\":\"model-{number}\",\"about\":\"{}\"}}",
+                "x".repeat(300)
+            )
+        };
+        let models: Vec<_> = (0..18_000).map(model).collect();
+        let body = Bytes::from(format!("{{\"data\":[{}]}}", models.join(",")));
+        let (index, began) = (Arc::default(), Instant::now());
+        for number in 0..2_000 {
+            let id = format!("model-{}", number * 10);
+            let found = model_in(&body, &index, &id).await;
+            let expected = models.get(number * 10).map(String::as_bytes);
+            assert_eq!(found.as_deref(), expected);
+            let gone = model_in(&body, &index, &format!("no-{number}")).await;
+            assert_eq!(gone, None);
+            assert!(began.elapsed() < Duration::from_secs(20), "{number}");
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::Response;
 
-use super::list::{List, Model, model_in, models_in};
+use super::list::{Index, List, Model, model_in, models_in};
 use super::shelf::{self, Found};
 use super::{PATH, Reply, Wanted, json, unknown};
 use crate::clients::Client;
@@ -31,6 +31,7 @@ struct Made {
     home: usize,
     lists: Vec<Part>,
     body: Bytes,
+    index: Arc<Index>,
 }
 
 /// A provider's list in the whole.
@@ -98,10 +99,10 @@ pub(in crate::proxy) async fn reply(
     }
     let at = |one: &Arc<Upstream>| Arc::ptr_eq(one, home);
     let at = rules.upstreams.iter().position(at).unwrap_or_default();
-    let body = merged.body(rules, routing, at, lists);
+    let (body, index) = merged.body(rules, routing, at, lists);
     match wanted {
         Wanted::All => kept(json(body, stale)),
-        Wanted::One(id) => match model_in(body, id.clone()).await {
+        Wanted::One(id) => match model_in(&body, &index, id).await {
             Some(model) => kept(json(model, stale)),
             None => Reply::Error(unknown(id, "the configured providers")),
         },
@@ -132,7 +133,13 @@ impl Merged {
     }
 
     /// The whole list, made anew when something of it has changed.
-    fn body(&self, rules: &Rules, routing: &Routing, home: usize, lists: Vec<Part>) -> Bytes {
+    fn body(
+        &self,
+        rules: &Rules,
+        routing: &Routing,
+        home: usize,
+        lists: Vec<Part>,
+    ) -> (Bytes, Arc<Index>) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = std::ptr::from_ref(rules).addr();
         if let Some(made) = &*last {
@@ -140,17 +147,19 @@ impl Merged {
             let is_same =
                 made.lists.len() == lists.len() && made.lists.iter().zip(&lists).all(same);
             if is_same && made.home == home && made.rules == now {
-                return made.body.clone();
+                return (made.body.clone(), made.index.clone());
             }
         }
         let body = Bytes::from(merge(rules, routing, home, &lists));
+        let index = Arc::<Index>::default();
         *last = Some(Made {
             rules: now,
             home,
             lists,
             body: body.clone(),
+            index: index.clone(),
         });
-        body
+        (body, index)
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn reply(upstream: &Arc<Upstream>, wanted: &Wanted, fresh: Dura
     };
     let response = match wanted {
         Wanted::All => list.response(stale),
-        Wanted::One(id) => match list::model_in(list.body.clone(), id.clone()).await {
+        Wanted::One(id) => match list::model_in(&list.body, &list.index, id).await {
             Some(model) => json(model, stale),
             None => return Reply::Error(unknown(id, &upstream.display_name)),
         },
