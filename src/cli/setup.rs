@@ -88,6 +88,11 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
     };
     let chosen = flags.provider.as_deref();
     let needs_key = key::is_needed(&environment, chosen);
+    // No key can be made where the configuration can't be read, as where the provider's table is missing.
+    let early = match config::load(None, &environment) {
+        Ok(_) => None,
+        Err(_) => Some(configuration(&environment, chosen).await?),
+    };
     let key = if needs_key { key::first().await? } else { None };
     if let Some(new) = &key {
         let what = format!("client key {}", render::inline(&new.client.name));
@@ -99,7 +104,10 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
             .tell(|style| style.prose(&format!("It is shown only once: {key}")))?;
     }
     let key = key.map(|new| new.key);
-    progress.tell(configuration(&environment, chosen).await?)?;
+    progress.tell(match early {
+        Some(line) => line,
+        None => configuration(&environment, chosen).await?,
+    })?;
     if let Some(exit) = login(&flags, &mut progress).await? {
         return Ok(exit);
     }
@@ -223,20 +231,23 @@ async fn configuration(environment: &Environment, provider: Option<&str>) -> Res
                 .with_hint("Correct it, then run `hermesctl setup` again.")
         })
     };
-    let loaded = load()?;
+    let loaded = load();
     let is_there = |name: &str| {
-        let mut names = loaded.config.providers.keys();
+        let mut names = loaded.iter().flat_map(|one| one.config.providers.keys());
         names.any(|known| known.as_str() == name)
     };
     let table = provider
         .filter(|name| !is_there(name))
         .and_then(config::login_table);
     if let Some(table) = &table {
+        // It may be all that is missing.
         let added = append(&file, table).map_err(failed)?;
         if let Err(failure) = load() {
             added.undo();
-            return Err(failure);
+            return Err(loaded.err().unwrap_or(failure));
         }
+    } else {
+        loaded?;
     }
     // One that runs knows nothing of it yet.
     let changed = written || table.is_some();
@@ -264,6 +275,10 @@ fn check_provider(environment: &Environment, name: &str) -> Result<(), Failure> 
          hermes-proxyd.toml` shows it.",
         names.join(", ")
     );
+    let hint = match config::login_meant(name) {
+        Some(meant) => format!("Did you mean {meant}? {hint}"),
+        None => hint,
+    };
     let name: String = name.chars().take(40).collect();
     Err(
         Failure::new(format!("hermesctl knows no provider {name:?}."))

@@ -61,6 +61,15 @@ pub fn login_providers() -> impl Iterator<Item = &'static str> {
     LOGINS.iter().map(|(name, _)| *name)
 }
 
+/// The provider with a login that is meant by this name: its own, or the last part of it.
+pub fn login_meant(name: &str) -> Option<&'static str> {
+    let mut all = login_providers();
+    all.find(|known| {
+        let before = known.strip_suffix(name);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('-'))
+    })
+}
+
 /// The table that sets up a provider with a login; `None` where there is none of this name.
 pub fn login_table(name: &str) -> Option<String> {
     let (_, kind) = LOGINS.iter().find(|(known, _)| *known == name)?;
@@ -518,6 +527,17 @@ fn merge(paths: &[AllowedPath]) -> Vec<AllowedPath> {
 
 pub(super) fn unknown_provider(name: &ProviderName, names: &BTreeSet<ProviderName>) -> Wrong {
     let all: Vec<_> = names.iter().map(ProviderName::as_str).collect();
+    if let Some(meant) = login_meant(name.as_str()).filter(|meant| !all.contains(meant)) {
+        let it_is = if meant == name.as_str() {
+            format!("the provider `{name}` has no table")
+        } else {
+            format!("there is no provider `{name}`, and `{meant}` has no table")
+        };
+        let message = format!(
+            "{it_is}: add [providers.{meant}], or run `hermesctl setup --provider {meant}`, which adds it"
+        );
+        return message.into();
+    }
     Wrong {
         message: format!(
             "there is no provider `{name}`; there are: {}",

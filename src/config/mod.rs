@@ -43,7 +43,7 @@ pub use self::environment::{
 };
 pub(crate) use self::error::did_you_mean;
 pub use self::error::{ConfigError, Problem};
-pub use self::file::{login_needs_key, login_providers, login_table, parse};
+pub use self::file::{login_meant, login_needs_key, login_providers, login_table, parse};
 pub use self::listen::{Auth, ListenAddress, Listener};
 pub use self::load::{Loaded, digest_of, load};
 pub use self::oauth2::{Flow, OAuth2};

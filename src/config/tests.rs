@@ -518,6 +518,26 @@ fn each_bad_value_is_refused_where_it_stands() {
             "default_provider",
             "there is no provider `work`; there are: nous",
         ),
+        (
+            "default_provider = \"xai\"",
+            "default_provider",
+            "the provider `xai` has no table: add [providers.xai], or run `hermesctl setup --provider xai`",
+        ),
+        (
+            "[[listen]]\nprovider = \"xai\"",
+            "listen[0].provider",
+            "add [providers.xai], or run `hermesctl setup --provider xai`",
+        ),
+        (
+            "[[route]]\nmodels = [\"grok-*\"]\nprovider = \"xai\"",
+            "route[0].provider",
+            "add [providers.xai], or run `hermesctl setup --provider xai`",
+        ),
+        (
+            "default_provider = \"codex\"",
+            "default_provider",
+            "there is no provider `codex`, and `openai-codex` has no table: add [providers.openai-codex]",
+        ),
         ("hermes_home = \"agent\"", "hermes_home", "is not absolute"),
         ("listen = []", "listen", "at least one"),
         (

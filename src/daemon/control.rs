@@ -459,9 +459,11 @@ impl Answers {
             let known: Vec<_> = there.map(|report| report.upstream.name.as_str()).collect();
             let name: String = name.chars().take(40).collect();
             let message = format!("No provider {name:?} is configured.");
-            if config::login_providers().any(|known| known == name) {
+            let addable = config::login_meant(&name).filter(|meant| !known.contains(meant));
+            if let Some(meant) = addable {
+                let of_it = if meant == name { "it" } else { meant };
                 let hint = format!(
-                    "`hermesctl setup --provider {name}` adds it to the configuration and logs in."
+                    "`hermesctl setup --provider {meant}` adds {of_it} to the configuration and logs in."
                 );
                 return ControlError::new(ErrorCode::UnknownProvider, message).with_hint(hint);
             }

@@ -78,6 +78,11 @@ async fn another_provider_gets_its_table_once_and_the_first_one_is_the_default()
     assert!(hint.contains("nous, openai-codex, xai"), "{hint}");
     assert!(!file.exists());
 
+    let output = setup("codex");
+    let hint = outcome(&output)["error"]["hint"].to_string();
+    assert!(hint.contains("Did you mean openai-codex?"), "{hint}");
+    assert!(!file.exists());
+
     setup("xai");
     let written = read();
     assert!(
@@ -98,6 +103,21 @@ async fn another_provider_gets_its_table_once_and_the_first_one_is_the_default()
         read(),
         format!("{mine}\n\n[providers.xai]\ntype = \"xai\"\n")
     );
+    // A table that is missing is all that is wrong.
+    for (provider, given) in [
+        ("xai", "default_provider = \"xai\"\n"),
+        ("openai-codex", "default_provider = \"openai-codex\"\n"),
+    ] {
+        std::fs::write(&file, given).unwrap();
+        setup(provider);
+        let table = format!("\n[providers.{provider}]\ntype = \"{provider}\"\n");
+        assert_eq!(read(), format!("{given}{table}"));
+    }
+    let wrong = "default_provider = \"xai\"\nlimit = 1\n";
+    std::fs::write(&file, wrong).unwrap();
+    let output = setup("xai");
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert_eq!(read(), wrong);
     // What can't be added is not left behind.
     let inline = "providers = {}\n";
     std::fs::write(&file, inline).unwrap();
