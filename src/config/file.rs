@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::error::{ConfigError, did_you_mean};
-use super::reader::{Field, Report, Section, Wrong};
+use super::reader::{Field, Place, Report, Section, Wrong};
 use super::shape::Key;
 use super::{
     AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Log, LogFormat, NoticeKind,
@@ -329,6 +329,7 @@ fn providers(
 ) -> (BTreeMap<ProviderName, Provider>, BTreeSet<ProviderName>) {
     let mut providers = BTreeMap::new();
     let mut names = BTreeSet::new();
+    let mut places: BTreeMap<ProviderName, Place> = BTreeMap::new();
     root.named_sections("providers", |key, table| {
         let name = values::provider_name(key).map_err(|wrong| {
             table.report().add(table.here(), wrong);
@@ -337,9 +338,20 @@ fn providers(
         let Ok(name) = name else {
             return;
         };
-        if !names.insert(name.clone()) {
-            let message = format!("the provider `{name}` is already in the file");
-            table.report().add(table.here(), message);
+        names.insert(name.clone());
+        let here = table.here().clone();
+        if let Some(first) = places.insert(name.clone(), here.clone()) {
+            // The tables don't come in the file's order.
+            let (first, second) = if first.line < here.line {
+                (first, here)
+            } else {
+                (here, first)
+            };
+            let message = format!(
+                "is the same provider as [{}] in line {}: upper and lower case don't count in names",
+                first.key, first.line
+            );
+            table.report().add(&second, message);
         }
         if let Some(provider) = provider {
             providers.insert(name, provider);
@@ -365,11 +377,12 @@ fn provider(
     let kind = provider_kind(table, name, env);
     let keyless = kind.as_ref().and_then(ProviderKind::api_key) == Some(&KeySource::Unneeded);
     let base_url = table.text("base_url", "https://api.example.com/v1", |text| {
-        if keyless {
+        let url = if keyless {
             values::keyless_url(text)
         } else {
             values::base_url(text)
-        }
+        };
+        url.and_then(values::api_url)
     });
     let extra_paths = table.list("extra_paths", "/responses", AllowedPath::parse);
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);

@@ -320,6 +320,21 @@ impl<'a> Section<'a> {
                 self.report.wrong_type(&place, &expected, value.get_ref());
                 continue;
             };
+            // `[providers.my.server]` is a table `server` within `my` to TOML.
+            let mut values = table.iter();
+            if let Some((first, _)) = values.next().filter(|(_, value)| is_table(value))
+                && values.all(|(_, value)| is_table(value))
+            {
+                let message = format!(
+                    "a name has no dots: write [{}-{}] instead of [{}.{}]",
+                    place.key,
+                    first.get_ref(),
+                    place.key,
+                    first.get_ref()
+                );
+                self.report.add(&place, message);
+                continue;
+            }
             let child = self.child(place, pattern.clone(), Some(table));
             child.read(|section| read(name.get_ref(), section));
         }
@@ -340,10 +355,15 @@ impl<'a> Section<'a> {
     }
 
     fn table(&self, key: &'static str, takes: Takes) -> Option<&'a DeTable<'a>> {
+        let name = if matches!(takes, Takes::NamedTables) {
+            ".NAME"
+        } else {
+            ""
+        };
         let (place, value) = self.value(key, takes)?;
         let table = value.as_table();
         if table.is_none() {
-            let expected = format!("a table that starts with [{}]", place.key);
+            let expected = format!("a table that starts with [{}{name}]", place.key);
             self.report.wrong_type(&place, &expected, value);
         }
         table
@@ -416,6 +436,10 @@ fn misplaced(name: &str, table: &str) -> Option<&'static str> {
             Some("write it with the port as address = \"127.0.0.1:8645\" under [[listen]]")
         }
         "address" if table.is_empty() => Some("write this under [[listen]]"),
+        "provider" if table.is_empty() => Some(
+            "the provider of requests that name none is default_provider = \"NAME\"; that of one address is \
+             written under its [[listen]]",
+        ),
         name if !table.is_empty() && TOP.contains(&name) => Some(TOP_ADVICE),
         "model" if table.is_empty() || table.starts_with("providers") => Some(
             "apps name their models; the model of those that name none is default_model = \"NAME\", at the \
@@ -423,6 +447,10 @@ fn misplaced(name: &str, table: &str) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+fn is_table(value: &Spanned<DeValue<'_>>) -> bool {
+    value.get_ref().as_table().is_some()
 }
 
 /// The value of one of a few words.

@@ -64,6 +64,27 @@ impl From<&str> for Wrong {
     }
 }
 
+/// What is wrong with a line whose value is a text without quotes, of which the parser says that it is no number.
+/// The value itself is in no message.
+fn without_quotes(line: &str) -> Option<&'static str> {
+    let (key, value) = line.split_once('=')?;
+    let value = value.split('#').next().unwrap_or_default().trim();
+    let is_key = key
+        .chars()
+        .all(|c| c.is_alphanumeric() || " \t._-\"'".contains(c));
+    let is_text = value
+        .chars()
+        .all(|c| c.is_alphanumeric() || "./:~@%+_-".contains(c))
+        && value.chars().any(char::is_alphabetic);
+    if !is_key || !is_text {
+        return None;
+    }
+    Some(match &*value.to_ascii_lowercase() {
+        "true" | "false" => "write true and false in lower case",
+        _ => "the value is a text: put \" before and behind it",
+    })
+}
+
 impl Report {
     /// The report on a file with this text, which has these syntax errors.
     pub(super) fn new(text: &str, syntax: &[toml::de::Error]) -> Self {
@@ -79,7 +100,10 @@ impl Report {
             let line = report.line(&error.span().unwrap_or_default());
             if report.broken_lines.insert(line) {
                 let message = error.message().trim();
-                let advice = if message.contains("duplicate key") {
+                let is_twice = message.contains("duplicate key");
+                let unquoted = text.lines().nth(line - 1).filter(|_| !is_twice);
+                let message = unquoted.and_then(without_quotes).unwrap_or(message);
+                let advice = if is_twice {
                     "; it is in the file before: keep one of the two, and the keys of both under it"
                 } else {
                     ""

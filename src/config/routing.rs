@@ -221,8 +221,11 @@ impl Routing {
         let (name, _) = model.split_once('/')?;
         // Another alias says it of itself, and a route may be for the name as it stands.
         let is_alias = self.aliases.contains_key(model);
+        if is_alias || is_provider(name) {
+            return None;
+        }
         let found = self.find(CHATS[0], Some(model), is_provider);
-        if is_alias || is_provider(name) || found.by != By::Address {
+        if found.by != By::Address {
             return None;
         }
         let what =

@@ -484,6 +484,14 @@ fn a_wrong_type_shows_a_right_value() {
             "expected a table that starts with [limits], found an integer",
         ),
         (
+            "[[providers]]\nname = \"x\"",
+            "expected a table that starts with [providers.NAME], found an array",
+        ),
+        (
+            "providers = \"x\"",
+            "expected a table that starts with [providers.NAME], found a string",
+        ),
+        (
             "providers.x = 1979-05-27",
             "expected a table that starts with [providers.x], found a date or time",
         ),
@@ -705,8 +713,8 @@ fn each_bad_value_is_refused_where_it_stands() {
         ),
         (
             "[providers.nous]\n[providers.Nous]",
-            "providers.nous",
-            "is already in the file",
+            "providers.Nous",
+            "is the same provider as",
         ),
         ("[providers.x]", "providers.x.type", "is missing"),
         (
@@ -836,6 +844,9 @@ fn a_url_goes_to_one_place_over_a_safe_line() {
         ("api.example.com/v1", "must start with https://"),
         ("localhost:8000/v1", "must start with https://"),
         ("not a url", "not a URL"),
+        ("https:///v1", "has no host"),
+        ("https:/v1", "has no host"),
+        ("https://\\\\x.example/v1", "has no host"),
         ("http://api.example.com/v1", "use https://"),
         ("http://localhost.example.com", "use https://"),
         ("ftp://x.example", "must start with https://"),
@@ -875,6 +886,73 @@ fn a_url_without_its_scheme_is_told_with_the_one_that_is_meant() {
         let found = problem(&format!("providers.nous.base_url = \"{url}\""));
         assert!(!found.to_string().contains("hunter2"), "{found}");
     }
+}
+
+#[test]
+fn a_base_url_that_ends_with_a_requests_path_is_told_without_it() {
+    for (end, meant) in [("", "https://x.example/v1"), ("/", "https://x.example/v1")] {
+        let text =
+            format!("providers.nous.base_url = \"https://x.example/v1/chat/completions{end}\"");
+        let found = problem(&text);
+        assert!(
+            found.message.contains("must end before /chat/completions"),
+            "{found}"
+        );
+        assert_eq!(found.suggestion.as_deref(), Some(meant));
+    }
+}
+
+/// What people write who know another program's file.
+#[test]
+fn what_is_written_in_the_wrong_form_is_told_in_the_right_one() {
+    let named = |name: &str| {
+        format!(
+            "[providers.{name}]\ntype = \"static\"\nbase_url = \"https://x.example\"\nauth = \"none\"\n"
+        )
+    };
+    for (text, line, message) in [
+        (
+            "provider = \"xai\"\n".to_owned(),
+            1,
+            "default_provider = \"NAME\"",
+        ),
+        (
+            "[guard]\npeer_check = True\n".to_owned(),
+            2,
+            "in lower case",
+        ),
+        (
+            "default_provider = nous\n".to_owned(),
+            1,
+            "put \" before and behind it",
+        ),
+        (
+            "[timeouts]\nidle = 10s # long\n".to_owned(),
+            2,
+            "put \" before and behind it",
+        ),
+        (
+            "hermes_home = ~/agent\n".to_owned(),
+            1,
+            "put \" before and behind it",
+        ),
+        (
+            named("my.server"),
+            1,
+            "write [providers.my-server] instead of [providers.my.server]",
+        ),
+        (
+            named("foo") + &named("Foo"),
+            5,
+            "is the same provider as [providers.foo] in line 1: upper and lower case don't count",
+        ),
+    ] {
+        let found = problem(&text);
+        assert!(found.to_string().contains(message), "{text}\n{found}");
+        assert_eq!(found.line, line, "{text}\n{found}");
+    }
+    let secret = problem("api_key = sk-hunter2\n");
+    assert!(!secret.to_string().contains("hunter2"), "{secret}");
 }
 
 #[test]
@@ -1244,10 +1322,26 @@ fn aliases_that_go_round_are_a_mistake() {
     let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
     let expected = [
         "aliases.b: is an alias of itself: b -> c -> b",
-        "aliases.c: is an alias of itself: c -> b -> c",
         "aliases.d: is an alias of itself: d -> d",
     ];
     assert_eq!(found, expected);
+}
+
+/// Each name was followed to its end for each name before it: a minute and more.
+#[test]
+fn a_long_chain_of_aliases_is_read_at_once_and_a_long_ring_is_told_in_short() {
+    let began = std::time::Instant::now();
+    let chain = |end: &str| {
+        let alias = |at: usize| format!("\"x/{at}\" = \"x/{}\"\n", at + 1);
+        let aliases: String = (0..15_000).map(alias).collect();
+        format!("[aliases]\n{aliases}\"x/15000\" = \"{end}\"\n")
+    };
+    let config = good(&chain("x/end"));
+    assert_eq!(config.routing.without_alias("x/0"), "x/end");
+    config.routing.warnings(&["nous"]);
+    let ring = problem(&chain("x/0")).to_string();
+    assert!(ring.contains(" -> … -> ") && ring.len() < 300, "{ring}");
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
 
 /// TOML takes what is written below a table's line for a key of that table.

@@ -32,6 +32,8 @@ const NEVER_FORWARDED: [&str; 15] = [
     "x-api-key",
 ];
 
+/// What people copy with a base URL from a provider's page.
+const CHAT: &str = "/chat/completions";
 /// How paths of the API and of the port itself begin: an app that leaves out `/v1` would get to a provider of that name.
 const TAKEN_BY_PATHS: [&str; 18] = [
     "api",
@@ -194,6 +196,11 @@ fn url(text: &str, is_near: impl Fn(&Host<&str>) -> bool, plain: &str) -> Result
         Some(host) => is_near(&host),
         None => return Err("the URL has no host".into()),
     };
+    // What follows more slashes is a host to the `url` crate, and a path to people.
+    let behind = text.split_once("://").map(|(_, behind)| behind);
+    if behind.is_none_or(|behind| behind.starts_with(['/', '\\'])) {
+        return Err("the URL has no host".into());
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("the URL must not contain a user name or password".into());
     }
@@ -209,6 +216,20 @@ fn url(text: &str, is_near: impl Fn(&Host<&str>) -> bool, plain: &str) -> Result
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+/// Where a provider's API begins: apps add the path of each request themselves.
+pub(super) fn api_url(url: Url) -> Result<Url, Wrong> {
+    let path = url.path();
+    let Some(before) = path.strip_suffix(CHAT) else {
+        return Ok(url);
+    };
+    let mut meant = url.clone();
+    meant.set_path(before);
+    Err(Wrong {
+        message: format!("must end before {CHAT}, which is added for each request"),
+        suggestion: Some(meant.to_string()),
+    })
 }
 
 /// An endpoint of OAuth: as a base URL, with the path just as it is.

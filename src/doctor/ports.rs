@@ -529,7 +529,10 @@ fn keys(facts: &Facts) -> Vec<Finding> {
         finding.code = serves.then_some(FindingCode::NoClientKeys);
         findings.push(finding.run("hermesctl clients add my-app"));
     } else {
-        let text = format!("There are {} client keys.", count.unwrap_or_default());
+        let text = match count.unwrap_or_default() {
+            1 => "There is 1 client key.".to_owned(),
+            count => format!("There are {count} client keys."),
+        };
         findings.push(GROUP.finds(judged::CLIENT_KEYS, Verdict::Ok, text));
     }
     findings

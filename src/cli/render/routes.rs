@@ -72,7 +72,9 @@ fn one(request: &Request, routes: &Routes, style: Style) -> String {
             "the models of all providers that a request may go to",
         );
     }
-    match (&request.model, &request.looked_at) {
+    // An empty name is none.
+    let named = request.model.as_ref().filter(|model| !model.is_empty());
+    match (named, &request.looked_at) {
         (Some(model), Some(meant)) if model != meant => {
             row("alias", &format!("{} is {}", inline(model), inline(meant)));
         }

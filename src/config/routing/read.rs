@@ -10,6 +10,9 @@ use super::{ModelGlob, RouteRule, Routing};
 /// No model's name is longer, in bytes.
 const LONGEST: usize = 512;
 
+/// So many names of a ring of aliases are told.
+const MOST_TOLD: usize = 8;
+
 /// What the file says, with the places at which it can be wrong as a whole.
 #[derive(Debug, Default)]
 pub(in super::super) struct Read {
@@ -63,8 +66,13 @@ pub(in super::super) fn check(read: &Read, root: &Section<'_>, names: &BTreeSet<
         }
     }
     let aliases = &read.routing.aliases;
-    for (name, place) in &read.aliases {
-        if let Some(round) = cycle(aliases, name) {
+    let places = read.aliases.iter();
+    let places: BTreeMap<_, _> = places.map(|(name, place)| (name.as_str(), place)).collect();
+    let mut looked_at = BTreeSet::new();
+    for (name, _) in &read.aliases {
+        if let Some((first, round)) = cycle(aliases, name, &mut looked_at)
+            && let Some(place) = places.get(first)
+        {
             report.add(place, format!("is an alias of itself: {round}"));
         }
     }
@@ -80,17 +88,26 @@ pub(in super::super) fn check(read: &Read, root: &Section<'_>, names: &BTreeSet<
     }
 }
 
-/// The way from a name back to itself.
-fn cycle(aliases: &BTreeMap<String, String>, name: &str) -> Option<String> {
-    let (mut at, mut way) = (name, name.to_owned());
-    for _ in aliases {
+/// The ring that a name leads into: its first name, and the way back to that, or the part of it that tells it. What was looked at before is not again, so a
+/// ring is told at its first name alone, and all names together cost one look each.
+fn cycle<'a>(
+    aliases: &'a BTreeMap<String, String>,
+    name: &'a str,
+    looked_at: &mut BTreeSet<&'a str>,
+) -> Option<(&'a str, String)> {
+    let (mut at, mut way) = (name, Vec::new());
+    while looked_at.insert(at) {
+        way.push(at);
         at = aliases.get(at)?;
-        way.extend([" -> ", at]);
-        if at == name {
-            return Some(way);
-        }
     }
-    None
+    let start = way.iter().position(|before| *before == at)?;
+    let ring = way.get(start..)?;
+    let mut shown: Vec<_> = ring.iter().copied().take(MOST_TOLD).collect();
+    if ring.len() > MOST_TOLD {
+        shown.push("…");
+    }
+    shown.push(at);
+    Some((at, shown.join(" -> ")))
 }
 
 /// A route whose provider may be missing.
