@@ -67,10 +67,7 @@ fn read(text: &str) -> Result<Result<Value, serde_json::Error>, Refused> {
     twice.reverse();
     let place = twice.concat();
     let field = shown(place.strip_prefix('.').unwrap_or(&place));
-    Err(Refused::new(
-        field,
-        "is there twice, and only one of the two can be meant",
-    ))
+    Err(Refused::new(field, "appears twice; send it once"))
 }
 
 /// Reads a value in which no object has two members of one name.

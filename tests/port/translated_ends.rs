@@ -239,7 +239,7 @@ async fn a_body_that_holds_a_member_twice_is_refused_and_half_an_emoji_goes_on()
     };
     let refused = post(r#"{"model":"m","input":[{"role":"user","role":"user"}]}"#).await;
     let said = support::error(refused, 400, "not_translatable").await;
-    assert!(said.contains("`input[0].role` is there twice"), "{said}");
+    assert!(said.contains("`input[0].role` appears twice"), "{said}");
     assert!(world.cloud.requests().is_empty());
     let half = post(r#"{"model":"m","input":"half \ud83d","temperature":1}"#).await;
     assert_eq!(half.status(), 200);

@@ -18,8 +18,9 @@ use super::super::pool::Answer;
 use super::super::upload::Upload;
 use super::memory::{Held, Memory};
 use super::{
-    Failure, LARGEST_ANSWER, Reading, Turn, Whole, becomes_another, becomes_json, is_encoded,
-    is_events, read_upload, read_whole, request, too_large_to_fold, too_large_to_turn, whole,
+    Beside, Failure, LARGEST_ANSWER, Outcome, Reading, Whole, becomes_another, becomes_json,
+    cut_off, fold_stream, is_encoded, is_events, read_upload, read_whole, request,
+    too_large_to_fold, too_large_to_turn,
 };
 use crate::config::AllowedPath;
 use crate::provider::Dialect;
@@ -250,17 +251,15 @@ impl Crossing {
         }
         let is_success = answer.status() == StatusCode::OK;
         let is_stream = is_success && is_events(answer.headers());
-        let mut made = if is_stream && self.wires == Wires::ChatToResponses {
-            whole(Turn::Fold, answer, reading).await?
-        } else {
-            let (head, body) = answer.into_parts();
-            let (body, held) =
-                read_whole(body, reading, (LARGEST_ANSWER, too_large_to_fold)).await?;
-            Whole {
-                response: Response::from_parts(head, held.keep(body)),
-                blocked: None,
-                told: None,
-            }
+        if is_stream && self.wires == Wires::ChatToResponses {
+            return self.folded(answer, reading).await;
+        }
+        let (head, body) = answer.into_parts();
+        let (body, held) = read_whole(body, reading, (LARGEST_ANSWER, too_large_to_fold)).await?;
+        let mut made = Whole {
+            response: Response::from_parts(head, held.keep(body)),
+            blocked: None,
+            told: None,
         };
         let response = &mut made.response;
         let read = response.body().clone();
@@ -287,6 +286,54 @@ impl Crossing {
         becomes_json(response.headers_mut());
         self.mark(response);
         Ok(made)
+    }
+
+    /// A chat's whole answer out of a stream of Responses: the words as a stream has them, and of an error what a whole
+    /// response has of one.
+    async fn folded(
+        &self,
+        answer: Response<Answer>,
+        reading: Reading<'_>,
+    ) -> Result<Whole, ProxyError> {
+        let (mut head, body) = answer.into_parts();
+        let over = chat::Fold::new(&self.asked, MOST);
+        let ((mut fold, over), mut held) = fold_stream(body, reading, over).await?;
+        let told = fold.told();
+        let blocked = fold.error().and_then(|error| reading.reads?(error));
+        let body = match (fold.outcome(), over) {
+            (None, _) => return Err(cut_off()),
+            (Some(Outcome::Failed(status, body)), _) => {
+                head.status = status;
+                body
+            }
+            (Some(Outcome::Response(_)), over) => match over.end().map_err(unreadable)? {
+                translate::Whole::Answer(body) => body,
+                translate::Whole::Failed(body) => {
+                    head.status = StatusCode::BAD_GATEWAY;
+                    body
+                }
+            },
+        };
+        becomes_json(&mut head.headers);
+        held.takes(body.len())?;
+        let mut response = Response::from_parts(head, held.keep(body));
+        self.mark(&mut response);
+        Ok(Whole {
+            response,
+            blocked,
+            told,
+        })
+    }
+}
+
+/// A chat on its way beside the response that it is made of.
+impl Beside for chat::Fold {
+    fn pass(&mut self, piece: &[u8]) -> Result<(), ProxyError> {
+        Self::pass(self, piece).map_err(unreadable)
+    }
+
+    fn size(&self) -> usize {
+        self.held()
     }
 }
 

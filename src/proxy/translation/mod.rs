@@ -216,7 +216,7 @@ pub(super) async fn whole(
     let (mut blocked, mut told) = (None, None);
     let body = match turn {
         Turn::Fold => {
-            let (mut fold, held) = fold_stream(body, reading).await?;
+            let ((mut fold, ()), held) = fold_stream(body, reading, ()).await?;
             told = fold.told();
             blocked = fold.error().and_then(|error| reading.reads?(error));
             match fold.outcome() {
@@ -302,7 +302,28 @@ pub(super) async fn name_events(answer: &mut Response<Answer>) {
     }
 }
 
-async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<(Fold, Held), ProxyError> {
+/// What hears the pieces of a stream that is folded, too.
+trait Beside: Send + 'static {
+    fn pass(&mut self, piece: &[u8]) -> Result<(), ProxyError>;
+    /// The bytes that it holds.
+    fn size(&self) -> usize;
+}
+
+impl Beside for () {
+    fn pass(&mut self, _: &[u8]) -> Result<(), ProxyError> {
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        0
+    }
+}
+
+async fn fold_stream<B: Beside>(
+    mut body: Answer,
+    reading: Reading<'_>,
+    mut beside: B,
+) -> Result<((Fold, B), Held), ProxyError> {
     let (mut lines, mut fold) = (Tokenizer::default(), Fold::new(reading.quota));
     let mut held = Held::new(reading.memory);
     while !fold.is_over() {
@@ -313,17 +334,23 @@ async fn fold_stream(mut body: Answer, reading: Reading<'_>) -> Result<(Fold, He
         if size > LARGEST_ANSWER {
             return Err(too_large_to_fold());
         }
-        held.takes(size)?;
+        held.takes(size + beside.size())?;
         // An event is read where its end comes.
         let ends = memchr::memchr2(b'\n', b'\r', &piece).is_some();
         let bytes = if ends { size } else { 0 };
-        (lines, fold) = aside(bytes, move || {
+        let passed;
+        (lines, fold, beside, passed) = aside(bytes, move || {
             lines.pass(&piece, &mut fold);
-            (lines, fold)
+            let passed = beside.pass(&piece);
+            (lines, fold, beside, passed)
         })
         .await;
+        // An error of the provider's says more.
+        if fold.error().is_none() {
+            passed?;
+        }
     }
-    Ok((fold, held))
+    Ok(((fold, beside), held))
 }
 
 /// Reads an answer's whole body, of which there may be so much.

@@ -88,13 +88,16 @@ pub(super) struct Chunks {
     asked: Asked,
     /// What each chunk begins with, up to its delta.
     head: Vec<u8>,
+    notes: usize,
 }
 
 impl Chunks {
     pub(super) fn new(asked: &Asked) -> Self {
-        let asked = asked.clone();
-        let head = Vec::new();
-        Self { asked, head }
+        Self {
+            asked: asked.clone(),
+            head: Vec::new(),
+            notes: 0,
+        }
     }
 
     fn end_chunk(&self, reason: Option<&str>, out: &mut Vec<u8>) {
@@ -174,7 +177,11 @@ impl Sink for Chunks {
     }
 
     fn annotates(&mut self, note: &str, out: &mut Vec<u8>) {
-        self.chunk([b"{\"annotations\":[", note.as_bytes(), b"]}"], out);
+        // OpenAI's Python SDK puts a list together by the places of its items.
+        let open = format!("{{\"annotations\":[{{\"index\":{},", self.notes);
+        self.notes += 1;
+        let members = note.strip_prefix('{').unwrap_or(note);
+        self.chunk([open.as_bytes(), members.as_bytes(), b"]}"], out);
     }
 
     fn ends(&mut self, reason: &str, usage: Option<Value>, out: &mut Vec<u8>) {

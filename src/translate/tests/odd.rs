@@ -120,7 +120,7 @@ fn a_member_that_is_there_twice_is_refused_by_its_place() {
         ] {
             let refused = refused.unwrap_err();
             assert_eq!(refused.field, field, "{body}");
-            assert!(refused.to_string().contains("is there twice"), "{refused}");
+            assert!(refused.to_string().contains("appears twice"), "{refused}");
         }
     }
 }

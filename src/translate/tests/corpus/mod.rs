@@ -149,7 +149,12 @@ pub(crate) fn gathered(chunks: &[String]) -> Value {
                         .as_array()
                         .cloned()
                         .unwrap_or_default();
-                    notes.extend(value.as_array().unwrap().iter().cloned());
+                    for note in value.as_array().unwrap() {
+                        let mut note = note.clone();
+                        let place = note.as_object_mut().unwrap().remove("index");
+                        assert_eq!(place, Some(notes.len().into()));
+                        notes.push(note);
+                    }
                     message["annotations"] = notes.into();
                 }
                 "role" => {}
