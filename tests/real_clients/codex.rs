@@ -28,15 +28,15 @@ const CHECKS: [&str; 6] = [
 ];
 
 /// A cloud with the dialect, a home with a login as Hermes Agent leaves it, and a client key.
-struct World {
-    cloud: MockCloud,
+pub(super) struct World {
+    pub(super) cloud: MockCloud,
     home: tempfile::TempDir,
-    key: String,
+    pub(super) key: String,
     login: Login,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let cloud = MockCloud::start(Options::default().codex("acc-0001", Some("eu"))).await;
         let home = scratch();
         let added = ctl(home.path(), &["clients", "add", "app"]);
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    fn daemon(&self) -> Daemon {
+    pub(super) fn daemon(&self) -> Daemon {
         let mut command = program(env!("CARGO_BIN_EXE_hermes-proxyd"), self.home.path());
         command.args(["--port", "0", "--log-format", "json"]);
         Daemon::start(command, self.home.path())

@@ -1,6 +1,7 @@
 //! What users run, and what strangers wrote to find fault: SDKs, Hermes Agent, schemathesis.
 
 mod codex;
+mod corpus;
 mod hermes_store;
 mod rotations;
 #[cfg(unix)]
