@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use mock_cloud::{MockCloud, Options, Tls};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::process::Process;
@@ -31,13 +31,16 @@ pub(crate) enum Kind {
     Tls,
     /// Its login is good for a minute more, and a refresh of it is due.
     Due,
+    /// As OpenAI's Codex backend, which serves Responses alone.
+    Codex,
 }
 
 impl Kind {
-    const ALL: [(Self, &str); 3] = [
+    const ALL: [(Self, &str); 4] = [
         (Self::Plain, "plain"),
         (Self::Tls, "tls"),
         (Self::Due, "due"),
+        (Self::Codex, "codex"),
     ];
 }
 
@@ -106,6 +109,7 @@ pub(crate) fn be_the_cloud(kind: &str) -> ExitCode {
         Kind::Plain => options,
         Kind::Tls => options.inference_tls(Tls::On),
         Kind::Due => options.access_ttl(Duration::from_mins(1)),
+        Kind::Codex => options.codex("acc-0001", None),
     };
     runtime().block_on(async {
         let cloud = MockCloud::start(options).await;
@@ -119,9 +123,18 @@ pub(crate) fn be_the_cloud(kind: &str) -> ExitCode {
             store["providers"]["nous"]["obtained_at"] = "2020-01-01T00:00:00+00:00".into();
             std::fs::write(file, store.to_string()).expect("a store");
         }
-        let ready = serde_json::json!({
+        let mut base = cloud.inference_base_url();
+        if kind == Kind::Codex {
+            let store = json!({"version": 1, "providers": {"openai-codex": {
+                "tokens": {"access_token": login.access_token, "refresh_token": login.refresh_token},
+                "last_refresh": "2026-11-29T12:00:00Z", "auth_mode": "chatgpt",
+            }}});
+            std::fs::write(folder.join("auth.json"), store.to_string()).expect("a store");
+            base = cloud.codex_base_url();
+        }
+        let ready = json!({
             "portal": cloud.portal_url(),
-            "base": cloud.inference_base_url(),
+            "base": base,
             "token": login.access_token,
         });
         serve(&ready).await;

@@ -27,6 +27,8 @@ pub(crate) struct Setting {
     pub(crate) base_url: String,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) config: Option<String>,
+    /// Its provider wants one, as OpenAI Codex does.
+    pub(crate) client_key: bool,
     /// Its log goes to a file. Otherwise it is written as always, but goes nowhere.
     pub(crate) log_file: bool,
 }
@@ -35,6 +37,8 @@ pub(crate) struct Setting {
 pub(crate) struct Daemon {
     pub(crate) process: Process,
     pub(crate) port: u16,
+    /// What apps present to it.
+    pub(crate) key: String,
     _folder: TempDir,
 }
 
@@ -55,6 +59,7 @@ impl Setting {
             base_url: cloud.base_url.clone(),
             ca_file: None,
             config: None,
+            client_key: false,
             log_file: false,
         }
     }
@@ -64,20 +69,9 @@ impl Setting {
         words.push(self.program.clone().into());
         let mut words = words.into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).env_clear();
-        if let Some(root) = std::env::var_os("SystemRoot") {
-            command.env("SystemRoot", root);
-        }
-        for name in ["HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA"] {
-            command.env(name, &self.home);
-        }
-        if let Some(file) = &self.ca_file {
-            command.env("HERMES_CA_BUNDLE", file);
-        }
+        command.args(words);
+        self.at_home(&mut command, folder);
         command
-            .env("XDG_RUNTIME_DIR", folder)
-            // A daemon that finds another one with its state folder waits for that one's lock.
-            .env("XDG_STATE_HOME", folder.join("state"))
             .env("NOUS_INFERENCE_BASE_URL", &self.base_url)
             .env("HERMES_PORTAL_BASE_URL", &self.portal_url)
             .args(["--port", &port.to_string()])
@@ -97,12 +91,48 @@ impl Setting {
     }
 }
 
+impl Setting {
+    /// One of our programs, in this home.
+    fn at_home(&self, command: &mut Command, folder: &Path) {
+        command.env_clear();
+        if let Some(root) = std::env::var_os("SystemRoot") {
+            command.env("SystemRoot", root);
+        }
+        for name in ["HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA"] {
+            command.env(name, &self.home);
+        }
+        if let Some(file) = &self.ca_file {
+            command.env("HERMES_CA_BUNDLE", file);
+        }
+        command
+            .env("XDG_RUNTIME_DIR", folder)
+            // A daemon that finds another one with its state folder waits for that one's lock.
+            .env("XDG_STATE_HOME", folder.join("state"));
+    }
+
+    /// The key of a new client.
+    fn add_client(&self, folder: &Path) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hermesctl"));
+        self.at_home(&mut command, folder);
+        let output = command.args(["clients", "add", "bench"]).output();
+        let output = output.expect("hermesctl runs");
+        assert!(output.status.success(), "{output:?}");
+        let key = String::from_utf8(output.stdout).expect("a key");
+        key.trim().to_owned()
+    }
+}
+
 impl Daemon {
     /// Starts it, and waits for its first answer.
     pub(crate) async fn start(setting: &Setting) -> Self {
         let port = free_port();
         let folder = tempfile::Builder::new().prefix("hp").tempdir();
         let folder = folder.expect("a folder");
+        let key = if setting.client_key {
+            setting.add_client(folder.path())
+        } else {
+            "anything".to_owned()
+        };
         let mut command = setting.command(folder.path(), port);
         let started = Instant::now();
         let mut process = Process::start(&mut command);
@@ -115,6 +145,7 @@ impl Daemon {
         Self {
             process,
             port,
+            key,
             _folder: folder,
         }
     }

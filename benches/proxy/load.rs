@@ -33,10 +33,19 @@ pub(crate) enum Load {
     Chat,
     /// A stream of so many events with content.
     Stream(usize),
+    /// A stream of an event for each of so many words, as a chat or as a response.
+    Words(Wire, usize),
     /// A stream that says one word and then nothing for ten minutes.
     Hang,
     /// A whole answer to a body of 1 MiB, with its model before the messages or behind them.
     Large(Model),
+}
+
+/// What an app speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Chat,
+    Responses,
 }
 
 /// Where a body has its model.
@@ -89,8 +98,10 @@ pub(crate) struct Sample {
 impl Load {
     /// A request's body, of about 300 bytes.
     fn body(self) -> Bytes {
-        if let Self::Large(place) = self {
-            return large(place);
+        match self {
+            Self::Large(place) => return large(place),
+            Self::Words(wire, count) => return words(wire, count),
+            Self::Chat | Self::Stream(_) | Self::Hang => {}
         }
         let mut body = json!({
             "model": "Hermes-4-405B",
@@ -103,7 +114,7 @@ impl Load {
             "stream": self != Self::Chat,
         });
         match self {
-            Self::Chat | Self::Large(_) => {}
+            Self::Chat | Self::Large(_) | Self::Words(..) => {}
             Self::Stream(events) => body["mock"] = json!({"events": events}),
             Self::Hang => body["mock"] = json!({"delay_chunk_ms": 600_000}),
         }
@@ -111,17 +122,38 @@ impl Load {
     }
 }
 
+/// The cloud says what it is asked, word by word.
+fn words(wire: Wire, count: usize) -> Bytes {
+    let words = vec!["word"; count].join(" ");
+    let mut body = json!({"model": "Hermes-4-405B", "stream": true});
+    match wire {
+        Wire::Chat => body["messages"] = json!([{"role": "user", "content": words}]),
+        Wire::Responses => body["input"] = json!(words),
+    }
+    body.to_string().into()
+}
+
 impl Target {
     pub(crate) fn daemon(daemon: &Daemon) -> Self {
+        Self::wire(daemon, Wire::Chat)
+    }
+
+    /// Where an app that speaks so asks.
+    pub(crate) fn wire(daemon: &Daemon, wire: Wire) -> Self {
         let base = format!("http://127.0.0.1:{}/v1", daemon.port);
-        Self::new(&base, "anything", rustls_config(None))
+        let path = match wire {
+            Wire::Chat => "/chat/completions",
+            Wire::Responses => "/responses",
+        };
+        Self::new(&format!("{base}{path}"), &daemon.key, rustls_config(None))
     }
 
     pub(crate) fn cloud(cloud: &Cloud, ca_file: Option<&Path>) -> Self {
-        Self::new(&cloud.base_url, &cloud.token, rustls_config(ca_file))
+        let url = format!("{}/chat/completions", cloud.base_url);
+        Self::new(&url, &cloud.token, rustls_config(ca_file))
     }
 
-    fn new(base: &str, token: &str, tls: rustls::ClientConfig) -> Self {
+    fn new(url: &str, token: &str, tls: rustls::ClientConfig) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -131,7 +163,7 @@ impl Target {
             .enable_http1()
             .wrap_connector(http);
         Self {
-            uri: format!("{base}/chat/completions").parse().expect("a URL"),
+            uri: url.parse().expect("a URL"),
             token: format!("Bearer {token}"),
             connector,
         }

@@ -1,6 +1,6 @@
 //! What the daemon costs: `cargo bench`, one table, about two minutes; `cargo bench -- --quick`
 //! for a look that it still runs, `cargo bench --bench proxy -- memory` for the memory alone, `… -- routes` for bodies of
-//! 1 MiB with and without a route by model.
+//! 1 MiB with and without a route by model, `… -- translation` for streams that are translated.
 //!
 //! The daemon, the mock cloud and the load are three processes, so that the system's accounts
 //! tell their CPU time apart. The same load goes through the daemon and straight to the cloud,
@@ -18,6 +18,7 @@
 mod common;
 mod load;
 mod table;
+mod translation;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,8 +41,16 @@ struct Effort {
     turn: Duration,
     streams: usize,
     starts: usize,
-    only_memory: bool,
-    only_routes: bool,
+    only: Only,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Only {
+    All,
+    Memory,
+    Routes,
+    Translation,
 }
 
 fn main() -> ExitCode {
@@ -54,16 +63,20 @@ fn main() -> ExitCode {
     }
     // `cargo test --all-targets` runs benches too, without `--bench`.
     let quick = words.iter().any(|word| word == "--quick") || !words.contains(&"--bench".into());
-    let only_memory = words.iter().any(|word| word == "memory");
-    let only_routes = words.iter().any(|word| word == "routes");
+    let has = |name: &str| words.iter().any(|word| word == name);
+    let only = match () {
+        () if has("memory") => Only::Memory,
+        () if has("routes") => Only::Routes,
+        () if has("translation") => Only::Translation,
+        () => Only::All,
+    };
     let effort = if quick {
         Effort {
             rounds: 2,
             turn: Duration::from_millis(200),
             streams: 200,
             starts: 3,
-            only_memory,
-            only_routes,
+            only,
         }
     } else {
         Effort {
@@ -71,8 +84,7 @@ fn main() -> ExitCode {
             turn: Duration::from_millis(1500),
             streams: 1000,
             starts: 15,
-            only_memory,
-            only_routes,
+            only,
         }
     };
     raise_file_limit();
@@ -93,14 +105,18 @@ async fn measure(effort: Effort) {
         effort.rounds,
         effort.turn.as_millis(),
     );
+    if effort.only == Only::Translation {
+        return translation::streams(effort).await;
+    }
     let worlds = [World::start(false).await, World::start(true).await];
-    if effort.only_routes {
+    if effort.only == Only::Routes {
         return routed_bodies(&worlds[0], effort).await;
     }
     start_and_memory(&worlds, effort).await;
-    if !effort.only_memory {
+    if effort.only == Only::All {
         requests(&worlds, effort).await;
         routed_bodies(&worlds[0], effort).await;
+        translation::streams(effort).await;
     }
 }
 
