@@ -137,7 +137,7 @@ pub struct Limits {
     pub connections: usize,
     /// How much of one request's body is kept for the one replay after an upstream 401.
     pub replay_body: usize,
-    /// How much is kept for replays by all requests together.
+    /// Bytes for replays and translated bodies, of all requests and answers together.
     pub replay_total: usize,
     /// How much of one request's body is read to find its model, where where it goes depends on that.
     pub route_body: usize,

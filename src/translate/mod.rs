@@ -123,7 +123,10 @@ pub fn error(body: &[u8]) -> Vec<u8> {
     let text = || String::from_utf8_lossy(body).into_owned();
     let mut texts = ["detail", "message", "error"].into_iter();
     let message = texts.find_map(|name| read.get(name)?.as_str());
-    let message = message.map_or_else(text, str::to_owned);
+    let mut message = message.map_or_else(text, str::to_owned);
+    if message.trim().is_empty() {
+        "The provider gave no reason.".clone_into(&mut message);
+    }
     let error = json!({"message": message, "type": null, "param": null, "code": null});
     json!({"error": error}).to_string().into_bytes()
 }
@@ -149,7 +152,9 @@ fn error_of(event: &[u8]) -> Map<String, Value> {
     // Some providers have a number for a code.
     let code = find("code").filter(|code| code.is_string() || code.is_number());
     let code = code.or(kind.clone());
-    let message = text("message").or_else(|| json::value(told?).filter(Value::is_string));
+    let message = text("message")
+        .or_else(|| text("detail"))
+        .or_else(|| json::value(told?).filter(Value::is_string));
     let message = message.unwrap_or("The provider's answer failed without saying why.".into());
     let kind = kind.or_else(|| code.clone().filter(Value::is_string));
     let members = [

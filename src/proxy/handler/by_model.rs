@@ -11,7 +11,7 @@ use super::super::headers;
 use super::super::model_field::{Boundary, Flaw, Form, Model, Scanner, Search};
 use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
-use super::super::translation::is_encoded;
+use super::super::translation::{is_encoded, of_requests};
 use super::super::upload::{NotFound, Upload};
 use super::admission::limited;
 use super::answer::refuse;
@@ -180,7 +180,7 @@ async fn model(
         return Err(ProxyError::new(ErrorKind::UnsupportedMediaType, message));
     }
     let limits = &request.rules.limits;
-    let most = limits.route_body.min(limits.replay_total);
+    let most = limits.route_body.min(of_requests(limits.replay_total));
     let found = tokio::select! {
         biased;
         found = upload.find_model(search, most) => found,

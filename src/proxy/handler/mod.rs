@@ -32,7 +32,7 @@ use super::gateway::{Gateway, Rules};
 use super::models::{self, Wanted};
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
-use super::translation::Memory;
+use super::translation::{Memory, of_requests};
 use super::upload::{Upload, UploadLimits};
 use super::{guard, headers, local, route};
 use crate::OWN_REQUEST;
@@ -230,7 +230,7 @@ impl Request<'_> {
                     size: limits.body,
                     silence: self.rules.timeouts.body,
                     replay: limits.replay_body,
-                    replay_total: limits.replay_total,
+                    replay_total: of_requests(limits.replay_total).max(limits.replay_body),
                     replay_used: self.gateway.replay_used.clone(),
                 },
             )

@@ -16,7 +16,7 @@ use super::super::aside::{aside, is_long};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::pool::Answer;
 use super::super::upload::Upload;
-use super::memory::{Held, Memory};
+use super::memory::{Held, Memory, Side};
 use super::{
     Beside, Failure, LARGEST_ANSWER, Outcome, Reading, Whole, becomes_another, becomes_json,
     cut_off, fold_stream, is_encoded, is_events, read_upload, read_whole, request,
@@ -177,7 +177,7 @@ impl Bridge {
             let error = ProxyError::new(ErrorKind::UnsupportedMediaType, message);
             return Err(Failure::Ours(error));
         }
-        let mut held = Held::new(memory);
+        let mut held = Held::new(memory, Side::Request);
         let body = read_upload(upload, &mut held).await?;
         let (wires, length) = (self.wires, body.len());
         let work = move || wires.turn(dialect, body, held);
@@ -231,7 +231,7 @@ impl Crossing {
                 Stream::Responses(Box::new(responses::Stream::new(&self.asked, MOST)))
             }
         };
-        let held = Held::new(memory);
+        let held = Held::new(memory, Side::Answer);
         Crossed {
             over: Some(Over { stream, held }),
             reading: None,
@@ -265,13 +265,19 @@ impl Crossing {
         let read = response.body().clone();
         let is_answer = response.status() == StatusCode::OK;
         let (wires, asked) = (self.wires, self.asked.clone());
-        let mut reads = Held::new(reading.memory);
+        let wants_stream = self.wants_stream;
+        let mut reads = Held::new(reading.memory, Side::Answer);
         let work = move || {
             reads.takes(weight(&read))?;
             if !is_answer {
                 return Ok((StatusCode::OK, translate::error(&read)));
             }
-            Ok(match wires.answer(&read, &asked, is_stream)? {
+            let made = if wants_stream && !is_stream {
+                wires.stream_of(&read, &asked)
+            } else {
+                wires.answer(&read, &asked, is_stream)
+            };
+            Ok(match made? {
                 translate::Whole::Answer(body) => (StatusCode::OK, body),
                 translate::Whole::Failed(body) => (StatusCode::BAD_GATEWAY, body),
             })
@@ -280,10 +286,14 @@ impl Crossing {
         if status != StatusCode::OK {
             *response.status_mut() = status;
         }
-        let mut held = Held::new(reading.memory);
+        let mut held = Held::new(reading.memory, Side::Answer);
         held.takes(body.len())?;
         *response.body_mut() = held.keep(body);
         becomes_json(response.headers_mut());
+        if wants_stream && is_answer && status == StatusCode::OK {
+            let events = HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert(CONTENT_TYPE, events);
+        }
         self.mark(response);
         Ok(made)
     }
@@ -352,6 +362,15 @@ impl Wires {
                 fold.pass(body).and_then(|()| fold.end())
             }
             Self::ResponsesToChat => responses::answer(body, asked),
+        };
+        made.map_err(unreadable)
+    }
+
+    /// The stream that is made of a success that came whole.
+    fn stream_of(self, body: &[u8], asked: &Asked) -> Result<translate::Whole, ProxyError> {
+        let made = match self {
+            Self::ChatToResponses => chat::stream_of(body, asked),
+            Self::ResponsesToChat => responses::stream_of(body, asked),
         };
         made.map_err(unreadable)
     }

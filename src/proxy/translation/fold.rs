@@ -3,7 +3,7 @@
 //!
 //! A stream that ends before its response does gives nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use hyper::StatusCode;
@@ -63,6 +63,9 @@ pub(super) struct Fold {
     event: Vec<u8>,
     items: BTreeMap<Place, Vec<u8>>,
     items_bytes: usize,
+    /// The indexes of items of which pieces came, and not their ends.
+    open: BTreeSet<u64>,
+    lacks_items: bool,
     /// Where the last one is.
     place: Place,
     outcome: Option<Outcome>,
@@ -88,7 +91,7 @@ impl Fold {
 
     /// The bytes that it holds.
     pub(super) fn size(&self) -> usize {
-        self.event.len() + self.items_bytes
+        self.event.len() + self.items_bytes + self.open.len() * ITEM
     }
 
     /// Whether the response has ended.
@@ -99,6 +102,11 @@ impl Fold {
     /// The event that an error came in.
     pub(super) fn error(&self) -> Option<&[u8]> {
         self.error.as_deref()
+    }
+
+    /// Whether the answer has ended without items of which pieces had come.
+    pub(super) fn lacks_items(&self) -> bool {
+        self.lacks_items
     }
 
     /// What the stream came to; `None` while its response has not ended.
@@ -113,6 +121,10 @@ impl Fold {
             return;
         }
         if !WORDS.iter().any(has) {
+            // A quote within a text has a backslash before it.
+            if has(&b".delta\"".as_slice()) {
+                self.open.extend(index_of(&self.event));
+            }
             return;
         }
         let event = &*self.event;
@@ -137,6 +149,10 @@ impl Fold {
             // What is no object is no response, and so no end.
             let response = response.filter(|response| response.starts_with(b"{"));
             let items: Vec<_> = self.items.values().map(Vec::as_slice).collect();
+            // What came in pieces alone is missing.
+            self.lacks_items = !self.open.is_empty()
+                && is("\"response.completed\"")
+                && !response.is_some_and(has_items);
             self.outcome = response.map(|response| Outcome::Response(with_items(response, &items)));
         } else if is("\"response.failed\"")
             || is("\"error\"")
@@ -149,6 +165,12 @@ impl Fold {
 
     /// An item is done. One that comes again takes the place of its first form.
     fn keep(&mut self, index: Option<u64>, item: Vec<u8>) {
+        match index {
+            Some(index) => {
+                self.open.remove(&index);
+            }
+            None => self.open.clear(),
+        }
         let (last, behind) = self.place;
         self.place = index.map_or((last, behind.saturating_add(1)), |index| (index, 0));
         self.items_bytes += item.len() + ITEM;
@@ -156,6 +178,24 @@ impl Fold {
             self.items_bytes -= former.len() + ITEM;
         }
     }
+}
+
+/// Whether the response has items itself.
+fn has_items(response: &[u8]) -> bool {
+    json::members(response, json::start(response)).is_some_and(|members| {
+        let [output] = json::last(members, ["output"]);
+        let items = output.and_then(|output| json::items(response, output.start));
+        items.is_some_and(|mut items| items.next().is_some())
+    })
+}
+
+/// The item that an event is about, by its first mention.
+fn index_of(event: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"\"output_index\":";
+    let at = memmem::find(event, NAME)? + NAME.len();
+    let digits = event.get(at..)?.trim_ascii_start();
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    number(digits.get(..end)?)
 }
 
 /// The response, with the items that came before it where it has none itself.
@@ -260,6 +300,33 @@ mod tests {
     const ONE: &str = "{\"type\":\"response.output_item.done\",\"item\":{\"id\":\"a\",\"n\":1.0}}";
     const TWO: &str =
         "{\"output_index\":1,\"item\":{\"id\":\"b\"},\"type\":\"response.output_item.done\"}";
+
+    #[test]
+    fn an_item_that_came_in_pieces_alone_makes_the_answer_cut() {
+        let piece = |index: u8| {
+            format!(
+                "{{\"type\":\"response.output_text.delta\",\"output_index\": {index},\"delta\":\"a\"}}"
+            )
+        };
+        let done = "{\"type\":\"response.output_item.done\",\"output_index\":0,\"item\":{}}";
+        let end = |kind: &str, output: &str| {
+            format!("{{\"type\":\"response.{kind}\",\"response\":{{\"output\":[{output}]}}}}")
+        };
+        let lacks = |events: &[&str]| {
+            let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+            lines.pass(all(events).as_bytes(), &mut fold);
+            assert!(fold.is_over());
+            fold.lacks_items()
+        };
+        let (zero, one) = (piece(0), piece(1));
+        assert!(lacks(&[&zero, &end("completed", "")]));
+        assert!(lacks(&[&zero, done, &one, &end("completed", "")]));
+        assert!(!lacks(&[&zero, done, &end("completed", "")]));
+        assert!(!lacks(&[&zero, ONE, &end("completed", "")]));
+        assert!(!lacks(&[&zero, &end("completed", "{}")]));
+        assert!(!lacks(&[&zero, &end("incomplete", "")]));
+        assert!(!lacks(&[&end("completed", "")]));
+    }
 
     #[test]
     fn items_that_came_before_fill_an_empty_output_byte_for_byte() {

@@ -7,16 +7,34 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::error::{ErrorKind, ProxyError};
+use super::too_large_to_turn;
 
 /// When it may be worth another try.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// So many bytes are always there for one body, however much the others take: an ordinary question is answered, and an
+/// event of an answer under way goes on.
+pub(in crate::proxy) const RESERVE: usize = 64 * 1024;
+
 /// What bodies that are held whole may take.
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct Memory {
-    /// Bytes of all requests.
+    /// Bytes of all requests and answers.
     pub(in crate::proxy) total: usize,
     pub(in crate::proxy) used: Arc<AtomicUsize>,
+}
+
+/// What is held. An upload may take its time, and an answer that is under way must not end for one that has not come yet:
+/// a quarter is for answers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Request,
+    Answer,
+}
+
+/// What requests may take of so many bytes for all bodies.
+pub(in crate::proxy) fn of_requests(total: usize) -> usize {
+    total - total / 4
 }
 
 /// A body and its count.
@@ -36,20 +54,25 @@ impl AsRef<[u8]> for Kept {
 #[derive(Debug)]
 pub(super) struct Held {
     memory: Memory,
+    side: Side,
     bytes: usize,
 }
 
 impl Held {
-    pub(super) fn new(memory: &Memory) -> Self {
+    pub(super) fn new(memory: &Memory, side: Side) -> Self {
         Self {
             memory: memory.clone(),
+            side,
             bytes: 0,
         }
     }
 
-    /// What all of them may take.
+    /// What all of its side may take.
     pub(super) fn most(&self) -> usize {
-        self.memory.total
+        match self.side {
+            Side::Request => of_requests(self.memory.total),
+            Side::Answer => self.memory.total,
+        }
     }
 
     /// It takes so many bytes from now on; what all requests take then, if that has become more.
@@ -74,25 +97,41 @@ impl Held {
     /// It takes so many bytes from now on.
     ///
     /// # Errors
-    /// 503 when all requests together would take too many, and 502 when it alone takes more than all may.
+    /// 503 when all together would take too many; when it alone takes more than all may, 413 for a request, and 502 for
+    /// an answer.
     pub(super) fn takes(&mut self, bytes: usize) -> Result<(), ProxyError> {
         let total = self.counts(bytes);
-        if total <= self.memory.total {
+        let most = self.most();
+        if total <= most || bytes <= RESERVE {
             return Ok(());
         }
-        if bytes > self.memory.total {
+        if bytes > most {
             // It would be refused again, however much the others give back.
-            let message = format!(
-                "hermes-proxyd: an answer that is translated takes more than the {} bytes that all together may \
-                 (`limits.replay_total`)",
-                self.memory.total
-            );
-            return Err(ProxyError::new(ErrorKind::AnswerTooLarge, message));
+            return Err(match self.side {
+                Side::Request => too_large_to_turn(most),
+                Side::Answer => too_large_to_hold(most),
+            });
         }
-        let message = "hermes-proxyd: too many bodies are being translated at once \
-                       (`limits.replay_total`); try again in a moment";
+        let message = match self.side {
+            Side::Request => {
+                "hermes-proxyd: too many requests are being translated at once \
+                 (`limits.replay_total`); try again in a moment"
+            }
+            Side::Answer => {
+                "hermes-proxyd: too many answers are being translated at once \
+                 (`limits.replay_total`); try again in a moment"
+            }
+        };
         Err(ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE))
     }
+}
+
+fn too_large_to_hold(most: usize) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: an answer that is translated takes more than the {most} bytes that all together may \
+         (`limits.replay_total`)"
+    );
+    ProxyError::new(ErrorKind::AnswerTooLarge, message)
 }
 
 impl Drop for Held {
@@ -105,30 +144,64 @@ impl Drop for Held {
 mod tests {
     use super::*;
 
+    const KIB: usize = 1024;
+
+    fn memory() -> Memory {
+        Memory {
+            total: 1024 * KIB,
+            used: Arc::default(),
+        }
+    }
+
     #[test]
     fn what_is_held_is_counted_until_it_is_dropped_and_too_much_is_refused() {
-        let memory = Memory {
-            total: 10,
-            used: Arc::default(),
-        };
-        let used = || memory.used.load(Ordering::Relaxed);
-        let (mut one, mut other) = (Held::new(&memory), Held::new(&memory));
-        assert!(one.takes(6).is_ok() && other.takes(4).is_ok());
-        let alone = Held::new(&memory).takes(11).unwrap_err();
+        let memory = memory();
+        let used = || memory.used.load(Ordering::Relaxed) / KIB;
+        let (mut one, mut other) = (
+            Held::new(&memory, Side::Answer),
+            Held::new(&memory, Side::Answer),
+        );
+        assert!(one.takes(600 * KIB).is_ok() && other.takes(400 * KIB).is_ok());
+        let alone = Held::new(&memory, Side::Answer)
+            .takes(1025 * KIB)
+            .unwrap_err();
         assert_eq!(
             (alone.kind, alone.retry_after),
             (ErrorKind::AnswerTooLarge, None)
         );
-        assert_eq!(used(), 10);
-        assert_eq!(other.takes(5).unwrap_err().kind, ErrorKind::Overloaded);
+        assert_eq!(used(), 1000);
+        assert_eq!(
+            other.takes(500 * KIB).unwrap_err().kind,
+            ErrorKind::Overloaded
+        );
         drop(one);
-        assert!(other.takes(2).is_ok());
-        assert_eq!(used(), 2);
-        let body = other.keep(vec![7; 3]);
+        assert!(other.takes(200 * KIB).is_ok());
+        assert_eq!(used(), 200);
+        let body = other.keep(vec![7; 3 * KIB]);
         let rest = body.slice(1..);
         drop(body);
-        assert_eq!((used(), &*rest), (3, &[7, 7][..]));
+        assert_eq!((used(), rest.len()), (3, 3 * KIB - 1));
         drop(rest);
         assert_eq!(used(), 0);
+    }
+
+    #[test]
+    fn requests_leave_room_for_answers_and_a_little_is_always_there() {
+        let memory = memory();
+        let mut uploads = Held::new(&memory, Side::Request);
+        let alone = uploads.takes(769 * KIB).unwrap_err();
+        assert_eq!(alone.kind, ErrorKind::RequestTooLarge);
+        assert!(uploads.takes(768 * KIB).is_ok());
+        let mut more = Held::new(&memory, Side::Request);
+        assert_eq!(
+            more.takes(RESERVE + 1).unwrap_err().kind,
+            ErrorKind::Overloaded
+        );
+        assert!(more.takes(RESERVE).is_ok());
+        let mut answer = Held::new(&memory, Side::Answer);
+        assert!(answer.takes(192 * KIB).is_ok());
+        assert!(answer.takes(193 * KIB).is_err());
+        let mut event = Held::new(&memory, Side::Answer);
+        assert!(event.takes(RESERVE).is_ok());
     }
 }

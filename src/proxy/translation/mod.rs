@@ -27,8 +27,8 @@ use tokio::time::timeout;
 pub use self::bridge::{Bridge, bridges};
 pub(super) use self::bridge::{Crossed, Passed, Translated};
 use self::fold::{Fold, Outcome};
-use self::memory::Held;
-pub(super) use self::memory::Memory;
+use self::memory::{Held, Side};
+pub(super) use self::memory::{Memory, RESERVE, of_requests};
 use super::aside::aside;
 use super::error::{ErrorKind, ProxyError};
 use super::pool::Answer;
@@ -121,7 +121,7 @@ async fn translate(
     if is_encoded(&head.headers) {
         return Ok(true);
     }
-    let mut held = Held::new(memory);
+    let mut held = Held::new(memory, Side::Request);
     let body = read_upload(upload, &mut held).await?;
     // What is held stays counted also when the client leaves meanwhile.
     let length = body.len();
@@ -219,6 +219,9 @@ pub(super) async fn whole(
             let ((mut fold, ()), held) = fold_stream(body, reading, ()).await?;
             told = fold.told();
             blocked = fold.error().and_then(|error| reading.reads?(error));
+            if fold.lacks_items() {
+                return Err(cut_off());
+            }
             match fold.outcome() {
                 Some(Outcome::Response(body)) => held.keep(body),
                 Some(Outcome::Failed(status, body)) => {
@@ -325,7 +328,7 @@ async fn fold_stream<B: Beside>(
     mut beside: B,
 ) -> Result<((Fold, B), Held), ProxyError> {
     let (mut lines, mut fold) = (Tokenizer::default(), Fold::new(reading.quota));
-    let mut held = Held::new(reading.memory);
+    let mut held = Held::new(reading.memory, Side::Answer);
     while !fold.is_over() {
         let Some(piece) = next_piece(&mut body, reading.idle).await? else {
             break;
@@ -359,7 +362,7 @@ async fn read_whole(
     reading: Reading<'_>,
     (most, too_large): (usize, fn() -> ProxyError),
 ) -> Result<(Vec<u8>, Held), ProxyError> {
-    let (mut whole, mut held) = (Vec::new(), Held::new(reading.memory));
+    let (mut whole, mut held) = (Vec::new(), Held::new(reading.memory, Side::Answer));
     while let Some(piece) = next_piece(&mut body, reading.idle).await? {
         held.takes(whole.len() + piece.len())?;
         whole.extend_from_slice(&piece);

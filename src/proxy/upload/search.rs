@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{PIECE, SMALL, Source, Upload, UploadError};
 use crate::proxy::model_field::{Model, Search};
+use crate::proxy::translation::RESERVE;
 
 /// Why a body's model is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Source {
                     if self.kept_bytes > most || self.has_many_pieces(most) {
                         return Poll::Ready(Err(NotFound::TooFar));
                     }
-                    if total > self.limits.replay_total {
+                    if total > self.limits.replay_total && self.kept_bytes > RESERVE {
                         return Poll::Ready(Err(NotFound::NoRoom));
                     }
                 }

@@ -34,6 +34,8 @@ struct Item {
     call: Option<(usize, Call)>,
     /// Something of it went on.
     is_told: bool,
+    /// Its end came.
+    is_done: bool,
     has_notes: bool,
 }
 
@@ -42,6 +44,8 @@ struct Item {
 struct Event<'e> {
     kind: &'e [u8],
     delta: &'e [u8],
+    /// What a call says, whole.
+    said: &'e [u8],
     place: u64,
     part: u64,
     item: &'e [u8],
@@ -73,11 +77,31 @@ impl<S: Sink> Machine<S> {
     }
 
     /// A response that comes whole, without events.
-    pub(super) fn whole(&mut self, response: &[u8]) -> Result<(), Failure> {
+    pub(super) fn whole(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         // What is skipped may hold anything.
         serde_json::from_slice::<serde::de::IgnoredAny>(response)
             .map_err(|_| Failure::Malformed)?;
-        self.ends(response, &mut Vec::new())
+        let (mut is_response, mut is_error) = (false, false);
+        let mut members = Members::of(response)?;
+        while let Some((member, value)) = members.next()? {
+            match member {
+                b"output" => is_response = value.starts_with(b"["),
+                b"status" => is_response |= string(value) == Some(b"failed"),
+                b"error" => is_error |= !is_null(value),
+                b"type" => is_error |= string(value) == Some(b"error"),
+                b"detail" | b"message" => is_error |= string(value).is_some(),
+                _ => {}
+            }
+        }
+        if is_response {
+            return self.ends(response, out);
+        }
+        // What is neither is no answer: it must not become one without a word in it.
+        if !is_error {
+            return Err(Failure::Malformed);
+        }
+        self.fails(response, out);
+        Ok(())
     }
 
     fn delta(&mut self, kind: Kind, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
@@ -113,6 +137,20 @@ impl<S: Sink> Machine<S> {
         // Before its item is heard of, nothing can be said of a call; its end tells it whole.
         if let Some((index, call)) = item.call {
             item.is_told = true;
+            self.sink.arguments((index, call), said, out);
+        }
+        Ok(())
+    }
+
+    /// A call has said all: what was not told of it is told now.
+    fn said(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let item = self.item(event.place);
+        let Some((index, call)) = item.call else {
+            return Ok(());
+        };
+        item.is_done = true;
+        let said = string(event.said).unwrap_or_default();
+        if !std::mem::replace(&mut item.is_told, true) && !said.is_empty() {
             self.sink.arguments((index, call), said, out);
         }
         Ok(())
@@ -177,6 +215,7 @@ impl<S: Sink> Machine<S> {
         self.adds(place, item, out)?;
         let (is_told, has_notes, call) = {
             let item = self.item(place);
+            item.is_done = true;
             let was_told = std::mem::replace(&mut item.is_told, true);
             (was_told, item.has_notes, item.call)
         };
@@ -299,6 +338,11 @@ impl<S: Sink> Machine<S> {
             place += 1;
         }
         let is_incomplete = reason.is_some() || status == Some(b"incomplete");
+        // Half a call must not look complete.
+        let mut items = self.items.values();
+        if !is_incomplete && items.any(|item| item.call.is_some() && !item.is_done) {
+            return Err(Failure::Cut);
+        }
         let reason = match reason.map(why).transpose()?.flatten() {
             Some(b"content_filter") => "content_filter",
             // Whatever else ended it, it is not whole.
@@ -329,6 +373,9 @@ impl<S: Sink> Machinery for Machine<S> {
             b"response.output_text.delta" => self.delta(Kind::Text, &event, out),
             b"response.function_call_arguments.delta"
             | b"response.custom_tool_call_input.delta" => self.arguments(&event, out),
+            b"response.function_call_arguments.done" | b"response.custom_tool_call_input.done" => {
+                self.said(&event, out)
+            }
             b"response.reasoning_summary_text.delta" | b"response.reasoning_text.delta" => {
                 self.delta(Kind::Reasoning, &event, out)
             }
@@ -367,6 +414,7 @@ impl<'e> Event<'e> {
             match name {
                 b"type" => event.kind = string(value).unwrap_or_default(),
                 b"delta" => event.delta = value,
+                b"arguments" | b"input" => event.said = value,
                 b"output_index" => event.place = number(value).unwrap_or_default(),
                 b"content_index" | b"summary_index" => {
                     event.part = number(value).unwrap_or_default();

@@ -11,6 +11,7 @@ use super::super::fields::{Fields, object, placed};
 const OF_ANSWERS: &[&str] = &[
     "name",
     "annotations",
+    "parsed",
     "reasoning",
     "reasoning_content",
     "reasoning_details",
@@ -75,6 +76,8 @@ fn assistant(
         let inner = call.object(of)?;
         let mut inner = inner.ok_or_else(|| Refused::new(call.at(of), "is missing"))?;
         let (name, said) = (inner.needs("name")?, inner.text(text)?.unwrap_or_default());
+        // OpenAI's SDKs add it to what they have parsed, and send it.
+        inner.drops(&["parsed_arguments"]);
         inner.end()?;
         call.end()?;
         if kind == "custom_tool_call" {

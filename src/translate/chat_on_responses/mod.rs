@@ -111,6 +111,19 @@ impl Fold {
 /// When it can't be read, or has not ended.
 pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
     let mut machine = Machine::new(Message::new(asked));
-    machine.whole(body)?;
+    machine.whole(body, &mut Vec::new())?;
     machine.into_sink().whole().ok_or(Failure::Cut)
+}
+
+/// A stream of chunks out of a whole response, for an app that asked for a stream. With an error inside of a 200, that.
+///
+/// # Errors
+/// When it can't be read, or has not ended.
+pub fn stream_of(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
+    if let failed @ Whole::Failed(_) = answer(body, asked)? {
+        return Ok(failed);
+    }
+    let (mut machine, mut made) = (Machine::new(Chunks::new(asked)), Vec::new());
+    machine.whole(body, &mut made)?;
+    Ok(Whole::Answer(made))
 }

@@ -9,8 +9,8 @@ use super::super::Refused;
 use super::super::fields::{Fields, placed};
 use super::tools::OF;
 
-/// What items have of their own: their ids and states mean nothing in a chat.
-const OWN: &[&str] = &["id", "status", "phase"];
+/// What items have of their own: their ids and states mean nothing in a chat, and OpenAI's SDKs add what they have parsed.
+const OWN: &[&str] = &["id", "status", "phase", "parsed_arguments"];
 
 /// The messages so far.
 #[derive(Debug, Default)]
@@ -201,7 +201,7 @@ fn part(item: Value, path: String, role: Role) -> Result<Value, Refused> {
     let kind = item.needs("type")?;
     let mut made = match &*kind {
         "input_text" | "output_text" | "text" => {
-            item.drops(&["annotations", "logprobs"]);
+            item.drops(&["annotations", "logprobs", "parsed"]);
             json!({"type": "text", "text": item.needs("text")?})
         }
         "refusal" if role == Role::Assistant => {

@@ -71,11 +71,10 @@ impl Machine {
     }
 
     /// A completion that comes whole, without events.
-    pub(super) fn whole(&mut self, completion: &[u8]) -> Result<(), Failure> {
+    pub(super) fn whole(&mut self, completion: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         // What is skipped may hold anything.
         serde_json::from_slice::<serde::de::IgnoredAny>(completion)
             .map_err(|_| Failure::Malformed)?;
-        let out = &mut Vec::new();
         self.chunk(completion, out)?;
         if self.finish.is_none() && !self.is_over {
             return Err(Failure::Malformed);

@@ -104,6 +104,20 @@ impl Fold {
 /// When it can't be read.
 pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
     let mut machine = Machine::quiet(asked);
-    machine.whole(body)?;
+    machine.whole(body, &mut Vec::new())?;
     machine.into_whole().ok_or(Failure::Malformed)
+}
+
+/// A stream of events out of a whole chat completion, for an app that asked for a stream. With an error inside of a 200,
+/// that.
+///
+/// # Errors
+/// When it can't be read.
+pub fn stream_of(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
+    if let failed @ Whole::Failed(_) = answer(body, asked)? {
+        return Ok(failed);
+    }
+    let (mut machine, mut made) = (Machine::new(asked), Vec::new());
+    machine.whole(body, &mut made)?;
+    Ok(Whole::Answer(made))
 }

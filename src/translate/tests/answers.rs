@@ -212,8 +212,80 @@ fn an_error_has_the_form_that_sdks_read() {
         (r#"{"error":"no such model"}"#, "no such model"),
         (r#"{"message":"no"}"#, "no"),
         ("upstream timed out", "upstream timed out"),
-        ("", ""),
+        ("", "The provider gave no reason."),
+        (r#"{"detail":""}"#, "The provider gave no reason."),
     ] {
         assert_eq!(read(&error(body.as_bytes()))["error"]["message"], message);
+    }
+}
+
+/// An answer without a word in it, and with a good end, is what an app must not get of a failure.
+#[test]
+fn what_is_no_response_is_an_error() {
+    for (body, message) in [
+        (json!({"detail": "E1 boom"}), Some("E1 boom")),
+        (json!({"message": "E1 boom"}), Some("E1 boom")),
+        (json!({"error": "E1 boom"}), Some("E1 boom")),
+        (json!({"error": {"message": "E1 boom"}}), Some("E1 boom")),
+        (
+            json!({"type": "error", "code": "rate_limit_exceeded", "message": "E1 boom"}),
+            Some("E1 boom"),
+        ),
+        (
+            json!({"status": "failed"}),
+            Some("failed without saying why"),
+        ),
+        (json!({}), None),
+        (json!({"error": null}), None),
+        (json!({"output": null}), None),
+        (json!({"output": {"a": 1}}), None),
+        (json!({"id": "c", "choices": []}), None),
+    ] {
+        let made = chat_on_responses::answer(body.to_string().as_bytes(), &asked());
+        match (made, message) {
+            (Ok(Whole::Failed(told)), Some(message)) => {
+                let told = read(&told)["error"]["message"].to_string();
+                assert!(told.contains(message), "{told} of {body}");
+            }
+            (Err(Failure::Malformed), None) => {}
+            (made, _) => panic!("{made:?} of {body}"),
+        }
+    }
+}
+
+/// Some providers send it whole where a stream was asked for; SDKs read no events in it then, and no error.
+#[test]
+fn a_whole_answer_becomes_the_stream_that_was_asked_for() {
+    let asked = super::super::Asked {
+        includes_usage: true,
+        ..asked()
+    };
+    for (name, completion) in corpus::answers() {
+        let body = completion.to_string();
+        let response = answer(responses_on_chat::answer(body.as_bytes(), &asked).unwrap());
+        let text = |made: Result<Whole, Failure>| match made {
+            Ok(Whole::Answer(text)) => text,
+            other => panic!("{name}: {other:?}"),
+        };
+        // The events come to the same response, and the chunks of that to the same completion.
+        let events = text(responses_on_chat::stream_of(body.as_bytes(), &asked));
+        let mut fold = chat_on_responses::Fold::new(&asked, super::MOST);
+        fold.pass(&events).unwrap();
+        assert_eq!(answer(fold.end().unwrap()), completion, "{name}");
+        let body = response.to_string();
+        let chunks = text(chat_on_responses::stream_of(body.as_bytes(), &asked));
+        assert!(chunks.ends_with(b"data: [DONE]\n\n"), "{name}");
+        let mut fold = responses_on_chat::Fold::new(&asked, super::MOST);
+        fold.pass(&chunks).unwrap();
+        let back = answer(fold.end().unwrap()).to_string();
+        let back = chat_on_responses::answer(back.as_bytes(), &asked).unwrap();
+        assert_eq!(answer(back), completion, "{name}");
+    }
+    let failed = json!({"error": {"message": "no"}}).to_string();
+    for made in [
+        chat_on_responses::stream_of(failed.as_bytes(), &asked),
+        responses_on_chat::stream_of(failed.as_bytes(), &asked),
+    ] {
+        assert!(matches!(made, Ok(Whole::Failed(_))), "{made:?}");
     }
 }

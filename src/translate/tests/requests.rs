@@ -246,3 +246,31 @@ fn tools_in_a_namespace_have_it_in_their_names_and_back() {
         (&json!("f"), &None)
     );
 }
+
+/// OpenAI's SDKs add what they have parsed to an answer, and send it with the next request.
+#[test]
+fn what_sdks_have_parsed_is_dropped() {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}",
+        "parsed_arguments": {"a": 1}}});
+    let chat = json!({"model": "m", "messages": [{"role": "user", "content": "x"},
+        {"role": "assistant", "content": "{}", "parsed": {}, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "y"}]});
+    let there = chat_on_responses::request(chat.to_string().as_bytes()).unwrap();
+    let mut there = read(&there.body);
+    let text = there.to_string();
+    assert!(!text.contains("parsed"), "{text}");
+    for item in there["input"].as_array_mut().unwrap() {
+        if item["type"] == "function_call" {
+            item["parsed_arguments"] = json!({"a": 1});
+        }
+        if item["role"] == "assistant" {
+            item["content"][0]["parsed"] = json!({});
+        }
+    }
+    let back = responses_on_chat::request(there.to_string().as_bytes()).unwrap();
+    let text = String::from_utf8(back.body).unwrap();
+    assert!(
+        !text.contains("parsed") && text.contains("{\\\"a\\\":1}"),
+        "{text}"
+    );
+}

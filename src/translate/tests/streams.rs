@@ -440,3 +440,49 @@ fn what_can_not_be_read_or_held_ends_the_stream() {
         Err(Failure::TooLarge)
     );
 }
+
+/// A call that was begun, of which half may be missing, must not look whole.
+#[test]
+fn a_call_whose_end_did_not_come_makes_the_answer_cut() {
+    let event = |event: Value| format!("data: {event}\n\n");
+    let item = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": ""});
+    let begun = event(
+        json!({"type": "response.output_item.added", "output_index": 0, "item": item}),
+    ) + &event(
+        json!({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{\"a\":9"}),
+    );
+    let whole =
+        json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{\"a\":9}"});
+    let done = json!({"type": "response.output_item.done", "output_index": 0, "item": whole});
+    let ends = |kind: &str, output: Value| {
+        event(
+            json!({"type": format!("response.{kind}"), "response": {"status": kind, "output": output}}),
+        )
+    };
+    let told = json!({"type": "response.function_call_arguments.done", "output_index": 0, "arguments": "{\"a\":9}"});
+    let of_pieces = to_chat(
+        &(begun.clone() + &event(told.clone()) + &ends("completed", json!([]))),
+        &[],
+        &asked(),
+    );
+    assert_eq!(of_pieces.1, Ok(()));
+    // Their end alone tells arguments whole.
+    let (first, _) = begun.split_at(begun.find("\n\n").unwrap() + 2);
+    let alone = to_chat(
+        &(first.to_owned() + &event(told) + &ends("completed", json!([]))),
+        &[],
+        &asked(),
+    );
+    assert_eq!(alone.1, Ok(()));
+    assert!(text(alone.0).contains("{\\\"a\\\":9}"));
+    for (rest, end) in [
+        (ends("completed", json!([])), Err(Failure::Cut)),
+        (event(done) + &ends("completed", json!([])), Ok(())),
+        (ends("completed", json!([whole])), Ok(())),
+        (ends("incomplete", json!([])), Ok(())),
+    ] {
+        let (made, came) = to_chat(&(begun.clone() + &rest), &[], &asked());
+        assert_eq!(came, end, "{rest}");
+        assert_eq!(text(made).contains("[DONE]"), end.is_ok(), "{rest}");
+    }
+}
