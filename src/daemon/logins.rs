@@ -433,19 +433,15 @@ impl Logins {
 impl Work {
     /// Writes what was granted where it belongs; `None` when the keeper has ended.
     async fn write(&self, handle: &Handle, grant: Grant) -> Option<Result<Added, StoreError>> {
-        match &self.target.added {
-            Some(NewLogin { label, replaces }) => {
-                let replaces = replaces.as_ref();
-                handle.add(grant, label.clone(), replaces).await
-            }
-            None => {
-                let installed = handle.install(grant, self.target.place).await?;
-                Some(installed.map(|file| Added {
-                    file,
-                    same_account_as: None,
-                }))
-            }
+        if let Some(NewLogin { label, replaces }) = &self.target.added {
+            let replaces = replaces.as_ref();
+            return handle.add(grant, label.clone(), replaces).await;
         }
+        let installed = handle.install(grant, self.target.place).await?;
+        Some(installed.map(|file| Added {
+            file,
+            same_account_as: None,
+        }))
     }
 }
 

@@ -112,9 +112,14 @@ fn what_tells_how_a_test_is_run_names_one_that_is_there() {
         for name in named(&text, "tests/").filter(inside) {
             found += 1;
             let root = support::root();
-            if !["tests", "tests/mock-cloud/tests", "fuzz/tests"]
-                .iter()
-                .any(|folder| root.join(folder).join(name).is_file())
+            if ![
+                "tests",
+                "tests/mock-cloud/tests",
+                "fuzz/tests",
+                "src/translate/tests",
+            ]
+            .iter()
+            .any(|folder| root.join(folder).join(name).is_file())
             {
                 wrong.push(format!("{file}: tests/{name}"));
             }

@@ -218,7 +218,7 @@ async fn what_stops_the_next_start_is_told_while_the_daemon_runs() {
     );
     assert_eq!(diagnosis.code, 1);
     assert!(world.ctl(&["clients", "add", "last"]).status.success());
-    Diagnosis::of(&world, &[]).assert(keys, "ok", "1 client keys", "");
+    Diagnosis::of(&world, &[]).assert(keys, "ok", "There is 1 client key.", "");
     assert!(world.ctl(&["clients", "revoke", "last"]).status.success());
     Diagnosis::of(&world, &[]).assert(keys, "fail", "the next start will fail", "clients add");
 

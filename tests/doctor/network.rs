@@ -181,7 +181,7 @@ async fn sockets_and_keys_are_looked_at() {
     none.assert(keys, "fail", "none exists", "hermesctl clients add my-app");
     assert!(world.ctl(&["clients", "add", "my-app"]).status.success());
     let one = Diagnosis::of(&world, &[]);
-    one.assert(keys, "ok", "1 client keys", "");
+    one.assert(keys, "ok", "There is 1 client key.", "");
 
     let socket = world.home.path().join("apps/proxy.sock");
     let config = format!(

@@ -1,5 +1,11 @@
 //! How many of the places one app may have, and what is answered when all are taken.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
 use mock_cloud::Options;
 use serde_json::json;
 use support::{Daemon, World, chat, client, error};
@@ -34,7 +40,7 @@ async fn lives(daemon: &Daemon) {
         let url = format!("{}{path}", daemon.origin());
         let asked = client().get(url).send();
         let answer = tokio::time::timeout(support::PATIENCE, asked).await;
-        assert_eq!(answer.expect("an answer").unwrap().status(), 200);
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
     }
 }
 

@@ -1,7 +1,7 @@
 //! How translated answers begin and end: the first words at once, each stop reason, errors, and what an answer may hold.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn the_first_words_reach_the_app_while_the_provider_says_nothing_more() {
     while !text.contains("\"delta\":\"first\"") || !text.ends_with("\n\n") {
         let piece = timeout(PATIENCE, stream.chunk()).await;
         let piece = piece.unwrap_or_else(|_| panic!("it is held back: {text}"));
-        text.push_str(&String::from_utf8(piece.unwrap().unwrap().to_vec()).unwrap());
+        text.push_str(std::str::from_utf8(&piece.unwrap().unwrap()).unwrap());
     }
     let nothing = timeout(Duration::from_millis(20), stream.chunk()).await;
     assert!(nothing.is_err(), "{nothing:?} behind {text}");
@@ -168,13 +168,11 @@ async fn an_answer_that_is_more_than_one_may_hold_ends_with_an_error() {
     let mut stream = ask(&daemon, true).await;
     let (mut text, mut is_whole) = (Vec::new(), false);
     while let Ok(piece) = stream.chunk().await {
-        match piece {
-            Some(piece) => text.extend_from_slice(&piece),
-            None => {
-                is_whole = true;
-                break;
-            }
-        }
+        let Some(piece) = piece else {
+            is_whole = true;
+            break;
+        };
+        text.extend_from_slice(&piece);
     }
     let text = String::from_utf8(text).unwrap();
     assert!(!is_whole && !text.contains("response.completed"));

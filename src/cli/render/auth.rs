@@ -72,7 +72,9 @@ where
     let end = end.map(|time| format!("The login ends at {time}.\n"));
     text += &end.unwrap_or_default();
     if let Some(other) = done.same_account_as.as_deref().map(inline) {
-        text += &format!("The login {other} is of the same account, so the two share one quota.\n");
+        text += "The login ";
+        text += &other;
+        text += " is of the same account, so the two share one quota.\n";
     }
     style.prose(&text)
 }

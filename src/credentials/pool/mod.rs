@@ -394,7 +394,7 @@ impl Pool {
     }
 
     /// The next login's credential after those of these were of no use; `None` where no other has one right now.
-    pub fn next<'l>(&self, asked: impl Iterator<Item = &'l Lease> + Clone) -> Option<Lease> {
+    pub fn next<'l>(&self, asked: &(impl Iterator<Item = &'l Lease> + Clone)) -> Option<Lease> {
         if !self.has_rows() {
             return None;
         }

@@ -145,7 +145,7 @@ impl Exchange<'_> {
             let asks_for_another = is_refusal || has_nothing_left && asked.is_empty();
             let next = (asks_for_another && may_be_another && self.can_replay()).then(|| {
                 let asked = asked.iter().map(|one| &one.lease);
-                credentials.next(asked.chain([&last.lease]))
+                credentials.next(&asked.chain([&last.lease]))
             });
             let Some(next) = next.flatten() else {
                 break;

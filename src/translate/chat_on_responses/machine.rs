@@ -143,17 +143,16 @@ impl<S: Sink> Machine<S> {
     }
 
     /// A call has said all: what was not told of it is told now.
-    fn said(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn said(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         let item = self.item(event.place);
         let Some((index, call)) = item.call else {
-            return Ok(());
+            return;
         };
         item.is_done = true;
         let said = string(event.said).unwrap_or_default();
         if !std::mem::replace(&mut item.is_told, true) && !said.is_empty() {
             self.sink.arguments((index, call), said, out);
         }
-        Ok(())
     }
 
     fn annotates(
@@ -374,7 +373,8 @@ impl<S: Sink> Machinery for Machine<S> {
             b"response.function_call_arguments.delta"
             | b"response.custom_tool_call_input.delta" => self.arguments(&event, out),
             b"response.function_call_arguments.done" | b"response.custom_tool_call_input.done" => {
-                self.said(&event, out)
+                self.said(&event, out);
+                Ok(())
             }
             b"response.reasoning_summary_text.delta" | b"response.reasoning_text.delta" => {
                 self.delta(Kind::Reasoning, &event, out)

@@ -45,7 +45,7 @@ fn done(text: &str) -> Value {
     json!({"type": "response.output_item.done", "output_index": 0, "item": item})
 }
 
-fn ended(kind: &str, more: Value) -> Value {
+fn ended(kind: &str, more: &Value) -> Value {
     let mut response = json!({"id": "resp_1", "status": kind, "output": []});
     let members = response.as_object_mut().unwrap();
     members.extend(more.as_object().cloned().unwrap_or_default());
@@ -84,7 +84,7 @@ async fn the_first_words_reach_the_app_while_the_backend_says_nothing_more() {
     while !text.contains("\"content\":\"first\"") || !text.ends_with("\n\n") {
         let piece = timeout(PATIENCE, answer.chunk()).await;
         let piece = piece.unwrap_or_else(|_| panic!("it is held back: {text}"));
-        text.push_str(&String::from_utf8(piece.unwrap().unwrap().to_vec()).unwrap());
+        text.push_str(std::str::from_utf8(&piece.unwrap().unwrap()).unwrap());
     }
     let nothing = timeout(Duration::from_millis(20), answer.chunk()).await;
     assert!(nothing.is_err(), "{nothing:?} behind {text}");
@@ -98,19 +98,19 @@ async fn each_end_of_a_response_has_its_reason_to_stop() {
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}});
     let why = |reason: &str| json!({"incomplete_details": {"reason": reason}});
     for (end, more, reason) in [
-        (ended("completed", json!({})), None, "stop"),
-        (ended("completed", json!({})), Some(call), "tool_calls"),
+        (ended("completed", &json!({})), None, "stop"),
+        (ended("completed", &json!({})), Some(call), "tool_calls"),
         (
-            ended("incomplete", why("max_output_tokens")),
+            ended("incomplete", &why("max_output_tokens")),
             None,
             "length",
         ),
         (
-            ended("incomplete", why("content_filter")),
+            ended("incomplete", &why("content_filter")),
             None,
             "content_filter",
         ),
-        (ended("incomplete", why("of_tomorrow")), None, "length"),
+        (ended("incomplete", &why("of_tomorrow")), None, "length"),
     ] {
         let mut events = vec![begun(), says("words"), done("words")];
         events.extend(more);
@@ -141,13 +141,13 @@ async fn errors_and_quotas_before_and_behind_the_first_words_are_told() {
         "type": "rate_limit_exceeded", "message": "Slow down", "resets_in_seconds": 10}});
     let mut percent = 40;
     for (error, code, status) in [
-        (ended("failed", overloaded), "server_is_overloaded", 503),
+        (ended("failed", &overloaded), "server_is_overloaded", 503),
         (limited, "rate_limit_exceeded", 429),
     ] {
         for (before, behind) in [
             (vec![], vec![]),
             (vec![says("words")], vec![]),
-            (vec![], vec![says("words"), ended("completed", json!({}))]),
+            (vec![], vec![says("words"), ended("completed", &json!({}))]),
         ] {
             let has_words = !before.is_empty();
             for streams in [true, false] {
@@ -178,7 +178,7 @@ async fn errors_and_quotas_before_and_behind_the_first_words_are_told() {
     }
     // Nothing of it reaches a chat whose answer is whole.
     let events = [begun(), quota(70), says("Hi"), quota(71), done("Hi")];
-    let events = [&events[..], &[ended("completed", json!({}))]].concat();
+    let events = [&events[..], &[ended("completed", &json!({}))]].concat();
     world
         .cloud
         .fail_next(2, &answer("text/event-stream", stream(&events)));
@@ -201,7 +201,7 @@ async fn an_answer_with_more_calls_than_any_ends_with_an_error() {
         json!({"type": "response.output_item.done", "output_index": at, "item": item})
     };
     let mut events: Vec<_> = (0..=1024).map(call).collect();
-    events.push(ended("completed", json!({})));
+    events.push(ended("completed", &json!({})));
     world
         .cloud
         .fail_next(2, &answer("text/event-stream", stream(&events)));
@@ -231,7 +231,7 @@ async fn a_stream_that_is_called_something_else_is_known_by_its_beginning() {
         begun(),
         says("Hi"),
         done("Hi"),
-        ended("completed", json!({})),
+        ended("completed", &json!({})),
     ]);
     for kind in ["application/json", "text/plain"] {
         world.cloud.fail_next(3, &answer(kind, events.clone()));

@@ -89,11 +89,10 @@ impl World {
                 label: Some(row.id.clone()),
             };
             let outcome = control.refresh(choice).await.unwrap();
-            match outcome.result {
-                RefreshResult::Adopted => {}
-                RefreshResult::Refreshed => return,
-                _ => panic!("{outcome:?}"),
+            if outcome.result == RefreshResult::Refreshed {
+                return;
             }
+            assert_eq!(outcome.result, RefreshResult::Adopted, "{outcome:?}");
         }
     }
 }
