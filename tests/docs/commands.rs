@@ -34,6 +34,11 @@ const FAIL: &[(&str, i32, &str)] = &[
         1,
         "No provider \"openai-codex\"",
     ),
+    (
+        "hermesctl connect open-webui --provider openai-codex",
+        1,
+        "No provider \"openai-codex\"",
+    ),
     ("hermesctl auth login umbra", 1, "No provider \"umbra\""),
     ("hermesctl proxy test acme", 1, "acme"),
     (
