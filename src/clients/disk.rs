@@ -1,14 +1,13 @@
 //! The file of client keys on disk: read only where nobody else can, changed under a lock, and
 //! replaced as a whole.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::ClientsError;
-use crate::files::{self, Desk, Spot, Temporary};
+use crate::files::{self, Desk, Locked, Spot, Temporary};
 
 /// No file of client keys is larger; a larger file is none.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -121,7 +120,7 @@ pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
 /// A held lock; dropping it releases it. The file stays.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: Arc<File>,
+    _file: Locked,
 }
 
 impl Lock {
@@ -143,10 +142,10 @@ impl Lock {
             move || Spot::made(&path)?.open_lock()
         };
         let opened = desk.run(opening).await.and_then(|opened| opened);
-        let file = Arc::new(opened.map_err(fault)?);
-        match files::lock(desk, &file, limit, POLL).await {
-            Ok(true) => Ok(Self { _file: file }),
-            Ok(false) => Err(ClientsError::LockHeld { file: path, limit }),
+        let file = opened.map_err(fault)?;
+        match files::lock(desk, file, limit, POLL).await {
+            Ok(Some(locked)) => Ok(Self { _file: locked }),
+            Ok(None) => Err(ClientsError::LockHeld { file: path, limit }),
             Err(error) => Err(fault(error)),
         }
     }

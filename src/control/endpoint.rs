@@ -3,7 +3,7 @@
 //! A locked file decides which daemon lives, not the socket: a socket's file outlives a crash,
 //! and binding can't tell a dead one from a living one. Only the lock's holder replaces it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use interprocess::local_socket::tokio::Listener as LocalListener;
 use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name, ToFsName};
 use tokio::sync::Notify;
+
+use crate::files::Locked;
 
 pub use interprocess::local_socket::tokio::Stream;
 
@@ -35,7 +37,7 @@ pub struct Listener {
     /// Held until the socket's file is removed.
     _way: platform::Way,
     /// Released last, so that no other daemon binds before our socket is gone.
-    lock: Arc<File>,
+    lock: Arc<Locked>,
 }
 
 /// What tells whether clients find a daemon's socket.
@@ -104,27 +106,27 @@ impl Endpoint {
     /// The folder is made if need be, and closed to other users. A socket that a crashed daemon
     /// left is replaced.
     pub fn bind(&self) -> Result<Listener, BindError> {
-        let mut lock = platform::open_lock(&self.folder)?;
+        let lock = platform::open_lock(&self.folder)?;
         let folder = |source| BindError::Folder {
             folder: self.folder.clone(),
             source,
         };
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        let mut lock = match Locked::now(lock) {
+            Ok(locked) => locked,
+            Err((mut tried, None)) => {
                 return Err(BindError::AlreadyRunning {
-                    pid: holder(&mut lock),
+                    pid: holder(&mut tried),
                     version: None,
                 });
             }
-            Err(TryLockError::Error(source)) => return Err(folder(source)),
-        }
+            Err((_, Some(source))) => return Err(folder(source)),
+        };
         sign(&mut lock).map_err(folder)?;
         self.listen(Arc::new(lock), Arc::default())
     }
 
     /// Makes the socket. The caller holds the lock.
-    fn listen(&self, lock: Arc<File>, prod: Arc<Notify>) -> Result<Listener, BindError> {
+    fn listen(&self, lock: Arc<Locked>, prod: Arc<Notify>) -> Result<Listener, BindError> {
         let address = self.address();
         let socket = |source| BindError::Socket {
             address: address.clone(),

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreError;
-use crate::files::{self, Desk, Spot};
+use crate::files::{self, Desk, Locked, Spot};
 
 /// How often a held lock is tried again; Hermes Agent's own interval.
 const POLL: Duration = Duration::from_millis(50);
@@ -15,7 +14,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// A held lock; dropping it releases it. The file stays.
 #[derive(Debug)]
 pub(super) struct FileLock {
-    _file: Arc<File>,
+    _file: Locked,
 }
 
 impl FileLock {
@@ -39,10 +38,10 @@ impl FileLock {
             move || open(&path)
         };
         let opened = desk.run(opening).await.and_then(|opened| opened);
-        let file = Arc::new(opened.map_err(fault)?);
-        match files::lock(desk, &file, limit, POLL).await {
-            Ok(true) => Ok(Self { _file: file }),
-            Ok(false) => Err(StoreError::LockHeld {
+        let file = opened.map_err(fault)?;
+        match files::lock(desk, file, limit, POLL).await {
+            Ok(Some(locked)) => Ok(Self { _file: locked }),
+            Ok(None) => Err(StoreError::LockHeld {
                 file: path.to_owned(),
                 limit,
             }),

@@ -3,20 +3,19 @@
 //! files as that user (`spot`).
 
 mod desk;
+mod lock;
 mod room;
 mod spot;
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use tokio::time::{Instant, sleep};
 
 pub use desk::{Desk, LIMIT};
+pub use lock::{Locked, lock};
 pub use room::has_room;
 pub use spot::{Flaw, Spot};
 
@@ -307,30 +306,5 @@ pub fn sync(file: &File) -> io::Result<()> {
             Ok(())
         }
         synced => synced,
-    }
-}
-
-/// Takes an exclusive lock, `flock(2)` on Unix, trying again every `poll` for up to `limit`. Whether it
-/// was had. Each try is the desk's work, as a lock of a network file system is its server's.
-///
-/// Dropping the future before it is ready leaves nothing locked, once `file` is dropped too.
-///
-/// # Errors
-/// When locks don't work there, or the file system hangs.
-pub async fn lock(
-    desk: &Desk,
-    file: &Arc<File>,
-    limit: Duration,
-    poll: Duration,
-) -> io::Result<bool> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let tried = Arc::clone(file);
-        match desk.run(move || tried.try_lock()).await? {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
-            Err(TryLockError::WouldBlock) => sleep(poll).await,
-        }
     }
 }
