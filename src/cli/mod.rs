@@ -30,6 +30,7 @@ mod version;
 mod wire;
 
 use std::ffi::OsString;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -90,6 +91,13 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    run_to_its_end(Box::pin(work))
+}
+
+/// A runtime's loop is compiled once for each kind of result, and not for each command.
+fn run_to_its_end<T>(
+    work: Pin<Box<dyn Future<Output = Result<T, Failure>> + '_>>,
+) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -69,6 +69,19 @@ impl Desk {
         limit: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
+        let place = Arc::new(Mutex::new(None));
+        let given = place.clone();
+        let work = Box::new(move || {
+            let value = work();
+            *given.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        });
+        self.do_within(limit, work).await?;
+        let value = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.ok_or_else(|| io::Error::other("the work gave nothing"))
+    }
+
+    /// Compiled once, and not for each kind of work.
+    async fn do_within(&self, limit: Duration, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         if self.hangs() {
             return Err(hung(limit));
         }
@@ -77,14 +90,13 @@ impl Desk {
             let turn = self.0.turn.clone().acquire_owned().await.ok();
             self.0.late.store(false, Ordering::Relaxed);
             let work = tokio::task::spawn_blocking(move || {
-                let value = work();
+                work();
                 drop(turn);
-                value
             });
             work.await
         };
         match timeout(limit, done).await {
-            Ok(Ok(value)) => Ok(value),
+            Ok(Ok(())) => Ok(()),
             // The runtime never cancels blocking work, so this is the work's own panic.
             Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             Err(_) => {

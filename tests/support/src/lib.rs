@@ -32,9 +32,6 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use environment::program;
-use hermes_proxy::control::client::Client;
-use hermes_proxy::control::endpoint::Endpoint;
-use hermes_proxy::control::protocol::{ProviderChoice, VERSION};
 use mock_cloud::{Family, Login, MockCloud, Options};
 pub use namespaces::is_inside;
 use serde_json::{Value, json};
@@ -42,6 +39,10 @@ use tempfile::TempDir;
 
 /// Longer than anything that works takes, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the daemon gives a renewal that a person asked for.
+#[cfg(unix)]
+const RENEWAL: Duration = Duration::from_secs(90);
 
 /// How long the last lines of a daemon that has ended may take through the pipe.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -490,32 +491,12 @@ impl Daemon {
     /// processor than all else in a test that asks until something holds.
     #[cfg(unix)]
     pub fn status(&self) -> Value {
-        self.told("status").unwrap_or_else(|_| self.home_screen())
+        told(&self.home, &json!("status"), PATIENCE).unwrap_or_else(|_| self.home_screen())
     }
 
     #[cfg(not(unix))]
     pub fn status(&self) -> Value {
         self.home_screen()
-    }
-
-    /// One question of the control protocol, and its answer.
-    #[cfg(unix)]
-    fn told(&self, question: &str) -> std::io::Result<Value> {
-        let socket = Endpoint::new(self.home.join("run/hermes-proxyd")).address();
-        let stream = std::os::unix::net::UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut lines = BufReader::new(&stream).lines();
-        let mut say = |what: Value| -> std::io::Result<Value> {
-            std::io::Write::write_all(&mut &stream, format!("{what}\n").as_bytes())?;
-            let line = lines.next().ok_or(std::io::ErrorKind::UnexpectedEof)??;
-            Ok(serde_json::from_str(&line)?)
-        };
-        say(json!({"hello": {"protocol": VERSION, "client": "a test"}}))?;
-        let mut answer = say(json!({"id": 1, "op": question}))?;
-        match answer.get_mut("ok") {
-            Some(told) => Ok(told.take()),
-            None => Err(std::io::Error::other(answer.to_string())),
-        }
     }
 
     /// What `hermesctl proxy status` makes of it, which knows the verdict, the apps' keys and the service, too.
@@ -534,16 +515,12 @@ impl Daemon {
     }
 
     /// Renews the login as a person asks for it: at once, whatever was renewed a moment ago.
+    #[cfg(unix)]
     pub async fn renew(&self) {
-        let endpoint = Endpoint::new(self.home.join("run/hermes-proxyd"));
-        let client = Client::connect(&endpoint, "a test").await;
-        let choice = ProviderChoice {
-            provider: None,
-            store: None,
-            label: None,
-        };
-        let renewed = client.expect("a daemon").refresh(choice).await;
-        renewed.expect("a renewal");
+        let home = self.home.clone();
+        let asked = move || told(&home, &json!({"refresh": {}}), RENEWAL);
+        let renewed = tokio::task::spawn_blocking(asked).await;
+        renewed.expect("it is not cancelled").expect("a renewal");
     }
 
     /// Waits for its end, and for that of its log.
@@ -574,6 +551,27 @@ impl Daemon {
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.wait();
+    }
+}
+
+/// One question of the control protocol, and its answer. It is spoken by hand: this crate and the tests of the library
+/// compile beside the library and not after it.
+#[cfg(unix)]
+fn told(home: &Path, question: &Value, patience: Duration) -> std::io::Result<Value> {
+    let socket = home.join("run/hermes-proxyd/control.sock");
+    let stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(patience))?;
+    let mut lines = BufReader::new(&stream).lines();
+    let mut say = |what: Value| -> std::io::Result<Value> {
+        std::io::Write::write_all(&mut &stream, format!("{what}\n").as_bytes())?;
+        let line = lines.next().ok_or(std::io::ErrorKind::UnexpectedEof)??;
+        Ok(serde_json::from_str(&line)?)
+    };
+    say(json!({"hello": {"protocol": 1, "client": "a test"}}))?;
+    let mut answer = say(json!({"id": 1, "op": question}))?;
+    match answer.get_mut("ok") {
+        Some(told) => Ok(told.take()),
+        None => Err(std::io::Error::other(answer.to_string())),
     }
 }
 
