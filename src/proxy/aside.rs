@@ -1,6 +1,8 @@
 //! Work on long bodies, away from the thread that carries all streams.
 
 use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -40,9 +42,30 @@ pub(super) async fn aside<T: Send + 'static>(
     }
 }
 
+/// The same, for work that asks again and again whether somebody still waits for it.
+pub(super) async fn aside_while_wanted<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
+) -> T {
+    let wanted = Arc::new(AtomicBool::new(true));
+    let _waits = Waits(wanted.clone());
+    aside(bytes, move || work(&|| wanted.load(Ordering::Relaxed))).await
+}
+
+/// Who waits for work, and tells it when he leaves.
+struct Waits(Arc<AtomicBool>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
+
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -51,5 +74,23 @@ mod tests {
         let here = thread::current().id();
         assert_eq!(aside(LONG - 1, || thread::current().id()).await, here);
         assert_ne!(aside(LONG, || thread::current().id()).await, here);
+    }
+    #[tokio::test]
+    async fn work_hears_that_nobody_waits_for_it_any_more() {
+        let (started, has_started) = oneshot::channel();
+        let (ended, has_ended) = oneshot::channel();
+        let work = aside_while_wanted(LONG, move |wanted| {
+            assert!(wanted());
+            started.send(()).unwrap();
+            while wanted() {
+                thread::yield_now();
+            }
+            ended.send(()).unwrap();
+        });
+        tokio::select! {
+            () = work => panic!("it ends when nobody waits for it"),
+            started = has_started => started.unwrap(),
+        }
+        has_ended.await.unwrap();
     }
 }

@@ -12,7 +12,7 @@ use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::{Refused, Turned, json};
+use super::{Refused, Turned, VALUES_A_LOOK, Wanted, goes_on, json};
 
 /// In front of the digits of half a surrogate pair. Unicode will never give this code point to a character.
 const HALF: &str = "\u{10fffe}";
@@ -27,18 +27,19 @@ const DEEPEST: usize = 96;
 /// Reads a body, turns it, and puts back what was set aside.
 pub(super) fn through(
     body: &[u8],
+    wanted: Wanted<'_>,
     turn: impl FnOnce(Fields) -> Result<Turned, Refused>,
 ) -> Result<Turned, Refused> {
     let text = std::str::from_utf8(body)
         .map_err(|error| Refused::new("", format!("the body is not UTF-8: {error}")))?;
-    let why = match read(text)? {
+    let why = match read(text, wanted)? {
         Ok(value) => return turn(Fields::body(value)?),
         Err(why) => why,
     };
     serde_json::from_str::<IgnoredAny>(text)
         .map_err(|error| Refused::new("", format!("the body is not JSON: {error}")))?;
     let (readable, aside) = set_aside(text).ok_or_else(|| unreadable(&why))?;
-    let value = read(&readable)?.map_err(|why| unreadable(&why))?;
+    let value = read(&readable, wanted)?.map_err(|why| unreadable(&why))?;
     match turn(Fields::body(value)?) {
         Ok(turned) => Ok(Turned {
             body: put_back(&turned.body, &aside).ok_or_else(|| unreadable(&why))?,
@@ -56,11 +57,19 @@ fn unreadable(why: &serde_json::Error) -> Refused {
 }
 
 /// A text's value. The inner error is that of a text that is JSON and can't be held.
-fn read(text: &str) -> Result<Result<Value, serde_json::Error>, Refused> {
-    let mut twice = Vec::new();
+fn read(text: &str, wanted: Wanted<'_>) -> Result<Result<Value, serde_json::Error>, Refused> {
+    let mut found = Found {
+        twice: Vec::new(),
+        values: 0,
+        wanted,
+    };
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Reading { twice: &mut twice }.deserialize(&mut reader);
+    let value = Reading(&mut found).deserialize(&mut reader);
     let value = value.and_then(|value| reader.end().map(|()| value));
+    let Found { mut twice, .. } = found;
+    if value.is_err() {
+        goes_on(wanted)?;
+    }
     if twice.is_empty() {
         return Ok(value);
     }
@@ -70,37 +79,44 @@ fn read(text: &str) -> Result<Result<Value, serde_json::Error>, Refused> {
     Err(Refused::new(field, "appears twice; send it once"))
 }
 
-/// Reads a value in which no object has two members of one name.
-struct Reading<'r> {
-    /// Where one has, from the member outwards.
-    twice: &'r mut Vec<String>,
+/// What was found so far.
+struct Found<'w> {
+    /// Where an object has two members of one name, from the member outwards.
+    twice: Vec<String>,
+    values: usize,
+    wanted: Wanted<'w>,
 }
 
-impl Reading<'_> {
-    fn again(&mut self) -> Reading<'_> {
-        Reading {
-            twice: &mut *self.twice,
-        }
+/// Reads a value in which no object has two members of one name.
+struct Reading<'r, 'w>(&'r mut Found<'w>);
+
+impl<'w> Reading<'_, 'w> {
+    fn again(&mut self) -> Reading<'_, 'w> {
+        Reading(&mut *self.0)
     }
 
     /// Adds where it is that a member came twice.
     fn places<T, E>(&mut self, read: Result<T, E>, place: impl FnOnce() -> String) -> Result<T, E> {
-        if read.is_err() && !self.twice.is_empty() {
-            self.twice.push(place());
+        if read.is_err() && !self.0.twice.is_empty() {
+            self.0.twice.push(place());
         }
         read
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reading<'_> {
+impl<'de> DeserializeSeed<'de> for Reading<'_, '_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.values += 1;
+        if self.0.values.is_multiple_of(VALUES_A_LOOK) && !(self.0.wanted)() {
+            return Err(D::Error::custom("the client has left"));
+        }
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Reading<'_> {
+impl<'de> Visitor<'de> for Reading<'_, '_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +167,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
         while let Some(name) = members.next_key::<String>()? {
             match made.entry(name) {
                 Entry::Occupied(member) => {
-                    self.twice.push(format!(".{}", member.key()));
+                    self.0.twice.push(format!(".{}", member.key()));
                     return Err(A::Error::custom("a member came twice"));
                 }
                 Entry::Vacant(member) => {

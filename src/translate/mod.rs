@@ -25,6 +25,22 @@ const LONGEST_NAME: usize = 1024;
 /// A request that can't be carried over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
+/// Whether somebody still waits for what is being made. It is asked again and again, so that long work ends soon after
+/// nobody does.
+pub type Wanted<'w> = &'w dyn Fn() -> bool;
+
+/// So many values are read between two looks.
+const VALUES_A_LOOK: usize = 256;
+
+/// Goes on where somebody still waits.
+fn goes_on(wanted: Wanted<'_>) -> Result<(), Refused> {
+    if wanted() {
+        Ok(())
+    } else {
+        Err(Refused::new("", "the client has left"))
+    }
+}
+
     /// The member, such as `messages[0].content[1].type`; empty for the whole body.
     pub field: String,
     /// What is wrong with it, as the rest of a sentence.

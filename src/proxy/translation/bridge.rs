@@ -12,7 +12,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
-use super::super::aside::{aside, is_long};
+use super::super::aside::{aside, aside_while_wanted, is_long};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::pool::Answer;
 use super::super::upload::Upload;
@@ -24,7 +24,9 @@ use super::{
 };
 use crate::config::AllowedPath;
 use crate::provider::Dialect;
-use crate::translate::{self, Asked, chat_on_responses as chat, responses_on_chat as responses};
+use crate::translate::{
+    self, Asked, Wanted, chat_on_responses as chat, responses_on_chat as responses,
+};
 
 /// On answers that were translated: from which wire to which.
 const TRANSLATED: HeaderName = HeaderName::from_static("x-hermes-translated");
@@ -97,6 +99,7 @@ impl Wires {
         dialect: Option<Dialect>,
         body: Vec<u8>,
         mut held: Held,
+        wanted: Wanted<'_>,
     ) -> Result<(translate::Turned, Vec<u8>), Failure> {
         // What is read of it takes more than its text.
         let most = held.most();
@@ -106,8 +109,8 @@ impl Wires {
         }
         held.takes(takes).map_err(Failure::Ours)?;
         let turned = match self {
-            Self::ChatToResponses => chat::request(&body),
-            Self::ResponsesToChat => responses::request(&body),
+            Self::ChatToResponses => chat::request_while(&body, wanted),
+            Self::ResponsesToChat => responses::request_while(&body, wanted),
         };
         let mut turned = turned.map_err(|refused| {
             let message = format!("hermes-proxyd: {refused} (this request is translated)");
@@ -180,8 +183,8 @@ impl Bridge {
         let mut held = Held::new(memory, Side::Request);
         let body = read_upload(upload, &mut held).await?;
         let (wires, length) = (self.wires, body.len());
-        let work = move || wires.turn(dialect, body, held);
-        let (turned, made) = aside(length, work).await?;
+        let work = move |wanted: Wanted<'_>| wires.turn(dialect, body, held, wanted);
+        let (turned, made) = aside_while_wanted(length, work).await?;
         let fields = &mut head.headers;
         fields.insert(CONTENT_LENGTH, HeaderValue::from(made.len()));
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::Refused;
 use super::super::fields::{Fields, object, placed};
+use super::super::{Refused, Wanted, goes_on};
 
 /// What an app may send back of an answer, and of which the provider has no use. `docs/translation.md` lists it.
 const OF_ANSWERS: &[&str] = &[
@@ -18,10 +18,11 @@ const OF_ANSWERS: &[&str] = &[
 ];
 
 /// The items of all messages.
-pub(super) fn input(messages: Vec<(String, Value)>) -> Result<Value, Refused> {
+pub(super) fn input(messages: Vec<(String, Value)>, wanted: Wanted<'_>) -> Result<Value, Refused> {
     let mut items = Vec::new();
     let mut custom = BTreeSet::new();
     for (path, message) in messages {
+        goes_on(wanted)?;
         let mut message = Fields::of(message, path)?;
         let role = message.needs("role")?;
         match &*role {
@@ -30,11 +31,11 @@ pub(super) fn input(messages: Vec<(String, Value)>) -> Result<Value, Refused> {
                 let content = message.take("content");
                 let content =
                     content.ok_or_else(|| Refused::new(message.at("content"), "is missing"))?;
-                let content = parts(content, &message.at("content"), "input_text")?;
+                let content = parts(content, (&message.at("content"), "input_text"), wanted)?;
                 items.push(json!({"type": "message", "role": role, "content": content}));
             }
-            "assistant" => assistant(&mut message, &mut items, &mut custom)?,
-            "tool" => items.push(result(&mut message, &custom)?),
+            "assistant" => assistant(&mut message, (&mut items, &mut custom), wanted)?,
+            "tool" => items.push(result(&mut message, &custom, wanted)?),
             _ => return Err(Refused::lacking(message.at("role"))),
         }
         message.end()?;
@@ -44,8 +45,8 @@ pub(super) fn input(messages: Vec<(String, Value)>) -> Result<Value, Refused> {
 
 fn assistant(
     message: &mut Fields,
-    items: &mut Vec<Value>,
-    custom: &mut BTreeSet<String>,
+    (items, custom): (&mut Vec<Value>, &mut BTreeSet<String>),
+    wanted: Wanted<'_>,
 ) -> Result<(), Refused> {
     message.drops(OF_ANSWERS);
     let calls = message.list("tool_calls")?.unwrap_or_default();
@@ -53,7 +54,7 @@ fn assistant(
     let mut content = match message.take("content") {
         // Beside calls, an empty text is what some apps have for none.
         Some(Value::String(text)) if text.is_empty() && !calls.is_empty() => Vec::new(),
-        Some(content) => parts(content, &at, "output_text")?,
+        Some(content) => parts(content, (&at, "output_text"), wanted)?,
         None => Vec::new(),
     };
     if let Some(refusal) = message.text("refusal")? {
@@ -63,6 +64,7 @@ fn assistant(
         items.push(json!({"type": "message", "role": "assistant", "content": content}));
     }
     for (path, call) in calls {
+        goes_on(wanted)?;
         let mut call = Fields::of(call, path)?;
         call.drops(&["index"]);
         let id = call.needs("id")?;
@@ -89,7 +91,11 @@ fn assistant(
 }
 
 /// What a tool gave.
-fn result(message: &mut Fields, custom: &BTreeSet<String>) -> Result<Value, Refused> {
+fn result(
+    message: &mut Fields,
+    custom: &BTreeSet<String>,
+    wanted: Wanted<'_>,
+) -> Result<Value, Refused> {
     message.drops(&["name"]);
     let id = message.needs("tool_call_id")?;
     let kind = if custom.contains(&id) {
@@ -101,13 +107,17 @@ fn result(message: &mut Fields, custom: &BTreeSet<String>) -> Result<Value, Refu
     let output = match message.take("content") {
         None => Value::from(""),
         Some(Value::String(text)) => Value::String(text),
-        Some(content) => parts(content, &at, "input_text")?.into(),
+        Some(content) => parts(content, (&at, "input_text"), wanted)?.into(),
     };
     Ok(json!({"type": kind, "call_id": id, "output": output}))
 }
 
 /// Content, in parts.
-fn parts(content: Value, path: &str, text: &str) -> Result<Vec<Value>, Refused> {
+fn parts(
+    content: Value,
+    (path, text): (&str, &str),
+    wanted: Wanted<'_>,
+) -> Result<Vec<Value>, Refused> {
     let items = match content {
         Value::String(said) => return Ok(vec![json!({"type": text, "text": said})]),
         Value::Array(items) => items,
@@ -116,7 +126,11 @@ fn parts(content: Value, path: &str, text: &str) -> Result<Vec<Value>, Refused> 
         }
     };
     let items = placed(items, path).into_iter();
-    items.map(|(path, item)| part(item, path, text)).collect()
+    let parts = items.map(|(path, item)| {
+        goes_on(wanted)?;
+        part(item, path, text)
+    });
+    parts.collect()
 }
 
 fn part(item: Value, path: String, text: &str) -> Result<Value, Refused> {

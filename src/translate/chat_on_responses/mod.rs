@@ -6,8 +6,8 @@ mod request;
 mod sink;
 mod tools;
 
-pub use self::request::request;
 pub(super) use self::request::turned;
+pub use self::request::{request, request_while};
 
 use super::events::Events;
 use super::{Asked, Failure, Whole};

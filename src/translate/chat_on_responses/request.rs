@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::body::through;
 use super::super::fields::{Fields, object};
-use super::super::{Refused, Turned};
+use super::super::{Refused, Turned, Wanted};
 use super::{messages, tools};
 
 /// Members of both wires, by both names.
@@ -33,10 +33,18 @@ const DROPPED: &[&str] = &["seed"];
 /// # Errors
 /// When a member can't be carried over; it is named.
 pub fn request(body: &[u8]) -> Result<Turned, Refused> {
-    through(body, turn)
+    request_while(body, &|| true)
 }
 
-fn turn(mut chat: Fields) -> Result<Turned, Refused> {
+/// The same, for as long as somebody waits for it.
+///
+/// # Errors
+/// As [`request`], and once nobody waits any more.
+pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
+    through(body, wanted, |fields| turn(fields, wanted))
+}
+
+fn turn(mut chat: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
     let mut made = Map::new();
     chat.moves(SAME, &mut made);
     chat.drops(DROPPED);
@@ -46,9 +54,9 @@ fn turn(mut chat: Fields) -> Result<Turned, Refused> {
         .is_some_and(|mut options| options.take("include_usage") == Some(Value::Bool(true)));
     let messages = chat.list("messages")?;
     let messages = messages.ok_or_else(|| Refused::new("messages", "is missing"))?;
-    made.insert("input".to_owned(), messages::input(messages)?);
+    made.insert("input".to_owned(), messages::input(messages, wanted)?);
     if let Some(tools) = chat.list("tools")? {
-        made.insert("tools".to_owned(), tools::list(tools)?);
+        made.insert("tools".to_owned(), tools::list(tools, wanted)?);
     }
     if let Some(choice) = chat.take("tool_choice") {
         made.insert("tool_choice".to_owned(), tools::choice(choice)?);

@@ -2,14 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::Refused;
 use super::super::fields::Fields;
+use super::super::{Refused, Wanted, goes_on};
 use super::messages::reference;
 
 /// The list of tools.
-pub(super) fn list(tools: Vec<(String, Value)>) -> Result<Value, Refused> {
+pub(super) fn list(tools: Vec<(String, Value)>, wanted: Wanted<'_>) -> Result<Value, Refused> {
     let tools = tools.into_iter();
-    tools.map(|(path, tool)| one(tool, path)).collect()
+    let tools = tools.map(|(path, tool)| {
+        goes_on(wanted)?;
+        one(tool, path)
+    });
+    tools.collect()
 }
 
 fn one(tool: Value, path: String) -> Result<Value, Refused> {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::Refused;
 use super::super::fields::{Fields, placed};
+use super::super::{Refused, Wanted, goes_on};
 use super::tools::OF;
 
 /// What items have of their own: their ids and states mean nothing in a chat, and OpenAI's SDKs add what they have parsed.
@@ -30,6 +30,7 @@ struct Chat {
 pub(super) fn messages(
     instructions: Option<String>,
     input: Option<Value>,
+    wanted: Wanted<'_>,
 ) -> Result<Value, Refused> {
     let mut chat = Chat::default();
     if let Some(text) = instructions.filter(|text| !text.is_empty()) {
@@ -40,7 +41,8 @@ pub(super) fn messages(
         Some(Value::String(text)) => chat.adds(json!({"role": "user", "content": text})),
         Some(Value::Array(items)) => {
             for (path, item) in placed(items, "input") {
-                chat.reads(Fields::of(item, path)?)?;
+                goes_on(wanted)?;
+                chat.reads(Fields::of(item, path)?, wanted)?;
             }
         }
         Some(_) => return Err(Refused::new("input", "must be a text or a list")),
@@ -50,17 +52,17 @@ pub(super) fn messages(
 }
 
 impl Chat {
-    fn reads(&mut self, mut item: Fields) -> Result<(), Refused> {
+    fn reads(&mut self, mut item: Fields, wanted: Wanted<'_>) -> Result<(), Refused> {
         item.drops(OWN);
         let kind = item.text("type")?.unwrap_or_else(|| "message".to_owned());
         match &*kind {
             "message" => {
-                let message = message(&mut item)?;
+                let message = message(&mut item, wanted)?;
                 self.adds(message);
             }
             "function_call" => self.calls(&mut item, ("function", "arguments"))?,
             "custom_tool_call" => self.calls(&mut item, ("custom", "input"))?,
-            "function_call_output" | "custom_tool_call_output" => self.result(&mut item)?,
+            "function_call_output" | "custom_tool_call_output" => self.result(&mut item, wanted)?,
             // The provider thinks for itself again; what it thought is not asked for on this wire.
             "reasoning" => return Ok(()),
             _ => return Err(Refused::lacking(item.at("type"))),
@@ -108,19 +110,15 @@ impl Chat {
         Ok(())
     }
 
-    fn result(&mut self, item: &mut Fields) -> Result<(), Refused> {
+    fn result(&mut self, item: &mut Fields, wanted: Wanted<'_>) -> Result<(), Refused> {
         let at = item.at("call_id");
         let id = item.needs("call_id")?;
         item.drops(&["name", "namespace"]);
         let path = item.at("output");
-        let content = match item.take("output") {
+        let content: Value = match item.take("output") {
             None => "".into(),
             Some(Value::String(text)) => text.into(),
-            Some(Value::Array(parts)) => {
-                let parts = placed(parts, &path).into_iter();
-                let parts = parts.map(|(path, item)| part(item, path, Role::Tool));
-                Value::Array(parts.collect::<Result<_, _>>()?)
-            }
+            Some(Value::Array(items)) => parts(placed(items, &path), Role::Tool, wanted)?.into(),
             Some(_) => return Err(Refused::new(path, "must be a text or a list")),
         };
         if !self.known.contains(&id) {
@@ -149,7 +147,20 @@ enum Role {
     Tool,
 }
 
-fn message(item: &mut Fields) -> Result<Value, Refused> {
+/// Content, in parts.
+fn parts(
+    items: Vec<(String, Value)>,
+    role: Role,
+    wanted: Wanted<'_>,
+) -> Result<Vec<Value>, Refused> {
+    let parts = items.into_iter().map(|(path, item)| {
+        goes_on(wanted)?;
+        part(item, path, role)
+    });
+    parts.collect()
+}
+
+fn message(item: &mut Fields, wanted: Wanted<'_>) -> Result<Value, Refused> {
     let at = item.at("role");
     let role = item.needs("role")?;
     let (role, name) = match &*role {
@@ -160,17 +171,12 @@ fn message(item: &mut Fields) -> Result<Value, Refused> {
         _ => return Err(Refused::lacking(at)),
     };
     let path = item.at("content");
-    let parts = match item.take("content") {
+    let mut parts = match item.take("content") {
         None => return Err(Refused::new(path, "is missing")),
         Some(Value::String(text)) => return Ok(json!({"role": name, "content": text})),
-        Some(Value::Array(parts)) => placed(parts, &path),
+        Some(Value::Array(items)) => parts(placed(items, &path), role, wanted)?,
         Some(_) => return Err(Refused::new(path, "must be a text or a list")),
     };
-    let parts: Result<Vec<_>, _> = parts
-        .into_iter()
-        .map(|(path, item)| part(item, path, role))
-        .collect();
-    let mut parts = parts?;
     let refusal = parts
         .iter()
         .position(|part| part.get("type") == Some(&"refusal".into()))

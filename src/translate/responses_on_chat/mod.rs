@@ -6,7 +6,7 @@ mod machine;
 mod request;
 mod tools;
 
-pub use self::request::request;
+pub use self::request::{request, request_while};
 
 use super::events::Events;
 use super::{Asked, Failure, Whole};

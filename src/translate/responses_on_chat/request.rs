@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::body::through;
 use super::super::chat_on_responses::turned;
 use super::super::fields::{Fields, object};
-use super::super::{Refused, Turned};
+use super::super::{Refused, Turned, Wanted};
 use super::{input, tools};
 
 /// Members of both wires, by both names.
@@ -33,10 +33,18 @@ const DROPPED: &[&str] = &["store", "truncation", "stream_options", "client_meta
 /// # Errors
 /// When a member can't be carried over; it is named.
 pub fn request(body: &[u8]) -> Result<Turned, Refused> {
-    through(body, turn)
+    request_while(body, &|| true)
 }
 
-fn turn(mut asked: Fields) -> Result<Turned, Refused> {
+/// The same, for as long as somebody waits for it.
+///
+/// # Errors
+/// As [`request`], and once nobody waits any more.
+pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
+    through(body, wanted, |fields| turn(fields, wanted))
+}
+
+fn turn(mut asked: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
     let mut made = Map::new();
     asked.moves(SAME, &mut made);
     asked.drops(DROPPED);
@@ -53,9 +61,10 @@ fn turn(mut asked: Fields) -> Result<Turned, Refused> {
     let instructions = asked.text("instructions")?;
     made.insert(
         "messages".to_owned(),
-        input::messages(instructions, asked.take("input"))?,
+        input::messages(instructions, asked.take("input"), wanted)?,
     );
-    let (tools, namespaces) = tools::list(asked.list("tools")?.unwrap_or_default())?;
+    let tools = asked.list("tools")?.unwrap_or_default();
+    let (tools, namespaces) = tools::list(tools, wanted)?;
     if tools.is_empty() {
         // Without tools, some providers refuse what is said of them.
         made.remove("parallel_tool_calls");

@@ -2,16 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::Refused;
 use super::super::fields::Fields;
+use super::super::{Refused, Wanted, goes_on};
 
 /// Between a namespace and the name of a tool of it, where both are one name.
 pub(super) const OF: &str = "__";
 
 /// The list of tools, and the namespaces that some of them are in.
-pub(super) fn list(tools: Vec<(String, Value)>) -> Result<(Vec<Value>, Vec<String>), Refused> {
+pub(super) fn list(
+    tools: Vec<(String, Value)>,
+    wanted: Wanted<'_>,
+) -> Result<(Vec<Value>, Vec<String>), Refused> {
     let (mut made, mut namespaces) = (Vec::new(), Vec::new());
     for (path, tool) in tools {
+        goes_on(wanted)?;
         let mut tool = Fields::of(tool, path)?;
         let kind = tool.needs("type")?;
         match &*kind {
@@ -19,6 +23,7 @@ pub(super) fn list(tools: Vec<(String, Value)>) -> Result<(Vec<Value>, Vec<Strin
                 tool.drops(&["description"]);
                 let namespace = tool.needs("name")?;
                 for (path, tool) in tool.list("tools")?.unwrap_or_default() {
+                    goes_on(wanted)?;
                     let mut tool = Fields::of(tool, path)?;
                     let kind = tool.needs("type")?;
                     made.push(one(tool, &kind, Some(&namespace))?);

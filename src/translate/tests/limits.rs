@@ -1,8 +1,12 @@
 //! What one event, one answer and one call may take.
 
+use std::cell::Cell;
+
 use serde_json::json;
 
-use super::super::{Failure, Whole, chat_on_responses, responses_on_chat};
+use super::super::{
+    Failure, Refused, Turned, Wanted, Whole, chat_on_responses, responses_on_chat,
+};
 use super::streams::{to_chat, to_responses};
 use super::{MOST, asked, events, read};
 
@@ -185,4 +189,70 @@ fn a_name_that_is_longer_than_any_is_none() {
     );
     let (out, _) = to_chat(&created, &[], &asked());
     assert!(out.len() < 1000, "{}", out.len());
+}
+
+type Turn = fn(&[u8], Wanted<'_>) -> Result<Turned, Refused>;
+
+/// The translation of a large body went on for seconds after its client had left.
+#[test]
+fn a_request_is_turned_only_while_somebody_waits_for_it() {
+    const MANY: usize = 3_000;
+    let to_responses: Turn = chat_on_responses::request_while;
+    let to_chat: Turn = responses_on_chat::request_while;
+    let many = |one: &str| vec![one; MANY].join(",");
+    let message = "{\"role\":\"user\",\"content\":\"x\"}";
+    let part = many("{\"type\":\"text\",\"text\":\"x\"}");
+    let calls = many("{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}");
+    let tools = many("{\"type\":\"function\",\"function\":{\"name\":\"f\"}}");
+    let flat = many("{\"type\":\"function\",\"name\":\"f\"}");
+    for (turn, body) in [
+        (
+            to_responses,
+            format!("{{\"messages\":[{}]}}", many(message)),
+        ),
+        (
+            to_responses,
+            format!("{{\"messages\":[{{\"role\":\"user\",\"content\":[{part}]}}]}}"),
+        ),
+        (
+            to_responses,
+            format!("{{\"messages\":[{{\"role\":\"assistant\",\"tool_calls\":[{calls}]}}]}}"),
+        ),
+        (
+            to_responses,
+            format!("{{\"messages\":[],\"tools\":[{tools}]}}"),
+        ),
+        (to_chat, format!("{{\"input\":[{}]}}", many(message))),
+        (
+            to_chat,
+            format!("{{\"input\":[{{\"role\":\"user\",\"content\":[{part}]}}]}}"),
+        ),
+        (to_chat, format!("{{\"input\":\"\",\"tools\":[{flat}]}}")),
+        (
+            to_chat,
+            format!(
+                "{{\"input\":\"\",\"tools\":[{{\"type\":\"namespace\",\"name\":\"n\",\"tools\":[{flat}]}}]}}"
+            ),
+        ),
+    ] {
+        let looks = Cell::new(0);
+        let turned = |most: usize| {
+            looks.set(0);
+            let wanted = || {
+                looks.set(looks.get() + 1);
+                looks.get() <= most
+            };
+            turn(body.as_bytes(), &wanted)
+        };
+        let start = body.get(..60).unwrap();
+        assert!(turned(usize::MAX).is_ok(), "{start}");
+        let all = looks.get();
+        // One for each of the many, and more while they are read.
+        assert!(all > MANY + MANY / 256, "{all} for {start}");
+        for stop in [0, 5, all / 2, all - 1] {
+            let refused = turned(stop).unwrap_err();
+            assert_eq!(refused.reason, "the client has left", "{start}");
+            assert!(looks.get() <= stop + 2, "{} after {stop}", looks.get());
+        }
+    }
 }
