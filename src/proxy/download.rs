@@ -24,7 +24,7 @@ use super::events::Events;
 use super::pool::{Answer, BrokeOff};
 use super::presence::Presence;
 use super::record::{End, Underway};
-use super::translation::{Crossed, Passed};
+use super::translation::Crossed;
 use crate::clock::Clock;
 use crate::provider::Adapter;
 
@@ -134,14 +134,17 @@ impl Download {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Step {
         loop {
+            if !matches!(self.state, State::Aborting)
+                && let Some(made) = self.next_made()
+            {
+                return Poll::Ready(Some(Ok(Frame::data(made))));
+            }
             match std::mem::replace(&mut self.state, State::Aborting) {
                 State::Passing if self.presence.is_cut() => self.cut(),
                 State::Passing if self.presence.is_making_way() => self.make_way(),
                 State::Passing if self.is_reading() => {
                     self.state = State::Passing;
-                    if let Some(made) = ready!(self.poll_read(cx)) {
-                        return Poll::Ready(Some(Ok(Frame::data(made))));
-                    }
+                    ready!(self.poll_read(cx));
                 }
                 State::Passing => match self.poll_incoming(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
@@ -150,21 +153,14 @@ impl Download {
                         let Ok(data) = frame.into_data() else {
                             continue;
                         };
-                        let data = if self.crossed.is_none() {
-                            self.passed(&data);
-                            data
-                        } else if let Some(data) = self.crosses(&data) {
-                            data
-                        } else {
+                        if self.crossed.is_some() {
+                            self.crosses(&data);
                             continue;
-                        };
+                        }
+                        self.passed(&data);
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
-                    Poll::Ready(None) if self.crossed.is_some() => {
-                        if let Some(end) = self.ends_over() {
-                            return end;
-                        }
-                    }
+                    Poll::Ready(None) if self.crossed.is_some() => self.ends_over(),
                     Poll::Ready(None) => return self.ended(),
                     Poll::Ready(Some(Err(_))) => self.broke(&broken_off()),
                     Poll::Pending if self.is_silent(cx) => self.broke(&ProxyError::new(
@@ -259,12 +255,12 @@ impl Download {
         }
     }
 
-    /// A piece comes that becomes another one, or none yet.
-    fn crosses(&mut self, data: &Bytes) -> Option<Bytes> {
+    /// A piece comes that becomes others, or none yet.
+    fn crosses(&mut self, data: &Bytes) {
         self.last = Instant::now();
         self.read(data);
-        let passed = self.crossed.as_mut()?.pass(data)?;
-        self.has_crossed(passed)
+        let failure = self.crossed.as_mut().and_then(|crossed| crossed.pass(data));
+        self.has_crossed(failure.as_ref());
     }
 
     /// Whether a long event is being translated elsewhere.
@@ -273,50 +269,45 @@ impl Download {
         crossed.is_some_and(|crossed| crossed.is_reading())
     }
 
-    /// What a long event has become.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Some(crossed) = &mut self.crossed else {
-            return Poll::Ready(None);
+    /// Waits for what a long event becomes.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let crossed = self.crossed.as_mut();
+        let failure = match crossed.map(|crossed| crossed.poll_read(cx)) {
+            Some(read) => ready!(read),
+            None => None,
         };
-        let passed = ready!(crossed.poll_read(cx));
         self.last = Instant::now();
-        Poll::Ready(passed.and_then(|passed| self.has_crossed(passed)))
+        self.has_crossed(failure.as_ref());
+        Poll::Ready(())
     }
 
-    fn has_crossed(&mut self, (made, failure): Passed) -> Option<Bytes> {
-        if !made.is_empty() {
-            self.sent(made.len(), self.last);
-        }
+    fn has_crossed(&mut self, failure: Option<&ProxyError>) {
         if let Some(error) = failure {
-            self.ended_as(End::UpstreamBroke);
-            self.part(&error);
-            if let State::Parting(event) = &mut self.state {
-                *event = [made, std::mem::take(event)].concat().into();
-            }
-            return None;
-        }
-        if self.is_over() {
+            self.broke(error);
+        } else if self.is_over() {
             self.ended_as(End::Complete);
         }
-        (!made.is_empty()).then_some(made)
     }
 
-    /// The provider's stream has ended; `None` where the other one has not, and is aborted.
-    fn ends_over(&mut self) -> Option<Step> {
-        let end = self.crossed.as_mut()?.end();
+    /// The next piece of what was made of the provider's events.
+    fn next_made(&mut self) -> Option<Bytes> {
+        let made = self.crossed.as_mut()?.next()?;
+        self.last = Instant::now();
+        self.sent(made.len(), self.last);
+        if matches!(self.state, State::Passing) && self.is_over() {
+            self.ended_as(End::Complete);
+        }
+        Some(made)
+    }
+
+    /// The provider's stream has ended: so does the other one, or it is aborted.
+    fn ends_over(&mut self) {
+        let end = self.crossed.as_mut().map(|crossed| crossed.end());
         match end {
-            Err(error) => {
-                self.broke(&error);
-                None
-            }
-            Ok(rest) => {
+            Some(Err(error)) => self.broke(&error),
+            Some(Ok(())) | None => {
                 self.state = State::Ended;
                 self.ended_as(End::Complete);
-                if rest.is_empty() {
-                    return Some(Poll::Ready(None));
-                }
-                self.sent(rest.len(), Instant::now());
-                Some(Poll::Ready(Some(Ok(Frame::data(rest)))))
             }
         }
     }
@@ -342,11 +333,17 @@ impl Download {
                         .as_ref()
                         .is_none_or(|crossed| crossed.is_over())
                 };
-                self.has_all() && !lacks_end() && is_over()
+                self.has_all() && !lacks_end() && is_over() && !self.has_more()
             }
-            State::Ended => true,
+            State::Ended => !self.has_more(),
             State::Parting(_) | State::Flushing | State::Pausing | State::Aborting => false,
         }
+    }
+
+    /// Whether something that was made has not gone out.
+    fn has_more(&self) -> bool {
+        let crossed = self.crossed.as_ref();
+        crossed.is_some_and(|crossed| crossed.has_more())
     }
 
     fn broke(&mut self, error: &ProxyError) {

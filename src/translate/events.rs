@@ -25,8 +25,10 @@ impl Budget {
 
 /// What reads events and writes others.
 pub(super) trait Machine {
+    /// What it writes to.
+    type Out;
     /// An event's data, its lines joined.
-    fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure>;
+    fn event(&mut self, data: &[u8], out: &mut Self::Out) -> Result<(), Failure>;
     /// The bytes that it holds.
     fn held(&self) -> usize;
 }
@@ -42,12 +44,12 @@ pub(super) struct Events<M> {
 }
 
 /// The stream's ear for one piece.
-struct Ear<'e, M> {
+struct Ear<'e, M: Machine> {
     data: &'e mut Vec<u8>,
     most: usize,
     failure: &'e mut Option<Failure>,
     machine: &'e mut M,
-    out: &'e mut Vec<u8>,
+    out: &'e mut M::Out,
 }
 
 impl<M: Machine> Events<M> {
@@ -63,7 +65,7 @@ impl<M: Machine> Events<M> {
     }
 
     /// A piece comes; what can be said of it goes to `out`.
-    pub(super) fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(super) fn pass(&mut self, piece: &[u8], out: &mut M::Out) -> Result<(), Failure> {
         let mut ear = Ear {
             data: &mut self.data,
             most: self.most,

@@ -10,6 +10,7 @@ pub mod chat_on_responses;
 mod events;
 mod fields;
 mod json;
+mod pieces;
 pub mod responses_on_chat;
 #[cfg(test)]
 mod tests;
@@ -17,14 +18,13 @@ mod usage;
 
 use serde_json::{Map, Value, json};
 
+pub use self::pieces::Pieces;
+
 /// No answer has more calls: each is kept until the answer ends.
 const MOST_CALLS: usize = 1024;
 /// No answer has a longer id, and no model a longer name: they are repeated in each event.
 const LONGEST_NAME: usize = 1024;
 
-/// A request that can't be carried over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
 /// Whether somebody still waits for what is being made. It is asked again and again, so that long work ends soon after
 /// nobody does.
 pub type Wanted<'w> = &'w dyn Fn() -> bool;
@@ -41,6 +41,9 @@ fn goes_on(wanted: Wanted<'_>) -> Result<(), Refused> {
     }
 }
 
+/// A request that can't be carried over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
     /// The member, such as `messages[0].content[1].type`; empty for the whole body.
     pub field: String,
     /// What is wrong with it, as the rest of a sentence.

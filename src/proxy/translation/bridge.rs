@@ -1,21 +1,17 @@
 //! A path that the provider lacks, served in terms of one that it has: what an app speaks on one wire of OpenAI's API
 //! goes over to the other ([`crate::translate`]), and its answer comes back.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use bytes::Bytes;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
-use super::super::aside::{aside, aside_while_wanted, is_long};
+use super::super::aside::{aside, aside_while_wanted};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::pool::Answer;
 use super::super::upload::Upload;
+use super::crossed::{Crossed, Stream};
 use super::memory::{Held, Memory, Side};
 use super::{
     Beside, Failure, LARGEST_ANSWER, Outcome, Reading, Whole, becomes_another, becomes_json,
@@ -234,11 +230,7 @@ impl Crossing {
                 Stream::Responses(Box::new(responses::Stream::new(&self.asked, MOST)))
             }
         };
-        let held = Held::new(memory, Side::Answer);
-        Crossed {
-            over: Some(Over { stream, held }),
-            reading: None,
-        }
+        Crossed::new(stream, Held::new(memory, Side::Answer))
     }
 
     /// Reads an answer, and makes the one of it that the app asked for.
@@ -379,124 +371,12 @@ impl Wires {
     }
 }
 
-fn unreadable(failure: translate::Failure) -> ProxyError {
+pub(super) fn unreadable(failure: translate::Failure) -> ProxyError {
     let kind = match failure {
         translate::Failure::TooLarge => ErrorKind::AnswerTooLarge,
         translate::Failure::Malformed | translate::Failure::Cut => ErrorKind::UpstreamUnreachable,
     };
     ProxyError::new(kind, format!("hermes-proxyd: {failure}"))
-}
-
-/// What a piece of a stream became, and why it goes no further.
-pub(in crate::proxy) type Passed = (Bytes, Option<ProxyError>);
-
-/// A stream on its way back to the app.
-#[derive(Debug)]
-pub(in crate::proxy) struct Crossed {
-    /// Not here while it is being read elsewhere.
-    over: Option<Over>,
-    reading: Option<Elsewhere>,
-}
-
-#[derive(Debug)]
-struct Over {
-    stream: Stream,
-    held: Held,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Chat(Box<chat::Stream>),
-    Responses(Box<responses::Stream>),
-}
-
-/// A long event, which is read off the serving thread.
-struct Elsewhere(Pin<Box<dyn Future<Output = (Over, Passed)> + Send>>);
-
-impl fmt::Debug for Elsewhere {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Elsewhere")
-    }
-}
-
-impl Over {
-    fn pass(&mut self, piece: &[u8]) -> Passed {
-        let mut made = Vec::with_capacity(piece.len());
-        let (passed, held) = match &mut self.stream {
-            Stream::Chat(stream) => (stream.pass(piece, &mut made), stream.held()),
-            Stream::Responses(stream) => (stream.pass(piece, &mut made), stream.held()),
-        };
-        let failure = passed.err().map(unreadable);
-        let failure = failure.or_else(|| self.held.takes(held).err());
-        (made.into(), failure)
-    }
-
-    /// Whether a piece makes long work: an event is read where its end comes.
-    fn is_long_with(&self, piece: &[u8]) -> bool {
-        let pending = match &self.stream {
-            Stream::Chat(stream) => stream.pending(),
-            Stream::Responses(stream) => stream.pending(),
-        };
-        is_long(pending + piece.len()) && memchr::memchr2(b'\n', b'\r', piece).is_some()
-    }
-}
-
-impl Crossed {
-    /// A piece comes: what it becomes. Where that takes longer, [`Self::poll_read`] has it, and no other piece may come
-    /// before.
-    pub(in crate::proxy) fn pass(&mut self, piece: &Bytes) -> Option<Passed> {
-        let over = self.over.as_mut()?;
-        if !over.is_long_with(piece) {
-            return Some(over.pass(piece));
-        }
-        let (mut over, piece) = (self.over.take()?, piece.clone());
-        // What is held stays counted also when the client leaves meanwhile.
-        let work = move || {
-            let passed = over.pass(&piece);
-            (over, passed)
-        };
-        self.reading = Some(Elsewhere(Box::pin(aside(usize::MAX, work))));
-        None
-    }
-
-    /// Whether a piece is being read.
-    pub(in crate::proxy) fn is_reading(&self) -> bool {
-        self.reading.is_some()
-    }
-
-    /// What the piece that is being read becomes; `None` where none is.
-    pub(in crate::proxy) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Passed>> {
-        let Some(Elsewhere(reading)) = &mut self.reading else {
-            return Poll::Ready(None);
-        };
-        let (over, passed) = ready!(reading.as_mut().poll(cx));
-        self.over = Some(over);
-        self.reading = None;
-        Poll::Ready(Some(passed))
-    }
-
-    /// Whether the answer has ended, or its error.
-    pub(in crate::proxy) fn is_over(&self) -> bool {
-        self.over.as_ref().is_some_and(|over| match &over.stream {
-            Stream::Chat(stream) => stream.is_over(),
-            Stream::Responses(stream) => stream.is_over(),
-        })
-    }
-
-    /// The provider's stream has ended: the rest of the answer.
-    ///
-    /// # Errors
-    /// When the answer is not whole.
-    pub(in crate::proxy) fn end(&mut self) -> Result<Bytes, ProxyError> {
-        let mut made = Vec::new();
-        let end = match self.over.as_mut().map(|over| &mut over.stream) {
-            Some(Stream::Chat(stream)) => stream.end(),
-            Some(Stream::Responses(stream)) => stream.end(&mut made),
-            None => Err(translate::Failure::Cut),
-        };
-        end.map_err(unreadable)?;
-        Ok(made.into())
-    }
 }
 
 #[cfg(test)]

@@ -88,6 +88,13 @@ impl Held {
         }
     }
 
+    /// It takes so many bytes from now on, which are no more than before.
+    pub(super) fn gives_back(&mut self, bytes: usize) {
+        if bytes < self.bytes {
+            self.counts(bytes);
+        }
+    }
+
     /// A body that was made of what it held, and is counted until its last byte has gone.
     pub(super) fn keep(mut self, body: Vec<u8>) -> Bytes {
         self.counts(body.len());

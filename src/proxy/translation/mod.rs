@@ -3,9 +3,10 @@
 //! runs through it where the adapter names no [`Dialect`] for the path.
 //!
 //! `request` and `fold` are pure; `memory` counts what is held whole. `bridge` serves a path in terms of another
-//! one, by [`crate::translate`]: its request goes through this stage behind that one.
+//! one, by [`crate::translate`]: its request goes through this stage behind that one. `crossed` is a stream on its way back.
 
 mod bridge;
+mod crossed;
 mod fold;
 mod memory;
 mod request;
@@ -24,8 +25,9 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
+pub(super) use self::bridge::Translated;
 pub use self::bridge::{Bridge, bridges};
-pub(super) use self::bridge::{Crossed, Passed, Translated};
+pub(super) use self::crossed::Crossed;
 use self::fold::{Fold, Outcome};
 use self::memory::{Held, Side};
 pub(super) use self::memory::{Memory, RESERVE, of_requests};

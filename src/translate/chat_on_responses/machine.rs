@@ -362,6 +362,8 @@ impl<S: Sink> Machine<S> {
 }
 
 impl<S: Sink> Machinery for Machine<S> {
+    type Out = Vec<u8>;
+
     fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         if self.is_over || data.trim_ascii() == b"[DONE]" {
             return Ok(());

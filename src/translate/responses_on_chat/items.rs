@@ -5,6 +5,8 @@ use std::io::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::super::Pieces;
+
 /// A response's own members.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Head {
@@ -36,13 +38,6 @@ pub(super) fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     out.write_fmt(what).ok();
 }
 
-/// Puts pieces together.
-pub(super) fn put_all(out: &mut Vec<u8>, pieces: &[&[u8]]) {
-    for piece in pieces {
-        out.extend_from_slice(piece);
-    }
-}
-
 impl Part {
     /// Its type, and what its text is called.
     pub(super) fn names(self) -> (&'static str, &'static str) {
@@ -53,54 +48,75 @@ impl Part {
     }
 
     /// The part with its text.
-    pub(super) fn json(self, said: &[u8], notes: &[String]) -> Vec<u8> {
+    pub(super) fn json(self, said: &Pieces, notes: &[String]) -> Pieces {
+        let mut made = Pieces::default();
+        let (kind, name) = self.names();
+        put(
+            made.text(),
+            format_args!("{{\"type\":\"{kind}\",\"{name}\":\""),
+        );
+        made.add(said);
         match self {
-            Self::Refusal => [b"{\"type\":\"refusal\",\"refusal\":\"", said, b"\"}"].concat(),
+            Self::Refusal => made.put(&[b"\"}"]),
             Self::Text => {
-                let mut made = [b"{\"type\":\"output_text\",\"text\":\"", said].concat();
                 let notes = notes.join(",");
                 put(
-                    &mut made,
+                    made.text(),
                     format_args!("\",\"annotations\":[{notes}],\"logprobs\":[]}}"),
                 );
-                made
             }
         }
+        made.shared()
+    }
+}
+
+/// Puts items behind each other, with commas between.
+fn put_list(made: &mut Pieces, items: &[Pieces]) {
+    for (number, item) in items.iter().enumerate() {
+        if number > 0 {
+            made.put(&[b","]);
+        }
+        made.add(item);
     }
 }
 
 /// A message: its state, and its parts.
-pub(super) fn message(id: &[u8], status: &str, parts: &[Vec<u8>]) -> Vec<u8> {
-    let mut made = [b"{\"id\":\"".as_slice(), id].concat();
+pub(super) fn message(id: &[u8], status: &str, parts: &[Pieces]) -> Pieces {
+    let mut made = Pieces::default();
+    made.put(&[b"{\"id\":\"", id]);
     put(
-        &mut made,
+        made.text(),
         format_args!(
             "\",\"type\":\"message\",\"status\":\"{status}\",\"role\":\"assistant\",\"content\":["
         ),
     );
-    made.extend_from_slice(&parts.join(&b","[..]));
-    made.extend_from_slice(b"]}");
-    made
+    put_list(&mut made, parts);
+    made.put(&[b"]}"]);
+    made.shared()
 }
 
 /// What the model thought, if anything yet.
-pub(super) fn reasoning(id: &[u8], said: Option<&[u8]>) -> Vec<u8> {
-    let mut made = [
+pub(super) fn reasoning(id: &[u8], said: Option<&Pieces>) -> Pieces {
+    let mut made = Pieces::default();
+    made.put(&[
         b"{\"id\":\"",
         id,
         b"\",\"type\":\"reasoning\",\"summary\":[",
-    ]
-    .concat();
+    ]);
     if let Some(said) = said {
-        made.extend_from_slice(&summary(said));
+        made.add(&summary(said));
     }
-    made.extend_from_slice(b"],\"encrypted_content\":null}");
-    made
+    made.put(&[b"],\"encrypted_content\":null}"]);
+    made.shared()
 }
 
 /// A part of a summary.
-pub(super) fn summary(said: &[u8]) -> Vec<u8> {
-    [b"{\"type\":\"summary_text\",\"text\":\"", said, b"\"}"].concat()
+pub(super) fn summary(said: &Pieces) -> Pieces {
+    let mut made = Pieces::default();
+    made.put(&[b"{\"type\":\"summary_text\",\"text\":\""]);
+    made.add(said);
+    made.put(&[b"\"}"]);
+    made
 }
 
 /// A call, and what it says.
@@ -108,78 +124,77 @@ pub(super) fn call(
     id: &[u8],
     (kind, text): (&str, &str),
     (call, name): (&[u8], &[u8]),
-    (status, said): (&str, &[u8]),
-) -> Vec<u8> {
-    let mut made = [b"{\"id\":\"".as_slice(), id].concat();
+    (status, said): (&str, &Pieces),
+) -> Pieces {
+    let mut made = Pieces::default();
+    made.put(&[b"{\"id\":\"", id]);
     put(
-        &mut made,
+        made.text(),
         format_args!("\",\"type\":\"{kind}\",\"status\":\"{status}\",\"call_id\":\""),
     );
-    put_all(&mut made, &[call, b"\",\"name\":\"", name]);
-    put(&mut made, format_args!("\",\"{text}\":\""));
-    put_all(&mut made, &[said, b"\"}"]);
-    made
+    made.put(&[call, b"\",\"name\":\"", name]);
+    put(made.text(), format_args!("\",\"{text}\":\""));
+    made.add(said);
+    made.put(&[b"\"}"]);
+    made.shared()
 }
 
 /// The response. What the request said is not repeated in it.
 pub(super) fn response(
     head: &Head,
     status: Status<'_>,
-    items: &[Vec<u8>],
+    items: &[Pieces],
     usage: Option<&Value>,
-) -> Vec<u8> {
+) -> Pieces {
     let (name, error, details) = match status {
         Status::InProgress => ("in_progress", None, None),
         Status::Completed => ("completed", None, None),
         Status::Incomplete(reason) => ("incomplete", None, Some(reason)),
         Status::Failed(error) => ("failed", Some(error), None),
     };
-    let mut made = Vec::with_capacity(512 + items.iter().map(Vec::len).sum::<usize>());
+    let mut made = Pieces::default();
     let created = head.created;
-    put_all(&mut made, &[b"{\"id\":\"", &head.id]);
+    made.put(&[b"{\"id\":\"", &head.id]);
     put(
-        &mut made,
+        made.text(),
         format_args!(
             "\",\"object\":\"response\",\"created_at\":{created},\"status\":\"{name}\",\"error\":"
         ),
     );
     match error {
-        None => made.extend_from_slice(b"null"),
+        None => made.put(&[b"null"]),
         Some(error) => {
             let code = error.get("code").filter(|code| code.is_string());
             let code = code.cloned().unwrap_or_else(|| "server_error".into());
             let message = error.get("message").cloned().unwrap_or_default();
             put(
-                &mut made,
+                made.text(),
                 format_args!("{{\"code\":{code},\"message\":{message}}}"),
             );
         }
     }
     match details {
-        None => made.extend_from_slice(b",\"incomplete_details\":null"),
+        None => made.put(&[b",\"incomplete_details\":null"]),
         Some(reason) => {
             put(
-                &mut made,
+                made.text(),
                 format_args!(",\"incomplete_details\":{{\"reason\":\"{reason}\"}}"),
             );
         }
     }
-    put_all(
-        &mut made,
-        &[
-            b",\"instructions\":null,\"metadata\":{},\"model\":\"",
-            &head.model,
-        ],
-    );
-    made.extend_from_slice(b"\",\"output\":[");
-    made.extend_from_slice(&items.join(&b","[..]));
-    made.extend_from_slice(b"],\"parallel_tool_calls\":true,\"temperature\":null,\"tool_choice\":\"auto\",\"tools\":[],\"top_p\":null");
+    made.put(&[
+        b",\"instructions\":null,\"metadata\":{},\"model\":\"",
+        &head.model,
+        b"\",\"output\":[",
+    ]);
+    put_list(&mut made, items);
+    made.put(&[b"],\"parallel_tool_calls\":true,\"temperature\":null,\"tool_choice\":\"auto\",\"tools\":[],\"top_p\":null"]);
     if let Some(tier) = &head.tier {
-        put_all(&mut made, &[b",\"service_tier\":\"", tier, b"\""]);
+        made.put(&[b",\"service_tier\":\"", tier, b"\""]);
     }
     match usage {
-        None => made.extend_from_slice(b",\"usage\":null}"),
-        Some(usage) => put(&mut made, format_args!(",\"usage\":{usage}}}")),
+        None => made.put(&[b",\"usage\":null}"]),
+        Some(usage) => put(made.text(), format_args!(",\"usage\":{usage}}}")),
     }
     made
 }

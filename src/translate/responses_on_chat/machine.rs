@@ -3,12 +3,12 @@
 
 mod output;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::output::{Output, Piece};
 use super::super::events::{Budget, Machine as Machinery};
 use super::super::json::{self, Items, Members, escaped, is_null, number, string};
-use super::super::{Asked, Failure, Whole, error_of, usage};
+use super::super::{Asked, Failure, Pieces, Whole, error_of, usage};
 use super::items::{Part, Status};
 
 /// A chat completion on its way.
@@ -71,7 +71,7 @@ impl Machine {
     }
 
     /// A completion that comes whole, without events.
-    pub(super) fn whole(&mut self, completion: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(super) fn whole(&mut self, completion: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         // What is skipped may hold anything.
         serde_json::from_slice::<serde::de::IgnoredAny>(completion)
             .map_err(|_| Failure::Malformed)?;
@@ -83,7 +83,7 @@ impl Machine {
     }
 
     /// The stream has ended.
-    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(super) fn end(&mut self, out: &mut Pieces) -> Result<(), Failure> {
         if self.is_over {
             return Ok(());
         }
@@ -91,7 +91,7 @@ impl Machine {
         self.finishes(finish, out)
     }
 
-    fn finishes(&mut self, finish: Finish, out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn finishes(&mut self, finish: Finish, out: &mut Pieces) -> Result<(), Failure> {
         if self.output.has_nameless() {
             return Err(Failure::Malformed);
         }
@@ -99,11 +99,11 @@ impl Machine {
         self.output.needs_message(out);
         self.output.closes(finish == Finish::Whole, out);
         let whole = self.output.ends(finish.status(), self.usage.as_ref(), out);
-        self.whole = Some(Whole::Answer(whole));
+        self.whole = whole.map(|whole| Whole::Answer(whole.into_text()));
         Ok(())
     }
 
-    fn chunk(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn chunk(&mut self, data: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         let (mut choices, mut used, mut fails) = (None, None, false);
         let mut members = Members::of(data)?;
         while let Some((name, value)) = members.next()? {
@@ -139,7 +139,7 @@ impl Machine {
         Ok(())
     }
 
-    fn choice(&mut self, choice: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn choice(&mut self, choice: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         let (mut delta, mut finish) = (None, None);
         let mut members = Members::of(choice)?;
         while let Some((name, value)) = members.next()? {
@@ -170,7 +170,7 @@ impl Machine {
         Ok(())
     }
 
-    fn delta(&mut self, delta: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn delta(&mut self, delta: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         let (mut text, mut refusal, mut calls, mut notes) = (None, None, None, None);
         let (mut reasoning, mut thinking, mut parts) = (None, None, None);
         let said = |value: &[u8]| -> Result<bool, Failure> {
@@ -220,7 +220,7 @@ impl Machine {
     }
 
     /// A content in parts, as some providers send it. Of parts that no request asks for, this wire knows nothing.
-    fn parts(&mut self, parts: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn parts(&mut self, parts: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         let mut parts = Items::of(parts)?;
         while let Some(part) = parts.next()? {
             self.budget.takes()?;
@@ -257,7 +257,7 @@ impl Machine {
     }
 
     /// What a part of a content thinks: a text, or a list of parts with texts.
-    fn thinks(&mut self, thinking: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn thinks(&mut self, thinking: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         if let Some(said) = string(thinking).filter(|said| !said.is_empty()) {
             self.output.thinks(said, out);
         }
@@ -276,7 +276,7 @@ impl Machine {
     }
 
     /// A piece of a call.
-    fn call(&mut self, call: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn call(&mut self, call: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         let (mut index, mut id, mut inner, mut kind) = (None, None, None, None);
         let mut members = Members::of(call)?;
         while let Some((name, value)) = members.next()? {
@@ -315,7 +315,7 @@ impl Machine {
         Ok(())
     }
 
-    fn annotates(&mut self, notes: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn annotates(&mut self, notes: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         let mut notes = Items::of(notes)?;
         while let Some(note) = notes.next()? {
             self.budget.takes()?;
@@ -329,17 +329,26 @@ impl Machine {
         Ok(())
     }
 
-    fn fails(&mut self, event: &[u8], out: &mut Vec<u8>) {
-        self.is_over = true;
+    fn fails(&mut self, event: &[u8], out: &mut Pieces) {
         let error = error_of(event);
-        self.output.fails(&error, self.has_begun, out);
+        self.fails_with(&error, out);
         let whole = serde_json::json!({"error": error});
         self.whole = Some(Whole::Failed(whole.to_string().into_bytes()));
     }
 }
 
+impl Machine {
+    /// The answer ends with this error.
+    pub(super) fn fails_with(&mut self, error: &Map<String, Value>, out: &mut Pieces) {
+        self.is_over = true;
+        self.output.fails(error, self.has_begun, out);
+    }
+}
+
 impl Machinery for Machine {
-    fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    type Out = Pieces;
+
+    fn event(&mut self, data: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         if self.is_over {
             return Ok(());
         }

@@ -9,7 +9,7 @@ mod tools;
 pub use self::request::{request, request_while};
 
 use super::events::Events;
-use super::{Asked, Failure, Whole};
+use super::{Asked, Failure, Pieces, Whole};
 use machine::Machine;
 
 /// A stream of chat completions on its way to one of the Responses API.
@@ -30,6 +30,17 @@ impl Stream {
     /// # Errors
     /// When the stream can't be read, or takes too much memory: it is over then, and `out` holds what came before.
     pub fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut pieces = Pieces::default();
+        let passed = self.pass_in_pieces(piece, &mut pieces);
+        out.extend(pieces.into_text());
+        passed
+    }
+
+    /// The same, without copying what is long.
+    ///
+    /// # Errors
+    /// As [`Self::pass`].
+    pub fn pass_in_pieces(&mut self, piece: &[u8], out: &mut Pieces) -> Result<(), Failure> {
         self.events.pass(piece, out)
     }
 
@@ -43,6 +54,17 @@ impl Stream {
     /// # Errors
     /// When the answer is not: nothing may make it look complete.
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut pieces = Pieces::default();
+        let end = self.end_in_pieces(&mut pieces);
+        out.extend(pieces.into_text());
+        end
+    }
+
+    /// The same, without copying what is long.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    pub fn end_in_pieces(&mut self, out: &mut Pieces) -> Result<(), Failure> {
         self.events.machine.end(out)
     }
 
@@ -75,7 +97,7 @@ impl Fold {
     /// # Errors
     /// When the stream can't be read, or takes too much memory.
     pub fn pass(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        self.events.pass(piece, &mut Vec::new())
+        self.events.pass(piece, &mut Pieces::default())
     }
 
     /// Whether the answer, or its error, has come to its end.
@@ -93,7 +115,7 @@ impl Fold {
     /// # Errors
     /// When it ended before its answer did.
     pub fn end(mut self) -> Result<Whole, Failure> {
-        self.events.machine.end(&mut Vec::new())?;
+        self.events.machine.end(&mut Pieces::default())?;
         self.events.machine.into_whole().ok_or(Failure::Cut)
     }
 }
@@ -104,7 +126,7 @@ impl Fold {
 /// When it can't be read.
 pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
     let mut machine = Machine::quiet(asked);
-    machine.whole(body, &mut Vec::new())?;
+    machine.whole(body, &mut Pieces::default())?;
     machine.into_whole().ok_or(Failure::Malformed)
 }
 
@@ -117,7 +139,7 @@ pub fn stream_of(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
     if let failed @ Whole::Failed(_) = answer(body, asked)? {
         return Ok(failed);
     }
-    let (mut machine, mut made) = (Machine::new(asked), Vec::new());
+    let (mut machine, mut made) = (Machine::new(asked), Pieces::default());
     machine.whole(body, &mut made)?;
-    Ok(Whole::Answer(made))
+    Ok(Whole::Answer(made.into_text()))
 }

@@ -1,11 +1,13 @@
 //! What one event, one answer and one call may take.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::super::{
-    Failure, Refused, Turned, Wanted, Whole, chat_on_responses, responses_on_chat,
+    Failure, Pieces, Refused, Turned, Wanted, Whole, chat_on_responses, responses_on_chat,
 };
 use super::streams::{to_chat, to_responses};
 use super::{MOST, asked, events, read};
@@ -189,6 +191,45 @@ fn a_name_that_is_longer_than_any_is_none() {
     );
     let (out, _) = to_chat(&created, &[], &asked());
     assert!(out.len() < 1000, "{}", out.len());
+}
+
+/// The wire repeats a text three or four times at its end.
+#[test]
+fn the_end_of_a_long_answer_shares_its_texts_instead_of_copying_them() {
+    const LONG: usize = 512 * 1024;
+    let text = |letter: &str| letter.repeat(LONG);
+    let mut turned = responses_on_chat::Stream::new(&asked(), 4 * MOST);
+    let mut made = Pieces::default();
+    for delta in [
+        json!({"reasoning_content": text("r")}),
+        json!({"content": text("t")}),
+        json!({"refusal": text("n")}),
+        json!({"tool_calls": [call(Some(0), Some("a"), Some("f"), &text("c"))]}),
+    ] {
+        turned
+            .pass_in_pieces(chunk(&delta).as_bytes(), &mut made)
+            .unwrap();
+    }
+    let end =
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
+    turned.pass_in_pieces(end.as_bytes(), &mut made).unwrap();
+    let list = made.into_list();
+    let all: usize = list.iter().map(Bytes::len).sum();
+    let apart: HashMap<_, _> = list
+        .iter()
+        .map(|piece| (piece.as_ptr(), piece.len()))
+        .collect();
+    let apart: usize = apart.values().sum();
+    // Each text once as its delta, and once more for all that repeats it.
+    assert!(apart < 4 * 2 * LONG + 64 * 1024, "{apart} of {all}");
+    assert!(all > 18 * LONG, "{all}");
+    let last = list.concat();
+    let last = read(events(&last).last().unwrap().as_bytes());
+    let output = &last["response"]["output"];
+    assert!(output[0]["summary"][0]["text"] == text("r"));
+    assert!(output[1]["content"][0]["text"] == text("t"));
+    assert!(output[1]["content"][1]["refusal"] == text("n"));
+    assert!(output[2]["arguments"] == text("c"));
 }
 
 type Turn = fn(&[u8], Wanted<'_>) -> Result<Turned, Refused>;

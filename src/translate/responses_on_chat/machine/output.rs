@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use self::calls::Calls;
 pub(super) use self::calls::Piece;
 use super::super::super::json::escaped;
-use super::super::super::{Asked, LONGEST_NAME};
-use super::super::items::{self, Head, Part, Status, put, put_all};
+use super::super::super::{Asked, LONGEST_NAME, Pieces};
+use super::super::items::{self, Head, Part, Status, put};
 use super::unnamed;
 
 /// The items, and the response around them.
@@ -19,7 +19,7 @@ pub(super) struct Output {
     pub(super) is_quiet: bool,
     sequence: u64,
     /// Each item that is done, at its place.
-    items: Vec<Vec<u8>>,
+    items: Vec<Pieces>,
     open: Option<Open>,
     calls: Calls,
     /// What the names of calls may begin with, as in JSON.
@@ -35,7 +35,7 @@ struct Open {
     /// `None` for what the model thinks.
     part: Option<Part>,
     /// Parts that are done.
-    parts: Vec<Vec<u8>>,
+    parts: Vec<Pieces>,
     said: Vec<u8>,
     notes: Vec<String>,
     /// A delta between its number and its text.
@@ -88,55 +88,65 @@ impl Output {
         self.held + self.head.id.len() + self.head.model.len()
     }
 
-    pub(super) fn begins(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn begins(&mut self, out: &mut Pieces) {
         if self.is_quiet {
             return;
         }
         let response = items::response(&self.head, Status::InProgress, &[], None);
         for kind in ["response.created", "response.in_progress"] {
-            self.event(kind, &[b",\"response\":", &response], out);
+            self.event_with(kind, &[b",\"response\":"], (&response, b""), out);
         }
     }
 
     /// An event of these pieces.
-    fn event(&mut self, kind: &str, pieces: &[&[u8]], out: &mut Vec<u8>) {
-        if self.is_quiet {
-            return;
+    fn event(&mut self, kind: &str, pieces: &[&[u8]], out: &mut Pieces) {
+        if !self.is_quiet {
+            self.begins_event(kind, pieces, out);
+            out.put(&[b"}\n\n"]);
         }
+    }
+
+    /// An event of which one piece may be long, and what is behind that.
+    fn event_with(
+        &mut self,
+        kind: &str,
+        pieces: &[&[u8]],
+        (long, behind): (&Pieces, &[u8]),
+        out: &mut Pieces,
+    ) {
+        if !self.is_quiet {
+            self.begins_event(kind, pieces, out);
+            out.add(long);
+            out.put(&[behind, b"}\n\n"]);
+        }
+    }
+
+    fn begins_event(&mut self, kind: &str, pieces: &[&[u8]], out: &mut Pieces) {
         let number = self.sequence;
         self.sequence += 1;
-        put_all(
-            out,
-            &[
-                b"event: ",
-                kind.as_bytes(),
-                b"\ndata: {\"type\":\"",
-                kind.as_bytes(),
-            ],
-        );
-        put(out, format_args!("\",\"sequence_number\":{number}"));
-        put_all(out, pieces);
-        out.extend_from_slice(b"}\n\n");
+        let kind = kind.as_bytes();
+        out.put(&[b"event: ", kind, b"\ndata: {\"type\":\"", kind]);
+        put(out.text(), format_args!("\",\"sequence_number\":{number}"));
+        out.put(pieces);
     }
 
     /// A place for an item, and its id.
     fn place(&mut self, kind: &str) -> (usize, Vec<u8>) {
         let place = self.items.len();
-        self.items.push(Vec::new());
-        let mut id = Vec::with_capacity(self.head.id.len() + 8);
-        put_all(&mut id, &[kind.as_bytes(), b"_", &self.head.id]);
+        self.items.push(Pieces::default());
+        let mut id = [kind.as_bytes(), b"_", &self.head.id].concat();
         put(&mut id, format_args!("_{place}"));
-        self.held += size_of::<Vec<u8>>() + 2 * id.len();
+        self.held += size_of::<Pieces>() + 2 * id.len();
         (place, id)
     }
 
     /// An item begins or is done.
-    fn item(&mut self, kind: &str, place: usize, item: &[u8], out: &mut Vec<u8>) {
+    fn item(&mut self, kind: &str, place: usize, item: &Pieces, out: &mut Pieces) {
         let at = format!(",\"output_index\":{place},\"item\":");
-        self.event(kind, &[at.as_bytes(), item], out);
+        self.event_with(kind, &[at.as_bytes()], (item, b""), out);
     }
 
-    fn is_done(&mut self, place: usize, item: Vec<u8>, out: &mut Vec<u8>) {
+    fn is_done(&mut self, place: usize, item: Pieces, out: &mut Pieces) {
         self.item("response.output_item.done", place, &item, out);
         self.held += item.len();
         if let Some(done) = self.items.get_mut(place) {
@@ -145,7 +155,7 @@ impl Output {
     }
 
     /// The model thinks.
-    pub(super) fn thinks(&mut self, said: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn thinks(&mut self, said: &[u8], out: &mut Pieces) {
         if self.open.as_ref().is_none_or(|open| open.part.is_some()) {
             self.shuts("completed", out);
             let (place, id) = self.place("rs");
@@ -156,10 +166,11 @@ impl Output {
                 &mut delta,
                 format_args!("\",\"output_index\":{place},\"summary_index\":0"),
             );
-            let part = items::summary(b"");
-            self.event(
+            let part = items::summary(&Pieces::default());
+            self.event_with(
                 "response.reasoning_summary_part.added",
-                &[&delta, b",\"part\":", &part],
+                &[&delta, b",\"part\":"],
+                (&part, b""),
                 out,
             );
             self.open = Some(Open::new(place, id, None, delta));
@@ -168,7 +179,7 @@ impl Output {
     }
 
     /// The model says something.
-    pub(super) fn says(&mut self, part: Part, said: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn says(&mut self, part: Part, said: &[u8], out: &mut Pieces) {
         let open = self.open.as_ref().and_then(|open| open.part);
         if open != Some(part) {
             self.opens(part, out);
@@ -180,7 +191,7 @@ impl Output {
         self.goes_on(kind, said, out);
     }
 
-    fn goes_on(&mut self, kind: &str, said: &[u8], out: &mut Vec<u8>) {
+    fn goes_on(&mut self, kind: &str, said: &[u8], out: &mut Pieces) {
         let Some(open) = &mut self.open else {
             return;
         };
@@ -202,7 +213,7 @@ impl Output {
     }
 
     /// A part of a message begins, and its message, if none is open.
-    fn opens(&mut self, part: Part, out: &mut Vec<u8>) {
+    fn opens(&mut self, part: Part, out: &mut Pieces) {
         let is_message = self.open.as_ref().is_some_and(|open| open.part.is_some());
         let (place, id, parts) = if is_message {
             self.ends_part(out);
@@ -221,10 +232,11 @@ impl Output {
             &mut delta,
             format_args!("\",\"output_index\":{place},\"content_index\":{number}"),
         );
-        let json = part.json(b"", &[]);
-        self.event(
+        let json = part.json(&Pieces::default(), &[]);
+        self.event_with(
             "response.content_part.added",
-            &[&delta, b",\"part\":", &json],
+            &[&delta, b",\"part\":"],
+            (&json, b""),
             out,
         );
         self.open = Some(Open {
@@ -234,7 +246,7 @@ impl Output {
     }
 
     /// A citation, as JSON.
-    pub(super) fn annotates(&mut self, note: String, out: &mut Vec<u8>) {
+    pub(super) fn annotates(&mut self, note: String, out: &mut Pieces) {
         if self.open.as_ref().and_then(|open| open.part) != Some(Part::Text) {
             self.opens(Part::Text, out);
         }
@@ -256,7 +268,7 @@ impl Output {
     }
 
     /// The open part is done.
-    fn ends_part(&mut self, out: &mut Vec<u8>) {
+    fn ends_part(&mut self, out: &mut Pieces) {
         let Some(mut open) = self.open.take() else {
             return;
         };
@@ -264,32 +276,33 @@ impl Output {
             return;
         };
         let (kind, name) = part.names();
-        let json = part.json(&open.said, &std::mem::take(&mut open.notes));
-        let said = [b",\"", name.as_bytes(), b"\":\"", &open.said].concat();
+        let said = Pieces::of(std::mem::take(&mut open.said));
+        let json = part.json(&said, &std::mem::take(&mut open.notes));
         let tail: &[u8] = if part == Part::Text {
             b"\",\"logprobs\":[]"
         } else {
             b"\""
         };
-        self.event(
+        self.event_with(
             &format!("response.{kind}.done"),
-            &[&open.delta, &said, tail],
+            &[&open.delta, b",\"", name.as_bytes(), b"\":\""],
+            (&said, tail),
             out,
         );
-        self.event(
+        self.event_with(
             "response.content_part.done",
-            &[&open.delta, b",\"part\":", &json],
+            &[&open.delta, b",\"part\":"],
+            (&json, b""),
             out,
         );
         self.held += json.len();
-        self.held = self.held.saturating_sub(open.said.len());
-        open.said.clear();
+        self.held = self.held.saturating_sub(said.len());
         open.parts.push(json);
         self.open = Some(open);
     }
 
     /// The open item is done.
-    fn shuts(&mut self, status: &str, out: &mut Vec<u8>) {
+    fn shuts(&mut self, status: &str, out: &mut Pieces) {
         if self.open.as_ref().is_some_and(|open| open.part.is_some()) {
             self.ends_part(out);
         }
@@ -300,60 +313,62 @@ impl Output {
             let item = items::message(&open.id, status, &open.parts);
             self.held = self
                 .held
-                .saturating_sub(open.parts.iter().map(Vec::len).sum());
+                .saturating_sub(open.parts.iter().map(Pieces::len).sum());
             item
         } else {
-            let said = [b",\"text\":\"", &*open.said, b"\""].concat();
-            let part = items::summary(&open.said);
-            self.event(
+            let said = Pieces::of(open.said);
+            let part = items::summary(&said);
+            self.event_with(
                 "response.reasoning_summary_text.done",
-                &[&open.delta, &said],
+                &[&open.delta, b",\"text\":\""],
+                (&said, b"\""),
                 out,
             );
-            self.event(
+            self.event_with(
                 "response.reasoning_summary_part.done",
-                &[&open.delta, b",\"part\":", &part],
+                &[&open.delta, b",\"part\":"],
+                (&part, b""),
                 out,
             );
-            self.held = self.held.saturating_sub(open.said.len());
-            items::reasoning(&open.id, Some(&open.said))
+            self.held = self.held.saturating_sub(said.len());
+            items::reasoning(&open.id, Some(&said))
         };
         self.is_done(open.place, item, out);
     }
 
     /// An answer without anything is a message without words.
-    pub(super) fn needs_message(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn needs_message(&mut self, out: &mut Pieces) {
         if self.items.is_empty() {
             self.opens(Part::Text, out);
         }
     }
 
     /// All that is open is done.
-    pub(super) fn closes(&mut self, is_whole: bool, out: &mut Vec<u8>) {
+    pub(super) fn closes(&mut self, is_whole: bool, out: &mut Pieces) {
         let status = if is_whole { "completed" } else { "incomplete" };
         self.shuts(status, out);
         self.ends_calls(status, out);
     }
 
-    /// The response ends; the response.
+    /// The response ends; the response, where there are no events that say so.
     pub(super) fn ends(
         &mut self,
         status: Status<'_>,
         usage: Option<&Value>,
-        out: &mut Vec<u8>,
-    ) -> Vec<u8> {
+        out: &mut Pieces,
+    ) -> Option<Pieces> {
         let response = items::response(&self.head, status, &self.items, usage);
         let kind = if status == Status::Completed {
             "response.completed"
         } else {
             "response.incomplete"
         };
-        self.event(kind, &[b",\"response\":", &response], out);
-        response
+        self.event_with(kind, &[b",\"response\":"], (&response, b""), out);
+        self.is_quiet.then_some(response)
     }
 
     /// The response has failed: one event for SDKs, which raise it, and one for programs that know this wire.
-    pub(super) fn fails(&mut self, error: &Map<String, Value>, has_begun: bool, out: &mut Vec<u8>) {
+    pub(super) fn fails(&mut self, error: &Map<String, Value>, has_begun: bool, out: &mut Pieces) {
         if !has_begun {
             self.begins(out);
         }
@@ -367,7 +382,12 @@ impl Output {
             Value::Object(error.clone())
         );
         self.event("error", &[told.as_bytes()], out);
-        self.event("response.failed", &[b",\"response\":", &response], out);
+        self.event_with(
+            "response.failed",
+            &[b",\"response\":"],
+            (&response, b""),
+            out,
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::super::items;
 use super::super::super::tools::OF;
 use super::Output;
-use crate::translate::{Failure, MOST_CALLS};
+use crate::translate::{Failure, MOST_CALLS, Pieces};
 
 /// A piece of a call, as far as it says of which one it is. Texts are as between the quotes of a JSON string.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,7 @@ impl Output {
     pub(in super::super) fn calls(
         &mut self,
         piece: &Piece<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Pieces,
     ) -> Result<usize, Failure> {
         let at = match self.calls.of(piece) {
             Some(at) => at,
@@ -93,7 +93,7 @@ impl Output {
         self.held += call.name.len();
         let (kind, text, _) = call.names();
         let of = (&*call.id, &*call.name);
-        let item = items::call(&id, (kind, text), of, ("in_progress", b""));
+        let item = items::call(&id, (kind, text), of, ("in_progress", &Pieces::default()));
         let said = std::mem::take(&mut call.said);
         self.item("response.output_item.added", place, &item, out);
         if !said.is_empty() {
@@ -150,7 +150,7 @@ impl Output {
     }
 
     /// A piece of what a call says.
-    pub(in super::super) fn argues(&mut self, at: usize, said: &[u8], out: &mut Vec<u8>) {
+    pub(in super::super) fn argues(&mut self, at: usize, said: &[u8], out: &mut Pieces) {
         let Some(call) = self.calls.list.get_mut(at).filter(|call| !call.is_done) else {
             return;
         };
@@ -168,7 +168,7 @@ impl Output {
     }
 
     /// All calls are done.
-    pub(super) fn ends_calls(&mut self, status: &str, out: &mut Vec<u8>) {
+    pub(super) fn ends_calls(&mut self, status: &str, out: &mut Pieces) {
         let mut calls = std::mem::take(&mut self.calls);
         for call in calls.list.iter_mut().filter(|call| !call.is_done) {
             let Some(place) = call.place else {
@@ -178,12 +178,13 @@ impl Output {
             let (kind, text, events) = call.names();
             let id = self.id_of(place);
             let at = format!("\",\"output_index\":{place},\"{text}\":\"");
-            let pieces = [b",\"item_id\":\"", &*id, at.as_bytes(), &call.said, b"\""];
-            self.event(&format!("response.{events}.done"), &pieces, out);
+            let said = Pieces::of(std::mem::take(&mut call.said));
+            let pieces = [b",\"item_id\":\"", &*id, at.as_bytes()];
+            let done = format!("response.{events}.done");
+            self.event_with(&done, &pieces, (&said, b"\""), out);
             let of = (&*call.id, &*call.name);
-            let item = items::call(&id, (kind, text), of, (status, &call.said));
-            self.held = self.held.saturating_sub(call.said.len());
-            call.said = Vec::new();
+            let item = items::call(&id, (kind, text), of, (status, &said));
+            self.held = self.held.saturating_sub(said.len());
             self.is_done(place, item, out);
         }
         self.calls = calls;

@@ -1,0 +1,244 @@
+//! A stream on its way back to the app over a bridge: each piece of the provider's becomes events of the other wire. What
+//! is long is read off the serving thread, and goes out in pieces, between which others have their turn.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::super::aside::{aside, is_long};
+use super::super::error::ProxyError;
+use super::bridge::unreadable;
+use super::memory::{Held, RESERVE};
+use crate::translate::{self, Pieces, chat_on_responses as chat, responses_on_chat as responses};
+
+/// Of what an event becomes, so much goes out at a time.
+const MOST_AT_ONCE: usize = 64 * 1024;
+
+/// A stream on its way back to the app.
+#[derive(Debug)]
+pub(in crate::proxy) struct Crossed {
+    /// Not here while a piece is being read elsewhere.
+    over: Option<Over>,
+    reading: Option<Elsewhere>,
+    /// What has been made and has not gone out.
+    made: VecDeque<Bytes>,
+}
+
+#[derive(Debug)]
+struct Over {
+    stream: Stream,
+    held: Held,
+}
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    Chat(Box<chat::Stream>),
+    Responses(Box<responses::Stream>),
+}
+
+/// What a piece became, and why it goes no further.
+type Passed = (Vec<Bytes>, Option<ProxyError>);
+
+/// A long event, which is read off the serving thread.
+struct Elsewhere(Pin<Box<dyn Future<Output = (Over, Passed)> + Send>>);
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elsewhere")
+    }
+}
+
+impl Stream {
+    fn held(&self) -> usize {
+        match self {
+            Self::Chat(stream) => stream.held(),
+            Self::Responses(stream) => stream.held(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Chat(stream) => stream.is_over(),
+            Self::Responses(stream) => stream.is_over(),
+        }
+    }
+}
+
+/// A text as a list of pieces.
+fn one(text: Vec<u8>) -> Vec<Bytes> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    vec![text.into()]
+}
+
+impl Over {
+    fn pass(&mut self, piece: &[u8]) -> Passed {
+        let (passed, made) = match &mut self.stream {
+            Stream::Chat(stream) => {
+                let mut made = Vec::with_capacity(piece.len());
+                (stream.pass(piece, &mut made), one(made))
+            }
+            Stream::Responses(stream) => {
+                let mut made = Pieces::default();
+                let passed = stream.pass_in_pieces(piece, &mut made);
+                (passed, made.into_list())
+            }
+        };
+        let failure = passed.err().map(unreadable);
+        let failure = failure.or_else(|| self.held.takes(self.stream.held()).err());
+        (made, failure)
+    }
+
+    /// Whether a piece makes long work: an event is read where its end comes.
+    fn is_long_with(&self, piece: &[u8]) -> bool {
+        let pending = match &self.stream {
+            Stream::Chat(stream) => stream.pending(),
+            Stream::Responses(stream) => stream.pending(),
+        };
+        is_long(pending + piece.len()) && memchr::memchr2(b'\n', b'\r', piece).is_some()
+    }
+
+    /// The provider's stream has ended.
+    fn end(&mut self) -> (Vec<Bytes>, Result<(), translate::Failure>) {
+        match &mut self.stream {
+            Stream::Chat(stream) => (Vec::new(), stream.end()),
+            Stream::Responses(stream) => {
+                let mut made = Pieces::default();
+                let end = stream.end_in_pieces(&mut made);
+                (made.into_list(), end)
+            }
+        }
+    }
+}
+
+impl Crossed {
+    pub(super) fn new(stream: Stream, held: Held) -> Self {
+        Self {
+            over: Some(Over { stream, held }),
+            reading: None,
+            made: VecDeque::new(),
+        }
+    }
+
+    /// A piece comes: why the answer goes no further, if it does not. Where that takes longer, [`Self::poll_read`] has
+    /// it, and no other piece may come before.
+    pub(in crate::proxy) fn pass(&mut self, piece: &Bytes) -> Option<ProxyError> {
+        let over = self.over.as_mut()?;
+        if !over.is_long_with(piece) {
+            let (made, failure) = over.pass(piece);
+            self.made.extend(made);
+            return failure;
+        }
+        let (mut over, piece) = (self.over.take()?, piece.clone());
+        // What is held stays counted also when the client leaves meanwhile.
+        let work = move || {
+            let passed = over.pass(&piece);
+            (over, passed)
+        };
+        self.reading = Some(Elsewhere(Box::pin(aside(usize::MAX, work))));
+        None
+    }
+
+    /// Whether a piece is being read.
+    pub(in crate::proxy) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Why the answer goes no further with the piece that is being read, if it does not.
+    pub(in crate::proxy) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<ProxyError>> {
+        let Some(Elsewhere(reading)) = &mut self.reading else {
+            return Poll::Ready(None);
+        };
+        let (mut over, (made, failure)) = ready!(reading.as_mut().poll(cx));
+        let length: usize = made.iter().map(Bytes::len).sum();
+        // What waits is a long event once more.
+        let waits = (length > RESERVE).then(|| over.held.takes(over.stream.held() + length).err());
+        self.made.extend(made);
+        self.over = Some(over);
+        self.reading = None;
+        Poll::Ready(failure.or_else(|| waits.flatten()))
+    }
+
+    /// What goes out next of all that has been made.
+    pub(in crate::proxy) fn next(&mut self) -> Option<Bytes> {
+        let first = self.made.front_mut()?;
+        if first.len() > MOST_AT_ONCE {
+            return Some(first.split_to(MOST_AT_ONCE));
+        }
+        let last = self.made.pop_front();
+        if self.made.is_empty()
+            && let Some(over) = &mut self.over
+        {
+            over.held.gives_back(over.stream.held());
+        }
+        last
+    }
+
+    /// Whether something has been made and has not gone out.
+    pub(in crate::proxy) fn has_more(&self) -> bool {
+        !self.made.is_empty()
+    }
+
+    /// Whether the answer has ended, or its error. What was made of it may not have gone out.
+    pub(in crate::proxy) fn is_over(&self) -> bool {
+        self.over.as_ref().is_some_and(|over| over.stream.is_over())
+    }
+
+    /// The provider's stream has ended: the rest of the answer goes out.
+    ///
+    /// # Errors
+    /// When the answer is not whole.
+    pub(in crate::proxy) fn end(&mut self) -> Result<(), ProxyError> {
+        let end = self.over.as_mut().map(Over::end);
+        let (made, end) = end.unwrap_or((Vec::new(), Err(translate::Failure::Cut)));
+        self.made.extend(made);
+        end.map_err(unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::memory::{Memory, Side};
+    use super::*;
+    use crate::translate::Asked;
+
+    fn crossed(memory: &Memory) -> Crossed {
+        let stream = responses::Stream::new(&Asked::default(), 16 * 1024 * 1024);
+        let held = Held::new(memory, Side::Answer);
+        Crossed::new(Stream::Responses(Box::new(stream)), held)
+    }
+
+    fn memory() -> Memory {
+        Memory {
+            total: 16 * 1024 * 1024,
+            used: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_long_end_goes_out_in_short_pieces() {
+        let memory = memory();
+        let mut crossed = crossed(&memory);
+        let text = "x".repeat(200 * 1024);
+        let say = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+        for piece in [&*say, "data: [DONE]\n\n"] {
+            assert_eq!(crossed.pass(&Bytes::from(piece.to_owned())), None);
+        }
+        assert!(crossed.is_over() && crossed.has_more());
+        let mut all = Vec::new();
+        while let Some(piece) = crossed.next() {
+            assert!((1..=MOST_AT_ONCE).contains(&piece.len()));
+            all.extend_from_slice(&piece);
+        }
+        assert!(!crossed.has_more());
+        let all = String::from_utf8(all).unwrap();
+        assert_eq!(all.matches(&text).count(), 5);
+        assert!(all.ends_with("\n\n") && all.contains("event: response.completed\n"));
+    }
+}
