@@ -376,6 +376,15 @@ impl Download {
             .underway
             .as_ref()
             .map_or(ErrorFormat::OpenAi, Underway::error_format);
+        // A wire with an end for answers that fail has that, and is not aborted: its clients don't read it otherwise.
+        if self
+            .crossed
+            .as_mut()
+            .is_some_and(|crossed| crossed.fails(error))
+        {
+            self.state = State::Ended;
+            return;
+        }
         // Events of ours are whole.
         let gap = match &self.crossed {
             Some(crossed) => Some((!crossed.is_over()).then_some("")),

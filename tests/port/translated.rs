@@ -55,7 +55,7 @@ async fn responses_are_answered_whole_or_as_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_stream_has_no_end_and_an_unfinished_one_neither() {
+async fn a_cut_stream_fails_and_an_unfinished_one_too() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with(ON, &[]);
     for steering in [
@@ -82,9 +82,27 @@ async fn a_cut_stream_has_no_end_and_an_unfinished_one_neither() {
             }
         };
         let text = String::from_utf8(text).unwrap();
-        assert!(!is_whole, "{text}");
+        // It has failed, and that is its end: Codex CLI reads why in a stream that ends in order, alone.
+        assert!(is_whole, "{text}");
         assert!(!text.contains("response.completed"), "{text}");
-        assert!(text.contains("upstream_unreachable"), "{text}");
+        let told: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+            .collect();
+        let [.., error, failed] = told.as_slice() else {
+            panic!("{text}")
+        };
+        let code = json!("upstream_unreachable");
+        assert_eq!((&error["type"], &error["code"]), (&json!("error"), &code));
+        assert_eq!(failed["type"], "response.failed");
+        assert_eq!(failed["response"]["status"], "failed");
+        assert_eq!(failed["response"]["error"]["code"], code);
+        let message = &failed["response"]["error"]["message"];
+        assert_eq!(message, "hermes-proxyd: the provider cut off its answer");
+        assert_eq!(&error["message"], message);
+        let last = told.len() - 1;
+        assert_eq!(error["sequence_number"], last - 1);
+        assert_eq!(failed["sequence_number"], last);
     }
 }
 

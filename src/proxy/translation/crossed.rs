@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
 use super::super::aside::{aside, is_long};
 use super::super::error::ProxyError;
@@ -198,6 +199,30 @@ impl Crossed {
         self.made.extend(made);
         end.map_err(unreadable)
     }
+
+    /// An error of ours ends the answer. On a wire that has an end for answers that fail, that goes out; `false` on the
+    /// others, and where the answer has ended already.
+    pub(in crate::proxy) fn fails(&mut self, error: &ProxyError) -> bool {
+        let stream = self.over.as_mut().map(|over| &mut over.stream);
+        let Some(Stream::Responses(stream)) = stream else {
+            return false;
+        };
+        if stream.is_over() {
+            return false;
+        }
+        let code = error.kind.code();
+        let members = [
+            ("message", error.message.as_str().into()),
+            ("type", code.into()),
+            ("param", Value::Null),
+            ("code", code.into()),
+        ];
+        let members = members.map(|(name, value): (_, Value)| (name.to_owned(), value));
+        let mut made = Pieces::default();
+        stream.fails(&Map::from_iter(members), &mut made);
+        self.made.extend(made.into_list());
+        true
+    }
 }
 
 #[cfg(test)]
@@ -206,6 +231,7 @@ mod tests {
 
     use super::super::memory::{Memory, Side};
     use super::*;
+    use crate::proxy::error::ErrorKind;
     use crate::translate::Asked;
 
     fn crossed(memory: &Memory) -> Crossed {
@@ -240,5 +266,19 @@ mod tests {
         let all = String::from_utf8(all).unwrap();
         assert_eq!(all.matches(&text).count(), 5);
         assert!(all.ends_with("\n\n") && all.contains("event: response.completed\n"));
+    }
+
+    #[test]
+    fn an_error_of_ours_ends_an_answer_once() {
+        let memory = memory();
+        let mut crossed = crossed(&memory);
+        let error = ProxyError::new(ErrorKind::UpstreamTimeout, "say \"why\"");
+        assert!(crossed.fails(&error));
+        assert!(crossed.is_over() && !crossed.fails(&error));
+        let all: Vec<_> = std::iter::from_fn(|| crossed.next()).collect();
+        let all = String::from_utf8(all.concat()).unwrap();
+        assert!(all.starts_with("event: response.created\n"), "{all}");
+        assert_eq!(all.matches("event: response.failed\n").count(), 1, "{all}");
+        assert!(all.contains("\"message\":\"say \\\"why\\\"\""), "{all}");
     }
 }

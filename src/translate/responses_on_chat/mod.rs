@@ -8,6 +8,8 @@ mod tools;
 
 pub use self::request::{request, request_while};
 
+use serde_json::{Map, Value};
+
 use super::events::Events;
 use super::{Asked, Failure, Pieces, Whole};
 use machine::Machine;
@@ -66,6 +68,11 @@ impl Stream {
     /// As [`Self::end`].
     pub fn end_in_pieces(&mut self, out: &mut Pieces) -> Result<(), Failure> {
         self.events.machine.end(out)
+    }
+
+    /// The answer ends with an error that the provider did not send: `message`, `type`, `param` and `code`.
+    pub fn fails(&mut self, error: &Map<String, Value>, out: &mut Pieces) {
+        self.events.machine.fails_with(error, out);
     }
 
     /// The bytes that it holds.
