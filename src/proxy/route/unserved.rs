@@ -57,18 +57,20 @@ pub(super) fn way_out(
         }
         ["messages", ..] => MESSAGES,
         ["embeddings"] => return Some(embeddings(providers, at).into()),
+        ["completions"] => return Some(completions(providers, at).into()),
         _ => return None,
     };
     let asked = at.and_then(|at| providers.get(at));
     let has = |path: &str| asked.is_some_and(|one| serves(one, path));
+    if has(api.path) {
+        return below(segments);
+    }
     let mut ways = Vec::new();
-    // An answer that is stored has other paths.
-    let is_served_itself = has(api.path);
     let others = providers.iter().enumerate();
     let others = others.filter(|(place, one)| Some(*place) != at && serves(*one, api.path));
     // One that has it itself goes first.
     let best = others.min_by_key(|(_, one)| translates(*one, api.path));
-    if let Some((_, one)) = best.filter(|_| !is_served_itself) {
+    if let Some((_, one)) = best {
         let (name, ends) = (one.name(), api.base_ends);
         ways.push(format!(
             "set the app's base URL to one that ends in /{name}{ends}: the provider {name} serves {}",
@@ -78,19 +80,61 @@ pub(super) fn way_out(
     if api.other.is_none_or(has) {
         ways.push(api.setting.to_owned());
     }
-    if let Some(one) = asked.filter(|_| !is_served_itself && api.other.is_some_and(has)) {
+    if let Some(one) = asked.filter(|_| api.other.is_some_and(has)) {
         ways.push(format!(
             "let hermes-proxyd translate: `translate = true` under [providers.{}] in its configuration",
             one.name()
         ));
     }
-    if !is_served_itself {
-        ways.push(format!(
-            "if the provider has it, add {:?} to its `extra_paths` there",
-            api.path
-        ));
-    }
-    (!ways.is_empty()).then(|| sentence(&ways.join("; or ")).into())
+    ways.push(format!(
+        "if the provider has it, add {:?} to its `extra_paths` there",
+        api.path
+    ));
+    Some(sentence(&ways.join("; or ")).into())
+}
+
+/// What to do about a path below one that the provider serves: what it stores, and what it counts.
+fn below(segments: &[&str]) -> Option<Cow<'static, str>> {
+    let (setting, path) = match segments {
+        ["responses", "input_tokens"] => (
+            "Switch the counting of tokens off in the app: it is not served here",
+            "/responses/input_tokens",
+        ),
+        ["responses", "compact"] => (
+            "Switch compaction by the provider off in the app, and let the app shorten conversations itself",
+            "/responses/compact",
+        ),
+        ["responses", _, ..] => (
+            "Switch stored and background responses off in the app (`store`, `background`, `previous_response_id`): \
+             responses that a provider keeps are not served here",
+            "/responses/{id}",
+        ),
+        ["chat", "completions", _, ..] => (
+            "Switch stored chats off in the app (`store`): chats that a provider keeps are not served here",
+            "/chat/completions/{id}",
+        ),
+        _ => return None,
+    };
+    let way = format!(
+        "{setting}; or if the provider has them, add {path:?} to its `extra_paths` in the configuration of \
+         hermes-proxyd"
+    );
+    Some(way.into())
+}
+
+/// The API that chats had before.
+fn completions(providers: &[impl Serves], at: Option<usize>) -> String {
+    let asked = at.and_then(|at| providers.get(at));
+    let api = [CHAT, RESPONSES].into_iter();
+    let served = api.filter(|api| asked.is_some_and(|one| serves(one, api.path)));
+    let name = match served.map(|api| api.path).next() {
+        Some("/responses") => "the Responses API",
+        Some(_) | None => "Chat Completions",
+    };
+    format!(
+        "Choose {name} in the app instead of the older Completions API; or if the provider has that, add \
+         \"/completions\" to its `extra_paths` in the configuration of hermes-proxyd"
+    )
 }
 
 /// Subscriptions have no embeddings, mostly, and another provider has.
@@ -227,6 +271,56 @@ mod tests {
         let text = said("/v1/embeddings", &two);
         let part = "`[[route]]` with `paths = [\"embeddings\"]` and `provider = \"ollama\"`";
         assert!(text.contains(part) && !text.contains("such as"), "{text}");
+
+        // Below a path that is served, native or translated, there is nothing to choose.
+        for (path, providers) in [
+            (responses, [fake("one", &[responses, "~/chat/completions"])]),
+            (chat, [fake("one", &["~/responses", chat])]),
+        ] {
+            for (below, begins, template) in [
+                (
+                    "/responses/resp_1",
+                    "Switch stored and background responses off",
+                    "/responses/{id}",
+                ),
+                (
+                    "/responses/resp_1/cancel",
+                    "Switch stored and background responses off",
+                    "/responses/{id}",
+                ),
+                (
+                    "/responses/input_tokens",
+                    "Switch the counting of tokens off",
+                    "/responses/input_tokens",
+                ),
+                (
+                    "/responses/compact",
+                    "Switch compaction by the provider off",
+                    "/responses/compact",
+                ),
+                (
+                    "/chat/completions/c1",
+                    "Switch stored chats off",
+                    "/chat/completions/{id}",
+                ),
+            ] {
+                let text = said(&format!("/v1{below}"), &providers);
+                assert!(text.starts_with(begins), "{text} with {path}");
+                let way = format!("add {template:?} to its `extra_paths`");
+                assert!(text.contains(&way), "{text}");
+                assert!(!text.contains("instead of"), "{text}");
+            }
+            let text = said("/v1/completions", &providers);
+            assert!(
+                text.starts_with("Choose Chat Completions in the app"),
+                "{text}"
+            );
+        }
+        let text = said("/v1/completions", &[fake("one", &[responses])]);
+        assert!(
+            text.starts_with("Choose the Responses API in the app"),
+            "{text}"
+        );
 
         // There is nothing to choose and nothing to translate to.
         let text = said("/v1/chat/completions", &[fake("one", &["/embeddings"])]);
