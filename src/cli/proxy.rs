@@ -16,7 +16,7 @@ pub(super) use test::test;
 
 /// Lists the providers.
 pub(super) async fn providers(output: &mut Output) -> Result<Exit, Failure> {
-    let providers = connect().await?.providers().await?;
+    let providers = connect().await?.models().await?;
     output.answer(&providers, render::providers)?;
     Ok(Exit::Ok)
 }

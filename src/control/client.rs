@@ -181,6 +181,20 @@ impl Client {
         self.call(Operation::Providers, PATIENCE).await
     }
 
+    /// Asks the same, and has the daemon ask for lists of models that it does not know. A daemon that is older tells what it
+    /// knows.
+    ///
+    /// # Errors
+    /// As every question.
+    pub async fn models(&mut self) -> Result<Providers, ClientError> {
+        match self.call(Operation::Models, PATIENCE).await {
+            Err(ClientError::Daemon(error)) if error.code == ErrorCode::UnknownOperation => {
+                self.providers().await
+            }
+            told => told,
+        }
+    }
+
     /// Has the configuration and the logins read again.
     pub async fn reload(&mut self) -> Result<ReloadReport, ClientError> {
         self.call(Operation::Reload, LONG_PATIENCE).await

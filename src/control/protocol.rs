@@ -69,6 +69,8 @@ pub enum Operation {
     Status,
     /// Which providers are served; answered with [`Providers`].
     Providers,
+    /// The same, after the providers were asked for lists of models that are not known; answered with [`Providers`].
+    Models,
     /// What shows that a request on the port is the client's own and no app's; answered with
     /// [`OwnMark`].
     OwnMark,

@@ -57,6 +57,11 @@ pub trait Handler: Send + Sync {
     /// Which providers are served.
     async fn providers(&self) -> Providers;
 
+    /// The same, with lists of models that the providers have to be asked for.
+    async fn models(&self) -> Providers {
+        self.providers().await
+    }
+
     /// What the caller's own requests on the port show.
     async fn own_mark(&self) -> Result<OwnMark, ControlError> {
         Err(ControlError::new(
@@ -392,6 +397,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match op {
             Operation::Status => self.reply(id, Ok(handler.status().await)).await,
             Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
+            Operation::Models => self.reply(id, Ok(handler.models().await)).await,
             Operation::OwnMark => self.reply(id, handler.own_mark().await).await,
             Operation::Log(from) => self.reply(id, handler.log(from).await).await,
             Operation::Stop => self.reply(id, handler.stop().await).await,

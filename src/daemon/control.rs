@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -59,6 +60,8 @@ pub(super) struct View {
     pub(super) config_digest: Option<String>,
     /// What the file read last changes only at a restart.
     pub(super) needs_restart: Vec<String>,
+    /// How long a list of models is good for.
+    pub(super) models_cache: Duration,
 }
 
 impl View {
@@ -74,6 +77,7 @@ impl View {
             config_file,
             config_digest,
             needs_restart: Vec::new(),
+            models_cache: config.models_cache,
         }
     }
 }
@@ -125,6 +129,14 @@ impl Handler for Answers {
             providers,
             available,
         }
+    }
+
+    async fn models(&self) -> Providers {
+        let view = self.view.load_full();
+        let upstreams = view.reports.iter().map(|report| report.upstream.clone());
+        let upstreams: Vec<_> = upstreams.collect();
+        proxy::know_models(&upstreams, view.models_cache).await;
+        self.providers().await
     }
 
     async fn stop(&self) -> Result<Ending, ControlError> {

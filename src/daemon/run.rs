@@ -490,6 +490,7 @@ impl Daemon {
             config_file: loaded.file,
             config_digest: loaded.digest,
             needs_restart: changes.needs_restart.clone(),
+            models_cache: loaded.config.models_cache,
         }));
         // What needs a restart stays as it is, so that the next reload still reports it.
         self.config = Config {

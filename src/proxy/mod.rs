@@ -58,7 +58,7 @@ pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::ledger::{Counters, Counts, Ledger};
 pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
 pub use self::local::{Judge, Judgement, Trouble};
-pub use self::models::Shelf;
+pub use self::models::{Shelf, know_models};
 pub use self::own_names::own_names;
 pub use self::peer::is_ours;
 pub use self::places::Places;

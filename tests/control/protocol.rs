@@ -179,6 +179,7 @@ fn the_requests() {
     for (name, op) in [
         ("status", Operation::Status),
         ("providers", Operation::Providers),
+        ("models", Operation::Models),
         ("own_mark", Operation::OwnMark),
         ("log", Operation::Log(LogFrom { from: 7 })),
         ("stop", Operation::Stop),

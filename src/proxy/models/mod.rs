@@ -19,7 +19,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
 use self::shelf::Found;
-pub use self::shelf::Shelf;
+pub use self::shelf::{Shelf, know_models};
 use super::error::{ErrorKind, ProxyError};
 use super::gateway::Upstream;
 use crate::config::UserAgent;

@@ -23,6 +23,8 @@ use crate::proxy::handler::no_credential;
 pub(super) const FIRST: Duration = Duration::from_secs(8);
 /// A list that is much older than it should be goes out after this time, if no other one has come.
 const RENEWED: Duration = Duration::from_millis(1500);
+/// hermesctl waits so long for lists that are not known.
+const SOON: Duration = Duration::from_secs(3);
 /// So many times as old as it should be is much older.
 const MUCH_OLDER: u32 = 6;
 /// A kept list is not asked for again before this time is over, after a failure or where it may have changed.
@@ -278,6 +280,33 @@ pub(super) async fn find_soon(upstream: &Arc<Upstream>, fresh: Duration) -> Foun
         fails.store(true, Ordering::Relaxed);
         Found::TooSlow
     })
+}
+
+/// Asks for each list that is kept and not known, of those at once, and waits a moment for them.
+pub async fn know_models(upstreams: &[Arc<Upstream>], fresh: Duration) {
+    let mut asked = Vec::new();
+    let has_list = |upstream: &&Arc<Upstream>| {
+        let mut paths = upstream.paths.iter();
+        paths.any(|allowed| allowed.path == super::PATH) && !fresh.is_zero()
+    };
+    for upstream in upstreams.iter().filter(has_list) {
+        let shelf = &upstream.models;
+        let has_login = || {
+            let lease = upstream.credentials.lease_for_nothing().now_or_never();
+            matches!(lease, Some(Ok(_)))
+        };
+        if shelf.list.load().is_none()
+            && shelf.recall().await.is_none()
+            && shelf.too_long(fresh).is_none()
+            && has_login()
+        {
+            asked.extend(shelf.ask(upstream, fresh, true));
+        }
+    }
+    let end = Instant::now() + SOON;
+    for next in asked {
+        outcome(Some(next), end.saturating_duration_since(Instant::now())).await;
+    }
 }
 
 fn pause(fresh: Duration) -> Duration {

@@ -86,9 +86,17 @@ async fn the_variables_count_where_the_file_is_silent_and_never_without_tls_to_a
 async fn the_list_of_providers_and_connect_know_it() {
     let (world, _) = World::with_a_login().await;
     let daemon = world.daemon();
-    let list = json_of(&ctl(world.home.path(), &["proxy", "providers", "--json"]));
-    let mut providers = list["providers"].as_array().unwrap().iter();
-    let codex = providers.find(|one| one["name"] == "openai-codex").unwrap();
+    let listed = || {
+        let list = json_of(&ctl(world.home.path(), &["proxy", "providers", "--json"]));
+        let mut providers = list["providers"].as_array().unwrap().iter();
+        let codex = providers.find(|one| one["name"] == "openai-codex");
+        codex.unwrap().clone()
+    };
+    // No app has asked for its models yet.
+    world
+        .until(&daemon, |_| listed()["models"][0] == "gpt-6-codex")
+        .await;
+    let codex = listed();
     assert_eq!(
         (&codex["display_name"], &codex["logged_in"]),
         (&json!("OpenAI Codex"), &json!(true)),
