@@ -50,7 +50,7 @@ pub(super) fn of_response(usage: &Value) -> Value {
         }
         made.insert(to.to_owned(), details.into());
     }
-    if usage.get("total_tokens").and_then(Value::as_u64).is_none() {
+    if usage.get("total_tokens").and_then(whole).is_none() {
         let total = count(usage, "prompt_tokens").saturating_add(count(usage, "completion_tokens"));
         made.insert("total_tokens".to_owned(), total.into());
     }
@@ -58,5 +58,16 @@ pub(super) fn of_response(usage: &Value) -> Value {
 }
 
 fn count(usage: &Value, name: &str) -> u64 {
-    usage.get(name).and_then(Value::as_u64).unwrap_or_default()
+    usage.get(name).and_then(whole).unwrap_or_default()
+}
+
+/// A number of tokens, which some providers send as `5.0`.
+fn whole(count: &Value) -> Option<u64> {
+    count.as_u64().or_else(|| {
+        let text = format!(
+            "{:.0}",
+            count.as_f64().filter(|count| count.fract() == 0.0)?
+        );
+        text.parse().ok()
+    })
 }

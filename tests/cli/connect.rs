@@ -178,6 +178,11 @@ async fn another_provider_has_its_path_and_its_models() {
     let error: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(error["error"]["code"], "unknown_provider");
     assert_eq!(error["error"]["hint"], "The providers are: nous, other");
+    // What is built in has only to be set up.
+    let output = connect(&world, &["karakeep", "--provider", "xai", "--json"]);
+    let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let hint = "Set it up first: hermesctl setup --provider xai";
+    assert_eq!(error["error"]["hint"], hint);
 }
 
 #[test]

@@ -229,6 +229,10 @@ fn check(flags: &Connect, choice: &Choice, facts: &Facts) -> Result<(), Failure>
         let known_ones = format!("The providers are: {}", known.join(", "));
         let names = known.iter().map(String::as_str);
         let hint = match config::did_you_mean(name, names) {
+            // It is built in, and has only to be set up.
+            _ if config::login_table(name).is_some() => {
+                format!("Set it up first: hermesctl setup --provider {name}")
+            }
             Some(near) => format!("Did you mean {near:?}? {known_ones}"),
             None => known_ones,
         };

@@ -48,11 +48,15 @@ impl Models {
         self.model = self.model.take().or_else(model);
         self.embedding = self.embedding.take().or_else(|| first(&Model::embeds));
         let is_other = |model: &String| !model.starts_with(preferred);
-        if !is_named && self.model.as_ref().is_some_and(is_other) {
-            self.notes.push(format!(
-                "The provider lists no model {preferred}…, and others may not work with this app: choose one with \
-                 --model."
-            ));
+        if let Some(model) = self.model.as_ref().filter(|model| is_other(model)) {
+            self.notes.push(if is_named {
+                format!("This app is made for models {preferred}…, and may not work with {model}.")
+            } else {
+                format!(
+                    "The provider lists no model {preferred}…, and others may not work with this app: choose one \
+                     with --model."
+                )
+            });
         }
         if self.model.is_none() {
             let note = "The provider lists no chat model: replace YOUR-MODEL with a name, or use \
@@ -166,8 +170,11 @@ mod tests {
             model: Some("Hermes-4-405B".to_owned()),
             ..Models::default()
         };
-        named.choose(&all, "nothing/");
+        named.choose(&all, "");
         assert!(named.notes.is_empty(), "{named:?}");
+        named.choose(&all, "anthropic/");
+        let note = "may not work with Hermes-4-405B";
+        assert!(named.notes.concat().contains(note), "{named:?}");
     }
 
     #[test]

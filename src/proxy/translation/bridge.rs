@@ -207,7 +207,7 @@ impl Crossing {
     /// Whether this answer goes back as a stream.
     pub(in crate::proxy) fn is_stream(&self, answer: &Response<Answer>) -> bool {
         self.wants_stream
-            && answer.status() == StatusCode::OK
+            && answer.status().is_success()
             && is_events(answer.headers())
             && !is_encoded(answer.headers())
     }
@@ -244,7 +244,7 @@ impl Crossing {
                 "hermes-proxyd: the provider compressed its answer, so it can't be translated";
             return Err(ProxyError::new(ErrorKind::UpstreamUnreachable, message));
         }
-        let is_success = answer.status() == StatusCode::OK;
+        let is_success = answer.status().is_success();
         let is_stream = is_success && is_events(answer.headers());
         if is_stream && self.wires == Wires::ChatToResponses {
             return self.folded(answer, reading).await;
@@ -258,7 +258,7 @@ impl Crossing {
         };
         let response = &mut made.response;
         let read = response.body().clone();
-        let is_answer = response.status() == StatusCode::OK;
+        let is_answer = is_success;
         let (wires, asked) = (self.wires, self.asked.clone());
         let wants_stream = self.wants_stream;
         let mut reads = Held::new(reading.memory, Side::Answer);

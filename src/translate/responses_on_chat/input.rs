@@ -214,6 +214,9 @@ fn part(item: Value, path: String, role: Role) -> Result<Value, Refused> {
             json!({"type": "refusal", "refusal": item.needs("refusal")?})
         }
         "input_image" if role == Role::User => {
+            if item.take("file_id").is_some() {
+                return Err(Refused::lacking(item.at("file_id")));
+            }
             let mut image = Map::new();
             image.insert("url".to_owned(), item.needs("image_url")?.into());
             item.moves(&[("detail", "detail")], &mut image);

@@ -16,6 +16,8 @@ use super::items::{Part, Status};
 pub(super) struct Machine {
     output: Output,
     has_begun: bool,
+    /// Something came that is an answer's.
+    has_words: bool,
     is_over: bool,
     /// Why the model stopped.
     finish: Option<Finish>,
@@ -47,6 +49,7 @@ impl Machine {
         Self {
             output: Output::new(asked),
             has_begun: false,
+            has_words: false,
             is_over: false,
             finish: None,
             usage: None,
@@ -76,7 +79,9 @@ impl Machine {
         serde_json::from_slice::<serde::de::IgnoredAny>(completion)
             .map_err(|_| Failure::Malformed)?;
         self.chunk(completion, out)?;
-        if self.finish.is_none() && !self.is_over {
+        // It must not become an answer without a word in it.
+        let is_answer = self.finish.is_some() && self.has_words;
+        if !is_answer && !self.is_over {
             return Err(Failure::Malformed);
         }
         self.end(out)
@@ -110,7 +115,8 @@ impl Machine {
             match name {
                 b"choices" => choices = Some(value),
                 b"usage" if !is_null(value) => used = Some(value),
-                b"error" => fails = !is_null(value),
+                b"error" => fails |= !is_null(value),
+                b"type" => fails |= string(value) == Some(b"error"),
                 b"id" if !self.has_begun => self.output.named(string(value)),
                 b"model" if !self.has_begun => self.output.of_model(string(value)),
                 b"service_tier" if !self.has_begun => self.output.of_tier(string(value)),
@@ -152,6 +158,7 @@ impl Machine {
             }
         }
         if let Some(delta) = delta {
+            self.has_words = true;
             self.delta(delta, out)?;
         }
         if let Some(finish) = finish {

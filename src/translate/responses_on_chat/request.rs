@@ -51,12 +51,13 @@ fn turn(mut asked: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
     for (name, at) in [
         ("background", vec![json!(false)]),
         ("top_logprobs", vec![json!(0)]),
-        (
-            "include",
-            vec![json!([]), json!(["reasoning.encrypted_content"])],
-        ),
     ] {
         asked.says_nothing(name, &at)?;
+    }
+    for (place, more) in asked.list("include")?.unwrap_or_default() {
+        if more != "reasoning.encrypted_content" {
+            return Err(Refused::lacking(place));
+        }
     }
     let instructions = asked.text("instructions")?;
     made.insert(

@@ -155,6 +155,9 @@ fn an_error_in_a_success_is_an_error() {
         json!({"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": null}]});
     let unfinished = responses_on_chat::answer(unfinished.to_string().as_bytes(), &asked());
     assert_eq!(unfinished, Err(Failure::Malformed));
+    let wordless = br#"{"choices":[{"index":0,"finish_reason":"stop"}]}"#;
+    let wordless = responses_on_chat::answer(wordless, &asked());
+    assert_eq!(wordless, Err(Failure::Malformed));
 }
 
 /// An error of either wire inside of a success, whole and in a stream before and behind the first words, there and back.
@@ -288,4 +291,29 @@ fn a_whole_answer_becomes_the_stream_that_was_asked_for() {
     ] {
         assert!(matches!(made, Ok(Whole::Failed(_))), "{made:?}");
     }
+}
+
+/// An event of the other wire, as some gateways send it in a chat.
+#[test]
+fn an_error_event_in_a_chat_is_its_error() {
+    let stream =
+        b"event: error\ndata: {\"type\":\"error\",\"code\":\"c\",\"message\":\"E1 boom\"}\n\n";
+    let (out, end) = super::streams::to_responses(std::str::from_utf8(stream).unwrap(), &[]);
+    assert_eq!(end, Ok(()));
+    let last = read(super::events(&out).last().unwrap().as_bytes());
+    let error = &last["response"]["error"];
+    assert_eq!(
+        (&error["message"], &error["code"]),
+        (&json!("E1 boom"), &json!("c"))
+    );
+}
+
+#[test]
+fn tokens_that_are_counted_in_fractions_are_counted() {
+    let body = json!({"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5.0, "completion_tokens": 2.5, "total_tokens": 5.0}});
+    let body = responses_on_chat::answer(body.to_string().as_bytes(), &asked()).unwrap();
+    let usage = &answer(body)["usage"];
+    let told = ["input_tokens", "output_tokens", "total_tokens"].map(|name| usage[name].as_u64());
+    assert_eq!(told, [Some(5), Some(0), Some(5)]);
 }

@@ -140,8 +140,8 @@ fn a_response_is_refused_by_the_member_that_chats_lack() {
         ("prompt", json!({"prompt": {"id": "p"}})),
         ("background", json!({"background": true})),
         (
-            "include",
-            json!({"include": ["message.output_text.logprobs"]}),
+            "include[1]",
+            json!({"include": ["reasoning.encrypted_content", "message.output_text.logprobs"]}),
         ),
         ("top_logprobs", json!({"top_logprobs": 3})),
         ("max_tool_calls", json!({"max_tool_calls": 3})),
@@ -185,7 +185,7 @@ fn a_response_is_refused_by_the_member_that_chats_lack() {
             ),
         ),
         (
-            "input[0].content[0].image_url",
+            "input[0].content[0].file_id",
             part("user", json!({"type": "input_image", "file_id": "f"})),
         ),
         (
