@@ -2,6 +2,7 @@
 //! turned, and put back as it came: half of a surrogate pair in a string, a number that no double holds, and what is
 //! nested too deeply.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use memchr::memmem;
@@ -12,7 +13,7 @@ use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::{Refused, Turned, VALUES_A_LOOK, Wanted, goes_on, json};
+use super::{LEFT, Refused, Turned, VALUES_A_LOOK, Wanted, goes_on, json};
 
 /// In front of the digits of half a surrogate pair. Unicode will never give this code point to a character.
 const HALF: &str = "\u{10fffe}";
@@ -24,23 +25,24 @@ const MARKED: u16 = 0xdfc0;
 /// What is deeper is set aside: `serde_json` reads 128 levels, and the other wire may have some more around it.
 const DEEPEST: usize = 96;
 
-/// Reads a body, turns it, and puts back what was set aside.
+/// Reads a body, turns it, and puts back what was set aside. Of the list with this name, which may be long, items are read
+/// one by one while the request is turned: all of them at once would take many times their text.
 pub(super) fn through(
     body: &[u8],
-    wanted: Wanted<'_>,
-    turn: impl FnOnce(Fields) -> Result<Turned, Refused>,
+    (list, wanted): (&str, Wanted<'_>),
+    turn: impl Fn(Fields, Option<List<'_>>) -> Result<Turned, Refused>,
 ) -> Result<Turned, Refused> {
     let text = std::str::from_utf8(body)
         .map_err(|error| Refused::new("", format!("the body is not UTF-8: {error}")))?;
-    let why = match read(text, wanted)? {
-        Ok(value) => return turn(Fields::body(value)?),
-        Err(why) => why,
-    };
     serde_json::from_str::<IgnoredAny>(text)
         .map_err(|error| Refused::new("", format!("the body is not JSON: {error}")))?;
+    let why = match turned(body, (list, wanted), &turn)? {
+        Ok(turned) => return Ok(turned),
+        Err(why) => why,
+    };
     let (readable, aside) = set_aside(text).ok_or_else(|| unreadable(&why))?;
-    let value = read(&readable, wanted)?.map_err(|why| unreadable(&why))?;
-    match turn(Fields::body(value)?) {
+    let turned = turned(readable.as_bytes(), (list, wanted), &turn);
+    match turned.and_then(|turned| turned.map_err(|why| unreadable(&why))) {
         Ok(turned) => Ok(Turned {
             body: put_back(&turned.body, &aside).ok_or_else(|| unreadable(&why))?,
             model: shown(&turned.model),
@@ -51,32 +53,131 @@ pub(super) fn through(
     }
 }
 
+/// What a text that is JSON is turned to. The inner error is that of one that can't be held.
+fn turned(
+    text: &[u8],
+    (name, wanted): (&str, Wanted<'_>),
+    turn: impl Fn(Fields, Option<List<'_>>) -> Result<Turned, Refused>,
+) -> Result<Result<Turned, serde_json::Error>, Refused> {
+    let (mut made, mut list) = (Map::new(), None);
+    let members = json::Members::of(text);
+    let mut members = members.map_err(|_| Refused::new("", "the body must be a JSON object"))?;
+    let why = RefCell::new(None);
+    while let Ok(Some((member, value))) = members.next() {
+        let quoted = [b"\"", member, b"\""].concat();
+        let member = match serde_json::from_slice::<String>(&quoted) {
+            Ok(member) => member,
+            Err(why) => return Ok(Err(why)),
+        };
+        let is_list = member == name && value.starts_with(b"[");
+        if made.contains_key(&member) || list.is_some() && member == name {
+            return Err(twice(&member));
+        }
+        if is_list {
+            list = Some(List {
+                name,
+                text: value,
+                wanted,
+                why: &why,
+            });
+            continue;
+        }
+        let value = match read(value, wanted) {
+            Ok(Ok(value)) => value,
+            Ok(Err(why)) => return Ok(Err(why)),
+            Err(refused) => return Err(refused.below(&member)),
+        };
+        made.insert(member, value);
+    }
+    let turned = turn(Fields::body(made), list);
+    match why.take() {
+        Some(why) => Ok(Err(why)),
+        None => turned.map(Ok),
+    }
+}
+
+/// A list of a request whose items have not been read.
+#[derive(Clone, Copy)]
+pub(super) struct List<'l> {
+    name: &'l str,
+    text: &'l [u8],
+    wanted: Wanted<'l>,
+    /// Why an item can't be held.
+    why: &'l RefCell<Option<serde_json::Error>>,
+}
+
+impl List<'_> {
+    /// Takes each item with its place, for as long as somebody waits.
+    pub(super) fn each(
+        self,
+        mut take: impl FnMut(String, Value) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        let broken = |_| Refused::new(self.name, "must be a list");
+        let mut items = json::Items::of(self.text).map_err(broken)?;
+        let mut at = 0;
+        while let Some(item) = items.next().map_err(broken)? {
+            goes_on(self.wanted)?;
+            let place = format!("{}[{at}]", self.name);
+            match read(item, self.wanted) {
+                Ok(Ok(item)) => take(place, item)?,
+                Ok(Err(why)) => {
+                    *self.why.borrow_mut() = Some(why);
+                    return Err(Refused::new(place, "can't be read"));
+                }
+                Err(refused) => return Err(refused.below(&place)),
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+}
+
 /// It is JSON, and still can't be read.
 fn unreadable(why: &serde_json::Error) -> Refused {
     Refused::new("", format!("the body can't be read: {why}"))
 }
 
+fn twice(field: &str) -> Refused {
+    Refused::new(shown(field), "appears twice; send it once")
+}
+
+impl Refused {
+    /// The same of what is in the member of this name.
+    fn below(self, name: &str) -> Self {
+        if self.field.is_empty() && self.reason == LEFT {
+            return self;
+        }
+        let dot = if self.field.is_empty() || self.field.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
+        Self::new(format!("{}{dot}{}", shown(name), self.field), self.reason)
+    }
+}
+
 /// A text's value. The inner error is that of a text that is JSON and can't be held.
-fn read(text: &str, wanted: Wanted<'_>) -> Result<Result<Value, serde_json::Error>, Refused> {
+fn read(text: &[u8], wanted: Wanted<'_>) -> Result<Result<Value, serde_json::Error>, Refused> {
     let mut found = Found {
         twice: Vec::new(),
         values: 0,
         wanted,
     };
-    let mut reader = serde_json::Deserializer::from_str(text);
+    let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Reading(&mut found).deserialize(&mut reader);
     let value = value.and_then(|value| reader.end().map(|()| value));
-    let Found { mut twice, .. } = found;
+    let Found {
+        twice: mut places, ..
+    } = found;
     if value.is_err() {
         goes_on(wanted)?;
     }
-    if twice.is_empty() {
+    if places.is_empty() {
         return Ok(value);
     }
-    twice.reverse();
-    let place = twice.concat();
-    let field = shown(place.strip_prefix('.').unwrap_or(&place));
-    Err(Refused::new(field, "appears twice; send it once"))
+    places.reverse();
+    let place = places.concat();
+    Err(twice(place.strip_prefix('.').unwrap_or(&place)))
 }
 
 /// What was found so far.
@@ -110,7 +211,7 @@ impl<'de> DeserializeSeed<'de> for Reading<'_, '_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         self.0.values += 1;
         if self.0.values.is_multiple_of(VALUES_A_LOOK) && !(self.0.wanted)() {
-            return Err(D::Error::custom("the client has left"));
+            return Err(D::Error::custom(LEFT));
         }
         deserializer.deserialize_any(self)
     }

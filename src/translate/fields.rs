@@ -13,16 +13,9 @@ pub(super) struct Fields {
 
 impl Fields {
     /// A request's body.
-    pub(super) fn body(body: Value) -> Result<Self, Refused> {
+    pub(super) fn body(members: Map<String, Value>) -> Self {
         let path = String::new();
-        match body {
-            Value::Object(members) => Ok(Self { members, path }),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_) => Err(Refused::new("", "the body must be a JSON object")),
-        }
+        Self { members, path }
     }
 
     /// The object at a place.
@@ -136,4 +129,54 @@ pub(super) fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Val
     let members = members.into_iter();
     let members = members.filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(members.collect())
+}
+
+/// A list that is written item by item, so that only its text is kept.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Items with commas between.
+    text: Vec<u8>,
+    /// The last one, which may still change.
+    last: Option<Value>,
+}
+
+impl Written {
+    pub(super) fn push(&mut self, item: Value) {
+        self.writes();
+        self.last = Some(item);
+    }
+
+    pub(super) fn last_mut(&mut self) -> Option<&mut Value> {
+        self.last.as_mut()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.last.is_none()
+    }
+
+    /// Puts the items of another one behind its own.
+    pub(super) fn append(&mut self, other: Self) {
+        self.writes();
+        let more = other.end();
+        if !self.text.is_empty() && !more.is_empty() {
+            self.text.push(b',');
+        }
+        self.text.extend(more);
+    }
+
+    fn writes(&mut self) {
+        if let Some(item) = self.last.take() {
+            if !self.text.is_empty() {
+                self.text.push(b',');
+            }
+            // Writing to memory does not fail.
+            serde_json::to_writer(&mut self.text, &item).ok();
+        }
+    }
+
+    /// The items as JSON, with commas between.
+    pub(super) fn end(mut self) -> Vec<u8> {
+        self.writes();
+        self.text
+    }
 }

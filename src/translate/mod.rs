@@ -15,10 +15,12 @@ pub mod responses_on_chat;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod weight;
 
 use serde_json::{Map, Value, json};
 
 pub use self::pieces::Pieces;
+pub use self::weight::weight;
 
 /// No answer has more calls: each is kept until the answer ends.
 const MOST_CALLS: usize = 1024;
@@ -32,12 +34,15 @@ pub type Wanted<'w> = &'w dyn Fn() -> bool;
 /// So many values are read between two looks.
 const VALUES_A_LOOK: usize = 256;
 
+/// Why a request is not turned for which nobody waits.
+const LEFT: &str = "the client has left";
+
 /// Goes on where somebody still waits.
 fn goes_on(wanted: Wanted<'_>) -> Result<(), Refused> {
     if wanted() {
         Ok(())
     } else {
-        Err(Refused::new("", "the client has left"))
+        Err(Refused::new("", LEFT))
     }
 }
 

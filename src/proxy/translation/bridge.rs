@@ -89,6 +89,14 @@ pub(in crate::proxy) struct Crossing {
 }
 
 impl Wires {
+    /// Bytes that reading a request takes beside its text.
+    fn weight(self, body: &[u8]) -> usize {
+        match self {
+            Self::ChatToResponses => chat::weight(body),
+            Self::ResponsesToChat => responses::weight(body),
+        }
+    }
+
     /// The body that the other path takes, and what the provider does; without one where that is the same.
     fn turn(
         self,
@@ -99,7 +107,7 @@ impl Wires {
     ) -> Result<(translate::Turned, Vec<u8>), Failure> {
         // What is read of it takes more than its text.
         let most = held.most();
-        let takes = body.len() + weight(&body);
+        let takes = body.len() + self.weight(&body);
         if takes > most {
             return Err(Failure::Ours(too_large_to_turn(most)));
         }
@@ -126,39 +134,6 @@ impl Wires {
         let made = made.unwrap_or_else(|| std::mem::take(&mut turned.body));
         Ok((turned, made))
     }
-}
-
-/// Bytes that the values of a JSON text take once they are read, beside their text: what begins and separates them is
-/// counted, outside of strings.
-fn weight(text: &[u8]) -> usize {
-    /// A value in a list or an object, with what the reader keeps around it.
-    const VALUE: usize = 96;
-    let (mut values, mut rest) = (0_usize, text);
-    while let Some(quote) = memchr::memchr(b'"', rest) {
-        let (before, behind) = rest.split_at(quote);
-        values += separators(before);
-        rest = behind.get(1..).unwrap_or_default();
-        // To the end of the string.
-        loop {
-            let Some(at) = memchr::memchr2(b'"', b'\\', rest) else {
-                return values.saturating_mul(VALUE);
-            };
-            let is_end = rest.get(at) == Some(&b'"');
-            rest = rest
-                .get(at + if is_end { 1 } else { 2 }..)
-                .unwrap_or_default();
-            if is_end {
-                break;
-            }
-        }
-    }
-    values += separators(rest);
-    values.saturating_mul(VALUE)
-}
-
-fn separators(text: &[u8]) -> usize {
-    let counts = |byte: &&u8| matches!(byte, b'{' | b'[' | b',');
-    text.iter().filter(counts).count()
 }
 
 impl Bridge {
@@ -263,7 +238,7 @@ impl Crossing {
         let wants_stream = self.wants_stream;
         let mut reads = Held::new(reading.memory, Side::Answer);
         let work = move || {
-            reads.takes(weight(&read))?;
+            reads.takes(translate::weight(&read))?;
             if !is_answer {
                 return Ok((StatusCode::OK, translate::error(&read)));
             }
@@ -377,18 +352,4 @@ pub(super) fn unreadable(failure: translate::Failure) -> ProxyError {
         translate::Failure::Malformed | translate::Failure::Cut => ErrorKind::UpstreamUnreachable,
     };
     ProxyError::new(kind, format!("hermes-proxyd: {failure}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A body of empty objects took a hundred times its size.
-    #[test]
-    fn what_is_read_of_a_body_weighs_by_its_values_and_texts_weigh_nothing() {
-        assert_eq!(weight(br#"{"a":"{[,\"{,","b":[1,2]}"#), 4 * 96);
-        assert_eq!(weight(b"[{},{}]"), 4 * 96);
-        assert_eq!(weight(br#"["an open string, which is no JSON"#), 96);
-        assert_eq!(weight(b""), 0);
-    }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::fields::{Fields, object, placed};
+use super::super::body::List;
+use super::super::fields::{Fields, Written, object, placed};
 use super::super::{Refused, Wanted, goes_on};
 
 /// What an app may send back of an answer, and of which the provider has no use. `docs/translation.md` lists it.
@@ -17,12 +18,11 @@ const OF_ANSWERS: &[&str] = &[
     "reasoning_details",
 ];
 
-/// The items of all messages.
-pub(super) fn input(messages: Vec<(String, Value)>, wanted: Wanted<'_>) -> Result<Value, Refused> {
-    let mut items = Vec::new();
+/// The items of all messages, as JSON with commas between.
+pub(super) fn input(messages: List<'_>, wanted: Wanted<'_>) -> Result<Vec<u8>, Refused> {
+    let mut items = Written::default();
     let mut custom = BTreeSet::new();
-    for (path, message) in messages {
-        goes_on(wanted)?;
+    messages.each(|path, message| {
         let mut message = Fields::of(message, path)?;
         let role = message.needs("role")?;
         match &*role {
@@ -38,14 +38,14 @@ pub(super) fn input(messages: Vec<(String, Value)>, wanted: Wanted<'_>) -> Resul
             "tool" => items.push(result(&mut message, &custom, wanted)?),
             _ => return Err(Refused::lacking(message.at("role"))),
         }
-        message.end()?;
-    }
-    Ok(Value::Array(items))
+        message.end()
+    })?;
+    Ok(items.end())
 }
 
 fn assistant(
     message: &mut Fields,
-    (items, custom): (&mut Vec<Value>, &mut BTreeSet<String>),
+    (items, custom): (&mut Written, &mut BTreeSet<String>),
     wanted: Wanted<'_>,
 ) -> Result<(), Refused> {
     message.drops(OF_ANSWERS);

@@ -7,7 +7,7 @@ mod sink;
 mod tools;
 
 pub(super) use self::request::turned;
-pub use self::request::{request, request_while};
+pub use self::request::{request, request_while, weight};
 
 use super::events::Events;
 use super::{Asked, Failure, Whole};

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::body::through;
+use super::super::body::{List, through};
 use super::super::fields::{Fields, object};
+use super::super::weight::of_request;
 use super::super::{Refused, Turned, Wanted};
 use super::{messages, tools};
 
@@ -28,6 +29,14 @@ const SAME: &[(&str, &str)] = &[
 /// What makes no difference to an answer that can be used. `docs/translation.md` lists it.
 const DROPPED: &[&str] = &["seed"];
 
+/// The member whose items are read one by one.
+const LIST: &str = "messages";
+
+/// Bytes that reading a request takes beside its text.
+pub fn weight(body: &[u8]) -> usize {
+    of_request(body, LIST)
+}
+
 /// Turns a request.
 ///
 /// # Errors
@@ -41,10 +50,16 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
 /// # Errors
 /// As [`request`], and once nobody waits any more.
 pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
-    through(body, wanted, |fields| turn(fields, wanted))
+    through(body, (LIST, wanted), |chat, messages| {
+        turn(chat, messages, wanted)
+    })
 }
 
-fn turn(mut chat: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
+fn turn(
+    mut chat: Fields,
+    messages: Option<List<'_>>,
+    wanted: Wanted<'_>,
+) -> Result<Turned, Refused> {
     let mut made = Map::new();
     chat.moves(SAME, &mut made);
     chat.drops(DROPPED);
@@ -52,9 +67,9 @@ fn turn(mut chat: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
     let streaming = chat.object("stream_options")?;
     let includes_usage = streaming
         .is_some_and(|mut options| options.take("include_usage") == Some(Value::Bool(true)));
-    let messages = chat.list("messages")?;
+    chat.list("messages")?;
     let messages = messages.ok_or_else(|| Refused::new("messages", "is missing"))?;
-    made.insert("input".to_owned(), messages::input(messages, wanted)?);
+    let input = messages::input(messages, wanted)?;
     if let Some(tools) = chat.list("tools")? {
         made.insert("tools".to_owned(), tools::list(tools, wanted)?);
     }
@@ -68,19 +83,37 @@ fn turn(mut chat: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
         made.insert("reasoning".to_owned(), reasoning);
     }
     chat.end()?;
-    Ok(turned(made, includes_usage))
+    Ok(turned(made, ("input", &input), includes_usage))
 }
 
-/// What the request comes to.
-pub(in crate::translate) fn turned(made: Map<String, Value>, includes_usage: bool) -> Turned {
+/// What the request comes to: its members, and a list whose items are JSON already.
+pub(in crate::translate) fn turned(
+    made: Map<String, Value>,
+    (name, items): (&str, &[u8]),
+    includes_usage: bool,
+) -> Turned {
     let model = made.get("model").and_then(Value::as_str);
     Turned {
         wants_stream: made.get("stream") == Some(&Value::Bool(true)),
         includes_usage,
         namespaces: Vec::new(),
         model: model.unwrap_or_default().to_owned(),
-        body: Value::Object(made).to_string().into_bytes(),
+        body: with_list(Value::Object(made).to_string(), name, items),
     }
+}
+
+/// An object with one member more.
+fn with_list(object: String, name: &str, items: &[u8]) -> Vec<u8> {
+    let mut made = object.into_bytes();
+    made.pop();
+    made.reserve_exact(items.len() + name.len() + 7);
+    if made.len() > 1 {
+        made.push(b',');
+    }
+    made.extend_from_slice(format!("\"{name}\":[").as_bytes());
+    made.extend_from_slice(items);
+    made.extend_from_slice(b"]}");
+    made
 }
 
 /// Members that the other wire lacks, at values that ask for nothing.

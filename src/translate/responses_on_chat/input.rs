@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::fields::{Fields, placed};
+use super::super::body::List;
+use super::super::fields::{Fields, Written, placed};
 use super::super::{Refused, Wanted, goes_on};
 use super::tools::OF;
 
@@ -15,43 +16,52 @@ const OWN: &[&str] = &["id", "status", "phase", "parsed_arguments"];
 /// The messages so far.
 #[derive(Debug, Default)]
 struct Chat {
-    messages: Vec<Value>,
+    messages: Written,
     /// Calls whose result has not come.
     open: BTreeSet<String>,
     /// All calls.
     known: BTreeSet<String>,
     /// What waits for results.
-    waiting: Vec<Value>,
+    waiting: Written,
     /// The last message is the assistant's, and may get calls.
     takes_calls: bool,
 }
 
-/// The messages of a request.
+/// What a request says.
+pub(super) enum Input<'i> {
+    Items(List<'i>),
+    Whole(Option<Value>),
+}
+
+/// The messages of a request, as JSON with commas between.
 pub(super) fn messages(
     instructions: Option<String>,
-    input: Option<Value>,
+    input: Input<'_>,
     wanted: Wanted<'_>,
-) -> Result<Value, Refused> {
+) -> Result<Vec<u8>, Refused> {
     let mut chat = Chat::default();
     if let Some(text) = instructions.filter(|text| !text.is_empty()) {
         chat.adds(json!({"role": "system", "content": text}));
     }
     match input {
-        None => return Err(Refused::new("input", "is missing")),
-        Some(Value::String(text)) => chat.adds(json!({"role": "user", "content": text})),
-        Some(Value::Array(items)) => {
-            for (path, item) in placed(items, "input") {
-                goes_on(wanted)?;
-                chat.reads(Fields::of(item, path)?, wanted)?;
-            }
+        Input::Items(items) => {
+            items.each(|path, item| chat.reads(Fields::of(item, path)?, wanted))?;
         }
-        Some(_) => return Err(Refused::new("input", "must be a text or a list")),
+        Input::Whole(None) => return Err(Refused::new("input", "is missing")),
+        Input::Whole(Some(Value::String(text))) => {
+            chat.adds(json!({"role": "user", "content": text}));
+        }
+        Input::Whole(Some(_)) => return Err(Refused::new("input", "must be a text or a list")),
     }
-    chat.messages.append(&mut chat.waiting);
-    Ok(chat.messages.into())
+    chat.ends_waiting();
+    Ok(chat.messages.end())
 }
 
 impl Chat {
+    fn ends_waiting(&mut self) {
+        self.messages.append(std::mem::take(&mut self.waiting));
+    }
+
     fn reads(&mut self, mut item: Fields, wanted: Wanted<'_>) -> Result<(), Refused> {
         item.drops(OWN);
         let kind = item.text("type")?.unwrap_or_else(|| "message".to_owned());
@@ -91,12 +101,12 @@ impl Chat {
             self.adds(json!({"role": "assistant", "content": null}));
         }
         let waits = !self.waiting.is_empty();
-        let place = if waits {
-            &mut self.waiting
+        let last = if waits {
+            self.waiting.last_mut()
         } else {
-            &mut self.messages
+            self.messages.last_mut()
         };
-        if let Some(Value::Object(message)) = place.last_mut() {
+        if let Some(Value::Object(message)) = last {
             let calls = message.entry("tool_calls").or_insert_with(|| json!([]));
             if let Value::Array(calls) = calls {
                 calls.push(call);
@@ -132,7 +142,7 @@ impl Chat {
             self.waiting.push(message);
         }
         if self.open.is_empty() {
-            self.messages.append(&mut self.waiting);
+            self.ends_waiting();
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ mod machine;
 mod request;
 mod tools;
 
-pub use self::request::{request, request_while};
+pub use self::request::{request, request_while, weight};
 
 use serde_json::{Map, Value};
 

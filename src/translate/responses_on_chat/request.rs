@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::body::through;
+use super::super::body::{List, through};
 use super::super::chat_on_responses::turned;
 use super::super::fields::{Fields, object};
+use super::super::weight::of_request;
 use super::super::{Refused, Turned, Wanted};
-use super::{input, tools};
+use super::input::{self, Input};
+use super::tools;
 
 /// Members of both wires, by both names.
 const SAME: &[(&str, &str)] = &[
@@ -28,6 +30,14 @@ const SAME: &[(&str, &str)] = &[
 /// what it used. `docs/translation.md` lists it.
 const DROPPED: &[&str] = &["store", "truncation", "stream_options", "client_metadata"];
 
+/// The member whose items are read one by one.
+const LIST: &str = "input";
+
+/// Bytes that reading a request takes beside its text.
+pub fn weight(body: &[u8]) -> usize {
+    of_request(body, LIST)
+}
+
 /// Turns a request.
 ///
 /// # Errors
@@ -41,10 +51,12 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
 /// # Errors
 /// As [`request`], and once nobody waits any more.
 pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
-    through(body, wanted, |fields| turn(fields, wanted))
+    through(body, (LIST, wanted), |asked, input| {
+        turn(asked, input, wanted)
+    })
 }
 
-fn turn(mut asked: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
+fn turn(mut asked: Fields, input: Option<List<'_>>, wanted: Wanted<'_>) -> Result<Turned, Refused> {
     let mut made = Map::new();
     asked.moves(SAME, &mut made);
     asked.drops(DROPPED);
@@ -60,10 +72,11 @@ fn turn(mut asked: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
         }
     }
     let instructions = asked.text("instructions")?;
-    made.insert(
-        "messages".to_owned(),
-        input::messages(instructions, asked.take("input"), wanted)?,
-    );
+    let input = match input {
+        Some(items) => Input::Items(items),
+        None => Input::Whole(asked.take("input")),
+    };
+    let messages = input::messages(instructions, input, wanted)?;
     let tools = asked.list("tools")?.unwrap_or_default();
     let (tools, namespaces) = tools::list(tools, wanted)?;
     if tools.is_empty() {
@@ -96,7 +109,7 @@ fn turn(mut asked: Fields, wanted: Wanted<'_>) -> Result<Turned, Refused> {
     }
     Ok(Turned {
         namespaces,
-        ..turned(made, true)
+        ..turned(made, ("messages", &messages), true)
     })
 }
 
