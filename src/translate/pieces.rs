@@ -15,8 +15,16 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// With room for so many bytes.
+    pub fn with_room(bytes: usize) -> Self {
+        Self {
+            before: Vec::new(),
+            text: Vec::with_capacity(bytes),
+        }
+    }
+
     /// Of one text.
-    pub(super) fn of(text: Vec<u8>) -> Self {
+    pub fn of(text: Vec<u8>) -> Self {
         Self {
             before: Vec::new(),
             text,
@@ -60,7 +68,7 @@ impl Pieces {
     }
 
     /// Its length in bytes.
-    pub(super) fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.before.iter().map(Bytes::len).sum::<usize>() + self.text.len()
     }
 
@@ -70,12 +78,20 @@ impl Pieces {
         self.before
     }
 
+    /// The same, each to where it goes.
+    pub fn each(self, mut take: impl FnMut(Bytes)) {
+        self.before.into_iter().for_each(&mut take);
+        if !self.text.is_empty() {
+            take(self.text.into());
+        }
+    }
+
     /// The text as one.
     pub(super) fn into_text(self) -> Vec<u8> {
         if self.before.is_empty() {
             return self.text;
         }
-        let mut whole = Vec::with_capacity(self.len());
+        let mut whole = Vec::with_capacity(self.length());
         for piece in self.into_list() {
             whole.extend_from_slice(&piece);
         }
@@ -102,7 +118,7 @@ mod tests {
         let list = all.clone().into_list();
         assert_eq!(list[1].as_ptr(), list[3].as_ptr());
         assert_eq!(
-            (all.len(), all.into_text()),
+            (all.length(), all.into_text()),
             (list.concat().len(), list.concat())
         );
         assert!(Pieces::default().into_list().is_empty());

@@ -41,7 +41,7 @@ pub(super) enum Stream {
 }
 
 /// What a piece became, and why it goes no further.
-type Passed = (Vec<Bytes>, Option<ProxyError>);
+type Passed = (Pieces, Option<ProxyError>);
 
 /// A long event, which is read off the serving thread.
 struct Elsewhere(Pin<Box<dyn Future<Output = (Over, Passed)> + Send>>);
@@ -68,25 +68,17 @@ impl Stream {
     }
 }
 
-/// A text as a list of pieces.
-fn one(text: Vec<u8>) -> Vec<Bytes> {
-    if text.is_empty() {
-        return Vec::new();
-    }
-    vec![text.into()]
-}
-
 impl Over {
     fn pass(&mut self, piece: &[u8]) -> Passed {
         let (passed, made) = match &mut self.stream {
             Stream::Chat(stream) => {
                 let mut made = Vec::with_capacity(piece.len());
-                (stream.pass(piece, &mut made), one(made))
+                (stream.pass(piece, &mut made), Pieces::of(made))
             }
             Stream::Responses(stream) => {
-                let mut made = Pieces::default();
-                let passed = stream.pass_in_pieces(piece, &mut made);
-                (passed, made.into_list())
+                // An event of this wire says more beside its text.
+                let mut made = Pieces::with_room(2 * piece.len().min(MOST_AT_ONCE));
+                (stream.pass_in_pieces(piece, &mut made), made)
             }
         };
         let failure = passed.err().map(unreadable);
@@ -104,14 +96,10 @@ impl Over {
     }
 
     /// The provider's stream has ended.
-    fn end(&mut self) -> (Vec<Bytes>, Result<(), translate::Failure>) {
+    fn end(&mut self, made: &mut Pieces) -> Result<(), translate::Failure> {
         match &mut self.stream {
-            Stream::Chat(stream) => (Vec::new(), stream.end()),
-            Stream::Responses(stream) => {
-                let mut made = Pieces::default();
-                let end = stream.end_in_pieces(&mut made);
-                (made.into_list(), end)
-            }
+            Stream::Chat(stream) => stream.end(),
+            Stream::Responses(stream) => stream.end_in_pieces(made),
         }
     }
 }
@@ -131,7 +119,7 @@ impl Crossed {
         let over = self.over.as_mut()?;
         if !over.is_long_with(piece) {
             let (made, failure) = over.pass(piece);
-            self.made.extend(made);
+            made.each(|piece| self.made.push_back(piece));
             return failure;
         }
         let (mut over, piece) = (self.over.take()?, piece.clone());
@@ -155,10 +143,10 @@ impl Crossed {
             return Poll::Ready(None);
         };
         let (mut over, (made, failure)) = ready!(reading.as_mut().poll(cx));
-        let length: usize = made.iter().map(Bytes::len).sum();
+        let length = made.length();
         // What waits is a long event once more.
         let waits = (length > RESERVE).then(|| over.held.takes(over.stream.held() + length).err());
-        self.made.extend(made);
+        made.each(|piece| self.made.push_back(piece));
         self.over = Some(over);
         self.reading = None;
         Poll::Ready(failure.or_else(|| waits.flatten()))
@@ -194,10 +182,11 @@ impl Crossed {
     /// # Errors
     /// When the answer is not whole.
     pub(in crate::proxy) fn end(&mut self) -> Result<(), ProxyError> {
-        let end = self.over.as_mut().map(Over::end);
-        let (made, end) = end.unwrap_or((Vec::new(), Err(translate::Failure::Cut)));
-        self.made.extend(made);
-        end.map_err(unreadable)
+        let mut made = Pieces::default();
+        let end = self.over.as_mut().map(|over| over.end(&mut made));
+        made.each(|piece| self.made.push_back(piece));
+        end.unwrap_or(Err(translate::Failure::Cut))
+            .map_err(unreadable)
     }
 
     /// An error of ours ends the answer. On a wire that has an end for answers that fail, that goes out; `false` on the
@@ -220,7 +209,7 @@ impl Crossed {
         let members = members.map(|(name, value): (_, Value)| (name.to_owned(), value));
         let mut made = Pieces::default();
         stream.fails(&Map::from_iter(members), &mut made);
-        self.made.extend(made.into_list());
+        made.each(|piece| self.made.push_back(piece));
         true
     }
 }

@@ -148,7 +148,7 @@ impl Output {
 
     fn is_done(&mut self, place: usize, item: Pieces, out: &mut Pieces) {
         self.item("response.output_item.done", place, &item, out);
-        self.held += item.len();
+        self.held += item.length();
         if let Some(done) = self.items.get_mut(place) {
             *done = item;
         }
@@ -295,8 +295,8 @@ impl Output {
             (&json, b""),
             out,
         );
-        self.held += json.len();
-        self.held = self.held.saturating_sub(said.len());
+        self.held += json.length();
+        self.held = self.held.saturating_sub(said.length());
         open.parts.push(json);
         self.open = Some(open);
     }
@@ -313,7 +313,7 @@ impl Output {
             let item = items::message(&open.id, status, &open.parts);
             self.held = self
                 .held
-                .saturating_sub(open.parts.iter().map(Pieces::len).sum());
+                .saturating_sub(open.parts.iter().map(Pieces::length).sum());
             item
         } else {
             let said = Pieces::of(open.said);
@@ -330,7 +330,7 @@ impl Output {
                 (&part, b""),
                 out,
             );
-            self.held = self.held.saturating_sub(said.len());
+            self.held = self.held.saturating_sub(said.length());
             items::reasoning(&open.id, Some(&said))
         };
         self.is_done(open.place, item, out);

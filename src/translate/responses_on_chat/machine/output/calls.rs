@@ -184,7 +184,7 @@ impl Output {
             self.event_with(&done, &pieces, (&said, b"\""), out);
             let of = (&*call.id, &*call.name);
             let item = items::call(&id, (kind, text), of, (status, &said));
-            self.held = self.held.saturating_sub(said.len());
+            self.held = self.held.saturating_sub(said.length());
             self.is_done(place, item, out);
         }
         self.calls = calls;
