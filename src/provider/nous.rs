@@ -377,6 +377,7 @@ impl Adapter for Nous {
         limit::of_account(reply.fields).map_or(Verdict::Pass, |wait| Verdict::NextLogin {
             cooldown: Some(wait),
             code: None,
+            may_be_request: false,
         })
     }
 

@@ -53,6 +53,8 @@ pub enum Verdict {
         cooldown: Option<Duration>,
         /// Why, for `proxy status`, where it is more than the status.
         code: Option<&'static str>,
+        /// The request or its model may be the reason, and no other login would have anything left for it either.
+        may_be_request: bool,
     },
     /// The head does not tell. The beginning of the body, which comes before it goes to the client,
     /// may.
@@ -81,10 +83,19 @@ impl Reply<'_> {
     pub fn by_status(&self) -> Verdict {
         match self.status {
             StatusCode::UNAUTHORIZED => Verdict::RenewAndRetry,
-            StatusCode::PAYMENT_REQUIRED | StatusCode::TOO_MANY_REQUESTS => Verdict::NextLogin {
+            StatusCode::PAYMENT_REQUIRED => Verdict::NextLogin {
                 cooldown: self.retry_after(),
                 code: None,
+                may_be_request: true,
             },
+            StatusCode::TOO_MANY_REQUESTS => {
+                let told = self.retry_after();
+                Verdict::NextLogin {
+                    cooldown: told,
+                    code: None,
+                    may_be_request: told.is_none(),
+                }
+            }
             _ => Verdict::Pass,
         }
     }

@@ -273,6 +273,7 @@ const PURE: &[&str] = &[
     "proxy/error_events.rs",
     "proxy/events.rs",
     "proxy/guard.rs",
+    "proxy/handler/blame.rs",
     "proxy/headers.rs",
     "proxy/json.rs",
     "proxy/route.rs",

@@ -459,7 +459,12 @@ impl Pool {
     fn judge(&self, member: &Member, (lease, verdict, status): (&Lease, Verdict, StatusCode)) {
         let rest = &member.common.rest;
         let (told, code) = match verdict {
-            Verdict::NextLogin { cooldown, code } => (cooldown, code),
+            // With a single login nothing is held back, and the request may be the cause.
+            Verdict::NextLogin {
+                may_be_request: true,
+                ..
+            } if !self.has_rows() => return,
+            Verdict::NextLogin { cooldown, code, .. } => (cooldown, code),
             Verdict::Blocked(code) if self.has_rows() => (None, Some(code)),
             Verdict::RenewAndRetry if self.has_rows() => (None, None),
             Verdict::Blocked(_) | Verdict::RenewAndRetry | Verdict::Pass | Verdict::ReadOn => {
@@ -494,6 +499,29 @@ impl Pool {
                 "a login has nothing left for now; the next one is used"
             );
             self.note(lease, (what, written), now);
+        }
+    }
+
+    /// An answer says that nothing is left, and the login or the request may be the cause. The login is left alone for a
+    /// minute where another one has something left, so that apps whose requests can't be sent again get on; the mark is
+    /// not told to other programs.
+    pub fn suspected(&self, lease: &Lease, verdict: Verdict, status: StatusCode) {
+        let Some(member) = self.of(lease).filter(|_| self.has_rows()) else {
+            return;
+        };
+        let now = member.login.clock.now();
+        let has_another = self.any(|other| {
+            let look = other.look(now);
+            let is_other = other.login.place != member.login.place;
+            is_other && look.usable != Usable::No && look.rests_until.is_none()
+        });
+        let code = match verdict {
+            Verdict::NextLogin { code, .. } => code,
+            Verdict::Blocked(code) => Some(code),
+            Verdict::Pass | Verdict::RenewAndRetry | Verdict::ReadOn => None,
+        };
+        if has_another.is_some() {
+            member.common.rest.suspect(status.as_u16(), code, now);
         }
     }
 

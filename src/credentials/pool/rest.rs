@@ -16,6 +16,8 @@ const AFTER_401: Duration = Duration::from_mins(5);
 const UNTOLD: Duration = Duration::from_hours(1);
 /// The only login rests so long, unless its account has nothing to pay with.
 const ONLY_ONE: Duration = Duration::from_mins(1);
+/// So long rests one that may have nothing left, where the request may be the cause as well.
+const A_MOMENT: Duration = Duration::from_mins(1);
 /// And never for longer: a time that a provider gives may be a mistake. So long, too, rests an account that is refused
 /// in the same way time after time.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -134,6 +136,24 @@ impl Rest {
             ends_at,
         };
         Some((what, known.noted.clone()))
+    }
+
+    /// It may have nothing left, or the request was the cause: it is left alone for a minute. What counts how often it
+    /// failed stays as it is.
+    pub(super) fn suspect(&self, status: u16, code: Option<&'static str>, now: DateTime<Utc>) {
+        let mut known = self.lock();
+        if self.until(now).is_some() {
+            return;
+        }
+        self.set(clock::after(now, A_MOMENT));
+        let failures = known.failures;
+        *known = Known {
+            at: Some(now),
+            status: Some(status),
+            code: code.map(str::to_owned),
+            failures,
+            noted: Arc::default(),
+        };
     }
 
     /// It works, or a person says so.
@@ -270,6 +290,18 @@ mod tests {
         }
         rest.begin(&failed(429, None, false), now).unwrap();
         assert_eq!(rest.known().failures, 1);
+    }
+
+    #[test]
+    fn one_that_may_have_nothing_left_rests_for_a_minute_which_counts_as_no_failure() {
+        let (rest, now) = (Rest::default(), at("12:00:00"));
+        rest.suspect(402, None, now);
+        assert_eq!(rest.until(now), Some(at("12:01:00")));
+        assert_eq!((rest.known().status, rest.known().failures), (Some(402), 0));
+        rest.end();
+        rest.begin(&failed(402, None, false), now).unwrap();
+        rest.suspect(402, None, at("12:30:00"));
+        assert_eq!(rest.until(now), Some(at("13:00:00")), "what is known stays");
     }
 
     #[test]

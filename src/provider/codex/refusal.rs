@@ -35,9 +35,11 @@ pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
         return code.map_or(Verdict::Pass, Verdict::Blocked);
     }
     let told = resets_in(start).map(Duration::from_secs);
+    let cooldown = told.or_else(|| reply.retry_after());
     Verdict::NextLogin {
-        cooldown: told.or_else(|| reply.retry_after()),
+        cooldown,
         code,
+        may_be_request: cooldown.is_none() && code.is_none(),
     }
 }
 
@@ -94,10 +96,13 @@ mod tests {
         let next = |cooldown: Option<u64>, code| Verdict::NextLogin {
             cooldown: cooldown.map(Duration::from_secs),
             code,
+            may_be_request: cooldown.is_none() && code.is_none(),
         };
         let used = json!({"error": {"type": "usage_limit_reached", "resets_in_seconds": 900}});
         let code = Some("usage_limit_reached");
         assert_eq!(judged(429, Some("7"), Some(&used)), next(Some(900), code));
+        let untold = json!({"error": {"type": "usage_limit_reached"}});
+        assert_eq!(judged(429, None, Some(&untold)), next(None, code));
         let other = json!({"error": {"code": "rate_limit_exceeded"}});
         assert_eq!(judged(429, Some("7"), Some(&other)), next(Some(7), None));
         assert_eq!(judged(429, None, Some(&json!("no"))), next(None, None));

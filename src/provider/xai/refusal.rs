@@ -35,13 +35,15 @@ pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
     let text = String::from_utf8_lossy(start).to_lowercase();
     if reply.status == StatusCode::TOO_MANY_REQUESTS {
         let is_free = text.contains(FREE.0);
+        let cooldown = if is_free {
+            Some(FREE_USAGE)
+        } else {
+            reply.retry_after()
+        };
         return Verdict::NextLogin {
-            cooldown: if is_free {
-                Some(FREE_USAGE)
-            } else {
-                reply.retry_after()
-            },
+            cooldown,
             code: is_free.then_some(FREE.1),
+            may_be_request: cooldown.is_none(),
         };
     }
     if STALE.iter().any(|words| text.contains(words)) {
@@ -49,7 +51,12 @@ pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
     }
     match blocked(&text) {
         Some(code) => Verdict::Blocked(code),
-        None if reply.is_whole => Verdict::Blocked(TIER),
+        // It may be a model's that the request asks for, or what it says.
+        None if reply.is_whole => Verdict::NextLogin {
+            cooldown: None,
+            code: Some(TIER),
+            may_be_request: true,
+        },
         // What was not read may say anything: the status alone is told.
         None => Verdict::Pass,
     }
@@ -84,7 +91,12 @@ mod tests {
                 is_whole,
             })
         };
-        assert_eq!(refused("{}", true), Verdict::Blocked("account_tier"));
+        let tier = Verdict::NextLogin {
+            cooldown: None,
+            code: Some("account_tier"),
+            may_be_request: true,
+        };
+        assert_eq!(refused("{}", true), tier);
         assert_eq!(refused("", false), Verdict::Pass);
         let entitlement = "You have either run out of available resources or do not have an \
                            active Grok subscription.";

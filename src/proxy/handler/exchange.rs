@@ -14,6 +14,7 @@ use super::super::translation::is_encoded;
 use super::super::upload::{Upload, UploadBody, UploadError};
 use super::super::upstream::SendError;
 use super::admission::too_large;
+use super::blame::{Blame, Mark, Outcome, blame};
 use super::{by_model, defect};
 use crate::config::AllowedPath;
 use crate::credentials::{Lease, NotReplaced, Refusal as NoCredential};
@@ -35,11 +36,12 @@ struct Settled {
     is_refused_twice: bool,
 }
 
-/// A login that could not serve the request.
+/// A login that was asked, and what it is held back for where it could not serve the request.
 struct Asked {
     lease: Lease,
-    /// Its newer credential was refused too, so that the login may be the reason.
-    is_refused_twice: bool,
+    outcome: Outcome,
+    /// `None` where the answer says nothing of the login yet.
+    suspicion: Option<(Verdict, StatusCode)>,
 }
 
 /// Why the provider refuses the account, beside its answer.
@@ -117,8 +119,9 @@ impl Exchange<'_> {
         self.method == Method::POST
     }
 
-    /// An answer that may have refused the credential. Where a login has nothing left, one other is asked. Whether a refused
-    /// token is its login's fault, the next ones show: where all are refused, it is none's.
+    /// An answer that may have refused the credential. Where a login has nothing left, one other is asked; where its token
+    /// is refused, or the request may be why nothing is left, each of the others until one considers the request. Whose
+    /// fault it was, what they say shows: where all say the same, it is no login's.
     async fn reconsider(
         &self,
         lease: Lease,
@@ -129,39 +132,83 @@ impl Exchange<'_> {
         let mut asked: Vec<Asked> = Vec::new();
         let mut last = self.settled(lease, first).await;
         loop {
-            let is_refusal = last.verdict == Verdict::RenewAndRetry;
-            if !is_refusal {
-                let refused = asked.iter().filter(|one| one.is_refused_twice);
-                for Asked { lease, .. } in refused {
-                    let status = StatusCode::UNAUTHORIZED;
-                    credentials.judged(lease, Verdict::RenewAndRetry, status);
-                }
+            let one = self.asked(&last);
+            let asks_for_another = match last.verdict {
+                Verdict::RenewAndRetry => true,
+                Verdict::NextLogin { may_be_request, .. } => may_be_request || asked.is_empty(),
+                Verdict::Blocked(_) => asked.is_empty(),
+                Verdict::Pass | Verdict::ReadOn => false,
+            };
+            if one.suspicion.is_none() && last.verdict != Verdict::RenewAndRetry {
                 self.counts(&last.lease, &last.answer, last.verdict);
             }
-            let has_nothing_left = matches!(
-                last.verdict,
-                Verdict::NextLogin { .. } | Verdict::Blocked(_)
-            );
-            let asks_for_another = is_refusal || has_nothing_left && asked.is_empty();
-            let next = (asks_for_another && may_be_another && self.can_replay()).then(|| {
-                let asked = asked.iter().map(|one| &one.lease);
-                credentials.next(&asked.chain([&last.lease]))
-            });
+            asked.push(one);
+            let next = (asks_for_another && may_be_another && self.can_replay())
+                .then(|| credentials.next(&asked.iter().map(|one| &one.lease)));
             let Some(next) = next.flatten() else {
                 break;
             };
             let Ok(answer) = self.send(&next).await else {
                 break;
             };
-            let next = self.settled(next, answer).await;
-            let former = std::mem::replace(&mut last, next);
-            asked.push(Asked {
-                lease: former.lease,
-                is_refused_twice: former.is_refused_twice,
-            });
+            last = self.settled(next, answer).await;
+        }
+        if may_be_another {
+            self.blames(asked, last.verdict == Verdict::RenewAndRetry);
         }
         self.forget();
         Ok((last.lease, last.answer))
+    }
+
+    /// What a login made of the request.
+    fn asked(&self, settled: &Settled) -> Asked {
+        let (verdict, status) = (settled.verdict, settled.answer.status());
+        let lease = settled.lease.clone();
+        match verdict {
+            Verdict::NextLogin {
+                may_be_request: true,
+                ..
+            } if self.upstream.credentials.has_rows() => Asked {
+                lease,
+                outcome: Outcome::Doubtful(Mark::of(status, settled.answer.body().start())),
+                suspicion: Some((verdict, status)),
+            },
+            Verdict::RenewAndRetry => Asked {
+                lease,
+                outcome: Outcome::Untold,
+                suspicion: settled
+                    .is_refused_twice
+                    .then_some((verdict, StatusCode::UNAUTHORIZED)),
+            },
+            Verdict::NextLogin { .. } | Verdict::Blocked(_) => Asked {
+                lease,
+                outcome: Outcome::Untold,
+                suspicion: None,
+            },
+            Verdict::Pass | Verdict::ReadOn => Asked {
+                lease,
+                outcome: Outcome::of_status(status),
+                suspicion: None,
+            },
+        }
+    }
+
+    /// Holds those back that could not serve the request, where that is their fault. A token's refusal is where a later
+    /// login did not refuse its own.
+    fn blames(&self, asked: Vec<Asked>, are_all_refused: bool) {
+        let credentials = &self.upstream.credentials;
+        let outcomes: Vec<_> = asked.iter().map(|one| one.outcome.clone()).collect();
+        for (place, one) in asked.into_iter().enumerate() {
+            let Some((verdict, status)) = one.suspicion else {
+                continue;
+            };
+            match blame(&outcomes, place) {
+                None if !are_all_refused => credentials.judged(&one.lease, verdict, status),
+                Some(Blame::Login) => credentials.judged(&one.lease, verdict, status),
+                Some(Blame::Unknown) => credentials.suspected(&one.lease, verdict, status),
+                None | Some(Blame::Request) => {}
+            }
+        }
     }
 
     /// What comes of an answer with the same login: where that refused the credential, the one to the request sent once
@@ -234,10 +281,18 @@ impl Exchange<'_> {
         })
     }
 
-    /// The same; where the head does not tell, the beginning of the body is waited for, for a moment.
+    /// The same; where the head does not tell, or what it says is compared with other logins' answers, the beginning of
+    /// the body is waited for, for a moment.
     async fn verdict(&self, answer: &mut Response<Answer>) -> Verdict {
         let verdict = self.judge(answer);
-        if verdict != Verdict::ReadOn {
+        let is_compared = matches!(
+            verdict,
+            Verdict::NextLogin {
+                may_be_request: true,
+                ..
+            }
+        ) && self.upstream.credentials.has_rows();
+        if verdict != Verdict::ReadOn && !is_compared {
             return verdict;
         }
         let most = if is_encoded(answer.headers()) {

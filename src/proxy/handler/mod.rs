@@ -2,6 +2,7 @@
 
 mod admission;
 mod answer;
+mod blame;
 mod by_model;
 mod entry;
 mod exchange;

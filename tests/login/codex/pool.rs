@@ -188,6 +188,15 @@ async fn a_401_renews_the_row_first_and_a_403_of_the_plan_goes_to_the_next_login
     assert_eq!(world.served_by(&daemon).await, ACCOUNTS[1].0);
     let marked = world.marked(&daemon, "one", &json!("exhausted")).await;
     assert_eq!(marked["last_error_code"], 403, "{marked:#}");
+    // Those that are about no account pass, and hold none back: what all of them answer is the request's fault.
+    for busy in [
+        Canned::status(429),
+        Canned::api_error(429, "server", "overloaded", "busy"),
+    ] {
+        world.cloud.fail_next(2, &Fault::Answer(busy));
+        assert_eq!(world.ask(&daemon).await.status(), 429);
+        assert_eq!(world.served_by(&daemon).await, ACCOUNTS[1].0);
+    }
     // A 403 that says nothing of the account is the request's own.
     let other = Fault::Answer(Canned::json(403, &json!({"detail": "Forbidden"})));
     world.cloud.fail_next(1, &other);

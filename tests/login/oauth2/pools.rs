@@ -2,12 +2,61 @@
 
 use std::time::Duration;
 
-use mock_cloud::Fault;
-use serde_json::json;
+use mock_cloud::{Canned, Fault};
+use serde_json::{Value, json};
 use support::PATIENCE;
 use tokio::time::{Instant, sleep};
 
 use super::{Login, World, ask};
+
+/// Adds a login under this label.
+fn added(world: &World, label: &str) -> Value {
+    let mut login = Login::begin(world, &["acme", "--label", label]);
+    let begun = login.line();
+    world
+        .cloud
+        .approve(begun["code"]["user_code"].as_str().unwrap());
+    let (end, success) = login.end();
+    assert!(success, "{end}");
+    end
+}
+
+/// A row is seen at the next look at the store.
+async fn until_ready(world: &World, logins: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (_, list) = world.ctl(&["auth", "list", "--json"]);
+        let all = list["logins"].as_array().cloned().unwrap_or_default();
+        let ready = all.iter().filter(|login| login["state"] == "ready");
+        if ready.count() == logins {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{list:#}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A model that costs more than any of the accounts has: one app's wish must not take the provider from the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_no_account_can_pay_for_holds_no_login_back() {
+    let world = World::with("issuer_url = \"{portal}\"").await;
+    let daemon = world.daemon();
+    world.log_in("acme");
+    added(&world, "work");
+    until_ready(&world, 2).await;
+    let credits = Canned::api_error(402, "billing", "insufficient_credits", "Ask for less.");
+    for refusal in [credits, Canned::status(402), Canned::status(429)] {
+        let status = refusal.clone();
+        world.cloud.fail_next(2, &Fault::Answer(refusal));
+        let answer = ask(&daemon, "acme").await;
+        assert!(answer.status().is_client_error(), "{status:?}");
+        assert!(answer.headers().get("x-hermes-error").is_none());
+        let answer = ask(&daemon, "acme").await;
+        assert_eq!(answer.status(), 200, "{}", daemon.logged());
+    }
+    let (_, list) = world.ctl(&["auth", "list", "--json"]);
+    assert!(!list.to_string().contains("cooldown"), "{list:#}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_login_is_added_in_our_own_store_renewed_and_used_where_the_first_has_nothing_left()
@@ -16,13 +65,7 @@ async fn a_second_login_is_added_in_our_own_store_renewed_and_used_where_the_fir
     let daemon = world.daemon();
     world.log_in("acme");
     let first = world.block("acme");
-    let mut login = Login::begin(&world, &["acme", "--label", "work"]);
-    let begun = login.line();
-    world
-        .cloud
-        .approve(begun["code"]["user_code"].as_str().unwrap());
-    let (end, success) = login.end();
-    assert!(success, "{end}");
+    let end = added(&world, "work");
     assert_eq!(end["done"]["store"], json!(world.store_file()));
     let rows = || world.store()["credential_pool"]["oauth2-acme"].clone();
     let work = rows()[0].clone();
@@ -33,18 +76,7 @@ async fn a_second_login_is_added_in_our_own_store_renewed_and_used_where_the_fir
     assert_eq!(world.block("acme"), first, "it replaces none");
     assert!(!world.home.path().join(".hermes/auth.json").exists());
 
-    // The row is seen at the next look at the store.
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let (_, list) = world.ctl(&["auth", "list", "--json"]);
-        let logins = list["logins"].as_array().cloned().unwrap_or_default();
-        let ready = logins.iter().filter(|login| login["state"] == "ready");
-        if ready.count() == 2 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{list:#}");
-        sleep(Duration::from_millis(20)).await;
-    }
+    until_ready(&world, 2).await;
     world.cloud.fail_next(1, &Fault::rate_limited(60));
     let answer = ask(&daemon, "acme").await;
     assert_eq!(answer.status(), 200, "{}", daemon.logged());
