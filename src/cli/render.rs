@@ -274,6 +274,7 @@ fn refresh_result(result: &RefreshResult) -> String {
         RefreshResult::Failed => "failed, will be retried".to_owned(),
         RefreshResult::Rejected => "rejected by the provider".to_owned(),
         RefreshResult::NoLogin => "no login".to_owned(),
+        RefreshResult::NotRenewable => "not renewable".to_owned(),
         RefreshResult::Other(name) => inline(name),
     }
 }

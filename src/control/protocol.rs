@@ -1071,6 +1071,8 @@ pub enum RefreshResult {
     Rejected,
     /// There is no login to renew.
     NoLogin,
+    /// The login has nothing that renews it: it ends with its token.
+    NotRenewable,
     /// A result of a newer daemon.
     #[serde(untagged)]
     Other(String),

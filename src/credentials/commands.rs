@@ -16,6 +16,9 @@ use super::store::{
 };
 use crate::provider::{Grant, Login, Merge};
 
+/// Why a login is not renewed that has nothing to renew it with.
+const FINAL: &str = "the login came without a refresh token, so it ends with its token";
+
 /// What is said of a renewed login that can't be written.
 const UNSAVED: &str = "the renewed login can't be saved yet; `hermesctl proxy status` shows why";
 
@@ -71,8 +74,9 @@ impl Keeper {
                 detail: self.core.why_no_login(),
                 expires_at,
             },
-            Ok(result) => Refreshed {
-                result: result.unwrap_or(RefreshResult::Adopted),
+            Ok(None) => self.nothing_renewed(expires_at),
+            Ok(Some(result)) => Refreshed {
+                result,
                 detail: unsaved,
                 expires_at,
             },
@@ -81,6 +85,20 @@ impl Keeper {
                 detail: Some(detail),
                 expires_at,
             },
+        }
+    }
+
+    /// What a renewal by hand came to that has asked the provider for nothing.
+    fn nothing_renewed(&self, expires_at: Option<DateTime<Utc>>) -> Refreshed {
+        let (result, detail) = match self.core.why_no_login() {
+            Some(reason) => (RefreshResult::Rejected, Some(reason)),
+            None if self.core.is_final() => (RefreshResult::NotRenewable, Some(FINAL.to_owned())),
+            None => (RefreshResult::Adopted, None),
+        };
+        Refreshed {
+            result,
+            detail,
+            expires_at,
         }
     }
 

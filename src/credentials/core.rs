@@ -300,6 +300,11 @@ impl Core {
             .then_some(SPENT)
     }
 
+    /// Whether the login in use has nothing that renews it.
+    pub(super) fn is_final(&self) -> bool {
+        self.is_final
+    }
+
     /// When this credential is to be renewed; `None` never.
     pub(super) fn window(&self, credential: &Credential) -> Option<Window> {
         let expires = credential.expires_at?;

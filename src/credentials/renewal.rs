@@ -52,7 +52,10 @@ impl Keeper {
                         tracing::info!(provider, result = ?done, "the login was renewed");
                     }
                     Some(
-                        RefreshResult::Failed | RefreshResult::Rejected | RefreshResult::NoLogin,
+                        RefreshResult::Failed
+                        | RefreshResult::Rejected
+                        | RefreshResult::NoLogin
+                        | RefreshResult::NotRenewable,
                     )
                     | None => {}
                 }

@@ -143,6 +143,8 @@ pub enum RefreshResult {
     Rejected,
     /// There is none.
     NoLogin,
+    /// The login works while its token lives, and the provider has given nothing that renews it.
+    NotRenewable,
 }
 
 /// Whether requests can be served.

@@ -677,5 +677,6 @@ pub(super) fn refresh_result(result: credentials::RefreshResult) -> RefreshResul
         credentials::RefreshResult::Failed => RefreshResult::Failed,
         credentials::RefreshResult::Rejected => RefreshResult::Rejected,
         credentials::RefreshResult::NoLogin => RefreshResult::NoLogin,
+        credentials::RefreshResult::NotRenewable => RefreshResult::NotRenewable,
     }
 }

@@ -644,7 +644,7 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
         let refreshed = handle.refresh().await?;
         if !matches!(
             refreshed.result,
-            RefreshResult::Refreshed | RefreshResult::Adopted
+            RefreshResult::Refreshed | RefreshResult::Adopted | RefreshResult::NotRenewable
         ) {
             return None;
         }

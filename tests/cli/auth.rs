@@ -744,6 +744,11 @@ async fn a_refresh_tells_how_it_ended() {
         (RefreshResult::Failed, 1, "could not be renewed"),
         (RefreshResult::Rejected, 4, "`hermesctl auth login nous`"),
         (RefreshResult::NoLogin, 4, "nous has no login to renew."),
+        (
+            RefreshResult::NotRenewable,
+            4,
+            "Log in again with `hermesctl auth login nous --force`.",
+        ),
         (RefreshResult::Other("late".into()), 1, "late"),
     ] {
         let session = Session::with(Fake {

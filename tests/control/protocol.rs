@@ -827,6 +827,7 @@ fn the_states_and_kinds() {
             RefreshResult::Failed,
             RefreshResult::Rejected,
             RefreshResult::NoLogin,
+            RefreshResult::NotRenewable,
             RefreshResult::Other("of_tomorrow".into()),
         ],
     );

@@ -36,6 +36,7 @@ use crate::control::protocol::{
     Timestamp,
 };
 use crate::doctor;
+use crate::files::quoted;
 
 /// A logout that takes longer waits for something.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -124,6 +125,7 @@ async fn refresh(
     config: Option<&Path>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
+    let label = choice.label.clone();
     let (outcome, command) = ask(config, async |client| {
         let outcome = client.refresh(choice).await?;
         let mut command = None;
@@ -140,6 +142,9 @@ async fn refresh(
                 .next()
                 .and_then(|one| one.login_command.clone().or_else(|| of_pool(one)));
         }
+        if outcome.result == RefreshResult::NotRenewable {
+            command = Some(again(&outcome.provider, label.as_deref()));
+        }
         Ok((outcome, command))
     })
     .await?;
@@ -148,9 +153,22 @@ async fn refresh(
     })?;
     Ok(match outcome.result {
         RefreshResult::Refreshed | RefreshResult::Adopted => Exit::Ok,
-        RefreshResult::Rejected | RefreshResult::NoLogin => Exit::LoginNeeded,
+        RefreshResult::Rejected | RefreshResult::NoLogin | RefreshResult::NotRenewable => {
+            Exit::LoginNeeded
+        }
         RefreshResult::Failed | RefreshResult::Other(_) => Exit::Failed,
     })
+}
+
+/// The command that logs in again in the place of a login that works.
+fn again(provider: &str, label: Option<&str>) -> String {
+    // The main login has no label.
+    let label = label.filter(|label| *label != "login");
+    let label = label.map(|label| format!(" --label {}", quoted(Path::new(label))));
+    format!(
+        "hermesctl auth login {provider}{} --force",
+        label.unwrap_or_default()
+    )
 }
 
 async fn logout(

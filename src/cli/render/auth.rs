@@ -143,6 +143,10 @@ where
         ),
         RefreshResult::Rejected => (Tone::Bad, format!("{provider} refused to renew the token")),
         RefreshResult::NoLogin => (Tone::Bad, format!("{provider} has no login to renew")),
+        RefreshResult::NotRenewable => (
+            Tone::Bad,
+            format!("The token of {provider} can't be renewed"),
+        ),
         other @ RefreshResult::Other(_) => (
             Tone::Waiting,
             format!(
@@ -155,7 +159,9 @@ where
     let expiry = expiry.map(|time| format!("The token in use expires at {time}.\n"));
     let command = command.map_or_else(|| format!("hermesctl auth login {provider}"), inline);
     let hint = match &outcome.result {
-        RefreshResult::Rejected => format!("Log in again with `{command}`.\n"),
+        RefreshResult::Rejected | RefreshResult::NotRenewable => {
+            format!("Log in again with `{command}`.\n")
+        }
         RefreshResult::NoLogin => format!("Log in with `{command}`.\n"),
         RefreshResult::Refreshed
         | RefreshResult::Adopted

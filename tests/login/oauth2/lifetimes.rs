@@ -75,6 +75,16 @@ async fn a_login_without_a_refresh_token_tells_its_end_from_the_start() {
         if !running {
             daemon.stop();
         }
+        let (renewed, outcome) = world.ctl(&["auth", "refresh", "acme", "--json"]);
+        assert!(!renewed, "{running} {outcome}");
+        assert_eq!(outcome["result"], "not_renewable", "{running}");
+        assert_eq!(outcome["expires_at"], acme["expires_at"], "{running}");
+        let told = support::ctl(world.home.path(), &["auth", "refresh", "acme"]);
+        assert_eq!(told.status.code(), Some(4), "{running} {told:?}");
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert!(told.contains("without a refresh token"), "{running} {told}");
+        let command = "hermesctl auth login acme --force";
+        assert!(told.contains(command), "{running} {told}");
         let report = support::ctl(world.home.path(), &["doctor", "--json"]);
         let report = String::from_utf8(report.stdout).unwrap();
         assert!(report.contains("login_ends_soon"), "{running} {report}");
