@@ -504,12 +504,7 @@ fn pool(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Findin
     }
     let serves = provider.state != ProviderState::LoginNeeded;
     if serves && !pool.ended.is_empty() {
-        let text = format!(
-            "Login ended: {} ({} of {} logins of {name})",
-            pool.ended.join(", "),
-            pool.ended.len(),
-            pool.logins
-        );
+        let text = pool.told_of_ended(name);
         let command = pool.login_command.clone().or_else(list);
         troubles.push(attention(FindingCode::LoginEnded, text, command));
     }

@@ -122,3 +122,15 @@ pub struct PoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_again_at: Option<Timestamp>,
 }
+
+impl PoolStatus {
+    /// What is told of logins that have ended while others of the provider serve.
+    pub fn told_of_ended(&self, provider: &str) -> String {
+        format!(
+            "Login ended: {} ({} of {} logins of {provider})",
+            self.ended.join(", "),
+            self.ended.len(),
+            self.logins
+        )
+    }
+}

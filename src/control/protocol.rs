@@ -227,6 +227,9 @@ pub struct ExistingLogin {
     /// that there was no login. An old daemon does not say.
     #[serde(default)]
     pub adopted: bool,
+    /// What another login of the same account is called, where this one was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_account_as: Option<String>,
 }
 
 /// What the user is to enter, and where (RFC 8628).
@@ -326,6 +329,9 @@ pub struct LoginDone {
     pub separate: bool,
     /// When the grant ends and the user must log in again, where that is known.
     pub ends_at: Option<Timestamp>,
+    /// What it is called, where another login that was added meanwhile has the label that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// What another login of the same account is called, where one was added to the provider's others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_account_as: Option<String>,

@@ -211,6 +211,7 @@ impl Keeper {
         let (Some(store), Some(layout)) = (self.store.clone(), self.core.adapter.layout()) else {
             return Ok(Added {
                 file: PathBuf::new(),
+                label: None,
                 same_account_as: None,
             });
         };
@@ -221,14 +222,18 @@ impl Keeper {
             now,
         };
         let tokens: Vec<_> = login.tokens().fingerprints();
-        let account = login.account();
+        let (account, wanted) = (login.account(), row.label.clone());
         let file = store.add_row(login, row, occasion).await?;
-        let same =
-            store.work(move |store| Ok(store.roster()?.of_account(account.as_deref(), &tokens)));
-        let same_account_as = same.await.unwrap_or_default();
+        let told = store.work(move |store| {
+            let roster = store.roster()?;
+            let same = roster.of_account(account.as_deref(), &tokens);
+            Ok((roster.label_of(&tokens), same))
+        });
+        let (label, same_account_as) = told.await.unwrap_or_default();
         self.look().await;
         Ok(Added {
             file,
+            label: label.filter(|label| *label != wanted),
             same_account_as,
         })
     }

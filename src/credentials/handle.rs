@@ -596,6 +596,13 @@ impl Handle {
         self.ask(|done| Command::Logout(meant, extent, done)).await
     }
 
+    /// What another login of the same account is called, where this is the block's.
+    pub async fn same_account_as(&self) -> Option<String> {
+        let store = self.store.clone()?;
+        let told = store.work(Store::same_account_as_block).await;
+        told.ok().flatten()
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (done, answer) = oneshot::channel();
         self.commands.send(command(done)).await.ok()?;

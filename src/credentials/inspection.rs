@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::journal::Journal;
+use super::pool::MAIN;
 use super::store::{self, Store, StoreFiles, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
@@ -129,6 +130,41 @@ pub fn inspect(
             look
         }),
     })
+}
+
+/// A provider's logins that have ended, beside those that live.
+#[derive(Debug)]
+pub struct EndedLogins {
+    /// What they are called.
+    pub labels: Vec<String>,
+    /// How many logins there are in all.
+    pub of: usize,
+    /// The one that has ended, as the command line names it, where it is one in a row; the main login has no name there.
+    pub called: Option<String>,
+}
+
+/// Which logins of this provider have ended, as their files tell; `None` where none has, or it has only one.
+pub fn ended_logins(files: &StoreFiles, adapter: &dyn Adapter) -> Option<EndedLogins> {
+    let store = Store::new(files.clone(), adapter.layout()?);
+    let roster = store.roster().ok()?;
+    let block = store.peek().ok().flatten();
+    let block = block.map(|found| found.login.tokens().any());
+    let main = roster.of_block.as_ref().map(|facts| facts.label.clone());
+    let main = (block == Some(false)).then(|| main.unwrap_or_else(|| MAIN.to_owned()));
+    let rows = roster.rows.iter().filter(|row| row.tokens.is_empty());
+    let rows: Vec<_> = rows.collect();
+    let of = roster.rows.len().saturating_add(block.map_or(0, |_| 1));
+    let only = rows.first().filter(|_| rows.len() == 1 && main.is_none());
+    let called = only.map(|row| {
+        let label = &row.facts.label;
+        let mut same = roster.rows.iter().filter(|one| one.facts.label == *label);
+        let is_unique =
+            same.nth(1).is_none() && roster.of_block.as_ref().is_none_or(|of| of.label != *label);
+        if is_unique { label } else { &row.place.id }.clone()
+    });
+    let labels = rows.iter().map(|row| row.facts.label.clone());
+    let labels: Vec<_> = main.into_iter().chain(labels).collect();
+    (!labels.is_empty() && of > 1).then_some(EndedLogins { labels, of, called })
 }
 
 /// The keys of the logins in our own store, whether or not their providers are configured.

@@ -115,6 +115,8 @@ pub enum Place {
 pub struct Added {
     /// The file that holds it.
     pub file: PathBuf,
+    /// What it is called, where another login got its label first.
+    pub label: Option<String>,
     /// What another login of the same account is called.
     pub same_account_as: Option<String>,
 }

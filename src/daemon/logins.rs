@@ -406,6 +406,7 @@ impl Logins {
             store,
             separate: work.target.place == Place::Own,
             ends_at: login.and_then(|login| login.ends_at).map(Timestamp),
+            label: added.label,
             same_account_as: added.same_account_as,
         })
     }
@@ -437,10 +438,14 @@ impl Work {
             let replaces = replaces.as_ref();
             return handle.add(grant, label.clone(), replaces).await;
         }
-        let installed = handle.install(grant, self.target.place).await?;
-        Some(installed.map(|file| Added {
+        let file = match handle.install(grant, self.target.place).await? {
+            Ok(file) => file,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(Ok(Added {
             file,
-            same_account_as: None,
+            label: None,
+            same_account_as: handle.same_account_as().await,
         }))
     }
 }
@@ -662,12 +667,21 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
     let status = handle.status();
     let login = status.login?;
     let works = matches!(status.standing, StandingKind::Ready | StandingKind::Expired);
-    (works && (login.own || !separate)).then(|| ExistingLogin {
+    if !works || separate && !login.own {
+        return None;
+    }
+    let same_account_as = if adopted {
+        handle.same_account_as().await
+    } else {
+        None
+    };
+    Some(ExistingLogin {
         provider: report.upstream.name.to_string(),
         display_name: report.upstream.display_name.clone(),
         store: login.store,
         separate: login.own,
         adopted,
+        same_account_as,
     })
 }
 

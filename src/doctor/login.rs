@@ -1,6 +1,7 @@
 //! The logins: whether there is one, and when its token and its grant end. From the daemon where one
 //! runs, else from the files.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,9 @@ use chrono::{DateTime, Utc};
 use super::facts::{Facts, Served};
 use super::{Finding, Fix, Group, Verdict, judged, on_a_thread, sentence};
 use crate::control::judge;
+use crate::control::pools::PoolStatus;
 use crate::control::protocol::{CredentialKind, Finding as Found, FindingCode, ProviderStatus};
+use crate::credentials::StoreFiles;
 use crate::credentials::inspection::{self, LoginLook};
 use crate::files::quoted;
 use crate::provider::{Adapter, Assessment, Remedy, Renewal};
@@ -195,8 +198,27 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
             is_final: cannot_be_renewed(&login.assessment),
         };
         findings.extend(grant(name, login.own, &end, facts.now));
+        findings.extend(files.and_then(|files| ended(name, files, &**adapter)));
     }
     findings
+}
+
+/// The logins that have ended beside the one in use.
+fn ended(name: &str, files: &StoreFiles, adapter: &dyn Adapter) -> Option<Finding> {
+    let ended = inspection::ended_logins(files, adapter)?;
+    let told = PoolStatus {
+        logins: ended.of as u64,
+        ended: ended.labels,
+        ..PoolStatus::default()
+    };
+    let text = sentence(&told.told_of_ended(name));
+    let called = ended.called.map(|called| quoted(Path::new(&called)));
+    let command = match called {
+        Some(called) => format!("hermesctl auth login {name} --label {called}"),
+        None => "hermesctl auth list".to_owned(),
+    };
+    let finding = GROUP.finds(format!("ended logins of {name}"), Verdict::Warn, text);
+    Some(finding.code(FindingCode::LoginEnded).run(command))
 }
 
 /// A provider whose key lies outside the stores.

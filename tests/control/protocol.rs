@@ -521,6 +521,7 @@ fn the_answers_about_logins() {
             store: "/home/u/.hermes/auth.json".into(),
             separate: false,
             adopted: false,
+            same_account_as: None,
         })),
     );
     golden(
@@ -553,6 +554,7 @@ fn the_answers_about_logins() {
             store: "/home/u/.hermes/auth.json".into(),
             separate: false,
             ends_at: Some(at("2026-12-23T19:44:00Z")),
+            label: None,
             same_account_as: None,
         })),
     );

@@ -92,6 +92,35 @@ async fn a_login_that_only_the_mirror_holds_is_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_taken_over_names_another_one_of_its_account() {
+    let world = World::new(Options::default()).await;
+    world.cloud.set_subject("me");
+    let [mirrored, other] = [(); 2].map(|()| world.cloud.login());
+    let mut store = world.cloud.hermes_store(&mirrored);
+    let block = store["providers"]["nous"].take();
+    store["providers"].as_object_mut().unwrap().remove("nous");
+    let mut row = world.cloud.hermes_store(&other)["providers"]["nous"].clone();
+    for (key, value) in [
+        ("id", json!("ab12cd")),
+        ("label", json!("work")),
+        ("auth_type", json!("oauth")),
+        ("source", json!("manual:device_code")),
+        ("priority", json!(0)),
+    ] {
+        row[key] = value;
+    }
+    store["credential_pool"] = json!({"nous": [row]});
+    std::fs::write(world.store_file(), store.to_string()).unwrap();
+    let shared = world.home.path().join(".hermes/shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::write(shared.join("nous_auth.json"), block.to_string()).unwrap();
+    let output = run(&world, &["auth", "login", "nous", "--json"]);
+    let existing = &json_of(&output)["existing"];
+    assert_eq!(existing["adopted"], true, "{output:?}");
+    assert_eq!(existing["same_account_as"], "work", "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_separate_login_lies_in_a_store_that_nobody_else_writes() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon();

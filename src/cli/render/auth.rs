@@ -18,9 +18,10 @@ pub(in crate::cli) fn login_begun(begun: &LoginBegun, style: Style) -> String {
     match begun {
         LoginBegun::Existing(existing) if existing.adopted => style.prose(&format!(
             "You are logged in to {} now: a login of Hermes Agent was found in its shared folder and \
-             saved in {}.\nTo use another account, run `hermesctl auth login {} --force`.\n",
+             saved in {}.\n{}To use another account, run `hermesctl auth login {} --force`.\n",
             inline(&existing.display_name),
             inline(&existing.store.display().to_string()),
+            shared(existing.same_account_as.as_deref()),
             inline(&existing.provider),
         )),
         LoginBegun::Existing(existing) => {
@@ -71,12 +72,22 @@ where
     let end = done.ends_at.map(|at| time(at, zone));
     let end = end.map(|time| format!("The login ends at {time}.\n"));
     text += &end.unwrap_or_default();
-    if let Some(other) = done.same_account_as.as_deref().map(inline) {
-        text += "The login ";
-        text += &other;
-        text += " is of the same account, so the two share one quota.\n";
+    if let Some(label) = done.label.as_deref().map(inline) {
+        text += "It is called ";
+        text += &label;
+        text += ", because another login got the label first.\n";
     }
+    text += &shared(done.same_account_as.as_deref());
     style.prose(&text)
+}
+
+/// That another login is of the same account.
+fn shared(other: Option<&str>) -> String {
+    let other = other.map(inline);
+    let told = other.map(|other| {
+        format!("The login {other} is of the same account, so the two share one quota.\n")
+    });
+    told.unwrap_or_default()
 }
 
 /// What a logout did.

@@ -194,6 +194,13 @@ impl Roster {
         }
     }
 
+    /// The label of the row that holds one of these tokens.
+    pub(in crate::credentials) fn label_of(&self, tokens: &[String]) -> Option<String> {
+        let is_it = |row: &&RowSeen| row.tokens.iter().any(|token| tokens.contains(token));
+        let row = self.rows.iter().find(is_it)?;
+        Some(row.facts.label.clone())
+    }
+
     /// What a login of this account is called that has none of these tokens.
     pub(in crate::credentials) fn of_account(
         &self,
@@ -527,11 +534,12 @@ fn draw_id() -> String {
 
 /// Adds a row with this login behind all others, or in the place of a row that it `replaces`; whether it did. A row that
 /// holds its token already is this login: it was written by an earlier try whose end nobody saw, and two rows would spend
-/// the token twice. It has an id of its own, since Hermes Agent may write the former row again from its memory.
+/// the token twice. It has an id of its own, since Hermes Agent may write the former row again from its memory, and a
+/// label of its own, since another login may have been added meanwhile.
 pub(super) fn add(
     document: &mut Map<String, Value>,
     (login, label): (&Login, &str),
-    replaces: Option<(&RowPlace, &[String])>,
+    replaces: Option<(&RowPlace, &[String], bool)>,
 ) -> bool {
     let layout = login.layout();
     let key = layout.key();
@@ -547,8 +555,8 @@ pub(super) fn add(
     let last = entries(document, key).map(|entry| Row::new(entry).priority());
     let last = last.max().map_or(0, |last| last.saturating_add(1));
     let mut freed = None;
-    if let Some(meant) = replaces
-        && let Ok(at) = find(document, layout, meant)
+    if let Some((place, tokens, were_rotated)) = replaces
+        && let Ok(at) = find(document, layout, (place, tokens), were_rotated)
         && let Some(former) = rows_mut(document, key).and_then(|rows| rows.get_mut(at))
     {
         let priority = former.as_object().map(|row| Row::new(row).priority());
@@ -560,7 +568,11 @@ pub(super) fn add(
     while entries(document, key).any(|entry| Row::new(entry).id() == Some(&id)) {
         id = draw_id();
     }
-    let row = login.new_row(&id, label, priority);
+    let label = match freed {
+        Some(_) => label.to_owned(),
+        None => vacant(&*document, key, label),
+    };
+    let row = login.new_row(&id, &label, priority);
     let pools = document.entry("credential_pool");
     let pools = pools.or_insert_with(|| Map::new().into());
     if !pools.is_object() {
@@ -582,6 +594,20 @@ pub(super) fn add(
     true
 }
 
+/// The label, or one like it that no row has.
+fn vacant(document: &Map<String, Value>, key: &str, label: &str) -> String {
+    let is_taken = |name: &str| {
+        let mut rows = entries(document, key).map(Row::new);
+        rows.any(|row| row.label() == Some(name))
+    };
+    if !is_taken(label) {
+        return label.to_owned();
+    }
+    let mut others = (2_u32..).map(|nth| format!("{label}-{nth}"));
+    let other = others.find(|other| !is_taken(other));
+    other.unwrap_or_else(|| label.to_owned())
+}
+
 fn rows_mut<'d>(document: &'d mut Map<String, Value>, key: &str) -> Option<&'d mut Vec<Value>> {
     let pool = document
         .get_mut("credential_pool")
@@ -589,7 +615,7 @@ fn rows_mut<'d>(document: &'d mut Map<String, Value>, key: &str) -> Option<&'d m
     pool.and_then(Value::as_array_mut)
 }
 
-/// Where the row of a login is, if it holds one of these tokens.
+/// Where the row of a login is, if it holds one of these tokens, or they were rotated since and it holds others.
 ///
 /// # Errors
 /// What became of it.
@@ -597,6 +623,7 @@ fn find(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
     (place, tokens): (&RowPlace, &[String]),
+    were_rotated: bool,
 ) -> Result<usize, Taken> {
     let rows = rows_mut(document, layout.key()).ok_or(Taken::Gone)?;
     let mut nth = 0_usize;
@@ -614,7 +641,7 @@ fn find(
     let found = found.ok_or(Taken::Gone)?;
     let row = rows.get(found).and_then(Value::as_object).map(Row::new);
     let mut held = row.map(held).into_iter().flatten();
-    let is_meant = held.any(|token| tokens.contains(&token));
+    let is_meant = were_rotated || held.any(|token| tokens.contains(&token));
     is_meant.then_some(found).ok_or(Taken::Another)
 }
 
@@ -655,13 +682,14 @@ pub(super) enum Taken {
     Another,
 }
 
-/// Takes the row of a login out, if it holds one of these tokens.
+/// Takes the row of a login out, if it holds one of these tokens, or they were rotated since.
 pub(super) fn remove(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
     meant: (&RowPlace, &[String]),
+    were_rotated: bool,
 ) -> Taken {
-    match find(document, layout, meant) {
+    match find(document, layout, meant, were_rotated) {
         Ok(found) => {
             if let Some(rows) = rows_mut(document, layout.key()) {
                 rows.remove(found);

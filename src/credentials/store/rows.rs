@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 use super::document::{self, block, read_object};
 use super::pool::{self, Marking, Meant, Roster, RowPlace, Taken};
 use super::{Found, Store, StoreError, Transaction};
+use crate::credentials::journal::Journal;
+use crate::credentials::spent::Spent;
 use crate::credentials::write;
 use crate::provider::Login;
 
@@ -126,9 +128,11 @@ impl Store {
         let layout = self.layout;
         let file = row.file.clone();
         let journal = self.of_row(row.clone()).journal(&file);
+        let (spent, entered) = (self.spent.clone(), journal.clone());
         let removed = self
             .edit_at(&file, occasion, move |document, file| {
-                match pool::remove(document, layout, (&row, &tokens)) {
+                let were_rotated = were_rotated(&tokens, (&spent, &entered));
+                match pool::remove(document, layout, (&row, &tokens), were_rotated) {
                     Taken::Out => Ok(true),
                     Taken::Gone => Ok(false),
                     Taken::Another => Err(StoreError::Moved {
@@ -162,10 +166,14 @@ impl Store {
         let former = former.map(|row| self.of_row(row).journal(&file));
         let layout = self.layout;
         let is_own = self.is_own(&file);
+        let (spent, entered) = (self.spent.clone(), former.clone());
         self.edit_at(&file, occasion, move |document, _| {
             let is_first =
                 !pool::has_rows(document, layout) && block(&mut document.clone(), layout).is_none();
-            let replaces = replaces.as_ref().map(|(row, tokens)| (row, &tokens[..]));
+            let replaces = replaces.as_ref().zip(entered.as_ref());
+            let replaces = replaces.map(|((row, tokens), entered)| {
+                (row, &tokens[..], were_rotated(tokens, (&spent, entered)))
+            });
             let added = pool::add(document, (&login, &label), replaces);
             if added && is_first && !is_own {
                 document::activate(document, layout.key());
@@ -177,6 +185,21 @@ impl Store {
             self.note(move || journal.forget_kept(None)).await?;
         }
         Ok(file)
+    }
+
+    /// What another login of the same account as the one in the block is called.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub(in crate::credentials) fn same_account_as_block(
+        &self,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(found) = self.peek()? else {
+            return Ok(None);
+        };
+        let tokens = found.login.tokens().fingerprints();
+        let account = found.login.account();
+        Ok(self.roster()?.of_account(account.as_deref(), &tokens))
     }
 
     /// Where a new row goes: where the provider's rows are, else into the profile's store.
@@ -262,6 +285,18 @@ impl Store {
         });
         Ok(transaction)
     }
+}
+
+/// Whether one of these tokens was spent, so that the row where they were holds what came of it: a renewal may have been
+/// under way when they were read.
+fn were_rotated(tokens: &[String], (spent, journal): (&Spent, &Journal)) -> bool {
+    // Another process may have spent it. Its journal's entry is there until that is in the list.
+    spent.read().ok();
+    let pending = journal.pending().ok().flatten();
+    let is_spent = |token: &String| {
+        spent.holds_mark(token) || pending.as_ref().is_some_and(|one| one.token == *token)
+    };
+    tokens.iter().any(is_spent)
 }
 
 /// The login to look at where one is asked for: the block's, else that of the first row, with its place.

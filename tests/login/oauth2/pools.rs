@@ -96,3 +96,35 @@ async fn a_second_login_is_added_in_our_own_store_renewed_and_used_where_the_fir
     assert!(mine.all(|login| login["state"] == "ready"), "{list:#}");
     assert_eq!(world.cloud.counts().reuse_events, 0);
 }
+
+/// Both have asked for the label before either of them was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_logins_that_are_made_at_once_under_one_label_each_gets_a_label_of_its_own() {
+    let world = World::with("issuer_url = \"{portal}\"").await;
+    let _daemon = world.daemon();
+    let logins = [(); 2].map(|()| {
+        let mut login = Login::begin(&world, &["acme", "--label", "work"]);
+        let begun = login.line();
+        (
+            login,
+            begun["code"]["user_code"].as_str().unwrap().to_owned(),
+        )
+    });
+    let mut told = Vec::new();
+    for (login, code) in logins {
+        world.cloud.approve(&code);
+        let (end, success) = login.end();
+        assert!(success, "{end}");
+        told.push(end["done"]["label"].clone());
+    }
+    assert_eq!(told, [Value::Null, json!("work-2")]);
+    let rows = world.store()["credential_pool"]["oauth2-acme"].clone();
+    let labels = rows.as_array().unwrap().iter().map(|row| &row["label"]);
+    assert_eq!(labels.collect::<Vec<_>>(), ["work", "work-2"]);
+    until_ready(&world, 2).await;
+    let line = [
+        "auth", "logout", "acme", "--label", "work", "--yes", "--json",
+    ];
+    let (removed, told) = world.ctl(&line);
+    assert!(removed, "{told}");
+}

@@ -1,8 +1,13 @@
 //! What several logins are called, and what is said of one that has ended.
 
-use mock_cloud::{Canned, Fault, Login};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mock_cloud::{Canned, Endpoint, Fault, Login, PortalFault};
 use serde_json::{Value, json};
-use support::{Daemon, ctl};
+use support::{Daemon, PATIENCE, built, ctl, program};
+use tokio::sync::Semaphore;
 
 use super::pool::{block, row, with};
 use super::several::{logins_of, seconds_from_now, two_logins};
@@ -245,4 +250,71 @@ async fn a_second_login_of_the_same_account_is_told_and_a_logout_tells_how_many_
     world.serves_with(&daemon).await;
     let (is_well, told) = world.runs(&["auth", "logout", "xai", "--yes"]);
     assert!(is_well && told.contains("(3 logins)"), "{told}");
+}
+
+/// Its renewal has the store's lock, and gives the row another token than it had when it was named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_of_a_login_that_is_being_renewed_waits_and_removes_it() {
+    let (world, logins) = main_and_work().await;
+    let daemon = world.daemon();
+    world.serves_with(&daemon).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let held = PortalFault::HeldAfterCommit(gate.clone());
+    world.cloud.fail_portal(Endpoint::Refresh, 1, &held);
+    let begun = |line: &[&str]| {
+        let mut command = program(built("hermesctl"), world.home.path());
+        let command = command.args(line).stdout(Stdio::piped());
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let refresh = begun(&["auth", "refresh", "xai", "--label", "work"]);
+    let is_spent = |cloud: &mock_cloud::MockCloud| cloud.counts().refreshes == 1;
+    world.cloud.wait_for(PATIENCE, is_spent).await;
+    let mut logout = begun(&["auth", "logout", "xai", "--label", "work", "--yes"]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(logout.try_wait().unwrap().is_none(), "it waits");
+    gate.add_permits(1);
+    let told = |Output { stdout, stderr, .. }: Output| {
+        String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()
+    };
+    let (refresh, logout) = (refresh.wait_with_output(), logout.wait_with_output());
+    let logout = logout.unwrap();
+    assert!(logout.status.success(), "{}", told(logout));
+    assert!(refresh.unwrap().status.success());
+    assert_eq!(world.rows(), [] as [Value; 0]);
+    assert_eq!(world.serves_with(&daemon).await, logins[0].access_token);
+    world.assert_nothing_reused();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_login_of_the_account_of_another_one_is_told_too() {
+    let world = World::new().await;
+    world.cloud.set_subject("me");
+    let _daemon = world.daemon();
+    assert!(log_in(&world, &["--label", "work"]).0);
+    let (is_well, told) = log_in(&world, &[]);
+    let same = "\\\"same_account_as\\\":\\\"work\\\"";
+    assert!(is_well && told.contains(same), "{told}");
+    world.cloud.set_subject("you");
+    let (is_well, told) = log_in(&world, &["--force"]);
+    assert!(is_well && !told.contains("same_account_as"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_of_an_ended_login_beside_one_that_lives_with_and_without_a_daemon() {
+    let (world, _) = main_and_work().await;
+    let ended = || {
+        let report = ctl(world.home.path(), &["doctor", "--json"]);
+        let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let ended = findings.iter().find(|one| one["code"] == "login_ended");
+        ended.cloned()
+    };
+    assert_eq!(ended(), None);
+    let daemon = world.daemon();
+    world.ends(&daemon, "work");
+    let told = ended().expect("the daemon tells it");
+    let command = "hermesctl auth login xai --label work";
+    assert!(told["fix"].to_string().contains(command), "{told}");
+    drop(daemon);
+    assert_eq!(ended(), Some(told));
 }
