@@ -370,6 +370,9 @@ impl Logins {
     /// Saves what the user has just granted. A store that is locked or full is waited for: nobody
     /// grants the same twice.
     async fn save(&self, work: &Work, grant: Grant) -> State {
+        if let Some(flaw) = provider::flaw(&*work.adapter, &grant, self.clock.now()) {
+            return State::Failed(of_no_use(&*work.adapter, &flaw));
+        }
         let mut problem = stopping();
         for _ in 0..SAVE_TRIES {
             match self.handle(&*work.adapter) {
@@ -696,6 +699,16 @@ fn no_such(login: LoginSession) -> ControlError {
     let message = format!("Login number {} is not waiting.", login.session);
     ControlError::new(ErrorCode::NoSuchSession, message)
         .with_hint("Start again: hermesctl auth login")
+}
+
+/// The provider has granted what no request can carry. What is in the store stays as it is.
+fn of_no_use(adapter: &dyn Adapter, flaw: &str) -> ControlError {
+    let (name, display_name) = (adapter.name(), adapter.display_name());
+    let message =
+        format!("{display_name} granted a login that can't be used: {flaw}. Nothing was saved.");
+    ControlError::new(ErrorCode::LoginFailed, message).with_hint(format!(
+        "Check [providers.{name}] and what is registered for it at the provider, then run: hermesctl auth login {name}"
+    ))
 }
 
 /// A reload took the provider away while the user logged in.

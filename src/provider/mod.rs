@@ -18,6 +18,7 @@ mod browser;
 mod codex;
 mod device;
 pub mod dialect;
+mod granted;
 mod hosts;
 mod jwt;
 mod key_file;
@@ -52,6 +53,7 @@ pub use self::browser::{
 };
 pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
 pub use self::dialect::Dialect;
+pub use self::granted::flaw;
 pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};

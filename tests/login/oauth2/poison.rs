@@ -322,3 +322,54 @@ async fn a_token_of_another_type_goes_nowhere() {
     assert_eq!(world.cloud.counts().requests, 0);
     assert_eq!(world.store(), store, "nothing is lost");
 }
+
+/// What no request could carry takes the place of no login that works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_can_not_be_used_is_refused_and_nothing_of_the_former_one_is_lost() {
+    let world = World::with(DEVICE).await;
+    let daemon = world.daemon();
+    for (granted, why) in [
+        (json!({"token_type": "mac"}), "type \"mac\""),
+        (json!({"token_type": "N_A"}), "type \"N_A\""),
+        (
+            json!({"access_token": "one\r\ntwo"}),
+            "no request can carry",
+        ),
+        (
+            json!({"access_token": "one\u{7f}two"}),
+            "no request can carry",
+        ),
+    ] {
+        for args in [
+            &["acme"][..],
+            &["acme", "--force"],
+            &["acme", "--label", "work"],
+        ] {
+            let store = std::fs::read(world.store_file()).ok();
+            if store.is_some() == (args == ["acme"]) {
+                continue;
+            }
+            let odd = PortalFault::EditAnswer(granted.clone());
+            world.cloud.fail_portal(Endpoint::DevicePoll, 9, &odd);
+            let mut login = Login::begin(&world, args);
+            let begun = login.line();
+            world
+                .cloud
+                .approve(begun["code"]["user_code"].as_str().unwrap());
+            let (end, success) = login.end();
+            assert!(!success, "{granted} {end}");
+            assert_eq!(end["error"]["code"], "login_failed", "{end}");
+            let said = end["error"].to_string();
+            let why = json!(why).to_string();
+            assert!(said.contains(why.trim_matches('"')), "{granted} {said}");
+            assert!(said.contains("hermesctl auth login acme"), "{said}");
+            assert_eq!(std::fs::read(world.store_file()).ok(), store, "{granted}");
+        }
+        world.cloud.heal();
+        // From here on there is one that works.
+        if !world.store_file().exists() {
+            world.log_in("acme");
+        }
+        assert_eq!(ask(&daemon, "acme").await.status(), 200);
+    }
+}
