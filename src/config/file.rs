@@ -377,10 +377,10 @@ fn provider(
     let kind = provider_kind(table, name, env);
     let keyless = kind.as_ref().and_then(ProviderKind::api_key) == Some(&KeySource::Unneeded);
     let base_url = table.text("base_url", "https://api.example.com/v1", |text| {
-        let url = if keyless {
-            values::keyless_url(text)
-        } else {
-            values::base_url(text)
+        let url = match &kind {
+            _ if keyless => values::keyless_url(text),
+            Some(ProviderKind::Static { .. }) => values::keyed_url(text),
+            Some(_) | None => values::base_url(text),
         };
         url.and_then(values::api_url)
     });

@@ -890,15 +890,23 @@ fn a_url_without_its_scheme_is_told_with_the_one_that_is_meant() {
 
 #[test]
 fn a_base_url_that_ends_with_a_requests_path_is_told_without_it() {
-    for (end, meant) in [("", "https://x.example/v1"), ("/", "https://x.example/v1")] {
-        let text =
-            format!("providers.nous.base_url = \"https://x.example/v1/chat/completions{end}\"");
-        let found = problem(&text);
-        assert!(
-            found.message.contains("must end before /chat/completions"),
-            "{found}"
-        );
-        assert_eq!(found.suggestion.as_deref(), Some(meant));
+    for end in [
+        "/chat/completions",
+        "/completions",
+        "/responses",
+        "/messages",
+    ] {
+        for slash in ["", "/"] {
+            let text = format!("providers.nous.base_url = \"https://x.example/v1{end}{slash}\"");
+            let found = problem(&text);
+            let told = format!("must end before {end},");
+            assert!(found.message.contains(&told), "{found}");
+            assert_eq!(found.suggestion.as_deref(), Some("https://x.example/v1"));
+        }
+    }
+    for path in ["/v1", "/my-responses", "/responses/v1", "/models"] {
+        let text = format!("providers.nous.base_url = \"https://x.example{path}\"");
+        assert!(read(&text).is_ok(), "{path}");
     }
 }
 
@@ -1217,6 +1225,20 @@ fn plain_http_goes_to_this_network_alone_and_only_without_a_key() {
             "https://a.example",
         );
         assert_eq!(error.unwrap_err().problems.len(), 1, "{name}");
+    }
+    // Only a server without a login can do without a key.
+    let error = with(key, "http://nas/v1").unwrap_err();
+    assert!(error.to_string().contains("auth = \"none\""), "{error}");
+    for url in ["issuer_url", "token_url", "base_url"] {
+        let login = format!(
+            "[providers.acme]\ntype = \"oauth2\"\nclient_id = \"me\"\n{url} = \"http://auth.acme.example\"\n"
+        );
+        let error = read(&login).unwrap_err().to_string();
+        assert!(
+            error.contains("127.0.0.1, [::1] and localhost only)"),
+            "{error}"
+        );
+        assert!(!error.contains("auth = \"none\""), "{error}");
     }
     let elsewhere = "[providers.acme]\ntype = \"oauth2\"\nbase_url = \"http://nas/v1\"\nauth = \"none\"\n\
                      client_id = \"me\"\nissuer_url = \"https://a.example\"\n";

@@ -33,7 +33,12 @@ const NEVER_FORWARDED: [&str; 15] = [
 ];
 
 /// What people copy with a base URL from a provider's page.
-const CHAT: &str = "/chat/completions";
+const ENDS: [&str; 4] = [
+    "/chat/completions",
+    "/completions",
+    "/responses",
+    "/messages",
+];
 /// How paths of the API and of the port itself begin: an app that leaves out `/v1` would get to a provider of that name.
 const TAKEN_BY_PATHS: [&str; 18] = [
     "api",
@@ -159,14 +164,25 @@ pub fn is_private(address: IpAddr) -> bool {
 ///
 /// Its text is in no message: it may hold a password.
 pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
+    let plain = "over http:// anyone on the network could read the credential: use https:// (http:// is for \
+                 127.0.0.1, [::1] and localhost only)";
+    local_url(text, plain)
+}
+
+/// The same where a provider could also do without a credential.
+pub(super) fn keyed_url(text: &str) -> Result<Url, Wrong> {
+    let plain = "over http:// anyone on the network could read the credential: use https:// (http:// is for \
+                 127.0.0.1, [::1] and localhost only, or for a server on your network without a key: \
+                 auth = \"none\")";
+    local_url(text, plain)
+}
+
+fn local_url(text: &str, plain: &str) -> Result<Url, Wrong> {
     let is_here = |host: &Host<&str>| match host {
         Host::Domain(name) => *name == "localhost",
         Host::Ipv4(address) => is_loopback((*address).into()),
         Host::Ipv6(address) => is_loopback((*address).into()),
     };
-    let plain = "over http:// anyone on the network could read the credential: use https:// (http:// is for \
-                 127.0.0.1, [::1] and localhost only, or for a server on your network without a key: \
-                 auth = \"none\")";
     url(text, is_here, plain)
 }
 
@@ -220,14 +236,15 @@ fn url(text: &str, is_near: impl Fn(&Host<&str>) -> bool, plain: &str) -> Result
 
 /// Where a provider's API begins: apps add the path of each request themselves.
 pub(super) fn api_url(url: Url) -> Result<Url, Wrong> {
-    let path = url.path();
-    let Some(before) = path.strip_suffix(CHAT) else {
+    let mut ends = ENDS.iter();
+    let Some((before, end)) = ends.find_map(|end| Some((url.path().strip_suffix(end)?, end)))
+    else {
         return Ok(url);
     };
     let mut meant = url.clone();
     meant.set_path(before);
     Err(Wrong {
-        message: format!("must end before {CHAT}, which is added for each request"),
+        message: format!("must end before {end}, which is added for each request"),
         suggestion: Some(meant.to_string()),
     })
 }
