@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod pool;
 mod rows;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -33,6 +34,7 @@ pub(super) use self::pool::{
     Marked, Marking, Meant, Remark, Roster, RowFacts, RowPlace, RowSeen, Twin, login,
 };
 pub(super) use self::rows::{NewRow, Occasion, first_login};
+use self::shelf::Shelf;
 pub(super) use self::transaction::{Change, Transaction};
 use super::file_lock::{self, FileLock};
 use super::journal::Journal;
@@ -81,6 +83,8 @@ pub struct Store {
     was_suppressed: Arc<AtomicBool>,
     /// Rows that had the same token at some time: what is rotated into one of them alone is this login's.
     twins: Twins,
+    /// What the rows' keepers have read last.
+    shelf: Arc<Shelf>,
 }
 
 /// Rows that belong to a login which lies elsewhere.
@@ -205,6 +209,7 @@ impl Store {
             spent,
             was_suppressed: Arc::default(),
             twins: Twins::default(),
+            shelf: Arc::default(),
         }
     }
 
@@ -346,10 +351,11 @@ impl Store {
     }
 
     fn peek_at_row(&self, row: &RowPlace) -> Result<Option<Found>, StoreError> {
-        let Some(mut document) = read_object(&row.file)? else {
+        let Some(document) = self.shelf.read(&row.file)? else {
             return Ok(None);
         };
-        let login = pool::login_at(&mut document, self.layout, Some(row));
+        let logins = pool::logins_at(&document, self.layout, Some(&row.id));
+        let login = logins.into_iter().nth(row.nth);
         Ok(login.map(|login| Found {
             login,
             mirror: None,

@@ -1,6 +1,7 @@
 //! Who is in a pool, by the rows of the store: a keeper for each, which comes and goes with its row; and the marks that
 //! are written to them.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -269,15 +270,20 @@ impl Estate {
 
 /// Tells the keepers of rows what their logins are called.
 fn name(all: &[Arc<Member>]) {
+    // How many logins a name may mean.
+    let mut names: HashMap<String, usize> = HashMap::new();
+    for member in all {
+        for name in member.names() {
+            let meant = names.entry(name).or_default();
+            *meant = meant.saturating_add(1);
+        }
+    }
     for member in all {
         let Some(label) = member.label() else {
             continue;
         };
-        let is_taken = |other: &Arc<Member>| {
-            let is_other = other.login.place != member.login.place;
-            is_other && (other.is_called(&label) || other.id().as_ref() == Some(&label))
-        };
-        let id = member.id().filter(|_| all.iter().any(is_taken));
+        let is_taken = names.get(&label).is_some_and(|meant| *meant > 1);
+        let id = member.id().filter(|_| is_taken);
         let called = id.unwrap_or_else(|| label.clone());
         let name = Name { label, called };
         if **member.common.naming.load() != name {

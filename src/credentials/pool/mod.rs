@@ -9,6 +9,7 @@ mod kin;
 mod rest;
 mod strategy;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -200,6 +201,16 @@ impl Member {
     fn is_called(&self, name: &str) -> bool {
         let is_main = self.common.row.is_none() && name == MAIN;
         is_main && !self.login.is_unused() || self.label().as_deref() == Some(name)
+    }
+
+    /// All names that a person may mean it by, each once.
+    fn names(&self) -> BTreeSet<String> {
+        let is_main = self.common.row.is_none() && !self.login.is_unused();
+        let main = is_main.then(|| MAIN.to_owned());
+        [main, self.label(), self.id()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// The id of its row; for the block, that of the row which follows it.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::transaction::Change;
 use super::{LARGEST, StoreError, pool};
@@ -176,6 +177,12 @@ pub(in crate::credentials) fn block(
 pub(in crate::credentials) fn read_object(
     file: &Path,
 ) -> Result<Option<Map<String, Value>>, StoreError> {
+    let bytes = read_bytes(file)?;
+    bytes.map(|bytes| parse(file, &bytes)).transpose()
+}
+
+/// Reads a store's file as it is. `None` only when there is none.
+pub(super) fn read_bytes(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     let fault = |source| StoreError::Read {
         file: file.to_owned(),
         source,
@@ -204,19 +211,28 @@ pub(in crate::credentials) fn read_object(
         }
         None => {}
     }
-    let broken = |reason: String| StoreError::Parse {
+    match files::read_opened(handle, LARGEST) {
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            let reason = format!("it is larger than {LARGEST} bytes");
+            Err(broken(file, reason))
+        }
+        bytes => bytes.map(Some).map_err(fault),
+    }
+}
+
+fn broken(file: &Path, reason: String) -> StoreError {
+    StoreError::Parse {
         file: file.to_owned(),
         reason,
-    };
-    let bytes = match files::read_opened(handle, LARGEST) {
-        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            return Err(broken(format!("it is larger than {LARGEST} bytes")));
-        }
-        bytes => bytes.map_err(fault)?,
-    };
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    }
+}
+
+/// The JSON object in the bytes of this file.
+pub(super) fn parse(file: &Path, bytes: &[u8]) -> Result<Map<String, Value>, StoreError> {
+    let broken = |reason| broken(file, reason);
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match serde_json::from_slice(text) {
-        Ok(Value::Object(document)) => Ok(Some(document)),
+        Ok(Value::Object(document)) => Ok(document),
         Ok(_) => Err(broken("it is not a JSON object".to_owned())),
         Err(error) => {
             let at = format!(

@@ -3,6 +3,7 @@
 //! Hermes Agent keeps one row in step with the block, so that one is the block's login. Of two rows with the same token
 //! only the first is a login: a refresh token has one keeper.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +20,7 @@ use crate::provider::{Layout, Login};
 use crate::secret::Secret;
 
 /// Where a login of its own lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Eq)]
 pub(in crate::credentials) struct RowPlace {
     /// The store.
     pub(in crate::credentials) file: PathBuf,
@@ -27,6 +28,13 @@ pub(in crate::credentials) struct RowPlace {
     pub(in crate::credentials) id: String,
     /// The how manieth of the rows with this id, of which there should be one.
     pub(in crate::credentials) nth: usize,
+}
+
+impl PartialEq for RowPlace {
+    /// Nearly all rows differ in their ids, and paths are dear to compare.
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.nth == other.nth && self.file == other.file
+    }
 }
 
 /// What a row says beside its tokens.
@@ -224,8 +232,12 @@ impl Roster {
 
     /// Leaves each token to one login: to the block, else to the first row that has it.
     pub(in crate::credentials) fn without_twins(mut self) -> Self {
-        let block = self.block_tokens.iter().cloned();
-        let mut taken: Vec<(String, Option<RowPlace>)> = block.map(|token| (token, None)).collect();
+        // The first one that had it, by its turn.
+        let mut taken: HashMap<String, (usize, Option<RowPlace>)> = HashMap::new();
+        let mut turn = 0_usize;
+        for token in &self.block_tokens {
+            taken.insert(token.clone(), (turn, None));
+        }
         for is_hidden in [false, true] {
             let rows = if is_hidden {
                 &mut self.hidden
@@ -233,11 +245,15 @@ impl Roster {
                 &mut self.rows
             };
             for row in std::mem::take(rows) {
-                let known = taken.iter().find(|(token, _)| row.tokens.contains(token));
-                let owner = known.map(|(_, owner)| owner.clone());
+                let owners = row.tokens.iter().filter_map(|token| taken.get(token));
+                let owner = owners.min_by_key(|(turn, _)| *turn);
+                let owner = owner.map(|(_, owner)| owner.clone());
+                turn = turn.saturating_add(1);
                 let keeper = owner.clone().unwrap_or_else(|| Some(row.place.clone()));
-                let tokens = row.tokens.iter().cloned();
-                taken.extend(tokens.map(|token| (token, keeper.clone())));
+                for token in &row.tokens {
+                    let first = taken.entry(token.clone());
+                    first.or_insert_with(|| (turn, keeper.clone()));
+                }
                 match owner {
                     Some(owner) => self.twins.push(Twin { row, owner }),
                     None => rows.push(row),

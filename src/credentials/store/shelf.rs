@@ -1,0 +1,82 @@
+//! The store as it was parsed last, for the looks of its rows' keepers: a store with many rows is parsed once for all of
+//! them. Each look reads the file anew, so what is here is used only for the very same bytes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::StoreError;
+use super::document::{parse, read_bytes};
+
+/// A smaller file is parsed in no time, and nothing of it is kept.
+const WORTHWHILE: usize = 32 * 1024;
+
+/// What was parsed last.
+#[derive(Debug, Default)]
+pub(super) struct Shelf(Mutex<Option<Parsed>>);
+
+#[derive(Debug)]
+struct Parsed {
+    file: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+    document: Arc<Map<String, Value>>,
+}
+
+impl Shelf {
+    /// What the file holds now; `None` only when there is no file.
+    ///
+    /// # Errors
+    /// When it can't be read, or is no JSON object.
+    pub(super) fn read(&self, file: &Path) -> Result<Option<Arc<Map<String, Value>>>, StoreError> {
+        let Some(bytes) = read_bytes(file)? else {
+            return Ok(None);
+        };
+        // Whoever comes meanwhile waits for what is parsed here.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = &*kept
+            && kept.file == file
+            && kept.bytes == bytes
+        {
+            return Ok(Some(kept.document.clone()));
+        }
+        *kept = None;
+        let document = Arc::new(parse(file, &bytes)?);
+        if bytes.len() >= WORTHWHILE {
+            *kept = Some(Parsed {
+                file: file.to_owned(),
+                bytes,
+                document: document.clone(),
+            });
+        }
+        Ok(Some(document))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_store_is_parsed_once_until_a_byte_of_it_changes() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("auth.json");
+        let shelf = Shelf::default();
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            shelf.read(&file).unwrap().unwrap()
+        };
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(WORTHWHILE));
+        let first = read(&large);
+        assert!(Arc::ptr_eq(&first, &read(&large)));
+        let other = read(&large.replace("\"a\"", "\"b\""));
+        assert!(other.contains_key("b") && first.contains_key("a"));
+        let small = read("{\"a\":1}");
+        assert!(!Arc::ptr_eq(&small, &read("{\"a\":1}")), "not kept");
+        std::fs::write(&file, "{").unwrap();
+        assert!(matches!(shelf.read(&file), Err(StoreError::Parse { .. })));
+        std::fs::remove_file(&file).unwrap();
+        assert!(shelf.read(&file).unwrap().is_none());
+    }
+}
