@@ -47,6 +47,22 @@ impl<'t> Members<'t> {
 }
 
 impl<'t> Items<'t> {
+    /// The members of the next one, which is an object; what is left of them has to be given back.
+    pub(super) fn enter(&mut self) -> Result<Option<Members<'t>>, Broken> {
+        let Some(rest) = next(self.rest, &mut self.is_first, b']')? else {
+            return Ok(None);
+        };
+        Members::of(rest).map(Some)
+    }
+
+    /// Goes on behind an object that was entered.
+    pub(super) fn leave(&mut self, mut members: Members<'t>) -> Result<(), Broken> {
+        while members.next()?.is_some() {}
+        let rest = members.rest.trim_ascii_start();
+        self.rest = rest.strip_prefix(b"}").ok_or(Broken)?;
+        Ok(())
+    }
+
     /// Of a list.
     pub(super) fn of(text: &'t [u8]) -> Result<Self, Broken> {
         let rest = text.trim_ascii_start().strip_prefix(b"[").ok_or(Broken)?;
@@ -90,14 +106,17 @@ pub(super) fn length(text: &[u8]) -> Result<usize, Broken> {
         b'{' | b'[' => {
             let (mut at, mut depth) = (0, 0_usize);
             loop {
-                match text.get(at).ok_or(Broken)? {
-                    b'"' => {
+                let rest = text.get(at..).ok_or(Broken)?;
+                // Most of what is between strings is of no account.
+                let marks = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']');
+                at += rest.iter().position(marks).ok_or(Broken)?;
+                match text.get(at) {
+                    Some(b'"') => {
                         at = string_end(text, at)?;
                         continue;
                     }
-                    b'{' | b'[' => depth += 1,
-                    b'}' | b']' => depth -= 1,
-                    _ => {}
+                    Some(b'{' | b'[') => depth += 1,
+                    _ => depth -= 1,
                 }
                 at += 1;
                 if depth == 0 {
@@ -116,10 +135,18 @@ pub(super) fn length(text: &[u8]) -> Result<usize, Broken> {
 
 /// Behind the closing quote of the string that begins at `at`.
 pub(super) fn string_end(text: &[u8], at: usize) -> Result<usize, Broken> {
+    /// Most names and values are shorter, and are over before a search by many bytes at once has begun.
+    const SHORT: usize = 24;
     let mut at = at + 1;
     loop {
         let rest = text.get(at..).ok_or(Broken)?;
-        at += memchr2(b'"', b'\\', rest).ok_or(Broken)?;
+        let marks = |byte: &u8| matches!(byte, b'"' | b'\\');
+        let start = rest.get(..SHORT).unwrap_or(rest);
+        let found = start.iter().position(marks);
+        at += match found {
+            Some(found) => found,
+            None => memchr2(b'"', b'\\', rest).ok_or(Broken)?,
+        };
         if text.get(at) == Some(&b'"') {
             return Ok(at + 1);
         }
@@ -232,6 +259,20 @@ mod tests {
             assert_eq!(items.next().unwrap().unwrap(), expected.as_bytes());
         }
         assert_eq!(items.next(), Ok(None));
+        let mut items = Items::of(b"[ {\"x\":[2], \"y\":3} , {} ,{\"z\":1 } ]").unwrap();
+        for first in [Some(b"x"), None, Some(b"z")] {
+            let mut members = items.enter().unwrap().unwrap();
+            let name = members.next().unwrap().map(|(name, _)| name);
+            assert_eq!(name, first.map(|name| &name[..]));
+            items.leave(members).unwrap();
+        }
+        assert!(items.enter().unwrap().is_none());
+        for text in ["[1]", "[{\"x\":1", "[{]"] {
+            let mut items = Items::of(text.as_bytes()).unwrap();
+            let entered = items.enter();
+            let left = entered.and_then(|members| items.leave(members.ok_or(Broken)?));
+            assert_eq!(left, Err(Broken), "{text}");
+        }
     }
 
     #[test]

@@ -38,6 +38,23 @@ pub(super) fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     out.write_fmt(what).ok();
 }
 
+/// Writes a number, as each event has one.
+pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        // A digit is less than 256.
+        out.push(b'0' + u8::try_from(rest % 10).unwrap_or_default());
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
+}
+
 impl Part {
     /// Its type, and what its text is called.
     pub(super) fn names(self) -> (&'static str, &'static str) {
@@ -197,4 +214,18 @@ pub(super) fn response(
         Some(usage) => put(made.text(), format_args!(",\"usage\":{usage}}}")),
     }
     made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_as_it_is() {
+        for number in [0, 7, 10, 1_234_567_890, u64::MAX] {
+            let mut out = b"x".to_vec();
+            put_number(&mut out, number);
+            assert_eq!(out, format!("x{number}").as_bytes());
+        }
+    }
 }

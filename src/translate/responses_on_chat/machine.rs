@@ -138,17 +138,19 @@ impl Machine {
             .filter(|choices| !is_null(choices))
             .map(Items::of)
             .transpose()?;
-        while let Some(choice) = choices.as_mut().map(Items::next).transpose()?.flatten() {
-            self.budget.takes()?;
-            self.choice(choice, out)?;
+        if let Some(choices) = &mut choices {
+            while let Some(mut choice) = choices.enter()? {
+                self.budget.takes()?;
+                self.choice(&mut choice, out)?;
+                choices.leave(choice)?;
+            }
         }
         Ok(())
     }
 
-    fn choice(&mut self, choice: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    fn choice(&mut self, choice: &mut Members<'_>, out: &mut Pieces) -> Result<(), Failure> {
         let (mut delta, mut finish) = (None, None);
-        let mut members = Members::of(choice)?;
-        while let Some((name, value)) = members.next()? {
+        while let Some((name, value)) = choice.next()? {
             match name {
                 // More than one is not asked for.
                 b"index" if number(value).is_some_and(|index| index > 0) => return Ok(()),

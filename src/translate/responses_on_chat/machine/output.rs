@@ -8,7 +8,7 @@ use self::calls::Calls;
 pub(super) use self::calls::Piece;
 use super::super::super::json::escaped;
 use super::super::super::{Asked, LONGEST_NAME, Pieces};
-use super::super::items::{self, Head, Part, Status, put};
+use super::super::items::{self, Head, Part, Status, put, put_number};
 use super::unnamed;
 
 /// The items, and the response around them.
@@ -126,7 +126,8 @@ impl Output {
         self.sequence += 1;
         let kind = kind.as_bytes();
         out.put(&[b"event: ", kind, b"\ndata: {\"type\":\"", kind]);
-        put(out.text(), format_args!("\",\"sequence_number\":{number}"));
+        out.put(&[b"\",\"sequence_number\":"]);
+        put_number(out.text(), number);
         out.put(pieces);
     }
 
