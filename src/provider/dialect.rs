@@ -20,6 +20,9 @@ pub struct Rules {
     pub set: &'static [(&'static str, &'static str)],
     /// Members that get this value, as JSON, where they are missing or null.
     pub default: &'static [(&'static str, &'static str)],
+    /// Members without which the answer would be another one, and what is to be said of them: a request that has one is
+    /// refused.
+    pub refused: &'static [(&'static str, &'static str)],
     /// Members that are taken out.
     pub removed: &'static [&'static [&'static str]],
     /// Members that are taken out unless they have this value, as JSON.

@@ -12,11 +12,17 @@ const REFUSED: &[&str] = &[
     "user",
     "metadata",
     "truncation",
+    // Where it is null.
     "previous_response_id",
     "stream_options",
     "safety_identifier",
     "prompt_cache_retention",
 ];
+/// Without them the model would know nothing of the conversation.
+const NEEDED: &[(&str, &str)] = &[(
+    "previous_response_id",
+    "names an answer that the provider has not stored: have the app send the whole conversation",
+)];
 /// What an answer that is always whole has no use for.
 const OF_STREAMS: &[&str] = &["stream", "store"];
 const ONLY: &[(&str, &str)] = &[("service_tier", "\"priority\"")];
@@ -27,6 +33,7 @@ const ROLE: (&str, &str) = ("\"system\"", "\"developer\"");
 pub(super) static RESPONSES: Rules = Rules {
     set: &[("stream", "true"), ("store", "false")],
     default: DEFAULT,
+    refused: NEEDED,
     removed: &[REFUSED],
     only: ONLY,
     items: "input",
@@ -37,6 +44,7 @@ pub(super) static RESPONSES: Rules = Rules {
 pub(super) static COMPACT: Rules = Rules {
     set: &[],
     default: DEFAULT,
+    refused: NEEDED,
     removed: &[REFUSED, OF_STREAMS],
     only: ONLY,
     items: "input",

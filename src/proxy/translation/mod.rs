@@ -133,6 +133,13 @@ async fn translate(
         upload.put_whole(body.into());
         return Ok(true);
     };
+    if let Some((name, why)) = turned.refused {
+        let error = ProxyError::new(
+            ErrorKind::NotTranslatable,
+            format!("hermes-proxyd: `{name}` {why}"),
+        );
+        return Err(Failure::Ours(error.param(name)));
+    }
     // For the moment of the change both are there, and one is counted.
     let length = turned.body.as_ref().map_or(body.len(), Vec::len);
     held.takes(length).map_err(Failure::Ours)?;

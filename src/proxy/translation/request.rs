@@ -20,6 +20,8 @@ pub(super) struct Turned {
     pub(super) body: Option<Vec<u8>>,
     /// Whether the client asked for a stream.
     pub(super) wants_stream: bool,
+    /// A member for which the request is refused, and why.
+    pub(super) refused: Option<(&'static str, &'static str)>,
 }
 
 /// A body that is written anew, from its beginning to its end.
@@ -45,6 +47,7 @@ struct Look {
     /// The last one with items.
     items: Option<usize>,
     wants_stream: bool,
+    refused: Option<(&'static str, &'static str)>,
 }
 
 /// The body by these rules; `None` where it is no JSON object, about which the provider may say what it likes. It takes
@@ -85,6 +88,7 @@ pub(super) fn turn(body: &[u8], rules: &Rules) -> Option<Turned> {
     Some(Turned {
         body: rewrite.end(),
         wants_stream: look.wants_stream,
+        refused: look.refused,
     })
 }
 
@@ -105,6 +109,7 @@ impl Look {
             default: vec![None; rules.default.len()],
             items: None,
             wants_stream: false,
+            refused: None,
         };
         for (place, member) in json::members(body, start)?.enumerate() {
             let is = |name: &str| json::is_named(body, &member, name);
@@ -122,6 +127,10 @@ impl Look {
             }
             if is(rules.items) {
                 look.items = Some(place);
+            }
+            if let Some(refused) = rules.refused.iter().find(|(name, _)| is(name)) {
+                let value = body.get(member.value.clone());
+                look.refused = (value != Some(b"null")).then_some(*refused);
             }
             if is("stream") {
                 look.wants_stream = body.get(member.value.clone()) == Some(b"true");
@@ -227,7 +236,8 @@ mod tests {
     static RULES: Rules = Rules {
         set: &[("stream", "true"), ("store", "false")],
         default: &[("instructions", "\"\"")],
-        removed: &[&["top_p", "user"], &["metadata"]],
+        refused: &[("former", "is not kept")],
+        removed: &[&["top_p", "user", "former"], &["metadata"]],
         only: &[("service_tier", "\"priority\"")],
         items: "input",
         role: ("\"system\"", "\"developer\""),
@@ -326,6 +336,21 @@ mod tests {
             ("{\"x\":{\"stream\":true}}", false),
         ] {
             assert_eq!(turned(body).1, wants, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_depends_on_is_refused_unless_it_is_null() {
+        for (body, is_refused) in [
+            ("{\"former\":\"r\"}", true),
+            ("{\"a\":1,\"f\\u006frmer\":{}}", true),
+            ("{\"former\":null}", false),
+            ("{\"former\":\"r\",\"former\":null}", false),
+            ("{\"a\":{\"former\":\"r\"}}", false),
+        ] {
+            let turned = turn(body.as_bytes(), &RULES).unwrap();
+            let refused = is_refused.then_some(("former", "is not kept"));
+            assert_eq!(turned.refused, refused, "{body}");
         }
     }
 

@@ -57,7 +57,7 @@ async fn every_member_that_the_backend_refuses_is_left_out() {
         ("user", json!("u")),
         ("metadata", json!({})),
         ("truncation", json!("auto")),
-        ("previous_response_id", json!("resp_1")),
+        ("previous_response_id", Value::Null),
         ("stream_options", json!({})),
         ("safety_identifier", json!("s")),
         ("prompt_cache_retention", json!("24h")),
@@ -72,6 +72,12 @@ async fn every_member_that_the_backend_refuses_is_left_out() {
             let (status, text) = (answer.status(), answer.text().await.unwrap());
             assert_eq!(status, 200, "{path} {name}: {text}");
         }
+    }
+    for path in ["/responses", "/responses/compact"] {
+        let body = json!({"model": "m", "input": "x", "previous_response_id": "resp_1"});
+        let answer = world.post(&daemon, path).json(&body).send().await.unwrap();
+        let said = support::error(answer, 400, "not_translatable").await;
+        assert!(said.contains("`previous_response_id`"), "{said}");
     }
     let body = json!({"model": "m", "input": "x", "service_tier": "priority"});
     let answer = world.post(&daemon, "/responses").json(&body).send().await;
