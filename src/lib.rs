@@ -13,6 +13,7 @@
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
 //! - [`clients`]: the keys of apps: their limits and their use.
+//! - [`usage`]: who used how much, counted and kept.
 //! - [`containers`]: engines, their networks, and the ways from a container to the port.
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`service`]: hermes-proxyd as a service of its user, with systemd, launchd and Windows.
@@ -43,6 +44,7 @@ pub mod service;
 mod sse;
 pub mod tools;
 pub mod translate;
+pub mod usage;
 
 /// The request field that shows a request of hermesctl's own. It never goes upstream.
 pub const OWN_REQUEST: &str = "x-hermes-own";

@@ -1,0 +1,412 @@
+//! Where requests are counted when they end: rows in memory, which `keeper` takes and writes every few seconds. Counting
+//! waits for nothing: not for a disk, and no longer than the taking of a map.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Datelike, Local, NaiveDate, Utc};
+
+use super::meter::{Meter, NO_KEY, clean};
+use super::report::Question;
+use super::tokens::Tokens;
+use crate::clock::Clock;
+
+/// So many models have a row of their own on a day; requests for others share one.
+const MOST_MODELS: usize = 500;
+/// So many apps do that show no key.
+const MOST_APPS: usize = 200;
+/// So many rows a day tell models and apps apart.
+const MOST_ROWS: usize = 5_000;
+/// So many rows wait to be written. A request beyond them is not counted.
+const MOST_WAITING: usize = 10_000;
+/// What all further names are called.
+const OTHER: &str = "(other)";
+/// hermesctl's own requests are.
+const OWN: &str = "hermesctl";
+
+/// What a row is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    /// The day in this machine's time zone.
+    pub(super) day: NaiveDate,
+    pub(super) client: Box<str>,
+    pub(super) provider: Arc<str>,
+    pub(super) login: Box<str>,
+    pub(super) model: Box<str>,
+    pub(super) path: Arc<str>,
+}
+
+/// Of what else a row is about there are a few alone, and each part takes its time.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.model.as_bytes());
+        state.write(self.client.as_bytes());
+    }
+}
+
+/// What a row counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) requests: u64,
+    /// Those without a whole answer of success.
+    pub(super) failed: u64,
+    /// Successes that should have told of tokens, and did not.
+    pub(super) untold: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) tokens: Tokens,
+    /// Failures by their kinds.
+    pub(super) errors: BTreeMap<Cow<'static, str>, u64>,
+}
+
+/// Rows that are not written yet.
+pub(super) type Rows = HashMap<Key, Counts>;
+
+/// A request that has ended.
+#[derive(Debug)]
+pub struct Ended<'r> {
+    /// The name of its client key, where it showed one.
+    pub client: Option<&'r str>,
+    /// It was hermesctl's own.
+    pub is_own: bool,
+    /// Its provider's name.
+    pub provider: &'r Arc<str>,
+    /// Its path as the provider lists it.
+    pub path: &'r Arc<str>,
+    /// The model that its body names.
+    pub model: Option<&'r str>,
+    /// What kind of failure it was, if it was one.
+    pub failure: Option<Cow<'static, str>>,
+    /// Bytes of its body.
+    pub bytes_in: u64,
+    /// Bytes of its answer's body.
+    pub bytes_out: u64,
+}
+
+/// The counts of this daemon. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Book {
+    pub(super) shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Something waits for the keeper.
+    pub(super) wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) rows: Rows,
+    today: Today,
+    /// Requests that were not counted.
+    pub(super) dropped: u64,
+    /// Why the last batch could not be written, if it could not.
+    pub(super) fault: Option<String>,
+    pub(super) questions: Vec<Question>,
+    pub(super) ends: bool,
+}
+
+/// What is known of the present day.
+#[derive(Debug, Default)]
+struct Today {
+    /// The minute of which the day is known, since 1970. Time zones change at the turn of one.
+    minute: i64,
+    day: NaiveDate,
+    models: HashSet<Box<str>>,
+    apps: HashSet<Box<str>>,
+    /// Rows that tell models and apps apart.
+    rows: HashSet<Key>,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: Self) {
+        let pairs = [
+            (&mut self.requests, other.requests),
+            (&mut self.failed, other.failed),
+            (&mut self.untold, other.untold),
+            (&mut self.bytes_in, other.bytes_in),
+            (&mut self.bytes_out, other.bytes_out),
+        ];
+        for (sum, more) in pairs {
+            *sum = sum.saturating_add(more);
+        }
+        self.tokens += other.tokens;
+        for (kind, more) in other.errors {
+            *self.errors.entry(kind).or_default() += more;
+        }
+    }
+}
+
+impl Book {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let shared = Shared {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            clock,
+        }
+    }
+
+    /// Counts a request that has ended.
+    pub fn enter(&self, mut meter: Box<Meter>, ended: Ended<'_>) {
+        let tokens = meter.tokens();
+        let is_failure = ended.failure.is_some();
+        let mut counts = Counts {
+            requests: 1,
+            failed: u64::from(is_failure),
+            untold: u64::from(meter.makes_tokens() && !is_failure && tokens.is_none()),
+            bytes_in: ended.bytes_in,
+            bytes_out: ended.bytes_out,
+            tokens: tokens.unwrap_or_default(),
+            errors: BTreeMap::new(),
+        };
+        if let Some(kind) = ended.failure {
+            counts.errors.insert(kind, 1);
+        }
+        let has_key = ended.client.is_some() || ended.is_own;
+        let client = match ended.client {
+            _ if ended.is_own => OWN.into(),
+            Some(name) => name.into(),
+            None => meter.app(),
+        };
+        let now = self.clock.now();
+        let mut state = self.shared.lock();
+        let was_empty = state.rows.is_empty();
+        let key = Key {
+            day: state.today.at(now),
+            client,
+            provider: ended.provider.clone(),
+            login: meter.login(),
+            model: meter
+                .model()
+                .or_else(|| ended.model.map(clean))
+                .unwrap_or_default(),
+            path: ended.path.clone(),
+        };
+        if let Some(row) = state.rows.get_mut(&key) {
+            row.add(counts);
+            return;
+        }
+        let key = state.today.bounded(key, has_key);
+        state.add(key, counts);
+        drop(state);
+        if was_empty {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// The day in this machine's time zone.
+    pub(super) fn today(&self) -> NaiveDate {
+        self.shared.lock().today.at(self.clock.now())
+    }
+}
+
+impl Shared {
+    /// Whether a question will be answered.
+    pub(super) fn takes(&self, question: Question) -> bool {
+        let mut state = self.lock();
+        if !state.ends {
+            state.questions.push(question);
+        }
+        !state.ends
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Adds to a row, or drops what there is no room for.
+    pub(super) fn add(&mut self, key: Key, counts: Counts) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.add(counts);
+        } else if self.rows.len() < MOST_WAITING {
+            self.rows.insert(key, counts);
+        } else {
+            self.dropped = self.dropped.saturating_add(counts.requests);
+        }
+    }
+
+    /// A row of today that an earlier run has written counts, too.
+    pub(super) fn knows(&mut self, key: Key) {
+        if self.today.day == key.day {
+            let has_key = !key.client.ends_with(NO_KEY);
+            self.today.bounded(key, has_key);
+        }
+    }
+}
+
+impl Today {
+    /// The day of this moment; what is known of the former one is forgotten.
+    fn at(&mut self, now: DateTime<Utc>) -> NaiveDate {
+        let minute = now.timestamp().div_euclid(60);
+        if minute != self.minute {
+            let day = now.with_timezone(&Local).date_naive();
+            if day != self.day {
+                *self = Self::default();
+            }
+            self.minute = minute;
+            self.day = day;
+        }
+        self.day
+    }
+
+    /// The key, with names of which there are too many replaced.
+    fn bounded(&mut self, mut key: Key, has_key: bool) -> Key {
+        if self.rows.contains(&key) {
+            return key;
+        }
+        if !has_room(&mut self.models, &key.model, MOST_MODELS) {
+            key.model = OTHER.into();
+        }
+        if !has_key && !has_room(&mut self.apps, &key.client, MOST_APPS) {
+            key.client = OTHER.into();
+        }
+        if self.rows.contains(&key) {
+            return key;
+        }
+        if self.rows.len() < MOST_ROWS {
+            self.rows.insert(key.clone());
+        } else {
+            key.model = OTHER.into();
+            if !has_key {
+                key.client = OTHER.into();
+            }
+        }
+        key
+    }
+}
+
+/// Whether a name is among those that are told apart.
+fn has_room(names: &mut HashSet<Box<str>>, name: &str, most: usize) -> bool {
+    if names.contains(name) {
+        return true;
+    }
+    let has_room = names.len() < most;
+    if has_room {
+        names.insert(name.into());
+    }
+    has_room
+}
+
+/// The first day of which rows are kept.
+pub(super) fn first_kept(today: NaiveDate, days: u32) -> NaiveDate {
+    let days = i64::from(days.saturating_sub(1));
+    let ordinal = i64::from(today.num_days_from_ce()) - days;
+    let ordinal = i32::try_from(ordinal).unwrap_or(i32::MIN);
+    NaiveDate::from_num_days_from_ce_opt(ordinal).unwrap_or(NaiveDate::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::fake::JumpingClock;
+
+    fn book() -> (Book, Arc<JumpingClock>) {
+        let clock = Arc::new(JumpingClock::at("2026-11-30T12:00:00Z"));
+        (Book::new(clock.clone()), clock)
+    }
+
+    fn ended<'r>(provider: &'r Arc<str>, path: &'r Arc<str>, model: &'r str) -> Ended<'r> {
+        Ended {
+            client: None,
+            is_own: false,
+            provider,
+            path,
+            model: Some(model),
+            failure: None,
+            bytes_in: 10,
+            bytes_out: 20,
+        }
+    }
+
+    #[test]
+    fn hostile_names_have_a_bounded_number_of_rows() {
+        let (book, _) = book();
+        let (provider, path): (Arc<str>, Arc<str>) = ("nous".into(), "/chat/completions".into());
+        for number in 0..20_000 {
+            let name = format!("\x1bmodel-{number}");
+            let agent = format!("app-{number}/1");
+            let meter = Box::new(Meter::new(true, Some(agent.as_bytes())));
+            book.enter(meter, ended(&provider, &path, &name));
+        }
+        let state = book.shared.lock();
+        assert!(state.rows.len() <= MOST_ROWS + 4, "{}", state.rows.len());
+        let of = |name: fn(&Key) -> &str| {
+            let names: HashSet<_> = state.rows.keys().map(name).collect();
+            names.len()
+        };
+        assert_eq!(of(|key| &key.model), MOST_MODELS + 1);
+        assert_eq!(of(|key| &key.client), MOST_APPS + 1);
+        let requests: u64 = state.rows.values().map(|counts| counts.requests).sum();
+        assert_eq!((requests, state.dropped), (20_000, 0));
+        assert!(state.rows.keys().all(|key| !key.model.contains('\x1b')));
+    }
+
+    #[test]
+    fn names_that_are_few_make_no_more_rows_together() {
+        let (book, _) = book();
+        let (provider, path): (Arc<str>, Arc<str>) = ("nous".into(), "/chat/completions".into());
+        for app in 0..100 {
+            for model in 0..100 {
+                let (name, agent) = (format!("model-{model}"), format!("app-{app}/1"));
+                let meter = Box::new(Meter::new(true, Some(agent.as_bytes())));
+                book.enter(meter, ended(&provider, &path, &name));
+            }
+        }
+        let state = book.shared.lock();
+        assert_eq!(state.rows.len(), MOST_ROWS + 1);
+        let requests: u64 = state.rows.values().map(|counts| counts.requests).sum();
+        assert_eq!(requests, 10_000);
+    }
+
+    #[test]
+    fn an_app_with_a_key_keeps_its_name_and_what_has_no_room_is_counted_as_dropped() {
+        let (book, clock) = book();
+        let (provider, path): (Arc<str>, Arc<str>) = ("nous".into(), "/embeddings".into());
+        for day in 0..3 {
+            for number in 0..5_000 {
+                let name = format!("key-{number}");
+                let one = Ended {
+                    client: Some(&name),
+                    ..ended(&provider, &path, "m")
+                };
+                book.enter(Box::new(Meter::new(false, None)), one);
+            }
+            let state = book.shared.lock();
+            let dropped = 5_000 * u64::from(day == 2);
+            assert_eq!(state.dropped, dropped, "day {day}");
+            drop(state);
+            clock.jump(Duration::from_hours(24));
+        }
+    }
+
+    #[test]
+    fn a_day_ends_at_midnight_of_this_machine() {
+        let (book, clock) = book();
+        let noon = book.today();
+        assert_eq!(noon, clock.now().with_timezone(&Local).date_naive());
+        clock.jump(Duration::from_hours(24));
+        assert_eq!(book.today(), noon.succ_opt().unwrap());
+    }
+
+    #[test]
+    fn rows_are_kept_for_whole_days() {
+        let today = NaiveDate::from_ymd_opt(2026, 11, 30).unwrap();
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        assert_eq!(first_kept(today, 1), today);
+        assert_eq!(first_kept(today, 7), day("2026-11-24"));
+        assert_eq!(first_kept(today, 400), day("2025-10-27"));
+        assert!(first_kept(today, u32::MAX) < today);
+    }
+}

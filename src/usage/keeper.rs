@@ -1,0 +1,271 @@
+//! The thread that writes the counts: every few seconds while there are some, when it is asked, and at the end. What it
+//! can't write it keeps, as far as there is room, and tries again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::book::{Book, Rows, Shared};
+use super::report::{Query, Question, Report};
+use super::store::{Fault, Store};
+use crate::clock::Clock;
+
+/// Counts wait for so long: a kill loses those of this time.
+const PERIOD: Duration = Duration::from_secs(10);
+/// Whoever asks, or ends the daemon, waits for a disk no longer than this.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// The end waits less.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Why nothing is told behind the end.
+const ENDED: &str = "the thread that keeps them has ended";
+/// The file of the counts in our state folder.
+pub const FILE: &str = "usage.db";
+
+/// How counts are kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The file.
+    pub file: PathBuf,
+    /// For how many days, today being one.
+    pub days: u32,
+}
+
+/// Whether requests can be counted and saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why the last ones are not saved, if they are not.
+    pub fault: Option<String>,
+    /// Requests since the start that were not counted.
+    pub dropped: u64,
+}
+
+/// The thread of a [`Book`].
+#[derive(Debug)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+    done: oneshot::Receiver<()>,
+}
+
+struct Worker {
+    book: Book,
+    settings: Settings,
+    store: Option<Store>,
+    /// What was taken and is not written.
+    batch: Rows,
+    /// Whether the log has told of the present trouble.
+    told: bool,
+}
+
+impl Book {
+    /// Counts from now on, and has a thread keep the counts. The file is made with the first ones.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub fn start(settings: Settings, clock: Arc<dyn Clock>) -> std::io::Result<(Self, Keeper)> {
+        let book = Self::new(clock);
+        let (ended, done) = oneshot::channel();
+        let worker = Worker {
+            book: book.clone(),
+            settings,
+            store: None,
+            batch: Rows::new(),
+            told: false,
+        };
+        thread::Builder::new()
+            .name("usage".to_owned())
+            .spawn(move || {
+                worker.run();
+                // The daemon may be gone.
+                ended.send(()).ok();
+            })?;
+        let shared = book.shared.clone();
+        Ok((book, Keeper { shared, done }))
+    }
+
+    /// What the counts say, with all that has been counted by now.
+    ///
+    /// # Errors
+    /// Why they can't be read, as a sentence without its full stop.
+    pub async fn ask(&self, query: Query) -> Result<Report, String> {
+        let (answer, reply) = oneshot::channel();
+        let question = Question { query, answer };
+        if !self.shared.takes(question) {
+            return Err(ENDED.to_owned());
+        }
+        self.shared.wake.notify_one();
+        match timeout(PATIENCE, reply).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(_)) => Err(ENDED.to_owned()),
+            Err(_) => Err("the disk has not answered".to_owned()),
+        }
+    }
+
+    /// Whether all is well with them.
+    pub fn health(&self) -> Health {
+        let state = self.shared.lock();
+        Health {
+            fault: state.fault.clone(),
+            dropped: state.dropped,
+        }
+    }
+}
+
+impl Keeper {
+    /// Writes what is left, and ends. A disk that hangs is not waited for.
+    pub async fn end(self) {
+        self.shared.lock().ends = true;
+        self.shared.wake.notify_one();
+        timeout(FAREWELL, self.done).await.ok();
+    }
+}
+
+/// What the counts in this file say where no daemon runs.
+///
+/// # Errors
+/// Why they can't be read, as a sentence without its full stop.
+pub fn look(file: &Path, query: Query, today: NaiveDate) -> Result<Report, String> {
+    let read = || {
+        let store = Store::look(file)?;
+        let report = store.map(|store| store.report(query, today));
+        report.unwrap_or_else(|| Ok(Report::empty(query, today)))
+    };
+    read().map_err(|fault| fault.to_string())
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let (questions, ends) = self.wait();
+            self.save();
+            for question in questions {
+                let report = self.answer(question.query);
+                // Whoever asked may have left.
+                question.answer.send(report).ok();
+            }
+            if ends {
+                let lost: u64 = self.batch.values().map(|counts| counts.requests).sum();
+                if lost > 0 {
+                    tracing::warn!(requests = lost, "the usage of the last requests is lost");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Waits until something is to be done, and takes what has been counted.
+    fn wait(&mut self) -> (Vec<Question>, bool) {
+        let shared = self.book.shared.clone();
+        let mut state = shared.lock();
+        while self.batch.is_empty()
+            && state.rows.is_empty()
+            && state.questions.is_empty()
+            && !state.ends
+        {
+            state = shared
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let waited = shared.wake.wait_timeout_while(state, PERIOD, |state| {
+            state.questions.is_empty() && !state.ends
+        });
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if self.batch.is_empty() {
+            self.batch = std::mem::take(&mut state.rows);
+        } else {
+            // What could not be written waits with what has come since, in the same room.
+            for (key, counts) in std::mem::take(&mut self.batch) {
+                state.add(key, counts);
+            }
+            self.batch = std::mem::take(&mut state.rows);
+        }
+        (std::mem::take(&mut state.questions), state.ends)
+    }
+
+    /// Writes what was taken.
+    fn save(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let mut saved = self.write();
+        if saved.as_ref().is_err_and(Fault::is_damage) {
+            // Opened again, it is set aside.
+            self.store = None;
+            saved = self.write();
+        }
+        let mut state = self.book.shared.lock();
+        let dropped = state.dropped;
+        match saved {
+            Ok(()) => {
+                self.batch.clear();
+                state.fault = None;
+                drop(state);
+                if std::mem::take(&mut self.told) {
+                    tracing::info!(dropped, "usage is saved again");
+                }
+            }
+            Err(fault) => {
+                self.store = None;
+                let text = fault.to_string();
+                state.fault = Some(text.clone());
+                drop(state);
+                if !std::mem::replace(&mut self.told, true) {
+                    tracing::warn!(
+                        error = text,
+                        "usage can't be saved; requests go on, and it is tried again"
+                    );
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Fault> {
+        let today = self.book.today();
+        let days = self.settings.days;
+        if self.store.is_none() {
+            let (store, aside) = Store::open(&self.settings.file)?;
+            if let Some(aside) = aside {
+                tracing::warn!(
+                    file = %aside.display(),
+                    "the file of the usage was damaged; it was set aside, and a new one was begun"
+                );
+            }
+            let keys = store.keys(today)?;
+            let mut state = self.book.shared.lock();
+            for key in keys {
+                state.knows(key);
+            }
+            drop(state);
+            self.store = Some(store);
+        }
+        match &mut self.store {
+            Some(store) => store.write(&self.batch, (today, days)),
+            None => Ok(()),
+        }
+    }
+
+    fn answer(&mut self, query: Query) -> Result<Report, String> {
+        let today = self.book.today();
+        let report = match &self.store {
+            Some(store) => store
+                .report(query, today)
+                .map_err(|fault| fault.to_string()),
+            None => look(&self.settings.file, query, today),
+        };
+        let health = self.book.health();
+        report.map(|report| Report {
+            fault: health.fault,
+            dropped: health.dropped,
+            ..report
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::usage::report::{By, Since};
+use crate::usage::{Ended, Meter};
+
+const QUERY: Query = Query {
+    by: By::Model,
+    since: Since::Days(2),
+};
+
+fn start(file: PathBuf) -> (Book, Keeper) {
+    let settings = Settings { file, days: 400 };
+    Book::start(settings, Arc::new(SystemClock)).unwrap()
+}
+
+/// A request whose answer says so many tokens.
+fn enter(book: &Book, model: &str, tokens: u64) {
+    let (provider, path) = (Arc::from("nous"), Arc::from("/chat/completions"));
+    let mut meter = Box::new(Meter::new(true, None));
+    meter.answered(std::iter::empty());
+    meter.pass(format!("{{\"usage\":{{\"total_tokens\":{tokens}}}}}").as_bytes());
+    let ended = Ended {
+        client: Some("zed"),
+        is_own: false,
+        provider: &provider,
+        path: &path,
+        model: Some(model),
+        failure: None,
+        bytes_in: 1,
+        bytes_out: 2,
+    };
+    book.enter(meter, ended);
+}
+
+fn total(report: &Report) -> (u64, u64) {
+    (report.total.requests, report.total.tokens.total)
+}
+
+#[tokio::test]
+async fn what_has_been_counted_is_told_at_once_and_kept_over_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("usage.db");
+    let (book, keeper) = start(file.clone());
+    let report = book.ask(QUERY).await.unwrap();
+    assert_eq!((total(&report), file.exists()), ((0, 0), false));
+    for number in 1..=100 {
+        enter(&book, "m", number);
+    }
+    let report = book.ask(QUERY).await.unwrap();
+    assert_eq!(total(&report), (100, 5050));
+    enter(&book, "n", 7);
+    keeper.end().await;
+    let today = book.today();
+    assert_eq!(total(&look(&file, QUERY, today).unwrap()), (101, 5057));
+    assert!(book.ask(QUERY).await.is_err());
+
+    let (book, keeper) = start(file);
+    enter(&book, "n", 1);
+    let report = book.ask(QUERY).await.unwrap();
+    assert_eq!(total(&report), (102, 5058));
+    assert_eq!(report.rows.len(), 2);
+    assert_eq!(book.health(), Health::default());
+    keeper.end().await;
+}
+
+#[tokio::test]
+async fn while_nothing_can_be_saved_counts_wait_and_the_fault_is_told() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("state");
+    std::fs::write(&place, "a file where the folder should be").unwrap();
+    let (book, keeper) = start(place.join("usage.db"));
+    enter(&book, "m", 1);
+    assert!(book.ask(QUERY).await.is_err());
+    assert!(book.health().fault.is_some());
+    enter(&book, "m", 2);
+    std::fs::remove_file(&place).unwrap();
+    let report = book.ask(QUERY).await.unwrap();
+    assert_eq!((total(&report), report.fault), ((2, 3), None));
+    assert_eq!(book.health(), Health::default());
+    keeper.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_while_it_is_in_use_is_set_aside() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("usage.db");
+    let (book, keeper) = start(file.clone());
+    enter(&book, "m", 1);
+    book.ask(QUERY).await.unwrap();
+    std::fs::write(&file, vec![0xa5; 40_000]).unwrap();
+    enter(&book, "m", 2);
+    let report = book.ask(QUERY).await.unwrap();
+    assert_eq!(total(&report), (1, 2));
+    assert!(folder.path().join("usage.db.damaged").exists());
+    keeper.end().await;
+}

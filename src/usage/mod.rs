@@ -1,0 +1,24 @@
+//! Who used how much: requests, failures, bytes and tokens by app, provider, login, model, path and day.
+//!
+//! ```text
+//! a request ─► Meter (model, login; `scan` finds the answer's tokens as it passes, `decode` in a compressed one)
+//!     its end ─► Book: rows in memory, bounded, whatever names come
+//!                  └─► `keeper`, a thread ─► `store`, SQLite ─► Report
+//! ```
+//!
+//! Nothing of prompts or answers is kept. A disk that is full, slow or broken costs counts and never a request.
+
+mod book;
+mod decode;
+mod keeper;
+mod meter;
+mod report;
+mod scan;
+mod store;
+mod tokens;
+
+pub use self::book::{Book, Ended};
+pub use self::keeper::{FILE, Health, Keeper, Settings, look};
+pub use self::meter::Meter;
+pub use self::report::{By, Query, Report, Since, Sums};
+pub use self::tokens::Tokens;

@@ -1,0 +1,375 @@
+//! The counts on disk: one SQLite file, ours alone. Everything here may wait for a disk.
+
+mod open;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use rusqlite::{Connection, ErrorCode, Row, params};
+
+use self::open::{check, make, set_aside};
+use super::book::{Counts, Key, Rows, first_kept};
+use super::report::{By, Query, Report, Since, Sums};
+use super::tokens::Tokens;
+
+/// So many names are listed.
+const MOST_LISTED: usize = 500;
+
+const UPSERT: &str = "
+    INSERT INTO usage (day, client, provider, login, model, path, requests, failed, untold, bytes_in, bytes_out,
+                       prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, total_tokens)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+    ON CONFLICT (day, client, provider, login, model, path) DO UPDATE SET
+        requests = requests + excluded.requests,
+        failed = failed + excluded.failed,
+        untold = untold + excluded.untold,
+        bytes_in = bytes_in + excluded.bytes_in,
+        bytes_out = bytes_out + excluded.bytes_out,
+        prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = completion_tokens + excluded.completion_tokens,
+        cached_tokens = cached_tokens + excluded.cached_tokens,
+        reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
+        total_tokens = total_tokens + excluded.total_tokens
+    RETURNING id";
+
+const UPSERT_ERROR: &str = "
+    INSERT INTO errors (usage, kind, requests) VALUES (?1, ?2, ?3)
+    ON CONFLICT (usage, kind) DO UPDATE SET requests = requests + excluded.requests";
+
+/// Integers that overflow become floats, of which `TOTAL` makes a sum all the same.
+const SUMS: &str = "
+    CAST(TOTAL(requests) AS INTEGER), CAST(TOTAL(failed) AS INTEGER), CAST(TOTAL(untold) AS INTEGER),
+    CAST(TOTAL(bytes_in) AS INTEGER), CAST(TOTAL(bytes_out) AS INTEGER),
+    CAST(TOTAL(prompt_tokens) AS INTEGER), CAST(TOTAL(completion_tokens) AS INTEGER),
+    CAST(TOTAL(cached_tokens) AS INTEGER), CAST(TOTAL(reasoning_tokens) AS INTEGER),
+    CAST(TOTAL(total_tokens) AS INTEGER)";
+
+/// Why the counts can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// SQLite can't.
+    #[error("{file}: {source}", file = .1.display(), source = .0)]
+    Sqlite(#[source] rusqlite::Error, PathBuf),
+    /// The file system can't.
+    #[error("{file}: {source}", file = .1.display(), source = .0)]
+    Io(#[source] std::io::Error, PathBuf),
+    /// It may be anybody's.
+    #[error("{file} belongs to somebody else, or others may write it; remove it", file = .0.display())]
+    NotOurs(PathBuf),
+    /// It was written by a later version.
+    #[error("{file} was written by a newer hermes-proxyd", file = .0.display())]
+    Newer(PathBuf),
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    file: PathBuf,
+    /// The day of the last look for rows that are too old.
+    pruned: Option<NaiveDate>,
+}
+
+/// What became of a file that was damaged: where it is now.
+pub(super) type SetAside = Option<PathBuf>;
+
+impl Store {
+    /// Opens the file, or makes it. A damaged one is set aside under another name.
+    ///
+    /// # Errors
+    /// When neither is possible.
+    pub(super) fn open(file: &Path) -> Result<(Self, SetAside), Fault> {
+        check(file)?;
+        match make(file) {
+            Err(Fault::Sqlite(error, _)) if is_damage(&error) => {
+                let aside = set_aside(file)?;
+                Ok((Self::of(make(file)?, file), Some(aside)))
+            }
+            connection => Ok((Self::of(connection?, file), None)),
+        }
+    }
+
+    /// The same of a file that is there; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(super) fn look(file: &Path) -> Result<Option<Self>, Fault> {
+        if !file.try_exists().map_err(|error| io(error, file))? {
+            return Ok(None);
+        }
+        check(file)?;
+        let connection = open::there(file)?;
+        Ok(Some(Self::of(connection, file)))
+    }
+
+    fn of(connection: Connection, file: &Path) -> Self {
+        Self {
+            connection,
+            file: file.to_owned(),
+            pruned: None,
+        }
+    }
+
+    /// Adds these rows, all or none, and takes out those that are older than so many days.
+    ///
+    /// # Errors
+    /// When they can't be written; then nothing has changed.
+    pub(super) fn write(
+        &mut self,
+        rows: &Rows,
+        (today, days): (NaiveDate, u32),
+    ) -> Result<(), Fault> {
+        let prunes = self.pruned != Some(today);
+        let write = |connection: &mut Connection| {
+            let batch = connection.transaction()?;
+            {
+                let mut upsert = batch.prepare(UPSERT)?;
+                let mut upsert_error = batch.prepare(UPSERT_ERROR)?;
+                for (key, counts) in rows {
+                    let id: i64 = upsert.query_row(parameters(key, counts), |row| row.get(0))?;
+                    for (kind, requests) in &counts.errors {
+                        upsert_error.execute(params![id, kind.as_ref(), whole(*requests)])?;
+                    }
+                }
+            }
+            if prunes {
+                let first = first_kept(today, days).to_string();
+                batch.execute("DELETE FROM usage WHERE day < ?1", params![first])?;
+            }
+            batch.commit()
+        };
+        write(&mut self.connection).map_err(|error| self.fault(error))?;
+        self.pruned = Some(today);
+        Ok(())
+    }
+
+    /// The keys of a day's rows.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub(super) fn keys(&self, day: NaiveDate) -> Result<Vec<Key>, Fault> {
+        let read = || {
+            let sql = "SELECT client, provider, login, model, path FROM usage WHERE day = ?1";
+            let mut statement = self.connection.prepare(sql)?;
+            let key = |row: &Row<'_>| {
+                let text = |at| row.get::<_, String>(at);
+                Ok(Key {
+                    day,
+                    client: text(0)?.into(),
+                    provider: Arc::from(text(1)?),
+                    login: text(2)?.into(),
+                    model: text(3)?.into(),
+                    path: Arc::from(text(4)?),
+                })
+            };
+            statement
+                .query_map(params![day.to_string()], key)?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error| self.fault(error))
+    }
+
+    /// What the rows say.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub(super) fn report(&self, query: Query, today: NaiveDate) -> Result<Report, Fault> {
+        self.read(query, today).map_err(|error| self.fault(error))
+    }
+
+    fn read(&self, query: Query, today: NaiveDate) -> rusqlite::Result<Report> {
+        let mut report = Report::empty(query, today);
+        let from = report.from.to_string();
+        let name = query.by.column();
+        let order = match query.by {
+            By::Day => "1",
+            By::Client | By::Model | By::Provider | By::Login | By::Path => {
+                "TOTAL(total_tokens) DESC, TOTAL(requests) DESC, 1"
+            }
+        };
+        let sql =
+            format!("SELECT {name}, {SUMS} FROM usage WHERE day >= ?1 GROUP BY 1 ORDER BY {order}");
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query(params![from])?;
+        let mut errors = self.errors(name, &from)?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            let mut sums = sums(row)?;
+            sums.errors = errors.remove(&name).unwrap_or_default();
+            report.total.add(&sums);
+            report.rows.push((name, sums));
+        }
+        let listed = report.rows.len().min(MOST_LISTED);
+        report.unlisted = (report.rows.len() - listed) as u64;
+        match query.by {
+            // The last days.
+            By::Day => drop(report.rows.drain(..report.rows.len() - listed)),
+            By::Client | By::Model | By::Provider | By::Login | By::Path => {
+                report.rows.truncate(listed);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Failures by name and kind.
+    fn errors(
+        &self,
+        name: &str,
+        from: &str,
+    ) -> rusqlite::Result<BTreeMap<String, BTreeMap<String, u64>>> {
+        let sql = format!(
+            "SELECT {name}, kind, CAST(TOTAL(errors.requests) AS INTEGER)
+             FROM errors JOIN usage ON errors.usage = usage.id WHERE day >= ?1 GROUP BY 1, 2"
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query(params![from])?;
+        let mut errors: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let of_name = errors.entry(row.get(0)?).or_default();
+            of_name.insert(row.get(1)?, count(row, 2)?);
+        }
+        Ok(errors)
+    }
+
+    fn fault(&self, error: rusqlite::Error) -> Fault {
+        Fault::Sqlite(error, self.file.clone())
+    }
+}
+
+impl Fault {
+    /// Whether the file itself is damaged.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Sqlite(error, _) if is_damage(error))
+    }
+}
+
+impl By {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Login => "login",
+            Self::Path => "path",
+            Self::Day => "day",
+        }
+    }
+}
+
+impl Report {
+    /// Of no requests at all.
+    pub(super) fn empty(query: Query, today: NaiveDate) -> Self {
+        Self {
+            from: match query.since {
+                Since::Days(days) => first_kept(today, days),
+                Since::Day(day) => day,
+            },
+            to: today,
+            rows: Vec::new(),
+            unlisted: 0,
+            total: Sums::default(),
+            fault: None,
+            dropped: 0,
+        }
+    }
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.requests, other.requests),
+            (&mut self.failed, other.failed),
+            (&mut self.untold, other.untold),
+            (&mut self.bytes_in, other.bytes_in),
+            (&mut self.bytes_out, other.bytes_out),
+        ];
+        for (sum, more) in pairs {
+            *sum = sum.saturating_add(more);
+        }
+        self.tokens += other.tokens;
+        for (kind, more) in &other.errors {
+            let sum = self.errors.entry(kind.clone()).or_default();
+            *sum = sum.saturating_add(*more);
+        }
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+fn io(error: std::io::Error, file: &Path) -> Fault {
+    Fault::Io(error, file.to_owned())
+}
+
+fn parameters(key: &Key, counts: &Counts) -> impl rusqlite::Params {
+    let Tokens {
+        prompt,
+        completion,
+        cached,
+        reasoning,
+        total,
+    } = counts.tokens;
+    rusqlite::params_from_iter([
+        text(&key.day.to_string()),
+        text(&key.client),
+        text(&key.provider),
+        text(&key.login),
+        text(&key.model),
+        text(&key.path),
+        number(counts.requests),
+        number(counts.failed),
+        number(counts.untold),
+        number(counts.bytes_in),
+        number(counts.bytes_out),
+        number(prompt),
+        number(completion),
+        number(cached),
+        number(reasoning),
+        number(total),
+    ])
+}
+
+fn text(text: &str) -> rusqlite::types::Value {
+    text.to_owned().into()
+}
+
+fn number(count: u64) -> rusqlite::types::Value {
+    whole(count).into()
+}
+
+/// SQLite's integers have a sign.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(at)?).unwrap_or_default())
+}
+
+/// The sums behind a row's name.
+fn sums(row: &Row<'_>) -> rusqlite::Result<Sums> {
+    Ok(Sums {
+        requests: count(row, 1)?,
+        failed: count(row, 2)?,
+        untold: count(row, 3)?,
+        bytes_in: count(row, 4)?,
+        bytes_out: count(row, 5)?,
+        tokens: Tokens {
+            prompt: count(row, 6)?,
+            completion: count(row, 7)?,
+            cached: count(row, 8)?,
+            reasoning: count(row, 9)?,
+            total: count(row, 10)?,
+        },
+        errors: BTreeMap::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

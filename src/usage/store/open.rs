@@ -1,0 +1,135 @@
+//! The file is found, made, or set aside.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Fault, io};
+use crate::files::Spot;
+
+/// Counts up with each change of the tables.
+const VERSION: u32 = 1;
+/// "hpxu", so that `file` and a person with a hex editor know whose it is.
+const APPLICATION: u32 = 0x6870_7875;
+/// Another daemon of this user, or a reader, may have the file locked.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A rollback journal, since one thread writes once in ten seconds: a write-ahead log would leave two more files beside
+/// this one, which every reader has to be able to write, and does not work on a network's file systems. Whatever a kill
+/// leaves is rolled back by whoever opens the file next.
+const SETTINGS: &str = "
+    PRAGMA foreign_keys = ON;
+    PRAGMA journal_mode = DELETE;
+    PRAGMA synchronous = FULL;
+    PRAGMA cache_size = -256;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA trusted_schema = OFF;";
+
+const TABLES: &str = "
+    CREATE TABLE usage (
+        id INTEGER PRIMARY KEY,
+        day TEXT NOT NULL,
+        client TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        login TEXT NOT NULL,
+        model TEXT NOT NULL,
+        path TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        untold INTEGER NOT NULL,
+        bytes_in INTEGER NOT NULL,
+        bytes_out INTEGER NOT NULL,
+        prompt_tokens INTEGER NOT NULL,
+        completion_tokens INTEGER NOT NULL,
+        cached_tokens INTEGER NOT NULL,
+        reasoning_tokens INTEGER NOT NULL,
+        total_tokens INTEGER NOT NULL,
+        UNIQUE (day, client, provider, login, model, path)
+    );
+    CREATE TABLE errors (
+        usage INTEGER NOT NULL REFERENCES usage (id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        PRIMARY KEY (usage, kind)
+    ) WITHOUT ROWID;";
+
+/// Whether the file, if there is one, is ours alone.
+pub(super) fn check(file: &Path) -> Result<(), Fault> {
+    let opened = match Spot::of(file).and_then(|place| Ok((place.open()?, place))) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened,
+    };
+    let (opened, place) = opened.map_err(|error| io(error, file))?;
+    let metadata = opened.metadata().map_err(|error| io(error, file))?;
+    match place.flaw(&opened, &metadata) {
+        Some(_) => Err(Fault::NotOurs(file.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Opens the file, which is made where it is missing, and looks whether it is whole.
+pub(super) fn make(file: &Path) -> Result<Connection, Fault> {
+    let made = Spot::made(file).and_then(|place| place.open_to_append());
+    made.map_err(|error| io(error, file))?;
+    let fault = |error| Fault::Sqlite(error, file.to_owned());
+    let mut connection = there(file)?;
+    let version = version(&connection).map_err(fault)?;
+    if version == 0 {
+        let tables = |connection: &mut Connection| {
+            let change = connection.transaction()?;
+            change.execute_batch(TABLES)?;
+            change.pragma_update(None, "application_id", APPLICATION)?;
+            change.pragma_update(None, "user_version", VERSION)?;
+            change.commit()
+        };
+        tables(&mut connection).map_err(fault)?;
+    }
+    Ok(connection)
+}
+
+/// Opens the file, which is there, and looks whether it is whole.
+pub(super) fn there(file: &Path) -> Result<Connection, Fault> {
+    let fault = |error| Fault::Sqlite(error, file.to_owned());
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).map_err(fault)?;
+    let look = || {
+        connection.busy_timeout(PATIENCE)?;
+        connection.execute_batch(SETTINGS)?;
+        let found =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?;
+        Ok((found, version(&connection)?))
+    };
+    let (found, version) = look().map_err(fault)?;
+    if found != "ok" {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        let error = rusqlite::Error::SqliteFailure(code, Some(found));
+        return Err(fault(error));
+    }
+    if version > VERSION {
+        return Err(Fault::Newer(file.to_owned()));
+    }
+    Ok(connection)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Gives a damaged file another name, with what belongs to it. The one that was set aside before is replaced.
+pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Fault> {
+    let with = |ending: &str| {
+        let mut name = OsString::from(file);
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let aside = with(".damaged");
+    fs::rename(file, &aside).map_err(|error| io(error, file))?;
+    match fs::rename(with("-journal"), with(".damaged-journal")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io(error, file)),
+        _ => Ok(aside),
+    }
+}
