@@ -26,6 +26,7 @@ mod screen;
 mod service;
 mod setup;
 mod start;
+mod usage;
 mod version;
 mod wire;
 
@@ -76,6 +77,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Stop) => block_on(proxy::stop(output)),
         Noun::Proxy(ProxyVerb::Restart) => block_on(proxy::restart(output)),
         Noun::Logs(flags) => block_on(logs::logs(flags, output)),
+        Noun::Usage(flags) => block_on(usage::usage(flags, output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),
         Noun::Service(verb) => block_on(service::service(verb, output)),

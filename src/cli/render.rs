@@ -14,6 +14,7 @@ pub(super) mod probe;
 pub(super) mod routes;
 pub(super) mod service;
 pub(super) mod setup;
+pub(super) mod usage;
 
 use std::fmt::Display;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::oauth2;
 use super::{
     Config, Guard, Limits, Listener, Log, Provider, ProviderKind, ProviderName, Routing, Timeouts,
+    Usage,
 };
 
 /// What differs between two configurations.
@@ -34,7 +35,7 @@ impl Diff {
 /// Compares the running configuration with a new one.
 ///
 /// Guard, limits but for the connections, timeouts, the log's level, hooks, routes, the default provider
-/// and the providers can be applied by a reload. Listeners, Hermes Agent's home and the log's format need a restart.
+/// and the providers can be applied by a reload. Listeners, Hermes Agent's home, the log's format and the counting of usage need a restart.
 pub fn diff(old: &Config, new: &Config) -> Diff {
     // Taken apart, so that the compiler asks what a reload does with a new field.
     let Config {
@@ -46,6 +47,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         limits,
         timeouts,
         log: Log { level, format },
+        usage: Usage { enabled, keep_days },
         hooks,
         routing,
         providers: _,
@@ -68,6 +70,8 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         &limits.connections,
     );
     needs_restart.compare("log.format", &old.log.format, format);
+    needs_restart.compare("usage.enabled", &old.usage.enabled, enabled);
+    needs_restart.compare("usage.keep_days", &old.usage.keep_days, keep_days);
 
     let mut diff = Diff::default();
     diff.compare_providers(old, new, &mut applied);

@@ -12,7 +12,7 @@ use super::reader::{Field, Place, Report, Section, Wrong};
 use super::shape::Key;
 use super::{
     AllowedPath, Config, Guard, Hook, HookAction, KeySource, Limits, Log, LogFormat, NoticeKind,
-    PoolStrategy, Provider, ProviderKind, ProviderName, Timeouts, UserAgent, listen, oauth2,
+    PoolStrategy, Provider, ProviderKind, ProviderName, Timeouts, Usage, UserAgent, listen, oauth2,
     routing, units, values,
 };
 use crate::paths::Environment;
@@ -23,6 +23,8 @@ const TIB: u64 = 1 << 40;
 const LEAST_HEADERS: u64 = 8 * KIB;
 const MOST_HEADERS: u64 = 16 << 20;
 const MOST_CONNECTIONS: u64 = 1_000_000;
+/// A hundred years.
+const MOST_DAYS: u64 = 36_500;
 const MONTH: Duration = Duration::from_hours(30 * 24);
 /// A wait that must not be left out.
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=MONTH;
@@ -151,6 +153,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
     let limits = root.section("limits", limits);
     let timeouts = root.section("timeouts", timeouts);
     let log = root.section("log", log);
+    let usage = root.section("usage", usage);
     let hooks = root.sections("hooks", |table| hook(table, env));
     let routing = routing::read(root);
     let (mut providers, names) = providers(root, env);
@@ -194,6 +197,7 @@ fn config(root: &Section<'_>, env: &Environment) -> Config {
         limits,
         timeouts,
         log,
+        usage,
         hooks: hooks.into_iter().flatten().flatten().collect(),
         routing: routing.routing,
         providers,
@@ -269,6 +273,14 @@ fn log(table: &Section<'_>) -> Log {
             default.level,
         ),
         format: or(table.choice("format", &LogFormat::NAMES), default.format),
+    }
+}
+
+fn usage(table: &Section<'_>) -> Usage {
+    let default = Usage::default();
+    Usage {
+        enabled: or(table.flag("enabled"), default.enabled),
+        keep_days: or(table.count("keep_days", 1..=MOST_DAYS), default.keep_days),
     }
 }
 

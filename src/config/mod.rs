@@ -100,6 +100,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is logged, and how.
     pub log: Log,
+    /// Counting who used how much.
+    pub usage: Usage,
     /// Who is told of a login's fate, in the file's order.
     pub hooks: Vec<Hook>,
     /// Where requests at `/v1` go, when not to the provider of their address.
@@ -175,6 +177,15 @@ pub struct Log {
     pub level: String,
     /// The form of a line.
     pub format: LogFormat,
+}
+
+/// Counting who used how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Whether requests are counted.
+    pub enabled: bool,
+    /// For how many days counts are kept, today being one.
+    pub keep_days: u32,
 }
 
 /// The form of a log line.
@@ -453,6 +464,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             log: Log::default(),
+            usage: Usage::default(),
             hooks: Vec::new(),
             routing: Routing::default(),
             providers: BTreeMap::from([(ProviderName::nous(), Provider::nous())]),
@@ -504,6 +516,15 @@ impl Default for Log {
         Self {
             level: "info".into(),
             format: LogFormat::Auto,
+        }
+    }
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            keep_days: 400,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::oauth2;
 use super::units::{format_duration, format_size};
 use super::{
     Auth, Config, Guard, Hook, HookAction, KeySource, Limits, ListenAddress, Listener, Log,
-    LogFormat, ModelGlob, NoticeKind, Provider, ProviderKind, RouteRule, Routing, Timeouts,
+    LogFormat, ModelGlob, NoticeKind, Provider, ProviderKind, RouteRule, Routing, Timeouts, Usage,
 };
 
 /// One key with its value.
@@ -47,6 +47,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         limits,
         timeouts,
         log,
+        usage,
         hooks,
         routing,
         providers,
@@ -77,6 +78,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
     write_limits(Table::plain(&mut settings, "limits"), limits);
     write_timeouts(Table::plain(&mut settings, "timeouts"), timeouts);
     write_log(Table::plain(&mut settings, "log"), log);
+    write_usage(Table::plain(&mut settings, "usage"), *usage);
     for (index, hook) in hooks.iter().enumerate() {
         let table = Table::new(&mut settings, "[[hooks]]".into(), format!("hooks[{index}]"));
         write_hook(table, hook);
@@ -193,6 +195,12 @@ fn write_log(mut table: Table<'_>, log: &Log) {
     let Log { level, format } = log;
     table.text("level", level);
     table.text("format", word(&LogFormat::NAMES, format));
+}
+
+fn write_usage(mut table: Table<'_>, usage: Usage) {
+    let Usage { enabled, keep_days } = usage;
+    table.flag("enabled", enabled);
+    table.add("keep_days", keep_days.to_string());
 }
 
 fn write_hook(mut table: Table<'_>, hook: &Hook) {

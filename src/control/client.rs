@@ -18,6 +18,7 @@ use super::protocol::{
     LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome,
     ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
+use super::usage::{UsageQuery, UsageReport};
 
 /// How long the daemon may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -285,6 +286,11 @@ impl Client {
     ) -> Result<ClientImportReport, ClientError> {
         self.call(Operation::ClientImport(tokens), LONG_PATIENCE)
             .await
+    }
+
+    /// Asks who used how much; a slow disk may take a while.
+    pub async fn usage(&mut self, query: UsageQuery) -> Result<UsageReport, ClientError> {
+        self.call(Operation::Usage(query), WAIT_PATIENCE).await
     }
 
     async fn greet(stream: Box<dyn Duplex>, name: &str) -> Result<Self, ClientError> {

@@ -64,6 +64,7 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     findings.extend(of_listeners);
     findings.extend(key_file(status));
     findings.extend(clock(&status.providers));
+    findings.extend(usage(status));
     let daemon = &status.daemon;
     if !daemon.needs_restart.is_empty() {
         findings.push(restart(&daemon.needs_restart, daemon.managed));
@@ -291,6 +292,14 @@ fn key_file(status: &Status) -> Option<Finding> {
         text,
         Some(command.unwrap_or_else(diagnosis)),
     ))
+}
+
+/// Counts of usage that can't be saved.
+fn usage(status: &Status) -> Option<Finding> {
+    let reason = reason(status.usage_fault.as_ref()?);
+    let text = format!("Usage can't be saved: {reason}");
+    let command = Some("hermesctl usage".to_owned());
+    Some(attention(FindingCode::UsageUnsaved, text, command))
 }
 
 /// The machine's clock, by that of the provider that differs most.

@@ -25,6 +25,7 @@
 //! made ([`protocol::NewKey`]). It is kept nowhere, so its user can only see it in that answer.
 //!
 //! - [`protocol`]: the messages; [`pools`]: those about several logins of a provider.
+//! - [`usage`]: those about who used how much.
 //! - [`wires`]: which APIs for chats a provider serves.
 //! - [`judge`]: what is wrong, of a status: the one judgement that every surface lays out.
 //! - [`human`]: numbers and times in its words.
@@ -42,4 +43,5 @@ pub mod life;
 pub mod pools;
 pub mod protocol;
 pub mod server;
+pub mod usage;
 pub mod wires;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::pools::{LoginChoice, PoolStatus};
+use super::usage::UsageQuery;
 use super::wires::Wires;
 
 /// The protocol's own version; it has nothing to do with the package's.
@@ -112,6 +113,8 @@ pub enum Operation {
     /// Take over the tokens that apps present to another proxy; answered with
     /// [`ClientImportReport`].
     ClientImport(ClientImport),
+    /// Who used how much; answered with [`UsageReport`](super::usage::UsageReport).
+    Usage(UsageQuery),
     /// The name of an operation of a newer client, with arguments or without; answered with
     /// [`ErrorCode::UnknownOperation`].
     #[serde(untagged)]
@@ -119,7 +122,7 @@ pub enum Operation {
 }
 
 /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
-const WITH_ARGUMENTS: [&str; 13] = [
+const WITH_ARGUMENTS: [&str; 14] = [
     "log",
     "login_begin",
     "login_wait",
@@ -133,6 +136,7 @@ const WITH_ARGUMENTS: [&str; 13] = [
     "client_revoke",
     "client_rotate",
     "client_import",
+    "usage",
 ];
 
 /// The name in `"name"` or `{"name":…}`.
@@ -674,6 +678,9 @@ pub struct Status {
     /// The command that makes it readable again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_keys_command: Option<String>,
+    /// Why usage could not be saved when that was tried last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_fault: Option<String>,
     /// What is wrong, the worst first, as [`judge`](super::judge) finds it; empty where all is well,
     /// `None` with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -765,6 +772,8 @@ pub enum FindingCode {
     LoginEnded,
     /// This machine's clock differs from the provider's.
     ClockWrong,
+    /// What is counted of usage can't be saved.
+    UsageUnsaved,
     /// The configuration file can't be used.
     ConfigBroken,
     /// The configuration file is gone.
@@ -1298,6 +1307,7 @@ impl FindingCode {
             Self::LoginsCoolingDown => "logins_cooling_down",
             Self::LoginEnded => "login_ended",
             Self::ClockWrong => "clock_wrong",
+            Self::UsageUnsaved => "usage_unsaved",
             Self::ConfigBroken => "config_broken",
             Self::ConfigMissing => "config_missing",
             Self::RestartNeeded => "restart_needed",

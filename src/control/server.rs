@@ -23,6 +23,7 @@ use super::protocol::{
     LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome,
     ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
+use super::usage::{UsageQuery, UsageReport};
 use crate::files::Desk;
 
 /// How many clients may be connected at once.
@@ -120,6 +121,14 @@ pub trait Handler: Send + Sync {
 
     /// Renews a credential now. Runs to its end even if the client leaves.
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError>;
+
+    /// Who used how much, with all that has ended by now.
+    async fn usage(&self, _query: UsageQuery) -> Result<UsageReport, ControlError> {
+        Err(ControlError::new(
+            ErrorCode::UnknownOperation,
+            "Usage is not counted here.",
+        ))
+    }
 
     /// Every login of every provider.
     async fn logins(&self) -> Result<LoginList, ControlError> {
@@ -433,6 +442,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Operation::ClientImport(tokens) => {
                 self.reply(id, handler.client_import(tokens).await).await
             }
+            Operation::Usage(query) => self.reply(id, handler.usage(query).await).await,
             Operation::Unknown(name) => {
                 let name: String = name.chars().take(40).collect();
                 let message =

@@ -17,6 +17,7 @@ use super::logins::{self, Logins};
 use super::pools;
 use super::run::{self, Origin};
 use super::service_manager;
+use super::usage::Counting;
 use crate::clients::Registry;
 use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
@@ -34,6 +35,7 @@ use crate::control::protocol::{
     UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
+use crate::control::usage::{UsageQuery, UsageReport};
 use crate::control::wires::Wires;
 use crate::credentials::{self, Event, StandingKind, StoreFiles};
 use crate::provider::{self, Skew};
@@ -102,6 +104,8 @@ pub(super) struct Answers {
     pub(super) logins: Arc<Logins>,
     pub(super) files: StoreFiles,
     pub(super) clients: Registry,
+    /// Who used how much.
+    pub(super) usage: Counting,
     /// To the daemon's main loop too: how it is to end.
     pub(super) endings: mpsc::Sender<End>,
     /// To the daemon's main loop, which alone reloads.
@@ -253,6 +257,10 @@ impl Handler for Answers {
         pools::remove(&report, choice.label.as_deref()).await
     }
 
+    async fn usage(&self, query: UsageQuery) -> Result<UsageReport, ControlError> {
+        self.usage.report(query, self.clock.now()).await
+    }
+
     async fn clients(&self) -> Result<Clients, ControlError> {
         let view = self.view.load_full();
         clients::list(&self.clients, self.clock.now(), &view.reports).await
@@ -337,6 +345,7 @@ impl Answers {
             client_keys: Some(self.clients.count()),
             client_keys_command: fault.as_ref().and_then(|one| one.command.clone()),
             client_keys_fault: fault.map(|one| one.reason),
+            usage_fault: self.usage.fault(),
             findings: None,
         };
         status.findings = Some(judge::judge(&status));

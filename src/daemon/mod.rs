@@ -8,7 +8,7 @@
 //! - `watchdog`: whether all that matters lives; `status_line`: how it is, for the service manager.
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
-//! - `control`, `logins`, `clients`: what hermesctl is told, and what it asks for.
+//! - `control`, `logins`, `clients`, `usage`: what hermesctl is told, and what it asks for.
 //! - `bridge`, `neighbours`, `answer_end`: a sidecar that carries connections to a daemon's socket, whose they
 //!   are, and which of them wait for nothing.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
@@ -41,6 +41,7 @@ mod service_manager;
 mod signals;
 mod status_line;
 mod stdio;
+mod usage;
 mod watchdog;
 
 use std::ffi::OsString;

@@ -19,6 +19,7 @@ use super::logging::{LogError, Logging};
 use super::logins::Logins;
 use super::notices::Notices;
 use super::signals::{Signal, Signals};
+use super::usage::Counting;
 use super::watchdog::Watchdog;
 use super::{descriptors, port_holder, quotas, service_manager, signals, status_line};
 use crate::clients::{ClientsError, Registry};
@@ -190,6 +191,8 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     started.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
     check_keys(bound.iter().map(Bound::setting), &clients)?;
+    let counted = (config.usage, clock.clone());
+    let (counting, counts) = Counting::start(fleet.files(), counted, gateway.ledger());
 
     let service = stops.service(gateway.clone(), config.limits.connections);
     let (places, sockets) = (service.places.clone(), service.look.clone());
@@ -203,6 +206,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
         files: fleet.files().clone(),
         clients: clients.clone(),
+        usage: counting,
         command_line: command_line(&origin.overrides),
         origin: origin.clone(),
         clock,
@@ -241,6 +245,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     drop(reload_requests);
     let grace = daemon.config.timeouts.drain;
     stops.drain(&mut signals, grace, &places).await;
+    Counting::end(counts).await;
     daemon.answers.logins.end().await;
     daemon.fleet.stop().await;
     stops.end_control().await;
@@ -500,6 +505,7 @@ impl Daemon {
                 format: self.config.log.format,
                 ..loaded.config.log.clone()
             },
+            usage: self.config.usage,
             limits: config::Limits {
                 connections: self.config.limits.connections,
                 ..loaded.config.limits

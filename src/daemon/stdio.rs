@@ -12,6 +12,7 @@ use super::control::{Answers, View};
 use super::fleet::Fleet;
 use super::logins::Logins;
 use super::run::{Origin, StartError, store_files};
+use super::usage::Counting;
 use crate::clients::Registry;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;
@@ -47,6 +48,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         endings: tokio::sync::mpsc::channel(1).0,
         reloads,
         logins: Arc::new(logins),
+        usage: Counting::looks(fleet.files()),
         files: fleet.files().clone(),
         clients,
     });

@@ -78,6 +78,7 @@ fn place(found: &Found) -> (Group, String) {
         FindingCode::LoginEndsSoon => (Group::Login, format!("end of {provider}")),
         FindingCode::LoginMayBeSpent => (Group::Login, format!("last renewal of {provider}")),
         FindingCode::RequestsFail => (Group::Network, format!("requests of {provider}")),
+        FindingCode::UsageUnsaved => (Group::Program, "saving usage".to_owned()),
         FindingCode::ClockWrong => (Group::Network, CLOCK.to_owned()),
         FindingCode::ConfigBroken
         | FindingCode::ConfigMissing

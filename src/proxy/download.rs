@@ -232,8 +232,16 @@ impl Download {
         self.last = Instant::now();
         self.sent(data.len(), self.last);
         self.read(data);
+        self.meter(data);
         if self.is_over() {
             self.ended_as(End::Complete);
+        }
+    }
+
+    /// What the provider's answer tells of its usage.
+    fn meter(&mut self, data: &Bytes) {
+        if let Some(underway) = &mut self.underway {
+            underway.reads(data);
         }
     }
 
@@ -259,6 +267,7 @@ impl Download {
     fn crosses(&mut self, data: &Bytes) {
         self.last = Instant::now();
         self.read(data);
+        self.meter(data);
         let failure = self.crossed.as_mut().and_then(|crossed| crossed.pass(data));
         self.has_crossed(failure.as_ref());
     }

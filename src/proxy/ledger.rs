@@ -1,8 +1,8 @@
 //! Where every request is entered when it ends. The log line, a provider's totals and its last failure, what was
 //! refused and what an app's key was used for are all fed from here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hyper::Method;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use super::record::{End, News, Record, Target};
 use super::refusals::{Refusals, Refused};
 use super::trouble::Mishaps;
 use crate::clients::{Client, Full, Visit};
+use crate::usage::Book;
 
 /// As much of a path is logged, in bytes.
 const LONGEST_PATH: usize = 200;
@@ -19,6 +20,7 @@ const LONGEST_PATH: usize = 200;
 #[derive(Debug, Default)]
 pub struct Ledger {
     refusals: Arc<Refusals>,
+    usage: OnceLock<Book>,
 }
 
 /// A provider's requests.
@@ -94,6 +96,16 @@ impl Ledger {
     /// Requests that were refused before any provider was asked, since the start.
     pub fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
+    }
+
+    /// From now on, usage is counted in `book`; a second one is not taken.
+    pub fn counts_in(&self, book: Book) {
+        self.usage.set(book).ok();
+    }
+
+    /// Where usage is counted, if it is.
+    pub(super) fn usage(&self) -> Option<&Book> {
+        self.usage.get()
     }
 
     /// Takes a place of an app's limit, and counts it as a use of its key from this address, unless the request is

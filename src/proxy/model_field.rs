@@ -102,6 +102,22 @@ impl Search {
         }
     }
 
+    /// Whether it is a JSON body of which nothing has been read.
+    pub fn is_at_start(&self) -> bool {
+        matches!(self, Self::Json(scanner) if scanner.before == 0 && scanner.state == State::Start)
+    }
+
+    /// Reads the next piece until the model is known; nothing behind it matters.
+    ///
+    /// # Errors
+    /// What makes the model uncertain.
+    pub fn find(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+        match self {
+            Self::Json(scanner) => scanner.find(piece),
+            Self::Form(form) => form.read(piece),
+        }
+    }
+
     /// The body is over.
     ///
     /// # Errors
@@ -188,6 +204,21 @@ impl Scanner {
             at += self.step(rest, self.before + at as u64)?;
         }
         self.before += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Reads the next piece until the model is known, and nothing behind it.
+    ///
+    /// # Errors
+    /// What makes the model uncertain.
+    pub fn find(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+        let mut at = 0;
+        while self.model.is_none()
+            && let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty())
+        {
+            at += self.step(rest, self.before + at as u64)?;
+        }
+        self.before += at as u64;
         Ok(())
     }
 

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hyper::{Method, StatusCode, Uri};
+use hyper::header::{CONTENT_ENCODING, USER_AGENT};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::error::{ErrorFormat, ErrorKind};
@@ -13,6 +15,7 @@ use super::places::Asking;
 use super::route;
 use super::upload::Upload;
 use crate::clients::{Client, Full, Visit};
+use crate::usage::{Ended, Meter};
 
 /// A request that has ended.
 #[derive(Debug)]
@@ -156,6 +159,26 @@ impl End {
 }
 
 impl Record {
+    /// What kind of failure it was, for the counts of usage; `None` for a whole answer of success.
+    fn failure(&self) -> Option<Cow<'static, str>> {
+        let status = self.status.map_or(0, |status| status.as_u16());
+        let kind = match self.end {
+            End::Complete | End::Kept => match (self.blocked, status) {
+                (Some(code), _) => code,
+                (None, ..400) => return None,
+                (None, 400..=599) => return Some(format!("http_{status}").into()),
+                (None, _) => "http_other",
+            },
+            End::Refused(code) => code,
+            End::UpstreamBroke => "answer_cut",
+            End::Cut => ErrorKind::ShuttingDown.code(),
+            End::MadeWay => ErrorKind::RequestTimeout.code(),
+            End::Defect => ErrorKind::Internal.code(),
+            End::ClientLeft => "client_left",
+        };
+        Some(kind.into())
+    }
+
     /// What it tells of its provider. An answer of 401 to 403 or 429 shows a login or a quota that is at its end, one
     /// from 500 a provider in trouble; all others are the request's own fault.
     pub(super) fn news(&self) -> News {
@@ -213,6 +236,8 @@ pub(super) struct Underway {
     status: Option<StatusCode>,
     blocked: Option<&'static str>,
     upload: Option<Upload>,
+    /// Where usage is counted.
+    meter: Option<Box<Meter>>,
     bytes_out: u64,
     end: End,
 }
@@ -244,6 +269,7 @@ impl Underway {
             status: None,
             blocked: None,
             upload: None,
+            meter: None,
             bytes_out: 0,
             end: End::ClientLeft,
         }
@@ -272,6 +298,55 @@ impl Underway {
         };
         if !self.is_own {
             counters.begin();
+        }
+    }
+
+    /// Its usage is counted, if any is. Told once it is routed. Only a POST makes tokens of its own: a GET
+    /// may tell those of an earlier one.
+    pub(super) fn metered(&mut self, head: &Parts) {
+        if self.ledger.usage().is_none() {
+            return;
+        }
+        let names_itself = self.client.is_none() && !self.is_own;
+        let agent = head.headers.get(USER_AGENT).filter(|_| names_itself);
+        let agent = agent.map(hyper::header::HeaderValue::as_bytes);
+        let meter = Meter::new(head.method == Method::POST, agent);
+        self.meter = Some(Box::new(meter));
+    }
+
+    /// Whether its usage is counted.
+    pub(super) fn is_metered(&self) -> bool {
+        self.meter.is_some()
+    }
+
+    /// Its provider is asked for this model.
+    pub(super) fn asks_for(&mut self, model: Option<&str>) {
+        if let (Some(meter), Some(model)) = (&mut self.meter, model) {
+            meter.asks_for(model);
+        }
+    }
+
+    /// It goes with one of several logins.
+    pub(super) fn goes_with(&mut self, login: impl FnOnce() -> Option<String>) {
+        if let Some(meter) = &mut self.meter
+            && let Some(login) = login()
+        {
+            meter.goes_with(&login);
+        }
+    }
+
+    /// The provider's answer begins, with these fields; what passes of it is told to [`Self::reads`].
+    pub(super) fn begins(&mut self, status: StatusCode, fields: &HeaderMap) {
+        if let Some(meter) = self.meter.as_mut().filter(|_| status.is_success()) {
+            let encodings = fields.get_all(CONTENT_ENCODING).iter();
+            meter.answered(encodings.map(hyper::header::HeaderValue::as_bytes));
+        }
+    }
+
+    /// A piece of the provider's answer.
+    pub(super) fn reads(&mut self, piece: &[u8]) {
+        if let Some(meter) = &mut self.meter {
+            meter.pass(piece);
         }
     }
 
@@ -330,6 +405,32 @@ impl Underway {
         self.end = end;
     }
 
+    /// Counts its usage.
+    fn count(&self, record: &Record, meter: Box<Meter>) {
+        let (Some(book), Target::Routed { provider, path, .. }) =
+            (self.ledger.usage(), &record.target)
+        else {
+            return;
+        };
+        let enter = |model: Option<&str>| {
+            let ended = Ended {
+                client: record.client.as_ref().map(|client| client.name()),
+                is_own: record.is_own,
+                provider,
+                path,
+                model,
+                failure: record.failure(),
+                bytes_in: record.bytes_in,
+                bytes_out: record.bytes_out,
+            };
+            book.enter(meter, ended);
+        };
+        match &self.upload {
+            Some(upload) => upload.with_model(enter),
+            None => enter(None),
+        }
+    }
+
     fn record(&mut self) -> Record {
         Record {
             id: self.id,
@@ -357,6 +458,9 @@ impl Drop for Underway {
         }
         let record = self.record();
         self.ledger.enter(&record);
+        if let Some(meter) = self.meter.take() {
+            self.count(&record, meter);
+        }
     }
 }
 

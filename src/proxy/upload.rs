@@ -5,6 +5,7 @@
 //! back. The body is shared between the attempts: a replay sends what was kept and then goes on
 //! reading from the client.
 
+mod naming;
 mod search;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::framing::Violation;
 use super::model_field::{Flaw, Search};
 
+use self::naming::Naming;
 pub(super) use self::search::NotFound;
 
 /// Pieces below this size are copied to be kept.
@@ -91,6 +93,8 @@ struct Source {
     lost: bool,
     /// Looks for the body's model, and for a second one, where where it goes depends on that.
     scanner: Option<Box<Search>>,
+    /// Hears its model, where that is counted.
+    naming: Option<Naming>,
     whose: Whose,
     received: u64,
     last: Instant,
@@ -130,6 +134,7 @@ impl Upload {
             kept_memory: 0,
             lost: false,
             scanner: None,
+            naming: None,
             received: 0,
             last: Instant::now(),
             failure: None,
@@ -206,6 +211,17 @@ impl Upload {
         self.source().received
     }
 
+    /// Has its model heard as it passes, for [`Self::with_model`].
+    pub(super) fn hear_model(&self, search: Search) {
+        self.source().naming = Some(Naming::new(search));
+    }
+
+    /// Gives the model that was heard.
+    pub(super) fn with_model<T>(&self, work: impl FnOnce(Option<&str>) -> T) -> T {
+        let source = self.source();
+        work(source.naming.as_ref().and_then(Naming::name))
+    }
+
     /// Whether the whole body has been read.
     pub(super) fn is_finished(&self) -> bool {
         self.source().finished
@@ -262,6 +278,9 @@ impl Source {
             self.finished = self.incoming.is_end_stream();
             if self.received > self.limits.size {
                 return Poll::Ready(Some(Err(self.fail(UploadError::TooLarge))));
+            }
+            if let Some(naming) = &mut self.naming {
+                naming.pass(&data);
             }
             if let Some(scanner) = &mut self.scanner
                 && let Err(flaw) = scanner.read(&data)

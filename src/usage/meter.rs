@@ -82,7 +82,7 @@ impl Meter {
 /// The first product that a `User-Agent` names, without its version, as the name of an app without a key.
 fn product(agent: &[u8]) -> Option<Box<str>> {
     let agent = agent.trim_ascii_start();
-    let end = agent.iter().position(|byte| byte.is_ascii_whitespace());
+    let end = agent.iter().position(u8::is_ascii_whitespace);
     let first = agent.get(..end.unwrap_or(agent.len()).min(2 * LONGEST_NAME))?;
     let first = std::str::from_utf8(first).ok()?;
     // `OpenAI/Python 2.8.1` has two words for one product.

@@ -101,7 +101,10 @@ impl Store {
         }
         check(file)?;
         let connection = open::there(file)?;
-        Ok(Some(Self::of(connection, file)))
+        // One that could not be made has nothing in it.
+        let is_made =
+            open::version(&connection).map_err(|error| Fault::Sqlite(error, file.to_owned()))? > 0;
+        Ok(is_made.then(|| Self::of(connection, file)))
     }
 
     fn of(connection: Connection, file: &Path) -> Self {

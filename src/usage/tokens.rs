@@ -167,7 +167,7 @@ fn value(digits: &[u8]) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "it saturates, and a negative number is none"
+        reason = "it saturates, and its sign is looked at below"
     )]
     let whole = number as u64;
     (number >= 0.0 && number.fract() == 0.0).then_some(whole)

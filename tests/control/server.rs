@@ -63,6 +63,7 @@ impl Handler for Fake {
             refused_apps: None,
             client_keys: None,
             client_keys_fault: None,
+            usage_fault: None,
             client_keys_command: None,
             findings: None,
         }

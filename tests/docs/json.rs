@@ -10,7 +10,7 @@ use serde_json::Value;
 use support::environment::tool;
 
 /// Objects whose fields the page has in the row itself, or another page has.
-const ELSEWHERE: &[&str] = &["fields", "daemon.command_line", "daemon.proxies"];
+const ELSEWHERE: &[&str] = &["fields", "daemon.command_line", "daemon.proxies", "errors"];
 
 /// A row's field, with the section that has its fields, if there is one.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["backoff", "clock", "files", "paths", "provider", "secret"],
     ),
     ("clients", &["clock", "files", "secret"]),
+    ("usage", &["clock", "files"]),
     ("containers", &["config", "control"]),
     ("hooks", &["config", "files", "provider"]),
     ("service", &["files", "paths", "tools"]),
@@ -42,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "provider",
             "sse",
             "translate",
+            "usage",
         ],
     ),
     (
@@ -59,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "provider",
             "proxy",
             "secret",
+            "usage",
         ],
     ),
     ("manual", &["config", "daemon"]),
@@ -168,8 +171,11 @@ const STAYS: &[(&str, &[&str])] = &[
             "proxy/translation/",
             "sse.rs",
             "translate/",
+            "usage/",
         ],
     ),
+    ("rusqlite", &["usage/store.rs", "usage/store/"]),
+    ("flate2", &["usage/decode.rs"]),
     ("tempfile", &["files/mod.rs"]),
     ("getrandom", &["clients/key.rs", "provider/browser.rs"]),
     ("subtle::", &["clients/key.rs", "provider/browser.rs"]),
@@ -281,6 +287,9 @@ const PURE: &[&str] = &[
     "proxy/translation/fold.rs",
     "proxy/translation/request.rs",
     "sse.rs",
+    "usage/meter.rs",
+    "usage/scan.rs",
+    "usage/tokens.rs",
 ];
 
 /// Where what is wrong is shown, and not judged: `control/judge` does that.
@@ -300,6 +309,7 @@ const JUDGED: &[&str] = &[
     ".standing",
     ".unreadable",
     ".unsaved",
+    ".usage_fault",
     "needs_restart",
 ];
 

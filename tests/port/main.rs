@@ -20,4 +20,5 @@ mod streams;
 mod translated;
 mod translated_ends;
 mod upstream;
+mod usage;
 mod verdicts;

@@ -13,6 +13,7 @@ pub(super) mod meant;
 mod proxy;
 mod service;
 mod suggest;
+mod usage;
 
 use std::ffi::OsString;
 
@@ -33,6 +34,7 @@ pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, RoutesFlags, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 pub(super) use suggest::answer as answer_a_shell;
+pub(super) use usage::{By as UsageBy, Usage};
 
 /// Inspect and control hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ pub(super) enum Noun {
     Doctor(DoctorFlags),
     /// Show what hermes-proxyd has logged
     Logs(Logs),
+    /// Show who used how much: requests, bytes and tokens
+    Usage(Usage),
     /// Inspect and control the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),

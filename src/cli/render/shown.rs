@@ -31,6 +31,7 @@ use crate::control::pools::LoginList;
 use crate::control::protocol::{
     Clients, ControlError, ErrorCode, LoginBegun, LoginProgress, NewKey, RefreshOutcome,
 };
+use crate::control::usage::UsageReport;
 use crate::paths::Environment;
 
 /// One output.
@@ -110,6 +111,12 @@ fn all() -> Vec<Shown> {
             lines.collect()
         },
     ));
+    all.push(shown("usage", answer("reply_usage.json"), usage::report));
+    let trouble = answer("reply_usage_trouble.json");
+    all.push(shown("usage · trouble", trouble, usage::report));
+    let csv = |report: &UsageReport, _: Style| usage::csv(report);
+    let csv = shown("usage · csv", answer("reply_usage_trouble.json"), csv);
+    all.push(csv.in_form(Form::Whole));
     all.push(failed("logs · no log", crate::cli::logs::nowhere()));
     all.push(shown("version", Versions::sample(), version));
     all.push(shown("doctor", doctor::tests::example(), doctor::report));

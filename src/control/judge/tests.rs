@@ -228,6 +228,10 @@ fn other_worlds() -> Vec<World> {
             status(json!({"client_keys_fault": "it is empty; restore it"})),
             "client_keys_unreadable",
         ),
+        (
+            status(json!({"usage_fault": "usage.db: disk is full"})),
+            "usage_unsaved",
+        ),
         (first(json!({"clock_ahead_seconds": 300})), ""),
         (first(json!({"clock_ahead_seconds": -301})), "clock_wrong"),
         (

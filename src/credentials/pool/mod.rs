@@ -727,6 +727,15 @@ impl Pool {
         self.any(|member| !member.login.keeper_is_well()).is_none()
     }
 
+    /// What the login with this place is called, where there are several.
+    pub fn label_of(&self, place: usize) -> Option<String> {
+        if !self.has_rows() {
+            return None;
+        }
+        let member = self.any(|member| member.login.place == place)?;
+        Some(member.name())
+    }
+
     /// Whether there are rows beside the block, so that another login may take the place of one. One atomic load.
     pub fn has_rows(&self) -> bool {
         self.0.has_rows.load(Ordering::Relaxed)

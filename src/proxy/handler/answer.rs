@@ -50,6 +50,7 @@ fn passed(
     }
     clean(&mut head);
     underway.answered(head.status);
+    underway.begins(head.status, &head.headers);
     identify(&mut head.headers, underway.id());
     let is_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.as_bytes();
@@ -100,6 +101,9 @@ pub(super) fn pass_whole(made: Whole, mut underway: Underway) -> Response<Answer
     }
     let (mut head, body) = made.response.into_parts();
     clean(&mut head);
+    // It tells the usage of the one that it was made of.
+    underway.begins(head.status, &head.headers);
+    underway.reads(&body);
     whole(Response::from_parts(head, body), underway, End::Complete)
 }
 

@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Response};
 
 use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::gateway::Upstream;
 use super::super::headers;
 use super::super::model_field::{Boundary, Flaw, Form, Model, Scanner, Search};
 use super::super::record::Underway;
@@ -17,7 +18,7 @@ use super::admission::limited;
 use super::answer::refuse;
 use super::exchange::upload_error;
 use super::forward::forward;
-use super::{PAUSE, Request, defect};
+use super::{PAUSE, Request, defect, goes_to};
 use crate::config::AllowedPath;
 
 /// How to have a body forwarded without a look into it.
@@ -75,19 +76,37 @@ pub(super) async fn find_and_forward(
             return refuse(&error, underway, is_over());
         }
     };
-    if let Some(label) = upstream.labels.get(path) {
-        underway.routed(&upstream.label, label, &upstream.counters);
-    }
+    goes_to(&mut underway, (upstream, path), &head);
     if !request.is_own
         && let Some(error) = limited(upstream, &head.method)
     {
         return refuse(&error, underway, is_over());
     }
     let wanted = destination.and_then(|destination| destination.model.map(String::from));
+    underway.asks_for(wanted.as_deref().or(name));
     if let (Some(upload), Some(model), Some(wanted)) = (&upload, &read.model, wanted) {
         rename(&mut head, upload, (model, read.boundary.as_ref()), &wanted);
     }
     forward(&request, (upstream, path), (head, upload), underway).await
+}
+
+/// Has the model of a body heard as it passes, where its provider does not depend on that.
+pub(super) fn hear(
+    underway: &Underway,
+    (upstream, path): (&Upstream, usize),
+    (head, upload): (&Parts, &Upload),
+) {
+    let fields = &head.headers;
+    let is_heard = underway.is_metered() && !is_encoded(fields);
+    let Some(allowed) = upstream.paths.get(path).filter(|_| is_heard) else {
+        return;
+    };
+    let is_other = headers::keeps_type(fields, allowed.body) && !headers::says_json(fields);
+    if !is_other {
+        upload.hear_model(Search::Json(Scanner::default()));
+    } else if let Some(boundary) = boundary(fields).filter(|_| headers::is_form(fields)) {
+        upload.hear_model(Search::Form(Form::new(&boundary)));
+    }
 }
 
 /// What the body says of where it goes.

@@ -1,6 +1,6 @@
 //! A request's attempts at its provider: with a credential, and again with another where that one was refused.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::http::request::Parts;
@@ -10,6 +10,7 @@ use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
 use super::super::headers::{self, Passing};
 use super::super::pool::Answer;
+use super::super::record::Underway;
 use super::super::translation::is_encoded;
 use super::super::upload::{Upload, UploadBody, UploadError};
 use super::super::upstream::SendError;
@@ -73,9 +74,22 @@ pub(in crate::proxy) struct Exchange<'r> {
     pub(in crate::proxy) method: Method,
     pub(in crate::proxy) head: &'r Parts,
     pub(in crate::proxy) upload: Option<Upload>,
+    /// The place of the login that it went with.
+    pub(in crate::proxy) login: AtomicUsize,
+}
+
+/// What [`Exchange::login`] is before a login has answered.
+pub(in crate::proxy) fn no_login() -> AtomicUsize {
+    AtomicUsize::new(usize::MAX)
 }
 
 impl Exchange<'_> {
+    /// Tells by which of several logins the request was answered.
+    pub(super) fn tell_login(&self, underway: &mut Underway) {
+        let place = self.login.load(Ordering::Relaxed);
+        underway.goes_with(|| self.upstream.credentials.label_of(place));
+    }
+
     /// Sends the request, and once more with another credential when the provider refused this
     /// one, nothing of the answer went out and the body can be sent again. When the replay comes
     /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
@@ -83,7 +97,8 @@ impl Exchange<'_> {
     /// provider has others, it is sent once more with the next one; where its token is refused, with each of the others
     /// until one is not.
     pub(in crate::proxy) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
-        let (_, answer) = self.attempts().await?;
+        let (lease, answer) = self.attempts().await?;
+        self.login.store(lease.stamp().0, Ordering::Relaxed);
         Ok(answer)
     }
 

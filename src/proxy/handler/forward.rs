@@ -16,7 +16,7 @@ use super::super::route;
 use super::super::translation::{self, Bridge, Reading, Turn, Whole};
 use super::super::upload::Upload;
 use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
-use super::exchange::{Exchange, With, upload_error};
+use super::exchange::{Exchange, With, no_login, upload_error};
 use super::{Request, defect};
 use crate::provider::Dialect;
 
@@ -24,7 +24,7 @@ pub(super) async fn forward(
     request: &Request<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
     (mut head, upload): (Parts, Option<Upload>),
-    underway: Underway,
+    mut underway: Underway,
 ) -> Response<AnswerBody> {
     let Request {
         rules, presence, ..
@@ -54,6 +54,7 @@ pub(super) async fn forward(
         method: route::method_upstream(&head.method, allowed),
         head: &head,
         upload,
+        login: no_login(),
     };
     if turn.is_another() {
         let turning = answer_turned(&exchange, turn, request, underway);
@@ -65,6 +66,7 @@ pub(super) async fn forward(
         () = presence.cut() => Err(shutting_down()),
         () = presence.makes_way() => Err(too_slow_to_stay()),
     };
+    exchange.tell_login(&mut underway);
     match answer {
         Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
         Ok(answer) => pass(answer, underway, (rules, upstream), presence),
@@ -99,7 +101,7 @@ async fn cross(
     request: &Request<'_>,
     (upstream, bridge): (&Arc<Upstream>, Bridge),
     (mut head, upload): (Parts, Option<Upload>),
-    underway: Underway,
+    mut underway: Underway,
 ) -> Response<AnswerBody> {
     let Request {
         rules, presence, ..
@@ -131,12 +133,14 @@ async fn cross(
         method: head.method.clone(),
         head: &head,
         upload: Some(upload),
+        login: no_login(),
     };
     let is_over = || exchange.upload.as_ref().is_none_or(Upload::is_finished);
     let mut answer = match unless_cut(presence, Box::pin(exchange.run())).await {
         Ok(answer) => answer,
         Err(error) => return refuse(&error, underway, is_over()),
     };
+    exchange.tell_login(&mut underway);
     translation::name_events(&mut answer).await;
     if crossing.is_stream(&answer) {
         crossing.mark(&mut answer);
@@ -166,7 +170,7 @@ async fn answer_turned(
     exchange: &Exchange<'_>,
     turn: Turn,
     request: &Request<'_>,
-    underway: Underway,
+    mut underway: Underway,
 ) -> Response<AnswerBody> {
     let Request {
         rules, presence, ..
@@ -177,6 +181,7 @@ async fn answer_turned(
         Ok(answer) => answer,
         Err(error) => return refuse(&error, underway, is_over()),
     };
+    exchange.tell_login(&mut underway);
     if exchange.head.method != exchange.method {
         turn.clean(answer.headers_mut());
         return pass_head(answer, underway);

@@ -23,13 +23,13 @@ use self::admission::{Decision, decide, limited, take_places};
 use self::answer::{identify, refuse, whole};
 pub(super) use self::entry::Entry;
 use self::entry::{about_peer, matters};
-pub(super) use self::exchange::{Exchange, no_credential};
+pub(super) use self::exchange::{Exchange, no_credential, no_login};
 use self::forward::forward;
 use self::list::{from_list, is_kept, of_list};
 use super::api_key::{self, Presented};
 use super::download::AnswerBody;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
-use super::gateway::{Gateway, Rules};
+use super::gateway::{Gateway, Rules, Upstream};
 use super::models::{self, Wanted};
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
@@ -160,16 +160,12 @@ async fn respond(
             whole(response, underway, End::Complete)
         }
         Ok(Decision::Models(upstream, path, wanted)) => {
-            if let Some(label) = upstream.labels.get(path) {
-                underway.routed(&upstream.label, label, &upstream.counters);
-            }
+            goes_to(&mut underway, (upstream, path), &head);
             let reply = Box::pin(from_list(&request, &head, upstream, &wanted)).await;
             of_list(reply, underway)
         }
         Ok(Decision::Forward(upstream, path)) => {
-            if let Some(label) = upstream.labels.get(path) {
-                underway.routed(&upstream.label, label, &upstream.counters);
-            }
+            goes_to(&mut underway, (upstream, path), &head);
             if !is_own && let Some(error) = limited(upstream, &head.method) {
                 return refuse(&error, underway, body.is_end_stream());
             }
@@ -182,6 +178,7 @@ async fn respond(
             let upload = request.upload(body);
             if let Some(upload) = &upload {
                 underway.uploads(upload);
+                by_model::hear(&underway, (upstream, path), (&head, upload));
             }
             forward(&request, (upstream, path), (head, upload), underway).await
         }
@@ -191,6 +188,14 @@ async fn respond(
             let answer = by_model::find_and_forward(request, (allowed, default), parts, underway);
             Box::pin(answer).await
         }
+    }
+}
+
+/// Enters where a request goes.
+fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Parts) {
+    if let Some(label) = upstream.labels.get(path) {
+        underway.routed(&upstream.label, label, &upstream.counters);
+        underway.metered(head);
     }
 }
 

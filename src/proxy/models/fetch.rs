@@ -18,7 +18,7 @@ use super::{PATH, no_list, too_slow};
 use crate::proxy::aside::aside;
 use crate::proxy::error::{ErrorKind, ProxyError};
 use crate::proxy::gateway::Upstream;
-use crate::proxy::handler::Exchange;
+use crate::proxy::handler::{Exchange, no_login};
 use crate::proxy::pool::Answer;
 use crate::proxy::translation::is_encoded;
 
@@ -57,6 +57,7 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
         method: Method::GET,
         head: &head,
         upload: None,
+        login: no_login(),
     };
     let (lease, answer) = match exchange.attempts().await {
         Ok(answered) => answered,

@@ -115,7 +115,8 @@ pub(super) fn there(file: &Path) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<u32> {
+/// The version of its tables; 0 where they are still to be made.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 

@@ -152,6 +152,7 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     }
     // An empty file is none yet.
     std::fs::write(&file, "").unwrap();
+    assert!(Store::look(&file).unwrap().is_none());
     let (store, aside) = open(&folder);
     assert_eq!(aside, None);
     assert_eq!(names(&store, By::Client, Since::Days(7)), []);

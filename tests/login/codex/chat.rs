@@ -200,3 +200,29 @@ async fn with_translate_false_there_is_no_chat() {
     let message = support::error(answer, 404, "path_not_allowed").await;
     assert!(message.contains("translate = true"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_usage_of_what_is_translated_is_counted_in_the_providers_words() {
+    let (world, _) = World::with_a_login().await;
+    let daemon = world.daemon();
+    let whole: Value = ask(&world, &daemon, &json!({})).await.json().await.unwrap();
+    let options = json!({"stream": true, "stream_options": {"include_usage": true}});
+    for more in [json!({"stream": true}), options] {
+        let stream = ask(&world, &daemon, &more).await;
+        assert!(stream.text().await.unwrap().contains("[DONE]"));
+    }
+    let told = support::ctl(&daemon.home, &["usage", "--by", "model", "--json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let row = &told["rows"][0];
+    assert_eq!(row["name"], "gpt-6-codex", "{told:#}");
+    let of_one = |name: &str| row[name].as_u64().unwrap() / 3;
+    let usage = &whole["usage"];
+    let names = ["prompt_tokens", "completion_tokens", "total_tokens"];
+    assert_eq!(
+        names.map(of_one),
+        names.map(|name| usage[name].as_u64().unwrap())
+    );
+    assert!(of_one("total_tokens") > 0);
+    let counts = ["requests", "failed", "without_tokens"].map(|name| &row[name]);
+    assert_eq!(counts, [3, 0, 0]);
+}

@@ -584,3 +584,31 @@ async fn hermes_agent_reads_a_device_login_of_hermesctl_and_renews_it_for_both()
     assert_eq!(told["access_token_fp"], fingerprint(&served).as_str());
     world.assert_nothing_reused();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_told_apart_by_the_login_that_served() {
+    let world = World::new().await;
+    let (one, two) = (world.cloud.login(), world.cloud.login());
+    let labelled =
+        |id, priority, login, label: &str| with(row(id, priority, login), &json!({"label": label}));
+    let rows = [
+        labelled("aaaaaa", 0, &one, "work"),
+        labelled("bbbbbb", 1, &two, "home"),
+    ];
+    world.holds(&Value::Null, &rows);
+    let daemon = world.daemon();
+    world.serves_with(&daemon).await;
+    // The first one has nothing left, and the request goes with the other.
+    let spent = Canned::api_error(429, "rate_limit", "rate_limit_exceeded", "Wait.");
+    world.cloud.fail_next(1, &Fault::Answer(spent));
+    world.serves_with(&daemon).await;
+    world.serves_with(&daemon).await;
+    let told = ctl(world.home.path(), &["usage", "--by", "login", "--json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let rows = told["rows"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows.map(|row| (&row["name"], &row["requests"])).collect();
+    assert_eq!(
+        rows,
+        [(&json!("home"), &json!(2)), (&json!("work"), &json!(1))]
+    );
+}

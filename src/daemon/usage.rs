@@ -1,0 +1,159 @@
+//! Who used how much: the counts of this daemon, or those that an earlier one has left.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Local, NaiveDate, Utc};
+
+use super::clients;
+use crate::clock::Clock;
+use crate::config;
+use crate::control::protocol::{ControlError, ErrorCode};
+use crate::control::usage::{UsageBy, UsageQuery, UsageReport, UsageRow, UsageSums};
+use crate::credentials::StoreFiles;
+use crate::files::Desk;
+use crate::proxy::Ledger;
+use crate::usage::{self, Book, By, FILE, Keeper, Query, Report, Settings, Since, Sums};
+
+/// What is asked for where nothing is said.
+const DAYS: u32 = 7;
+
+/// Where usage is counted and kept.
+#[derive(Debug, Clone)]
+pub(super) struct Counting {
+    file: PathBuf,
+    /// Where requests are counted, if they are.
+    book: Option<Book>,
+}
+
+impl Counting {
+    /// Counts nothing: what is in the file can be read.
+    pub(super) fn looks(files: &StoreFiles) -> Self {
+        Self {
+            file: clients::file(files).with_file_name(FILE),
+            book: None,
+        }
+    }
+
+    /// Counts from now on, where that is wanted. Requests go on without it.
+    pub(super) fn start(
+        files: &StoreFiles,
+        (config, clock): (config::Usage, Arc<dyn Clock>),
+        ledger: &Ledger,
+    ) -> (Self, Option<Keeper>) {
+        let counting = Self::looks(files);
+        if !config.enabled {
+            return (counting, None);
+        }
+        let settings = Settings {
+            file: counting.file.clone(),
+            days: config.keep_days,
+        };
+        match Book::start(settings, clock) {
+            Ok((book, keeper)) => {
+                ledger.counts_in(book.clone());
+                let book = Some(book);
+                (Self { book, ..counting }, Some(keeper))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "usage is not counted: there is no thread for it");
+                (counting, None)
+            }
+        }
+    }
+
+    /// Writes what is left.
+    pub(super) async fn end(keeper: Option<Keeper>) {
+        if let Some(keeper) = keeper {
+            keeper.end().await;
+        }
+    }
+
+    /// Why the last requests are not saved, if they are not.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.book.as_ref()?.health().fault
+    }
+
+    /// What hermesctl is told.
+    pub(super) async fn report(
+        &self,
+        asked: UsageQuery,
+        now: DateTime<Utc>,
+    ) -> Result<UsageReport, ControlError> {
+        let query = Query {
+            by: by(asked.by),
+            since: since(&asked)?,
+        };
+        let report = if let Some(book) = &self.book {
+            book.ask(query).await
+        } else {
+            let file = self.file.clone();
+            let today = now.with_timezone(&Local).date_naive();
+            let look = move || usage::look(&file, query, today);
+            let looked = Desk::default().run(look).await;
+            looked.unwrap_or_else(|error| Err(error.to_string()))
+        };
+        let report = report.map_err(|why| {
+            let message = format!("The counts of usage can't be read: {why}.");
+            ControlError::new(ErrorCode::Internal, message)
+                .with_hint("`hermesctl logs` may show more.")
+        })?;
+        Ok(told(report, asked.by, self.book.is_some()))
+    }
+}
+
+fn since(asked: &UsageQuery) -> Result<Since, ControlError> {
+    let Some(day) = &asked.since else {
+        return Ok(Since::Days(asked.days.unwrap_or(DAYS)));
+    };
+    let day: NaiveDate = day.parse().map_err(|_| {
+        let message = format!("{day:?} is not a day.");
+        ControlError::new(ErrorCode::Internal, message).with_hint("Write it as 2026-11-23.")
+    })?;
+    Ok(Since::Day(day))
+}
+
+fn by(asked: UsageBy) -> By {
+    match asked {
+        UsageBy::Client => By::Client,
+        UsageBy::Model => By::Model,
+        UsageBy::Provider => By::Provider,
+        UsageBy::Login => By::Login,
+        UsageBy::Path => By::Path,
+        UsageBy::Day => By::Day,
+    }
+}
+
+fn told(report: Report, by: UsageBy, enabled: bool) -> UsageReport {
+    let rows = report.rows.into_iter().map(|(name, one)| UsageRow {
+        name,
+        sums: sums(one),
+    });
+    UsageReport {
+        enabled,
+        by,
+        from: report.from.to_string(),
+        to: report.to.to_string(),
+        rows: rows.collect(),
+        total: sums(report.total),
+        unlisted: report.unlisted,
+        fault: report.fault,
+        dropped: report.dropped,
+    }
+}
+
+fn sums(of: Sums) -> UsageSums {
+    UsageSums {
+        requests: of.requests,
+        failed: of.failed,
+        errors: of.errors,
+        bytes_in: of.bytes_in,
+        bytes_out: of.bytes_out,
+        prompt_tokens: of.tokens.prompt,
+        completion_tokens: of.tokens.completion,
+        cached_tokens: of.tokens.cached,
+        reasoning_tokens: of.tokens.reasoning,
+        total_tokens: of.tokens.total,
+        without_tokens: of.untold,
+    }
+}
