@@ -1,5 +1,6 @@
 //! The content of a store's file: one JSON object with a block for each provider, and their pools.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -183,6 +184,24 @@ pub(in crate::credentials) fn read_object(
 
 /// Reads a store's file as it is. `None` only when there is none.
 pub(super) fn read_bytes(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    let Some(handle) = open(file)? else {
+        return Ok(None);
+    };
+    match files::read_opened(handle, LARGEST) {
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            let reason = format!("it is larger than {LARGEST} bytes");
+            Err(broken(file, reason))
+        }
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(source) => Err(StoreError::Read {
+            file: file.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Opens a store's file that may be trusted. `None` only when there is none.
+pub(super) fn open(file: &Path) -> Result<Option<File>, StoreError> {
     let fault = |source| StoreError::Read {
         file: file.to_owned(),
         source,
@@ -211,13 +230,7 @@ pub(super) fn read_bytes(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Stor
         }
         None => {}
     }
-    match files::read_opened(handle, LARGEST) {
-        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            let reason = format!("it is larger than {LARGEST} bytes");
-            Err(broken(file, reason))
-        }
-        bytes => bytes.map(Some).map_err(fault),
-    }
+    Ok(Some(handle))
 }
 
 fn broken(file: &Path, reason: String) -> StoreError {

@@ -1,6 +1,8 @@
 //! The store as it was parsed last, for the looks of its rows' keepers: a store with many rows is parsed once for all of
 //! them. Each look reads the file anew, so what is here is used only for the very same bytes.
 
+use std::fmt;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,20 +10,29 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::StoreError;
-use super::document::{parse, read_bytes};
+use super::document::{open, parse, read_bytes};
 
 /// A smaller file is parsed in no time, and nothing of it is kept.
 const WORTHWHILE: usize = 32 * 1024;
 
+/// So much is compared at a time.
+const BUFFER: usize = 16 * 1024;
+
 /// What was parsed last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Shelf(Mutex<Option<Parsed>>);
 
-#[derive(Debug)]
 struct Parsed {
     file: PathBuf,
     bytes: Zeroizing<Vec<u8>>,
     document: Arc<Map<String, Value>>,
+}
+
+/// What is in a store is nobody's to print.
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").finish_non_exhaustive()
+    }
 }
 
 impl Shelf {
@@ -30,18 +41,18 @@ impl Shelf {
     /// # Errors
     /// When it can't be read, or is no JSON object.
     pub(super) fn read(&self, file: &Path) -> Result<Option<Arc<Map<String, Value>>>, StoreError> {
-        let Some(bytes) = read_bytes(file)? else {
-            return Ok(None);
-        };
         // Whoever comes meanwhile waits for what is parsed here.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = &*kept
-            && kept.file == file
-            && kept.bytes == bytes
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.file == file)
+            && let Some(handle) = open(file)?
+            && is_same(handle, &kept.bytes)
         {
             return Ok(Some(kept.document.clone()));
         }
         *kept = None;
+        let Some(bytes) = read_bytes(file)? else {
+            return Ok(None);
+        };
         let document = Arc::new(parse(file, &bytes)?);
         if bytes.len() >= WORTHWHILE {
             *kept = Some(Parsed {
@@ -51,6 +62,25 @@ impl Shelf {
             });
         }
         Ok(Some(document))
+    }
+}
+
+/// Whether the file holds these bytes and no more. A small buffer is wiped in no time.
+fn is_same(mut file: impl Read, mut bytes: &[u8]) -> bool {
+    let mut buffer = Zeroizing::new([0; BUFFER]);
+    loop {
+        match file.read(&mut *buffer) {
+            Ok(0) => return bytes.is_empty(),
+            Ok(read) => {
+                let piece = buffer.get(..read);
+                match piece.and_then(|piece| bytes.strip_prefix(piece)) {
+                    Some(rest) => bytes = rest,
+                    None => return false,
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
     }
 }
 
@@ -70,8 +100,12 @@ mod tests {
         let large = format!("{{\"a\":\"{}\"}}", "x".repeat(WORTHWHILE));
         let first = read(&large);
         assert!(Arc::ptr_eq(&first, &read(&large)));
+        assert!(!format!("{shelf:?}").contains("xxx"));
         let other = read(&large.replace("\"a\"", "\"b\""));
         assert!(other.contains_key("b") && first.contains_key("a"));
+        let longer = read(&large.replace("\"a\"", "\"b\"").replace('}', ",\"c\":1}"));
+        assert!(longer.contains_key("c") && !other.contains_key("c"));
+        assert!(read(&large).contains_key("a"), "shorter again");
         let small = read("{\"a\":1}");
         assert!(!Arc::ptr_eq(&small, &read("{\"a\":1}")), "not kept");
         std::fs::write(&file, "{").unwrap();
