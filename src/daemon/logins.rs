@@ -354,7 +354,7 @@ impl Logins {
                     &DeviceError::Expired,
                 )));
             }
-            work.session.asks()?;
+            work.session.asks().map_err(|state| *state)?;
             let poll = device.poll(code).await;
             let poll = poll.map_err(|error| State::Failed(ended(work.adapter.name(), &error)))?;
             pause = pace.after(&poll);
@@ -474,14 +474,15 @@ impl Session {
     /// The provider is asked now: from here on its answer decides.
     ///
     /// # Errors
-    /// It was given up before.
-    fn asks(&self) -> Result<(), State> {
+    /// What the login became, when it was given up before.
+    fn asks(&self) -> Result<(), Box<State>> {
         let note = match &*self.state.borrow() {
             State::Pending(note) => note.clone(),
             State::Saving(_) | State::Done(_) | State::Failed(_) => None,
         };
         let asks = self.turn_to(State::Saving(note));
-        asks.then_some(()).ok_or_else(|| State::Failed(cancelled()))
+        asks.then_some(())
+            .ok_or_else(|| Box::new(State::Failed(cancelled())))
     }
 
     /// The provider has not granted it yet: it waits for the user again, or for the provider.

@@ -312,12 +312,11 @@ impl Download {
     /// The provider's stream has ended: so does the other one, or it is aborted.
     fn ends_over(&mut self) {
         let end = self.crossed.as_mut().map(|crossed| crossed.end());
-        match end {
-            Some(Err(error)) => self.broke(&error),
-            Some(Ok(())) | None => {
-                self.state = State::Ended;
-                self.ended_as(End::Complete);
-            }
+        if let Some(Err(error)) = end {
+            self.broke(&error);
+        } else {
+            self.state = State::Ended;
+            self.ended_as(End::Complete);
         }
     }
 

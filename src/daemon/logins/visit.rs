@@ -157,7 +157,7 @@ impl Visit {
                 };
                 let mut pause = AGAIN;
                 loop {
-                    work.session.asks()?;
+                    work.session.asks().map_err(|state| *state)?;
                     let poll = provider.exchange(&attempt, &code).await;
                     let poll =
                         poll.map_err(|error| State::Failed(ended(work.adapter.name(), &error)))?;

@@ -272,7 +272,17 @@ mod tests {
         let part = "`[[route]]` with `paths = [\"embeddings\"]` and `provider = \"ollama\"`";
         assert!(text.contains(part) && !text.contains("such as"), "{text}");
 
-        // Below a path that is served, native or translated, there is nothing to choose.
+        // There is nothing to choose and nothing to translate to.
+        let text = said("/v1/chat/completions", &[fake("one", &["/embeddings"])]);
+        assert!(
+            text.starts_with("If the provider has it, add \"/chat/completions\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn below_a_path_that_is_served_native_or_translated_there_is_nothing_to_choose() {
+        let (chat, responses) = ("/chat/completions", "/responses");
         for (path, providers) in [
             (responses, [fake("one", &[responses, "~/chat/completions"])]),
             (chat, [fake("one", &["~/responses", chat])]),
@@ -319,13 +329,6 @@ mod tests {
         let text = said("/v1/completions", &[fake("one", &[responses])]);
         assert!(
             text.starts_with("Choose the Responses API in the app"),
-            "{text}"
-        );
-
-        // There is nothing to choose and nothing to translate to.
-        let text = said("/v1/chat/completions", &[fake("one", &["/embeddings"])]);
-        assert!(
-            text.starts_with("If the provider has it, add \"/chat/completions\""),
             "{text}"
         );
     }
