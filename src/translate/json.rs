@@ -135,18 +135,10 @@ pub(super) fn length(text: &[u8]) -> Result<usize, Broken> {
 
 /// Behind the closing quote of the string that begins at `at`.
 pub(super) fn string_end(text: &[u8], at: usize) -> Result<usize, Broken> {
-    /// Most names and values are shorter, and are over before a search by many bytes at once has begun.
-    const SHORT: usize = 24;
     let mut at = at + 1;
     loop {
         let rest = text.get(at..).ok_or(Broken)?;
-        let marks = |byte: &u8| matches!(byte, b'"' | b'\\');
-        let start = rest.get(..SHORT).unwrap_or(rest);
-        let found = start.iter().position(marks);
-        at += match found {
-            Some(found) => found,
-            None => memchr2(b'"', b'\\', rest).ok_or(Broken)?,
-        };
+        at += mark(rest).ok_or(Broken)?;
         if text.get(at) == Some(&b'"') {
             return Ok(at + 1);
         }
@@ -154,7 +146,35 @@ pub(super) fn string_end(text: &[u8], at: usize) -> Result<usize, Broken> {
     }
 }
 
-fn inner(string: &[u8]) -> Option<&[u8]> {
+/// Where the first quote or backslash is. Most names and values are short, and found eight bytes at a time; a search by
+/// many bytes at once takes longer to begin.
+fn mark(text: &[u8]) -> Option<usize> {
+    const SHORT: usize = 5;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    /// The highest bit of each byte that is zero, and of some above the first one.
+    fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & (ONES << 7)
+    }
+    let mut rest = text;
+    for eight in 0..SHORT {
+        let Some((word, behind)) = rest.split_first_chunk() else {
+            let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+            return found.map(|at| 8 * eight + at);
+        };
+        let word = u64::from_le_bytes(*word);
+        let quotes = zeros(word ^ (ONES * u64::from(b'"')));
+        let marks = quotes | zeros(word ^ (ONES * u64::from(b'\\')));
+        if marks != 0 {
+            let at = usize::try_from(marks.trailing_zeros() / 8).ok()?;
+            return Some(8 * eight + at);
+        }
+        rest = behind;
+    }
+    memchr2(b'"', b'\\', rest).map(|at| 8 * SHORT + at)
+}
+
+/// What is between the quotes of a string, unchecked: only to be compared.
+pub(super) fn inner(string: &[u8]) -> Option<&[u8]> {
     string.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
 
@@ -272,6 +292,23 @@ mod tests {
             let entered = items.enter();
             let left = entered.and_then(|members| items.leave(members.ok_or(Broken)?));
             assert_eq!(left, Err(Broken), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_quote_or_backslash_is_found_wherever_it_is() {
+        for length in 0..100 {
+            // What differs from a mark by a bit, and what is next to it.
+            for filler in [b'a', b'#', b'!', b']', b'[', 0xa2, 0xdc, 0, 0xff] {
+                let mut text = vec![filler; length];
+                assert_eq!(mark(&text), None);
+                for found in [b'"', b'\\'] {
+                    text.push(found);
+                    text.extend([filler, b'"', b'\\', filler]);
+                    assert_eq!(mark(&text), Some(length), "{found} behind {filler}");
+                    text.truncate(length);
+                }
+            }
         }
     }
 

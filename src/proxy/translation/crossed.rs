@@ -72,7 +72,7 @@ impl Over {
     fn pass(&mut self, piece: &[u8]) -> Passed {
         let (passed, made) = match &mut self.stream {
             Stream::Chat(stream) => {
-                let mut made = Vec::with_capacity(piece.len());
+                let mut made = Vec::with_capacity(2 * piece.len().min(MOST_AT_ONCE));
                 (stream.pass(piece, &mut made), Pieces::of(made))
             }
             Stream::Responses(stream) => {

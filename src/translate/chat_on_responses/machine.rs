@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::super::events::{Budget, Machine as Machinery};
-use super::super::json::{self, Items, Members, is_null, number, string};
+use super::super::json::{self, Items, Members, inner, is_null, number, string};
 use super::super::{Failure, LONGEST_NAME, MOST_CALLS, error_of, usage};
 use super::sink::{Call, Head, Kind, Sink};
 
@@ -414,7 +414,7 @@ impl<'e> Event<'e> {
         let mut members = Members::of(data)?;
         while let Some((name, value)) = members.next()? {
             match name {
-                b"type" => event.kind = string(value).unwrap_or_default(),
+                b"type" => event.kind = inner(value).unwrap_or_default(),
                 b"delta" => event.delta = value,
                 b"arguments" | b"input" => event.said = value,
                 b"output_index" => event.place = number(value).unwrap_or_default(),
