@@ -86,19 +86,28 @@ fn product(agent: &[u8]) -> Option<Box<str>> {
     let first = agent.get(..end.unwrap_or(agent.len()).min(2 * LONGEST_NAME))?;
     let first = std::str::from_utf8(first).ok()?;
     // `OpenAI/Python 2.8.1` has two words for one product.
-    let name = match first.rsplit_once('/') {
-        Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => name,
+    let slash = first.bytes().rposition(|byte| byte == b'/');
+    let split = slash.and_then(|slash| first.split_at_checked(slash));
+    let name = match split {
+        Some((name, version)) if version.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => name,
         _ => first,
     };
-    let named = || [&*clean(name), " ", NO_KEY].concat().into();
-    (!name.is_empty()).then(named)
+    if name.is_empty() {
+        return None;
+    }
+    let mut app = String::with_capacity(name.len() + 1 + NO_KEY.len());
+    if is_plain(name) {
+        app.push_str(name);
+    } else {
+        app.push_str(&clean(name));
+    }
+    app.extend([" ", NO_KEY]);
+    Some(app.into())
 }
 
 /// A name as it is kept and shown: not too long, and what could change a terminal or the order of letters is spelled out.
 pub(super) fn clean(name: &str) -> Box<str> {
-    // All bytes are looked at, several at once.
-    let is_plain = |plain: bool, byte: u8| plain & (b' '..=b'~').contains(&byte);
-    if name.len() <= LONGEST_NAME && name.bytes().fold(true, is_plain) {
+    if is_plain(name) {
         return name.into();
     }
     let mut kept = String::new();
@@ -114,6 +123,12 @@ pub(super) fn clean(name: &str) -> Box<str> {
         }
     }
     kept.into()
+}
+
+/// Whether a name can stay as it is.
+fn is_plain(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.wrapping_sub(b' ') <= b'~' - b' ';
+    name.len() <= LONGEST_NAME && name.bytes().all(is_plain)
 }
 
 /// Control characters, and those that are not seen or turn the direction of writing.

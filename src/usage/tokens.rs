@@ -74,10 +74,13 @@ impl Told {
                     at = blank(text, end + 1);
                     if text.get(at) == Some(&b':') {
                         at = blank(text, at + 1);
-                        let digits = number(text.get(at..).unwrap_or_default());
-                        at += digits.len();
-                        if let Some(value) = value(digits) {
-                            told.set(name, value, depth);
+                        let rest = text.get(at..).unwrap_or_default();
+                        if rest.first().is_some_and(u8::is_ascii_digit) {
+                            let (value, length) = number(rest);
+                            at += length;
+                            if let Some(value) = value {
+                                told.set(name, value, depth);
+                            }
                         }
                     }
                 }
@@ -144,33 +147,35 @@ fn blank(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The number that a text begins with.
-fn number(text: &[u8]) -> &[u8] {
-    let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
-    let end = text.iter().position(|byte| !is_part(byte));
-    text.get(..end.unwrap_or(text.len())).unwrap_or_default()
+/// The number that a text begins with, and its length. Too many digits are a large number.
+fn number(text: &[u8]) -> (Option<u64>, usize) {
+    let (mut sum, mut at) = (0_u64, 0);
+    while let Some(digit @ b'0'..=b'9') = text.get(at) {
+        let digit = u64::from(digit - b'0');
+        sum = sum.saturating_mul(10).saturating_add(digit);
+        at += 1;
+    }
+    match text.get(at) {
+        Some(b'.' | b'e' | b'E') => fraction(text),
+        Some(_) | None => (Some(sum), at),
+    }
 }
 
-fn value(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    if digits.iter().all(u8::is_ascii_digit) {
-        // Too many digits are a large number.
-        let next = |sum: u64, digit: &u8| {
-            let digit = u64::from(digit - b'0');
-            sum.saturating_mul(10).saturating_add(digit)
-        };
-        return Some(digits.iter().fold(0, next));
-    }
-    let number: f64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+/// The same of one that is written as a fraction, where it is whole.
+fn fraction(text: &[u8]) -> (Option<u64>, usize) {
+    let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+    let length = text.iter().position(|byte| !is_part(byte));
+    let length = length.unwrap_or(text.len());
+    let number = std::str::from_utf8(text.get(..length).unwrap_or_default());
+    let number = number.ok().and_then(|number| number.parse::<f64>().ok());
+    let number = number.filter(|number| number.fract() == 0.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "it saturates, and its sign is looked at below"
+        reason = "it saturates, and has no sign"
     )]
-    let whole = number as u64;
-    (number >= 0.0 && number.fract() == 0.0).then_some(whole)
+    let whole = number.map(|number| number as u64);
+    (whole, length)
 }
 
 #[cfg(test)]
