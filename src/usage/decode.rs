@@ -246,7 +246,7 @@ mod tests {
         assert!(matches!(look, Look::Blind));
         // It has given its turn back, and a long text is none.
         let usage = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
-        let words: Vec<u8> = (0..300_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+        let words: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
         let long = gzip(&[&words[..], usage].concat());
         assert_eq!(seen(Encoding::Gzip, &[&long]), Some(7));
     }

@@ -188,30 +188,30 @@ mod tests {
         told.tokens()
     }
 
-    fn of(prompt: u64, completion: u64, cached: u64, reasoning: u64, total: u64) -> Option<Tokens> {
-        Some(Tokens {
+    fn of(prompt: u64, completion: u64, cached: u64, reasoning: u64, total: u64) -> Tokens {
+        Tokens {
             prompt,
             completion,
             cached,
             reasoning,
             total,
-        })
+        }
     }
 
     #[test]
     fn each_wires_usage_is_read() {
         let chat = r#"{"prompt_tokens": 9, "completion_tokens" :5,"total_tokens":14,"prompt_tokens_details":
             {"cached_tokens":4,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":3}}"#;
-        assert_eq!(tokens(chat), of(9, 5, 4, 3, 14));
+        assert_eq!(tokens(chat), Some(of(9, 5, 4, 3, 14)));
         let responses = r#"{"input_tokens":10,"input_tokens_details":{"cached_tokens":2},"output_tokens":6,
             "output_tokens_details":{"reasoning_tokens":1},"total_tokens":16}"#;
-        assert_eq!(tokens(responses), of(10, 6, 2, 1, 16));
+        assert_eq!(tokens(responses), Some(of(10, 6, 2, 1, 16)));
         let embeddings = r#"{"prompt_tokens":8,"total_tokens":8}"#;
-        assert_eq!(tokens(embeddings), of(8, 0, 0, 0, 8));
+        assert_eq!(tokens(embeddings), Some(of(8, 0, 0, 0, 8)));
         let messages = r#"{"input_tokens":10,"cache_creation_input_tokens":3,"cache_read_input_tokens":4,
             "cache_creation":{"ephemeral_5m_input_tokens":3,"input_tokens":99},"output_tokens":5,
             "iterations":[{"input_tokens":1,"cached_tokens":77}],"service_tier":"standard"}"#;
-        assert_eq!(tokens(messages), of(17, 5, 4, 0, 22));
+        assert_eq!(tokens(messages), Some(of(17, 5, 4, 0, 22)));
     }
 
     #[test]
@@ -226,19 +226,19 @@ mod tests {
             (r#"{"prompt_tokens":{"type":"integer"}}"#, None),
             (
                 r#"{"a\"prompt_tokens":1,"prompt_tokens":2}"#,
-                of(2, 0, 0, 0, 2),
+                Some(of(2, 0, 0, 0, 2)),
             ),
             (
                 r#"{"prompt_tokens":7.0,"completion_tokens":1e2}"#,
-                of(7, 100, 0, 0, 107),
+                Some(of(7, 100, 0, 0, 107)),
             ),
             (
                 r#"{"prompt_tokens":7.5,"completion_tokens":1}"#,
-                of(0, 1, 0, 0, 1),
+                Some(of(0, 1, 0, 0, 1)),
             ),
             (
                 r#"{"prompt_tokens":99999999999999999999999999,"completion_tokens":1}"#,
-                of(MOST, 1, 0, 0, MOST + 1),
+                Some(of(MOST, 1, 0, 0, MOST + 1)),
             ),
             (r#"{"prompt_tokens":1,"cut":"off"#, None),
             (r#"{"prompt_tokens":1,"cut":{"#, None),
@@ -252,6 +252,6 @@ mod tests {
         let mut told = Told::default();
         told.read(br#"{"input_tokens":25,"output_tokens":1}"#);
         told.read(br#"{"output_tokens":15}"#);
-        assert_eq!(told.tokens(), of(25, 15, 0, 0, 40));
+        assert_eq!(told.tokens(), Some(of(25, 15, 0, 0, 40)));
     }
 }

@@ -86,7 +86,10 @@ type World = (Status, &'static str);
 #[test]
 fn each_world_has_its_code() {
     let worlds = worlds_of_logins().into_iter().chain(worlds_of_pools());
-    for (status, expected) in worlds.chain(other_worlds()) {
+    let worlds = worlds
+        .chain(other_worlds())
+        .chain(worlds_of_the_whole_daemon());
+    for (status, expected) in worlds {
         let found = judge(&status);
         assert_eq!(told(&found), expected, "{status:#?}");
     }
@@ -174,8 +177,6 @@ fn worlds_of_pools() -> Vec<World> {
 fn other_worlds() -> Vec<World> {
     let key = json!({"needs_key": true});
     let waiting = json!({"waiting": true});
-    let needed = json!({"state": "login_needed", "login_command": "hermesctl auth login nous"});
-    let both_down = json!({"providers": [needed, needed], "listeners": [waiting, waiting]});
     vec![
         (
             first(json!({"failing": mishap(1, "11:59:00")})),
@@ -224,6 +225,14 @@ fn other_worlds() -> Vec<World> {
         ),
         (status(json!({"listeners": [key], "client_keys": 1})), ""),
         (status(json!({"listeners": [key], "client_keys": null})), ""),
+    ]
+}
+
+fn worlds_of_the_whole_daemon() -> Vec<World> {
+    let needed = json!({"state": "login_needed", "login_command": "hermesctl auth login nous"});
+    let waiting = json!({"waiting": true});
+    let both_down = json!({"providers": [needed, needed], "listeners": [waiting, waiting]});
+    vec![
         (
             status(json!({"client_keys_fault": "it is empty; restore it"})),
             "client_keys_unreadable",

@@ -79,7 +79,7 @@ fn answer(number: usize) -> Answer {
             (json_kind, body.to_string(), [sent, 0, 0, 0, sent])
         }
     };
-    let packs = number % 3 == 0;
+    let packs = number.is_multiple_of(3);
     let body = if packs {
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(text.as_bytes()).unwrap();
