@@ -46,9 +46,10 @@ impl Service for Inference {
         connection: Connection,
     ) -> Result<Response<AnswerBody>, Hangup> {
         let (head, body) = request.into_parts();
-        let authorized = bearer(&head)
-            .is_some_and(|token| lock(&self.tokens).may_infer(token, self.clock.now()));
-        let number = self.log.begin(&head, connection.number, authorized);
+        let caller = self.caller(&head);
+        let number = self
+            .log
+            .begin(&head, connection.number, caller.is_authorized);
         let mut watch = Watch {
             log: self.log.clone(),
             number,
@@ -60,7 +61,7 @@ impl Service for Inference {
         let is_by_itself = head.uri.path().ends_with("/wham/usage");
         let fault = fault.or_else(|| (!is_by_itself).then(|| self.faults.next())?);
         let answer = self
-            .respond((head, body), &connection, (number, authorized), fault)
+            .respond((head, body), &connection, (number, caller), fault)
             .await?;
         if answer.status() == StatusCode::UNAUTHORIZED
             && let Some(mark) = mark
@@ -80,12 +81,29 @@ impl Service for Inference {
     }
 }
 
+/// What the bearer of a request is good for when its head comes: a token that is rotated while the body still comes does
+/// not change it.
+struct Caller {
+    is_authorized: bool,
+    account: Option<codex::Account>,
+}
+
 impl Inference {
+    fn caller(&self, head: &Parts) -> Caller {
+        let now = self.clock.now();
+        let mut tokens = lock(&self.tokens);
+        let token = bearer(head).filter(|token| tokens.may_infer(token, now));
+        Caller {
+            is_authorized: token.is_some(),
+            account: token.and_then(|token| tokens.account_of(token)),
+        }
+    }
+
     async fn respond(
         &self,
         (head, mut incoming): (Parts, Incoming),
         connection: &Connection,
-        (number, authorized): (u64, bool),
+        (number, caller): (u64, Caller),
         fault: Option<Fault>,
     ) -> Result<Response<AnswerBody>, Hangup> {
         match &fault {
@@ -99,7 +117,7 @@ impl Inference {
             }
             _ => {}
         }
-        if authorized && fault.is_none() && head.uri.path() == "/v1/echo" {
+        if caller.is_authorized && fault.is_none() && head.uri.path() == "/v1/echo" {
             return Ok(typed(&head, AnswerBody::echo(incoming)));
         }
         let request = body::read(&mut incoming, &self.log, number).await?;
@@ -110,15 +128,14 @@ impl Inference {
             Some(Fault::Silent) => std::future::pending().await,
             _ => {}
         }
-        if !authorized {
+        if !caller.is_authorized {
             return Ok(render(Canned::unauthorized()));
         }
         let steering = match &fault {
             Some(Fault::Steer(steering)) => Some((**steering).clone()),
             _ => None,
         };
-        let account = bearer(&head).and_then(|token| lock(&self.tokens).account_of(token));
-        let of_codex = codex::serve(account.as_ref(), &head, &request);
+        let of_codex = codex::serve(caller.account.as_ref(), &head, &request);
         let mut answer = match of_codex {
             Some(mut answer) => {
                 steer(&mut answer, &steering.unwrap_or_default(), connection).await;
