@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::dial::{BoxError, Dial, ResolveError};
-use super::life::{Life, Lived, Wire};
+use super::life::{Life, Lived, Watched, Wire};
 use crate::provider::Proxies;
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -95,6 +95,15 @@ impl Connector {
             .await?;
         let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Lived::new(Transport::Tls(Box::new(tls)), life), http2))
+    }
+}
+
+impl Watched for Transport {
+    fn has_unread(&self) -> bool {
+        match self {
+            Self::Plain(wire) => wire.has_unread(),
+            Self::Tls(tls) => tls.get_ref().0.has_unread(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// So much is read at one go; then others get their turn. hyper reads for as long as something comes
@@ -21,6 +22,8 @@ const TURN: usize = 16 * 1024;
 pub(super) struct Life {
     answered: AtomicBool,
     heard: AtomicBool,
+    /// What goes out next begins a request on a connection that has served others.
+    asks_again: AtomicBool,
     /// Milliseconds from `born` to the last byte that came.
     heard_at: AtomicU64,
     written: AtomicU64,
@@ -32,6 +35,7 @@ impl Life {
         Self {
             answered: AtomicBool::new(false),
             heard: AtomicBool::new(false),
+            asks_again: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
             written: AtomicU64::new(0),
             born: Instant::now(),
@@ -46,6 +50,13 @@ impl Life {
     /// Whether a request before this one was answered.
     pub(super) fn is_reused(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The next thing to be sent is a request, if the peer still listens.
+    pub(super) fn asks(&self) {
+        if self.is_reused() {
+            self.asks_again.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether anything came since something was last sent. Over HTTP/1.1 one request is under way
@@ -174,7 +185,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-/// A stream, above TLS where there is TLS, that keeps its [`Life`] and takes turns with others.
+/// A stream that can be looked at.
+pub(super) trait Watched {
+    /// Whether something has come that was not read, be it the end. The system is asked: what waits to be told by the
+    /// runtime counts too.
+    fn has_unread(&self) -> bool;
+}
+
+impl Watched for TcpStream {
+    #[cfg(unix)]
+    fn has_unread(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let looked = recv(self, &mut [0; 1], RecvFlags::PEEK);
+        !matches!(
+            looked,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
+        )
+    }
+
+    /// The runtime will tell.
+    #[cfg(not(unix))]
+    fn has_unread(&self) -> bool {
+        false
+    }
+}
+
+impl<S: Watched> Watched for Wire<S> {
+    fn has_unread(&self) -> bool {
+        self.stream.has_unread()
+    }
+}
+
+/// A stream, above TLS where there is TLS, that keeps its [`Life`] and takes turns with others. A request goes out on a
+/// connection that has served others only if nothing has come on that since: its end may have come while nobody looked,
+/// and what comes before a request is no answer to it. Else the write fails, and no byte of the request was sent.
 #[derive(Debug)]
 pub(super) struct Lived<S> {
     stream: S,
@@ -224,13 +268,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lived<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Lived<S> {
+impl<S: Watched> Lived<S> {
+    fn begins_to_write(&self) -> io::Result<()> {
+        self.life.heard.store(false, Ordering::Relaxed);
+        if self.life.asks_again.load(Ordering::Relaxed) {
+            self.life.asks_again.store(false, Ordering::Relaxed);
+            if self.stream.has_unread() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncWrite + Watched + Unpin> AsyncWrite for Lived<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.life.heard.store(false, Ordering::Relaxed);
+        self.begins_to_write()?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -239,7 +296,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lived<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.life.heard.store(false, Ordering::Relaxed);
+        self.begins_to_write()?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
     }
 

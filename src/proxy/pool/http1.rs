@@ -100,6 +100,7 @@ impl Checkout {
         hyper::ext::on_informational(&mut request, move |_| counted.count());
         let life = used.connection.life.clone();
         let (reused, written) = (life.is_reused(), life.written());
+        life.asks();
         let answer = tokio::select! {
             biased;
             answer = used.connection.sender.try_send_request(request) => answer,
@@ -176,4 +177,67 @@ fn to_wire_form(request: &mut Request<UploadBody>) {
         request.headers_mut().entry(HOST).or_insert(host);
     }
     *request.uri_mut() = Uri::from(path);
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::super::Pool;
+    use super::*;
+    use crate::proxy::egress::Connector;
+
+    /// The runtime gets no turn between the end and the request, so only the system knows of the end.
+    #[tokio::test]
+    async fn no_byte_of_a_request_goes_out_behind_the_unseen_end_of_its_connection() {
+        for behind in [&b""[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let target: Uri = format!("http://{}/", listener.local_addr().unwrap())
+                .parse()
+                .unwrap();
+            let (ends, is_to_end) = channel();
+            let (ended, has_ended) = channel();
+            let server = std::thread::spawn(move || {
+                for is_last in [false, true] {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let mut byte = [0];
+                        stream.read_exact(&mut byte).unwrap();
+                        head.push(byte[0]);
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(answer).unwrap();
+                    if !is_last {
+                        is_to_end.recv().unwrap();
+                        stream.write_all(behind).unwrap();
+                        drop(stream);
+                        ended.send(()).unwrap();
+                    }
+                }
+            });
+            let tls = crate::provider::client_config(None).unwrap();
+            let pool = Pool::new(Connector::new(tls, Duration::from_secs(5)), None);
+            let origin = pool.origin(&target);
+            let request = || {
+                let mut request = Request::new(UploadBody::empty());
+                *request.method_mut() = hyper::Method::POST;
+                *request.uri_mut() = target.clone();
+                request
+            };
+            let answer = origin.send(request(), false).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            drop(answer);
+            ends.send(()).unwrap();
+            has_ended.recv().unwrap();
+            let failure = origin.send(request(), false).await.unwrap_err();
+            assert!(failure.unsent && failure.reused, "{failure:?}");
+            let answer = origin.send(request(), false).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            server.join().unwrap();
+        }
+    }
 }

@@ -20,7 +20,7 @@ state="$HOME/.local/state/hermes-proxyd"
 mkdir -p "$state"
 mount -t tmpfs -o size=256k,mode=700 none "$state"
 mkdir "$state/spent" "$state/journal"
-mount -o remount,ro "$state"
+mount -o remount,bind,ro "$state"
 exec "$@"
 "#;
 
