@@ -52,7 +52,7 @@ pub(super) async fn aside_while_wanted<T: Send + 'static>(
     aside(bytes, move || work(&|| wanted.load(Ordering::Relaxed))).await
 }
 
-/// Who waits for work, and tells it when he leaves.
+/// Held by what waits for the work; dropping it tells the work that its result is not wanted.
 struct Waits(Arc<AtomicBool>);
 
 impl Drop for Waits {
@@ -75,6 +75,7 @@ mod tests {
         assert_eq!(aside(LONG - 1, || thread::current().id()).await, here);
         assert_ne!(aside(LONG, || thread::current().id()).await, here);
     }
+
     #[tokio::test]
     async fn work_hears_that_nobody_waits_for_it_any_more() {
         let (started, has_started) = oneshot::channel();

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::socket;
+
 /// So much is read at one go; then others get their turn. hyper reads for as long as something comes
 /// and no head is whole, and takes a millisecond for a hundred small ones.
 const TURN: usize = 16 * 1024;
@@ -193,20 +195,8 @@ pub(super) trait Watched {
 }
 
 impl Watched for TcpStream {
-    #[cfg(unix)]
     fn has_unread(&self) -> bool {
-        use rustix::net::{RecvFlags, recv};
-        let looked = recv(self, &mut [0; 1], RecvFlags::PEEK);
-        !matches!(
-            looked,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
-        )
-    }
-
-    /// The runtime will tell.
-    #[cfg(not(unix))]
-    fn has_unread(&self) -> bool {
-        false
+        socket::has_unread(self)
     }
 }
 
@@ -217,7 +207,7 @@ impl<S: Watched> Watched for Wire<S> {
 }
 
 /// A stream, above TLS where there is TLS, that keeps its [`Life`] and takes turns with others. A request goes out on a
-/// connection that has served others only if nothing has come on that since: its end may have come while nobody looked,
+/// connection that has served others only if nothing has come on that since: its end may have come unseen,
 /// and what comes before a request is no answer to it. Else the write fails, and no byte of the request was sent.
 #[derive(Debug)]
 pub(super) struct Lived<S> {

@@ -1,4 +1,4 @@
-//! What a client is connected by: TCP, or a Unix socket.
+//! What a client is connected by: TCP, or a Unix socket; and what the system knows of a stream.
 
 use std::io;
 use std::net::SocketAddr;
@@ -82,6 +82,22 @@ fn set_tcp_send_buffer(stream: &TcpStream, bytes: usize) {
 /// Windows grows and shrinks it by itself.
 #[cfg(not(unix))]
 fn set_tcp_send_buffer(_: &TcpStream, _: usize) {}
+
+/// Whether something has come that was not read, be it the end. The system is asked, one `recv(2)` with `MSG_PEEK`: the
+/// runtime may tell of it later.
+#[cfg(unix)]
+pub(super) fn has_unread(stream: &TcpStream) -> bool {
+    use rustix::io::Errno;
+    use rustix::net::{RecvFlags, recv};
+    let looked = recv(stream, &mut [0; 1], RecvFlags::PEEK);
+    !matches!(looked, Err(Errno::AGAIN | Errno::INTR))
+}
+
+/// The runtime will tell.
+#[cfg(not(unix))]
+pub(super) fn has_unread(_: &TcpStream) -> bool {
+    false
+}
 
 /// Calls a method of whichever stream it is.
 macro_rules! either {

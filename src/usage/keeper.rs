@@ -18,7 +18,7 @@ use crate::clock::Clock;
 
 /// Counts wait for so long: a kill loses those of this time.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Whoever asks, or ends the daemon, waits for a disk no longer than this.
+/// A question and the daemon's end wait for a disk no longer than this.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// The end waits less.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -145,7 +145,7 @@ impl Worker {
             self.save();
             for question in questions {
                 let report = self.answer(question.query);
-                // Whoever asked may have left.
+                // The asker may have left.
                 question.answer.send(report).ok();
             }
             if ends {

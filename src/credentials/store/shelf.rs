@@ -28,7 +28,7 @@ struct Parsed {
     document: Arc<Map<String, Value>>,
 }
 
-/// What is in a store is nobody's to print.
+/// The contents of a store are never printed.
 impl fmt::Debug for Shelf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shelf").finish_non_exhaustive()
@@ -41,7 +41,7 @@ impl Shelf {
     /// # Errors
     /// When it can't be read, or is no JSON object.
     pub(super) fn read(&self, file: &Path) -> Result<Option<Arc<Map<String, Value>>>, StoreError> {
-        // Whoever comes meanwhile waits for what is parsed here.
+        // A look that comes meanwhile waits for this one's parse.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = kept.as_ref().filter(|kept| kept.file == file)
             && let Some(handle) = open(file)?

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A rollback journal, since one thread writes once in ten seconds: a write-ahead log would leave two more files beside
 /// this one, which every reader has to be able to write, and does not work on a network's file systems. Whatever a kill
-/// leaves is rolled back by whoever opens the file next.
+/// leaves is rolled back when the file is opened next.
 const SETTINGS: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA journal_mode = DELETE;
