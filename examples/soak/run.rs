@@ -55,7 +55,7 @@ async fn soak(time: Duration, rate: u32) -> Result<bool> {
     let models = Load::models_at(&world.nous.inference_base_url(), &world.login.access_token).await;
     let models = models.map_err(|wrong| format!("{wrong:?}"))?;
     let load = Arc::new(Load::new(world, keys, models));
-    let descriptors = daemon.descriptors().unwrap_or(0);
+    let descriptors = daemon.descriptors().map_or(0, |open| open.len());
     println!(
         "hermes-proxyd {}{}: {} min, {rate} requests/s; process {}, {} KiB, {descriptors} \
          descriptors",
@@ -191,7 +191,7 @@ async fn observe(load: &Load, daemon: &Daemon, course: &Course) -> Vec<u64> {
                 total.excused,
                 total.wrong(),
                 memory.last().unwrap_or(&0),
-                daemon.descriptors().unwrap_or(0),
+                daemon.descriptors().map_or(0, |open| open.len()),
                 cpu - before.1,
                 load.figures.line(),
             );
@@ -199,6 +199,22 @@ async fn observe(load: &Load, daemon: &Daemon, course: &Course) -> Vec<u64> {
         }
     }
     memory
+}
+
+/// Whether no more is open than at the start, and what to say of it.
+fn closed(before: usize, open: Option<Vec<String>>) -> (bool, String) {
+    let Some(open) = open else {
+        return (false, "descriptors: can't be read at the end".to_owned());
+    };
+    let mut text = format!(
+        "descriptors: {before} at the start, {} at the end",
+        open.len()
+    );
+    let closed = open.len() <= before;
+    if !closed {
+        text = format!("{text}: {}", open.join(", "));
+    }
+    (closed, text)
 }
 
 /// Lets everything come to its end, and says what was wrong.
@@ -218,8 +234,9 @@ async fn judge(load: &Load, daemon: &Daemon, descriptors: usize, memory: &[u64])
     });
     let fresh = fresh.and(world.ctl("proxy reload").await.map(drop)).is_ok();
     load.hang_up();
-    until(|| daemon.descriptors().is_some_and(|now| now <= descriptors)).await;
-    let left = daemon.descriptors().unwrap_or(usize::MAX);
+    let open = || daemon.descriptors();
+    until(|| open().is_some_and(|now| now.len() <= descriptors)).await;
+    let (closed, left) = closed(descriptors, open());
     load.audit(true);
     world.search_log(daemon);
 
@@ -258,10 +275,7 @@ async fn judge(load: &Load, daemon: &Daemon, descriptors: usize, memory: &[u64])
             ended && idle && forgotten,
             "every request has ended, here, in the daemon and at the providers".to_owned(),
         ),
-        (
-            fresh && left <= descriptors,
-            format!("descriptors: {descriptors} at the start, {left} at the end"),
-        ),
+        (fresh && closed, left),
         (
             world.nous.is_alive(world.login.family),
             "the login lives".to_owned(),
