@@ -1,12 +1,16 @@
 //! Hears a body's model as it passes, for the counts of usage. It stops no body: one that is read in two ways names its
-//! first model, or none.
+//! first model, or none. It listens to the beginning alone, since reading costs more than passing on.
 
 use crate::proxy::model_field::{Model, Search};
+
+/// So many bytes of a body are read for its model.
+const LONGEST: usize = 256 * 1024;
 
 /// How far a body has been heard.
 #[derive(Debug)]
 pub(super) enum Naming {
-    Listening(Box<Search>),
+    /// So many bytes more are read.
+    Listening(Box<Search>, usize),
     Known(Box<str>),
     /// Its model can't be told.
     Unknown,
@@ -14,19 +18,22 @@ pub(super) enum Naming {
 
 impl Naming {
     pub(super) fn new(search: Search) -> Self {
-        Self::Listening(Box::new(search))
+        Self::Listening(Box::new(search), LONGEST)
     }
 
     /// A piece passes. Behind the model's name nothing is looked at.
     pub(super) fn pass(&mut self, piece: &[u8]) {
-        let Self::Listening(search) = self else {
+        let Self::Listening(search, left) = self else {
             return;
         };
         if let (Some(name), true) = (first_member(piece), search.is_at_start()) {
             *self = Self::Known(name.into());
             return;
         }
-        let read = search.find(piece);
+        let heard = piece.get(..*left).unwrap_or(piece);
+        *left -= heard.len();
+        let is_enough = *left == 0;
+        let read = search.find(heard);
         match (search.model(), read) {
             (Some(model), _) => {
                 *self = model
@@ -34,6 +41,7 @@ impl Naming {
                     .map_or(Self::Unknown, |name| Self::Known(name.into()));
             }
             (None, Err(_)) => *self = Self::Unknown,
+            (None, Ok(())) if is_enough => *self = Self::Unknown,
             (None, Ok(())) => {}
         }
     }
@@ -42,7 +50,7 @@ impl Naming {
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Known(name) => Some(name),
-            Self::Listening(search) => search.model().and_then(Model::name),
+            Self::Listening(search, _) => search.model().and_then(Model::name),
             Self::Unknown => None,
         }
     }
@@ -87,6 +95,19 @@ mod tests {
                 }
                 assert_eq!(naming.name(), name, "{body} by {size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_model_behind_the_beginning_of_a_long_body_is_not_looked_for() {
+        for (before, name) in [(LONGEST / 2, Some("m")), (2 * LONGEST, None)] {
+            let body = format!(r#"{{"messages":["{}"],"model":"m"}}"#, "x".repeat(before));
+            let mut naming = Naming::new(Search::Json(Scanner::default()));
+            for piece in body.as_bytes().chunks(16 * 1024) {
+                naming.pass(piece);
+            }
+            assert_eq!(naming.name(), name);
+            assert_eq!(matches!(naming, Naming::Unknown), name.is_none());
         }
     }
 }
