@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Datelike, Local, NaiveDate, Utc};
+use tokio::time::Instant;
 
 use super::meter::{Meter, NO_KEY, clean};
 use super::report::Question;
@@ -107,6 +108,8 @@ pub(super) struct State {
     pub(super) dropped: u64,
     /// Why the last batch could not be written, if it could not.
     pub(super) fault: Option<String>,
+    /// Since when the batch is being written, while it is.
+    pub(super) writes_since: Option<Instant>,
     pub(super) questions: Vec<Question>,
     pub(super) ends: bool,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::book::{Book, Rows, Shared};
 use super::report::{Query, Question, Report};
@@ -20,8 +20,12 @@ use crate::clock::Clock;
 const PERIOD: Duration = Duration::from_secs(10);
 /// A question and the daemon's end wait for a disk no longer than this.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// A write that takes longer waits for a disk that hangs, or for another program that has the file locked.
+const LATE: Duration = Duration::from_secs(6);
 /// The end waits less.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// What is said of a write or a question that takes too long.
+const NO_ANSWER: &str = "the disk has not answered, or another program has the file locked";
 /// Why nothing is told behind the end.
 const ENDED: &str = "the thread that keeps them has ended";
 /// The file of the counts in our state folder.
@@ -102,15 +106,17 @@ impl Book {
         match timeout(PATIENCE, reply).await {
             Ok(Ok(report)) => report,
             Ok(Err(_)) => Err(ENDED.to_owned()),
-            Err(_) => Err("the disk has not answered".to_owned()),
+            Err(_) => Err(NO_ANSWER.to_owned()),
         }
     }
 
     /// Whether all is well with them.
     pub fn health(&self) -> Health {
         let state = self.shared.lock();
+        let hangs = state.writes_since.filter(|since| since.elapsed() > LATE);
+        let hangs = hangs.map(|_| NO_ANSWER.to_owned());
         Health {
-            fault: state.fault.clone(),
+            fault: hangs.or_else(|| state.fault.clone()),
             dropped: state.dropped,
         }
     }
@@ -121,7 +127,12 @@ impl Keeper {
     pub async fn end(self) {
         self.shared.lock().ends = true;
         self.shared.wake.notify_one();
-        timeout(FAREWELL, self.done).await.ok();
+        if timeout(FAREWELL, self.done).await.is_err() {
+            tracing::warn!(
+                error = NO_ANSWER,
+                "the usage of the last requests is lost, if it can't be saved at once"
+            );
+        }
     }
 }
 
@@ -193,6 +204,7 @@ impl Worker {
         if self.batch.is_empty() {
             return;
         }
+        self.book.shared.lock().writes_since = Some(Instant::now());
         let mut saved = self.write();
         if saved.as_ref().is_err_and(Fault::is_damage) {
             // Opened again, it is set aside.
@@ -200,6 +212,7 @@ impl Worker {
             saved = self.write();
         }
         let mut state = self.book.shared.lock();
+        state.writes_since = None;
         let dropped = state.dropped;
         match saved {
             Ok(()) => {

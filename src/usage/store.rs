@@ -184,7 +184,8 @@ impl Store {
 
     fn read(&self, query: Query, today: NaiveDate) -> rusqlite::Result<Report> {
         let mut report = Report::empty(query, today);
-        let from = report.from.to_string();
+        // A clock that was ahead has left rows of days to come.
+        let (from, to) = (report.from.to_string(), report.to.to_string());
         let name = query.by.column();
         let order = match query.by {
             By::Day => "1",
@@ -192,11 +193,12 @@ impl Store {
                 "TOTAL(total_tokens) DESC, TOTAL(requests) DESC, 1"
             }
         };
-        let sql =
-            format!("SELECT {name}, {SUMS} FROM usage WHERE day >= ?1 GROUP BY 1 ORDER BY {order}");
+        let sql = format!(
+            "SELECT {name}, {SUMS} FROM usage WHERE day BETWEEN ?1 AND ?2 GROUP BY 1 ORDER BY {order}"
+        );
         let mut statement = self.connection.prepare(&sql)?;
-        let mut rows = statement.query(params![from])?;
-        let mut errors = self.errors(name, &from)?;
+        let mut rows = statement.query([&from, &to])?;
+        let mut errors = self.errors(name, [&from, &to])?;
         while let Some(row) = rows.next()? {
             let name: String = row.get(0)?;
             let mut sums = sums(row)?;
@@ -220,14 +222,14 @@ impl Store {
     fn errors(
         &self,
         name: &str,
-        from: &str,
+        days: [&String; 2],
     ) -> rusqlite::Result<BTreeMap<String, BTreeMap<String, u64>>> {
         let sql = format!(
             "SELECT {name}, kind, CAST(TOTAL(errors.requests) AS INTEGER)
-             FROM errors JOIN usage ON errors.usage = usage.id WHERE day >= ?1 GROUP BY 1, 2"
+             FROM errors JOIN usage ON errors.usage = usage.id WHERE day BETWEEN ?1 AND ?2 GROUP BY 1, 2"
         );
         let mut statement = self.connection.prepare(&sql)?;
-        let mut rows = statement.query(params![from])?;
+        let mut rows = statement.query(days)?;
         let mut errors: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         while let Some(row) = rows.next()? {
             let of_name = errors.entry(row.get(0)?).or_default();

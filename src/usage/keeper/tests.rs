@@ -98,3 +98,14 @@ async fn a_file_that_is_damaged_while_it_is_in_use_is_set_aside() {
     assert!(folder.path().join("usage.db.damaged").exists());
     keeper.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_takes_too_long_is_told_while_it_lasts() {
+    let book = Book::new(Arc::new(SystemClock));
+    book.shared.lock().writes_since = Some(Instant::now());
+    assert_eq!(book.health().fault, None);
+    tokio::time::advance(LATE + Duration::from_secs(1)).await;
+    assert_eq!(book.health().fault.as_deref(), Some(NO_ANSWER));
+    book.shared.lock().writes_since = None;
+    assert_eq!(book.health().fault, None);
+}
