@@ -39,7 +39,7 @@ pub enum UsageBy {
 /// Who used how much.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageReport {
-    /// Whether requests are counted now.
+    /// Whether the configuration has requests counted.
     pub enabled: bool,
     /// What a row is about.
     pub by: UsageBy,

@@ -48,7 +48,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         endings: tokio::sync::mpsc::channel(1).0,
         reloads,
         logins: Arc::new(logins),
-        usage: Counting::looks(fleet.files()),
+        usage: Counting::looks(fleet.files(), config.usage),
         files: fleet.files().clone(),
         clients,
     });

@@ -22,15 +22,18 @@ const DAYS: u32 = 7;
 #[derive(Debug, Clone)]
 pub(super) struct Counting {
     file: PathBuf,
+    /// Whether the configuration wants requests counted.
+    is_enabled: bool,
     /// Where requests are counted, if they are.
     book: Option<Book>,
 }
 
 impl Counting {
     /// Counts nothing: what is in the file can be read.
-    pub(super) fn looks(files: &StoreFiles) -> Self {
+    pub(super) fn looks(files: &StoreFiles, config: config::Usage) -> Self {
         Self {
             file: clients::file(files).with_file_name(FILE),
+            is_enabled: config.enabled,
             book: None,
         }
     }
@@ -41,7 +44,7 @@ impl Counting {
         (config, clock): (config::Usage, Arc<dyn Clock>),
         ledger: &Ledger,
     ) -> (Self, Option<Keeper>) {
-        let counting = Self::looks(files);
+        let counting = Self::looks(files, config);
         if !config.enabled {
             return (counting, None);
         }
@@ -98,7 +101,7 @@ impl Counting {
             ControlError::new(ErrorCode::Internal, message)
                 .with_hint("`hermesctl logs` may show more.")
         })?;
-        Ok(told(report, asked.by, self.book.is_some()))
+        Ok(told(report, asked.by, self.is_enabled))
     }
 }
 

@@ -124,7 +124,7 @@ async fn requests_are_told_apart_by_app_model_path_and_day_and_kept_over_a_resta
     assert!(daemon.stop().success());
     let by_day = told(home, "day");
     assert_eq!(names(&by_day).len(), 1);
-    assert_eq!(by_day["enabled"], false);
+    assert_eq!(by_day["enabled"], true, "as it is configured");
     assert_eq!(by_day["total"]["requests"], 6);
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(file(home)).unwrap().permissions(),

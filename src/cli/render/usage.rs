@@ -166,8 +166,9 @@ fn notes(report: &UsageReport, style: Style) -> String {
     }
     if report.unlisted > 0 {
         notes.push(format!(
-            "{} are not listed.",
-            several(report.unlisted, "more name")
+            "{} {} not listed.",
+            several(report.unlisted, "more name"),
+            if report.unlisted == 1 { "is" } else { "are" }
         ));
     }
     if notes.is_empty() {
