@@ -17,6 +17,7 @@
 //! - [`containers`]: engines, their networks, and the ways from a container to the port.
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`service`]: hermes-proxyd as a service of its user, with systemd, launchd and Windows.
+//! - [`page`]: the status page for browsers, and its JSON for dashboards.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
 //! - [`manual`]: man pages and completions of both programs.
@@ -36,6 +37,7 @@ pub mod doctor;
 pub mod files;
 pub mod hooks;
 pub mod manual;
+pub mod page;
 pub mod paths;
 pub mod provider;
 pub mod proxy;

@@ -256,16 +256,7 @@ fn title(name: &str, display_name: &str, default: bool, style: Style) -> String 
 }
 
 fn state_name(state: &ProviderState) -> String {
-    let name = match state {
-        ProviderState::Starting => "starting",
-        ProviderState::Ready => "ready",
-        ProviderState::Refreshing => "trying to renew the expired token",
-        ProviderState::Unavailable => "unavailable",
-        ProviderState::LoginNeeded => "login needed",
-        ProviderState::StoreUnreadable => "login unreadable",
-        ProviderState::Other(name) => name.as_str(),
-    };
-    inline(name)
+    inline(state.in_words())
 }
 
 fn refresh_result(result: &RefreshResult) -> String {

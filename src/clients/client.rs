@@ -95,6 +95,11 @@ impl Client {
         providers.is_empty() || providers.iter().any(|allowed| allowed == name)
     }
 
+    /// Whether the key is not for all providers.
+    pub fn is_for_some(&self) -> bool {
+        !self.limits.providers.is_empty()
+    }
+
     /// Whether the key is good for this path below `/v1`, such as `/chat/completions`.
     pub fn allows_path(&self, path: &str) -> bool {
         let paths = &self.limits.paths;

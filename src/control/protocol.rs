@@ -1281,6 +1281,21 @@ impl ControlError {
     }
 }
 
+impl ProviderState {
+    /// As a person reads it.
+    pub fn in_words(&self) -> &str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Refreshing => "trying to renew the expired token",
+            Self::Unavailable => "unavailable",
+            Self::LoginNeeded => "login needed",
+            Self::StoreUnreadable => "login unreadable",
+            Self::Other(name) => name,
+        }
+    }
+}
+
 impl FindingCode {
     /// The code as it is in JSON.
     pub fn as_str(&self) -> &str {

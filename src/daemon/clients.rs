@@ -41,6 +41,11 @@ pub(super) async fn list(
     })
 }
 
+/// All clients as they are known here, without a look at the file.
+pub(super) fn known(clients: &Registry) -> Vec<ClientEntry> {
+    clients.list().into_iter().map(entry).collect()
+}
+
 /// Adds a client, with limits that the `providers` can be asked about.
 pub(super) async fn add(
     clients: &Registry,

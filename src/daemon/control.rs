@@ -23,7 +23,7 @@ use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
 use crate::containers::{self, Door};
 use crate::control::judge;
-use crate::control::pools::{LoginChoice, LoginList, LoginResetReport};
+use crate::control::pools::{LoginChoice, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::{
     AvailableProvider, ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked,
     Clients, CommandLine, ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode,
@@ -235,15 +235,9 @@ impl Handler for Answers {
     }
 
     async fn logins(&self) -> Result<LoginList, ControlError> {
-        let now = self.clock.now();
-        let view = self.view.load();
-        let there = view.reports.iter().filter(|one| one.upstream.is_there());
-        let mut reports: Vec<_> = there.collect();
-        reports.sort_by_key(|report| report.upstream.name != view.default_provider);
-        let logins = reports.into_iter();
         Ok(LoginList {
-            now: Timestamp(now),
-            logins: logins.flat_map(|one| pools::entries(one, now)).collect(),
+            now: Timestamp(self.clock.now()),
+            logins: self.logins_now(),
         })
     }
 
@@ -350,6 +344,17 @@ impl Answers {
         };
         status.findings = Some(judge::judge(&status));
         status
+    }
+
+    /// Every login of every provider.
+    pub(super) fn logins_now(&self) -> Vec<LoginEntry> {
+        let now = self.clock.now();
+        let view = self.view.load();
+        let there = view.reports.iter().filter(|one| one.upstream.is_there());
+        let mut reports: Vec<_> = there.collect();
+        reports.sort_by_key(|report| report.upstream.name != view.default_provider);
+        let reports = reports.into_iter();
+        reports.flat_map(|one| pools::entries(one, now)).collect()
     }
 
     /// How many client keys may ask a provider that serves nothing without one.

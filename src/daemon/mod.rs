@@ -32,6 +32,7 @@ mod logins;
 #[cfg(unix)]
 mod neighbours;
 mod notices;
+mod page;
 mod pools;
 mod port_holder;
 mod process;

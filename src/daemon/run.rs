@@ -21,7 +21,7 @@ use super::notices::Notices;
 use super::signals::{Signal, Signals};
 use super::usage::Counting;
 use super::watchdog::Watchdog;
-use super::{descriptors, port_holder, quotas, service_manager, signals, status_line};
+use super::{descriptors, page, port_holder, quotas, service_manager, signals, status_line};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
@@ -578,6 +578,8 @@ impl Stops {
     fn answer(&self, control: Listener, answers: Arc<Answers>, gateway: &Gateway) -> Arc<Notify> {
         let prod = control.prod();
         gateway.judged_by(answers.clone());
+        let failures = gateway.ledger().failures().clone();
+        gateway.shown_by(Arc::new(page::Status::new(answers.clone(), failures)));
         self.tell_refusals(gateway.ledger().refusals().clone());
         let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
         let told = status_line::keep_told(answers.clone(), stop.clone());

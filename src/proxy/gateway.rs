@@ -11,6 +11,7 @@ use super::ledger::{Counters, Ledger};
 use super::local::{Judge, Judgement};
 use super::models::Shelf;
 use super::models::merged::Merged;
+use super::page::Pages;
 use super::route::Serves;
 use super::translation::Bridge;
 use super::upstream::Client;
@@ -149,6 +150,7 @@ pub struct Gateway {
     ledger: Arc<Ledger>,
     own_mark: Option<OwnMark>,
     judge: OnceLock<Arc<dyn Judge>>,
+    pages: OnceLock<Arc<dyn Pages>>,
     /// The list of all providers' models.
     pub(super) merged: Merged,
 }
@@ -163,6 +165,7 @@ impl Gateway {
             ledger: Arc::default(),
             own_mark: OwnMark::draw(),
             judge: OnceLock::new(),
+            pages: OnceLock::new(),
             merged: Merged::default(),
         }
     }
@@ -186,6 +189,16 @@ impl Gateway {
     /// How all is, for apps of this provider; `None` before anybody can judge.
     pub(super) fn judge(&self, provider: &str) -> Option<Judgement> {
         Some(self.judge.get()?.judge(provider))
+    }
+
+    /// From now on, `pages` makes the status page; a second one is not asked.
+    pub fn shown_by(&self, pages: Arc<dyn Pages>) {
+        self.pages.set(pages).ok();
+    }
+
+    /// Who makes the status page; `None` before anybody can.
+    pub(super) fn pages(&self) -> Option<&Arc<dyn Pages>> {
+        self.pages.get()
     }
 
     /// The rules in force.

@@ -1,6 +1,7 @@
 //! Where every request is entered when it ends. The log line, a provider's totals and its last failure, what was
 //! refused and what an app's key was used for are all fed from here.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::record::{End, News, Record, Target};
 use super::refusals::{Refusals, Refused};
-use super::trouble::Mishaps;
+use super::trouble::{Failure, Failures, Mishaps};
 use crate::clients::{Client, Full, Visit};
 use crate::usage::Book;
 
@@ -20,6 +21,7 @@ const LONGEST_PATH: usize = 200;
 #[derive(Debug, Default)]
 pub struct Ledger {
     refusals: Arc<Refusals>,
+    failures: Arc<Failures>,
     usage: OnceLock<Book>,
 }
 
@@ -98,6 +100,11 @@ impl Ledger {
         &self.refusals
     }
 
+    /// The last requests that failed.
+    pub fn failures(&self) -> &Arc<Failures> {
+        &self.failures
+    }
+
     /// From now on, usage is counted in `book`; a second one is not taken.
     pub fn counts_in(&self, book: Book) {
         self.usage.set(book).ok();
@@ -126,6 +133,9 @@ impl Ledger {
         if let (Target::Routed { counters, .. }, false) = (&record.target, record.is_own) {
             counters.enter(record);
         }
+        if let Some(code) = record.failure() {
+            self.note(record, code);
+        }
         // A refusal is told, with how many like it were not, or only counted.
         let (is_told, untold) = record.refusal.as_ref().map_or((true, 0), |refusal| {
             let refused = Refused {
@@ -139,6 +149,28 @@ impl Ledger {
             (untold.is_some(), untold.unwrap_or_default())
         });
         Self::log(record, is_told, untold);
+    }
+
+    /// Keeps a failure that is worth a look; neither hermesctl's own nor a client that left.
+    fn note(&self, record: &Record, code: Cow<'static, str>) {
+        let (provider, from, about) = match (&record.target, &record.refusal) {
+            (_, Some(refusal)) if refusal.matters => ("", &*refusal.from, refusal.about.clone()),
+            (Target::Routed { provider, .. }, None) => {
+                let client = record.client.as_ref();
+                (&**provider, client.map_or("", |client| client.name()), None)
+            }
+            (Target::Routed { .. } | Target::Asked(_) | Target::Unread, _) => return,
+        };
+        if record.is_own || record.end == End::ClientLeft {
+            return;
+        }
+        self.failures.add(Failure {
+            at: record.ended,
+            code,
+            provider: provider.into(),
+            from: from.into(),
+            about,
+        });
     }
 
     fn log(record: &Record, is_told: bool, untold: u64) {

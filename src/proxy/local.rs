@@ -67,6 +67,8 @@ pub(super) fn answer(
         judged.unwrap_or_else(Judgement::unknown)
     };
     match local {
+        // Before anybody makes the page.
+        Local::StatusJson => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Local::Nothing => {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::NO_CONTENT;

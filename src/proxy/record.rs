@@ -159,8 +159,9 @@ impl End {
 }
 
 impl Record {
-    /// What kind of failure it was, for the counts of usage; `None` for a whole answer of success.
-    fn failure(&self) -> Option<Cow<'static, str>> {
+    /// What kind of failure it was, for the counts of usage and the last failures; `None` for a whole answer of
+    /// success.
+    pub(super) fn failure(&self) -> Option<Cow<'static, str>> {
         let status = self.status.map_or(0, |status| status.as_u16());
         let kind = match self.end {
             End::Complete | End::Kept => match (self.blocked, status) {

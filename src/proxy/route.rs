@@ -63,17 +63,20 @@ pub enum Local {
     Live,
     /// `GET /readyz`
     Ready,
+    /// `GET /status.json`
+    StatusJson,
     /// What browsers and crawlers ask for by themselves, and we don't have.
     Nothing,
 }
 
 impl Local {
     /// Every local path with content.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("/", Self::Root),
         ("/health", Self::Health),
         ("/livez", Self::Live),
         ("/readyz", Self::Ready),
+        ("/status.json", Self::StatusJson),
     ];
 
     /// The local path that these segments mean.

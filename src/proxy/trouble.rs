@@ -2,6 +2,7 @@
 //! counter.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -72,5 +73,42 @@ impl Mishaps {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mishap = last.clone()?;
         Some((self.count.load(Ordering::Relaxed), mishap))
+    }
+}
+
+/// So many failures are kept.
+const KEPT: usize = 20;
+
+/// A request that failed, whatever came after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When it ended.
+    pub at: Instant,
+    /// The code of our error, `http_` and the provider's status, or `answer_cut`.
+    pub code: Cow<'static, str>,
+    /// The provider that it was for; empty where none was asked.
+    pub provider: Box<str>,
+    /// The app's name, or the address of one that was refused; empty where neither is known.
+    pub from: Box<str>,
+    /// The host or web page that was refused.
+    pub about: Option<Box<str>>,
+}
+
+/// The last requests that failed. A request that goes well does not come here.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<VecDeque<Failure>>);
+
+impl Failures {
+    /// One more.
+    pub(super) fn add(&self, failure: Failure) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.truncate(KEPT - 1);
+        kept.push_front(failure);
+    }
+
+    /// All that are kept, the latest first.
+    pub fn look(&self) -> Vec<Failure> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().cloned().collect()
     }
 }

@@ -31,6 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("usage", &["clock", "files"]),
     ("containers", &["config", "control"]),
     ("hooks", &["config", "files", "provider"]),
+    ("page", &["control"]),
     ("service", &["files", "paths", "tools"]),
     (
         "proxy",
@@ -57,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "credentials",
             "files",
             "hooks",
+            "page",
             "paths",
             "provider",
             "proxy",
@@ -255,6 +257,15 @@ const PURE: &[&str] = &[
     "manual/markdown.rs",
     "manual/page.rs",
     "manual/pages.rs",
+    "page/charts.rs",
+    "page/connect.rs",
+    "page/errors.rs",
+    "page/flat.rs",
+    "page/markup.rs",
+    "page/mod.rs",
+    "page/overview.rs",
+    "page/providers.rs",
+    "page/usage.rs",
     "provider/jwt.rs",
     "provider/layout.rs",
     "provider/nous/layout.rs",
@@ -293,7 +304,14 @@ const PURE: &[&str] = &[
 ];
 
 /// Where what is wrong is shown, and not judged: `control/judge` does that.
-const SURFACES: &[&str] = &["cli/", "daemon/status_line.rs", "doctor/", "proxy/local.rs"];
+const SURFACES: &[&str] = &[
+    "cli/",
+    "daemon/page.rs",
+    "daemon/status_line.rs",
+    "doctor/",
+    "page/",
+    "proxy/local.rs",
+];
 
 /// What a judgement is made of.
 const JUDGED: &[&str] = &[
@@ -328,6 +346,8 @@ const SHOWN: &[(&str, &[&str])] = &[
     ),
     // The file's login, where no daemon runs.
     ("doctor/login.rs", &[".ends_soon"]),
+    // What a key for some providers may not see.
+    ("page/mod.rs", &[".refused_apps"]),
     // What the daemon has read of its file, against the file.
     ("doctor/pending.rs", &["needs_restart"]),
 ];

@@ -11,6 +11,7 @@ mod keyless;
 mod listeners;
 mod messages;
 mod models;
+mod page;
 mod reloads;
 mod replays;
 mod routes;

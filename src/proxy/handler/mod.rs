@@ -13,9 +13,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE};
+use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response};
 
@@ -33,9 +34,10 @@ use super::gateway::{Gateway, Rules, Upstream};
 use super::models::{self, Wanted};
 use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
+use super::route::Local;
 use super::translation::{Memory, of_requests};
 use super::upload::{Upload, UploadLimits};
-use super::{guard, headers, local, route};
+use super::{guard, headers, local, page, route};
 use crate::OWN_REQUEST;
 use crate::clients::Client;
 
@@ -148,9 +150,19 @@ async fn respond(
         Err(error) => {
             request.turns_away(&error, &head, &mut underway);
             presence.refuses();
-            refuse(&error, underway, body.is_end_stream())
+            let mut refused = refuse(&error, underway, body.is_end_stream());
+            if page::asks_for_key(&error, &head) {
+                let asks = HeaderValue::from_static(page::ASKS_FOR_KEY);
+                refused.headers_mut().insert(WWW_AUTHENTICATE, asks);
+            }
+            refused
         }
         Ok(Decision::Answer(response)) => whole(response, underway, End::Complete),
+        Ok(Decision::Local(path, upstream)) if page::is_meant(path, &head.headers) => {
+            // Rare, so not a part of every request's future.
+            let shown = Box::pin(show(&request, &head.headers, (path, upstream))).await;
+            whole(shown, underway, End::Complete)
+        }
         Ok(Decision::Local(path, upstream)) => {
             let response = local::answer(
                 path,
@@ -189,6 +201,29 @@ async fn respond(
             Box::pin(answer).await
         }
     }
+}
+
+/// The status page, or its JSON.
+async fn show(
+    request: &Request<'_>,
+    fields: &HeaderMap,
+    (path, upstream): (Local, Option<&Arc<Upstream>>),
+) -> Response<Bytes> {
+    let upstream = upstream.map(|upstream| &**upstream);
+    let Some(pages) = request.gateway.pages() else {
+        let of = (request.gateway, request.rules);
+        return local::answer(path, of, (upstream, request.client.map(|client| &**client)));
+    };
+    let reader = page::Reader {
+        client: request.client.cloned(),
+        origin: page::origin(fields),
+        provider: upstream.map(|upstream| upstream.name.to_string()),
+        needs_key: request.entry.needs_key,
+    };
+    if path == Local::StatusJson {
+        return page::json(pages.json(reader).await);
+    }
+    page::response(pages.html(reader).await)
 }
 
 /// Enters where a request goes.
