@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hyper::header::{CONTENT_ENCODING, USER_AGENT};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::Instant;
@@ -310,7 +310,7 @@ impl Underway {
         }
         let names_itself = self.client.is_none() && !self.is_own;
         let agent = head.headers.get(USER_AGENT).filter(|_| names_itself);
-        let agent = agent.map(hyper::header::HeaderValue::as_bytes);
+        let agent = agent.map(HeaderValue::as_bytes);
         let meter = Meter::new(head.method == Method::POST, agent);
         self.meter = Some(Box::new(meter));
     }
@@ -339,8 +339,10 @@ impl Underway {
     /// The provider's answer begins, with these fields; what passes of it is told to [`Self::reads`].
     pub(super) fn begins(&mut self, status: StatusCode, fields: &HeaderMap) {
         if let Some(meter) = self.meter.as_mut().filter(|_| status.is_success()) {
+            let kind = fields.get(CONTENT_TYPE);
+            let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
             let encodings = fields.get_all(CONTENT_ENCODING).iter();
-            meter.answered(encodings.map(hyper::header::HeaderValue::as_bytes));
+            meter.answered(kind, encodings.map(HeaderValue::as_bytes));
         }
     }
 

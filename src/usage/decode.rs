@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 
-use super::scan::Scan;
+use super::scan::{Form, Scan};
 use super::tokens::Tokens;
 
 /// So many answers are unpacked at once: each takes 80 KiB.
@@ -81,7 +81,6 @@ enum Unpacker {
 }
 
 /// What is unpacked goes there.
-#[derive(Default)]
 struct Sink {
     scan: Scan,
     /// Bytes that it may still take.
@@ -121,16 +120,14 @@ impl Drop for Turn {
 }
 
 impl Look {
-    pub(super) fn new(encoding: Encoding) -> Self {
-        let sink = Sink {
-            scan: Scan::default(),
-            room: ALWAYS,
-        };
+    pub(super) fn new(form: Form, encoding: Encoding) -> Self {
+        let scan = Scan::new(form);
+        let sink = |scan| Sink { scan, room: ALWAYS };
         let unpacker = match encoding {
-            Encoding::Plain => return Self::Plain(Scan::default()),
+            Encoding::Plain => return Self::Plain(scan),
             Encoding::Unknown => return Self::Blind,
-            Encoding::Gzip => Unpacker::Gzip(MultiGzDecoder::new(sink)),
-            Encoding::Deflate => Unpacker::Deflate(ZlibDecoder::new(sink)),
+            Encoding::Gzip => Unpacker::Gzip(MultiGzDecoder::new(sink(scan))),
+            Encoding::Deflate => Unpacker::Deflate(ZlibDecoder::new(sink(scan))),
         };
         match Turn::take() {
             Some(turn) => Self::Packed(Box::new(Packed {
@@ -209,7 +206,7 @@ mod tests {
     }
 
     fn seen(encoding: Encoding, pieces: &[&[u8]]) -> Option<u64> {
-        let mut look = Look::new(encoding);
+        let mut look = Look::new(Form::Whole, encoding);
         for piece in pieces {
             look.pass(piece);
         }
@@ -241,7 +238,7 @@ mod tests {
     #[test]
     fn what_becomes_far_too_long_is_given_up() {
         let bomb = gzip(&vec![b' '; 8 << 20]);
-        let mut look = Look::new(Encoding::Gzip);
+        let mut look = Look::new(Form::Whole, Encoding::Gzip);
         look.pass(&bomb);
         assert!(matches!(look, Look::Blind));
         // It has given its turn back, and a long text is none.

@@ -2,6 +2,7 @@
 //! tokens.
 
 use super::decode::{Encoding, Look};
+use super::scan::Form;
 use super::tokens::Tokens;
 
 /// The longest name of a model, an app or a login that is kept, in characters.
@@ -45,10 +46,10 @@ impl Meter {
         self.login = Some(clean(login));
     }
 
-    /// The answer is a success; `encodings` are its values of `Content-Encoding`.
-    pub fn answered<'v>(&mut self, encodings: impl Iterator<Item = &'v [u8]>) {
-        if self.makes_tokens {
-            self.look = Look::new(Encoding::of(encodings));
+    /// The answer is a success; `kind` is its `Content-Type`, and `encodings` are its values of `Content-Encoding`.
+    pub fn answered<'v>(&mut self, kind: &[u8], encodings: impl Iterator<Item = &'v [u8]>) {
+        if let Some(form) = Form::of(kind).filter(|_| self.makes_tokens) {
+            self.look = Look::new(form, Encoding::of(encodings));
         }
     }
 

@@ -1,128 +1,220 @@
-//! Finds the `usage` objects of an answer while it passes, in an event stream as in a whole answer: their name is looked
-//! for at the speed of memory, and nothing but such an object is read. Pure; a piece is never copied, but for an object
-//! that comes in several.
+//! Finds the `usage` of an answer while it passes: its name is looked for at the speed of memory, and only where it is
+//! found is it read whose it is. Pure; a piece is never copied, but for an object that comes in several.
 //!
-//! An object of that name that holds no numbers of tokens, such as the schema of a tool, tells nothing. In a text, each of
-//! the name's quotes has a backslash before it, so it is not found there.
+//! An object of that name anywhere else, such as in what a model hands to a tool, is not the answer's own and tells
+//! nothing. In a text, each of the name's quotes has a backslash before it, so it is not found there.
+
+mod document;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use memchr::{memchr, memrchr};
 
-use super::tokens::{Tokens, Told};
+use self::document::Document;
+use super::tokens::Tokens;
+use crate::sse::{At, Tap, Tokenizer};
 
 const NAME: &[u8] = b"\"usage\"";
-/// A longer object is skipped.
-const LONGEST: usize = 64 * 1024;
 
 static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
-/// How far an answer has been looked through.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Scan {
-    state: State,
-    told: Told,
+/// What an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One JSON document, whose outermost object has the `usage`.
+    Whole,
+    /// An event stream. In each event, the outermost object has the `usage`, or the `message` or `response` in it.
+    Events,
 }
 
+/// How far an answer has been looked through.
 #[derive(Debug, Clone)]
-enum State {
+pub(super) enum Scan {
+    Whole(Whole),
+    Events(Events),
+}
+
+/// How far a whole answer has been looked through. Most have their `usage` at the end: there is little to
+/// read behind it, and its end says whose it was.
+#[derive(Debug, Clone)]
+pub(super) enum Whole {
     /// The name is looked for; so much of it came at the end of the piece before.
     Name(usize),
     /// Behind the name.
     Colon,
     /// Behind the colon.
     Value,
-    /// In the object, of which this much came in earlier pieces.
-    Object { text: Vec<u8>, inside: Inside },
+    /// Behind a `usage`.
+    Rest(Document),
 }
 
-/// Where an object's text stands.
-#[derive(Debug, Clone, Copy, Default)]
-struct Inside {
-    depth: u32,
-    in_text: bool,
-    escaped: bool,
+/// How far an event stream has been looked through. Events that come whole are read only where the name is in them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Events {
+    lines: Tokenizer,
+    /// What its events tell.
+    event: Document,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self::Name(0)
+impl Form {
+    /// What a `Content-Type` says; `None` for all that has no `usage` of its own, such as a file.
+    pub(super) fn of(kind: &[u8]) -> Option<Self> {
+        let end = kind.iter().position(|byte| matches!(byte, b';' | b','));
+        let kind = kind.get(..end.unwrap_or(kind.len()))?.trim_ascii();
+        let ends_with = |ending: &[u8]| {
+            let at = kind.len().checked_sub(ending.len());
+            at.and_then(|at| kind.get(at..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(ending))
+        };
+        if kind.eq_ignore_ascii_case(b"text/event-stream") {
+            Some(Self::Events)
+        } else if kind.eq_ignore_ascii_case(b"application/json") || ends_with(b"+json") {
+            Some(Self::Whole)
+        } else {
+            None
+        }
     }
 }
 
 impl Scan {
+    pub(super) fn new(form: Form) -> Self {
+        match form {
+            Form::Whole => Self::Whole(Whole::Name(0)),
+            Form::Events => Self::Events(Events::default()),
+        }
+    }
+
     /// A piece passes.
     pub(super) fn pass(&mut self, piece: &[u8]) {
+        match self {
+            Self::Whole(whole) => whole.pass(piece),
+            Self::Events(events) => events.pass(piece),
+        }
+    }
+
+    /// What the answer has told; `None` where it has told nothing.
+    pub(super) fn tokens(&self) -> Option<Tokens> {
+        match self {
+            Self::Whole(Whole::Rest(document)) => document.tokens(),
+            Self::Whole(_) => None,
+            Self::Events(events) => events.event.tokens(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Scan {
+    /// Bytes that are held of what has passed.
+    fn held(&self) -> usize {
+        match self {
+            Self::Whole(Whole::Rest(document)) => document.held(),
+            Self::Whole(_) => 0,
+            Self::Events(events) => events.event.held(),
+        }
+    }
+}
+
+impl Whole {
+    fn pass(&mut self, piece: &[u8]) {
         let mut rest = piece;
         while !rest.is_empty() {
             rest = self.step(rest);
         }
     }
 
-    /// What the answer has told; `None` where it has told nothing.
-    pub(super) fn tokens(&self) -> Option<Tokens> {
-        self.told.tokens()
-    }
-
     /// Looks through the beginning of `rest`; what is left of it.
     fn step<'r>(&mut self, rest: &'r [u8]) -> &'r [u8] {
-        match &mut self.state {
-            State::Name(matched) => {
+        match self {
+            Self::Name(matched) => {
                 let behind = find(matched, rest);
                 if behind.is_some() {
-                    self.state = State::Colon;
+                    *self = Self::Colon;
                 }
                 rest.get(behind.unwrap_or(rest.len())..).unwrap_or_default()
             }
-            State::Colon => self.after_blanks(rest, b':', State::Value),
-            State::Value => {
-                let text = Vec::new();
-                let inside = Inside::default();
-                self.after_blanks(rest, b'{', State::Object { text, inside })
-            }
-            State::Object { text, inside } => {
-                // Most come in one piece.
-                if text.is_empty()
-                    && inside.depth == 0
-                    && let Some(end) = self.told.read(rest)
-                {
-                    self.state = State::default();
-                    return rest.get(end..).unwrap_or_default();
-                }
-                let end = inside.end(rest);
-                let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-                if text.len() + part.len() > LONGEST {
-                    self.state = State::default();
-                    return rest.get(part.len()..).unwrap_or_default();
-                }
-                if end.is_none() {
-                    text.extend_from_slice(part);
-                    return &[];
-                }
-                text.extend_from_slice(part);
-                self.told.read(text);
-                self.state = State::default();
-                rest.get(part.len()..).unwrap_or_default()
+            Self::Colon => self.after_blanks(rest, b':'),
+            Self::Value => self.after_blanks(rest, b'{'),
+            Self::Rest(document) => {
+                document.pass(rest);
+                &[]
             }
         }
     }
 
     /// Goes on behind blanks where this byte follows, and else looks for the name again. The bracket of an object is
     /// left, since it belongs to it.
-    fn after_blanks<'r>(&mut self, rest: &'r [u8], wanted: u8, next: State) -> &'r [u8] {
-        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        let Some(at) = rest.iter().position(|byte| !is_blank(byte)) else {
+    fn after_blanks<'r>(&mut self, rest: &'r [u8], wanted: u8) -> &'r [u8] {
+        let Some(at) = rest.iter().position(|byte| !byte.is_ascii_whitespace()) else {
             return &[];
         };
-        if rest.get(at) == Some(&wanted) {
-            self.state = next;
-            return rest
-                .get(at + usize::from(wanted == b':')..)
-                .unwrap_or_default();
-        }
-        self.state = State::default();
-        rest.get(at..).unwrap_or_default()
+        let is_there = rest.get(at) == Some(&wanted);
+        let is_colon = is_there && wanted == b':';
+        *self = match is_there {
+            false => Self::Name(0),
+            true if is_colon => Self::Value,
+            true => Self::Rest(Document::behind_a_usage()),
+        };
+        rest.get(at + usize::from(is_colon)..).unwrap_or_default()
     }
+}
+
+impl Events {
+    fn pass(&mut self, piece: &[u8]) {
+        let mut rest = piece;
+        if self.lines.at() != At::Between {
+            rest = self.read(rest);
+        }
+        // No part of the name is at the end of an event.
+        while let Some(at) = FINDER.find(rest) {
+            let start = event_start(rest.get(..at).unwrap_or_default());
+            rest = self.read(rest.get(start..).unwrap_or_default());
+        }
+        let start = event_start(rest);
+        if start < rest.len() {
+            self.lines
+                .pass(rest.get(start..).unwrap_or_default(), &mut self.event);
+        }
+    }
+
+    /// Reads to the end of the event that `rest` begins with or in; what is left.
+    fn read<'r>(&mut self, rest: &'r [u8]) -> &'r [u8] {
+        let mut rest = rest;
+        while let Some(end) = memchr(b'\n', rest) {
+            let (line, after) = rest.split_at_checked(end + 1).unwrap_or((rest, &[]));
+            self.lines.pass(line, &mut self.event);
+            rest = after;
+            if self.lines.at() == At::Between {
+                return rest;
+            }
+        }
+        self.lines.pass(rest, &mut self.event);
+        &[]
+    }
+}
+
+impl Tap for Document {
+    fn data(&mut self, piece: &[u8]) {
+        self.pass(piece);
+    }
+
+    fn end_data(&mut self) {}
+
+    fn end_event(&mut self) {
+        self.begins();
+    }
+}
+
+/// The place behind the last empty line of a text that begins between two events: there the last event begins.
+fn event_start(text: &[u8]) -> usize {
+    let mut rest = text;
+    while let Some(at) = memrchr(b'\n', rest) {
+        rest = rest.get(..at).unwrap_or_default();
+        if matches!(rest, [] | [b'\r'] | [.., b'\n'] | [.., b'\n', b'\r']) {
+            return at + 1;
+        }
+    }
+    0
 }
 
 /// The place in `piece` behind the first name, of which so much came before; where there is none, how much of one the
@@ -152,124 +244,5 @@ fn find(matched: &mut usize, piece: &[u8]) -> Option<usize> {
     None
 }
 
-impl Inside {
-    /// The place behind the bracket that ends the object, where it is in this piece.
-    fn end(&mut self, piece: &[u8]) -> Option<usize> {
-        for (at, byte) in piece.iter().enumerate() {
-            if self.in_text {
-                match byte {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => self.in_text = false,
-                    _ => {}
-                }
-                continue;
-            }
-            match byte {
-                b'"' => self.in_text = true,
-                b'{' => self.depth = self.depth.saturating_add(1),
-                b'}' => {
-                    self.depth = self.depth.saturating_sub(1);
-                    if self.depth == 0 {
-                        return Some(at + 1);
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tokens(text: &[u8], pieces: &[&[u8]]) -> Option<(u64, u64)> {
-        let mut scan = Scan::default();
-        assert_eq!(pieces.concat(), text);
-        for piece in pieces {
-            scan.pass(piece);
-        }
-        let tokens = scan.tokens()?;
-        Some((tokens.prompt, tokens.completion))
-    }
-
-    /// The text in pieces of every size, and in two and three pieces at every place.
-    fn cuts(text: &str, expected: Option<(u64, u64)>) {
-        let bytes = text.as_bytes();
-        for size in 1..=bytes.len().max(1) {
-            let pieces: Vec<_> = bytes.chunks(size).collect();
-            assert_eq!(tokens(bytes, &pieces), expected, "{text:?} by {size}");
-        }
-        for at in 0..bytes.len() {
-            let (one, two) = bytes.split_at(at);
-            assert_eq!(tokens(bytes, &[one, two]), expected, "{text:?} at {at}");
-            let (middle, end) = two.split_at(two.len().min(3));
-            let found = tokens(bytes, &[one, middle, end]);
-            assert_eq!(found, expected, "{text:?} at {at} and 3 behind it");
-        }
-    }
-
-    const OBJECT: &str =
-        r#"{"prompt_tokens":12,"completion_tokens":34,"s":"}{\"","d":{"cached_tokens":1}}"#;
-
-    #[test]
-    fn an_answers_usage_is_found_however_it_is_cut() {
-        let some = Some((12, 34));
-        for (text, expected) in [
-            (format!(r#"{{"choices":[],"usage":{OBJECT}}}"#), some),
-            (format!(r#"{{"usage" : {OBJECT} ,"choices":[]}}"#), some),
-            (format!("{{\n  \"usage\"\n:\n\t{OBJECT}\n}}"), some),
-            (
-                format!(
-                    "data: {{\"choices\":[],\"usage\":null}}\n\ndata: {{\"usage\":{OBJECT}}}\n\ndata: [DONE]\n\n"
-                ),
-                some,
-            ),
-            (
-                format!(
-                    "event: response.completed\r\ndata: {{\"response\":{{\"usage\":{OBJECT}}}}}\r\n\r\n"
-                ),
-                some,
-            ),
-            (
-                "data: {\"usage\":{\ndata: \"prompt_tokens\":12,\ndata:\"completion_tokens\":34}}\n\n"
-                    .to_owned(),
-                some,
-            ),
-            // The model's own words, a value, a schema.
-            (
-                r#"{"content":"{\"usage\":{\"prompt_tokens\":5}}"}"#.to_owned(),
-                None,
-            ),
-            (r#"{"type":"usage","prompt_tokens":5}"#.to_owned(), None),
-            (r#"{"usage":[{"prompt_tokens":5}]}"#.to_owned(), None),
-            (r#"{"usage":"x","usages":{"prompt_tokens":5}}"#.to_owned(), None),
-            (
-                format!(r#"{{"usage":{{"type":"object"}},"""usage":{OBJECT}}}"#),
-                some,
-            ),
-            (format!(r#"{{"usage":"usage":{OBJECT}}}"#), some),
-            (r#"{"usage":{"prompt_tokens":5"#.to_owned(), None),
-        ] {
-            cuts(&text, expected);
-        }
-    }
-
-    #[test]
-    fn an_object_that_is_too_long_is_skipped_and_takes_no_more_memory() {
-        let filler = "x".repeat(LONGEST);
-        let long = format!(r#"{{"usage":{{"x":"{filler}","prompt_tokens":5}}}}"#);
-        let mut scan = Scan::default();
-        for piece in long.as_bytes().chunks(1000) {
-            scan.pass(piece);
-            if let State::Object { text, .. } = &scan.state {
-                assert!(text.capacity() <= 2 * LONGEST);
-            }
-        }
-        assert_eq!(scan.tokens(), None);
-        scan.pass(format!("{{\"usage\":{OBJECT}}}").as_bytes());
-        assert_eq!(scan.tokens().map(|tokens| tokens.prompt), Some(12));
-    }
-}
+mod tests;

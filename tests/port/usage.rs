@@ -275,8 +275,8 @@ async fn how_a_request_failed_is_counted_by_kind() {
     let wire = Wire::start(|mut stream, _| async move {
         while let Some(request) = read_request(&mut stream).await {
             if request.contains("cuts") {
-                let cut =
-                    "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"usage\":{\"total_tokens\":5}";
+                let cut = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100\r\n\r\n\
+                           data: {\"usage\":{\"total_tokens\":5}}\n\ndata: {";
                 stream.write_all(cut.as_bytes()).await.ok();
                 return;
             }
@@ -300,6 +300,40 @@ async fn how_a_request_failed_is_counted_by_kind() {
         (&total["failed"], &total["total_tokens"]),
         (&json!(2), &json!(5))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_answers_own_usage_is_counted() {
+    let world = World::new(Options::default()).await;
+    let home = world.home.path();
+    // A tool's input, as Messages has it, a file, and the same as answers of their own.
+    let wire = Wire::start(|mut stream, _| async move {
+        while let Some(request) = read_request(&mut stream).await {
+            let usage = "\"usage\":{\"input_tokens\":3,\"output_tokens\":4}";
+            let tool = "{\"type\":\"tool_use\",\"input\":{\"usage\":{\"input_tokens\":900}}}";
+            let (kind, body) = if request.contains("a tool") {
+                let body = format!("{{{usage},\"content\":[{tool}],\"stop_reason\":null}}");
+                ("application/json", body)
+            } else if request.contains("no usage") {
+                ("application/json", format!("{{\"content\":[{tool}]}}"))
+            } else {
+                ("application/jsonl", format!("{{{usage}}}\n"))
+            };
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.ok();
+        }
+    })
+    .await;
+    let daemon = daemon_at(&world, &wire.base_url(), "");
+    for words in ["a tool", "no usage", "a file"] {
+        assert_eq!(support::status_of(&daemon, &chat(words)).await, 200);
+    }
+    let total = told(home, "client")["total"].clone();
+    let counts = ["requests", "total_tokens", "without_tokens"];
+    assert_eq!(counts.map(|name| &total[name]), [3, 7, 2], "{total:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

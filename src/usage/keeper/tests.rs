@@ -21,7 +21,7 @@ fn start(file: PathBuf) -> (Book, Keeper) {
 fn enter(book: &Book, model: &str, tokens: u64) {
     let (provider, path) = (Arc::from("nous"), Arc::from("/chat/completions"));
     let mut meter = Box::new(Meter::new(true, None));
-    meter.answered(std::iter::empty());
+    meter.answered(b"application/json", std::iter::empty());
     meter.pass(format!("{{\"usage\":{{\"total_tokens\":{tokens}}}}}").as_bytes());
     let ended = Ended {
         client: Some("zed"),

@@ -1,0 +1,250 @@
+//! Follows a JSON document while it passes, as far as it takes to know whose a `usage` object is. Pure; a piece is never
+//! copied, but for a `usage` object that comes in several.
+
+use memchr::memchr2;
+
+use super::super::tokens::{Tokens, Told};
+
+/// A longer object is skipped.
+pub(super) const LONGEST: usize = 64 * 1024;
+/// The longest name that says something, `response`.
+const LONGEST_NAME: usize = 8;
+
+/// How far a document has passed.
+#[derive(Debug, Clone)]
+pub(in crate::usage) struct Document {
+    origin: Origin,
+    /// Brackets that are open; below zero where they were opened before this began.
+    depth: i32,
+    at: At,
+    name: Name,
+    /// The last name in the outermost object.
+    parent: Parent,
+    /// A `usage` object that comes in several pieces: the depth around it, and what came of it.
+    object: Option<(i32, Vec<u8>)>,
+    told: Told,
+}
+
+/// Where it began to be followed.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    /// At its beginning.
+    Start,
+    /// Behind a `usage` of any depth. Its end tells whose that was; here is the depth of the outermost so far.
+    Middle(i32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Plain,
+    Text,
+    /// Behind a backslash.
+    Escape,
+    /// Behind a text, which is a name if a colon follows.
+    Named,
+    /// Behind the name `usage` and its colon.
+    Value,
+}
+
+/// The beginning of a text, as far as a name is looked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Name {
+    bytes: [u8; LONGEST_NAME],
+    /// More than there is room for says that it is longer.
+    length: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    /// `message`, of a stream of Messages, or `response`, of one of Responses.
+    Answer,
+    Other,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self::new(Origin::Start, At::Plain)
+    }
+}
+
+impl Document {
+    /// Of which the name `usage` and its colon have just passed, at any depth.
+    pub(super) fn behind_a_usage() -> Self {
+        Self::new(Origin::Middle(0), At::Value)
+    }
+
+    fn new(origin: Origin, at: At) -> Self {
+        Self {
+            origin,
+            depth: 0,
+            at,
+            name: Name::default(),
+            parent: Parent::Other,
+            object: None,
+            told: Told::default(),
+        }
+    }
+
+    /// It has ended, and another begins. What was told stays.
+    pub(super) fn begins(&mut self) {
+        let told = self.told;
+        *self = Self {
+            told,
+            ..Self::default()
+        };
+    }
+
+    /// What its own `usage` has told; `None` where there was none, or where its end is missing that says so.
+    pub(super) fn tokens(&self) -> Option<Tokens> {
+        match self.origin {
+            Origin::Middle(outermost) if outermost.saturating_sub(self.depth) != 1 => None,
+            Origin::Middle(_) | Origin::Start => self.told.tokens(),
+        }
+    }
+
+    /// A piece passes.
+    pub(super) fn pass(&mut self, piece: &[u8]) {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let length = self.step(rest).clamp(1, rest.len());
+            let (passed, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            self.keep(passed);
+            rest = after;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.object.as_ref().map_or(0, |(_, text)| text.capacity())
+    }
+
+    /// Goes a step; how many bytes it took.
+    fn step(&mut self, rest: &[u8]) -> usize {
+        match self.at {
+            At::Plain => self.plain(rest),
+            At::Text => self.text(rest),
+            At::Escape => {
+                self.at = At::Text;
+                1
+            }
+            At::Named | At::Value => {
+                let blanks = rest.iter().position(|byte| !byte.is_ascii_whitespace());
+                match blanks {
+                    None => rest.len(),
+                    Some(0) => self.behind(rest),
+                    Some(blanks) => blanks,
+                }
+            }
+        }
+    }
+
+    fn plain(&mut self, rest: &[u8]) -> usize {
+        for (at, byte) in rest.iter().enumerate() {
+            match byte {
+                b'"' => {
+                    self.at = At::Text;
+                    self.name.length = 0;
+                    return at + 1;
+                }
+                b'{' | b'[' => self.depth = self.depth.saturating_add(1),
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.object.is_some() {
+                        return at + 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        rest.len()
+    }
+
+    fn text(&mut self, rest: &[u8]) -> usize {
+        let end = memchr2(b'"', b'\\', rest);
+        let text = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        self.name.extend(text);
+        let Some(end) = end else {
+            return rest.len();
+        };
+        if rest.get(end) == Some(&b'"') {
+            self.at = At::Named;
+        } else {
+            self.at = At::Escape;
+            // A name with an escape is none that is looked for.
+            self.name.length = LONGEST_NAME + 1;
+        }
+        end + 1
+    }
+
+    /// Behind a text or behind the colon of a `usage`.
+    fn behind(&mut self, rest: &[u8]) -> usize {
+        let wanted = if self.at == At::Named { b':' } else { b'{' };
+        let was = std::mem::replace(&mut self.at, At::Plain);
+        if rest.first() != Some(&wanted) {
+            // It may be anything.
+            return self.plain(rest);
+        }
+        if was == At::Named {
+            if self.depth == 1 {
+                self.parent = match self.name.get() {
+                    b"message" | b"response" => Parent::Answer,
+                    _ => Parent::Other,
+                };
+            }
+            if self.object.is_none() && self.name.get() == b"usage" && self.is_its_own() {
+                self.at = At::Value;
+            }
+            return 1;
+        }
+        if let Origin::Middle(outermost) = &mut self.origin {
+            *outermost = self.depth;
+            self.told = Told::default();
+        }
+        // Most come in one piece.
+        if let Some(length) = self.told.read(rest) {
+            return length;
+        }
+        self.object = Some((self.depth, Vec::new()));
+        self.depth = self.depth.saturating_add(1);
+        1
+    }
+
+    /// Whether a `usage` here is the answer's, as far as can be told.
+    fn is_its_own(&self) -> bool {
+        match (self.origin, self.depth) {
+            (Origin::Start, depth) => depth == 1 || (depth == 2 && self.parent == Parent::Answer),
+            (Origin::Middle(outermost), depth) => depth <= outermost,
+        }
+    }
+
+    /// Keeps what is of a `usage` object that comes in several pieces, and reads it when it has ended.
+    fn keep(&mut self, passed: &[u8]) {
+        let Some((depth, text)) = &mut self.object else {
+            return;
+        };
+        if text.len().saturating_add(passed.len()) > LONGEST {
+            self.object = None;
+            return;
+        }
+        text.extend_from_slice(passed);
+        if self.depth == *depth {
+            self.told.read(text);
+            self.object = None;
+        }
+    }
+}
+
+impl Name {
+    fn extend(&mut self, text: &[u8]) {
+        let room = self.bytes.get_mut(self.length..).unwrap_or_default();
+        for (place, byte) in room.iter_mut().zip(text) {
+            *place = *byte;
+        }
+        self.length = self.length.saturating_add(text.len());
+    }
+
+    /// Nothing where it is longer.
+    fn get(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
