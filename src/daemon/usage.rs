@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::{DateTime, Local, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::clients;
 use crate::clock::Clock;
@@ -91,8 +91,7 @@ impl Counting {
             book.ask(query).await
         } else {
             let file = self.file.clone();
-            let today = now.with_timezone(&Local).date_naive();
-            let look = move || usage::look(&file, query, today);
+            let look = move || usage::look(&file, query, now);
             let looked = Desk::default().run(look).await;
             looked.unwrap_or_else(|error| Err(error.to_string()))
         };

@@ -409,12 +409,13 @@ impl Underway {
     }
 
     /// Counts its usage.
-    fn count(&self, record: &Record, meter: Box<Meter>) {
+    fn count(&self, record: &Record, mut meter: Box<Meter>) {
         let (Some(book), Target::Routed { provider, path, .. }) =
             (self.ledger.usage(), &record.target)
         else {
             return;
         };
+        meter.ends();
         let enter = |model: Option<&str>| {
             let ended = Ended {
                 client: record.client.as_ref().map(|client| client.name()),
@@ -426,7 +427,7 @@ impl Underway {
                 bytes_in: record.bytes_in,
                 bytes_out: record.bytes_out,
             };
-            book.enter(meter, ended);
+            book.enter(&meter, ended);
         };
         match &self.upload {
             Some(upload) => upload.with_model(enter),

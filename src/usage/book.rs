@@ -1,12 +1,12 @@
 //! Where requests are counted when they end: rows in memory, which `keeper` takes and writes every few seconds. Counting
 //! waits for nothing: not for a disk, and no longer than the taking of a map.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Datelike, Local, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Local, NaiveDate};
 use tokio::time::Instant;
 
 use super::meter::{Meter, NO_KEY, clean};
@@ -20,18 +20,22 @@ const MOST_MODELS: usize = 500;
 const MOST_APPS: usize = 200;
 /// So many rows a day tell models and apps apart.
 const MOST_ROWS: usize = 5_000;
-/// So many rows wait to be written. A request beyond them is not counted.
-const MOST_WAITING: usize = 10_000;
-/// What all further names are called.
+/// So many rows wait to be taken, and as many to be written. A request beyond them is not counted.
+pub(super) const MOST_WAITING: usize = 10_000;
+/// What all further names are called. No name that comes from outside begins like it.
 const OTHER: &str = "(other)";
 /// hermesctl's own requests are.
-const OWN: &str = "hermesctl";
+const OWN: &str = "(hermesctl)";
+
+/// A quarter of an hour since 1970. Days begin with one in every time zone, which is looked up later: reading the time
+/// zone may wait for a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Quarter(i64);
 
 /// What a row is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
-    /// The day in this machine's time zone.
-    pub(super) day: NaiveDate,
+pub(super) struct Key<When> {
+    pub(super) when: When,
     pub(super) client: Box<str>,
     pub(super) provider: Arc<str>,
     pub(super) login: Box<str>,
@@ -39,12 +43,20 @@ pub(super) struct Key {
     pub(super) path: Arc<str>,
 }
 
-/// Of what else a row is about there are a few alone, and each part takes its time.
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.model.as_bytes());
-        state.write(self.client.as_bytes());
-    }
+/// The same before there is a row.
+#[derive(Debug, Clone, Copy)]
+struct About<'r, When> {
+    when: When,
+    client: &'r str,
+    provider: &'r str,
+    login: &'r str,
+    model: &'r str,
+    path: &'r str,
+}
+
+/// A row is found without a key being made.
+trait Names<When> {
+    fn about(&self) -> About<'_, When>;
 }
 
 /// What a row counts.
@@ -62,8 +74,30 @@ pub(super) struct Counts {
     pub(super) errors: BTreeMap<Cow<'static, str>, u64>,
 }
 
-/// Rows that are not written yet.
-pub(super) type Rows = HashMap<Key, Counts>;
+/// What one request counts.
+#[derive(Debug)]
+struct One {
+    is_untold: bool,
+    failure: Option<Cow<'static, str>>,
+    bytes_in: u64,
+    bytes_out: u64,
+    tokens: Tokens,
+}
+
+/// Hashes with a number that is drawn at the start: rows are few, and a hash that is safe from everything costs more than
+/// all else of a count.
+#[derive(Debug, Clone)]
+pub(super) struct Mixed(u64);
+
+/// A hash that is being made.
+#[derive(Debug)]
+pub(super) struct Mixing {
+    by: u64,
+    sum: u64,
+}
+
+/// Rows that wait.
+pub(super) type Rows<When> = HashMap<Key<When>, Counts, Mixed>;
 
 /// A request that has ended.
 #[derive(Debug)]
@@ -102,8 +136,8 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) rows: Rows,
-    today: Today,
+    pub(super) rows: Rows<Quarter>,
+    pub(super) today: Today,
     /// Requests that were not counted.
     pub(super) dropped: u64,
     /// Why the last batch could not be written, if it could not.
@@ -116,17 +150,165 @@ pub(super) struct State {
 
 /// What is known of the present day.
 #[derive(Debug, Default)]
-struct Today {
-    /// The minute of which the day is known, since 1970. Time zones change at the turn of one.
-    minute: i64,
+pub(super) struct Today {
     day: NaiveDate,
     models: HashSet<Box<str>>,
     apps: HashSet<Box<str>>,
     /// Rows that tell models and apps apart.
-    rows: HashSet<Key>,
+    rows: HashSet<Key<()>>,
+}
+
+impl Quarter {
+    pub(super) fn of(seconds: i64) -> Self {
+        Self(seconds.div_euclid(15 * 60))
+    }
+
+    /// The day in this machine's time zone. May wait for a disk.
+    pub(super) fn day(self) -> NaiveDate {
+        let start = DateTime::from_timestamp(self.0.saturating_mul(15 * 60), 0);
+        let start = start.unwrap_or_default();
+        start.with_timezone(&Local).date_naive()
+    }
+}
+
+impl<When> Key<When> {
+    /// The same at another time.
+    pub(super) fn at<Other>(self, when: Other) -> Key<Other> {
+        Key {
+            when,
+            client: self.client,
+            provider: self.provider,
+            login: self.login,
+            model: self.model,
+            path: self.path,
+        }
+    }
+}
+
+impl<When: Copy> Names<When> for Key<When> {
+    fn about(&self) -> About<'_, When> {
+        About {
+            when: self.when,
+            client: &self.client,
+            provider: &self.provider,
+            login: &self.login,
+            model: &self.model,
+            path: &self.path,
+        }
+    }
+}
+
+impl<When: Copy> Names<When> for About<'_, When> {
+    fn about(&self) -> About<'_, When> {
+        *self
+    }
+}
+
+impl<'k, When: Copy + 'k> Borrow<dyn Names<When> + 'k> for Key<When> {
+    fn borrow(&self) -> &(dyn Names<When> + 'k) {
+        self
+    }
+}
+
+impl<When: PartialEq> PartialEq for dyn Names<When> + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, other) = (self.about(), other.about());
+        // Of most texts there is one.
+        let is_same = |one: &str, other: &str| {
+            one.len() == other.len() && (one.as_ptr() == other.as_ptr() || one == other)
+        };
+        one.when == other.when
+            && is_same(one.path, other.path)
+            && is_same(one.model, other.model)
+            && is_same(one.client, other.client)
+            && is_same(one.provider, other.provider)
+            && is_same(one.login, other.login)
+    }
+}
+
+impl<When: Eq> Eq for dyn Names<When> + '_ {}
+
+/// Of what else a row is about there are a few alone, and each part takes its time.
+impl<When> Hash for dyn Names<When> + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let about = self.about();
+        state.write(about.model.as_bytes());
+        state.write(about.client.as_bytes());
+    }
+}
+
+impl<When: Copy> Hash for Key<When> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self as &dyn Names<When>).hash(state);
+    }
+}
+
+impl Default for Mixed {
+    fn default() -> Self {
+        // An odd number loses nothing.
+        Self(fastrand::u64(..) | 1)
+    }
+}
+
+impl BuildHasher for Mixed {
+    type Hasher = Mixing;
+
+    fn build_hasher(&self) -> Mixing {
+        Mixing {
+            by: self.0,
+            sum: self.0,
+        }
+    }
+}
+
+impl Hasher for Mixing {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        let mut last = bytes.len() as u64;
+        for byte in rest {
+            last = last << 8 | u64::from(*byte);
+        }
+        self.write_u64(last);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // Both halves of the product, so that each bit reaches each other.
+        let product = u128::from(self.sum ^ word) * u128::from(self.by);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the halves are what is wanted"
+        )]
+        let halves = (product as u64, (product >> 64) as u64);
+        self.sum = halves.0 ^ halves.1;
+    }
+
+    fn finish(&self) -> u64 {
+        self.sum
+    }
 }
 
 impl Counts {
+    fn of(one: One) -> Self {
+        let mut counts = Self::default();
+        counts.count(one);
+        counts
+    }
+
+    fn count(&mut self, one: One) {
+        self.requests += 1;
+        self.untold += u64::from(one.is_untold);
+        self.bytes_in = self.bytes_in.saturating_add(one.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(one.bytes_out);
+        self.tokens += one.tokens;
+        if let Some(kind) = one.failure {
+            self.failed += 1;
+            *self.errors.entry(kind).or_default() += 1;
+        }
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         let pairs = [
             (&mut self.requests, other.requests),
@@ -158,56 +340,58 @@ impl Book {
     }
 
     /// Counts a request that has ended.
-    pub fn enter(&self, mut meter: Box<Meter>, ended: Ended<'_>) {
+    pub fn enter(&self, meter: &Meter, ended: Ended<'_>) {
         let tokens = meter.tokens();
-        let is_failure = ended.failure.is_some();
-        let mut counts = Counts {
-            requests: 1,
-            failed: u64::from(is_failure),
-            untold: u64::from(meter.makes_tokens() && !is_failure && tokens.is_none()),
+        let one = One {
+            is_untold: meter.makes_tokens() && ended.failure.is_none() && tokens.is_none(),
+            failure: ended.failure,
             bytes_in: ended.bytes_in,
             bytes_out: ended.bytes_out,
             tokens: tokens.unwrap_or_default(),
-            errors: BTreeMap::new(),
         };
-        if let Some(kind) = ended.failure {
-            counts.errors.insert(kind, 1);
-        }
-        let has_key = ended.client.is_some() || ended.is_own;
         let client = match ended.client {
-            _ if ended.is_own => OWN.into(),
-            Some(name) => name.into(),
+            _ if ended.is_own => OWN,
+            Some(name) => name,
             None => meter.app(),
         };
-        let now = self.clock.now();
-        let mut state = self.shared.lock();
-        let was_empty = state.rows.is_empty();
-        let key = Key {
-            day: state.today.at(now),
-            client,
-            provider: ended.provider.clone(),
-            login: meter.login(),
-            model: meter
-                .model()
-                .or_else(|| ended.model.map(clean))
-                .unwrap_or_default(),
-            path: ended.path.clone(),
+        let model = match (meter.model(), ended.model) {
+            (Some(model), _) => Cow::Borrowed(model),
+            (None, model) => clean(model.unwrap_or_default()),
         };
-        if let Some(row) = state.rows.get_mut(&key) {
-            row.add(counts);
+        let about = About {
+            when: Quarter::of(self.clock.seconds()),
+            client,
+            provider: ended.provider,
+            login: meter.login(),
+            model: &model,
+            path: ended.path,
+        };
+        let mut state = self.shared.lock();
+        if let Some(row) = state.rows.get_mut(&about as &dyn Names<Quarter>) {
+            row.count(one);
             return;
         }
+        let key = Key {
+            when: about.when,
+            client: client.into(),
+            provider: ended.provider.clone(),
+            login: about.login.into(),
+            model: model.into(),
+            path: ended.path.clone(),
+        };
+        let has_key = ended.client.is_some() || ended.is_own;
+        let was_empty = state.rows.is_empty();
         let key = state.today.bounded(key, has_key);
-        state.add(key, counts);
+        state.count(key, one);
         drop(state);
         if was_empty {
             self.shared.wake.notify_one();
         }
     }
 
-    /// The day in this machine's time zone.
+    /// The day in this machine's time zone. May wait for a disk.
     pub(super) fn today(&self) -> NaiveDate {
-        self.shared.lock().today.at(self.clock.now())
+        Quarter::of(self.clock.seconds()).day()
     }
 }
 
@@ -216,6 +400,10 @@ impl Shared {
     pub(super) fn takes(&self, question: Question) -> bool {
         let mut state = self.lock();
         if !state.ends {
+            // Those who asked before may have left.
+            state
+                .questions
+                .retain(|question| !question.answer.is_closed());
             state.questions.push(question);
         }
         !state.ends
@@ -227,45 +415,43 @@ impl Shared {
 }
 
 impl State {
-    /// Adds to a row, or drops what there is no room for.
-    pub(super) fn add(&mut self, key: Key, counts: Counts) {
+    /// Counts in a row, or drops what there is no room for.
+    fn count(&mut self, key: Key<Quarter>, one: One) {
         if let Some(row) = self.rows.get_mut(&key) {
-            row.add(counts);
+            row.count(one);
         } else if self.rows.len() < MOST_WAITING {
-            self.rows.insert(key, counts);
+            self.rows.insert(key, Counts::of(one));
         } else {
-            self.dropped = self.dropped.saturating_add(counts.requests);
-        }
-    }
-
-    /// A row of today that an earlier run has written counts, too.
-    pub(super) fn knows(&mut self, key: Key) {
-        if self.today.day == key.day {
-            let has_key = !key.client.ends_with(NO_KEY);
-            self.today.bounded(key, has_key);
+            self.dropped = self.dropped.saturating_add(1);
         }
     }
 }
 
 impl Today {
-    /// The day of this moment; what is known of the former one is forgotten.
-    fn at(&mut self, now: DateTime<Utc>) -> NaiveDate {
-        let minute = now.timestamp().div_euclid(60);
-        if minute != self.minute {
-            let day = now.with_timezone(&Local).date_naive();
-            if day != self.day {
-                *self = Self::default();
-            }
-            self.minute = minute;
-            self.day = day;
+    /// It is this day; what is known of another one is forgotten.
+    pub(super) fn turns(&mut self, day: NaiveDate) {
+        if self.day != day {
+            *self = Self {
+                day,
+                ..Self::default()
+            };
         }
-        self.day
+    }
+
+    /// A row of today that an earlier run has written counts, too.
+    pub(super) fn knows(&mut self, key: Key<NaiveDate>) {
+        if self.day == key.when {
+            let has_key = !key.client.ends_with(NO_KEY);
+            self.bounded(key, has_key);
+        }
     }
 
     /// The key, with names of which there are too many replaced.
-    fn bounded(&mut self, mut key: Key, has_key: bool) -> Key {
+    fn bounded<When: Copy>(&mut self, key: Key<When>, has_key: bool) -> Key<When> {
+        let when = key.when;
+        let mut key = key.at(());
         if self.rows.contains(&key) {
-            return key;
+            return key.at(when);
         }
         if !has_room(&mut self.models, &key.model, MOST_MODELS) {
             key.model = OTHER.into();
@@ -274,7 +460,7 @@ impl Today {
             key.client = OTHER.into();
         }
         if self.rows.contains(&key) {
-            return key;
+            return key.at(when);
         }
         if self.rows.len() < MOST_ROWS {
             self.rows.insert(key.clone());
@@ -284,7 +470,7 @@ impl Today {
                 key.client = OTHER.into();
             }
         }
-        key
+        key.at(when)
     }
 }
 
@@ -340,12 +526,12 @@ mod tests {
         for number in 0..20_000 {
             let name = format!("\x1bmodel-{number}");
             let agent = format!("app-{number}/1");
-            let meter = Box::new(Meter::new(true, Some(agent.as_bytes())));
-            book.enter(meter, ended(&provider, &path, &name));
+            let meter = Meter::new(true, Some(agent.as_bytes()));
+            book.enter(&meter, ended(&provider, &path, &name));
         }
         let state = book.shared.lock();
         assert!(state.rows.len() <= MOST_ROWS + 4, "{}", state.rows.len());
-        let of = |name: fn(&Key) -> &str| {
+        let of = |name: fn(&Key<Quarter>) -> &str| {
             let names: HashSet<_> = state.rows.keys().map(name).collect();
             names.len()
         };
@@ -363,8 +549,8 @@ mod tests {
         for app in 0..100 {
             for model in 0..100 {
                 let (name, agent) = (format!("model-{model}"), format!("app-{app}/1"));
-                let meter = Box::new(Meter::new(true, Some(agent.as_bytes())));
-                book.enter(meter, ended(&provider, &path, &name));
+                let meter = Meter::new(true, Some(agent.as_bytes()));
+                book.enter(&meter, ended(&provider, &path, &name));
             }
         }
         let state = book.shared.lock();
@@ -384,7 +570,7 @@ mod tests {
                     client: Some(&name),
                     ..ended(&provider, &path, "m")
                 };
-                book.enter(Box::new(Meter::new(false, None)), one);
+                book.enter(&Meter::new(false, None), one);
             }
             let state = book.shared.lock();
             let dropped = 5_000 * u64::from(day == 2);

@@ -152,11 +152,18 @@ impl Look {
         }
     }
 
+    /// All has passed: what is left in an unpacker is looked through.
+    pub(super) fn ends(&mut self) {
+        if let Self::Packed(packed) = self {
+            packed.ends();
+        }
+    }
+
     /// What the answer has told.
-    pub(super) fn tokens(&mut self) -> Option<Tokens> {
+    pub(super) fn tokens(&self) -> Option<Tokens> {
         match self {
             Self::Plain(scan) => scan.tokens(),
-            Self::Packed(packed) => packed.tokens(),
+            Self::Packed(packed) => packed.scan().tokens(),
             Self::Blind => None,
         }
     }
@@ -177,17 +184,18 @@ impl Packed {
         }
     }
 
-    fn tokens(&mut self) -> Option<Tokens> {
-        // What is left in the unpacker's own buffer. An answer that was cut is no whole one, and has told what it has.
+    /// An answer that was cut has told what it has.
+    fn ends(&mut self) {
         match &mut self.unpacker {
-            Unpacker::Gzip(gzip) => {
-                gzip.try_finish().ok();
-                gzip.get_ref().scan.tokens()
-            }
-            Unpacker::Deflate(deflate) => {
-                deflate.try_finish().ok();
-                deflate.get_ref().scan.tokens()
-            }
+            Unpacker::Gzip(gzip) => gzip.try_finish().ok(),
+            Unpacker::Deflate(deflate) => deflate.try_finish().ok(),
+        };
+    }
+
+    fn scan(&self) -> &Scan {
+        match &self.unpacker {
+            Unpacker::Gzip(gzip) => &gzip.get_ref().scan,
+            Unpacker::Deflate(deflate) => &deflate.get_ref().scan,
         }
     }
 }
@@ -210,6 +218,7 @@ mod tests {
         for piece in pieces {
             look.pass(piece);
         }
+        look.ends();
         look.tokens().map(|tokens| tokens.total)
     }
 

@@ -1,25 +1,30 @@
 //! The thread that writes the counts: every few seconds while there are some, when it is asked, and at the end. What it
 //! can't write it keeps, as far as there is room, and tries again.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::book::{Book, Rows, Shared};
+use super::book::{Book, MOST_WAITING, Quarter, Rows, Shared};
 use super::report::{Query, Question, Report};
 use super::store::{Fault, Store};
 use crate::clock::Clock;
 
 /// Counts wait for so long: a kill loses those of this time.
 const PERIOD: Duration = Duration::from_secs(10);
-/// A question and the daemon's end wait for a disk no longer than this.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// A question waits for a disk no longer than this.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// Another program may have the file locked for so long while there is no question.
+const LOCKED: Duration = Duration::from_secs(5);
+/// And for so long at the end.
+const LOCKED_AT_THE_END: Duration = Duration::from_millis(1200);
 /// A write that takes longer waits for a disk that hangs, or for another program that has the file locked.
 const LATE: Duration = Duration::from_secs(6);
 /// The end waits less.
@@ -61,7 +66,7 @@ struct Worker {
     settings: Settings,
     store: Option<Store>,
     /// What was taken and is not written.
-    batch: Rows,
+    batch: Rows<NaiveDate>,
     /// Whether the log has told of the present trouble.
     told: bool,
 }
@@ -78,7 +83,7 @@ impl Book {
             book: book.clone(),
             settings,
             store: None,
-            batch: Rows::new(),
+            batch: Rows::default(),
             told: false,
         };
         thread::Builder::new()
@@ -136,29 +141,34 @@ impl Keeper {
     }
 }
 
-/// What the counts in this file say where no daemon runs.
+/// What the counts in this file say where no daemon runs. May wait for a disk, and for the time zone.
 ///
 /// # Errors
 /// Why they can't be read, as a sentence without its full stop.
-pub fn look(file: &Path, query: Query, today: NaiveDate) -> Result<Report, String> {
-    let read = || {
-        let store = Store::look(file)?;
-        let report = store.map(|store| store.report(query, today));
-        report.unwrap_or_else(|| Ok(Report::empty(query, today)))
-    };
-    read().map_err(|fault| fault.to_string())
+pub fn look(file: &Path, query: Query, now: DateTime<Utc>) -> Result<Report, String> {
+    let today = Quarter::of(now.timestamp()).day();
+    let report = look_with(file, (query, today), &Rows::default());
+    report.map_err(|fault| fault.to_string())
+}
+
+fn look_with(
+    file: &Path,
+    (query, today): (Query, NaiveDate),
+    unsaved: &Rows<NaiveDate>,
+) -> Result<Report, Fault> {
+    match Store::look(file)? {
+        Some(store) => store.report(query, today, unsaved),
+        None => Ok(Report::empty(query, today).with(query.by, unsaved)),
+    }
 }
 
 impl Worker {
     fn run(mut self) {
         loop {
-            let (questions, ends) = self.wait();
-            self.save();
-            for question in questions {
-                let report = self.answer(question.query);
-                // The asker may have left.
-                question.answer.send(report).ok();
-            }
+            let (rows, questions, ends) = self.wait();
+            self.take(rows);
+            self.save(!questions.is_empty(), ends);
+            self.answer(questions);
             if ends {
                 let lost: u64 = self.batch.values().map(|counts| counts.requests).sum();
                 if lost > 0 {
@@ -169,8 +179,8 @@ impl Worker {
         }
     }
 
-    /// Waits until something is to be done, and takes what has been counted.
-    fn wait(&mut self) -> (Vec<Question>, bool) {
+    /// Waits until something is to be done, and gives what has been counted.
+    fn wait(&self) -> (Rows<Quarter>, Vec<Question>, bool) {
         let shared = self.book.shared.clone();
         let mut state = shared.lock();
         while self.batch.is_empty()
@@ -187,30 +197,56 @@ impl Worker {
             state.questions.is_empty() && !state.ends
         });
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if self.batch.is_empty() {
-            self.batch = std::mem::take(&mut state.rows);
-        } else {
-            // What could not be written waits with what has come since, in the same room.
-            for (key, counts) in std::mem::take(&mut self.batch) {
-                state.add(key, counts);
-            }
-            self.batch = std::mem::take(&mut state.rows);
-        }
-        (std::mem::take(&mut state.questions), state.ends)
+        let rows = std::mem::take(&mut state.rows);
+        (rows, std::mem::take(&mut state.questions), state.ends)
     }
 
-    /// Writes what was taken.
-    fn save(&mut self) {
+    /// Adds what was counted to what waits, by its days.
+    fn take(&mut self, rows: Rows<Quarter>) {
+        let today = self.book.today();
+        let mut days = BTreeMap::new();
+        let mut dropped = 0_u64;
+        for (key, counts) in rows {
+            let quarter = key.when;
+            let day = *days.entry(quarter).or_insert_with(|| quarter.day());
+            let key = key.at(day);
+            if let Some(row) = self.batch.get_mut(&key) {
+                row.add(counts);
+            } else if self.batch.len() < MOST_WAITING {
+                self.batch.insert(key, counts);
+            } else {
+                dropped = dropped.saturating_add(counts.requests);
+            }
+        }
+        let mut state = self.book.shared.lock();
+        state.today.turns(today);
+        state.dropped = state.dropped.saturating_add(dropped);
+    }
+
+    /// Writes what was taken. Another program's lock is waited for as long as there is no question.
+    fn save(&mut self, is_asked: bool, ends: bool) {
         if self.batch.is_empty() {
             return;
         }
-        self.book.shared.lock().writes_since = Some(Instant::now());
-        let mut saved = self.write();
-        if saved.as_ref().is_err_and(Fault::is_damage) {
-            // Opened again, it is set aside.
-            self.store = None;
-            saved = self.write();
-        }
+        let begun = Instant::now();
+        self.book.shared.lock().writes_since = Some(begun);
+        let patience = match (ends, is_asked) {
+            (true, _) => LOCKED_AT_THE_END,
+            (false, true) => Duration::ZERO,
+            (false, false) => LOCKED,
+        };
+        let saved = loop {
+            let mut saved = self.write();
+            if saved.as_ref().is_err_and(Fault::is_damage) {
+                // Opened again, it is set aside.
+                self.store = None;
+                saved = self.write();
+            }
+            let is_locked = saved.as_ref().is_err_and(Fault::is_locked);
+            if !is_locked || begun.elapsed() > patience || self.is_asked() {
+                break saved;
+            }
+        };
         let mut state = self.book.shared.lock();
         state.writes_since = None;
         let dropped = state.dropped;
@@ -224,7 +260,9 @@ impl Worker {
                 }
             }
             Err(fault) => {
-                self.store = None;
+                if !fault.is_locked() {
+                    self.store = None;
+                }
                 let text = fault.to_string();
                 state.fault = Some(text.clone());
                 drop(state);
@@ -236,6 +274,10 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn is_asked(&self) -> bool {
+        !self.book.shared.lock().questions.is_empty()
     }
 
     fn write(&mut self) -> Result<(), Fault> {
@@ -252,7 +294,7 @@ impl Worker {
             let keys = store.keys(today)?;
             let mut state = self.book.shared.lock();
             for key in keys {
-                state.knows(key);
+                state.today.knows(key);
             }
             drop(state);
             self.store = Some(store);
@@ -263,13 +305,37 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, query: Query) -> Result<Report, String> {
+    /// Answers all who ask; those who ask the same get the same, and a file that is locked is waited for once.
+    fn answer(&self, questions: Vec<Question>) {
+        let mut known: Vec<(Query, Result<Report, String>)> = Vec::new();
+        let mut locked = None;
+        for question in questions {
+            let query = question.query;
+            let asked = known.iter().find(|(asked, _)| *asked == query);
+            let report = match (asked, &locked) {
+                (Some((_, report)), _) => report.clone(),
+                (None, Some(why)) => Err(String::clone(why)),
+                (None, None) => {
+                    let report = self.report(query).map_err(|fault| {
+                        let why = fault.to_string();
+                        locked = fault.is_locked().then(|| why.clone());
+                        why
+                    });
+                    known.push((query, report.clone()));
+                    report
+                }
+            };
+            // The asker may have left.
+            question.answer.send(report).ok();
+        }
+    }
+
+    /// With what could not be saved.
+    fn report(&self, query: Query) -> Result<Report, Fault> {
         let today = self.book.today();
         let report = match &self.store {
-            Some(store) => store
-                .report(query, today)
-                .map_err(|fault| fault.to_string()),
-            None => look(&self.settings.file, query, today),
+            Some(store) => store.report(query, today, &self.batch),
+            None => look_with(&self.settings.file, (query, today), &self.batch),
         };
         let health = self.book.health();
         report.map(|report| Report {

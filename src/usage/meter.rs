@@ -1,12 +1,19 @@
 //! What is gathered of one request while it is under way. Nothing of a prompt or an answer is kept but the numbers of its
 //! tokens.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use super::decode::{Encoding, Look};
 use super::scan::Form;
 use super::tokens::Tokens;
 
 /// The longest name of a model, an app or a login that is kept, in characters.
 const LONGEST_NAME: usize = 100;
+
+/// What names of our own begin with, such as `(other)`.
+const OURS: char = '(';
 
 /// What stands behind the name of an app without a key, or in its place.
 pub(super) const NO_KEY: &str = "(no key)";
@@ -18,7 +25,7 @@ pub struct Meter {
     makes_tokens: bool,
     look: Look,
     /// What its app is called without a key.
-    app: Option<Box<str>>,
+    app: Option<Arc<str>>,
     login: Option<Box<str>>,
     model: Option<Box<str>>,
 }
@@ -30,7 +37,7 @@ impl Meter {
         Self {
             makes_tokens,
             look: Look::Blind,
-            app: agent.and_then(product),
+            app: agent.and_then(app),
             login: None,
             model: None,
         }
@@ -38,12 +45,12 @@ impl Meter {
 
     /// Its provider is asked for this model, whatever [`Ended`](super::Ended) says.
     pub fn asks_for(&mut self, model: &str) {
-        self.model = Some(clean(model));
+        self.model = Some(clean(model).into());
     }
 
     /// It goes with this login of several.
     pub fn goes_with(&mut self, login: &str) {
-        self.login = Some(clean(login));
+        self.login = Some(clean(login).into());
     }
 
     /// The answer is a success; `kind` is its `Content-Type`, and `encodings` are its values of `Content-Encoding`.
@@ -58,7 +65,12 @@ impl Meter {
         self.look.pass(piece);
     }
 
-    pub(super) fn tokens(&mut self) -> Option<Tokens> {
+    /// All of it has passed.
+    pub fn ends(&mut self) {
+        self.look.ends();
+    }
+
+    pub(super) fn tokens(&self) -> Option<Tokens> {
         self.look.tokens()
     }
 
@@ -67,49 +79,64 @@ impl Meter {
     }
 
     /// What its app is called without a key.
-    pub(super) fn app(&mut self) -> Box<str> {
-        self.app.take().unwrap_or_else(|| NO_KEY.into())
+    pub(super) fn app(&self) -> &str {
+        self.app.as_deref().unwrap_or(NO_KEY)
     }
 
-    pub(super) fn model(&mut self) -> Option<Box<str>> {
-        self.model.take()
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 
-    pub(super) fn login(&mut self) -> Box<str> {
-        self.login.take().unwrap_or_default()
+    pub(super) fn login(&self) -> &str {
+        self.login.as_deref().unwrap_or_default()
     }
+}
+
+thread_local! {
+    /// The last `User-Agent` with what it is called. One app asks many times.
+    static LAST: RefCell<(Vec<u8>, Option<Arc<str>>)> = const { RefCell::new((Vec::new(), None)) };
+}
+
+/// What an app is called that shows this `User-Agent` and no key.
+fn app(agent: &[u8]) -> Option<Arc<str>> {
+    LAST.with_borrow_mut(|(last, app)| {
+        if last.as_slice() != agent {
+            *app = product(agent);
+            last.clear();
+            last.extend_from_slice(agent);
+            last.shrink_to(4 * LONGEST_NAME);
+        }
+        app.clone()
+    })
 }
 
 /// The first product that a `User-Agent` names, without its version, as the name of an app without a key.
-fn product(agent: &[u8]) -> Option<Box<str>> {
+fn product(agent: &[u8]) -> Option<Arc<str>> {
     let agent = agent.trim_ascii_start();
-    let end = agent.iter().position(u8::is_ascii_whitespace);
-    let first = agent.get(..end.unwrap_or(agent.len()).min(2 * LONGEST_NAME))?;
-    let first = std::str::from_utf8(first).ok()?;
     // `OpenAI/Python 2.8.1` has two words for one product.
-    let slash = first.bytes().rposition(|byte| byte == b'/');
-    let split = slash.and_then(|slash| first.split_at_checked(slash));
-    let name = match split {
-        Some((name, version)) if version.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => name,
-        _ => first,
-    };
+    let (mut end, mut slash) = (0, None);
+    for byte in agent.iter().take(2 * LONGEST_NAME) {
+        match byte {
+            b' ' | b'\t' => break,
+            b'/' => slash = Some(end),
+            _ => {}
+        }
+        end += 1;
+    }
+    let is_version = |slash: &usize| agent.get(slash + 1).is_some_and(u8::is_ascii_digit);
+    let end = slash.filter(is_version).unwrap_or(end);
+    let name = std::str::from_utf8(agent.get(..end)?).ok()?;
     if name.is_empty() {
         return None;
     }
-    let mut app = String::with_capacity(name.len() + 1 + NO_KEY.len());
-    if is_plain(name) {
-        app.push_str(name);
-    } else {
-        app.push_str(&clean(name));
-    }
-    app.extend([" ", NO_KEY]);
-    Some(app.into())
+    Some([&clean(name), " ", NO_KEY].concat().into())
 }
 
-/// A name as it is kept and shown: not too long, and what could change a terminal or the order of letters is spelled out.
-pub(super) fn clean(name: &str) -> Box<str> {
+/// A name as it is kept and shown: not too long, and spelled out where it could change a terminal or the order of
+/// letters, or look like a row of ours.
+pub(super) fn clean(name: &str) -> Cow<'_, str> {
     if is_plain(name) {
-        return name.into();
+        return Cow::Borrowed(name);
     }
     let mut kept = String::new();
     for (index, letter) in name.chars().enumerate() {
@@ -117,7 +144,7 @@ pub(super) fn clean(name: &str) -> Box<str> {
             kept.push('…');
             break;
         }
-        if is_odd(letter) {
+        if is_odd(letter) || (index == 0 && letter == OURS) {
             kept.extend(letter.escape_unicode());
         } else {
             kept.push(letter);
@@ -128,8 +155,20 @@ pub(super) fn clean(name: &str) -> Box<str> {
 
 /// Whether a name can stay as it is.
 fn is_plain(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.wrapping_sub(b' ') <= b'~' - b' ';
-    name.len() <= LONGEST_NAME && name.bytes().all(is_plain)
+    if name.len() > LONGEST_NAME || name.starts_with(OURS) {
+        return false;
+    }
+    // From a blank to a tilde; eight bytes at once.
+    const LOW: u64 = 0x2020_2020_2020_2020;
+    const ONE: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    let odd = words.iter().fold(0, |odd, word| {
+        let word = u64::from_le_bytes(*word);
+        odd | word | word.wrapping_sub(LOW) | word.wrapping_add(ONE)
+    });
+    let is_plain = |byte: &u8| byte.wrapping_sub(b' ') <= b'~' - b' ';
+    odd & TOP == 0 && rest.iter().all(is_plain)
 }
 
 /// Control characters, and those that are not seen or turn the direction of writing.
@@ -148,14 +187,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_is_plain_whatever_its_length() {
+        for length in 1..40 {
+            for at in 0..length {
+                for (byte, is_plain) in [
+                    (b' ', true),
+                    (b'~', true),
+                    (0x1f, false),
+                    (0x7f, false),
+                    (0, false),
+                ] {
+                    let mut name = vec![b'x'; length];
+                    name[at] = byte;
+                    let name = String::from_utf8(name).unwrap();
+                    assert_eq!(super::is_plain(&name), is_plain, "{name:?}");
+                }
+            }
+            assert!(!super::is_plain(&("x".repeat(length) + "ä")));
+        }
+    }
+
+    #[test]
     fn names_are_short_and_harmless() {
         assert_eq!(&*clean("Hermes-4-405B"), "Hermes-4-405B");
         assert_eq!(&*clean("größe"), "größe");
+        assert_eq!(&*clean("(other)"), r"\u{28}other)");
+        assert_eq!(&*clean("m (no key)"), "m (no key)");
         assert_eq!(
             &*clean("a\x1b[31m\u{202e}b\n"),
             r"a\u{1b}[31m\u{202e}b\u{a}"
         );
-        let long = clean(&"ä".repeat(5000));
+        let long = "ä".repeat(5000);
+        let long = clean(&long);
         assert_eq!(long.chars().count(), LONGEST_NAME + 1);
         assert!(long.ends_with('…'));
     }
@@ -167,12 +230,17 @@ mod tests {
             ("curl/8.5.0", Some("curl (no key)")),
             ("Mozilla/5.0 (X11; Linux)", Some("Mozilla (no key)")),
             (" my-app ", Some("my-app (no key)")),
+            ("(other)", Some(r"\u{28}other) (no key)")),
+            (
+                &"x".repeat(60),
+                Some(&*format!("{} (no key)", "x".repeat(60))),
+            ),
             ("  ", None),
             ("", None),
         ] {
             let product = product(agent.as_bytes());
             assert_eq!(product.as_deref(), name, "{agent}");
         }
-        assert_eq!(&*Meter::new(true, None).app(), "(no key)");
+        assert_eq!(Meter::new(true, None).app(), "(no key)");
     }
 }

@@ -11,6 +11,7 @@
 mod book;
 mod decode;
 mod keeper;
+mod label;
 mod meter;
 mod report;
 mod scan;
@@ -19,6 +20,7 @@ mod tokens;
 
 pub use self::book::{Book, Ended};
 pub use self::keeper::{FILE, Health, Keeper, Settings, look};
+pub use self::label::Label;
 pub use self::meter::Meter;
 pub use self::report::{By, Query, Report, Since, Sums};
 pub use self::tokens::Tokens;

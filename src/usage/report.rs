@@ -1,11 +1,16 @@
 //! What is asked of the counts, and what they say. Pure.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
 use tokio::sync::oneshot;
 
+use super::book::{Counts, Key, Rows, first_kept};
 use super::tokens::Tokens;
+
+/// So many names are listed.
+const MOST_LISTED: usize = 500;
 
 /// What requests are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +83,114 @@ pub struct Report {
     pub fault: Option<String>,
     /// Requests since the start that could not be counted.
     pub dropped: u64,
+}
+
+impl Report {
+    /// Of no requests at all.
+    pub(super) fn empty(query: Query, today: NaiveDate) -> Self {
+        Self {
+            from: match query.since {
+                Since::Days(days) => first_kept(today, days),
+                Since::Day(day) => day,
+            },
+            to: today,
+            rows: Vec::new(),
+            unlisted: 0,
+            total: Sums::default(),
+            fault: None,
+            dropped: 0,
+        }
+    }
+
+    /// With rows that are not in the file, in its order, and not too long.
+    pub(super) fn with(mut self, by: By, unsaved: &Rows<NaiveDate>) -> Self {
+        let mut places: HashMap<String, usize> = HashMap::new();
+        if !unsaved.is_empty() {
+            let names = self.rows.iter().enumerate();
+            places.extend(names.map(|(place, (name, _))| (name.clone(), place)));
+        }
+        for (key, counts) in unsaved {
+            if !(self.from..=self.to).contains(&key.when) {
+                continue;
+            }
+            let sums = Sums::of(counts);
+            self.total.add(&sums);
+            let name = by.name(key);
+            let place = *places.entry(name).or_insert_with_key(|name| {
+                self.rows.push((name.clone(), Sums::default()));
+                self.rows.len() - 1
+            });
+            if let Some((_, row)) = self.rows.get_mut(place) {
+                row.add(&sums);
+            }
+        }
+        let weight = |sums: &Sums| Reverse((sums.tokens.total, sums.requests));
+        if by == By::Day {
+            self.rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        } else {
+            self.rows.sort_by(|(one, sums), (other, others)| {
+                let order = weight(sums).cmp(&weight(others));
+                order.then_with(|| one.cmp(other))
+            });
+        }
+        let unlisted = self.rows.len().saturating_sub(MOST_LISTED);
+        self.unlisted = unlisted as u64;
+        if by == By::Day {
+            // The last days.
+            self.rows.drain(..unlisted);
+        } else {
+            self.rows.truncate(MOST_LISTED);
+        }
+        self
+    }
+}
+
+impl By {
+    fn name(self, key: &Key<NaiveDate>) -> String {
+        match self {
+            Self::Client => key.client.to_string(),
+            Self::Model => key.model.to_string(),
+            Self::Provider => key.provider.to_string(),
+            Self::Login => key.login.to_string(),
+            Self::Path => key.path.to_string(),
+            Self::Day => key.when.to_string(),
+        }
+    }
+}
+
+impl Sums {
+    fn of(counts: &Counts) -> Self {
+        let errors = counts.errors.iter();
+        Self {
+            requests: counts.requests,
+            failed: counts.failed,
+            untold: counts.untold,
+            bytes_in: counts.bytes_in,
+            bytes_out: counts.bytes_out,
+            tokens: counts.tokens,
+            errors: errors
+                .map(|(kind, more)| (kind.to_string(), *more))
+                .collect(),
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.requests, other.requests),
+            (&mut self.failed, other.failed),
+            (&mut self.untold, other.untold),
+            (&mut self.bytes_in, other.bytes_in),
+            (&mut self.bytes_out, other.bytes_out),
+        ];
+        for (sum, more) in pairs {
+            *sum = sum.saturating_add(more);
+        }
+        self.tokens += other.tokens;
+        for (kind, more) in &other.errors {
+            let sum = self.errors.entry(kind.clone()).or_default();
+            *sum = sum.saturating_add(*more);
+        }
+    }
 }
 
 /// A query with the way back.

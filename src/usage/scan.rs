@@ -60,6 +60,10 @@ pub(super) struct Events {
 impl Form {
     /// What a `Content-Type` says; `None` for all that has no `usage` of its own, such as a file.
     pub(super) fn of(kind: &[u8]) -> Option<Self> {
+        // As most have it.
+        if kind == b"application/json" {
+            return Some(Self::Whole);
+        }
         let end = kind.iter().position(|byte| matches!(byte, b';' | b','));
         let kind = kind.get(..end.unwrap_or(kind.len()))?.trim_ascii();
         let ends_with = |ending: &[u8]| {
@@ -208,6 +212,10 @@ impl Tap for Document {
 /// The place behind the last empty line of a text that begins between two events: there the last event begins.
 fn event_start(text: &[u8]) -> usize {
     let mut rest = text;
+    // Most pieces end with an event.
+    if text.ends_with(b"\n\n") {
+        return text.len();
+    }
     while let Some(at) = memrchr(b'\n', rest) {
         rest = rest.get(..at).unwrap_or_default();
         if matches!(rest, [] | [b'\r'] | [.., b'\n'] | [.., b'\n', b'\r']) {

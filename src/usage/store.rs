@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use rusqlite::{Connection, ErrorCode, Row, params};
 
 use self::open::{check, make, set_aside};
 use super::book::{Counts, Key, Rows, first_kept};
-use super::report::{By, Query, Report, Since, Sums};
+use super::report::{By, Query, Report, Sums};
 use super::tokens::Tokens;
 
-/// So many names are listed.
-const MOST_LISTED: usize = 500;
+/// A clock that is ahead on so many days takes no older row away.
+const DAYS_AHEAD: u32 = 3;
 
 const UPSERT: &str = "
     INSERT INTO usage (day, client, provider, login, model, path, requests, failed, untold, bytes_in, bytes_out,
@@ -121,7 +121,7 @@ impl Store {
     /// When they can't be written; then nothing has changed.
     pub(super) fn write(
         &mut self,
-        rows: &Rows,
+        rows: &Rows<NaiveDate>,
         (today, days): (NaiveDate, u32),
     ) -> Result<(), Fault> {
         let prunes = self.pruned != Some(today);
@@ -138,7 +138,7 @@ impl Store {
                 }
             }
             if prunes {
-                let first = first_kept(today, days).to_string();
+                let first = first_kept(known(&batch, today)?, days).to_string();
                 batch.execute("DELETE FROM usage WHERE day < ?1", params![first])?;
             }
             batch.commit()
@@ -152,14 +152,14 @@ impl Store {
     ///
     /// # Errors
     /// When they can't be read.
-    pub(super) fn keys(&self, day: NaiveDate) -> Result<Vec<Key>, Fault> {
+    pub(super) fn keys(&self, day: NaiveDate) -> Result<Vec<Key<NaiveDate>>, Fault> {
         let read = || {
             let sql = "SELECT client, provider, login, model, path FROM usage WHERE day = ?1";
             let mut statement = self.connection.prepare(sql)?;
             let key = |row: &Row<'_>| {
                 let text = |at| row.get::<_, String>(at);
                 Ok(Key {
-                    day,
+                    when: day,
                     client: text(0)?.into(),
                     provider: Arc::from(text(1)?),
                     login: text(2)?.into(),
@@ -174,12 +174,18 @@ impl Store {
         read().map_err(|error| self.fault(error))
     }
 
-    /// What the rows say.
+    /// What the rows say, with those that are not saved.
     ///
     /// # Errors
     /// When they can't be read.
-    pub(super) fn report(&self, query: Query, today: NaiveDate) -> Result<Report, Fault> {
-        self.read(query, today).map_err(|error| self.fault(error))
+    pub(super) fn report(
+        &self,
+        query: Query,
+        today: NaiveDate,
+        unsaved: &Rows<NaiveDate>,
+    ) -> Result<Report, Fault> {
+        let report = self.read(query, today).map_err(|error| self.fault(error))?;
+        Ok(report.with(query.by, unsaved))
     }
 
     fn read(&self, query: Query, today: NaiveDate) -> rusqlite::Result<Report> {
@@ -187,15 +193,8 @@ impl Store {
         // A clock that was ahead has left rows of days to come.
         let (from, to) = (report.from.to_string(), report.to.to_string());
         let name = query.by.column();
-        let order = match query.by {
-            By::Day => "1",
-            By::Client | By::Model | By::Provider | By::Login | By::Path => {
-                "TOTAL(total_tokens) DESC, TOTAL(requests) DESC, 1"
-            }
-        };
-        let sql = format!(
-            "SELECT {name}, {SUMS} FROM usage WHERE day BETWEEN ?1 AND ?2 GROUP BY 1 ORDER BY {order}"
-        );
+        let sql =
+            format!("SELECT {name}, {SUMS} FROM usage WHERE day BETWEEN ?1 AND ?2 GROUP BY 1");
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([&from, &to])?;
         let mut errors = self.errors(name, [&from, &to])?;
@@ -205,15 +204,6 @@ impl Store {
             sums.errors = errors.remove(&name).unwrap_or_default();
             report.total.add(&sums);
             report.rows.push((name, sums));
-        }
-        let listed = report.rows.len().min(MOST_LISTED);
-        report.unlisted = (report.rows.len() - listed) as u64;
-        match query.by {
-            // The last days.
-            By::Day => drop(report.rows.drain(..report.rows.len() - listed)),
-            By::Client | By::Model | By::Provider | By::Login | By::Path => {
-                report.rows.truncate(listed);
-            }
         }
         Ok(report)
     }
@@ -244,6 +234,18 @@ impl Store {
 }
 
 impl Fault {
+    /// Whether another program has the file locked.
+    pub(super) fn is_locked(&self) -> bool {
+        let code = match self {
+            Self::Sqlite(error, _) => error.sqlite_error_code(),
+            Self::Io(..) | Self::NotOurs(_) | Self::Newer(_) => None,
+        };
+        matches!(
+            code,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        )
+    }
+
     /// Whether the file itself is damaged.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Sqlite(error, _) if is_damage(error))
@@ -263,42 +265,17 @@ impl By {
     }
 }
 
-impl Report {
-    /// Of no requests at all.
-    pub(super) fn empty(query: Query, today: NaiveDate) -> Self {
-        Self {
-            from: match query.since {
-                Since::Days(days) => first_kept(today, days),
-                Since::Day(day) => day,
-            },
-            to: today,
-            rows: Vec::new(),
-            unlisted: 0,
-            total: Sums::default(),
-            fault: None,
-            dropped: 0,
-        }
-    }
-}
-
-impl Sums {
-    fn add(&mut self, other: &Self) {
-        let pairs = [
-            (&mut self.requests, other.requests),
-            (&mut self.failed, other.failed),
-            (&mut self.untold, other.untold),
-            (&mut self.bytes_in, other.bytes_in),
-            (&mut self.bytes_out, other.bytes_out),
-        ];
-        for (sum, more) in pairs {
-            *sum = sum.saturating_add(more);
-        }
-        self.tokens += other.tokens;
-        for (kind, more) in &other.errors {
-            let sum = self.errors.entry(kind.clone()).or_default();
-            *sum = sum.saturating_add(*more);
-        }
-    }
+/// The day from which rows are too old: today, if there are rows of the days before as of a clock that goes right. One
+/// that is ahead for some days would take away all that was before.
+fn known(batch: &Connection, today: NaiveDate) -> rusqlite::Result<NaiveDate> {
+    let sql = "SELECT MIN(day) FROM (SELECT DISTINCT day FROM usage WHERE day < ?1 ORDER BY day DESC LIMIT ?2)";
+    let earlier: Option<String> =
+        batch.query_row(sql, params![today.to_string(), DAYS_AHEAD], |row| {
+            row.get(0)
+        })?;
+    let earlier = earlier.and_then(|day| day.parse::<NaiveDate>().ok());
+    let known = earlier.and_then(|day| day.checked_add_days(Days::new(DAYS_AHEAD.into())));
+    Ok(known.map_or(today, |known| known.min(today)))
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
@@ -312,7 +289,7 @@ fn io(error: std::io::Error, file: &Path) -> Fault {
     Fault::Io(error, file.to_owned())
 }
 
-fn parameters(key: &Key, counts: &Counts) -> impl rusqlite::Params {
+fn parameters(key: &Key<NaiveDate>, counts: &Counts) -> impl rusqlite::Params {
     let Tokens {
         prompt,
         completion,
@@ -321,7 +298,7 @@ fn parameters(key: &Key, counts: &Counts) -> impl rusqlite::Params {
         total,
     } = counts.tokens;
     rusqlite::params_from_iter([
-        text(&key.day.to_string()),
+        text(&key.when.to_string()),
         text(&key.client),
         text(&key.provider),
         text(&key.login),

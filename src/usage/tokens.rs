@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use memchr::memchr2;
+
 /// No answer has more tokens of a kind; a larger number counts as this one.
 const MOST: u64 = 1 << 40;
 
@@ -50,34 +52,46 @@ pub(super) struct Told {
     cache_written: Option<u64>,
 }
 
+/// A name that matters.
+#[derive(Debug, Clone, Copy)]
+enum Name {
+    Prompt,
+    Input,
+    Completion,
+    Total,
+    Cached,
+    CacheRead,
+    CacheWritten,
+    Reasoning,
+}
+
 impl Told {
     /// Reads the object that `text` begins with; its length, or `None` where it does not end in this text, of which then
     /// nothing is kept.
     pub(super) fn read(&mut self, text: &[u8]) -> Option<usize> {
         let mut told = *self;
-        let (mut at, mut depth) = (0, 0_u32);
-        loop {
-            let byte = text.get(at)?;
-            at += 1;
+        let (mut rest, mut depth) = (text, 0_u32);
+        while let [byte, after @ ..] = rest {
+            rest = after;
             match byte {
                 b'{' | b'[' => depth = depth.saturating_add(1),
                 b'}' | b']' => {
                     depth = depth.saturating_sub(1);
                     if depth == 0 {
                         *self = told;
-                        return Some(at);
+                        return Some(text.len() - rest.len());
                     }
                 }
                 b'"' => {
-                    let end = string_end(text, at)?;
-                    let name = text.get(at..end).unwrap_or_default();
-                    at = blank(text, end + 1);
-                    if text.get(at) == Some(&b':') {
-                        at = blank(text, at + 1);
-                        let rest = text.get(at..).unwrap_or_default();
-                        if rest.first().is_some_and(u8::is_ascii_digit) {
-                            let (value, length) = number(rest);
-                            at += length;
+                    let (name, after) = string(rest)?;
+                    rest = after;
+                    if let Some(name) = name
+                        && let Some(after) = blank(rest).strip_prefix(b":")
+                    {
+                        rest = blank(after);
+                        if let [b'0'..=b'9', ..] = rest {
+                            let (value, after) = number(rest);
+                            rest = after;
                             if let Some(value) = value {
                                 told.set(name, value, depth);
                             }
@@ -87,19 +101,20 @@ impl Told {
                 _ => {}
             }
         }
+        None
     }
 
-    fn set(&mut self, name: &[u8], value: u64, depth: u32) {
+    fn set(&mut self, name: Name, value: u64, depth: u32) {
         let place = match (name, depth) {
-            (b"prompt_tokens", 1) => &mut self.prompt,
-            (b"input_tokens", 1) => &mut self.input,
-            (b"completion_tokens" | b"output_tokens", 1) => &mut self.completion,
-            (b"total_tokens", 1) => &mut self.total,
-            (b"cache_read_input_tokens", 1) => &mut self.cache_read,
-            (b"cache_creation_input_tokens", 1) => &mut self.cache_written,
+            (Name::Prompt, 1) => &mut self.prompt,
+            (Name::Input, 1) => &mut self.input,
+            (Name::Completion, 1) => &mut self.completion,
+            (Name::Total, 1) => &mut self.total,
+            (Name::CacheRead, 1) => &mut self.cache_read,
+            (Name::CacheWritten, 1) => &mut self.cache_written,
             // In `prompt_tokens_details` and its like.
-            (b"cached_tokens", 1 | 2) => &mut self.cached,
-            (b"reasoning_tokens", 1 | 2) => &mut self.reasoning,
+            (Name::Cached, 1 | 2) => &mut self.cached,
+            (Name::Reasoning, 1 | 2) => &mut self.reasoning,
             _ => return,
         };
         *place = Some(value.min(MOST));
@@ -128,41 +143,63 @@ impl Told {
     }
 }
 
-/// The place of the quote that ends the text which begins at `at`. Names are short.
-fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
-    let ends = |byte: &u8| matches!(byte, b'"' | b'\\');
+/// The text that ends with the first quote, if its name matters, and what is behind that.
+fn string(text: &[u8]) -> Option<(Option<Name>, &[u8])> {
+    // Found without a look for its end.
+    let known = match text {
+        [b'p', ..] => (Name::Prompt, text.strip_prefix(b"prompt_tokens\"")),
+        [b'i', ..] => (Name::Input, text.strip_prefix(b"input_tokens\"")),
+        [b't', ..] => (Name::Total, text.strip_prefix(b"total_tokens\"")),
+        [b'o', ..] => (Name::Completion, text.strip_prefix(b"output_tokens\"")),
+        [b'r', ..] => (Name::Reasoning, text.strip_prefix(b"reasoning_tokens\"")),
+        [b'c', b'o', ..] => (Name::Completion, text.strip_prefix(b"completion_tokens\"")),
+        [b'c', _, _, _, _, b'd', ..] => (Name::Cached, text.strip_prefix(b"cached_tokens\"")),
+        [b'c', _, _, _, _, _, b'r', ..] => {
+            let rest = text.strip_prefix(b"cache_read_input_tokens\"");
+            (Name::CacheRead, rest)
+        }
+        [b'c', ..] => {
+            let rest = text.strip_prefix(b"cache_creation_input_tokens\"");
+            (Name::CacheWritten, rest)
+        }
+        _ => (Name::Total, None),
+    };
+    if let (name, Some(rest)) = known {
+        return Some((Some(name), rest));
+    }
+    let mut at = 0;
     loop {
-        at += text.get(at..)?.iter().position(ends)?;
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
         if text.get(at) == Some(&b'"') {
-            return Some(at);
+            return Some((None, text.get(at + 1..)?));
         }
         at += 2;
     }
 }
 
-fn blank(text: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
-        at += 1;
+fn blank(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', after @ ..] = text {
+        text = after;
     }
-    at
+    text
 }
 
-/// The number that a text begins with, and its length. Too many digits are a large number.
-fn number(text: &[u8]) -> (Option<u64>, usize) {
-    let (mut sum, mut at) = (0_u64, 0);
-    while let Some(digit @ b'0'..=b'9') = text.get(at) {
+/// The number that a text begins with, and what is behind it. Too many digits are a large number.
+fn number(text: &[u8]) -> (Option<u64>, &[u8]) {
+    let (mut sum, mut rest) = (0_u64, text);
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
         let digit = u64::from(digit - b'0');
         sum = sum.saturating_mul(10).saturating_add(digit);
-        at += 1;
+        rest = after;
     }
-    match text.get(at) {
-        Some(b'.' | b'e' | b'E') => fraction(text),
-        Some(_) | None => (Some(sum), at),
+    match rest {
+        [b'.' | b'e' | b'E', ..] => fraction(text),
+        _ => (Some(sum), rest),
     }
 }
 
 /// The same of one that is written as a fraction, where it is whole.
-fn fraction(text: &[u8]) -> (Option<u64>, usize) {
+fn fraction(text: &[u8]) -> (Option<u64>, &[u8]) {
     let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
     let length = text.iter().position(|byte| !is_part(byte));
     let length = length.unwrap_or(text.len());
@@ -175,7 +212,7 @@ fn fraction(text: &[u8]) -> (Option<u64>, usize) {
         reason = "it saturates, and has no sign"
     )]
     let whole = number.map(|number| number as u64);
-    (whole, length)
+    (whole, text.get(length..).unwrap_or_default())
 }
 
 #[cfg(test)]

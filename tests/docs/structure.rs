@@ -298,8 +298,10 @@ const PURE: &[&str] = &[
     "proxy/translation/fold.rs",
     "proxy/translation/request.rs",
     "sse.rs",
+    "usage/label.rs",
     "usage/meter.rs",
     "usage/scan.rs",
+    "usage/scan/document.rs",
     "usage/tokens.rs",
 ];
 

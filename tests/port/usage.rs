@@ -350,3 +350,25 @@ async fn a_route_by_model_counts_the_model_that_the_provider_was_asked_for() {
     let models = told(home, "model");
     assert_eq!(names(&models), ["Hermes-4-405B", "Hermes-4-70B"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_zone_that_hangs_holds_up_no_request() {
+    let world = World::new(Options::default()).await;
+    let home = world.home.path();
+    let zone = home.join("zone");
+    let made = support::environment::tool("mkfifo").arg(&zone).status();
+    assert!(made.unwrap().success());
+    world.write_config("");
+    let mut command = world.command(&[]);
+    command.env("TZ", format!(":{}", zone.display()));
+    let daemon = Daemon::start(command, home);
+    for _ in 0..3 {
+        assert_eq!(support::status_of(&daemon, &chat("x")).await, 200);
+    }
+    // Counting waits for the time zone, and so does who asks, but not for long.
+    let output = ctl(home, &["usage"]);
+    assert!(!output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("has not answered"), "{text}");
+    assert_eq!(support::status_of(&daemon, &chat("x")).await, 200);
+}

@@ -60,7 +60,8 @@ fn table(report: &UsageReport, style: Style) -> String {
         .clone()
         .map(|row| cut(&name(report.by, row), LONGEST_NAME))
         .collect();
-    let total = "total".to_owned();
+    // No name begins like it.
+    let total = "(total)".to_owned();
     let cells: Vec<[String; 4]> = rows
         .map(|row| cells(&row.sums))
         .chain([cells(&report.total)])

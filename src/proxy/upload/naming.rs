@@ -1,7 +1,8 @@
 //! Hears a body's model as it passes, for the counts of usage. It stops no body: one that is read in two ways names its
 //! first model, or none. It listens to the beginning alone, since reading costs more than passing on.
 
-use crate::proxy::model_field::{Model, Search};
+use crate::proxy::model_field::{Model, Scanner, Search};
+use crate::usage::Label;
 
 /// So many bytes of a body are read for its model.
 const LONGEST: usize = 256 * 1024;
@@ -9,49 +10,57 @@ const LONGEST: usize = 256 * 1024;
 /// How far a body has been heard.
 #[derive(Debug)]
 pub(super) enum Naming {
+    /// Nothing has passed of a JSON body. Most begin with their model, so that nothing has to be read of them.
+    Begins,
     /// So many bytes more are read.
     Listening(Box<Search>, usize),
-    Known(Box<str>),
+    Known(Label),
     /// Its model can't be told.
     Unknown,
 }
 
 impl Naming {
     pub(super) fn new(search: Search) -> Self {
-        Self::Listening(Box::new(search), LONGEST)
+        if search.is_at_start() {
+            Self::Begins
+        } else {
+            Self::Listening(Box::new(search), LONGEST)
+        }
     }
 
     /// A piece passes. Behind the model's name nothing is looked at.
     pub(super) fn pass(&mut self, piece: &[u8]) {
+        if matches!(self, Self::Begins) {
+            *self = match first_member(piece) {
+                Some(name) => Self::known(name),
+                None => Self::Listening(Box::new(Search::Json(Scanner::default())), LONGEST),
+            };
+        }
         let Self::Listening(search, left) = self else {
             return;
         };
-        if let (Some(name), true) = (first_member(piece), search.is_at_start()) {
-            *self = Self::Known(name.into());
-            return;
-        }
         let heard = piece.get(..*left).unwrap_or(piece);
         *left -= heard.len();
         let is_enough = *left == 0;
         let read = search.find(heard);
         match (search.model(), read) {
-            (Some(model), _) => {
-                *self = model
-                    .name()
-                    .map_or(Self::Unknown, |name| Self::Known(name.into()));
-            }
+            (Some(model), _) => *self = model.name().map_or(Self::Unknown, Self::known),
             (None, Err(_)) => *self = Self::Unknown,
             (None, Ok(())) if is_enough => *self = Self::Unknown,
             (None, Ok(())) => {}
         }
     }
 
+    fn known(name: &str) -> Self {
+        Self::Known(Label::of(&[name]))
+    }
+
     /// The model's name.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Self::Known(name) => Some(name),
+            Self::Known(name) => Some(name.as_str()),
             Self::Listening(search, _) => search.model().and_then(Model::name),
-            Self::Unknown => None,
+            Self::Begins | Self::Unknown => None,
         }
     }
 }
@@ -72,7 +81,6 @@ fn first_member(body: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::model_field::Scanner;
 
     #[test]
     fn a_model_is_heard_however_its_body_is_cut_and_an_odd_body_names_none() {

@@ -20,7 +20,7 @@ fn start(file: PathBuf) -> (Book, Keeper) {
 /// A request whose answer says so many tokens.
 fn enter(book: &Book, model: &str, tokens: u64) {
     let (provider, path) = (Arc::from("nous"), Arc::from("/chat/completions"));
-    let mut meter = Box::new(Meter::new(true, None));
+    let mut meter = Meter::new(true, None);
     meter.answered(b"application/json", std::iter::empty());
     meter.pass(format!("{{\"usage\":{{\"total_tokens\":{tokens}}}}}").as_bytes());
     let ended = Ended {
@@ -33,7 +33,8 @@ fn enter(book: &Book, model: &str, tokens: u64) {
         bytes_in: 1,
         bytes_out: 2,
     };
-    book.enter(meter, ended);
+    meter.ends();
+    book.enter(&meter, ended);
 }
 
 fn total(report: &Report) -> (u64, u64) {
@@ -54,8 +55,8 @@ async fn what_has_been_counted_is_told_at_once_and_kept_over_a_restart() {
     assert_eq!(total(&report), (100, 5050));
     enter(&book, "n", 7);
     keeper.end().await;
-    let today = book.today();
-    assert_eq!(total(&look(&file, QUERY, today).unwrap()), (101, 5057));
+    let now = SystemClock.now();
+    assert_eq!(total(&look(&file, QUERY, now).unwrap()), (101, 5057));
     assert!(book.ask(QUERY).await.is_err());
 
     let (book, keeper) = start(file);
@@ -74,7 +75,8 @@ async fn while_nothing_can_be_saved_counts_wait_and_the_fault_is_told() {
     std::fs::write(&place, "a file where the folder should be").unwrap();
     let (book, keeper) = start(place.join("usage.db"));
     enter(&book, "m", 1);
-    assert!(book.ask(QUERY).await.is_err());
+    let told = book.ask(QUERY).await.unwrap_err();
+    assert!(told.contains("state"), "{told}");
     assert!(book.health().fault.is_some());
     enter(&book, "m", 2);
     std::fs::remove_file(&place).unwrap();
@@ -108,4 +110,58 @@ async fn a_write_that_takes_too_long_is_told_while_it_lasts() {
     assert_eq!(book.health().fault.as_deref(), Some(NO_ANSWER));
     book.shared.lock().writes_since = None;
     assert_eq!(book.health().fault, None);
+}
+
+/// A lock that another program holds on the file.
+fn locks(file: &Path, sql: &str) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(file).unwrap();
+    other.execute_batch(sql).unwrap();
+    other
+}
+
+/// What is told in the end, however busy the machine is.
+async fn answer(book: &Book) -> Report {
+    for _ in 0..20 {
+        if let Ok(report) = book.ask(QUERY).await {
+            return report;
+        }
+    }
+    panic!("no answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_programs_lock_holds_up_no_question_for_long() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("usage.db");
+    let (book, keeper) = start(file.clone());
+    enter(&book, "m", 1);
+    book.ask(QUERY).await.unwrap();
+    // A reader: the counts can be read and not saved, and all are told.
+    let reader = locks(&file, "BEGIN; SELECT COUNT(*) FROM usage;");
+    enter(&book, "m", 2);
+    let report = answer(&book).await;
+    assert_eq!(total(&report), (2, 3));
+    assert!(report.fault.is_some());
+    drop(reader);
+    let report = answer(&book).await;
+    assert_eq!((total(&report), report.fault), ((2, 3), None));
+    // A writer: nothing can be read either, and many who ask wait together.
+    let writer = locks(&file, "BEGIN EXCLUSIVE");
+    enter(&book, "m", 3);
+    let asked = Instant::now();
+    let all = (0..20).map(|number| {
+        let query = Query {
+            by: [By::Model, By::Client, By::Day][number % 3],
+            ..QUERY
+        };
+        let book = book.clone();
+        async move { book.ask(query).await }
+    });
+    for told in futures_util::future::join_all(all).await {
+        assert!(told.unwrap_err().contains("locked"));
+    }
+    assert!(asked.elapsed() < 2 * PATIENCE);
+    drop(writer);
+    assert_eq!(total(&answer(&book).await), (3, 6));
+    keeper.end().await;
 }

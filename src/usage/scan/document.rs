@@ -170,7 +170,7 @@ impl Document {
             self.at = At::Named;
         } else {
             self.at = At::Escape;
-            // A name with an escape is none that is looked for.
+            // No name that is looked for has an escape.
             self.name.length = LONGEST_NAME + 1;
         }
         end + 1

@@ -1,7 +1,7 @@
 //! The file is found, made, or set aside.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,8 +15,10 @@ use crate::files::Spot;
 const VERSION: u32 = 1;
 /// "hpxu", so that `file` and a person with a hex editor know whose it is.
 const APPLICATION: u32 = 0x6870_7875;
-/// Another daemon of this user, or a reader, may have the file locked.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Another daemon of this user, or a reader, may have the file locked. A caller that has more time tries again.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// So many damaged files are kept.
+const MOST_ASIDE: u32 = 9;
 
 /// A rollback journal, since one thread writes once in ten seconds: a write-ahead log would leave two more files beside
 /// this one, which every reader has to be able to write, and does not work on a network's file systems. Whatever a kill
@@ -74,6 +76,7 @@ pub(super) fn check(file: &Path) -> Result<(), Fault> {
 /// Opens the file, which is made where it is missing, and looks whether it is whole.
 pub(super) fn make(file: &Path) -> Result<Connection, Fault> {
     let made = Spot::made(file).and_then(|place| place.open_to_append());
+    let made = made.and_then(|made| closes(&made));
     made.map_err(|error| io(error, file))?;
     let fault = |error| Fault::Sqlite(error, file.to_owned());
     let mut connection = there(file)?;
@@ -120,16 +123,52 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Gives a damaged file another name, with what belongs to it. The one that was set aside before is replaced.
+/// Takes the file's rights from all but its owner.
+#[cfg(unix)]
+fn closes(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut rights = file.metadata()?.permissions();
+    if rights.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    rights.set_mode(0o600);
+    match file.set_permissions(rights) {
+        // Not ours, and not others' to write either: the system's administrator knows why.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "as elsewhere")]
+fn closes(_: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Gives a damaged file another name, with what belongs to it. Those that were set aside before stay, but for
+/// the last of many.
 pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Fault> {
     let with = |ending: &str| {
         let mut name = OsString::from(file);
         name.push(ending);
         PathBuf::from(name)
     };
-    let aside = with(".damaged");
+    let names = (1..=MOST_ASIDE).map(|number| match number {
+        1 => ".damaged".to_owned(),
+        _ => format!(".damaged-{number}"),
+    });
+    let is_free = |ending: &String| {
+        let found = fs::symlink_metadata(with(ending));
+        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    };
+    let ending = names.clone().find(is_free).or_else(|| {
+        let is_file = |ending: &String| with(ending).is_file();
+        names.filter(is_file).last()
+    });
+    let ending = ending.unwrap_or_else(|| ".damaged".to_owned());
+    let aside = with(&ending);
     fs::rename(file, &aside).map_err(|error| io(error, file))?;
-    match fs::rename(with("-journal"), with(".damaged-journal")) {
+    match fs::rename(with("-journal"), with(&format!("{ending}-journal"))) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io(error, file)),
         _ => Ok(aside),
     }

@@ -1,16 +1,15 @@
-use std::collections::HashMap;
-
 use tempfile::TempDir;
 
 use super::*;
+use crate::usage::report::Since;
 
 fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-fn key(day_text: &str, client: &str, model: &str) -> Key {
+fn key(day_text: &str, client: &str, model: &str) -> Key<NaiveDate> {
     Key {
-        day: day(day_text),
+        when: day(day_text),
         client: client.into(),
         provider: "nous".into(),
         login: "".into(),
@@ -30,7 +29,7 @@ fn counts(requests: u64, total: u64) -> Counts {
     }
 }
 
-fn rows(list: Vec<(Key, Counts)>) -> Rows {
+fn rows(list: Vec<(Key<NaiveDate>, Counts)>) -> Rows<NaiveDate> {
     list.into_iter().collect()
 }
 
@@ -38,8 +37,13 @@ fn today() -> NaiveDate {
     day("2026-11-30")
 }
 
+fn told(store: &Store, by: By, since: Since) -> Report {
+    let query = Query { by, since };
+    store.report(query, today(), &Rows::default()).unwrap()
+}
+
 fn names(store: &Store, by: By, since: Since) -> Vec<(String, u64, u64)> {
-    let report = store.report(Query { by, since }, today()).unwrap();
+    let report = told(store, by, since);
     let of = |(name, sums): (String, Sums)| (name, sums.requests, sums.tokens.total);
     report.rows.into_iter().map(of).collect()
 }
@@ -83,8 +87,7 @@ fn rows_add_up_over_batches_and_runs() {
     let models = [row("a", 4, 14), row("b", 4, 0)];
     assert_eq!(names(&store, By::Model, Since::Days(1)), models);
     assert_eq!(names(&store, By::Model, Since::Day(today())), models);
-    let by = By::Client;
-    let report = store.report(Query { by, since: all }, today()).unwrap();
+    let report = told(&store, By::Client, all);
     assert_eq!(report.from, day("2026-11-24"));
     let kinds: BTreeMap<String, u64> = [("http_429".into(), 2), ("client_left".into(), 2)].into();
     assert_eq!(report.rows[1].1.errors, kinds);
@@ -92,6 +95,18 @@ fn rows_add_up_over_batches_and_runs() {
     let keys = store.keys(today()).unwrap();
     assert_eq!(keys.len(), 2);
     assert!(keys.contains(&key("2026-11-30", "zed", "a")));
+}
+
+/// The days of the rows that are there.
+fn days(store: &Store) -> Vec<String> {
+    let sql = "SELECT DISTINCT day FROM usage ORDER BY day";
+    let mut statement = store.connection.prepare(sql).unwrap();
+    let days = statement.query_map([], |row| row.get(0)).unwrap();
+    days.map(Result::unwrap).collect()
+}
+
+fn one(day: &str) -> Rows<NaiveDate> {
+    rows(vec![(key(day, "zed", "a"), counts(1, 1))])
 }
 
 #[test]
@@ -103,22 +118,106 @@ fn rows_that_are_too_old_go_with_their_failures() {
     let batch = rows(vec![
         (key("2026-11-23", "zed", "a"), old),
         (key("2026-11-24", "zed", "a"), counts(1, 1)),
+        (key("2026-11-27", "zed", "a"), counts(1, 1)),
+        (key("2026-11-28", "zed", "a"), counts(1, 1)),
     ]);
     store.write(&batch, (day("2026-11-29"), 7)).unwrap();
-    assert_eq!(names(&store, By::Day, Since::Days(400)).len(), 2);
-    let more = rows(vec![(key("2026-11-30", "zed", "a"), counts(1, 1))]);
-    store.write(&more, (today(), 7)).unwrap();
-    // A clock that was ahead left this one.
-    let ahead = rows(vec![(key("2028-04-13", "zed", "a"), counts(1, 1))]);
-    store.write(&ahead, (today(), 7)).unwrap();
-    let days = names(&store, By::Day, Since::Days(400));
-    let days: Vec<_> = days.iter().map(|one| one.0.as_str()).collect();
-    assert_eq!(days, ["2026-11-24", "2026-11-30"]);
+    assert_eq!(days(&store).len(), 4);
+    store
+        .write(&one("2026-11-29"), (day("2026-11-29"), 7))
+        .unwrap();
+    store.write(&one("2026-11-30"), (today(), 7)).unwrap();
+    let kept = [
+        "2026-11-24",
+        "2026-11-27",
+        "2026-11-28",
+        "2026-11-29",
+        "2026-11-30",
+    ];
+    assert_eq!(days(&store), kept);
     let left: i64 = store
         .connection
         .query_row("SELECT COUNT(*) FROM errors", [], |row| row.get(0))
         .unwrap();
     assert_eq!(left, 0);
+    let shown = names(&store, By::Day, Since::Days(400));
+    assert_eq!(shown.len(), kept.len());
+}
+
+#[test]
+fn a_clock_that_is_ahead_for_some_days_takes_no_row_away() {
+    let folder = TempDir::new().unwrap();
+    let right = ["2026-11-28", "2026-11-29", "2026-11-30"];
+    let (mut store, _) = open(&folder);
+    for now in right {
+        store.write(&one(now), (day(now), 7)).unwrap();
+    }
+    let ahead = ["2028-04-13", "2028-04-14", "2028-04-15"];
+    for now in ahead {
+        // Each start looks for rows that are too old.
+        let (mut store, _) = open(&folder);
+        store.write(&one(now), (day(now), 7)).unwrap();
+        assert_eq!(days(&store)[..3], right, "{now}");
+    }
+    // The clock goes right again, and what it left is not shown.
+    store
+        .write(&one("2026-12-01"), (day("2026-12-01"), 7))
+        .unwrap();
+    let shown = Query {
+        by: By::Day,
+        since: Since::Days(7),
+    };
+    let report = store
+        .report(shown, day("2026-12-01"), &Rows::default())
+        .unwrap();
+    assert_eq!(report.rows.len(), 4);
+    // One that is ahead for good is the clock in the end.
+    let (mut store, _) = open(&folder);
+    store
+        .write(&one("2028-04-16"), (day("2028-04-16"), 7))
+        .unwrap();
+    assert_eq!(days(&store).len(), 4);
+}
+
+#[test]
+fn a_report_has_the_rows_that_are_not_saved() {
+    let folder = TempDir::new().unwrap();
+    let (mut store, _) = open(&folder);
+    let batch = rows(vec![
+        (key("2026-11-30", "zed", "a"), counts(1, 5)),
+        (key("2026-11-30", "cline", "b"), counts(1, 9)),
+    ]);
+    store.write(&batch, (today(), 7)).unwrap();
+    let mut failed = counts(2, 7);
+    failed.failed = 2;
+    failed.errors.insert("http_500".into(), 2);
+    let unsaved = rows(vec![
+        (key("2026-11-30", "zed", "a"), failed),
+        (key("2026-11-29", "other", "a"), counts(3, 0)),
+        (key("2026-11-20", "zed", "a"), counts(9, 9)),
+    ]);
+    let query = Query {
+        by: By::Client,
+        since: Since::Days(7),
+    };
+    let report = store.report(query, today(), &unsaved).unwrap();
+    let of = |(name, sums): &(String, Sums)| (name.clone(), sums.requests, sums.tokens.total);
+    let shown: Vec<_> = report.rows.iter().map(of).collect();
+    let row = |name: &str, requests, total| (name.to_owned(), requests, total);
+    assert_eq!(
+        shown,
+        [row("zed", 3, 12), row("cline", 1, 9), row("other", 3, 0)]
+    );
+    assert_eq!((report.total.requests, report.total.tokens.total), (7, 21));
+    let failed = (report.total.failed, report.rows[0].1.errors.get("http_500"));
+    assert_eq!(failed, (2, Some(&2)));
+    let report = Query {
+        by: By::Day,
+        ..query
+    };
+    let report = store.report(report, today(), &unsaved).unwrap();
+    let shown: Vec<_> = report.rows.iter().map(of).collect();
+    assert_eq!(shown, [row("2026-11-29", 3, 0), row("2026-11-30", 4, 21)]);
 }
 
 #[test]
@@ -126,7 +225,7 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("state/usage.db");
     let (mut store, _) = open(&folder);
-    let mut batch: Rows = HashMap::new();
+    let mut batch = Rows::default();
     for number in 0..2_000 {
         batch.insert(
             key("2026-11-30", &format!("app-{number}"), "a"),
@@ -140,18 +239,23 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     for byte in &mut torn[8_192..20_000] {
         *byte = 0xa5;
     }
-    for damaged in [
+    let all = [
         torn.as_slice(),
         &whole[..9_000],
         b"no database at all, but a text",
-    ] {
-        std::fs::write(&file, damaged).unwrap();
-        let (mut store, aside) = open(&folder);
-        let aside = aside.unwrap();
-        assert_eq!(std::fs::read(&aside).unwrap(), damaged);
-        assert_eq!(names(&store, By::Client, Since::Days(7)), []);
-        store.write(&batch, (today(), 7)).unwrap();
-        assert_eq!(names(&store, By::Day, Since::Days(7)).len(), 1);
+    ];
+    let set_aside: Vec<_> = all
+        .map(|damaged| {
+            std::fs::write(&file, damaged).unwrap();
+            let (mut store, aside) = open(&folder);
+            assert_eq!(names(&store, By::Client, Since::Days(7)), []);
+            store.write(&batch, (today(), 7)).unwrap();
+            assert_eq!(names(&store, By::Day, Since::Days(7)).len(), 1);
+            aside.unwrap()
+        })
+        .to_vec();
+    for (aside, damaged) in set_aside.iter().zip(all) {
+        assert_eq!(std::fs::read(aside).unwrap(), damaged);
     }
     // An empty file is none yet.
     std::fs::write(&file, "").unwrap();
@@ -190,6 +294,37 @@ fn numbers_that_no_integer_holds_fail_nothing() {
     }
     let clients = names(&store, By::Client, Since::Days(1));
     assert_eq!(clients, [("zed".to_owned(), 6, i64::MAX as u64)]);
+}
+
+#[test]
+fn damaged_files_are_set_aside_beside_whatever_has_their_name_and_not_without_end() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(&folder);
+    let file = store.file.clone();
+    drop(store);
+    std::fs::create_dir(file.with_extension("db.damaged")).unwrap();
+    for number in 0..12 {
+        std::fs::write(&file, format!("no database, number {number:03}")).unwrap();
+        let (_, aside) = open(&folder);
+        let aside = std::fs::read_to_string(aside.unwrap()).unwrap();
+        assert!(aside.ends_with(&format!("{number:03}")), "{aside}");
+    }
+    let all = std::fs::read_dir(file.parent().unwrap()).unwrap().count();
+    assert_eq!(all, 1 + 9);
+    assert!(file.with_extension("db.damaged").is_dir());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_may_read_is_closed_to_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("usage.db");
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    Store::open(&file).unwrap();
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[cfg(unix)]
