@@ -119,6 +119,7 @@ mod tests {
     #[test]
     fn only_literals_are_markup() {
         let mut page = Html::default();
+        let number = 7_u64;
         let hostile = "<script>alert('x')</script> & \"y\"\u{202e}\u{1b}[31m";
         put!(
             &mut page,
@@ -127,7 +128,7 @@ mod tests {
             "\">",
             hostile.to_owned(),
             "</td>",
-            7_u64
+            number
         );
         let text = page.into_string();
         let escaped = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;y&quot;\\u{202e}\\u{1b}[31m";
