@@ -12,7 +12,7 @@ put() {
     install -m 644 "$@" "$into/$folder"
 }
 put . README.md ARCHITECTURE.md config.example.toml
-put docs docs/*.md docs/session.svg
+put docs docs/*.md docs/session.svg docs/*.png
 version=$(sed -n '/^\[package\]/,/^\[lib\]/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 for example in packaging/compose/*.yaml; do
     sed "s|@VERSION@|$version|g" "$example" >"$into/$example"

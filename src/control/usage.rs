@@ -37,7 +37,7 @@ pub enum UsageBy {
 }
 
 /// Who used how much.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageReport {
     /// Whether the configuration has requests counted.
     pub enabled: bool,

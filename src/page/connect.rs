@@ -38,7 +38,7 @@ pub(super) fn section(page: &mut Html, sight: &Sight) {
     }
     put!(
         page,
-        "</dd></div>\n</dl>\n<pre tabindex=\"0\" aria-label=\"Variables for an app\"><code>OPENAI_BASE_URL=",
+        "</dd></div>\n</dl>\n<pre tabindex=\"0\" role=\"region\" aria-label=\"Variables for an app\"><code>OPENAI_BASE_URL=",
         default,
         "\nOPENAI_API_KEY=",
         PLACEHOLDER,

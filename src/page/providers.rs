@@ -60,7 +60,7 @@ fn card(page: &mut Html, sight: &Sight, provider: &ProviderStatus, findings: &[F
     let requests = provider.requests;
     put!(
         page,
-        "<div><dt>Requests since the start</dt><dd><span class=\"served\">",
+        "<div><dt>Since the start</dt><dd><span class=\"served\">",
         human::count(requests.served),
         "</span> served, <span class=\"failed\">",
         human::count(requests.failed),

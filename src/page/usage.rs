@@ -118,6 +118,7 @@ pub(super) fn days(page: &mut Html, sight: &Sight) {
 }
 
 fn chart(page: &mut Html, name: &'static str, (week, month): (u64, u64), days: &[Bar]) {
+    let failed: u64 = days.iter().map(|day| day.part).sum();
     put!(
         page,
         "<figure class=\"card\" data-chart=\"",
@@ -128,8 +129,17 @@ fn chart(page: &mut Html, name: &'static str, (week, month): (u64, u64), days: &
         human::count(week),
         "</span> in 7 days, <span class=\"month\">",
         human::count(month),
-        "</span> in 30 days</p></figcaption>\n"
+        "</span> in 30 days"
     );
+    if failed > 0 {
+        put!(
+            page,
+            ", <span class=\"failures\">",
+            human::count(failed),
+            " failed</span>"
+        );
+    }
+    page.markup("</p></figcaption>\n");
     bars(page, name, days);
     if let (Some(first), Some(last)) = (days.first(), days.last()) {
         put!(
@@ -168,13 +178,13 @@ pub(super) fn models(page: &mut Html, sight: &Sight) {
     head(
         page,
         "models-table",
-        "Requests and tokens by model",
+        "Tokens by model, and requests below them",
         "Model",
     );
     let most = most_tokens(&counts.models_of_month);
     for row in counts.models_of_month.rows.iter().take(MOST) {
         let name = if row.name.is_empty() {
-            "(none named)"
+            "(unknown)"
         } else {
             &row.name
         };
@@ -206,17 +216,7 @@ pub(super) fn models(page: &mut Html, sight: &Sight) {
 
 /// The apps: those that have a key, and those that name themselves.
 pub(super) fn clients(page: &mut Html, sight: &Sight) {
-    let none = UsageReport {
-        enabled: false,
-        by: crate::control::usage::UsageBy::Client,
-        from: String::new(),
-        to: String::new(),
-        rows: Vec::new(),
-        total: UsageSums::default(),
-        unlisted: 0,
-        fault: None,
-        dropped: 0,
-    };
+    let none = UsageReport::default();
     let counts = sight.counts();
     let month = counts.map_or(&none, |counts| &counts.clients_of_month);
     let unused = sight
@@ -231,7 +231,7 @@ pub(super) fn clients(page: &mut Html, sight: &Sight) {
     head(
         page,
         "clients-table",
-        "Requests and tokens by client",
+        "Tokens by client, and requests below them",
         "Client",
     );
     let most = most_tokens(month);
@@ -279,17 +279,15 @@ fn client(
     }
     page.markup("<span class=\"quiet\">");
     let is_in = |report: &UsageReport| find(report, name).is_some();
-    match (key, sight.counts()) {
-        (Some(key), _) => match key.last_used_at {
-            Some(at) => {
-                page.markup("used ");
-                time(page, at.0, sight.now());
-            }
-            None => page.markup("never used"),
-        },
+    match (key.and_then(|key| key.last_used_at), sight.counts()) {
+        (Some(at), _) => {
+            page.markup("used ");
+            time(page, at.0, sight.now());
+        }
+        (None, _) if used.is_none() => page.markup("never used"),
         (None, Some(counts)) if is_in(&counts.clients_today) => page.markup("used today"),
         (None, Some(counts)) if is_in(&counts.clients_of_week) => {
-            page.markup("used in the last 7 days")
+            page.markup("used in the last 7 days");
         }
         (None, _) => page.markup("used in the last 30 days"),
     }
@@ -321,16 +319,25 @@ fn head(page: &mut Html, id: &'static str, caption: &'static str, what: &'static
 fn cells(page: &mut Html, used: &Used<'_>) {
     for sums in [used.week, used.month] {
         let (tokens, requests) = sums.map_or((0, 0), |sums| (sums.total_tokens, sums.requests));
-        put!(
-            page,
-            "<td><span class=\"tokens\">",
-            human::count(tokens),
-            "</span> tokens<br><span class=\"quiet\"><span class=\"requests\">",
-            human::count(requests),
-            "</span> requests</span></td>"
-        );
+        page.markup("<td><span class=\"tokens\">");
+        number(page, tokens, " token");
+        page.markup("<br><span class=\"quiet\"><span class=\"requests\">");
+        number(page, requests, " request");
+        page.markup("</span></td>");
     }
     page.markup("</tr>\n");
+}
+
+/// The rest of an element with a number, and its unit behind it, for which a phone has no room.
+fn number(page: &mut Html, number: u64, unit: &'static str) {
+    put!(
+        page,
+        human::count(number),
+        "</span><span class=\"unit\">",
+        unit
+    );
+    page.markup(if number == 1 { "" } else { "s" });
+    page.markup("</span>");
 }
 
 /// How many names are not listed, and the command that lists them.

@@ -625,6 +625,30 @@ fn words(text: &str) -> Vec<String> {
     words.collect()
 }
 
+/// Width and height of a PNG (W3C, PNG §11.2.2).
+fn size(png: &[u8]) -> (u32, u32) {
+    assert_eq!(png.get(1..4), Some(&b"PNG"[..]));
+    let four = |at: usize| <[u8; 4]>::try_from(png.get(at..at + 4).unwrap()).unwrap();
+    let number = |at: usize| u32::from_be_bytes(four(at));
+    (number(16), number(20))
+}
+
+/// `tests/real_clients/page.rs` takes them again.
+#[test]
+fn the_pictures_of_the_status_page_are_there_and_small() {
+    let page = file("docs/status-page.md");
+    for (device, dimensions) in [("phone", (390, 844)), ("desktop", (1280, 900))] {
+        for scheme in ["light", "dark"] {
+            let name = format!("status-page-{device}-{scheme}.png");
+            let png = std::fs::read(root().join("docs").join(&name)).unwrap();
+            assert_eq!(size(&png), dimensions, "{name}");
+            assert!(png.len() < 150_000, "{name}: {} bytes", png.len());
+            assert!(page.contains(&format!("({name})")), "{name} is on no page");
+        }
+    }
+    assert!(file("README.md").contains("(docs/status-page-desktop-light.png)"));
+}
+
 /// `docs/record-session` takes the picture again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recorded_session_shows_todays_words() {

@@ -3,6 +3,7 @@
 mod codex;
 mod corpus;
 mod hermes_store;
+mod page;
 mod rotations;
 #[cfg(unix)]
 mod routes;
