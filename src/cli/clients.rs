@@ -110,27 +110,39 @@ async fn import(file: &Path, config: Option<&Path>, output: &mut Output) -> Resu
     Ok(Exit::Ok)
 }
 
-/// The tokens of Hermes Agent's proxy (`hermes proxy start --client-keys-file FILE`): an object of
-/// labels and tokens, in a file that only its owner can use.
-fn read_tokens(file: &Path) -> Result<Vec<ImportedKey>, Failure> {
-    let name = file.display();
-    let unreadable = |error: io::Error| Failure::new(format!("{name} can't be read: {error}."));
-    // Opening something else, such as a pipe, could take for ever.
-    let metadata = std::fs::metadata(file).map_err(unreadable)?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
-        return Err(wrong(file, "it is not a file of tokens"));
+/// Tokens and their labels: of Hermes Agent's proxy (`hermes proxy start --client-keys-file FILE`), an object in a file;
+/// or of a folder, where each file has a token and the label as its name, as in a Secret that Kubernetes mounts.
+fn read_tokens(place: &Path) -> Result<Vec<ImportedKey>, Failure> {
+    let metadata = std::fs::metadata(place).map_err(|error| unreadable(place, &error))?;
+    if !metadata.is_dir() {
+        return read_object(place);
     }
-    let opened = std::fs::File::open(file).map_err(unreadable)?;
-    let metadata = opened.metadata().map_err(unreadable)?;
-    if let Some(mode) = platform::open_to_others(&metadata) {
-        let message = format!("Other users can read or write {name} (mode {mode:04o}).");
-        return Err(Failure::new(message).with_hint(format!(
-            "Run `chmod 600 {name}`; if others could have read it, use new tokens instead."
-        )));
+    let entries = std::fs::read_dir(place).map_err(|error| unreadable(place, &error))?;
+    let mut tokens = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(place, &error))?;
+        let name = entry.file_name();
+        let label = name.to_string_lossy();
+        // Kubernetes' own, such as `..data`.
+        if label.starts_with('.') {
+            continue;
+        }
+        let text = read_private(&entry.path())?;
+        let token = text.trim_end_matches(['\r', '\n']);
+        tokens.push(ImportedKey {
+            label: label.into_owned(),
+            key: Key::new(token.to_owned()),
+        });
     }
-    let mut text = Zeroizing::new(String::new());
-    let read = opened.take(LARGEST).read_to_string(&mut text);
-    read.map_err(unreadable)?;
+    if tokens.is_empty() {
+        return Err(wrong(place, "it contains no tokens"));
+    }
+    tokens.sort_by(|one, other| one.label.cmp(&other.label));
+    Ok(tokens)
+}
+
+fn read_object(file: &Path) -> Result<Vec<ImportedKey>, Failure> {
+    let text = read_private(file)?;
     let tokens: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         // Its text could repeat a token.
         let what = format!(
@@ -159,10 +171,41 @@ fn read_tokens(file: &Path) -> Result<Vec<ImportedKey>, Failure> {
     tokens.into_iter().map(token).collect()
 }
 
+/// What a file says that nobody else can read.
+fn read_private(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    let fault = |error: io::Error| unreadable(file, &error);
+    // Opening something else, such as a pipe, could take for ever.
+    let metadata = std::fs::metadata(file).map_err(fault)?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(wrong(file, "it is not a file of tokens"));
+    }
+    let opened = std::fs::File::open(file).map_err(fault)?;
+    let metadata = opened.metadata().map_err(fault)?;
+    if let Some(mode) = platform::open_to_others(&metadata) {
+        let name = file.display();
+        let message = format!("Other users can read or write {name} (mode {mode:04o}).");
+        return Err(Failure::new(message).with_hint(format!(
+            "Run `chmod 600 {name}` (in Kubernetes: `defaultMode: 0440` for the Secret's volume); if others could \
+             have read it, use new tokens instead."
+        )));
+    }
+    let mut text = Zeroizing::new(String::new());
+    let read = opened.take(LARGEST).read_to_string(&mut text);
+    read.map_err(fault)?;
+    Ok(text)
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{} can't be read: {error}.", file.display()))
+}
+
 fn wrong(file: &Path, what: &str) -> Failure {
     let message = format!("{} can't be imported: {what}.", file.display());
     Failure::new(message)
-        .with_hint("It must be a client key file of Hermes Agent's proxy: {\"label\": \"token\"}.")
+        .with_hint(
+            "It must be a client key file of Hermes Agent's proxy, {\"label\": \"token\"}, or a folder with one \
+             file for each token, named by its label.",
+        )
 }
 
 /// As many requests as it takes.
@@ -188,10 +231,17 @@ mod platform {
     use std::fs::Metadata;
     use std::os::unix::fs::MetadataExt;
 
-    /// The permissions, where they let anybody in but the owner.
+    /// The permissions, where they let anybody in but the owner. What root has given to our group to read is for us:
+    /// that is how Kubernetes mounts a Secret for a pod (`fsGroup`).
     pub(super) fn open_to_others(metadata: &Metadata) -> Option<u32> {
         let mode = metadata.mode() & 0o7777;
-        (mode & 0o077 != 0).then_some(mode)
+        let is_given = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
+        (!is_closed(mode, is_given)).then_some(mode)
+    }
+
+    pub(super) fn is_closed(mode: u32, is_given: bool) -> bool {
+        let others = if is_given { 0o037 } else { 0o077 };
+        mode & others == 0
     }
 }
 
@@ -208,6 +258,24 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_roots_may_be_our_groups_to_read_and_no_more() {
+        for (mode, ours, given) in [
+            (0o600, true, true),
+            (0o400, true, true),
+            (0o440, false, true),
+            (0o640, false, true),
+            (0o660, false, false),
+            (0o444, false, false),
+            (0o644, false, false),
+            (0o450, false, false),
+        ] {
+            assert_eq!(platform::is_closed(mode, false), ours, "{mode:o}");
+            assert_eq!(platform::is_closed(mode, true), given, "{mode:o}");
+        }
+    }
 
     #[test]
     fn many_tokens_take_several_requests_and_none_is_left_out() {

@@ -136,8 +136,9 @@ impl Ledger {
         if let Some(code) = record.failure() {
             self.note(record, code);
         }
-        // A refusal is told, with how many like it were not, or only counted.
-        let (is_told, untold) = record.refusal.as_ref().map_or((true, 0), |refusal| {
+        // A refusal is told, with how many like it were not, or only counted. A probe is not told.
+        let otherwise = (!record.is_probe, 0);
+        let (is_told, untold) = record.refusal.as_ref().map_or(otherwise, |refusal| {
             let refused = Refused {
                 kind: refusal.kind,
                 from: &refusal.from,

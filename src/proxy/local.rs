@@ -56,11 +56,12 @@ impl Judgement {
     }
 }
 
-/// Answers a local path.
+/// Answers a local path. A stranger, who has no key, is told in a word.
 pub(super) fn answer(
     local: Local,
     (gateway, rules): (&Gateway, &Rules),
     (upstream, client): (Option<&Upstream>, Option<&Client>),
+    is_stranger: bool,
 ) -> Response<Bytes> {
     let judgement = || {
         let judged = upstream.and_then(|upstream| gateway.judge(upstream.name.as_str()));
@@ -76,7 +77,7 @@ pub(super) fn answer(
         }
         Local::Root => text(StatusCode::OK, root(gateway, rules, client)),
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
-        Local::Ready => readiness(&judgement()),
+        Local::Ready => readiness(&judgement(), is_stranger),
         Local::Health => {
             let health = health(&judgement(), upstream);
             respond(StatusCode::OK, "application/json", health.to_string())
@@ -86,13 +87,14 @@ pub(super) fn answer(
 
 /// The word, then what is wrong with its code: `ready; The login of nous ends in 3 d; run `…`
 /// (login_ends_soon)`.
-fn readiness(judgement: &Judgement) -> Response<Bytes> {
+fn readiness(judgement: &Judgement, is_stranger: bool) -> Response<Bytes> {
     let (status, word) = if judgement.ready {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
     let page = match &judgement.trouble {
+        _ if is_stranger => format!("{word}\n"),
         Some(trouble) => {
             let command = trouble.command.as_ref();
             let command = command.map_or_else(String::new, |command| format!("; run `{command}`"));

@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) client: Option<Arc<Client>>,
     /// hermesctl's own request, which counts as no app's.
     pub(super) is_own: bool,
+    /// Whether it is a supervisor's probe, which comes every few seconds.
+    pub(super) is_probe: bool,
     /// A request that was refused before any provider was asked.
     pub(super) refusal: Option<Box<Refusal>>,
     pub(super) started: Instant,
@@ -231,6 +233,7 @@ pub(super) struct Underway {
     /// It counts as sent on until then, too.
     asking: Option<Asking>,
     is_own: bool,
+    is_probe: bool,
     refusal: Option<Box<Refusal>>,
     started: Instant,
     first_byte: Option<Instant>,
@@ -264,6 +267,7 @@ impl Underway {
             visit: None,
             asking: None,
             is_own: false,
+            is_probe: false,
             refusal: None,
             started: Instant::now(),
             first_byte: None,
@@ -358,6 +362,11 @@ impl Underway {
         self.is_own = true;
     }
 
+    /// Whether it is a supervisor's probe.
+    pub(super) fn is_probe(&mut self, is_probe: bool) {
+        self.is_probe = is_probe;
+    }
+
     /// It was refused before any provider was asked.
     pub(super) fn refused(&mut self, refusal: Refusal) {
         self.refusal = Some(Box::new(refusal));
@@ -442,6 +451,7 @@ impl Underway {
             target: std::mem::replace(&mut self.target, Target::Unread),
             client: self.client.take(),
             is_own: self.is_own,
+            is_probe: self.is_probe,
             refusal: self.refusal.take(),
             started: self.started,
             first_byte: self.first_byte,

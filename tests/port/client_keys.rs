@@ -318,6 +318,40 @@ async fn hermes_agents_tokens_are_taken_over_as_they_are() {
     assert!(secrets.is_empty(), "{told} {again}");
 }
 
+/// As Kubernetes mounts a Secret: links to files in a folder that is replaced as a whole.
+#[test]
+fn a_folder_of_tokens_is_imported_by_the_names_of_its_files() {
+    let home = scratch();
+    let home = home.path();
+    let secret = home.join("secret");
+    let version = secret.join("..2026_11_30");
+    std::fs::create_dir_all(&version).unwrap();
+    std::os::unix::fs::symlink("..2026_11_30", secret.join("..data")).unwrap();
+    for (label, token) in [
+        ("karakeep", "a-very-secret-token\n"),
+        ("Open WebUI", "another-secret-token"),
+    ] {
+        std::fs::write(version.join(label), token).unwrap();
+        set_mode(&version.join(label), 0o600);
+        let link = Path::new("..data").join(label);
+        std::os::unix::fs::symlink(link, secret.join(label)).unwrap();
+    }
+    let line = format!("import {}", secret.display());
+    let told = works(home, &line);
+    assert_eq!(names(home), ["karakeep", "open-webui"]);
+    assert_eq!(stored(home, "karakeep"), sha256("a-very-secret-token"));
+    assert!(!told.contains("secret-token"), "{told}");
+    set_mode(&version.join("karakeep"), 0o644);
+    let (told, _) = fails(home, &line);
+    assert!(told.contains("karakeep") && told.contains("0644"), "{told}");
+    std::fs::remove_dir_all(&version).unwrap();
+    for label in ["karakeep", "Open WebUI"] {
+        std::fs::remove_file(secret.join(label)).unwrap();
+    }
+    let (told, _) = fails(home, &line);
+    assert!(told.contains("it contains no tokens"), "{told}");
+}
+
 #[test]
 fn a_thousand_tokens_are_imported_although_one_message_can_not_hold_them() {
     let home = scratch();
@@ -671,6 +705,56 @@ async fn a_key_is_taken_wherever_an_app_puts_it() {
     }
     let log = daemon.logged();
     assert!(!log.contains(&key) && !log.contains("sk-secret"), "{log}");
+}
+
+/// Kubernetes' kubelet can send no key that is secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_needs_no_key_and_is_told_in_a_word() {
+    let world = World::new(Options::default()).await;
+    let key = added(world.home.path(), "add karakeep");
+    let daemon = world.daemon_with("[[listen]]\nauth = \"keys\"\n", &[]);
+    let get = async |path: &str, fields: &[(&str, String)]| asks(&daemon, path, fields).await;
+    // The header fields are before the body.
+    let is_told = async |path: &str, status: u16, body: &str| {
+        let (found, told) = get(path, &[]).await;
+        assert!(
+            found == status && told.ends_with(&format!("}}{body}\n")),
+            "{path}: {found} {told}"
+        );
+    };
+    is_told("/livez", 200, "alive").await;
+    is_told("/readyz", 200, "ready").await;
+    // Enough lines would fill a disk: one comes every few seconds.
+    assert_eq!(get("/v1/models", &[bearer(&key)]).await.0, 200);
+    support::until("the request is logged", || {
+        daemon.logged().contains("/models")
+    });
+    let log = daemon.logged();
+    assert!(!log.contains("/livez") && !log.contains("/readyz"), "{log}");
+    let wrong: [&[(&str, String)]; 4] = [
+        &[bearer("hpx-anything")],
+        &[bearer("anything")],
+        &[("x-api-key", String::new())],
+        &[("x-forwarded-for", "192.0.2.1".to_owned())],
+    ];
+    for fields in wrong {
+        let (status, _) = get("/livez", fields).await;
+        assert_eq!(status, 401, "{fields:?}");
+    }
+    let (status, _) = get("/livez", &[("host", "rebound.example".to_owned())]).await;
+    assert_eq!(status, 403);
+    for path in ["/", "/health", "/v1/models", "/nous/v1/models", "/v1/livez"] {
+        assert_eq!(get(path, &[]).await.0, 401, "{path}");
+    }
+    let posted = client().post(format!("{}/livez", daemon.origin())).send();
+    assert_eq!(posted.await.unwrap().status(), 401);
+    // What is wrong is for those with a key.
+    let done = world.ctl(&["auth", "logout", "nous", "--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    is_told("/readyz", 503, "not ready").await;
+    let (status, told) = get("/readyz", &[bearer(&key)]).await;
+    assert_eq!(status, 503);
+    assert!(told.contains("hermesctl auth login nous"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,8 @@ pub(in crate::cli) enum ClientVerb {
     },
     /// Import the tokens of Hermes Agent's proxy, so that its apps keep working
     Import {
-        /// The file given to `hermes proxy start --client-keys-file`
+        /// The file given to `hermes proxy start --client-keys-file`, or a folder with a file for each token, such as a
+        /// Secret that Kubernetes mounts
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },

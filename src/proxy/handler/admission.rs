@@ -43,14 +43,19 @@ pub(super) fn decide<'r>(
     body: &Incoming,
 ) -> Result<Decision<'r>, ProxyError> {
     let Request { rules, entry, .. } = *request;
-    let arrival = entry.arrival(rules.guard.peer_check, presented)?;
+    let arrival = entry.arrival(rules.guard.peer_check, (presented, head))?;
     let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
         // Whoever names a listed page gets that far, so it protects no place.
         request.presence.refuses();
         return Ok(Decision::Answer(preflight(&head.headers)));
     }
-    request.presence.is_let_in();
+    if request.is_stranger() {
+        // A probe. Everybody may ask that, so it protects no place either.
+        request.presence.refuses();
+    } else {
+        request.presence.is_let_in();
+    }
     let default = rules.default_for(entry.provider.as_ref());
     let (path, upstreams) = (head.uri.path(), &rules.upstreams);
     let choice = match &rules.routing {
@@ -100,6 +105,11 @@ pub(super) fn decide<'r>(
 }
 
 impl Request<'_> {
+    /// Whether it comes without a key where one is needed, and was let in as a probe (`entry::is_probe`).
+    pub(super) fn is_stranger(&self) -> bool {
+        self.entry.needs_key && self.presented != Presented::Valid
+    }
+
     /// Whether a request may ask this provider for this path.
     pub(super) fn may_ask(
         &self,

@@ -32,14 +32,14 @@ pub(in crate::proxy) struct Entry {
 }
 
 impl Entry {
-    /// What the guard needs to know of a request of this connection.
+    /// What the guard needs to know of a request of this connection. A probe needs no key.
     ///
     /// # Errors
     /// 503 where it can't be found out right now.
     pub(super) fn arrival(
         &self,
         peer_check: bool,
-        presented: Presented,
+        (presented, head): (Presented, &Parts),
     ) -> Result<Arrival, ProxyError> {
         let has_key = presented == Presented::Valid;
         let peer = match self.ends {
@@ -49,7 +49,7 @@ impl Entry {
         Ok(Arrival {
             local: self.ends.map(|(_, local)| local.ip().to_canonical()),
             peer,
-            needs_key: self.needs_key,
+            needs_key: self.needs_key && !is_probe(presented, head),
             presented,
         })
     }
@@ -70,6 +70,14 @@ impl Entry {
         }
         Ok(peer)
     }
+}
+
+/// Whether a supervisor asks how the service is: it has no key, as Kubernetes' kubelet can send none that is secret. It
+/// gets a word and nothing else.
+fn is_probe(presented: Presented, head: &Parts) -> bool {
+    presented == Presented::Nothing
+        && matches!(head.method, Method::GET | Method::HEAD)
+        && matches!(head.uri.path(), "/livez" | "/readyz")
 }
 
 /// The error with what it is about, where only the connection knows it.

@@ -164,11 +164,9 @@ async fn respond(
             whole(shown, underway, End::Complete)
         }
         Ok(Decision::Local(path, upstream)) => {
-            let response = local::answer(
-                path,
-                (&gateway, &rules),
-                (upstream.map(|upstream| &**upstream), client.as_deref()),
-            );
+            underway.is_probe(request.is_stranger());
+            let of = (upstream.map(|upstream| &**upstream), client.as_deref());
+            let response = local::answer(path, (&gateway, &rules), of, request.is_stranger());
             whole(response, underway, End::Complete)
         }
         Ok(Decision::Models(upstream, path, wanted)) => {
@@ -212,7 +210,8 @@ async fn show(
     let upstream = upstream.map(|upstream| &**upstream);
     let Some(pages) = request.gateway.pages() else {
         let of = (request.gateway, request.rules);
-        return local::answer(path, of, (upstream, request.client.map(|client| &**client)));
+        let from = (upstream, request.client.map(|client| &**client));
+        return local::answer(path, of, from, request.is_stranger());
     };
     let reader = page::Reader {
         client: request.client.cloned(),
