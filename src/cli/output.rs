@@ -245,6 +245,9 @@ impl From<ClientError> for Failure {
             ClientError::NoPermission { .. } => failure
                 .with_code(Exit::Failed, "no_permission")
                 .with_hint("Run hermesctl as the user that runs hermes-proxyd."),
+            ClientError::Elsewhere { .. } => failure
+                .with_code(Exit::Failed, UNREACHABLE)
+                .with_hint("Run hermesctl there, such as with `kubectl exec`."),
             ClientError::ProtocolMismatch { .. } => failure
                 .with_code(Exit::Failed, "protocol_mismatch")
                 .with_hint(

@@ -60,6 +60,12 @@ pub enum ClientError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The daemon is in another container, with which this one shares the folder.
+    #[error("another container or pod runs hermes-proxyd on this volume: {} is its socket", address.display())]
+    Elsewhere {
+        /// The socket.
+        address: PathBuf,
+    },
     /// The daemon speaks another version of the protocol.
     #[error("hermesctl and the running hermes-proxyd have different versions: {message}")]
     ProtocolMismatch {
@@ -96,6 +102,7 @@ impl ClientError {
             Self::Timeout { patience, .. } => Self::Timeout { patience, pid },
             other @ (Self::NotRunning { .. }
             | Self::NoPermission { .. }
+            | Self::Elsewhere { .. }
             | Self::ProtocolMismatch { .. }
             | Self::Daemon(_)
             | Self::Broken(_)
@@ -377,6 +384,9 @@ fn unreachable_daemon(endpoint: &Endpoint, error: std::io::Error) -> ClientError
             address,
             source: error,
         };
+    }
+    if kind == ErrorKind::HostUnreachable {
+        return ClientError::Elsewhere { address };
     }
     let absent = [
         ErrorKind::NotFound,

@@ -51,11 +51,7 @@ pub struct Mark {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another daemon of this user lives.
-    #[error(
-        "hermes-proxyd is already running{}{}; `hermesctl proxy status` shows it",
-        pid.map(|pid| format!(" as process {pid}")).unwrap_or_default(),
-        version.as_ref().map(|version| format!(" (version {version})")).unwrap_or_default()
-    )]
+    #[error("{}", already_running(*pid, version.as_deref()))]
     AlreadyRunning {
         /// Its process, where that is known.
         pid: Option<u32>,
@@ -150,7 +146,8 @@ impl Endpoint {
         })
     }
 
-    /// Connects to the daemon, and makes sure that it is this user's.
+    /// Connects to the daemon, and makes sure that it is this user's. One in another container can't be told: then an error
+    /// of kind `HostUnreachable`.
     pub async fn connect(&self) -> std::io::Result<Stream> {
         let way = platform::way(&self.folder)?;
         let stream = Stream::connect(name(way.path())?).await?;
@@ -219,6 +216,24 @@ impl Drop for Listener {
     fn drop(&mut self) {
         if !self.is_found() {
             self.inner.do_not_reclaim_name_on_drop();
+        }
+    }
+}
+
+/// A process that has our own number is in another container, with which we share the folder.
+fn already_running(pid: Option<u32>, version: Option<&str>) -> String {
+    let version = version.map_or_else(String::new, |version| format!(" (version {version})"));
+    match pid {
+        Some(pid) if pid == std::process::id() => format!(
+            "another container or pod already runs hermes-proxyd{version} on this volume, and a login can have \
+             only one keeper; stop the other one (in Kubernetes: `kubectl scale --replicas=1`), or give this one \
+             its own volume"
+        ),
+        Some(pid) => format!(
+            "hermes-proxyd is already running as process {pid}{version}; `hermesctl proxy status` shows it"
+        ),
+        None => {
+            format!("hermes-proxyd is already running{version}; `hermesctl proxy status` shows it")
         }
     }
 }
@@ -393,8 +408,18 @@ mod platform {
     }
 
     fn user(stream: &Stream) -> io::Result<u32> {
-        let user = stream.peer_creds()?.euid();
+        let user = stream.peer_creds().map_err(elsewhere)?.euid();
         user.ok_or_else(|| denied("the system can't tell who owns the peer's process"))
+    }
+
+    /// A process that has no number here is in another PID namespace (`unix(7)`, `SO_PEERCRED`), for which interprocess
+    /// has this error.
+    fn elsewhere(error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::ConnectionReset {
+            return error;
+        }
+        let reason = "the process at the other end is in another container";
+        io::Error::new(io::ErrorKind::HostUnreachable, reason)
     }
 
     fn denied(reason: &'static str) -> io::Error {

@@ -145,6 +145,7 @@ fn mute(error: &ClientError, facts: &Facts) -> Finding {
             .fixes(facts.restart())
         }
         ClientError::NotRunning { .. }
+        | ClientError::Elsewhere { .. }
         | ClientError::Daemon(_)
         | ClientError::Broken(_)
         | ClientError::Confused(_) => {

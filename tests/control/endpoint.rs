@@ -108,10 +108,21 @@ async fn a_second_daemon_is_told_about_the_first() {
     let scratch = scratch();
     let endpoint = Endpoint::new(scratch.path());
     let first = endpoint.bind().unwrap();
-    let Err(BindError::AlreadyRunning { pid, .. }) = endpoint.bind() else {
+    let Err(error) = endpoint.bind() else {
         panic!("two daemons live");
     };
+    let BindError::AlreadyRunning { pid, .. } = error else {
+        panic!("{error:?}");
+    };
     assert_eq!(pid, Some(std::process::id()));
+    // Only in two containers do both have one number.
+    assert!(error.to_string().contains("another container or pod"));
+    let elsewhere = BindError::AlreadyRunning {
+        pid: Some(1),
+        version: Some("0.1.0".to_owned()),
+    };
+    let text = "hermes-proxyd is already running as process 1 (version 0.1.0); `hermesctl proxy status` shows it";
+    assert_eq!(elsewhere.to_string(), text);
     let (client, server) = tokio::join!(endpoint.connect(), first.accept());
     assert!(client.is_ok() && server.is_ok());
 }
