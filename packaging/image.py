@@ -102,7 +102,11 @@ class Archive:
 
     def write(self, file: Path, images: list[dict], name: str) -> None:
         index = self.add(INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": images})
-        index["annotations"] = {"org.opencontainers.image.ref.name": name}
+        # The second is what containerd calls it, as Kubernetes does: `ctr images import`.
+        index["annotations"] = {
+            "org.opencontainers.image.ref.name": name,
+            "io.containerd.image.name": f"docker.io/library/{name}",
+        }
         top = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [index]}
         files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": json.dumps(top).encode()}
         files |= {"blobs/" + key.replace(":", "/"): content for key, content in self.blobs.items()}

@@ -62,10 +62,10 @@ until_() {
 }
 # field FILE NAME: of a JSON object.
 field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
-# cloud HOME: a mock cloud with a login in HOME; exports the variables that lead there.
+# cloud HOME [OPTION…]: a mock cloud with a login in HOME; exports the variables that lead there.
 cloud() {
     mkfifo "$scratch/cloud"
-    "$bin/mock-cloud" --home "$1" < "$scratch/cloud" > "$scratch/ready" &
+    "$bin/mock-cloud" --home "$@" < "$scratch/cloud" > "$scratch/ready" &
     exec 9> "$scratch/cloud"
     until_ portal_url cat "$scratch/ready" > /dev/null
     NOUS_INFERENCE_BASE_URL=$(field "$scratch/ready" inference_base_url)

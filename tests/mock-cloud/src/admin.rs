@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::http::request::Parts;
 use serde_json::json;
 
-use crate::faults::Canned;
+use crate::faults::{Canned, Endpoint, PortalFault};
 use crate::lock;
 use crate::portal::Portal;
 
@@ -31,6 +31,18 @@ pub(crate) fn answer(portal: &Portal, head: &Parts) -> Option<Canned> {
                 .and_then(|s| s.parse().ok())
                 .unwrap_or(3600);
             lock(&portal.policy).access_ttl = Duration::from_secs(seconds);
+            Canned::status(204)
+        }
+        // The next refresh takes so long; processed at once, with `committed`, or not at all.
+        "slow-refresh" => {
+            let wait = query.get("ms").and_then(|ms| ms.parse().ok());
+            let wait = Duration::from_millis(wait.unwrap_or(1000));
+            let fault = if query.contains_key("committed") {
+                PortalFault::DelayAfterCommit(wait)
+            } else {
+                PortalFault::LateAnswer(wait, Canned::status(503))
+            };
+            portal.faults(Endpoint::Refresh).push(1, &fault);
             Canned::status(204)
         }
         "revoke-access-tokens" => {

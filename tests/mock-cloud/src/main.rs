@@ -17,6 +17,9 @@ struct Args {
     /// How long access tokens live
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     access_ttl: u64,
+    /// How long a spent refresh token gets its successor once more
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    grace: u64,
     /// Speak OpenAI Codex's dialect, with logins of this ACCOUNT
     #[arg(long, value_name = "ACCOUNT")]
     codex: Option<String>,
@@ -39,6 +42,7 @@ async fn main() -> std::io::Result<()> {
     let args = Args::parse();
     let mut options = Options::default()
         .access_ttl(Duration::from_secs(args.access_ttl))
+        .grace(Duration::from_secs(args.grace))
         .inference_tls(if args.tls { Tls::On } else { Tls::Off })
         .http2(args.http2)
         .record(!args.no_record);
