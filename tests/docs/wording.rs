@@ -162,6 +162,7 @@ fn no_text_that_a_user_reads_is_a_translated_idiom() {
         "src/cli/connect/snippets",
         "packaging/compose",
         "packaging/debian",
+        "packaging/kubernetes",
         "packaging/templates",
         "systemd",
         "launchd",

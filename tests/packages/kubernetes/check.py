@@ -7,7 +7,9 @@ and so is the restart, as Podman 4 also restarts init containers that have succe
 import argparse
 import contextlib
 import copy
+import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -257,7 +259,30 @@ def page() -> None:
     valid([app])
 
 
+def containerfile() -> None:
+    """It makes what packaging/image.py makes."""
+    text = (REPO / "packaging/Containerfile").read_text().replace("\\\n", "")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    last = max(at for at, line in enumerate(lines) if line[0] == "FROM")
+    made = {name: value for name, value in lines[last:] if name != "COPY"}
+    spec = importlib.util.spec_from_file_location("image", REPO / "packaging/image.py")
+    image = importlib.util.module_from_spec(spec)
+    os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
+    spec.loader.exec_module(image)
+    config = image.config("amd64", b"", {})["config"]
+    same("the image's base", made["FROM"], "scratch")
+    same("its user", made["USER"], config["User"])
+    same("its variables", sorted(made["ENV"].split()), sorted(config["Env"]))
+    same("its program", json.loads(made["ENTRYPOINT"]), config["Entrypoint"])
+    same("its folder", made["WORKDIR"], config["WorkingDir"])
+    same("its signal", made["STOPSIGNAL"], config["StopSignal"])
+    same("its ports", [f"{made['EXPOSE']}/tcp"], list(config["ExposedPorts"]))
+    needs = re.search(r'^rust-version = "(.+)"$', (REPO / "Cargo.toml").read_text(), re.MULTILINE)[1]
+    same("its compiler", lines[0][1], f"rust:{needs}.0-alpine AS build")
+
+
 def main() -> str:
+    containerfile()
     base = kustomize(FOLDER / "base")
     same("kinds", kinds(base), ["ConfigMap", "NetworkPolicy", "Service", "StatefulSet"])
     monitoring = "resources: [../base]\ncomponents: [../monitoring]\n"
