@@ -256,7 +256,13 @@ def page() -> None:
     app["spec"]["containers"][0]["image"] = "app"
     app = {"apiVersion": "v1", "kind": "Pod", **app}
     app["metadata"]["name"] = "app"
-    valid([app])
+    ingress = yaml.safe_load(block("ingress"))
+    valid([app, ingress])
+    (rule,) = ingress["spec"]["rules"]
+    led = rule["http"]["paths"][0]["backend"]["service"]
+    service = of_kind(rendered, "Service")
+    same("where the ingress leads", led["name"], service["metadata"]["name"])
+    same("its port", led["port"]["name"], service["spec"]["ports"][0]["name"])
 
 
 def containerfile() -> None:
