@@ -25,7 +25,7 @@ def kubernetes() -> str:
 def kube_play() -> str:
     """The pod as it is, with a mock cloud as its portal, by tests/containers/pod."""
     need_root()
-    need("kubectl", "podman", "runc", "catatonit", "iptables", "nsenter")
+    need("kubectl", "podman", "runc", "catatonit", "iptables")
     if not (BUILT / "debug/mock-cloud").exists():
         raise Skipped("there is no mock cloud: run `cargo build --workspace --bins`")
     made = say([tools(), HERE / "check.py", "--pod"])
