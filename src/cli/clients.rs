@@ -12,8 +12,8 @@ use super::connection::{Connection, ask};
 use super::output::{Exit, Failure, Output};
 use super::{render, screen};
 use crate::control::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ImportOutcome, ImportedKey, Key,
-    NewKey,
+    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientLimits, ImportOutcome,
+    ImportedKey, Key, NewKey,
 };
 
 /// No file of another proxy's tokens is larger.
@@ -43,6 +43,12 @@ async fn add(
         providers: flags.providers,
         paths: flags.paths,
         in_flight: flags.in_flight,
+        limits: ClientLimits {
+            models: flags.models,
+            requests_per_minute: flags.requests_per_minute,
+            requests_per_day: flags.requests_per_day,
+            tokens_per_day: flags.tokens_per_day,
+        },
     };
     let new = ask(config, async |daemon| daemon.client_add(client).await).await?;
     show(&new, false, output)

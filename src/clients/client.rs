@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::allowance::{Allowance, Rates, Reached, Used, Which};
 use crate::clock::Clock;
 
 /// So many places of use are kept, the last one included.
@@ -21,8 +23,12 @@ pub struct Limits {
     pub providers: Vec<String>,
     /// The paths below `/v1`; none means all.
     pub paths: Vec<String>,
+    /// The models; none means all.
+    pub models: Vec<String>,
     /// How many requests may be under way at once.
     pub in_flight: Option<NonZeroU32>,
+    /// How much it may be used.
+    pub rates: Rates,
 }
 
 /// How a key was used.
@@ -53,9 +59,12 @@ pub struct Client {
 #[derive(Debug)]
 pub(super) struct Meter {
     clock: Arc<dyn Clock>,
+    /// When the day ends, in seconds since 1970; 0 until that is known. The same for all clients.
+    midnight: Arc<AtomicI64>,
     in_flight: AtomicU64,
     requests: AtomicU64,
     last: Mutex<Last>,
+    allowance: Mutex<Allowance>,
 }
 
 /// When and from where; a subset of the whole use.
@@ -73,14 +82,64 @@ pub struct Visit {
     client: Arc<Client>,
 }
 
-/// All places are taken.
+/// A limit is reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the client key {name} has {limit} requests in flight, which is its limit")]
-pub struct Full {
-    /// The client.
-    pub name: String,
-    /// How many requests it may have under way.
-    pub limit: u32,
+pub enum Full {
+    /// All places are taken.
+    #[error("the client key {name} has {limit} requests in flight, which is its limit")]
+    InFlight {
+        /// The client.
+        name: String,
+        /// How many requests it may have under way.
+        limit: u32,
+    },
+    /// It has made as many requests as it may.
+    #[error("the client key {name} has made {limit} requests {within}, which is its limit")]
+    Requests {
+        /// The client.
+        name: String,
+        /// How many it may make.
+        limit: u32,
+        /// In which time, in words.
+        within: &'static str,
+        /// The time until it may make another.
+        wait: Duration,
+    },
+    /// It has used as many tokens as it may.
+    #[error("the client key {name} has used the {limit} tokens of its day")]
+    Tokens {
+        /// The client.
+        name: String,
+        /// How many it may use on a day.
+        limit: u64,
+        /// The time until it may use others.
+        wait: Duration,
+    },
+}
+
+impl Full {
+    fn of(name: &str, reached: Reached) -> Self {
+        let (name, wait) = (name.to_owned(), reached.wait);
+        let requests = |name, limit, within| Self::Requests {
+            name,
+            limit,
+            within,
+            wait,
+        };
+        match reached.limit {
+            Which::Minute(limit) => requests(name, limit, "within a minute"),
+            Which::Day(limit) => requests(name, limit, "today"),
+            Which::Tokens(limit) => Self::Tokens { name, limit, wait },
+        }
+    }
+
+    /// The time until another request may be made, where it does not depend on those under way.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::InFlight { .. } => None,
+            Self::Requests { wait, .. } | Self::Tokens { wait, .. } => Some(*wait),
+        }
+    }
 }
 
 impl Client {
@@ -106,13 +165,49 @@ impl Client {
         paths.is_empty() || paths.iter().any(|allowed| allowed == path)
     }
 
+    /// Whether the key is good for this model.
+    pub fn allows_model(&self, name: &str) -> bool {
+        let models = &self.limits.models;
+        models.is_empty() || models.iter().any(|allowed| allowed == name)
+    }
+
+    /// The models that the key is for; none means all.
+    pub fn models(&self) -> &[String] {
+        &self.limits.models
+    }
+
+    /// Whether its tokens are limited.
+    pub fn counts_tokens(&self) -> bool {
+        self.limits.rates.tokens_per_day.is_some()
+    }
+
+    /// Counts tokens that it has used, where they are limited.
+    pub fn spends(&self, tokens: u64) {
+        if tokens > 0 && self.counts_tokens() {
+            let requests = 0;
+            self.meter.used(Used { requests, tokens });
+        }
+    }
+
+    /// What it has used today, where that is limited.
+    pub(super) fn today(&self) -> Option<Used> {
+        let times = self.meter.times();
+        let is_limited = self.limits.rates.has_days();
+        is_limited.then(|| lock(&self.meter.allowance).today(times))
+    }
+
     /// Takes a place for a request and counts it; `from` is the address that it comes from, or
     /// `unix socket`. Costs a look at the clock and three atomic operations.
     ///
     /// # Errors
-    /// When all places are taken; such a request is not counted.
+    /// When all places are taken or another limit is reached; such a request is not counted.
     pub fn enter(self: &Arc<Self>, from: &str) -> Result<Visit, Full> {
         let visit = self.enter_uncounted()?;
+        let rates = &self.limits.rates;
+        if !rates.is_none() {
+            let taken = lock(&self.meter.allowance).take(rates, self.meter.times());
+            taken.map_err(|reached| Full::of(&self.name, reached))?;
+        }
         self.meter.requests.fetch_add(1, Ordering::Relaxed);
         lock(&self.meter.last).note(self.meter.clock.now(), from);
         Ok(visit)
@@ -129,7 +224,7 @@ impl Client {
         let in_flight = &self.meter.in_flight;
         let taken = in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         if taken.is_err() {
-            return Err(Full {
+            return Err(Full::InFlight {
                 name: self.name.clone(),
                 limit: limit.map_or(u32::MAX, NonZeroU32::get),
             });
@@ -174,13 +269,25 @@ pub(super) struct Pending {
 }
 
 impl Meter {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, midnight: Arc<AtomicI64>) -> Self {
         Self {
             clock,
+            midnight,
             in_flight: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             last: Mutex::default(),
+            allowance: Mutex::default(),
         }
+    }
+
+    /// Now, and the end of the day.
+    fn times(&self) -> (i64, i64) {
+        (self.clock.seconds(), self.midnight.load(Ordering::Relaxed))
+    }
+
+    /// Adds to what was used today.
+    pub(super) fn used(&self, used: Used) {
+        lock(&self.allowance).add(used, self.times());
     }
 
     /// What is to be added to the file; it stays here until [`Meter::settle`].
@@ -237,6 +344,6 @@ impl Last {
     }
 }
 
-fn lock(last: &Mutex<Last>) -> MutexGuard<'_, Last> {
-    last.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

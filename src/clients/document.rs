@@ -1,11 +1,12 @@
 //! `clients.json`: what it says, and changes that leave everything else in it alone. Pure.
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use super::allowance::Rates;
 use super::client::{Limits, PLACES, Pending, Use};
 use super::key::Hash;
 
@@ -195,7 +196,11 @@ fn entry(name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) -> Map<Str
     client.insert("name".to_owned(), name.into());
     client.insert("sha256".to_owned(), hash.to_hex().into());
     client.insert("created_at".to_owned(), time(now));
-    for (field, list) in [("providers", &limits.providers), ("paths", &limits.paths)] {
+    for (field, list) in [
+        ("providers", &limits.providers),
+        ("paths", &limits.paths),
+        ("models", &limits.models),
+    ] {
         if !list.is_empty() {
             client.insert(field.to_owned(), list.as_slice().into());
         }
@@ -203,7 +208,37 @@ fn entry(name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) -> Map<Str
     if let Some(limit) = limits.in_flight {
         client.insert("in_flight".to_owned(), limit.get().into());
     }
+    let rates = &limits.rates;
+    for (field, limit) in [
+        ("requests_per_minute", rates.requests_per_minute.map(u64_of)),
+        ("requests_per_day", rates.requests_per_day.map(u64_of)),
+        ("tokens_per_day", rates.tokens_per_day.map(NonZeroU64::get)),
+    ] {
+        if let Some(limit) = limit {
+            client.insert(field.to_owned(), limit.into());
+        }
+    }
     client
+}
+
+fn u64_of(limit: NonZeroU32) -> u64 {
+    limit.get().into()
+}
+
+/// A limit of 1 or more.
+fn number(client: &Map<String, Value>, field: &str) -> Result<Option<NonZeroU64>, String> {
+    let Some(limit) = present(client, field) else {
+        return Ok(None);
+    };
+    let limit = limit.as_u64().and_then(NonZeroU64::new);
+    let limit = limit.ok_or_else(|| format!("`{field}` is not a number of 1 or more"))?;
+    Ok(Some(limit))
+}
+
+/// The same of one that is not large.
+fn small(client: &Map<String, Value>, field: &str) -> Result<Option<NonZeroU32>, String> {
+    let limit = number(client, field)?.map(NonZeroU32::try_from).transpose();
+    limit.map_err(|_| format!("`{field}` is not a number of 1 or more"))
 }
 
 fn time(time: DateTime<Utc>) -> Value {
@@ -230,15 +265,11 @@ fn record(client: &Value) -> Result<Record, String> {
     let hash = hash
         .and_then(Hash::from_hex)
         .ok_or("`sha256` is not 64 lower-case hexadecimal digits")?;
-    let in_flight = match present(client, "in_flight") {
-        None => None,
-        Some(limit) => Some(
-            limit
-                .as_u64()
-                .and_then(|limit| u32::try_from(limit).ok())
-                .and_then(NonZeroU32::new)
-                .ok_or("`in_flight` is not a number of 1 or more")?,
-        ),
+    let in_flight = small(client, "in_flight")?;
+    let rates = Rates {
+        requests_per_minute: small(client, "requests_per_minute")?,
+        requests_per_day: small(client, "requests_per_day")?,
+        tokens_per_day: number(client, "tokens_per_day")?,
     };
     let requests = match present(client, "requests") {
         None => 0,
@@ -252,7 +283,9 @@ fn record(client: &Value) -> Result<Record, String> {
         limits: Limits {
             providers: limit(client, "providers")?,
             paths: limit(client, "paths")?,
+            models: limit(client, "models")?,
             in_flight,
+            rates,
         },
         created: moment(client, "created_at")?,
         rotated: moment(client, "rotated_at")?,

@@ -2,11 +2,13 @@
 //!
 //! - [`Registry`]: all keys. A request finds its [`Client`] in a snapshot, without a lock or a file.
 //! - [`Client`]: one key's name and limits; [`Client::enter`] counts a request.
+//! - `allowance`: how much a key may be used in a minute and a day.
 //! - `key`: making a key, and its hash, which is all that is kept.
 //! - `document`: `clients.json` as it is read and changed.
 //! - `import`: what becomes of the tokens that Hermes Agent's proxy knew.
 //! - `disk`: the file itself: whose it is, its lock, and its replacement.
 
+mod allowance;
 mod client;
 mod disk;
 mod document;
@@ -15,6 +17,7 @@ mod import;
 mod key;
 mod registry;
 
+pub use allowance::{Rates, Used};
 pub use client::{Client, Full, Limits, Use, Visit};
 pub use error::ClientsError;
 pub use import::{Imported, LONGEST_KEY, Outcome, Token};

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, TimeZone, Utc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ClientsError;
+use super::allowance::Used;
 use super::client::{Client, Limits, Meter, Pending, Use};
 use super::disk::{self, Lock, Prepared, Stamp};
 use super::document::{Content, Document, Fault, Record, is_name};
@@ -44,6 +45,10 @@ struct Inner {
     following: Mutex<()>,
     /// Why the file can't be read, if it could not be when it was read last.
     fault: ArcSwapOption<Unread>,
+    /// When the day ends in this machine's time zone, in seconds since 1970; 0 until that is known.
+    midnight: Arc<AtomicI64>,
+    /// Where that is looked up: reading the time zone may hang.
+    days: Desk,
 }
 
 /// Why the keys can't be read.
@@ -87,6 +92,8 @@ pub struct Listed {
     pub rotated: Option<DateTime<Utc>>,
     /// How it used its keys.
     pub usage: Use,
+    /// What it has used today, where that is limited.
+    pub today: Option<Used>,
 }
 
 impl Registry {
@@ -104,6 +111,8 @@ impl Registry {
                 desk: Desk::default(),
                 following: Mutex::new(()),
                 fault: ArcSwapOption::empty(),
+                midnight: Arc::default(),
+                days: Desk::default(),
             }),
         };
         registry.inner.reload()?;
@@ -128,6 +137,35 @@ impl Registry {
             .filter(|client| client.allows_provider(provider))
             .count();
         u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a client's use of a day is limited.
+    pub fn has_days(&self) -> bool {
+        let keys = self.inner.keys.load();
+        let mut clients = keys.entries.iter();
+        clients.any(|(_, client)| client.limits.rates.has_days())
+    }
+
+    /// Adds what clients had used today before the start, by their names.
+    pub fn resume(&self, used: impl IntoIterator<Item = (String, Used)>) {
+        let keys = self.inner.keys.load();
+        let by_name = by_name(&keys);
+        for (name, used) in used {
+            if let Some(client) = by_name.get(name.as_str())
+                && client.limits.rates.has_days()
+            {
+                client.meter.used(used);
+            }
+        }
+    }
+
+    /// Looks up when the day ends, which may wait for a disk.
+    pub async fn follow_the_day(&self) {
+        let inner = Arc::clone(&self.inner);
+        let look = move || next_midnight(inner.clock.now());
+        // Where nobody can tell, days end as in UTC.
+        let midnight = self.inner.days.run(look).await.unwrap_or_default();
+        self.inner.midnight.store(midnight, Ordering::Relaxed);
     }
 
     /// Why the file could not be read when it was read last; the keys of before are in force.
@@ -293,6 +331,9 @@ impl Registry {
                 () = sleep_until(Instant::now() + LONGEST_NAP) => {}
             }
             self.notice(&mut refused).await;
+            if self.has_days() {
+                self.follow_the_day().await;
+            }
             if Instant::now() >= flush_due {
                 flush_due = Instant::now() + FLUSH;
                 self.flush_or_warn().await;
@@ -466,7 +507,10 @@ impl Inner {
         let entry = |record: Record| {
             let meter = match same(&by_name, &record) {
                 Some(client) => Arc::clone(&client.meter),
-                None => Arc::new(Meter::new(Arc::clone(&self.clock))),
+                None => Arc::new(Meter::new(
+                    Arc::clone(&self.clock),
+                    Arc::clone(&self.midnight),
+                )),
             };
             let client = Client {
                 name: record.name,
@@ -500,6 +544,14 @@ fn same<'k>(by_name: &HashMap<&str, &'k Arc<Client>>, record: &Record) -> Option
     client.filter(|client| client.created == record.created)
 }
 
+/// When the day ends in this machine's time zone, in seconds since 1970; 0 where that can't be told.
+fn next_midnight(now: DateTime<Utc>) -> i64 {
+    let tomorrow = now.with_timezone(&Local).date_naive().succ_opt();
+    let midnight = tomorrow.and_then(|day| day.and_hms_opt(0, 0, 0));
+    let there = midnight.and_then(|midnight| Local.from_local_datetime(&midnight).earliest());
+    there.map_or(0, |midnight| midnight.timestamp())
+}
+
 fn known(name: &str, records: &[Record]) -> Result<(), ClientsError> {
     let mut names = records.iter().map(|record| record.name.as_str());
     if names.any(|known| known == name) {
@@ -529,9 +581,15 @@ fn checked(limits: Limits) -> Result<Limits, ClientsError> {
             .into_iter()
             .map(path)
             .collect::<Result<_, _>>()?,
+        models: limits.models,
         in_flight: limits.in_flight,
+        rates: limits.rates,
     };
-    for list in [&mut limits.providers, &mut limits.paths] {
+    if limits.models.iter().any(|name| name.trim().is_empty()) {
+        let what = "a model's name is empty".to_owned();
+        return Err(ClientsError::InvalidLimit { what });
+    }
+    for list in [&mut limits.providers, &mut limits.paths, &mut limits.models] {
         list.sort();
         list.dedup();
     }
@@ -545,6 +603,7 @@ fn listed(client: &Arc<Client>) -> Listed {
         created: client.created,
         rotated: client.rotated,
         usage: client.usage(),
+        today: client.today(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The registry on a real file.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,6 +187,7 @@ async fn limits_are_kept_and_obeyed() {
         providers: texts(&["nous", "local", "nous"]),
         paths: texts(&["/chat/completions"]),
         in_flight: NonZeroU32::new(2),
+        ..Limits::default()
     };
     let (_, key) = registry.add("app", wanted).await.unwrap();
     for registry in [&registry, &house.open()] {
@@ -212,7 +213,11 @@ async fn a_place_is_given_back_and_a_rotation_does_not_double_them() {
     let two = client.enter("127.0.0.1").unwrap();
     assert_eq!(two.client().name(), "app");
     let full = client.enter("127.0.0.1").unwrap_err();
-    assert_eq!((full.name.as_str(), full.limit), ("app", 2));
+    let expected = Full::InFlight {
+        name: "app".to_owned(),
+        limit: 2,
+    };
+    assert_eq!((full.wait(), full), (None, expected));
 
     let (_, key) = registry.rotate("app").await.unwrap();
     let rotated = registry.identify(key.expose().as_bytes()).unwrap();
@@ -712,4 +717,55 @@ async fn a_file_that_somebody_else_writes_is_noticed() {
     assert_eq!(whose(&registry, &key), None);
     stop.cancel();
     keeper.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
+    let place = House::new();
+    let registry = place.open();
+    let rates = Rates {
+        requests_per_minute: NonZeroU32::new(2),
+        requests_per_day: NonZeroU32::new(3),
+        tokens_per_day: NonZeroU64::new(100),
+    };
+    let wanted = Limits {
+        models: texts(&["b", "a", "a"]),
+        rates,
+        ..Limits::default()
+    };
+    let (listed, key) = registry.add("app", wanted).await.unwrap();
+    assert_eq!(listed.limits.models, texts(&["a", "b"]));
+    assert_eq!(listed.today, Some(Used::default()));
+    // Another process reads the same.
+    let again = place.open();
+    assert_eq!(again.list()[0].limits, listed.limits);
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    assert!(client.allows_model("a") && !client.allows_model("c"));
+    for _ in 0..2 {
+        drop(client.enter("127.0.0.1").unwrap());
+    }
+    let full = client.enter("127.0.0.1").unwrap_err();
+    assert!(matches!(full, Full::Requests { limit: 2, .. }), "{full}");
+    place.clock.jump(Duration::from_secs(60));
+    drop(client.enter("127.0.0.1").unwrap());
+    let full = client.enter("127.0.0.1").unwrap_err();
+    assert!(matches!(full, Full::Requests { limit: 3, .. }), "{full}");
+    assert!(full.wait().unwrap() > Duration::from_secs(60), "{full:?}");
+    // What hermesctl asks is not the app's.
+    drop(client.enter_uncounted().unwrap());
+    // A day later there is all again, until the tokens are used.
+    place.clock.jump(Duration::from_hours(25));
+    drop(client.enter("127.0.0.1").unwrap());
+    client.spends(100);
+    let full = client.enter("127.0.0.1").unwrap_err();
+    assert!(matches!(full, Full::Tokens { limit: 100, .. }), "{full}");
+    // A start knows what was used before it.
+    let again = place.open();
+    let used = Used {
+        requests: 3,
+        tokens: 7,
+    };
+    assert!(again.has_days());
+    again.resume([("app".to_owned(), used), ("gone".to_owned(), used)]);
+    assert_eq!(again.list()[0].today, Some(used));
 }

@@ -453,12 +453,45 @@ pub struct ClientEntry {
     pub paths: Vec<String>,
     /// How many requests may be under way at once; `None` means any number.
     pub in_flight: Option<u32>,
+    /// How much the key may be used, and for which models.
+    #[serde(flatten)]
+    pub limits: ClientLimits,
+    /// What it was used for today, where that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub today: Option<ClientToday>,
     /// Requests that were let in, ever.
     pub requests: u64,
     /// The last one.
     pub last_used_at: Option<Timestamp>,
     /// Where requests came from, an IP address or `unix socket`, the last place first.
     pub last_used_from: Vec<String>,
+}
+
+/// How much a key may be used, and for which models.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientLimits {
+    /// The models that the key is good for; none means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Requests within a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Requests on a day of the machine's time zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_day: Option<u32>,
+    /// Tokens on such a day, in and out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+}
+
+/// What a key was used for today.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientToday {
+    /// Requests that were let in.
+    pub requests: u64,
+    /// Tokens, in and out.
+    pub tokens: u64,
 }
 
 /// Which app is to get a key, and what for.
@@ -475,6 +508,9 @@ pub struct ClientAdd {
     /// How many requests may be under way at once; `None` means any number.
     #[serde(default)]
     pub in_flight: Option<u32>,
+    /// How much the key may be used, and for which models.
+    #[serde(flatten)]
+    pub limits: ClientLimits,
 }
 
 /// Which app is meant.

@@ -1,16 +1,19 @@
 //! What hermesctl is told of client keys, and asks for.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
 use super::fleet::Report;
-use crate::clients::{ClientsError, Imported, Limits, Listed, Outcome, OwnMark, Registry, Token};
+use crate::clients::{
+    ClientsError, Imported, Limits, Listed, Outcome, OwnMark, Rates, Registry, Token,
+};
 use crate::control::protocol::{
-    ClientAdd, ClientEntry, ClientImport, ClientImportReport, ClientImportResult, ClientRevoked,
-    Clients, ControlError, ErrorCode, ImportOutcome, ImportedKey, Key, NewKey, Timestamp,
+    ClientAdd, ClientEntry, ClientImport, ClientImportReport, ClientImportResult, ClientLimits,
+    ClientRevoked, ClientToday, Clients, ControlError, ErrorCode, ImportOutcome, ImportedKey, Key,
+    NewKey, Timestamp,
 };
 use crate::credentials::StoreFiles;
 use crate::secret::Secret;
@@ -60,10 +63,17 @@ pub(super) async fn add(
         None => None,
         Some(limit) => Some(NonZeroU32::new(limit).ok_or_else(no_places)?),
     };
+    let more = wanted.limits;
     let limits = Limits {
         providers: wanted.providers,
         paths,
+        models: more.models,
         in_flight,
+        rates: Rates {
+            requests_per_minute: some(more.requests_per_minute, NonZeroU32::new)?,
+            requests_per_day: some(more.requests_per_day, NonZeroU32::new)?,
+            tokens_per_day: some(more.tokens_per_day, NonZeroU64::new)?,
+        },
     };
     let added = clients.add(&wanted.name, limits).await;
     let (client, key) = added.map_err(|error| {
@@ -215,6 +225,18 @@ fn known_path(path: &str, chosen: &[String], providers: &[Report]) -> Result<Str
         .with_hint(format!("The paths are: {}", paths.join(", "))))
 }
 
+/// A limit of 1 or more, if there is one.
+fn some<N, M>(limit: Option<N>, of: impl Fn(N) -> Option<M>) -> Result<Option<M>, ControlError> {
+    let limit = limit.map(|limit| of(limit).ok_or_else(nothing));
+    limit.transpose()
+}
+
+fn nothing() -> ControlError {
+    let message = "A key must allow at least one request and one token.";
+    ControlError::new(ErrorCode::InvalidClient, message)
+        .with_hint("Give 1 or more, or omit the limit.")
+}
+
 fn no_places() -> ControlError {
     let message = "A key must allow at least one request in flight.";
     ControlError::new(ErrorCode::InvalidClient, message)
@@ -234,6 +256,7 @@ pub(super) fn own_mark(mark: &OwnMark) -> Key {
 }
 
 fn entry(client: Listed) -> ClientEntry {
+    let rates = client.limits.rates;
     ClientEntry {
         name: client.name,
         created_at: client.created.map(Timestamp),
@@ -241,6 +264,16 @@ fn entry(client: Listed) -> ClientEntry {
         providers: client.limits.providers,
         paths: client.limits.paths,
         in_flight: client.limits.in_flight.map(NonZeroU32::get),
+        limits: ClientLimits {
+            models: client.limits.models,
+            requests_per_minute: rates.requests_per_minute.map(NonZeroU32::get),
+            requests_per_day: rates.requests_per_day.map(NonZeroU32::get),
+            tokens_per_day: rates.tokens_per_day.map(NonZeroU64::get),
+        },
+        today: client.today.map(|today| ClientToday {
+            requests: today.requests,
+            tokens: today.tokens,
+        }),
         requests: client.usage.requests,
         last_used_at: client.usage.last.map(Timestamp),
         last_used_from: client.usage.from,

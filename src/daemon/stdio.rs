@@ -34,6 +34,8 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
     let view = Arc::new(ArcSwap::from_pointee(view));
     let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
+    let usage = Counting::looks(fleet.files(), config.usage);
+    usage.resumes(&clients, clock.now()).await;
     let answers = Arc::new(Answers {
         command_line: CommandLine::default(),
         origin: origin.clone(),
@@ -48,7 +50,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         endings: tokio::sync::mpsc::channel(1).0,
         reloads,
         logins: Arc::new(logins),
-        usage: Counting::looks(fleet.files(), config.usage),
+        usage,
         files: fleet.files().clone(),
         clients,
     });

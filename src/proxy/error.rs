@@ -73,6 +73,8 @@ pub enum ErrorKind {
     PathNotAllowed,
     /// The provider's list has no model of this id.
     ModelNotFound,
+    /// The client key is for other models.
+    ModelNotAllowed,
     /// The path names a provider that is not configured.
     UnknownProvider,
     /// The path is known, its method is not.
@@ -107,7 +109,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that keep the documentation complete.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadRequest,
         Self::NotTranslatable,
         Self::UpstreamAuthFailed,
@@ -120,6 +122,7 @@ impl ErrorKind {
         Self::CredentialsCoolingDown,
         Self::PathNotAllowed,
         Self::ModelNotFound,
+        Self::ModelNotAllowed,
         Self::UnknownProvider,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -152,6 +155,7 @@ impl ErrorKind {
             Self::CredentialsCoolingDown => "credentials_cooling_down",
             Self::PathNotAllowed => "path_not_allowed",
             Self::ModelNotFound => "model_not_found",
+            Self::ModelNotAllowed => "model_not_allowed",
             Self::UnknownProvider => "unknown_provider",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
@@ -175,9 +179,10 @@ impl ErrorKind {
         match self {
             Self::BadRequest | Self::NotTranslatable => StatusCode::BAD_REQUEST,
             Self::UpstreamAuthFailed | Self::InvalidClientKey => StatusCode::UNAUTHORIZED,
-            Self::HostNotAllowed | Self::OriginNotAllowed | Self::PeerNotAllowed => {
-                StatusCode::FORBIDDEN
-            }
+            Self::HostNotAllowed
+            | Self::OriginNotAllowed
+            | Self::PeerNotAllowed
+            | Self::ModelNotAllowed => StatusCode::FORBIDDEN,
             Self::TooManyRequests | Self::UpstreamRateLimited | Self::CredentialsCoolingDown => {
                 StatusCode::TOO_MANY_REQUESTS
             }

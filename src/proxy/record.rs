@@ -309,7 +309,8 @@ impl Underway {
     /// Its usage is counted, if any is. Told once it is routed. Only a POST makes tokens of its own: a GET
     /// may tell those of an earlier one.
     pub(super) fn metered(&mut self, head: &Parts) {
-        if self.ledger.usage().is_none() {
+        let is_limited = || self.limited().is_some();
+        if self.ledger.usage().is_none() && !is_limited() {
             return;
         }
         let names_itself = self.client.is_none() && !self.is_own;
@@ -322,6 +323,12 @@ impl Underway {
     /// Whether its usage is counted.
     pub(super) fn is_metered(&self) -> bool {
         self.meter.is_some()
+    }
+
+    /// Its app, where its tokens are limited.
+    fn limited(&self) -> Option<&Client> {
+        let client = self.client.as_deref().filter(|_| !self.is_own);
+        client.filter(|client| client.counts_tokens())
     }
 
     /// Its provider is asked for this model.
@@ -418,13 +425,12 @@ impl Underway {
     }
 
     /// Counts its usage.
-    fn count(&self, record: &Record, mut meter: Box<Meter>) {
+    fn count(&self, record: &Record, meter: &Meter) {
         let (Some(book), Target::Routed { provider, path, .. }) =
             (self.ledger.usage(), &record.target)
         else {
             return;
         };
-        meter.ends();
         let enter = |model: Option<&str>| {
             let ended = Ended {
                 client: record.client.as_ref().map(|client| client.name()),
@@ -436,7 +442,7 @@ impl Underway {
                 bytes_in: record.bytes_in,
                 bytes_out: record.bytes_out,
             };
-            book.enter(&meter, ended);
+            book.enter(meter, ended);
         };
         match &self.upload {
             Some(upload) => upload.with_model(enter),
@@ -472,8 +478,12 @@ impl Drop for Underway {
         }
         let record = self.record();
         self.ledger.enter(&record);
-        if let Some(meter) = self.meter.take() {
-            self.count(&record, meter);
+        if let Some(mut meter) = self.meter.take() {
+            meter.ends();
+            if let Some(client) = record.client.as_ref().filter(|_| !record.is_own) {
+                client.spends(meter.total());
+            }
+            self.count(&record, &meter);
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Where requests are counted when they end: rows in memory, which `keeper` takes and writes every few seconds. Counting
 //! waits for nothing: not for a disk, and no longer than the taking of a map.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Datelike, Local, NaiveDate};
+use chrono::{Datelike, NaiveDate};
 use tokio::time::Instant;
 
+use super::key::{About, Key, Mixed, Names, Quarter};
 use super::meter::{Meter, NO_KEY, clean};
 use super::report::Question;
 use super::tokens::Tokens;
@@ -26,38 +26,6 @@ pub(super) const MOST_WAITING: usize = 10_000;
 const OTHER: &str = "(other)";
 /// hermesctl's own requests are.
 const OWN: &str = "(hermesctl)";
-
-/// A quarter of an hour since 1970. Days begin with one in every time zone, which is looked up later: reading the time
-/// zone may wait for a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Quarter(i64);
-
-/// What a row is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key<When> {
-    pub(super) when: When,
-    pub(super) client: Box<str>,
-    pub(super) provider: Arc<str>,
-    pub(super) login: Box<str>,
-    pub(super) model: Box<str>,
-    pub(super) path: Arc<str>,
-}
-
-/// The same before there is a row.
-#[derive(Debug, Clone, Copy)]
-struct About<'r, When> {
-    when: When,
-    client: &'r str,
-    provider: &'r str,
-    login: &'r str,
-    model: &'r str,
-    path: &'r str,
-}
-
-/// A row is found without a key being made.
-trait Names<When> {
-    fn about(&self) -> About<'_, When>;
-}
 
 /// What a row counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,18 +50,6 @@ struct One {
     bytes_in: u64,
     bytes_out: u64,
     tokens: Tokens,
-}
-
-/// Hashes with a number that is drawn at the start: rows are few, and a hash that is safe from everything costs more than
-/// all else of a count.
-#[derive(Debug, Clone)]
-pub(super) struct Mixed(u64);
-
-/// A hash that is being made.
-#[derive(Debug)]
-pub(super) struct Mixing {
-    by: u64,
-    sum: u64,
 }
 
 /// Rows that wait.
@@ -156,138 +112,6 @@ pub(super) struct Today {
     apps: HashSet<Box<str>>,
     /// Rows that tell models and apps apart.
     rows: HashSet<Key<()>>,
-}
-
-impl Quarter {
-    pub(super) fn of(seconds: i64) -> Self {
-        Self(seconds.div_euclid(15 * 60))
-    }
-
-    /// The day in this machine's time zone. May wait for a disk.
-    pub(super) fn day(self) -> NaiveDate {
-        let start = DateTime::from_timestamp(self.0.saturating_mul(15 * 60), 0);
-        let start = start.unwrap_or_default();
-        start.with_timezone(&Local).date_naive()
-    }
-}
-
-impl<When> Key<When> {
-    /// The same at another time.
-    pub(super) fn at<Other>(self, when: Other) -> Key<Other> {
-        Key {
-            when,
-            client: self.client,
-            provider: self.provider,
-            login: self.login,
-            model: self.model,
-            path: self.path,
-        }
-    }
-}
-
-impl<When: Copy> Names<When> for Key<When> {
-    fn about(&self) -> About<'_, When> {
-        About {
-            when: self.when,
-            client: &self.client,
-            provider: &self.provider,
-            login: &self.login,
-            model: &self.model,
-            path: &self.path,
-        }
-    }
-}
-
-impl<When: Copy> Names<When> for About<'_, When> {
-    fn about(&self) -> About<'_, When> {
-        *self
-    }
-}
-
-impl<'k, When: Copy + 'k> Borrow<dyn Names<When> + 'k> for Key<When> {
-    fn borrow(&self) -> &(dyn Names<When> + 'k) {
-        self
-    }
-}
-
-impl<When: PartialEq> PartialEq for dyn Names<When> + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        let (one, other) = (self.about(), other.about());
-        // Of most texts there is one.
-        let is_same = |one: &str, other: &str| {
-            one.len() == other.len() && (one.as_ptr() == other.as_ptr() || one == other)
-        };
-        one.when == other.when
-            && is_same(one.path, other.path)
-            && is_same(one.model, other.model)
-            && is_same(one.client, other.client)
-            && is_same(one.provider, other.provider)
-            && is_same(one.login, other.login)
-    }
-}
-
-impl<When: Eq> Eq for dyn Names<When> + '_ {}
-
-/// Of what else a row is about there are a few alone, and each part takes its time.
-impl<When> Hash for dyn Names<When> + '_ {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let about = self.about();
-        state.write(about.model.as_bytes());
-        state.write(about.client.as_bytes());
-    }
-}
-
-impl<When: Copy> Hash for Key<When> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self as &dyn Names<When>).hash(state);
-    }
-}
-
-impl Default for Mixed {
-    fn default() -> Self {
-        // An odd number loses nothing.
-        Self(fastrand::u64(..) | 1)
-    }
-}
-
-impl BuildHasher for Mixed {
-    type Hasher = Mixing;
-
-    fn build_hasher(&self) -> Mixing {
-        Mixing {
-            by: self.0,
-            sum: self.0,
-        }
-    }
-}
-
-impl Hasher for Mixing {
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.write_u64(u64::from_le_bytes(*word));
-        }
-        let mut last = bytes.len() as u64;
-        for byte in rest {
-            last = last << 8 | u64::from(*byte);
-        }
-        self.write_u64(last);
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        // Both halves of the product, so that each bit reaches each other.
-        let product = u128::from(self.sum ^ word) * u128::from(self.by);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the halves are what is wanted"
-        )]
-        let halves = (product as u64, (product >> 64) as u64);
-        self.sum = halves.0 ^ halves.1;
-    }
-
-    fn finish(&self) -> u64 {
-        self.sum
-    }
 }
 
 impl Counts {
@@ -497,6 +321,8 @@ pub(super) fn first_kept(today: NaiveDate, days: u32) -> NaiveDate {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use chrono::Local;
 
     use super::*;
     use crate::clock::fake::JumpingClock;

@@ -12,7 +12,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::book::{Book, MOST_WAITING, Quarter, Rows, Shared};
+use super::book::{Book, MOST_WAITING, Rows, Shared};
+use super::key::Quarter;
 use super::report::{Query, Question, Report};
 use super::store::{Fault, Store};
 use crate::clock::Clock;

@@ -70,6 +70,11 @@ impl Meter {
         self.look.ends();
     }
 
+    /// The tokens that its answer has told, in and out.
+    pub fn total(&self) -> u64 {
+        self.tokens().map_or(0, |tokens| tokens.total)
+    }
+
     pub(super) fn tokens(&self) -> Option<Tokens> {
         self.look.tokens()
     }

@@ -11,6 +11,7 @@
 mod book;
 mod decode;
 mod keeper;
+mod key;
 mod label;
 mod meter;
 mod report;

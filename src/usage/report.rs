@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::NaiveDate;
 use tokio::sync::oneshot;
 
-use super::book::{Counts, Key, Rows, first_kept};
+use super::book::{Counts, Rows, first_kept};
+use super::key::Key;
 use super::tokens::Tokens;
 
 /// So many names are listed.

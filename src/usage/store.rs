@@ -10,7 +10,8 @@ use chrono::{Days, NaiveDate};
 use rusqlite::{Connection, ErrorCode, Row, params};
 
 use self::open::{check, make, set_aside};
-use super::book::{Counts, Key, Rows, first_kept};
+use super::book::{Counts, Rows, first_kept};
+use super::key::Key;
 use super::report::{By, Query, Report, Sums};
 use super::tokens::Tokens;
 

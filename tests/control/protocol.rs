@@ -252,6 +252,7 @@ fn the_requests_about_clients() {
         providers: vec!["nous".into()],
         paths: vec!["/chat/completions".into()],
         in_flight: Some(2),
+        ..ClientAdd::default()
     };
     let karakeep = ClientChoice {
         name: "karakeep".into(),
@@ -666,6 +667,16 @@ fn the_answers_about_clients() {
         providers: vec!["local".into(), "nous".into()],
         paths: vec!["/chat/completions".into(), "/embeddings".into()],
         in_flight: Some(2),
+        limits: ClientLimits {
+            models: vec!["Hermes-4-70B".into()],
+            requests_per_minute: Some(10),
+            requests_per_day: Some(500),
+            tokens_per_day: Some(1_000_000),
+        },
+        today: Some(ClientToday {
+            requests: 31,
+            tokens: 204_800,
+        }),
         requests: 1204,
         last_used_at: Some(at("2026-11-23T19:31:00Z")),
         last_used_from: vec!["172.17.0.2".into(), "unix socket".into()],
@@ -677,6 +688,8 @@ fn the_answers_about_clients() {
         providers: Vec::new(),
         paths: Vec::new(),
         in_flight: None,
+        limits: ClientLimits::default(),
+        today: None,
         requests: 0,
         last_used_at: None,
         last_used_from: Vec::new(),

@@ -132,7 +132,7 @@ fn the_commands_on_keys_work_as_they_stand() {
     let names: Vec<_> = names
         .map(|client| client["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["agent-a", "karakeep"]);
+    assert_eq!(names, ["agent-a", "batch-jobs", "karakeep"]);
     let file = home.path().join(".local/state/hermes-proxyd/clients.json");
     assert!(file.exists());
 }
@@ -328,6 +328,7 @@ fn each_error_code_has_a_test() {
         "port/listeners/unix_sockets",
         "port/listeners/users",
         "port/models",
+        "port/rates",
         "port/translated",
         "login/hermes_store",
         "login/refresh",

@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["backoff", "clock", "files", "paths", "provider", "secret"],
     ),
     ("clients", &["clock", "files", "secret"]),
-    ("usage", &["clock", "files"]),
+    ("usage", &["clock", "files", "sse"]),
     ("containers", &["config", "control"]),
     ("hooks", &["config", "files", "provider"]),
     ("page", &["control"]),

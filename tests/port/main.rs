@@ -12,6 +12,7 @@ mod listeners;
 mod messages;
 mod models;
 mod page;
+mod rates;
 mod reloads;
 mod replays;
 mod routes;

@@ -61,4 +61,20 @@ pub(in crate::cli) struct ClientAddFlags {
     /// Allow at most this many requests at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) in_flight: Option<u32>,
+
+    /// Allow only this model; may be repeated
+    #[arg(long = "model", value_name = "MODEL")]
+    pub(in crate::cli) models: Vec<String>,
+
+    /// Allow at most this many requests in a minute
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) requests_per_minute: Option<u32>,
+
+    /// Allow at most this many requests in a day, from midnight to midnight
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) requests_per_day: Option<u32>,
+
+    /// Refuse requests once this many tokens were used in a day
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(in crate::cli) tokens_per_day: Option<u64>,
 }

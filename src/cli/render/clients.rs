@@ -7,8 +7,8 @@ use chrono::TimeZone;
 use super::{Clock, Style, Tone, inline, title};
 use crate::cli::human::count;
 use crate::control::protocol::{
-    ClientEntry, ClientImportReport, ClientImportResult, ClientRevoked, Clients, ImportOutcome,
-    NewKey,
+    ClientEntry, ClientImportReport, ClientImportResult, ClientLimits, ClientRevoked, Clients,
+    ImportOutcome, NewKey,
 };
 
 /// What a key is that was just made, or put in another's place.
@@ -121,7 +121,9 @@ where
     if !client.last_used_from.is_empty() {
         rows.push(("from", inline(&client.last_used_from.join(", "))));
     }
-    if client.providers.is_empty() && client.paths.is_empty() && client.in_flight.is_none() {
+    let limits = &client.limits;
+    let has_none = *limits == ClientLimits::default() && client.in_flight.is_none();
+    if client.providers.is_empty() && client.paths.is_empty() && has_none {
         rows.push(("limits", "none".to_owned()));
     }
     if !client.providers.is_empty() {
@@ -144,6 +146,24 @@ where
     }
     if let Some(limit) = client.in_flight {
         rows.push(("in flight", format!("{} at most", count(limit.into()))));
+    }
+    if !limits.models.is_empty() {
+        rows.push(("models", inline(&limits.models.join(", "))));
+    }
+    let today = client.today.unwrap_or_default();
+    if let Some(limit) = limits.requests_per_minute {
+        rows.push((
+            "per minute",
+            format!("{} requests at most", count(limit.into())),
+        ));
+    }
+    if let Some(limit) = limits.requests_per_day {
+        let (used, limit) = (count(today.requests), count(limit.into()));
+        rows.push(("today", format!("{used} of {limit} requests")));
+    }
+    if let Some(limit) = limits.tokens_per_day {
+        let (used, limit) = (count(today.tokens), count(limit));
+        rows.push(("tokens", format!("{used} of {limit} today")));
     }
     for (label, at) in [("added", client.created_at), ("new key", client.rotated_at)] {
         if let Some(at) = at {

@@ -224,10 +224,42 @@ pub(super) fn take_places(
     visit.map_err(|full| busy(&full))
 }
 
-/// An app has as many requests under way as its key may.
+/// An app has as many requests under way as its key may, or has used it as much as it may.
 fn busy(full: &Full) -> ProxyError {
     let message = format!("hermes-proxyd: {full}; `hermesctl clients list` shows it");
-    ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(PAUSE)
+    let wait = full.wait().unwrap_or(PAUSE);
+    ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(wait)
+}
+
+/// Whether an app's key is for one of these names of a model: the app's own, and the provider's where a route replaces it.
+pub(super) fn may_use<'n>(
+    client: Option<&Arc<Client>>,
+    mut names: impl Iterator<Item = &'n str> + Clone,
+) -> Result<(), ProxyError> {
+    let Some(client) = client.filter(|client| !client.models().is_empty()) else {
+        return Ok(());
+    };
+    if names.clone().any(|name| client.allows_model(name)) {
+        return Ok(());
+    }
+    let which = match names.next() {
+        Some(name) => format!("not for the model {}", shown(name)),
+        None => "for some models alone, and this request names none".to_owned(),
+    };
+    let models = client.models().join(", ");
+    let message = format!(
+        "hermes-proxyd: the client key {} is {which}; its models are: {models}",
+        client.name()
+    );
+    Err(ProxyError::new(ErrorKind::ModelNotAllowed, message))
+}
+
+/// A name as an error repeats it.
+fn shown(name: &str) -> String {
+    name.chars()
+        .take(100)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 /// The same, where the key has no number of its own.

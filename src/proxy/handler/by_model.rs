@@ -1,5 +1,7 @@
 //! A request that goes where its model says: its body is read until that is known, and the rest passes as it comes.
 
+use std::sync::Arc;
+
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
@@ -14,11 +16,12 @@ use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
 use super::super::translation::{is_encoded, of_requests};
 use super::super::upload::{NotFound, Upload};
-use super::admission::limited;
+use super::admission::{limited, may_use};
 use super::answer::refuse;
 use super::exchange::upload_error;
 use super::forward::forward;
 use super::{PAUSE, Request, defect, goes_to};
+use crate::clients::Client;
 use crate::config::AllowedPath;
 
 /// How to have a body forwarded without a look into it.
@@ -69,6 +72,11 @@ pub(super) async fn find_and_forward(
         }
         Route::Local(_) | Route::Model { .. } => Err(defect()),
     });
+    let renamed = destination.as_ref().and_then(|to| to.model.as_deref());
+    let found = found.and_then(|found| {
+        let names = name.into_iter().chain(renamed);
+        limits(request.client, upload.as_ref(), names).map(|()| found)
+    });
     let (upstream, path) = match found {
         Ok(found) => found,
         Err(error) => {
@@ -88,6 +96,53 @@ pub(super) async fn find_and_forward(
         rename(&mut head, upload, (model, read.boundary.as_ref()), &wanted);
     }
     forward(&request, (upstream, path), (head, upload), underway).await
+}
+
+/// Whether an app's key is for the models that its request names. One without a body is for none.
+fn limits<'n>(
+    client: Option<&Arc<Client>>,
+    upload: Option<&Upload>,
+    names: impl Iterator<Item = &'n str> + Clone,
+) -> Result<(), ProxyError> {
+    match upload {
+        Some(_) => may_use(client, names),
+        None => Ok(()),
+    }
+}
+
+/// Sends a request on whose provider is known, if its model is one of its key's.
+pub(super) async fn check_and_forward(
+    request: Request<'_>,
+    (upstream, path): (&Arc<Upstream>, usize),
+    (head, upload): (Parts, Upload),
+    mut underway: Underway,
+) -> Response<AnswerBody> {
+    let Some(allowed) = upstream.paths.get(path) else {
+        return refuse(&defect(), underway, upload.is_finished());
+    };
+    let read = read(&request, (allowed, &head), Some(&upload)).await;
+    let checked = match read {
+        Ok(read) => {
+            let name = read.model.as_ref().and_then(Model::name);
+            underway.asks_for(name);
+            may_use(request.client, name.into_iter())
+        }
+        // It can't be told, which is told in the words of a route.
+        Err(error) if is_about_its_model(error.kind) => may_use(request.client, std::iter::empty()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = checked {
+        request.turns_away(&error, &head, &mut underway);
+        return refuse(&error, underway, upload.is_finished());
+    }
+    forward(&request, (upstream, path), (head, Some(upload)), underway).await
+}
+
+fn is_about_its_model(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::BadRequest | ErrorKind::UnsupportedMediaType | ErrorKind::RequestTooLarge
+    )
 }
 
 /// Has the model of a body heard as it passes, where its provider does not depend on that.

@@ -188,6 +188,16 @@ async fn respond(
             let upload = request.upload(body);
             if let Some(upload) = &upload {
                 underway.uploads(upload);
+                if client
+                    .as_ref()
+                    .is_some_and(|client| !client.models().is_empty())
+                {
+                    let parts = (head, upload.clone());
+                    let to = (upstream, path);
+                    // Rare, so not a part of every request's future.
+                    let answer = by_model::check_and_forward(request, to, parts, underway);
+                    return Box::pin(answer).await;
+                }
                 by_model::hear(&underway, (upstream, path), (&head, upload));
             }
             forward(&request, (upstream, path), (head, upload), underway).await
