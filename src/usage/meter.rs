@@ -160,13 +160,13 @@ pub(super) fn clean(name: &str) -> Cow<'_, str> {
 
 /// Whether a name can stay as it is.
 fn is_plain(name: &str) -> bool {
-    if name.len() > LONGEST_NAME || name.starts_with(OURS) {
-        return false;
-    }
     // From a blank to a tilde; eight bytes at once.
     const LOW: u64 = 0x2020_2020_2020_2020;
     const ONE: u64 = 0x0101_0101_0101_0101;
     const TOP: u64 = 0x8080_8080_8080_8080;
+    if name.len() > LONGEST_NAME || name.starts_with(OURS) {
+        return false;
+    }
     let (words, rest) = name.as_bytes().as_chunks::<8>();
     let odd = words.iter().fold(0, |odd, word| {
         let word = u64::from_le_bytes(*word);

@@ -154,10 +154,12 @@ impl Whole {
         };
         let is_there = rest.get(at) == Some(&wanted);
         let is_colon = is_there && wanted == b':';
-        *self = match is_there {
-            false => Self::Name(0),
-            true if is_colon => Self::Value,
-            true => Self::Rest(Document::behind_a_usage()),
+        *self = if is_colon {
+            Self::Value
+        } else if is_there {
+            Self::Rest(Document::behind_a_usage())
+        } else {
+            Self::Name(0)
         };
         rest.get(at + usize::from(is_colon)..).unwrap_or_default()
     }

@@ -1,5 +1,6 @@
 //! What a `usage` object of an answer says, on each wire of OpenAI's API and on Anthropic's Messages. Pure.
 
+use std::num::NonZeroU64;
 use std::ops::AddAssign;
 
 use memchr::memchr2;
@@ -37,19 +38,26 @@ impl AddAssign for Tokens {
     }
 }
 
+/// One more than a number that was told.
+type Seen = Option<NonZeroU64>;
+
+fn told(seen: Seen) -> Option<u64> {
+    seen.map(|more| more.get() - 1)
+}
+
 /// What the `usage` objects of one answer have said so far. Each number replaces an earlier one: streams that tell
 /// usage more than once tell sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Told {
-    prompt: Option<u64>,
-    input: Option<u64>,
-    completion: Option<u64>,
-    cached: Option<u64>,
-    reasoning: Option<u64>,
-    total: Option<u64>,
+    prompt: Seen,
+    input: Seen,
+    completion: Seen,
+    cached: Seen,
+    reasoning: Seen,
+    total: Seen,
     /// Messages counts what was read from a cache and what was written to one beside its input.
-    cache_read: Option<u64>,
-    cache_written: Option<u64>,
+    cache_read: Seen,
+    cache_written: Seen,
 }
 
 /// A name that matters.
@@ -117,7 +125,7 @@ impl Told {
             (Name::Reasoning, 1 | 2) => &mut self.reasoning,
             _ => return,
         };
-        *place = Some(value.min(MOST));
+        *place = NonZeroU64::new(value.min(MOST) + 1);
     }
 
     /// The sums; `None` where nothing was told.
@@ -127,18 +135,19 @@ impl Told {
         }
         let beside = match (self.prompt, self.cached) {
             (None, None) => {
-                self.cache_read.unwrap_or_default() + self.cache_written.unwrap_or_default()
+                told(self.cache_read).unwrap_or_default()
+                    + told(self.cache_written).unwrap_or_default()
             }
             _ => 0,
         };
-        let prompt = self.prompt.or(self.input).unwrap_or_default() + beside;
-        let completion = self.completion.unwrap_or_default();
+        let prompt = told(self.prompt.or(self.input)).unwrap_or_default() + beside;
+        let completion = told(self.completion).unwrap_or_default();
         Some(Tokens {
             prompt,
             completion,
-            cached: self.cached.or(self.cache_read).unwrap_or_default(),
-            reasoning: self.reasoning.unwrap_or_default(),
-            total: self.total.unwrap_or(prompt + completion),
+            cached: told(self.cached.or(self.cache_read)).unwrap_or_default(),
+            reasoning: told(self.reasoning).unwrap_or_default(),
+            total: told(self.total).unwrap_or(prompt + completion),
         })
     }
 }
