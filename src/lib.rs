@@ -14,6 +14,7 @@
 //!   tokens.
 //! - [`clients`]: the keys of apps: their limits and their use.
 //! - [`usage`]: who used how much, counted and kept.
+//! - [`metrics`]: numbers for monitoring, and the page that Prometheus reads.
 //! - [`containers`]: engines, their networks, and the ways from a container to the port.
 //! - [`hooks`]: programs and web addresses that are told of a login's fate.
 //! - [`service`]: hermes-proxyd as a service of its user, with systemd, launchd and Windows.
@@ -37,6 +38,7 @@ pub mod doctor;
 pub mod files;
 pub mod hooks;
 pub mod manual;
+pub mod metrics;
 pub mod page;
 pub mod paths;
 pub mod provider;

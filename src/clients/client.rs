@@ -63,6 +63,8 @@ pub(super) struct Meter {
     midnight: Arc<AtomicI64>,
     in_flight: AtomicU64,
     requests: AtomicU64,
+    /// Those since the daemon's start, whether they are in the file or not.
+    entered: AtomicU64,
     last: Mutex<Last>,
     allowance: Mutex<Allowance>,
 }
@@ -209,6 +211,7 @@ impl Client {
             taken.map_err(|reached| Full::of(&self.name, reached))?;
         }
         self.meter.requests.fetch_add(1, Ordering::Relaxed);
+        self.meter.entered.fetch_add(1, Ordering::Relaxed);
         lock(&self.meter.last).note(self.meter.clock.now(), from);
         Ok(visit)
     }
@@ -238,6 +241,12 @@ impl Client {
     pub fn has_its_share(&self, share: u32) -> bool {
         let under_way = || self.meter.in_flight.load(Ordering::Relaxed);
         self.limits.in_flight.is_none() && under_way() >= u64::from(share)
+    }
+
+    /// Requests since the daemon's start, and those that are in flight.
+    pub fn counts(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.meter.entered), read(&self.meter.in_flight))
     }
 
     /// The use in the file and the use since.
@@ -275,6 +284,7 @@ impl Meter {
             midnight,
             in_flight: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
             last: Mutex::default(),
             allowance: Mutex::default(),
         }

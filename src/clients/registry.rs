@@ -223,6 +223,12 @@ impl Registry {
         })
     }
 
+    /// All clients. No lock, no file.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        let keys = self.inner.keys.load();
+        keys.entries.iter().map(|(_, one)| one.clone()).collect()
+    }
+
     /// All clients by name, with their use up to now.
     pub fn list(&self) -> Vec<Listed> {
         let _following = self.inner.follow();

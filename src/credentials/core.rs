@@ -541,8 +541,7 @@ impl Core {
     pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
         self.timing.others_renewed(now);
         if matches!(self.standing, Standing::Credential(_)) {
-            let what = RefreshResult::Adopted;
-            self.status.last_renewal = Some(Event { at: now, what });
+            self.status.renewal_ended(RefreshResult::Adopted, now);
             if self.why_stale().is_none() {
                 self.status.last_error = None;
             }
@@ -553,7 +552,7 @@ impl Core {
     /// A renewal came to its end.
     pub(super) fn finished(&mut self, result: Option<RefreshResult>, now: DateTime<Utc>) {
         if let Some(what) = result {
-            self.status.last_renewal = Some(Event { at: now, what });
+            self.status.renewal_ended(what, now);
         }
         let mirrored = !self.timing.is_mirror_behind();
         let ended = self.status.standing == StandingKind::LoginNeeded;
@@ -584,8 +583,7 @@ impl Core {
         };
         self.timing.failed(over, now);
         self.failed(code, &trouble.to_string(), now);
-        let what = RefreshResult::Failed;
-        self.status.last_renewal = Some(Event { at: now, what });
+        self.status.renewal_ended(RefreshResult::Failed, now);
         self.publish_again(now);
     }
 

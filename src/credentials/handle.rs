@@ -14,7 +14,7 @@ use super::commands::Refreshed;
 use super::keeper::NO_LOGIN;
 use super::pool::{Called, Usable};
 use super::pulse::Pulse;
-use super::status::{Event, Fault, StandingKind, Status};
+use super::status::{Event, Fault, Renewals, StandingKind, Status};
 use super::store::{Added, Extent, NewRow, Place, Removed, Store, StoreError};
 use super::terms::{Revision, Terms};
 use super::timing::{Doubt, SECONDS_OLD};
@@ -152,6 +152,7 @@ impl Shared {
                 expires_at: None,
                 next_renewal: None,
                 last_renewal: None,
+                renewals: Renewals::default(),
                 last_error: None,
                 unsaved: false,
                 may_be_spent: false,

@@ -61,7 +61,7 @@ pub use self::notice::{Audience, Notice, NoticeKind};
 pub use self::pool::{Called, Entry as PoolEntry, MAIN, NotCalled, Pool, Strategy};
 pub use self::remedy::remedy;
 pub use self::status::{
-    Event, Fault, Hindrance, LoginStatus, RefreshResult, StandingKind, Status, Unreadable,
+    Event, Fault, Hindrance, LoginStatus, RefreshResult, Renewals, StandingKind, Status, Unreadable,
 };
 pub use self::store::{
     Added, Extent, Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle,

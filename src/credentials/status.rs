@@ -23,6 +23,8 @@ pub struct Status {
     pub next_renewal: Option<DateTime<Utc>>,
     /// The last renewal and its result.
     pub last_renewal: Option<Event<RefreshResult>>,
+    /// How renewals ended since the keeper's start.
+    pub renewals: Renewals,
     /// The last thing that went wrong and has not been mended since.
     pub last_error: Option<Event<Fault>>,
     /// A rotated token is only in memory, because the store can't be written.
@@ -81,6 +83,7 @@ impl Status {
             expires_at: None,
             next_renewal: None,
             last_renewal: None,
+            renewals: Renewals::default(),
             last_error: None,
             unsaved: false,
             may_be_spent: false,
@@ -147,6 +150,34 @@ pub enum RefreshResult {
     NotRenewable,
 }
 
+/// How many renewals ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Renewals {
+    /// The token endpoint granted a new credential.
+    pub refreshed: u64,
+    /// Another program had renewed the login.
+    pub adopted: u64,
+    /// The token endpoint could not answer, or the store could not be used.
+    pub failed: u64,
+    /// The login was dead.
+    pub rejected: u64,
+}
+
+impl Status {
+    /// A renewal came to its end.
+    pub(super) fn renewal_ended(&mut self, what: RefreshResult, at: DateTime<Utc>) {
+        let all = &mut self.renewals;
+        match what {
+            RefreshResult::Refreshed => all.refreshed += 1,
+            RefreshResult::Adopted => all.adopted += 1,
+            RefreshResult::Failed => all.failed += 1,
+            RefreshResult::Rejected => all.rejected += 1,
+            RefreshResult::NoLogin | RefreshResult::NotRenewable => {}
+        }
+        self.last_renewal = Some(Event { at, what });
+    }
+}
+
 /// Whether requests can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StandingKind {
@@ -163,6 +194,15 @@ pub enum StandingKind {
 }
 
 impl StandingKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Ready,
+        Self::Expired,
+        Self::LoginNeeded,
+        Self::Unreadable,
+    ];
+
     /// The name as shown in `/health`.
     pub fn as_str(self) -> &'static str {
         match self {

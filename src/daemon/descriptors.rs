@@ -59,14 +59,15 @@ fn enough_for(limit: u64) -> usize {
     usize::try_from(places).unwrap_or(usize::MAX).max(1)
 }
 
+/// How many this process may open, where there is a limit.
 #[cfg(unix)]
-fn limit() -> Option<u64> {
+pub(super) fn limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit};
     getrlimit(Resource::Nofile).current
 }
 
 #[cfg(not(unix))]
-fn limit() -> Option<u64> {
+pub(super) fn limit() -> Option<u64> {
     None
 }
 

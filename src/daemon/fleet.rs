@@ -20,7 +20,7 @@ use crate::credentials::{
     self, Audience, Initiative, Pool, Settings, Status, StoreFiles, Strategy, Terms,
 };
 use crate::provider::{self, Adapter, Layout};
-use crate::proxy::{self, Client, Rules, Upstream};
+use crate::proxy::{self, Client, Counters, PathCounters, Rules, Upstream};
 
 /// The keepers read their stores within this time, side by side, or the daemon goes on without waiting.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -369,7 +369,9 @@ impl Fleet {
                 Pool::start(terms, files, self.clock.clone(), &self.tasks)
             }
         };
-        let counters = former.map(|member| member.upstream.counters.clone());
+        let former = former.map(|member| member.upstream);
+        let counters = former.as_ref().map(|former| former.counters.clone());
+        let counters = counters.unwrap_or_default();
         let Plan { recipe, terms, tls } = plan;
         let (adapter, settings) = (terms.adapter, &recipe.settings);
         let name = adapter.name().clone();
@@ -377,13 +379,15 @@ impl Fleet {
         let bridges = proxy::bridges(&mut paths, settings.translate);
         let forwards = adapter.forwards();
         let its_own = forwards.names.iter().copied().map(HeaderName::from_static);
+        let labels: Vec<Arc<str>> = paths
+            .iter()
+            .map(|allowed| allowed.path.as_str().into())
+            .collect();
+        let tallies = tallies(&labels, former.as_deref(), &counters);
         let upstream = Upstream {
             label: name.as_str().into(),
             display_name: adapter.display_name().to_owned(),
-            labels: paths
-                .iter()
-                .map(|allowed| allowed.path.as_str().into())
-                .collect(),
+            labels,
             implied: settings.implied,
             bridges,
             dialects: paths
@@ -406,7 +410,8 @@ impl Fleet {
             // The provider's own hosts need no word of us: they don't lead back here.
             own_mark: adapter.is_elsewhere().then(|| self.mark.clone()),
             append_done: settings.append_done,
-            counters: counters.unwrap_or_default(),
+            tallies,
+            counters,
             doubted: AtomicBool::new(false),
             models: proxy::Shelf::of(self.files.own.with_file_name("models").join(name.as_str())),
             name,
@@ -494,4 +499,22 @@ impl Fleet {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// The counters of each path. Those of a path that was there before go on.
+fn tallies(
+    labels: &[Arc<str>],
+    former: Option<&Upstream>,
+    counters: &Arc<Counters>,
+) -> Vec<Arc<PathCounters>> {
+    let known = |label: &Arc<str>| {
+        let former = former?;
+        let mut known = former.labels.iter().zip(&former.tallies);
+        let (_, tally) = known.find(|(known, _)| *known == label)?;
+        Some(tally.clone())
+    };
+    labels
+        .iter()
+        .map(|label| known(label).unwrap_or_else(|| Arc::new(PathCounters::new(counters.clone()))))
+        .collect()
 }

@@ -83,6 +83,8 @@ struct State {
     busy: bool,
     /// Lines that were dropped and not told of yet.
     dropped: u64,
+    /// All that were dropped since the start.
+    dropped_ever: u64,
     /// Somebody waits for the end, so the writer does not rest.
     hurry: bool,
     reopen: bool,
@@ -157,6 +159,7 @@ impl LogQueue {
         };
         if state.bytes + line.len() + COST > most {
             state.dropped += 1;
+            state.dropped_ever += 1;
             return;
         }
         state.bytes += line.len() + COST;
@@ -164,6 +167,11 @@ impl LogQueue {
         if std::mem::take(&mut state.parked) {
             self.0.work.notify_one();
         }
+    }
+
+    /// How many lines were dropped since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.lock().dropped_ever
     }
 
     /// Opens the log's place again, because it may have been moved away.
@@ -287,6 +295,7 @@ impl Shared {
         let mut state = self.lock();
         state.bytes -= bytes;
         state.dropped += lost as u64;
+        state.dropped_ever += lost as u64;
         // What can't be told now is told with what is dropped later.
         let dropped = if lost == 0 && bytes > 0 && state.bytes <= LARGEST / 2 {
             std::mem::take(&mut state.dropped)

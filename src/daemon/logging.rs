@@ -80,6 +80,11 @@ impl Logging {
 }
 
 impl Tail {
+    /// How many lines could not be written since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.queue.dropped()
+    }
+
     /// The lines from this number on, the last ones that a reply has room for.
     pub(super) fn since(&self, from: u64) -> LogTail {
         /// Of a reply, in bytes.

@@ -9,6 +9,7 @@
 //! - `fleet`: the providers that are served, each with its keeper.
 //! - `run`: everything built, run and drained, in that order.
 //! - `control`, `logins`, `clients`, `usage`: what hermesctl is told, and what it asks for.
+//! - `metrics`: what monitoring is told.
 //! - `bridge`, `neighbours`, `answer_end`: a sidecar that carries connections to a daemon's socket, whose they
 //!   are, and which of them wait for nothing.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
@@ -29,6 +30,7 @@ mod log_file;
 mod log_queue;
 mod logging;
 mod logins;
+mod metrics;
 #[cfg(unix)]
 mod neighbours;
 mod notices;

@@ -581,6 +581,7 @@ impl Stops {
         gateway.judged_by(answers.clone());
         let failures = gateway.ledger().failures().clone();
         gateway.shown_by(Arc::new(page::Status::new(answers.clone(), failures)));
+        gateway.exported_by(answers.clone());
         self.tell_refusals(gateway.ledger().refusals().clone());
         let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
         let told = status_line::keep_told(answers.clone(), stop.clone());

@@ -119,6 +119,11 @@ impl Counting {
         }
     }
 
+    /// Where requests are counted, if they are.
+    pub(super) fn book(&self) -> Option<&Book> {
+        self.book.as_ref()
+    }
+
     /// Why the last requests are not saved, if they are not.
     pub(super) fn fault(&self) -> Option<String> {
         self.book.as_ref()?.health().fault

@@ -42,9 +42,19 @@ pub(super) enum ConnectError {
 /// A connection to a provider, over TLS where its URL says so.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Plain(Wire<TcpStream>),
-    Tls(Box<TlsStream<Wire<TcpStream>>>),
+    Plain(
+        Wire<TcpStream>,
+        #[expect(dead_code, reason = "it counts while it is there")] Open,
+    ),
+    Tls(
+        Box<TlsStream<Wire<TcpStream>>>,
+        #[expect(dead_code, reason = "it counts while it is there")] Open,
+    ),
 }
+
+/// Counts a connection for as long as it is open.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Open(Arc<()>);
 
 /// The same with what is known of it.
 pub(super) type Link = Lived<Transport>;
@@ -55,6 +65,8 @@ pub(super) struct Connector {
     egress: Egress,
     tls: Arc<rustls::ClientConfig>,
     limit: Duration,
+    /// One for this, and one for each connection.
+    open: Arc<Open>,
 }
 
 impl Connector {
@@ -68,7 +80,13 @@ impl Connector {
             egress,
             tls: Arc::new(tls),
             limit,
+            open: Arc::default(),
         }
+    }
+
+    /// How many of its connections are open.
+    pub(super) fn connections(&self) -> usize {
+        Arc::strong_count(&self.open.0).saturating_sub(1)
     }
 
     /// A connection to where a URL leads, and whether it speaks HTTP/2.
@@ -84,8 +102,9 @@ impl Connector {
         let tcp = self.egress.clone().call(target.clone()).await?.into_inner();
         let life = Arc::new(Life::new());
         let wire = Wire::new(tcp, life.clone());
+        let open = Open::clone(&self.open);
         if target.scheme() != Some(&Scheme::HTTPS) {
-            return Ok((Lived::new(Transport::Plain(wire), life), false));
+            return Ok((Lived::new(Transport::Plain(wire, open), life), false));
         }
         let host = target.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
@@ -94,15 +113,15 @@ impl Connector {
             .connect(name, wire)
             .await?;
         let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Lived::new(Transport::Tls(Box::new(tls)), life), http2))
+        Ok((Lived::new(Transport::Tls(Box::new(tls), open), life), http2))
     }
 }
 
 impl Watched for Transport {
     fn has_unread(&self) -> bool {
         match self {
-            Self::Plain(wire) => wire.has_unread(),
-            Self::Tls(tls) => tls.get_ref().0.has_unread(),
+            Self::Plain(wire, _) => wire.has_unread(),
+            Self::Tls(tls, _) => tls.get_ref().0.has_unread(),
         }
     }
 }
@@ -114,8 +133,8 @@ impl AsyncRead for Transport {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(wire) => Pin::new(wire).poll_read(cx, buffer),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Self::Plain(wire, _) => Pin::new(wire).poll_read(cx, buffer),
+            Self::Tls(tls, _) => Pin::new(tls).poll_read(cx, buffer),
         }
     }
 }
@@ -127,8 +146,8 @@ impl AsyncWrite for Transport {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(wire) => Pin::new(wire).poll_write(cx, bytes),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Self::Plain(wire, _) => Pin::new(wire).poll_write(cx, bytes),
+            Self::Tls(tls, _) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
 
@@ -138,29 +157,29 @@ impl AsyncWrite for Transport {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(wire) => Pin::new(wire).poll_write_vectored(cx, parts),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, parts),
+            Self::Plain(wire, _) => Pin::new(wire).poll_write_vectored(cx, parts),
+            Self::Tls(tls, _) => Pin::new(tls).poll_write_vectored(cx, parts),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(wire) => wire.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
+            Self::Plain(wire, _) => wire.is_write_vectored(),
+            Self::Tls(tls, _) => tls.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(wire) => Pin::new(wire).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Plain(wire, _) => Pin::new(wire).poll_flush(cx),
+            Self::Tls(tls, _) => Pin::new(tls).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(wire) => Pin::new(wire).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Plain(wire, _) => Pin::new(wire).poll_shutdown(cx),
+            Self::Tls(tls, _) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 }

@@ -8,11 +8,12 @@ use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::ledger::{Counters, Ledger};
-use super::local::{Judge, Judgement};
+use super::local::{Exporter, Judge, Judgement};
 use super::models::Shelf;
 use super::models::merged::Merged;
 use super::page::Pages;
 use super::route::Serves;
+use super::tally::PathCounters;
 use super::translation::Bridge;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub paths: Vec<AllowedPath>,
     /// The same paths as they stand in the log.
     pub labels: Vec<Arc<str>>,
+    /// The requests for each of them.
+    pub tallies: Vec<Arc<PathCounters>>,
     /// What knows the provider.
     pub adapter: Arc<dyn Adapter>,
     /// Where the bearer comes from.
@@ -151,6 +154,7 @@ pub struct Gateway {
     own_mark: Option<OwnMark>,
     judge: OnceLock<Arc<dyn Judge>>,
     pages: OnceLock<Arc<dyn Pages>>,
+    exporter: OnceLock<Arc<dyn Exporter>>,
     /// The list of all providers' models.
     pub(super) merged: Merged,
 }
@@ -166,6 +170,7 @@ impl Gateway {
             own_mark: OwnMark::draw(),
             judge: OnceLock::new(),
             pages: OnceLock::new(),
+            exporter: OnceLock::new(),
             merged: Merged::default(),
         }
     }
@@ -199,6 +204,16 @@ impl Gateway {
     /// Who makes the status page; `None` before anybody can.
     pub(super) fn pages(&self) -> Option<&Arc<dyn Pages>> {
         self.pages.get()
+    }
+
+    /// From now on, `exporter` writes the metrics; a second one is not asked.
+    pub fn exported_by(&self, exporter: Arc<dyn Exporter>) {
+        self.exporter.set(exporter).ok();
+    }
+
+    /// Who writes the metrics; `None` while the daemon starts.
+    pub(super) fn exporter(&self) -> Option<&dyn Exporter> {
+        self.exporter.get().map(|exporter| &**exporter)
     }
 
     /// The rules in force.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::record::{End, News, Record, Target};
 use super::refusals::{Refusals, Refused};
+use super::tally::Traffic;
 use super::trouble::{Failure, Failures, Mishaps};
 use crate::clients::{Client, Full, Visit};
 use crate::usage::Book;
@@ -33,6 +34,8 @@ pub struct Counters {
     failed: AtomicU64,
     /// Requests that the provider failed, one after another.
     pub failing: Mishaps,
+    /// Bytes and times.
+    pub traffic: Traffic,
 }
 
 /// A provider's requests at a moment.
@@ -67,7 +70,7 @@ impl Counters {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn enter(&self, record: &Record) {
+    pub(super) fn enter(&self, record: &Record) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         match record.news() {
             News::Fails(code) => self.failing.add(code, record.id, "", None),

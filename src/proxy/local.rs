@@ -1,22 +1,29 @@
-//! The answers that we give ourselves: health for people and probes. Never a network call, a
+//! The answers that we give ourselves: health for people and probes, and metrics. Never a network call, a
 //! refresh or a file.
 
 use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::gateway::{Gateway, Rules, Upstream};
 use super::route::Local;
 use crate::clients::Client;
+use crate::metrics::Format;
 
 /// Who judges how all is. It knows more than the port does.
 pub trait Judge: fmt::Debug + Send + Sync {
     /// Of the daemon as a whole, and for apps whose `/v1` means this provider. Answers from memory.
     fn judge(&self, provider: &str) -> Judgement;
+}
+
+/// Who writes the page of metrics. It knows more than the port does.
+pub trait Exporter: fmt::Debug + Send + Sync {
+    /// The page in this format, with what this app may see; all of it without one. Answers from memory.
+    fn export(&self, format: Format, client: Option<&Client>) -> String;
 }
 
 /// How all is. The port is open to more people than the control socket, so it tells no more of others
@@ -59,6 +66,7 @@ impl Judgement {
 /// Answers a local path. A stranger, who has no key, is told in a word.
 pub(super) fn answer(
     local: Local,
+    fields: &HeaderMap,
     (gateway, rules): (&Gateway, &Rules),
     (upstream, client): (Option<&Upstream>, Option<&Client>),
     is_stranger: bool,
@@ -78,11 +86,25 @@ pub(super) fn answer(
         Local::Root => text(StatusCode::OK, root(gateway, rules, client)),
         Local::Live => text(StatusCode::OK, "alive\n".to_owned()),
         Local::Ready => readiness(&judgement(), is_stranger),
+        Local::Metrics => metrics(gateway, fields, client),
         Local::Health => {
             let health = health(&judgement(), upstream);
             respond(StatusCode::OK, "application/json", health.to_string())
         }
     }
+}
+
+fn metrics(gateway: &Gateway, fields: &HeaderMap, client: Option<&Client>) -> Response<Bytes> {
+    let Some(exporter) = gateway.exporter() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
+    };
+    let accept = fields.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
+    let format = Format::accepted(accept);
+    let page = exporter.export(format, client);
+    let mut response = respond(StatusCode::OK, format.content_type(), page);
+    let vary = HeaderValue::from_static("accept");
+    response.headers_mut().insert(VARY, vary);
+    response
 }
 
 /// The word, then what is wrong with its code: `ready; The login of nous ends in 3 d; run `…`

@@ -5,7 +5,7 @@
 //! presents, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
 //! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory, `events` knows where an event stream stands:
 //! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `presence` whether the client is still there, `record` what is told of
-//! it, `ledger` where that is counted and logged, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `translation`
+//! it, `ledger` where that is counted and logged, `tally` what it adds up to for monitoring, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `translation`
 //! writes other bodies where the provider's are not OpenAI's, long ones `aside` from the serving thread; `error` is the one place that turns errors into HTTP.
 
 #[doc(hidden)]
@@ -48,6 +48,7 @@ mod record;
 mod refusals;
 pub mod route;
 mod socket;
+mod tally;
 mod translation;
 mod trouble;
 mod upload;
@@ -58,13 +59,14 @@ pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::ledger::{Counters, Counts, Ledger};
 pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
-pub use self::local::{Judge, Judgement, Trouble};
+pub use self::local::{Exporter, Judge, Judgement, Trouble};
 pub use self::models::{Shelf, know_models};
 pub use self::own_names::own_names;
 pub use self::page::{Page, Pages, Reader};
 pub use self::peer::is_ours;
 pub use self::places::Places;
 pub use self::refusals::Refusals;
+pub use self::tally::{Amounts, PathCounters, Traffic};
 pub use self::translation::{Bridge, bridges};
 pub use self::trouble::{Failure, Failures, Mishap, Mishaps};
 pub use self::upstream::Client;

@@ -58,7 +58,7 @@ pub(super) fn is_meant(local: Local, fields: &HeaderMap) -> bool {
     match local {
         Local::StatusJson => true,
         Local::Root => is_browser(fields),
-        Local::Health | Local::Live | Local::Ready | Local::Nothing => false,
+        Local::Health | Local::Live | Local::Ready | Local::Metrics | Local::Nothing => false,
     }
 }
 

@@ -10,9 +10,10 @@ use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::error::{ErrorFormat, ErrorKind};
-use super::ledger::{Counters, Ledger};
+use super::ledger::Ledger;
 use super::places::Asking;
 use super::route;
+use super::tally::{PathCounters, Streaming};
 use super::upload::Upload;
 use crate::clients::{Client, Full, Visit};
 use crate::usage::{Ended, Meter};
@@ -68,8 +69,8 @@ pub(super) enum Target {
     Routed {
         provider: Arc<str>,
         path: Arc<str>,
-        /// The provider's requests.
-        counters: Arc<Counters>,
+        /// The requests for this path.
+        counters: Arc<PathCounters>,
     },
     /// Its head was refused before it was read.
     Unread,
@@ -240,6 +241,8 @@ pub(super) struct Underway {
     status: Option<StatusCode>,
     blocked: Option<&'static str>,
     upload: Option<Upload>,
+    /// It has an event stream for its answer.
+    streaming: Option<Streaming>,
     /// Where usage is counted.
     meter: Option<Box<Meter>>,
     bytes_out: u64,
@@ -274,6 +277,7 @@ impl Underway {
             status: None,
             blocked: None,
             upload: None,
+            streaming: None,
             meter: None,
             bytes_out: 0,
             end: End::ClientLeft,
@@ -294,7 +298,7 @@ impl Underway {
         &mut self,
         provider: &Arc<str>,
         path: &Arc<str>,
-        counters: &Arc<Counters>,
+        counters: &Arc<PathCounters>,
     ) {
         self.target = Target::Routed {
             provider: provider.clone(),
@@ -302,7 +306,7 @@ impl Underway {
             counters: counters.clone(),
         };
         if !self.is_own {
-            counters.begin();
+            counters.provider.begin();
         }
     }
 
@@ -354,6 +358,13 @@ impl Underway {
             let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
             let encodings = fields.get_all(CONTENT_ENCODING).iter();
             meter.answered(kind, encodings.map(HeaderValue::as_bytes));
+        }
+    }
+
+    /// The provider's answer is an event stream.
+    pub(super) fn streams(&mut self) {
+        if let (Target::Routed { counters, .. }, false) = (&self.target, self.is_own) {
+            self.streaming = Some(Streaming::begin(counters));
         }
     }
 

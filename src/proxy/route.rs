@@ -65,18 +65,21 @@ pub enum Local {
     Ready,
     /// `GET /status.json`
     StatusJson,
+    /// `GET /metrics`
+    Metrics,
     /// What browsers and crawlers ask for by themselves, and we don't have.
     Nothing,
 }
 
 impl Local {
     /// Every local path with content.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("/", Self::Root),
         ("/health", Self::Health),
         ("/livez", Self::Live),
         ("/readyz", Self::Ready),
         ("/status.json", Self::StatusJson),
+        ("/metrics", Self::Metrics),
     ];
 
     /// The local path that these segments mean.

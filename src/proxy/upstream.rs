@@ -89,6 +89,11 @@ impl Client {
         self.clock.now()
     }
 
+    /// How many connections to the provider are open.
+    pub fn connections(&self) -> usize {
+        self.connector.connections()
+    }
+
     /// What the provider's answers tell of this machine's clock.
     pub fn skew(&self) -> &Skew {
         &self.skew

@@ -12,6 +12,7 @@ use super::key::{About, Key, Mixed, Names, Quarter};
 use super::meter::{Meter, NO_KEY, clean};
 use super::report::Question;
 use super::tokens::Tokens;
+use super::totals::{Total, Totals};
 use crate::clock::Clock;
 
 /// So many models have a row of their own on a day; requests for others share one.
@@ -23,7 +24,7 @@ const MOST_ROWS: usize = 5_000;
 /// So many rows wait to be taken, and as many to be written. A request beyond them is not counted.
 pub(super) const MOST_WAITING: usize = 10_000;
 /// What all further names are called. No name that comes from outside begins like it.
-const OTHER: &str = "(other)";
+pub(super) const OTHER: &str = "(other)";
 /// hermesctl's own requests are.
 const OWN: &str = "(hermesctl)";
 
@@ -93,6 +94,7 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) rows: Rows<Quarter>,
+    totals: Totals,
     pub(super) today: Today,
     /// Requests that were not counted.
     pub(super) dropped: u64,
@@ -191,6 +193,9 @@ impl Book {
             path: ended.path,
         };
         let mut state = self.shared.lock();
+        if let Some(tokens) = tokens {
+            state.totals.add(ended.provider, &model, tokens);
+        }
         if let Some(row) = state.rows.get_mut(&about as &dyn Names<Quarter>) {
             row.count(one);
             return;
@@ -211,6 +216,11 @@ impl Book {
         if was_empty {
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Tokens since the daemon's start by provider and model, in no order; of many models, the later ones together.
+    pub fn totals(&self) -> Vec<Total> {
+        self.shared.lock().totals.all()
     }
 
     /// The day in this machine's time zone. May wait for a disk.

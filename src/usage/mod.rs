@@ -18,6 +18,7 @@ mod report;
 mod scan;
 mod store;
 mod tokens;
+mod totals;
 
 pub use self::book::{Book, Ended};
 pub use self::keeper::{FILE, Health, Keeper, Settings, look};
@@ -25,3 +26,4 @@ pub use self::label::Label;
 pub use self::meter::Meter;
 pub use self::report::{By, Query, Report, Since, Sums};
 pub use self::tokens::Tokens;
+pub use self::totals::Total;

@@ -4,6 +4,7 @@ mod benches;
 mod commands;
 mod json;
 mod manual;
+mod monitoring;
 mod readme;
 mod schema;
 mod structure;

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["backoff", "clock", "files", "paths", "provider", "secret"],
     ),
     ("clients", &["clock", "files", "secret"]),
+    ("metrics", &[]),
     ("usage", &["clock", "files", "sse"]),
     ("containers", &["config", "control"]),
     ("hooks", &["config", "files", "provider"]),
@@ -41,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "credentials",
             "files",
+            "metrics",
             "provider",
             "sse",
             "translate",
@@ -58,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "credentials",
             "files",
             "hooks",
+            "metrics",
             "page",
             "paths",
             "provider",
@@ -257,6 +260,8 @@ const PURE: &[&str] = &[
     "manual/markdown.rs",
     "manual/page.rs",
     "manual/pages.rs",
+    "metrics/catalog.rs",
+    "metrics/page.rs",
     "page/charts.rs",
     "page/connect.rs",
     "page/errors.rs",
@@ -303,6 +308,7 @@ const PURE: &[&str] = &[
     "usage/scan.rs",
     "usage/scan/document.rs",
     "usage/tokens.rs",
+    "usage/totals.rs",
 ];
 
 /// Where what is wrong is shown, and not judged: `control/judge` does that.

@@ -10,6 +10,7 @@ mod hostile;
 mod keyless;
 mod listeners;
 mod messages;
+mod metrics;
 mod models;
 mod page;
 mod rates;

@@ -151,6 +151,7 @@ impl World {
             display_name: "Fussy".to_owned(),
             implied: false,
             labels: vec!["/models".into()],
+            tallies: vec![Arc::default()],
             paths,
             adapter: adapter.clone(),
             credentials,

@@ -59,6 +59,7 @@ fn passed(
     });
     if is_stream {
         headers::not_held_back(&mut head.headers);
+        underway.streams();
     }
     let is_events = is_stream && !is_encoded(&head.headers);
     if body.is_end_stream() && crossed.is_none() {

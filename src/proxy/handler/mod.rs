@@ -166,7 +166,8 @@ async fn respond(
         Ok(Decision::Local(path, upstream)) => {
             underway.is_probe(request.is_stranger());
             let of = (upstream.map(|upstream| &**upstream), client.as_deref());
-            let response = local::answer(path, (&gateway, &rules), of, request.is_stranger());
+            let (fields, shared) = (&head.headers, (&*gateway, &*rules));
+            let response = local::answer(path, fields, shared, of, request.is_stranger());
             whole(response, underway, End::Complete)
         }
         Ok(Decision::Models(upstream, path, wanted)) => {
@@ -221,7 +222,7 @@ async fn show(
     let Some(pages) = request.gateway.pages() else {
         let of = (request.gateway, request.rules);
         let from = (upstream, request.client.map(|client| &**client));
-        return local::answer(path, of, from, request.is_stranger());
+        return local::answer(path, fields, of, from, request.is_stranger());
     };
     let reader = page::Reader {
         client: request.client.cloned(),
@@ -237,8 +238,8 @@ async fn show(
 
 /// Enters where a request goes.
 fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Parts) {
-    if let Some(label) = upstream.labels.get(path) {
-        underway.routed(&upstream.label, label, &upstream.counters);
+    if let (Some(label), Some(counters)) = (upstream.labels.get(path), upstream.tallies.get(path)) {
+        underway.routed(&upstream.label, label, counters);
         underway.metered(head);
     }
 }

@@ -1,0 +1,158 @@
+//! What requests came to, in numbers that monitoring adds up. Entering a request costs a few additions: no lock, and after
+//! a path's first request no allocation.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::ledger::Counters;
+use super::record::{End, Record};
+use crate::metrics::{Buckets, Histogram};
+
+/// The ends of requests, and what they are called.
+const ENDS: [&str; 8] = [
+    "complete",
+    "from_memory",
+    "refused",
+    "answer_cut",
+    "shutting_down",
+    "made_way",
+    "defect",
+    "client_left",
+];
+/// The classes of their statuses.
+const CODES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Bytes, times and streams of one provider.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    streams: AtomicU64,
+    durations: Histogram,
+    first_bytes: Histogram,
+}
+
+/// The same at a moment.
+#[derive(Debug, Clone)]
+pub struct Amounts {
+    /// Bytes of the bodies of requests.
+    pub bytes_in: u64,
+    /// Bytes of the bodies of answers.
+    pub bytes_out: u64,
+    /// Event streams that are in flight.
+    pub streams: u64,
+    /// From heads to the last bytes of answers.
+    pub durations: Buckets,
+    /// From heads to the first bytes of answers.
+    pub first_bytes: Buckets,
+}
+
+/// The requests for one of a provider's paths.
+#[derive(Debug, Default)]
+pub struct PathCounters {
+    /// All of the provider's requests.
+    pub(super) provider: Arc<Counters>,
+    /// By end and class of status; made with the first request.
+    ended: OnceLock<Box<[[AtomicU64; CODES.len()]; ENDS.len()]>>,
+}
+
+/// An event stream that is in flight until this is dropped.
+#[derive(Debug)]
+pub(super) struct Streaming(Arc<PathCounters>);
+
+impl Traffic {
+    fn enter(&self, record: &Record) {
+        self.bytes_in.fetch_add(record.bytes_in, Ordering::Relaxed);
+        self.bytes_out
+            .fetch_add(record.bytes_out, Ordering::Relaxed);
+        // What is answered here says nothing of how fast the provider is.
+        if record.status.is_none() || matches!(record.end, End::Kept | End::Refused(_)) {
+            return;
+        }
+        let since = |time: tokio::time::Instant| time.duration_since(record.started);
+        self.durations.add(since(record.ended));
+        if let Some(first) = record.first_byte {
+            self.first_bytes.add(since(first));
+        }
+    }
+
+    /// The amounts now.
+    pub fn amounts(&self) -> Amounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Amounts {
+            bytes_in: read(&self.bytes_in),
+            bytes_out: read(&self.bytes_out),
+            streams: read(&self.streams),
+            durations: self.durations.buckets(),
+            first_bytes: self.first_bytes.buckets(),
+        }
+    }
+}
+
+impl PathCounters {
+    /// Of a path of the provider that has these.
+    pub fn new(provider: Arc<Counters>) -> Self {
+        Self {
+            provider,
+            ended: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn enter(&self, record: &Record) {
+        self.provider.enter(record);
+        self.provider.traffic.enter(record);
+        let ended = self.ended.get_or_init(Box::default);
+        let status = record.status.map_or(0, |status| status.as_u16() / 100);
+        let code = usize::from(status).min(CODES.len() - 1);
+        let codes = ended.get(place(record.end));
+        if let Some(counter) = codes.and_then(|codes| codes.get(code)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many requests ended how, and with which class of status; none of those that did not come.
+    pub fn ended(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let counters = self
+            .ended
+            .get()
+            .into_iter()
+            .flat_map(|all| all.iter().flatten());
+        let names = ENDS
+            .iter()
+            .flat_map(|end| CODES.iter().map(move |code| (*end, *code)));
+        counters
+            .zip(names)
+            .map(|(counter, (end, code))| (end, code, counter.load(Ordering::Relaxed)))
+            .filter(|(.., count)| *count > 0)
+            .collect()
+    }
+}
+
+impl Streaming {
+    pub(super) fn begin(counters: &Arc<PathCounters>) -> Self {
+        let streams = &counters.provider.traffic.streams;
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self(counters.clone())
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let streams = &self.0.provider.traffic.streams;
+        streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The place of an end among [`ENDS`].
+fn place(end: End) -> usize {
+    match end {
+        End::Complete => 0,
+        End::Kept => 1,
+        End::Refused(_) => 2,
+        End::UpstreamBroke => 3,
+        End::Cut => 4,
+        End::MadeWay => 5,
+        End::Defect => 6,
+        End::ClientLeft => 7,
+    }
+}

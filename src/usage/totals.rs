@@ -1,0 +1,93 @@
+//! Tokens since the daemon's start by provider and model, for monitoring. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::book::OTHER;
+use super::tokens::Tokens;
+
+/// So many models have a total of their own, over all providers; answers of others share one of each provider. Each is
+/// a time series for good, and a name takes its place only with an answer that tells of tokens.
+const MOST_MODELS: usize = 50;
+
+/// The totals.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    /// Providers are few, and mostly the first one is meant.
+    providers: Vec<(Arc<str>, HashMap<Box<str>, Tokens>)>,
+    models: usize,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Total {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The model as requests name it, or `(other)`.
+    pub model: Box<str>,
+    /// Its tokens.
+    pub tokens: Tokens,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, provider: &Arc<str>, model: &str, tokens: Tokens) {
+        let known = self.providers.iter().position(|(one, _)| one == provider);
+        let at = known.unwrap_or_else(|| {
+            self.providers.push((provider.clone(), HashMap::new()));
+            self.providers.len() - 1
+        });
+        let Some((_, models)) = self.providers.get_mut(at) else {
+            return;
+        };
+        if let Some(total) = models.get_mut(model) {
+            *total += tokens;
+        } else if self.models < MOST_MODELS {
+            self.models += 1;
+            models.insert(model.into(), tokens);
+        } else {
+            *models.entry(OTHER.into()).or_default() += tokens;
+        }
+    }
+
+    /// All of them, in no order.
+    pub(super) fn all(&self) -> Vec<Total> {
+        let providers = self.providers.iter();
+        let all = providers.flat_map(|(provider, models)| {
+            models.iter().map(|(model, tokens)| Total {
+                provider: provider.clone(),
+                model: model.clone(),
+                tokens: *tokens,
+            })
+        });
+        all.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_total_of_its_own_is_in_the_other_one() {
+        let providers: [Arc<str>; 2] = ["nous".into(), "xai".into()];
+        let one = Tokens {
+            prompt: 3,
+            ..Tokens::default()
+        };
+        let mut totals = Totals::default();
+        for number in 0..1000 {
+            for provider in &providers {
+                totals.add(provider, &format!("model-{}", number % 500), one);
+            }
+        }
+        let all = totals.all();
+        assert_eq!(all.len(), MOST_MODELS + providers.len());
+        let sum: u64 = all.iter().map(|total| total.tokens.prompt).sum();
+        assert_eq!(sum, 6000);
+        for provider in providers {
+            let mut own = all.iter().filter(|total| total.provider == provider);
+            let other = own.find(|total| &*total.model == OTHER).unwrap();
+            assert_eq!(other.tokens.prompt, 3 * (1000 - 2 * 25));
+        }
+    }
+}
