@@ -234,6 +234,12 @@ pub enum NoticeKind {
     LoginNotSaved,
     /// Its file can't be read.
     LoginUnreadable,
+    /// A window of its quota is used to four fifths.
+    QuotaLow,
+    /// A window of its quota is used up.
+    QuotaSpent,
+    /// That window has room again.
+    QuotaFree,
 }
 
 /// One provider.
@@ -423,12 +429,15 @@ impl fmt::Debug for HookAction {
 
 impl NoticeKind {
     /// The kinds by the names that the file and the notices use.
-    pub const NAMES: [(&'static str, Self); 5] = [
+    pub const NAMES: [(&'static str, Self); 8] = [
         ("login_ended", Self::LoginEnded),
         ("login_ends_soon", Self::LoginEndsSoon),
         ("login_restored", Self::LoginRestored),
         ("login_not_saved", Self::LoginNotSaved),
         ("login_unreadable", Self::LoginUnreadable),
+        ("quota_low", Self::QuotaLow),
+        ("quota_spent", Self::QuotaSpent),
+        ("quota_free", Self::QuotaFree),
     ];
 
     /// The name.
@@ -439,6 +448,9 @@ impl NoticeKind {
             Self::LoginRestored => "login_restored",
             Self::LoginNotSaved => "login_not_saved",
             Self::LoginUnreadable => "login_unreadable",
+            Self::QuotaLow => "quota_low",
+            Self::QuotaSpent => "quota_spent",
+            Self::QuotaFree => "quota_free",
         }
     }
 }

@@ -1041,6 +1041,12 @@ pub struct QuotaWindow {
     pub resets_at: Option<Timestamp>,
     /// The time until then.
     pub resets_in_seconds: Option<i64>,
+    /// What it has in all, in requests or tokens, if the provider says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// What is left of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u64>,
 }
 
 /// The login that a provider's credential comes from.

@@ -617,6 +617,8 @@ fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
         length_seconds: window.length.map(|length| length.as_secs()),
         resets_at: window.resets_at.map(Timestamp),
         resets_in_seconds: window.resets_at.map(|at| (at - now).num_seconds()),
+        limit: window.amounts.map(|amounts| amounts.limit),
+        remaining: window.amounts.map(|amounts| amounts.remaining),
     });
     QuotaStatus {
         at: Timestamp(quota.at),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hyper::header::{HeaderName, HeaderValue};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -125,6 +126,8 @@ pub(super) struct Fleet {
     clients: Option<Registry>,
     /// Tells our requests when they come back to us.
     mark: HeaderValue,
+    /// Woken when an answer tells that a quota is nearly used up, used up, or has room again.
+    quota_changes: Arc<Notify>,
     /// The keepers' tasks; a refresh under way is waited for.
     tasks: TaskTracker,
     members: BTreeMap<ProviderName, Member>,
@@ -199,9 +202,15 @@ impl Fleet {
             audience,
             clients: None,
             mark: proxy::draw_mark(),
+            quota_changes: Arc::default(),
             tasks: TaskTracker::new(),
             members: BTreeMap::new(),
         }
+    }
+
+    /// What is woken when the use of a quota has changed so that the user may want to know.
+    pub(super) fn quota_changes(&self) -> Arc<Notify> {
+        self.quota_changes.clone()
     }
 
     /// Where the logins are.
@@ -357,6 +366,13 @@ impl Fleet {
 
     /// The provider of a plan. A login that `former` keeps goes on by the plan's terms.
     fn member(&self, plan: Plan, timeouts: &Timeouts, former: Option<Member>) -> Member {
+        if let Some(quotas) = plan.terms.adapter.quotas() {
+            let goes_on = former.as_ref().filter(|member| plan.continues(member));
+            if let Some(known) = goes_on.and_then(|member| member.adapter.quotas()) {
+                quotas.go_on_from(known);
+            }
+            quotas.wake(self.quota_changes.clone());
+        }
         let pool = match &former {
             Some(member) if plan.continues(member) => {
                 member.upstream.credentials.renewed(&plan.terms)

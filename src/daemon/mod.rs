@@ -13,7 +13,7 @@
 //! - `bridge`, `neighbours`, `answer_end`: a sidecar that carries connections to a daemon's socket, whose they
 //!   are, and which of them wait for nothing.
 //! - `stdio`: hermesctl's own helper where no daemon runs.
-//! - `notices`: what the user is told of a login, in the log and by the hooks.
+//! - `notices`: what the user is told of a login, in the log and by the hooks; `quotas`: how much of its quota is used.
 
 #[cfg(unix)]
 mod answer_end;

@@ -106,6 +106,7 @@ fn told(notice: credentials::Notice) -> Notice {
         command,
         ends_at,
         at: notice.at,
+        quota: None,
     }
 }
 
@@ -128,8 +129,8 @@ fn log(notice: &Notice) {
         NoticeKind::LoginEnded | NoticeKind::LoginNotSaved | NoticeKind::LoginUnreadable => {
             line!(error);
         }
-        NoticeKind::LoginEndsSoon => line!(warn),
-        NoticeKind::LoginRestored => line!(info),
+        NoticeKind::LoginEndsSoon | NoticeKind::QuotaLow | NoticeKind::QuotaSpent => line!(warn),
+        NoticeKind::LoginRestored | NoticeKind::QuotaFree => line!(info),
     }
 }
 
@@ -200,6 +201,7 @@ mod tests {
                 command: Some("hermesctl auth login nous".into()),
                 ends_at: None,
                 at: "2026-11-23T12:00:00Z".parse().unwrap(),
+                quota: None,
             });
         }
         stop.cancel();
@@ -224,7 +226,9 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let levels = ["ERROR", "WARN", "INFO", "ERROR", "ERROR"];
+        let levels = [
+            "ERROR", "WARN", "INFO", "ERROR", "ERROR", "WARN", "WARN", "INFO",
+        ];
         assert_eq!(lines.len(), levels.len(), "{text}");
         for ((line, level), (name, kind)) in lines.iter().zip(levels).zip(NoticeKind::NAMES) {
             assert_eq!(line["level"], level);
@@ -264,7 +268,7 @@ listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 listener.bind("/run/systemd/journal/socket")
 listener.settimeout(20)
 with open(sys.argv[1], "wb") as out:
-    while b"login_unreadable" not in (message := listener.recv(65536)):
+    while b"quota_free" not in (message := listener.recv(65536)):
         out.write(message)
     out.write(message)
 PYTHON

@@ -222,6 +222,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         reloads,
     });
     let prod = stops.answer(control, answers.clone(), &gateway);
+    stops.tell_quotas(&answers, notices.clone(), fleet.quota_changes());
 
     let mut daemon = Daemon {
         origin,
@@ -593,6 +594,14 @@ impl Stops {
         self.control
             .spawn(async move { server::serve(control, answers, stop, &tracker).await });
         prod
+    }
+
+    /// The hooks' word on quotas that come to their end.
+    fn tell_quotas(&self, answers: &Answers, notices: Notices, changed: Arc<Notify>) {
+        let (view, clock) = (answers.view.clone(), answers.clock.clone());
+        let stop = self.control_stop.clone();
+        self.control
+            .spawn(quotas::keep_told((view, notices), clock, changed, stop));
     }
 
     /// The log's word on refused requests that were only counted; the last one comes at the end.

@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::notice::Notice;
+pub use self::notice::{Notice, QuotaNotice};
 pub use crate::config::NoticeKind;
 use crate::config::{Config, Hook, HookAction, KeySource, ProviderKind};
 use crate::files::Desk;

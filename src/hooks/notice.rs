@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::config::NoticeKind;
 
 /// What a user is told of a login. Holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
     /// What happened.
     pub event: NoticeKind,
@@ -22,6 +22,21 @@ pub struct Notice {
     pub ends_at: Option<DateTime<Utc>>,
     /// When it happened.
     pub at: DateTime<Utc>,
+    /// Which quota it is about, if it is about one.
+    pub quota: Option<QuotaNotice>,
+}
+
+/// The quota that a notice is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuotaNotice {
+    /// The login's label, where the provider has several.
+    pub login: Option<String>,
+    /// The provider's name for the window.
+    pub window: String,
+    /// How much of it is used, in percent.
+    pub used_percent: f64,
+    /// When it begins again, where that is known.
+    pub resets_at: Option<DateTime<Utc>>,
 }
 
 /// The form that hooks get.
@@ -35,8 +50,18 @@ struct Json<'n> {
     ends_at: Option<String>,
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<JsonQuota<'n>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
     version: &'static str,
+}
+
+#[derive(Serialize)]
+struct JsonQuota<'n> {
+    login: Option<&'n str>,
+    window: &'n str,
+    used_percent: f64,
+    resets_at: Option<String>,
 }
 
 impl NoticeKind {
@@ -48,6 +73,9 @@ impl NoticeKind {
             Self::LoginRestored => "67617be9df5d411e857a50964d6c0786",
             Self::LoginNotSaved => "bc3dd21e95e2408dad435a0fddeb83cb",
             Self::LoginUnreadable => "acc247118a2fbce7ac50a361e0a513a9",
+            Self::QuotaLow => "5f0c2f7a9b1e4c3f8d6a7b2c1e0f9a84",
+            Self::QuotaSpent => "c4b1d2e87f3a4056a91b0c6d5e8f7a23",
+            Self::QuotaFree => "8e7d6c5b4a394f2e91d0c3b2a1f0e5d4",
         }
     }
 }
@@ -63,6 +91,12 @@ impl Notice {
             command: self.command.as_deref(),
             ends_at: self.ends_at.map(text),
             at: text(self.at),
+            quota: self.quota.as_ref().map(|quota| JsonQuota {
+                login: quota.login.as_deref(),
+                window: &quota.window,
+                used_percent: (quota.used_percent * 10.0).round() / 10.0,
+                resets_at: quota.resets_at.map(text),
+            }),
             host: host(),
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -104,6 +138,7 @@ mod tests {
             command: Some("hermesctl auth login nous".into()),
             ends_at: None,
             at,
+            quota: None,
         };
         let line = notice.to_json();
         assert!(!line.contains('\n'));

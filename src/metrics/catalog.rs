@@ -44,6 +44,8 @@ families! {
     TOKEN_END = Gauge "hermes_proxy_access_token_expiry_timestamp_seconds" ["seconds"] "When the login's access token expires; it is refreshed before.";
     REFRESHES = Counter "hermes_proxy_refreshes" [""] "Refreshes of the login by their result.";
     QUOTA_USED = Gauge "hermes_proxy_quota_used_ratio" ["ratio"] "How much of the login's quota is used, from 0 to 1.";
+    QUOTA_LIMIT = Gauge "hermes_proxy_quota_limit" [""] "All that the quota has, in requests or tokens, where the provider says so.";
+    QUOTA_REMAINING = Gauge "hermes_proxy_quota_remaining" [""] "What is left of the quota, in requests or tokens, where the provider says so.";
     QUOTA_RESET = Gauge "hermes_proxy_quota_reset_timestamp_seconds" ["seconds"] "When the quota starts again, where the provider says so.";
     FINDINGS = Gauge "hermes_proxy_findings" [""] "What is wrong, as hermesctl status shows it: findings by code and severity.";
     UPSTREAM_CONNECTIONS = Gauge "hermes_proxy_upstream_connections" [""] "Open connections to the provider.";

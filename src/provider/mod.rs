@@ -29,6 +29,8 @@ mod oauth2;
 pub mod probe;
 mod proxies;
 mod quota;
+mod quotas;
+mod rate_limits;
 mod registry;
 pub mod row;
 mod skew;
@@ -57,7 +59,8 @@ pub use self::granted::flaw;
 pub use self::layout::{Ending, Layout, Merge, Tokens};
 pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};
-pub use self::quota::{Quota, QuotaWindow};
+pub use self::quota::{Quota, QuotaAmounts, QuotaLevel, QuotaWindow};
+pub use self::quotas::Quotas;
 pub use self::registry::{
     BuildError, BuiltIn, build, built_in, layout, named, own_layout, owner, token_timeout,
 };
@@ -376,14 +379,19 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
-    /// Whether it tells how much of an account's quota is used.
-    fn tells_quota(&self) -> bool {
+    /// What its answers have told of its logins' quotas, where they tell.
+    fn quotas(&self) -> Option<&Quotas> {
+        None
+    }
+
+    /// Whether it can be asked how much of an account's quota is used.
+    fn answers_for_quota(&self) -> bool {
         false
     }
 
     /// How much of its account's quota is used, as the provider said last of the login at this place among its logins.
-    fn quota(&self, _login: usize) -> Option<Quota> {
-        None
+    fn quota(&self, login: usize) -> Option<Quota> {
+        self.quotas()?.of(login)
     }
 
     /// Asks the provider for that, with the credential of that login; what comes of it shows in [`Adapter::quota`].

@@ -25,7 +25,7 @@ use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Forwards, Grant, Heard,
-    Layout, Login, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
+    Layout, Login, Quotas, Remedy, Renewal, Reply, Skew, TokenError, Verdict, rate_limits,
 };
 
 use crate::clock;
@@ -61,6 +61,8 @@ const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// Why a guest's login gives no bearer.
 const NO_GUEST_TOKEN: &str =
     "the guest login's token has expired; Hermes Agent gets the next one when it runs";
+/// What the limits are of whose names say no length.
+const MINUTE: std::time::Duration = std::time::Duration::from_mins(1);
 /// A minted key should live this long at least, in seconds.
 const MINT_TTL: u64 = 1800;
 /// Nous Portal.
@@ -73,6 +75,7 @@ pub(super) struct Nous {
     portal: Option<String>,
     inference: Option<BaseUrl>,
     limit: Limit,
+    quotas: Quotas,
 }
 
 /// The variables that name the portal and the inference API that can't be used, each as a sentence.
@@ -134,6 +137,7 @@ impl Nous {
             portal: None,
             inference: None,
             limit: Limit::new(None),
+            quotas: Quotas::default(),
         }
     }
 
@@ -387,6 +391,12 @@ impl Adapter for Nous {
 
     fn hear(&self, reply: &Reply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
         self.limit.hear(reply, heard, shared);
+        let quota = rate_limits::of_fields(reply.fields, heard.at, Some(MINUTE));
+        self.quotas.hold(heard.login, quota);
+    }
+
+    fn quotas(&self) -> Option<&Quotas> {
+        Some(&self.quotas)
     }
 
     fn forget_limit(&self) {

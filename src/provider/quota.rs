@@ -1,8 +1,13 @@
-//! How much of an account's quota is used, as its provider tells.
+//! How much of an account's quota is used, as its provider tells. Pure.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+
+/// From this part on a window is nearly used up, in percent.
+const LOW: f64 = 80.0;
+/// And at this one it is.
+const SPENT: f64 = 100.0;
 
 /// An account's quota.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +25,76 @@ pub struct QuotaWindow {
     pub name: &'static str,
     /// How much of it is used, in percent.
     pub used_percent: f64,
+    /// What it has in all and what is left, if the provider says so.
+    pub amounts: Option<QuotaAmounts>,
     /// How long it is, if the provider says so.
     pub length: Option<Duration>,
     /// When it begins anew, if the provider says so.
     pub resets_at: Option<DateTime<Utc>>,
+}
+
+/// A window in requests or tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaAmounts {
+    /// All that it has.
+    pub limit: u64,
+    /// What is left of it.
+    pub remaining: u64,
+}
+
+/// How far a window is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaLevel {
+    /// Less than 80 %.
+    Free,
+    /// 80 % or more.
+    Low,
+    /// All of it.
+    Spent,
+}
+
+impl QuotaWindow {
+    /// How much of it is used at `now`, in percent: nothing once it has begun anew, until the provider says more.
+    pub fn used_at(&self, now: DateTime<Utc>) -> f64 {
+        if self.resets_at.is_some_and(|at| at <= now) {
+            return 0.0;
+        }
+        self.used_percent
+    }
+}
+
+impl QuotaLevel {
+    /// That of a window of which so much is used.
+    pub fn of(used_percent: f64) -> Self {
+        if used_percent >= SPENT {
+            Self::Spent
+        } else if used_percent >= LOW {
+            Self::Low
+        } else {
+            Self::Free
+        }
+    }
+}
+
+impl Quota {
+    /// Whether this says something else of how far a window is used than an earlier word, or of when one that is
+    /// nearly used up begins anew.
+    pub(super) fn is_news_after(&self, earlier: &Self) -> bool {
+        let same = |one: &QuotaWindow, other: &QuotaWindow| {
+            let level = QuotaLevel::of(one.used_percent);
+            let apart = match (one.resets_at, other.resets_at) {
+                (Some(one), Some(other)) => (one - other).num_seconds().abs() > 1,
+                (one, other) => one != other,
+            };
+            one.name == other.name
+                && level == QuotaLevel::of(other.used_percent)
+                && (level == QuotaLevel::Free || !apart)
+        };
+        self.windows.len() != earlier.windows.len()
+            || !self
+                .windows
+                .iter()
+                .zip(&earlier.windows)
+                .all(|(one, other)| same(one, other))
+    }
 }

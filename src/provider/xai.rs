@@ -23,8 +23,8 @@ use super::probe::Address;
 use super::tabled::{Tabled, inner};
 use super::token_client::{Answer, TokenClient};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, Grant, Layout, Login, ReadError, Remedy, Renewal,
-    Reply, Skew, TokenError, Verdict,
+    Adapter, Assessment, BaseUrl, Credential, Grant, Heard, Layout, Login, Quotas, ReadError,
+    Remedy, Renewal, Reply, Skew, TokenError, Verdict, rate_limits,
 };
 use crate::clock;
 use crate::config::{AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, is_xai};
@@ -59,6 +59,7 @@ pub(super) struct Xai {
     paths: Vec<AllowedPath>,
     hosts: Hosts,
     found: Mutex<Option<Arc<Endpoints>>>,
+    quotas: Quotas,
 }
 
 /// What the discovery document names.
@@ -92,6 +93,7 @@ impl Xai {
             paths,
             hosts: Hosts::new(&OWN, urls, env),
             found: Mutex::default(),
+            quotas: Quotas::default(),
         }
     }
 
@@ -273,6 +275,15 @@ impl Adapter for Xai {
     /// The body tells what a 403 and a 429 are about.
     fn verdict(&self, reply: &Reply<'_>) -> Verdict {
         refusal::verdict(reply)
+    }
+
+    fn hear(&self, reply: &Reply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
+        let quota = rate_limits::of_fields(reply.fields, heard.at, None);
+        self.quotas.hold(heard.login, quota);
+    }
+
+    fn quotas(&self) -> Option<&Quotas> {
+        Some(&self.quotas)
     }
 
     fn reads_errors(&self) -> Option<ReadError> {

@@ -144,6 +144,7 @@ fn notice(event: NoticeKind) -> Notice {
         command: Some("hermesctl auth login nous".into()),
         ends_at: None,
         at: "2026-11-23T12:00:00Z".parse().unwrap(),
+        quota: None,
     }
 }
 

@@ -3,4 +3,5 @@
 mod hooks;
 mod journal;
 mod process;
+mod quotas;
 mod service;

@@ -47,7 +47,10 @@ async fn whole_page() -> String {
     let key = ctl(world.path(), &["clients", "add", "app"]);
     let key = String::from_utf8(key.stdout).unwrap();
     let daemon = world.daemon(&[]);
-    assert_eq!(status_of(&daemon, &chat("x")).await, 200);
+    let mut asked = chat("x");
+    asked["mock"] = json!({"headers": {"x-ratelimit-limit-requests-1h": "1000",
+        "x-ratelimit-remaining-requests-1h": "900", "x-ratelimit-reset-requests-1h": "60"}});
+    assert_eq!(status_of(&daemon, &asked).await, 200);
     let body = json!({"model": "gpt-5", "stream": true, "input": [
         {"role": "user", "content": [{"type": "input_text", "text": "x"}]}]});
     let asked = client()
@@ -64,7 +67,8 @@ async fn whole_page() -> String {
         let page = page.send().await.unwrap().text().await.unwrap();
         let has_all = page.contains("_requests_total{provider=\"openai-codex\"")
             && page.contains("_tokens_total{")
-            && page.contains("_quota_used_ratio{");
+            && page.contains("_quota_used_ratio{provider=\"openai-codex\"")
+            && page.contains("_quota_limit{");
         if has_all {
             return page;
         }

@@ -397,6 +397,7 @@ fn the_hooks_that_are_shown_are_valid_and_the_notice_has_its_form() {
         command: Some("hermesctl auth login nous".to_owned()),
         ends_at: None,
         at: "2026-11-23T12:00:00Z".parse().unwrap(),
+        quota: None,
     };
     let mut real: Value = serde_json::from_str(&notice.to_json()).unwrap();
     real["host"] = "my-machine".into();

@@ -282,6 +282,8 @@ const PURE: &[&str] = &[
     "provider/codex/usage.rs",
     "provider/dialect.rs",
     "provider/quota.rs",
+    "provider/rate_limits.rs",
+    "daemon/quotas/crossing.rs",
     "provider/tabled.rs",
     "provider/xai/refusal.rs",
     "service/carried.rs",

@@ -280,7 +280,7 @@ where
     rows
 }
 
-/// How much of each window is used: `5 h: 12 % used, begins again …`
+/// How much of each window is used: `5 h: 12 % used, begins again …`, or `requests: 12 % used, 88 of 100 left`
 pub(super) fn quota_rows<Z>(
     quota: &QuotaStatus,
     clock: &Clock<'_, Z>,
@@ -290,12 +290,20 @@ where
     Z::Offset: Display,
 {
     let row = |window: &QuotaWindow| {
-        let length = window.length_seconds.map(duration);
-        let length = length.unwrap_or_else(|| inline(&window.name));
+        // Several limits have one length.
+        let length = window.length_seconds.filter(|_| window.limit.is_none());
+        let length = length.map_or_else(|| inline(&window.name), duration);
+        let left = window.remaining.zip(window.limit);
+        let left = left.map_or_else(String::new, |(left, limit)| {
+            format!(", {} of {} left", count(left), count(limit))
+        });
         let resets = window.resets_at.filter(|at| *at > clock.now);
         let resets = resets.map(|at| format!(", begins again {}", both(at, clock)));
         let used = window.used_percent;
-        format!("{length}: {used} % used{}", resets.unwrap_or_default())
+        format!(
+            "{length}: {used} % used{left}{}",
+            resets.unwrap_or_default()
+        )
     };
     let rows = quota.windows.iter().map(row).enumerate();
     rows.map(|(at, row)| (if at == 0 { "quota" } else { "" }, row))

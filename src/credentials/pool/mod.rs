@@ -658,6 +658,12 @@ impl Pool {
         self.chosen().login.place
     }
 
+    /// The places of all logins, in the order in which they are asked.
+    pub fn places(&self) -> Vec<usize> {
+        let all = self.0.all.load();
+        all.iter().map(|member| member.login.place).collect()
+    }
+
     /// How each login is, in the same order.
     pub fn statuses(&self) -> Vec<Status> {
         let all = self.0.all.load();

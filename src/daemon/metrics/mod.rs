@@ -8,6 +8,8 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::control::Answers;
 use super::fleet::Report;
 use crate::clients::Client;
@@ -15,6 +17,7 @@ use crate::control::judge;
 use crate::control::protocol::{Severity, Status};
 use crate::credentials::{MAIN, PoolEntry, StandingKind};
 use crate::metrics::{self, Format, Page, Value};
+use crate::provider::QuotaWindow;
 use crate::proxy::{self, Amounts, Upstream};
 
 /// So many client keys have series of their own.
@@ -43,7 +46,7 @@ impl proxy::Exporter for Answers {
         self.add_clients(&mut page, client);
         add_providers(&mut page, &reports, &status);
         add_logins(&mut page, &reports);
-        add_quotas(&mut page, &reports);
+        add_quotas(&mut page, &reports, status.now.0);
         add_findings(&mut page, &status, &reports);
         self.add_rest(&mut page);
         page.finish()
@@ -205,7 +208,10 @@ fn add_logins(page: &mut Page, reports: &[&Report]) {
     }
 }
 
-fn add_quotas(page: &mut Page, reports: &[&Report]) {
+/// A number of a window of a quota, where the provider tells it.
+type OfWindow = fn(&QuotaWindow, DateTime<Utc>) -> Option<Value>;
+
+fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {
     let mut all = Vec::new();
     for report in reports {
         for (login, entry) in logins(report) {
@@ -214,24 +220,38 @@ fn add_quotas(page: &mut Page, reports: &[&Report]) {
             all.extend(windows.map(|window| (&*report.upstream.label, login.clone(), window)));
         }
     }
-    let mut samples = page.family(&metrics::QUOTA_USED);
-    for (provider, login, window) in &all {
-        let labels = [
-            ("provider", *provider),
-            ("login", login),
-            ("window", window.name),
-        ];
-        samples.add(&labels, Value::Float(window.used_percent / 100.0));
-    }
-    let mut samples = page.family(&metrics::QUOTA_RESET);
-    for (provider, login, window) in &all {
-        if let Some(at) = window.resets_at {
+    let numbers: [(_, OfWindow); 4] = [
+        (&metrics::QUOTA_USED, |window, now| {
+            Some(Value::Float(window.used_at(now) / 100.0))
+        }),
+        (&metrics::QUOTA_LIMIT, |window, _| {
+            Some(window.amounts?.limit.into())
+        }),
+        (&metrics::QUOTA_REMAINING, |window, now| {
+            let amounts = window.amounts?;
+            let is_over = window.resets_at.is_some_and(|at| at <= now);
+            let left = if is_over {
+                amounts.limit
+            } else {
+                amounts.remaining
+            };
+            Some(left.into())
+        }),
+        (&metrics::QUOTA_RESET, |window, _| {
+            Some(Value::Timestamp(window.resets_at?.timestamp()))
+        }),
+    ];
+    for (family, number) in numbers {
+        let mut samples = page.family(family);
+        for (provider, login, window) in &all {
             let labels = [
                 ("provider", *provider),
                 ("login", login),
                 ("window", window.name),
             ];
-            samples.add(&labels, Value::Timestamp(at.timestamp()));
+            if let Some(number) = number(window, now) {
+                samples.add(&labels, number);
+            }
         }
     }
 }

@@ -16,8 +16,6 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,7 +33,7 @@ use super::tabled::{Tabled, inner};
 use super::token_client::{Answer, TokenClient};
 use super::{
     Adapter, Assessment, BaseUrl, Credential, Dialect, Forwards, Grant, Heard, Holder, Layout,
-    Login, Quota, ReadError, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
+    Login, Quotas, ReadError, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
 };
 use crate::config::{AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, ProviderName};
 
@@ -67,9 +65,6 @@ const DEAD: [&str; 8] = [
     "refresh_token_revoked",
 ];
 
-/// The quotas of so many logins are remembered.
-const LOGINS: usize = 64;
-
 /// OpenAI Codex.
 #[derive(Debug)]
 pub(super) struct Codex {
@@ -79,8 +74,7 @@ pub(super) struct Codex {
     hosts: Hosts,
     /// Whether bodies are translated.
     translates: bool,
-    /// By the places of the logins.
-    quotas: Mutex<BTreeMap<usize, Quota>>,
+    quotas: Quotas,
 }
 
 /// What the configuration says of this provider.
@@ -112,7 +106,7 @@ impl Codex {
             paths,
             hosts: Hosts::new(&OWN, (settings.issuer, settings.inference), env),
             translates: settings.translate,
-            quotas: Mutex::default(),
+            quotas: Quotas::default(),
         }
     }
 
@@ -133,19 +127,6 @@ impl Codex {
         ];
         let request = self.client.post(&self.token_endpoint()).form(&form);
         granted(self.client.send(request).await?)
-    }
-
-    fn hold(&self, login: usize, quota: Option<Quota>) {
-        let Some(quota) = quota else {
-            return;
-        };
-        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
-        quotas.insert(login, quota);
-        // Places of rows are not used again, so the first ones are of logins that are gone.
-        while quotas.len() > LOGINS {
-            let oldest = quotas.keys().copied().find(|place| *place != 0);
-            oldest.and_then(|oldest| quotas.remove(&oldest));
-        }
     }
 }
 
@@ -290,17 +271,16 @@ impl Adapter for Codex {
     }
 
     fn hear(&self, reply: &Reply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
-        self.hold(heard.login, usage::of_fields(reply.fields, heard.at));
+        self.quotas
+            .hold(heard.login, usage::of_fields(reply.fields, heard.at));
     }
 
-    fn tells_quota(&self) -> bool {
+    fn quotas(&self) -> Option<&Quotas> {
+        Some(&self.quotas)
+    }
+
+    fn answers_for_quota(&self) -> bool {
         true
-    }
-
-    fn quota(&self, login: usize) -> Option<Quota> {
-        let quotas = self.quotas.lock();
-        let quotas = quotas.unwrap_or_else(PoisonError::into_inner);
-        quotas.get(&login).cloned()
     }
 
     async fn ask_quota(&self, credential: &Credential, login: usize, now: DateTime<Utc>) {
@@ -316,7 +296,7 @@ impl Adapter for Codex {
         // It is only for the user to see: the next time may do.
         if let Ok(answer) = self.client.send(request).await {
             let quota = answer.ok().and_then(|fields| usage::of_body(&fields, now));
-            self.hold(login, quota);
+            self.quotas.hold(login, quota);
         }
     }
 
@@ -337,7 +317,7 @@ impl Adapter for Codex {
     }
 
     fn hear_event(&self, event: &[u8], login: usize, at: DateTime<Utc>) {
-        self.hold(login, usage::of_event(event, at));
+        self.quotas.hold(login, usage::of_event(event, at));
     }
 
     fn lifetime(&self, grant: &Grant) -> Option<Duration> {

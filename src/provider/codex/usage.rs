@@ -40,6 +40,7 @@ pub(super) fn of_fields(fields: &HeaderMap, at: DateTime<Utc>) -> Option<Quota> 
         Some(QuotaWindow {
             name,
             used_percent,
+            amounts: None,
             length: number("window-minutes").and_then(|minutes| span(minutes * 60.0)),
             resets_at: number("reset-at").and_then(time).or_else(|| {
                 let left = span(number("reset-after-seconds")?)?;
@@ -66,6 +67,7 @@ pub(super) fn of_event(event: &[u8], at: DateTime<Utc>) -> Option<Quota> {
         Some(QuotaWindow {
             name,
             used_percent: percent(number("used_percent")?)?,
+            amounts: None,
             length: number("window_minutes").and_then(|minutes| span(minutes * 60.0)),
             resets_at: number("reset_at").and_then(time).or_else(|| {
                 let left = span(number("reset_after_seconds")?)?;
@@ -88,6 +90,7 @@ pub(super) fn of_body(body: &Map<String, Value>, at: DateTime<Utc>) -> Option<Qu
         Some(QuotaWindow {
             name,
             used_percent: percent(number("used_percent")?)?,
+            amounts: None,
             length: number("limit_window_seconds").and_then(span),
             resets_at: number("reset_at").and_then(time).or_else(|| {
                 let left = span(number("reset_after_seconds")?)?;
@@ -138,6 +141,7 @@ mod tests {
         QuotaWindow {
             name,
             used_percent,
+            amounts: None,
             length: Some(Duration::from_mins(minutes)),
             resets_at: Some(resets.parse().unwrap()),
         }

@@ -1,0 +1,192 @@
+//! When the use of one window of a quota is worth a word: once when it comes to 80 %, once when it is used up, and once
+//! when it has room again. Pure.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::clock;
+use crate::provider::QuotaLevel;
+
+/// A window that was used up has room again below this, in percent, so that the last requests which still pass are no
+/// news each.
+const ROOM: f64 = 95.0;
+/// And one that was low is told of again only after it was below this.
+const FREE: f64 = 70.0;
+/// A shorter window is full again before anybody reads of it.
+const SHORT: Duration = Duration::from_mins(10);
+/// Of a window that tells neither its length nor its end, the same is told no sooner again: it may be one of seconds.
+const PAUSE: Duration = Duration::from_hours(1);
+
+/// A window as the provider told it last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    /// In percent.
+    pub(super) used: f64,
+    pub(super) length: Option<Duration>,
+    pub(super) resets_at: Option<DateTime<Utc>>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// It has come to 80 %.
+    Low,
+    /// It is used up.
+    Spent,
+    /// It was used up, and has room again.
+    Free,
+}
+
+/// What the user was told of a window.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Crossing {
+    told: Told,
+    /// When it was last low, and when it was last used up, as far as that was told.
+    low_at: Option<DateTime<Utc>>,
+    spent_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    Low,
+    Spent,
+    /// It is used up and was told to be so a short while ago.
+    Silenced,
+}
+
+impl Crossing {
+    /// What there is to tell now.
+    pub(super) fn on(&mut self, window: Use, now: DateTime<Utc>) -> Option<News> {
+        if window.length.is_some_and(|length| length < SHORT) {
+            return None;
+        }
+        let is_known = window.length.is_some() || window.resets_at.is_some();
+        let is_due = |last: Option<DateTime<Utc>>| {
+            is_known || last.is_none_or(|last| now < last || now >= clock::after(last, PAUSE))
+        };
+        match (QuotaLevel::of(window.used), self.told) {
+            (QuotaLevel::Spent, Told::Nothing | Told::Low) => {
+                let is_due = is_due(self.spent_at);
+                self.told = if is_due { Told::Spent } else { Told::Silenced };
+                is_due.then(|| {
+                    self.spent_at = Some(now);
+                    News::Spent
+                })
+            }
+            (QuotaLevel::Low, Told::Nothing) => {
+                self.told = Told::Low;
+                is_due(self.low_at).then(|| {
+                    self.low_at = Some(now);
+                    News::Low
+                })
+            }
+            (QuotaLevel::Low | QuotaLevel::Free, Told::Spent | Told::Silenced)
+                if window.used < ROOM =>
+            {
+                let was_told = self.told == Told::Spent;
+                self.told = if window.used < FREE {
+                    Told::Nothing
+                } else {
+                    Told::Low
+                };
+                was_told.then_some(News::Free)
+            }
+            (QuotaLevel::Free, Told::Low) if window.used < FREE => {
+                self.told = Told::Nothing;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Use = Use {
+        used: 0.0,
+        length: Some(Duration::from_hours(5)),
+        resets_at: None,
+    };
+
+    fn at(minutes: u64) -> DateTime<Utc> {
+        let start = "2026-11-30T12:00:00Z".parse().unwrap();
+        clock::after(start, Duration::from_mins(minutes))
+    }
+
+    fn told(window: Use, all: &[f64]) -> Vec<Option<News>> {
+        let mut crossing = Crossing::default();
+        let all = all.iter().zip(0..);
+        all.map(|(used, minute)| {
+            crossing.on(
+                Use {
+                    used: *used,
+                    ..window
+                },
+                at(minute),
+            )
+        })
+        .collect()
+    }
+
+    #[test]
+    fn each_crossing_is_told_once_and_jitter_is_none() {
+        use News::{Free, Low, Spent};
+        let rows: [(&[f64], &[Option<News>]); 6] = [
+            (&[10.0, 79.9, 70.0], &[None, None, None]),
+            (
+                &[79.0, 80.0, 79.9, 80.1, 99.0, 75.0, 85.0],
+                &[None, Some(Low), None, None, None, None, None],
+            ),
+            (
+                &[85.0, 100.0, 99.9, 100.0, 97.0, 100.0],
+                &[Some(Low), Some(Spent), None, None, None, None],
+            ),
+            (
+                &[100.0, 0.0, 50.0, 81.0, 100.0, 90.0, 100.0],
+                &[
+                    Some(Spent),
+                    Some(Free),
+                    None,
+                    Some(Low),
+                    Some(Spent),
+                    Some(Free),
+                    Some(Spent),
+                ],
+            ),
+            // It falls without having been used up: that is no news, but the next time is.
+            (&[85.0, 10.0, 85.0], &[Some(Low), None, Some(Low)]),
+            (&[120.0, 300.0], &[Some(Spent), None]),
+        ];
+        for (used, expected) in rows {
+            assert_eq!(told(LONG, used), expected, "{used:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_of_minutes_is_never_told_and_one_of_unknown_length_once_an_hour() {
+        use News::{Free, Low, Spent};
+        let short = Use {
+            length: Some(Duration::from_mins(1)),
+            ..LONG
+        };
+        assert_eq!(told(short, &[85.0, 100.0, 0.0]), [None, None, None]);
+        let unknown = Use {
+            length: None,
+            ..LONG
+        };
+        let mut crossing = Crossing::default();
+        let mut found = Vec::new();
+        for minute in 0..120 {
+            for used in [10.0, 85.0, 100.0] {
+                found.extend(crossing.on(Use { used, ..unknown }, at(minute)));
+            }
+        }
+        let once = [Low, Spent, Free];
+        assert_eq!(found, [once, once].concat());
+    }
+}

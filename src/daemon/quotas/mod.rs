@@ -1,0 +1,210 @@
+//! Asks providers in the background how much of each login's quota is used, where they tell: once at the start, and then
+//! at most every quarter of an hour, if requests were answered meanwhile. And tells the user when a quota comes to its end.
+
+mod crossing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use self::crossing::{Crossing, News, Use};
+use super::control::View;
+use super::fleet::Report;
+use super::notices::Notices;
+use crate::clock::{self, Clock};
+use crate::config::ProviderName;
+use crate::hooks::{Notice, NoticeKind, QuotaNotice};
+use crate::provider::QuotaWindow;
+
+/// A provider is asked again after this time.
+const EVERY: Duration = Duration::from_mins(15);
+/// And it is looked so often whether one is due.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// By provider, and the place of the login.
+type Asked = BTreeMap<(ProviderName, usize), Last>;
+
+/// When it was asked with a login, and how many requests it had answered by then.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at: Instant,
+    served: u64,
+}
+
+/// Asks until `stop`.
+pub(super) async fn keep_asked(
+    view: Arc<ArcSwap<View>>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let asking = async {
+        let mut asked = Asked::new();
+        loop {
+            for report in &view.load_full().reports {
+                ask(report, &mut asked, &*clock).await;
+            }
+            sleep(LOOK).await;
+        }
+    };
+    stop.run_until_cancelled(asking).await;
+}
+
+async fn ask(report: &Report, asked: &mut Asked, clock: &dyn Clock) {
+    let upstream = &report.upstream;
+    if !report.adapter.answers_for_quota() || !upstream.credentials.is_authenticated() {
+        return;
+    }
+    let served = upstream.counters.counts().served;
+    let mut leases = upstream.credentials.leases();
+    let is_first = asked.keys().all(|(name, _)| *name != upstream.name);
+    if leases.is_empty() && is_first {
+        leases.extend(upstream.credentials.lease().await.ok());
+    }
+    for lease in leases {
+        let login = lease.stamp().0;
+        let key = (upstream.name.clone(), login);
+        let is_due = asked
+            .get(&key)
+            .is_none_or(|last| last.at.elapsed() >= EVERY && last.served != served);
+        if is_due {
+            let at = Instant::now();
+            asked.insert(key, Last { at, served });
+            let credential = lease.credential();
+            let now = clock.now();
+            report.adapter.ask_quota(credential, login, now).await;
+        }
+    }
+}
+
+/// What the user was told, by provider, place of the login, and window.
+type Crossings = BTreeMap<(ProviderName, usize, &'static str), Crossing>;
+
+/// Tells when a window of a quota is used to 80 %, used up, or has room again, until `stop`. It looks when an answer
+/// has `changed` one, when one begins anew, and now and then.
+pub(super) async fn keep_told(
+    (view, notices): (Arc<ArcSwap<View>>, Notices),
+    clock: Arc<dyn Clock>,
+    changed: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let telling = async {
+        let mut crossings = Crossings::new();
+        loop {
+            let now = clock.now();
+            let due = tell_all(&view.load(), &mut crossings, &notices, now);
+            let pause = due.map_or(LOOK, |due| clock::until(due, now).min(LOOK));
+            tokio::select! {
+                () = changed.notified() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    };
+    stop.run_until_cancelled(telling).await;
+}
+
+/// Tells what there is to tell; when the next window begins anew.
+fn tell_all(
+    view: &View,
+    crossings: &mut Crossings,
+    notices: &Notices,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let reports = view.reports.iter();
+    let due = reports.filter_map(|report| tell(report, crossings, notices, now));
+    due.min()
+}
+
+/// The same of one provider's logins; when the next window begins anew.
+fn tell(
+    report: &Report,
+    crossings: &mut Crossings,
+    notices: &Notices,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let upstream = &report.upstream;
+    report.adapter.quotas()?;
+    let mut due: Option<DateTime<Utc>> = None;
+    for login in upstream.credentials.places() {
+        let windows = report.adapter.quota(login);
+        for window in windows.into_iter().flat_map(|quota| quota.windows) {
+            let key = (upstream.name.clone(), login, window.name);
+            let now_used = Use {
+                used: window.used_at(now),
+                length: window.length,
+                resets_at: window.resets_at,
+            };
+            let next = window.resets_at.filter(|at| *at > now);
+            due = [due, next].into_iter().flatten().min();
+            if let Some(news) = crossings.entry(key).or_default().on(now_used, now) {
+                notices.tell(notice((report, login), &window, news, now));
+            }
+        }
+    }
+    due
+}
+
+fn notice(
+    (report, login): (&Report, usize),
+    window: &QuotaWindow,
+    news: News,
+    now: DateTime<Utc>,
+) -> Notice {
+    let upstream = &report.upstream;
+    let login = upstream.credentials.label_of(login);
+    let of = login.as_ref().map(|login| format!(" of the login {login}"));
+    let of = of.unwrap_or_default();
+    let name = &upstream.display_name;
+    let which = window.length.map_or_else(|| window.name.to_owned(), length);
+    let resets_at = window.resets_at.filter(|at| *at > now);
+    let again = resets_at.map_or_else(String::new, |at| {
+        format!("; it begins again on {}", at.format("%Y-%m-%d %H:%M UTC"))
+    });
+    let used_percent = window.used_at(now);
+    let (event, message) = match news {
+        News::Low => {
+            let message =
+                format!("{name}: {used_percent:.0} % of the quota{of} ({which}) are used{again}");
+            (NoticeKind::QuotaLow, message)
+        }
+        News::Spent => {
+            let message = format!("{name}: the quota{of} ({which}) is used up{again}");
+            (NoticeKind::QuotaSpent, message)
+        }
+        News::Free => {
+            let message = format!("{name}: the quota{of} ({which}) has room again");
+            (NoticeKind::QuotaFree, message)
+        }
+    };
+    Notice {
+        event,
+        provider: upstream.name.to_string(),
+        display_name: name.clone(),
+        message,
+        command: Some("hermesctl proxy status".to_owned()),
+        ends_at: None,
+        at: now,
+        quota: Some(QuotaNotice {
+            login,
+            window: window.name.to_owned(),
+            used_percent,
+            resets_at,
+        }),
+    }
+}
+
+/// A window's length in words.
+fn length(length: Duration) -> String {
+    let minutes = length.as_secs() / 60;
+    match minutes {
+        0 => format!("{} s", length.as_secs()),
+        _ if minutes % 1440 == 0 => format!("{} d", minutes / 1440),
+        _ if minutes % 60 == 0 => format!("{} h", minutes / 60),
+        _ => format!("{minutes} min"),
+    }
+}
