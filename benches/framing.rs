@@ -1,11 +1,11 @@
-//! What the scanner costs: `cargo bench --bench framing`.
+//! What the reader of requests costs: `cargo bench --bench framing`.
 
 #![expect(clippy::unwrap_used, reason = "a bench may fail loudly")]
 #![expect(clippy::print_stdout, reason = "its figures are what it is for")]
 
 use std::hint::black_box;
 
-use hermes_proxy::proxy::framing::Scanner;
+use hermes_proxy::proxy::framing::{Piece, Reader};
 use tokio::time::Instant;
 
 /// As OpenAI's Python client sends it.
@@ -22,19 +22,26 @@ const ROUNDS: u32 = 200_000;
 fn main() {
     let chunk = [b"10000\r\n", &vec![b'x'; 0x10000][..], b"\r\n"].concat();
     let chunked = HEAD.replace("Content-Length: 0", "Transfer-Encoding: chunked");
-    let mut scanner = Scanner::new(64 * 1024);
-    let head = measure(ROUNDS, || scanner.scan(black_box(HEAD.as_bytes())).unwrap());
-    let mut scanner = Scanner::new(64 * 1024);
-    scanner.scan(chunked.as_bytes()).unwrap();
-    let body = measure(ROUNDS, || scanner.scan(black_box(&chunk)).unwrap());
+    let mut reader = Reader::new(64 * 1024);
+    let head = measure(ROUNDS, || {
+        reader.room().extend_from_slice(black_box(HEAD.as_bytes()));
+        reader.head().unwrap().unwrap()
+    });
+    let mut reader = Reader::new(64 * 1024);
+    reader.room().extend_from_slice(chunked.as_bytes());
+    reader.head().unwrap().unwrap();
+    let body = measure(ROUNDS, || {
+        reader.room().extend_from_slice(black_box(&chunk));
+        while let Piece::Data(_) = reader.body().unwrap() {}
+    });
     println!("a head of {} bytes: {head} ns", HEAD.len());
     println!("a chunk of 64 KiB: {body} ns");
 }
 
-fn measure(rounds: u32, mut work: impl FnMut()) -> u128 {
+fn measure<T>(rounds: u32, mut work: impl FnMut() -> T) -> u128 {
     let began = Instant::now();
     for _ in 0..rounds {
-        work();
+        black_box(work());
     }
     began.elapsed().as_nanos() / u128::from(rounds)
 }

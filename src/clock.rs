@@ -93,6 +93,14 @@ pub async fn nap(clock: &dyn Clock, deadline: DateTime<Utc>, longest: Duration) 
     clock.now() >= deadline
 }
 
+/// The time now as HTTP writes it (RFC 9110 §5.6.7), 29 letters, and for how long it is so.
+pub fn http_date(clock: &dyn Clock) -> (String, Duration) {
+    let now = clock.now();
+    let since = Duration::from_nanos(u64::from(now.timestamp_subsec_nanos()));
+    let text = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    (text, Duration::from_secs(1).saturating_sub(since))
+}
+
 /// Clocks for tests.
 #[cfg(test)]
 pub mod fake {
@@ -135,6 +143,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn a_date_is_written_as_http_wants_it() {
+        let clock = fake::JumpingClock::at("1994-11-06T08:49:37.250Z");
+        let (text, left) = http_date(&clock);
+        assert_eq!(text, "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(left, Duration::from_millis(750));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_suspended_machine_is_noticed_within_one_nap() {

@@ -1,151 +1,135 @@
-//! What the scanner accepts is the same requests to hyper, each with the same body, and hyper refuses nothing of it.
+//! The port's own loop and hyper's server are given the same bytes. Each request that the loop hands on is the same to
+//! hyper, with the same body, and is answered with the same statuses. Where the loop refuses nothing, neither does hyper,
+//! and neither has a request more than the other. What the reader says of the same bytes is what the loop does.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use hermes_proxy::proxy::framing::Scanner;
+use hermes_proxy::proxy::serve_alone;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::body::Body;
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::framing;
 
 const LIMIT: usize = 8 * 1024;
 
-/// A request as hyper saw it.
+/// A request as a server saw it.
 #[derive(Debug)]
 struct Seen {
+    head: Parts,
     /// `None` when the body was not whole.
     body: Option<Bytes>,
-    closes: bool,
 }
+
+type Log = Rc<RefCell<Vec<Seen>>>;
 
 /// One input.
 pub fn run(bytes: &[u8]) {
-    // The requests as the scanner sees them: where each head ends, and each body.
-    let mut scanner = Scanner::new(LIMIT);
-    let accepted = match scanner.scan(bytes) {
-        // hyper gets whole lines only.
-        Ok(()) => &bytes[..bytes.len() - scanner.unfinished()],
-        Err(stop) => &bytes[..stop.passes],
-    };
-    let (heads, in_body) = (scanner.requests(), scanner.is_in_body());
-    let (seen, answer) = serve(accepted);
-    let answer = String::from_utf8_lossy(&answer);
-    for status in ["HTTP/1.1 4", "HTTP/1.0 4", "HTTP/1.1 5"] {
-        assert!(!answer.contains(status), "{answer}");
+    let read = framing::read(bytes, || usize::MAX);
+    let (ours, answers) = talk(bytes, async |stream, log| {
+        serve_alone(stream, LIMIT, |request| see(log.clone(), request)).await;
+    });
+    let (theirs, their_answers) = talk(bytes, async |stream, log| {
+        let service = service_fn(|request| {
+            let answer = see(log.clone(), request);
+            async { Ok::<_, Infallible>(answer.await) }
+        });
+        hyper::server::conn::http1::Builder::new()
+            .max_headers(100)
+            .max_buf_size(LIMIT + 8 * 1024)
+            .serve_connection(TokioIo::new(stream), service)
+            .await
+            .ok();
+    });
+    // The reader alone goes on behind a request that ends its connection.
+    let closed = read.requests.iter().position(|whole| !whole.persists);
+    let expected = closed.map_or(read.requests.len(), |at| at + 1);
+    assert_eq!(ours.len(), expected, "{ours:?}");
+    for (whole, seen) in read.requests.iter().zip(&ours) {
+        assert_eq!(whole.request.uri(), &seen.head.uri);
+        let body = whole.is_whole.then_some(&whole.body[..]);
+        assert_eq!(body, seen.body.as_deref());
     }
-    let whole = heads - u64::from(in_body);
-    let closed = seen.iter().position(|seen| seen.closes);
-    let expected = closed.map_or(heads, |at| heads.min(at as u64 + 1));
-    assert_eq!(seen.len() as u64, expected, "{seen:?}");
-    let mut rest = accepted;
-    for (at, seen) in seen.iter().enumerate() {
-        assert_eq!(seen.body.is_some(), (at as u64) < whole, "{at}: {seen:?}");
-        let Some(body) = &seen.body else { break };
-        let (expected, behind) = request(rest).expect("a whole request");
-        assert_eq!(*body, expected, "{at}: {seen:?}");
-        rest = behind;
+    assert!(theirs.len() >= ours.len(), "{theirs:?} {ours:?}");
+    // Who answers does not care whether a body was in order. Behind the last answer the reader is alone.
+    let is_last = closed.is_none_or(|at| at + 1 == read.requests.len());
+    let is_refused = statuses(&answers).iter().any(|status| *status >= 400)
+        || (is_last && read.violation.is_some());
+    assert!(
+        is_refused || theirs.len() == ours.len(),
+        "{theirs:?} {ours:?}"
+    );
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours.head.method, theirs.head.method);
+        assert_eq!(ours.head.uri, theirs.head.uri);
+        assert_eq!(ours.head.version, theirs.head.version);
+        assert_eq!(ours.head.headers, theirs.head.headers);
+        // It may take a body that is refused here.
+        assert!(
+            ours.body.is_none() || ours.body == theirs.body,
+            "{ours:?} {theirs:?}"
+        );
     }
-}
-
-/// The first request's body by httparse's word on its head and RFC 9112 §7.1 on its chunks, and what is behind it.
-fn request(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    // Empty lines before a request are skipped (§2.2).
-    let mut fields = [httparse::EMPTY_HEADER; 100];
-    let mut head = httparse::Request::new(&mut fields);
-    let length = head.parse(bytes).ok()?;
-    let httparse::Status::Complete(length) = length else {
-        return None;
-    };
-    let value = |name: &str| {
-        let mut fields = head.headers.iter();
-        let field = fields.find(|field| field.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(field.value).ok()
-    };
-    let mut rest = bytes.get(length..)?;
-    if value("transfer-encoding").is_none() {
-        let length =
-            value("content-length").map_or(Some(0), |length| length.trim().parse().ok())?;
-        let (body, behind) = rest.split_at_checked(length)?;
-        return Some((body.to_vec(), behind));
-    }
-    let mut body = Vec::new();
-    loop {
-        let end = rest.windows(2).position(|two| two == b"\r\n")?;
-        // An extension may be any bytes.
-        let size = rest.get(..end)?.split(|byte| *byte == b';').next()?;
-        let size = std::str::from_utf8(size).ok()?.trim();
-        let size = usize::from_str_radix(size, 16).ok()?;
-        rest = rest.get(end + 2..)?;
-        if size == 0 {
-            break;
-        }
-        body.extend_from_slice(rest.get(..size)?);
-        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
-    }
-    // The trailer ends with an empty line.
-    loop {
-        let end = rest.windows(2).position(|two| two == b"\r\n")?;
-        rest = rest.get(end + 2..)?;
-        if end == 0 {
-            return Some((body, rest));
-        }
+    // Of a head that is not whole, hyper may refuse the beginning of a line.
+    if !is_refused && !read.in_head {
+        assert_eq!(statuses(&answers), statuses(&their_answers));
     }
 }
 
-fn serve(bytes: &[u8]) -> (Vec<Seen>, Vec<u8>) {
+/// The statuses of some answers without bodies. Whether a client is told to go on that has sent its body already is up to
+/// the server (RFC 9110 §10.1.1).
+fn statuses(answers: &[u8]) -> Vec<u16> {
+    let text = std::str::from_utf8(answers).expect("heads, and JSON");
+    let lines = text.split("\r\n");
+    let lines = lines.filter_map(|line| line.strip_prefix("HTTP/1."));
+    lines
+        .map(|line| line[2..5].parse().expect("a status"))
+        .filter(|status| *status != 100)
+        .collect()
+}
+
+/// Reads a request and answers it.
+async fn see<B: Body>(log: Log, request: Request<B>) -> Response<Empty<Bytes>> {
+    let (head, body) = request.into_parts();
+    let at = log.borrow().len();
+    log.borrow_mut().push(Seen { head, body: None });
+    if let Ok(body) = body.collect().await {
+        log.borrow_mut()[at].body = Some(body.to_bytes());
+    }
+    Response::new(Empty::new())
+}
+
+/// What a server saw of the bytes, and what it answered.
+fn talk(bytes: &[u8], serve: impl AsyncFnOnce(UnixStream, &Log)) -> (Vec<Seen>, Vec<u8>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .expect("a runtime");
-    let seen: Rc<RefCell<Vec<Seen>>> = Rc::default();
-    let log = seen.clone();
-    let answer = runtime.block_on(async move {
-        let (mut ours, theirs) = tokio::io::duplex(1024 * 1024);
-        ours.write_all(bytes).await.expect("room");
-        let service = service_fn(move |request: Request<Incoming>| {
-            let log = log.clone();
-            async move {
-                let says = |word: &str| {
-                    let lines = request.headers().get_all(CONNECTION);
-                    let mut words = lines
-                        .iter()
-                        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-                    words.any(|said| said.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
-                };
-                let old = request.version() == Version::HTTP_10;
-                let closes = says("close") || (old && !says("keep-alive"));
-                let at = log.borrow().len();
-                log.borrow_mut().push(Seen { body: None, closes });
-                if let Ok(body) = request.into_body().collect().await {
-                    log.borrow_mut()[at].body = Some(body.to_bytes());
-                }
-                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
-            }
-        });
-        let serving = async {
-            hyper::server::conn::http1::Builder::new()
-                .max_headers(100)
-                .max_buf_size(LIMIT + 8 * 1024)
-                .serve_connection(TokioIo::new(theirs), service)
-                .await
-                .ok();
-        };
+    let log = Log::default();
+    let answers = runtime.block_on(async {
+        let (mut ours, theirs) = UnixStream::pair().expect("sockets");
+        // It may close before it has taken all.
+        ours.write_all(bytes).await.ok();
+        let serving = serve(theirs, &log);
         let talking = async {
             // All that can be served is served before the end is seen.
-            for _ in 0..200 {
+            for _ in 0..300 {
                 tokio::task::yield_now().await;
             }
             ours.shutdown().await.ok();
-            let mut answer = Vec::new();
-            ours.read_to_end(&mut answer).await.ok();
-            answer
+            let mut answers = Vec::new();
+            ours.read_to_end(&mut answers).await.ok();
+            answers
         };
         tokio::join!(serving, talking).1
     });
-    (seen.take(), answer)
+    (log.take(), answers)
 }

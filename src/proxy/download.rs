@@ -22,14 +22,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::events::Events;
 use super::pool::{Answer, BrokeOff};
-use super::presence::Presence;
 use super::record::{End, Underway};
+use super::server::Handle;
 use super::translation::Crossed;
 use crate::clock::Clock;
 use crate::provider::Adapter;
 
 /// How long a client of an event stream has to read what was sent last, before its connection is aborted. Shorter than
-/// what `connection` gives to answers at a shutdown.
+/// what `server` gives to answers at a shutdown.
 const PAUSE: Duration = Duration::from_millis(250);
 /// A service that was stopped may be back by then.
 const RETRY: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub(super) struct Download {
     listener: Option<Box<Listener>>,
     /// What makes another stream of it.
     crossed: Option<Box<Crossed>>,
-    presence: Presence,
+    connection: Handle,
     state: State,
 }
 
@@ -100,7 +100,7 @@ impl Download {
         underway: Underway,
         idle: Duration,
         events: Option<Events>,
-        presence: Presence,
+        connection: Handle,
     ) -> Self {
         let is_sized = incoming.size_hint().exact().is_some();
         let events = events.map(|events| if is_sized { events.sized() } else { events });
@@ -113,7 +113,7 @@ impl Download {
             events,
             listener: None,
             crossed: None,
-            presence,
+            connection,
             state: State::Passing,
         }
     }
@@ -140,8 +140,8 @@ impl Download {
                 return Poll::Ready(Some(Ok(Frame::data(made))));
             }
             match std::mem::replace(&mut self.state, State::Aborting) {
-                State::Passing if self.presence.is_cut() => self.cut(),
-                State::Passing if self.presence.is_making_way() => self.make_way(),
+                State::Passing if self.connection.is_cut() => self.cut(),
+                State::Passing if self.connection.is_making_way() => self.make_way(),
                 State::Passing if self.is_reading() => {
                     self.state = State::Passing;
                     ready!(self.poll_read(cx));

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bind::{self, Acceptor, Inherited, SocketPath, Wide};
-use super::connection::{self, Stop};
 use super::gateway::Gateway;
 use super::handler::Entry;
 use super::interface;
 use super::places::Places;
+use super::server::{self, Stop};
 use super::socket::Socket;
 use super::want;
 use crate::config::{Auth, ListenAddress, Listener};
@@ -566,7 +566,7 @@ async fn accept(mut acceptor: Acceptor, site: Site, service: Service, stop: Canc
         let counted = Counted::new(&site.connections);
         let gateway = service.gateway.clone();
         service.tracker.spawn(async move {
-            connection::serve(socket, gateway, Arc::new(entry), (ends, place)).await;
+            server::serve(socket, gateway, Arc::new(entry), (ends, place)).await;
             drop(counted);
         });
     }

@@ -1,10 +1,10 @@
 //! The port: from a client's connection to the provider and back.
 //!
-//! One request takes these steps, a file each: `listener` accepts, `connection` serves what comes
-//! over one, `framing` refuses what can be read in two ways (pure), `api_key` finds what a request
+//! One request takes these steps, a file each: `listener` accepts, `server` serves what comes
+//! over a connection, which `framing` reads and refuses what can be read in two ways (pure), `api_key` finds what a request
 //! presents, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
 //! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory, `events` knows where an event stream stands:
-//! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `presence` whether the client is still there, `record` what is told of
+//! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `record` what is told of
 //! it, `ledger` where that is counted and logged, `tally` what it adds up to for monitoring, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `translation`
 //! writes other bodies where the provider's are not OpenAI's, long ones `aside` from the serving thread; `error` is the one place that turns errors into HTTP.
 
@@ -13,7 +13,6 @@ pub mod api_key;
 mod aside;
 mod bind;
 mod choices;
-mod connection;
 mod dial;
 mod download;
 mod egress;
@@ -38,15 +37,13 @@ pub mod model_field;
 mod models;
 mod own_names;
 mod page;
-mod parting;
-mod patience;
 mod peer;
 mod places;
 mod pool;
-mod presence;
 mod record;
 mod refusals;
 pub mod route;
+mod server;
 mod socket;
 mod tally;
 mod translation;
@@ -66,6 +63,11 @@ pub use self::page::{Page, Pages, Reader};
 pub use self::peer::is_ours;
 pub use self::places::Places;
 pub use self::refusals::Refusals;
+#[cfg(unix)]
+#[doc(hidden)]
+pub use self::server::serve_alone;
+#[doc(hidden)]
+pub use self::server::{BodyError, RequestBody};
 pub use self::tally::{Amounts, PathCounters, Traffic};
 pub use self::translation::{Bridge, bridges};
 pub use self::trouble::{Failure, Failures, Mishap, Mishaps};

@@ -220,8 +220,8 @@ fn is_of_the_provider(code: &str) -> bool {
     .any(|kind| kind.code() == code)
 }
 
-/// A request under way. Its record is made and entered when this is dropped, since hyper tells of a client that left by
-/// dropping whatever is under way.
+/// A request under way. Its record is made and entered when this is dropped: so is whatever is under way for a client
+/// that left.
 #[derive(Debug)]
 pub(super) struct Underway {
     ledger: Arc<Ledger>,

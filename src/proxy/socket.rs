@@ -1,14 +1,20 @@
 //! What a client is connected by: TCP, or a Unix socket; and what the system knows of a stream.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{TcpStream, tcp};
 #[cfg(unix)]
-use tokio::net::UnixStream;
+use tokio::net::{UnixStream, unix};
+use tokio::time::sleep;
+
+/// How often a client is looked at, whether it has hung up behind bytes that were not read, where the system does not tell.
+const LOOK: Duration = Duration::from_millis(40);
 
 /// A client's stream of bytes.
 #[derive(Debug)]
@@ -51,25 +57,18 @@ impl Socket {
         }
     }
 
-    /// Whether the client has closed its side or reset the connection, even behind bytes that
-    /// nobody has read.
-    pub(super) fn is_hung_up(&self, cx: &mut Context<'_>) -> bool {
-        let interest = tokio::io::Interest::READABLE;
-        let ready = match self {
-            Self::Tcp(stream) => pin!(stream.ready(interest)).poll(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => pin!(stream.ready(interest)).poll(cx),
-        };
-        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
-    }
-
-    /// Closing resets the connection, so that it does not look like an orderly end. A Unix socket
-    /// knows no such thing.
-    pub(super) fn set_zero_linger(&self) {
+    /// Its two directions.
+    pub(super) fn split(self) -> (ReadHalf, WriteHalf) {
         match self {
-            Self::Tcp(stream) => drop(stream.set_zero_linger()),
+            Self::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+            }
             #[cfg(unix)]
-            Self::Unix(_) => {}
+            Self::Unix(stream) => {
+                let (read, write) = stream.into_split();
+                (ReadHalf::Unix(read), WriteHalf::Unix(write))
+            }
         }
     }
 }
@@ -99,53 +98,112 @@ pub(super) fn has_unread(_: &TcpStream) -> bool {
     false
 }
 
+/// What a client sends.
+#[derive(Debug)]
+pub(super) enum ReadHalf {
+    /// By TCP.
+    Tcp(tcp::OwnedReadHalf),
+    /// By a Unix socket.
+    #[cfg(unix)]
+    Unix(unix::OwnedReadHalf),
+}
+
+/// What a client gets. Dropped, it ends what the client gets in order.
+#[derive(Debug)]
+pub(super) enum WriteHalf {
+    /// By TCP.
+    Tcp(tcp::OwnedWriteHalf),
+    /// By a Unix socket.
+    #[cfg(unix)]
+    Unix(unix::OwnedWriteHalf),
+}
+
 /// Calls a method of whichever stream it is.
 macro_rules! either {
-    ($socket:expr, $stream:ident => $call:expr) => {
-        match $socket {
-            Socket::Tcp($stream) => $call,
+    ($kind:ident, $half:expr, $stream:ident => $call:expr) => {
+        match $half {
+            $kind::Tcp($stream) => $call,
             #[cfg(unix)]
-            Socket::Unix($stream) => $call,
+            $kind::Unix($stream) => $call,
         }
     };
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
+impl ReadHalf {
+    /// Reads what has come into the buffer's room; 0 at the end.
+    pub(super) fn poll_read(
+        &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buffer))
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        either!(Self, self, stream => pin!(stream.read_buf(buffer)).poll(cx))
     }
 }
 
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
+impl WriteHalf {
+    /// Writes as much of the parts as is taken.
+    pub(super) fn poll_write(
+        &self,
         cx: &mut Context<'_>,
-        bytes: &[u8],
+        parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
+        either!(Self, self, half => {
+            let stream = half.as_ref();
+            loop {
+                ready!(stream.poll_write_ready(cx))?;
+                let written = match parts {
+                    [part] => stream.try_write(part),
+                    parts => stream.try_write_vectored(parts),
+                };
+                match written {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    written => return Poll::Ready(written),
+                }
+            }
+        })
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, parts))
+    /// Ends what the client gets.
+    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
+        either!(Self, self, half => half.shutdown().await)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        either!(self, stream => stream.is_write_vectored())
+    /// Waits until the client has closed its side or reset the connection, even behind bytes that
+    /// were not read.
+    pub(super) async fn hung_up(&self) {
+        either!(Self, self, half => {
+            let stream = half.as_ref();
+            loop {
+                // Linux tells of the end apart from readable bytes: nothing else makes the other interest ready,
+                // since urgent data was not asked for.
+                #[cfg(target_os = "linux")]
+                let ready = stream.ready(Interest::PRIORITY).await;
+                #[cfg(not(target_os = "linux"))]
+                let ready = stream.ready(Interest::READABLE).await;
+                if !matches!(ready, Ok(ready) if !ready.is_read_closed()) {
+                    return;
+                }
+                // Windows tells nothing more before somebody has met the end of what it told.
+                #[cfg(windows)]
+                if !matches!(stream.peek(&mut [0; 1]).await, Ok(1..)) {
+                    return;
+                }
+                sleep(LOOK).await;
+            }
+        });
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    /// Closing resets the connection, so that it does not look like an orderly end. A Unix socket
+    /// knows no such thing.
+    pub(super) fn reset(self) {
+        match self {
+            Self::Tcp(half) => {
+                half.as_ref().set_zero_linger().ok();
+                // Its end would be told before the reset.
+                half.forget();
+            }
+            #[cfg(unix)]
+            Self::Unix(_) => {}
+        }
     }
 }

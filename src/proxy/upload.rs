@@ -17,11 +17,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::Violation;
 use super::model_field::{Flaw, Search};
+use super::server::{BodyError, RequestBody};
 
 use self::naming::Naming;
 pub(super) use self::search::NotFound;
@@ -63,13 +64,11 @@ pub(super) enum UploadError {
 }
 
 impl UploadError {
-    /// Why hyper gives no more of a body.
-    fn of(error: &hyper::Error) -> Self {
-        let cause = std::error::Error::source(error)
-            .and_then(|cause| cause.downcast_ref::<std::io::Error>())
-            .and_then(std::io::Error::get_ref)
-            .and_then(|cause| cause.downcast_ref::<Violation>());
-        cause.map_or(Self::Broken, |violation| Self::Malformed(*violation))
+    fn of(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken => Self::Broken,
+            BodyError::Malformed(violation) => Self::Malformed(violation),
+        }
     }
 }
 
@@ -79,7 +78,7 @@ pub(super) struct Upload(Arc<Mutex<Source>>);
 
 #[derive(Debug)]
 struct Source {
-    incoming: Incoming,
+    incoming: RequestBody,
     limits: UploadLimits,
     kept: VecDeque<Bytes>,
     /// How many of the kept pieces the present attempt has sent.
@@ -121,7 +120,7 @@ pub(super) struct UploadBody {
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Incoming, limits: UploadLimits) -> Self {
+    pub(super) fn new(incoming: RequestBody, limits: UploadLimits) -> Self {
         let finished = incoming.is_end_stream();
         Self(Arc::new(Mutex::new(Source {
             incoming,
@@ -265,7 +264,7 @@ impl Source {
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => {
-                    return Poll::Ready(Some(Err(self.fail(UploadError::of(&error)))));
+                    return Poll::Ready(Some(Err(self.fail(UploadError::of(error)))));
                 }
                 Some(Ok(frame)) => frame,
             };

@@ -169,7 +169,7 @@ const STAYS: &[(&str, &[&str])] = &[
         &[
             "proxy/choices.rs",
             "proxy/error_events.rs",
-            "proxy/framing.rs",
+            "proxy/framing/",
             "proxy/json.rs",
             "proxy/model_field.rs",
             "proxy/model_field/",
@@ -291,6 +291,8 @@ const PURE: &[&str] = &[
     "service/systemd/unit.rs",
     "service/task/definition.rs",
     "proxy/framing.rs",
+    "proxy/framing/head.rs",
+    "proxy/framing/lines.rs",
     "proxy/framing/violation.rs",
     "proxy/choices.rs",
     "proxy/ending.rs",

@@ -2,6 +2,7 @@
 
 mod answers;
 mod client_keys;
+mod conversations;
 mod egress;
 mod extra_paths;
 mod forms;

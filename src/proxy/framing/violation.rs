@@ -56,6 +56,9 @@ pub enum Violation {
     /// Not a token.
     #[error("a header's name is empty, or holds a character that names can't have")]
     FieldName,
+    /// Not what a value may hold.
+    #[error("a header's value holds a character that values can't have")]
+    FieldValue,
     /// A long name.
     #[error("a header's name is longer than 256 bytes")]
     LongName,

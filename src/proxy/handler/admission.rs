@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_TYPE, HeaderValue,
@@ -17,6 +17,7 @@ use super::super::gateway::{Rules, Upstream};
 use super::super::models::Wanted;
 use super::super::record::Underway;
 use super::super::route::{self, Choice, Local, Route};
+use super::super::server::RequestBody;
 use super::super::{guard, headers};
 use super::list::merges;
 use super::{Entry, PAUSE, Request, defect};
@@ -40,21 +41,21 @@ pub(super) fn decide<'r>(
     request: &Request<'r>,
     presented: Presented,
     head: &Parts,
-    body: &Incoming,
+    body: &RequestBody,
 ) -> Result<Decision<'r>, ProxyError> {
     let Request { rules, entry, .. } = *request;
     let arrival = entry.arrival(rules.guard.peer_check, (presented, head))?;
     let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
         // Whoever names a listed page gets that far, so it protects no place.
-        request.presence.refuses();
+        request.connection.refuses();
         return Ok(Decision::Answer(preflight(&head.headers)));
     }
     if request.is_stranger() {
         // A probe. Everybody may ask that, so it protects no place either.
-        request.presence.refuses();
+        request.connection.refuses();
     } else {
-        request.presence.is_let_in();
+        request.connection.is_let_in();
     }
     let default = rules.default_for(entry.provider.as_ref());
     let (path, upstreams) = (head.uri.path(), &rules.upstreams);
@@ -209,13 +210,13 @@ pub(super) fn take_places(
     underway: &mut Underway,
 ) -> Result<(), ProxyError> {
     if !request.is_own {
-        let share = request.presence.share();
+        let share = request.connection.share();
         if let Some(client) = request.client
             && client.has_its_share(share)
         {
             return Err(beyond_share(client, share));
         }
-        underway.asks(request.presence.asks().ok_or_else(all_ask)?);
+        underway.asks(request.connection.asks().ok_or_else(all_ask)?);
     }
     let Some(client) = request.client else {
         return Ok(());
@@ -324,7 +325,7 @@ fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
 
 fn acceptable_body(
     head: &Parts,
-    body: &Incoming,
+    body: &RequestBody,
     rules: &Rules,
     taken: BodyKind,
 ) -> Result<(), ProxyError> {

@@ -11,8 +11,8 @@ use super::super::events::Events;
 use super::super::gateway::{Rules, Upstream};
 use super::super::headers;
 use super::super::pool::Answer;
-use super::super::presence::Presence;
 use super::super::record::{End, RequestId, Underway};
+use super::super::server::Handle;
 use super::super::translation::{Crossed, Translated, Whole, is_encoded};
 use super::exchange::{Blocked, With};
 
@@ -21,9 +21,9 @@ pub(super) fn pass(
     answer: Response<Answer>,
     underway: Underway,
     of: (&Rules, &Upstream),
-    presence: &Presence,
+    connection: &Handle,
 ) -> Response<AnswerBody> {
-    passed(answer, underway, of, presence, None)
+    passed(answer, underway, of, connection, None)
 }
 
 /// The provider's event stream on another wire.
@@ -31,17 +31,17 @@ pub(super) fn pass_over(
     answer: Response<Answer>,
     underway: Underway,
     of: (&Rules, &Upstream),
-    presence: &Presence,
+    connection: &Handle,
     crossed: Box<Crossed>,
 ) -> Response<AnswerBody> {
-    passed(answer, underway, of, presence, Some(crossed))
+    passed(answer, underway, of, connection, Some(crossed))
 }
 
 fn passed(
     answer: Response<Answer>,
     mut underway: Underway,
     (rules, upstream): (&Rules, &Upstream),
-    presence: &Presence,
+    connection: &Handle,
     crossed: Option<Box<Crossed>>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
@@ -76,7 +76,7 @@ fn passed(
         clock: upstream.client.clock(),
     });
     let idle = rules.timeouts.idle;
-    let download = Download::new(body, underway, idle, events, presence.clone());
+    let download = Download::new(body, underway, idle, events, connection.clone());
     let download = download.tells(listener.map(Box::new));
     let download = match crossed {
         Some(crossed) => download.over(crossed),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response};
@@ -14,6 +13,7 @@ use super::super::headers;
 use super::super::model_field::{Boundary, Flaw, Form, Model, Scanner, Search};
 use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
+use super::super::server::RequestBody;
 use super::super::translation::{is_encoded, of_requests};
 use super::super::upload::{NotFound, Upload};
 use super::admission::{limited, may_use};
@@ -32,7 +32,7 @@ const UNREAD: &str = "with the base URL /NAME/v1 it goes to the provider NAME un
 pub(super) async fn find_and_forward(
     request: Request<'_>,
     (allowed, default): (&AllowedPath, Option<usize>),
-    (mut head, body): (Parts, Incoming),
+    (mut head, body): (Parts, RequestBody),
     mut underway: Underway,
 ) -> Response<AnswerBody> {
     let rules = request.rules;
@@ -258,8 +258,8 @@ async fn model(
     let found = tokio::select! {
         biased;
         found = upload.find_model(search, most) => found,
-        () = request.presence.cut() => return Err(shutting_down()),
-        () = request.presence.makes_way() => return Err(too_slow_to_stay()),
+        () = request.connection.cut() => return Err(shutting_down()),
+        () = request.connection.makes_way() => return Err(too_slow_to_stay()),
     };
     found.map_err(|error| match error {
         NotFound::Upload(error) => upload_error(error, upload),

@@ -10,9 +10,9 @@ use hyper::http::request::Parts;
 use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
-use super::super::presence::Presence;
 use super::super::record::Underway;
 use super::super::route;
+use super::super::server::Handle;
 use super::super::translation::{self, Bridge, Reading, Turn, Whole};
 use super::super::upload::Upload;
 use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
@@ -27,7 +27,7 @@ pub(super) async fn forward(
     mut underway: Underway,
 ) -> Response<AnswerBody> {
     let Request {
-        rules, presence, ..
+        rules, connection, ..
     } = *request;
     if let Some(bridge) = upstream.bridge(path) {
         let crossing = cross(request, (upstream, bridge), (head, upload), underway);
@@ -39,7 +39,7 @@ pub(super) async fn forward(
     let mut turn = Turn::AsItCame;
     if let Some(dialect) = upstream.dialect(path) {
         let translating = translate(request, dialect, &mut head, upload.as_ref());
-        match unless_cut(presence, Box::pin(translating)).await {
+        match unless_cut(connection, Box::pin(translating)).await {
             Ok(turned) => turn = turned,
             Err(error) => {
                 let is_over = upload.as_ref().is_none_or(Upload::is_finished);
@@ -63,13 +63,13 @@ pub(super) async fn forward(
     let answer = tokio::select! {
         biased;
         answer = exchange.run() => answer,
-        () = presence.cut() => Err(shutting_down()),
-        () = presence.makes_way() => Err(too_slow_to_stay()),
+        () = connection.cut() => Err(shutting_down()),
+        () = connection.makes_way() => Err(too_slow_to_stay()),
     };
     exchange.tell_login(&mut underway);
     match answer {
         Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
-        Ok(answer) => pass(answer, underway, (rules, upstream), presence),
+        Ok(answer) => pass(answer, underway, (rules, upstream), connection),
         Err(error) => {
             let is_over = exchange.upload.as_ref().is_none_or(Upload::is_finished);
             refuse(&error, underway, is_over)
@@ -104,7 +104,7 @@ async fn cross(
     mut underway: Underway,
 ) -> Response<AnswerBody> {
     let Request {
-        rules, presence, ..
+        rules, connection, ..
     } = *request;
     let (Some(upload), Some(allowed)) = (upload, upstream.paths.get(bridge.target)) else {
         let message = "hermes-proxyd: the request has no body";
@@ -115,7 +115,7 @@ async fn cross(
     let dialect = upstream.dialect(bridge.target);
     let crossing = bridge.request(dialect, &mut head, &upload, &memory);
     let crossing = unless_cut(
-        presence,
+        connection,
         Box::pin(async {
             let crossed = crossing.await;
             crossed.map_err(|failure| failed(failure, Some(&upload)))
@@ -136,7 +136,7 @@ async fn cross(
         login: no_login(),
     };
     let is_over = || exchange.upload.as_ref().is_none_or(Upload::is_finished);
-    let mut answer = match unless_cut(presence, Box::pin(exchange.run())).await {
+    let mut answer = match unless_cut(connection, Box::pin(exchange.run())).await {
         Ok(answer) => answer,
         Err(error) => return refuse(&error, underway, is_over()),
     };
@@ -145,7 +145,7 @@ async fn cross(
     if crossing.is_stream(&answer) {
         crossing.mark(&mut answer);
         let crossed = Box::new(crossing.stream(&memory));
-        return pass_over(answer, underway, (rules, upstream), presence, crossed);
+        return pass_over(answer, underway, (rules, upstream), connection, crossed);
     }
     let reading = Reading {
         idle: rules.timeouts.idle,
@@ -155,7 +155,7 @@ async fn cross(
     };
     let with = With::of(&answer);
     let whole = crossing.whole(answer, reading);
-    match unless_cut(presence, Box::pin(whole)).await {
+    match unless_cut(connection, Box::pin(whole)).await {
         Ok(made) => pass_made(made, (&**upstream, with), underway),
         Err(error) => refuse(&error, underway, is_over()),
     }
@@ -173,11 +173,11 @@ async fn answer_turned(
     mut underway: Underway,
 ) -> Response<AnswerBody> {
     let Request {
-        rules, presence, ..
+        rules, connection, ..
     } = *request;
     let upstream = exchange.upstream;
     let is_over = || exchange.upload.as_ref().is_none_or(Upload::is_finished);
-    let mut answer = match unless_cut(presence, Box::pin(exchange.run())).await {
+    let mut answer = match unless_cut(connection, Box::pin(exchange.run())).await {
         Ok(answer) => answer,
         Err(error) => return refuse(&error, underway, is_over()),
     };
@@ -190,7 +190,7 @@ async fn answer_turned(
         translation::name_events(&mut answer).await;
     }
     if !turn.reads_whole(&answer) {
-        return pass(answer, underway, (rules, upstream), presence);
+        return pass(answer, underway, (rules, upstream), connection);
     }
     let reading = Reading {
         idle: rules.timeouts.idle,
@@ -200,7 +200,7 @@ async fn answer_turned(
     };
     let with = With::of(&answer);
     let whole = translation::whole(turn, answer, reading);
-    match unless_cut(presence, Box::pin(whole)).await {
+    match unless_cut(connection, Box::pin(whole)).await {
         Ok(made) => pass_made(made, (upstream, with), underway),
         Err(error) => refuse(&error, underway, is_over()),
     }
@@ -222,13 +222,13 @@ fn pass_made(
 /// What `work` comes to, unless a shutdown cuts it, or its connection is needed for another. On the heap: it is not a
 /// part of every request's future.
 async fn unless_cut<T>(
-    presence: &Presence,
+    connection: &Handle,
     work: Pin<Box<impl Future<Output = Result<T, ProxyError>>>>,
 ) -> Result<T, ProxyError> {
     tokio::select! {
         biased;
         done = work => done,
-        () = presence.cut() => Err(shutting_down()),
-        () = presence.makes_way() => Err(too_slow_to_stay()),
+        () = connection.cut() => Err(shutting_down()),
+        () = connection.makes_way() => Err(too_slow_to_stay()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
@@ -12,6 +12,7 @@ use super::super::gateway::{Rules, Upstream};
 use super::super::models::{self, Wanted, merged};
 use super::super::record::{End, Underway};
 use super::super::route;
+use super::super::server::RequestBody;
 use super::answer::whole;
 use super::{Request, defect};
 
@@ -29,7 +30,7 @@ impl Request<'_> {
         &self,
         upstream: &Upstream,
         path: usize,
-        (head, body): (&Parts, &Incoming),
+        (head, body): (&Parts, &RequestBody),
     ) -> bool {
         self.rules.routing.is_some()
             && !self.is_own
@@ -68,7 +69,7 @@ pub(super) async fn from_list(
     tokio::select! {
         biased;
         reply = reply => reply,
-        () = request.presence.cut() => models::Reply::Error(shutting_down()),
+        () = request.connection.cut() => models::Reply::Error(shutting_down()),
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response};
@@ -32,9 +32,9 @@ use super::download::AnswerBody;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::gateway::{Gateway, Rules, Upstream};
 use super::models::{self, Wanted};
-use super::presence::Presence;
 use super::record::{End, Refusal, RequestId, Underway};
 use super::route::Local;
+use super::server::{Handle, RequestBody};
 use super::translation::{Memory, of_requests};
 use super::upload::{Upload, UploadLimits};
 use super::{guard, headers, local, page, route};
@@ -50,7 +50,7 @@ struct Request<'r> {
     gateway: &'r Gateway,
     rules: &'r Rules,
     entry: &'r Entry,
-    presence: &'r Presence,
+    connection: &'r Handle,
     /// What it presents as its API key.
     presented: Presented,
     client: Option<&'r Arc<Client>>,
@@ -62,8 +62,8 @@ struct Request<'r> {
 pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
-    presence: Presence,
-    request: hyper::Request<Incoming>,
+    connection: Handle,
+    request: hyper::Request<RequestBody>,
 ) -> Response<AnswerBody> {
     let id = RequestId::draw();
     let fields = request.headers();
@@ -73,7 +73,7 @@ pub(super) async fn handle(
     // Another protocol is not offered (RFC 9110 §7.8). What follows may be meant in that one.
     let is_last = fields.contains_key(UPGRADE);
     let format = route::error_format(request.uri().path());
-    let answer = respond(gateway, entry, (presence, id), request);
+    let answer = respond(gateway, entry, (connection, id), request);
     let mut answer = unharmed((id, format), answer).await;
     if let Some(origin) = origin {
         headers::allow_origin(answer.headers_mut(), &origin);
@@ -113,8 +113,8 @@ pub(super) fn unharmed(
 async fn respond(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
-    (presence, id): (Presence, RequestId),
-    request: hyper::Request<Incoming>,
+    (connection, id): (Handle, RequestId),
+    request: hyper::Request<RequestBody>,
 ) -> Response<AnswerBody> {
     let rules = gateway.rules();
     let (mut head, body) = request.into_parts();
@@ -131,7 +131,7 @@ async fn respond(
         gateway: &gateway,
         rules: &rules,
         entry: &entry,
-        presence: &presence,
+        connection: &connection,
         presented,
         client: client.as_ref(),
         is_own,
@@ -149,7 +149,7 @@ async fn respond(
     match decision {
         Err(error) => {
             request.turns_away(&error, &head, &mut underway);
-            presence.refuses();
+            connection.refuses();
             let mut refused = refuse(&error, underway, body.is_end_stream());
             if page::asks_for_key(&error, &head) {
                 let asks = HeaderValue::from_static(page::ASKS_FOR_KEY);
@@ -272,7 +272,7 @@ impl Request<'_> {
     }
 
     /// Its body, if it has one.
-    fn upload(&self, body: Incoming) -> Option<Upload> {
+    fn upload(&self, body: RequestBody) -> Option<Upload> {
         let limits = &self.rules.limits;
         (!body.is_end_stream()).then(|| {
             Upload::new(

@@ -1,0 +1,43 @@
+//! The loop without anything around it, for what holds it against other servers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::{Request, Response};
+use tokio_util::sync::CancellationToken;
+
+use super::super::places::Places;
+use super::super::socket::Socket;
+use super::refusal::Teller;
+use super::{Handle, Limits, RequestBody, Stop, drive};
+use crate::config::Timeouts;
+
+/// Answers whatever comes by this function, with heads of at most so many bytes.
+#[doc(hidden)]
+pub async fn serve_alone<F, B>(
+    stream: tokio::net::UnixStream,
+    head: usize,
+    answer: impl Fn(Request<RequestBody>) -> F,
+) where
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin,
+{
+    let stop = Stop {
+        drain: CancellationToken::new(),
+        abort: CancellationToken::new(),
+    };
+    let limits = Limits {
+        head,
+        timeouts: Timeouts::default(),
+    };
+    let place = Places::new(1).take().await;
+    let handle = Handle::new(place.seat());
+    let teller = Teller {
+        ledger: Arc::default(),
+        from: "alone".into(),
+        gateway: None,
+    };
+    let socket = Socket::Unix(stream);
+    drive(socket, limits, (stop, place), (handle, teller), answer).await;
+}

@@ -1,0 +1,355 @@
+//! What a client sends: heads for the connection's own task, and a body for whatever task sends it on.
+//! Both read the socket themselves, so that no byte waits for another task.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::super::framing::{Head, Length, Piece, Reader, Violation};
+use super::super::places::Seat;
+use super::super::socket::ReadHalf;
+use super::buffers;
+
+/// A client's bytes, shared by its connection and by the body that comes over it.
+#[derive(Debug)]
+pub(super) struct Inbound(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Until the connection ends.
+    socket: Option<ReadHalf>,
+    reader: Reader,
+    seat: Arc<Seat>,
+    /// Whose body may be read: that of the last head. Another number ends a body that somebody still holds.
+    turn: u64,
+    /// Somebody holds that body.
+    is_held: bool,
+    /// The client waits for `100 Continue`.
+    expects_continue: bool,
+    /// Somebody wants the body that it waits with.
+    wants_continue: bool,
+    /// The connection's task, where it has to be told of that.
+    task: Option<Waker>,
+}
+
+/// A client's body.
+#[derive(Debug)]
+pub struct RequestBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Empty,
+    /// It came with its head.
+    Whole(Bytes),
+    Coming(Coming),
+}
+
+/// A body that has not come whole with its head.
+#[derive(Debug)]
+struct Coming {
+    inbound: Arc<Inbound>,
+    turn: u64,
+    left: Option<u64>,
+    is_over: bool,
+}
+
+/// Why a client's body ended too soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The client left, or its connection ended.
+    #[error("the client's body broke off")]
+    Broken,
+    /// It can be read in two ways, or in none.
+    #[error("the client's body is malformed: {0}")]
+    Malformed(Violation),
+}
+
+/// How the answer to a request has to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) to_head: bool,
+    pub(super) http10: bool,
+    pub(super) persists: bool,
+}
+
+/// What came of the wait for a head.
+pub(super) enum Came {
+    Request(Box<(Request<RequestBody>, Asked)>),
+    Violation(Violation),
+    End,
+}
+
+impl Inbound {
+    pub(super) fn new(socket: ReadHalf, limit: usize, seat: Arc<Seat>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            socket: Some(socket),
+            reader: Reader::new(limit),
+            seat,
+            turn: 0,
+            is_held: false,
+            expects_continue: false,
+            wants_continue: false,
+            task: None,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next request, as soon as its head is whole.
+    pub(super) fn poll_request(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Came> {
+        let mut state = self.state();
+        loop {
+            match state.reader.head() {
+                Err(violation) => return Poll::Ready(Came::Violation(violation)),
+                Ok(Some(head)) => {
+                    state.seat.holds_head(0, state.reader.limit());
+                    let request = Box::new(state.request(head, self));
+                    return Poll::Ready(Came::Request(request));
+                }
+                Ok(None) => {
+                    let (size, limit) = (state.reader.head_size(), state.reader.limit());
+                    state.seat.holds_head(size, limit);
+                }
+            }
+            match state.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Came::End),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// What is known of a head that is not whole: whether it has begun, and whether it is the connection's
+    /// first.
+    pub(super) fn head_under_way(&self) -> (bool, bool) {
+        let state = self.state();
+        (state.reader.is_in_head(), state.reader.requests() == 0)
+    }
+
+    /// Whether the client is to be told now that its body is wanted. Until then the task is woken when it
+    /// is.
+    pub(super) fn is_to_continue(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.state();
+        if state.expects_continue {
+            state.task = Some(cx.waker().clone());
+        }
+        std::mem::take(&mut state.wants_continue)
+    }
+
+    /// Throws away what has come of a body that is not needed any more; whether that was all of it.
+    pub(super) fn skip_body(&self) -> bool {
+        let mut state = self.state();
+        // A task that still holds the body gets no more of it.
+        state.turn += 1;
+        state.is_held = false;
+        !state.lacks_body()
+    }
+
+    /// Whether something of the body under way is still to come, or to be read by the task that holds it.
+    pub(super) fn lacks_body(&self) -> bool {
+        self.state().lacks_body()
+    }
+
+    /// Nothing is to be read for a while.
+    pub(super) fn is_quiet(&self) {
+        self.state().give_back_buffer();
+    }
+
+    /// Whether the client has sent more than was read, as far as is known.
+    pub(super) fn has_more(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = self.state();
+        state.reader.is_unfinished() || matches!(state.poll_fill(cx), Poll::Ready(Ok(1..)))
+    }
+
+    /// The same of a refused head, for the answer to it.
+    pub(super) fn of_refused<T>(&self, read: impl FnOnce(&Reader) -> T) -> T {
+        read(&self.state().reader)
+    }
+
+    /// Ends all reading; what is left to read from.
+    pub(super) fn close(&self) -> Option<ReadHalf> {
+        let mut state = self.state();
+        state.turn += 1;
+        state.task = None;
+        state.give_back_buffer();
+        state.socket.take()
+    }
+}
+
+impl State {
+    /// Reads what has come. While nothing has, there is no buffer.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(Ok(0));
+        };
+        if self.reader.has_no_buffer() {
+            self.reader.lend(buffers::to_read());
+        }
+        let result = socket.poll_read(cx, self.reader.room());
+        if result.is_pending() {
+            self.give_back_buffer();
+        }
+        result
+    }
+
+    fn lacks_body(&mut self) -> bool {
+        if !self.is_held {
+            while let Ok(Piece::Data(_)) = self.reader.body() {}
+        }
+        self.reader.is_in_body()
+    }
+
+    fn give_back_buffer(&mut self) {
+        if let Some(buffer) = self.reader.give_back() {
+            buffers::has_read(buffer);
+        }
+    }
+
+    fn request(&mut self, head: Head, inbound: &Arc<Inbound>) -> (Request<RequestBody>, Asked) {
+        self.seat.begins_body();
+        self.turn += 1;
+        self.expects_continue = head.expects_continue;
+        self.wants_continue = false;
+        let here = self.reader.waiting();
+        let left = match head.length {
+            Length::Known(length) => Some(length),
+            Length::Empty | Length::Chunked => None,
+        };
+        if head.length != Length::Empty && here > 0 {
+            self.seat.gets_body(here);
+        }
+        let kind = match left {
+            _ if head.length == Length::Empty => Kind::Empty,
+            Some(left) if left <= here as u64 && !head.expects_continue => {
+                match self.reader.body() {
+                    Ok(Piece::Data(data)) => Kind::Whole(data),
+                    Ok(Piece::Lacking | Piece::End) | Err(_) => Kind::Empty,
+                }
+            }
+            left => {
+                self.is_held = true;
+                Kind::Coming(Coming {
+                    inbound: inbound.clone(),
+                    turn: self.turn,
+                    left,
+                    is_over: false,
+                })
+            }
+        };
+        let request = head.request.map(|()| RequestBody(kind));
+        let asked = Asked {
+            to_head: request.method() == hyper::Method::HEAD,
+            http10: request.version() == hyper::Version::HTTP_10,
+            persists: head.persists,
+        };
+        (request, asked)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if std::mem::take(&mut self.expects_continue) {
+            self.wants_continue = true;
+            if let Some(task) = self.task.take() {
+                task.wake();
+            }
+        }
+        loop {
+            match self.reader.body() {
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(data))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Err(violation) => {
+                    return Poll::Ready(Some(Err(BodyError::Malformed(violation))));
+                }
+                Ok(Piece::Lacking) => {}
+            }
+            let filled = self.poll_fill(cx);
+            if filled.is_pending() {
+                self.seat.lacks_body();
+            }
+            match ready!(filled) {
+                Ok(size @ 1..) => self.seat.gets_body(size),
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(BodyError::Broken))),
+            }
+        }
+    }
+}
+
+impl Coming {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let mut state = self.inbound.state();
+        if state.turn != self.turn {
+            return Poll::Ready(Some(Err(BodyError::Broken)));
+        }
+        let piece = ready!(state.poll_body(cx));
+        self.is_over = match &piece {
+            None => true,
+            Some(Ok(_)) => !state.reader.is_in_body(),
+            Some(Err(_)) => false,
+        };
+        if let (Some(Ok(data)), Some(left)) = (&piece, &mut self.left) {
+            *left -= data.len() as u64;
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        let mut state = self.inbound.state();
+        if state.turn == self.turn {
+            state.is_held = false;
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match &mut this.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Whole(data) => {
+                let data = std::mem::take(data);
+                this.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Kind::Coming(coming) => coming.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Whole(_) => false,
+            Kind::Coming(coming) => coming.is_over,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Kind::Coming(coming) => {
+                let left = coming.left;
+                left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! An answer on its way: what there is of it is written at once, and while the client does not take it, no more of it is
+//! asked for.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{HeaderMap, Response};
+use tokio::time::Instant;
+
+use super::closing::Ending;
+use super::inbound::Asked;
+use super::{Connection, cut};
+
+/// A client takes something of a refusal within this time, or is cut.
+const REFUSAL: Duration = Duration::from_secs(1);
+
+/// What there is of an answer's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    /// Nothing right now.
+    Waits,
+    HasMore,
+}
+
+/// An answer's body broke off.
+#[derive(Debug, PartialEq, Eq)]
+struct Broke;
+
+impl Connection<'_> {
+    /// Writes an answer; whether another one may follow.
+    pub(super) async fn send<B>(
+        &mut self,
+        response: Response<B>,
+        asked: Asked,
+    ) -> Result<bool, Ending>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = response.into_parts();
+        let mut body = (!body.is_end_stream()).then_some(body);
+        let hint = body.as_ref().map(Body::size_hint);
+        let is_ready = hint.as_ref().is_none_or(|hint| hint.exact().is_some());
+        let persists = asked.persists
+            && self.draining.is_none()
+            && !says_close(&head.headers)
+            // The rest of a body that was not read must not become a request. The client is told, where that is known.
+            && !(is_ready && self.inbound.lacks_body());
+        let asked = Asked { persists, ..asked };
+        let announced = self.outbound.begin(&head, asked, hint.as_ref());
+        drop(head);
+        if announced.is_bodiless {
+            body = None;
+        }
+        let mut blocked = None;
+        let mut is_ended = false;
+        poll_fn(|cx| {
+            self.hear(cx)?;
+            let sent = self.poll_send(cx, (&mut body, &mut is_ended), &mut blocked);
+            sent.map_err(|ending| ending.unwrap_or(cut(asked)))
+        })
+        .await?;
+        Ok(announced.persists)
+    }
+
+    /// Writes on. Where it can't go on, says how the connection ends; `None` where that is up to what was
+    /// asked.
+    fn poll_send<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (body, is_ended): (&mut Option<B>, &mut bool),
+        blocked: &mut Option<Instant>,
+    ) -> Poll<Result<(), Option<Ending>>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        loop {
+            let filled = self.fill(cx, body, is_ended);
+            let flushed = self.outbound.poll_flush(cx);
+            if self.outbound.has_moved() {
+                *blocked = None;
+            }
+            // What had passed was given a chance to go out.
+            if filled.is_err() {
+                return Poll::Ready(Err(None));
+            }
+            match flushed {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(None)),
+                Poll::Ready(Ok(())) if *is_ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if filled == Ok(Filled::Waits) => break,
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending if self.is_stalled(cx, blocked) => {
+                    return Poll::Ready(Err(Some(Ending::Reset)));
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !*is_ended {
+            self.inbound.is_quiet();
+            if self.hung_up {
+                return Poll::Ready(Err(None));
+            }
+        }
+        if self.is_past_cut(cx) {
+            return Poll::Ready(Err(None));
+        }
+        Poll::Pending
+    }
+
+    /// Takes what there is of an answer's body. `Err`: it broke.
+    fn fill<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Option<B>,
+        is_ended: &mut bool,
+    ) -> Result<Filled, Broke>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        while self.outbound.has_room() && !*is_ended {
+            let frame = match body.as_mut() {
+                None => None,
+                Some(body) => match Pin::new(body).poll_frame(cx) {
+                    Poll::Pending => return Ok(Filled::Waits),
+                    Poll::Ready(frame) => frame,
+                },
+            };
+            match frame {
+                Some(Err(_)) => return Err(Broke),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.outbound.put(data).map_err(|_| Broke)?;
+                    }
+                    if !body.as_ref().is_none_or(Body::is_end_stream) {
+                        continue;
+                    }
+                }
+                None => {}
+            }
+            self.outbound.end().map_err(|_| Broke)?;
+            *is_ended = true;
+            // Its record is entered with the last byte.
+            *body = None;
+        }
+        Ok(Filled::HasMore)
+    }
+
+    /// Whether the client has taken nothing for too long. For a refusal it has less time.
+    fn is_stalled(&mut self, cx: &mut Context<'_>, blocked: &mut Option<Instant>) -> bool {
+        let idle = self.limits.timeouts.idle;
+        let is_refusing = self.handle.is_refusing();
+        let limit = if is_refusing { idle.min(REFUSAL) } else { idle };
+        let since = *blocked.get_or_insert_with(Instant::now);
+        if !self.alarm.is_over(cx, since + limit) {
+            return false;
+        }
+        if is_refusing {
+            tracing::debug!("a client did not read a refusal; its connection is closed");
+        } else {
+            tracing::info!(
+                idle_seconds = idle.as_secs(),
+                "a client read nothing of its answer for `timeouts.idle`; its connection is closed"
+            );
+        }
+        true
+    }
+}
+
+fn says_close(fields: &HeaderMap) -> bool {
+    let close = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+    fields.get_all(CONNECTION).iter().any(close)
+}
