@@ -3,10 +3,11 @@
 //! An address need not be there at the start: an interface's addresses come and go, and each is
 //! listened on while it is there.
 
+mod accepting;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,19 +17,14 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bind::{self, Acceptor, Inherited, SocketPath, Wide};
+use self::accepting::accept;
+use super::bind::{self, Acceptor, Inherited, Wide};
 use super::gateway::Gateway;
-use super::handler::Entry;
 use super::interface;
 use super::places::Places;
-use super::server::{self, Stop};
 use super::socket::Socket;
-use super::want;
 use crate::config::{Auth, ListenAddress, Listener};
-use crate::files::Desk;
 
-/// The pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often an address that may come or go is looked for, and whether a Unix socket is still there.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -471,134 +467,4 @@ async fn hold_later(address: SocketAddr, site: Site, service: Service) {
     tracing::info!(url = url(address), "listening");
     let stop = service.drain.clone();
     accept(acceptor, site, service, stop).await;
-}
-
-/// Another socket in place of a Unix socket of ours, once clients don't find that one any more. Never
-/// where another process listens there, and nothing for other acceptors.
-async fn made_again(path: Option<SocketPath>, site: &Site, look: &Notify) -> Acceptor {
-    let Some(path) = path else {
-        return std::future::pending().await;
-    };
-    let desk = Desk::default();
-    let address = &site.setting.address;
-    // Said once while it lasts.
-    let mut failed = None;
-    loop {
-        tokio::select! {
-            () = look.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
-        let looked_at = path.clone();
-        // A file system that hangs says nothing of the socket.
-        let Ok(is_found) = desk.run(move || looked_at.is_found()).await else {
-            continue;
-        };
-        site.lost.store(!is_found, Ordering::Relaxed);
-        if is_found {
-            continue;
-        }
-        let wanted = address.clone();
-        let bind = move || Acceptor::bind(&wanted, &Wide::default());
-        match desk.run(bind).await.and_then(|bound| bound) {
-            Ok(acceptor) => {
-                site.lost.store(false, Ordering::Relaxed);
-                tracing::info!(%address, "the socket was removed and has been restored");
-                return acceptor;
-            }
-            Err(error) => {
-                if failed.replace(error.kind()) != Some(error.kind()) {
-                    tracing::warn!(%address, %error, "the socket was removed and can't be restored yet");
-                }
-            }
-        }
-    }
-}
-
-async fn accept(mut acceptor: Acceptor, site: Site, service: Service, stop: CancellationToken) {
-    let mut failing = false;
-    let mut made = pin!(made_again(acceptor.path(), &site, &service.look));
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            // What is not accepted waits for whoever has the service manager's socket next.
-            () = stop.cancelled() => return,
-            accepted = acceptor.accept() => accepted,
-            another = &mut made => {
-                acceptor = another;
-                made.set(made_again(acceptor.path(), &site, &service.look));
-                continue;
-            }
-        };
-        let socket = match accepted {
-            Ok(socket) => {
-                failing = false;
-                socket
-            }
-            Err(error) if want::is_of_the_client(&error) => continue,
-            Err(error) => {
-                // Said once, not twenty times a second, while it lasts.
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                }
-                if want::is_of_descriptors(&error) {
-                    service.places.make_room().await;
-                } else {
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-                continue;
-            }
-        };
-        // Accepted first, so that a quiet listener holds no place.
-        let place = tokio::select! {
-            biased;
-            // What is accepted is served, if there is a place for it: nobody else can.
-            place = service.places.take() => place,
-            () = stop.cancelled() => return,
-        };
-        let site = site.reached_at(&socket);
-        let Ok(entry) = entry(&socket, &site.setting) else {
-            continue;
-        };
-        let ends = Stop {
-            drain: service.drain.clone(),
-            abort: service.abort.clone(),
-        };
-        let counted = Counted::new(&site.connections);
-        let gateway = service.gateway.clone();
-        service.tracker.spawn(async move {
-            server::serve(socket, gateway, Arc::new(entry), (ends, place)).await;
-            drop(counted);
-        });
-    }
-}
-
-fn entry(socket: &Socket, setting: &Listener) -> io::Result<Entry> {
-    let ends = socket.ends()?;
-    let from = match ends {
-        Some((remote, _)) => remote.ip().to_canonical().to_string(),
-        None => "unix socket".to_owned(),
-    };
-    Ok(Entry {
-        ends,
-        from: from.into(),
-        provider: setting.provider.clone(),
-        needs_key: setting.needs_key(),
-        peer: OnceLock::new(),
-    })
-}
-
-/// One open connection, counted until it is dropped, however its task ends.
-struct Counted(Arc<AtomicU64>);
-
-impl Counted {
-    fn new(connections: &Arc<AtomicU64>) -> Self {
-        connections.fetch_add(1, Ordering::Relaxed);
-        Self(connections.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -118,7 +118,12 @@ const STAYS: &[(&str, &[&str])] = &[
     ("netlink_packet", &["proxy/peer.rs"]),
     (
         "rustix::net",
-        &["proxy/bind.rs", "proxy/peer.rs", "proxy/socket.rs"],
+        &[
+            "proxy/bind.rs",
+            "proxy/bind/",
+            "proxy/peer.rs",
+            "proxy/socket.rs",
+        ],
     ),
     (
         "reqwest",
@@ -303,6 +308,7 @@ const PURE: &[&str] = &[
     "proxy/headers.rs",
     "proxy/json.rs",
     "proxy/route.rs",
+    "proxy/route/not_found.rs",
     "proxy/route/unserved.rs",
     "proxy/translation/fold.rs",
     "proxy/translation/request.rs",

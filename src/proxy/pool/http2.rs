@@ -1,7 +1,9 @@
 //! HTTP/2: a connection carries as many requests as the peer allows. The task that drives it knows
 //! whether the peer lives.
 
-use std::future::{Future, poll_fn};
+mod driver;
+
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,16 +13,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use hyper::body::Body;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
+use self::driver::Driver;
 use super::answer::Answer;
-use super::{Cause, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE, SUSPICION};
+use super::{Cause, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE};
 use crate::proxy::egress::{ConnectError, Link};
 use crate::proxy::life::Life;
 use crate::proxy::upload::UploadBody;
@@ -383,132 +386,5 @@ impl Pipe {
         self.stream
             .send_data(data, is_last)
             .map_err(|_| PipeEnd::Refused)
-    }
-}
-
-/// Drives a connection until it ends.
-struct Driver {
-    connection: h2::client::Connection<Link, Bytes>,
-    ping: Option<PingPong>,
-    shared: Arc<Shared>,
-    origin: Weak<Origin>,
-    /// When a PING went out, until there is a sign of life.
-    pinged: Option<Instant>,
-    /// The PING itself has not been answered yet; there can't be another one.
-    unanswered: bool,
-    left_at: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        this.shared.driver.register(cx.waker());
-        let is_over = match Pin::new(&mut this.connection).poll(cx) {
-            Poll::Ready(result) => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "an HTTP/2 connection to a provider ended");
-                }
-                true
-            }
-            Poll::Pending => this.watch(cx).is_break(),
-        };
-        if !is_over {
-            return Poll::Pending;
-        }
-        this.shared.left.store(true, Ordering::Relaxed);
-        if let Some(origin) = this.origin.upgrade() {
-            origin.lost(&this.shared);
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Driver {
-    /// Takes notice of the peer's limit and of its signs of life. Breaks when it is dead.
-    fn watch(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
-        use std::ops::ControlFlow::{Break, Continue};
-        let limit = self.connection.max_concurrent_send_streams();
-        if limit != UNSETTLED {
-            let before = self.shared.limit.swap(limit, Ordering::Relaxed);
-            let was_settled = self.shared.settled.swap(true, Ordering::Relaxed);
-            if limit != before || !was_settled {
-                self.tell(|origin| origin.learned(limit));
-            }
-        }
-        if self.unanswered
-            && let Some(ping) = &mut self.ping
-        {
-            self.unanswered = ping.poll_pong(cx).is_pending();
-        }
-        if let Some(at) = self.pinged
-            && (!self.unanswered || self.shared.life.heard_at() > at)
-        {
-            self.pinged = None;
-            self.shared.check_wanted.store(false, Ordering::Relaxed);
-            self.shared.suspect.store(false, Ordering::Relaxed);
-            self.tell(Origin::settle);
-        }
-        if self.pinged.is_none() && self.shared.check_wanted.load(Ordering::Relaxed) {
-            self.send_ping();
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if self.times_out() {
-                return Break(());
-            }
-        }
-        Continue(())
-    }
-
-    /// Asks for a sign of life.
-    fn send_ping(&mut self) {
-        if !self.unanswered
-            && let Some(ping) = &mut self.ping
-        {
-            self.unanswered = ping.send_ping(Ping::opaque()).is_ok();
-        }
-        let now = Instant::now();
-        self.pinged = Some(now);
-        self.timer.as_mut().reset(now + SUSPICION);
-    }
-
-    /// The timer has fired. Whether the peer is dead, or the connection has nothing more to do.
-    fn times_out(&mut self) -> bool {
-        let now = Instant::now();
-        if self.shared.left.load(Ordering::Relaxed) && !self.shared.has_streams() {
-            let left_at = *self.left_at.get_or_insert(now);
-            if now >= left_at + GOODBYE {
-                return true;
-            }
-            self.timer.as_mut().reset(left_at + GOODBYE);
-            return false;
-        }
-        if let Some(pinged) = self.pinged {
-            if now >= pinged + PONG {
-                return true;
-            }
-            self.shared.suspect.store(true, Ordering::Relaxed);
-            self.timer.as_mut().reset(pinged + PONG);
-            self.tell(Origin::settle);
-            return false;
-        }
-        if !self.shared.settled.load(Ordering::Relaxed) {
-            self.tell(Origin::settle);
-        }
-        let silent_at = self.shared.life.heard_at() + PING;
-        if now >= silent_at && self.shared.has_streams() {
-            self.send_ping();
-        } else {
-            self.timer.as_mut().reset(silent_at.max(now + PING / 15));
-        }
-        false
-    }
-
-    fn tell(&self, what: impl FnOnce(&Arc<Origin>)) {
-        if let Some(origin) = self.origin.upgrade() {
-            what(&origin);
-        }
     }
 }

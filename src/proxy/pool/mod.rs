@@ -36,6 +36,7 @@
 mod answer;
 mod http1;
 mod http2;
+mod state;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -43,11 +44,11 @@ use std::time::Duration;
 
 use hyper::{Request, Response, Uri};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::answer::{Answer, BrokeOff};
+use self::state::{State, Waiter};
 use super::egress::{ConnectError, Connector, Link};
 use super::upload::UploadBody;
 
@@ -145,32 +146,6 @@ pub(super) struct Origin {
     stop: CancellationToken,
     _stop: DropGuard,
     state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    speaks: Option<Speaks>,
-    /// HTTP/2 connections that take requests.
-    http2: Vec<http2::Connection>,
-    /// HTTP/1.1, used last at the end.
-    idle: Vec<Idle>,
-    waiters: VecDeque<Waiter>,
-    dials: usize,
-    /// No dial before, since the last one failed.
-    pause: Option<Instant>,
-    sweeping: bool,
-}
-
-#[derive(Debug)]
-struct Idle {
-    connection: http1::Connection,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    tell: oneshot::Sender<Result<Checkout, Arc<ConnectError>>>,
-    repeatable: bool,
 }
 
 /// The right to send one request on a connection. Dropped unused, it goes back.
@@ -409,137 +384,6 @@ impl Origin {
     }
 }
 
-impl State {
-    /// What is free now.
-    fn take(&mut self, origin: &Arc<Origin>, repeatable: bool) -> Option<Checkout> {
-        let now = Instant::now();
-        let limit = if repeatable { IDLE } else { FRESH };
-        let mut at = self.idle.len();
-        while at > 0 {
-            at -= 1;
-            let Some(idle) = self.idle.get(at) else { break };
-            if idle.connection.is_closed() {
-                self.idle.remove(at);
-                continue;
-            }
-            if now.duration_since(idle.since) >= limit {
-                // Those below are older.
-                break;
-            }
-            if idle.connection.is_ready() {
-                let idle = self.idle.remove(at);
-                return Some(Checkout::Http1(idle.connection.check_out(origin)));
-            }
-        }
-        // The first ones are filled first, so that the last ones can go.
-        let mut at = 0;
-        while let Some(connection) = self.http2.get_mut(at) {
-            if connection.has_room() && connection.is_known_alive(now) {
-                match connection.permit(origin) {
-                    Some(slot) => return Some(Checkout::Http2(slot)),
-                    None => drop(self.http2.remove(at)),
-                }
-            } else {
-                at += 1;
-            }
-        }
-        None
-    }
-
-    /// Sees to it that those who wait will get something.
-    fn provide(&mut self, origin: &Arc<Origin>) {
-        let waiting = self.waiters.len();
-        if waiting == 0 {
-            return;
-        }
-        let now = Instant::now();
-        self.http2.retain_mut(|connection| !connection.is_over());
-        // Room that can be had once it is proved, or once the peer's settings have come.
-        let mut soon = false;
-        for connection in &self.http2 {
-            if connection.has_room() && connection.is_trusted() {
-                connection.check_liveness();
-                soon = true;
-            }
-            soon |= connection.is_unsettled(now);
-        }
-        let (wanted, most) = match self.speaks {
-            Some(Speaks::Http1) => (waiting, DIALS.0),
-            Some(Speaks::Http2(_)) if soon || self.http2.len() >= HTTP2_CONNECTIONS => (0, 0),
-            None | Some(Speaks::Http2(0)) => (1, 1),
-            Some(Speaks::Http2(limit)) => (waiting.div_ceil(limit), DIALS.1),
-        };
-        if self.dials < wanted.min(most) && self.pause.is_some_and(|until| now < until) {
-            return;
-        }
-        while self.dials < wanted.min(most) {
-            self.dial(origin);
-        }
-    }
-
-    fn dial(&mut self, origin: &Arc<Origin>) {
-        self.dials += 1;
-        let (connector, target) = (origin.connector.clone(), origin.target.clone());
-        let drivers = origin.drivers.clone();
-        let weak = Arc::downgrade(origin);
-        origin.spawn(async move {
-            let result = match connector.connect(&target).await {
-                Ok((link, http2)) => handshake(link, http2, (&weak, &drivers)).await,
-                Err(error) => Err(error),
-            };
-            if let Some(origin) = weak.upgrade() {
-                origin.arrived(result);
-            }
-        });
-    }
-
-    /// No more dials for a while.
-    fn pause(&mut self, origin: &Arc<Origin>) {
-        let until = Instant::now() + PAUSE;
-        self.pause = Some(until);
-        let weak = Arc::downgrade(origin);
-        origin.spawn(async move {
-            sleep_until(until).await;
-            if let Some(origin) = weak.upgrade() {
-                origin.settle();
-            }
-        });
-    }
-
-    fn keep(&mut self, connection: http1::Connection) {
-        if self.idle.len() >= HTTP1_IDLE {
-            self.idle.remove(0);
-        }
-        let since = Instant::now();
-        self.idle.push(Idle { connection, since });
-    }
-
-    /// Starts the task that ends what is idle for too long; it runs while anything may become so.
-    fn sweep_later(&mut self, origin: &Arc<Origin>) {
-        if std::mem::replace(&mut self.sweeping, true) {
-            return;
-        }
-        let weak = Arc::downgrade(origin);
-        origin.spawn(sweep(weak));
-    }
-
-    /// Ends what was idle for too long; when to look again, unless nothing is left.
-    fn sweep(&mut self) -> Option<Instant> {
-        let now = Instant::now();
-        self.idle
-            .retain(|idle| !idle.connection.is_closed() && now < idle.since + IDLE);
-        self.http2.retain_mut(|connection| {
-            !connection.is_over() && connection.idle_until().is_none_or(|end| now < end)
-        });
-        let idle = self.idle.iter().map(|idle| idle.since + IDLE);
-        let http2 = self.http2.iter();
-        let http2 = http2.map(|connection| connection.idle_until().unwrap_or(now + IDLE));
-        let next = idle.chain(http2).min();
-        self.sweeping = next.is_some();
-        next
-    }
-}
-
 /// What a dial gives.
 enum Connected {
     Http1(http1::Connection),
@@ -558,12 +402,4 @@ async fn handshake(
     http1::Connection::start(link, drivers)
         .await
         .map(Connected::Http1)
-}
-
-async fn sweep(origin: Weak<Origin>) {
-    loop {
-        let next = origin.upgrade().and_then(|origin| origin.state().sweep());
-        let Some(next) = next else { return };
-        sleep_until(next).await;
-    }
 }
