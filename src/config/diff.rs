@@ -210,6 +210,7 @@ impl Keys {
             forward_headers,
             user_agent,
             append_done,
+            keep_alive_comment,
             translate,
             ca_file,
             token_timeout,
@@ -233,6 +234,11 @@ impl Keys {
         );
         self.compare(&key("user_agent"), &old.user_agent, user_agent);
         self.compare(&key("append_done"), &old.append_done, append_done);
+        self.compare(
+            &key("keep_alive_comment"),
+            &old.keep_alive_comment,
+            keep_alive_comment,
+        );
         self.compare(&key("translate"), &old.translate, translate);
         self.compare(&key("ca_file"), &old.ca_file, ca_file);
         self.compare(&key("token_timeout"), &old.token_timeout, token_timeout);

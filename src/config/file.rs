@@ -30,6 +30,8 @@ const MONTH: Duration = Duration::from_hours(30 * 24);
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=MONTH;
 /// A wait that may be left out.
 const OPTIONAL_WAIT: RangeInclusive<Duration> = Duration::ZERO..=MONTH;
+/// A silence in which a comment is sent, or zero for none.
+const COMMENT_WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
 /// A hook that takes longer would keep the next notice waiting.
 const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(5);
 
@@ -400,6 +402,7 @@ fn provider(
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
     let user_agent = table.choice("user_agent", &USER_AGENTS);
     let append_done = table.flag("append_done");
+    let keep_alive_comment = table.duration("keep_alive_comment", COMMENT_WAIT);
     let translate = table.flag("translate");
     let ca_file = table.text("ca_file", "~/company-ca.pem", path);
     let token_timeout = table.duration("token_timeout", WAIT);
@@ -426,6 +429,7 @@ fn provider(
         forward_headers: all_or(forward_headers, default.forward_headers),
         user_agent: or(user_agent, default.user_agent),
         append_done: or(append_done, default.append_done),
+        keep_alive_comment: or(keep_alive_comment, default.keep_alive_comment),
         translate: or(translate, default.translate),
         ca_file: ca_file.map(|field| field.value),
         token_timeout: or(token_timeout, default.token_timeout),

@@ -262,6 +262,9 @@ pub struct Provider {
     /// Whether an event stream that ends after a `finish_reason`, but without the `data: [DONE]`
     /// that SDKs wait for, gets one.
     pub append_done: bool,
+    /// After how long a silence between two events an event stream gets an SSE comment, so that a reverse proxy
+    /// doesn't cut it; zero for never.
+    pub keep_alive_comment: Duration,
     /// Whether bodies are turned into what the provider takes, and back: by the provider's own rules, and from one
     /// wire of OpenAI's API to the other where it lacks the one that an app speaks.
     pub translate: bool,
@@ -551,6 +554,7 @@ impl Provider {
     pub fn of_kind(kind: ProviderKind) -> Self {
         Self {
             append_done: matches!(kind, ProviderKind::Nous { .. }),
+            keep_alive_comment: Duration::ZERO,
             translate: matches!(kind, ProviderKind::Codex { .. }),
             implied: false,
             token_timeout: kind.token_timeout(),

@@ -169,6 +169,7 @@ extra_paths = ["/responses", "GET /files", "GET,POST /responses"]
 forward_headers = ["X-Request-Tag"]
 user_agent = "client"
 append_done = true
+keep_alive_comment = "15s"
 translate = true
 ca_file = "~/ca.pem"
 token_timeout = "20s"
@@ -254,6 +255,7 @@ fn every_setting_reaches_the_configuration() {
         forward_headers: vec![HeaderName::from_static("x-request-tag")],
         user_agent: UserAgent::Client,
         append_done: true,
+        keep_alive_comment: Duration::from_secs(15),
         translate: true,
         ca_file: Some(home.join("ca.pem")),
         token_timeout: Duration::from_secs(20),

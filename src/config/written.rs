@@ -248,6 +248,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
         forward_headers,
         user_agent,
         append_done,
+        keep_alive_comment,
         translate,
         ca_file,
         token_timeout,
@@ -291,6 +292,7 @@ fn write_provider(mut table: Table<'_>, provider: &Provider) {
     table.texts("forward_headers", headers);
     table.text("user_agent", word(&USER_AGENTS, user_agent));
     table.flag("append_done", *append_done);
+    table.duration("keep_alive_comment", *keep_alive_comment);
     table.flag("translate", *translate);
     table.path("ca_file", ca_file.as_deref());
     table.duration("token_timeout", *token_timeout);

@@ -428,6 +428,7 @@ impl Fleet {
             append_done: settings.append_done,
             tallies,
             counters,
+            keep_alive_comment: settings.keep_alive_comment,
             doubted: AtomicBool::new(false),
             models: proxy::Shelf::of(self.files.own.with_file_name("models").join(name.as_str())),
             name,

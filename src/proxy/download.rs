@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::events::Events;
+use super::keep_alive::{COMMENT, KeepAlive};
 use super::pool::{Answer, BrokeOff};
 use super::record::{End, Underway};
 use super::server::Handle;
@@ -67,6 +68,8 @@ pub(super) struct Download {
     /// What makes another stream of it.
     crossed: Option<Box<Crossed>>,
     connection: Handle,
+    /// What fills its silence.
+    keep_alive: Option<Box<KeepAlive>>,
     state: State,
 }
 
@@ -114,6 +117,7 @@ impl Download {
             listener: None,
             crossed: None,
             connection,
+            keep_alive: None,
             state: State::Passing,
         }
     }
@@ -130,6 +134,14 @@ impl Download {
             crossed: Some(crossed),
             ..self
         }
+    }
+
+    /// With comments after so long a silence, if it is an event stream that comments can be put into.
+    pub(super) fn kept_alive(mut self, after: Duration) -> Self {
+        if self.events.is_some() || self.crossed.is_some() {
+            self.keep_alive = KeepAlive::new(after);
+        }
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Step {
@@ -169,7 +181,7 @@ impl Download {
                     )),
                     Poll::Pending => {
                         self.state = State::Passing;
-                        return Poll::Pending;
+                        return self.poll_comment(cx);
                     }
                 },
                 State::Ended => {
@@ -222,7 +234,33 @@ impl Download {
         }
     }
 
+    /// Waits, and sends a comment when the stream has been silent for so long between two events. Within one it would
+    /// become part of it.
+    fn poll_comment(&mut self, cx: &mut Context<'_>) -> Step {
+        let Some(keep_alive) = &mut self.keep_alive else {
+            return Poll::Pending;
+        };
+        loop {
+            ready!(keep_alive.poll_due(cx));
+            let is_between = match (&self.crossed, &self.events) {
+                // Events of ours are whole.
+                (Some(crossed), _) => !crossed.is_over(),
+                (None, Some(events)) => events.gap() == Some(""),
+                (None, None) => false,
+            };
+            if is_between {
+                if let Some(underway) = &mut self.underway {
+                    underway.sent_beside(COMMENT.len());
+                }
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(COMMENT)))));
+            }
+        }
+    }
+
     fn sent(&mut self, bytes: usize, now: Instant) {
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.sent(now);
+        }
         if let Some(underway) = &mut self.underway {
             underway.sent(bytes, now);
         }

@@ -61,6 +61,8 @@ pub struct Upstream {
     pub own_mark: Option<HeaderValue>,
     /// Whether event streams that lack their `[DONE]` get one.
     pub append_done: bool,
+    /// The silence of an event stream after which it gets a comment; zero for never.
+    pub keep_alive_comment: Duration,
     /// Its requests.
     pub counters: Arc<Counters>,
     /// Its list of models.

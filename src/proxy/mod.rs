@@ -28,6 +28,7 @@ mod handler;
 pub mod headers;
 mod interface;
 mod json;
+mod keep_alive;
 mod ledger;
 mod life;
 mod listener;

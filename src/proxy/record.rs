@@ -430,6 +430,11 @@ impl Underway {
         self.bytes_out += bytes as u64;
     }
 
+    /// The same of what is no part of the provider's answer, nor its first byte.
+    pub(super) fn sent_beside(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
     /// How it ended.
     pub(super) fn ended(&mut self, end: End) {
         self.end = end;

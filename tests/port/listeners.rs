@@ -9,7 +9,7 @@
 )]
 
 mod bridge;
-mod reverse_proxies;
+pub(crate) mod reverse_proxies;
 mod unix_sockets;
 mod users;
 

@@ -8,6 +8,7 @@ mod extra_paths;
 mod forms;
 mod forwarding;
 mod hostile;
+mod keep_alive;
 mod keyless;
 mod listeners;
 mod messages;

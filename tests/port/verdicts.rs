@@ -164,6 +164,7 @@ impl World {
             user_agent: UserAgent::Own,
             own_mark: None,
             append_done: false,
+            keep_alive_comment: Duration::ZERO,
             counters: Arc::new(Counters::default()),
             models: Shelf::default(),
         };

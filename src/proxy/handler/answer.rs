@@ -82,6 +82,7 @@ fn passed(
         Some(crossed) => download.over(crossed),
         None => download,
     };
+    let download = download.kept_alive(upstream.keep_alive_comment);
     Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
 }
 

@@ -14,7 +14,7 @@ use support::environment::works;
 use support::{Daemon, PATIENCE, World, chat, program, until};
 
 /// A reverse proxy in front of the daemon.
-struct Front(Child, String);
+pub(crate) struct Front(Child, String);
 
 impl Front {
     /// Starts a program that serves at the address that it is given, and waits until it does. Over TCP:
@@ -38,7 +38,7 @@ impl Front {
         }
     }
 
-    fn nginx(folder: &Path, location: &str) -> Self {
+    pub(crate) fn nginx(folder: &Path, location: &str) -> Self {
         let here = folder.display();
         Self::start(|address| {
             let config = format!(
@@ -68,6 +68,10 @@ impl Front {
             command.arg(folder.join("Caddyfile")).stderr(Stdio::null());
             command
         })
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.1
     }
 
     fn connect(&self) -> std::io::Result<TcpStream> {
