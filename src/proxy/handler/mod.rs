@@ -147,28 +147,12 @@ async fn respond(
         Ok(decision)
     });
     match decision {
-        Err(error) => {
-            request.turns_away(&error, &head, &mut underway);
-            connection.refuses();
-            let mut refused = refuse(&error, underway, body.is_end_stream());
-            if page::asks_for_key(&error, &head) {
-                let asks = HeaderValue::from_static(page::ASKS_FOR_KEY);
-                refused.headers_mut().insert(WWW_AUTHENTICATE, asks);
-            }
-            refused
-        }
+        Err(error) => turned_away(&request, &error, (&head, body.is_end_stream()), underway),
         Ok(Decision::Answer(response)) => whole(response, underway, End::Complete),
-        Ok(Decision::Local(path, upstream)) if page::is_meant(path, &head.headers) => {
-            // Rare, so not a part of every request's future.
-            let shown = Box::pin(show(&request, &head.headers, (path, upstream))).await;
-            whole(shown, underway, End::Complete)
-        }
         Ok(Decision::Local(path, upstream)) => {
             underway.is_probe(request.is_stranger());
-            let of = (upstream.map(|upstream| &**upstream), client.as_deref());
-            let (fields, shared) = (&head.headers, (&*gateway, &*rules));
-            let response = local::answer(path, fields, shared, of, request.is_stranger());
-            whole(response, underway, End::Complete)
+            let answer = answer_here(&request, &head.headers, (path, upstream)).await;
+            whole(answer, underway, End::Complete)
         }
         Ok(Decision::Models(upstream, path, wanted)) => {
             goes_to(&mut underway, (upstream, path), &head);
@@ -189,10 +173,8 @@ async fn respond(
             let upload = request.upload(body);
             if let Some(upload) = &upload {
                 underway.uploads(upload);
-                if client
-                    .as_ref()
-                    .is_some_and(|client| !client.models().is_empty())
-                {
+                let is_limited = |client: &Arc<Client>| !client.models().is_empty();
+                if client.as_ref().is_some_and(is_limited) {
                     let parts = (head, upload.clone());
                     let to = (upstream, path);
                     // Rare, so not a part of every request's future.
@@ -210,6 +192,41 @@ async fn respond(
             Box::pin(answer).await
         }
     }
+}
+
+/// The answer to a request that is not let in, or goes nowhere.
+fn turned_away(
+    request: &Request<'_>,
+    error: &ProxyError,
+    (head, is_read): (&Parts, bool),
+    mut underway: Underway,
+) -> Response<AnswerBody> {
+    request.turns_away(error, head, &mut underway);
+    request.connection.refuses();
+    let mut refused = refuse(error, underway, is_read);
+    if page::asks_for_key(error, head) {
+        let asks = HeaderValue::from_static(page::ASKS_FOR_KEY);
+        refused.headers_mut().insert(WWW_AUTHENTICATE, asks);
+    }
+    refused
+}
+
+/// What needs no provider: the status page, or how the service is.
+async fn answer_here(
+    request: &Request<'_>,
+    fields: &HeaderMap,
+    (path, upstream): (Local, Option<&Arc<Upstream>>),
+) -> Response<Bytes> {
+    if page::is_meant(path, fields) {
+        // Rare, so not a part of every request's future.
+        return Box::pin(show(request, fields, (path, upstream))).await;
+    }
+    let shared = (request.gateway, request.rules);
+    let of = (
+        upstream.map(|upstream| &**upstream),
+        request.client.map(|client| &**client),
+    );
+    local::answer(path, fields, shared, of, request.is_stranger())
 }
 
 /// The status page, or its JSON.
