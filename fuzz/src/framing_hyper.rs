@@ -91,7 +91,11 @@ fn statuses(answers: &[u8]) -> Vec<u16> {
     let lines = text.split("\r\n");
     let lines = lines.filter_map(|line| line.strip_prefix("HTTP/1."));
     lines
-        .map(|line| line[2..5].parse().expect("a status"))
+        .map(|line| {
+            line.get(2..5)
+                .and_then(|code| code.parse().ok())
+                .expect("a status")
+        })
         .filter(|status| *status != 100)
         .collect()
 }

@@ -167,12 +167,15 @@ impl Status {
     /// A renewal came to its end.
     pub(super) fn renewal_ended(&mut self, what: RefreshResult, at: DateTime<Utc>) {
         let all = &mut self.renewals;
-        match what {
-            RefreshResult::Refreshed => all.refreshed += 1,
-            RefreshResult::Adopted => all.adopted += 1,
-            RefreshResult::Failed => all.failed += 1,
-            RefreshResult::Rejected => all.rejected += 1,
-            RefreshResult::NoLogin | RefreshResult::NotRenewable => {}
+        let count = match what {
+            RefreshResult::Refreshed => Some(&mut all.refreshed),
+            RefreshResult::Adopted => Some(&mut all.adopted),
+            RefreshResult::Failed => Some(&mut all.failed),
+            RefreshResult::Rejected => Some(&mut all.rejected),
+            RefreshResult::NoLogin | RefreshResult::NotRenewable => None,
+        };
+        if let Some(count) = count {
+            *count = count.saturating_add(1);
         }
         self.last_renewal = Some(Event { at, what });
     }

@@ -170,7 +170,7 @@ impl LogQueue {
     }
 
     /// How many lines were dropped since the start.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(super) fn dropped_ever(&self) -> u64 {
         self.0.lock().dropped_ever
     }
 

@@ -82,7 +82,7 @@ impl Logging {
 impl Tail {
     /// How many lines could not be written since the start.
     pub(super) fn dropped(&self) -> u64 {
-        self.queue.dropped()
+        self.queue.dropped_ever()
     }
 
     /// The lines from this number on, the last ones that a reply has room for.

@@ -37,6 +37,7 @@ use crate::files::Desk;
 use crate::hooks;
 use crate::paths::Environment;
 use crate::proxy::{self, Bound, CannotBind, Gateway, Places, Port, Refusals, Service};
+use crate::usage::Keeper;
 
 /// After the drain, connections have this long to notice that they are cut.
 const CUT: Duration = Duration::from_secs(1);
@@ -247,12 +248,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     drop(reload_requests);
     let grace = daemon.config.timeouts.drain;
     stops.drain(&mut signals, grace, &places).await;
-    Counting::end(counts).await;
-    daemon.answers.logins.end().await;
-    daemon.fleet.stop().await;
-    stops.end_control().await;
-    stops.end_hooks().await;
-    tracing::info!("stopped");
+    stops.end(&daemon, counts).await;
     Ok(end)
 }
 
@@ -636,6 +632,16 @@ impl Stops {
         tracing::warn!("requests that are still running are cut off");
         self.abort.cancel();
         timeout(CUT, self.connections.wait()).await.ok();
+    }
+
+    /// Ends what is left once the requests have ended, in order.
+    async fn end(&self, daemon: &Daemon, counts: Option<Keeper>) {
+        Counting::end(counts).await;
+        daemon.answers.logins.end().await;
+        daemon.fleet.stop().await;
+        self.end_control().await;
+        self.end_hooks().await;
+        tracing::info!("stopped");
     }
 
     /// What was told to the hooks is done or cut within their own limit.

@@ -83,7 +83,9 @@ impl Quota {
         let same = |one: &QuotaWindow, other: &QuotaWindow| {
             let level = QuotaLevel::of(one.used_percent);
             let apart = match (one.resets_at, other.resets_at) {
-                (Some(one), Some(other)) => (one - other).num_seconds().abs() > 1,
+                (Some(one), Some(other)) => {
+                    one.signed_duration_since(other).num_seconds().abs() > 1
+                }
                 (one, other) => one != other,
             };
             one.name == other.name

@@ -10,11 +10,14 @@ use super::tokens::Tokens;
 /// a time series for good, and a name takes its place only with an answer that tells of tokens.
 const MOST_MODELS: usize = 50;
 
+/// By the model's name.
+type Models = HashMap<Box<str>, Tokens>;
+
 /// The totals.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     /// Providers are few, and mostly the first one is meant.
-    providers: Vec<(Arc<str>, HashMap<Box<str>, Tokens>)>,
+    providers: Vec<(Arc<str>, Models)>,
     models: usize,
 }
 

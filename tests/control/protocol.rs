@@ -714,6 +714,10 @@ fn the_answers_about_clients() {
         keyless: false,
     };
     golden("reply_client_revoked.json", &ok(revoked));
+}
+
+#[test]
+fn the_answer_about_an_import() {
     let result =
         |label: &str, name: Option<&str>, outcome, detail: Option<&str>| ClientImportResult {
             label: label.into(),

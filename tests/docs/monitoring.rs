@@ -154,11 +154,10 @@ fn expressions(json: &Value, found: &mut Vec<String>) {
     match json {
         Value::Object(fields) => {
             for (name, value) in fields {
-                match value {
-                    Value::String(text) if name == "expr" || name == "query" => {
-                        found.push(text.clone());
-                    }
-                    value => expressions(value, found),
+                let is_one = name == "expr" || name == "query";
+                match value.as_str().filter(|_| is_one) {
+                    Some(text) => found.push(text.to_owned()),
+                    None => expressions(value, found),
                 }
             }
         }
@@ -167,7 +166,7 @@ fn expressions(json: &Value, found: &mut Vec<String>) {
                 expressions(value, found);
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

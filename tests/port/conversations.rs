@@ -1,7 +1,11 @@
 //! Requests and answers as bytes, with a provider made of bytes: what of their framing passes, and in which order.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail loudly"
+)]
 
 use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,11 @@
 //! `keep_alive_comment`: SSE comments in a silent event stream.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 use std::time::Duration;
 

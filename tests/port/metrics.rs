@@ -4,7 +4,6 @@
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test may fail loudly"
 )]

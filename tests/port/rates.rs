@@ -143,7 +143,7 @@ async fn a_key_is_for_its_models_alone() {
             }
             let message = error(answer, 403, "model_not_allowed").await;
             for part in [
-                &format!("not for the model {model}")[..],
+                format!("not for the model {model}").as_str(),
                 "small",
                 "Hermes-4-70B, tiny",
             ] {

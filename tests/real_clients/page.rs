@@ -1,6 +1,10 @@
 //! The status page in Chromium, held against axe-core; and the snippets of docs/status-page.md.
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a helper's failure is the test's")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper's failure is the test's"
+)]
 
 use std::path::Path;
 use std::process::Stdio;

@@ -16,9 +16,10 @@ use crate::clients::Client;
 use crate::control::judge;
 use crate::control::protocol::{Severity, Status};
 use crate::credentials::{MAIN, PoolEntry, StandingKind};
-use crate::metrics::{self, Format, Page, Value};
+use crate::metrics::{self, Family, Format, Page, Value};
 use crate::provider::QuotaWindow;
 use crate::proxy::{self, Amounts, Upstream};
+use crate::usage::Book;
 
 /// So many client keys have series of their own.
 const MOST_CLIENTS: usize = 200;
@@ -26,6 +27,9 @@ const MOST_CLIENTS: usize = 200;
 const OTHER: &str = "(other)";
 /// The longest label, in characters.
 const LONGEST: usize = 100;
+
+/// A metric, and where its number is.
+type Number<T> = (&'static Family, fn(&T) -> u64);
 
 impl proxy::Exporter for Answers {
     fn export(&self, format: Format, client: Option<&Client>) -> String {
@@ -87,7 +91,7 @@ fn add_requests(page: &mut Page, reports: &[&Report]) {
     for (labels, in_flight, _) in &amounts {
         samples.add(labels, *in_flight);
     }
-    let numbers: [(_, fn(&Amounts) -> u64); 3] = [
+    let numbers: [Number<Amounts>; 3] = [
         (&metrics::STREAMS_IN_FLIGHT, |all| all.streams),
         (&metrics::REQUEST_BYTES, |all| all.bytes_in),
         (&metrics::RESPONSE_BYTES, |all| all.bytes_out),
@@ -115,7 +119,7 @@ fn add_providers(page: &mut Page, reports: &[&Report], status: &Status) {
         let is_blocked = judge::judge_for(status, name).iter().any(|one| one.blocks);
         samples.add(&[("provider", name)], !is_blocked);
     }
-    let numbers: [(_, fn(&Upstream) -> u64); 2] = [
+    let numbers: [Number<Upstream>; 2] = [
         (&metrics::PROVIDER_FAILURES, |one| {
             one.counters.failing.look().map_or(0, |(count, _)| count)
         }),
@@ -288,10 +292,7 @@ fn add_findings(page: &mut Page, status: &Status, reports: &[&Report]) {
 
 impl Answers {
     fn add_tokens(&self, page: &mut Page, reports: &[&Report]) {
-        let mut all = self
-            .usage
-            .book()
-            .map_or_else(Vec::new, |book| book.totals());
+        let mut all = self.usage.book().map_or_else(Vec::new, Book::totals);
         all.retain(|total| {
             let mut open = reports.iter().map(|report| &report.upstream.label);
             open.any(|label| *label == total.provider)

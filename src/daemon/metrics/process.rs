@@ -26,7 +26,7 @@ pub(super) fn add_to(page: &mut Page, started_at: i64) {
         .add(&[], Value::Timestamp(started_at));
 }
 
-/// User and system time (proc_pid_stat(5)). The program's name, which may hold anything, is in parentheses.
+/// User and system time (`proc_pid_stat(5)`). The program's name, which may hold anything, is in parentheses.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
@@ -34,7 +34,7 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
-/// Resident memory in bytes (proc_pid_status(5)).
+/// Resident memory in bytes (`proc_pid_status(5)`).
 fn resident(status: &str) -> Option<u64> {
     let line = status
         .lines()

@@ -203,8 +203,8 @@ fn length(length: Duration) -> String {
     let minutes = length.as_secs() / 60;
     match minutes {
         0 => format!("{} s", length.as_secs()),
-        _ if minutes % 1440 == 0 => format!("{} d", minutes / 1440),
-        _ if minutes % 60 == 0 => format!("{} h", minutes / 60),
+        _ if minutes.is_multiple_of(1440) => format!("{} d", minutes / 1440),
+        _ if minutes.is_multiple_of(60) => format!("{} h", minutes / 60),
         _ => format!("{minutes} min"),
     }
 }

@@ -73,7 +73,7 @@ impl<'c> Outbound<'c> {
 
     /// Has the client send the body that it waits with.
     pub(super) fn proceed(&mut self) {
-        self.to_write()
+        self.text()
             .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
@@ -104,7 +104,7 @@ impl<'c> Outbound<'c> {
         };
         let persists = asked.persists && self.framing != Framing::Close;
         let is_chunked = self.framing == Framing::Chunked;
-        let text = self.to_write();
+        let text = self.text();
         write_status(text, status, asked.http10);
         let size = size.filter(|_| !never_has_body);
         let kept = size.filter(|_| length.is_some() || asked.to_head);
@@ -149,14 +149,14 @@ impl<'c> Outbound<'c> {
         match &mut self.framing {
             Framing::Length(left) => *left = left.checked_sub(size as u64).ok_or(Mismatch)?,
             Framing::Chunked => {
-                write_chunk_size(self.to_write(), size);
+                write_chunk_size(self.text(), size);
                 self.tail = b"\r\n";
             }
             Framing::Close => {}
         }
         if size <= COPIED {
             let tail = std::mem::take(&mut self.tail);
-            let text = self.to_write();
+            let text = self.text();
             text.extend_from_slice(&piece);
             text.extend_from_slice(tail);
         } else {
@@ -176,7 +176,7 @@ impl<'c> Outbound<'c> {
             Framing::Chunked => match self.tail {
                 b"\r\n" => self.tail = b"\r\n0\r\n\r\n",
                 b"\n" => self.tail = b"\n0\r\n\r\n",
-                _ => self.to_write().extend_from_slice(b"0\r\n\r\n"),
+                _ => self.text().extend_from_slice(b"0\r\n\r\n"),
             },
         }
         Ok(())
@@ -218,7 +218,7 @@ impl<'c> Outbound<'c> {
         self.tail = self.tail.get(of_tail..).unwrap_or_default();
     }
 
-    fn to_write(&mut self) -> &mut Vec<u8> {
+    fn text(&mut self) -> &mut Vec<u8> {
         if self.text.capacity() == 0 {
             self.text = buffers::to_write();
         }

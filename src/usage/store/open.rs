@@ -128,7 +128,7 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
 fn closes(file: &File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mut rights = file.metadata()?.permissions();
-    if rights.mode() & 0o077 == 0 {
+    if rights.mode().trailing_zeros() >= 6 {
         return Ok(());
     }
     rights.set_mode(0o600);
@@ -153,7 +153,7 @@ pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Fault> {
         name.push(ending);
         PathBuf::from(name)
     };
-    let names = (1..=MOST_ASIDE).map(|number| match number {
+    let mut names = (1..=MOST_ASIDE).map(|number| match number {
         1 => ".damaged".to_owned(),
         _ => format!(".damaged-{number}"),
     });
@@ -163,7 +163,7 @@ pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Fault> {
     };
     let ending = names.clone().find(is_free).or_else(|| {
         let is_file = |ending: &String| with(ending).is_file();
-        names.filter(is_file).last()
+        names.rfind(is_file)
     });
     let ending = ending.unwrap_or_else(|| ".damaged".to_owned());
     let aside = with(&ending);
