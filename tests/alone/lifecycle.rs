@@ -78,7 +78,7 @@ async fn a_reload_every_50_ms_changes_nothing_in_flight() {
             while reloads < 32 || started.elapsed() < Duration::from_secs(6) {
                 let text =
                     [more, &other, "[providers.nous]\nextra_paths = 7\n", &other][reloads % 4];
-                world.write_config(text);
+                world.replace_config(text);
                 if reloads % 2 == 0 {
                     daemon.signal(Signal::HUP);
                 } else {

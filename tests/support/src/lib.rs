@@ -129,10 +129,22 @@ impl World {
     pub fn write_config(&self, config: &str) {
         let folder = self.home.path().join(".config/hermes-proxyd");
         std::fs::create_dir_all(&folder).expect("a folder");
-        let text = config
+        std::fs::write(folder.join("config.toml"), self.filled(config)).expect("a file");
+    }
+
+    /// The same at once, as editors do it: a daemon that reads the file meanwhile sees the old text or the new one, and
+    /// never an empty file, which is a configuration too.
+    pub fn replace_config(&self, config: &str) {
+        let file = self.home.path().join(".config/hermes-proxyd/config.toml");
+        let new = file.with_extension("new");
+        std::fs::write(&new, self.filled(config)).expect("a file");
+        std::fs::rename(new, file).expect("the same folder");
+    }
+
+    fn filled(&self, config: &str) -> String {
+        config
             .replace("{base}", &self.cloud.inference_base_url())
-            .replace("{portal}", &self.cloud.portal_url());
-        std::fs::write(folder.join("config.toml"), text).expect("a file");
+            .replace("{portal}", &self.cloud.portal_url())
     }
 
     pub fn command(&self, flags: &[&str]) -> Command {
