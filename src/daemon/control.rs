@@ -606,7 +606,8 @@ pub(super) fn quota(report: &Report, login: usize, now: DateTime<Utc>) -> Option
 }
 
 fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
-    let windows = quota.windows.into_iter().map(|window| QuotaWindow {
+    let windows = quota.windows.into_iter().map(|window| window.at(now));
+    let windows = windows.map(|window| QuotaWindow {
         name: window.name.to_owned(),
         #[expect(
             clippy::cast_possible_truncation,

@@ -54,12 +54,22 @@ pub enum QuotaLevel {
 }
 
 impl QuotaWindow {
-    /// How much of it is used at `now`, in percent: nothing once it has begun anew, until the provider says more.
-    pub fn used_at(&self, now: DateTime<Utc>) -> f64 {
-        if self.resets_at.is_some_and(|at| at <= now) {
-            return 0.0;
+    /// What it is at `now`: once it has begun again, all of it is there, until the provider says more.
+    #[must_use]
+    pub fn at(self, now: DateTime<Utc>) -> Self {
+        if self.resets_at.is_none_or(|at| at > now) {
+            return self;
         }
-        self.used_percent
+        let full = |amounts: QuotaAmounts| QuotaAmounts {
+            remaining: amounts.limit,
+            ..amounts
+        };
+        Self {
+            used_percent: 0.0,
+            amounts: self.amounts.map(full),
+            resets_at: None,
+            ..self
+        }
     }
 }
 

@@ -172,8 +172,11 @@ mod tests {
         let span = Duration::from_millis(3_661_500);
         assert_eq!(tokens.resets_at, Some(clock::after(quota.at, span)));
         let later = clock::after(quota.at, span);
-        assert!(tokens.used_at(later).abs() < 1e-9);
-        assert!((tokens.used_at(quota.at) - 100.0).abs() < 1e-9);
+        assert_eq!(&tokens.clone().at(quota.at), tokens);
+        let again = tokens.clone().at(later);
+        assert!(again.used_percent.abs() < 1e-9);
+        assert_eq!(again.amounts.unwrap().remaining, 1_000_000);
+        assert_eq!(again.resets_at, None);
     }
 
     #[test]

@@ -114,6 +114,16 @@ async fn each_crossing_is_told_once_and_a_reload_forgets_no_quota() {
     answered(&daemon, 0, 1).await;
     let all = ["quota_low", "quota_spent", "quota_free"];
     until("a notice of room", || events(home) == all);
+    // All views say so, not the hook alone.
+    let window = used(&daemon);
+    assert_eq!(
+        (&window["used_percent"], &window["remaining"]),
+        (&json!(0), &json!(1000))
+    );
+    assert_eq!(window["resets_at"], Value::Null, "{window}");
+    let page = client().get(format!("{}/status.json", daemon.origin()));
+    let page: Value = page.send().await.unwrap().json().await.unwrap();
+    assert_eq!(page["nous_quota_resets_at"], Value::Null, "{page}");
     answered(&daemon, 0, 3000).await;
     until("the next end", || events(home).len() == 4);
     assert_eq!(events(home)[3], "quota_spent");

@@ -213,7 +213,7 @@ fn add_logins(page: &mut Page, reports: &[&Report]) {
 }
 
 /// A number of a window of a quota, where the provider tells it.
-type OfWindow = fn(&QuotaWindow, DateTime<Utc>) -> Option<Value>;
+type OfWindow = fn(&QuotaWindow) -> Option<Value>;
 
 fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {
     let mut all = Vec::new();
@@ -221,27 +221,21 @@ fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {
         for (login, entry) in logins(report) {
             let quota = report.adapter.quota(entry.place);
             let windows = quota.into_iter().flat_map(|quota| quota.windows);
+            let windows = windows.map(|window| window.at(now));
             all.extend(windows.map(|window| (&*report.upstream.label, login.clone(), window)));
         }
     }
     let numbers: [(_, OfWindow); 4] = [
-        (&metrics::QUOTA_USED, |window, now| {
-            Some(Value::Float(window.used_at(now) / 100.0))
+        (&metrics::QUOTA_USED, |window| {
+            Some(Value::Float(window.used_percent / 100.0))
         }),
-        (&metrics::QUOTA_LIMIT, |window, _| {
+        (&metrics::QUOTA_LIMIT, |window| {
             Some(window.amounts?.limit.into())
         }),
-        (&metrics::QUOTA_REMAINING, |window, now| {
-            let amounts = window.amounts?;
-            let is_over = window.resets_at.is_some_and(|at| at <= now);
-            let left = if is_over {
-                amounts.limit
-            } else {
-                amounts.remaining
-            };
-            Some(left.into())
+        (&metrics::QUOTA_REMAINING, |window| {
+            Some(window.amounts?.remaining.into())
         }),
-        (&metrics::QUOTA_RESET, |window, _| {
+        (&metrics::QUOTA_RESET, |window| {
             Some(Value::Timestamp(window.resets_at?.timestamp()))
         }),
     ];
@@ -253,7 +247,7 @@ fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {
                 ("login", login),
                 ("window", window.name),
             ];
-            if let Some(number) = number(window, now) {
+            if let Some(number) = number(window) {
                 samples.add(&labels, number);
             }
         }

@@ -134,13 +134,14 @@ fn tell(
         let windows = report.adapter.quota(login);
         for window in windows.into_iter().flat_map(|quota| quota.windows) {
             let key = (upstream.name.clone(), login, window.name);
+            let resets_at = window.resets_at;
+            let window = window.at(now);
             let now_used = Use {
-                used: window.used_at(now),
+                used: window.used_percent,
                 length: window.length,
-                resets_at: window.resets_at,
+                resets_at,
             };
-            let next = window.resets_at.filter(|at| *at > now);
-            due = [due, next].into_iter().flatten().min();
+            due = [due, window.resets_at].into_iter().flatten().min();
             if let Some(news) = crossings.entry(key).or_default().on(now_used, now) {
                 notices.tell(notice((report, login), &window, news, now));
             }
@@ -161,11 +162,10 @@ fn notice(
     let of = of.unwrap_or_default();
     let name = &upstream.display_name;
     let which = window.length.map_or_else(|| window.name.to_owned(), length);
-    let resets_at = window.resets_at.filter(|at| *at > now);
-    let again = resets_at.map_or_else(String::new, |at| {
+    let again = window.resets_at.map_or_else(String::new, |at| {
         format!("; it begins again on {}", at.format("%Y-%m-%d %H:%M UTC"))
     });
-    let used_percent = window.used_at(now);
+    let used_percent = window.used_percent;
     let (event, message) = match news {
         News::Low => {
             let message =
@@ -193,7 +193,7 @@ fn notice(
             login,
             window: window.name.to_owned(),
             used_percent,
-            resets_at,
+            resets_at: window.resets_at,
         }),
     }
 }
