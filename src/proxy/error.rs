@@ -248,10 +248,10 @@ impl ProxyError {
         self
     }
 
-    /// With the time after which the client should try again.
+    /// With the time after which the client should try again. It is told a minute at most.
     #[must_use]
     pub fn retry_after(mut self, time: Duration) -> Self {
-        self.retry_after = Some(time.min(LONGEST_RETRY_AFTER));
+        self.retry_after = Some(time);
         self
     }
 
@@ -291,7 +291,8 @@ impl ProxyError {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_CODE, HeaderValue::from_static(self.kind.code()));
         if let Some(time) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
+            let told = time.min(LONGEST_RETRY_AFTER);
+            headers.insert(RETRY_AFTER, HeaderValue::from(told.as_secs().max(1)));
         }
         // What only the user can mend is not mended by asking again.
         let is_lasting = matches!(
@@ -301,7 +302,12 @@ impl ProxyError {
                 | ErrorKind::AnswerTooLarge
                 | ErrorKind::CredentialsCoolingDown
         );
-        if self.kind.status() == StatusCode::UNAUTHORIZED || is_lasting {
+        // A key that has used up its day: SDKs would wait for nothing.
+        let is_used_up = self.kind == ErrorKind::TooManyRequests
+            && self
+                .retry_after
+                .is_some_and(|time| time > LONGEST_RETRY_AFTER);
+        if self.kind.status() == StatusCode::UNAUTHORIZED || is_lasting || is_used_up {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         // RFC 9110 §11.6.1 wants it on a 401.

@@ -236,7 +236,7 @@ fn the_two_commands_stand_in_the_checks() {
         paragraph.replace('\n', " ")
     });
     let times = [
-        "on two cores, the first build takes about a minute and a half",
+        "on two cores, the first build takes two to three minutes",
         "10 to 15 minutes on two cores",
     ];
     for time in times {

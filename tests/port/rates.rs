@@ -55,6 +55,7 @@ async fn a_key_makes_no_more_requests_in_a_minute_than_it_may() {
     }
     let answer = ask(&daemon, &key, &chat("x")).await;
     assert!((1..=60).contains(&retry_after(&answer)));
+    assert!(!answer.headers().contains_key("x-should-retry"));
     let message = error(answer, 429, "too_many_requests").await;
     for part in [
         "batch",
@@ -111,11 +112,18 @@ async fn tokens_are_limited_where_usage_is_not_counted_too() {
     let world = World::new(Options::default()).await;
     let key = add(&world, &["tokens", "--tokens-per-day", "12"]);
     let daemon = world.daemon_with("[usage]\nenabled = false\n", &[]);
-    asks(&daemon, &key).await;
+    let post = client().post(daemon.url("/chat/completions"));
+    let post = post.bearer_auth(&key).header("accept-encoding", "br, zstd");
+    let answer = post.json(&chat("x")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let asked = world.cloud.requests().pop().unwrap();
+    assert_eq!(asked.header("accept-encoding"), ["identity"], "{asked:?}");
+    answer.bytes().await.unwrap();
     until("its tokens are counted", || {
         listed(&world, "tokens")["today"]["tokens"] == 12
     });
     let answer = ask(&daemon, &key, &chat("x")).await;
+    assert_eq!(answer.headers()["x-should-retry"], "false");
     error(answer, 429, "too_many_requests").await;
 }
 

@@ -10,6 +10,7 @@ use hyper::http::request::Parts;
 use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
+use super::super::headers;
 use super::super::record::Underway;
 use super::super::route;
 use super::super::server::Handle;
@@ -36,6 +37,10 @@ pub(super) async fn forward(
     let Some(allowed) = upstream.paths.get(path) else {
         return refuse(&defect(), underway, upload.is_none());
     };
+    if request.client.is_some_and(|client| client.counts_tokens()) {
+        // Tokens can't be read in each of the encodings that an app may take.
+        headers::ask_for_plain(&mut head.headers);
+    }
     let mut turn = Turn::AsItCame;
     if let Some(dialect) = upstream.dialect(path) {
         let translating = translate(request, dialect, &mut head, upload.as_ref());
