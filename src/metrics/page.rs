@@ -110,7 +110,7 @@ impl Format {
     }
 }
 
-/// A quality (RFC 9110 §12.4.2) in thousandths; what is none counts as refused.
+/// A quality (RFC 9110 §12.4.2) in thousandths; anything else counts as refused.
 fn per_mille(quality: &str) -> u32 {
     let (whole, rest) = quality.split_once('.').unwrap_or((quality, ""));
     let digits = format!("{whole}{rest:0<3}");

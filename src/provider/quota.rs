@@ -29,7 +29,7 @@ pub struct QuotaWindow {
     pub amounts: Option<QuotaAmounts>,
     /// How long it is, if the provider says so.
     pub length: Option<Duration>,
-    /// When it begins anew, if the provider says so.
+    /// When it begins again, if the provider says so.
     pub resets_at: Option<DateTime<Utc>>,
 }
 
@@ -88,7 +88,7 @@ impl QuotaLevel {
 
 impl Quota {
     /// Whether this says something else of how far a window is used than an earlier word, or of when one that is
-    /// nearly used up begins anew.
+    /// nearly used up begins again.
     pub(super) fn is_news_after(&self, earlier: &Self) -> bool {
         let same = |one: &QuotaWindow, other: &QuotaWindow| {
             let level = QuotaLevel::of(one.used_percent);

@@ -49,7 +49,7 @@ const BUCKETS: [(&str, [&str; 3], Option<Duration>); 4] = [
 ];
 
 const HOUR: Duration = Duration::from_hours(1);
-/// A limit that begins anew later is none that makes sense.
+/// A limit that begins again later makes no sense.
 const LONGEST: Duration = Duration::from_hours(24 * 366);
 
 /// What an answer's fields tell. `short` is the length of the limits whose names have none, where the provider is
@@ -94,7 +94,7 @@ fn used_percent(limit: u64, remaining: u64) -> Option<f64> {
     (limit > 0).then(|| used as f64 / limit as f64 * 100.0)
 }
 
-/// The time until a limit begins anew: a number of seconds, or as Go writes it, such as `6m0s` and `20ms`.
+/// The time until a limit begins again: a number of seconds, or as Go writes it, such as `6m0s` and `20ms`.
 fn span(text: &str) -> Option<Duration> {
     let seconds = match text.parse::<f64>() {
         Ok(seconds) => seconds,

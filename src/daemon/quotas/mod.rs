@@ -86,7 +86,7 @@ async fn ask(report: &Report, asked: &mut Asked, clock: &dyn Clock) {
 type Crossings = BTreeMap<(ProviderName, usize, &'static str), Crossing>;
 
 /// Tells when a window of a quota is used to 80 %, used up, or has room again, until `stop`. It looks when an answer
-/// has `changed` one, when one begins anew, and now and then.
+/// has `changed` one, when one begins again, and now and then.
 pub(super) async fn keep_told(
     (view, notices): (Arc<ArcSwap<View>>, Notices),
     clock: Arc<dyn Clock>,
@@ -108,7 +108,7 @@ pub(super) async fn keep_told(
     stop.run_until_cancelled(telling).await;
 }
 
-/// Tells what there is to tell; when the next window begins anew.
+/// Tells what there is to tell; when the next window begins again.
 fn tell_all(
     view: &View,
     crossings: &mut Crossings,
@@ -120,7 +120,7 @@ fn tell_all(
     due.min()
 }
 
-/// The same of one provider's logins; when the next window begins anew.
+/// The same of one provider's logins; when the next window begins again.
 fn tell(
     report: &Report,
     crossings: &mut Crossings,

@@ -132,7 +132,7 @@ async fn a_defect_in_the_middle_of_an_answer_cuts_it_and_ends_only_its_connectio
     task.await.unwrap();
 }
 
-/// Pieces of an answer, whose length nobody tells.
+/// Pieces of an answer, of unknown length.
 #[derive(Default)]
 struct Pieces(Vec<Bytes>);
 
@@ -260,7 +260,7 @@ async fn an_answer_that_does_not_go_with_its_head_is_cut() {
 
 /// The one who answers does not look at it.
 #[tokio::test]
-async fn a_body_that_nobody_reads_is_no_request() {
+async fn a_body_that_is_not_read_does_not_become_a_request() {
     let hidden = "GET /hidden HTTP/1.1\r\nhost: a\r\n\r\n";
     let length = hidden.len();
     for (fields, body, goes_on) in [
