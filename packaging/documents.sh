@@ -3,7 +3,7 @@
 # documents.sh FOLDER
 set -eu
 
-mkdir -p "$1/docs" "$1/packaging/compose" "$1/packaging/grafana" "$1/packaging/prometheus"
+mkdir -p "$1/docs/decisions" "$1/packaging/compose" "$1/packaging/grafana" "$1/packaging/prometheus"
 into=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 put() {
@@ -13,6 +13,7 @@ put() {
 }
 put . README.md ARCHITECTURE.md config.example.toml
 put docs docs/*.md docs/session.svg docs/*.png
+put docs/decisions docs/decisions/*.md
 put packaging/grafana packaging/grafana/*.json
 put packaging/prometheus packaging/prometheus/*.yml
 version=$(sed -n '/^\[package\]/,/^\[lib\]/s/^version = "\(.*\)"/\1/p' Cargo.toml)

@@ -33,13 +33,16 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// The README and all of docs/, by their paths.
+/// The pages that lead to all others.
+const ENTRIES: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
+
+/// The README, the architecture and all of docs/, by their paths.
 fn pages() -> Vec<String> {
     let docs = walk(&root().join("docs")).into_iter();
     let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
     let docs = docs.map(|path| path.strip_prefix(root()).unwrap().display().to_string());
     let mut pages: Vec<_> = docs.collect();
-    pages.push("README.md".to_owned());
+    pages.extend(ENTRIES.map(str::to_owned));
     pages.sort_unstable();
     assert!(pages.len() >= 10, "{pages:?}");
     pages
@@ -548,13 +551,41 @@ fn every_link_between_the_pages_leads_somewhere() {
             let leads = anchor.is_empty() || known().contains(anchor);
             assert!(leads, "{page} links {target}, a heading that is not there");
         }
-        let home = page == "README.md" || text.contains("[Back to the README](../README.md)\n");
-        assert!(home, "{page} has no way back");
-        let known = file("README.md").contains(&format!("({page})"));
-        assert!(
-            known || page == "README.md",
-            "the README does not link {page}"
-        );
+        if ENTRIES.contains(&&*page) {
+            continue;
+        }
+        let (entry, back) = match page.strip_prefix("docs/decisions/") {
+            Some(_) => (
+                "ARCHITECTURE.md",
+                "\n[Back to the architecture](../../ARCHITECTURE.md)\n",
+            ),
+            None => ("README.md", "\n[Back to the README](../README.md)\n"),
+        };
+        assert!(text.contains(back), "{page} has no way back");
+        let known = file(entry).contains(&format!("({page})"));
+        assert!(known, "{entry} does not link {page}");
+    }
+    assert!(file("README.md").contains("(ARCHITECTURE.md)"));
+}
+
+/// A package has the pages in a folder of its own.
+#[test]
+fn every_link_between_the_pages_leads_somewhere_in_a_package() {
+    let home = scratch();
+    let copied = program("sh", home.path())
+        .arg(root().join("packaging/documents.sh"))
+        .arg(home.path().join("doc"))
+        .status();
+    assert!(copied.unwrap().success());
+    for page in pages() {
+        let page = home.path().join("doc").join(page);
+        let text = std::fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1);
+        let links = links.filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let there = page.parent().unwrap().join(link);
+            assert!(there.exists(), "{} links {link}", page.display());
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The house rules that a machine can keep: which module may use which, where a crate stays, and
-//! which files are pure. `ARCHITECTURE.md` says why.
+//! which files are pure. `ARCHITECTURE.md` and `docs/decisions` say why.
 
 #![expect(
     clippy::unwrap_used,
@@ -487,6 +487,40 @@ fn every_module_stands_in_the_table_and_in_the_map() {
     }
 }
 
+/// The words in backticks that name a file or folder of a room, as `proxy/framing` does.
+fn named_places(text: &str) -> BTreeSet<String> {
+    let words = text.split('`').skip(1).step_by(2);
+    let words = words.filter(|word| {
+        let (room, rest) = word.split_once('/').unwrap_or_default();
+        let a_path = |c: char| c.is_ascii_alphanumeric() || "_/.".contains(c);
+        MAY_USE.iter().any(|(module, _)| *module == room)
+            && !rest.is_empty()
+            && rest.chars().all(a_path)
+    });
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn each_place_that_the_architecture_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![root.join("ARCHITECTURE.md")];
+    let decisions = std::fs::read_dir(root.join("docs/decisions")).unwrap();
+    pages.extend(decisions.map(|page| page.unwrap().path()));
+    let (mut wrong, mut found) = (Vec::new(), 0);
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for place in named_places(&text) {
+            found += 1;
+            let path = root.join("src").join(&place);
+            if !path.exists() && !path.with_extension("rs").exists() {
+                wrong.push(format!("{}: {place}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(found > 100, "{found}");
+}
+
 /// Whether a text has this name, and not one that ends with it.
 fn names(text: &str, name: &str) -> bool {
     let mut found = text.match_indices(name);
@@ -657,7 +691,8 @@ fn one_providers_words_stay_with_its_adapter() {
 fn every_dependency_has_its_line_on_why() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let page = "docs/decisions/dependencies.md";
+    let text = std::fs::read_to_string(root.join(page)).unwrap();
     let mut inside = false;
     let mut checked = 0;
     for line in manifest.lines() {
@@ -668,7 +703,7 @@ fn every_dependency_has_its_line_on_why() {
         if let Some((name, _)) = line.split_once(" = ").filter(|_| inside) {
             assert!(
                 text.contains(&format!("| `{name}`")),
-                "no line on {name} in ARCHITECTURE.md"
+                "no line on {name} in {page}"
             );
             checked += 1;
         }

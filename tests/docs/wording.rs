@@ -151,9 +151,13 @@ fn no_text_that_a_user_reads_is_a_translated_idiom() {
     assert_eq!(literals(code), ["a  b  c", "d \"e\""]);
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut texts: Vec<_> = ["README.md", "CHANGELOG.md", "config.example.toml"]
-        .map(|name| root.join(name))
-        .into();
+    let pages = [
+        "ARCHITECTURE.md",
+        "README.md",
+        "CHANGELOG.md",
+        "config.example.toml",
+    ];
+    let mut texts: Vec<_> = pages.map(|name| root.join(name)).into();
     // What is installed, printed or written into a user's files.
     let folders = [
         "docs",
