@@ -11,7 +11,7 @@ put() {
     shift
     install -m 644 "$@" "$into/$folder"
 }
-put . README.md ARCHITECTURE.md config.example.toml
+put . README.md ARCHITECTURE.md CONTRIBUTING.md config.example.toml
 put docs docs/*.md docs/session.svg docs/*.png
 put docs/decisions docs/decisions/*.md
 put packaging/grafana packaging/grafana/*.json

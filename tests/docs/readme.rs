@@ -34,9 +34,9 @@ fn file(name: &str) -> String {
 }
 
 /// The pages that lead to all others.
-const ENTRIES: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
+const ENTRIES: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
 
-/// The README, the architecture and all of docs/, by their paths.
+/// The entries and all of docs/, by their paths.
 fn pages() -> Vec<String> {
     let docs = walk(&root().join("docs")).into_iter();
     let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
@@ -565,7 +565,9 @@ fn every_link_between_the_pages_leads_somewhere() {
         let known = file(entry).contains(&format!("({page})"));
         assert!(known, "{entry} does not link {page}");
     }
-    assert!(file("README.md").contains("(ARCHITECTURE.md)"));
+    for entry in ["(ARCHITECTURE.md)", "(CONTRIBUTING.md)"] {
+        assert!(file("README.md").contains(entry), "{entry}");
+    }
 }
 
 /// A package has the pages in a folder of its own.

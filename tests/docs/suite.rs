@@ -57,9 +57,15 @@ fn the_tests_are_few_programs_and_each_file_is_in_one() {
 pub(crate) fn texts() -> Vec<(String, String)> {
     let root = support::root();
     let mut texts = Vec::new();
-    let mut open = ["ARCHITECTURE.md", "README.md", "Cargo.toml", "justfile"]
-        .map(|name| root.join(name))
-        .to_vec();
+    let mut open = [
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "Cargo.toml",
+        "justfile",
+    ]
+    .map(|name| root.join(name))
+    .to_vec();
     let folders = [
         ".ci",
         "benches",

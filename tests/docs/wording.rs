@@ -153,6 +153,7 @@ fn no_text_that_a_user_reads_is_a_translated_idiom() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = [
         "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
         "README.md",
         "CHANGELOG.md",
         "config.example.toml",
