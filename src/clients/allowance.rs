@@ -8,6 +8,10 @@ use std::time::Duration;
 const MINUTE: i64 = 60;
 /// A day that has no hour more or less.
 const DAY: i64 = 24 * 60 * MINUTE;
+/// So many days are kept.
+const MOST_DAYS: usize = 4;
+/// 2026-01-01: a clock that says less has not been set.
+const EARLIEST: i64 = 1_767_225_600;
 
 /// How much a key may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,10 +27,20 @@ pub struct Rates {
 /// What of it is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Requests of today.
+    /// Requests of today that were sent to a provider.
     pub requests: u64,
     /// Tokens of today.
     pub tokens: u64,
+    /// Those of them that no answer has told.
+    pub estimated: u64,
+}
+
+/// A day, and what was used on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Day {
+    /// Its end, in seconds since 1970.
+    pub(super) ends: i64,
+    pub(super) used: Used,
 }
 
 /// Which limit is reached, and how long it takes until it is not.
@@ -40,18 +54,28 @@ pub(super) struct Reached {
 pub(super) enum Which {
     Minute(u32),
     Day(u32),
-    Tokens(u64),
+    Tokens {
+        limit: u64,
+        /// As in [`Used`].
+        estimated: u64,
+    },
 }
 
 /// What is used, by when. Times are seconds since 1970.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Allowance {
     /// The minute began with its first request.
     minute_ends: i64,
     in_minute: u64,
-    /// 0 where nothing was used yet.
-    day_ends: i64,
-    today: Used,
+    /// The last days, in the order of their ends. Those that have not ended are today: a clock that was wrong and is set
+    /// back finds what was used while it was wrong.
+    days: Vec<Day>,
+    /// The end of the day that was guessed, while it is not known when this machine's day ends; 0 without one.
+    guessed: i64,
+    /// Since when a day lies ahead of the clock's own; 0 where none does.
+    ahead_since: i64,
+    /// Whether the days are other ones than those in the file.
+    is_changed: bool,
 }
 
 impl Rates {
@@ -66,13 +90,30 @@ impl Rates {
     }
 }
 
+impl Used {
+    pub(super) fn add(&mut self, more: Self) {
+        self.requests = self.requests.saturating_add(more.requests);
+        self.tokens = self.tokens.saturating_add(more.tokens);
+        self.estimated = self.estimated.saturating_add(more.estimated);
+    }
+}
+
 impl Allowance {
-    /// Takes a request's share. `midnight` is the end of the day, where it is known.
+    /// What an earlier run has left.
+    pub(super) fn of(mut days: Vec<Day>) -> Self {
+        days.sort_unstable_by_key(|day| day.ends);
+        Self {
+            days,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a request's share; the day that it is of. `midnight` is the end of the day, where it is known.
     pub(super) fn take(
         &mut self,
         rates: &Rates,
         (now, midnight): (i64, i64),
-    ) -> Result<(), Reached> {
+    ) -> Result<i64, Reached> {
         self.turn(now, midnight);
         // A clock that was set back has no minute of an hour.
         if !(now..=now.saturating_add(MINUTE)).contains(&self.minute_ends)
@@ -86,15 +127,17 @@ impl Allowance {
             let wait = Duration::from_secs(wait.max(1));
             Err(Reached { limit, wait })
         };
-        if let Some(most) = rates.tokens_per_day.map(NonZeroU64::get)
-            && self.today.tokens >= most
+        let today = self.sum(now);
+        if let Some(limit) = rates.tokens_per_day.map(NonZeroU64::get)
+            && today.tokens >= limit
         {
-            return reached(Which::Tokens(most), self.day_ends);
+            let estimated = today.estimated;
+            return reached(Which::Tokens { limit, estimated }, self.free_at());
         }
         if let Some(most) = rates.requests_per_day.map(NonZeroU32::get)
-            && self.today.requests >= u64::from(most)
+            && today.requests >= u64::from(most)
         {
-            return reached(Which::Day(most), self.day_ends);
+            return reached(Which::Day(most), self.free_at());
         }
         if let Some(most) = rates.requests_per_minute.map(NonZeroU32::get)
             && self.in_minute >= u64::from(most)
@@ -102,34 +145,129 @@ impl Allowance {
             return reached(Which::Minute(most), self.minute_ends);
         }
         self.in_minute = self.in_minute.saturating_add(1);
-        self.today.requests = self.today.requests.saturating_add(1);
-        Ok(())
+        let one = Used {
+            requests: 1,
+            ..Used::default()
+        };
+        Ok(self.enter(one))
+    }
+
+    /// Gives back a request's share of its day: it was not sent to a provider.
+    pub(super) fn give_back(&mut self, day: i64) {
+        let mut days = self.days.iter_mut();
+        if let Some(day) = days.find(|one| one.ends == day) {
+            day.used.requests = day.used.requests.saturating_sub(1);
+            self.is_changed = true;
+        }
     }
 
     /// Adds what was used.
     pub(super) fn add(&mut self, used: Used, (now, midnight): (i64, i64)) {
         self.turn(now, midnight);
-        self.today.requests = self.today.requests.saturating_add(used.requests);
-        self.today.tokens = self.today.tokens.saturating_add(used.tokens);
+        self.enter(used);
     }
 
     /// What is used of today.
     pub(super) fn today(&mut self, (now, midnight): (i64, i64)) -> Used {
         self.turn(now, midnight);
-        self.today
+        self.sum(now)
+    }
+
+    /// The days, where the file has other ones.
+    pub(super) fn unwritten(&self) -> Option<Vec<Day>> {
+        self.is_changed.then(|| self.days.clone())
+    }
+
+    /// These stand in the file now.
+    pub(super) fn settle(&mut self, written: &[Day]) {
+        if self.days == written {
+            self.is_changed = false;
+        }
+    }
+
+    /// Adds to the present day, which [`Self::turn`] has begun; its end.
+    fn enter(&mut self, used: Used) -> i64 {
+        self.is_changed = true;
+        let day = self.days.last_mut();
+        day.map_or(0, |day| {
+            day.used.add(used);
+            day.ends
+        })
+    }
+
+    fn sum(&self, now: i64) -> Used {
+        let mut sum = Used::default();
+        let days = self.days.iter();
+        for day in days.filter(|day| day.ends > now) {
+            sum.add(day.used);
+        }
+        sum
+    }
+
+    /// When what is used of today counts no more.
+    fn free_at(&self) -> i64 {
+        let ends = self.days.last().map_or(0, |day| day.ends);
+        if self.ahead_since == 0 {
+            return ends;
+        }
+        ends.min(self.ahead_since.saturating_add(DAY))
     }
 
     /// Begins another day when one is over.
     fn turn(&mut self, now: i64, midnight: i64) {
-        if now >= self.day_ends && self.day_ends != 0 {
-            self.today = Used::default();
-        }
         let is_known = midnight > now && midnight <= now.saturating_add(2 * DAY);
-        if is_known {
-            self.day_ends = midnight;
-        } else if now >= self.day_ends || self.day_ends > now.saturating_add(2 * DAY) {
+        let ends = if is_known {
+            midnight
+        } else {
             // Until it is known, that of UTC.
-            self.day_ends = now.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
+            now.div_euclid(DAY).saturating_add(1).saturating_mul(DAY)
+        };
+        if is_known && self.guessed != 0 {
+            let guessed = std::mem::take(&mut self.guessed);
+            let mut days = self.days.iter_mut();
+            if let Some(day) = days.find(|day| day.ends == guessed && day.ends > now) {
+                day.ends = midnight;
+                self.days.sort_unstable_by_key(|day| day.ends);
+                self.is_changed = true;
+            }
+        }
+        self.look_ahead(
+            now,
+            if is_known {
+                ends
+            } else {
+                now.saturating_add(2 * DAY)
+            },
+        );
+        if self.days.last().is_none_or(|day| day.ends <= now) {
+            let used = Used::default();
+            self.days.push(Day { ends, used });
+            if !is_known {
+                self.guessed = ends;
+            }
+            if self.days.len() > MOST_DAYS {
+                self.days.remove(0);
+            }
+        }
+        // Before a clock is set, it may say 1970: what was used then was used today.
+        let is_unset = |day: &Day| day.ends < EARLIEST && now >= EARLIEST;
+        while let Some(first) = self.days.first().copied().filter(is_unset) {
+            self.days.remove(0);
+            self.enter(first.used);
+        }
+    }
+
+    /// A day behind the one that ends then was entered by a clock that was ahead, or the present one is behind. It counts
+    /// for a day, since either may be true, and is forgotten then.
+    fn look_ahead(&mut self, now: i64, ends: i64) {
+        if self.days.last().is_none_or(|day| day.ends <= ends) {
+            self.ahead_since = 0;
+        } else if self.ahead_since == 0 || self.ahead_since > now {
+            self.ahead_since = now;
+        } else if now.saturating_sub(self.ahead_since) >= DAY {
+            self.days.retain(|day| day.ends <= ends);
+            self.ahead_since = 0;
+            self.is_changed = true;
         }
     }
 }
@@ -154,10 +292,26 @@ mod tests {
         Err(Reached { limit, wait })
     }
 
+    fn take(allowance: &mut Allowance, rates: &Rates, times: (i64, i64)) -> Result<(), Reached> {
+        allowance.take(rates, times).map(drop)
+    }
+
+    fn tokens(tokens: u64) -> Used {
+        Used {
+            tokens,
+            ..Used::default()
+        }
+    }
+
+    fn spent(limit: u64, wait: u64) -> Result<(), Reached> {
+        let estimated = 0;
+        reached(Which::Tokens { limit, estimated }, wait)
+    }
+
     #[test]
     fn a_minute_begins_with_its_first_request() {
         let (rates, mut allowance) = (rates(2, 0, 0), Allowance::default());
-        let mut at = |second: i64| allowance.take(&rates, (NOON + second, 0));
+        let mut at = |second: i64| take(&mut allowance, &rates, (NOON + second, 0));
         assert_eq!(at(0), Ok(()));
         assert_eq!(at(30), Ok(()));
         assert_eq!(at(45), reached(Which::Minute(2), 15));
@@ -174,18 +328,14 @@ mod tests {
         let midnight = NOON + 7200;
         let (rates, mut allowance) = (rates(0, 2, 100), Allowance::default());
         for _ in 0..2 {
-            assert_eq!(allowance.take(&rates, (NOON, midnight)), Ok(()));
+            assert_eq!(take(&mut allowance, &rates, (NOON, midnight)), Ok(()));
         }
-        let spent = allowance.take(&rates, (NOON + 60, midnight));
-        assert_eq!(spent, reached(Which::Day(2), 7140));
-        assert_eq!(allowance.take(&rates, (midnight, midnight)), Ok(()));
-        let tokens = Used {
-            requests: 0,
-            tokens: 100,
-        };
-        allowance.add(tokens, (midnight + 1, midnight + DAY));
-        let spent = allowance.take(&rates, (midnight + 1, midnight + DAY));
-        assert_eq!(spent, reached(Which::Tokens(100), 86_399));
+        let full = take(&mut allowance, &rates, (NOON + 60, midnight));
+        assert_eq!(full, reached(Which::Day(2), 7140));
+        assert_eq!(take(&mut allowance, &rates, (midnight, midnight)), Ok(()));
+        allowance.add(tokens(100), (midnight + 1, midnight + DAY));
+        let full = take(&mut allowance, &rates, (midnight + 1, midnight + DAY));
+        assert_eq!(full, spent(100, 86_399));
         let used = allowance.today((midnight + 1, midnight + DAY));
         assert_eq!((used.requests, used.tokens), (1, 100));
         let used = allowance.today((midnight + DAY, midnight + DAY));
@@ -195,11 +345,74 @@ mod tests {
     #[test]
     fn a_midnight_that_is_known_late_keeps_what_was_used() {
         let (rates, mut allowance) = (rates(0, 1, 0), Allowance::default());
-        assert_eq!(allowance.take(&rates, (NOON, 0)), Ok(()));
-        let spent = allowance.take(&rates, (NOON, 0));
-        assert_eq!(spent, reached(Which::Day(1), 43_200));
-        let spent = allowance.take(&rates, (NOON, NOON + 100));
-        assert_eq!(spent, reached(Which::Day(1), 100));
-        assert_eq!(allowance.take(&rates, (NOON + 100, NOON + 100)), Ok(()));
+        let mut at = |now: i64, midnight: i64| take(&mut allowance, &rates, (now, midnight));
+        assert_eq!(at(NOON, 0), Ok(()));
+        assert_eq!(at(NOON, 0), reached(Which::Day(1), 43_200));
+        assert_eq!(at(NOON, NOON + 100), reached(Which::Day(1), 100));
+        assert_eq!(at(NOON + 100, NOON + 100), Ok(()));
+    }
+
+    #[test]
+    fn a_share_goes_back_to_the_day_that_it_was_of() {
+        let (midnight, rates) = (NOON + 100, rates(0, 1, 0));
+        let mut allowance = Allowance::default();
+        let first = allowance.take(&rates, (NOON, midnight)).unwrap();
+        allowance.give_back(first);
+        let first = allowance.take(&rates, (NOON, midnight)).unwrap();
+        // The next day has its own.
+        let next = (midnight, midnight + DAY);
+        assert_eq!(take(&mut allowance, &rates, next), Ok(()));
+        allowance.give_back(first);
+        assert!(take(&mut allowance, &rates, next).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_for_a_while_gives_no_day_twice() {
+        let midnight = NOON + DAY / 2;
+        let first = Day {
+            ends: midnight,
+            used: tokens(60),
+        };
+        // It says 1970, yesterday, tomorrow or a day in years, and is corrected; with and without a restart.
+        for (wrong, its_midnight) in [
+            (5, DAY),
+            (NOON - DAY, midnight - DAY),
+            (NOON + DAY, midnight + DAY),
+            (NOON + 1000 * DAY, midnight + 1000 * DAY),
+        ] {
+            for restarts in [false, true] {
+                let mut allowance = Allowance::of(vec![first]);
+                allowance.add(tokens(40), (wrong, its_midnight));
+                if restarts {
+                    allowance = Allowance::of(allowance.unwritten().unwrap());
+                }
+                let rates = rates(0, 0, 100);
+                // The end of the wrong day may be remembered for a moment.
+                for known in [its_midnight, midnight] {
+                    let full = take(&mut allowance, &rates, (NOON + 1, known));
+                    assert!(full.is_err(), "{wrong} {restarts} {allowance:?}");
+                }
+                // It does not last.
+                let later = (NOON + 2 * DAY, midnight + 2 * DAY);
+                assert_eq!(take(&mut allowance, &rates, later), Ok(()), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_used_before_a_clock_was_set_was_used_today() {
+        let (rates, mut allowance) = (rates(0, 1, 0), Allowance::default());
+        assert_eq!(take(&mut allowance, &rates, (5, 0)), Ok(()));
+        let full = take(&mut allowance, &rates, (NOON, NOON + 100));
+        assert_eq!(full, reached(Which::Day(1), 100));
+    }
+
+    #[test]
+    fn days_that_a_wandering_clock_makes_are_few() {
+        let mut allowance = Allowance::default();
+        for day in 0..100 {
+            allowance.add(tokens(1), (NOON + day * DAY, NOON + day * DAY + 9));
+        }
+        assert_eq!(allowance.days.len(), MOST_DAYS);
     }
 }

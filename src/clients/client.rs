@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::allowance::{Allowance, Rates, Reached, Used, Which};
+use super::allowance::{Allowance, Day, Rates, Reached, Used, Which};
 use crate::clock::Clock;
 
 /// So many places of use are kept, the last one included.
@@ -82,6 +82,8 @@ pub(super) struct Last {
 #[must_use = "the request's place is given back when this is dropped"]
 pub struct Visit {
     client: Arc<Client>,
+    /// The end of the day whose share it has taken.
+    day: Option<i64>,
 }
 
 /// A limit is reached.
@@ -108,15 +110,24 @@ pub enum Full {
         wait: Duration,
     },
     /// It has used as many tokens as it may.
-    #[error("the client key {name} has used the {limit} tokens of its day")]
+    #[error("the client key {name} has used the {limit} tokens of its day{}", guess(*.estimated))]
     Tokens {
         /// The client.
         name: String,
         /// How many it may use on a day.
         limit: u64,
+        /// Those that no answer has told.
+        estimated: u64,
         /// The time until it may use others.
         wait: Duration,
     },
+}
+
+fn guess(estimated: u64) -> String {
+    if estimated == 0 {
+        return String::new();
+    }
+    format!(", {estimated} of them by an estimate, since not every answer told its tokens")
 }
 
 impl Full {
@@ -131,7 +142,12 @@ impl Full {
         match reached.limit {
             Which::Minute(limit) => requests(name, limit, "within a minute"),
             Which::Day(limit) => requests(name, limit, "today"),
-            Which::Tokens(limit) => Self::Tokens { name, limit, wait },
+            Which::Tokens { limit, estimated } => Self::Tokens {
+                name,
+                limit,
+                estimated,
+                wait,
+            },
         }
     }
 
@@ -161,16 +177,30 @@ impl Client {
         !self.limits.providers.is_empty()
     }
 
+    /// Whether the key is for some models alone.
+    pub fn is_for_models(&self) -> bool {
+        !self.limits.models.is_empty()
+    }
+
+    /// Whether the key has any limit. One that has sees nothing of other apps.
+    pub fn is_limited(&self) -> bool {
+        self.limits != Limits::default()
+    }
+
     /// Whether the key is good for this path below `/v1`, such as `/chat/completions`.
     pub fn allows_path(&self, path: &str) -> bool {
         let paths = &self.limits.paths;
         paths.is_empty() || paths.iter().any(|allowed| allowed == path)
     }
 
-    /// Whether the key is good for this model.
+    /// Whether the key is good for this model. `Hermes-4-*` allows all that begin with `Hermes-4-`.
     pub fn allows_model(&self, name: &str) -> bool {
         let models = &self.limits.models;
-        models.is_empty() || models.iter().any(|allowed| allowed == name)
+        let allows = |allowed: &String| match allowed.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => allowed == name,
+        };
+        models.is_empty() || models.iter().any(allows)
     }
 
     /// The models that the key is for; none means all.
@@ -183,11 +213,15 @@ impl Client {
         self.limits.rates.tokens_per_day.is_some()
     }
 
-    /// Counts tokens that it has used, where they are limited.
-    pub fn spends(&self, tokens: u64) {
-        if tokens > 0 && self.counts_tokens() {
-            let requests = 0;
-            self.meter.used(Used { requests, tokens });
+    /// Counts tokens that it has used, `estimated` of which no answer has told. A limit that it is given later in the
+    /// day takes them into account.
+    pub fn spends(&self, tokens: u64, estimated: u64) {
+        if tokens > 0 {
+            self.meter.used(Used {
+                requests: 0,
+                tokens,
+                estimated,
+            });
         }
     }
 
@@ -199,17 +233,15 @@ impl Client {
     }
 
     /// Takes a place for a request and counts it; `from` is the address that it comes from, or
-    /// `unix socket`. Costs a look at the clock and three atomic operations.
+    /// `unix socket`. Costs a look at the clock, a lock that only this app's requests take, and three atomic operations.
     ///
     /// # Errors
     /// When all places are taken or another limit is reached; such a request is not counted.
     pub fn enter(self: &Arc<Self>, from: &str) -> Result<Visit, Full> {
-        let visit = self.enter_uncounted()?;
-        let rates = &self.limits.rates;
-        if !rates.is_none() {
-            let taken = lock(&self.meter.allowance).take(rates, self.meter.times());
-            taken.map_err(|reached| Full::of(&self.name, reached))?;
-        }
+        let mut visit = self.enter_uncounted()?;
+        let taken = lock(&self.meter.allowance).take(&self.limits.rates, self.meter.times());
+        let day = taken.map_err(|reached| Full::of(&self.name, reached))?;
+        visit.day = Some(day);
         self.meter.requests.fetch_add(1, Ordering::Relaxed);
         self.meter.entered.fetch_add(1, Ordering::Relaxed);
         lock(&self.meter.last).note(self.meter.clock.now(), from);
@@ -234,6 +266,7 @@ impl Client {
         }
         Ok(Visit {
             client: Arc::clone(self),
+            day: None,
         })
     }
 
@@ -262,6 +295,13 @@ impl Visit {
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
+
+    /// The request was not sent to a provider: it uses nothing of its day.
+    pub fn gives_back(&mut self) {
+        if let Some(day) = self.day.take() {
+            lock(&self.client.meter.allowance).give_back(day);
+        }
+    }
 }
 
 impl Drop for Visit {
@@ -275,10 +315,13 @@ impl Drop for Visit {
 pub(super) struct Pending {
     requests: u64,
     last: Last,
+    /// All of them, where they have changed.
+    days: Option<Vec<Day>>,
 }
 
 impl Meter {
-    pub(super) fn new(clock: Arc<dyn Clock>, midnight: Arc<AtomicI64>) -> Self {
+    /// Of a client that has used so much on these days.
+    pub(super) fn new(clock: Arc<dyn Clock>, midnight: Arc<AtomicI64>, days: Vec<Day>) -> Self {
         Self {
             clock,
             midnight,
@@ -286,7 +329,7 @@ impl Meter {
             requests: AtomicU64::new(0),
             entered: AtomicU64::new(0),
             last: Mutex::default(),
-            allowance: Mutex::default(),
+            allowance: Mutex::new(Allowance::of(days)),
         }
     }
 
@@ -305,6 +348,7 @@ impl Meter {
         Pending {
             requests: self.requests.load(Ordering::Relaxed),
             last: lock(&self.last).clone(),
+            days: lock(&self.allowance).unwritten(),
         }
     }
 
@@ -315,12 +359,20 @@ impl Meter {
         if *last == written.last {
             *last = Last::default();
         }
+        if let Some(days) = &written.days {
+            lock(&self.allowance).settle(days);
+        }
     }
 }
 
 impl Pending {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The days with their use, where the file has other ones.
+    pub(super) fn days(&self) -> Option<&[Day]> {
+        self.days.as_deref()
     }
 
     /// Adds it to the use that the file knows.

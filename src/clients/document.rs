@@ -6,7 +6,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::allowance::Rates;
+use super::allowance::{Day, Rates, Used};
 use super::client::{Limits, PLACES, Pending, Use};
 use super::key::Hash;
 
@@ -26,6 +26,8 @@ pub(super) struct Record {
     pub(super) created: Option<DateTime<Utc>>,
     pub(super) rotated: Option<DateTime<Utc>>,
     pub(super) usage: Use,
+    /// What it has used on the last days.
+    pub(super) days: Vec<Day>,
 }
 
 /// What the file says.
@@ -151,6 +153,10 @@ impl Document {
                 usage.last.map_or(Value::Null, time),
             );
             client.insert("last_used_from".to_owned(), json!(usage.from));
+            if let Some(days) = pending.days() {
+                let days = days.iter().filter_map(day).collect();
+                client.insert("days".to_owned(), Value::Array(days));
+            }
         }
     }
 
@@ -294,7 +300,44 @@ fn record(client: &Value) -> Result<Record, String> {
             last: moment(client, "last_used_at")?,
             from,
         },
+        days: days(client)?,
     })
+}
+
+/// A day as the file has it; its end tells it from others in every time zone.
+fn day(day: &Day) -> Option<Value> {
+    let ends = DateTime::from_timestamp(day.ends, 0)?;
+    let used = &day.used;
+    Some(json!({
+        "ends_at": ends.to_rfc3339_opts(SecondsFormat::Secs, true),
+        "requests": used.requests,
+        "tokens": used.tokens,
+        "estimated_tokens": used.estimated,
+    }))
+}
+
+fn days(client: &Map<String, Value>) -> Result<Vec<Day>, String> {
+    let Some(list) = present(client, "days") else {
+        return Ok(Vec::new());
+    };
+    let read = |day: &Value| {
+        let fields = day.as_object()?;
+        let count = |field: &str| match present(fields, field) {
+            None => Some(0),
+            Some(count) => count.as_u64(),
+        };
+        Some(Day {
+            ends: moment(fields, "ends_at").ok()??.timestamp(),
+            used: Used {
+                requests: count("requests")?,
+                tokens: count("tokens")?,
+                estimated: count("estimated_tokens")?,
+            },
+        })
+    };
+    let list = list.as_array().map(|list| list.iter().map(read).collect());
+    list.flatten()
+        .ok_or_else(|| "`days` is not a list of days with their use".to_owned())
 }
 
 fn present<'c>(client: &'c Map<String, Value>, field: &str) -> Option<&'c Value> {

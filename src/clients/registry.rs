@@ -146,19 +146,6 @@ impl Registry {
         clients.any(|(_, client)| client.limits.rates.has_days())
     }
 
-    /// Adds what clients had used today before the start, by their names.
-    pub fn resume(&self, used: impl IntoIterator<Item = (String, Used)>) {
-        let keys = self.inner.keys.load();
-        let by_name = by_name(&keys);
-        for (name, used) in used {
-            if let Some(client) = by_name.get(name.as_str())
-                && client.limits.rates.has_days()
-            {
-                client.meter.used(used);
-            }
-        }
-    }
-
     /// Looks up when the day ends, which may wait for a disk.
     pub async fn follow_the_day(&self) {
         let inner = Arc::clone(&self.inner);
@@ -326,26 +313,27 @@ impl Registry {
         self.change(|_, _, _| Ok(())).await
     }
 
-    /// Writes use once a minute, follows a file that somebody else has written, and writes once
-    /// more when it is cancelled.
+    /// Writes use once a minute, or at each look where a day's use is limited; follows a file that somebody else has
+    /// written, and writes once more when it is cancelled.
     pub async fn keep(self, stop: CancellationToken) {
         let mut flush_due = Instant::now() + FLUSH;
-        let mut refused = None;
+        let (mut refused, mut is_told) = (None, false);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep_until(Instant::now() + LONGEST_NAP) => {}
             }
             self.notice(&mut refused).await;
-            if self.has_days() {
+            // A key may be given a limit in the middle of a day.
+            if !self.is_empty() {
                 self.follow_the_day().await;
             }
-            if Instant::now() >= flush_due {
+            if Instant::now() >= flush_due || self.has_days() {
                 flush_due = Instant::now() + FLUSH;
-                self.flush_or_warn().await;
+                self.flush_or_warn(&mut is_told).await;
             }
         }
-        self.flush_or_warn().await;
+        self.flush_or_warn(&mut is_told).await;
     }
 
     /// Reads the file if somebody else has written it; `refused` is the last version that could not
@@ -374,9 +362,17 @@ impl Registry {
         }
     }
 
-    async fn flush_or_warn(&self) {
-        if let Err(error) = self.flush().await {
-            tracing::warn!(%error, "the use of client keys could not be saved");
+    /// Tells of trouble once.
+    async fn flush_or_warn(&self, is_told: &mut bool) {
+        match self.flush().await {
+            Ok(()) if std::mem::take(is_told) => {
+                tracing::info!("the use of client keys is saved again");
+            }
+            Err(error) if !std::mem::replace(is_told, true) => {
+                tracing::warn!(%error, "the use of client keys can't be saved; it is tried again, and \
+                                        a restart would count it anew for their limits of a day");
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -516,6 +512,7 @@ impl Inner {
                 None => Arc::new(Meter::new(
                     Arc::clone(&self.clock),
                     Arc::clone(&self.midnight),
+                    record.days,
                 )),
             };
             let client = Client {

@@ -756,16 +756,73 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     // A day later there is all again, until the tokens are used.
     place.clock.jump(Duration::from_hours(25));
     drop(client.enter("127.0.0.1").unwrap());
-    client.spends(100);
+    client.spends(100, 30);
     let full = client.enter("127.0.0.1").unwrap_err();
     assert!(matches!(full, Full::Tokens { limit: 100, .. }), "{full}");
-    // A start knows what was used before it.
-    let again = place.open();
+    assert!(full.to_string().contains("30 of them"), "{full}");
+}
+
+/// The clock is corrected, a limit is added, the daemon starts again: the day is the same one.
+#[tokio::test]
+async fn what_was_used_today_is_kept_with_the_key() {
+    let place = House::new();
+    let registry = place.open();
+    let key = add(&registry, "app").await;
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    for is_sent in [true, true, false] {
+        let mut visit = client.enter("127.0.0.1").unwrap();
+        if !is_sent {
+            visit.gives_back();
+        }
+    }
+    client.spends(40, 10);
+    registry.flush().await.unwrap();
     let used = Used {
-        requests: 3,
-        tokens: 7,
+        requests: 2,
+        tokens: 40,
+        estimated: 10,
     };
-    assert!(again.has_days());
-    again.resume([("app".to_owned(), used), ("gone".to_owned(), used)]);
-    assert_eq!(again.list()[0].today, Some(used));
+    // A key without limits has no need to tell.
+    assert_eq!(registry.list()[0].today, None);
+    let mut edited = place.json();
+    edited["clients"][0]["requests_per_day"] = json!(2);
+    place.write(&edited.to_string());
+    registry.reload().await.unwrap();
+    let again = place.open();
+    for registry in [&registry, &again] {
+        assert_eq!(registry.list()[0].today, Some(used));
+        let client = registry.identify(key.expose().as_bytes()).unwrap();
+        let full = client.enter("127.0.0.1").unwrap_err();
+        assert!(matches!(full, Full::Requests { limit: 2, .. }), "{full}");
+    }
+    // One that is made again with the name is another.
+    again.revoke("app").await.unwrap();
+    let limits = Limits {
+        rates: Rates {
+            requests_per_day: NonZeroU32::new(2),
+            ..Rates::default()
+        },
+        ..Limits::default()
+    };
+    again.add("app", limits).await.unwrap();
+    assert_eq!(place.open().list()[0].today, Some(Used::default()));
+}
+
+#[tokio::test]
+async fn days_that_are_none_leave_the_keys_as_they_were() {
+    let place = House::new();
+    let registry = place.open();
+    add(&registry, "app").await;
+    for days in [
+        json!({}),
+        json!([1]),
+        json!([{"requests": 1}]),
+        json!([{"ends_at": "now"}]),
+    ] {
+        let mut edited = place.json();
+        edited["clients"][0]["days"] = days;
+        place.write(&edited.to_string());
+        let error = registry.reload().await.unwrap_err().to_string();
+        assert!(error.contains("`days` is not a list"), "{error}");
+    }
 }

@@ -488,10 +488,13 @@ pub struct ClientLimits {
 /// What a key was used for today.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientToday {
-    /// Requests that were let in.
+    /// Requests that were sent to a provider.
     pub requests: u64,
     /// Tokens, in and out.
     pub tokens: u64,
+    /// Those of them that no answer has told, by an estimate.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub estimated_tokens: u64,
 }
 
 /// Which app is to get a key, and what for.

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::timeout;
 
 use super::fleet::Report;
 use crate::clients::{
@@ -21,6 +23,16 @@ use crate::secret::Secret;
 /// Where the client keys lie: in the folder of all that is ours.
 pub(super) fn file(files: &StoreFiles) -> PathBuf {
     files.own.with_file_name("clients.json")
+}
+
+/// The start waits for the time zone no longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Looks up when the day ends, where a client's use of a day is limited. A time zone that hangs does not hold up the start.
+pub(super) async fn begin_the_day(clients: &Registry) {
+    if clients.has_days() {
+        timeout(PATIENCE, clients.follow_the_day()).await.ok();
+    }
 }
 
 /// All clients; with what somebody else has written into the file, if it can be read.
@@ -273,6 +285,7 @@ fn entry(client: Listed) -> ClientEntry {
         today: client.today.map(|today| ClientToday {
             requests: today.requests,
             tokens: today.tokens,
+            estimated_tokens: today.estimated,
         }),
         requests: client.usage.requests,
         last_used_at: client.usage.last.map(Timestamp),

@@ -194,7 +194,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     check_keys(bound.iter().map(Bound::setting), &clients)?;
     let counted = (config.usage, clock.clone());
     let (counting, counts) = Counting::start(fleet.files(), counted, gateway.ledger());
-    counting.resumes(&clients, clock.now()).await;
+    clients::begin_the_day(&clients).await;
 
     let service = stops.service(gateway.clone(), config.limits.connections);
     let (places, sockets) = (service.places.clone(), service.look.clone());

@@ -35,7 +35,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let view = Arc::new(ArcSwap::from_pointee(view));
     let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
     let usage = Counting::looks(fleet.files(), config.usage);
-    usage.resumes(&clients, clock.now()).await;
+    clients::begin_the_day(&clients).await;
     let answers = Arc::new(Answers {
         command_line: CommandLine::default(),
         origin: origin.clone(),

@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use tokio::time::timeout;
 
 use super::clients;
-use crate::clients::{Registry, Used};
 use crate::clock::Clock;
 use crate::config;
 use crate::control::protocol::{ControlError, ErrorCode};
@@ -17,9 +14,6 @@ use crate::credentials::StoreFiles;
 use crate::files::Desk;
 use crate::proxy::Ledger;
 use crate::usage::{self, Book, By, FILE, Keeper, Query, Report, Settings, Since, Sums};
-
-/// The start waits for what was used before it no longer than this.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is asked for where nothing is said.
 const DAYS: u32 = 7;
@@ -68,39 +62,6 @@ impl Counting {
                 tracing::warn!(%error, "usage is not counted: there is no thread for it");
                 (counting, None)
             }
-        }
-    }
-
-    /// Tells clients whose use of a day is limited what they had used today before this start.
-    pub(super) async fn resumes(&self, clients: &Registry, now: DateTime<Utc>) {
-        if !clients.has_days() {
-            return;
-        }
-        // A time zone or a disk that hangs does not hold up the start.
-        timeout(PATIENCE, clients.follow_the_day()).await.ok();
-        if !self.is_enabled {
-            return;
-        }
-        let query = Query {
-            by: By::Client,
-            since: Since::Days(1),
-        };
-        let looked = timeout(PATIENCE, self.look(query, now)).await;
-        match looked.unwrap_or_else(|_| Err("the disk has not answered".to_owned())) {
-            Ok(report) => {
-                let rows = report.rows.into_iter();
-                clients.resume(rows.map(|(name, sums)| {
-                    let used = Used {
-                        requests: sums.requests,
-                        tokens: sums.tokens.total,
-                    };
-                    (name, used)
-                }));
-            }
-            Err(error) => tracing::warn!(
-                error,
-                "the limits of client keys begin with no use, since today's usage can't be read"
-            ),
         }
     }
 

@@ -16,7 +16,7 @@ use super::route;
 use super::tally::{PathCounters, Streaming};
 use super::upload::Upload;
 use crate::clients::{Client, Full, Visit};
-use crate::usage::{Ended, Meter};
+use crate::usage::{Body, Ended, Meter};
 
 /// A request that has ended.
 #[derive(Debug)]
@@ -161,6 +161,26 @@ impl End {
     }
 }
 
+/// The errors of ours that no provider has heard of.
+const BEFORE_SENDING: [ErrorKind; 6] = [
+    ErrorKind::UpstreamUnreachable,
+    ErrorKind::UpstreamAuthFailed,
+    ErrorKind::UpstreamRateLimited,
+    ErrorKind::CredentialsUnavailable,
+    ErrorKind::CredentialsCoolingDown,
+    ErrorKind::Overloaded,
+];
+
+impl End {
+    /// Whether it came to nothing on the way to the provider.
+    fn is_before_sending(self) -> bool {
+        let Self::Refused(code) = self else {
+            return false;
+        };
+        BEFORE_SENDING.iter().any(|kind| kind.code() == code)
+    }
+}
+
 impl Record {
     /// What kind of failure it was, for the counts of usage and the last failures; `None` for a whole answer of
     /// success.
@@ -235,6 +255,8 @@ pub(super) struct Underway {
     asking: Option<Asking>,
     is_own: bool,
     is_probe: bool,
+    /// Its provider is asked.
+    is_sent: bool,
     refusal: Option<Box<Refusal>>,
     started: Instant,
     first_byte: Option<Instant>,
@@ -271,6 +293,7 @@ impl Underway {
             asking: None,
             is_own: false,
             is_probe: false,
+            is_sent: false,
             refusal: None,
             started: Instant::now(),
             first_byte: None,
@@ -310,9 +333,9 @@ impl Underway {
         }
     }
 
-    /// Its usage is counted, if any is. Told once it is routed. Only a POST makes tokens of its own: a GET
-    /// may tell those of an earlier one.
-    pub(super) fn metered(&mut self, head: &Parts) {
+    /// Its usage is counted, if any is. Told once it is routed; `body` says what it sends. Only a POST makes tokens of its
+    /// own: a GET may tell those of an earlier one.
+    pub(super) fn metered(&mut self, head: &Parts, body: impl FnOnce() -> Body) {
         let is_limited = || self.limited().is_some();
         if self.ledger.usage().is_none() && !is_limited() {
             return;
@@ -320,7 +343,10 @@ impl Underway {
         let names_itself = self.client.is_none() && !self.is_own;
         let agent = head.headers.get(USER_AGENT).filter(|_| names_itself);
         let agent = agent.map(HeaderValue::as_bytes);
-        let meter = Meter::new(head.method == Method::POST, agent);
+        let mut meter = Meter::new(head.method == Method::POST, agent);
+        if is_limited() {
+            meter.estimates(body());
+        }
         self.meter = Some(Box::new(meter));
     }
 
@@ -353,11 +379,16 @@ impl Underway {
 
     /// The provider's answer begins, with these fields; what passes of it is told to [`Self::reads`].
     pub(super) fn begins(&mut self, status: StatusCode, fields: &HeaderMap) {
-        if let Some(meter) = self.meter.as_mut().filter(|_| status.is_success()) {
+        let Some(meter) = &mut self.meter else {
+            return;
+        };
+        if status.is_success() {
             let kind = fields.get(CONTENT_TYPE);
             let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
             let encodings = fields.get_all(CONTENT_ENCODING).iter();
             meter.answered(kind, encodings.map(HeaderValue::as_bytes));
+        } else {
+            meter.failed();
         }
     }
 
@@ -407,6 +438,11 @@ impl Underway {
     /// It is to be sent on.
     pub(super) fn asks(&mut self, asking: Asking) {
         self.asking = Some(asking);
+    }
+
+    /// Its provider is asked, from now on.
+    pub(super) fn is_sent(&mut self) {
+        self.is_sent = true;
     }
 
     /// Its body.
@@ -494,10 +530,17 @@ impl Drop for Underway {
         }
         let record = self.record();
         self.ledger.enter(&record);
+        let was_sent = self.is_sent && !record.end.is_before_sending();
+        if let Some(visit) = self.visit.as_mut().filter(|_| !was_sent) {
+            visit.gives_back();
+        }
         if let Some(mut meter) = self.meter.take() {
             meter.ends();
-            if let Some(client) = record.client.as_ref().filter(|_| !record.is_own) {
-                client.spends(meter.total());
+            let client = record.client.as_ref();
+            if let Some(client) = client.filter(|_| !record.is_own && was_sent) {
+                let is_whole = record.end == End::Complete;
+                let (tokens, estimated) = meter.spent(record.bytes_in, is_whole);
+                client.spends(tokens, estimated);
             }
             self.count(&record, &meter);
         }

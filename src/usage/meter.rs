@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::decode::{Encoding, Look};
+use super::estimate::{Body, Estimate};
 use super::scan::Form;
 use super::tokens::Tokens;
 
@@ -24,6 +25,8 @@ pub struct Meter {
     /// Whether its answer may tell of tokens.
     makes_tokens: bool,
     look: Look,
+    /// Where its app's tokens are limited.
+    estimate: Option<Box<Estimate>>,
     /// What its app is called without a key.
     app: Option<Arc<str>>,
     login: Option<Box<str>>,
@@ -37,9 +40,17 @@ impl Meter {
         Self {
             makes_tokens,
             look: Look::Blind,
+            estimate: None,
             app: agent.and_then(app),
             login: None,
             model: None,
+        }
+    }
+
+    /// Its tokens are estimated where its answer does not tell them.
+    pub fn estimates(&mut self, body: Body) {
+        if self.makes_tokens {
+            self.estimate = Some(Box::new(Estimate::new(body)));
         }
     }
 
@@ -56,13 +67,25 @@ impl Meter {
     /// The answer is a success; `kind` is its `Content-Type`, and `encodings` are its values of `Content-Encoding`.
     pub fn answered<'v>(&mut self, kind: &[u8], encodings: impl Iterator<Item = &'v [u8]>) {
         if let Some(form) = Form::of(kind).filter(|_| self.makes_tokens) {
-            self.look = Look::new(form, Encoding::of(encodings));
+            let encoding = Encoding::of(encodings);
+            self.look = Look::new(form, encoding);
+            if let Some(estimate) = &mut self.estimate {
+                estimate.answered(form, encoding);
+            }
         }
+    }
+
+    /// The answer is none of success, which takes no tokens.
+    pub fn failed(&mut self) {
+        self.estimate = None;
     }
 
     /// A piece of the provider's answer passes.
     pub fn pass(&mut self, piece: &[u8]) {
         self.look.pass(piece);
+        if let Some(estimate) = &mut self.estimate {
+            estimate.pass(piece);
+        }
     }
 
     /// All of it has passed.
@@ -70,9 +93,25 @@ impl Meter {
         self.look.ends();
     }
 
-    /// The tokens that its answer has told, in and out.
-    pub fn total(&self) -> u64 {
-        self.tokens().map_or(0, |tokens| tokens.total)
+    /// The tokens that it has taken, in and out, and how many of them its answer has not told: an answer that was cut may
+    /// not have come to that, and others never do. `sent` are the bytes of its body.
+    pub fn spent(&self, sent: u64, is_whole: bool) -> (u64, u64) {
+        let told = self.tokens();
+        let known = told.unwrap_or_default();
+        let Some(estimate) = &self.estimate else {
+            return (known.total, 0);
+        };
+        let is_whole = is_whole || estimate.is_over();
+        if is_whole && told.is_some() {
+            return (known.total, 0);
+        }
+        let prompt = match known.prompt {
+            0 => estimate.prompt(sent),
+            told => told,
+        };
+        let completion = known.completion.max(estimate.completion(is_whole));
+        let total = known.total.max(prompt.saturating_add(completion));
+        (total, total - known.total)
     }
 
     pub(super) fn tokens(&self) -> Option<Tokens> {

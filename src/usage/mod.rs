@@ -10,6 +10,7 @@
 
 mod book;
 mod decode;
+mod estimate;
 mod keeper;
 mod key;
 mod label;
@@ -21,6 +22,7 @@ mod tokens;
 mod totals;
 
 pub use self::book::{Book, Ended};
+pub use self::estimate::Body;
 pub use self::keeper::{FILE, Health, Keeper, Settings, look};
 pub use self::label::Label;
 pub use self::meter::Meter;

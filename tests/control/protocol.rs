@@ -676,6 +676,7 @@ fn the_answers_about_clients() {
         today: Some(ClientToday {
             requests: 31,
             tokens: 204_800,
+            estimated_tokens: 800,
         }),
         requests: 1204,
         last_used_at: Some(at("2026-11-23T19:31:00Z")),

@@ -163,7 +163,11 @@ where
     }
     if let Some(limit) = limits.tokens_per_day {
         let (used, limit) = (count(today.tokens), count(limit));
-        rows.push(("tokens", format!("{used} of {limit} today")));
+        let estimated = match today.estimated_tokens {
+            0 => String::new(),
+            tokens => format!(", {} of them estimated", count(tokens)),
+        };
+        rows.push(("tokens", format!("{used} of {limit} today{estimated}")));
     }
     for (label, at) in [("added", client.created_at), ("new key", client.rotated_at)] {
         if let Some(at) = at {

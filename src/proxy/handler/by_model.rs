@@ -23,6 +23,7 @@ use super::forward::forward;
 use super::{PAUSE, Request, defect, goes_to};
 use crate::clients::Client;
 use crate::config::AllowedPath;
+use crate::usage::Body;
 
 /// How to have a body forwarded without a look into it.
 const UNREAD: &str = "with the base URL /NAME/v1 it goes to the provider NAME unread";
@@ -161,6 +162,20 @@ pub(super) fn hear(
         upload.hear_model(Search::Json(Scanner::default()));
     } else if let Some(boundary) = boundary(fields).filter(|_| headers::is_form(fields)) {
         upload.hear_model(Search::Form(Form::new(&boundary)));
+    }
+}
+
+/// What the body is, as far as its length says how many tokens it takes.
+pub(super) fn kind(upstream: &Upstream, path: usize, head: &Parts) -> Body {
+    let fields = &head.headers;
+    let allowed = upstream.paths.get(path);
+    let keeps = allowed.is_some_and(|allowed| headers::keeps_type(fields, allowed.body));
+    if keeps && !headers::says_json(fields) {
+        Body::Other
+    } else if is_encoded(fields) {
+        Body::Packed
+    } else {
+        Body::Text
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) async fn forward(
         let turning = answer_turned(&exchange, turn, request, underway);
         return Box::pin(turning).await;
     }
+    underway.is_sent();
     let answer = tokio::select! {
         biased;
         answer = exchange.run() => answer,
@@ -141,6 +142,7 @@ async fn cross(
         login: no_login(),
     };
     let is_over = || exchange.upload.as_ref().is_none_or(Upload::is_finished);
+    underway.is_sent();
     let mut answer = match unless_cut(connection, Box::pin(exchange.run())).await {
         Ok(answer) => answer,
         Err(error) => return refuse(&error, underway, is_over()),
@@ -182,6 +184,7 @@ async fn answer_turned(
     } = *request;
     let upstream = exchange.upstream;
     let is_over = || exchange.upload.as_ref().is_none_or(Upload::is_finished);
+    underway.is_sent();
     let mut answer = match unless_cut(connection, Box::pin(exchange.run())).await {
         Ok(answer) => answer,
         Err(error) => return refuse(&error, underway, is_over()),

@@ -257,7 +257,7 @@ async fn show(
 fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Parts) {
     if let (Some(label), Some(counters)) = (upstream.labels.get(path), upstream.tallies.get(path)) {
         underway.routed(&upstream.label, label, counters);
-        underway.metered(head);
+        underway.metered(head, || by_model::kind(upstream, path, head));
     }
 }
 
