@@ -248,6 +248,12 @@ impl ProxyError {
         self
     }
 
+    /// The same text as an error of another kind.
+    #[must_use]
+    pub fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// With the time after which the client should try again. It is told a minute at most.
     #[must_use]
     pub fn retry_after(mut self, time: Duration) -> Self {

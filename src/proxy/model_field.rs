@@ -13,12 +13,16 @@ use std::ops::Range;
 use memchr::memchr2;
 
 pub use self::form::{Boundary, Form};
-use self::names::{decode, is_ours_to_c};
+use self::names::{decode, is_to_c};
 
 /// The key, in the form that counts.
 const KEY: &[u8] = b"model";
 /// Room for the key and a NUL with each of their letters escaped (`\u006d`). Of a longer one nothing else matters.
 const LONGEST_KEY: usize = 6 * (KEY.len() + 1);
+/// Keys that name more models, which a provider takes where it has not the first: those of `OpenRouter` and `LiteLLM`.
+const MORE: [&[u8]; 2] = [b"models", b"fallbacks"];
+/// The same room for these.
+const LONGEST_OF_MORE: usize = 6 * (b"fallbacks".len() + 1);
 /// The longest name of a model as it stands in a body, in bytes.
 const LONGEST_NAME: usize = 4096;
 /// The deepest nesting of lists and objects within the body's own. Most servers read 128 to 1000.
@@ -52,6 +56,9 @@ pub enum Flaw {
     /// It is not what its type says.
     #[error("it is not a form in the shape that all servers read")]
     NotAForm,
+    /// The model may be another one than that.
+    #[error("it names more models, in `models` or `fallbacks`")]
+    More,
     /// It breaks JSON's grammar.
     #[error("it is not valid JSON")]
     NotJson,
@@ -102,6 +109,11 @@ impl Search {
             Self::Json(scanner) => scanner.read(piece),
             Self::Form(form) => form.read(piece),
         }
+    }
+
+    /// Whether it refuses a body that names more models than one.
+    pub fn is_alone(&self) -> bool {
+        matches!(self, Self::Json(scanner) if scanner.is_alone)
     }
 
     /// Whether it is a JSON body of which nothing has been read.
@@ -171,6 +183,8 @@ pub struct Scanner {
     /// Behind the object's bracket.
     inside: u64,
     has_keys: bool,
+    /// Whether no other key may name models.
+    is_alone: bool,
     model: Option<Model>,
 }
 
@@ -185,12 +199,29 @@ impl Default for Scanner {
             value: None,
             inside: 0,
             has_keys: false,
+            is_alone: false,
             model: None,
         }
     }
 }
 
 impl Scanner {
+    /// One that refuses a body with more models than one, in whatever key.
+    pub fn alone() -> Self {
+        Self {
+            is_alone: true,
+            ..Self::default()
+        }
+    }
+
+    fn longest_key(&self) -> usize {
+        if self.is_alone {
+            LONGEST_OF_MORE
+        } else {
+            LONGEST_KEY
+        }
+    }
+
     /// The model, once it is certain but for a second one.
     pub fn model(&self) -> Option<&Model> {
         self.model.as_ref()
@@ -349,7 +380,11 @@ impl Scanner {
             return Ok(());
         }
         let is_key = self.state == State::Key;
-        let room = if is_key { LONGEST_KEY } else { LONGEST_NAME };
+        let room = if is_key {
+            self.longest_key()
+        } else {
+            LONGEST_NAME
+        };
         let bytes = bytes.unwrap_or_default();
         // A byte more tells that it is longer.
         let left = (room + 1).saturating_sub(self.token.len());
@@ -363,10 +398,10 @@ impl Scanner {
     /// A key of the object has been read.
     fn key(&mut self) -> Result<(), Flaw> {
         self.value = None;
-        if is_ours_to_c(&self.token) {
+        if is_to_c(KEY, &self.token) {
             return Err(Flaw::Spelling);
         }
-        if self.token.len() > LONGEST_KEY {
+        if self.token.len() > self.longest_key() {
             return Ok(());
         }
         // Some parsers leave out what is no text, or put something else in its place.
@@ -380,6 +415,12 @@ impl Scanner {
         } else {
             &self.token
         };
+        // As a parser reads it that takes a NUL for its end.
+        let to_c = key.split(|byte| *byte == 0).next().unwrap_or_default();
+        let is_more = |name: &[u8]| to_c.eq_ignore_ascii_case(name);
+        if self.is_alone && MORE.into_iter().any(is_more) {
+            return Err(Flaw::More);
+        }
         if !key.eq_ignore_ascii_case(KEY) {
             return Ok(());
         }

@@ -226,6 +226,15 @@ impl Upload {
         self.source().finished
     }
 
+    /// Whether its body may name no model but one.
+    pub(super) fn is_alone(&self) -> bool {
+        let source = self.source();
+        source
+            .scanner
+            .as_ref()
+            .is_some_and(|scanner| scanner.is_alone())
+    }
+
     /// The most bytes that a client may send.
     pub(super) fn limit(&self) -> u64 {
         self.source().limits.size

@@ -6,6 +6,8 @@
     reason = "a test may fail loudly"
 )]
 
+use std::time::Duration;
+
 use mock_cloud::Options;
 use serde_json::{Value, json};
 use support::{Daemon, World, chat, client, ctl, error, until};
@@ -127,6 +129,118 @@ async fn tokens_are_limited_where_usage_is_not_counted_too() {
     error(answer, 429, "too_many_requests").await;
 }
 
+/// As a kill leaves it, or a program that has the file of the usage locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_has_used_does_not_depend_on_the_file_of_the_usage() {
+    let world = World::new(Options::default()).await;
+    let key = add(&world, &["batch", "--requests-per-day", "2"]);
+    let mut daemon = world.daemon();
+    asks(&daemon, &key).await;
+    let used = listed(&world, "batch")["today"].clone();
+    assert!(daemon.stop().success());
+    let usage = ".local/state/hermes-proxyd/usage.db";
+    std::fs::write(world.home.path().join(usage), "no database").unwrap();
+    let daemon = world.daemon();
+    assert_eq!(listed(&world, "batch")["today"], used);
+    asks(&daemon, &key).await;
+    let answer = ask(&daemon, &key, &chat("x")).await;
+    error(answer, 429, "too_many_requests").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_no_provider_gets_uses_nothing_of_the_day() {
+    let world = World::new(Options::default()).await;
+    let line = [
+        "small",
+        "--requests-per-day",
+        "1",
+        "--model",
+        "Hermes-4-70B",
+    ];
+    let key = add(&world, &line);
+    let daemon = world.daemon();
+    let mut body = chat("x");
+    body["model"] = "large".into();
+    for _ in 0..3 {
+        let answer = ask(&daemon, &key, &body).await;
+        error(answer, 403, "model_not_allowed").await;
+        let list = client().get(daemon.url("/models")).bearer_auth(&key);
+        let list = list.send().await.unwrap();
+        assert_eq!(list.status(), 200);
+        list.bytes().await.unwrap();
+    }
+    until("nothing is counted", || {
+        listed(&world, "small")["today"] == json!({"requests": 0, "tokens": 0})
+    });
+    body["model"] = "Hermes-4-70B".into();
+    let answer = ask(&daemon, &key, &body).await;
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+    let answer = ask(&daemon, &key, &body).await;
+    error(answer, 429, "too_many_requests").await;
+}
+
+/// Neither a stream without `include_usage` nor one that is left early is for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_no_answer_tells_are_estimated() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let spends = |name: &'static str| {
+        let today = listed(&world, name)["today"].clone();
+        let read = |field: &str| today[field].as_u64().unwrap_or_default();
+        (read("tokens"), read("estimated_tokens"))
+    };
+    let prompt = "word".repeat(100);
+    let mut body = chat(&prompt);
+    body["stream"] = true.into();
+    // It tells its tokens.
+    let key = add(&world, &["told", "--tokens-per-day", "100000"]);
+    let mut telling = body.clone();
+    telling["stream_options"] = json!({"include_usage": true});
+    let answer = ask(&daemon, &key, &telling).await;
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+    until("its tokens are counted", || spends("told") == (12, 0));
+    // It does not: 100 words and what stands around them, and the same as its answer.
+    let key = add(&world, &["untold", "--tokens-per-day", "50"]);
+    let answer = ask(&daemon, &key, &body).await;
+    let plain = answer.bytes().await.unwrap();
+    assert!(plain.ends_with(b"data: [DONE]\n\n"), "{plain:?}");
+    until("its tokens are estimated", || {
+        let (tokens, estimated) = spends("untold");
+        (100..400).contains(&tokens) && tokens == estimated
+    });
+    let answer = ask(&daemon, &key, &body).await;
+    let message = error(answer, 429, "too_many_requests").await;
+    assert!(message.contains("of them by an estimate"), "{message}");
+    let shown = ctl(world.home.path(), &["clients", "list"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("estimated"), "{shown}");
+    // It is left before its end, and before it has begun.
+    for (name, mock) in [
+        ("leaves", json!({"events": 500, "delay_chunk_ms": 20})),
+        ("waits", json!({"delay_head_ms": 60_000})),
+    ] {
+        let key = add(&world, &[name, "--tokens-per-day", "50"]);
+        telling["mock"] = mock;
+        let left = tokio::time::timeout(Duration::from_secs(1), async {
+            ask(&daemon, &key, &telling).await.bytes().await.unwrap();
+        });
+        left.await.unwrap_err();
+        until("what was sent is estimated", || spends(name).0 > 100);
+        let answer = ask(&daemon, &key, &telling).await;
+        error(answer, 429, "too_many_requests").await;
+    }
+    // A refusal of the provider's costs nothing.
+    let key = add(&world, &["refused", "--tokens-per-day", "50"]);
+    body["mock"] = json!({"status": 400});
+    assert_eq!(ask(&daemon, &key, &body).await.status(), 400);
+    until("it is counted", || {
+        listed(&world, "refused")["today"]["requests"] == 1
+    });
+    assert_eq!(spends("refused"), (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_for_its_models_alone() {
     let world = World::new(Options::default()).await;
@@ -162,7 +276,12 @@ async fn a_key_is_for_its_models_alone() {
         let answer = ask(&daemon, &key, &body).await;
         let message = error(answer, 403, "model_not_allowed").await;
         assert!(message.contains("names none"), "{message}");
-        // Text that is no JSON names none either, and a list has no body.
+        // Neither does no body at all.
+        let post = client().post(daemon.url("/chat/completions"));
+        let answer = post.bearer_auth(&key).send().await.unwrap();
+        let message = error(answer, 403, "model_not_allowed").await;
+        assert!(message.contains("names none"), "{message}");
+        // Text that is no JSON says nothing for certain, and a list has no body.
         let post = client().post(daemon.url("/chat/completions"));
         let post = post.header("content-type", "application/json");
         let answer = post.bearer_auth(&key).body("no JSON").send().await.unwrap();
@@ -172,9 +291,92 @@ async fn a_key_is_for_its_models_alone() {
             // No route can be found either.
             (400, "bad_request")
         };
-        error(answer, status, code).await;
-        let list = client().get(daemon.url("/models")).bearer_auth(&key);
-        assert_eq!(list.send().await.unwrap().status(), 200);
+        let message = error(answer, status, code).await;
+        assert!(message.contains("for some models alone"), "{message}");
+        assert!(!message.contains("/NAME/v1"), "{message}");
+        assert!(daemon.stop().success());
+    }
+}
+
+/// A provider that has not the first may take one of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_some_models_names_no_others_to_fall_back_on() {
+    let world = World::new(Options::default()).await;
+    let key = add(&world, &["small", "--model", "Hermes-4-70B"]);
+    let free = add(&world, &["free"]);
+    let daemon = world.daemon();
+    let is_post = |one: &mock_cloud::Seen| one.target.ends_with("/chat/completions");
+    let sent = || {
+        world
+            .cloud
+            .requests()
+            .iter()
+            .filter(|one| is_post(one))
+            .count()
+    };
+    let post = async |key: &str, body: String| {
+        let post = client().post(daemon.url("/chat/completions"));
+        let post = post.header("content-type", "application/json");
+        post.bearer_auth(key).body(body).send().await.unwrap()
+    };
+    for name in [
+        "models",
+        "fallbacks",
+        "Models",
+        r"\u006dodels",
+        r"models\u0000x",
+    ] {
+        let more = format!(r#""{name}":["Hermes-4-405B"]"#);
+        for body in [
+            format!(r#"{{{more},"model":"Hermes-4-70B","messages":[]}}"#),
+            format!(r#"{{"model":"Hermes-4-70B","messages":[],{more}}}"#),
+        ] {
+            let begun = sent();
+            let answer = post(&key, body.clone()).await;
+            let status = answer.status().as_u16();
+            assert!(matches!(status, 400 | 403), "{status} {body}");
+            let message = answer.text().await.unwrap();
+            assert!(message.contains("names more models"), "{message}");
+            assert_eq!(sent(), begun, "{body}");
+            // Where no limit is, it passes as it came.
+            assert_eq!(post(&free, body).await.status(), 200);
+            assert_eq!(sent(), begun + 1);
+        }
+    }
+    // What is within a message is no key of the request.
+    let body = r#"{"model":"Hermes-4-70B","messages":[{"role":"user","content":"x","models":[]}]}"#;
+    assert_eq!(post(&key, body.to_owned()).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_some_models_sees_these_alone() {
+    let world = World::new(Options::default()).await;
+    let key = add(&world, &["small", "--model", "Hermes-4-7*"]);
+    let whole = add(&world, &["whole"]);
+    let routes = "[aliases]\nsmart = \"nous/Hermes-4-70B\"\nlarge = \"nous/Hermes-4-405B\"\n";
+    for config in ["", routes] {
+        let mut daemon = world.daemon_with(config, &[]);
+        let names = async |key: &str| {
+            let list = client().get(daemon.url("/models")).bearer_auth(key);
+            let list: Value = list.send().await.unwrap().json().await.unwrap();
+            let models = list["data"].as_array().unwrap().iter();
+            let names = models.map(|model| model["id"].as_str().unwrap().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let all = names(&whole).await;
+        assert!(all.iter().any(|name| name == "Hermes-4-405B"), "{all:?}");
+        let seen = names(&key).await;
+        let open = |name: &&String| *name == "Hermes-4-70B" || *name == "smart";
+        let open: Vec<_> = all.iter().filter(open).cloned().collect();
+        assert_eq!(seen, open, "{config}");
+        for (name, status) in [("Hermes-4-70B", 200), ("Hermes-4-405B", 404)] {
+            let one = client().get(daemon.url(&format!("/models/{name}")));
+            let one = one.bearer_auth(&key).send().await.unwrap();
+            assert_eq!(one.status(), status, "{name}");
+        }
+        let mut body = chat("x");
+        body["model"] = "Hermes-4-70B".into();
+        assert_eq!(ask(&daemon, &key, &body).await.status(), 200);
         assert!(daemon.stop().success());
     }
 }

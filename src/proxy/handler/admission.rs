@@ -137,10 +137,7 @@ impl Request<'_> {
         default: Option<usize>,
     ) -> ProxyError {
         let all = &self.rules.upstreams;
-        let is_open = |one: &&Arc<Upstream>| {
-            let client = self.client;
-            client.is_none_or(|client| client.allows_provider(one.name.as_str()))
-        };
+        let is_open = |one: &&Arc<Upstream>| self.is_open(one);
         if all.iter().all(|one| is_open(&one)) {
             return error;
         }
@@ -237,7 +234,7 @@ pub(super) fn may_use<'n>(
     client: Option<&Arc<Client>>,
     mut names: impl Iterator<Item = &'n str> + Clone,
 ) -> Result<(), ProxyError> {
-    let Some(client) = client.filter(|client| !client.models().is_empty()) else {
+    let Some(client) = client.filter(|client| client.is_for_models()) else {
         return Ok(());
     };
     if names.clone().any(|name| client.allows_model(name)) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response};
+use hyper::{HeaderMap, Method, Response};
 
 use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
@@ -21,12 +21,16 @@ use super::answer::refuse;
 use super::exchange::upload_error;
 use super::forward::forward;
 use super::{PAUSE, Request, defect, goes_to};
-use crate::clients::Client;
 use crate::config::AllowedPath;
 use crate::usage::Body;
 
 /// How to have a body forwarded without a look into it.
-const UNREAD: &str = "with the base URL /NAME/v1 it goes to the provider NAME unread";
+const UNREAD: &str = "; with the base URL /NAME/v1 it goes to the provider NAME unread";
+
+/// Whether its app may ask for some models alone.
+fn is_limited(request: &Request<'_>) -> bool {
+    request.client.is_some_and(|client| client.is_for_models())
+}
 
 /// Finds out where the request goes, and sends it there. `allowed` is its path as one of the providers lists it,
 /// `default` the provider of the address.
@@ -76,7 +80,7 @@ pub(super) async fn find_and_forward(
     let renamed = destination.as_ref().and_then(|to| to.model.as_deref());
     let found = found.and_then(|found| {
         let names = name.into_iter().chain(renamed);
-        limits(request.client, upload.as_ref(), names).map(|()| found)
+        limits(&request, (&head, upload.as_ref()), names).map(|()| found)
     });
     let (upstream, path) = match found {
         Ok(found) => found,
@@ -99,44 +103,52 @@ pub(super) async fn find_and_forward(
     forward(&request, (upstream, path), (head, upload), underway).await
 }
 
-/// Whether an app's key is for the models that its request names. One without a body is for none.
+/// Whether an app's key is for the models that its request names. One that only looks is for none.
 fn limits<'n>(
-    client: Option<&Arc<Client>>,
-    upload: Option<&Upload>,
+    request: &Request<'_>,
+    (head, upload): (&Parts, Option<&Upload>),
     names: impl Iterator<Item = &'n str> + Clone,
 ) -> Result<(), ProxyError> {
-    match upload {
-        Some(_) => may_use(client, names),
-        None => Ok(()),
+    if upload.is_none() && only_looks(&head.method) {
+        return Ok(());
     }
+    may_use(request.client, names)
+}
+
+/// Whether a request without a body has nothing made by a model.
+pub(super) fn only_looks(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Sends a request on whose provider is known, if its model is one of its key's.
 pub(super) async fn check_and_forward(
     request: Request<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
-    (head, upload): (Parts, Upload),
+    (head, upload): (Parts, Option<Upload>),
     mut underway: Underway,
 ) -> Response<AnswerBody> {
+    let is_over = || upload.as_ref().is_none_or(Upload::is_finished);
     let Some(allowed) = upstream.paths.get(path) else {
-        return refuse(&defect(), underway, upload.is_finished());
+        return refuse(&defect(), underway, is_over());
     };
-    let read = read(&request, (allowed, &head), Some(&upload)).await;
+    let read = read(&request, (allowed, &head), upload.as_ref()).await;
     let checked = match read {
         Ok(read) => {
             let name = read.model.as_ref().and_then(Model::name);
             underway.asks_for(name);
             may_use(request.client, name.into_iter())
         }
-        // It can't be told, which is told in the words of a route.
-        Err(error) if is_about_its_model(error.kind) => may_use(request.client, std::iter::empty()),
+        // It can't be told, and no route needs it.
+        Err(error) if is_about_its_model(error.kind) => {
+            Err(error.of_kind(ErrorKind::ModelNotAllowed))
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = checked {
         request.turns_away(&error, &head, &mut underway);
-        return refuse(&error, underway, upload.is_finished());
+        return refuse(&error, underway, is_over());
     }
-    forward(&request, (upstream, path), (head, Some(upload)), underway).await
+    forward(&request, (upstream, path), (head, upload), underway).await
 }
 
 fn is_about_its_model(kind: ErrorKind) -> bool {
@@ -207,10 +219,15 @@ async fn read(
         return Ok(read);
     };
     let search = if is_form {
-        let boundary = boundary(fields).ok_or_else(|| unclear(Flaw::NotAForm))?;
+        let boundary = boundary(fields);
+        let boundary = boundary.ok_or_else(|| unclear(Flaw::NotAForm, is_limited(request)))?;
         Search::Form(Form::new(read.boundary.insert(boundary)))
     } else {
-        Search::Json(Scanner::default())
+        Search::Json(if is_limited(request) {
+            Scanner::alone()
+        } else {
+            Scanner::default()
+        })
     };
     read.model = Some(model(request, head, (upload, search)).await?);
     Ok(read)
@@ -262,9 +279,10 @@ async fn model(
     (upload, search): (&Upload, Search),
 ) -> Result<Model, ProxyError> {
     if is_encoded(&head.headers) {
+        let (why, unread) = why(is_limited(request));
         let message = format!(
-            "hermes-proxyd: where this request goes depends on its model, and its body is compressed \
-             (Content-Encoding): send it uncompressed; {UNREAD}"
+            "hermes-proxyd: {why} its model, and its body is compressed (Content-Encoding): send it \
+             uncompressed{unread}"
         );
         return Err(ProxyError::new(ErrorKind::UnsupportedMediaType, message));
     }
@@ -276,12 +294,13 @@ async fn model(
         () = request.connection.cut() => return Err(shutting_down()),
         () = request.connection.makes_way() => return Err(too_slow_to_stay()),
     };
+    let (why, unread) = why(is_limited(request));
     found.map_err(|error| match error {
         NotFound::Upload(error) => upload_error(error, upload),
         NotFound::TooFar => {
             let message = format!(
-                "hermes-proxyd: where this request goes depends on its model, which does not come within \
-                 the first {most} bytes of its body (`limits.route_body`); {UNREAD}"
+                "hermes-proxyd: {why} its model, which does not come within the first {most} bytes of its \
+                 body (`limits.route_body`){unread}"
             );
             ProxyError::new(ErrorKind::RequestTooLarge, message)
         }
@@ -294,11 +313,20 @@ async fn model(
     })
 }
 
+/// Why a request's model matters, and what helps where that is a route.
+fn why(is_limited: bool) -> (&'static str, &'static str) {
+    if is_limited {
+        let why = "the client key is for some models alone, so whether this request is allowed depends on";
+        (why, "")
+    } else {
+        ("where this request goes depends on", UNREAD)
+    }
+}
+
 /// A body whose model can be read in two ways.
-pub(super) fn unclear(flaw: Flaw) -> ProxyError {
-    let message = format!(
-        "hermes-proxyd: where this request goes depends on its model, which its body does not tell: \
-         {flaw}; {UNREAD}"
-    );
+pub(super) fn unclear(flaw: Flaw, is_limited: bool) -> ProxyError {
+    let (why, unread) = why(is_limited);
+    let message =
+        format!("hermes-proxyd: {why} its model, which its body does not tell: {flaw}{unread}");
     ProxyError::new(ErrorKind::BadRequest, message)
 }

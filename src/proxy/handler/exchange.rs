@@ -476,7 +476,7 @@ pub(super) fn upload_error(error: UploadError, upload: &Upload) -> ProxyError {
             "hermes-proxyd: the request body arrived too slowly (`timeouts.body`)",
         ),
         UploadError::Malformed(violation) => violation.error(),
-        UploadError::Unclear(flaw) => by_model::unclear(flaw),
+        UploadError::Unclear(flaw) => by_model::unclear(flaw, upload.is_alone()),
         UploadError::Broken | UploadError::Superseded => ProxyError::new(
             ErrorKind::BadRequest,
             "hermes-proxyd: the request body was cut off",

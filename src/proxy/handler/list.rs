@@ -11,10 +11,11 @@ use super::super::error::ErrorKind;
 use super::super::gateway::{Rules, Upstream};
 use super::super::models::{self, Wanted, merged};
 use super::super::record::{End, Underway};
-use super::super::route;
+use super::super::route::{self, Serves};
 use super::super::server::RequestBody;
 use super::answer::whole;
 use super::{Request, defect};
+use crate::clients::Client;
 
 /// Whether a request is for a list that everyone gets.
 pub(super) fn is_kept(rules: &Rules, upstream: &Upstream, path: usize, head: &Parts) -> bool {
@@ -66,11 +67,30 @@ pub(super) async fn from_list(
             models::reply(upstream, wanted, rules.models_cache).await
         }
     };
-    tokio::select! {
+    let reply = tokio::select! {
         biased;
         reply = reply => reply,
         () = request.connection.cut() => models::Reply::Error(shutting_down()),
+    };
+    match request.client.filter(|client| client.is_for_models()) {
+        Some(client) if !request.is_own => {
+            let allows = |name: &str| allows(client, request.rules, (head, name));
+            models::only(reply, wanted, allows)
+        }
+        Some(_) | None => reply,
     }
+}
+
+/// Whether an app's key is for the model of this name, or for the one that a route puts in its place.
+fn allows(client: &Client, rules: &Rules, (head, name): (&Parts, &str)) -> bool {
+    let routing = rules.routing.as_ref();
+    let is_routed = !route::names_provider(head.uri.path(), &rules.upstreams);
+    let renamed = routing.filter(|_| is_routed).and_then(|routing| {
+        let is_provider = |name: &str| rules.upstreams.iter().any(|one| one.name() == name);
+        let found = routing.find(models::CHAT, Some(name), is_provider);
+        found.model.map(String::from)
+    });
+    client.allows_model(name) || renamed.is_some_and(|name| client.allows_model(&name))
 }
 
 /// The answer, which says of the provider only what it has just done.

@@ -173,14 +173,17 @@ async fn respond(
             let upload = request.upload(body);
             if let Some(upload) = &upload {
                 underway.uploads(upload);
-                let is_limited = |client: &Arc<Client>| !client.models().is_empty();
-                if client.as_ref().is_some_and(is_limited) {
-                    let parts = (head, upload.clone());
-                    let to = (upstream, path);
-                    // Rare, so not a part of every request's future.
-                    let answer = by_model::check_and_forward(request, to, parts, underway);
-                    return Box::pin(answer).await;
-                }
+            }
+            let is_limited = |client: &Arc<Client>| client.is_for_models();
+            if client.as_ref().is_some_and(is_limited)
+                && (upload.is_some() || !by_model::only_looks(&head.method))
+            {
+                let (parts, to) = ((head, upload), (upstream, path));
+                // Rare, so not a part of every request's future.
+                let answer = by_model::check_and_forward(request, to, parts, underway);
+                return Box::pin(answer).await;
+            }
+            if let Some(upload) = &upload {
                 by_model::hear(&underway, (upstream, path), (&head, upload));
             }
             forward(&request, (upstream, path), (head, upload), underway).await
@@ -222,6 +225,14 @@ async fn answer_here(
         return Box::pin(show(request, fields, (path, upstream))).await;
     }
     let shared = (request.gateway, request.rules);
+    let upstream = upstream.filter(|upstream| request.is_open(upstream));
+    let upstream = upstream.or_else(|| {
+        request
+            .rules
+            .upstreams
+            .iter()
+            .find(|one| request.is_open(one))
+    });
     let of = (
         upstream.map(|upstream| &**upstream),
         request.client.map(|client| &**client),
@@ -262,6 +273,12 @@ fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: 
 }
 
 impl Request<'_> {
+    /// Whether its key, if it has one, is for this provider.
+    fn is_open(&self, upstream: &Upstream) -> bool {
+        let client = self.client;
+        client.is_none_or(|client| client.allows_provider(upstream.name.as_str()))
+    }
+
     /// Enters a refusal for the apps' owner.
     fn turns_away(&self, error: &ProxyError, head: &Parts, underway: &mut Underway) {
         if self.is_own {

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::{KEY, Model};
+use super::Model;
 
-/// Whether a key ends with ours for a parser that takes a NUL for its end.
-pub(super) fn is_ours_to_c(raw: &[u8]) -> bool {
+/// Whether a key ends as this one for a parser that takes a NUL for its end.
+pub(super) fn is_to_c(key: &[u8], raw: &[u8]) -> bool {
     let mut rest = raw;
     let mut next = || {
         let (letter, length) = match rest {
@@ -24,7 +24,7 @@ pub(super) fn is_ours_to_c(raw: &[u8]) -> bool {
             u8::try_from(found).is_ok_and(|found| found.eq_ignore_ascii_case(letter))
         })
     };
-    KEY.iter().all(|letter| is(letter, next())) && next() == Some(0)
+    key.iter().all(|letter| is(letter, next())) && next() == Some(0)
 }
 
 /// What stands between the quotes of a JSON text.

@@ -10,15 +10,12 @@ use hyper::Response;
 
 use super::list::{Index, List, Model, model_in, models_in};
 use super::shelf::{self, Found};
-use super::{PATH, Reply, Wanted, json, unknown};
+use super::{CHAT, PATH, Reply, Wanted, json, unknown};
 use crate::clients::Client;
 use crate::config::{ByPath, Routing};
 use crate::proxy::error::ProxyError;
 use crate::proxy::gateway::{Rules, Upstream};
 use crate::proxy::route::Serves;
-
-/// What models are for.
-const CHAT: &str = "/chat/completions";
 
 /// The list that was made last, and of what: it is asked for again and again.
 #[derive(Debug, Default)]

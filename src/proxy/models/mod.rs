@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
@@ -26,6 +26,8 @@ use crate::config::UserAgent;
 
 /// The path of the list.
 pub(super) const PATH: &str = "/models";
+/// What models are for.
+pub(super) const CHAT: &str = "/chat/completions";
 /// On a list that is older than it should be: its age in seconds.
 pub(super) const STALE: HeaderName = HeaderName::from_static("x-hermes-stale");
 /// Anthropic's clients ask for another shape.
@@ -99,6 +101,31 @@ pub(super) async fn reply(upstream: &Arc<Upstream>, wanted: &Wanted, fresh: Dura
         },
     };
     Reply::Answer { response, is_new }
+}
+
+/// What an app gets of this that may use some models alone.
+pub(super) fn only(reply: Reply, wanted: &Wanted, allows: impl Fn(&str) -> bool) -> Reply {
+    match (reply, wanted) {
+        (Reply::Answer { .. }, Wanted::One(id)) if !allows(id) => {
+            Reply::Error(unknown(id, "the models of this client key"))
+        }
+        (Reply::Answer { response, is_new }, Wanted::All) => {
+            let (mut head, body) = response.into_parts();
+            let models = list::models_in(&body).filter(|model| allows(&model.id));
+            let models: Vec<_> = models.map(|model| model.text).collect();
+            let parts = [
+                &b"{\"object\":\"list\",\"data\":["[..],
+                &models.join(&b","[..]),
+                b"]}",
+            ];
+            // They are about all of it.
+            head.headers.remove(ETAG);
+            head.headers.remove(LAST_MODIFIED);
+            let response = Response::from_parts(head, parts.concat().into());
+            Reply::Answer { response, is_new }
+        }
+        (reply, _) => reply,
+    }
 }
 
 fn json(body: Bytes, stale: Option<Duration>) -> Response<Bytes> {
