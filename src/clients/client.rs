@@ -172,11 +172,6 @@ impl Client {
         providers.is_empty() || providers.iter().any(|allowed| allowed == name)
     }
 
-    /// Whether the key is not for all providers.
-    pub fn is_for_some(&self) -> bool {
-        !self.limits.providers.is_empty()
-    }
-
     /// Whether the key is for some models alone.
     pub fn is_for_models(&self) -> bool {
         !self.limits.models.is_empty()

@@ -370,7 +370,7 @@ impl Registry {
             }
             Err(error) if !std::mem::replace(is_told, true) => {
                 tracing::warn!(%error, "the use of client keys can't be saved; it is tried again, and \
-                                        a restart would count it anew for their limits of a day");
+                                        a restart would forget it for their limits of a day");
             }
             Ok(()) | Err(_) => {}
         }

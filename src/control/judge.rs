@@ -99,7 +99,11 @@ pub fn about<'f>(findings: &'f [Finding], provider: &str) -> Vec<&'f Finding> {
 
 /// The findings about logins, and not about requests.
 pub fn of_logins(findings: &[Finding]) -> Vec<Finding> {
-    let others = [FindingCode::RequestsFail, FindingCode::NoClientKeys];
+    let others = [
+        FindingCode::RequestsFail,
+        FindingCode::NoClientKeys,
+        FindingCode::QuotaSpent,
+    ];
     let of_login = |one: &&Finding| one.provider.is_some() && !others.contains(&one.code);
     findings.iter().filter(of_login).cloned().collect()
 }
@@ -327,6 +331,7 @@ fn troubles(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Fi
     troubles.extend(told.map(|one| failing(provider, one, (is_meant, now))));
     troubles.extend(unkept(provider));
     troubles.extend(pool(provider, is_meant, now));
+    troubles.extend(quota(provider));
     troubles.extend(unreachable(provider, is_meant));
     troubles.extend(warnings(provider));
     for trouble in &mut troubles {
@@ -518,6 +523,24 @@ fn pool(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Findin
         troubles.push(attention(FindingCode::LoginEnded, text, command));
     }
     troubles
+}
+
+/// A quota of the only login that is used up. Of several logins, those that have nothing left cool down.
+fn quota(provider: &ProviderStatus) -> Option<Finding> {
+    if provider.pool.as_ref().is_some_and(|pool| pool.logins > 1) {
+        return None;
+    }
+    let windows = provider.quota.iter().flat_map(|quota| &quota.windows);
+    let spent = windows.filter(|window| window.used_percent >= 100);
+    let last = spent.max_by_key(|window| window.resets_in_seconds)?;
+    let again = last.resets_in_seconds.map(distance);
+    let again = again.map_or_else(String::new, |when| format!("; it begins again {when}"));
+    let text = format!(
+        "The quota of {} ({}) is used up{again}",
+        provider.name, last.name
+    );
+    let command = Some("hermesctl proxy status".to_owned());
+    Some(attention(FindingCode::QuotaSpent, text, command))
 }
 
 /// A provider that serves apps with a client key alone, and no key is for it.

@@ -809,6 +809,8 @@ pub enum FindingCode {
     LoginsCoolingDown,
     /// One of several logins has ended; the others serve.
     LoginEnded,
+    /// The quota of the only login is used up.
+    QuotaSpent,
     /// This machine's clock differs from the provider's.
     ClockWrong,
     /// What is counted of usage can't be saved.
@@ -1365,6 +1367,7 @@ impl FindingCode {
             Self::LoginMayBeSpent => "login_may_be_spent",
             Self::LoginCoolingDown => "login_cooling_down",
             Self::LoginsCoolingDown => "logins_cooling_down",
+            Self::QuotaSpent => "quota_spent",
             Self::LoginEnded => "login_ended",
             Self::ClockWrong => "clock_wrong",
             Self::UsageUnsaved => "usage_unsaved",

@@ -288,8 +288,8 @@ impl Handler for Answers {
 }
 
 impl proxy::Judge for Answers {
-    fn judge(&self, provider: &str) -> proxy::Judgement {
-        self.judgement(provider)
+    fn judge(&self, provider: &str, alone: bool) -> proxy::Judgement {
+        self.judgement(provider, alone)
     }
 }
 
@@ -373,10 +373,14 @@ impl Answers {
     }
 
     /// How all is, for apps whose `/v1` means this provider.
-    fn judgement(&self, provider: &str) -> proxy::Judgement {
+    fn judgement(&self, provider: &str, alone: bool) -> proxy::Judgement {
         let status = self.picture();
-        let findings = judge::findings(&status);
         let own = judge::judge_for(&status, provider);
+        let findings = if alone {
+            own.as_slice().into()
+        } else {
+            judge::findings(&status)
+        };
         let is_there = status.providers.iter().any(|one| one.name == provider);
         let blocking = own.iter().find(|one| one.blocks);
         let worst = findings.first();
@@ -605,6 +609,16 @@ pub(super) fn quota(report: &Report, login: usize, now: DateTime<Utc>) -> Option
     quota.map(|quota| quota_status(quota, now))
 }
 
+/// A little that is left shows.
+fn rounded(used_percent: f64) -> f64 {
+    let whole = used_percent.round();
+    if used_percent < 100.0 {
+        whole.min(99.0)
+    } else {
+        whole
+    }
+}
+
 fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
     let windows = quota.windows.into_iter().map(|window| window.at(now));
     let windows = windows.map(|window| QuotaWindow {
@@ -614,7 +628,7 @@ fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
             clippy::cast_sign_loss,
             reason = "a float casts to the nearest u64"
         )]
-        used_percent: window.used_percent.round() as u64,
+        used_percent: rounded(window.used_percent) as u64,
         length_seconds: window.length.map(|length| length.as_secs()),
         resets_at: window.resets_at.map(Timestamp),
         resets_in_seconds: window.resets_at.map(|at| (at - now).num_seconds()),

@@ -59,7 +59,7 @@ impl Status {
             },
             status,
         };
-        match reader.client.filter(|client| client.is_for_some()) {
+        match reader.client.filter(|client| client.is_limited()) {
             Some(client) => {
                 sight.narrowed(client.name(), |provider| client.allows_provider(provider))
             }

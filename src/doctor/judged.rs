@@ -73,6 +73,7 @@ fn place(found: &Found) -> (Group, String) {
         FindingCode::LoginCoolingDown | FindingCode::LoginsCoolingDown => {
             (Group::Login, format!("cooldowns of {provider}"))
         }
+        FindingCode::QuotaSpent => (Group::Login, format!("the quota of {provider}")),
         FindingCode::LoginEnded => (Group::Login, format!("ended logins of {provider}")),
         FindingCode::Unsaved => (Group::Login, format!("saving {provider}")),
         FindingCode::LoginEndsSoon => (Group::Login, format!("end of {provider}")),

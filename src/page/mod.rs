@@ -144,7 +144,7 @@ impl Level {
 }
 
 impl Sight {
-    /// Leaves what a key for some providers alone may see: these providers, what is wrong with them, and its own app.
+    /// Leaves what a key with limits may see: its providers, what is wrong with them, and its own app.
     #[must_use]
     pub fn narrowed(mut self, app: &str, sees: impl Fn(&str) -> bool) -> Self {
         let findings = judge::findings(&self.status).into_owned();

@@ -193,9 +193,9 @@ impl Gateway {
         self.judge.set(judge).ok();
     }
 
-    /// How all is, for apps of this provider; `None` before anybody can judge.
-    pub(super) fn judge(&self, provider: &str) -> Option<Judgement> {
-        Some(self.judge.get()?.judge(provider))
+    /// How all is, or this provider `alone`, for apps of this provider; `None` before anybody can judge.
+    pub(super) fn judge(&self, provider: &str, alone: bool) -> Option<Judgement> {
+        Some(self.judge.get()?.judge(provider, alone))
     }
 
     /// From now on, `pages` makes the status page; a second one is not asked.

@@ -16,8 +16,9 @@ use crate::metrics::Format;
 
 /// Who judges how all is. It knows more than the port does.
 pub trait Judge: fmt::Debug + Send + Sync {
-    /// Of the daemon as a whole, and for apps whose `/v1` means this provider. Answers from memory.
-    fn judge(&self, provider: &str) -> Judgement;
+    /// For apps whose `/v1` means this provider, and of the daemon as a whole or of this provider `alone`. Answers from
+    /// memory.
+    fn judge(&self, provider: &str, alone: bool) -> Judgement;
 }
 
 /// Who writes the page of metrics. It knows more than the port does.
@@ -30,7 +31,7 @@ pub trait Exporter: fmt::Debug + Send + Sync {
 /// than the codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// Of the whole: `good`, `attention` or `bad`.
+    /// `good`, `attention` or `bad`.
     pub level: &'static str,
     /// The code of the worst that is wrong, `all_well` without anything.
     pub code: String,
@@ -72,7 +73,8 @@ pub(super) fn answer(
     is_stranger: bool,
 ) -> Response<Bytes> {
     let judgement = || {
-        let judged = upstream.and_then(|upstream| gateway.judge(upstream.name.as_str()));
+        let alone = client.is_some_and(Client::is_limited);
+        let judged = upstream.and_then(|upstream| gateway.judge(upstream.name.as_str(), alone));
         judged.unwrap_or_else(Judgement::unknown)
     };
     match local {
@@ -167,7 +169,7 @@ fn root(gateway: &Gateway, rules: &Rules, client: Option<&Client>) -> String {
     let is_open = |name: &str| client.is_none_or(|client| client.allows_provider(name));
     let there = rules.upstreams.iter().filter(|one| one.is_there());
     for upstream in there.filter(|one| is_open(one.name.as_str())) {
-        let judged = gateway.judge(upstream.name.as_str());
+        let judged = gateway.judge(upstream.name.as_str(), false);
         let judged = judged.unwrap_or_else(Judgement::unknown);
         let state = match judged.trouble {
             _ if judged.ready => "ready".to_owned(),

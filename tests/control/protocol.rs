@@ -986,6 +986,7 @@ fn the_findings_of_a_status() {
             FindingCode::LoginCoolingDown,
             FindingCode::LoginsCoolingDown,
             FindingCode::LoginEnded,
+            FindingCode::QuotaSpent,
             FindingCode::ClockWrong,
             FindingCode::UsageUnsaved,
             FindingCode::ConfigBroken,

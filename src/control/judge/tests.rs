@@ -151,7 +151,22 @@ fn worlds_of_logins() -> Vec<World> {
 }
 
 fn worlds_of_pools() -> Vec<World> {
+    let quota = |used: u64| {
+        json!({"at": "2026-11-26T12:00:00Z", "windows": [
+            {"name": "minute", "used_percent": 3, "length_seconds": 60, "resets_at": null,
+             "resets_in_seconds": null},
+            {"name": "week", "used_percent": used, "length_seconds": 604_800,
+             "resets_at": "2026-11-27T12:00:00Z", "resets_in_seconds": 86_400}]})
+    };
     vec![
+        (first(json!({"quota": quota(100)})), "quota_spent"),
+        (other(json!({"quota": quota(100)})), "quota_spent"),
+        (first(json!({"quota": quota(99)})), ""),
+        // Of several, the others serve, and it cools down where it is asked in vain.
+        (
+            first(json!({"quota": quota(100), "pool": {"logins": 2}})),
+            "",
+        ),
         (
             first(json!({"pool": {"logins": 3, "cooling_down": ["work"], "ended": ["old"]}})),
             "login_cooling_down login_ended",

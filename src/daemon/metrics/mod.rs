@@ -45,14 +45,19 @@ impl proxy::Exporter for Answers {
         page.family(&metrics::BUILD)
             .add(&[("version", version)], true);
         process::add_to(&mut page, status.daemon.started_at.0.timestamp());
+        let limited = client.filter(|client| client.is_limited());
         add_requests(&mut page, &reports);
-        self.add_tokens(&mut page, &reports);
-        self.add_clients(&mut page, client);
+        if limited.is_none() {
+            self.add_tokens(&mut page, &reports);
+        }
+        self.add_clients(&mut page, limited);
         add_providers(&mut page, &reports, &status);
         add_logins(&mut page, &reports);
         add_quotas(&mut page, &reports, status.now.0);
-        add_findings(&mut page, &status, &reports);
-        self.add_rest(&mut page);
+        add_findings(&mut page, &status, (&reports, limited));
+        if limited.is_none() {
+            self.add_rest(&mut page);
+        }
         page.finish()
     }
 }
@@ -255,12 +260,21 @@ fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {
 }
 
 /// Codes without their texts, which may name files.
-fn add_findings(page: &mut Page, status: &Status, reports: &[&Report]) {
+fn add_findings(
+    page: &mut Page,
+    status: &Status,
+    (reports, limited): (&[&Report], Option<&Client>),
+) {
     let is_open = |name: &str| reports.iter().any(|one| one.upstream.name.as_str() == name);
     let mut all = BTreeMap::<_, u64>::new();
     for finding in judge::findings(status).iter() {
         let provider = finding.provider.as_deref().unwrap_or_default();
-        if provider.is_empty() || is_open(provider) {
+        let is_told = if provider.is_empty() {
+            limited.is_none()
+        } else {
+            is_open(provider)
+        };
+        if is_told {
             let severity = match finding.severity {
                 Severity::Bad => "bad",
                 Severity::Attention | Severity::Other(_) => "attention",
@@ -311,11 +325,8 @@ impl Answers {
         }
     }
 
-    /// Each app's own numbers; an app with a key that is not for all providers sees itself alone.
-    fn add_clients(&self, page: &mut Page, asks: Option<&Client>) {
-        let view = self.view.load();
-        let mut names = view.reports.iter().map(|one| one.upstream.name.as_str());
-        let alone = asks.filter(|client| !names.all(|name| client.allows_provider(name)));
+    /// Each app's own numbers; one with a limited key sees itself alone.
+    fn add_clients(&self, page: &mut Page, alone: Option<&Client>) {
         let is_seen = |client: &Arc<Client>| alone.is_none_or(|one| one.name() == client.name());
         let mut clients: Vec<_> = self.clients.all();
         clients.retain(is_seen);

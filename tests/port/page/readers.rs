@@ -186,3 +186,64 @@ async fn a_key_for_one_provider_shows_nothing_of_the_others() {
     assert_eq!(flat["requests_today"], serde_json::Value::Null);
     assert_eq!(flat["clients_with_key"], 1);
 }
+
+/// Whatever its limit is, it sees no other app.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_a_limit_sees_nothing_of_other_apps() {
+    let world = World::new(Options::default()).await;
+    let add = |line: &[&str]| {
+        let added = world.ctl(&[&["clients", "add"], line].concat());
+        String::from_utf8(added.stdout).unwrap().trim().to_owned()
+    };
+    let neighbour = add(&["neighbour"]);
+    let keys = [
+        add(&["one", "--path", "/chat/completions"]),
+        add(&["one-m", "--model", "Hermes-4-405B"]),
+        add(&["one-d", "--requests-per-day", "9"]),
+        add(&["one-t", "--tokens-per-day", "9000"]),
+        add(&["one-f", "--in-flight", "9"]),
+    ];
+    let daemon = world.daemon();
+    let get = async |path: &str, key: &str| {
+        let url = format!("{}{path}", daemon.origin());
+        let get = client().get(url).header("accept", BROWSER);
+        get.bearer_auth(key)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
+    let asked = client().post(daemon.url("/chat/completions"));
+    let asked = asked.bearer_auth(&neighbour).json(&chat("x"));
+    assert_eq!(asked.send().await.unwrap().status(), 200);
+    // A request that is refused is the owner's matter alone.
+    let refused = client().post(daemon.url("/nowhere"));
+    let refused = refused.bearer_auth(&neighbour).json(&chat("x"));
+    error(refused.send().await.unwrap(), 404, "path_not_allowed").await;
+    let told = get("/status.json", &neighbour).await;
+    assert!(told.contains("requests_refused"), "{told}");
+    let metrics = get("/metrics", &neighbour).await;
+    for name in [
+        "neighbour",
+        "refused_requests_total 1",
+        "requests_refused",
+        "tokens_total{",
+    ] {
+        assert!(metrics.contains(name), "{name} in {metrics}");
+    }
+    for key in keys {
+        for path in ["/", "/status.json", "/metrics", "/health", "/readyz"] {
+            let told = get(path, &key).await;
+            for name in [
+                "neighbour",
+                "requests_refused",
+                "refused_requests",
+                "tokens_total{",
+            ] {
+                assert!(!told.contains(name), "{name} at {path}: {told}");
+            }
+        }
+    }
+}
