@@ -1,4 +1,5 @@
-//! A path below `/v1` that is forwarded: its methods, its places for ids, and the bodies it takes; pure.
+//! A forwarded path below `/v1`: its methods, its places for ids, and the bodies that it takes;
+//! pure.
 
 use hyper::Method;
 
@@ -32,7 +33,7 @@ pub struct AllowedPath {
 /// Which bodies keep their `Content-Type`; every other one is forwarded as JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BodyKind {
-    /// None: a body is JSON, whatever it is called.
+    /// None: a body is JSON, whatever its content type.
     #[default]
     Json,
     /// Those of type `multipart/form-data`.
@@ -90,7 +91,8 @@ impl AllowedPath {
         })
     }
 
-    /// Adds a path to a list of them. One that is there gets the methods and bodies that it lacks.
+    /// Adds a path to a list. A path that is listed already gets the methods and bodies that it
+    /// lacks.
     pub(crate) fn add(paths: &mut Vec<Self>, addition: &Self) {
         let Some(known) = paths.iter_mut().find(|known| known.is_same(addition)) else {
             paths.push(addition.clone());
@@ -109,7 +111,7 @@ impl AllowedPath {
         self.path.contains('{')
     }
 
-    /// Whether both serve the same paths, whatever they call their places.
+    /// Whether both serve the same paths, whatever the names of their ids.
     fn is_same(&self, other: &Self) -> bool {
         let unnamed = |segment| if is_place(segment) { "{}" } else { segment };
         let own = self.segments().map(unnamed);
@@ -219,7 +221,7 @@ fn not_a_path(path: &str) -> Wrong {
     .into()
 }
 
-/// Whether a segment of a path of ours is a place for an id: a word in braces.
+/// Whether a segment of a path of ours is the place of an id: a word in braces.
 fn is_place(segment: &str) -> bool {
     let word = segment
         .strip_prefix('{')
@@ -230,8 +232,8 @@ fn is_place(segment: &str) -> bool {
     })
 }
 
-/// Whether a segment can be an id: letters, digits, `-`, `_` and `.`, and no dot segment. Nothing in it
-/// means anything in a URL.
+/// Whether a segment can be an id: letters, digits, `-`, `_` and `.`, and no dot segment. None of these
+/// has a meaning in a URL.
 fn is_id(segment: &str) -> bool {
     let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     (1..=LONGEST_ID).contains(&segment.len())

@@ -1,4 +1,4 @@
-//! The difference of two configurations: what a reload can apply; pure.
+//! The difference between two configurations, and what a reload can apply; pure.
 
 use std::collections::BTreeSet;
 
@@ -34,8 +34,9 @@ impl Diff {
 
 /// Compares the running configuration with a new one.
 ///
-/// Guard, limits but for the connections, timeouts, the log's level, hooks, routes, the default provider
-/// and the providers can be applied by a reload. Listeners, Hermes Agent's home, the log's format and the counting of usage need a restart.
+/// A reload applies guard, limits (except the connections), timeouts, the log's level, hooks, routes, the default
+/// provider and the providers. Listeners, Hermes Agent's home, the log's format and the counting of usage need a
+/// restart.
 pub fn diff(old: &Config, new: &Config) -> Diff {
     // Taken apart, so that the compiler asks what a reload does with a new field.
     let Config {

@@ -1,4 +1,5 @@
-//! Variables of the environment that say what the file leaves open of a provider; Hermes Agent honours them too. Pure.
+//! Environment variables for what the file does not set of a provider; Hermes Agent honours them
+//! too. Pure.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub struct EnvSetting {
     pub about: &'static str,
     /// The setting's text of a value; `None` where the value is ignored.
     read: fn(&str) -> Option<String>,
-    /// What a value has to be, as in "it is not …".
+    /// What a value must be, as in "it is not …".
     form: &'static str,
 }
 
@@ -143,7 +144,7 @@ pub fn is_xai(url: &Url) -> bool {
     url.scheme() == "https" && (host == "x.ai" || host.ends_with(".x.ai"))
 }
 
-/// The limit that a number of seconds asks for. Hermes Agent takes 5 s for anything shorter.
+/// The limit for a number of seconds. Hermes Agent takes 5 s for anything shorter.
 pub fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
     (5.0..=300.0)

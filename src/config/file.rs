@@ -1,4 +1,4 @@
-//! The shape of the file: which keys it has, and how they become a [`Config`]; pure.
+//! The shape of the file: its keys, and how they become a [`Config`]; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -26,9 +26,9 @@ const MOST_CONNECTIONS: u64 = 1_000_000;
 /// A hundred years.
 const MOST_DAYS: u64 = 36_500;
 const MONTH: Duration = Duration::from_hours(30 * 24);
-/// A wait that must not be left out.
+/// A required wait.
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=MONTH;
-/// A wait that may be left out.
+/// A wait that may be zero.
 const OPTIONAL_WAIT: RangeInclusive<Duration> = Duration::ZERO..=MONTH;
 /// A silence in which a comment is sent, or zero for none.
 const COMMENT_WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
@@ -74,7 +74,7 @@ pub fn login_meant(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The table that sets up a provider with a login; `None` where there is none of this name.
+/// The table that sets up a provider with a login; `None` if there is no such provider.
 pub fn login_table(name: &str) -> Option<String> {
     let (_, kind) = LOGINS.iter().find(|(known, _)| *known == name)?;
     let (word, _) = KINDS.iter().find(|(_, known)| known == kind)?;
@@ -87,7 +87,7 @@ pub fn login_needs_key(name: &str) -> bool {
     matches!(kind, Some((_, Kind::Codex)))
 }
 
-/// Keys that only some kinds have, beside those of `oauth2`.
+/// Keys that only some kinds have, besides those of `oauth2`.
 const OF_KIND: [(&str, &[Kind]); 7] = [
     ("portal_url", &[Kind::Nous]),
     ("issuer_url", &[Kind::Xai, Kind::Codex, Kind::OAuth2]),
@@ -286,7 +286,7 @@ fn usage(table: &Section<'_>) -> Usage {
     }
 }
 
-/// A hook; `None` when what it does is unknown.
+/// A hook; `None` if its action is unknown.
 fn hook(table: &Section<'_>, env: &Environment) -> Option<Hook> {
     let events = table.choices("events", &NoticeKind::NAMES);
     let command = table.list("command", "notify-send", values::argument);
@@ -381,7 +381,7 @@ fn providers(
     (providers, names)
 }
 
-/// A provider; `None` when its kind cannot be told.
+/// A provider; `None` if its kind is unknown.
 fn provider(
     table: &Section<'_>,
     name: Option<&ProviderName>,

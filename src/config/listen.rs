@@ -123,9 +123,9 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A listener whose provider and neighbours are still to be checked.
+/// A listener whose provider and neighbours are not checked yet.
 pub(super) struct ListenerFields {
-    /// `None` when it can't be read, so that it is nobody's duplicate.
+    /// `None` if it can't be read, so that it duplicates no other address.
     address: Option<Field<ListenAddress>>,
     pub(super) provider: Option<Field<ProviderName>>,
     auth: Auth,
@@ -242,7 +242,7 @@ pub(super) fn parse_address(text: &str) -> Result<ListenAddress, Wrong> {
         return Err(wrong());
     }
     if port == 0 {
-        return Err("an interface needs a port of its own, not 0".into());
+        return Err("an interface needs a fixed port, not 0".into());
     }
     Ok(ListenAddress::Interface {
         name: name.to_owned(),

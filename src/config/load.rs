@@ -16,19 +16,19 @@ const LONGEST: u64 = 1 << 20;
 /// A configuration, and the file that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// What the file says, with the defaults for what it does not say.
+    /// The file's settings, with defaults for the rest.
     pub config: Config,
     /// The file; `None` when there is none and everything is at its default.
     pub file: Option<PathBuf>,
-    /// The keys that stand in it, as problems name them, with their lines.
+    /// The keys in the file, as problems name them, with their lines.
     pub lines: BTreeMap<String, usize>,
     /// Tells its text from another one.
     pub digest: Option<String>,
 }
 
 impl Loaded {
-    /// Whether the file has a `[[listen]]`. Without one the default listener is there by itself, and
-    /// has to be written down beside the first one that is added.
+    /// Whether the file has a `[[listen]]`. Without one there is the default listener, which must be
+    /// listed beside the first one that is added.
     pub fn names_listeners(&self) -> bool {
         self.lines.contains_key("listen")
     }
@@ -64,7 +64,7 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigErro
     }
 }
 
-/// [`Loaded::digest`] of the file as it is now; `None` when it can't be read.
+/// [`Loaded::digest`] of the current file; `None` if it can't be read.
 pub fn digest_of(file: &Path) -> Option<String> {
     read_file(file).ok().map(|text| digest(&text))
 }
@@ -112,7 +112,7 @@ fn read_file(path: &Path) -> Result<String, Unusable> {
     })
 }
 
-/// A pipe is not waited for, unless it is one that the caller holds: `--config <(…)`, `/dev/stdin`.
+/// A pipe is not awaited, unless the caller holds it: `--config <(…)`, `/dev/stdin`.
 fn open(path: &Path) -> io::Result<File> {
     if path.starts_with("/dev") || path.starts_with("/proc") {
         return File::open(path);

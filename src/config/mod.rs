@@ -1,4 +1,4 @@
-//! The configuration: what the daemon may be told, with its defaults.
+//! The configuration: all settings of the daemon, with their defaults.
 //!
 //! [`Config`] holds only valid values: addresses, URLs and durations, never the strings of the
 //! file. [`load()`] turns a file into it and reports every mistake at once; [`diff()`] says what a
@@ -67,8 +67,8 @@ pub fn can_allow_origin(origin: &str) -> bool {
     values::origin(origin).is_ok()
 }
 
-/// What an environment variable holds, without the blanks and quotes around it that shells, unit files
-/// and `.env` files leave there; `None` when nothing is left.
+/// The value of an environment variable, without the blanks and quotes around it that shells, unit
+/// files and `.env` files leave there; `None` if nothing remains.
 pub fn unquoted(value: &str) -> Option<&str> {
     let value = value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
     (!value.is_empty()).then_some(value)
@@ -102,7 +102,7 @@ pub struct Config {
     pub log: Log,
     /// Counting who used how much.
     pub usage: Usage,
-    /// Who is told of a login's fate, in the file's order.
+    /// The hooks, in the file's order.
     pub hooks: Vec<Hook>,
     /// Where requests at `/v1` go, when not to the provider of their address.
     pub routing: Routing,
@@ -115,12 +115,11 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProviderName(String);
 
-/// Who may ask: which `Host` and `Origin` values are let in beside loopback's own, and whether
-/// other users of this machine are kept out.
+/// Who may ask: which `Host` and `Origin` values are accepted besides loopback's own, and whether
+/// other users of this machine are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
-    /// Whether a client on loopback must be of our own user, or root's, unless it has a key
-    /// (Linux).
+    /// Whether a client on loopback must run as our own user or root, unless it has a key (Linux).
     pub peer_check: bool,
     /// Host names without a port, compared case-insensitively.
     pub allowed_hosts: Vec<String>,
@@ -201,18 +200,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// Someone who is told of a login's fate.
+/// A program or web address that is told about changes of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// What it is told; at least one.
+    /// The events that it gets; at least one.
     pub events: Vec<NoticeKind>,
-    /// How it is told.
+    /// How it is called.
     pub action: HookAction,
     /// The limit for telling it once, with all attempts.
     pub timeout: Duration,
 }
 
-/// How a hook is told.
+/// How a hook is called.
 #[derive(Clone, PartialEq, Eq)]
 pub enum HookAction {
     /// A program with its arguments, run without a shell; at least one.
@@ -221,7 +220,7 @@ pub enum HookAction {
     Url(Url),
 }
 
-/// What a user is told of a login.
+/// An event of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NoticeKind {
     /// It is dead: only the user can renew it.
@@ -247,15 +246,15 @@ pub enum NoticeKind {
 pub struct Provider {
     /// Which protocol it speaks.
     pub kind: ProviderKind,
-    /// Whether nothing asks for it: it is not in the file, no listener names it, and it is not the
-    /// default provider. Then it is there once it has a login.
+    /// Whether no setting asks for it: it is not in the file, no listener names it, and it is not
+    /// the default provider. Then it exists once it has a login.
     pub implied: bool,
     /// Where requests go instead of the provider's own base URL. The operator's word: not
     /// checked against the provider's hosts.
     pub base_url: Option<Url>,
-    /// Paths that are forwarded beside the provider's own.
+    /// Paths that are forwarded besides the provider's own.
     pub extra_paths: Vec<AllowedPath>,
-    /// Request headers that are forwarded beside the standard ones.
+    /// Request headers that are forwarded besides the standard ones.
     pub forward_headers: Vec<HeaderName>,
     /// Which `User-Agent` the provider sees.
     pub user_agent: UserAgent,
@@ -268,10 +267,10 @@ pub struct Provider {
     /// Whether bodies are turned into what the provider takes, and back: by the provider's own rules, and from one
     /// wire of OpenAI's API to the other where it lacks the one that an app speaks.
     pub translate: bool,
-    /// PEM certificates that are trusted for this provider beside the system's.
+    /// PEM certificates that are trusted for this provider besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// The limit for one request to the token endpoint. At its default, [`ProviderKind::token_timeout`], it
-    /// is left to the environment.
+    /// The limit for one request to the token endpoint. At its default, [`ProviderKind::token_timeout`],
+    /// the environment decides.
     pub token_timeout: Duration,
     /// About how long before its expiry a token is refreshed (up to a tenth more, at random); a
     /// short-lived token is refreshed after some 80 % of its life.
@@ -283,7 +282,7 @@ pub struct Provider {
 /// Which of several logins of one provider a request goes with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PoolStrategy {
-    /// The first one, in the order of their priorities, that is not cooling down.
+    /// The first one by priority that is not cooling down.
     #[default]
     FillFirst,
     /// One after the other.
@@ -300,8 +299,8 @@ pub enum ProviderKind {
     },
     /// xAI Grok, with the login of Hermes Agent's store.
     Xai {
-        /// Where the endpoints of its logins are looked for instead of at xAI's own issuer. The
-        /// operator's word.
+        /// The issuer that replaces xAI's own, to discover the endpoints of its logins. It is
+        /// trusted as the operator's word.
         issuer_url: Option<Url>,
     },
     /// OpenAI Codex, with the login of Hermes Agent's store.
@@ -328,7 +327,7 @@ impl ProviderKind {
         }
     }
 
-    /// Whether each of its requests needs a client key, whatever the listener asks for.
+    /// Whether each of its requests needs a client key, at every listener.
     pub fn needs_client_key(&self) -> bool {
         match self {
             Self::Codex { .. } => true,
@@ -381,8 +380,8 @@ impl Config {
 }
 
 impl ProviderName {
-    /// The name as it is compared everywhere: trimmed and in lower case. `None` when a
-    /// character is not allowed.
+    /// The name in its normal form: trimmed and in lower case. `None` if a character is not
+    /// allowed.
     pub fn new(name: &str) -> Option<Self> {
         let name = name.trim().to_ascii_lowercase();
         let mut bytes = name.bytes();

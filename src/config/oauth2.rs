@@ -13,7 +13,7 @@ use crate::paths::Environment;
 /// How a user logs in, as the file calls it.
 pub(super) const FLOWS: [(&str, Flow); 2] = [("device", Flow::Device), ("browser", Flow::Browser)];
 
-/// The keys that only this type has, beside `issuer_url`.
+/// The keys that only this type has, besides `issuer_url`.
 pub(super) const KEYS: [&str; 13] = [
     "token_url",
     "device_url",
@@ -59,7 +59,7 @@ pub struct OAuth2 {
     pub device_url: Option<Url>,
     /// The page that the user logs in on.
     pub authorize_url: Option<Url>,
-    /// Hosts beside the issuer's that its discovery document may name.
+    /// Hosts, besides the issuer's, that its discovery document may name.
     pub allowed_hosts: Vec<String>,
     /// How the user logs in.
     pub flow: Flow,
@@ -69,7 +69,7 @@ pub struct OAuth2 {
     pub client_id: String,
     /// The file with the client's secret, where it has one.
     pub client_secret_file: Option<PathBuf>,
-    /// What the login is to be good for.
+    /// The scopes of the login.
     pub scopes: Vec<String>,
     /// Whom the tokens are for.
     pub audience: Option<String>,
@@ -109,7 +109,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Reads the keys, whatever the table's type is.
+    /// Reads the keys, for any type of the table.
     pub(super) fn read(table: &Section<'_>, env: &Environment) -> Self {
         let url = |key, example| table.text(key, example, values::endpoint);
         Self {
@@ -166,8 +166,7 @@ impl Keys {
             };
             let none = !table.has("token_url") && !table.has(needed);
             if none {
-                let what = "name who issues the tokens, or the endpoints themselves with \
-                            `token_url` and the like";
+                let what = "name the issuer of the tokens, or the endpoints themselves with `token_url` and the like";
                 missing("issuer_url", what);
             } else if !table.has("token_url") {
                 missing(
@@ -213,7 +212,7 @@ pub(super) enum Text {
     Several(Vec<String>),
 }
 
-/// The settings with their keys, as the file has them; those that are not set are left out.
+/// The settings with their keys, as the file has them; unset ones are omitted.
 pub(super) fn texts(settings: &OAuth2) -> Vec<(&'static str, Text)> {
     let OAuth2 {
         issuer_url,
@@ -297,14 +296,14 @@ fn word(text: &str) -> Result<String, Wrong> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }
-    Err(format!("{text:?} is empty, or has spaces or letters that are not ASCII").into())
+    Err(format!("{text:?} is empty, or has spaces or characters that are not ASCII").into())
 }
 
 /// One scope (RFC 6749 §3.3).
 fn scope(text: &str) -> Result<String, Wrong> {
     if text.contains(' ') {
         return Err(
-            "write each scope as a text of its own: [\"openid\", \"offline_access\"]".into(),
+            "write each scope as a separate string: [\"openid\", \"offline_access\"]".into(),
         );
     }
     if text.contains(['"', '\\']) {
@@ -321,7 +320,7 @@ fn form_field(text: &str) -> Result<(String, String), Wrong> {
     let name = word(name)?;
     if OF_OAUTH.contains(&name.as_str()) {
         let message = format!(
-            "`{name}` is set by hermes-proxyd; it has a key of its own if you can choose it"
+            "`{name}` is set by hermes-proxyd; if you can choose it, it has a separate key"
         );
         return Err(message.into());
     }
@@ -347,7 +346,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), Wrong> {
     let value =
         value.map_err(|_| Wrong::from("the value has characters that a header can't carry"))?;
     if value.to_str().is_err() {
-        return Err("the value has letters that are not ASCII".into());
+        return Err("the value has characters that are not ASCII".into());
     }
     Ok((name, value))
 }

@@ -1,4 +1,4 @@
-//! What the command line changes in a configuration.
+//! The settings that the command line overrides.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -23,7 +23,7 @@ pub struct Overrides {
 /// An option of the command line that does not fit the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OverrideError {
-    /// `--provider` names none of the configured ones.
+    /// `--provider` names a provider that is not configured.
     #[error(
         "--provider: there is no provider {name:?}; there are: {}{}",
         known.join(", "),
@@ -58,7 +58,7 @@ fn hint(suggestion: Option<&str>) -> String {
 }
 
 impl Config {
-    /// The configuration with the command line's settings in place of its own.
+    /// The configuration, overridden by the command line's settings.
     pub fn with_overrides(mut self, overrides: &Overrides) -> Result<Self, OverrideError> {
         if let Some(name) = &overrides.provider {
             self.default_provider = self.provider_named(name)?;
@@ -78,7 +78,7 @@ impl Config {
         Ok(self)
     }
 
-    /// Another default provider may leave Nous without anything that asks for it.
+    /// With another default provider, nothing may ask for Nous any more.
     fn imply_nous(&mut self) {
         let name = ProviderName::nous();
         let is_default = self.default_provider == name;

@@ -1,4 +1,5 @@
-//! A provider's base URL that is one of our own listeners: every request would come back; pure.
+//! Detects a provider's base URL that is one of our own listeners: every request would come back;
+//! pure.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,8 +21,8 @@ pub struct OwnListenerError {
 }
 
 impl Config {
-    /// Refuses a provider whose `base_url` is a listener of ours. For the settings in force: the
-    /// command line may have moved a listener. A loop by a detour is found at run time.
+    /// Refuses a provider whose `base_url` is a listener of ours. It needs the final settings: the
+    /// command line may have moved a listener. An indirect loop is found at run time.
     ///
     /// # Errors
     /// The first such provider.
@@ -44,7 +45,7 @@ fn is_at(base_url: &Url, listener: SocketAddr) -> bool {
     let ours = listener.ip().to_canonical();
     let reached = |host: IpAddr| {
         let host = host.to_canonical();
-        // Whoever listens on all addresses is reached at each of this machine's.
+        // A listener on all addresses is reached at each of this machine's.
         host == ours || (ours.is_unspecified() && (host.is_loopback() || host.is_unspecified()))
     };
     let same_host = match base_url.host() {

@@ -1,8 +1,8 @@
 //! Reads values out of a TOML table, and collects what is wrong with it.
 //!
 //! A [`Section`] remembers which keys were asked for, so the code that reads a table is also the
-//! only list of the keys that the table may hold: every other key is a problem. Reading goes on
-//! after a mistake, so that all of them are reported together.
+//! only list of its keys: every other key is a problem. Reading continues after a mistake, so that
+//! all of them are reported together.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -72,7 +72,7 @@ impl<'a> Section<'a> {
         self.report
     }
 
-    /// Whether the key is there, with a right value or a wrong one.
+    /// Whether the key is present, with a right or a wrong value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }

@@ -1,5 +1,5 @@
-//! What each key means and is without being set: the reader's keys, the defaults and the comments of
-//! `config.example.toml`, put together; pure.
+//! The meaning and the default of each key, put together from the reader's keys, the defaults and
+//! the comments of `config.example.toml`; pure.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::paths::Environment;
 /// The example with every key and its comment.
 pub const EXAMPLE: &str = include_str!("../../config.example.toml");
 
-/// The smallest file in which every key that has a default stands at it.
+/// The smallest file that sets every key with a default to that default.
 const WITH_A_HOOK: &str = "[[hooks]]\ncommand = [\"x\"]\n";
 
-/// What stands in [`WITH_A_HOOK`], or is only the built-in provider's.
+/// A key of [`WITH_A_HOOK`], or of the built-in provider alone.
 const WITHOUT_A_DEFAULT: [&str; 2] = ["hooks[].command", "providers.<name>.type"];
 
-/// A key with all that is to be said of it.
+/// A key with its whole documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The key, and what it takes.
@@ -90,8 +90,8 @@ pub fn reference() -> Vec<Entry> {
     shape().into_iter().map(entry).collect()
 }
 
-/// The same by tables, as a reference shows them: the top level, whose pattern is empty, then each
-/// table that has keys of its own.
+/// The same by tables, in a reference's order: the top level, whose pattern is empty, then each
+/// table with keys.
 pub fn tables() -> Vec<Table> {
     let entries = reference();
     let keys_of = |pattern: &str| -> Vec<Entry> {
@@ -146,8 +146,8 @@ fn defaults() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The example's comments by the keys that they stand above, at the first place of each. A key without
-/// one shares that of the line before it.
+/// The example's comments by the keys below them, each at its first occurrence. A key without a
+/// comment shares that of the line before it.
 fn texts() -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
     let (mut table, mut comment, mut last) = (String::new(), Vec::new(), String::new());

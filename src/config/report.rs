@@ -1,4 +1,4 @@
-//! What is wrong with a file, what may stand in it, and what does; pure.
+//! What is wrong with a file, which keys it may have, and which it has; pure.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ pub(super) struct Field<T> {
     pub(super) place: Place,
 }
 
-/// The problems of one file, the keys that its reader knows, and those that stand in it.
+/// The problems of one file, the keys that its reader knows, and those that the file has.
 #[derive(Debug)]
 pub(super) struct Report {
     line_ends: Vec<usize>,
@@ -81,7 +81,7 @@ fn without_quotes(line: &str) -> Option<&'static str> {
     }
     Some(match &*value.to_ascii_lowercase() {
         "true" | "false" => "write true and false in lower case",
-        _ => "the value is a text: put \" before and behind it",
+        _ => "the value is a text: put \" before and after it",
     })
 }
 
@@ -104,7 +104,7 @@ impl Report {
                 let unquoted = text.lines().nth(line - 1).filter(|_| !is_twice);
                 let message = unquoted.and_then(without_quotes).unwrap_or(message);
                 let advice = if is_twice {
-                    "; it is in the file before: keep one of the two, and the keys of both under it"
+                    "; it appears earlier in the file: keep one of the two, and the keys of both under it"
                 } else {
                     ""
                 };

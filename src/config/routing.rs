@@ -1,8 +1,9 @@
-//! Where requests at `/v1` go, when not to the provider of their address: routes, aliases and the default model; pure.
+//! Where requests at `/v1` go if not to the provider of their address: routes, aliases and the
+//! default model; pure.
 //!
-//! The model's name is first replaced by what it is an alias of; then the first route that matches wins; then a
-//! configured provider's name in front of the model (`xai/grok-4`); then the provider of the address. What names its
-//! provider in its path, `/<provider>/v1`, is subject to nothing of this.
+//! First aliases in the model's name are resolved. Then the first matching route wins, then a configured provider's
+//! name in front of the model (`xai/grok-4`), then the provider of the address. `/<provider>/v1` names its provider
+//! in the path and ignores all of this.
 
 mod glob;
 mod read;
@@ -25,7 +26,7 @@ const CHATS: [&str; 4] = [
     "/messages",
 ];
 
-/// What the file says of where requests at `/v1` go. Without any of it no body is looked at.
+/// The file's rules for requests at `/v1`. Without any, no body is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routing {
     /// In the file's order: the first that matches wins.
@@ -63,9 +64,9 @@ pub enum ByPath<'r> {
 pub struct Destination<'r> {
     /// What chose it.
     pub by: By<'r>,
-    /// The model as the provider gets it; `None` where there is none.
+    /// The model as the provider gets it; `None` without one.
     pub model: Option<Cow<'r, str>>,
-    /// The model that routes have looked at: the app's own, what its alias stands for, or the default.
+    /// The model that routes have matched: the app's own, its alias's target, or the default.
     pub looked_at: Option<&'r str>,
 }
 
@@ -86,7 +87,7 @@ impl Routing {
         self.routes.is_empty() && !self.looks_at_models()
     }
 
-    /// Whether a model's name can decide anything. Then a provider's name in front of it does, too.
+    /// Whether a model's name can decide anything. Then a provider's name in front of it can, too.
     pub fn looks_at_models(&self) -> bool {
         let by_model = self.routes.iter().any(|route| !route.models.is_empty());
         by_model || !self.aliases.is_empty() || self.default_model.is_some()
@@ -219,7 +220,7 @@ impl Routing {
     fn lost(&self, model: &str, providers: &[&str]) -> Option<String> {
         let is_provider = |name: &str| providers.contains(&name);
         let (name, _) = model.split_once('/')?;
-        // Another alias says it of itself, and a route may be for the name as it stands.
+        // Another alias reports this for itself, and a route may be for the plain name.
         let is_alias = self.aliases.contains_key(model);
         if is_alias || is_provider(name) {
             return None;

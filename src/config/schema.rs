@@ -1,7 +1,7 @@
-//! The file's JSON schema, for editors: what the reader looks for, in its own words; pure.
+//! The file's JSON schema for editors, made from the reader's keys; pure.
 //!
-//! What several keys say together, and what a text has to look like, only the reader knows; so the
-//! schema lets through more than the reader does, and never less.
+//! Only the reader knows the rules across keys and the format of texts, so the schema accepts more
+//! than the reader does, and never less.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! What the file may hold, as its reader asks for it; pure.
+//! The keys that the reader asks for; pure.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{file, units};
 use crate::paths::Environment;
 
-/// One of each table that may be left out or repeated, so that the reader looks into it.
+/// One of each table that is optional or repeated, so that the reader looks into it.
 const ONE_OF_EACH: &str = "[[listen]]\n[[hooks]]\n[[route]]\n[providers.nous]\n";
 
 /// A key that the file may hold.
@@ -50,7 +50,7 @@ pub enum Takes {
 
 /// Every key that the file may hold, in the order in which the reader asks for it.
 ///
-/// There is no list: the reader itself says what it looks for.
+/// There is no list: the reader itself reports the keys that it reads.
 pub fn shape() -> Vec<Key> {
     file::read(ONE_OF_EACH, "".as_ref(), &Environment::default()).keys
 }

@@ -1,4 +1,4 @@
-//! Whole files: what is accepted, what is reported, and that the example tells the truth.
+//! Whole files: what is accepted, what is reported, and that the example is true.
 
 #![expect(clippy::too_many_lines, reason = "tables of cases")]
 
@@ -54,7 +54,7 @@ fn full_example() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The keys of a table with those of the tables within, names of providers left out.
+/// The keys of a table and its subtables, without the names of providers.
 fn keys(pattern: &str, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
     for (name, value) in table {
         let key = match (pattern, name.get_ref().as_ref()) {
@@ -573,7 +573,7 @@ fn each_bad_value_is_refused_where_it_stands() {
         (
             "[[listen]]\naddress = \"docker0:0\"",
             "listen[0].address",
-            "needs a port of its own",
+            "needs a fixed port",
         ),
         (
             "[[listen]]\naddress = \"my.host:80\"",
@@ -934,17 +934,17 @@ fn what_is_written_in_the_wrong_form_is_told_in_the_right_one() {
         (
             "default_provider = nous\n".to_owned(),
             1,
-            "put \" before and behind it",
+            "put \" before and after it",
         ),
         (
             "[timeouts]\nidle = 10s # long\n".to_owned(),
             2,
-            "put \" before and behind it",
+            "put \" before and after it",
         ),
         (
             "hermes_home = ~/agent\n".to_owned(),
             1,
-            "put \" before and behind it",
+            "put \" before and after it",
         ),
         (
             named("my.server"),
@@ -1366,7 +1366,7 @@ fn a_long_chain_of_aliases_is_read_at_once_and_a_long_ring_is_told_in_short() {
     assert!(ring.contains(" -> … -> ") && ring.len() < 300, "{ring}");
 }
 
-/// TOML takes what is written below a table's line for a key of that table.
+/// TOML assigns the lines below a table's header to that table.
 #[test]
 fn a_key_of_the_top_level_below_a_table_is_told_where_it_belongs() {
     for (text, key, advice) in [

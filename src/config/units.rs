@@ -1,4 +1,4 @@
-//! Sizes (`64MiB`) and durations (`1m30s`) as they stand in the file.
+//! Sizes (`64MiB`) and durations (`1m30s`), as the file writes them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Texts of the file, checked and turned into values; pure.
+//! Texts of the file, parsed into values; pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -186,7 +186,7 @@ fn local_url(text: &str, plain: &str) -> Result<Url, Wrong> {
     url(text, is_here, plain)
 }
 
-/// The same for a server that gets no credential: plain http also to a private address, or to a name without a dot,
+/// The same for a server without a credential: also plain http to a private address, or to a name without a dot,
 /// which is looked up in this network.
 pub(super) fn keyless_url(text: &str) -> Result<Url, Wrong> {
     let is_near = |host: &Host<&str>| match host {
@@ -194,7 +194,7 @@ pub(super) fn keyless_url(text: &str) -> Result<Url, Wrong> {
         Host::Ipv4(address) => is_private((*address).into()),
         Host::Ipv6(address) => is_private((*address).into()),
     };
-    let plain = "over http:// anyone on the way could read your prompts: use https:// (http:// is for private \
+    let plain = "over http:// anyone on the network path could read your prompts: use https:// (http:// is for private \
                  addresses and names without a dot)";
     url(text, is_near, plain)
 }
@@ -249,7 +249,7 @@ pub(super) fn api_url(url: Url) -> Result<Url, Wrong> {
     })
 }
 
-/// An endpoint of OAuth: as a base URL, with the path just as it is.
+/// An OAuth endpoint: like a base URL, with the path unchanged.
 ///
 /// Its text is in no message: it may hold a password.
 pub(super) fn endpoint(text: &str) -> Result<Url, Wrong> {
@@ -267,7 +267,7 @@ pub fn base_url_flaw(text: &str) -> Option<String> {
 
 /// The URL that is meant by one that lacks its scheme, such as `api.example.com/v1`.
 fn without_scheme(text: &str) -> Option<String> {
-    // What stands before an `@` may be a password.
+    // The part before an `@` may be a password.
     if text.contains("://") || text.contains(['@', '?', '#']) {
         return None;
     }
@@ -467,7 +467,7 @@ pub(super) fn argument(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// A program: a name that is looked for in `PATH`, or a path, in which a leading `~` is replaced.
+/// A program: a name to look up in `PATH`, or a path, in which a leading `~` is replaced.
 pub(super) fn hook_program(text: &str, env: &Environment) -> Result<String, Wrong> {
     if text.trim().is_empty() {
         return Err(

@@ -19,7 +19,7 @@ const OF_FILE: [(&str, &[&str]); 2] = [
 /// A larger file is not read.
 const LARGEST: u64 = 1024 * 1024;
 
-/// What providers are told by the environment.
+/// The environment's variables for providers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Variables {
     file: Option<PathBuf>,
@@ -49,7 +49,7 @@ impl Variables {
         }
     }
 
-    /// Hermes Agent's home, where it was looked at.
+    /// Hermes Agent's home, where the file was read.
     pub fn home(&self) -> Option<&Path> {
         self.file.as_deref()?.parent()
     }
@@ -91,8 +91,8 @@ fn of_process(name: &str) -> Option<String> {
     unquoted(&value).is_some().then_some(value)
 }
 
-/// The file's content; `None` where there is none. Its values say where a login is sent, so only its user
-/// may have written it.
+/// The file's content; `None` if it does not exist. Its values say where a login is sent, so only its
+/// user may have written it.
 fn text_of(file: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, String> {
     let unreadable = |error: std::io::Error| format!("{} can't be read ({error})", file.display());
     let opened = Spot::of(file).and_then(|place| Ok((place.open()?, place)));

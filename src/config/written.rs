@@ -1,4 +1,4 @@
-//! A [`Config`] as the file that it would be read from; pure.
+//! A [`Config`], written as the file that would produce it; pure.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,8 +34,8 @@ struct Table<'s> {
     place: String,
 }
 
-/// Every setting in the file's order, those at their defaults too. What has no default and is not set
-/// is left out.
+/// Every setting in the file's order, including those at their defaults. Unset keys without a default
+/// are omitted.
 pub fn settings(config: &Config) -> Vec<Setting> {
     // Without `..`, so that a new field can't be forgotten.
     let Config {

@@ -1,4 +1,4 @@
-//! Where the service listens, or will. Pure.
+//! The addresses on which the service listens, now or after its next start. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ pub struct Door {
     pub provider: String,
     /// Whether apps must show a client key there.
     pub needs_key: bool,
-    /// Whether it is there: a running daemon says so, and will see to it otherwise.
+    /// Whether the address exists now. A running daemon reports it, and binds it as soon as it
+    /// exists.
     pub is_open: bool,
 }
 
@@ -30,7 +31,7 @@ impl Door {
         })
     }
 
-    /// One that the configuration names; the daemon makes what it takes.
+    /// A listener of the configuration; the daemon creates what it needs.
     pub fn of_config(listener: &Listener, default_provider: &str) -> Self {
         let provider = listener.provider.as_ref();
         Self {
@@ -78,7 +79,7 @@ impl Door {
     }
 }
 
-/// An address as the daemon tells it.
+/// An address in the daemon's form.
 pub(super) fn read_address(text: &str) -> Option<ListenAddress> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = PathBuf::from(path);

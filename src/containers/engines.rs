@@ -1,4 +1,4 @@
-//! Which engines are here, by their sockets and programs.
+//! Detects container engines by their sockets and programs.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub(super) fn find(machine: &Machine) -> Vec<Engine> {
         let state = EngineState::Stopped;
         engines.push(Engine { kind, state, found });
     }
-    // Podman needs no service: whoever runs it is the engine.
+    // Podman needs no service: each user's program is the engine.
     let kind = if machine.is_root {
         EngineKind::Podman
     } else {
@@ -41,7 +41,7 @@ pub(super) fn find(machine: &Machine) -> Vec<Engine> {
     engines
 }
 
-/// Where the engines' sockets lie, the surest first.
+/// The paths of the engines' sockets, the most likely first.
 fn sockets(machine: &Machine) -> Vec<(EngineKind, PathBuf)> {
     let mut sockets = Vec::new();
     if let Some(home) = &machine.home {

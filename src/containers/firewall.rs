@@ -1,4 +1,4 @@
-//! Firewalls, as far as their files tell without root.
+//! Firewalls, as far as their files show without root.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub(super) fn find(machine: &Machine) -> Vec<Firewall> {
     if is_ufw_enabled(root) {
         firewalls.push(Firewall::Ufw);
     }
-    // The service's control group is there while it runs.
+    // The service's control group exists while it runs.
     let groups = ["system.slice", "systemd/system.slice"];
     let runs = |group: &str| {
         let folder = root.join("sys/fs/cgroup").join(group);
@@ -34,7 +34,7 @@ fn is_ufw_enabled(root: &Path) -> bool {
     })
 }
 
-/// Whether `nftables.service` is enabled with rules that drop what is not allowed.
+/// Whether `nftables.service` is enabled with rules that drop by default.
 fn is_nftables_loaded(root: &Path) -> bool {
     let units = root.join("etc/systemd/system");
     let enabled = ["sysinit.target.wants", "multi-user.target.wants"]

@@ -1,7 +1,7 @@
-//! How an app gets to the service, from this machine or from a container: which engines there are, which
-//! networks of theirs the host has an address in, and which way leads from there to a listener.
+//! How an app reaches the service, from this machine or from a container: the installed engines, their
+//! networks in which the host has an address, and the way from there to a listener.
 //!
-//! Only looks: no engine is asked to do anything, and nothing here needs root.
+//! It only looks: no engine is asked to do anything, and nothing here needs root.
 
 mod doors;
 mod engines;
@@ -30,7 +30,7 @@ pub struct Machine {
     pub is_root: bool,
 }
 
-/// What is there.
+/// The engines, networks and firewalls of this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// The engines.
@@ -48,7 +48,7 @@ pub struct Engine {
     pub kind: EngineKind,
     /// Whether it can be used now.
     pub state: EngineState,
-    /// The file that told.
+    /// The file that shows it.
     pub found: PathBuf,
 }
 
@@ -74,7 +74,7 @@ pub enum EngineState {
     Ready,
     /// It answers, but not to this user.
     Forbidden,
-    /// Only its program is there.
+    /// Only its program is installed.
     Stopped,
 }
 
@@ -135,7 +135,7 @@ impl EngineKind {
     /// Where its containers run.
     pub fn origin(self) -> Origin {
         match self {
-            // Elsewhere it runs in a virtual machine, whatever it is called.
+            // On other systems it runs in a virtual machine, whatever its name.
             Self::Docker if !cfg!(target_os = "linux") => Origin::DockerDesktop,
             Self::Docker | Self::DockerRootless => Origin::Docker,
             Self::DockerDesktop => Origin::DockerDesktop,

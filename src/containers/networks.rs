@@ -1,4 +1,4 @@
-//! The engines' networks, as far as the host has an address in them.
+//! The engines' networks in which the host has an address.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
-//! How an app gets to the service from where it runs: through which listener, under which name, whether
-//! that works now, and what makes it work. Pure.
+//! How an app reaches the service: through which listener, under which name, whether that works now,
+//! and what is missing. Pure.
 //!
-//! `connect`, `setup` and `doctor` ask here, so they say the same of one machine.
+//! `connect`, `setup` and `doctor` ask here, so they agree about one machine.
 
 mod bridges;
 
@@ -12,11 +12,11 @@ use self::bridges::{DOCKER, Networks, PODMAN, any_bridge, bridge};
 use super::{Door, EngineKind, Origin, Surroundings};
 use crate::config::{DEFAULT_PORT, DEFAULT_PROVIDER, ListenAddress};
 
-/// Where pasta shows a container this machine's loopback, if it is told to.
+/// The address under which pasta shows a container this machine's loopback, if asked to.
 const PASTA: &str = "169.254.1.3";
 /// The name of the sidecar in a compose file.
 const SIDECAR: &str = "hermes-proxyd";
-/// The socket of a listener that is to be added.
+/// The socket of a listener to add.
 const SOCKET: &str = "~/.local/state/hermes-proxyd/apps/proxy.sock";
 
 /// What is decided by.
@@ -26,7 +26,7 @@ pub struct World<'w> {
     pub doors: &'w [Door],
     /// The engines, their networks, and the firewalls.
     pub surroundings: &'w Surroundings,
-    /// Whether the configuration has no `[[listen]]`, so that the default one has to be listed beside a
+    /// Whether the configuration has no `[[listen]]`, so that the default one must be listed beside a
     /// new one.
     pub is_bare: bool,
 }
@@ -58,8 +58,8 @@ pub struct Way {
 /// The ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WayKind {
-    /// The app has this machine's own network: it runs without a container, or in one without a network
-    /// of its own.
+    /// The app has this machine's network: it runs without a container, or in one that shares the
+    /// host's network.
     HostNetwork,
     /// Docker Desktop forwards to this machine's loopback.
     Desktop,
@@ -76,7 +76,7 @@ pub enum WayKind {
 pub enum Reach {
     /// It does: with which address, in words.
     Works(String),
-    /// It would, but for this.
+    /// It would work, except for this.
     Blocked(String),
     /// It is not set up.
     NotSetUp(String),
@@ -95,7 +95,7 @@ pub struct Target {
     pub provider: String,
     /// Whether the app needs a client key.
     pub needs_key: bool,
-    /// Whether the container has to be told what this machine is called.
+    /// Whether the container needs a name for this machine set.
     pub extra_hosts: bool,
     /// The socket that a sidecar carries connections to.
     pub socket: Option<PathBuf>,
@@ -124,7 +124,7 @@ pub fn way(world: World<'_>, origin: Origin, network: Network) -> Way {
     }
 }
 
-/// What an app without a container uses; `None` where it gets to none of these doors.
+/// The door for an app without a container; `None` if it reaches none of these.
 pub fn local(doors: &[Door]) -> Option<Target> {
     let way = way(
         World {
@@ -138,7 +138,7 @@ pub fn local(doors: &[Door]) -> Option<Target> {
     way.works().then_some(way.target)
 }
 
-/// The ways of containers on this machine, with all that is to be done for each by hand.
+/// The ways of containers on this machine, with all manual steps for each.
 pub fn ways(world: World<'_>) -> Vec<Way> {
     let engines = &world.surroundings.engines;
     let is_desktop = |kind: EngineKind| kind == EngineKind::DockerDesktop;
@@ -180,7 +180,7 @@ impl Way {
         })
     }
 
-    /// How a container is started for it, where that is no matter of a compose file.
+    /// The container's start options for it, if a compose file does not cover them.
     pub fn by_hand(&self) -> Option<String> {
         match self.kind {
             WayKind::HostNetwork => Some(
@@ -313,7 +313,7 @@ impl World<'_> {
         }
     }
 
-    /// A door's way, with what it waits for.
+    /// A door's way, with the steps that are still missing.
     fn through(&self, door: &Door, how: String, (kind, target): (WayKind, Target)) -> Way {
         let reach = self.wait(door).map_or(Reach::Works(how), Reach::Blocked);
         Way::new(kind, reach, target)
@@ -430,7 +430,7 @@ fn wildcard(door: &Door) -> Option<u16> {
     address.ip().is_unspecified().then(|| address.port())
 }
 
-/// An address as it stands in a URL.
+/// An address in the form of a URL.
 fn literal(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),

@@ -1,4 +1,4 @@
-//! The configuration: its mistakes, whether it is in force and the next start works with it, and
+//! The configuration: its mistakes, whether the daemon has applied it and could start with it, and
 //! who can read the private files that it names.
 
 use std::ffi::OsStr;
@@ -140,7 +140,8 @@ fn check(file: Option<&Path>) -> String {
     format!("hermesctl config check{}", file.unwrap_or_default())
 }
 
-/// What makes a file readable for us and writable for nobody else, where that is what is wrong.
+/// The command that makes a file readable for us and writable for no other user, if that is the
+/// problem.
 fn give_access(file: &Path) -> Option<String> {
     let attributes = system::attributes(file)?;
     let (ours, shown) = (system::our_user(), system::quoted(file));
@@ -190,7 +191,7 @@ fn in_force(facts: &Facts) -> Option<Finding> {
         return Some(warn(text).run("hermesctl proxy reload"));
     }
     match pending(&answers.status, &facts.environment)? {
-        // The file's own finding tells it.
+        // The file's own finding reports it.
         Pending::Broken => None,
         Pending::Gone => {
             let text = "The file is gone: the running hermes-proxyd uses the settings it has \

@@ -1,4 +1,4 @@
-//! The ways from containers to the service.
+//! How containers reach the service.
 
 use std::sync::Arc;
 
@@ -52,8 +52,7 @@ fn ways(facts: &Facts, doors: &[Door], surroundings: &Surroundings) -> Vec<Way> 
     })
 }
 
-/// The ways as they are after the next start of a daemon that runs: the file may have the lines that
-/// one of them lacks.
+/// The ways after the next start of a running daemon: the file may already have the missing lines.
 fn planned(facts: &Facts, surroundings: &Surroundings) -> Option<Vec<Way>> {
     facts.running()?;
     let doors = of_config(facts, &facts.next_listeners());

@@ -1,4 +1,4 @@
-//! What all checks look at, gathered once.
+//! The facts that all checks use, gathered once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,12 +45,12 @@ pub(super) struct Facts {
     pub(super) config: Config,
     /// `None` without a home folder.
     pub(super) files: Option<StoreFiles>,
-    /// What providers are told by this shell's environment and by the file beside the logins.
+    /// The variables for providers in this shell's environment and in the file beside the logins.
     pub(super) variables: Variables,
     pub(super) providers: Vec<Served>,
     /// How the service manager says that the service is; `None` when it did not answer in time.
     pub(super) service: Option<Result<State, ServiceError>>,
-    /// A defect of ours has kept the configuration and the files from being looked at.
+    /// A panic has kept us from reading the configuration and the files.
     pub(super) is_incomplete: bool,
 }
 
@@ -59,13 +59,13 @@ pub(super) struct Facts {
 pub(super) enum Daemon {
     /// It answers.
     Running(Box<Answers>),
-    /// Nobody listens.
+    /// Nothing listens.
     NotRunning,
     /// A process uses these logins, and its control socket is somewhere else.
     Elsewhere(u32),
     /// There is no folder for its socket.
     Nowhere,
-    /// Somebody listens and does not answer as it should.
+    /// Something listens and gives a wrong answer.
     Mute(ClientError),
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Answers {
     pub(super) own_mark: Option<Key>,
 }
 
-/// A provider, ready to be asked.
+/// A provider's adapter and addresses.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) name: ProviderName,
@@ -89,7 +89,7 @@ pub(super) struct Served {
     pub(super) trust: Trust,
 }
 
-/// Whose certificates are trusted beside the system's.
+/// The additional CA file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trust {
     pub(super) file: Option<PathBuf>,
@@ -118,7 +118,7 @@ impl Facts {
         if let Ok(facts) = read.await {
             return facts;
         }
-        // Only a defect of ours.
+        // Only a panic.
         let others = ((Daemon::Nowhere, None), None);
         Self {
             is_incomplete: true,
@@ -251,7 +251,7 @@ impl Facts {
     }
 }
 
-/// What makes the daemon run anew: the one that runs as `pid`, or the service that is installed.
+/// The command that restarts the daemon: the one that runs as `pid`, or the installed service.
 fn commands_to_restart(installed: Option<&State>, pid: Option<u32>) -> Vec<String> {
     let run = str::to_owned;
     match (installed.map(|state| state.running), pid) {
@@ -265,7 +265,7 @@ fn commands_to_restart(installed: Option<&State>, pid: Option<u32>) -> Vec<Strin
     }
 }
 
-/// The commands that make the daemon run anew here; `pid` is that of the one that runs.
+/// The commands that restart the daemon here; `pid` is the running one's.
 pub async fn restart(environment: &Environment, pid: Option<u32>) -> Vec<String> {
     let state = timeout(MANAGER_PATIENCE, service::state(environment)).await;
     let state = state.ok().and_then(Result::ok);

@@ -1,26 +1,26 @@
-//! What a check found, and what mends it.
+//! What a check found, and what fixes it.
 
 use serde::Serialize;
 
 use crate::control::protocol::{FindingCode, Severity};
 
-/// One line of the doctor's: what was looked at, how it is, and what to do.
+/// One line of the doctor's: what was checked, the result, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The group that it stands in.
+    /// Its group.
     pub group: Group,
-    /// What was looked at; unique in its group.
+    /// What was checked; unique in its group.
     pub name: String,
     /// How it is.
     pub verdict: Verdict,
     /// What a program branches on, where every look at a daemon finds the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<FindingCode>,
-    /// The same in words: full sentences, without anything secret.
+    /// The same in words: full sentences, without secrets.
     pub text: String,
-    /// What mends it, in this order; nothing where nothing need be done.
+    /// The fixes, in this order; empty if none is needed.
     pub fix: Vec<Fix>,
-    /// Whether hermes-proxyd can't start before it is mended.
+    /// Whether hermes-proxyd can't start before it is fixed.
     #[serde(skip)]
     pub stops_start: bool,
 }
@@ -35,7 +35,7 @@ pub enum Group {
     Configuration,
     /// The logins and their ends.
     Login,
-    /// The files that the logins lie in.
+    /// The files that hold the logins.
     Store,
     /// The way to the providers.
     Network,
@@ -59,9 +59,9 @@ pub enum Verdict {
     Ok,
     /// Worth knowing, and neither good nor bad.
     Info,
-    /// It could not be looked at, or need not be.
+    /// It could not be checked, or need not be.
     Skip,
-    /// It works, but should be mended.
+    /// It works, but should be fixed.
     Warn,
     /// It does not work.
     Fail,
@@ -111,7 +111,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// The findings, by groups.
     pub findings: Vec<Finding>,
-    /// Why it is as bad as it is.
+    /// The reason for the worst verdict.
     #[serde(skip)]
     pub cause: Cause,
 }
@@ -232,5 +232,5 @@ impl Report {
     }
 }
 
-/// The finding that tells whether the daemon runs.
+/// The finding on whether the daemon runs.
 pub(super) const RUNNING: &str = "hermes-proxyd";

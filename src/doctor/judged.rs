@@ -1,5 +1,5 @@
-//! What the running daemon finds wrong, among the doctor's own findings: the checks that look closer
-//! say more about it, and nothing of it is left out.
+//! The running daemon's own findings among the doctor's: the checks that look closer say more about
+//! them, and none is lost.
 
 use super::facts::Facts;
 use super::{Finding, Group, Verdict, sentence};
@@ -21,7 +21,7 @@ pub(super) fn found(facts: &Facts) -> Vec<Found> {
     })
 }
 
-/// One of them, in the doctor's form. It is no help to be sent to where one is.
+/// One of them, in the doctor's form, without the advice to run the doctor.
 pub(super) fn finding(found: &Found, group: Group, name: impl Into<String>) -> Finding {
     let verdict = Verdict::of(&found.severity);
     let command = found.command.as_ref();
@@ -34,7 +34,7 @@ pub(super) fn finding(found: &Found, group: Group, name: impl Into<String>) -> F
     }
 }
 
-/// Adds what no check has told.
+/// Adds the findings that no check has covered.
 pub(super) fn complete(facts: &Facts, findings: &mut Vec<Finding>) {
     for found in found(facts) {
         let (group, name) = place(&found);

@@ -1,5 +1,5 @@
-//! The logins: whether there is one, and when its token and its grant end. From the daemon where one
-//! runs, else from the files.
+//! The logins: whether one exists, and when its token and its grant end. From a running daemon,
+//! otherwise from the files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ fn is_used(facts: &Facts, name: &str, key: &str) -> bool {
     let mut served = facts.providers.iter();
     served.any(|served| match &served.built {
         Ok((adapter, _)) => adapter.layout().is_some_and(|layout| layout.key() == key),
-        // The group network tells why.
+        // The network group says why.
         Err(_) => served.name.as_str() == name,
     })
 }
@@ -158,7 +158,7 @@ fn of_judge(found: &Found, provider: &ProviderStatus) -> Finding {
     }
 }
 
-/// The command that logs in anew where the login in use lies.
+/// The command that logs in again in the store of the login in use.
 fn again(name: &str, separate: bool) -> String {
     let separate = if separate { " --separate" } else { "" };
     format!("hermesctl auth login {name}{separate} --force")
@@ -167,7 +167,7 @@ fn again(name: &str, separate: bool) -> String {
 fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
     let name = served.name.as_str();
     let Ok((adapter, _)) = &served.built else {
-        // The group network tells why.
+        // The network group says why.
         return Vec::new();
     };
     let bad = if facts.is_default(&served.name) {
@@ -203,7 +203,7 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// The logins that have ended beside the one in use.
+/// Logins that have ended, other than the one in use.
 fn ended(name: &str, files: &StoreFiles, adapter: &dyn Adapter) -> Option<Finding> {
     let ended = inspection::ended_logins(files, adapter)?;
     let told = PoolStatus {
@@ -221,7 +221,7 @@ fn ended(name: &str, files: &StoreFiles, adapter: &dyn Adapter) -> Option<Findin
     Some(finding.code(FindingCode::LoginEnded).run(command))
 }
 
-/// A provider whose key lies outside the stores.
+/// A provider whose key is outside the stores.
 fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>)) -> Finding {
     match adapter.assess(&crate::provider::Login::none(), now) {
         Assessment::Login { credential, .. } => {

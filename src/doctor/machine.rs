@@ -1,4 +1,4 @@
-//! What the machine gives: room on the disk, and descriptors for connections.
+//! The machine's resources: disk space, and file descriptors for connections.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     .await
 }
 
-/// The folder, or the nearest one above it that is there.
+/// The folder, or its nearest existing ancestor.
 fn nearest(folder: &Path) -> &Path {
     let mut there = folder.ancestors();
     there.find(|folder| folder.is_dir()).unwrap_or(folder)

@@ -1,12 +1,12 @@
-//! `hermesctl doctor`: looks at everything that can be wrong, says what is, and how to mend it.
+//! `hermesctl doctor`: checks everything that can be wrong, and says what is and how to fix it.
 //!
 //! It never changes anything, renews no token, spends nothing and shows no secret. The checks run
 //! side by side, each with a limit, with a running daemon or without one.
 //!
-//! - `facts`: what all checks look at: the configuration, the running daemon, the files.
+//! - `facts`: the configuration, the running daemon and the files, gathered for all checks.
 //! - one file for each group of checks; a check makes [`Finding`]s.
-//! - `judged`: what the running daemon finds itself, which the checks say more about.
-//! - `system`: what only one platform tells.
+//! - `judged`: the running daemon's own findings, which the checks complete.
+//! - `system`: facts that only one platform offers.
 
 mod configuration;
 mod containers;
@@ -41,7 +41,7 @@ pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
 pub use self::pending::{is_same_file, listens_otherwise, pending, with_flags};
 use crate::paths::Environment;
 
-/// No group may take longer: what hangs here would hang the daemon too, and is told.
+/// The limit of a group: what hangs here would hang the daemon too, and is reported.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A tool of the system that is asked for a diagnosis has no longer: its silence is no answer.
@@ -54,14 +54,14 @@ pub struct Questions {
     pub config: Option<PathBuf>,
     /// Only the ways from containers, in detail.
     pub containers_only: bool,
-    /// hermes-proxyd, which is asked whether it would start; `None` leaves that out.
+    /// The hermes-proxyd that is asked whether it would start; `None` skips that.
     pub program: Option<PathBuf>,
 }
 
 type Check = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
 
-/// The lock of the logins that somebody holds now, and who that is; `None` where none is held, or
-/// nobody can tell.
+/// The lock of the logins that another process holds now, and which process; `None` if it is free
+/// or the system does not tell.
 pub async fn lock_in_use(config: Option<&Path>) -> Option<String> {
     let config = config.map(Path::to_path_buf);
     let looking = tokio::task::spawn_blocking(move || {

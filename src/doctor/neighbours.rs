@@ -23,7 +23,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     .await
 }
 
-/// What a process has to do with the login.
+/// A process's relation to the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     /// hermes-proxyd, as a daemon.
@@ -66,7 +66,7 @@ fn processes(facts: &Facts) -> Vec<Finding> {
 /// Whether the program is known to use other logins than ours.
 fn is_of_another_home(process: &Process, facts: &Facts) -> bool {
     let Some(variables) = system::environment(process.pid) else {
-        // One that hides it may be of our home; one that has just ended is nobody's.
+        // A process that hides its files may use our home; one that has just ended uses none.
         return !system::is_alive(process.pid);
     };
     let theirs = Environment::from_lookup(|name| {
@@ -175,7 +175,7 @@ fn running(role: Role, process: &Process, facts: &Facts) -> Option<Finding> {
     }
 }
 
-/// Stores that hold the same refresh token: whoever spends it second ends the login.
+/// Stores that hold the same refresh token: the second program that spends it ends the login.
 fn copies(facts: &Facts) -> Vec<Finding> {
     let Some(files) = &facts.files else {
         return Vec::new();

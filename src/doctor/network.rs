@@ -1,4 +1,5 @@
-//! The way to the providers: proxy, name, TLS, answer and clock, as the daemon's requests take it.
+//! The way to the providers: proxy, name, TLS, answer and clock, by the same path as the daemon's
+//! requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -263,7 +264,7 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
     let host = place(&address.url);
     let before = SystemClock.now();
     let list = list_of_models(served, &address);
-    // Some servers have no HEAD beside a GET.
+    // Some servers support GET and not HEAD.
     let asked = match &list {
         Some(list) => (Method::GET, list.as_str()),
         None => (Method::HEAD, address.url.as_str()),
@@ -296,7 +297,8 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
     Some((name, finding, offset))
 }
 
-/// The list of models of a server that the operator names: whoever has it knows the path, with a credential or without.
+/// The list of models of a server that the operator names: every such server knows the path, with a
+/// credential or without.
 fn list_of_models(served: &Served, address: &Address) -> Option<String> {
     let (adapter, _) = served.built.as_ref().ok()?;
     let has_list = || {
@@ -396,7 +398,7 @@ fn advise(finding: Finding, error: &Unreachable, served: &Served, address: &Addr
     }
 }
 
-/// A URL as a shell takes it, without a password and whatever else may be secret in it.
+/// A URL quoted for a shell, without a password or other possible secrets.
 fn asked(url: &str) -> String {
     let Ok(mut url) = Url::parse(url) else {
         return place(url);

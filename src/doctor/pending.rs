@@ -1,4 +1,4 @@
-//! What a running daemon has not applied of its configuration file. Reads the file; pure otherwise.
+//! What a running daemon has not applied of its configuration file. Reads the file; otherwise pure.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,11 +8,11 @@ use crate::control::judge::Pending;
 use crate::control::protocol::{CommandLine, ListenerStatus, Status};
 use crate::paths::Environment;
 
-/// What waits to be applied; `None` where the daemon has all that the file says.
+/// The changes that are not applied yet; `None` if the daemon has the whole file.
 pub fn pending(status: &Status, env: &Environment) -> Option<Pending> {
     let daemon = &status.daemon;
     if daemon.config_file.is_some() && daemon.config_digest.is_none() {
-        // An old one does not tell what it has read.
+        // An old daemon does not report what it has read.
         return None;
     }
     let usual = env.config_file();

@@ -1,5 +1,5 @@
-//! Where apps connect: whether each listener answers, whether its guard stands, who has a port that
-//! we want, and whether there are keys where keys are needed.
+//! Where apps connect: whether each listener answers, whether its guard works, which program has a
+//! port that we want, and whether there are keys where keys are needed.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +23,7 @@ use crate::control::protocol::{Finding as Told, FindingCode, Key, ListenerStatus
 const GROUP: Group = Group::Listeners;
 /// The service is on this machine and answers `/health` from memory.
 const LIMIT: Duration = Duration::from_secs(3);
-/// A name that nobody has (RFC 2606 §2), as a page that rebinds its own would show it.
+/// A reserved name (RFC 2606 §2), as a page that rebinds its own name would use it.
 const STRANGER: &str = "rebound.invalid";
 /// How many ports are tried for a free one.
 const PORTS_TRIED: usize = 100;
@@ -36,7 +36,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
         .running()
         .map_or(&[][..], |answers| &answers.status.listeners);
     let asked = join_all(served.iter().map(|listener| living(listener, &facts)));
-    // What a running daemon does not have yet, the next start has to get.
+    // The next start needs what a running daemon does not have yet.
     let new = next.iter().filter(|one| !is_held(&one.address, served));
     let new = join_all(new.map(|listener| free(listener, &facts)));
     let (asked, new) = tokio::join!(asked, new);
@@ -49,7 +49,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     findings
 }
 
-/// Whether the running daemon has this address itself, as it is or as a part of another one.
+/// Whether the running daemon has this address, alone or as part of another one.
 fn is_held(address: &ListenAddress, served: &[ListenerStatus]) -> bool {
     served.iter().any(|served| {
         let port = match address {
@@ -140,7 +140,7 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Whether another program has what our listeners hold beside their own addresses.
+/// Whether another program has the extra addresses of our listeners.
 async fn beside(served: &[ListenerStatus], facts: &Facts) -> Vec<Finding> {
     let addresses = if facts.running().is_some() {
         listeners_of_loopback(served.iter().filter_map(|one| {
@@ -162,8 +162,8 @@ async fn beside(served: &[ListenerStatus], facts: &Facts) -> Vec<Finding> {
     asked.into_iter().flatten().collect()
 }
 
-/// Of listeners with what each holds beside its address: where `[::1]` is another program's, if somebody
-/// listens there, because no listener of ours has it.
+/// For each listener and its extra addresses: whether another program has `[::1]`, given that no
+/// listener of ours has it.
 fn listeners_of_loopback(
     listeners: impl Iterator<Item = (SocketAddr, Vec<SocketAddr>)>,
 ) -> Vec<SocketAddr> {
@@ -183,7 +183,8 @@ fn listeners_of_loopback(
     six
 }
 
-/// Whoever listens on `[::1]` where we don't gets the requests of apps that are told `localhost`.
+/// A program that listens on `[::1]` where we don't gets the requests of apps that are given
+/// `localhost`.
 async fn localhost(address: SocketAddr) -> Option<Finding> {
     let connected = timeout(LIMIT, TcpStream::connect(address)).await;
     if !matches!(connected, Ok(Ok(_))) {
@@ -359,15 +360,15 @@ enum Holder {
     Silent(u32),
     /// A program that can be named, and its process.
     Program(String, u32),
-    /// A hermes-proxyd, which only root can tell from the others of this user.
+    /// A hermes-proxyd; only root can distinguish it from others of this user.
     OneOf(Vec<u32>),
     /// A program of the user with this id.
     OtherUser(u32),
     Unknown,
 }
 
-/// A socket's process is known by its open files, which a hermes-proxyd shows to root alone. The
-/// socket's user is no secret: one of ours without a process to be seen is a hermes-proxyd.
+/// A socket's process is found by its open files, which a hermes-proxyd shows to root alone. The
+/// socket's user is public: a socket of ours without a visible process belongs to a hermes-proxyd.
 fn tcp_holder(address: SocketAddr, facts: &Facts) -> Holder {
     let silent = facts.silent();
     if let Some((name, pid)) = system::port_holder(address.port()) {
@@ -434,7 +435,7 @@ fn open_to_all(facts: &Facts) -> Vec<Finding> {
     .collect()
 }
 
-/// Reverse proxies that may pass as a program of ours, where a listener needs no key.
+/// Reverse proxies that may pass as programs of ours, if a listener needs no key.
 fn reverse_proxies(facts: &Facts) -> Option<Finding> {
     let is_open = match facts.running() {
         Some(answers) => {
@@ -571,7 +572,7 @@ fn unreadable_keys(file: &Path, facts: &Facts) -> Option<Finding> {
     let finding = if facts.running().is_some() {
         let mut told = judged::found(facts).into_iter();
         let told = told.find(|one| one.code == FindingCode::ClientKeysUnreadable)?;
-        // All that helps is told below.
+        // All remedies are listed below.
         let told = Told {
             command: None,
             ..told

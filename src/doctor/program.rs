@@ -1,4 +1,4 @@
-//! The daemon and hermesctl: whether it runs, and whether both are of one version.
+//! The daemon and hermesctl: whether the daemon runs, and whether their versions match.
 
 use super::facts::{Answers, Daemon, Facts};
 use super::finding::RUNNING;

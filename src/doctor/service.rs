@@ -1,5 +1,5 @@
-//! What starts the daemon and where it lives: the service, lingering, the journal, and the folder
-//! of the control socket.
+//! What starts the daemon, and its surroundings: the service, lingering, the journal, and the
+//! folder of the control socket.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::service::{Manager, ServiceError, State};
 use crate::tools::Call;
 
 const GROUP: Group = Group::Service;
-/// A service that was restarted more often has a reason that should be looked for.
+/// A service that was restarted more often has a cause worth finding.
 const USUAL_RESTARTS: u32 = 3;
 
 pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {

@@ -1,5 +1,5 @@
-//! The files that the logins lie in: whether they are whole and private, whether their lock works,
-//! and what a cut renewal has left.
+//! The files that hold the logins: whether they are intact and private, whether their lock works,
+//! and what an interrupted renewal has left.
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -327,8 +327,8 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
     findings
 }
 
-/// Whether the lock beside a store works, and whether it can be had. It is held for an instant, as
-/// long as nobody else wants it.
+/// Whether the lock beside a store works, and whether it is free. We hold it for an instant, and
+/// only if no other process wants it.
 fn lock(name: &str, store: &Path) -> Vec<Finding> {
     let path = inspection::lock_of(store);
     let shown = path.display();
@@ -387,7 +387,8 @@ fn no_locks(name: &str, path: &Path, why: &str) -> Finding {
     )
 }
 
-/// The lock of the logins that somebody holds now, and who: for a command that waits.
+/// The lock of the logins that another process holds now, and which process: for a command that
+/// waits.
 pub(super) fn in_use(files: &StoreFiles) -> Option<String> {
     let stores = [&files.own, &files.active, &files.global];
     let beside = stores.map(|store| inspection::lock_of(store)).into_iter();

@@ -1,5 +1,5 @@
-//! What only one platform tells: modes and owners, locks and processes, disks. Where a system does
-//! not tell, there is no answer, and a check says so or leaves it out.
+//! What only one platform tells: modes and owners, locks and processes, disks. If a system does not
+//! tell, the check says so or is omitted.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -34,14 +34,14 @@ pub(super) fn open(file: &Path) -> io::Result<File> {
 
 /// Reads a file of text.
 pub(super) fn read(file: &Path) -> io::Result<String> {
-    /// No file that is looked at is larger.
+    /// The size limit of files that are read.
     const LARGEST: u64 = 4 << 20;
     let mut text = String::new();
     open(file)?.take(LARGEST).read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// What is left of a disk.
+/// The free space of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) bytes: u64,
@@ -57,7 +57,7 @@ pub(super) struct Process {
     pub(super) arguments: Vec<String>,
 }
 
-/// Whether anybody but the owner may do anything.
+/// Whether users other than the owner may do anything.
 pub(super) fn is_open(mode: u32) -> bool {
     const OTHERS: u32 = 0o077;
     mode & OTHERS != 0
@@ -76,15 +76,15 @@ pub(super) fn port_holder(port: u16) -> Option<(String, u32)> {
     Some((process.name, process.pid))
 }
 
-/// What a process of this user's was started with, as far as that can be shown: its program and
-/// the words that are no secret. `None` where the system does not tell.
+/// The command line of a process of this user's, as far as it may be shown: its program and the
+/// words that are not secret. `None` if the system does not tell.
 pub(super) fn command_line(pid: u32) -> Option<String> {
     let processes = processes()?;
     let process = processes.into_iter().find(|process| process.pid == pid)?;
     Some(shown(&process.arguments))
 }
 
-/// A command line in which whatever may be a secret is `…`, shortened.
+/// A command line, shortened, with `…` for every possible secret.
 fn shown(arguments: &[String]) -> String {
     const LONGEST: usize = 120;
     let mut words: Vec<String> = Vec::new();
@@ -120,7 +120,7 @@ fn is_private(name: &str) -> bool {
     ["-h", "-u"].contains(&name.as_str()) || NAMES.iter().any(|one| name.contains(one))
 }
 
-/// Long letters and digits that are no path, and what stands before the `@` of a URL.
+/// Long letters and digits that are not a path, and what precedes the `@` of a URL.
 fn looks_secret(word: &str) -> bool {
     const LONG: usize = 20;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_+=".contains(c);
@@ -143,7 +143,8 @@ pub(super) fn make_writable(folder: &Path) -> String {
     }
 }
 
-/// What gives us a file or a folder; of a link, what shows where it leads, for that may be anybody's.
+/// The command that makes a file or folder ours. For a link, it shows the target instead, which may
+/// belong to any user.
 pub(super) fn give(path: &Path) -> String {
     let shown = quoted(path);
     if path.is_symlink() {
@@ -200,7 +201,7 @@ mod platform {
 
     use super::{Attributes, Room};
 
-    /// Mode and owner; of a link, those of what it leads to. `None` when it is not there.
+    /// Mode and owner; for a link, those of its target. `None` if it does not exist.
     pub(in crate::doctor) fn attributes(path: &Path) -> Option<Attributes> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Attributes {
@@ -237,7 +238,7 @@ mod platform {
         UnixStream::connect(path).await
     }
 
-    /// The user at the other end, and the process where the system tells.
+    /// The user at the other end, and the process if the system tells.
     pub(in crate::doctor) fn peer(socket: &Socket) -> Option<(u32, Option<u32>)> {
         let peer = socket.peer_cred().ok()?;
         let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
@@ -368,8 +369,8 @@ mod proc {
         fs::read_dir(format!("/proc/{pid}/fd")).is_ok()
     }
 
-    /// Whose socket listens at this address of TCP, or at all addresses with this port
-    /// (`proc_pid_net(5)`). It tells the user of every socket to everyone.
+    /// The user of the socket that listens at this TCP address, or at all addresses with this port
+    /// (`proc_pid_net(5)`). It shows every socket's user to everyone.
     pub(in crate::doctor) fn listening_user(address: SocketAddr) -> Option<u32> {
         let read = |name: &str| fs::read_to_string(format!("/proc/net/{name}"));
         let tables = [read("tcp"), read("tcp6")].into_iter().flatten();
@@ -433,7 +434,7 @@ mod proc {
         holders(&locks, metadata.ino())
     }
 
-    /// The device is left out: some file systems name another one there than in stat(2).
+    /// The device is ignored: some file systems name a different one there than in stat(2).
     fn holders(locks: &str, inode: u64) -> Vec<u32> {
         let mut holders = Vec::new();
         for line in locks.lines() {

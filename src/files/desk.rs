@@ -1,5 +1,5 @@
-//! File work off the thread that serves requests, with a limit: a file system may hang for as long as
-//! its server is away.
+//! File work off the serving thread, with a time limit: a file system may hang for as long as its
+//! server is away.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,8 +39,7 @@ impl Default for Desk {
 static SHARED: Mutex<BTreeMap<PathBuf, Weak<State>>> = Mutex::new(BTreeMap::new());
 
 impl Desk {
-    /// The one for this folder, whoever else of this process has to do with it: if it hangs, it takes one
-    /// thread.
+    /// The desk of this folder, shared by the whole process: if the folder hangs, it takes one thread.
     pub fn of(folder: &Path) -> Self {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, state| state.strong_count() > 0);
@@ -52,11 +51,11 @@ impl Desk {
         desk
     }
 
-    /// Does the work on a thread of its own, and waits for it.
+    /// Does the work on a separate thread, and waits for it.
     ///
     /// # Errors
-    /// `TimedOut` when it takes longer than [`LIMIT`], or an earlier piece still does. It goes on then,
-    /// and what it gives is dropped.
+    /// `TimedOut` when it takes longer than [`LIMIT`], or an earlier piece still does. The work then
+    /// continues, and its result is dropped.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

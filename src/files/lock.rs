@@ -1,4 +1,4 @@
-//! Locks of files, which are free at once when they are released.
+//! File locks that are free at once when they are released.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -44,7 +44,7 @@ impl DerefMut for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Where that fails, closing it is what is left to do.
+        // If that fails, closing it releases the lock too.
         drop(self.0.unlock());
     }
 }

@@ -19,7 +19,7 @@ pub use lock::{Locked, lock};
 pub use room::has_room;
 pub use spot::{Flaw, Spot};
 
-/// A temporary file beside the one that it is to replace. Dropping it removes it.
+/// A temporary file beside its target. Dropping it removes it.
 #[derive(Debug)]
 pub struct Temporary {
     file: NamedTempFile,
@@ -32,7 +32,7 @@ pub struct Temporary {
 pub struct NotRenamed {
     /// What the system says.
     pub error: io::Error,
-    /// It is there as before, unless not even that was tried.
+    /// The target is unchanged, unless not even that was tried.
     pub temporary: Option<Temporary>,
 }
 
@@ -46,8 +46,8 @@ impl Temporary {
         Self::tagged(file, None)
     }
 
-    /// The same for one of several writers of a file, each with a tag of its own: what another one of them left
-    /// when it was killed stays, because that one needs it.
+    /// The same for one of several writers of a file, each with its own tag: leftovers of the others stay,
+    /// because they need them.
     ///
     /// # Errors
     /// As [`Temporary::beside`].
@@ -59,7 +59,7 @@ impl Temporary {
         clear_leftovers(&place, tag);
         let file = place.act(|path| {
             let folder = path.parent().unwrap_or_else(|| Path::new("."));
-            // Made with mode 0600, under a name that nobody had.
+            // Made with mode 0600, under an unused name.
             tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)
         })?;
         place.give(file.as_file())?;
@@ -71,7 +71,7 @@ impl Temporary {
         self.file.as_file()
     }
 
-    /// What it is to replace, which is no link.
+    /// The target, which is not a link.
     pub fn place(&self) -> &Spot {
         &self.place
     }
@@ -81,11 +81,10 @@ impl Temporary {
         self.file.disable_cleanup(outlives);
     }
 
-    /// The new version belongs to whom the old one does, where there is one. Only root has anything to
-    /// do here.
+    /// Gives the new version the old one's owner, if there is one. Only root has anything to do here.
     ///
     /// # Errors
-    /// When that is somebody else and we can't give it away; with both their numbers.
+    /// The owner is another user and we can't give the file away; with both ids.
     #[cfg(unix)]
     pub fn keep_owner(&self) -> Result<(), (u32, u32)> {
         use std::os::unix::fs::{MetadataExt, fchown};
@@ -133,7 +132,7 @@ impl Temporary {
     }
 }
 
-/// What our temporary files beside `target` are called, those with this tag.
+/// The names of our temporary files beside `target` with this tag.
 fn temporary_prefix(target: &Path, tag: Option<&str>) -> Option<OsString> {
     let mut prefix = target.file_name()?.to_owned();
     prefix.push(".hermes-proxyd.");
@@ -155,15 +154,15 @@ pub fn quoted(path: &Path) -> String {
 }
 
 /// Removes our temporary files beside a file that a killed process left: those with this tag, and those without
-/// any. The caller holds the lock, so nobody else is using them.
+/// any. The caller holds the lock, so no other process uses them.
 pub fn clear_leftovers(place: &Spot, tag: Option<&str>) {
     for leftover in leftovers_of(place, tag) {
-        // One that can't be removed is in nobody's way.
+        // A leftover that can't be removed does no harm.
         leftover.act(|path| fs::remove_file(path)).ok();
     }
 }
 
-/// Our temporary files beside a file, whatever their tag.
+/// Our temporary files beside a file, with any tag.
 pub fn leftovers(place: &Spot) -> Vec<Spot> {
     named(place, |_| true)
 }
@@ -176,7 +175,7 @@ pub fn leftovers_of(place: &Spot, tag: Option<&str>) -> Vec<Spot> {
     })
 }
 
-/// Our temporary files beside a file, of whose name the rest is `wanted`.
+/// Our temporary files beside a file whose remaining name is `wanted`.
 fn named(place: &Spot, wanted: impl Fn(&str) -> bool) -> Vec<Spot> {
     let Some(prefix) = temporary_prefix(place.target(), None) else {
         return Vec::new();

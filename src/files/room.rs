@@ -1,4 +1,4 @@
-//! Whether a folder takes a file, as far as that can be seen without making one.
+//! Whether a folder can take a file, as far as that shows without making one.
 
 use std::io;
 
@@ -30,7 +30,7 @@ mod platform {
         let Ok(disk) = statvfs(folder) else {
             return Ok(());
         };
-        // Root may use what is kept back for it.
+        // Root may use the reserved blocks.
         let blocks = if rustix::process::geteuid().is_root() {
             disk.f_bfree
         } else {

@@ -1,12 +1,12 @@
-//! Where a file is, and with whose rights it is touched.
+//! A file's place, and the rights with which it is touched.
 //!
-//! Root often works on a user's files: `sudo hermesctl auth login`, a container with a folder of the
-//! host's. Then every component of the path is opened by descriptor, and from the first folder of the
-//! user's on (or the first link of theirs) the kernel is asked with that user's rights. So a link leads
-//! to nothing that the user could not touch, and what is made is theirs without being given away. A
-//! folder of root's inside is root's again, and so is a file of root's, if it is no link.
+//! Root often works on a user's files: `sudo hermesctl auth login`, or a container with a folder of the
+//! host's. Then every component of the path is opened by descriptor, and from the user's first folder
+//! (or first link) on, the kernel checks that user's rights. So a link can't lead to anything that the
+//! user could not touch, and new files belong to the user from the start. A folder of root's inside is
+//! root's again, and so is a file of root's that is not a link.
 //!
-//! For everybody else a place is just a path.
+//! For every other user a place is just a path.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
@@ -38,17 +38,17 @@ enum Link {
     Stays,
 }
 
-/// Why a file is not to be trusted.
+/// Why a file is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// It belongs to somebody else.
+    /// It belongs to another user.
     Foreign {
         /// Whose it is.
         owner: u32,
         /// Who we are.
         ours: u32,
     },
-    /// Everybody may write it.
+    /// All users may write it.
     Writable {
         /// Its permissions.
         mode: u32,
@@ -72,8 +72,7 @@ impl Spot {
         Self::find(file, Missing::AreMade, Link::IsFollowed)
     }
 
-    /// The place of a file that is to be made or replaced itself, even if it is a link, with the folders
-    /// above it.
+    /// The place of a file to create or replace itself, even if it is a link, with the folders above it.
     ///
     /// # Errors
     /// When a folder can't be reached or made.
@@ -115,8 +114,8 @@ impl Spot {
         &self.target
     }
 
-    /// Does file work with the rights of whose place it is. The work is given the path to use, which
-    /// is good within it only, and must not wait for anything else.
+    /// Does file work with the rights of the place's owner. The work gets the path to use, which is
+    /// valid only within it, and must not wait for anything else.
     ///
     /// # Errors
     /// The work's, or when root can't take on the user's rights.
@@ -157,7 +156,7 @@ impl Spot {
         Ok(made)
     }
 
-    /// Opens a lock's file that is there.
+    /// Opens an existing lock file.
     ///
     /// # Errors
     /// The system's, or when it is no regular file.
@@ -165,7 +164,7 @@ impl Spot {
         regular(self.open_with(OpenOptions::new().read(true).append(true))?)
     }
 
-    /// Opens a lock's file, which is made when it is missing, with mode 0600.
+    /// Opens a lock file, and creates a missing one with mode 0600.
     ///
     /// # Errors
     /// When it can't be opened or made, or is no regular file.
@@ -179,7 +178,7 @@ impl Spot {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match self.act(|path| options.clone().create_new(true).open(path)) {
-            // Somebody else was faster, or a link leads to nothing.
+            // Another process was faster, or a link is dangling.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if self.reach.is_none() {
                     options.create(true);
@@ -213,7 +212,7 @@ impl Spot {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match self.act(|path| options.clone().create_new(true).open(path)) {
-            // Somebody else was faster, or a link leads to nothing.
+            // Another process was faster, or a link is dangling.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if self.reach.is_none() {
                     options.create(true);
@@ -240,7 +239,7 @@ impl Spot {
         }
     }
 
-    /// Gives what was just made to whose place it is, where that does not happen by itself.
+    /// Gives a new file to the place's owner, if it does not belong to that user already.
     ///
     /// # Errors
     /// When the system does not let us.
@@ -251,8 +250,8 @@ impl Spot {
         platform::give(made, &self.target)
     }
 
-    /// Whether a file there, of which this is known, is not to be trusted: another user's, or one that
-    /// everybody may write, on a file system that knows of such things.
+    /// Whether an existing file is untrusted: it belongs to another user, or all users may write it,
+    /// on a file system that has owners and modes.
     pub fn flaw(&self, file: &File, metadata: &Metadata) -> Option<Flaw> {
         platform::flaw(file, metadata, |owner| {
             // As when a user's file alone is mounted into a container.
@@ -260,7 +259,7 @@ impl Spot {
         })
     }
 
-    /// Whether not everybody may put a file there.
+    /// Whether only trusted users may put a file there.
     fn is_closed(&self) -> bool {
         match &self.reach {
             Some(reach) => reach.is_closed(),
@@ -297,7 +296,7 @@ fn make_folders(folder: &Path) -> io::Result<()> {
         make_folders(parent)?;
     }
     match platform::private_folder().create(folder) {
-        // Somebody else was faster.
+        // Another process was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         made => {
             made?;
@@ -326,7 +325,7 @@ mod unix {
         builder
     }
 
-    /// Opening a pipe would wait for whoever is to write into it.
+    /// Opening a pipe would wait for its writer.
     pub(in crate::files) fn never_wait(options: &mut OpenOptions, not_through_links: bool) {
         let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         if not_through_links {
@@ -358,7 +357,7 @@ mod unix {
     }
 
     /// Whether a file's mode can be changed there. On these file systems it is the mount's, and
-    /// usually lets everybody in.
+    /// usually lets all users in.
     #[cfg(target_os = "linux")]
     fn keeps_modes(file: &File) -> bool {
         /// `vfat`, `exfat`, `ntfs`, `ntfs3`, `cifs`, `smb2`, `9p`, `vboxsf`, `fuse`.
@@ -374,7 +373,7 @@ mod unix {
             0x6573_5546,
         ];
         let kind = rustix::fs::fstatfs(file).map(|stat| stat.f_type);
-        // The kernel's numbers have 32 bits, whatever the field has.
+        // The kernel's ids have 32 bits, whatever the field's type.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -388,8 +387,8 @@ mod unix {
         true
     }
 
-    /// On NFS, all files show as nobody's where the two machines call their users by other names. The
-    /// server still knows whose they are.
+    /// On NFS, all files show as `nobody`'s if the two machines have different names for their users.
+    /// The server still knows the owners.
     #[cfg(target_os = "linux")]
     fn hides_owners(file: &File) -> bool {
         rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type == rustix::fs::NFS_SUPER_MAGIC)
@@ -430,7 +429,7 @@ mod platform {
         folder: Arc<OwnedFd>,
         name: OsString,
         user: User,
-        /// Everybody may put files there.
+        /// All users may put files there.
         is_open: bool,
     }
 
@@ -469,8 +468,8 @@ mod platform {
         }
 
         /// Root's own file in a user's folder, as a program in a container leaves it. A link, or a
-        /// second name of a file elsewhere, is not taken for one, nor is what a user's link leads to
-        /// in a folder of root's.
+        /// second name of a file elsewhere, does not count, nor does the target of a user's link in
+        /// a folder of root's.
         pub(super) fn roots_own(&self, options: &OpenOptions) -> Option<File> {
             let folder = rustix::fs::fstat(&self.folder).ok()?;
             if self.user == ROOT || folder.st_uid != self.user.uid.as_raw() {
@@ -535,7 +534,7 @@ mod platform {
         }
     }
 
-    /// `None` where a path is all that it takes: we are not root, or nobody else has a part of it.
+    /// `None` if a plain path is enough: we are not root, or no other user owns a part of it.
     pub(super) fn reach(
         file: &Path,
         missing: Missing,
@@ -554,7 +553,7 @@ mod platform {
         /// Whose the folder is, or who has led us here by a link.
         user: User,
         led: bool,
-        /// Whether anything was somebody else's.
+        /// Whether any part belonged to another user.
         shared: bool,
         links: usize,
     }
@@ -682,7 +681,7 @@ mod platform {
         path.components().filter_map(name).collect()
     }
 
-    /// The owner, where that is somebody else than root.
+    /// The owner, if that is not root.
     fn foreign(stat: &Stat) -> Option<User> {
         let (uid, gid) = (stat.st_uid, stat.st_gid);
         (uid != 0 && is_user(uid)).then(|| User {
@@ -691,7 +690,7 @@ mod platform {
         })
     }
 
-    /// In a user namespace, whoever is not in it shows as nobody: `/` and `/home` themselves.
+    /// In a user namespace, users outside of it show as `nobody`: `/` and `/home` themselves.
     fn is_user(uid: u32) -> bool {
         static MAP: OnceLock<String> = OnceLock::new();
         let map =
@@ -729,7 +728,7 @@ mod platform {
     }
 }
 
-/// Rights are the process's there: root refuses a user's link, and gives away what it made.
+/// Rights are per process there: root refuses a user's link, and gives new files away.
 #[cfg(all(unix, not(target_os = "linux")))]
 mod platform {
     use std::convert::Infallible;
@@ -744,7 +743,7 @@ mod platform {
     pub(in crate::files) use super::unix::{flaw, never_wait, private_folder, waiting};
     use super::{Link, Missing};
 
-    /// There is none.
+    /// It does not exist.
     #[derive(Debug, Clone)]
     pub(in crate::files) struct Reach(Infallible);
 
@@ -832,7 +831,7 @@ mod platform {
 
     use super::{Flaw, Link, Missing};
 
-    /// There is none.
+    /// It does not exist.
     #[derive(Debug, Clone)]
     pub(in crate::files) struct Reach(Infallible);
 

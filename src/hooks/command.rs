@@ -1,4 +1,4 @@
-//! A hook that is a program: the notice on its standard input, and an end to it.
+//! A hook that is a program: it gets the notice on its standard input, and is killed at its limit.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -12,11 +12,11 @@ use crate::files::Desk;
 
 /// As much of what a program says is logged.
 const LONGEST_SAYING: u64 = 200;
-/// After a program's end, what it said is still read for this long.
+/// After a program's end, its output is still read for this long.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 /// A killed program is gone within this time.
 const DEATH: Duration = Duration::from_secs(1);
-/// What the service manager tells us, and nobody else.
+/// The variables that the service manager sets for us alone.
 const OURS: [&str; 4] = [
     "JOURNAL_STREAM",
     "NOTIFY_SOCKET",
@@ -24,13 +24,12 @@ const OURS: [&str; 4] = [
     "WATCHDOG_USEC",
 ];
 
-/// Why a program was not told.
+/// Why a program did not get the notice.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// There is no such program.
     #[error(
-        "the program {0:?} was not found; write its full path, and each argument as a string of \
-         its own"
+        "the program {0:?} was not found; write its full path, and each argument as a separate string"
     )]
     Missing(String),
     /// It can't be run.
@@ -55,7 +54,7 @@ struct Group(Child);
 
 impl Group {
     fn kill(&mut self) {
-        // There is an id only until its end was seen, so it can't be another's by now.
+        // The id exists only until its end was seen, so it can't belong to another process.
         #[cfg(unix)]
         if let Some(pid) = self
             .0
@@ -92,7 +91,7 @@ pub(super) async fn run(
     let mut command = Command::new(program);
     command.args(arguments);
     let (hidden, heard) = (hidden.to_owned(), tracing::enabled!(tracing::Level::DEBUG));
-    // The file system that it lies on may hang.
+    // The program's file system may hang.
     let start = desk.run(move || {
         surround(&mut command, &hidden, heard);
         command.spawn().map(Group)
@@ -121,7 +120,7 @@ pub(super) async fn run(
     }
 }
 
-/// What the program has around it. Where it is `heard`, what it says is logged.
+/// The program's environment. If it is `heard`, its output is logged.
 fn surround(command: &mut Command, hidden: &[String], heard: bool) {
     for name in OURS.into_iter().chain(hidden.iter().map(String::as_str)) {
         command.env_remove(name);
@@ -142,7 +141,7 @@ fn surround(command: &mut Command, hidden: &[String], heard: bool) {
     }
 }
 
-/// Feeds the program and waits for its end; what it started in the background may go on.
+/// Feeds the program and waits for its end; its children in the background may continue.
 async fn attend(child: &mut Child, json: &str) -> io::Result<ExitStatus> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let mut said = Vec::new();

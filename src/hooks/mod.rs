@@ -1,11 +1,11 @@
-//! Hooks: programs and web addresses of the user's that are told of a login's fate.
+//! Hooks: the user's programs and web addresses that are told about changes of a login.
 //!
-//! - `notice`: what is told, and its JSON form.
-//! - `command`, `webhook`: the two ways to tell it.
+//! - `notice`: a notice and its JSON form.
+//! - `command`, `webhook`: the two ways to deliver it.
 //!
-//! [`Handle::send`] never waits: one task takes the notices from a short queue, in order, and tells
+//! [`Handle::send`] never waits: one task takes the notices from a short queue, in order, and sends
 //! each one to all hooks at the same time. A hook that hangs is cut at its limit, so it harms
-//! neither the daemon nor, for longer than that, the next notice.
+//! neither the daemon nor, beyond that limit, the next notice.
 
 mod command;
 mod notice;
@@ -32,7 +32,7 @@ const QUEUE: usize = 32;
 /// At shutdown, hooks have this long to finish.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Who is told, and what a program must not see.
+/// The hooks, and the variables that a program must not see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     hooks: Vec<Hook>,
@@ -40,7 +40,7 @@ pub struct Settings {
     hidden: Vec<String>,
 }
 
-/// Where systemd puts the credentials of a service; a hook needs none of them.
+/// The folder of systemd's credentials for the service; a hook needs none of them.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Hands notices to the hooks.
@@ -48,7 +48,7 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 pub struct Handle {
     queue: mpsc::Sender<Notice>,
     settings: Arc<ArcSwap<Settings>>,
-    /// Whether the loss of a notice was told since the last one that found a place.
+    /// Whether the loss of a notice was reported since the last one that fitted the queue.
     losing: Arc<AtomicBool>,
 }
 
@@ -68,8 +68,8 @@ impl Settings {
     }
 }
 
-/// Starts the task that tells the hooks. When `stop` is cancelled, what was sent before is still
-/// told, for 2 s at most; `tracker` waits for that.
+/// Starts the task that calls the hooks. When `stop` is cancelled, pending notices are still
+/// delivered, for 2 s at most; `tracker` waits for that.
 pub fn start(settings: Settings, tracker: &TaskTracker, stop: CancellationToken) -> Handle {
     let (queue, notices) = mpsc::channel(QUEUE);
     let settings = Arc::new(ArcSwap::from_pointee(settings));
@@ -82,8 +82,7 @@ pub fn start(settings: Settings, tracker: &TaskTracker, stop: CancellationToken)
 }
 
 impl Handle {
-    /// Has the hooks told, and does not wait for that. When too many notices wait, this one is
-    /// dropped.
+    /// Queues a notice for the hooks, without waiting. If the queue is full, the notice is dropped.
     pub fn send(&self, notice: Notice) {
         let settings = self.settings.load();
         if !settings
@@ -104,7 +103,7 @@ impl Handle {
         }
     }
 
-    /// The notices that are told from now on go to these hooks.
+    /// From now on, notices go to these hooks.
     pub fn replace(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
     }

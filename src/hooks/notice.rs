@@ -1,11 +1,11 @@
-//! What is told: one notice, its JSON form, and the ids under which the journal finds it.
+//! One notice, its JSON form, and its ids in the journal.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::config::NoticeKind;
 
-/// What a user is told of a login. Holds no secret.
+/// News about a login for the user. Holds no secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
     /// What happened.
@@ -109,7 +109,7 @@ fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// This machine's name, to tell several of them apart.
+/// This machine's name, to distinguish several.
 fn host() -> Option<String> {
     #[cfg(unix)]
     let name = rustix::system::uname()

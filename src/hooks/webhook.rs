@@ -13,7 +13,7 @@ use crate::provider;
 /// The waits between attempts; one more attempt than these is made.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
 
-/// Why an address was not told. Names no more of it than its host: the rest may hold a token.
+/// Why an address did not get the notice. Names only its host: the rest may hold a token.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// The HTTP client can't be built.
@@ -103,8 +103,8 @@ async fn attempt(client: &reqwest::Client, url: &Url, json: &str) -> Result<(), 
     Err(Fault::Answered { host, status })
 }
 
-/// A client with the system's trust store, built anew for each notice: they are rare, and a trust
-/// store takes memory. It is read from files, so not on the thread that serves requests.
+/// A client with the system's trust store, built for each notice: they are rare, and a trust store
+/// takes memory. It is read from files, so not on the serving thread.
 async fn client() -> Result<reqwest::Client, Fault> {
     let build = || {
         let tls = provider::client_config(None).map_err(|error| causes(&error))?;

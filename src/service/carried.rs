@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// What decides where the login lies and where it is sent, and how the provider is reached. A service
-/// manager does not know what a shell's startup files set.
+/// The variables that decide where the login is stored and sent, and how the provider is reached. A
+/// service manager does not know what a shell's startup files set.
 const CARRIED: [&str; 12] = [
     "HERMES_HOME",
     "HERMES_SHARED_AUTH_DIR",
@@ -20,7 +20,7 @@ const CARRIED: [&str; 12] = [
     "no_proxy",
 ];
 
-/// Those that are set, and those of the providers. A proxy with a password is left out: it would lie in one
+/// Those that are set, and those of the providers. A proxy with a password is omitted: it would be in one
 /// more file.
 pub fn carried<'n>(
     of_providers: impl Iterator<Item = &'n str>,

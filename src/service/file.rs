@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::ServiceError;
 use crate::files::Spot;
 
-/// What the file holds; `None` where there is none.
+/// The file's content; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ServiceError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -16,13 +16,13 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ServiceError> {
     }
 }
 
-/// The same as text; what is no text counts as another text than any.
+/// The same as text; a file that is not text differs from every text.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, ServiceError> {
     let bytes = read(path)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// The end of a log; nothing where there is none.
+/// The end of a log; empty without one.
 pub(super) fn last_lines(log: &Path) -> Vec<String> {
     const LINES: usize = 12;
     let text = read_text(log).ok().flatten().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! launchd, with an agent of the user.
+//! launchd, with a user agent.
 
 mod agent;
 
@@ -61,7 +61,7 @@ impl Launchd {
         self.agents.join(format!("{label}.plist"))
     }
 
-    /// The agent that is there: Homebrew's before ours.
+    /// The installed agent: Homebrew's before ours.
     fn label(&self) -> &'static str {
         if self.file(BREW_LABEL).is_file() {
             return BREW_LABEL;
@@ -101,7 +101,7 @@ impl Launchd {
         let mut failure = None;
         for domain in self.domains() {
             let target = format!("{domain}/{}", self.label());
-            // It may have been disabled; whether this works tells the next call.
+            // It may have been disabled; the next call shows whether this works.
             self.tools.run(&launchctl(&["enable", &target])).await?;
             let call = launchctl(&["bootstrap", &domain, &file.display().to_string()]);
             let answer = self.tools.run(&call).await?;

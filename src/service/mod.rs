@@ -1,10 +1,10 @@
 //! hermes-proxyd as a service of its user: a systemd user unit, a launchd agent, or a logon task of
 //! Windows, behind one façade.
 //!
-//! Each manager is steered by its own program (`systemctl`, `launchctl`, `schtasks`), which is given
-//! a time limit and the environment that it needs also in a shell of `su`, cron or SSH. What the
-//! programs are told and how their answers are read is pure and tested on every platform; only the
-//! choice of the manager depends on the platform.
+//! Each manager is controlled by its own program (`systemctl`, `launchctl`, `schtasks`), with a time
+//! limit and the environment that it needs, even in a shell of `su`, cron or SSH. Command lines and
+//! the parsing of answers are pure and tested on every platform; only the choice of the manager
+//! depends on the platform.
 
 mod carried;
 mod file;
@@ -43,9 +43,9 @@ pub struct State {
     pub manager: Manager,
     /// The unit, agent or task file; `None` when it is not installed.
     pub file: Option<PathBuf>,
-    /// Whether somebody else wrote the file: a package, or the user.
+    /// Whether a package or the user wrote the file.
     pub packaged: bool,
-    /// Whether it starts by itself: at login, or at boot with `linger`.
+    /// Whether it starts automatically: at login, or at boot with `linger`.
     pub enabled: bool,
     /// Its process, while it runs.
     pub running: Option<Running>,
@@ -53,8 +53,8 @@ pub struct State {
     pub status: Option<String>,
     /// Whether the manager holds the port and starts the service with the first request (systemd).
     pub socket: Option<bool>,
-    /// Whether it starts at boot and outlives the last logout (systemd); `None` where that is
-    /// unknown, or where there is no such thing.
+    /// Whether it starts at boot and outlives the last logout (systemd); `None` if that is unknown
+    /// or does not apply.
     pub linger: Option<bool>,
     /// What failed last, for people, with how to fix it where that is known.
     pub last_failure: Option<String>,
@@ -65,11 +65,11 @@ pub struct State {
 pub struct Running {
     /// Its process.
     pub pid: u32,
-    /// Since when, where the manager tells.
+    /// Since when, if the manager tells.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// What is to be installed.
+/// The settings of an installation.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// hermes-proxyd, with its whole path.
@@ -78,14 +78,14 @@ pub struct Plan {
     pub ctl: PathBuf,
     /// Variables that the service needs as this shell has them, see [`carried()`].
     pub variables: BTreeMap<String, String>,
-    /// The address whose port the manager is to hold (systemd); `None` leaves that as it is.
+    /// The address whose port the manager should hold (systemd); `None` leaves that unchanged.
     pub socket: Option<String>,
 }
 
 /// One step of an installation or of its undoing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What a program knows it by, whatever the platform's words: `definition` (unit, agent or task),
+    /// The step's name for programs, the same on every platform: `definition` (unit, agent or task),
     /// `socket`, `variables`, `enable`, `linger`, `stop` or `remove`.
     pub name: &'static str,
     /// What, such as `unit /home/u/.config/systemd/user/hermes-proxyd.service`.
@@ -110,20 +110,20 @@ pub enum Outcome {
 pub struct Installed {
     /// In their order.
     pub steps: Vec<Step>,
-    /// Whether a service that runs has to be started anew to take it up.
+    /// Whether a running service has to be restarted to apply it.
     pub changed: bool,
 }
 
 /// Why the manager did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// There is none.
+    /// There is no service.
     #[error("no service manager for users is available: {reason}")]
     NoManager {
-        /// What was looked for.
+        /// The programs that were tried.
         reason: String,
     },
-    /// There is one, but not for this user now.
+    /// There is a manager, but this user can't reach it now.
     #[error("this user's service manager can't be reached: {said}")]
     Unreachable {
         /// What its program said.
@@ -131,7 +131,7 @@ pub enum ServiceError {
         /// The command that starts it.
         hint: String,
     },
-    /// There is no home folder to install anything in.
+    /// There is no home folder to install into.
     #[error("there is no home folder")]
     NoHome,
     /// The manager can't do it.
@@ -199,7 +199,7 @@ trait Steering: fmt::Debug + Send + Sync {
     fn log_command(&self) -> String;
 }
 
-/// The service, with whoever looks after it here.
+/// The service of this user, with the service manager of this system.
 #[derive(Debug)]
 pub struct Service(Box<dyn Steering>);
 
@@ -207,7 +207,7 @@ impl Service {
     /// With the manager of this platform.
     ///
     /// # Errors
-    /// [`ServiceError::NoManager`] where there is none for users.
+    /// [`ServiceError::NoManager`] if this system has none for users.
     pub fn here(environment: &Environment) -> Result<Self, ServiceError> {
         Self::with(platform::manager()?, environment)
     }
@@ -226,7 +226,7 @@ impl Service {
         self.0.state().await
     }
 
-    /// Installs it, so that it starts by itself from now on; it is not started yet.
+    /// Installs it, so that it starts automatically from now on; it is not started yet.
     pub async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
         self.0.install(plan).await
     }
@@ -278,7 +278,7 @@ impl Step {
 }
 
 impl From<bool> for Outcome {
-    /// Whether something had to be done.
+    /// Whether anything had to be done.
     fn from(done: bool) -> Self {
         if done { Self::Done } else { Self::Already }
     }

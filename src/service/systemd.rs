@@ -19,7 +19,7 @@ const SOCKET: &str = "hermes-proxyd.socket";
 const START: Duration = Duration::from_secs(100);
 const STOP: Duration = Duration::from_secs(170);
 
-/// How much of the log tells why a start failed.
+/// How much of the log shows why a start failed.
 const LAST_LINES: &str = "12";
 
 /// The service as a unit of the user's.
@@ -98,7 +98,7 @@ impl Systemd {
         unit::linger(&answer.said, &answer.complained)
     }
 
-    /// Whether this unit is none of ours: a package's, or one that the user wrote.
+    /// Whether this unit is a package's or the user's, and not ours.
     fn is_foreign(&self, unit: &Shown<'_>) -> Result<bool, ServiceError> {
         let Some(path) = unit.file() else {
             return Ok(false);

@@ -1,5 +1,5 @@
 //! The Task Scheduler of Windows, with a task at logon. A Windows service would run as another user,
-//! who has neither the user's files nor the login.
+//! without the user's files and login.
 
 mod definition;
 
@@ -44,7 +44,7 @@ impl User {
 pub(super) struct Task {
     tools: Box<dyn Tools>,
     user: User,
-    /// What the task was made from; it tells whether another one is wanted.
+    /// The settings that the task was made from, to detect changes.
     file: PathBuf,
     /// Where it logs to: the Task Scheduler keeps no log.
     log: PathBuf,
@@ -164,7 +164,7 @@ impl Steering for Task {
             let call = self.call("/Query", &["/FO", "CSV", "/V", "/NH"]);
             result = definition::last_result(&self.must(call).await?.said);
         }
-        // Only what the task started is the service; another one runs in somebody's console.
+        // Only what the task started is the service; another process runs in a console.
         let process = match result {
             Some(definition::RUNNING) => self.process().await?,
             Some(_) | None => None,

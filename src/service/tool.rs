@@ -1,4 +1,4 @@
-//! The programs of service managers, behind a seam at which a test plays them.
+//! The programs of service managers, behind a trait so that tests can fake them.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ pub(super) use crate::tools::{Answer, Call};
 /// Who runs the programs; a test has its own.
 #[async_trait]
 pub(super) trait Tools: fmt::Debug + Send + Sync {
-    /// Runs one to its end, whatever that is.
+    /// Runs one to its end, with any result.
     async fn run(&self, call: &Call) -> Result<Answer, ServiceError>;
 }
 
-/// Runs them as processes, with these variables on top of our own.
+/// Runs them as processes, with these variables added to our own.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     pub(super) variables: Vec<(&'static str, String)>,
@@ -75,7 +75,7 @@ pub(super) mod fake {
             self.rules.lock().unwrap().push((part, answer));
         }
 
-        /// What was run since the last look, but for questions.
+        /// The commands since the last call, except queries.
         pub(in crate::service) fn done(&self) -> Vec<String> {
             let lines = std::mem::take(&mut *self.lines.lock().unwrap());
             let asks = [" show", " print", "/Query", "tasklist"];

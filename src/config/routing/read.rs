@@ -10,7 +10,7 @@ use super::{ModelGlob, RouteRule, Routing};
 /// No model's name is longer, in bytes.
 const LONGEST: usize = 512;
 
-/// So many names of a ring of aliases are told.
+/// How many names of a ring of aliases are reported.
 const MOST_TOLD: usize = 8;
 
 /// What the file says, with the places at which it can be wrong as a whole.
@@ -88,8 +88,9 @@ pub(in super::super) fn check(read: &Read, root: &Section<'_>, names: &BTreeSet<
     }
 }
 
-/// The ring that a name leads into: its first name, and the way back to that, or the part of it that tells it. What was looked at before is not again, so a
-/// ring is told at its first name alone, and all names together cost one look each.
+/// The ring that a name leads into: its first name, and the way back to it, or as much of that as is reported. Names
+/// that were visited are skipped, so a ring is reported only at its first name, and all names together cost one visit
+/// each.
 fn cycle<'a>(
     aliases: &'a BTreeMap<String, String>,
     name: &'a str,

@@ -1,4 +1,4 @@
-//! The way to an address of this machine that the networks of an engine's containers lead to. Pure.
+//! The way over a bridge: an address of this machine that an engine's networks reach. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -46,7 +46,7 @@ pub(super) struct Networks {
     range: (Ipv4Addr, u8),
     /// What its containers call this machine.
     pub(super) host: &'static str,
-    /// Whether they have to be told.
+    /// Whether containers need that name set.
     extra_hosts: bool,
     /// Whether that name leads to this machine from the rootless kind's containers too.
     rootless_too: bool,
@@ -224,7 +224,7 @@ impl Networks {
         Some(way.with(self.firewall(world, self.usual, port)))
     }
 
-    /// By a listener that is to be added: at the usual bridge, or the one that is here.
+    /// By a listener to add: at the usual bridge, or the existing one.
     fn by_new(&self, world: World<'_>) -> Way {
         let port = world.port();
         let is_usual = world.has_interface(self.usual);

@@ -1,4 +1,4 @@
-//! What launchd reads and says; pure.
+//! The formats that launchd reads and prints; pure.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::service::{Manager, Plan, Running, State};
 /// The agent as it can be installed by hand.
 const AGENT: &str = include_str!("../../../launchd/hermes-proxyd.plist");
 
-/// What stands in its places.
+/// The values of the template's placeholders.
 const DAEMON: &str = "/Users/USER/.local/bin/hermes-proxyd";
 const LOG: &str = "/Users/USER/Library/Logs/hermes-proxyd.log";
 
@@ -48,7 +48,7 @@ fn escaped(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// What `launchctl print` tells of a service.
+/// The output of `launchctl print` for a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Printed {
     pub(super) pid: Option<u32>,
@@ -57,7 +57,7 @@ pub(super) struct Printed {
 }
 
 impl Printed {
-    /// Reads the answer; the lines of inner blocks stand further in.
+    /// Reads the answer; lines of inner blocks are indented further.
     pub(super) fn read(text: &str) -> Self {
         let of = |name: &str| {
             text.lines().find_map(|line| {
@@ -79,8 +79,8 @@ impl Printed {
     }
 }
 
-/// Whether `launchctl print-disabled` says that this service is not to be loaded. The words differ
-/// between versions of macOS.
+/// Whether `launchctl print-disabled` lists this service as disabled. The words differ between
+/// versions of macOS.
 pub(super) fn is_disabled(text: &str, label: &str) -> bool {
     let name = format!("\"{label}\" => ");
     text.lines()
@@ -88,7 +88,8 @@ pub(super) fn is_disabled(text: &str, label: &str) -> bool {
         .any(|value| value == "disabled" || value == "true")
 }
 
-/// How the service is: the agent's file where there is one, and what is known of it while loaded.
+/// The service's state: the agent's file if there is one, and what launchd reports while it is
+/// loaded.
 pub(super) fn state(
     file: Option<PathBuf>,
     packaged: bool,

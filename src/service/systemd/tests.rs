@@ -1,4 +1,4 @@
-//! Which commands are run in which order, with a systemd that the test plays.
+//! Which commands run in which order, with a fake systemd.
 
 use std::collections::BTreeMap;
 

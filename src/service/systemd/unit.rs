@@ -1,4 +1,4 @@
-//! What systemd reads and says; pure.
+//! The formats that systemd reads and prints; pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,11 +13,11 @@ pub(super) const SERVICE: &str = include_str!("../../../systemd/hermes-proxyd.se
 /// Its socket.
 pub(super) const SOCKET: &str = include_str!("../../../systemd/hermes-proxyd.socket");
 
-/// The first line of every file that is ours to write anew.
+/// The first line of every file that we may overwrite.
 const MARK: &str = "# Written by `hermesctl service install`, which overwrites it; put your own \
                     changes in a drop-in: systemctl --user edit hermes-proxyd";
 
-/// Where the programs lie when somebody follows the unit's own words.
+/// The programs' paths in the unit's own text.
 const USUAL_FOLDER: &str = "%h/.local/bin/";
 
 /// The address in the socket unit.
@@ -28,7 +28,7 @@ pub(super) fn is_ours(text: &str) -> bool {
     text.starts_with(MARK) || text == SERVICE || text == SOCKET
 }
 
-/// The service for programs that lie elsewhere.
+/// The unit for programs in another folder.
 pub(super) fn service(plan: &Plan) -> String {
     let place = |unit: String, path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -104,7 +104,7 @@ fn variable(line: &str) -> Option<(String, String)> {
     Some((name.to_owned(), plain.replace("%%", "%")))
 }
 
-/// What the manager tells of a unit.
+/// The manager's properties of a unit.
 #[derive(Debug, Default)]
 pub(super) struct Shown<'a>(BTreeMap<&'a str, &'a str>);
 
@@ -144,7 +144,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// How the service is, by what is told of it and of its socket.
+/// The service's state, from the properties of the unit and of its socket.
 pub(super) fn state(service: &Shown<'_>, socket: &Shown<'_>) -> State {
     let pid: u32 = service.of("MainPID").parse().unwrap_or(0);
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -164,7 +164,7 @@ pub(super) fn state(service: &Shown<'_>, socket: &Shown<'_>) -> State {
     }
 }
 
-/// `Thu 2026-11-26 09:34:46 UTC`; empty where there is none.
+/// `Thu 2026-11-26 09:34:46 UTC`; empty if unset.
 fn time(text: &str) -> Option<DateTime<Utc>> {
     let (_weekday, text) = text.split_once(' ')?;
     let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S UTC").ok()?;

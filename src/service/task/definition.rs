@@ -1,4 +1,4 @@
-//! What the Task Scheduler reads and says; pure.
+//! The formats that the Task Scheduler reads and prints; pure.
 
 use std::path::Path;
 
@@ -77,14 +77,14 @@ fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Whether the task, as `schtasks /Query /XML` shows it, starts by itself.
+/// Whether the task, in the output of `schtasks /Query /XML`, starts automatically.
 pub(super) fn is_enabled(xml: &str) -> bool {
     let settings = xml.split("<Settings>").nth(1).unwrap_or_default();
     let settings = settings.split("</Settings>").next().unwrap_or_default();
     !settings.contains("<Enabled>false</Enabled>")
 }
 
-/// The field "Last Result" of `schtasks /Query /FO CSV /V /NH`: the seventh, whatever the language.
+/// The field "Last Result" of `schtasks /Query /FO CSV /V /NH`: the seventh in every language.
 pub(super) fn last_result(csv: &str) -> Option<i64> {
     fields(csv.lines().find(|line| !line.is_empty())?)
         .get(6)?
