@@ -1,10 +1,10 @@
-//! One renewal: lock, read again, adopt what someone else renewed, or spend the token, persist
-//! the answer durably, and only then publish it.
+//! One renewal: lock, read again, adopt another program's renewal, or spend the token, persist the
+//! answer durably, and only then publish it.
 //!
-//! Pure: each turn says what is to be done next, a [`Deed`], and is told what came of it, an [`Event`].
-//! There is one deed at a time, and the next turn comes when it has ended, so the order of the deeds is
-//! the order of what happens: a token is sent by [`Deed::Ask`] alone, whose [`Ticket`] takes the journal's
-//! word that it may be spent, and a grant is unsaved from its receipt until [`Deed::Commit`] worked.
+//! Pure: each turn returns the next step, a [`Deed`], and receives its result, an [`Event`]. There is one
+//! deed at a time, and the next turn comes when it has ended. So a token is sent by [`Deed::Ask`] alone,
+//! whose [`Ticket`] takes the journal's word that it may be spent, and a grant is unsaved from its receipt
+//! until [`Deed::Commit`] worked.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -25,8 +25,8 @@ use crate::clock;
 use crate::provider::{Assessment, Credential, Ending, Grant, Login, Merge, Renewal, TokenError};
 use crate::secret::Secret;
 
-/// A renewal takes at most so many steps: a refresh, then a key minted, and each once more when
-/// what it started from turned out to be spent.
+/// The most steps of a renewal: a refresh, then a minted key, and each once more if its starting
+/// point turned out to be spent.
 const STEPS: usize = 4;
 /// Between a refused grant and each of the looks at the store that follow.
 const DOUBT: [Duration; 3] = [
@@ -54,9 +54,9 @@ pub(super) enum Trouble {
         what: String,
         retry_after: Option<Duration>,
     },
-    #[error("its refresh token is being used for another login that has it too")]
+    #[error("another login is using the same refresh token right now")]
     Claimed,
-    #[error("hermes-proxyd lost its way in a renewal (a defect)")]
+    #[error("a renewal reached an impossible state (a defect in hermes-proxyd)")]
     Defect,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Cause {
     pub(super) refused: Option<Secret>,
     /// A person asks, and may whenever they like.
     pub(super) by_hand: bool,
-    /// The answer of the attempt before was lost: the token may be spent.
+    /// The answer of the previous attempt was lost: the token may be spent.
     pub(super) answer_lost: bool,
     /// Fingerprints of the tokens of the login that a person means; `None` for whichever is in its place.
     pub(super) meant: Option<Vec<String>>,
@@ -80,8 +80,8 @@ pub(super) enum Deed {
     LookForStore,
     /// Read the journal of the login in use: [`Event::JournalRead`].
     ReadJournal,
-    /// Look for an answer that was received and not written where it belongs; with `unfinished` in
-    /// temporary files too: [`Event::Leftovers`].
+    /// Look for an answer that was received and not saved; with `unfinished` in temporary files
+    /// too: [`Event::Leftovers`].
     ReadLeftovers { unfinished: bool },
     /// Keep a renewed login beside the journal: [`Event::KeptBeside`].
     KeepBeside(Kept),
@@ -91,7 +91,7 @@ pub(super) enum Deed {
     Note(Secret, DateTime<Utc>),
     /// Ask the token endpoint, whatever happens meanwhile: [`Event::Answered`].
     Ask(Ticket),
-    /// Write the login where it belongs: [`Event::Committed`].
+    /// Write the login to its store: [`Event::Committed`].
     Commit(Box<Commit>),
     /// Read the files once more after this time: [`Event::ReadAgain`].
     ReadAgain(Duration),
@@ -106,11 +106,11 @@ pub(super) enum Patience {
     UntilStopped,
     /// As long as it takes, unless this login is kept beside the journal.
     UnlessKept(Box<Login>),
-    /// As long as it takes: a token may be spent whose successor is on no disk.
+    /// As long as it takes: a spent token's successor is not on disk yet.
     ToTheEnd,
 }
 
-/// What may be sent to the token endpoint.
+/// What will be sent to the token endpoint.
 #[derive(Debug)]
 pub(super) struct Ticket {
     login: Login,
@@ -172,13 +172,13 @@ pub(super) enum Event {
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
     pub(super) kept: Option<Kept>,
-    /// The refresh that was begun while the login lay in another place.
+    /// A refresh that was begun while the login was stored in another place.
     pub(super) begun: Option<Entry>,
     pub(super) logins: Vec<Login>,
     pub(super) mirrors: Vec<Login>,
 }
 
-/// How it goes on.
+/// The next phase.
 #[derive(Debug)]
 pub(super) enum Step {
     Do(Deed),
@@ -223,11 +223,11 @@ enum Doing {
     Asking,
     /// Writing what was granted.
     Storing(Renewal),
-    /// Writing what someone else has renewed where it is not yet.
+    /// Writing another program's renewal to the files that lack it.
     Adopting,
     /// Looking whether another program has renewed what the provider refuses, for the so manieth time.
     Doubting(usize, Rejection),
-    /// Taking out what it refuses.
+    /// Removing the refused tokens.
     Ending(Rejection),
 }
 
@@ -239,7 +239,7 @@ struct Rejection {
 }
 
 impl Rejection {
-    /// Whether the token was used before, in the words of those providers that say it.
+    /// Whether the token was used before, for providers that say so.
     fn is_reuse(&self) -> bool {
         let said = format!("{} {}", self.code, self.description).to_ascii_lowercase();
         let words = [
@@ -252,7 +252,7 @@ impl Rejection {
     }
 }
 
-/// What the files held when the locks were had.
+/// The files' contents under the locks.
 #[derive(Debug)]
 struct Opened {
     found: Found,
@@ -266,10 +266,10 @@ struct Opened {
 struct Work {
     /// What the files hold; `None` once they hang.
     found: Option<Found>,
-    /// The login as it is now.
+    /// The current login.
     login: Login,
     access_token: AccessToken,
-    /// How the store's login and the mirror stood to each other.
+    /// Which of the store's login and the mirror was newer.
     merge: Merge,
     /// The login is one that this process was granted before and could not write.
     ours: bool,
@@ -285,7 +285,7 @@ struct Work {
     steps: usize,
 }
 
-/// What minting has shown of the access token.
+/// What minting has revealed about the access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AccessToken {
     Untried,
@@ -317,8 +317,8 @@ fn refused_as_granted() -> Trouble {
     }
 }
 
-/// The end of what was done to the login, however it came. The locks are still held: another process
-/// may be about to note a token of its own.
+/// The result of the work on the login, whatever its source. The locks are still held: another
+/// process may be about to note its own token.
 fn tidied(turn: Turn) -> Turn {
     let result = match turn {
         Ok(Next::Done(outcome)) => Ok(outcome),
@@ -356,8 +356,8 @@ impl Work {
 }
 
 impl Core {
-    /// Begins a renewal: what is due is renewed, or what `cause` says. Never cancelled half-way. The locks
-    /// come first, and are held to its end: [`Event::Locked`].
+    /// Begins a renewal: of what is due, or for `cause`. It is never cancelled half-way. The locks come
+    /// first, and are held to its end: [`Event::Locked`].
     pub(super) fn begin(&mut self, cause: Cause) -> Patience {
         let patience = match self.knowledge.unsaved() {
             _ if cause.answer_lost => Patience::ToTheEnd,
@@ -370,7 +370,7 @@ impl Core {
         patience
     }
 
-    /// Goes on with what came of the last deed. `seat` tells the place of what was found.
+    /// Continues with the last deed's result. `seat` has the place of the login that was found.
     pub(super) fn on(
         &mut self,
         event: Event,
@@ -438,7 +438,7 @@ impl Core {
         }
     }
 
-    /// The locks are had, and the store holds a login.
+    /// The locks are held, and the store has a login.
     fn opened(
         &mut self,
         cause: &Cause,
@@ -466,7 +466,7 @@ impl Core {
         self.entered_with(cause, opened, now)
     }
 
-    /// It is known which token may be spent, or why that can't be known.
+    /// It is known which token may be spent, or why that is unknown.
     fn entered_with(&mut self, cause: &Cause, mut opened: Box<Opened>, now: DateTime<Utc>) -> Turn {
         self.notice_put_back(&opened.login);
         if self.knowledge.unsaved().is_some() {
@@ -483,8 +483,8 @@ impl Core {
         Ok(Next::Wait(Phase::Salvaging(opened), deed))
     }
 
-    /// A refresh of the stored token was cut off. If it was cut between the writing of the answer
-    /// and the file's renaming, the answer is still beside the store.
+    /// A refresh of the stored token was cut off. If that happened between writing the answer and
+    /// renaming the file, the answer is still beside the store.
     fn salvage(
         &mut self,
         cause: &Cause,
@@ -522,14 +522,14 @@ impl Core {
         tracing::warn!(provider, "the answer of an interrupted refresh was found");
         let spent = [Some(spent), None];
         self.knowledge.on(Known::Granted { login, spent });
-        // Writing it anew clears the temporary file away.
+        // Writing it again removes the temporary file.
         match self.keep_beside() {
             Some(deed) => Ok(Next::Wait(Phase::Salvaged(opened), deed)),
             None => self.start(cause, *opened, now),
         }
     }
 
-    /// Keeps the renewed login that waits to be saved beside the journal.
+    /// Keeps the unsaved renewed login beside the journal.
     fn keep_beside(&mut self) -> Option<Deed> {
         let kept = self.knowledge.unsaved()?.to_keep();
         self.knowledge.on(Known::KeptBeside);
@@ -606,7 +606,7 @@ impl Core {
             }
             (Doing::Storing(renewal), Event::Committed(written, found)) => {
                 work.found = found;
-                // A key that was minted tells nothing of the refresh token.
+                // A minted key says nothing about the refresh token.
                 let settles = renewal == Renewal::Refresh;
                 self.stored(cause, work, (written, settles), now)
             }
@@ -644,9 +644,9 @@ impl Core {
         }
     }
 
-    /// A renewed login is where it belongs, or could not be written: then it is kept in memory and, where
-    /// that can be written, beside the journal, so that a restart finds it. Where the store could not be read, it belongs
-    /// into the mirror alone, which others write too: then it stays beside the journal as well.
+    /// A renewed login was saved, or could not be: then it is kept in memory and, if possible, beside the journal, so
+    /// that a restart finds it. If the store could not be read, only the mirror can take it, which others write too:
+    /// then it also stays beside the journal.
     fn stored(
         &mut self,
         cause: &Cause,
@@ -685,8 +685,8 @@ impl Core {
         }
     }
 
-    /// Decides from the login as it is: use it, renew it, or give up. A usable credential that
-    /// is not due, and not the refused one, was put there by someone else or just now by us.
+    /// Decides by the login's state: use it, renew it, or give up. A usable credential that is not
+    /// due, and not the refused one, is the result of another program or of this one a moment ago.
     fn next_step(&mut self, cause: &Cause, mut work: Box<Work>, now: DateTime<Utc>) -> Turn {
         if work.steps == STEPS {
             return Err(refused_as_granted());
@@ -758,9 +758,9 @@ impl Core {
         (!is_meant).then(|| found.source.clone())
     }
 
-    /// Writes what the adoption merged, and a mirror that was left behind: Hermes Agent would
-    /// spend its token. What can't be written takes nothing from the adoption: the tokens are in
-    /// the other file. Where no one can tell which is fresher, neither is touched.
+    /// Writes the adoption's merge, and a stale mirror: Hermes Agent would spend its token. A
+    /// failed write does not harm the adoption: the tokens are in the other file. If the order is
+    /// unknown, neither is touched.
     fn adopt(&mut self, work: Box<Work>, now: DateTime<Utc>) -> Next {
         let ours = work.granted || work.ours;
         let stale = self.knowledge.is_stale(&work.login);
@@ -835,8 +835,8 @@ impl Core {
                 Err(Trouble::AnswerLost { what, retry_after })
             }
             Err(TokenError::Rejected { code, description }) => {
-                // Believed only when the store still holds it after a while: a program without the
-                // lock may be about to write what it was granted.
+                // Believed only if the store still holds it after a while: a program without the
+                // lock may be about to write its grant.
                 let refused = work.login.refresh_token();
                 let replaced = refused.as_ref().zip(work.found.as_ref());
                 let replaced =
@@ -900,8 +900,8 @@ impl Core {
         work.commit(Doing::Storing(renewal), now)
     }
 
-    /// Merges what was granted into the login, and how long it lives. A defect over an odd answer
-    /// must not lose it, for the old token is spent: then the tokens alone are taken.
+    /// Merges the grant and its lifetime into the login. A panic over an odd answer must not lose
+    /// it, for the old token is spent: then only the tokens are taken.
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) -> Option<Duration> {
         let (answer, mut merged) = (grant.clone(), login.clone());
         let understood = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -963,7 +963,7 @@ impl Core {
         let refused = |token: &Secret| work.dead.iter().any(|dead| dead.same(token));
         let rows = self.knowledge.merge_rows(&mut login, found, refused, now);
         if is_dead(&login) {
-            // What was refused is no login, so that the mirror's may be tried.
+            // A refused login does not count, so that the mirror's may be tried.
             login.remove_refresh_token();
         }
         let mirror = found.mirror.as_ref().filter(|mirror| !is_dead(mirror));

@@ -1,5 +1,5 @@
-//! What a person asks of a keeper: refresh now, take a new login, log out. Steps of the keeper's
-//! own task, so that none of them meets a renewal half-way.
+//! What a person asks of a keeper: refresh now, take a new login, log out. These are steps of the
+//! keeper's own task, so none of them runs during a renewal.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ const UNSAVED: &str = "the renewed login can't be saved yet; `hermesctl proxy st
 pub struct Refreshed {
     /// How it ended.
     pub result: RefreshResult,
-    /// Why, where it did not work.
+    /// Why it failed.
     pub detail: Option<String>,
     /// When the credential in use ends.
     pub expires_at: Option<DateTime<Utc>>,
@@ -102,7 +102,7 @@ impl Keeper {
         }
     }
 
-    /// Takes over a login that only the mirror holds. What goes wrong is told by the next login.
+    /// Adopts a login that only the mirror holds. A failure is reported by the next login.
     pub(super) async fn import(&mut self) -> bool {
         let now = self.clock.now();
         let Some(store) = self.store.clone() else {
@@ -238,8 +238,8 @@ impl Keeper {
         })
     }
 
-    /// Takes the login that is in use out of the store, if it is still the one that was `meant`.
-    /// Whoever has asked may have given up while the locks were waited for; then nothing has changed.
+    /// Removes the login in use from the store, if it is still the one that was `meant`. The caller
+    /// may have given up while we waited for the locks; then nothing changes.
     pub(super) async fn logout(
         &mut self,
         (meant, extent): (Option<PathBuf>, Extent),
@@ -273,7 +273,7 @@ impl Keeper {
             .await?;
         self.core.forget_login();
         self.core.start_anew();
-        // Requests wait for the look, which may not be able to say what comes next.
+        // Requests wait for the look, which may not know yet what comes next.
         self.decide(|core, now| core.publish(Standing::Pending, now));
         // The user knows.
         self.core.told.hush = true;
@@ -283,8 +283,8 @@ impl Keeper {
         Ok(removed)
     }
 
-    /// Whether the mirror holds the login in use, also where a rotation reached it alone. An older
-    /// one of somebody else's stays.
+    /// Whether the mirror holds the login in use, even if a rotation reached the mirror alone.
+    /// Another account's older one stays.
     fn is_mirror_ours(&self, transaction: &Transaction, now: DateTime<Utc>) -> bool {
         let Some(found) = transaction.found() else {
             return false;
@@ -313,7 +313,7 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return;
         };
-        // What can't be looked at may be there.
+        // A file that can't be inspected may exist.
         if let Ok(false) = store.work(Store::has_own).await {
             return;
         }

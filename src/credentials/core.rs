@@ -1,7 +1,7 @@
-//! The keeper's mind: what is known of the login, when to act, and what was published and told. Pure:
-//! what happens comes in, and what requests and the user are to learn of it goes out.
+//! The keeper's decisions: what is known of the login, when to act, and what was published and
+//! announced. Pure: events come in; snapshots for requests and notices for the user go out.
 //!
-//! A renewal is a row of steps of its own, in `attempt`.
+//! A renewal is a series of steps, in `attempt`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub(super) struct Habits {
 pub(super) enum Effect {
     /// Requests go by this from now on.
     Publish(Publication),
-    /// The user is told.
+    /// The user is notified.
     Tell(NoticeKind),
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Publication {
     pub(super) retry_at: Option<DateTime<Utc>>,
     /// When the credential was granted, if it was granted to this process.
     pub(super) granted_at: Option<DateTime<Utc>>,
-    /// The login behind the credential, where it is in a store.
+    /// The login behind the credential, if it is in a store.
     pub(super) login: Option<Arc<Login>>,
 }
 
@@ -85,7 +85,7 @@ pub(super) enum NoLogin<'r> {
     Gone(&'r str),
     /// There is one that can't be used.
     Unusable(&'r str),
-    /// There is one with tokens that the settings let nobody use.
+    /// There is a login, but the settings don't fit its tokens.
     Elsewhere(&'r str),
     /// There is an older version of one, whose refresh token is spent.
     Stale(&'r str),
@@ -95,7 +95,7 @@ pub(super) enum NoLogin<'r> {
 const SPENT: &str = "the stored login is an older copy: its refresh token was used before, and using it again would make \
                      the provider revoke the login everywhere";
 
-/// What the user was told, so that it is told once.
+/// The last notice to the user, so that each is sent once.
 #[derive(Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -115,7 +115,7 @@ pub(super) struct Told {
 }
 
 impl Core {
-    /// `stored` where the login is in a store.
+    /// `stored` if the login is in a store.
     pub(super) fn new(adapter: Arc<dyn Adapter>, habits: Habits, stored: bool) -> Self {
         Self {
             adapter,
@@ -170,7 +170,7 @@ impl Core {
         }
     }
 
-    /// What it does by itself.
+    /// What it does without being asked.
     pub(super) fn task(&self) -> Task {
         match self.habits.initiative {
             _ if self.knowledge.unsaved().is_some() => Task::Save,
@@ -179,7 +179,7 @@ impl Core {
         }
     }
 
-    /// The journal was read, or why it could not be: then it is not known which token may be spent.
+    /// The journal was read, or why it could not be: then it is unknown which token may be spent.
     pub(super) fn entered(
         &mut self,
         read: Result<Option<Entry>, StoreError>,
@@ -193,10 +193,11 @@ impl Core {
         }
     }
 
-    /// No file holds a login, for this `reason`; `missing` where there is no file at all, as far as is known.
+    /// No file holds a login, for this `reason`; `missing` if there is no file at all, as far as is
+    /// known.
     pub(super) fn found_none(&mut self, missing: bool, reason: &str, now: DateTime<Utc>) {
         match self.knowledge.unsaved() {
-            // A store that is gone, or can't be looked at, is no logout.
+            // A store that is gone, or can't be inspected, is not a logout.
             Some(unsaved) if missing => {
                 let login = unsaved.login.clone();
                 self.take(&login, now);
@@ -209,8 +210,8 @@ impl Core {
     /// journal.
     pub(super) fn found(&mut self, found: &Found, kept: Option<Kept>, now: DateTime<Utc>) {
         let mut login = found.login.clone();
-        // What was granted for the stored token is written at once, before anybody shows the spent
-        // one again.
+        // What was granted for the stored token is written at once, before another program sends
+        // the spent one again.
         let token = login.refresh_token();
         let succeeds = |kept: Kept| token.is_some_and(|token| kept.succeeds(&token));
         let kept = self.knowledge.unsaved().is_none() && kept.is_some_and(succeeds);
@@ -224,7 +225,7 @@ impl Core {
             self.knowledge.on(Known::Superseded);
             self.settle_if_gone(&login);
         }
-        // Whoever renewed it was cut off between the two files, or could not write one.
+        // The program that renewed it was cut off between the two files, or could not write one.
         let merge = self.knowledge.merge(&mut login, found, now);
         let torn =
             matches!(merge, Merge::Taken | Merge::MirrorBehind) && !self.knowledge.is_stale(&login);
@@ -236,8 +237,8 @@ impl Core {
         self.take(&login, now);
     }
 
-    /// Someone has put the store back to an older version, such as a backup: its token is spent,
-    /// and showing it again would end the login. What was granted for it is written anew.
+    /// The store was put back to an older version, such as a backup: its token is spent, and
+    /// sending it again would end the login. What was granted for it is written again.
     pub(super) fn notice_put_back(&mut self, stored: &Login) {
         if self.knowledge.is_put_back(stored) {
             let provider = self.adapter.name().as_str();
@@ -258,10 +259,10 @@ impl Core {
         }
     }
 
-    /// Takes a login as it is: publishes its credential and plans the next renewal.
+    /// Takes over a login: publishes its credential and plans the next renewal.
     pub(super) fn take(&mut self, login: &Login, now: DateTime<Utc>) {
         match self.adapter.assess(login, now) {
-            // Its tokens are good where they were granted, and the settings may be set back.
+            // Its tokens are valid at their issuer, and the settings may be restored.
             Assessment::NoLogin { reason } if login.tokens().any() => {
                 self.no_login(NoLogin::Elsewhere(&reason), now);
             }
@@ -292,7 +293,7 @@ impl Core {
         }
     }
 
-    /// Why the login in use can't be renewed, where its refresh token is spent.
+    /// Why the login in use can't be renewed, if its refresh token is spent.
     pub(super) fn why_stale(&self) -> Option<&'static str> {
         let taken = self.taken.as_ref();
         taken
@@ -376,7 +377,7 @@ impl Core {
             }
         };
         let old = self.standing.clone();
-        // The store tells less of an end than whoever was there.
+        // The store does not record why a login ended.
         let known = matches!(&old, Standing::LoginNeeded(known) if known.starts_with(reason));
         if known {
             return self.publish(old, now);
@@ -401,7 +402,7 @@ impl Core {
         }
         self.told.end = true;
         if let Remedy::Advice(advice) = self.adapter.remedy() {
-            // No command says it, so `proxy status` does.
+            // No command reports it, so `proxy status` does.
             self.note("key_missing", format!("{reason}; {advice}"), now);
         }
         self.publish(Standing::LoginNeeded(reason.into()), now);

@@ -52,7 +52,7 @@ impl FileLock {
 
 fn open(path: &Path) -> std::io::Result<File> {
     let file = Spot::of(path)?.open_lock()?;
-    // Hermes Agent locks the first byte there, and writes one where there is none.
+    // Hermes Agent locks the first byte there, and writes one into an empty file.
     #[cfg(windows)]
     if file.metadata()?.len() == 0 {
         std::io::Write::write_all(&mut &file, b" ")?;

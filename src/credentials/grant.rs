@@ -1,7 +1,7 @@
-//! How long a login has been there, and when its grant ends whatever the rotation. Pure.
+//! The age of a login, and the end of its grant, which rotations don't move. Pure.
 //!
-//! The store has no field for it: every rotation overwrites `obtained_at`. So a note of ours lies
-//! in the login's block, which Hermes Agent keeps at a rotation and drops at a login of its own.
+//! The store has no field for it: every rotation overwrites `obtained_at`. So we keep a note in the
+//! login's block, which Hermes Agent keeps at a rotation and drops at a new login.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::provider::Login;
 
 /// Our table in a login's block.
 const NOTES: &str = "hermes_proxyd";
-/// When the user logged in; for a login that somebody else made, when it was first seen.
+/// When the user logged in; for a login of another program, when it was first seen.
 const LOGIN_AT: &str = "login_at";
 /// The user is warned this long before the end, and once more at the second time.
 const WARNINGS: [Duration; 2] = [Duration::from_hours(5 * 24), Duration::from_hours(24)];

@@ -1,4 +1,4 @@
-//! What requests hold: the last published snapshot, and a way to wait for the next.
+//! A request's view: the last published snapshot, and a way to wait for the next.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ const LONGEST_REPLACEMENT: Duration = Duration::from_secs(20);
 /// What a renewal usually takes: so much longer requests wait for one that is about to begin.
 const RENEWING: Duration = Duration::from_secs(1);
 
-/// What the keeper last published. Immutable but for the proof.
+/// The keeper's last snapshot, immutable except for the proof.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// Counts credentials: a refusal names the generation that it is about.
@@ -37,7 +37,7 @@ pub(super) struct Snapshot {
     pub(super) standing: Standing,
     /// The terms by which it was made.
     pub(super) revision: u64,
-    /// The login behind a credential, for those who read it by other terms; `None` where it lies in no store.
+    /// The login behind a credential, for readers with other terms; `None` if it is in no store.
     pub(super) login: Option<Arc<Login>>,
     /// No attempt is made before this time.
     pub(super) retry_at: Option<DateTime<Utc>>,
@@ -74,12 +74,12 @@ pub(super) enum Command {
     },
     /// Read the store again.
     Reread,
-    /// The same, with word of its end.
+    /// The same, with a signal at its end.
     Look(oneshot::Sender<()>),
     /// Take over a login that only the mirror holds.
     Import(oneshot::Sender<bool>),
-    /// Renew the login, due or not.
-    /// Of the login that had one of these tokens, by their fingerprints, or of whichever is there.
+    /// Renew the login, due or not: the login that had one of these tokens, by their fingerprints,
+    /// or the current one.
     Refresh(Option<Vec<String>>, oneshot::Sender<Refreshed>),
     /// Check that a login could be written.
     MakeRoom(Place, oneshot::Sender<Result<(), StoreError>>),
@@ -98,7 +98,7 @@ pub(super) enum Command {
 /// What the keeper has done about a refused credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ruling {
-    /// What it could; another credential is there, or there is none for now.
+    /// It has done its work; there is another credential, or none for now.
     Dealt,
     /// Nothing, because there were many renewals a moment ago.
     Paced,
@@ -173,12 +173,12 @@ impl Shared {
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Sender<Command>,
-    /// The paths that are refused whatever the token is.
+    /// The paths that are refused with any token.
     pub(super) trials: Arc<Trials>,
     pub(super) clock: Arc<dyn Clock>,
     /// Its login's place among the provider's.
     pub(super) place: usize,
-    /// Where the login lies, if in a store.
+    /// The login's store, if it has one.
     pub(super) store: Option<Store>,
     pub(super) terms: Arc<Revision>,
 }
@@ -282,9 +282,9 @@ impl Lease {
 }
 
 impl Handle {
-    /// The credential, at once when a valid one is there: one atomic load and a look at the
-    /// clock. Otherwise waits for the keeper, up to the configured limit, unless only the user
-    /// can help or the next attempt lies beyond that limit.
+    /// The credential, at once if a valid one exists: one atomic load and a look at the clock.
+    /// Otherwise waits for the keeper, up to the configured limit, unless only the user can help or
+    /// the next attempt comes after that limit.
     ///
     /// # Errors
     /// [`Refusal`] tells the client what to do.
@@ -300,14 +300,14 @@ impl Handle {
         }
     }
 
-    /// The credential after one that requests were refused with twice, as soon as it is there: the wait costs
-    /// neither an upstream connection nor a body in memory. The same one where it was taken after all, or
-    /// was not replaced a moment after it could be.
+    /// The credential after one that requests were refused with twice, as soon as it exists: the wait costs
+    /// neither an upstream connection nor a body in memory. The same one, if it was accepted after all or not
+    /// replaced in time.
     async fn successor(&self, lease: Lease) -> Result<Lease, Refusal> {
         let mut changed = self.shared.changed.subscribe();
         let granted_at = lease.snapshot.granted_at.unwrap_or_default();
         let until = clock::after(granted_at, SECONDS_OLD.saturating_add(RENEWING));
-        // Not where the clock was put back behind the grant.
+        // Unless the clock was put back behind the grant.
         let is_young = |now| granted_at <= now && now < until;
         while lease.snapshot.row.is_given_up() && is_young(self.clock.now()) {
             match self.now() {
@@ -338,7 +338,7 @@ impl Handle {
         }
     }
 
-    /// The credential, where a valid one is there.
+    /// The credential, if a valid one exists.
     pub(super) fn at_once(&self) -> Option<Lease> {
         match self.now() {
             Now::Lease(lease) => Some(lease),
@@ -384,9 +384,9 @@ impl Handle {
     }
 
     /// The same after a second try with the same credential was refused too: it is dead, so it is replaced
-    /// though there were many renewals a moment ago. One that is only seconds old is replaced when it is
-    /// five seconds old, and the request waits for that: so long a provider that refuses whatever it
-    /// granted can be asked for one token.
+    /// in spite of many recent renewals. One that is only seconds old is replaced when it is five seconds
+    /// old, and the request waits for that. So a provider that refuses every grant costs at most one token
+    /// in this time.
     ///
     /// # Errors
     /// There is no other credential for now.
@@ -498,7 +498,7 @@ impl Handle {
     }
 
     /// The same login by other terms, as a reload has them. They hold for this handle at once, and for the
-    /// keeper when it has ended what it is at: a renewal under way ends as it began.
+    /// keeper after its current step: a renewal under way ends as it began.
     #[must_use]
     pub fn renewed(&self, terms: Terms) -> Self {
         let mut revision = None;
@@ -522,7 +522,7 @@ impl Handle {
         drop(self.commands.send(Command::Reread).await);
     }
 
-    /// The same, where nobody can wait; a full queue is looked at soon anyway.
+    /// The same for callers that can't wait; a full queue is drained soon anyway.
     pub(super) fn reread_soon(&self) {
         drop(self.commands.try_send(Command::Reread));
     }
@@ -557,8 +557,8 @@ impl Handle {
         self.ask(|done| Command::Refresh(None, done)).await
     }
 
-    /// The same of the login that had one of these tokens, by their fingerprints: another one's in its place is not
-    /// spent.
+    /// The same for the login that had one of these tokens, by their fingerprints: a different login in its place
+    /// is not spent.
     pub(super) async fn refresh_meant(&self, tokens: Vec<String>) -> Option<Refreshed> {
         self.ask(|done| Command::Refresh(Some(tokens), done)).await
     }
@@ -574,8 +574,8 @@ impl Handle {
         self.ask(|done| Command::Install(grant, place, done)).await
     }
 
-    /// Adds a login that was just granted to the pool, with this label, in the place of the one that it replaces, and
-    /// tells where that is. `None` when the keeper has ended.
+    /// Adds a login that was just granted to the pool, with this label, in place of the one that it replaces, and
+    /// returns its place. `None` if the keeper has ended.
     pub async fn add(
         &self,
         grant: Grant,
@@ -597,7 +597,7 @@ impl Handle {
         self.ask(|done| Command::Logout(meant, extent, done)).await
     }
 
-    /// What another login of the same account is called, where this is the block's.
+    /// The name of another login of the same account, if this is the block's.
     pub async fn same_account_as(&self) -> Option<String> {
         let store = self.store.clone()?;
         let told = store.work(Store::same_account_as_block).await;
@@ -610,7 +610,7 @@ impl Handle {
         answer.await.ok()
     }
 
-    /// Whether a login is there, as far as is known. No lock, no file.
+    /// Whether there is a login, as far as is known. No lock, no file.
     pub fn is_authenticated(&self) -> bool {
         match self.shared.snapshot.load().standing {
             Standing::Credential(_) | Standing::Pending => true,
@@ -618,8 +618,8 @@ impl Handle {
         }
     }
 
-    /// Whether the keeper lives, or has ended because it was told to. No step of a living one takes
-    /// longer than it may: locks, the token endpoint and the disk are waited for within limits.
+    /// Whether the keeper lives, or has ended on request. Every step of a living one is bounded:
+    /// locks, the token endpoint and the disk have time limits.
     pub fn keeper_is_well(&self) -> bool {
         self.shared.pulse.is_well()
     }
@@ -663,8 +663,8 @@ impl Handle {
         status
     }
 
-    /// Waits until requests can be answered by this handle's terms: until the keeper has read the store for the
-    /// first time, or, where the login lies in none, by these terms.
+    /// Waits until this handle's terms can answer requests: until the keeper has read the store for the first
+    /// time, or, for a login without a store, by these terms alone.
     pub async fn started(&self) {
         let mut changed = self.shared.changed.subscribe();
         while matches!(self.seen(&self.shared.snapshot.load()), Standing::Starting) {
@@ -674,7 +674,7 @@ impl Handle {
         }
     }
 
-    /// What a snapshot says by this handle's terms.
+    /// A snapshot's content by this handle's terms.
     fn seen(&self, snapshot: &Snapshot) -> Standing {
         if snapshot.revision == self.terms.number {
             return snapshot.standing.clone();
@@ -723,7 +723,7 @@ impl Handle {
         found.unwrap_or_else(|_| Err(self.unavailable(Duration::from_secs(1))))
     }
 
-    /// Waits until the keeper has a credential, or says that there is none.
+    /// Waits until the keeper has a credential, or reports that there is none.
     async fn change(&self) -> Result<Lease, Refusal> {
         let mut changed = self.shared.changed.subscribe();
         // A full queue holds a nudge already.
@@ -777,7 +777,7 @@ impl Handle {
     }
 }
 
-/// Whether an attempt lies further ahead than `limit`. One that lies further than any backoff was
+/// Whether an attempt is further ahead than `limit`. One that is further ahead than any backoff was
 /// set before the clock was put back, and counts as due.
 fn is_beyond(at: DateTime<Utc>, now: DateTime<Utc>, limit: Duration) -> bool {
     let wait = clock::until(at, now);

@@ -1,10 +1,10 @@
-//! A login that can be read and could not be renewed: its lock can't be used, its folder can't be
-//! written, or the disk is full. Told to the user within seconds, with the command that helps, and again
-//! when it is over.
+//! A login that can be read but could not be saved after a renewal: its lock is unusable, its folder
+//! read-only, or the disk full. The user hears of it within seconds, with the command that helps, and
+//! again when it is over.
 //!
-//! No token is spent for as long as the renewed login could not be saved, so the login ends with its
-//! token. A look at the files every few seconds finds most of it long before; what it can't see, such as
-//! a quota or a lock that is held for ever, is known when a renewal has failed twice.
+//! No token is spent while the renewed login could not be saved, so the login ends with its token. A
+//! check of the files every few seconds finds most of these causes long before. Those that it can't see,
+//! such as a quota or a stuck lock, show when a renewal has failed twice.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use super::remedy::remedy;
 use super::status::{Event, Fault, Hindrance};
 use super::store::StoreError;
 
-/// What stands in the way of a renewal, as far as this keeper knows.
+/// What prevents a renewal, as far as this keeper knows.
 #[derive(Debug, Default)]
 pub(super) struct Hindered {
     /// Found at least once.
     once: bool,
-    /// A renewal has failed over it that will be tried again, so only one that works shows that it is over.
+    /// A renewal has failed for this reason and will be tried again, so only a successful one shows
+    /// that it is over.
     by_renewal: bool,
 }
 
@@ -37,11 +38,11 @@ impl Keeper {
         }
         let found = store.work(move |store| Ok(store.hindrance(&source))).await;
         match found {
-            // A program may be at work on the files: it is told at the second look.
+            // Another program may be working on the files: it is reported at the second look.
             Ok(Some(_)) if !std::mem::replace(&mut self.sight.hindered.once, true) => {}
             Ok(Some(error)) => self.hindered(error).await,
             Ok(None) if !self.sight.hindered.by_renewal => self.unhindered(),
-            // What hangs is told as a login that can't be read.
+            // A hang is reported as a login that can't be read.
             Ok(None) | Err(_) => {}
         }
     }
@@ -66,7 +67,7 @@ impl Keeper {
             _ => false,
         };
         let now = self.clock.now();
-        // One that is not due is not tried again, so nothing would show that it is over.
+        // A renewal that is not due is not tried again, so nothing would show that it is over.
         if seen || self.core.timing.due().is_some_and(|due| due <= now) {
             self.sight.hindered.by_renewal = !seen;
             self.hindered(error).await;
@@ -78,12 +79,12 @@ impl Keeper {
         Some(self.core.knowledge.seat()?.file.clone())
     }
 
-    /// Whether the user is told of the same as something else.
+    /// Whether the user already gets the same news as something else.
     fn is_told_otherwise(&self) -> bool {
         self.sight.unread.is_some() || self.core.knowledge.unsaved().is_some()
     }
 
-    /// `proxy status` shows it at once, and the user is told the second time.
+    /// `proxy status` shows it at once, and the user is notified the second time.
     async fn hindered(&mut self, error: StoreError) {
         let error = Arc::new(error);
         let reason = error.cause();

@@ -1,4 +1,4 @@
-//! A look at the files of a login that takes no lock, changes nothing and shows no token.
+//! Inspects the files of a login without a lock, a change, or a token in its output.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,12 @@ use crate::clock;
 use crate::files::{self, Spot};
 use crate::provider::{Adapter, Assessment, Login, Merge, Renewal};
 
-/// All that the files tell of one provider's login.
+/// Everything that the files show about one provider's login.
 #[derive(Debug)]
 pub struct Inspection {
-    /// The files that it can lie in, in the order in which they are looked at.
+    /// The files that may hold it, in the order in which they are read.
     pub files: Vec<FileLook>,
-    /// The file of the mirror, where the provider has one.
+    /// The mirror's file, if the provider has one.
     pub mirror: Option<FileLook>,
     /// The login in use, if there is one.
     pub login: Option<LoginLook>,
@@ -44,11 +44,11 @@ pub enum Content {
     Missing,
     /// It can't be read, or is no store; in words, without any of its content, and the command that helps.
     Unusable(String, Option<String>),
-    /// It is not used because of whose it is or who may write it, whatever it holds; in the same form.
+    /// It is not used because of its owner or mode, whatever it holds; in the same form.
     Untrusted(String, Option<String>),
     /// No login of this provider.
     Nothing,
-    /// A login, with its refresh token's fingerprint where it has one.
+    /// A login, with its refresh token's fingerprint if it has one.
     Login(Option<String>),
 }
 
@@ -73,20 +73,20 @@ pub struct LoginLook {
     pub ends_at: Option<DateTime<Utc>>,
     /// Whether that is near enough to warn of.
     pub ends_soon: bool,
-    /// How the mirror stands to it; `None` without a mirror.
+    /// Which of it and the mirror is newer; `None` without a mirror.
     pub merge: Option<Merge>,
     /// Whether its refresh token is known to be spent, so that it is an older copy.
     pub is_older_copy: bool,
     /// When a refresh began that was cut off.
     pub cut_off_at: Option<DateTime<Utc>>,
-    /// Whether a renewed login waits to be written where it belongs.
+    /// Whether a renewed login waits to be saved.
     pub waits_to_be_saved: bool,
-    /// What of its journal can't be read, and the command that helps: until it can, nobody knows which
-    /// token may be spent, or whether a renewed login waits.
+    /// What can't be read of its journal, and the command that helps. Until then it is unknown which
+    /// token is spent, and whether a renewed login waits.
     pub journal_fault: Option<(String, Option<String>)>,
 }
 
-/// Looks at the login of this provider; `None` where it keeps none in a store.
+/// Looks at the login of this provider; `None` if it keeps none in a store.
 pub fn inspect(
     files: &StoreFiles,
     adapter: &dyn Adapter,
@@ -112,7 +112,7 @@ pub fn inspect(
             .collect(),
         mirror,
         suppressed: store.is_suppressed(),
-        // What is wrong with a file stands above.
+        // The fault of a file is listed above.
         login: store::first_login(&store).map(|(store, found)| {
             let journal = store.journal(&found.source);
             let own = store.is_own(&found.source);
@@ -122,7 +122,7 @@ pub fn inspect(
                 login.merge_row(row, now);
             }
             let state = (login, mirror.as_ref());
-            // What can't be read is told of the journal beside it.
+            // Unreadable files are reported with the journal.
             store.spent().read().ok();
             let token = state.0.refresh_token();
             let mut look = login_look(adapter, (found.source, own), state, &journal, now);
@@ -132,18 +132,20 @@ pub fn inspect(
     })
 }
 
-/// A provider's logins that have ended, beside those that live.
+/// A provider's logins that have ended, besides the living ones.
 #[derive(Debug)]
 pub struct EndedLogins {
     /// What they are called.
     pub labels: Vec<String>,
     /// How many logins there are in all.
     pub of: usize,
-    /// The one that has ended, as the command line names it, where it is one in a row; the main login has no name there.
+    /// The ended one's name on the command line, if it is in a row; the main login has no name
+    /// there.
     pub called: Option<String>,
 }
 
-/// Which logins of this provider have ended, as their files tell; `None` where none has, or it has only one.
+/// Which logins of this provider have ended, by their files; `None` if none has, or it has only
+/// one.
 pub fn ended_logins(files: &StoreFiles, adapter: &dyn Adapter) -> Option<EndedLogins> {
     let store = Store::new(files.clone(), adapter.layout()?);
     let roster = store.roster().ok()?;
@@ -177,8 +179,7 @@ pub fn own_keys(files: &StoreFiles) -> Vec<String> {
     providers.map(|(key, _)| key.clone()).collect()
 }
 
-/// Renewed logins that wait beside the journal until they can be written where they belong, with the keys of their
-/// providers, whether or not these are configured.
+/// Renewed logins that wait beside the journal to be saved, with the keys of their providers, configured or not.
 pub fn kept_logins(files: &StoreFiles) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(&files.journal).into_iter().flatten();
     let kept = entries.flatten().filter_map(|entry| {
@@ -219,7 +220,7 @@ pub fn lock_of(store: &Path) -> PathBuf {
     file_lock::beside(store)
 }
 
-/// The temporary files that a killed process left beside `store`; while it is being written, one.
+/// The temporary files that a killed process left beside `store`; during a write, one.
 pub fn temporaries(store: &Path) -> Vec<PathBuf> {
     let Ok(place) = Spot::of(store) else {
         return Vec::new();
@@ -233,7 +234,7 @@ pub fn copies(store: &Path) -> Vec<PathBuf> {
     write::copies(store)
 }
 
-/// Whether a lock's file can be used as a renewal uses it; `None` where there is none.
+/// Whether a lock's file can be used as a renewal uses it; `None` if it does not exist.
 ///
 /// # Errors
 /// When it can't be opened, or is no regular file.

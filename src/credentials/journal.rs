@@ -1,16 +1,16 @@
-//! The journal of tokens that are being spent: one file for each login, be it a provider's block or a row of its
-//! pool, there from just before a refresh token is sent until its successor is on disk.
+//! The journal of tokens that are being spent: one file for each login, whether a provider's block or a row of
+//! its pool. It exists from just before a refresh token is sent until its successor is on disk.
 //!
 //! A single-use token that was sent may be spent, whether or not the answer came. A program that
-//! finds the entry of the token that stands in the store knows that a refresh was cut off, tries
-//! it at once (a provider with a grace time still gives the answer again), and can say what happened
-//! if the login turns out to be lost. The entry holds a fingerprint, never a token.
+//! finds an entry for the token in the store knows that a refresh was cut off, tries it at once (a
+//! provider with a grace time repeats the answer), and can say what happened if the login turns out
+//! to be lost. The entry holds a fingerprint, never a token.
 //!
-//! Beside it lies, while a renewed login can't be written where it belongs, that login.
+//! A renewed login that can't be written to its store is kept beside it.
 //!
-//! All of it is file work that may hang, so the keeper leaves it to `Store::note`. An entry is on disk
-//! before its token is sent. What is not needed any more is a chore: it is removed after the store was
-//! written, and later if the folder hangs.
+//! All of this is file work that may hang, so the keeper leaves it to `Store::note`. An entry is on
+//! disk before its token is sent. Entries that are no longer needed are removed after the store was
+//! written, or later if the folder hangs.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -46,8 +46,8 @@ pub(super) struct Entry {
 pub(super) enum Chore {
     /// The entry.
     End(Journal, Entry),
-    /// The renewed login beside it; where its tokens are named, by their fingerprints, only that of one
-    /// of these.
+    /// The renewed login beside it; if its tokens are named, by their fingerprints, only that of one of
+    /// these.
     Forget(Journal, Option<Vec<String>>),
 }
 
@@ -65,7 +65,7 @@ impl Kept {
     }
 }
 
-/// Removes a file of the journal, and what a killed process left beside it.
+/// Removes a file of the journal, and what a killed process left of it.
 fn remove(file: &Path) {
     write::clear_leftovers(file, None);
     if let Err(error) = files::remove(file) {
@@ -83,8 +83,8 @@ impl Chore {
         }
     }
 
-    /// Whether it comes after this token is noted as spent: a kill before leaves one of the two. What is being spent is
-    /// not known yet to be: the entry may be another keeper's.
+    /// Whether it comes after this token is recorded as spent: a kill before leaves one of the two. A token that is
+    /// being spent does not count yet: the entry may be another keeper's.
     pub(super) fn waits_for(&self, spent: &Spent) -> bool {
         match self {
             Self::End(_, Entry { token, .. }) => spent.waits(token) || spent.is_claimed(token),
@@ -92,12 +92,13 @@ impl Chore {
         }
     }
 
-    /// Whether a new entry in this journal takes the place of what it would remove.
+    /// Whether a new entry in this journal replaces the file that it would remove.
     pub(super) fn ends(&self, journal: &Journal) -> bool {
         matches!(self, Self::End(its, _) if its == journal)
     }
 
-    /// Whether another login that is kept beside this journal takes the place of what it would remove.
+    /// Whether another login that is kept beside this journal replaces the file that it would
+    /// remove.
     pub(super) fn forgets(&self, journal: &Journal) -> bool {
         matches!(self, Self::Forget(its, _) if its == journal)
     }
@@ -111,7 +112,8 @@ impl Entry {
 }
 
 impl Journal {
-    /// The journal in `folder` of the provider with this layout, whose login lies in the block of `store`.
+    /// The journal in `folder` of the provider with this layout, for the login in the block of
+    /// `store`.
     pub(super) fn new(folder: &Path, layout: &'static dyn Layout, store: &Path) -> Self {
         let store = Secret::new(store.to_string_lossy().into_owned());
         Self {
@@ -130,13 +132,14 @@ impl Journal {
         Self::new(folder, layout, Path::new(&place))
     }
 
-    /// What tells its login's temporary files from those of a store's others.
+    /// The tag of its login's temporary files, which distinguishes them from those of a store's
+    /// others.
     pub(super) fn tag(&self) -> String {
         tag_of(&self.file)
     }
 
-    /// Keeps a renewed login that can't be written where it belongs, with the fingerprints of the
-    /// tokens that it `replaces`.
+    /// Keeps a renewed login that can't be saved, with the fingerprints of the tokens that it
+    /// `replaces`.
     pub(super) fn keep(&self, kept: Kept) -> Result<(), StoreError> {
         let mut document = Map::new();
         document.insert("replaces".to_owned(), kept.replaces.into());
@@ -147,7 +150,7 @@ impl Journal {
     /// The renewed login that could not be written.
     ///
     /// # Errors
-    /// When there may be one that can't be read.
+    /// If there may be one that can't be read.
     pub(super) fn kept(&self) -> Result<Option<Kept>, StoreError> {
         self.kept_in(&self.kept_file())
     }
@@ -156,7 +159,7 @@ impl Journal {
     /// have changed its place since.
     ///
     /// # Errors
-    /// When there may be one in this journal that can't be read.
+    /// If there may be one in this journal that can't be read.
     pub(super) fn kept_for(&self, token: &Secret) -> Result<Option<Kept>, StoreError> {
         let own = self.kept()?.filter(|kept| kept.succeeds(token));
         let of_another = || {
@@ -182,9 +185,9 @@ impl Journal {
         })
     }
 
-    /// The renewed login is where it belongs, or somebody else's has taken its place. One that can't
-    /// be read may be neither, and one with a token that is not among `tokens` is another process's. Where they are
-    /// named, one with such a token that lies beside another journal goes too.
+    /// The renewed login was saved, or another program's login has replaced it. A file that can't be read may be
+    /// neither, and one with a token that is not among `tokens` is another process's. If tokens are named, a
+    /// renewed login with such a token beside another journal is removed too.
     pub(super) fn forget_kept(&self, tokens: Option<&[String]>) {
         let is_meant = |kept: &Kept| {
             let token = kept.login.refresh_token().map(|token| token.fingerprint());
@@ -206,8 +209,8 @@ impl Journal {
         }
     }
 
-    /// The files of the provider's other journals that end so. The names of two providers may begin alike, but what is
-    /// in the files is asked for by a token.
+    /// The files of the provider's other journals with this suffix. The names of two providers may begin alike, but
+    /// the files' contents are found by token.
     fn others(&self, ending: &str) -> Vec<PathBuf> {
         let prefix = format!("{}-", self.layout.key());
         let Ok(place) = Spot::of(&self.file) else {
@@ -250,7 +253,7 @@ impl Journal {
         match self.pending() {
             Ok(Some(now)) if now.token != entry.token => {}
             Ok(Some(_)) => remove(&self.file),
-            // It was begun where the login was then.
+            // It was begun in the login's place at that time.
             Ok(None) => {
                 write::clear_leftovers(&self.file, None);
                 if let Some((_, file)) = self.elsewhere(&entry.token) {
@@ -279,7 +282,7 @@ impl Journal {
     /// What was begun and not ended.
     ///
     /// # Errors
-    /// When there may be an entry that can't be read.
+    /// If there may be an entry that can't be read.
     pub(super) fn pending(&self) -> Result<Option<Entry>, StoreError> {
         entry_in(&self.file)
     }
@@ -298,10 +301,10 @@ fn tag_of(file: &Path) -> String {
     Secret::new(name.to_string_lossy().into_owned()).fingerprint()
 }
 
-/// What a file of the journal says: nothing where there is none, or where its content is not ours.
+/// The content of a journal file: nothing if it does not exist, or is not ours.
 ///
 /// # Errors
-/// When it is there, or may be, and can't be read.
+/// If it exists, or may exist, and can't be read.
 fn read<T>(
     file: &Path,
     understand: impl FnOnce(Map<String, Value>) -> Option<T>,

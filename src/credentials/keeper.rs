@@ -1,8 +1,8 @@
 //! The one task that owns a provider's tokens.
 //!
-//! It sleeps until a renewal is due, a request was refused, or someone else wrote the store; a
-//! renewal itself (see `renewal`) runs to its end whatever happens around it, because it may
-//! have spent a token. What any of this means is decided in `core`; here it is seen and done.
+//! It sleeps until a renewal is due, a request was refused, or another program wrote the store. A
+//! renewal (see `renewal`) always runs to its end, because it may have spent a token. `core`
+//! decides what an event means; here it is observed and acted on.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -32,14 +32,15 @@ use crate::files::{Desk, quoted};
 use crate::provider::{Adapter, Login};
 use crate::secret::Secret;
 
-/// How often the store's files are looked at for someone else's writing: three `stat` calls.
+/// How often the store's files are checked for writes of other programs: three `stat` calls.
 const WATCH: Duration = Duration::from_secs(3);
-/// The same for a row that was renewed a moment ago: Hermes Agent writes all rows of a pool at once, as it had read them,
-/// and may put a row back to its spent token. What is put back is written anew before anybody shows it.
+/// The same for a row that was renewed a moment ago: Hermes Agent writes all rows of a pool at once, as it had read
+/// them, and may put a row back to its spent token. That row is written again before the spent token is sent.
 const CLOSE_WATCH: Duration = Duration::from_millis(250);
-/// So long that may still come: a token request of its own lies between its reading and its writing.
+/// How long such a write may still come: Hermes Agent makes a token request between its reading and
+/// its writing.
 const CLOSELY: Duration = Duration::from_secs(30);
-/// A store that can't be read is looked at again this soon, before the user is told.
+/// A store that can't be read is read again this soon, before the user is notified.
 const UNREAD_AGAIN: Duration = Duration::from_secs(1);
 /// A lock may take this long after the keeper was told to end.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -57,32 +58,32 @@ const DISK: Duration = Duration::from_mins(1);
 const LOCKS: u32 = 3;
 /// Why there is no credential when nobody has logged in.
 pub const NO_LOGIN: &str = "there is no login";
-/// Why there is none when the user has taken it out with Hermes Agent; it begins with the former.
+/// Why there is none if the user removed it with Hermes Agent; it begins with the former.
 pub(super) const SUPPRESSED: &str = "there is no login: it was removed with `hermes auth remove`, so only a new login brings it back";
 
-/// What a keeper is told.
+/// Commands to a keeper.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// About how long before its end a credential is renewed; see `schedule`.
     pub refresh_lead: Duration,
-    /// The limit of one request to the token endpoint; a lock is waited for longer than that,
-    /// because its holder may be in the middle of one.
+    /// The limit of one request to the token endpoint; a lock is awaited longer than that, because
+    /// its holder may be in the middle of one.
     pub token_timeout: Duration,
     /// How long a request waits for a credential when it has none. After the provider's 401 it
     /// waits for another one up to 20 s, if that is longer.
     pub wait: Duration,
-    /// Whether it renews what is due, or only what it is asked to.
+    /// Whether it renews what is due, or only on request.
     pub initiative: Initiative,
     /// Where the user hears of what matters at once.
     pub audience: Option<Arc<dyn Audience>>,
 }
 
-/// Whether a keeper acts by itself.
+/// Whether a keeper acts unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initiative {
     /// It renews what is due.
     Keeps,
-    /// It looks, and does what it is asked to: another daemon may be the one that keeps.
+    /// It looks, and acts on request: another daemon may be the one that keeps the login.
     Waits,
 }
 
@@ -104,11 +105,11 @@ pub struct Keeper {
     pub(super) revision: u64,
     /// The reading of a key that is in no store.
     pub(super) desk: Desk,
-    /// Who looks after the logins in rows of the pool; the keeper of the block alone tells of them.
+    /// The owner of the logins in rows of the pool; the keeper of the block alone reports them.
     pub(super) rows: Option<Arc<dyn Rows>>,
-    /// Who knows the provider's other logins.
+    /// The registry of the provider's other logins.
     pub(super) peers: Option<Arc<dyn Rows>>,
-    /// What its login is called, where that is a row's.
+    /// The name of its login, if that is a row's.
     pub(super) naming: Option<Naming>,
     /// The place of its login among the provider's.
     place: usize,
@@ -117,9 +118,9 @@ pub struct Keeper {
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
-/// Who looks after the logins in the rows of a provider's pool.
+/// The owner of the logins in the rows of a provider's pool.
 pub(super) trait Rows: std::fmt::Debug + Send + Sync {
-    /// The rows as they stand in the store now; whether any is a login of its own. Must not wait.
+    /// The rows in the store now, and whether any is a login of its own. Must not wait.
     fn seen(&self, roster: Roster) -> bool;
 
     /// The user has made another login in the block.
@@ -133,7 +134,7 @@ pub(super) trait Rows: std::fmt::Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub(super) struct Sight {
     pub(super) stamps: Vec<Stamp>,
-    /// Since it was started last, it has looked at the store.
+    /// It has looked at the store since its last start.
     pub(super) looked: bool,
     /// When its row got another token.
     pub(super) renewed: Option<Instant>,
@@ -164,8 +165,7 @@ pub(super) fn seat(store: &Store, found: &Found) -> Seat {
 }
 
 impl Keeper {
-    /// A keeper and its handle. `files` is where the store lies; nothing is read before
-    /// [`Keeper::run`].
+    /// A keeper and its handle. `files` names the store; nothing is read before [`Keeper::run`].
     pub fn new(
         adapter: Arc<dyn Adapter>,
         files: super::StoreFiles,
@@ -245,7 +245,7 @@ impl Keeper {
             self.take_up_terms().await;
             let now = self.clock.now();
             if self.core.timing.is_due(self.core.task(), now) {
-                // What went wrong stands in the status, and it is tried again.
+                // The error is in the status, and the work is tried again.
                 self.renew(Cause::default()).await.ok();
                 self.renew_twins().await;
             }
@@ -311,7 +311,7 @@ impl Keeper {
             // The loop looks at the clock after every command.
             Command::Nudge => {}
             Command::Reread => self.look().await,
-            // Whoever asked may be gone.
+            // The caller may be gone.
             Command::Rejected {
                 generation,
                 doubt,
@@ -373,7 +373,7 @@ impl Keeper {
             adapter.remedy().command(self.is_own()),
         );
         if let Some(naming) = &self.naming {
-            // What is wrong with the file is told by the block's keeper, once.
+            // A fault of the file is reported by the block's keeper, once.
             let is_of_file = matches!(
                 what,
                 NoticeKind::Unreadable { .. } | NoticeKind::Hindered { .. }
@@ -457,7 +457,7 @@ impl Keeper {
         lock_limit(&self.settings)
     }
 
-    /// A sign of life, before whatever may take its time.
+    /// A sign of life, before every step that may take time.
     pub(super) fn step(&self) {
         self.heart.beat(longest_step(&self.settings));
     }
@@ -467,11 +467,11 @@ impl Keeper {
         self.core.knowledge.is_own()
     }
 
-    /// Notes durably which tokens are spent, and removes what of the journal is not needed any more, in this order. A
-    /// ledger that can't be written is told, and holds up nothing but the end of its tokens' journal entries.
+    /// Records durably which tokens are spent, and then removes what the journal does not need any more. A ledger
+    /// that can't be written is reported, and delays only the end of its tokens' journal entries.
     ///
     /// # Errors
-    /// When the folder hangs; then all of it is left for later.
+    /// If the folder hangs; then all of it is left for later.
     pub(super) async fn tidy(&mut self) -> Result<(), StoreError> {
         let chores = self.core.knowledge.chores();
         let spent = self.core.knowledge.spent().clone();
@@ -492,7 +492,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reads which tokens are spent, where another process has noted more.
+    /// Reads which tokens are spent, if another process has recorded more.
     ///
     /// # Errors
     /// When that can't be read: then it is not known.
@@ -507,7 +507,7 @@ impl Keeper {
     /// Reads the journal of the login in use, and what is kept beside it.
     ///
     /// # Errors
-    /// When it can't be read: then it is not known which token may be spent.
+    /// If it can't be read: then it is unknown which token may be spent.
     pub(super) async fn read_journal(
         &mut self,
     ) -> Result<(Option<Entry>, Option<Kept>), StoreError> {
@@ -537,11 +537,11 @@ impl Keeper {
         }
     }
 
-    /// The renewed login that is kept for a login with this token, and the refresh of it that was begun, with the tag of
-    /// its temporary files, where that was in another place than this.
+    /// The renewed login that is kept for a login with this token, and the refresh of it that was begun, with the tag
+    /// of its temporary files, if that was in a different place.
     ///
     /// # Errors
-    /// When what lies beside the journal can't be read.
+    /// If what is kept beside the journal can't be read.
     pub(super) async fn beside(
         &self,
         token: Option<Secret>,
@@ -591,7 +591,7 @@ impl Keeper {
         Ruling::Dealt
     }
 
-    /// Reads the store without a lock and takes what it holds.
+    /// Reads the store without a lock and adopts its content.
     pub(super) async fn look(&mut self) {
         self.note_stamps().await;
         let Some(store) = self.store.clone() else {
@@ -633,8 +633,8 @@ impl Keeper {
         }
     }
 
-    /// Tells of the rows that are logins of their own, before anybody learns that the store was read. Where it can't
-    /// be, those that are known stay.
+    /// Reports the rows that are separate logins, before the store counts as read. If it can't be read, the known
+    /// rows stay.
     pub(super) async fn see_rows(&mut self, store: &Store) {
         let Some(rows) = self.rows.clone() else {
             return;
@@ -658,15 +658,15 @@ impl Keeper {
         }
         self.core.knowledge.on(Known::Found(seat(store, &found)));
         let mut kept = None;
-        // Where the journal can't be read, the login serves, no renewal begins before it can, and it is
-        // looked at again soon.
+        // If the journal can't be read, the login serves, no renewal begins, and the journal is read
+        // again soon.
         if self.core.knowledge.is_unentered()
             && let Ok((begun, beside)) = self.read_journal().await
         {
             self.core.knowledge.on(Known::Entered(begun));
             kept = beside;
         }
-        // An older copy may have a newer one beside a journal, where its row was gone.
+        // An older copy may have a newer one beside a journal, whose row was gone.
         let token = found
             .login
             .refresh_token()
@@ -677,7 +677,7 @@ impl Keeper {
         self.decide(|core, now| core.found(&found, kept, now));
     }
 
-    /// Why there is no login where none was found.
+    /// Why no login was found.
     pub(super) async fn why_none(&self) -> &'static str {
         let Some(store) = &self.store else {
             return NO_LOGIN;
@@ -694,10 +694,10 @@ impl Keeper {
     async fn notice_others(&mut self) {
         let changed = if let Some(store) = &self.store {
             let stamps = store.work(|store| Ok(store.stamps())).await;
-            // What hangs is looked at, so that the user is told.
+            // A hang is checked, so that the user is notified.
             stamps.map_or(true, |stamps| stamps != self.sight.stamps)
         } else {
-            // A key that was missing may be there now, or was not read by the newest terms yet.
+            // A missing key may exist by now, or was not read by the newest terms yet.
             let snapshot = self.shared.snapshot.load();
             let standing = &snapshot.standing;
             snapshot.revision != self.revision
@@ -739,7 +739,7 @@ impl Keeper {
         }
     }
 
-    /// When to wake up at the latest, and how long one nap may be.
+    /// The latest time to wake up, and the longest nap.
     fn next_look(&self) -> (DateTime<Utc>, Duration) {
         let wake = self.core.timing.wake(self.core.task(), self.clock.now());
         let longest = if self.store.is_none() {
@@ -765,7 +765,7 @@ impl Keeper {
     ) -> Result<T, StoreError> {
         let stopped = async {
             self.stop.cancelled().await;
-            // A lock that is free is had in this time.
+            // A free lock is acquired within this time.
             tokio::time::sleep(FAREWELL).await;
         };
         tokio::select! {

@@ -1,7 +1,7 @@
-//! What is known of a provider's login, and what each thing that happens makes of it. Pure.
+//! What is known of a provider's login, and how each event changes it. Pure.
 //!
 //! The store may know less than we do: that a token was sent, that its successor is not on disk, that
-//! a token was spent long ago. Losing one of these loses the login, so they change in
+//! a token was spent long ago. Losing one of these facts loses the login, so they change in
 //! [`Knowledge::on`] alone.
 
 use std::path::{Path, PathBuf};
@@ -40,17 +40,17 @@ pub(super) struct Knowledge {
     claims: Vec<Claim>,
 }
 
-/// How the login in use stands to the store's.
+/// Which of the login in use and the store's is newer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) enum State {
-    /// There is none, or nothing has been read yet.
+    /// There is no login, or nothing has been read yet.
     #[default]
     None,
     /// It is the store's.
     Held,
     /// It is the store's, and a refresh that spends a token of it was begun whose end is not known.
     Suspect(Entry),
-    /// It was renewed, and is not known to be where it belongs.
+    /// It was renewed, and is not known to be saved.
     Unsaved(Unsaved),
     /// It has ended; why.
     Ended(Arc<str>),
@@ -62,7 +62,7 @@ pub(super) struct Unsaved {
     pub(super) renewed: Renewed,
     /// A refresh that was begun; while it waits, that is the one of the token in the store.
     begun: Option<Entry>,
-    /// The user was told that it is in memory only.
+    /// The user was notified that it is in memory only.
     told: bool,
 }
 
@@ -70,8 +70,8 @@ pub(super) struct Unsaved {
 #[derive(Debug, Clone)]
 pub(super) struct Renewed {
     pub(super) login: Login,
-    /// The refresh tokens that must not be used any more: the one that was spent, and what stood
-    /// in the store then.
+    /// The refresh tokens that must not be used any more: the one that was spent, and the store's
+    /// at that time.
     spent: Vec<Option<Secret>>,
 }
 
@@ -86,16 +86,16 @@ pub(super) struct Seat {
     entered: bool,
 }
 
-/// What tells a rotation of a login from another login.
+/// The mark that distinguishes a rotation of a login from another login.
 #[derive(Debug)]
 struct Taken {
     token: Option<Secret>,
-    /// The pool's row that it lies in.
+    /// The pool's row that holds it.
     row: Option<String>,
     /// The note of the login's age, and when its tokens were obtained.
     lineage: Option<DateTime<Utc>>,
     obtained_at: Option<DateTime<Utc>>,
-    /// Whose login it is, where it has no note of its age.
+    /// Its user, if it has no note of its age.
     subject: Option<String>,
 }
 
@@ -107,16 +107,16 @@ pub(super) struct Since {
     pub(super) noted: bool,
 }
 
-/// What can happen to what is known.
+/// The events that change what is known.
 #[derive(Debug)]
 pub(super) enum Event<'e> {
     /// The login in use is in this file.
     Found(Seat),
-    /// Its journal says which refresh was begun and not ended.
+    /// Its journal has an unfinished refresh.
     Entered(Option<Entry>),
-    /// There is no login, or one that can't be used; `None` where there is no file of it either.
+    /// There is no login, or none that can be used; `None` if there is no file of it either.
     NoLogin(Option<&'e str>),
-    /// The login can't be used with the settings as they are.
+    /// The login can't be used with the current settings.
     Elsewhere(&'e str),
     /// This login of the store, or that waits for it, is in use from now on.
     Taken {
@@ -129,8 +129,8 @@ pub(super) enum Event<'e> {
     Begun(Entry),
     /// What was begun is known to have ended: the token was not spent, or its successor is on disk.
     Settled,
-    /// Another login has taken the place of the one whose refresh was begun: where it was obtained after that, the
-    /// token counts as spent.
+    /// Another login has replaced the one whose refresh was begun: if it was obtained after that, the token counts
+    /// as spent.
     Overtaken { obtained_at: Option<DateTime<Utc>> },
     /// The provider has said of these tokens that they were used before.
     Reused(&'e [Secret]),
@@ -139,9 +139,9 @@ pub(super) enum Event<'e> {
         login: Login,
         spent: [Option<Secret>; 2],
     },
-    /// The renewed login is where it belongs.
+    /// The renewed login was saved.
     Saved,
-    /// The user was told that the renewed login is not.
+    /// The user was notified that the renewed login is not saved.
     ToldUnsaved,
     /// Someone has renewed the login that waits to be saved, or made another one.
     Superseded,
@@ -159,7 +159,7 @@ pub(super) enum Event<'e> {
     Tidied,
 }
 
-/// Whether both are the same token, or both are none.
+/// Whether both are the same token, or both are missing.
 pub(super) fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.same(other),
@@ -178,8 +178,8 @@ impl PartialEq for Renewed {
 }
 
 impl Renewed {
-    /// A login just granted. `spent` is what it was granted for and what stood in the store;
-    /// the tokens that `former` replaced stay spent.
+    /// A login just granted. `spent` is the token that it was granted for and the store's; the
+    /// tokens that `former` replaced stay spent.
     fn new(login: Login, spent: [Option<Secret>; 2], former: Option<Self>) -> Self {
         let current = login.refresh_token();
         let mut spent: Vec<_> = spent.into_iter().collect();
@@ -189,10 +189,11 @@ impl Renewed {
         Self { login, spent }
     }
 
-    /// Whether `stored` is still what it replaces, or already what it is: no one renewed or
-    /// logged in since.
+    /// Whether `stored` is still the login that it replaces, or already the new one: there was no
+    /// other renewal or login since.
     pub(super) fn still_stands(&self, stored: &Login) -> bool {
-        // Another account's row, or a login that the user has made since, says nothing of this one.
+        // Another account's row, or a login that the user has made since, says nothing about this
+        // one.
         let row = self.login.row();
         if row.is_some() && row != stored.row() {
             return true;
@@ -201,7 +202,7 @@ impl Renewed {
         self.is_spent(stored.as_ref()) || same(self.login.refresh_token().as_ref(), stored.as_ref())
     }
 
-    /// As it is kept beside the journal.
+    /// In the form that is kept beside the journal.
     pub(super) fn to_keep(&self) -> Kept {
         let replaces = self.spent.iter().flatten().map(Secret::fingerprint);
         Kept {
@@ -245,7 +246,7 @@ impl State {
         }
     }
 
-    /// The same login with another word of what was begun.
+    /// The same login with a different unfinished refresh.
     fn with_begun(self, begun: Option<Entry>) -> Self {
         match (self, begun) {
             (Self::Unsaved(unsaved), begun) => Self::Unsaved(Unsaved { begun, ..unsaved }),
@@ -263,7 +264,7 @@ impl State {
         }
     }
 
-    /// Nobody may use it by the settings, and others may bring it back: what waits for the store goes on waiting.
+    /// The settings don't allow its use, and others may: what waits for the store keeps waiting.
     fn elsewhere(self, why: &str) -> Self {
         match self {
             state @ (Self::Suspect(_) | Self::Unsaved(_)) => state,
@@ -283,7 +284,7 @@ impl Knowledge {
     }
 
     fn note(&mut self, event: Event<'_>) {
-        // Kept until the next one is there: a defect over an odd login must not lose it.
+        // Kept until the next one exists: a panic over an odd login must not lose it.
         let state = self.state.clone();
         self.state = match event {
             Event::Found(seat) => self.found(seat, state),
@@ -320,7 +321,7 @@ impl Knowledge {
             Event::Saved | Event::Superseded => {
                 if let State::Unsaved(unsaved) = &state {
                     self.note_spent(&unsaved.renewed);
-                    // What is beside the journal by now may be another process's.
+                    // What is beside the journal now may be another process's.
                     self.forget_kept(Some(unsaved.renewed.tokens()));
                 }
                 state.without_unsaved()
@@ -358,7 +359,7 @@ impl Knowledge {
                 state
             }
             Event::Tidied => {
-                // An entry stays until what it tells is in the ledger.
+                // An entry stays until its token is in the ledger.
                 let spent = &self.spent;
                 self.chores.retain(|chore| chore.waits_for(spent));
                 state
@@ -366,8 +367,8 @@ impl Knowledge {
         };
     }
 
-    /// What is known of a login in another file is of no use here; what of it could not be saved is
-    /// beside its journal, and is given where that is read.
+    /// Knowledge of a login in another file is of no use here; what could not be saved of it is
+    /// beside its journal, and is passed in when that is read.
     fn found(&mut self, seat: Seat, state: State) -> State {
         let former = self.seat.as_ref();
         if former.is_some_and(|former| former.file == seat.file && former.entered) {
@@ -449,7 +450,7 @@ impl Knowledge {
         })
     }
 
-    /// What this login has replaced is spent, whatever becomes of the login.
+    /// The token that this login has replaced is spent, whatever happens to the login.
     fn note_spent(&self, renewed: &Renewed) {
         for token in renewed.spent.iter().flatten() {
             self.spent.note(&token.fingerprint());
@@ -467,9 +468,9 @@ impl Knowledge {
         }
     }
 
-    /// Another program has rotated the login that we held: the token that we held is spent. With
-    /// another note of its age it is another login, and the former one may be good still; where neither has
-    /// one, such as in rows of the pool, it is the same login when it is the same user's.
+    /// Another program has rotated the login that we held: our token is spent. With a different note of its
+    /// age it is another login, and the former one may still be good. If neither has a note, as in rows of
+    /// the pool, it is the same login if it is the same user's.
     fn note_adoption(&mut self, login: &Login) {
         let token = login.refresh_token();
         let lineage = grant::login_at(login);
@@ -489,7 +490,7 @@ impl Knowledge {
         let other = !same(before.token.as_ref(), token.as_ref());
         let rotated = other && token.is_some() && !self.was_spent(token.as_ref());
         let subject = self.taken.as_ref().and_then(|taken| taken.subject.as_ref());
-        // Of two places, each may hold a login of its own of one user.
+        // Two places may hold separate logins of one user.
         let same_place = login.row() == before.row.as_deref() && lineage == before.lineage;
         let same_login =
             lineage.is_some() || subject.is_some() && subject == before.subject.as_ref();
@@ -504,14 +505,14 @@ impl Knowledge {
         }
     }
 
-    /// A login's age: as the store says, else since it was first seen. A block that has lost its
-    /// note is a new login of Hermes Agent's.
+    /// A login's age: by the store's note, otherwise since it was first seen. A block that has lost
+    /// its note is a new login of Hermes Agent's.
     fn note_age(&mut self, login: &Login, now: DateTime<Utc>, life: Duration) {
         if let Some(at) = grant::login_at(login) {
             self.since = Some(Since { at, noted: true });
             return;
         }
-        // A time from which the grant would have ended long ago is none.
+        // A time that would have ended the grant long ago is ignored.
         let told = login
             .tokens()
             .obtained
@@ -535,8 +536,8 @@ impl Knowledge {
         }
     }
 
-    /// What is kept beside the journal of the login in use goes. There may be another login's, such as another
-    /// row's, that no process has saved yet.
+    /// Removes what is kept beside the journal of the login in use. There may be another login's, such as
+    /// another row's, that no process has saved yet.
     fn forget_own_kept(&mut self, state: &State) {
         let unsaved = match state {
             State::Unsaved(unsaved) => Some(&unsaved.renewed),
@@ -564,7 +565,7 @@ impl Knowledge {
         }
     }
 
-    /// How the login in use stands to the store's.
+    /// Which of the login in use and the store's is newer.
     #[cfg(test)]
     pub(super) fn state(&self) -> &State {
         &self.state
@@ -595,7 +596,7 @@ impl Knowledge {
         self.since
     }
 
-    /// From now on, what is spent is known from here too.
+    /// From now on, spent tokens are known from here too.
     pub(super) fn know_spent(&mut self, spent: Spent) {
         self.spent = spent;
     }
@@ -618,7 +619,7 @@ impl Knowledge {
         }
     }
 
-    /// Whether the user was told that it waits.
+    /// Whether the user was notified that it waits.
     pub(super) fn is_unsaved_told(&self) -> bool {
         matches!(&self.state, State::Unsaved(unsaved) if unsaved.told)
     }
@@ -666,9 +667,9 @@ impl Knowledge {
         same_login && self.was_spent(token.as_ref())
     }
 
-    /// Whether this login is an older version of one whose newer version is not known: its refresh token is spent, so it
-    /// serves while its access token lives and is not renewed. While its journal can't be read, the newer one may lie
-    /// beside that.
+    /// Whether this login is an older version of one whose newer version is unknown: its refresh token is spent, so it
+    /// serves while its access token lives and is not renewed. While its journal can't be read, the newer one may be
+    /// kept beside that.
     pub(super) fn is_stale(&self, login: &Login) -> bool {
         let is_known = self.unsaved().is_none() && !self.is_unentered();
         is_known && self.was_spent(login.refresh_token().as_ref())
@@ -680,7 +681,8 @@ fn same_subject(one: &Login, other: &Login) -> bool {
     subject.is_some() && subject == other.subject()
 }
 
-/// That a refresh token may be sent: the journal says so, or it waits for a login that is spent anyway.
+/// The permission to send a refresh token: the journal has it, or it waits for a login that is
+/// spent anyway.
 #[derive(Debug)]
 pub(super) struct Noted(());
 
@@ -703,8 +705,8 @@ impl Knowledge {
         }
     }
 
-    /// Whether this login's refresh token may be sent: not before it is noted that it may be spent, and not once it is
-    /// known to be.
+    /// Whether this login's refresh token may be sent: only once it is recorded that it may be spent, and not once it
+    /// is known to be spent.
     pub(super) fn noted(&self, login: &Login) -> Option<Noted> {
         if self.unsaved().is_none() && self.was_spent(login.refresh_token().as_ref()) {
             return None;

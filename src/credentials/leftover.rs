@@ -1,5 +1,5 @@
-//! What our own store still has of a provider that is not configured any more, or has another type now: no keeper looks
-//! after it, and it is still a login.
+//! Logins in our own store of providers that are not configured any more, or have another type now: no keeper looks
+//! after them, and they are still logins.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::provider::Layout;
 /// How long its lock is waited for.
 const LOCKS: Duration = Duration::from_secs(10);
 
-/// Takes the login of this layout out of our own store; `None` where there is none.
+/// Removes the login of this layout from our own store; `None` if there is none.
 ///
 /// # Errors
 /// When the store can't be locked, read or written.

@@ -1,8 +1,8 @@
-//! A keeper's life: served to its end, and begun again after a defect, with what it held.
+//! A keeper's life: run to its end, and restarted after a panic, with what it held.
 //!
-//! A defect in one step, such as a panic over an odd token, must cost that step only: the login stays
-//! in hand, another one can be made, and the log, `proxy status` and `doctor` tell of it. A keeper
-//! that fails as soon as it looks at the login treats it as none until the files change.
+//! A panic in one step, such as over an odd token, must cost only that step: the login is kept,
+//! another one can be made, and the log, `proxy status` and `doctor` report it. A keeper that fails
+//! as soon as it looks at the login treats it as missing until the files change.
 
 use std::panic::AssertUnwindSafe;
 
@@ -32,7 +32,7 @@ impl Keeper {
         self.end();
     }
 
-    /// Takes over what is there, and does what comes, until it is told to end.
+    /// Takes over the existing login, and handles events, until it is told to end.
     async fn serve(&mut self) {
         self.step();
         // A login that waits to be saved serves even while the store can't be read.

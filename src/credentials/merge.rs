@@ -13,8 +13,8 @@ pub(super) fn with_mirror(login: &mut Login, mirror: Option<&Login>, now: DateTi
 }
 
 impl Knowledge {
-    /// Merges what is beside a login into it: its rows of the pool, and its mirror. What has a token
-    /// that is spent tells nothing. Where nobody can tell which one is newer, a spent token tells it.
+    /// Merges a login with its copies: its rows of the pool, and its mirror. A copy with a spent
+    /// token is ignored. If neither is known to be newer, a spent token decides.
     pub(super) fn merge(&self, login: &mut Login, found: &Found, now: DateTime<Utc>) -> Merge {
         let merge = self.merge_all(login, found, now);
         if merge != Merge::Undecided || !self.is_stale(login) {
@@ -44,7 +44,7 @@ impl Knowledge {
         })
     }
 
-    /// The same with the rows alone; one with a `refused` token tells nothing either.
+    /// The same with the rows alone; one with a `refused` token is ignored too.
     pub(super) fn merge_rows(
         &self,
         login: &mut Login,
@@ -69,8 +69,8 @@ impl Knowledge {
     }
 }
 
-/// Which of a provider's logins in several places are left behind: another place holds a newer one of the same account, and
-/// another refresh token, so this one may be what that was rotated from. As long as the newer one is there, it is not sent.
+/// Which of a provider's logins in several places are stale: another place holds a newer one of the same account, and
+/// another refresh token, so this one's may be its predecessor. While the newer one exists, it is not sent.
 #[cfg_attr(
     not(test),
     expect(
@@ -90,7 +90,7 @@ pub(super) fn left_behind(places: &[&Login]) -> Vec<bool> {
     places.iter().map(is_behind).collect()
 }
 
-/// What a refused token was rotated from, where it came from a row of the pool: it is spent.
+/// The predecessor of a refused token, if it came from a row of the pool: it is spent.
 pub(super) fn replaced_by(refused: &Secret, found: &Found) -> Option<Secret> {
     let mut rows = found.rows.iter();
     let is_row = rows.any(|row| same(row.refresh_token().as_ref(), Some(refused)));

@@ -2,8 +2,7 @@
 //! requests.
 //!
 //! [`Keeper`] is the one task that owns a login's tokens. Requests ask their provider's [`Pool`], which reads
-//! the snapshot that a keeper last published: no lock, no file, no wait while a valid token is
-//! there.
+//! the snapshot that a keeper last published: no lock, no file, no wait while there is a valid token.
 
 #![cfg_attr(
     not(test),
@@ -44,7 +43,7 @@ mod trials;
 mod unreadable;
 mod write;
 
-/// The code of a keeper that failed by a defect of ours.
+/// The code of a keeper that failed by a panic.
 const DEFECT: &str = "keeper_failed";
 /// The code of a store that can't be read.
 const UNREADABLE: &str = "store_unreadable";

@@ -1,10 +1,10 @@
-//! What the user should hear of at once.
+//! News that the user should hear at once.
 
 use chrono::{DateTime, Utc};
 
 use crate::provider::Remedy;
 
-/// Who tells the user.
+/// The receiver of notices.
 pub trait Audience: std::fmt::Debug + Send + Sync {
     /// Takes a notice. Called by the task that owns a login, so it must not wait.
     fn hear(&self, notice: Notice);
@@ -19,7 +19,7 @@ pub struct Notice {
     pub provider: String,
     /// The provider's name for people.
     pub display_name: String,
-    /// The command that logs in, where one does.
+    /// The command that logs in, if one does.
     pub login_command: Option<String>,
     /// Whether other logins of the provider serve requests.
     pub others_serve: bool,

@@ -1,4 +1,4 @@
-//! A keeper's signs of life: after each step it says how long the next one may take.
+//! A keeper's signs of life: before each step it says how long that may take.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 /// What is known of a keeper's life.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// The step that it is at ends by then, if that can be told.
+    /// Its current step ends by then, if that is known.
     Until(Option<Instant>),
-    /// It ended because it was told to.
+    /// It ended on request.
     Ended,
-    /// It is gone without having ended: a defect.
+    /// It is gone without having ended: a panic.
     Gone,
 }
 

@@ -1,4 +1,4 @@
-//! The command that makes a store usable again, as a shell takes it.
+//! The shell command that makes a store usable again.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::path::Path;
 use super::StoreError;
 use crate::files::quoted;
 
-/// The command that makes a store usable again, where one does. After a file was moved aside, `login`
-/// takes the login over from the mirror, or makes another one. Asks whose the files are, so it waits
-/// for as long as their file system does.
+/// The command that makes a store usable again, if one does. After a file was moved aside, `login`
+/// adopts the login from the mirror, or makes a new one. Asks for the files' owners, so it waits for
+/// as long as their file system does.
 pub fn remedy(error: &StoreError, login: Option<String>) -> Option<String> {
     match error {
         StoreError::Parse { file, .. } => Some(aside(file, login)),
@@ -38,7 +38,7 @@ fn uncover(file: &Path, kind: ErrorKind, login: Option<String>) -> Option<String
     }
 }
 
-/// What it held may still be of use to somebody.
+/// Its contents may still be useful.
 fn aside(file: &Path, login: Option<String>) -> String {
     let mut corrupt = file.as_os_str().to_owned();
     corrupt.push(".corrupt");
@@ -53,7 +53,7 @@ fn then(command: String, login: Option<String>) -> String {
     }
 }
 
-/// A lock's file holds nothing, so what is in its place and is not a file can go. A link to a file stays,
+/// A lock's file is empty, so anything in its place that is not a file can go. A link to a file stays,
 /// since other programs take the lock there.
 fn free(file: &Path, kind: ErrorKind) -> Option<String> {
     let shown = quoted(file);
@@ -76,7 +76,7 @@ fn free(file: &Path, kind: ErrorKind) -> Option<String> {
     }
 }
 
-/// What a link leads to may be anybody's; that of ours is opened.
+/// A link's target may belong to any user; the link itself is ours and is opened.
 #[cfg(unix)]
 fn permit_ours(target: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -116,7 +116,7 @@ fn make_room(file: &Path, kind: ErrorKind) -> Option<String> {
 fn permit(file: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let ours = rustix::process::geteuid().as_raw();
-    // Where even that can't be seen, a folder above is what is in the way.
+    // If even that can't be seen, a folder above is the obstacle.
     let seen = |path: &Path| Some((path.to_owned(), std::fs::symlink_metadata(path).ok()?));
     let (path, there) = file.ancestors().find_map(seen)?;
     if there.uid() != ours {
@@ -130,7 +130,8 @@ fn permit(_file: &Path) -> Option<String> {
     None
 }
 
-/// Gives a file or a folder to us, but not what a link leads to: that may be anybody's.
+/// Makes us the owner of a file or a folder, but not of a link's target, which may belong to any
+/// user.
 fn give(path: &Path, ours: u32) -> Option<String> {
     let command = format!("sudo chown -h {ours} {}", quoted(path));
     Some(command).filter(|_| !path.is_symlink())
@@ -175,7 +176,7 @@ mod tests {
         };
         let opened = format!("chmod u+rwX {}", file.display());
         assert_eq!(remedy(&denied(&file), None), Some(opened));
-        // What it leads to may be anybody's.
+        // Its target may belong to any user.
         let link = folder.path().join("link.json");
         symlink("/etc/shadow", &link).unwrap();
         assert_eq!(remedy(&denied(&link), None), None);
@@ -186,7 +187,7 @@ mod tests {
         }
     }
 
-    /// Another program takes the lock where the link leads.
+    /// Another program takes the lock at the link's target.
     #[cfg(unix)]
     #[test]
     fn a_lock_that_is_a_link_to_a_file_stays_one() {
@@ -214,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Each command is run as it is, and then the lock can be had.
+    /// Each command is run unchanged, and then the lock can be acquired.
     #[cfg(unix)]
     #[test]
     fn whatever_is_in_a_locks_place_is_put_out_of_the_way() {

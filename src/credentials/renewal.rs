@@ -1,4 +1,4 @@
-//! A renewal, done: `attempt` says what comes next, here it happens, one deed after the other, and none is
+//! Carries a renewal out: `attempt` names the next step, and here it is done, one after the other; none is
 //! cancelled.
 
 use std::sync::atomic::Ordering;
@@ -12,8 +12,8 @@ use super::store::{Change, Found, Store, StoreError, Transaction};
 use crate::provider::Login;
 
 impl Keeper {
-    /// Renews the login if it is due, or for what `cause` says. Never cancelled
-    /// half-way: its caller is the keeper's own loop, and each wait has its own limit.
+    /// Renews the login if it is due, or for `cause`. It is never cancelled half-way: its caller is
+    /// the keeper's own loop, and each wait has its own limit.
     ///
     /// # Errors
     /// For people: why it came to nothing for now.
@@ -28,8 +28,8 @@ impl Keeper {
             return Err(StoreError::Stopping.to_string());
         }
         if let Err(Trouble::AnswerLost { what, .. }) = &result {
-            // A provider with a grace time gives the same answer again, and without one the token
-            // is spent whether it is shown again or not.
+            // A provider with a grace time repeats its answer, and without one the token is spent
+            // anyway.
             tracing::warn!(provider, error = %what, "an answer was lost; asking once more");
             let again = Cause {
                 answer_lost: true,
@@ -191,7 +191,7 @@ impl Keeper {
     ) -> Result<Leftovers, StoreError> {
         let token = files.found().and_then(|found| found.login.refresh_token());
         let (kept, elsewhere) = self.beside(token).await?;
-        // Another process may have spent what is about to be sent.
+        // Another process may have spent the token that we are about to send.
         self.read_spent().await?;
         let (begun, tag) = elsewhere.unzip();
         let (logins, mirrors) = if unfinished || tag.is_some() {

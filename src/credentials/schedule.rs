@@ -21,7 +21,7 @@ const JITTER: f64 = 0.1;
 pub struct Window {
     /// From here on it counts as due.
     pub opens: DateTime<Utc>,
-    /// By now it is due whatever the dice say.
+    /// From this time on it is due, whatever the jitter.
     pub closes: DateTime<Utc>,
 }
 
@@ -50,9 +50,9 @@ impl Window {
     }
 }
 
-/// The floor between rotations, whoever asks for them: a few at once, then one every thirty
-/// seconds. A token that lives for a second, or a provider that refuses at random, would have them
-/// follow one another for ever, and each one spends a refresh token.
+/// The floor between rotations, whatever causes them: a few at once, then one every thirty seconds.
+/// Otherwise a token that lives for a second, or a provider that refuses at random, would cause an
+/// endless series, and each rotation spends a refresh token.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     /// When all rotations so far are paid for.
@@ -60,22 +60,20 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// There was a rotation. One that had to be, though there were too many, holds up the next for as
-    /// long as if it were the last of them.
+    /// Records a rotation. One that exceeds the floor delays the next as if it were the last of them.
     pub(super) fn rotated(&mut self, now: DateTime<Utc>) {
         let paid = clock::after(self.paid(now), PACE);
         self.paid = Some(paid.min(most(now)));
     }
 
-    /// When the next one may be; `None` at once.
+    /// The time of the next possible one; `None` means now.
     pub(super) fn next(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let credit = PACE.saturating_mul(AT_ONCE.saturating_sub(1));
         let next = clock::before(self.paid(now), credit);
         (next > now).then_some(next)
     }
 
-    /// What lies further ahead than any rotations are paid for was set before the clock was put
-    /// back.
+    /// A budget further ahead than possible was set before the clock was put back.
     fn paid(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.paid
             .filter(|paid| *paid <= most(now))

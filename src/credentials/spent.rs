@@ -1,10 +1,10 @@
-//! The ledger of spent refresh tokens: a fingerprint of each one that was replaced or that its provider has called
-//! reused, in a small file per provider, so that a restart knows them too.
+//! The ledger of spent refresh tokens: a fingerprint of each one that was replaced or that its provider has
+//! reported as reused, in a small file per provider, so that a restart knows them too.
 //!
-//! A store can come to hold an older version of a login: a backup that is restored, a twin row of the pool, a program
-//! that writes back what it has in memory. Sending such a token once more has its provider revoke the whole login, so
-//! everything that sends, adopts or begins to keep a refresh token asks here first ([`Spent::holds`], which reads memory
-//! alone). A token is durable here before its journal entry ends: a kill at any point leaves one of the two.
+//! A store can come to hold an older version of a login: a restored backup, a twin row of the pool, a program that
+//! writes back its memory. Sending such a token once more makes its provider revoke the whole login, so everything that
+//! sends, adopts or starts to keep a refresh token asks here first ([`Spent::holds`], which reads memory alone). A
+//! token is durable here before its journal entry ends: a kill at any point leaves one of the two.
 //!
 //! All keepers of a provider in this process share one ledger. Its file work is the journal's (`Store::note`).
 
@@ -45,11 +45,11 @@ struct Memory {
     known: VecDeque<Mark>,
     /// What of that the file does not have yet.
     added: VecDeque<Mark>,
-    /// What the file has still, though its provider has granted it anew.
+    /// Tokens that the file still lists, though the provider has granted them again.
     removed: Vec<Mark>,
     /// The file as it was read last.
     read: Option<Stamp>,
-    /// What may be spent, for all that this process can tell. Never written.
+    /// Tokens that may be spent, as far as this process can tell. Never written.
     doubted: Vec<Mark>,
     /// What is being spent.
     claimed: Vec<Mark>,
@@ -57,8 +57,8 @@ struct Memory {
     told: bool,
 }
 
-/// A refresh token that is being spent, until its successor is saved or nothing came of it. Two keepers may have come to
-/// hold one token under the locks of different files; one of them sends it.
+/// A refresh token that is being spent, until its successor is saved or the attempt has failed. Two keepers may hold
+/// one token under the locks of different files; one of them sends it.
 #[derive(Debug)]
 pub(super) struct Claim {
     spent: Spent,
@@ -108,7 +108,8 @@ impl fmt::Debug for Mark {
 static SHARED: Mutex<BTreeMap<PathBuf, Weak<Ledger>>> = Mutex::new(BTreeMap::new());
 
 impl Spent {
-    /// The ledger in `folder` of the provider with this key, whoever else of this process has it. Nothing is read yet.
+    /// The ledger in `folder` of the provider with this key, shared by the whole process. Nothing
+    /// is read yet.
     pub(super) fn of(folder: &Path, key: &str) -> Self {
         let file = folder.join(format!("{key}.txt"));
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +130,8 @@ impl Spent {
         memory.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this refresh token is known to be spent: then it is neither sent nor taken for a login's newer one.
+    /// Whether this refresh token is known to be spent: then it is neither sent nor adopted as a
+    /// newer one.
     pub(super) fn holds(&self, token: &Secret) -> bool {
         let memory = self.memory();
         let is_empty = memory.known.is_empty() && memory.doubted.is_empty();
@@ -153,7 +155,7 @@ impl Spent {
         }
     }
 
-    /// The sole right in this process to send this token; `None` where another keeper has it.
+    /// The sole right in this process to send this token; `None` if another keeper has it.
     pub(super) fn claim(&self, token: &Secret) -> Option<Claim> {
         let mark = Mark::of(&token.fingerprint())?;
         let mut memory = self.memory();
@@ -180,7 +182,7 @@ impl Spent {
         }
     }
 
-    /// This token was granted just now, so it is good, whatever was known of it.
+    /// This token was granted just now, so it is good, whatever was known about it.
     pub(super) fn forget(&self, token: &Secret) {
         if let Some(mark) = Mark::of(&token.fingerprint()) {
             self.memory().remove(mark);
@@ -202,8 +204,8 @@ impl Spent {
     /// Reads the file if it has changed. File work.
     ///
     /// # Errors
-    /// When there is one, or may be, and it can't be read: then nobody can tell what is spent. A damaged one is told, and
-    /// what can be read of it counts.
+    /// If the ledger exists, or may exist, and can't be read: then spent tokens are unknown. A damaged one is reported,
+    /// and what can be read of it counts.
     pub(super) fn read(&self) -> Result<(), StoreError> {
         let Some(file) = &self.0.file else {
             return Ok(());
@@ -221,7 +223,7 @@ impl Spent {
         Ok(())
     }
 
-    /// Makes what is known durable: one small file is replaced, where there is news. File work.
+    /// Makes the ledger durable: one small file is replaced if there is news. File work.
     ///
     /// # Errors
     /// When it can't be written. The news waits for the next time.
@@ -248,12 +250,12 @@ impl Spent {
         Ok(())
     }
 
-    /// Says once that it can't be written: a restart would not know what is spent.
+    /// Reports once that it can't be written: a restart would not know the spent tokens.
     pub(super) fn tell(&self, error: &StoreError) {
         if !std::mem::replace(&mut self.memory().told, true) {
             tracing::warn!(
                 %error,
-                "spent refresh tokens can't be noted on disk; a restart before that works would not know them"
+                "spent refresh tokens can't be recorded on disk; a restart before that succeeds would not know them"
             );
         }
     }
@@ -300,7 +302,7 @@ impl Memory {
     }
 }
 
-/// The fingerprints in a file; none where there is no file.
+/// The fingerprints in a file; none if it does not exist.
 fn load(file: &Path) -> std::io::Result<VecDeque<Mark>> {
     let text = match files::read(file, LARGEST) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

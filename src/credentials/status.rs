@@ -1,4 +1,4 @@
-//! What a keeper tells of itself.
+//! A keeper's status.
 
 use std::path::PathBuf;
 
@@ -25,13 +25,13 @@ pub struct Status {
     pub last_renewal: Option<Event<RefreshResult>>,
     /// How renewals ended since the keeper's start.
     pub renewals: Renewals,
-    /// The last thing that went wrong and has not been mended since.
+    /// The last failure that has not been resolved since.
     pub last_error: Option<Event<Fault>>,
     /// A rotated token is only in memory, because the store can't be written.
     pub unsaved: bool,
     /// A refresh was cut off, and its token may be spent.
     pub may_be_spent: bool,
-    /// The login could not be read when it was looked at last; it may serve all the same.
+    /// The last look could not read the login; it may still serve.
     pub unreadable: Option<Unreadable>,
     /// Why a renewed login could not be saved, so that none is asked for; the credential in use serves
     /// for as long as it lives.
@@ -93,8 +93,7 @@ impl Status {
         }
     }
 
-    /// Whether the store could not be read when it was looked at last. An earlier credential may
-    /// still serve.
+    /// Whether the last look could not read the store. An earlier credential may still serve.
     pub fn is_unreadable(&self) -> bool {
         self.unreadable.is_some()
     }
@@ -107,9 +106,9 @@ pub struct LoginStatus {
     pub store: PathBuf,
     /// Whether it is ours alone, not shared with Hermes Agent.
     pub own: bool,
-    /// When the user logged in; for a login that somebody else made, when it was first seen.
+    /// When the user logged in; for a login of another program, when it was first seen.
     pub since: Option<DateTime<Utc>>,
-    /// When the grant ends at the latest, whatever the rotation.
+    /// The latest end of the grant, whatever the rotation.
     pub ends_at: Option<DateTime<Utc>>,
     /// Whether that is near enough to warn of.
     pub ends_soon: bool,
@@ -144,7 +143,7 @@ pub enum RefreshResult {
     Failed,
     /// The login is dead.
     Rejected,
-    /// There is none.
+    /// There is no login.
     NoLogin,
     /// The login works while its token lives, and the provider has given nothing that renews it.
     NotRenewable,
@@ -186,7 +185,7 @@ impl Status {
 pub enum StandingKind {
     /// The store has not been read yet.
     Starting,
-    /// A valid credential is there.
+    /// There is a valid credential.
     Ready,
     /// The credential has expired and can't be renewed right now.
     Expired,

@@ -1,10 +1,10 @@
-//! Hermes Agent's credential store: where it is, how it is read, and what a rotation changes.
+//! Hermes Agent's credential store: its files, how they are read, and what a rotation changes.
 //!
-//! One login can lie in several files: the profile's `auth.json`, the global one that a profile
-//! without a block of its own reads, and the mirror of the tokens that all profiles share.
-//! A [`Transaction`] holds the locks of all of them, in Hermes Agent's order, from the reading to
-//! the last write. A login of our own lies in a store of our own, which nobody else knows, and
-//! goes before all of these.
+//! One login can be in several files: the profile's `auth.json`, the global one that a profile
+//! without its own block reads, and the mirror of the tokens that all profiles share. A
+//! [`Transaction`] holds the locks of all of them, in Hermes Agent's order, from the reading to the
+//! last write. A separate login is in our own store, which only we know, and takes precedence over
+//! all of these.
 
 mod document;
 mod error;
@@ -44,12 +44,12 @@ use crate::files::{self, Desk};
 use crate::paths::Environment;
 use crate::provider::{Layout, Login};
 
-/// A larger file is not taken for a store.
+/// A larger file is not accepted as a store.
 pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
 /// A login that moves from file to file is followed so many times.
 const TRIES: usize = 5;
 
-/// Where the files lie: Hermes Agent's, and ours.
+/// The paths of the files: Hermes Agent's, and ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreFiles {
     /// The store of logins that are not shared with Hermes Agent.
@@ -58,8 +58,8 @@ pub struct StoreFiles {
     pub journal: PathBuf,
     /// The store of the profile in use.
     pub active: PathBuf,
-    /// The store that a profile without a block of its own reads; the same as `active` when no
-    /// profile is in use.
+    /// The store that a profile without its own block reads; the same as `active` without a
+    /// profile.
     pub global: PathBuf,
     /// The folder of the mirrors.
     pub shared: PathBuf,
@@ -71,7 +71,7 @@ pub struct Store {
     files: StoreFiles,
     layout: &'static dyn Layout,
     mirror: Option<PathBuf>,
-    /// The row of the pool that holds the login; `None` where that is the provider's block.
+    /// The row of the pool that holds the login; `None` if that is the provider's block.
     row: Option<Arc<RowPlace>>,
     /// All work on the files.
     desk: Desk,
@@ -81,13 +81,13 @@ pub struct Store {
     spent: Spent,
     /// When it was read last, the login was one that the user has taken out.
     was_suppressed: Arc<AtomicBool>,
-    /// Rows that had the same token at some time: what is rotated into one of them alone is this login's.
+    /// Rows that once had the same token: a rotation of one of them alone belongs to this login.
     twins: Twins,
     /// What the rows' keepers have read last.
     shelf: Arc<Shelf>,
 }
 
-/// Rows that belong to a login which lies elsewhere.
+/// Rows that belong to a login in another place.
 pub(super) type Twins = Arc<ArcSwap<Vec<RowPlace>>>;
 
 /// What the files held when they were read.
@@ -101,7 +101,7 @@ pub(super) struct Found {
     pub(super) rows: Vec<Login>,
     /// The file that holds the block.
     pub(super) source: PathBuf,
-    /// Why that file can't be read: then the login is the mirror's, and the file stays as it is.
+    /// Why that file can't be read: then the login is the mirror's, and the file stays unchanged.
     pub(super) broken: Option<Arc<StoreError>>,
 }
 
@@ -119,7 +119,7 @@ pub enum Place {
 pub struct Added {
     /// The file that holds it.
     pub file: PathBuf,
-    /// What it is called, where another login got its label first.
+    /// Its name, if another login got its label first.
     pub label: Option<String>,
     /// What another login of the same account is called.
     pub same_account_as: Option<String>,
@@ -158,7 +158,7 @@ impl StoreFiles {
         self.active.parent().unwrap_or(&self.active)
     }
 
-    /// The folder of the lists of spent refresh tokens, beside the journal's.
+    /// The folder of the ledgers of spent refresh tokens, beside the journal's.
     pub fn spent(&self) -> PathBuf {
         self.journal.with_file_name("spent")
     }
@@ -175,7 +175,7 @@ impl StoreFiles {
     }
 }
 
-/// The CA file that a login names for its provider, if it is there. Read without a lock, before the
+/// The existing CA file that a login names for its provider. Read without a lock, before the
 /// provider's TLS is set up.
 pub fn stored_ca_bundle(files: &StoreFiles, layout: &'static dyn Layout) -> Option<PathBuf> {
     let store = Store {
@@ -235,7 +235,7 @@ impl Store {
         !self.twins.load().is_empty()
     }
 
-    /// What stands in them.
+    /// The tokens in them.
     fn twin_logins(&self) -> Vec<Login> {
         let twins = self.twins.load();
         let logins = twins.iter().filter_map(|twin| {
@@ -245,7 +245,7 @@ impl Store {
         logins.filter(|login| login.tokens().whole()).collect()
     }
 
-    /// The row that holds the login; `None` where that is the provider's block.
+    /// The row that holds the login; `None` if that is the provider's block.
     pub(super) fn row(&self) -> Option<&RowPlace> {
         self.row.as_deref()
     }
@@ -316,7 +316,7 @@ impl Store {
                 }
                 continue;
             };
-            // A login of our own that has ended stands back behind one that lives.
+            // A separate login that has ended yields to a living one.
             let has_tokens = login.tokens().any();
             let ended = is_own && !has_tokens;
             if found.is_none() || has_tokens {
@@ -384,7 +384,7 @@ impl Store {
         false
     }
 
-    /// The login of a file that can't be read, where the mirror holds it whole.
+    /// The login of a file that can't be read, if the mirror has all of it.
     fn mirrored(&self, file: &Path, error: StoreError) -> Result<Found, StoreError> {
         let mirror = self.read_mirror(file).ok().flatten();
         let serves = |mirror: &Login| {
@@ -406,12 +406,12 @@ impl Store {
     fn read_mirror(&self, source: &Path) -> Result<Option<Login>, StoreError> {
         match self.mirror_of(source).map(read_object) {
             Some(Ok(mirror)) => Ok(mirror.map(|mirror| Login::new(mirror, self.layout))),
-            // Its link leads to nothing; a renewal says so before it spends anything.
+            // Its link is dangling; a renewal reports that before it spends anything.
             Some(Err(StoreError::Read { source, .. })) if source.kind() == ErrorKind::NotFound => {
                 Ok(None)
             }
-            // Nobody can use a torn mirror; a new one replaces it. Somebody else's, or one that
-            // everybody may write, could hold anybody's login.
+            // A torn mirror is useless; a new one replaces it. One that belongs to another user, or
+            // that all users may write, could hold a stranger's login.
             Some(Err(
                 StoreError::Parse { .. } | StoreError::Foreign { .. } | StoreError::Writable { .. },
             ))
@@ -426,7 +426,7 @@ impl Store {
             let found = self.work(Self::peek).await?;
             let source = found.map_or_else(|| self.files.active.clone(), |found| found.source);
             let transaction = self.open_at(&source, limit).await?;
-            // What was read before the locks were held may be old.
+            // Contents that were read before the locks were held may be old.
             let moved = transaction.found.as_ref().map(|found| &found.source) != Some(&source);
             if transaction.found.is_none() || !moved {
                 return Ok(transaction);
@@ -437,7 +437,7 @@ impl Store {
         })
     }
 
-    /// Takes the locks of a new login's place, and reads what stands there.
+    /// Takes the locks of a new login's place, and reads its contents.
     pub(super) async fn open_for(
         &self,
         place: Place,
@@ -471,7 +471,7 @@ impl Store {
     }
 
     /// Takes the locks of a login at `source` and reads. In Hermes Agent's order: profile, global,
-    /// shared. Our own store has one lock, and nobody who holds it waits for another.
+    /// shared. Our own store has one lock, and its holder never waits for another.
     async fn open_at(&self, source: &Path, limit: Duration) -> Result<Transaction, StoreError> {
         let mut locks = Vec::new();
         let first = if source == self.files.own {
@@ -483,7 +483,7 @@ impl Store {
             let mirror = self.mirror_of(source).map(Path::to_owned);
             let first = first.clone();
             move |_: &Self| {
-                // A profile's folder may be missing; its lock is still the first one to take.
+                // A profile's folder may be missing; its lock is still the first to take.
                 first.parent().map(files::make_folder);
                 let mirror = mirror.filter(|file| is_ours(file));
                 let folder = mirror.as_ref().and_then(|mirror| mirror.parent());
@@ -510,8 +510,8 @@ impl Store {
         })
     }
 
-    /// Where Hermes Agent's block stands, or would. A profile's store from which the login was taken out
-    /// reads no other.
+    /// The place of Hermes Agent's block, existing or future. A profile's store from which the login was
+    /// removed reads no other.
     fn shared_source(&self) -> Result<PathBuf, StoreError> {
         for file in [&self.files.active, &self.files.global] {
             let mut document = read_object(file)?.unwrap_or_default();
@@ -529,10 +529,10 @@ impl Store {
         &self.files
     }
 
-    /// Whether there is a login in our own store, which other providers' lie in too.
+    /// Whether our own store, which other providers share, has a login.
     ///
     /// # Errors
-    /// When that can't be told.
+    /// If that is unknown.
     pub(super) fn has_own(&self) -> Result<bool, StoreError> {
         let document = read_object(&self.files.own)?.unwrap_or_default();
         let holds = |table: &str| {
@@ -552,8 +552,8 @@ impl Store {
         self.mirror.as_deref().filter(|_| !self.is_own(source))
     }
 
-    /// Finishes the writing of a store that was cut off in the middle, where it had to be written
-    /// in place and the temporary file still has it all. Whether it did.
+    /// Finishes an interrupted write of a store that had to be written in place, if the temporary
+    /// file still has all of it. Returns whether it did.
     pub(super) async fn repair(&self, file: &Path, limit: Duration) -> Result<bool, StoreError> {
         let whole = |document: &Map<String, Value>| document.contains_key("providers");
         let path = file.to_owned();
@@ -564,7 +564,7 @@ impl Store {
         let lock = FileLock::acquire(&self.desk, &file_lock::beside(file), limit).await?;
         let path = file.to_owned();
         self.work(move |_| {
-            // Whoever waits may give up; the lock is held until the work has ended.
+            // The caller may give up; the lock is held until the work has ended.
             let _lock = lock;
             if !matches!(read_object(&path), Err(StoreError::Parse { .. })) {
                 return Ok(true);
@@ -602,8 +602,8 @@ impl Store {
         files.flat_map(|file| write::copies(file)).collect()
     }
 
-    /// What would keep a renewal of the login at `source` from being saved, as far as a look tells that
-    /// makes nothing and takes no lock.
+    /// What would keep a renewal of the login at `source` from being saved, as far as a look shows
+    /// without making a file or taking a lock.
     pub(super) fn hindrance(&self, source: &Path) -> Option<StoreError> {
         let first = if self.is_own(source) {
             source
@@ -651,14 +651,14 @@ fn is_ours(mirror: &Path) -> bool {
     }
 }
 
-/// What tells one version of a file from the next.
+/// The identity of a file's version.
 pub(super) fn stamp(file: &Path) -> Stamp {
     let metadata = fs::metadata(file).ok()?;
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
     #[cfg(not(unix))]
     let inode = 0;
-    // A change of owner or mode shows there alone.
+    // A change of owner or mode shows only there.
     #[cfg(unix)]
     let changed = std::os::unix::fs::MetadataExt::ctime(&metadata)
         .saturating_mul(1_000_000_000)

@@ -1,9 +1,9 @@
-//! By what a login is kept, and how a reload changes that while the login is in use.
+//! The terms by which a login is kept, and how a reload changes them while it is in use.
 //!
-//! A keeper outlives a reload: it owns tokens that must not be lost or spent twice. What a reload changes is its
-//! terms. A handle that was made for the new ones reads by them at once; the keeper takes them up when it has ended
-//! what it is at, since a renewal under way may have spent a token. Until then the handle judges the login behind
-//! the last snapshot itself, so that no request waits for the keeper, and none goes where the former terms led.
+//! A keeper outlives a reload: it owns tokens that must not be lost or spent twice. A reload changes its terms. A
+//! handle for the new terms applies them at once; the keeper applies them after its current step, since a renewal
+//! under way may have spent a token. Until then the handle judges the login behind the last snapshot itself, so
+//! that no request waits for the keeper, and none goes where the former terms led.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use crate::provider::{Adapter, Assessment};
 pub struct Terms {
     /// What knows the provider.
     pub adapter: Arc<dyn Adapter>,
-    /// Durations, and who is told.
+    /// Durations, and the receiver of notices.
     pub settings: Settings,
     /// Nothing asks for the provider: that it has no login is no trouble.
     pub optional: bool,
@@ -50,13 +50,14 @@ impl Revision {
         }
     }
 
-    /// What a snapshot that was made by other terms says by these.
+    /// The content of a snapshot that was made by other terms, by these terms.
     pub(super) fn judge(&self, snapshot: &Snapshot, now: DateTime<Utc>) -> Standing {
         let Standing::Credential(known) = &snapshot.standing else {
             return snapshot.standing.clone();
         };
         let Some(login) = &snapshot.login else {
-            // What lies in no store is read by the keeper alone. A key goes to the host that it is for.
+            // A login outside the stores is read by the keeper alone. A key goes to the host that
+            // it is for.
             return if snapshot.revision < self.number {
                 Standing::Starting
             } else {
@@ -74,7 +75,7 @@ impl Revision {
                 }
                 Standing::Credential(Arc::new(credential))
             }
-            // The keeper says why.
+            // The keeper reports why.
             Assessment::Login {
                 credential: None, ..
             }
@@ -108,7 +109,7 @@ impl Keeper {
         self.settings = settings;
         self.step();
         self.sight.distrusted = None;
-        // Where the store can't be read now, what was read before goes on by these terms too.
+        // If the store can't be read now, its former content is used by these terms too.
         self.decide(Core::go_on);
         self.look().await;
         self.settled();
@@ -237,7 +238,7 @@ mod tests {
         };
         let old = || Some(("http://127.0.0.1:1".to_owned(), Some(now)));
         let newer = revision(1, "http://127.0.0.1:2");
-        // The same token, whose end its receipt told.
+        // The same token, whose lifetime counted from its receipt.
         let same = newer.judge(&snapshot(0, Some("a"), now), now);
         assert_eq!(
             place(same),

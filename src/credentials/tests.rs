@@ -1,4 +1,4 @@
-//! The keeper under a clock that jumps, with a provider that grants whatever is asked.
+//! The keeper under a clock that jumps, with a provider that grants every request.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl Adapter for Provider {
     }
 }
 
-/// A folder that goes with its test, also where a thread of the store still writes into it.
+/// A folder that is removed with its test, even if a thread of the store still writes into it.
 #[derive(Debug)]
 struct Home(std::path::PathBuf);
 
@@ -158,7 +158,7 @@ impl Drop for Home {
     }
 }
 
-/// What the user was told.
+/// The notices to the user.
 #[derive(Debug, Default)]
 struct Heard(std::sync::Mutex<Vec<String>>);
 
@@ -244,7 +244,8 @@ impl World {
         assert!(waited.is_ok(), "never: {what}");
     }
 
-    /// Two looks of the keeper at clock and store, with what it then does; not for a provider that hangs.
+    /// Two looks of the keeper at clock and store, with the actions that follow; not for a provider
+    /// that hangs.
     async fn two_looks(&self) {
         for _ in 0..2 {
             self.handle.look().await;
@@ -404,14 +405,14 @@ async fn tokens_that_live_for_a_second_are_renewed_six_times_and_then_every_thir
     assert!(world.calls() >= 7, "{}", world.calls());
     let error = world.handle.status().last_error.unwrap().what;
     assert_eq!(error.code, "renewals_paced", "{}", error.message);
-    // A person may all the same.
+    // A person may still do it.
     let calls = world.calls();
     assert!(world.handle.refresh().await.is_some());
     assert_eq!(world.calls(), calls + 1);
 }
 
-/// A provider that refuses at random must not cost a rotation each time, and one that ends a token gets
-/// another one all the same.
+/// A provider that refuses at random must not cost a rotation each time, and one that ends a token
+/// still gets a new one.
 #[tokio::test]
 async fn after_six_rotations_a_refused_token_is_tried_again_before_it_is_replaced() {
     let world = World::new().await;
@@ -496,7 +497,7 @@ async fn requests_wait_for_the_successor_of_a_token_that_was_refused_twice() {
 async fn a_path_that_is_refused_with_a_fresh_token_causes_no_rotation_until_all_is_refused() {
     let world = World::new().await;
     let handle = &world.handle;
-    // Asks once on a path that is refused whatever the token is.
+    // Asks once on a path that is refused with any token.
     let refused = async || {
         let lease = handle.credential().await.unwrap();
         let Ok(other) = handle.replacement(&lease, PATH).await else {
@@ -626,7 +627,7 @@ async fn while_the_endpoint_is_out_of_order_refusals_cause_one_call() {
     assert_eq!(world.calls(), 1);
 }
 
-/// Whoever asks for the repair gives up, or its keeper is told to end.
+/// The caller gives up, or its keeper is told to end.
 #[tokio::test]
 async fn a_repair_that_is_given_up_holds_the_lock_until_its_work_has_ended() {
     let home = Home::new();
@@ -666,7 +667,8 @@ async fn a_repair_that_is_given_up_holds_the_lock_until_its_work_has_ended() {
     assert!(before == after, "the store was written without its lock");
 }
 
-/// A program may be at work on the files, so the user is told at the second look, seconds later.
+/// Another program may be working on the files, so the user is notified at the second look, seconds
+/// later.
 #[tokio::test]
 async fn commands_do_not_hurry_the_look_at_what_is_in_a_renewals_way() {
     let world = World::new().await;
@@ -683,7 +685,7 @@ async fn commands_do_not_hurry_the_look_at_what_is_in_a_renewals_way() {
     world.until("the notice", told).await;
 }
 
-/// Nothing is spent by it, so nothing need be known of what may be.
+/// It spends nothing, so it needs no knowledge of spent tokens.
 #[tokio::test]
 async fn a_login_that_is_in_memory_only_is_written_though_its_journal_can_not_be_read() {
     let world = World::new().await;

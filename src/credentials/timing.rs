@@ -1,4 +1,5 @@
-//! When a keeper acts: the next renewal, the pause after trouble, the floor between rotations. Pure.
+//! When a keeper acts: the next renewal, the pause after a failure, the floor between rotations.
+//! Pure.
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(super) struct Timing {
     /// Store and mirror held different tokens at the last look; when that is to be put right.
     mirror_at: Option<DateTime<Utc>>,
     receipt: Option<Receipt>,
-    /// So many tokens in a row were replaced before the provider had taken them.
+    /// How many tokens in a row were replaced before the provider had accepted them.
     unproven: u32,
     pace: Pace,
 }
@@ -84,7 +85,7 @@ pub(super) enum Over {
     Store,
     /// The token endpoint, with its wish.
     Endpoint(Option<Duration>),
-    /// A defect of ours.
+    /// A panic.
     Defect,
 }
 
@@ -99,7 +100,7 @@ impl Timing {
         self.due
     }
 
-    /// When an attempt will be made for what is due.
+    /// The time of the next attempt for what is due.
     pub(super) fn next(&self) -> Option<DateTime<Utc>> {
         [self.due, self.retry_at()].into_iter().flatten().max()
     }
@@ -125,15 +126,15 @@ impl Timing {
         }
     }
 
-    /// An attempt came to its end, and nothing is left to be written.
+    /// An attempt has ended, and nothing is left to write.
     pub(super) fn worked(&mut self, now: DateTime<Utc>) {
         self.backoff.succeeded();
         self.trouble = None;
         self.floor = self.pace.next(now);
     }
 
-    /// Someone else has renewed the login or made another one. Our own rotations stay counted: it may be what this
-    /// process was granted, found again.
+    /// Another program has renewed the login or made a new one. Our own rotations stay counted: it may be our own
+    /// grant, found again.
     pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
         self.worked(now);
     }
@@ -154,7 +155,7 @@ impl Timing {
         self.floor = None;
     }
 
-    /// Nothing is done for the login that is there.
+    /// Nothing is done for the existing login.
     pub(super) fn rest(&mut self) {
         self.due = None;
         self.mirror_at = None;
@@ -180,7 +181,7 @@ impl Timing {
         self.mirror_at.take()
     }
 
-    /// The attempt did not come to that.
+    /// The attempt did not get that far.
     pub(super) fn put_mirror_back(&mut self, at: Option<DateTime<Utc>>) {
         self.mirror_at = self.mirror_at.or(at);
     }
@@ -240,8 +241,8 @@ impl Timing {
         self.pace.next(now)
     }
 
-    /// A token was replaced because it was refused: had it ever been taken? Only the `first` grant of
-    /// an attempt counts.
+    /// A token was replaced because it was refused: had it ever been accepted? Only the `first` grant
+    /// of an attempt counts.
     pub(super) fn replaced(&mut self, proof: Proof, first: bool) {
         if proof.taken || proof.granted_at.is_none() {
             self.unproven = 0;
@@ -279,7 +280,7 @@ impl Timing {
         UNPROVEN.saturating_mul(2_u32.saturating_pow(self.unproven.min(LONGEST_TRIAL)))
     }
 
-    /// Whether the next attempt lies ahead.
+    /// Whether the next attempt is in the future.
     fn is_waiting(&self, now: DateTime<Utc>) -> bool {
         is_ahead(self.trouble, now) || is_ahead(self.floor, now)
     }
@@ -312,14 +313,14 @@ impl Timing {
     }
 }
 
-/// Whether this time is yet to come. One that lies further ahead than any backoff was set before the
-/// clock was put back.
+/// Whether this time is yet to come. A time further ahead than any backoff was set before the clock
+/// was put back.
 fn is_ahead(time: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
     let wait = time.map(|time| clock::until(time, now)).unwrap_or_default();
     !wait.is_zero() && wait <= backoff::LONGEST
 }
 
-/// What a keeper has to do by itself.
+/// A keeper's own next work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
     /// A renewed login is in memory only.
@@ -421,7 +422,7 @@ mod tests {
                 at(0),
                 Refused::Waits,
             ),
-            // It may be refused at random: the same credential is tried again first.
+            // The refusal may be random: the same credential is tried again first.
             (
                 "paced",
                 &paced,

@@ -1,8 +1,8 @@
-//! Paths that a provider refuses whatever the token is.
+//! Paths that a provider refuses with any token.
 //!
-//! A request that is refused with a token that was just granted was not refused for its token: a
-//! model or an organisation that is not for this user is refused in the same way. Each rotation for
-//! such a request would spend a refresh token for nothing, so its path causes none for a while.
+//! A request that is refused with a token that was just granted was not refused for its token: the
+//! model or organisation may not be open to this user. Each rotation for such a request would waste
+//! a refresh token, so its path causes none for a while.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +80,7 @@ impl Row {
         }
     }
 
-    /// Whether requests had better wait for another credential.
+    /// Whether requests should wait for another credential.
     pub(super) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
@@ -109,7 +109,7 @@ impl Trials {
         });
     }
 
-    /// The provider took the replay: the token had been the reason.
+    /// The provider accepted the replay: the token was the reason.
     pub(super) fn taken(&self, path: &str, generation: u64) {
         self.edit(path, |trial| {
             // Where the same token was refused too, that was the other request's own fault.
@@ -181,7 +181,7 @@ mod tests {
         for generation in 0..9 {
             trials.begin(CHAT, now);
             let length = trials.refused(CHAT, generation, now).unwrap();
-            // A second replay with the same token tells nothing new.
+            // A second replay with the same token shows nothing new.
             assert_eq!(trials.refused(CHAT, generation, now), None);
             lengths.push(length.as_secs());
             assert!(trials.is_closed(CHAT, now) && !trials.is_closed("/models", now));

@@ -1,8 +1,8 @@
-//! A login whose file is there and can't be read: told to the user within seconds, with the command
-//! that helps, and again when it is over.
+//! A login whose file exists and can't be read. The user hears of it within seconds, with the
+//! command that helps, and again when it is over.
 //!
 //! The file may have been emptied, cut, or given to another user, as `sudo hermes` does. It is never
-//! written over. Where the mirror holds the login whole, that serves and is kept fresh.
+//! overwritten. If the mirror holds the whole login, that serves and is kept fresh.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use super::status::{Event, Fault, Unreadable};
 use super::store::StoreError;
 
 impl Keeper {
-    /// The file could not be read at this look. A program that writes in place is done by the next
-    /// one, so the user is told at the second.
+    /// The file could not be read at this look. A program that writes in place has finished by the
+    /// next one, so the user is notified at the second.
     pub(super) async fn unreadable(&mut self, error: Arc<StoreError>, mirrored: bool) {
         let reason = error.to_string();
         let again = self.sight.unread.is_some();

@@ -1,5 +1,5 @@
-//! Replacing a file durably: a private temporary file in the same folder, synced, renamed over
-//! the old one, then the folder synced. The old content is there until the new one is.
+//! Replaces a file durably: a private temporary file in the same folder, synced, renamed over the
+//! old one, then the folder synced. The old content exists until the new one does.
 
 use std::ffi::OsString;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -47,7 +47,7 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Whether one could be made, as far as a look tells.
+    /// Whether one could be made, as far as a look shows.
     ///
     /// # Errors
     /// When the folder takes no file of that size.
@@ -86,8 +86,8 @@ impl Prepared {
             if !fixed.contains(&failed.error.kind()) {
                 return Err(failed.error);
             }
-            // A file that is mounted by itself can't be replaced, only written. Until that is
-            // done, the temporary file has it all.
+            // A bind-mounted file can't be replaced, only written. Until that is done, the
+            // temporary file has all of it.
             temporary.outlives(true);
             write_in_place(&place, content)?;
             temporary.outlives(false);
@@ -126,7 +126,7 @@ fn is_mount_point(_target: &Path) -> bool {
     false
 }
 
-/// The objects in the temporary files beside `store` that were written whole, and then not
+/// The objects in the temporary files beside `store` that were written completely, and then not
 /// renamed.
 pub(super) fn unfinished(store: &Path) -> Vec<Map<String, Value>> {
     Spot::of(store).map_or_else(|_| Vec::new(), |place| whole(files::leftovers(&place)))

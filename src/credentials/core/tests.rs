@@ -1,6 +1,6 @@
-//! The core against a model of everything around it: files, journal, token endpoint, another program,
-//! crashes. Every row of events up to a bound is played with every way in which a deed can fail, and what
-//! must never happen is looked for at each step. No file, no task, no time passes.
+//! The core against a model of its surroundings: files, journal, token endpoint, another program,
+//! crashes. Every sequence of events up to a bound is played with every way in which a deed can fail, and
+//! the invariants are checked at each step. No file, no task, no time passes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -146,7 +146,7 @@ impl Adapter for Rules {
 /// What happens to a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Happens {
-    /// The token comes to its end.
+    /// The token expires.
     Due,
     /// The provider refuses it.
     Refused,
@@ -158,7 +158,7 @@ enum Happens {
     MirrorBehind,
     /// The store is put back to the version before, as from a backup.
     PutBack,
-    /// The configuration changes: the keeper goes on by other terms.
+    /// The configuration changes: the keeper gets other terms.
     Reload,
     /// The daemon is killed, and another one starts.
     Crash,
@@ -178,7 +178,7 @@ const ALL: [Happens; 9] = [
     Happens::Logout,
 ];
 
-/// Which way is taken where there are several: those of a script, then the first one.
+/// Which branch is taken if there are several: a script's, then the first one.
 #[derive(Debug, Default)]
 struct Choices {
     script: Vec<usize>,
@@ -240,8 +240,8 @@ struct World {
     mirror: Option<Login>,
     entry: Option<Entry>,
     kept: Option<Kept>,
-    /// A whole new version beside the store, which was not renamed. A start looks for it where the journal
-    /// tells of the refresh.
+    /// A complete new version beside the store, which was not renamed. A start looks for it if the journal
+    /// records the refresh.
     temporary: Option<Login>,
     temporary_noted: bool,
     /// The ledger of spent tokens.
@@ -254,7 +254,7 @@ struct World {
     /// The bearer that was published last, and whether the provider took it.
     published: Option<u64>,
     taken: bool,
-    /// The journal's entry could not be written, and the refresh went on.
+    /// The journal's entry could not be written, and the refresh continued.
     unnoted: bool,
     backup: Option<Login>,
     choices: Choices,
@@ -336,7 +336,7 @@ impl World {
         })
     }
 
-    /// Whether this login is on disk where a start finds it, or in memory.
+    /// Whether this login is on disk in a place that a start reads, or in memory.
     fn is_known(&self, wanted: u64) -> bool {
         let is = |login: &Option<Login>| login.as_ref().and_then(number) == Some(wanted);
         let kept = self.kept.as_ref().and_then(|kept| number(&kept.login));
@@ -530,7 +530,7 @@ impl World {
     fn perform(&mut self, deed: Deed) -> Result<Came, Killed> {
         self.story.push(name(&deed).to_owned());
         self.pass();
-        // The daemon may be killed before or after each deed, at the writing of the store, and between the ledger and
+        // The daemon may be killed before or after each deed, while the store is written, and between the ledger and
         // the end of the journal's entry.
         let thrice = matches!(deed, Deed::Commit(_) | Deed::Tidy);
         let killed = self.choices.trouble(if thrice { 3 } else { 2 });
@@ -589,7 +589,7 @@ impl World {
                     self.unnoted = false;
                     Ok(())
                 }
-                // Its folder is full, and the refresh goes on.
+                // Its folder is full, and the refresh continues.
                 1 => {
                     self.unnoted = true;
                     Ok(())
@@ -667,7 +667,7 @@ impl World {
         match event {
             Happens::Due => self.now = clock::after(self.now, LIFE * 2),
             Happens::Refused => {
-                // A request asks a second time where renewals are paced.
+                // A request asks a second time while renewals are paced.
                 let (timing, proof) = (&self.core.timing, self.proof());
                 let renews = [Doubt::Once, Doubt::Twice]
                     .map(|doubt| timing.refused(doubt, proof, self.now))
@@ -745,7 +745,7 @@ impl World {
         self.turn()
     }
 
-    /// The daemon starts, with what is on disk.
+    /// The daemon starts with the current disk.
     fn start(&mut self) {
         self.story.push("the daemon is killed".to_owned());
         self.core = core();
@@ -779,7 +779,8 @@ impl World {
             self.now = clock::after(self.now, Duration::from_mins(6));
             self.look();
             self.turn().unwrap();
-            // Nothing is left to do, and nothing was done: of the rows by chance, all go on for the whole half hour.
+            // Nothing is left to do, and nothing was done: the random sequences all run for the
+            // whole half hour.
             let is_idle = self.story.len() == deeds && self.is_whole();
             if is_idle && self.choices.dice.is_none() {
                 break;

@@ -1,5 +1,5 @@
-//! Who is in a pool, by the rows of the store: a keeper for each, which comes and goes with its row; and the marks that
-//! are written to them.
+//! The members of a pool, by the rows of the store: a keeper for each, which comes and goes with its row; and the marks
+//! that are written to the rows.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What could not be written is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// A provider's logins as they are now, and what is written of them.
+/// A provider's current logins, and the marks that are written for them.
 #[derive(Debug)]
 pub(super) struct Estate {
     /// The place of the block's login, whose files have all rows.
@@ -83,7 +83,7 @@ impl Estate {
 
     /// The logins by other terms; those that come later begin with them.
     pub(super) fn renewed(&self, logins: &Logins, terms: &Terms) -> Arc<Logins> {
-        // Nobody comes or goes meanwhile.
+        // No member comes or goes meanwhile.
         let mut state = self.lock();
         let logins = Arc::new(logins.renewed(terms));
         state.terms = terms.clone();
@@ -101,7 +101,7 @@ impl Estate {
         self.store.reset(meant, self.occasion()).await
     }
 
-    /// Takes a row out that had these tokens.
+    /// Removes a row that had these tokens.
     pub(super) async fn remove(
         &self,
         row: RowPlace,
@@ -184,7 +184,7 @@ impl Rows for Estate {
         } = state.kin.sort(&roster);
         for token in doubts {
             tracing::info!(
-                "two logins of one account are there; the older one is not renewed before it changes"
+                "two logins belong to one account; the older one is not renewed until it changes"
             );
             self.store.spent().doubt(&token);
         }
@@ -292,7 +292,7 @@ fn name(all: &[Arc<Member>]) {
     }
 }
 
-/// Writes marks as they come, several at once where they wait.
+/// Writes marks as they come, several at once if they are queued.
 async fn write_marks(
     store: Store,
     clock: Arc<dyn Clock>,

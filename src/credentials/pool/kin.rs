@@ -1,20 +1,20 @@
-//! Which rows are the same login: a refresh token has one keeper, wherever it was copied to. Pure.
+//! Which rows are the same login: a refresh token has one keeper, however often it was copied.
+//! Pure.
 //!
-//! A row that holds another login's token, or has held one at the same time as that, is its twin. What is rotated into a
-//! twin alone is the owner's, which merges it; see `Store::twins`.
+//! A row that holds another login's token, or held it together with that login, is its twin. A rotation of a twin alone
+//! belongs to the owner, which merges it; see `Store::twins`.
 
 use std::collections::VecDeque;
 
 use super::super::store::{Roster, RowPlace, RowSeen, Twin};
 
-/// So many tokens are remembered with the login that had them.
+/// How many tokens are remembered with their login.
 const REMEMBERED: usize = 1024;
 
 /// Whose tokens are whose, as far as this process has seen.
 #[derive(Debug, Default)]
 pub(super) struct Kin {
-    /// Fingerprints of tokens, and the row that had them first; `None` for the block. The last one that was seen comes
-    /// last.
+    /// Fingerprints of tokens, and the row that had them first; `None` for the block. The most recent comes last.
     held: VecDeque<(String, Option<RowPlace>)>,
     /// Rows that were twins when they were there last, with their owners.
     twins: Vec<(RowPlace, Option<RowPlace>)>,
@@ -27,16 +27,16 @@ pub(super) struct Kin {
 /// The rows of a store.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Sorted {
-    /// Those that are logins of their own.
+    /// The separate logins.
     pub(super) rows: Vec<RowSeen>,
-    /// Those that belong to another one, which is there.
+    /// Rows that belong to another existing login.
     pub(super) twins: Vec<Twin>,
     /// Fingerprints of tokens that may be spent: a newer pair of the same account is elsewhere.
     pub(super) doubts: Vec<String>,
 }
 
 impl Kin {
-    /// Tells the rows that are logins of their own from the others.
+    /// Separates the rows that are logins from those that are copies.
     pub(super) fn sort(&mut self, roster: &Roster) -> Sorted {
         let mut sorted = Sorted {
             rows: Vec::new(),
@@ -45,7 +45,7 @@ impl Kin {
         };
         for row in &roster.rows {
             let owner = self.owner(row, roster);
-            // A profile's copy that was left behind gives way to what it was copied from.
+            // A profile's stale copy gives way to its original.
             let newer = roster.hidden.iter().find(|hidden| {
                 let is_copied = hidden.place.id == row.place.id;
                 owner.is_none()
@@ -74,7 +74,7 @@ impl Kin {
                 self.hold(token, Some(&row.place));
             }
         }
-        // Their tokens are seen again with each look, so they are not forgotten while they are there.
+        // Their tokens are seen again with each look, so they are not forgotten while they exist.
         for Twin { row, owner } in &sorted.twins {
             self.twins.retain(|(place, _)| *place != row.place);
             self.twins.push((row.place.clone(), owner.clone()));
@@ -100,7 +100,7 @@ impl Kin {
     }
 
     /// Of two logins of one account that are found at once, such as after a start, the older one may be a copy that a
-    /// rotation has left behind. Nobody can tell, so it is not renewed before it changes.
+    /// rotation has left behind. Since this is unknown, it is not renewed before it changes.
     fn doubts(&self, roster: &Roster) -> Vec<String> {
         let block = roster.shared_block.as_ref();
         let has_newer = |row: &RowSeen| {
@@ -121,7 +121,7 @@ impl Kin {
         doubts
     }
 
-    /// Whose a row is, if it is another login's that is there still.
+    /// The login that a row copies, if that login still exists.
     #[expect(clippy::option_option, reason = "the block is an owner without a row")]
     fn owner(&self, row: &RowSeen, roster: &Roster) -> Option<Option<RowPlace>> {
         let is_other = |owner: &Option<RowPlace>| {
@@ -131,7 +131,7 @@ impl Kin {
         if let Some((_, owner)) = held.find(|(token, _)| row.tokens.contains(token)) {
             return Some(owner.clone()).filter(is_other);
         }
-        // A twin that shows another token was rotated alone, unless somebody else has logged in there.
+        // A twin with another token was rotated alone, unless another account has logged in there.
         let mut twins = self.twins.iter();
         let (_, owner) = twins.find(|(place, _)| *place == row.place)?;
         let (ours, theirs) = (
@@ -142,7 +142,7 @@ impl Kin {
         Some(owner.clone()).filter(|owner| is_same && is_other(owner))
     }
 
-    /// The user has made another login in the block: the one before is whose it was beside.
+    /// The user has made another login in the block: the former one belongs to the row beside it.
     pub(super) fn block_was_replaced(&mut self) {
         let former = std::mem::take(&mut self.block);
         self.held.retain(|(token, _)| !former.contains(token));
@@ -158,7 +158,7 @@ impl Kin {
     }
 }
 
-/// Whether a login is there. A profile's rows hide those of the root, which stay what they are.
+/// Whether a login exists. A profile's rows hide those of the root, which keep their role.
 fn is_there(owner: Option<&RowPlace>, roster: &Roster) -> bool {
     match owner {
         None => !roster.block_tokens.is_empty(),

@@ -1,8 +1,8 @@
-//! A provider's logins as requests see them: which one a request goes with, and what its answer tells of that
-//! login.
+//! A provider's logins as requests see them: the choice of a login for a request, and what its answer says
+//! about that login.
 //!
-//! Each login has a keeper of its own, and the pool has one strategy. A lease costs one atomic load and a look at the
-//! clock where there is one login. Who is in the pool, and what is noted of them, is [`Estate`]'s.
+//! Each login has its own keeper, and the pool has one strategy. With one login, a lease costs one atomic load and a
+//! look at the clock. [`Estate`] knows the members of the pool and their marks.
 
 mod estate;
 mod kin;
@@ -35,7 +35,7 @@ use super::terms::Terms;
 use crate::clock::{self, Clock};
 use crate::provider::Verdict;
 
-/// What the provider's own login is called where its row has no label, or it has no row.
+/// The name of the provider's own login if its row has no label, or it has no row.
 pub const MAIN: &str = "login";
 
 /// A provider's logins. Cheap to clone.
@@ -44,11 +44,11 @@ pub struct Pool(Arc<Logins>);
 
 #[derive(Debug)]
 pub(super) struct Logins {
-    /// That of the block, which is there even without a login: a login is made there.
+    /// The block's, which exists even without a login: a login is made there.
     first: Arc<Member>,
     /// All of them, in the order in which they are asked.
     all: ArcSwap<Vec<Arc<Member>>>,
-    /// Whether there are rows beside the block.
+    /// Whether there are rows besides the block.
     has_rows: AtomicBool,
     strategy: Strategy,
     /// Counts requests.
@@ -68,11 +68,11 @@ pub(super) struct Member {
 /// What of a login is the same by all terms.
 #[derive(Debug)]
 struct Common {
-    /// Where it lies; `None` in the block.
+    /// Its row; `None` for the block.
     row: Option<RowPlace>,
-    /// What its row says; for the block, the row that follows it.
+    /// Its row's facts; for the block, those of the row that follows it.
     facts: ArcSwap<Option<RowFacts>>,
-    /// Fingerprints of the tokens that stand there.
+    /// Fingerprints of the tokens in it.
     tokens: ArcSwap<Vec<String>>,
     /// Rows that belong to it; see [`Store::twins`].
     twins: Twins,
@@ -84,7 +84,7 @@ struct Common {
     stop: CancellationToken,
 }
 
-/// What a login in a row is called, as its store says now.
+/// The name of a row's login, as its store has it now.
 pub(super) type Naming = Arc<ArcSwap<Name>>;
 
 /// The names of a login.
@@ -92,7 +92,7 @@ pub(super) type Naming = Arc<ArcSwap<Name>>;
 pub(super) struct Name {
     /// For people.
     pub(super) label: String,
-    /// On the command line: the label, or the row's id where others have that label too.
+    /// On the command line: the label, or the row's id if others have that label too.
     pub(super) called: String,
 }
 
@@ -111,7 +111,7 @@ impl Called {
         self.0.name()
     }
 
-    /// Whether it is the provider's own, which lies in no row of its own.
+    /// Whether it is the provider's block, and not a row.
     pub fn is_main(&self) -> bool {
         self.0.common.row.is_none()
     }
@@ -153,7 +153,7 @@ pub struct Entry {
     pub label: Option<String>,
     /// Its row's id; `None` for the provider's block.
     pub row: Option<String>,
-    /// What names it on the command line: its label, or its row's id where others have that label too; `None` for the
+    /// Its name on the command line: its label, or its row's id if others have that label too; `None` for the
     /// provider's block.
     pub called: Option<String>,
     /// Where it came from, in Hermes Agent's words.
@@ -232,7 +232,7 @@ impl Member {
         }
     }
 
-    /// These rows belong to it. It looks at them where they are new, or hold other tokens.
+    /// These rows belong to it. It reads them if they are new, or hold other tokens.
     fn has_twins<'t>(&self, twins: impl Iterator<Item = &'t RowSeen>) {
         let twins: Vec<_> = twins
             .map(|row| (row.place.clone(), row.tokens.clone()))
@@ -355,7 +355,7 @@ impl Pool {
         self.any(|member| !member.login.is_settled()).is_none()
     }
 
-    /// A credential, at once when a valid one is there; otherwise waits as [`Handle::credential`] does.
+    /// A credential, at once if a valid one exists; otherwise waits as [`Handle::credential`] does.
     ///
     /// # Errors
     /// [`Refusal`] tells the client what to do.
@@ -366,7 +366,7 @@ impl Pool {
         Box::pin(self.lease_of_several(|rest| rest)).await
     }
 
-    /// The same for a request that uses nothing up, whoever has something left.
+    /// The same for a request that uses no quota: any usable login.
     ///
     /// # Errors
     /// [`Refusal`] tells the client what to do.
@@ -404,7 +404,7 @@ impl Pool {
         }
     }
 
-    /// The next login's credential after those of these were of no use; `None` where no other has one right now.
+    /// The next login's credential after these failed; `None` if no other has one right now.
     pub fn next<'l>(&self, asked: &(impl Iterator<Item = &'l Lease> + Clone)) -> Option<Lease> {
         if !self.has_rows() {
             return None;
@@ -453,7 +453,7 @@ impl Pool {
         member.login.replay(path, lease)
     }
 
-    /// What the answer to a request that uses something up says of the credential that it was given for.
+    /// Judges a login by the answer to a request that uses quota.
     pub fn judged(&self, lease: &Lease, verdict: Verdict, status: StatusCode) {
         // An error may come from the provider's edge, which looks at no token, or from a check before that of
         // the token.
@@ -507,15 +507,15 @@ impl Pool {
                 label,
                 status = failure.status,
                 code,
-                "a login has nothing left for now; the next one is used"
+                "a login's quota is used up for now; the next one is used"
             );
             self.note(lease, (what, written), now);
         }
     }
 
-    /// An answer says that nothing is left, and the login or the request may be the cause. The login is left alone for a
-    /// minute where another one has something left, so that apps whose requests can't be sent again get on; the mark is
-    /// not told to other programs.
+    /// An answer reports a used-up quota, and the login or the request may be the cause. The login rests for a minute
+    /// if another one is usable, so that apps whose requests can't be sent again get on; other programs don't see this
+    /// mark.
     pub fn suspected(&self, lease: &Lease, verdict: Verdict, status: StatusCode) {
         let Some(member) = self.of(lease).filter(|_| self.has_rows()) else {
             return;
@@ -536,7 +536,7 @@ impl Pool {
         }
     }
 
-    /// A login that rested does what it is asked to. While it rests, that is the answer to a request from before.
+    /// A login that rested has answered. While it rests, that is the answer to an earlier request.
     fn works(&self, member: &Member, lease: &Lease) {
         let now = member.login.clock.now();
         let rest = &member.common.rest;
@@ -593,7 +593,7 @@ impl Pool {
     /// The login that a person calls so: by its row's id, or else by a label that no other has.
     ///
     /// # Errors
-    /// [`NotCalled`] where that is none, or not one alone.
+    /// [`NotCalled`] if no login has the label, or several have.
     pub fn called(&self, name: &str) -> Result<Called, NotCalled> {
         let name = name.trim();
         let all = self.0.all.load();
@@ -615,7 +615,8 @@ impl Pool {
         }
     }
 
-    /// Takes the row of this login out of the store; the file, or `None` where that is gone.
+    /// Removes the row of this login from the store; returns the file, or `None` if the row is
+    /// gone.
     ///
     /// # Errors
     /// When the store can't be written, or another login is in its place.
@@ -629,12 +630,12 @@ impl Pool {
         Ok(removed?.then_some(file))
     }
 
-    /// The login of the provider's block, where one is made and imported; it may be none.
+    /// The login of the provider's block, where logins are made and imported; it may be missing.
     pub fn block(&self) -> &Handle {
         &self.0.first.login
     }
 
-    /// The login that a person means who names only the provider: the one that the next request goes with.
+    /// The login for a person who names only the provider: that of the next request.
     pub fn login(&self) -> Handle {
         self.chosen().login.clone()
     }
@@ -678,13 +679,13 @@ impl Pool {
         let looks = all.iter().map(|member| member.look(now));
         let next = match self.0.strategy.choose(looks, turn) {
             Choice::Login(place) => all.get(place).map(|member| member.login.place),
-            // The only one is asked all the same.
+            // The only login is asked anyway.
             Choice::AllRest(_) => (all.len() == 1).then_some(0),
             Choice::NoneUsable => None,
         };
         let is_there = |member: &&Arc<Member>| all.len() == 1 || !member.login.is_unused();
         let there = all.iter().filter(is_there);
-        // The only login is used all the same.
+        // The only login is used anyway.
         let rests = |entry: Entry| Entry {
             rests_until: entry.rests_until.filter(|_| all.len() > 1),
             ..entry
@@ -694,7 +695,7 @@ impl Pool {
             .collect()
     }
 
-    /// Until when all logins rest that could be used, where they are several.
+    /// Until when all usable logins rest, if there are several.
     pub fn rests_until(&self) -> Option<DateTime<Utc>> {
         if !self.has_rows() {
             return None;
@@ -718,7 +719,7 @@ impl Pool {
         self.any(|member| !member.login.is_unused()).is_none()
     }
 
-    /// Whether a login is there, as far as is known. No lock, no file.
+    /// Whether there is a login, as far as is known. No lock, no file.
     pub fn is_authenticated(&self) -> bool {
         self.any(|member| member.login.is_authenticated()).is_some()
     }
@@ -728,12 +729,12 @@ impl Pool {
         self.chosen().login.is_separate()
     }
 
-    /// Whether every keeper lives, or has ended because it was told to.
+    /// Whether every keeper lives, or has ended on request.
     pub fn is_well(&self) -> bool {
         self.any(|member| !member.login.keeper_is_well()).is_none()
     }
 
-    /// What the login with this place is called, where there are several.
+    /// The name of the login with this place, if there are several.
     pub fn label_of(&self, place: usize) -> Option<String> {
         if !self.has_rows() {
             return None;
@@ -742,7 +743,8 @@ impl Pool {
         Some(member.name())
     }
 
-    /// Whether there are rows beside the block, so that another login may take the place of one. One atomic load.
+    /// Whether there are rows besides the block, so that one login may stand in for another. One
+    /// atomic load.
     pub fn has_rows(&self) -> bool {
         self.0.has_rows.load(Ordering::Relaxed)
     }
@@ -767,7 +769,7 @@ impl Pool {
         all.iter().find(|member| is_meant(member)).cloned()
     }
 
-    /// The login that gave this credential, if it is there still.
+    /// The login that gave this credential, if it still exists.
     fn of(&self, lease: &Lease) -> Option<Arc<Member>> {
         if lease.place() == 0 {
             return Some(self.0.first.clone());

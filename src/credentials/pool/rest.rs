@@ -1,4 +1,4 @@
-//! How long a login has nothing left, and what is noted of it.
+//! How long a login rests after its quota is used up, and how that is recorded.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,20 @@ use super::super::store::{Marked, Remark};
 use crate::clock;
 use crate::provider::row::{Failing, Reason};
 
-/// A refused token rests so long: what refuses it may be over soon.
+/// The rest after a refused token: the cause may be over soon.
 const AFTER_401: Duration = Duration::from_mins(5);
-/// Everything else, where the provider does not say.
+/// The rest after anything else, if the provider names none.
 const UNTOLD: Duration = Duration::from_hours(1);
 /// The only login rests so long, unless its account has nothing to pay with.
 const ONLY_ONE: Duration = Duration::from_mins(1);
-/// So long rests one that may have nothing left, where the request may be the cause as well.
+/// The rest of a login that may have used up its quota, if the request may be the cause as well.
 const A_MOMENT: Duration = Duration::from_mins(1);
-/// And never for longer: a time that a provider gives may be a mistake. So long, too, rests an account that is refused
-/// in the same way time after time.
+/// The longest rest: a time from a provider may be a mistake. It also follows repeated refusals of the same kind.
 const LONGEST: Duration = Duration::from_hours(24);
 /// So many equal refusals of an account are no accident.
 const NO_ACCIDENT: u64 = 3;
-/// Of several answers to requests under way, a later end counts where it is later by more than this.
+/// Of several answers to requests under way, a later end counts only if it is later by more than
+/// this.
 const LATER: Duration = Duration::from_mins(1);
 
 /// Why a login rests.
@@ -31,15 +31,15 @@ const LATER: Duration = Duration::from_mins(1);
 pub(super) struct Failure {
     /// The answer's status.
     pub(super) status: u16,
-    /// How long, as far as the provider says.
+    /// How long, if the provider says so.
     pub(super) told: Option<Duration>,
-    /// The provider's code for it, where it is more than the status.
+    /// The provider's code for it, if it says more than the status.
     pub(super) code: Option<&'static str>,
     /// Whether no other login could take its place.
     pub(super) is_only: bool,
 }
 
-/// Until when a login has nothing left. One atomic load tells that it has.
+/// Until when a login rests. One atomic load tells whether it does.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     /// In seconds since 1970; 0 while nothing is known against it.
@@ -73,7 +73,7 @@ fn cooldown(failure: &Failure, failures: u64) -> Duration {
     failure.told.unwrap_or(untold).min(LONGEST)
 }
 
-/// What it is about, as far as the status tells.
+/// The cause, as far as the status tells.
 fn reason(status: u16) -> Option<Reason> {
     match status {
         402 => Some(Reason::Billing),
@@ -83,12 +83,12 @@ fn reason(status: u16) -> Option<Reason> {
 }
 
 impl Rest {
-    /// Whether anything is known against it, also what is over.
+    /// Whether anything is recorded against it, even if it is over.
     pub(super) fn is_known(&self) -> bool {
         self.until.load(Ordering::Relaxed) != 0
     }
 
-    /// What lies further ahead than any rest was set before the clock was put back.
+    /// A rest that is longer than any rest was set before the clock was put back.
     pub(super) fn until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let until = match self.until.load(Ordering::Relaxed) {
             0 => return None,
@@ -103,7 +103,8 @@ impl Rest {
         self.lock().clone()
     }
 
-    /// It has nothing left. What is to be noted, unless that is known already: many requests may be under way.
+    /// Its quota is used up. Returns what to record, unless that is known already: many requests
+    /// may be under way.
     pub(super) fn begin(
         &self,
         failure: &Failure,
@@ -138,8 +139,8 @@ impl Rest {
         Some((what, known.noted.clone()))
     }
 
-    /// It may have nothing left, or the request was the cause: it is left alone for a minute. What counts how often it
-    /// failed stays as it is.
+    /// Its quota may be used up, or the request was the cause: it rests for a minute. The failure count stays
+    /// unchanged.
     pub(super) fn suspect(&self, status: u16, code: Option<&'static str>, now: DateTime<Utc>) {
         let mut known = self.lock();
         if self.until(now).is_some() {
@@ -163,7 +164,7 @@ impl Rest {
         *known = Known::default();
     }
 
-    /// Takes what the store says of it. Of two marks the later one counts.
+    /// Takes over the store's mark. Of two marks the later one counts.
     pub(super) fn read(&self, mark: &Marked, is_only: bool, now: DateTime<Utc>) {
         let mut known = self.lock();
         match (mark.failing, mark.at) {
@@ -213,7 +214,7 @@ impl Rest {
     }
 }
 
-/// Whether two times are the same but for how a store keeps them.
+/// Whether two times are equal up to the precision of a store.
 fn is_same(one: DateTime<Utc>, other: DateTime<Utc>) -> bool {
     one.timestamp_millis().abs_diff(other.timestamp_millis()) <= 1
 }

@@ -1,4 +1,4 @@
-//! Which login of a provider a request goes with. Pure.
+//! The choice of a provider's login for a request. Pure.
 
 use chrono::{DateTime, Utc};
 

@@ -14,7 +14,7 @@ use crate::files::{self, Flaw, Spot};
 use crate::provider::row::Row;
 use crate::provider::{Layout, Login};
 
-/// When a version of the store was written, as it says itself.
+/// When a version of the store was written, by its own note.
 pub(super) fn written_at(document: &Map<String, Value>) -> Option<DateTime<Utc>> {
     document.get("updated_at")?.as_str()?.parse().ok()
 }
@@ -25,8 +25,8 @@ pub(super) fn stamp_document(document: &mut Map<String, Value>, now: DateTime<Ut
     document.insert("updated_at".to_owned(), time.into());
 }
 
-/// The store with the provider's block replaced, and its pool entries. `None` where the login's row is gone, and nothing
-/// else has its tokens.
+/// The store with the provider's block replaced, and its pool entries. `None` if the login's row is gone, and no other
+/// place has its tokens.
 pub(super) fn rewritten(
     mut document: Map<String, Value>,
     key: &str,
@@ -45,7 +45,7 @@ pub(super) fn rewritten(
         .entry("providers")
         .or_insert_with(|| Map::new().into());
     if !providers.is_object() {
-        // As Hermes Agent does: nobody finds a login in anything else.
+        // As Hermes Agent does: any other content holds no login.
         *providers = Map::new().into();
     }
     if let Some(providers) = providers.as_object_mut() {
@@ -63,8 +63,8 @@ pub(super) fn rewritten(
                 let entries = entries.iter_mut().filter_map(Value::as_object_mut);
                 let is_new = change == Change::LoggedIn;
                 let follows = |entry: &Map<String, Value>| {
-                    // Its row may hold a rotation that reached it alone. A new login is none of a row's that
-                    // is one of its own.
+                    // Its row may hold a rotation that reached it alone. A new login is unrelated to a row
+                    // that is a separate login.
                     let row = Row::new(entry);
                     let token = row.refresh().map(|token| token.fingerprint());
                     let was_spent = token.is_some_and(|token| spent.contains(&token));
@@ -94,7 +94,7 @@ pub(super) fn rewritten(
     Some(document)
 }
 
-/// What Hermes Agent calls the login of a provider's block where it lists what was removed.
+/// Hermes Agent's name for the login of a provider's block in its list of removed ones.
 const OF_BLOCK: &str = "device_code";
 
 /// Whether the user has taken the provider's login out with Hermes Agent, which notes that until the
@@ -111,7 +111,7 @@ pub(super) fn is_suppressed(document: &Map<String, Value>, key: &str) -> bool {
     }
 }
 
-/// Takes that note out, and what is empty without it.
+/// Removes that note, and containers that it leaves empty.
 fn unsuppress(document: &mut Map<String, Value>, key: &str) {
     let Some(Value::Object(suppressed)) = document.get_mut("suppressed_sources") else {
         return;
@@ -135,14 +135,14 @@ fn unsuppress(document: &mut Map<String, Value>, key: &str) {
     }
 }
 
-/// Notes a login that the user has made: the provider is the active one where none was, and not one that
-/// was taken out.
+/// Records a login that the user has made: the provider becomes the active one if none was, and the
+/// removal mark goes.
 fn note_login(document: &mut Map<String, Value>, key: &str) {
     unsuppress(document, key);
     activate(document, key);
 }
 
-/// Makes the provider the active one where none is.
+/// Makes the provider the active one if none is.
 pub(super) fn activate(document: &mut Map<String, Value>, key: &str) {
     let active = document.get("active_provider").and_then(Value::as_str);
     if active.is_none_or(|active| active.trim().is_empty()) {
@@ -182,7 +182,7 @@ pub(in crate::credentials) fn read_object(
     bytes.map(|bytes| parse(file, &bytes)).transpose()
 }
 
-/// Reads a store's file as it is. `None` only when there is none.
+/// Reads a store's file. `None` only if it does not exist.
 pub(super) fn read_bytes(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     let Some(handle) = open(file)? else {
         return Ok(None);
@@ -200,7 +200,7 @@ pub(super) fn read_bytes(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Stor
     }
 }
 
-/// Opens a store's file that may be trusted. `None` only when there is none.
+/// Opens a store's file, if it may be trusted. `None` only if it does not exist.
 pub(super) fn open(file: &Path) -> Result<Option<File>, StoreError> {
     let fault = |source| StoreError::Read {
         file: file.to_owned(),

@@ -1,4 +1,4 @@
-//! What can be wrong with a credential store.
+//! Errors of a credential store.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// What is wrong with the store. What it held before is still there, whole.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It is there, but it can't be read: never the same as empty.
+    /// It exists, but can't be read: never the same as empty.
     #[error("{file} can't be read ({source}); it was not changed")]
     Read {
         /// The file.
@@ -14,7 +14,7 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is there, but it is no JSON object.
+    /// It exists, but is not a JSON object.
     #[error("{file} is not a credential store ({reason}); it was not changed")]
     Parse {
         /// The file.
@@ -62,7 +62,7 @@ pub enum StoreError {
     /// A renewed login waits in memory to be written there.
     #[error("the renewed login in use can't be saved yet; `hermesctl proxy status` shows why")]
     Waiting,
-    /// A new version would belong to somebody else than the old one.
+    /// A new version would belong to a different user than the old one.
     #[error(
         "{file} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
          run it as that user, or give the file to yours with chown"
@@ -72,7 +72,7 @@ pub enum StoreError {
         file: PathBuf,
         /// Whose it is.
         owner: u32,
-        /// Who we are.
+        /// Our own user.
         ours: u32,
     },
     /// Everyone may write it, so its login can't be trusted.
@@ -97,7 +97,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What is wrong, for where the command that helps is told beside it.
+    /// What is wrong, for messages that also show the command.
     pub fn cause(&self) -> String {
         let text = self.to_string();
         if !matches!(self, Self::Writable { .. }) {

@@ -1,4 +1,5 @@
-//! A provider's logins in one store: that of its block, and each row of the pool that is a login of its own. Pure.
+//! A provider's logins in one store: the block's, and each row of the pool that is a separate
+//! login. Pure.
 //!
 //! Hermes Agent keeps one row in step with the block, so that one is the block's login. Of two rows with the same token
 //! only the first is a login: a refresh token has one keeper.
@@ -19,7 +20,7 @@ use crate::provider::row::{self, Failing, Mark, Reason, Row};
 use crate::provider::{Layout, Login};
 use crate::secret::Secret;
 
-/// Where a login of its own lies.
+/// The store and row of a separate login.
 #[derive(Debug, Clone, Eq)]
 pub(in crate::credentials) struct RowPlace {
     /// The store.
@@ -37,10 +38,10 @@ impl PartialEq for RowPlace {
     }
 }
 
-/// What a row says beside its tokens.
+/// A row's fields besides its tokens.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::credentials) struct RowFacts {
-    /// The row's id, where it has one.
+    /// The row's id, if it has one.
     pub(in crate::credentials) id: Option<String>,
     /// Its name for people.
     pub(in crate::credentials) label: String,
@@ -63,19 +64,19 @@ pub(in crate::credentials) struct Marked {
     pub(in crate::credentials) failures: u64,
 }
 
-/// A row that is a login of its own.
+/// A row that is a separate login.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::credentials) struct RowSeen {
     pub(in crate::credentials) place: RowPlace,
     pub(in crate::credentials) facts: RowFacts,
-    /// Fingerprints of its tokens; none where it has ended.
+    /// Fingerprints of its tokens; none if it has ended.
     pub(in crate::credentials) tokens: Vec<String>,
-    /// Fingerprints of what stands there all the same.
+    /// Fingerprints of the tokens that stay there.
     pub(in crate::credentials) held: Vec<String>,
     pub(in crate::credentials) origin: Origin,
 }
 
-/// Where tokens come from, as far as they say.
+/// The origin of the tokens, if they say so.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::credentials) struct Origin {
     /// Whose they are.
@@ -104,11 +105,11 @@ impl Origin {
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::credentials) struct Twin {
     pub(in crate::credentials) row: RowSeen,
-    /// Where that login lies; `None` in the block.
+    /// That login's row; `None` for the block.
     pub(in crate::credentials) owner: Option<RowPlace>,
 }
 
-/// A provider's rows, as they stood in its stores.
+/// A provider's rows, as its stores had them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::credentials) struct Roster {
     /// The row that follows the block.
@@ -121,7 +122,7 @@ pub(in crate::credentials) struct Roster {
     pub(in crate::credentials) hidden: Vec<RowSeen>,
     /// Rows with a token of one of the former, or of the block.
     pub(in crate::credentials) twins: Vec<Twin>,
-    /// The block that is shared with Hermes Agent: fingerprints of its tokens, and where they come from.
+    /// The block that is shared with Hermes Agent: fingerprints of its tokens, and their origin.
     pub(in crate::credentials) shared_block: Option<(Vec<String>, Origin)>,
     /// The files that were read.
     pub(in crate::credentials) read: Vec<PathBuf>,
@@ -209,7 +210,7 @@ impl Roster {
         Some(row.facts.label.clone())
     }
 
-    /// What a login of this account is called that has none of these tokens.
+    /// The name of a login of this account that has none of these tokens.
     pub(in crate::credentials) fn of_account(
         &self,
         account: Option<&str>,
@@ -232,7 +233,7 @@ impl Roster {
 
     /// Leaves each token to one login: to the block, else to the first row that has it.
     pub(in crate::credentials) fn without_twins(mut self) -> Self {
-        // The first one that had it, by its turn.
+        // The first one that had it, in order.
         let mut taken: HashMap<String, (usize, Option<RowPlace>)> = HashMap::new();
         let mut turn = 0_usize;
         for token in &self.block_tokens {
@@ -264,13 +265,13 @@ impl Roster {
     }
 }
 
-/// Fingerprints of the tokens that stand in a row.
+/// Fingerprints of the tokens in a row.
 fn held(row: Row<'_>) -> Vec<String> {
     let tokens = row.refresh().into_iter().chain(row.access());
     tokens.map(|token| token.fingerprint()).collect()
 }
 
-/// Whether a store has any row of this provider, whatever it holds.
+/// Whether a store has any row of this provider, valid or not.
 pub(super) fn has_rows(document: &Map<String, Value>, layout: &dyn Layout) -> bool {
     entries(document, layout.key()).next().is_some()
 }
@@ -318,7 +319,7 @@ pub(in crate::credentials) fn login(
     }
 }
 
-/// The login of one version of the store: what stands in the block, or in that row.
+/// The login of one version of the store: the block's, or that row's.
 pub(super) fn login_at(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
@@ -332,7 +333,8 @@ pub(super) fn login_at(
         .nth(place.nth)
 }
 
-/// All that a store has in the place of this login: its block, or what is in rows with that id, which may be several.
+/// Everything that a store has for this login: its block, or the rows with that id, of which there
+/// may be several.
 pub(super) fn logins_at(
     document: &Map<String, Value>,
     layout: &'static dyn Layout,
@@ -346,9 +348,9 @@ pub(super) fn logins_at(
         .collect()
 }
 
-/// Writes a login to the row with its id, and to what else holds the tokens that it had `before`. Of several rows with
-/// this id, those are meant that hold one of its tokens, also one `spent` earlier; else the first one. Whether it is
-/// anywhere now.
+/// Writes a login to the row with its id, and to all copies of the tokens that it had `before`. Among several rows
+/// with this id, those that hold one of its tokens, even one `spent` earlier, count; otherwise the first. Returns
+/// whether it is stored anywhere now.
 pub(super) fn rewrite(
     document: &mut Map<String, Value>,
     (id, login): (&str, &Login),
@@ -435,7 +437,8 @@ pub(super) fn mark_dead(entry: &mut Map<String, Value>, login: &Login, now: Date
 /// A mark for the row of a login, off the request path.
 #[derive(Debug, Clone)]
 pub(in crate::credentials) struct Marking {
-    /// The bearer that was judged. A row that holds another one by now was rotated, which clears its marks.
+    /// The bearer that was judged. A row with another one by now was rotated, which clears its
+    /// marks.
     pub(in crate::credentials) bearer: Secret,
     pub(in crate::credentials) at: DateTime<Utc>,
     pub(in crate::credentials) what: Remark,
@@ -471,7 +474,7 @@ pub(super) fn remark(
         let mut bearers = tokens.access.iter().chain(&tokens.minted);
         let told = Row::new(entry);
         let is_newer = told.marked_at().is_some_and(|at| at > marking.at);
-        // A login that has ended stays so, whatever the answer to an earlier request says.
+        // A login that has ended stays so, whatever the answer to an earlier request.
         let has_ended = told.failing() == Some(Failing::Dead);
         if !bearers.any(|token| token.same(&marking.bearer)) || is_newer || has_ended {
             continue;
@@ -507,7 +510,7 @@ pub(super) fn remark(
 pub(in crate::credentials) struct Meant {
     /// Its row; `None` for the one that follows the block.
     pub(in crate::credentials) place: Option<RowPlace>,
-    /// Fingerprints of its tokens: whatever holds none of them is another login.
+    /// Fingerprints of its tokens: a place with none of them has another login.
     pub(in crate::credentials) tokens: Vec<String>,
 }
 
@@ -548,10 +551,10 @@ fn draw_id() -> String {
     format!("{:06x}", fastrand::u32(..0x0100_0000))
 }
 
-/// Adds a row with this login behind all others, or in the place of a row that it `replaces`; whether it did. A row that
-/// holds its token already is this login: it was written by an earlier try whose end nobody saw, and two rows would spend
-/// the token twice. It has an id of its own, since Hermes Agent may write the former row again from its memory, and a
-/// label of its own, since another login may have been added meanwhile.
+/// Adds a row with this login after all others, or in place of a row that it `replaces`; returns whether it did. A row
+/// that holds its token already is this login, written by an earlier attempt that was cut off: two rows would spend the
+/// token twice. The row gets a new id, since Hermes Agent may write the former row again from its memory, and a free
+/// label, since another login may have been added meanwhile.
 pub(super) fn add(
     document: &mut Map<String, Value>,
     (login, label): (&Login, &str),

@@ -1,4 +1,4 @@
-//! The rows of a provider's pool: who is there, and what is noted in them beside a rotation. All of it off the request
+//! The rows of a provider's pool: which exist, and what is noted in them besides a rotation. All of it off the request
 //! path, under Hermes Agent's locks.
 
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(in crate::credentials) struct Occasion {
 pub(in crate::credentials) struct NewRow {
     /// Its name for people.
     pub(in crate::credentials) label: String,
-    /// The row whose place it takes, with fingerprints of the tokens that stand there.
+    /// The row that it replaces, with fingerprints of the tokens in it.
     pub(in crate::credentials) replaces: Option<(RowPlace, Vec<String>)>,
 }
 
@@ -87,8 +87,8 @@ impl Store {
         .await
     }
 
-    /// Gives twins of this login in other files its tokens, each under its file's locks, where they hold one that is known to
-    /// be spent: another program would show it.
+    /// Gives twins of this login in other files its tokens, each under its file's locks, if they hold a token that is
+    /// known to be spent: another program would send it.
     ///
     /// # Errors
     /// When a file can't be locked, read or written.
@@ -114,11 +114,12 @@ impl Store {
         Ok(())
     }
 
-    /// Takes a row out, with the renewed login beside its journal; whether it was there. `tokens` are those that it had
-    /// when it was meant.
+    /// Removes a row, and the renewed login beside its journal; returns whether it existed. `tokens` are those that it
+    /// had when it was chosen.
     ///
     /// # Errors
-    /// When its file can't be locked, read or written, and [`StoreError::Moved`] where another login is in its place.
+    /// If its file can't be locked, read or written, and [`StoreError::Moved`] if another login has
+    /// replaced it.
     pub(in crate::credentials) async fn remove_row(
         &self,
         row: RowPlace,
@@ -147,8 +148,8 @@ impl Store {
         Ok(removed)
     }
 
-    /// Adds a row with this login where the provider's rows are, or in the place of the one that it replaces, and gives
-    /// that file.
+    /// Adds a row with this login beside the provider's rows, or in place of the one that it replaces, and returns that
+    /// file.
     ///
     /// # Errors
     /// When the file can't be locked, read or written.
@@ -202,7 +203,7 @@ impl Store {
         Ok(self.roster()?.of_account(account.as_deref(), &tokens))
     }
 
-    /// Where a new row goes: where the provider's rows are, else into the profile's store.
+    /// The store for a new row: that of the provider's rows, otherwise the profile's.
     fn home_of_rows(&self) -> Result<PathBuf, StoreError> {
         for file in [&self.files.active, &self.files.global] {
             let document = read_object(file)?.unwrap_or_default();
@@ -241,7 +242,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let path = file.to_owned();
         let mut trial = change.clone();
-        // No lock is taken where there is nothing to do.
+        // Without work, no lock is taken.
         let look = move |_: &Self| trial(&mut read_object(&path)?.unwrap_or_default(), &path);
         if !self.work(look).await? {
             return Ok(false);
@@ -261,7 +262,7 @@ impl Store {
             .await
     }
 
-    /// The same as [`Store::open`], for a logout: where no block is there, all rows go.
+    /// The same as [`Store::open`], for a logout: without a block, all rows go.
     pub(in crate::credentials) async fn open_to_remove(
         &self,
         limit: Duration,
@@ -287,10 +288,11 @@ impl Store {
     }
 }
 
-/// Whether one of these tokens was spent, so that the row where they were holds what came of it: a renewal may have been
-/// under way when they were read.
+/// Whether one of these tokens was spent, so that their row now holds its successor: a renewal may have been under way
+/// when they were read.
 fn were_rotated(tokens: &[String], (spent, journal): (&Spent, &Journal)) -> bool {
-    // Another process may have spent it. Its journal's entry is there until that is in the list.
+    // Another process may have spent it. Its journal's entry exists until the token is in the
+    // ledger.
     spent.read().ok();
     let pending = journal.pending().ok().flatten();
     let is_spent = |token: &String| {
@@ -299,7 +301,8 @@ fn were_rotated(tokens: &[String], (spent, journal): (&Spent, &Journal)) -> bool
     tokens.iter().any(is_spent)
 }
 
-/// The login to look at where one is asked for: the block's, else that of the first row, with its place.
+/// The login to inspect if one is enough: the block's, otherwise that of the first row, with its
+/// place.
 pub(in crate::credentials) fn first_login(store: &Store) -> Option<(Store, Found)> {
     let in_block = store.peek().ok().flatten();
     if let Some(found) = in_block.as_ref().filter(|found| found.login.tokens().any()) {

@@ -1,5 +1,5 @@
-//! The store as it was parsed last, for the looks of its rows' keepers: a store with many rows is parsed once for all of
-//! them. Each look reads the file anew, so what is here is used only for the very same bytes.
+//! The last parsed version of the store, shared by the keepers of its rows: a store with many rows is parsed once for
+//! all of them. Each look reads the file again, so the parsed version is used only for the very same bytes.
 
 use std::fmt;
 use std::io::{ErrorKind, Read};

@@ -1,4 +1,4 @@
-//! Logins in rows of the pool, beside others that must not be lost for them.
+//! Logins in rows of the pool, beside others that must not be lost.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::provider::{
 };
 use crate::secret::Secret;
 
-/// Logins lie as those of xAI. Nothing is granted.
+/// A layout like xAI's. Nothing is granted.
 #[derive(Debug)]
 struct Accounts {
     name: ProviderName,
@@ -188,7 +188,7 @@ impl Home {
         )
     }
 
-    /// The place of a login of its own.
+    /// The place of a separate login.
     fn at_row(&self, id: &str, nth: usize) -> Store {
         Store::new(files_in(self.folder.path()), pooled()).of_row(RowPlace {
             file: self.file(),
@@ -306,7 +306,7 @@ async fn a_login_that_takes_the_place_of_another_has_its_place_and_an_id_of_its_
     }
 }
 
-/// The write may be in place and yet fail, as where its folder can't be synced; then it is tried again.
+/// A write may be in place and still fail, if its folder can't be synced; then it is tried again.
 #[tokio::test]
 async fn a_login_that_is_added_once_more_is_one_row() {
     let mut home = Home::new();

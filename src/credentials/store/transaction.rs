@@ -19,18 +19,18 @@ use crate::secret::Secret;
 pub(in crate::credentials) struct Transaction {
     pub(super) store: Store,
     pub(super) found: Option<Found>,
-    /// New versions of the store, where it can be replaced, and of the mirror.
+    /// New versions of the store, if it can be replaced, and of the mirror.
     pub(super) prepared: Option<(Option<Prepared>, Option<Prepared>)>,
-    /// The mirror, where the login has one.
+    /// The mirror, if the login has one.
     pub(super) mirror: Option<PathBuf>,
     /// Fingerprints of the tokens that were refused.
     pub(super) dead: Vec<String>,
-    /// Fingerprints of the tokens that the login in use has and had.
+    /// Fingerprints of the current and former tokens of the login in use.
     pub(super) known: Vec<String>,
     pub(super) locks: Vec<FileLock>,
 }
 
-/// What a commit does beside writing the login.
+/// A commit's effects besides writing the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::credentials) enum Change {
     /// Pool entries with the old tokens get the new ones.
@@ -86,7 +86,7 @@ impl Transaction {
         self.found.as_ref()
     }
 
-    /// What a killed process had written of a rotation and not yet renamed: logins, and mirrors. Where that was for this
+    /// What a killed process had written of a rotation and not yet renamed: logins, and mirrors. If that was for this
     /// login in another place, with this tag.
     pub(in crate::credentials) fn unfinished(
         &self,
@@ -108,8 +108,8 @@ impl Transaction {
         (logins, mirrors.collect())
     }
 
-    /// What tells the temporary files of this login from those of the store's others, which a process may have been
-    /// killed over too.
+    /// The tag of this login's temporary files, which distinguishes them from those of the store's others, which a
+    /// killed process may have left too.
     fn tag(&self, source: &Path) -> String {
         self.store.journal(source).tag()
     }
@@ -131,17 +131,18 @@ impl Transaction {
         Ok(())
     }
 
-    /// These tokens were refused: whoever holds one of them, holds nothing.
+    /// These tokens were refused: a place with one of them holds no login.
     pub(in crate::credentials) fn mark_dead(&mut self, tokens: &[Secret]) {
         self.dead = tokens.iter().map(Secret::fingerprint).collect();
     }
 
-    /// The tokens that the login in use has and had: a row that holds none of them is another's by now.
+    /// The current and former tokens of the login in use: a row with none of them belongs to
+    /// another login by now.
     pub(in crate::credentials) fn mark_known(&mut self, tokens: Vec<String>) {
         self.known = tokens;
     }
 
-    /// Whether what stands in a row's place may be replaced by this login.
+    /// Whether this login may replace a row's contents.
     fn is_ours(&self, stored: &Login, old: &Login, login: &Login) -> bool {
         let token = stored.refresh_token();
         let is_of = |login: &Login| same(login.refresh_token().as_ref(), token.as_ref());
@@ -188,7 +189,7 @@ impl Transaction {
     /// follow.
     ///
     /// # Errors
-    /// When either file is not durably written; the other one may be.
+    /// If either file is not durably written; the other one may be.
     pub(in crate::credentials) fn commit(
         &mut self,
         (old, login): (&Login, &Login),
@@ -214,7 +215,7 @@ impl Transaction {
         if change == Change::Quarantined {
             self.remove_mirror(&found, |mirror| self.is_dead(mirror));
         }
-        // The mirror alone is a place of its own: whoever reads the store again finds it fresher.
+        // The mirror alone counts as a place: the next read of the store finds it fresher.
         let written = if found.broken.is_none() && login.differs_from(&found.login) {
             let document = read_object(&found.source)?.unwrap_or_default();
             let stored = pool::logins_at(&document, self.store.layout, login.row());
@@ -251,11 +252,11 @@ impl Transaction {
         mirrored.and(written)
     }
 
-    /// Takes the login out of its file with its mirror and, where all are meant, with its pool, as Hermes Agent's logout
-    /// does. A mirror with another token than the store's `goes` where it is the same login.
+    /// Removes the login from its file with its mirror and, if all are meant, with its pool, as Hermes Agent's logout
+    /// does. A mirror with another token than the store's `goes` if it is the same login.
     ///
     /// # Errors
-    /// When a file can't be written; then the login may be there still.
+    /// If a file can't be written; then the login may still exist.
     pub(in crate::credentials) fn remove(
         &mut self,
         extent: Extent,
