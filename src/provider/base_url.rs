@@ -1,4 +1,4 @@
-//! Where a provider's requests go: a parsed constant that no client can change.
+//! The base URL of a provider's requests: a parsed constant that no client can change.
 
 use std::fmt;
 
@@ -68,16 +68,16 @@ impl BaseUrl {
         Uri::from_parts(parts).ok()
     }
 
-    /// Host and port, as they stand in the URL.
+    /// Host and port, as the URL has them.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// Whether a reference, as in a `Location`, leads every client to this scheme, host and port, or, as
-    /// a relative one does, back to us. Clients differ in how they read an unusual one: some take a
-    /// backslash for a slash, others for a part of the user name. So only one that leaves nothing to
-    /// differ about counts: RFC 3986's characters without `@`, this very authority followed by a slash
-    /// or by nothing, or a path that can't be taken for an authority or a scheme.
+    /// Whether every client resolves a reference, as in a `Location`, to this scheme, host and port, or,
+    /// if it is relative, to us. Clients read unusual references differently: some treat a backslash as
+    /// a slash, others as a part of the user name. So only unambiguous ones count: RFC 3986's characters
+    /// without `@`, this very authority followed by a slash or by nothing, or a path that no client
+    /// reads as an authority or a scheme.
     pub fn is_origin_of(&self, reference: &str) -> bool {
         let is_clear = match reference.split_once("://") {
             // Not a scheme, but something of a query.
@@ -90,7 +90,7 @@ impl BaseUrl {
         is_plain(reference) && is_clear && self.is_origin_to_browsers(reference)
     }
 
-    /// Whether the authority of what follows `scheme://` is this one, and nothing else to anyone.
+    /// Whether the authority after `scheme://` is this one, for every client.
     fn is_followed_by_path(&self, rest: &str) -> bool {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         // An empty segment is what another authority would begin behind.
@@ -102,7 +102,7 @@ impl BaseUrl {
         let Ok(base) = Url::parse(&self.to_string()) else {
             return false;
         };
-        // Whole by itself first: `https:evil.example` is relative to a base with https only.
+        // Parsed alone first: `https:evil.example` is relative only to an https base.
         let url = Url::parse(reference).or_else(|_| base.join(reference));
         url.is_ok_and(|url| url.origin() == base.origin())
     }

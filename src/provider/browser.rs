@@ -1,6 +1,6 @@
 //! Login in a browser: an authorization code (RFC 6749 §4.1) with PKCE (RFC 7636), for a redirect to this machine
-//! (RFC 8252). What one attempt is bound to, what comes back, and what the token endpoint says to it. The addresses
-//! are the provider's own.
+//! (RFC 8252). It covers the parameters of one attempt, the answer, and the exchange at the token endpoint. The
+//! addresses are the provider's own.
 
 use std::time::Duration;
 
@@ -22,25 +22,26 @@ pub const PAGE_LIFE: Duration = Duration::from_mins(15);
 /// No code is longer.
 const LONGEST_CODE: usize = 8 * 1024;
 
-/// A provider that lets the user log in on a page of its own, which sends the browser back to this machine.
+/// A provider whose own page logs the user in and sends the browser back to this machine.
 #[async_trait]
 pub trait BrowserLogin: Send + Sync {
     /// Where the provider sends the browser back to.
     fn redirect(&self) -> Redirect;
 
-    /// The page for this attempt. Asks the network where the endpoints have to be found first.
+    /// The page for this attempt. Asks the network if the endpoints are not known yet.
     ///
     /// # Errors
     /// [`DeviceError::Unreachable`] when the provider can't be asked.
     async fn page(&self, attempt: &Attempt) -> Result<Page, DeviceError>;
 
-    /// Shows the token endpoint the code, once. [`Poll::Busy`] only where that has not spent it.
+    /// Sends the code to the token endpoint, once. [`Poll::Busy`] only if that has not spent it.
     ///
     /// # Errors
     /// [`DeviceError`] ends the login.
     async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError>;
 
-    /// What the login ends with after this no: another server's is not taken for the provider's (RFC 9207 §2.4).
+    /// The error that ends the login after this refusal: another server's refusal does not count as
+    /// the provider's (RFC 9207 §2.4).
     async fn refused(&self, no: No) -> DeviceError {
         no.error
     }
@@ -86,7 +87,7 @@ pub enum Callback {
 pub struct No {
     /// What it says.
     pub error: DeviceError,
-    /// Who says so (RFC 9207 §2), where that is told.
+    /// The issuer that answers (RFC 9207 §2), if it says so.
     pub issuer: Option<String>,
 }
 
@@ -127,7 +128,7 @@ impl Code {
         &self.secret
     }
 
-    /// Who says that it has made the code (RFC 9207 §2), where it says so.
+    /// The issuer of the code (RFC 9207 §2), if it says so.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
@@ -156,13 +157,13 @@ impl Attempt {
         &self.redirect_uri
     }
 
-    /// What proves at the token endpoint that it was us who asked (RFC 7636 §4.1).
+    /// The proof at the token endpoint that the request was ours (RFC 7636 §4.1).
     pub fn verifier(&self) -> &Secret {
         &self.verifier
     }
 
-    /// The provider's page at `endpoint`, with what this attempt asks for (RFC 6749 §4.1.1, RFC 7636 §4.3) and what the
-    /// provider wants beside it.
+    /// The provider's page at `endpoint`, with this attempt's parameters (RFC 6749 §4.1.1, RFC 7636 §4.3) and the
+    /// provider's extra ones.
     pub fn page<'q>(
         &self,
         mut endpoint: Url,
@@ -285,7 +286,7 @@ impl Attempt {
             && url.host_str().is_some_and(|host| names.contains(&host))
     }
 
-    /// In a time that does not depend on where they differ.
+    /// In constant time.
     fn is_state(&self, shown: &str) -> bool {
         let ours = self.state.expose().as_bytes();
         ours.ct_eq(shown.as_bytes()).into()
@@ -301,8 +302,8 @@ fn random() -> Result<Secret, DeviceError> {
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(bits.as_slice())))
 }
 
-/// What the token endpoint's answer to a code means. A code that was shown may be spent, and showing it twice can end
-/// what it has granted (RFC 6749 §4.1.2): it is tried again only where the answer says that it was not looked at.
+/// The meaning of the token endpoint's answer to a code. A code that was sent may be spent, and sending it twice can
+/// end its grant (RFC 6749 §4.1.2): it is tried again only if the answer proves that it was not used.
 pub(super) fn exchanged(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceError> {
     if let Ok(answer) = &answer {
         redirected(answer)?;

@@ -11,7 +11,7 @@ use super::token_client::{Answer, seconds};
 use super::{Grant, TokenError};
 use crate::secret::Secret;
 
-/// The interval where the provider names none (RFC 8628 §3.2).
+/// The interval if the provider names none (RFC 8628 §3.2).
 const INTERVAL: Duration = Duration::from_secs(5);
 /// What `slow_down` adds, for good (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
@@ -146,7 +146,7 @@ impl Pace {
 }
 
 impl DeviceCode {
-    /// Reads a device authorization answer (RFC 8628 §3.2). `trusted` tells whether an address is
+    /// Reads a device authorization answer (RFC 8628 §3.2). `trusted` says whether an address is
     /// the provider's own.
     pub(super) fn read(
         answer: Answer,
@@ -225,7 +225,7 @@ pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceE
         }
     }
     redirected(&answer)?;
-    // A 4xx in OAuth's form is about the grant; anything else is the edge before the provider.
+    // A 4xx in OAuth's form is about the grant; anything else is from the edge before the provider.
     let final_word = answer.is_oauth_refusal();
     match answer.granted("access_token") {
         Ok(fields) => Ok(Poll::Granted(Grant::of_login(fields))),

@@ -1,5 +1,5 @@
-//! How the bodies of a provider's path differ from those of OpenAI's API, for the proxy's translation stage. Data alone:
-//! the adapter says what its provider takes, and the stage does it.
+//! How the bodies of a provider's path differ from OpenAI's API, as data for the proxy's translation stage: the adapter
+//! declares it, and the stage applies it.
 
 /// What is done with the bodies of one path.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +16,11 @@ pub enum Dialect {
 /// The rules for a request's JSON object. Whatever they don't name stays as it came, byte for byte.
 #[derive(Debug)]
 pub struct Rules {
-    /// Members that have this value, as JSON, whatever the client says.
+    /// Members that always have this value, as JSON.
     pub set: &'static [(&'static str, &'static str)],
-    /// Members that get this value, as JSON, where they are missing or null.
+    /// Members that get this value, as JSON, if they are missing or null.
     pub default: &'static [(&'static str, &'static str)],
-    /// Members without which the answer would be another one, and what is to be said of them: a request that has one is
-    /// refused.
+    /// Members that the provider lacks and that can't be dropped, with the error's text: a request with one is refused.
     pub refused: &'static [(&'static str, &'static str)],
     /// Members that are taken out.
     pub removed: &'static [&'static [&'static str]],
@@ -36,9 +35,9 @@ pub struct Rules {
 /// A provider's list of models.
 #[derive(Debug)]
 pub struct ModelList {
-    /// The parameter that the provider wants in the query, with a value. A client that sends it itself speaks the
-    /// provider's own protocol, and gets the list as it is.
+    /// The query parameter that the provider requires, with a value. A client that sends it itself speaks the
+    /// provider's own protocol, and gets the list unchanged.
     pub query: (&'static str, &'static str),
-    /// OpenAI's list of the models in the provider's own; `None` where that is none.
+    /// OpenAI's list of the models in the provider's list; `None` if it is not such a list.
     pub read: fn(&[u8]) -> Option<Vec<u8>>,
 }

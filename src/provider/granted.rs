@@ -1,10 +1,10 @@
-//! Whether what a provider has granted can be used at all, before it takes the place of a login that works.
+//! Whether a provider's grant is usable at all, before it replaces a working login.
 
 use chrono::{DateTime, Utc};
 
 use super::{Adapter, Assessment, Grant, Login};
 
-/// Why no request can go with what was granted; `None` where nothing speaks against it.
+/// Why a grant is unusable; `None` if it is fine.
 pub fn flaw(adapter: &dyn Adapter, grant: &Grant, now: DateTime<Utc>) -> Option<String> {
     let mut login = Login::empty(adapter.layout()?);
     adapter.apply(&mut login, grant.clone(), now);

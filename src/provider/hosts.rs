@@ -1,5 +1,5 @@
-//! Where a provider with hosts of its own is reached: at what the operator says, else at its own; and what a login
-//! gives for it, where the access token is the bearer.
+//! The base URL of a provider with its own hosts: the operator's, otherwise the provider's; and the credential of
+//! a login whose bearer is the access token.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) struct Own {
 #[derive(Debug)]
 pub(super) struct Hosts {
     own: &'static Own,
-    /// The operator's word, not checked against the provider's hosts.
+    /// The operator's choice, not checked against the provider's hosts.
     issuer: Option<Url>,
     inference: Option<BaseUrl>,
 }
@@ -54,7 +54,7 @@ impl Own {
 }
 
 impl Hosts {
-    /// The hosts by the configuration's addresses, else by the environment's.
+    /// The hosts by the configuration's addresses, otherwise by the environment's.
     pub(super) fn new(
         own: &'static Own,
         (issuer, inference): (Option<&Url>, Option<BaseUrl>),

@@ -1,5 +1,5 @@
-//! Reading a JWT's claims (RFC 7519) without verifying it: the provider verifies, we only look
-//! when it expires and what it is for.
+//! Reads a JWT's claims (RFC 7519) without verifying it: the provider verifies; we only need its
+//! expiry and its purpose.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Claims {
         (!claims.is_empty()).then_some(Self(claims))
     }
 
-    /// `exp`: when the token expires. A time that nobody means counts as absent.
+    /// `exp`: when the token expires. An implausible time counts as absent.
     pub(super) fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.time("exp")
     }
@@ -51,8 +51,8 @@ impl Claims {
         self.0.get("sub")?.as_str().filter(|sub| !sub.is_empty())
     }
 
-    /// Whose account it is: the `sub` of its issuer, with the claims that have fields of their own, in which providers name
-    /// workspaces and tenants.
+    /// The account's identity: the `sub` of its issuer, with the claims that have fields of their own, in which
+    /// providers name workspaces and tenants.
     pub(super) fn account(&self) -> Option<String> {
         let issuer = self.text("iss").unwrap_or_default();
         let mut account = format!("{}\n{issuer}", self.subject()?);
@@ -68,8 +68,8 @@ impl Claims {
         Some(account)
     }
 
-    /// Whether both tell of the same account: the same `sub` of the same issuer, and no claim with fields of its own, in
-    /// which providers name workspaces and tenants, that differs.
+    /// Whether both belong to the same account: the same `sub` of the same issuer, and no difference in a claim with
+    /// fields of its own, in which providers name workspaces and tenants.
     pub(super) fn same_account(&self, other: &Self) -> bool {
         let is_same = |key: &str| self.0.get(key) == other.0.get(key);
         let keys = self.0.iter().chain(&other.0);
@@ -80,8 +80,8 @@ impl Claims {
             && tables.all(|(key, _)| is_same(key))
     }
 
-    /// When the token ends by our clock. The provider's clock set `iat` and `exp`; where ours is
-    /// behind it, the life that they tell counts from when the token was `obtained`.
+    /// When the token ends by our clock. The provider's clock set `iat` and `exp`; if ours is
+    /// behind it, their difference counts from when the token was `obtained`.
     pub(super) fn ends_at(
         &self,
         obtained: Option<DateTime<Utc>>,
@@ -91,7 +91,7 @@ impl Claims {
         let ours = self
             .issued_at()
             .zip(obtained.filter(|at| *at <= now))
-            // What lies further back is an older token's time.
+            // An earlier time is that of an older token.
             .filter(|(issued, obtained)| *issued <= clock::after(*obtained, SKEW))
             .map(|(issued, obtained)| clock::after(obtained, clock::until(end, issued)));
         Some(ours.map_or(end, |ours| ours.min(end)))

@@ -1,4 +1,5 @@
-//! A key or secret that the user keeps in a file, in a variable, or with systemd: how it is read, and what can't be one.
+//! A key or secret that the user keeps in a file, in a variable, or with systemd: how it is read,
+//! and what is rejected.
 
 use std::env::VarError;
 use std::io;
@@ -21,15 +22,15 @@ pub(super) enum NoKey {
     /// It is not there.
     #[error("{0}")]
     Missing(String),
-    /// It is there and can't be had.
+    /// It exists and can't be read.
     #[error("{0}")]
     Unread(String),
-    /// What is there can't be a key.
+    /// Its content can't be a key.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// The key from where the configuration has it. Blocks for as long as the file system does.
+/// The key from its configured source. Blocks for as long as the file system does.
 pub(super) fn read(source: &KeySource) -> Result<Secret, NoKey> {
     let variable = match source {
         KeySource::File(file) => return read_file(file),
@@ -89,7 +90,7 @@ fn text_of(file: &Path) -> Result<String, NoKey> {
     };
     let spot = Spot::of(file).map_err(unread)?;
     let opened = spot.open().map_err(unread)?;
-    // Somebody else's key would send the user's prompts to that account.
+    // Another user's key would send the user's prompts to that account.
     match spot.flaw(&opened, &opened.metadata().map_err(unread)?) {
         Some(Flaw::Foreign { owner, ours }) => {
             return Err(NoKey::Unfit(format!(
@@ -115,7 +116,7 @@ fn text_of(file: &Path) -> Result<String, NoKey> {
 }
 
 /// The key in the text of a file or variable: its first line that is not blank, without a byte order
-/// mark. `None` without any; else what is wrong, as a clause that says nothing of the key.
+/// mark. `None` without any; otherwise what is wrong, as a clause that reveals nothing of the key.
 fn bare(text: &str) -> Result<&str, Option<&'static str>> {
     const QUOTES: [char; 7] = [
         '"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}',

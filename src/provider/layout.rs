@@ -1,9 +1,9 @@
-//! How a provider's login is laid out in the credential store.
+//! The layout of a provider's login in the credential store.
 //!
-//! Hermes Agent writes one block per provider, and the blocks differ: in where the tokens are, in
-//! what else a login brings, and in whether there is a mirror. A [`Layout`] is the only thing that
-//! knows these names; everyone else reads [`Tokens`] and asks a [`Login`]. The names of the default
-//! methods are those of RFC 6749 and of Hermes Agent's own tables, at the top of the block.
+//! Hermes Agent writes one block per provider, and the blocks differ in the place of the tokens, in
+//! other fields of a login, and in whether there is a mirror. Only a [`Layout`] knows these names;
+//! all other code reads [`Tokens`] and asks a [`Login`]. The names of the default methods are those
+//! of RFC 6749 and of Hermes Agent's own tables, at the top of the block.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub(super) const ENDED: &str = "last_auth_error";
 /// What only a mirror's file has.
 const OF_MIRROR: [&str; 2] = ["_schema", "updated_at"];
 
-/// What a login holds, whatever its fields are called.
+/// A login's content, independent of its fields' names.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
     /// The access token.
@@ -34,7 +34,7 @@ pub struct Tokens {
     pub refresh: Option<Secret>,
     /// A key that was minted with the access token.
     pub minted: Option<Secret>,
-    /// When the tokens were obtained, by the clock of whoever wrote them.
+    /// When the tokens were obtained, by the clock of the program that wrote them.
     pub obtained: Option<DateTime<Utc>>,
     /// When the access token ends, as it was noted.
     pub expires: Option<DateTime<Utc>>,
@@ -72,16 +72,16 @@ impl Tokens {
     }
 }
 
-/// How a login stands to its mirror, or to its row of the pool.
+/// Which of a login and its mirror, or its row of the pool, is newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merge {
-    /// They hold the same tokens, or the row was left behind, which Hermes Agent notices by itself.
+    /// They hold the same tokens, or the row is stale, which Hermes Agent notices by itself.
     Same,
     /// The other one's were fresher and have been taken.
     Taken,
     /// The mirror was left behind.
     MirrorBehind,
-    /// Nobody can tell which one is spent: neither may be written over the other.
+    /// It is unknown which one is spent: neither may overwrite the other.
     Undecided,
 }
 
@@ -98,7 +98,7 @@ impl Merge {
     }
 }
 
-/// Why a login has ended, as it is noted in the store.
+/// Why a login has ended, in the store's form.
 #[derive(Debug, Clone, Copy)]
 pub struct Ending<'e> {
     /// The provider's name.
@@ -126,7 +126,7 @@ pub trait Layout: Debug + Send + Sync {
         false
     }
 
-    /// Whether the login is in the root home's store alone, whatever the profile.
+    /// Whether the login is only in the root home's store, with any profile.
     fn is_in_root_only(&self) -> bool {
         false
     }
@@ -142,8 +142,8 @@ pub trait Layout: Debug + Send + Sync {
         }
     }
 
-    /// Puts the access and refresh token that are there into the block, and nothing else: for an
-    /// answer that is not understood as a whole.
+    /// Writes only the access and refresh tokens that are present into the block: for an answer
+    /// that is not understood as a whole.
     fn put(&self, login: &mut Login, tokens: &Tokens) {
         for (key, token) in [(ACCESS, &tokens.access), (REFRESH, &tokens.refresh)] {
             if let Some(token) = token {
@@ -160,14 +160,14 @@ pub trait Layout: Debug + Send + Sync {
         login.remove(REFRESH);
     }
 
-    /// Takes the tokens out, with what tells of them; where they are used stays.
+    /// Removes the tokens and their details; the addresses for their use stay.
     fn remove_tokens(&self, login: &mut Login) {
         for key in [ACCESS, REFRESH, EXPIRES, COUNTDOWN, OBTAINED] {
             login.remove(key);
         }
     }
 
-    /// Takes out all that the next grant brings anew.
+    /// Removes all fields that the next grant sets.
     fn remove_grant(&self, login: &mut Login) {
         self.remove_tokens(login);
         for key in ["client_id", "scope"] {
@@ -208,14 +208,14 @@ pub trait Layout: Debug + Send + Sync {
         login.fields().get(key)
     }
 
-    /// The login in a row of the pool that Hermes Agent keeps in step with this block, laid out as the
-    /// block is; `None` for a row that is a login of its own.
+    /// The login in a row of the pool that Hermes Agent keeps in step with this block, in the block's
+    /// layout; `None` for a row that is a separate login.
     fn of_row(&self, _row: &Map<String, Value>) -> Option<Login> {
         None
     }
 
-    /// Lays the tokens of a row of the pool, and what tells of them, out as a block has them. Each row that does not
-    /// follow the block is a login of its own; see [`row::own_login`].
+    /// Lays the tokens of a row of the pool, and their details, out like a block. Each row that does not follow the
+    /// block is a separate login; see [`row::own_login`].
     fn lay_out(&self, login: &mut Login, row: &Map<String, Value>) {
         let row = Row::new(row);
         let obtained = row.time("last_refresh").or_else(|| row.time(OBTAINED));
@@ -233,8 +233,7 @@ pub trait Layout: Debug + Send + Sync {
         &[ACCESS, REFRESH]
     }
 
-    /// What a row of ours calls where it came from. Hermes Agent takes any name that begins with `manual:` for a login of
-    /// its own.
+    /// The source that our rows name. Hermes Agent treats any name that begins with `manual:` as a separate login.
     fn row_source(&self) -> &'static str {
         row::OWN
     }
@@ -265,7 +264,7 @@ pub trait Layout: Debug + Send + Sync {
         login
     }
 
-    /// Whether a mirror would say something else than `other`, its time of writing aside.
+    /// Whether a mirror would differ from `other`, apart from its time of writing.
     fn mirrors_differ(&self, mirror: &Login, other: &Login) -> bool {
         let other = other.fields();
         let mut fields = mirror.fields().iter();

@@ -10,20 +10,20 @@ use super::layout::{Ending, Layout, Merge, Tokens};
 use crate::clock;
 use crate::secret::Secret;
 
-/// A provider's block as it stands in the store, with every field that we do not know, in its
-/// order, and the layout that knows what the fields mean. `Debug` shows the fields' names only, and
-/// the texts are wiped when it is dropped.
+/// A provider's block as the store has it, with all unknown fields in their order, and the layout
+/// that knows what the fields mean. `Debug` shows the fields' names only, and the texts are wiped
+/// when it is dropped.
 #[derive(Clone)]
 pub struct Login {
     fields: Map<String, Value>,
     layout: &'static dyn Layout,
 }
 
-/// Our table in a login, and what it says of a row.
+/// Our table in a login, and its fields about a row.
 const NOTES: &str = "hermes_proxyd";
 const ROW: &str = "row";
 
-/// The layout of what lies in no store.
+/// The layout of a login outside the stores.
 #[derive(Debug)]
 struct Nowhere;
 
@@ -40,7 +40,7 @@ impl PartialEq for Login {
     }
 }
 
-/// What everyone may ask, whoever's login it is.
+/// What every caller may ask, for any login.
 impl Login {
     /// Takes a block over.
     pub fn new(fields: Map<String, Value>, layout: &'static dyn Layout) -> Self {
@@ -72,7 +72,7 @@ impl Login {
         self
     }
 
-    /// The id of the pool's row that it lies in; `None` in the provider's block.
+    /// The id of its row in the pool; `None` for the provider's block.
     pub fn row(&self) -> Option<&str> {
         self.fields.get(NOTES)?.get(ROW)?.as_str()
     }
@@ -92,15 +92,15 @@ impl Login {
         self.layout.tokens(self)
     }
 
-    /// Whose login it is, as its access token says where that is a JWT (`sub`, RFC 7519 §4.1.2).
+    /// The user of the login, if its access token is a JWT (`sub`, RFC 7519 §4.1.2).
     pub fn subject(&self) -> Option<String> {
         let access = self.tokens().access?;
         let claims = super::jwt::Claims::of(&access)?;
         claims.subject().map(str::to_owned)
     }
 
-    /// Whether this is an older login of the account that `other` holds a newer one of, as their access tokens say where
-    /// both are JWTs (`sub` and `iat`, RFC 7519 §4.1).
+    /// Whether this is an older login of the same account as `other`, if both access tokens are JWTs (`sub` and `iat`,
+    /// RFC 7519 §4.1).
     pub fn is_older_than(&self, other: &Self) -> bool {
         let claims = |login: &Self| super::jwt::Claims::of(&login.tokens().access?);
         let (Some(ours), Some(theirs)) = (claims(self), claims(other)) else {
@@ -125,7 +125,7 @@ impl Login {
         self.tokens().refresh
     }
 
-    /// Puts the access and refresh token that are there into the block, and nothing else.
+    /// Writes only the access and refresh tokens that are present into the block.
     pub fn put(&mut self, tokens: &Tokens) {
         self.layout.put(self, tokens);
     }
@@ -135,7 +135,7 @@ impl Login {
         self.layout.remove_refresh(self);
     }
 
-    /// Takes out all that the next grant brings anew.
+    /// Removes all fields that the next grant sets.
     pub fn remove_grant(&mut self) {
         self.layout.remove_grant(self);
     }
@@ -197,7 +197,7 @@ impl Login {
         time_of(self.fields.get(key)?)
     }
 
-    /// Sets a field, at its place when it is there already.
+    /// Sets a field, in its place if it exists already.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         wipe(self.fields.insert(key.to_owned(), value.into()).as_mut());
     }

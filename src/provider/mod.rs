@@ -1,4 +1,4 @@
-//! The adapter contract: all that the rest of the daemon knows of a provider.
+//! The adapter contract: everything that the rest of the daemon knows about a provider.
 //!
 //! An [`Adapter`] reads a login from its block of the credential store, spends its tokens at the
 //! provider's token endpoint, and turns the result into a [`Credential`] that requests carry. It
@@ -77,7 +77,7 @@ pub struct Credential {
     pub bearer: Secret,
     /// The ready `Authorization` value, marked sensitive; empty for a server that gets none.
     pub authorization: HeaderValue,
-    /// Where it may go, and nowhere else.
+    /// The only address that it may go to.
     pub base_url: BaseUrl,
     /// Which kind of bearer it is, for `proxy status`.
     pub kind: CredentialKind,
@@ -85,12 +85,13 @@ pub struct Credential {
     pub issued_at: Option<DateTime<Utc>>,
     /// When the provider stops taking it; `None` never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What the provider requires beside the bearer, such as the account's id. They replace whatever a
-    /// client sent under these names. A value that tells of the account is marked sensitive.
+    /// Header fields that the provider requires besides the bearer, such as the account's id. They
+    /// replace what a client sent under these names. A value that identifies the account is marked
+    /// sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// A kind of bearer, in the adapter's own word.
+/// A kind of bearer, in the adapter's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CredentialKind {
     name: &'static str,
@@ -130,7 +131,7 @@ pub enum Assessment {
         /// How to get the next one.
         renewal: Renewal,
     },
-    /// There is none, or it is dead: the user must log in.
+    /// There is no login, or it is dead: the user must log in.
     NoLogin {
         /// Why, as a short clause.
         reason: String,
@@ -198,7 +199,7 @@ impl Grant {
         (seconds > 0).then(|| Duration::from_secs(seconds))
     }
 
-    /// The same where the access token is a JWT, which tells its life itself: `expires_in` does not
+    /// The same for an access token that is a JWT with its own lifetime: `expires_in` does not
     /// prolong it.
     pub(super) fn jwt_lifetime(&self) -> Option<Duration> {
         let told = self.lifetime();
@@ -240,7 +241,7 @@ pub enum TokenError {
     /// The answer says nothing about the grant: try again later.
     #[error("{what}")]
     Transient {
-        /// Whether the token may be spent all the same: an answer of a gateway that had lost the
+        /// Whether the token may be spent anyway: the answer of a gateway that had lost the
         /// provider's, or one that should have been a grant.
         may_be_spent: bool,
         /// What happened, without any token.
@@ -250,19 +251,19 @@ pub enum TokenError {
     },
 }
 
-/// What the user does where there is no credential.
+/// What the user can do about a missing credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remedy {
     /// Logs in with this command; it exists.
     Run(String),
-    /// The same where Hermes Agent shares no login, so that none has to be kept apart.
+    /// The same if Hermes Agent shares no login, so that none has to be separate.
     RunAsItIs(String),
-    /// Puts a key where it is looked for; a clause, since no command alone does it.
+    /// Puts a key into its file or variable; a clause, since no command alone does it.
     Advice(String),
 }
 
 impl Remedy {
-    /// The command, where one helps: for a login of our own, or for the shared one.
+    /// The command, if one helps: for a separate login, or for the shared one.
     pub fn command(&self, separate: bool) -> Option<String> {
         match self {
             Self::Run(command) if separate => Some(format!("{command} --separate")),
@@ -272,7 +273,7 @@ impl Remedy {
     }
 }
 
-/// A client's header fields that pass to one provider beside the usual ones.
+/// A client's header fields that pass to one provider besides the usual ones.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Forwards {
     /// Their names, in lower case.
@@ -288,7 +289,7 @@ pub struct Holder {
     pub program: &'static str,
     /// The environment variable that names its folder.
     pub variable: &'static str,
-    /// That folder below the user's home, where the variable is not set.
+    /// That folder below the user's home, if the variable is not set.
     pub folder: &'static str,
     /// The file in it.
     pub file: &'static str,
@@ -308,11 +309,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// What is forwarded, relative to `/v1`.
     fn allowed_paths(&self) -> &[AllowedPath];
 
-    /// What gives us a credential where there is none.
+    /// The remedy for a missing credential.
     fn remedy(&self) -> Remedy;
 
-    /// Reads once more what a credential comes from where that is no store, for [`Adapter::assess`] to
-    /// tell. Blocks for as long as the file system does.
+    /// Reads the source of a credential outside the stores again, for [`Adapter::assess`]. Blocks for
+    /// as long as the file system does.
     fn reread(&self) {}
 
     /// Whether what was read last was there and can't be used.
@@ -320,16 +321,18 @@ pub trait Adapter: Debug + Send + Sync {
         false
     }
 
-    /// What is wrong with what the user has set for a credential, where that can be told without asking
-    /// anybody; not that it is missing.
+    /// What is wrong with the user's settings for a credential, as far as it shows without a request; a
+    /// missing credential does not count.
     fn fault(&self) -> Option<String> {
         None
     }
 
-    /// How the login lies in the store; `None` where it lies outside, and the adapter alone knows it.
+    /// The login's form in the store; `None` if it is outside the stores, known to the adapter
+    /// alone.
     fn layout(&self) -> Option<&'static dyn Layout>;
 
-    /// Who grants this provider's logins, and to which client, as one text: tokens of another grantor are not shown to it.
+    /// The authority that grants this provider's logins, and the client, as one text: tokens of
+    /// another authority are not sent to it.
     fn grantor(&self) -> String {
         self.layout().map_or("", Layout::key).to_owned()
     }
@@ -349,7 +352,7 @@ pub trait Adapter: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// What the token endpoint's answers tell of this machine's clock, if there is such an endpoint.
+    /// This machine's clock by the token endpoint's answers, if there is such an endpoint.
     fn skew(&self) -> Option<&Skew> {
         None
     }
@@ -359,17 +362,18 @@ pub trait Adapter: Debug + Send + Sync {
         false
     }
 
-    /// Whether its requests need a client key, whatever the listener asks for.
+    /// Whether its requests need a client key, at every listener.
     fn needs_client_key(&self) -> bool {
         false
     }
 
-    /// Which of a client's header fields pass to it beside the usual ones.
+    /// Which of a client's header fields pass to it besides the usual ones.
     fn forwards(&self) -> Forwards {
         Forwards::default()
     }
 
-    /// How the bodies of one of its paths differ from OpenAI's; `None` where they pass as they come. Asked once.
+    /// How the bodies of one of its paths differ from OpenAI's; `None` if they pass unchanged.
+    /// Asked once.
     fn dialect(&self, _path: &str) -> Option<Dialect> {
         None
     }
@@ -379,7 +383,7 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
-    /// What its answers have told of its logins' quotas, where they tell.
+    /// The quotas that its answers have reported for its logins, if they do.
     fn quotas(&self) -> Option<&Quotas> {
         None
     }
@@ -397,12 +401,12 @@ pub trait Adapter: Debug + Send + Sync {
     /// Asks the provider for that, with the credential of that login; what comes of it shows in [`Adapter::quota`].
     async fn ask_quota(&self, _credential: &Credential, _login: usize, _now: DateTime<Utc>) {}
 
-    /// How long a grant lasts from the login, whatever the rotation; `None` when it does not end.
+    /// The lifetime of a grant from the login, whatever the rotation; `None` if it does not end.
     fn grant_lifetime(&self) -> Option<Duration> {
         None
     }
 
-    /// How long before its end a credential is renewed, where the operator asks for `lead`.
+    /// How long before its end a credential is renewed, if the operator asks for `lead`.
     fn lead(&self, _credential: &Credential, lead: Duration) -> Duration {
         lead
     }
@@ -417,8 +421,8 @@ pub trait Adapter: Debug + Send + Sync {
     /// [`TokenError`] says whether the grant is dead or the endpoint out of order.
     async fn renew(&self, login: &Login, renewal: Renewal) -> Result<Grant, TokenError>;
 
-    /// What an answer to a request says of its credential. Called for every answer, so it has to be
-    /// quick where there is nothing to say.
+    /// What an answer says about the credential of its request. Called for every answer, so it must
+    /// be quick if the answer says nothing.
     fn verdict(&self, reply: &Reply<'_>) -> Verdict {
         reply.by_status()
     }
@@ -429,21 +433,21 @@ pub trait Adapter: Debug + Send + Sync {
         None
     }
 
-    /// A request was answered. Called for every answer to a POST; `shared` tells whether that was with the
+    /// A request was answered. Called for every answer to a POST; `shared` says whether that was with the
     /// shared login, and takes a lock.
     fn hear(&self, _reply: &Reply<'_>, _heard: Heard, _shared: &dyn Fn() -> bool) {}
 
     /// The user has logged in, maybe with another account.
     fn forget_limit(&self) {}
 
-    /// Reads an error event of a stream that began with a 200, where this provider refuses an account in
-    /// that way too. It can't be read in an encoded answer, so the provider is asked for plain ones.
+    /// Reads an error event of a stream that began with a 200, if this provider also refuses an account
+    /// in that way. It can't be read in an encoded answer, so the provider is asked for plain ones.
     fn reads_errors(&self) -> Option<ReadError> {
         None
     }
 
-    /// What the events of a stream hold, byte for byte, that tell how much of the quota is used; they go to
-    /// [`Adapter::hear_event`]. They can't be read in an encoded answer either.
+    /// The bytes that mark events of a stream with quota usage; these go to [`Adapter::hear_event`]. They
+    /// can't be read in an encoded answer either.
     fn quota_event(&self) -> Option<&'static str> {
         None
     }
@@ -451,8 +455,8 @@ pub trait Adapter: Debug + Send + Sync {
     /// An event that came at `at` to a request with this login and holds [`Adapter::quota_event`]; its data.
     fn hear_event(&self, _event: &[u8], _login: usize, _at: DateTime<Utc>) {}
 
-    /// The list of models as OpenAI's API has it, made of the provider's answer to `GET /models`; `None`
-    /// where it is that already, or can't be read.
+    /// The list of models in OpenAI's form, made of the provider's answer to `GET /models`; `None` if it
+    /// has that form already, or can't be read.
     fn models(&self, _answer: &[u8]) -> Option<Vec<u8>> {
         None
     }

@@ -71,7 +71,7 @@ pub(super) struct Nous {
     name: ProviderName,
     client: TokenClient,
     paths: Vec<AllowedPath>,
-    /// The operator's word, not checked against the hosts above, never written to the store.
+    /// The operator's choice, not checked against the hosts above, never written to the store.
     portal: Option<String>,
     inference: Option<BaseUrl>,
     limit: Limit,
@@ -146,8 +146,8 @@ impl Nous {
         self.limit = Limit::new(Some(home));
     }
 
-    /// Takes the operator's URLs: the configuration's, else those of the environment variables
-    /// that Hermes Agent honours. What `is_in_file` of its own is left out where it can't be used.
+    /// Takes the operator's URLs: the configuration's, otherwise those of the environment variables
+    /// that Hermes Agent honours. An unusable one that `is_in_file` is ignored.
     pub(super) fn override_urls(
         &mut self,
         portal: Option<&Url>,
@@ -155,10 +155,10 @@ impl Nous {
         env: &dyn Fn(&str) -> Option<String>,
         is_in_file: &dyn Fn(&str) -> bool,
     ) -> Result<(), BadVariable> {
-        // The file's rule: what is sent there is as secret.
+        // The same rule as for the file: what is sent there is as secret.
         let from_env = |variable: &'static str| {
             let text = env(variable);
-            // What is no URL is told by `environment_faults`.
+            // An invalid URL is reported by `environment_faults`.
             let Some(url) = text.and_then(|text| Url::parse(unquoted(&text)?).ok()) else {
                 return Ok(None);
             };
@@ -197,7 +197,7 @@ impl Nous {
         }
         let stored = login.text("inference_base_url").and_then(trusted_inference);
         let (default, stored) = if layout::is_guest(login) {
-            // What is left of another login leads to a host that refuses guests.
+            // Another login's leftover leads to a host that refuses guests.
             (GUEST_INFERENCE, stored.filter(|url| url != INFERENCE))
         } else {
             (INFERENCE, stored)
@@ -498,7 +498,7 @@ fn apply_refresh(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
         iso(clock::after(now, std::time::Duration::from_secs(lifetime))),
     );
     login.remove("last_auth_error");
-    // A new login has none of these yet; they stand where Hermes Agent puts them.
+    // A new login has none of these yet; they go where Hermes Agent puts them.
     for (key, value) in [
         ("client_id", CLIENT_ID),
         ("scope", SCOPE),

@@ -1,8 +1,8 @@
 //! Any provider that speaks OAuth 2.0, by its settings alone: a code on another device (RFC 8628) or a page in the
-//! browser (RFC 7636, RFC 8252), single-use refresh tokens or ones that stay, and a login in our own store.
+//! browser (RFC 7636, RFC 8252), single-use or lasting refresh tokens, and a login in our own store.
 //!
-//! A token goes to two places: the refresh token to the token endpoint that the configuration or its issuer names, the
-//! access token to the configuration's base URL. Nothing that a store, a token answer or a redirect says changes them.
+//! Tokens go to two places: the refresh token to the token endpoint that the configuration or its issuer names, the
+//! access token to the configuration's base URL. No store, token answer or redirect changes these.
 
 mod endpoints;
 pub(super) mod layout;
@@ -68,7 +68,7 @@ impl Generic {
         }
     }
 
-    /// The endpoints, looked for once.
+    /// The endpoints, discovered once.
     async fn endpoints(&self) -> Result<Arc<Endpoints>, TokenError> {
         let known = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known().clone() {
@@ -80,15 +80,15 @@ impl Generic {
         Ok(found)
     }
 
-    /// Who grants the tokens, as the login notes it: they are shown to nobody else.
+    /// The authority that grants the tokens, as the login notes it: they are sent nowhere else.
     fn authority(&self) -> &str {
         let settings = &self.settings;
         let authority = settings.issuer_url.as_ref().or(settings.token_url.as_ref());
         authority.map_or("", Url::as_str).trim_end_matches('/')
     }
 
-    /// Whether a login's tokens were granted where they would be shown: by the issuer, or at the token endpoint, of
-    /// which the configuration may name one more than it did then.
+    /// Whether a login's tokens were granted by the authority that they would be sent to: by the issuer, or at the
+    /// token endpoint. The configuration may name one of the two now that it did not name then.
     fn is_ours(&self, login: &Login) -> bool {
         let settings = &self.settings;
         let known = [&settings.issuer_url, &settings.token_url];
@@ -115,7 +115,7 @@ impl Generic {
         known.any(|one| endpoints::is_trusted(&page, one, &settings.allowed_hosts))
     }
 
-    /// The fields of every request: who asks, for what, and what the configuration adds.
+    /// The fields of every request: the client, the scope, and the configuration's additions.
     fn asked(&self) -> Vec<(&str, &str)> {
         let settings = &self.settings;
         let mut fields = vec![("client_id", settings.client_id.as_str())];
@@ -127,7 +127,7 @@ impl Generic {
         fields
     }
 
-    /// The client's secret, read anew each time: it may have been replaced.
+    /// The client's secret, read each time: it may have been replaced.
     async fn secret(&self) -> Result<Option<Secret>, TokenError> {
         let Some(file) = self.settings.client_secret_file.clone() else {
             return Ok(None);
@@ -139,7 +139,7 @@ impl Generic {
         let secret = read.and_then(|read| read.map_err(|why| why.to_string()));
         secret.map(Some).map_err(|why| {
             unusable(format!(
-                "the client's secret can't be had: {why} (`providers.{}.client_secret_file`)",
+                "the client's secret can't be read: {why} (`providers.{}.client_secret_file`)",
                 self.name
             ))
         })
@@ -421,7 +421,7 @@ impl BrowserLogin for Generic {
     }
 
     async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError> {
-        // RFC 9207 §2.4: a code that another issuer has made is shown to nobody.
+        // RFC 9207 §2.4: another issuer's code is sent nowhere.
         self.is_of_issuer("code", code.issuer())?;
         let endpoints = match self.endpoints().await {
             Ok(endpoints) => endpoints,

@@ -1,5 +1,5 @@
-//! A look at an address of a provider's: whether it can be reached, on the way that requests take,
-//! and what its clock says. Nothing is sent that a stranger could not send.
+//! Probes an address of a provider: whether it can be reached by the path of requests, and what its
+//! clock says. The request contains nothing private.
 
 use std::error::Error;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::token_client::is_loopback;
 /// An address that a provider is reached at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// What is there, in one word: `inference`, or what the adapter calls its token endpoint.
+    /// The address's role, in one word: `inference`, or the adapter's name for its token endpoint.
     pub what: &'static str,
     /// The key of the provider's settings that names another address.
     pub setting: &'static str,
@@ -58,7 +58,7 @@ pub enum Unreachable {
     TimedOut(Duration),
 }
 
-/// What is wrong with a certificate, as far as it tells what to do.
+/// The fault of a certificate, as far as it decides what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateFault {
     /// Its time is over.
@@ -69,14 +69,14 @@ pub enum CertificateFault {
     WrongName,
     /// It is signed by no authority that we trust.
     UnknownIssuer,
-    /// Something else.
+    /// Any other fault.
     Other,
 }
 
 /// Asks `url` once, with this method and without any credential; any answer is a success.
 ///
 /// # Errors
-/// When there is none within `limit`.
+/// If there is none within `limit`.
 pub async fn probe(
     (method, url): (Method, &str),
     tls: rustls::ClientConfig,
@@ -144,7 +144,7 @@ fn explain(error: &reqwest::Error, limit: Duration) -> Unreachable {
     if error.is_timeout() {
         return Unreachable::TimedOut(limit);
     }
-    // The last cause is the system's own word; those before only say where it came up.
+    // The last cause is the system's own message; the others only say where it occurred.
     let mut last: &dyn Error = error;
     while let Some(cause) = last.source() {
         last = cause;

@@ -1,8 +1,7 @@
-//! The proxies that the environment names, as everything here reaches a provider: requests, logins
-//! and webhooks alike.
+//! The proxies of the environment, used for everything that goes to a provider or webhook.
 //!
-//! Values are taken without blanks and quotes around them, which shells, unit files and `.env` files
-//! leave there. What can't be used is told ([`Proxies::faults`]) and left out.
+//! Blanks and quotes around values, which shells, unit files and `.env` files leave there, are
+//! removed. Unusable values are reported ([`Proxies::faults`]) and ignored.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ const EXEMPT: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// The kinds that requests can go through.
 const KINDS: [&str; 5] = ["http", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// The proxies of an environment, and what is reached without one.
+/// The proxies of an environment, and its exemptions.
 pub struct Proxies {
     matcher: Matcher,
     /// The URLs for `https`, `http` and the rest; they may hold passwords.
@@ -60,8 +59,8 @@ impl Proxies {
         }
     }
 
-    /// The proxy for a target, unless the target is exempt. Whether it is this machine is not looked
-    /// at.
+    /// The proxy for a target, unless the target is exempt. Whether it is this machine is not
+    /// checked.
     pub fn intercept(&self, target: &Uri) -> Option<Intercept> {
         let host = target.host()?;
         let encrypted = target.scheme_str() == Some("https");

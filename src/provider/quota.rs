@@ -1,4 +1,4 @@
-//! How much of an account's quota is used, as its provider tells. Pure.
+//! How much of an account's quota is used, as its provider reports it. Pure.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct QuotaWindow {
     pub name: &'static str,
     /// How much of it is used, in percent.
     pub used_percent: f64,
-    /// What it has in all and what is left, if the provider says so.
+    /// Its total and what remains, if the provider says so.
     pub amounts: Option<QuotaAmounts>,
     /// How long it is, if the provider says so.
     pub length: Option<Duration>,
@@ -38,7 +38,7 @@ pub struct QuotaWindow {
 pub struct QuotaAmounts {
     /// All that it has.
     pub limit: u64,
-    /// What is left of it.
+    /// What remains of it.
     pub remaining: u64,
 }
 
@@ -54,7 +54,8 @@ pub enum QuotaLevel {
 }
 
 impl QuotaWindow {
-    /// What it is at `now`: once it has begun again, all of it is there, until the provider says more.
+    /// Its state at `now`: once its window has begun again, it is free, until the provider reports
+    /// more.
     #[must_use]
     pub fn at(self, now: DateTime<Utc>) -> Self {
         if self.resets_at.is_none_or(|at| at > now) {
@@ -87,7 +88,7 @@ impl QuotaLevel {
 }
 
 impl Quota {
-    /// Whether this says something else of how far a window is used than an earlier word, or of when one that is
+    /// Whether this report differs from an earlier one in how far a window is used, or in when one that is
     /// nearly used up begins again.
     pub(super) fn is_news_after(&self, earlier: &Self) -> bool {
         let same = |one: &QuotaWindow, other: &QuotaWindow| {

@@ -1,4 +1,4 @@
-//! What a provider's answers have told of its logins' quotas, in memory.
+//! The quotas that a provider's answers have reported for its logins, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +19,7 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Holds what was told of a login, if anything was.
+    /// Keeps a report on a login, if there is one.
     pub(super) fn hold(&self, login: usize, quota: Option<Quota>) {
         let Some(quota) = quota else {
             return;
@@ -40,18 +40,19 @@ impl Quotas {
         }
     }
 
-    /// What was told last of the login at this place.
+    /// The last report on the login at this place.
     pub fn of(&self, login: usize) -> Option<Quota> {
         self.told().get(&login).cloned()
     }
 
-    /// Goes on from what another adapter of the same logins was told, which a reload has replaced.
+    /// Takes over the reports of the former adapter of the same logins, which a reload has
+    /// replaced.
     pub fn go_on_from(&self, former: &Self) {
         let known = former.told().clone();
         *self.told() = known;
     }
 
-    /// From now on, `changed` is woken when somebody may want to be told; a second one is not.
+    /// From now on, `changed` is woken when there may be something to report; a second one is not.
     pub fn wake(&self, changed: Arc<Notify>) {
         self.changed.set(changed).ok();
     }

@@ -1,4 +1,4 @@
-//! The `x-ratelimit-…` fields of answers, by which OpenAI's API and those like it tell what is left of a limit. Pure.
+//! The `x-ratelimit-…` headers of OpenAI's API and its like: what is left of a limit. Pure.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use hyper::HeaderMap;
 use super::quota::{Quota, QuotaAmounts, QuotaWindow};
 use crate::clock;
 
-/// A limit's name, what its fields end with, and its length where that is a part of its name.
+/// A limit's name, its fields' suffix, and its length if that is a part of its name.
 const BUCKETS: [(&str, [&str; 3], Option<Duration>); 4] = [
     (
         "requests",
@@ -52,8 +52,8 @@ const HOUR: Duration = Duration::from_hours(1);
 /// A limit that begins again later makes no sense.
 const LONGEST: Duration = Duration::from_hours(24 * 366);
 
-/// What an answer's fields tell. `short` is the length of the limits whose names have none, where the provider is
-/// known to have such.
+/// The quotas in an answer's headers. `short` is the length of limits whose names have none, if the provider has
+/// such.
 pub(super) fn of_fields(
     fields: &HeaderMap,
     at: DateTime<Utc>,

@@ -53,28 +53,30 @@ pub enum BuildError {
     },
 }
 
-/// How the logins of this kind of provider lie in a store that is shared, before there is an adapter.
+/// The form of this kind of provider's logins in a shared store, before there is an adapter.
 pub fn layout(kind: &ProviderKind) -> Option<&'static dyn Layout> {
     match kind {
         ProviderKind::Nous { .. } => Some(nous::LAYOUT),
         ProviderKind::Xai { .. } => Some(xai::LAYOUT),
         ProviderKind::Codex { .. } => Some(codex::LAYOUT),
-        // A login of our own names no file to trust.
+        // A separate login names no file to trust.
         ProviderKind::OAuth2(_) | ProviderKind::Static { .. } => None,
     }
 }
 
-/// How a login lies in our own store under this name where the configuration describes the provider, or did once.
+/// The form of a login under this name in our own store, if the configuration describes the
+/// provider, or once did.
 pub fn own_layout(name: &ProviderName) -> &'static dyn Layout {
     oauth2::layout::of(name)
 }
 
-/// The name of the provider whose login our own store has under this key, where the configuration describes it.
+/// The name of the provider whose login our own store has under this key, if the configuration
+/// describes it.
 pub fn owner(key: &str) -> Option<ProviderName> {
     oauth2::layout::name_of(key)
 }
 
-/// The name of the provider whose login lies under this key, in whichever store.
+/// The name of the provider whose login has this key, in any store.
 pub fn named(key: &str) -> Option<ProviderName> {
     let layouts = [nous::LAYOUT, xai::LAYOUT, codex::LAYOUT];
     let mut built_in = BUILT_IN.iter().zip(layouts);
@@ -94,7 +96,7 @@ pub struct BuiltIn {
     pub display_name: &'static str,
 }
 
-/// Every provider that has a login of its own here.
+/// Every built-in provider with a login.
 const BUILT_IN: [BuiltIn; 3] = [
     BuiltIn {
         name: "nous",
@@ -110,7 +112,7 @@ const BUILT_IN: [BuiltIn; 3] = [
     },
 ];
 
-/// Every provider that has a login of its own here.
+/// Every built-in provider with a login.
 pub fn built_in() -> impl Iterator<Item = BuiltIn> {
     BUILT_IN.into_iter()
 }
@@ -134,7 +136,8 @@ pub(super) fn file_faults(env: Lookup<'_>) -> Vec<String> {
     [nous::file_faults(env), xai::environment_faults(env)].concat()
 }
 
-/// The limit of one request to this provider's token endpoint: the file's, else the environment's.
+/// The limit of one request to this provider's token endpoint: the file's, otherwise the
+/// environment's.
 pub fn token_timeout(settings: &Provider, env: Lookup<'_>) -> Duration {
     let from_env = || match &settings.kind {
         ProviderKind::Xai { .. } => xai::token_timeout(env),
@@ -231,8 +234,8 @@ pub fn build(
     }
 }
 
-/// Adds the configuration's paths to a provider's own; a path that is there gets the methods
-/// that it lacks.
+/// Adds the configuration's paths to a provider's own; a path that is listed already gets the
+/// methods that it lacks.
 pub(super) fn add_paths(paths: &mut Vec<AllowedPath>, extra: &[AllowedPath]) {
     for addition in extra {
         AllowedPath::add(paths, addition);

@@ -10,7 +10,7 @@ use crate::secret::Secret;
 
 /// The source of the row that Hermes Agent keeps in step with the provider's block.
 const OF_BLOCK: &str = "device_code";
-/// The source of a row that a login of its own made, as `hermes auth add` calls it.
+/// The source of a row that a separate login made, as `hermes auth add` names it.
 pub(super) const OWN: &str = "manual:device_code";
 /// What Hermes Agent keeps of a failure in every row; without one these are null.
 const LAST: [&str; 6] = [
@@ -23,7 +23,7 @@ const LAST: [&str; 6] = [
 ];
 /// What it keeps of a failure since 0.20; without one these are absent.
 const SINCE_0_20: [&str; 2] = ["failure_reason", "consecutive_failures"];
-/// What a row has of its own, whatever the login in it.
+/// A row's own fields, with any login in it.
 const ITS_OWN: [&str; 6] = ["id", "label", "auth_type", "priority", "source", "base_url"];
 
 /// How a row's login failed.
@@ -35,7 +35,7 @@ pub enum Failing {
     Dead,
 }
 
-/// What a failure was about, as far as its status does not tell (0.20).
+/// The reason for a failure, beyond its status (0.20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The account has nothing to pay with.
@@ -80,13 +80,13 @@ impl<'r> Row<'r> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// What tells it from the pool's other rows.
+    /// Its identity among the pool's rows.
     pub fn id(self) -> Option<&'r str> {
         self.text("id")
     }
 
-    /// Whether Hermes Agent keeps it in step with the provider's block; every other row is a login of
-    /// its own.
+    /// Whether Hermes Agent keeps it in step with the provider's block; every other row is a separate
+    /// login.
     pub fn is_of_block(self) -> bool {
         self.text("source") == Some(OF_BLOCK)
     }
@@ -260,7 +260,7 @@ impl Login {
         unmark(row);
     }
 
-    /// Gives a row what it lacks of this login.
+    /// Adds this login's missing fields to a row.
     fn complete(&self, row: &mut Map<String, Value>) {
         for key in self.layout().row_fields() {
             if let Some(value) = self.layout().row_value(self, key) {
@@ -293,8 +293,8 @@ impl Login {
     }
 }
 
-/// The login in a row that is one of its own, laid out as a block is, with the row's id: see [`Login::in_row`]. `None`
-/// where the row follows the block, or holds no token. Where it is marked as dead, the login is one that has ended.
+/// The login in a separate row, in a block's layout, with the row's id: see [`Login::in_row`]. `None` if the row
+/// follows the block, or holds no token. A row that is marked as dead gives a login that has ended.
 pub fn own_login(layout: &'static dyn Layout, row: &Map<String, Value>) -> Option<Login> {
     let told = Row::new(row);
     let id = told.id().filter(|_| !told.is_of_block())?;
@@ -351,7 +351,7 @@ mod tests {
         );
         assert_eq!(Row::new(&one).marked_at(), Some(at));
         assert_eq!(Row::new(&one).failing(), Some(Failing::Exhausted));
-        // Another status begins to count anew, and without a reason the old one is none of it.
+        // Another status starts a new count, and a missing reason does not inherit the old one.
         mark(&mut one, &failed(402, Failing::Exhausted));
         assert_eq!(Row::new(&one).failures(), 1);
         assert!(!one.contains_key("failure_reason"));

@@ -1,6 +1,6 @@
-//! How far this machine's clock is ahead of a provider's, by the `Date` of its answers (RFC 9110
-//! §6.6.1), those to requests and those of its token endpoint. An answer costs one look at a counter, and
-//! one in some seconds is read.
+//! How far this machine's clock is ahead of a provider's, by the `Date` of its answers (RFC 9110 §6.6.1),
+//! to requests and of its token endpoint. An answer costs one look at a counter, and one in some seconds
+//! is read.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -14,7 +14,7 @@ const NEWS: i64 = 86_400;
 /// Nothing was heard yet.
 const NEVER: i64 = i64::MIN;
 
-/// What a provider's answers tell of the clock.
+/// The machine's clock by a provider's answers.
 #[derive(Debug)]
 pub struct Skew {
     /// When an answer was read last, by this machine's clock, in seconds.
@@ -45,13 +45,13 @@ impl Skew {
         self.heard.store(now, Ordering::Relaxed);
     }
 
-    /// How far this machine's clock is ahead, in seconds; negative where it is behind, `None` where
-    /// no answer has told lately.
+    /// How far this machine's clock is ahead, in seconds; negative if it is behind, `None` without
+    /// a recent answer.
     pub fn ahead(&self, now: DateTime<Utc>) -> Option<i64> {
         Some(self.told(now)?.1)
     }
 
-    /// What the last answer of several hosts has told, as [`Skew::ahead`].
+    /// The last answer of several hosts, as [`Skew::ahead`].
     pub fn latest<'s>(
         skews: impl IntoIterator<Item = &'s Self>,
         now: DateTime<Utc>,
@@ -60,7 +60,7 @@ impl Skew {
         told.max_by_key(|(heard, _)| *heard).map(|(_, ahead)| ahead)
     }
 
-    /// When an answer has told, and what.
+    /// The time of an answer, and the difference.
     fn told(&self, now: DateTime<Utc>) -> Option<(i64, i64)> {
         let heard = self.heard.load(Ordering::Relaxed);
         let age = now.timestamp().checked_sub(heard)?;

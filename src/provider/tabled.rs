@@ -1,5 +1,4 @@
-//! How the logins of providers lie whose block has the tokens in a table of their own; a row of the pool has them at its
-//! top.
+//! The form of logins whose block has the tokens in a nested table; a row of the pool has them at its top.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -26,7 +25,8 @@ pub(super) struct Tabled {
 }
 
 impl Tabled {
-    /// The layout of the block with this name, whose rows say where their requests go; `itself` gives the same layout.
+    /// The layout of the block with this name, whose rows name their base URLs; `itself` returns
+    /// the same layout.
     pub(super) const fn new(
         key: &'static str,
         inference: &'static str,
@@ -192,7 +192,8 @@ fn take_row(login: &mut Login, row: &Login) -> Merge {
     Merge::Taken
 }
 
-/// Which of two logins was granted later: by the provider's own clock where both hold a JWT, else by when they were renewed.
+/// Which of two logins was granted later: by the provider's own clock if both hold a JWT, otherwise
+/// by the times of their renewals.
 fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering> {
     let issued = |login: &Login| {
         let access = login.tokens().access?;

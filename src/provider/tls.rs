@@ -1,5 +1,5 @@
-//! The TLS that every connection to a provider uses: rustls with the system's trust store, and
-//! one more CA file where the configuration names it.
+//! The TLS of every connection to a provider: rustls with the system's trust store, and the
+//! configuration's additional CA file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// A client configuration without ALPN; whoever uses it adds the protocols that it speaks.
+/// A client configuration without ALPN; the caller adds the protocols that it speaks.
 ///
 /// A machine without any trusted certificate (a bare container) gets one that trusts nothing, so
 /// that plain-text upstreams on loopback still work; the first TLS connection then says why.

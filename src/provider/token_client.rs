@@ -23,8 +23,8 @@ const LARGEST_ANSWER: usize = 256 * 1024;
 const USUAL_ANSWER: usize = 16 * 1024;
 /// A provider's description is cut to this many characters.
 const LONGEST_DESCRIPTION: usize = 200;
-/// This part of a request's limit may pass until the connection stands; so a limit that ends the
-/// request later means that it was sent.
+/// The share of a request's limit for connecting; so a limit that ends the request later means that
+/// it was sent.
 const CONNECT_PART: f64 = 0.6;
 /// The codes that mean a dead grant; any other error may pass.
 const DEAD: [&str; 3] = ["invalid_grant", "invalid_token", "refresh_token_reused"];
@@ -95,7 +95,7 @@ impl TokenClient {
             .header(hyper::header::ACCEPT, "application/json")
     }
 
-    /// What the answers tell of this machine's clock.
+    /// This machine's clock by the answers.
     pub(super) fn skew(&self) -> &Skew {
         &self.skew
     }
@@ -160,7 +160,7 @@ fn carried(request: &reqwest::Request) -> Vec<Secret> {
     let form = request.body().and_then(reqwest::Body::as_bytes);
     let form = url::form_urlencoded::parse(form.unwrap_or_default());
     let form = form.filter(|(key, _)| SECRETS.contains(&key.as_ref()));
-    // Where a short one stands in the middle of a word, it tells nothing.
+    // A short one inside a word means nothing.
     let headers = headers
         .filter(|text| text.len() >= SHORTEST)
         .map(str::to_owned);
@@ -241,7 +241,7 @@ impl Answer {
     /// The granted fields, if the answer is a 200 with a text at `required`.
     ///
     /// # Errors
-    /// [`TokenError::Rejected`] for 400, 401 and 403 with a code that means a dead grant, else
+    /// [`TokenError::Rejected`] for 400, 401 and 403 with a code that means a dead grant, otherwise
     /// [`TokenError::Transient`].
     pub(super) fn granted(self, required: &str) -> Result<Map<String, Value>, TokenError> {
         self.granted_by("the token endpoint", required)
@@ -321,8 +321,8 @@ pub(super) fn shortened(text: &str, carried: &[Secret]) -> String {
         .collect()
 }
 
-/// A lifetime in whole seconds: a number or a text of one. Anything else, and what is negative,
-/// is zero; what is longer than ten years is ten years.
+/// A lifetime in whole seconds: a number, or a number in a text. Anything else, and negative
+/// values, count as zero; more than ten years count as ten years.
 pub(super) fn seconds(value: Option<&Value>) -> u64 {
     const TEN_YEARS: f64 = 315_360_000.0;
     let number = match value {
@@ -343,8 +343,8 @@ pub(super) fn seconds(value: Option<&Value>) -> u64 {
     }
 }
 
-/// What went wrong, with the host and the root of it. A connection that never stood has carried
-/// nothing. `told` is false when the answer's status says that nothing was spent.
+/// What went wrong, with the host and the root cause. A connection that was never established has
+/// carried nothing. `told` is false if the answer's status proves that nothing was spent.
 fn unanswered(error: reqwest::Error, retry_after: Option<Duration>, told: bool) -> TokenError {
     let host = error
         .url()
@@ -379,10 +379,10 @@ fn causes(error: &reqwest::Error) -> String {
     chain.join(": ")
 }
 
-/// Why there is no connection, for someone who knows nothing of our layers.
+/// Why there is no connection, for a reader who knows nothing of our layers.
 fn unconnected(error: &reqwest::Error) -> String {
     let chain = || chain(error);
-    // hyper-util's connector tells a failed look-up by these words only.
+    // hyper-util's connector marks a failed look-up by these words only.
     if chain().any(|cause| cause.to_string() == "dns error") {
         return "its name can't be resolved; this machine may be offline".to_owned();
     }
@@ -401,11 +401,11 @@ fn unconnected(error: &reqwest::Error) -> String {
 
 /// Whether an answer with this status that is no grant leaves it open what became of the token.
 ///
-/// Only three kinds of answers say that the request was not carried out: a redirect (300 to 399), a
-/// refusal of the request with a status that the RFCs know (400 to 451; the last registered one),
-/// and 503, which is the server's or its gateway's word that it did not take the request. All else
-/// may come from an edge that lost the provider's answer on its way back: 500, 502 and 504 do, 520
-/// to 530 of Cloudflare and 561 and such of others do, nginx's 499 does, and so does a success that
+/// Only three kinds of answers prove that the request was not carried out: a redirect (300 to 399),
+/// a refusal of the request with a status that the RFCs know (400 to 451; the last registered one),
+/// and 503, by which the server or its gateway says that it did not take the request. Any other may
+/// come from an edge that lost the provider's answer on its way back: 500, 502 and 504 do, 520 to
+/// 530 of Cloudflare and 561 and such of others do, nginx's 499 does, and so does a success that
 /// can't be read.
 fn may_be_spent(status: StatusCode) -> bool {
     !matches!(status.as_u16(), 300..=451 | 503)

@@ -1,4 +1,4 @@
-//! What a provider's answer to a request says of the credential that the request carried.
+//! What a provider's answer says about the credential of the request.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use super::skew;
 
-/// An answer, as far as it is known.
+/// An answer, as far as it has been read.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply<'a> {
     /// Its status.
@@ -27,7 +27,7 @@ pub struct Reply<'a> {
 pub struct Heard {
     /// When the answer's head came.
     pub at: DateTime<Utc>,
-    /// Whether it was sent all the same.
+    /// Whether it was sent anyway.
     pub while_limited: bool,
     /// The place of the login that it was sent with among the provider's.
     pub login: usize,
@@ -40,7 +40,7 @@ pub type ReadError = fn(&[u8]) -> Option<&'static str>;
 /// What follows from an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The answer is the client's, whatever it says.
+    /// The answer is the client's, unchanged.
     Pass,
     /// The token was refused: renew it, and ask once more.
     RenewAndRetry,
@@ -49,20 +49,20 @@ pub enum Verdict {
     Blocked(&'static str),
     /// This login has nothing left, and another one may have. With a single login the answer passes.
     NextLogin {
-        /// How long this one has nothing; `None` where the provider does not say.
+        /// How long this one's quota is used up; `None` if the provider does not say.
         cooldown: Option<Duration>,
-        /// Why, for `proxy status`, where it is more than the status.
+        /// The reason for `proxy status`, if it is more than the status.
         code: Option<&'static str>,
         /// The request or its model may be the reason, and no other login would have anything left for it either.
         may_be_request: bool,
     },
-    /// The head does not tell. The beginning of the body, which comes before it goes to the client,
-    /// may.
+    /// The head is not enough. The beginning of the body, which is read before it goes to the
+    /// client, may be.
     ReadOn,
 }
 
-/// How long the sender of an answer wants to be left alone: so many seconds, or until a date by its own clock (RFC 9110
-/// §10.2.3). Zero for a date that is over, `None` where the answer does not say or has no `Date`.
+/// The pause that an answer asks for: a number of seconds, or until a date by its own clock (RFC 9110 §10.2.3). Zero
+/// for a date in the past, `None` if the answer names none or has no `Date`.
 pub(super) fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     let asked = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = asked.parse() {

@@ -1,8 +1,8 @@
 //! xAI Grok: a device login at the endpoints that xAI's discovery document names, and single-use
 //! refresh tokens.
 //!
-//! The bearer is the access token. Hermes Agent keeps the login in the root home's store alone,
-//! with the tokens in a table of their own. The client id is Hermes Agent's: xAI registers no others.
+//! The bearer is the access token. Hermes Agent keeps the login only in the root home's store, with
+//! the tokens in a nested table. The client id is Hermes Agent's: xAI registers no others.
 
 mod refusal;
 #[cfg(test)]
@@ -97,7 +97,8 @@ impl Xai {
         }
     }
 
-    /// Whether a token may be sent there: to xAI's own hosts, or to where the operator's issuer is.
+    /// Whether a token may be sent there: to xAI's own hosts, or to the host of the operator's
+    /// issuer.
     fn is_trusted(&self, address: &str) -> bool {
         let Ok(url) = Url::parse(address) else {
             return false;
@@ -272,7 +273,7 @@ impl Adapter for Xai {
         Ok(Grant::new(self.refresh(login).await?, renewal))
     }
 
-    /// The body tells what a 403 and a 429 are about.
+    /// The body has the reason of a 403 and a 429.
     fn verdict(&self, reply: &Reply<'_>) -> Verdict {
         refusal::verdict(reply)
     }

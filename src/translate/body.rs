@@ -1,6 +1,6 @@
-//! A request's body as values. What JSON allows and `serde_json`'s values can't hold is set aside while the request is
-//! turned, and put back as it came: half of a surrogate pair in a string, a number that no double holds, and what is
-//! nested too deeply.
+//! A request's body as values. What JSON allows and `serde_json`'s values can't hold is set aside during the
+//! translation, and put back as it came: half of a surrogate pair in a string, a number that no double holds, and deep
+//! nesting.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -107,7 +107,7 @@ pub(super) struct List<'l> {
 }
 
 impl List<'_> {
-    /// Takes each item with its place, for as long as somebody waits.
+    /// Takes each item with its place, while the result is still awaited.
     pub(super) fn each(
         self,
         mut take: impl FnMut(String, Value) -> Result<(), Refused>,
@@ -142,7 +142,7 @@ fn twice(field: &str) -> Refused {
 }
 
 impl Refused {
-    /// The same of what is in the member of this name.
+    /// The same for the member of this name.
     fn below(self, name: &str) -> Self {
         if self.field.is_empty() && self.reason == LEFT {
             return self;
@@ -196,7 +196,7 @@ impl<'w> Reading<'_, 'w> {
         Reading(&mut *self.0)
     }
 
-    /// Adds where it is that a member came twice.
+    /// Adds the place of a duplicated member.
     fn places<T, E>(&mut self, read: Result<T, E>, place: impl FnOnce() -> String) -> Result<T, E> {
         if read.is_err() && !self.0.twice.is_empty() {
             self.0.twice.push(place());
@@ -282,8 +282,8 @@ impl<'de> Visitor<'de> for Reading<'_, '_> {
     }
 }
 
-/// A text that `serde_json` can hold, and the values that are missing in it; `None` where a mark of ours is in use.
-/// The text is JSON.
+/// A text that `serde_json` can hold, and the values that are missing in it; `None` if it contains one of our
+/// marks. The text is JSON.
 fn set_aside(text: &str) -> Option<(String, Vec<&str>)> {
     let bytes = text.as_bytes();
     if memmem::find(bytes, MARK).is_some() {
@@ -355,7 +355,7 @@ fn halves(string: &str, made: &mut String) -> Option<()> {
     Some(())
 }
 
-/// A text with all that was set aside; `None` where a value has become a part of another text.
+/// A text with everything that was set aside; `None` if a value has become a part of another text.
 fn put_back(made: &[u8], aside: &[&str]) -> Option<Vec<u8>> {
     let mut rest = std::str::from_utf8(made).ok()?;
     let mut whole = String::with_capacity(rest.len());

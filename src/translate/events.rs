@@ -1,4 +1,4 @@
-//! The events of a stream, each whole, and the memory that a call may take.
+//! The events of a stream, each complete, and the memory limit of a call.
 
 use super::Failure;
 use crate::sse::{Tap, Tokenizer};
@@ -6,7 +6,8 @@ use crate::sse::{Tap, Tokenizer};
 /// An event's buffer that grew beyond this is given back.
 const KEPT: usize = 64 * 1024;
 
-/// What one event may tell, since each part of it becomes an event of its own: choices, calls, items, parts and notes.
+/// The most that one event may contain, since each part of it becomes a separate event: choices,
+/// calls, items, parts and notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Budget(usize);
 

@@ -1,10 +1,11 @@
-//! The members of a request, taken one by one: what is left at the end can't be carried over, and is refused by name.
+//! The members of a request, taken one by one: a leftover can't be carried over, and is refused by
+//! name.
 
 use serde_json::{Map, Value};
 
 use super::Refused;
 
-/// An object of a request, and where it is.
+/// An object of a request, and its place.
 #[derive(Debug)]
 pub(super) struct Fields {
     members: Map<String, Value>,
@@ -104,7 +105,7 @@ impl Fields {
         }
     }
 
-    /// All that is left: nothing, or the request is refused.
+    /// Checks that nothing remains, or refuses the request.
     pub(super) fn end(self) -> Result<(), Refused> {
         let left = self.members.iter().find(|(_, value)| !value.is_null());
         left.map_or(Ok(()), |(name, _)| Err(Refused::lacking(self.at(name))))

@@ -1,5 +1,5 @@
-//! A look into the text of JSON without reading all of it: members and items are found and never copied. What is taken
-//! over as it came (a string, a number) is checked, so that what is written stays JSON.
+//! Reads the text of JSON only as far as needed: members and items are found and never copied. Copied values (a
+//! string, a number) are checked, so that the output stays JSON.
 
 use memchr::memchr2;
 
@@ -47,7 +47,7 @@ impl<'t> Members<'t> {
 }
 
 impl<'t> Items<'t> {
-    /// The members of the next one, which is an object; what is left of them has to be given back.
+    /// The members of the next one, which is an object; its leftovers have to be given back.
     pub(super) fn enter(&mut self) -> Result<Option<Members<'t>>, Broken> {
         let Some(rest) = next(self.rest, &mut self.is_first, b']')? else {
             return Ok(None);
@@ -81,7 +81,7 @@ impl<'t> Items<'t> {
     }
 }
 
-/// What stands before the next value; `None` at the closing bracket.
+/// What precedes the next value; `None` at the closing bracket.
 fn next<'t>(rest: &'t [u8], is_first: &mut bool, close: u8) -> Result<Option<&'t [u8]>, Broken> {
     let rest = rest.trim_ascii_start();
     if rest.first() == Some(&close) {
@@ -107,7 +107,7 @@ pub(super) fn length(text: &[u8]) -> Result<usize, Broken> {
             let (mut at, mut depth) = (0, 0_usize);
             loop {
                 let rest = text.get(at..).ok_or(Broken)?;
-                // Most of what is between strings is of no account.
+                // Most bytes between strings don't matter.
                 let marks = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']');
                 at += rest.iter().position(marks).ok_or(Broken)?;
                 match text.get(at) {
@@ -213,7 +213,7 @@ pub(super) fn member<'t>(object: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
     found
 }
 
-/// A value, if it is short: what it takes once it is read is many times its text.
+/// A value, if it is short: a parsed value takes many times its text.
 pub(super) fn value(text: &[u8]) -> Option<serde_json::Value> {
     const LONGEST: usize = 64 * 1024;
     let short = (text.len() <= LONGEST).then_some(text)?;
@@ -225,7 +225,7 @@ pub(super) fn is_null(value: &[u8]) -> bool {
     value == b"null"
 }
 
-/// A text as what stands between the quotes of a JSON string.
+/// A text in the form of a JSON string, without its quotes.
 pub(super) fn escaped(text: &str) -> Vec<u8> {
     let quoted = serde_json::Value::from(text).to_string().into_bytes();
     inner(&quoted).map(<[u8]>::to_vec).unwrap_or_default()
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn the_first_quote_or_backslash_is_found_wherever_it_is() {
         for length in 0..100 {
-            // What differs from a mark by a bit, and what is next to it.
+            // Differences from a mark by one bit, and its neighbours.
             for filler in [b'a', b'#', b'!', b']', b'[', 0xa2, 0xdc, 0, 0xff] {
                 let mut text = vec![filler; length];
                 assert_eq!(mark(&text), None);

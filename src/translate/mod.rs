@@ -1,9 +1,9 @@
-//! Translation between the two wires of OpenAI's API, Chat Completions and Responses, for an app that speaks the one on
-//! a provider that serves the other. Pure: bytes in, bytes out, event by event; what it may hold is bounded by the
-//! caller. `docs/translation.md` lists what is changed, refused and dropped.
+//! Translation between the two wires of OpenAI's API, Chat Completions and Responses, for an app that speaks one on a
+//! provider that serves the other. Pure: bytes in, bytes out, event by event; the caller bounds its memory.
+//! `docs/translation.md` lists what is changed, refused and dropped.
 //!
-//! [`chat_on_responses`] and [`responses_on_chat`] each have a `request`, an `answer` that is whole, and a stream.
-//! Errors have one form on both wires: [`error`] sees to it that they have it.
+//! [`chat_on_responses`] and [`responses_on_chat`] each have a `request`, a whole `answer`, and a stream. Errors
+//! have one form on both wires, made by [`error`].
 
 mod body;
 pub mod chat_on_responses;
@@ -27,17 +27,17 @@ const MOST_CALLS: usize = 1024;
 /// No answer has a longer id, and no model a longer name: they are repeated in each event.
 const LONGEST_NAME: usize = 1024;
 
-/// Whether somebody still waits for what is being made. It is asked again and again, so that long work ends soon after
-/// nobody does.
+/// Whether the result is still awaited. Long work asks again and again, so that it ends soon after its client has
+/// left.
 pub type Wanted<'w> = &'w dyn Fn() -> bool;
 
 /// So many values are read between two looks.
 const VALUES_A_LOOK: usize = 256;
 
-/// Why a request is not turned for which nobody waits.
+/// Why a request is not translated: its client has left.
 const LEFT: &str = "the client has left";
 
-/// Goes on where somebody still waits.
+/// Continues while the result is still awaited.
 fn goes_on(wanted: Wanted<'_>) -> Result<(), Refused> {
     if wanted() {
         Ok(())
@@ -110,7 +110,7 @@ pub enum Whole {
     Failed(Vec<u8>),
 }
 
-/// What an answer says of itself where the provider's does not.
+/// An answer's own fields that the provider's answer lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The model that the app asked for.
@@ -138,7 +138,7 @@ pub struct Turned {
     pub namespaces: Vec<String>,
 }
 
-/// An error's body in OpenAI's form, whatever form the provider gave it.
+/// An error's body in OpenAI's form, from any form of the provider.
 pub fn error(body: &[u8]) -> Vec<u8> {
     let read = serde_json::from_slice::<Value>(body).unwrap_or_default();
     if read.get("error").is_some_and(Value::is_object) {
@@ -155,8 +155,8 @@ pub fn error(body: &[u8]) -> Vec<u8> {
     json!({"error": error}).to_string().into_bytes()
 }
 
-/// An error out of an event, or out of a response that failed, in OpenAI's form: `message`, `type`, `param`, `code`. Only
-/// what it has of these is read, since a response may be long.
+/// An error in an event, or in a failed response, in OpenAI's form: `message`, `type`, `param`, `code`. Only these are
+/// read, since a response may be long.
 fn error_of(event: &[u8]) -> Map<String, Value> {
     let told = json::member(event, b"error");
     let of_response = json::member(event, b"response");

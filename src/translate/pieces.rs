@@ -1,9 +1,9 @@
-//! What is written of an answer, in pieces: a wire that repeats a long text in several events shares it among them, so
-//! that the end of a long answer costs no more time and no more memory than that of a short one.
+//! The output of an answer, in pieces: a wire that repeats a long text in several events shares it among them, so that
+//! the end of a long answer costs no more time and memory than that of a short one.
 
 use bytes::Bytes;
 
-/// A shorter text is copied: a piece of its own would cost more.
+/// A shorter text is copied: a separate piece would cost more.
 const LONG: usize = 4 * 1024;
 
 /// A text in pieces.
@@ -78,7 +78,7 @@ impl Pieces {
         self.before
     }
 
-    /// The same, each to where it goes.
+    /// The same, each with its destination.
     pub fn each(self, mut take: impl FnMut(Bytes)) {
         self.before.into_iter().for_each(&mut take);
         if !self.text.is_empty() {

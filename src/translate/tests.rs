@@ -1,4 +1,4 @@
-//! Both directions, over a corpus: what goes there and back loses what `docs/translation.md` lists and no more.
+//! Both directions, over a corpus: a round trip loses what `docs/translation.md` lists and no more.
 
 mod answers;
 mod corpus;

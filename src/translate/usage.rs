@@ -1,8 +1,8 @@
-//! What an answer has used, in the words of the other wire.
+//! An answer's usage, in the other wire's words.
 
 use serde_json::{Map, Value};
 
-/// Names on the Responses wire and in a chat; each detail is in an object of its own.
+/// Names on the Responses wire and in a chat; each detail is in a nested object.
 const TOKENS: [(&str, &str); 3] = [
     ("input_tokens", "prompt_tokens"),
     ("output_tokens", "completion_tokens"),
@@ -27,7 +27,7 @@ pub(super) fn of_chat(usage: &Value) -> Value {
     made.into()
 }
 
-/// A chat's usage as a response has it, where no detail may be missing.
+/// A chat's usage in a response's form, in which no detail may be missing.
 pub(super) fn of_response(usage: &Value) -> Value {
     let mut made = Map::new();
     let needed = [

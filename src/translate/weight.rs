@@ -1,12 +1,12 @@
-//! The memory that reading a body takes, from a look at its text.
+//! An estimate of the memory for parsing a body, from its text.
 
 use super::json::{Items, Members};
 
 /// A value in a list or an object, with what the reader keeps around it.
 const VALUE: usize = 96;
 
-/// Bytes that the values of a JSON text take once they are read, beside their text: what begins and separates them is
-/// counted, outside of strings.
+/// The bytes of a JSON text's parsed values, in addition to the text: starts and separators outside of strings are
+/// counted.
 pub fn weight(text: &[u8]) -> usize {
     let (mut values, mut rest) = (0_usize, text);
     while let Some(quote) = memchr::memchr(b'"', rest) {

@@ -1,4 +1,4 @@
-//! What comes back of an attempt, and what does not.
+//! Which answers belong to an attempt, and which don't.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! OpenAI's own kind of device login: a code is asked for and entered on OpenAI's page; then an authorization code comes,
-//! with the verifier that belongs to it, and is exchanged for tokens.
+//! OpenAI's own kind of device login: a code is requested and entered on OpenAI's page; then an authorization code
+//! comes, with its verifier, and is exchanged for tokens.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const LIFETIME: Duration = Duration::from_mins(15);
 const SHORTEST: Duration = Duration::from_secs(3);
 const INTERVAL: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(1);
-/// Too many logins are asked for: so often one is asked for all the same.
+/// The provider limits new logins: the code is asked for this many times anyway.
 const TRIES: u32 = 4;
 /// A wait between two of them is no longer: hermesctl waits for the answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ impl Codex {
         format!("{}/api/accounts/deviceauth/{name}", self.hosts.issuer())
     }
 
-    /// Asks for a code, again where OpenAI says that it was asked too often.
+    /// Asks for a code, again if OpenAI says that the requests came too often.
     async fn ask_for_code(&self) -> Result<Answer, DeviceError> {
         let mut attempt = 1;
         loop {
@@ -45,7 +45,7 @@ impl Codex {
             }
             if attempt == TRIES {
                 return Err(DeviceError::Unreachable {
-                    what: "OpenAI takes no more logins right now (429)".to_owned(),
+                    what: "OpenAI accepts no more logins right now (429)".to_owned(),
                 });
             }
             let pause = Duration::from_secs(2_u64.saturating_pow(attempt));
@@ -141,7 +141,7 @@ impl DeviceLogin for Codex {
             } else {
                 interval.clamp(SHORTEST, LONGEST)
             },
-            // The operator's own word where it is not OpenAI's.
+            // An issuer other than OpenAI's is the operator's own choice.
             trusted_uri: self.hosts.issuer().starts_with("https://"),
         })
     }

@@ -1,20 +1,20 @@
-//! Who asks, as the backend wants to know it: the account and its region from the token, and this program by its own name.
+//! The identity that the backend requires: the account and its region from the token, and this program's own name.
 //! Pure.
 
 use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
 
 use crate::provider::jwt::Claims;
 
-/// The claim that tells of the account.
+/// The claim with the account.
 const AUTH: &str = "https://api.openai.com/auth";
 const ACCOUNT: HeaderName = HeaderName::from_static("chatgpt-account-id");
 const RESIDENCY: HeaderName = HeaderName::from_static("x-openai-internal-codex-residency");
 const ORIGINATOR: HeaderName = HeaderName::from_static("originator");
-/// What stands in the claim of a workspace that is in no region.
+/// The claim's value for a workspace without a region.
 const NO_REGION: &str = "no_constraint";
 
-/// The header fields that go with a token. `id` are the claims of the login's other token, for what the access token
-/// does not tell.
+/// The header fields that accompany a token. `id` are the claims of the login's other token, for fields that the
+/// access token lacks.
 pub(super) fn headers(
     access: Option<&Claims>,
     id: Option<&Claims>,

@@ -1,9 +1,9 @@
 //! OpenAI Codex: the backend that serves Codex with a `ChatGPT` subscription.
 //!
 //! The bearer is the access token, a JWT that also names the account and its region, which the backend wants as header
-//! fields. Hermes Agent keeps the login in the root home's store alone, with the tokens in a table of their own. The
-//! client id is that of OpenAI's own Codex CLI, as in Hermes Agent: there is no other for this backend. Requests say
-//! truthfully who sends them.
+//! fields. Hermes Agent keeps the login only in the root home's store, with the tokens in a nested table. The client
+//! id is that of OpenAI's Codex CLI, as in Hermes Agent: there is no other for this backend. Requests truthfully name
+//! their sender.
 
 mod device;
 mod identity;
@@ -53,7 +53,7 @@ static OWN: Own = Own {
 const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 /// A token is renewed this long before its end.
 const LEAD: Duration = Duration::from_mins(2);
-/// The codes of a refusal that end the login, whatever its status.
+/// The codes of a refusal that end the login, with any status.
 const DEAD: [&str; 8] = [
     "invalid_grant",
     "invalid_token",
@@ -265,7 +265,7 @@ impl Adapter for Codex {
         Ok(Grant::new(self.refresh(login).await?, renewal))
     }
 
-    /// The body tells when a 429 ends.
+    /// The body says when a 429 ends.
     fn verdict(&self, reply: &Reply<'_>) -> Verdict {
         refusal::verdict(reply)
     }
@@ -332,7 +332,7 @@ impl Adapter for Codex {
                 tokens.set(key, text.to_owned());
             }
         }
-        // The token tells its end itself, and an older one's would be wrong.
+        // The token contains its end, and an older one's would be wrong.
         tokens.remove("expires_in");
         login.set("tokens", tokens.into_fields());
         login.set(

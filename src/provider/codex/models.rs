@@ -1,4 +1,4 @@
-//! The backend's list of models as OpenAI's. Pure.
+//! The backend's list of models in OpenAI's form. Pure.
 
 use serde_json::{Value, json};
 

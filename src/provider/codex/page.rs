@@ -1,5 +1,5 @@
-//! The login on OpenAI's page, which sends the browser back to one fixed address of this machine. Where the browser is on
-//! another one, the user pastes the address that it ends at.
+//! The login on OpenAI's page, which sends the browser back to one fixed address of this machine. If the browser runs
+//! on another machine, the user pastes the address that it ends at.
 
 use async_trait::async_trait;
 use url::Url;
@@ -30,7 +30,7 @@ impl BrowserLogin for Codex {
             ("originator", env!("CARGO_PKG_NAME")),
         ];
         Ok(Page {
-            // The operator's own word where it is not OpenAI's.
+            // An issuer other than OpenAI's is the operator's own choice.
             trusted: page.scheme() == "https",
             url: attempt.page(page, asked),
         })

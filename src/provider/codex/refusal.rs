@@ -1,4 +1,4 @@
-//! What the backend's refusals of a request mean, as their bodies tell. Pure.
+//! What the bodies of the backend's refusals mean. Pure.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
     }
 }
 
-/// What an error says of the account, in a body of its own or as an event of a stream.
+/// What an error says about the account, in its own body or as an event of a stream.
 pub(super) fn in_stream(error: &[u8]) -> Option<&'static str> {
     let error: Value = serde_json::from_slice(error).ok()?;
     let response = error

@@ -1,4 +1,5 @@
-//! What the backend demands of a request's body, and what it refuses. `docs/codex.md` lists it all.
+//! What the backend demands of a request's body, and what it refuses. `docs/codex.md` has the whole
+//! list.
 
 use crate::provider::dialect::Rules;
 

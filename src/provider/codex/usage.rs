@@ -1,5 +1,5 @@
-//! How much of the account's quota is used: by the fields of an answer, by an event of its stream, or by the document
-//! that tells of nothing else. Pure.
+//! How much of the account's quota is used: by the headers of an answer, by an event of its stream, or by the usage
+//! document. Pure.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ const WINDOWS: [(&str, &str); 2] = [
     ("secondary", "secondary_window"),
 ];
 
-/// The type of the event, as it is in one.
+/// The event's type, as it appears in one.
 pub(super) const EVENT: &str = "\"codex.rate_limits\"";
-/// What the plan's own limit is called there; models may have others beside it.
+/// The name of the plan's own limit there; models may have others besides.
 const PLAN: &str = "codex";
 
-/// Where the document is: beside the backend, below the same root. `None` where requests go to a place that looks
-/// otherwise.
+/// The document's address: beside the backend, below the same root. `None` if requests go to an address of
+/// another form.
 pub(super) fn url(base: &BaseUrl) -> Option<String> {
     let base = base.to_string();
     Some(format!("{}/wham/usage", base.strip_suffix("/codex")?))
 }
 
-/// What an answer's fields tell.
+/// The usage in an answer's headers.
 pub(super) fn of_fields(fields: &HeaderMap, at: DateTime<Utc>) -> Option<Quota> {
     let windows = WINDOWS.into_iter().filter_map(|(name, _)| {
         let number = |what: &str| -> Option<f64> {
@@ -51,7 +51,7 @@ pub(super) fn of_fields(fields: &HeaderMap, at: DateTime<Utc>) -> Option<Quota> 
     quota(windows.collect(), at)
 }
 
-/// What an event tells, in the data that came with it.
+/// The usage in an event's data.
 pub(super) fn of_event(event: &[u8], at: DateTime<Utc>) -> Option<Quota> {
     let event: Value = serde_json::from_slice(event).ok()?;
     let is = |key: &str, value: &str| event.get(key).and_then(Value::as_str) == Some(value);
@@ -78,7 +78,7 @@ pub(super) fn of_event(event: &[u8], at: DateTime<Utc>) -> Option<Quota> {
     quota(windows.collect(), at)
 }
 
-/// What the document tells.
+/// The usage in the document.
 pub(super) fn of_body(body: &Map<String, Value>, at: DateTime<Utc>) -> Option<Quota> {
     let limits = body
         .get("rate_limit")

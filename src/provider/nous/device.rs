@@ -38,7 +38,7 @@ impl DeviceLogin for Nous {
 }
 
 impl Nous {
-    /// The portal that a new login is made at: the operator's word, else the provider's own.
+    /// The portal for a new login: the operator's, otherwise the provider's own.
     fn login_portal(&self) -> String {
         self.portal(&Login::none())
     }

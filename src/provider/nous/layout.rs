@@ -1,4 +1,4 @@
-//! How the login lies in the store: tokens at the top of the block, a key beside them, and a mirror
+//! The login's form in the store: tokens at the top of the block, a key beside them, and a mirror
 //! for all profiles.
 
 use std::cmp::Ordering;
@@ -27,7 +27,7 @@ const SHARED: [&str; 9] = [
     "obtained_at",
     "expires_at",
 ];
-/// What only a guest's login has, which all profiles share too. Another login has none of it.
+/// Fields that only a guest's login has, which all profiles share too.
 const GUEST: [&str; 5] = [
     "auth_method",
     "account_tier",
@@ -35,7 +35,7 @@ const GUEST: [&str; 5] = [
     "user_id",
     "org_id",
 ];
-/// The tokens and what tells of them.
+/// The tokens and their details.
 const TOKENS: [&str; 11] = [
     "access_token",
     "refresh_token",
@@ -49,7 +49,7 @@ const TOKENS: [&str; 11] = [
     "agent_key_reused",
     "agent_key_obtained_at",
 ];
-/// What else a grant brings.
+/// Other fields of a grant.
 const GRANT: [&str; 4] = [
     "client_id",
     "scope",
@@ -130,7 +130,7 @@ impl Layout for Block {
         Merge::Taken
     }
 
-    /// Hermes Agent keeps one row in step with the block. The others are logins of their own.
+    /// Hermes Agent keeps one row in step with the block. The others are separate logins.
     fn of_row(&self, row: &Map<String, Value>) -> Option<Login> {
         if !Row::new(row).is_of_block() {
             return None;
@@ -172,13 +172,13 @@ impl Layout for Block {
         "manual:hermes_proxyd"
     }
 
-    /// Where nobody can tell which one is newer, the block is what Hermes Agent goes by: what it
-    /// rotates into the row alone has a time.
+    /// If neither is known to be newer, the block decides, as in Hermes Agent: what that rotates
+    /// into the row alone has a time.
     fn merge_row(&self, login: &mut Login, row: &Login, now: DateTime<Utc>) -> Merge {
         let order = match login.text("refresh_token") {
             token if token == row.text("refresh_token") => return Merge::Same,
             Some(_) => freshness(row, login, now),
-            // The end of a login is written to its row too. What is there now came later, or was left
+            // The end of a login is written to its row too. A token there now came later, or was left
             // behind long before.
             None => row
                 .time("obtained_at")
@@ -270,8 +270,8 @@ pub(super) fn mirror_invoke_jwt(login: &mut Login, now: DateTime<Utc>) {
     login.set("agent_key_obtained_at", iso(now));
 }
 
-/// Which of two logins was granted later: by the portal's own clock where both hold a JWT, else by
-/// the clocks of those who wrote them, unless one of these was ahead of `now`.
+/// Which of two logins was granted later: by the portal's own clock if both hold a JWT, otherwise
+/// by their writers' clocks, unless one of these was ahead of `now`.
 fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering> {
     let issued = |login: &Login| Claims::decode(login.text("access_token")?)?.issued_at();
     let by_portal = issued(one)

@@ -1,10 +1,10 @@
 //! The account's rate limit: `rate_limits/nous.json` in Hermes Agent's home, by which its sessions tell each
-//! other that requests are of no use for a while. Every refused request counts against the hour.
+//! other to pause requests. Every refused request counts against the hour.
 //!
-//! As there, only a limit of the account counts: one of its buckets is empty for a minute or longer. A 429
-//! without that is about one model's capacity, and stops nobody. What the file says holds for an hour at
-//! most, and never in a file that others may write or that says nothing sensible: it stops requests, so
-//! whoever is in doubt asks the provider.
+//! As there, only a limit of the account counts: one of its buckets is empty for a minute or longer. Any
+//! other 429 is about one model's capacity, and blocks nothing. An entry of the file holds for an hour at
+//! most, and never if others may write the file or its contents are implausible: it stops requests, so in
+//! doubt the provider is asked.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use serde_json::{Value, json};
 use crate::files::{self, Spot, Temporary};
 use crate::provider::{Heard, Reply};
 
-/// The file is looked at so often, in milliseconds, while requests come.
+/// How often the file is read, in milliseconds, while requests come.
 const LOOK: i64 = 3_000;
 /// A limit lasts no longer, in milliseconds: the longest bucket is one of an hour.
 const LONGEST: i64 = 3_600_000;
 /// Where the provider does not say how long, in seconds.
 const UNTOLD: f64 = 300.0;
-/// A bucket that is full again sooner stops nobody, in seconds.
+/// A bucket that is full again sooner blocks nothing, in seconds.
 const SHORT: f64 = 60.0;
 /// A time this far ahead was written under another clock, in milliseconds.
 const AHEAD: i64 = 60_000;
-/// A larger file is none of Hermes Agent's.
+/// A larger file is not Hermes Agent's.
 const LARGEST: u64 = 64 * 1024;
 /// Where the provider says when requests are of use again, the most useful first; in seconds from now.
 const RESETS: [&str; 3] = [
@@ -58,7 +58,7 @@ const BUCKETS: [(&str, &str); 4] = [
 #[derive(Debug, Clone)]
 pub(super) struct Limit(Arc<State>);
 
-/// Times are epoch milliseconds; 0 is none.
+/// Times are epoch milliseconds; 0 means none.
 #[derive(Debug, Default)]
 struct State {
     file: Option<PathBuf>,
@@ -67,7 +67,7 @@ struct State {
     /// By the last answer, a bucket is empty until then.
     empty_until: AtomicI64,
     looked_at: AtomicI64,
-    /// The file could not be written, so what it says, or that it is missing, tells nothing.
+    /// The file could not be written, so its content or absence says nothing.
     unsaved: AtomicBool,
     work: Mutex<Work>,
 }
@@ -90,7 +90,8 @@ enum Job {
     Remove,
 }
 
-/// How long an account's limit lasts by these fields of a 429; `None` where that is about something else.
+/// How long an account's limit lasts by these fields of a 429; `None` if that is about something
+/// else.
 pub(super) fn of_account(fields: &HeaderMap) -> Option<Duration> {
     empty_for(fields)?;
     let told = RESETS.into_iter().find_map(|name| number(fields, name));
@@ -126,8 +127,8 @@ impl Limit {
             .flatten()
     }
 
-    /// An inference request was answered. Of a login that is ours alone nothing is told to others. A request
-    /// that was sent before the limit was known says nothing of its end.
+    /// An inference request was answered. Nothing is shared about a separate login. A request that was sent
+    /// before the limit was known says nothing about its end.
     pub(super) fn hear(&self, reply: &Reply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
         let (status, fields) = (reply.status, reply.fields);
         let now = heard.at.timestamp_millis();
@@ -171,7 +172,7 @@ impl Limit {
         }
     }
 
-    /// Has file work done on a thread of its own. Nobody waits for it.
+    /// Does file work on a separate thread, without waiting for it.
     fn ask(&self, job: Job) {
         let (Some(_), Ok(runtime)) = (&self.0.file, tokio::runtime::Handle::try_current()) else {
             return;
@@ -205,8 +206,7 @@ impl State {
                     let written = write(file, &record);
                     self.unsaved.store(written.is_err(), Ordering::Relaxed);
                     if let Err(error) = written {
-                        tracing::warn!(file = %file.display(), %error, "the rate limit can't be \
-                                                                        told to Hermes Agent");
+                        tracing::warn!(file = %file.display(), %error, "the rate limit can't be shared with Hermes Agent");
                     }
                 }
                 Job::Remove => {
@@ -224,7 +224,7 @@ impl State {
         job
     }
 
-    /// What an answer has told since then is newer than the file, which tells it at the next look.
+    /// An answer since then is newer than the file, which is updated at the next look.
     fn look(&self, file: &Path, now: i64, known: i64) {
         let told = read(file).and_then(|(record, modified)| told(&record, modified, now));
         if told.is_some() || !self.unsaved.load(Ordering::Relaxed) {

@@ -81,7 +81,7 @@ fn the_bearer_is_the_invoke_jwt_else_an_agent_key() {
             json!({"access_token": scoped, "auth_method": "anonymous"}),
             (Some(GUEST_TOKEN), Renewal::Never),
         ),
-        // What is left of a guest makes no guest of an account.
+        // A guest's leftover fields make no guest of an account.
         (
             json!({"access_token": scoped, "auth_method": "anonymous", "refresh_token": "r"}),
             (Some(INVOKE_JWT), Renewal::Refresh),
@@ -148,7 +148,7 @@ fn a_guest_is_served_at_its_own_host_and_never_minted_for() {
         };
         assert!(reason.contains("guest"), "{reason}");
     }
-    // An opaque token has its end beside it.
+    // An opaque token has its end in a field beside it.
     let opaque = json!({"auth_method": "anonymous", "access_token": "opaque", "expires_at": later});
     let assessed = kind_and_renewal(&login(opaque));
     assert_eq!(assessed, (Some(GUEST_TOKEN), Renewal::Never));
@@ -175,7 +175,7 @@ fn taking_a_mirror_takes_or_removes_what_makes_a_guest() {
     for key in GUESTS_OWN {
         assert_eq!(account.text(key), None, "{key}");
     }
-    // An account that the portal tells a tier and an organisation of.
+    // An account with a tier and an organisation, as the portal reports it.
     let mut named = mirror;
     named["account_tier"] = "free".into();
     named["org_id"] = "org".into();
@@ -183,7 +183,7 @@ fn taking_a_mirror_takes_or_removes_what_makes_a_guest() {
     assert_eq!(profile.merge(&login(named), now()), Merge::Taken);
     let told = GUESTS_OWN.map(|key| profile.text(key));
     assert_eq!(told, [None, Some("free"), None, None, Some("org")]);
-    // A guest's mirror has no refresh token, and is none to take.
+    // A guest's mirror has no refresh token to take.
     let mut ours = login(json!({"access_token": "a", "refresh_token": "r"}));
     assert_eq!(ours.merge(&login(guest), now()), Merge::Same);
     assert_eq!(ours.text("anon_token"), None);
@@ -418,7 +418,7 @@ fn the_mirrors_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
         merged(quarantined, at(early, "theirs")),
         (Merge::Taken, theirs.clone())
     );
-    // Written while the clock was ahead, or without a time: nobody knows.
+    // It was written while the clock was ahead, or without a time.
     for odd in ["2026-11-23T20:00:00Z", ""] {
         assert_eq!(
             merged(at(odd, "ours"), at(late, "theirs")),
@@ -447,7 +447,7 @@ fn the_mirrors_tokens_are_taken_only_when_they_are_known_to_be_fresher() {
     assert_eq!(stood, (Merge::MirrorBehind, ours));
 }
 
-/// Refresh tokens and prompts go there: over plain http everybody on the way could read them.
+/// Refresh tokens and prompts go there: plain http would expose them to the whole path.
 #[test]
 fn a_url_in_the_environment_obeys_the_files_rule() {
     let taken_of = |in_file: bool, variable: &str, url: &str| {
@@ -472,7 +472,7 @@ fn a_url_in_the_environment_obeys_the_files_rule() {
             "https://user:secret@portal.example",
             "ftp://portal.example",
         ] {
-            // In the file of Hermes Agent's it is told, and stops nothing.
+            // In Hermes Agent's file it is recorded, and blocks nothing.
             let env = |name: &str| (name == variable).then(|| url.to_owned());
             assert_eq!(taken_of(true, variable, url).unwrap(), (None, None));
             let told = file_faults(&env);

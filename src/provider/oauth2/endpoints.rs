@@ -1,5 +1,5 @@
-//! Where a provider's tokens are asked for: what the configuration names, and what the issuer's discovery document
-//! (RFC 8414) says for the rest. A document that can't be believed gives no endpoint at all.
+//! A provider's token endpoints: those of the configuration, and the rest from the issuer's discovery document
+//! (RFC 8414). A document that can't be trusted gives no endpoint at all.
 
 use url::Url;
 
@@ -41,7 +41,7 @@ fn configured(settings: &OAuth2) -> Option<&Url> {
     }
 }
 
-/// The endpoints, found by the network where the configuration leaves one out.
+/// The endpoints, discovered over the network if the configuration omits one.
 ///
 /// # Errors
 /// [`TokenError::Transient`], which has spent nothing: no document, or one that can't be believed; with the key to set.
@@ -125,7 +125,7 @@ pub(super) async fn find(
     })
 }
 
-/// What is said where the provider has no such endpoint.
+/// The message if the provider has no such endpoint.
 pub(super) fn lacking(name: &ProviderName, settings: &OAuth2) -> String {
     let (key, field) = beginning(settings.flow);
     let other = match settings.flow {
@@ -157,7 +157,7 @@ async fn document(
             }
         };
         let told = fields.get("issuer").and_then(|value| value.as_str());
-        // RFC 8414 §3.3: it must be the same, or somebody else's document would lead our tokens.
+        // RFC 8414 §3.3: it must be the same, or a stranger's document would redirect our tokens.
         let is_same = told.is_some_and(|told| {
             told.trim_end_matches('/') == issuer.as_str().trim_end_matches('/')
         });

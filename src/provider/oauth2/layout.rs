@@ -1,4 +1,5 @@
-//! How a login lies in our own store: RFC 6749's fields at the top of the block, and whose they are.
+//! A login's form in our own store: RFC 6749's fields at the top of the block, and the authority
+//! that granted them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,13 +62,13 @@ impl Layout for Block {
         ]
     }
 
-    /// A file that a block names is not followed: the configuration alone says whom to trust.
+    /// A file that a block names is not followed: only the configuration decides about trust.
     fn ca_file(&self, _login: &Login) -> Option<PathBuf> {
         None
     }
 }
 
-/// The name of the provider whose login lies under this key.
+/// The name of the provider whose login has this key.
 pub(in crate::provider) fn name_of(key: &str) -> Option<ProviderName> {
     ProviderName::new(key.strip_prefix(PREFIX)?)
 }
@@ -85,8 +86,8 @@ pub(in crate::provider) fn of(name: &ProviderName) -> &'static dyn Layout {
     })
 }
 
-/// Whether the tokens of a login were granted there and to this client. Those of another authority must not be shown
-/// there, and one that does not say it has been changed by somebody.
+/// Whether that authority granted the login's tokens to this client. Another authority's tokens must not be sent
+/// there, and a login that names no authority has been changed by another program.
 pub(super) fn is_of(login: &Login, authority: &str, client: &str) -> bool {
     login.text(AUTHORITY) == Some(authority) && login.text("client_id") == Some(client)
 }

@@ -1,4 +1,4 @@
-//! What xAI's refusals of a request mean, as their bodies tell.
+//! What the bodies of xAI's refusals mean.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const BLOCKED: [(&str, &str); 3] = [
     ("do not have an active grok subscription", "no_subscription"),
     ("out of available resources", "no_subscription"),
 ];
-/// A 403 that says none of this.
+/// A 403 with none of these.
 const TIER: &str = "account_tier";
 const FREE: (&str, &str) = ("subscription:free-usage-exhausted", "free_usage_exhausted");
 
@@ -51,13 +51,13 @@ pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
     }
     match blocked(&text) {
         Some(code) => Verdict::Blocked(code),
-        // It may be a model's that the request asks for, or what it says.
+        // The cause may be the requested model or the request's content.
         None if reply.is_whole => Verdict::NextLogin {
             cooldown: None,
             code: Some(TIER),
             may_be_request: true,
         },
-        // What was not read may say anything: the status alone is told.
+        // A body that was not read may say anything: only the status is reported.
         None => Verdict::Pass,
     }
 }
@@ -102,7 +102,7 @@ mod tests {
                            active Grok subscription.";
         let code = Verdict::Blocked("no_subscription");
         assert_eq!(refused(entitlement, false), code);
-        // The permission's words stand before both.
+        // The permission's words come before both.
         let stale = format!("{entitlement} [WKE=unauthenticated:bad-credentials]");
         assert_eq!(refused(&stale, false), Verdict::RenewAndRetry);
     }

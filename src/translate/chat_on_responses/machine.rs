@@ -1,5 +1,5 @@
-//! What the events of a response mean to a chat. Each is looked at without reading all of it; texts go on as they came,
-//! escapes included. Where a provider does not stream an item, its end tells it whole.
+//! Turns the events of a response into those of a chat. An event is read only as far as needed; texts are copied as
+//! they came, escapes included. An item that a provider does not stream is taken whole from its end.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(super) struct Machine<S> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Item {
     call: Option<(usize, Call)>,
-    /// Something of it went on.
+    /// A part of it continues.
     is_told: bool,
     /// Its end came.
     is_done: bool,
@@ -96,7 +96,7 @@ impl<S: Sink> Machine<S> {
         if is_response {
             return self.ends(response, out);
         }
-        // What is neither is no answer: it must not become one without a word in it.
+        // Anything else is not an answer, and must not become an empty one.
         if !is_error {
             return Err(Failure::Malformed);
         }
@@ -134,7 +134,7 @@ impl<S: Sink> Machine<S> {
     fn arguments(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
         let said = string(event.delta).ok_or(Failure::Malformed)?;
         let item = self.item(event.place);
-        // Before its item is heard of, nothing can be said of a call; its end tells it whole.
+        // A call can't be announced before its item; its end has all of it.
         if let Some((index, call)) = item.call {
             item.is_told = true;
             self.sink.arguments((index, call), said, out);
@@ -142,7 +142,7 @@ impl<S: Sink> Machine<S> {
         Ok(())
     }
 
-    /// A call has said all: what was not told of it is told now.
+    /// A call is complete: the rest of it is sent now.
     fn said(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         let item = self.item(event.place);
         let Some((index, call)) = item.call else {
@@ -174,7 +174,7 @@ impl<S: Sink> Machine<S> {
         self.items.entry(place).or_default()
     }
 
-    /// An item begins: a call's name is told at once.
+    /// An item begins: a call's name is sent at once.
     fn adds(&mut self, place: u64, item: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         self.begin(&[], out)?;
         let (mut kind, mut id, mut name) = (None, None, None);
@@ -209,7 +209,7 @@ impl<S: Sink> Machine<S> {
         Ok(())
     }
 
-    /// An item is done: what was not told of it is told now.
+    /// An item is done: the rest of it is sent now.
     fn is_done(&mut self, place: u64, item: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         self.adds(place, item, out)?;
         let (is_told, has_notes, call) = {
@@ -344,7 +344,7 @@ impl<S: Sink> Machine<S> {
         }
         let reason = match reason.map(why).transpose()?.flatten() {
             Some(b"content_filter") => "content_filter",
-            // Whatever else ended it, it is not whole.
+            // Whatever else ended it, it is incomplete.
             _ if is_incomplete => "length",
             _ if self.calls > 0 => "tool_calls",
             _ => "stop",
@@ -432,7 +432,7 @@ impl<'e> Event<'e> {
     }
 }
 
-/// A citation in the form of a chat; of what else there is, a chat knows nothing.
+/// A citation in the form of a chat; other notes have none there.
 fn cited(mut note: Value) -> Option<String> {
     if note.as_object_mut()?.remove("type")? != "url_citation" {
         return None;

@@ -1,4 +1,4 @@
-//! The messages of a chat as the items of an input.
+//! A chat's messages become the items of an input.
 
 use std::collections::BTreeSet;
 
@@ -173,7 +173,7 @@ fn part(item: Value, path: String, text: &str) -> Result<Value, Refused> {
     Ok(Value::Object(made))
 }
 
-/// An image's address, and how closely it is looked at. Some apps send the address alone.
+/// An image's address, and its detail. Some apps send the address alone.
 fn image(item: &mut Fields) -> Result<(Value, Option<Value>), Refused> {
     let at = item.at("image_url");
     match item.take("image_url") {
@@ -188,7 +188,7 @@ fn image(item: &mut Fields) -> Result<(Value, Option<Value>), Refused> {
     }
 }
 
-/// A tool's call as it is named in `tool_choice` and in lists of allowed tools.
+/// A tool's call in the form of `tool_choice` and of lists of allowed tools.
 pub(super) fn reference(mut tool: Fields) -> Result<Value, Refused> {
     let kind = tool.needs("type")?;
     if !matches!(&*kind, "function" | "custom") {

@@ -1,4 +1,4 @@
-//! An app that speaks Chat Completions on a provider that serves Responses.
+//! For an app that speaks Chat Completions, on a provider that serves Responses.
 
 mod machine;
 mod messages;
@@ -36,7 +36,7 @@ impl Stream {
         self.events.pass(piece, out)
     }
 
-    /// Whether the answer, or its error, has come to its end.
+    /// Whether the answer, or its error, is complete.
     pub fn is_over(&self) -> bool {
         self.events.machine.is_over()
     }
@@ -86,7 +86,7 @@ impl Fold {
         self.events.pass(piece, &mut Vec::new())
     }
 
-    /// Whether the answer, or its error, has come to its end.
+    /// Whether the answer, or its error, is complete.
     pub fn is_over(&self) -> bool {
         self.events.machine.is_over()
     }

@@ -1,4 +1,4 @@
-//! A request for a chat completion in terms of Responses.
+//! A Chat Completions request becomes one to Responses.
 
 use serde_json::{Map, Value, json};
 
@@ -32,7 +32,7 @@ const DROPPED: &[&str] = &["seed"];
 /// The member whose items are read one by one.
 const LIST: &str = "messages";
 
-/// Bytes that reading a request takes beside its text.
+/// Bytes for parsing a request, in addition to its text.
 pub fn weight(body: &[u8]) -> usize {
     of_request(body, LIST)
 }
@@ -45,10 +45,10 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
     request_while(body, &|| true)
 }
 
-/// The same, for as long as somebody waits for it.
+/// The same, while the result is still awaited.
 ///
 /// # Errors
-/// As [`request`], and once nobody waits any more.
+/// As [`request`], and `Err` once the result is no longer awaited.
 pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
     through(body, (LIST, wanted), |chat, messages| {
         turn(chat, messages, wanted)
@@ -86,7 +86,7 @@ fn turn(
     Ok(turned(made, ("input", &input), includes_usage))
 }
 
-/// What the request comes to: its members, and a list whose items are JSON already.
+/// The resulting request: its members, and a list whose items are JSON already.
 pub(in crate::translate) fn turned(
     made: Map<String, Value>,
     (name, items): (&str, &[u8]),
@@ -165,7 +165,8 @@ fn text(chat: &mut Fields) -> Result<Option<Value>, Refused> {
     Ok(has_any.then(|| object([("format", format), ("verbosity", verbosity)])))
 }
 
-/// How much the model is to think. Whoever asks for thinking may see a summary of it: without this, there is none.
+/// The reasoning effort. A request for reasoning may see a summary of it: without this, there is
+/// none.
 fn reasoning(chat: &mut Fields) -> Result<Option<Value>, Refused> {
     let mut reasoning = match chat.take("reasoning") {
         Some(Value::Object(members)) => members,

@@ -1,4 +1,4 @@
-//! What a chat gets of a response: chunks of a stream, or one message.
+//! The output for a chat: chunks of a stream, or one message.
 
 use std::io::Write as _;
 

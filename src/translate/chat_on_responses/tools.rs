@@ -1,4 +1,4 @@
-//! Tools of a chat, and which of them the model may or must use.
+//! The tools of a chat, and which of them the model may or must use.
 
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,5 @@
-//! The items of an input as the messages of a chat. There, calls are members of the message before them, and what the
-//! tools gave has to follow at once: what stands between is moved behind it.
+//! The items of an input as the messages of a chat. There, calls are members of the message before them, and the
+//! tools' outputs have to follow at once: items between them are moved behind.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use super::super::fields::{Fields, Written, placed};
 use super::super::{Refused, Wanted, goes_on};
 use super::tools::OF;
 
-/// What items have of their own: their ids and states mean nothing in a chat, and OpenAI's SDKs add what they have parsed.
+/// Fields of items without a meaning in a chat: their ids and states, and what OpenAI's SDKs have
+/// parsed.
 const OWN: &[&str] = &["id", "status", "phase", "parsed_arguments"];
 
 /// The messages so far.
@@ -73,7 +74,7 @@ impl Chat {
             "function_call" => self.calls(&mut item, ("function", "arguments"))?,
             "custom_tool_call" => self.calls(&mut item, ("custom", "input"))?,
             "function_call_output" | "custom_tool_call_output" => self.result(&mut item, wanted)?,
-            // The provider thinks for itself again; what it thought is not asked for on this wire.
+            // The provider thinks again; earlier reasoning has no place on this wire.
             "reasoning" => return Ok(()),
             _ => return Err(Refused::lacking(item.at("type"))),
         }
@@ -89,7 +90,7 @@ impl Chat {
         }
     }
 
-    /// A call: of the assistant's message before it, else of one of its own.
+    /// A call: of the assistant's preceding message, otherwise of a new one.
     fn calls(&mut self, item: &mut Fields, (kind, text): (&str, &str)) -> Result<(), Refused> {
         let id = item.needs("call_id")?;
         let (mut name, said) = (item.needs("name")?, item.text(text)?.unwrap_or_default());
@@ -148,7 +149,7 @@ impl Chat {
     }
 }
 
-/// Who speaks.
+/// The speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     System,
@@ -194,7 +195,7 @@ fn message(item: &mut Fields, wanted: Wanted<'_>) -> Result<Value, Refused> {
         .map(|at| parts.remove(at));
     let content = match parts.as_slice() {
         [] => Value::Null,
-        // Texts alone are one text to those who know no parts.
+        // Texts alone become one text, for providers without parts.
         [one]
             if one.get("type") == Some(&"text".into())
                 && one.as_object().is_some_and(|one| one.len() == 2) =>

@@ -1,4 +1,4 @@
-//! The texts of a response: its events, its items, and the response itself. What is put in as text is as between the
+//! The texts of a response: its events, its items, and the response itself. Inserted texts have the form between the
 //! quotes of a JSON string.
 
 use std::io::Write as _;
@@ -16,7 +16,7 @@ pub(super) struct Head {
     pub(super) created: u64,
 }
 
-/// How a response stands.
+/// The state of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status<'s> {
     InProgress,
@@ -136,7 +136,7 @@ pub(super) fn summary(said: &Pieces) -> Pieces {
     made
 }
 
-/// A call, and what it says.
+/// A call with its arguments.
 pub(super) fn call(
     id: &[u8],
     (kind, text): (&str, &str),

@@ -1,5 +1,5 @@
-//! What the chunks of a chat mean to a response. A chunk is looked at without reading all of it; texts go on as they
-//! came, escapes included, and are kept, since the wire repeats them at each item's end and at the response's.
+//! Turns the chunks of a chat into the events of a response. A chunk is read only as far as needed; texts are copied
+//! as they came, escapes included, and kept, since the wire repeats them at each item's end and at the response's.
 
 mod output;
 
@@ -79,7 +79,7 @@ impl Machine {
         serde_json::from_slice::<serde::de::IgnoredAny>(completion)
             .map_err(|_| Failure::Malformed)?;
         self.chunk(completion, out)?;
-        // It must not become an answer without a word in it.
+        // It must not become an empty answer.
         let is_answer = self.finish.is_some() && self.has_words;
         if !is_answer && !self.is_over {
             return Err(Failure::Malformed);
@@ -204,7 +204,7 @@ impl Machine {
                 _ => {}
             }
         }
-        // The same under two names, where a provider has both.
+        // The same under two names, if a provider has both.
         if let Some(said) = reasoning.or(thinking) {
             self.output.thinks(said, out);
         }

@@ -1,4 +1,4 @@
-//! An app that speaks Responses on a provider that serves Chat Completions.
+//! For an app that speaks Responses, on a provider that serves Chat Completions.
 
 mod input;
 mod items;
@@ -38,7 +38,7 @@ impl Stream {
         passed
     }
 
-    /// The same, without copying what is long.
+    /// The same, without copying long texts.
     ///
     /// # Errors
     /// As [`Self::pass`].
@@ -46,7 +46,7 @@ impl Stream {
         self.events.pass(piece, out)
     }
 
-    /// Whether the answer, or its error, has come to its end.
+    /// Whether the answer, or its error, is complete.
     pub fn is_over(&self) -> bool {
         self.events.machine.is_over()
     }
@@ -62,7 +62,7 @@ impl Stream {
         end
     }
 
-    /// The same, without copying what is long.
+    /// The same, without copying long texts.
     ///
     /// # Errors
     /// As [`Self::end`].
@@ -107,7 +107,7 @@ impl Fold {
         self.events.pass(piece, &mut Pieces::default())
     }
 
-    /// Whether the answer, or its error, has come to its end.
+    /// Whether the answer, or its error, is complete.
     pub fn is_over(&self) -> bool {
         self.events.machine.is_over()
     }

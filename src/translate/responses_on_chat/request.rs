@@ -1,4 +1,4 @@
-//! A request to Responses in terms of Chat Completions.
+//! A request to Responses becomes one to Chat Completions.
 
 use serde_json::{Map, Value, json};
 
@@ -26,14 +26,14 @@ const SAME: &[(&str, &str)] = &[
     ("prompt_cache_retention", "prompt_cache_retention"),
     ("prompt_cache_options", "prompt_cache_options"),
 ];
-/// What makes no difference to an answer that can be used: nothing is stored or truncated there, and each stream tells
-/// what it used. `docs/translation.md` lists it.
+/// Members that make no difference to the answer: nothing is stored or truncated there, and each stream reports its
+/// usage. `docs/translation.md` lists them.
 const DROPPED: &[&str] = &["store", "truncation", "stream_options", "client_metadata"];
 
 /// The member whose items are read one by one.
 const LIST: &str = "input";
 
-/// Bytes that reading a request takes beside its text.
+/// Bytes for parsing a request, in addition to its text.
 pub fn weight(body: &[u8]) -> usize {
     of_request(body, LIST)
 }
@@ -46,10 +46,10 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
     request_while(body, &|| true)
 }
 
-/// The same, for as long as somebody waits for it.
+/// The same, while the result is still awaited.
 ///
 /// # Errors
-/// As [`request`], and once nobody waits any more.
+/// As [`request`], and `Err` once the result is no longer awaited.
 pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
     through(body, (LIST, wanted), |asked, input| {
         turn(asked, input, wanted)
@@ -80,7 +80,7 @@ fn turn(mut asked: Fields, input: Option<List<'_>>, wanted: Wanted<'_>) -> Resul
     let tools = asked.list("tools")?.unwrap_or_default();
     let (tools, namespaces) = tools::list(tools, wanted)?;
     if tools.is_empty() {
-        // Without tools, some providers refuse what is said of them.
+        // Without tools, some providers refuse these members.
         made.remove("parallel_tool_calls");
     } else {
         made.insert("tools".to_owned(), tools.into());

@@ -1,11 +1,11 @@
-//! Tools of a response, and which of them the model may or must use.
+//! The tools of a response, and which of them the model may or must use.
 
 use serde_json::{Map, Value, json};
 
 use super::super::fields::Fields;
 use super::super::{Refused, Wanted, goes_on};
 
-/// Between a namespace and the name of a tool of it, where both are one name.
+/// The separator between a namespace and a tool's name in a joined name.
 pub(super) const OF: &str = "__";
 
 /// The list of tools, and the namespaces that some of them are in.
@@ -31,7 +31,7 @@ pub(super) fn list(
                 tool.end()?;
                 namespaces.push(namespace);
             }
-            // A search in what the provider has stored: the model is not told of it.
+            // A search in the provider's stored files: the model is not told of it.
             "web_search" if tool.take("external_web_access") == Some(Value::Bool(false)) => {}
             _ => made.push(one(tool, &kind, None)?),
         }

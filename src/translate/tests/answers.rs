@@ -222,7 +222,7 @@ fn an_error_has_the_form_that_sdks_read() {
     }
 }
 
-/// An answer without a word in it, and with a good end, is what an app must not get of a failure.
+/// A failure must not reach an app as an empty answer with a good end.
 #[test]
 fn what_is_no_response_is_an_error() {
     for (body, message) in [
@@ -256,7 +256,8 @@ fn what_is_no_response_is_an_error() {
     }
 }
 
-/// Some providers send it whole where a stream was asked for; SDKs read no events in it then, and no error.
+/// Some providers send it whole although a stream was requested; SDKs then read no events in it,
+/// and no error.
 #[test]
 fn a_whole_answer_becomes_the_stream_that_was_asked_for() {
     let asked = super::super::Asked {
@@ -270,7 +271,7 @@ fn a_whole_answer_becomes_the_stream_that_was_asked_for() {
             Ok(Whole::Answer(text)) => text,
             other => panic!("{name}: {other:?}"),
         };
-        // The events come to the same response, and the chunks of that to the same completion.
+        // The events add up to the same response, and its chunks to the same completion.
         let events = text(responses_on_chat::stream_of(body.as_bytes(), &asked));
         let mut fold = chat_on_responses::Fold::new(&asked, super::MOST);
         fold.pass(&events).unwrap();

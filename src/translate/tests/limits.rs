@@ -1,4 +1,4 @@
-//! What one event, one answer and one call may take.
+//! The limits of one event, one answer and one call.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ fn call(index: Option<u64>, id: Option<&str>, name: Option<&str>, said: &str) ->
     call
 }
 
-/// The ids, names and arguments of the calls that these pieces come to.
+/// The ids, names and arguments of the calls in these pieces.
 fn calls(pieces: &[serde_json::Value]) -> Result<Vec<[String; 3]>, Failure> {
     let mut stream: String = pieces
         .iter()
@@ -234,7 +234,7 @@ fn the_end_of_a_long_answer_shares_its_texts_instead_of_copying_them() {
 
 type Turn = fn(&[u8], Wanted<'_>) -> Result<Turned, Refused>;
 
-/// The translation of a large body went on for seconds after its client had left.
+/// The translation of a large body continued for seconds after its client had left.
 #[test]
 fn a_request_is_turned_only_while_somebody_waits_for_it() {
     const MANY: usize = 3_000;
@@ -298,7 +298,7 @@ fn a_request_is_turned_only_while_somebody_waits_for_it() {
     }
 }
 
-/// What is read of a request takes many times its text, so no more of it is there at once than a message.
+/// A parsed request takes many times its text, so no more than one message of it is parsed at once.
 #[test]
 fn messages_are_read_one_by_one() {
     let many = vec!["{\"role\":\"user\",\"content\":\"x\"}"; 5_000].join(",");

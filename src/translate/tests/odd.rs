@@ -1,4 +1,4 @@
-//! Requests with what JSON allows and few programs hold, and with what it forbids.
+//! Requests with JSON that few programs can hold, and with invalid JSON.
 
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn what_can_not_be_held_is_called_what_it_is() {
         (b"{\"messages\":[}", "the body is not JSON: "),
         (b"{} {}", "the body is not JSON: "),
         (b"[1e400]", "the body must be a JSON object"),
-        // Our own mark, beside what needs one.
+        // Our own mark, beside a value that needs one.
         (
             "{\"a\":\"\u{10fffe}\",\"b\":\"\\ud83d\"}".as_bytes(),
             "the body can't be read: ",

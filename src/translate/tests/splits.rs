@@ -24,8 +24,8 @@ impl Turn for responses_on_chat::Stream {
     }
 }
 
-/// Splits a stream at every byte. What follows from an event is the same wherever it is split, and so is all that is
-/// known behind it: so the rest of the stream comes to the same, too. `known`: beginnings of streams that were split.
+/// Splits a stream at every byte. The output of an event is the same wherever it is split, and so is the state after
+/// it: so the rest of the stream has the same output, too. `known`: beginnings of streams that were split.
 fn split(stream: &str, begun: impl Turn, known: &mut HashSet<u64>, name: &str) -> usize {
     let (mut before, mut beginning) = (begun, DefaultHasher::new());
     let mut places = 0;

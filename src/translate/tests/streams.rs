@@ -1,4 +1,4 @@
-//! Streams there and back, however they are cut, and where they end.
+//! Streams there and back, with every cut and every end.
 
 use serde_json::{Value, json};
 
@@ -128,7 +128,7 @@ fn a_fold_is_what_the_whole_answer_is() {
     }
 }
 
-/// At every byte before the end that its wire tells.
+/// At every byte before the end that its wire marks.
 #[test]
 fn a_stream_that_is_cut_has_no_end() {
     for (name, answer) in corpus::answers().into_iter().step_by(8) {
@@ -254,7 +254,7 @@ fn each_event_of_a_response_becomes_a_chunk_at_once() {
         let (out, end) = to_chat(RESPONSE, &[], &asked);
         assert_eq!((events(&out), end), (expected, Ok(())));
     }
-    // What an event says goes on with the event's last byte.
+    // An event's output continues with the event's last byte.
     let mut turned = chat_on_responses::Stream::new(&asked(), MOST);
     let mut before = 0;
     for event in RESPONSE.split_inclusive("\n\n") {
@@ -427,7 +427,7 @@ fn what_can_not_be_read_or_held_ends_the_stream() {
     );
     assert!(!passes(5).all(|piece| turned.pass(piece, &mut Vec::new()).is_ok()));
     assert_eq!(turned.pass(b"", &mut Vec::new()), Err(Failure::TooLarge));
-    // Nothing is kept of what goes on, and no event is longer than what may be held.
+    // Nothing of the output is kept, and no event is longer than the limit.
     let mut turned = chat_on_responses::Stream::new(&asked(), 1000);
     for _ in 0..100 {
         let delta = "data: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"delta\":\"x\"}\n\n";
@@ -466,7 +466,7 @@ fn a_call_whose_end_did_not_come_makes_the_answer_cut() {
         &asked(),
     );
     assert_eq!(of_pieces.1, Ok(()));
-    // Their end alone tells arguments whole.
+    // Only their end has the whole arguments.
     let (first, _) = begun.split_at(begun.find("\n\n").unwrap() + 2);
     let alone = to_chat(
         &(first.to_owned() + &event(told) + &ends("completed", json!([]))),

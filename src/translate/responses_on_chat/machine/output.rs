@@ -1,4 +1,5 @@
-//! The output of a response while it is written: which item is open, what it has said, and the events of all that.
+//! The output of a response while it is written: the open item, its content so far, and their
+//! events.
 
 mod calls;
 
@@ -106,7 +107,7 @@ impl Output {
         }
     }
 
-    /// An event of which one piece may be long, and what is behind that.
+    /// An event with one piece that may be long, and the text after it.
     fn event_with(
         &mut self,
         kind: &str,
@@ -351,7 +352,7 @@ impl Output {
         self.ends_calls(status, out);
     }
 
-    /// The response ends; the response, where there are no events that say so.
+    /// The response ends; returns the response, if there are no events for that.
     pub(super) fn ends(
         &mut self,
         status: Status<'_>,

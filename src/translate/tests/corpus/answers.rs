@@ -274,7 +274,7 @@ pub(crate) fn answers() -> Vec<(String, Value)> {
     all
 }
 
-/// Errors as providers send them in a body, what an app is told, and the code.
+/// Errors as providers send them in a body, the app's error, and the code.
 pub(crate) fn errors() -> Vec<(Value, &'static str, Value)> {
     let of = |message: &str, kind: Value, code: Value| json!({"error": {"message": message, "type": kind, "param": null, "code": code}});
     vec![

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::TEXTS;
 
-/// What is said, and by whom.
+/// A text and its speaker.
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn conversations() -> Vec<(&'static str, Value)> {
     let call = |id: &str, name: &str, said: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": said}});

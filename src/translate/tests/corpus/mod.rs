@@ -1,4 +1,4 @@
-//! Requests for chat completions, answers to them, and streams: tables, and what follows from their combinations.
+//! Requests for chat completions, answers to them, and streams: tables and their combinations.
 
 mod answers;
 mod conversations;
@@ -50,7 +50,7 @@ fn pieces(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// An answer as a stream of chunks. Calls come piece by piece in turns, as they do where they are parallel.
+/// An answer as a stream of chunks. Parallel calls come piece by piece, in turns.
 pub(crate) fn stream(answer: &Value) -> String {
     let message = &answer["choices"][0]["message"];
     let mut deltas = vec![json!({"role": "assistant", "content": ""})];
@@ -113,7 +113,7 @@ pub(crate) fn stream(answer: &Value) -> String {
     events.collect::<String>() + "data: [DONE]\n\n"
 }
 
-/// What a stream of chunks comes to, as an SDK puts it together.
+/// The sum of a stream of chunks, as an SDK builds it.
 pub(crate) fn gathered(chunks: &[String]) -> Value {
     let (last, chunks) = chunks.split_last().unwrap();
     assert_eq!(last, "[DONE]");

@@ -1,8 +1,8 @@
-//! What a request says beside its conversation.
+//! Options of a request besides its conversation.
 
 use serde_json::{Value, json};
 
-/// What is asked for beside the conversation.
+/// The request besides its conversation.
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn options() -> Vec<(&'static str, Value)> {
     let schema = json!({"type": "object", "properties": {"a": {"type": "number"}}, "required": ["a"], "additionalProperties": false});

@@ -1,4 +1,4 @@
-//! Streams as providers send them: with events, members, comments and line ends that this house does not make.
+//! Streams as providers send them: with events, members, comments and line ends that we don't make.
 
 #![expect(clippy::needless_pass_by_value, reason = "so that tables read as JSON")]
 
@@ -12,7 +12,7 @@ pub(crate) enum End {
     Cut,
 }
 
-/// A stream: of whom, its bytes, and the words and the end that an app gets.
+/// A stream: its provider, its bytes, and the words and the end that an app gets.
 pub(crate) type Stream = (&'static str, String, &'static str, End);
 
 fn events(events: &[Value]) -> String {

@@ -1,4 +1,5 @@
-//! The calls of a response while they are written: which pieces are of the same one, and when it has a name.
+//! The calls of a response while they are written: which pieces belong to one call, and when it has
+//! a name.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +68,7 @@ impl Calls {
 }
 
 impl Output {
-    /// A piece of a call, which begins when its name is known; where the call is among all.
+    /// A piece of a call, which begins when its name is known; returns the call's place among all.
     pub(in super::super) fn calls(
         &mut self,
         piece: &Piece<'_>,
@@ -191,7 +192,7 @@ impl Output {
     }
 }
 
-/// A call's name as it stands in its item; that of a tool in a namespace has the namespace behind it.
+/// A call's name as its item has it; that of a tool in a namespace is followed by the namespace.
 fn in_namespace(name: &[u8], namespaces: &[Vec<u8>]) -> Vec<u8> {
     let split = namespaces.iter().find_map(|namespace| {
         let own = name
